@@ -1,1 +1,22 @@
-//! placeholder
+//! The Rust half of `containerd-shim-protos` for Node.js: the real `ttrpc` client and server on a
+//! `current_thread` tokio runtime that a JavaScript environment's own event loop turns.
+//!
+//! # Layout
+//!
+//! - [`engine`]: one environment's runtime with its connections, listeners and calls. It knows
+//!   nothing of Node: it takes batches of commands and "this descriptor is ready", and gives back
+//!   batches of events and "watch this descriptor".
+//! - [`transport`]: the in-memory byte stream between a socket and ttrpc. It gathers writes, says
+//!   once why it closed, and corrects frames that ttrpc would misread.
+//! - [`socket`]: non-blocking descriptors of every address family.
+//! - [`port`]: the record format of the two batch buffers that JavaScript and Rust share.
+//! - [`status`]: what became of a call, and how ttrpc's errors map to it.
+//! - `bridge`: the only home of napi and libuv types.
+
+mod bridge;
+pub mod engine;
+pub mod ids;
+pub mod port;
+pub mod socket;
+pub mod status;
+pub mod transport;

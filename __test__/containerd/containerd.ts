@@ -1,0 +1,201 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Ctr, type RunOptions } from "./ctr.js";
+import {
+  FOLDER_TEMPLATE,
+  leftovers,
+  namespaceOf,
+  rememberSharedFolders,
+  removeAbandoned,
+  removeLeftovers,
+  shimAddress,
+  taskFolder,
+} from "./leftovers.js";
+import { SEARCH_PATH } from "./requirements.js";
+import { makeRootfs } from "./rootfs.js";
+
+const START_DEADLINE_MS = 20_000;
+const STOP_DEADLINE_MS = 10_000;
+const LOG_LIMIT = 64 * 1024;
+
+/**
+ * Plugins that containers on a plain folder do not need. `cri` wants CNI, the snapshotters want a kernel or a
+ * filesystem that a sandbox may lack, and `opt` would make folders in /var/lib/containerd. (The obsolete
+ * `runtime.v1.linux` has to stay: the tasks service of 1.6 does not load without it.)
+ */
+const DISABLED_PLUGINS = [
+  "io.containerd.grpc.v1.cri",
+  "io.containerd.internal.v1.opt",
+  "io.containerd.internal.v1.restart",
+  "io.containerd.internal.v1.tracing",
+  "io.containerd.monitor.v1.cgroups",
+  "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.blockfile",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.overlayfs",
+  "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.tracing.processor.v1.otlp",
+];
+
+/** A containerd of our own: its root, state, sockets and everything it makes are in one temporary folder. */
+export class Containerd {
+  readonly folder: string;
+  readonly ctr: Ctr;
+  readonly #daemon: ChildProcess;
+  readonly #log: TailLog;
+
+  private constructor(folder: string, ctr: Ctr, daemon: ChildProcess, log: TailLog) {
+    this.folder = folder;
+    this.ctr = ctr;
+    this.#daemon = daemon;
+    this.#log = log;
+  }
+
+  /** Resolves when the daemon answers; leaves nothing behind when it does not. */
+  static async start(): Promise<Containerd> {
+    await removeAbandoned();
+    const folder = mkdtempSync(FOLDER_TEMPLATE);
+    const log = new TailLog();
+    try {
+      rememberSharedFolders(folder);
+      makeRootfs(join(folder, "rootfs"));
+      writeFileSync(join(folder, "config.toml"), configFor(folder));
+      const ctr = new Ctr(join(folder, "c.sock"), namespaceOf(folder));
+      const daemon = spawnDaemon(folder, log);
+      await answers(ctr, daemon);
+      return new Containerd(folder, ctr, daemon, log);
+    } catch (error) {
+      await removeLeftovers(folder);
+      throw new Error(`containerd did not start:\n${log.take()}`, { cause: error });
+    }
+  }
+
+  /** Starts a container on the busybox root filesystem; it goes on after this has resolved. */
+  async runContainer(id: string, options: Pick<RunOptions, "args" | "memoryLimit">): Promise<void> {
+    const rootfs = join(this.folder, "rootfs");
+    try {
+      await this.ctr.runDetached({ id, rootfs, runcRoot: join(this.folder, "runc"), ...options });
+    } catch (error) {
+      throw new Error(`the container ${id} did not start:\n${this.takeLog()}`, { cause: error });
+    }
+  }
+
+  bundle(id: string): string {
+    return join(taskFolder(this.folder), id);
+  }
+
+  shimAddress(id: string): string {
+    return shimAddress(this.folder, id);
+  }
+
+  /** What the daemon and its shims have logged since this was last called, or the end of it. */
+  takeLog(): string {
+    return this.#log.take();
+  }
+
+  /** Ends containers, shims and daemon and removes all they made, by force where asking does not help. */
+  async stop(): Promise<void> {
+    const failures: unknown[] = [];
+    const attempt = (step: Promise<void>) => step.catch((error: unknown) => void failures.push(error));
+    await attempt(this.#deleteContainers());
+    await attempt(this.#endDaemon());
+    await attempt(removeLeftovers(this.folder));
+    // Looked at even when every step went well: a test that leaves something behind has to fail.
+    failures.push(...leftovers(this.folder).map((what) => new Error(`left behind: ${what}`)));
+    if (failures.length > 0) {
+      throw new AggregateError(failures, `${failures.map(String).join("\n")}\n${this.takeLog()}`);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #deleteContainers(): Promise<void> {
+    if (hasEnded(this.#daemon)) return;
+    for (const { id } of await this.ctr.tasks()) await this.ctr.deleteTask(id, { force: true });
+    for (const id of await this.ctr.containers()) await this.ctr.deleteContainer(id);
+  }
+
+  async #endDaemon(): Promise<void> {
+    this.#daemon.kill("SIGTERM");
+    const deadline = Date.now() + STOP_DEADLINE_MS;
+    while (!hasEnded(this.#daemon)) {
+      if (Date.now() > deadline) {
+        this.#daemon.kill("SIGKILL");
+        throw new Error(`containerd did not end within ${STOP_DEADLINE_MS} ms of SIGTERM`);
+      }
+      await sleep(20);
+    }
+  }
+}
+
+function configFor(folder: string): string {
+  // JSON's strings are TOML's as long as they hold nothing but printable characters.
+  const at = (name: string) => JSON.stringify(join(folder, name));
+  return [
+    "version = 2",
+    `root = ${at("root")}`,
+    `state = ${at("state")}`,
+    `disabled_plugins = ${JSON.stringify(DISABLED_PLUGINS)}`,
+    "[grpc]",
+    `address = ${at("c.sock")}`,
+    "[ttrpc]",
+    `address = ${at("c.sock.ttrpc")}`,
+    "[debug]",
+    'level = "debug"',
+    "",
+  ].join("\n");
+}
+
+function spawnDaemon(folder: string, log: TailLog): ChildProcess {
+  const daemon = spawn("containerd", ["--config", join(folder, "config.toml")], {
+    // containerd looks for shims in its working directory first, and must find none there.
+    cwd: folder,
+    env: { ...process.env, PATH: SEARCH_PATH, TMPDIR: folder },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  for (const stream of [daemon.stdout, daemon.stderr]) {
+    stream.setEncoding("utf8");
+    stream.on("data", (text: string) => log.append(text));
+  }
+  daemon.on("error", (error) => log.append(`${String(error)}\n`));
+  return daemon;
+}
+
+async function answers(ctr: Ctr, daemon: ChildProcess): Promise<void> {
+  const deadline = Date.now() + START_DEADLINE_MS;
+  for (;;) {
+    if (hasEnded(daemon)) throw new Error(`it ended with ${daemon.exitCode ?? daemon.signalCode}`);
+    try {
+      await ctr.version();
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+    }
+    await sleep(50);
+  }
+}
+
+/** True also for a process that could not be started at all. */
+function hasEnded(child: ChildProcess): boolean {
+  return child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
+}
+
+/** Keeps the last LOG_LIMIT characters: a daemon at debug level writes without end. */
+class TailLog {
+  #text = "";
+
+  append(text: string): void {
+    this.#text = (this.#text + text).slice(-LOG_LIMIT);
+  }
+
+  take(): string {
+    const text = this.#text;
+    this.#text = "";
+    return text;
+  }
+}

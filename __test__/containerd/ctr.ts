@@ -1,0 +1,144 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { SEARCH_PATH } from "./requirements.js";
+
+const run = promisify(execFile);
+
+export interface CtrTask {
+  id: string;
+  pid: number;
+  status: string;
+}
+
+export interface CtrProcess {
+  pid: number;
+  /** Undefined for the container's first process. */
+  execId: string | undefined;
+}
+
+/** An OCI process, as much of it as the tests name. The rest is carried along as it is. */
+export interface OciProcess {
+  args: string[];
+  cwd: string;
+  terminal?: boolean;
+  [field: string]: unknown;
+}
+
+export interface CtrContainer {
+  ID: string;
+  Runtime: { Name: string };
+  Spec: { process: OciProcess; linux: { cgroupsPath: string } };
+}
+
+/** `ctr task metrics`, as JSON: numbers above 2^53 have lost their last digits. Absent fields are zero. */
+export interface CtrMetrics {
+  pids?: { current?: number };
+  /** cgroup v1 has nanoseconds in `usage.total`, v2 microseconds in `usage_usec`. */
+  cpu?: { usage?: { total?: number }; usage_usec?: number };
+  /** cgroup v1 has both numbers in `usage`, v2 beside each other. */
+  memory?: { usage?: number | { usage?: number; limit?: number }; usage_limit?: number };
+}
+
+export interface RunOptions {
+  id: string;
+  rootfs: string;
+  /** Where runc keeps its state: its default is /run/containerd/runc, which is not ours. */
+  runcRoot: string;
+  args: string[];
+  memoryLimit?: number;
+}
+
+/** The `ctr` command of one containerd, in one namespace. */
+export class Ctr {
+  readonly address: string;
+  readonly namespace: string;
+
+  constructor(address: string, namespace: string) {
+    this.address = address;
+    this.namespace = namespace;
+  }
+
+  /** The server's version; fails while the daemon does not answer. */
+  async version(): Promise<string> {
+    const output = await this.#ctr(["version"], 5_000);
+    const version = /Server:\s+Version:\s+(\S+)/.exec(output)?.[1];
+    if (version === undefined) throw new Error(`ctr version names no server:\n${output}`);
+    return version;
+  }
+
+  /** Starts a container whose process goes on after the command has ended, without any input or output. */
+  async runDetached({ id, rootfs, runcRoot, args, memoryLimit }: RunOptions): Promise<void> {
+    // With --null-io ctr makes no pipes, which it would put into /run/containerd/fifo.
+    const flags = ["--detach", "--null-io", "--runc-root", runcRoot, "--rootfs"];
+    if (memoryLimit !== undefined) flags.push("--memory-limit", String(memoryLimit));
+    await this.#ctr(["run", ...flags, rootfs, id, ...args]);
+  }
+
+  async tasks(): Promise<CtrTask[]> {
+    return rows(await this.#ctr(["task", "ls"])).map((row) => {
+      const [id = "", pid = "", status = ""] = row.split(/\s+/);
+      return { id, pid: Number(pid), status };
+    });
+  }
+
+  async task(id: string): Promise<CtrTask> {
+    const task = (await this.tasks()).find((candidate) => candidate.id === id);
+    if (task === undefined) throw new Error(`ctr task ls knows no ${id}`);
+    return task;
+  }
+
+  async processes(id: string): Promise<CtrProcess[]> {
+    return rows(await this.#ctr(["task", "ps", id])).map((row) => {
+      // containerd 1.6 prints `&ProcessDetails{ExecID:e1,…}`, 1.7 `exec_id:"e1"`.
+      const details = /ExecID:([^,}]+)|exec_id:"([^"]+)"/.exec(row);
+      return { pid: Number.parseInt(row, 10), execId: details?.[1] ?? details?.[2] };
+    });
+  }
+
+  async metrics(id: string): Promise<CtrMetrics> {
+    return JSON.parse(await this.#ctr(["task", "metrics", "--format", "json", id])) as CtrMetrics;
+  }
+
+  async containers(): Promise<string[]> {
+    return (await this.#ctr(["container", "ls", "--quiet"])).split("\n").filter((id) => id !== "");
+  }
+
+  async containerInfo(id: string): Promise<CtrContainer> {
+    return JSON.parse(await this.#ctr(["container", "info", id])) as CtrContainer;
+  }
+
+  /** Deletes the container's task, which ends its shim. `force` kills what still runs. */
+  async deleteTask(id: string, { force = false } = {}): Promise<void> {
+    try {
+      await this.#ctr(["task", "delete", ...(force ? ["--force"] : []), id]);
+    } catch (error) {
+      // ctr ends with the task's own exit status once it has deleted it, so only what is left tells.
+      if ((await this.tasks()).some((task) => task.id === id)) throw error;
+    }
+  }
+
+  async deleteContainer(id: string): Promise<void> {
+    await this.#ctr(["container", "delete", id]);
+  }
+
+  async #ctr(args: string[], timeout = 20_000): Promise<string> {
+    const global = ["--address", this.address, "--namespace", this.namespace];
+    const env = { ...process.env, PATH: SEARCH_PATH };
+    try {
+      return (await run("ctr", [...global, ...args], { env, timeout, killSignal: "SIGKILL" })).stdout;
+    } catch (error) {
+      const { stderr = "", killed } = error as { stderr?: string; killed?: boolean };
+      const why = killed ? `no answer within ${timeout} ms` : stderr.trim();
+      throw new Error(`ctr ${args.join(" ")}: ${why || String(error)}`, { cause: error });
+    }
+  }
+}
+
+/** The lines of a table without its heading. */
+function rows(table: string): string[] {
+  return table
+    .split("\n")
+    .slice(1)
+    .map((row) => row.trim())
+    .filter((row) => row !== "");
+}

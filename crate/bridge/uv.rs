@@ -1,0 +1,83 @@
+//! The functions of libuv that the bridge uses.
+//!
+//! They are looked up in the running process when an environment starts, not bound by the linker: a
+//! host that does not export them (a runtime that is not Node) gets an error that says so, where an
+//! unresolved symbol would fail the load of the addon with the linker's words.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::sync::OnceLock;
+
+/// A `uv_loop_t`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(super) struct Loop(pub(super) *mut c_void);
+
+/// Any handle of libuv.
+pub(super) type Handle = *mut c_void;
+
+pub(super) type PollCallback = unsafe extern "C" fn(Handle, status: c_int, events: c_int);
+pub(super) type HandleCallback = unsafe extern "C" fn(Handle);
+
+/// Event bits of `uv_poll`.
+pub(super) const READABLE: c_int = 1;
+pub(super) const WRITABLE: c_int = 2;
+
+/// `uv_handle_type`, whose numbers have been stable since libuv 1.0.
+#[derive(Debug, Clone, Copy)]
+#[repr(i32)]
+pub(super) enum Kind {
+    Poll = 8,
+    Timer = 13,
+}
+
+macro_rules! functions {
+    ($($field:ident: $signature:ty = $symbol:literal;)*) => {
+        /// libuv's entry points.
+        #[derive(Debug, Clone, Copy)]
+        pub(super) struct Uv {
+            $(pub(super) $field: $signature,)*
+        }
+
+        impl Uv {
+            /// The entry points, found at the first call; the error names the first that is missing.
+            pub(super) fn get() -> Result<&'static Self, &'static str> {
+                static FOUND: OnceLock<Result<Uv, &'static str>> = OnceLock::new();
+                FOUND.get_or_init(Self::find).as_ref().map_err(|missing| *missing)
+            }
+
+            fn find() -> Result<Self, &'static str> {
+                Ok(Self {
+                    $($field: {
+                        let symbol = find($symbol).ok_or(concat!($symbol))?;
+                        // SAFETY: the symbol is libuv's function of this name, whose signature is
+                        // part of libuv's stable ABI; both types are one pointer wide.
+                        unsafe { std::mem::transmute::<*mut c_void, $signature>(symbol) }
+                    },)*
+                })
+            }
+        }
+    };
+}
+
+functions! {
+    handle_size: unsafe extern "C" fn(c_int) -> usize = "uv_handle_size";
+    set_data: unsafe extern "C" fn(Handle, *mut c_void) = "uv_handle_set_data";
+    get_data: unsafe extern "C" fn(Handle) -> *mut c_void = "uv_handle_get_data";
+    close: unsafe extern "C" fn(Handle, HandleCallback) = "uv_close";
+    hold: unsafe extern "C" fn(Handle) = "uv_ref";
+    release: unsafe extern "C" fn(Handle) = "uv_unref";
+    poll_init: unsafe extern "C" fn(*mut c_void, Handle, c_int) -> c_int = "uv_poll_init";
+    poll_start: unsafe extern "C" fn(Handle, c_int, PollCallback) -> c_int = "uv_poll_start";
+    poll_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_poll_stop";
+    timer_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_timer_init";
+    timer_start: unsafe extern "C" fn(Handle, HandleCallback, u64, u64) -> c_int = "uv_timer_start";
+}
+
+fn find(symbol: &str) -> Option<*mut c_void> {
+    let mut name = [0u8; 32];
+    name[..symbol.len()].copy_from_slice(symbol.as_bytes());
+    let name = CStr::from_bytes_until_nul(&name).ok()?;
+    // SAFETY: `name` is a C string; RTLD_DEFAULT searches what is loaded and changes nothing.
+    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    (!address.is_null()).then_some(address)
+}

@@ -1,0 +1,97 @@
+//! What crosses besides the batches. Defaults and validation are TypeScript's; absent is `null`.
+
+use crate::socket::Address;
+use napi_derive::napi;
+use std::io;
+
+/// Where to connect or listen.
+#[napi(object, use_nullable = true)]
+pub struct BindingAddress {
+    /// `unix`, `tcp` or `vsock`.
+    pub kind: String,
+    /// unix: the path, or NUL and the abstract name. tcp: `ip:port`.
+    pub name: Option<String>,
+    /// vsock: the context id.
+    pub cid: Option<u32>,
+    /// vsock: the port.
+    pub port: Option<u32>,
+}
+
+impl TryFrom<BindingAddress> for Address {
+    type Error = io::Error;
+
+    fn try_from(address: BindingAddress) -> io::Result<Self> {
+        let BindingAddress { kind, name, cid, port } = address;
+        match (kind.as_str(), name, cid, port) {
+            ("unix", Some(name), ..) => Ok(Self::Unix(name.into_bytes())),
+            ("tcp", Some(name), ..) => name.parse().map(Self::Tcp).map_err(io::Error::other),
+            ("vsock", _, Some(cid), Some(port)) => Ok(Self::Vsock { cid, port }),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+}
+
+/// What opening a connection or listener came to, as a value: an error of the system is not an
+/// exception of the bridge.
+#[napi(object, use_nullable = true)]
+pub struct BindingOpened {
+    /// The id, or 0 if it failed.
+    pub id: u32,
+    /// A TCP listener's `ip:port`.
+    pub bound: Option<String>,
+    /// The system's error number, or 0.
+    pub errno: i32,
+    /// What went wrong, in words.
+    pub text: Option<String>,
+}
+
+impl BindingOpened {
+    pub(super) fn new(result: io::Result<u32>, bound: Option<String>) -> Self {
+        match result {
+            Ok(id) => Self { id, bound, errno: 0, text: None },
+            Err(error) => Self {
+                id: 0,
+                bound: None,
+                errno: error.raw_os_error().unwrap_or(if error.kind() == io::ErrorKind::TimedOut {
+                    libc::ETIMEDOUT
+                } else {
+                    0
+                }),
+                text: Some(error.to_string()),
+            },
+        }
+    }
+}
+
+/// A method that JavaScript handles.
+#[napi(object)]
+pub struct BindingMethod {
+    /// The full name of the service.
+    pub service: String,
+    /// The name of the method.
+    pub method: String,
+    /// The number that its requests carry.
+    pub route: u32,
+}
+
+/// What a listener is made with.
+#[napi(object, use_nullable = true)]
+pub struct BindingListenOptions {
+    /// The methods that JavaScript handles.
+    pub methods: Vec<BindingMethod>,
+    /// Permission bits of a unix socket's file.
+    pub mode: Option<u32>,
+    /// Connections open at once.
+    pub max_connections: u32,
+    /// Requests open at once.
+    pub max_concurrent_calls: u32,
+}
+
+/// The versions that an addon was built from.
+#[napi(object)]
+pub(crate) struct BindingVersions {
+    /// This addon.
+    pub addon: String,
+    /// The version of the task service that the `containerd-shim-protos` crate speaks.
+    pub task_api: i32,
+}

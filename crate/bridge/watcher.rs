@@ -1,0 +1,132 @@
+//! libuv handles: one `uv_poll` per watched descriptor, and one timer.
+
+use super::environment::Environment;
+use super::uv::{Handle, HandleCallback, Kind, Loop, PollCallback, READABLE, Uv, WRITABLE};
+use crate::engine::Interest;
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::RawFd;
+use std::rc::{Rc, Weak};
+
+/// What a handle's callbacks find.
+struct Owner {
+    environment: Weak<Environment>,
+    /// Names the descriptor for the engine; 0 for the timer.
+    token: u32,
+}
+
+/// A handle of libuv. Its memory lives until libuv has called back that it is closed.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    uv: &'static Uv,
+    handle: Handle,
+}
+
+impl Watcher {
+    /// A handle that polls `fd`. It watches nothing yet and does not keep the process alive.
+    pub(super) fn poll(
+        uv: &'static Uv,
+        on: Loop,
+        fd: RawFd,
+        token: u32,
+        environment: &Rc<Environment>,
+    ) -> io::Result<Self> {
+        let handle = allocate(uv, Kind::Poll)?;
+        // SAFETY: `handle` has room for a uv_poll_t and `on` is this thread's loop. libuv sets the
+        // descriptor non-blocking, which it is.
+        let result = unsafe { (uv.poll_init)(on.0, handle, fd) };
+        Self::initialised(uv, handle, result, token, environment)
+    }
+
+    /// A timer.
+    pub(super) fn timer(uv: &'static Uv, on: Loop, environment: &Rc<Environment>) -> io::Result<Self> {
+        let handle = allocate(uv, Kind::Timer)?;
+        // SAFETY: `handle` has room for a uv_timer_t and `on` is this thread's loop.
+        let result = unsafe { (uv.timer_init)(on.0, handle) };
+        Self::initialised(uv, handle, result, 0, environment)
+    }
+
+    fn initialised(
+        uv: &'static Uv,
+        handle: Handle,
+        result: c_int,
+        token: u32,
+        environment: &Rc<Environment>,
+    ) -> io::Result<Self> {
+        if result != 0 {
+            // SAFETY: `handle` came from malloc and libuv did not take it.
+            unsafe { libc::free(handle) };
+            return Err(io::Error::from_raw_os_error(-result));
+        }
+        let owner = Box::new(Owner { environment: Rc::downgrade(environment), token });
+        // SAFETY: the handle is initialised. The box is taken back in `freed`.
+        unsafe {
+            (uv.set_data)(handle, Box::into_raw(owner).cast());
+            (uv.release)(handle);
+        }
+        Ok(Self { uv, handle })
+    }
+
+    /// Watches for `interest`.
+    pub(super) fn watch(&self, interest: Interest, callback: PollCallback) -> io::Result<()> {
+        let events =
+            if interest.read { READABLE } else { 0 } | if interest.write { WRITABLE } else { 0 };
+        // SAFETY: the handle is an initialised uv_poll_t that is not closing.
+        let result = unsafe {
+            if interest.hold { (self.uv.hold)(self.handle) } else { (self.uv.release)(self.handle) }
+            if events == 0 {
+                (self.uv.poll_stop)(self.handle)
+            } else {
+                (self.uv.poll_start)(self.handle, events, callback)
+            }
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-result)) }
+    }
+
+    /// Fires once after `milliseconds`.
+    pub(super) fn fire_after(&self, milliseconds: u64, callback: HandleCallback) {
+        // SAFETY: the handle is an initialised uv_timer_t that is not closing. Starting it can only
+        // fail for a missing callback.
+        unsafe { (self.uv.timer_start)(self.handle, callback, milliseconds, 0) };
+    }
+
+    /// Stops watching at once and frees the handle in a later turn of the loop. The descriptor may
+    /// be closed as soon as this returns.
+    pub(super) fn close(self, environment: &Environment) {
+        environment.handle_closing();
+        // SAFETY: the handle is initialised and, since `self` is consumed, closed once.
+        unsafe { (self.uv.close)(self.handle, freed) };
+    }
+}
+
+/// The environment of a handle, unless it is gone, and the token.
+///
+/// # Safety
+///
+/// `handle` must be one of a [`Watcher`] that libuv is calling back for.
+pub(super) unsafe fn owner(handle: Handle) -> Option<(Rc<Environment>, u32)> {
+    let uv = Uv::get().ok()?;
+    // SAFETY: `initialised` put a box there, and only `freed`, the last callback, takes it out.
+    let owner = unsafe { &*(uv.get_data)(handle).cast::<Owner>() };
+    Some((owner.environment.upgrade()?, owner.token))
+}
+
+unsafe extern "C" fn freed(handle: Handle) {
+    let Ok(uv) = Uv::get() else { return };
+    // SAFETY: libuv calls this once, when it no longer uses the handle: the box and the memory that
+    // `initialised` and `allocate` made are no longer reachable from elsewhere.
+    let owner = unsafe {
+        let owner = Box::from_raw((uv.get_data)(handle).cast::<Owner>());
+        libc::free(handle);
+        owner
+    };
+    if let Some(environment) = owner.environment.upgrade() {
+        environment.handle_closed();
+    }
+}
+
+fn allocate(uv: &'static Uv, kind: Kind) -> io::Result<*mut c_void> {
+    // SAFETY: plain calls; the result is checked.
+    let handle = unsafe { libc::malloc((uv.handle_size)(kind as c_int)) };
+    if handle.is_null() { Err(io::ErrorKind::OutOfMemory.into()) } else { Ok(handle) }
+}

@@ -1,0 +1,96 @@
+//! Calls that wait in place: the same runtime, turned by the caller with poll(2) on one descriptor.
+
+use super::calls::Sink;
+use super::Engine;
+use crate::port::{Call, Command, Malformed, commands};
+use crate::socket::{Address, Progress, Stream, wait};
+use crate::status::Outcome;
+use crate::transport::lock;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long a connection attempt waits before it asks a full backlog again.
+const BACKLOG_RETRY: Duration = Duration::from_millis(5);
+
+impl Engine {
+    /// Connects and waits for it, at most until `timeout` passed: then the error is `TimedOut`.
+    /// The connection is never watched: it moves only during [`Engine::call_blocking`].
+    pub fn connect_blocking(&mut self, address: &Address, timeout: Duration) -> io::Result<u32> {
+        let until = Instant::now() + timeout;
+        let stream = loop {
+            match Stream::connect(address) {
+                Ok((stream, Progress::Connected)) => break stream,
+                Ok((stream, Progress::Pending)) => {
+                    while !wait(stream.fd(), true, milliseconds(left(until)?))? {}
+                    stream.finish_connect()?;
+                    break stream;
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
+                    std::thread::sleep(left(until)?.min(BACKLOG_RETRY));
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(self.open_blocking(stream))
+    }
+
+    /// Makes a connection of a connected stream that moves only during [`Engine::call_blocking`].
+    pub fn open_blocking(&mut self, stream: Stream) -> u32 {
+        self.open(stream, Progress::Connected, true)
+    }
+
+    /// Whether the peer of a connection is a listener of this same engine, which cannot accept nor
+    /// answer while its thread waits.
+    pub fn is_own_listener(&self, connection: u32) -> bool {
+        let Some(link) = self.links.get(&connection) else { return false };
+        let Ok(peer) = link.stream.peer_name() else { return false };
+        self.listeners.values().any(|entry| entry.listens_as(&peer))
+    }
+
+    /// Makes the one call in `batch` (routes may precede it) and waits for its outcome.
+    pub fn call_blocking(&mut self, batch: &[u8]) -> Result<Outcome, Malformed> {
+        let mut call = None;
+        for command in commands(batch) {
+            match command? {
+                Command::Call(found) => call = Some(found),
+                other => self.command(other),
+            }
+        }
+        let call = call.ok_or(Malformed("a blocking batch holds no call"))?;
+        Ok(self.wait_for(call))
+    }
+
+    fn wait_for(&mut self, call: Call) -> Outcome {
+        let connection = call.connection;
+        let slot = Arc::new(Mutex::new(None));
+        let sink = Sink::Slot(slot.clone());
+        self.turn(|engine| engine.call(call, sink));
+        loop {
+            if let Some(outcome) = lock(&slot).take() {
+                return outcome;
+            }
+            // A link is only removed after its calls have settled.
+            let Some(link) = self.links.get(&connection) else { continue };
+            let fd = link.stream.fd();
+            let writes = link.wire.unsent() > 0;
+            let timeout = self.next_deadline().map_or(-1, milliseconds);
+            match wait(fd, writes, timeout) {
+                Ok(true) => self.ready(connection, true, writes),
+                Ok(false) => self.expire(),
+                // poll(2) fails for lack of memory only; the next round tries again.
+                Err(_) => std::thread::sleep(BACKLOG_RETRY),
+            }
+        }
+    }
+}
+
+fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Rounds up, so that poll(2) does not return just before the time.
+fn milliseconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+}

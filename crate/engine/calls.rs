@@ -1,0 +1,233 @@
+//! Calls that this side makes.
+
+use super::deadlines::Deadline;
+use super::link::{End, Link};
+use super::{Engine, SEND_LIMIT, Shared};
+use crate::port::Call;
+use crate::status::{Code, Failure, Outcome, wire_size};
+use crate::transport::{Closed, Wire, lock};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use ttrpc::Request;
+use ttrpc::r#async::Client;
+
+/// A service and method that calls name by number.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    pub(super) service: String,
+    pub(super) method: String,
+}
+
+/// A call that has not started, since the socket has not taken what was sent before it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    guard: Guard,
+    request: Request,
+    cancellable: bool,
+    size: usize,
+    /// When its deadline passes.
+    until: Option<Instant>,
+}
+
+/// What may wait on one connection, in bytes. A call beyond it is refused with RESOURCE_EXHAUSTED.
+const WAITING_LIMIT: usize = 64 << 20;
+
+/// Where an outcome goes.
+#[derive(Debug)]
+pub(super) enum Sink {
+    /// Into the batch for JavaScript.
+    Events,
+    /// To a blocking caller.
+    Slot(Arc<Mutex<Option<Outcome>>>),
+}
+
+impl Engine {
+    /// Starts a call, or puts it behind those that wait for the socket.
+    pub(super) fn call(&mut self, call: Call, sink: Sink) {
+        let Call { connection, call, route, cancellable, timeout_nano, metadata, payload } = call;
+        let Some(link) = self.links.get_mut(&connection) else {
+            let mut closed = Closed::local();
+            closed.text = "the connection is closed".to_owned();
+            settle(&self.shared, &sink, connection, call, Outcome::Failed(Failure::closed(closed)));
+            return;
+        };
+        let guard = Guard::new(&self.shared, link, connection, call, sink, timeout_nano);
+        if let Some(closed) = link.wire.closed() {
+            return guard.settle(Outcome::Failed(Failure::closed(closed)));
+        }
+        let Some(Route { service, method }) = self.routes.get(usize::from(route)).cloned() else {
+            return guard.settle(Outcome::Failed(Failure::of_call(Code::Internal, "unknown route")));
+        };
+        let request = Request { service, method, payload, timeout_nano, metadata, ..Default::default() };
+        let must_wait = link.connecting || !link.waiting.is_empty() || link.wire.unsent() > SEND_LIMIT;
+        if !must_wait {
+            return start(&self.shared, link, guard, request, cancellable);
+        }
+        let size = wire_size(&request);
+        if link.waiting_bytes + size > WAITING_LIMIT {
+            let text = format!("calls of more than {WAITING_LIMIT} bytes wait for the peer to read");
+            return guard.settle(Outcome::Failed(Failure::of_call(Code::ResourceExhausted, text)));
+        }
+        let until = (timeout_nano > 0)
+            .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
+            .flatten();
+        link.waiting_bytes += size;
+        link.waiting.push_back(Waiting { guard, request, cancellable, size, until });
+    }
+
+    /// Gives a call up: a waiting one is never sent, of a sent one the answer is dropped.
+    pub(super) fn cancel(&mut self, call: u32) {
+        if let Some(task) = lock(&self.shared.cancellable).remove(&call) {
+            task.abort();
+            return;
+        }
+        for link in self.links.values_mut() {
+            if let Some(at) = link.waiting.iter().position(|waiting| waiting.guard.call == call)
+                && let Some(waiting) = link.waiting.remove(at)
+            {
+                link.waiting_bytes -= waiting.size;
+                waiting.guard.forget();
+                return;
+            }
+        }
+    }
+
+    /// Fails the waiting calls whose deadline passed. ttrpc never saw them, so nothing else would.
+    pub(super) fn expire_waiting(&mut self) {
+        let now = Instant::now();
+        for link in self.links.values_mut() {
+            let mut at = 0;
+            while at < link.waiting.len() {
+                if link.waiting[at].until.is_none_or(|until| until > now) {
+                    at += 1;
+                } else if let Some(waiting) = link.waiting.remove(at) {
+                    link.waiting_bytes -= waiting.size;
+                    waiting.guard.settle(Outcome::Failed(Failure::deadline()));
+                }
+            }
+        }
+    }
+}
+
+/// Starts waiting calls while the socket keeps up. Returns whether any was.
+pub(super) fn start_waiting(shared: &Arc<Shared>, link: &mut Link, mut room: usize) -> bool {
+    let mut any = false;
+    while room > 0
+        && let Some(waiting) = link.waiting.pop_front()
+    {
+        let Waiting { guard, mut request, cancellable, size, until } = waiting;
+        link.waiting_bytes -= size;
+        if let Some(until) = until {
+            let left = until.saturating_duration_since(Instant::now()).as_nanos() as i64;
+            if left == 0 {
+                guard.settle(Outcome::Failed(Failure::deadline()));
+                continue;
+            }
+            // The peer's clock starts when it reads the request.
+            request.timeout_nano = left;
+        }
+        room = room.saturating_sub(size);
+        start(shared, link, guard, request, cancellable);
+        any = true;
+    }
+    any
+}
+
+/// Fails all calls that wait, when their connection has ended.
+pub(super) fn fail_waiting(link: &mut Link, closed: &Closed) {
+    link.waiting_bytes = 0;
+    for waiting in link.waiting.drain(..) {
+        waiting.guard.settle(Outcome::Failed(Failure::closed(closed.clone())));
+    }
+}
+
+fn start(shared: &Arc<Shared>, link: &Link, mut guard: Guard, request: Request, cancellable: bool) {
+    let End::Client(Some(client)) = &link.end else {
+        return guard.settle(Outcome::Failed(Failure::closed(Closed::local())));
+    };
+    let (client, call) = (client.clone(), guard.call);
+    guard.cancellable = cancellable;
+    let task = tokio::spawn(run(client, guard, request));
+    if cancellable {
+        lock(&shared.cancellable).insert(call, task.abort_handle());
+    }
+}
+
+async fn run(client: Arc<Client>, guard: Guard, request: Request) {
+    let result = client.request(request).await;
+    let outcome = Outcome::of_request(result, &guard.wire);
+    guard.settle(outcome);
+}
+
+/// A call between submit and outcome. It settles exactly once: with its outcome, or, if its task
+/// ends without one (which takes a panic in ttrpc), with INTERNAL. An aborted task's caller has
+/// settled already.
+#[derive(Debug)]
+struct Guard {
+    shared: Arc<Shared>,
+    wire: Arc<Wire>,
+    in_flight: Arc<AtomicU32>,
+    connection: u32,
+    call: u32,
+    sink: Option<Sink>,
+    /// Whether an entry in [`Shared::cancellable`] goes with it.
+    cancellable: bool,
+    _deadline: Option<Deadline>,
+}
+
+impl Guard {
+    fn new(
+        shared: &Arc<Shared>,
+        link: &Link,
+        connection: u32,
+        call: u32,
+        sink: Sink,
+        timeout_nano: i64,
+    ) -> Self {
+        link.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared: shared.clone(),
+            wire: link.wire.clone(),
+            in_flight: link.in_flight.clone(),
+            connection,
+            call,
+            sink: Some(sink),
+            cancellable: false,
+            _deadline: shared.deadlines.hold(timeout_nano),
+        }
+    }
+
+    fn settle(mut self, outcome: Outcome) {
+        if let Some(sink) = self.sink.take() {
+            settle(&self.shared, &sink, self.connection, self.call, outcome);
+        }
+    }
+
+    fn forget(mut self) {
+        self.sink = None;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // A cancel takes the entry out before it aborts the task; its caller has settled already.
+        let aborted = self.cancellable && lock(&self.shared.cancellable).remove(&self.call).is_none();
+        if let Some(sink) = self.sink.take()
+            && !aborted
+        {
+            let failure = Failure::of_call(Code::Internal, "ttrpc gave the call up");
+            settle(&self.shared, &sink, self.connection, self.call, Outcome::Failed(failure));
+        }
+        if self.in_flight.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.wire.mark();
+        }
+    }
+}
+
+fn settle(shared: &Shared, sink: &Sink, connection: u32, call: u32, outcome: Outcome) {
+    match sink {
+        Sink::Events => lock(&shared.events).outcome(connection, call, &outcome),
+        Sink::Slot(slot) => *lock(slot) = Some(outcome),
+    }
+}

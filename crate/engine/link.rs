@@ -1,0 +1,111 @@
+//! One connection: its descriptor, its wire and what ttrpc runs on it.
+
+use super::calls::Waiting;
+use crate::socket::{Progress, Stream};
+use crate::transport::{Closed, Wire};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use ttrpc::r#async::{Client, Server};
+
+/// A connection and all that goes with it.
+pub(super) struct Link {
+    pub(super) stream: Stream,
+    pub(super) wire: Arc<Wire>,
+    pub(super) end: End,
+    /// The connection attempt is under way; nothing may be sent yet.
+    pub(super) connecting: bool,
+    /// Calls that wait until the socket has taken what was sent before them.
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) waiting_bytes: usize,
+    /// Calls between submit and outcome; they keep the process alive.
+    pub(super) in_flight: Arc<AtomicU32>,
+    pub(super) hold: Hold,
+    /// What the descriptor is watched for at the moment.
+    pub(super) watched: Interest,
+    /// The bridge does not watch it: a blocking caller turns it in place.
+    pub(super) blocking: bool,
+    /// To be closed once the socket has taken all.
+    pub(super) finishing: bool,
+    /// Reported as ended.
+    pub(super) reported: bool,
+}
+
+/// What ttrpc runs on a connection.
+pub(super) enum End {
+    /// The client; dropped to let go of the connection.
+    Client(Option<Arc<Client>>),
+    /// The server of one accepted connection, and the listener it came from.
+    Server {
+        /// Dropped to tell its tasks to stop.
+        server: Option<Server>,
+        listener: u32,
+    },
+}
+
+/// Whether a connection keeps the process alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// While calls are in flight.
+    WhileBusy,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What a descriptor is watched for, and whether watching it keeps the process alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Interest {
+    /// Bytes or connections to take.
+    pub read: bool,
+    /// Room to write, or the outcome of a connection attempt.
+    pub write: bool,
+    /// The event loop runs on for it.
+    pub hold: bool,
+}
+
+impl Link {
+    pub(super) fn new(stream: Stream, progress: Progress, wire: Arc<Wire>, end: End) -> Self {
+        Self {
+            stream,
+            wire,
+            end,
+            connecting: progress == Progress::Pending,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            in_flight: Arc::default(),
+            hold: Hold::WhileBusy,
+            watched: Interest::default(),
+            blocking: false,
+            finishing: false,
+            reported: false,
+        }
+    }
+
+    /// Takes what the socket has, up to `budget` bytes.
+    pub(super) fn receive(&self, budget: usize) -> usize {
+        self.wire.receive(budget, |into| self.stream.read(into))
+    }
+
+    /// Gives the socket what ttrpc wrote. A failure ends the connection, after the peer's last words.
+    pub(super) fn send(&self) {
+        if let Err(error) = self.wire.send(|bytes| self.stream.write(bytes)) {
+            self.receive(LAST_WORDS);
+            self.wire.close(Closed::failed("write", &error));
+        }
+    }
+
+    pub(super) fn finish_connect(&mut self) -> io::Result<()> {
+        self.connecting = false;
+        self.stream.finish_connect()
+    }
+
+    pub(super) fn is_server(&self) -> bool {
+        matches!(self.end, End::Server { .. })
+    }
+}
+
+/// Read from a socket that can no longer be written to.
+const LAST_WORDS: usize = 8 << 20;

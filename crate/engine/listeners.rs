@@ -1,0 +1,179 @@
+//! Listeners, and one ttrpc server per connection that they accept.
+//!
+//! A server of its own gives each connection an identity and an end: ttrpc's own accept loop tells
+//! handlers neither who the peer is nor that it went, and spins when descriptors run out.
+
+use super::dispatch::{Gauge, Peer, Services, table};
+use super::link::{End, Interest, Link};
+use super::{Change, Descriptor, Engine};
+use crate::socket::{Address, Listener, Progress, Stream};
+use crate::transport::{Pipe, Role, Wire, lock};
+use futures::{FutureExt as _, StreamExt as _, stream};
+use socket2::SockAddr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use ttrpc::r#async::Server;
+
+/// What a listener is made with.
+#[derive(Debug)]
+pub struct ListenOptions {
+    /// The methods that JavaScript handles.
+    pub services: Services,
+    /// Connections open at once; one more is closed as soon as it is accepted.
+    pub max_connections: u32,
+    /// Requests open at once over all connections; one more is answered RESOURCE_EXHAUSTED.
+    pub max_concurrent_calls: u32,
+}
+
+/// A listener and what its connections share.
+pub(super) struct Entry {
+    listener: Listener,
+    services: Arc<Services>,
+    gauge: Arc<Gauge>,
+    max_connections: u32,
+    connections: u32,
+    /// Not watched until then: accepting failed.
+    pub(super) paused_until: Option<Instant>,
+    backoff: Duration,
+}
+
+impl Entry {
+    /// Whether a peer of this name is this listener.
+    pub(super) fn listens_as(&self, peer: &SockAddr) -> bool {
+        match (self.listener.name.as_socket(), peer.as_socket()) {
+            (Some(own), Some(peer)) => {
+                own.port() == peer.port() && (own.ip() == peer.ip() || own.ip().is_unspecified())
+            }
+            _ => self.listener.name == *peer,
+        }
+    }
+}
+
+/// Connections taken in one turn, so that a rush of them does not keep the others waiting.
+const ACCEPT_BUDGET: usize = 64;
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(5);
+const BACKOFF_LIMIT: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Binds and listens. Returns the listener's id.
+    pub fn listen(
+        &mut self,
+        address: &Address,
+        mode: Option<u32>,
+        options: ListenOptions,
+    ) -> io::Result<u32> {
+        Ok(self.serve(Listener::bind(address, mode)?, options))
+    }
+
+    /// Listens on an inherited descriptor. Returns the listener's id.
+    pub fn listen_on(&mut self, fd: OwnedFd, options: ListenOptions) -> io::Result<u32> {
+        Ok(self.serve(Listener::adopt(fd)?, options))
+    }
+
+    fn serve(&mut self, listener: Listener, options: ListenOptions) -> u32 {
+        let ListenOptions { services, max_connections, max_concurrent_calls } = options;
+        let token = self.ids.next_id();
+        let interest = Interest { read: true, write: false, hold: true };
+        self.changes.push(Change::Watch { token, fd: listener.fd(), interest });
+        let entry = Entry {
+            listener,
+            services: Arc::new(services),
+            gauge: Arc::new(Gauge { open: Default::default(), limit: max_concurrent_calls }),
+            max_connections,
+            connections: 0,
+            paused_until: None,
+            backoff: BACKOFF_FIRST,
+        };
+        self.listeners.insert(token, entry);
+        token
+    }
+
+    /// The TCP address that a listener got.
+    pub fn tcp_address(&self, listener: u32) -> Option<std::net::SocketAddr> {
+        self.listeners.get(&listener)?.listener.tcp_address()
+    }
+
+    /// Stops accepting. Connections that were accepted go on.
+    pub fn close_listener(&mut self, token: u32) {
+        if let Some(Entry { listener, .. }) = self.listeners.remove(&token) {
+            self.changes.push(Change::Forget { token, descriptor: Descriptor::Listener(listener) });
+        }
+    }
+
+    pub(super) fn connection_ended(&mut self, listener: u32) {
+        if let Some(entry) = self.listeners.get_mut(&listener) {
+            entry.connections -= 1;
+        }
+    }
+
+    /// Takes connections that wait.
+    pub(super) fn accept(&mut self, token: u32) {
+        for _ in 0..ACCEPT_BUDGET {
+            let Some(entry) = self.listeners.get_mut(&token) else { return };
+            match entry.listener.accept() {
+                Ok(Some(stream)) => {
+                    entry.backoff = BACKOFF_FIRST;
+                    if entry.connections < entry.max_connections {
+                        entry.connections += 1;
+                        self.attach(token, stream);
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    // Out of descriptors or memory: the connection stays in the backlog, and the
+                    // descriptor stays readable, so it must not be watched for a while.
+                    entry.paused_until = Some(Instant::now() + entry.backoff);
+                    entry.backoff = (entry.backoff * 2).min(BACKOFF_LIMIT);
+                    let interest = Interest { read: false, write: false, hold: true };
+                    self.changes.push(Change::Watch { token, fd: entry.listener.fd(), interest });
+                    lock(&self.shared.events).accept_failed(token, &error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Watches the listeners again whose pause is over.
+    pub(super) fn resume_listeners(&mut self) {
+        let now = Instant::now();
+        for (&token, entry) in &mut self.listeners {
+            if entry.paused_until.take_if(|at| *at <= now).is_some() {
+                let interest = Interest { read: true, write: false, hold: true };
+                self.changes.push(Change::Watch { token, fd: entry.listener.fd(), interest });
+            }
+        }
+    }
+
+    /// Runs a ttrpc server on an accepted connection. Must be called inside the runtime.
+    fn attach(&mut self, listener: u32, stream: Stream) {
+        let Some(entry) = self.listeners.get(&listener) else { return };
+        let connection = self.ids.next_id();
+        let (wire, pipe) = Wire::pair(Role::Server, connection, self.shared.touched.clone());
+        let peer = Peer {
+            shared: self.shared.clone(),
+            wire: wire.clone(),
+            connection,
+            gauge: entry.gauge.clone(),
+        };
+        let server = server(pipe, &entry.services, &Arc::new(peer));
+        lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
+        wire.mark();
+        let end = End::Server { server: Some(server), listener };
+        self.links.insert(connection, Link::new(stream, Progress::Connected, wire, end));
+    }
+}
+
+fn server(pipe: Pipe, services: &Services, peer: &Arc<Peer>) -> Server {
+    // The stream of connections must not end: ttrpc would panic when it is told to stop listening.
+    let once = stream::iter([Ok(pipe)]).chain(stream::pending());
+    let mut server = Server::new()
+        .add_listener(ttrpc::r#async::transport::Listener::new(once))
+        .register_service(table(services, peer));
+    // It spawns and returns: there is nothing to wait for, and a listener is there.
+    let started = server.start().now_or_never();
+    debug_assert!(matches!(started, Some(Ok(()))));
+    server
+}

@@ -1,0 +1,293 @@
+//! One JavaScript environment's runtime: its connections, listeners and calls.
+//!
+//! The engine waits for nothing. Whoever owns it calls it when there is something to do (a batch of
+//! commands, a descriptor that is ready, a deadline), each call turns the tokio runtime until no task
+//! can go on, moves the bytes that gathered, and leaves behind events to hand over and [`Change`]s of
+//! what to watch. So one engine serves a libuv loop, a thread of its own, or a blocking caller alike.
+
+mod blocking;
+mod calls;
+mod deadlines;
+mod dispatch;
+mod link;
+mod listeners;
+mod settle;
+
+pub use dispatch::{Method, Services};
+pub use link::{Hold, Interest};
+pub use listeners::ListenOptions;
+
+use crate::ids::{IdMap, IdSource};
+use crate::port::{Command, Events, Malformed, commands};
+use crate::socket::{Address, Progress, Stream};
+use crate::transport::{Closed, Pipe, Role, Touched, Wire, lock};
+use deadlines::Deadlines;
+use link::{End, Link};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio::task::{AbortHandle, yield_now};
+use ttrpc::r#async::Client;
+use ttrpc::r#async::transport::Socket;
+
+/// What tasks and the engine share. All of it is used on one thread; the mutexes satisfy ttrpc's
+/// `Send` bounds and are never contended.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    events: Mutex<Events>,
+    touched: Arc<Touched>,
+    deadlines: Arc<Deadlines>,
+    /// Calls that a cancel may end.
+    cancellable: Mutex<IdMap<AbortHandle>>,
+    requests: Mutex<dispatch::Requests>,
+}
+
+/// See the module's documentation.
+pub struct Engine {
+    /// Counted, so that a turn can have the engine while the runtime runs it.
+    runtime: Arc<Runtime>,
+    shared: Arc<Shared>,
+    ids: IdSource,
+    links: IdMap<Link>,
+    listeners: IdMap<listeners::Entry>,
+    routes: Vec<calls::Route>,
+    changes: Vec<Change>,
+    scratch: Vec<u32>,
+}
+
+/// Something that the descriptors' watcher must do.
+pub enum Change {
+    /// Watch a descriptor for this, or for nothing.
+    Watch {
+        /// Names the descriptor in [`Engine::ready`].
+        token: u32,
+        /// The descriptor.
+        fd: RawFd,
+        /// What for.
+        interest: Interest,
+    },
+    /// Stop watching, then drop the descriptor: not before, since its number may be given again.
+    Forget {
+        /// As in `Watch`.
+        token: u32,
+        /// The descriptor.
+        descriptor: Descriptor,
+    },
+}
+
+/// A descriptor that is about to be closed.
+pub enum Descriptor {
+    /// A connection's.
+    Stream(Stream),
+    /// A listener's.
+    Listener(crate::socket::Listener),
+}
+
+/// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the
+/// others nor JavaScript.
+const READ_BUDGET: usize = 1 << 20;
+
+/// While more than this waits for the socket, no call of the connection starts and none of its
+/// requests is read.
+pub(crate) const SEND_LIMIT: usize = 1 << 20;
+
+impl Engine {
+    /// An engine with nothing in it.
+    pub fn new() -> io::Result<Self> {
+        // Without an I/O driver a turn makes no system call of its own; the event interval keeps
+        // tokio from interrupting a long turn to look for timers.
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().event_interval(1 << 20).build()?;
+        Ok(Self {
+            runtime: Arc::new(runtime),
+            shared: Arc::default(),
+            ids: IdSource::default(),
+            links: IdMap::default(),
+            listeners: IdMap::default(),
+            routes: Vec::new(),
+            changes: Vec::new(),
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Starts to connect. The outcome comes as an event, unless this fails at once.
+    pub fn connect(&mut self, address: &Address) -> io::Result<u32> {
+        let (stream, progress) = Stream::connect(address)?;
+        Ok(self.open(stream, progress, false))
+    }
+
+    /// Makes a connection of a connected stream.
+    pub fn adopt(&mut self, stream: Stream) -> u32 {
+        self.open(stream, Progress::Connected, false)
+    }
+
+    fn open(&mut self, stream: Stream, progress: Progress, blocking: bool) -> u32 {
+        let connection = self.ids.next_id();
+        let (wire, pipe) = Wire::pair(Role::Client, connection, self.shared.touched.clone());
+        let end = End::Client(Some(self.client(pipe)));
+        let mut link = Link::new(stream, progress, wire, end);
+        link.blocking = blocking;
+        link.wire.mark();
+        self.links.insert(connection, link);
+        if progress == Progress::Connected && !blocking {
+            lock(&self.shared.events).connected(connection);
+        }
+        self.turn(|_| {});
+        connection
+    }
+
+    fn client(&self, pipe: Pipe) -> Arc<Client> {
+        let _inside = self.runtime.enter();
+        Arc::new(Client::new(Socket::new(pipe)))
+    }
+
+    /// Ends a connection. Its calls fail, its requests are aborted.
+    pub fn close(&mut self, connection: u32) {
+        if let Some(link) = self.links.get_mut(&connection) {
+            link.send();
+            link.wire.close(Closed::local());
+            self.turn(|_| {});
+        }
+    }
+
+    /// Ends a connection once the socket has taken all that was sent.
+    pub fn finish(&mut self, connection: u32) {
+        if let Some(link) = self.links.get_mut(&connection) {
+            link.finishing = true;
+            link.wire.mark();
+            self.turn(|_| {});
+        }
+    }
+
+    /// Whether a connection keeps the process alive.
+    pub fn hold(&mut self, connection: u32, hold: Hold) {
+        if let Some(link) = self.links.get_mut(&connection) {
+            link.hold = hold;
+            link.wire.mark();
+            self.turn(|_| {});
+        }
+    }
+
+    /// Carries out a batch of commands.
+    pub fn submit(&mut self, batch: &[u8]) -> Result<(), Malformed> {
+        let mut result = Ok(());
+        self.turn(|engine| {
+            result = commands(batch).try_for_each(|command| {
+                engine.command(command?);
+                Ok(())
+            });
+        });
+        result
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Route { service, method, .. } => self.routes.push(calls::Route { service, method }),
+            Command::Call(call) => self.call(call, calls::Sink::Events),
+            Command::Cancel { call } => self.cancel(call),
+            Command::Reply(reply) => lock(&self.shared.requests).answer(reply),
+        }
+    }
+
+    /// A watched descriptor can be read or written, or is in error: in that case both are set.
+    pub fn ready(&mut self, token: u32, read: bool, write: bool) {
+        if self.listeners.contains_key(&token) {
+            self.turn(|engine| engine.accept(token));
+            return;
+        }
+        self.turn(|engine| {
+            let Some(link) = engine.links.get_mut(&token) else { return };
+            if link.connecting {
+                match link.finish_connect() {
+                    Ok(()) => lock(&engine.shared.events).connected(token),
+                    Err(error) => link.wire.close(Closed::failed("connect", &error)),
+                }
+                link.wire.mark();
+                return;
+            }
+            if write {
+                link.send();
+                link.wire.mark();
+            }
+            if read {
+                link.receive(READ_BUDGET);
+            }
+        });
+    }
+
+    /// A descriptor cannot be watched: a connection ends with the reason, a listener reports it.
+    pub fn cannot_watch(&mut self, token: u32, error: &io::Error) {
+        if let Some(link) = self.links.get_mut(&token) {
+            link.wire.close(Closed::failed("poll", error));
+            self.turn(|_| {});
+        } else if self.listeners.contains_key(&token) {
+            lock(&self.shared.events).accept_failed(token, error);
+        }
+    }
+
+    /// Fires the timers that are due. To be called when [`Engine::next_deadline`] has come.
+    pub fn expire(&mut self) {
+        self.expire_waiting();
+        self.resume_listeners();
+        self.turn(|_| {});
+        // The first turn ends with a look at the clock, which readies the tasks of expired timers.
+        self.turn(|_| {});
+    }
+
+    /// How long until [`Engine::expire`] has something to do.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let resume = self.listeners.values().filter_map(|entry| entry.paused_until).min();
+        let resume = resume.map(|at| at.saturating_duration_since(now));
+        [self.shared.deadlines.next(), resume].into_iter().flatten().min()
+    }
+
+    /// Moves whole event records into `buffer`; returns the bytes written.
+    pub fn fill_events(&self, buffer: &mut [u8]) -> usize {
+        lock(&self.shared.events).fill(buffer)
+    }
+
+    /// Whether events wait.
+    pub fn has_events(&self) -> bool {
+        !lock(&self.shared.events).is_empty()
+    }
+
+    /// The changes since the last call.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Whether there are changes to take.
+    pub fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// Runs `work` and then every task until none can go on.
+    fn turn(&mut self, work: impl FnOnce(&mut Self)) {
+        self.run(work);
+        while self.settle() {
+            self.run(|_| {});
+        }
+    }
+
+    /// `work` runs inside the runtime, where spawning and waking cost no system call.
+    fn run(&mut self, work: impl FnOnce(&mut Self)) {
+        let runtime = self.runtime.clone();
+        runtime.block_on(async {
+            work(self);
+            yield_now().await;
+        });
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Engine")
+            .field("connections", &self.links.len())
+            .field("listeners", &self.listeners.len())
+            .finish_non_exhaustive()
+    }
+}

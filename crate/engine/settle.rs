@@ -1,0 +1,90 @@
+//! What happens to the connections that a turn touched: bytes leave, waiting calls start, ended
+//! connections are reported and let go, and the watcher learns what to wait for.
+
+use super::calls::{fail_waiting, start_waiting};
+use super::link::{End, Hold, Interest, Link};
+use super::{Change, Descriptor, Engine, SEND_LIMIT, Shared};
+use crate::transport::{Closed, lock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A connection whose ttrpc end has not read this much is not read from.
+const READ_LIMIT: usize = 4 << 20;
+
+impl Engine {
+    /// Looks at each touched connection once. Returns whether tasks may have become ready by it.
+    pub(super) fn settle(&mut self) -> bool {
+        let mut touched = std::mem::take(&mut self.scratch);
+        self.shared.touched.take(&mut touched);
+        let mut again = false;
+        for token in touched.drain(..) {
+            let Some(link) = self.links.get_mut(&token) else { continue };
+            let (woke, over) = settle_link(&self.shared, token, link, &mut self.changes);
+            again |= woke;
+            if over {
+                self.remove(token);
+            }
+        }
+        self.scratch = touched;
+        again
+    }
+
+    fn remove(&mut self, token: u32) {
+        let Some(link) = self.links.remove(&token) else { return };
+        if let End::Server { listener, .. } = link.end {
+            self.connection_ended(listener);
+        }
+        link.stream.shutdown();
+        self.changes.push(Change::Forget { token, descriptor: Descriptor::Stream(link.stream) });
+    }
+}
+
+/// Returns whether tasks were woken, and whether the connection is over.
+fn settle_link(shared: &Arc<Shared>, token: u32, link: &mut Link, changes: &mut Vec<Change>) -> (bool, bool) {
+    if !link.connecting {
+        link.send();
+    }
+    let mut look = link.wire.look();
+    if link.finishing && !look.closed && look.unsent == 0 {
+        link.wire.close(Closed::local());
+        look = link.wire.look();
+    }
+    if look.closed {
+        let first = !link.reported;
+        if first {
+            report(shared, token, link);
+        }
+        return (first, look.released);
+    }
+    let mut woke = false;
+    if !link.connecting && !link.waiting.is_empty() && look.unsent <= SEND_LIMIT {
+        woke = start_waiting(shared, link, SEND_LIMIT + 1 - look.unsent);
+    }
+    let busy = link.in_flight.load(Ordering::Relaxed) > 0 || link.connecting;
+    let interest = Interest {
+        read: !link.connecting && look.unread <= READ_LIMIT && !(link.is_server() && look.unsent > SEND_LIMIT),
+        write: link.connecting || look.unsent > 0,
+        hold: match link.hold {
+            Hold::WhileBusy => busy,
+            Hold::Always => true,
+            Hold::Never => false,
+        },
+    };
+    if interest != link.watched && !link.blocking {
+        link.watched = interest;
+        changes.push(Change::Watch { token, fd: link.stream.fd(), interest });
+    }
+    (woke, false)
+}
+
+fn report(shared: &Shared, token: u32, link: &mut Link) {
+    link.reported = true;
+    let closed = link.wire.closed().unwrap_or_else(Closed::local);
+    fail_waiting(link, &closed);
+    // Without its client, and with its server's notifier gone, ttrpc's tasks end and let go of the pipe.
+    match &mut link.end {
+        End::Client(client) => drop(client.take()),
+        End::Server { server, .. } => drop(server.take()),
+    }
+    lock(&shared.events).closed(token, &closed);
+}

@@ -1,0 +1,217 @@
+//! Writes events for JavaScript.
+
+use super::{RECORD_HEADER, event};
+use crate::socket::Credentials;
+use crate::status::{Failure, Outcome};
+use crate::transport::Closed;
+use ttrpc::proto::{KeyValue, Status};
+
+/// Events that wait to be handed over, in order.
+#[derive(Debug, Default)]
+pub struct Events {
+    records: Vec<u8>,
+    taken: usize,
+}
+
+/// Storage larger than this is given back once it is empty.
+const KEEP_CAPACITY: usize = 1024 * 1024;
+
+impl Events {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.taken == self.records.len()
+    }
+
+    /// Bytes that wait.
+    pub fn pending(&self) -> usize {
+        self.records.len() - self.taken
+    }
+
+    /// Moves as many whole records as fit into `buffer`; returns the bytes written.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> usize {
+        let waiting = &self.records[self.taken..];
+        let mut size = waiting.len();
+        if size > buffer.len() {
+            size = 0;
+            while let Some(length) = waiting[size..].first_chunk() {
+                let next = size + u32::from_le_bytes(*length) as usize;
+                if next > buffer.len() {
+                    break;
+                }
+                size = next;
+            }
+        }
+        buffer[..size].copy_from_slice(&waiting[..size]);
+        self.taken += size;
+        if self.is_empty() {
+            self.records.clear();
+            self.records.shrink_to(KEEP_CAPACITY);
+            self.taken = 0;
+        }
+        size
+    }
+
+    /// How a call ended.
+    pub fn outcome(&mut self, connection: u32, call: u32, outcome: &Outcome) {
+        match outcome {
+            Outcome::Reply(payload) => {
+                let record = Record::new(self, event::RESPONSE, 0, 0, connection, call);
+                record.payload(payload);
+            }
+            Outcome::Status(status) => {
+                Record::new(self, event::STATUS, 0, 0, connection, call).status(status).end();
+            }
+            Outcome::Failed(Failure { code, text, closed }) => {
+                let flags = u8::from(closed.is_some());
+                let mut record = Record::new(self, event::FAILED, flags, 0, connection, call);
+                record = record.i32(*code as i32).bytes(text.as_bytes());
+                if let Some(closed) = closed {
+                    record = record.closed(closed);
+                }
+                record.end();
+            }
+        }
+    }
+
+    /// A connection that was asked for is open.
+    pub fn connected(&mut self, connection: u32) {
+        Record::new(self, event::CONNECTED, 0, 0, connection, 0).end();
+    }
+
+    /// A connection ended.
+    pub fn closed(&mut self, connection: u32, closed: &Closed) {
+        Record::new(self, event::CLOSED, 0, 0, connection, 0).closed(closed).end();
+    }
+
+    /// A listener accepted a connection.
+    pub fn accepted(&mut self, listener: u32, connection: u32, peer: Option<Credentials>) {
+        let mut record =
+            Record::new(self, event::ACCEPTED, u8::from(peer.is_some()), 0, connection, listener);
+        if let Some(peer) = peer {
+            record = record.i32(peer.pid).u32(peer.uid).u32(peer.gid);
+        }
+        record.end();
+    }
+
+    /// A listener could not accept.
+    pub fn accept_failed(&mut self, listener: u32, error: &std::io::Error) {
+        Record::new(self, event::ACCEPT_FAILED, 0, 0, 0, listener)
+            .i32(error.raw_os_error().unwrap_or(0))
+            .bytes(error.to_string().as_bytes())
+            .end();
+    }
+
+    /// A request for a handler.
+    pub fn request(&mut self, connection: u32, call: u32, route: u16, request: &ttrpc::Request) {
+        Record::new(self, event::REQUEST, 0, route, connection, call)
+            .f64(request.timeout_nano as f64)
+            .metadata(&request.metadata)
+            .payload(&request.payload);
+    }
+
+    /// A request needs no answer any more.
+    pub fn aborted(&mut self, connection: u32, call: u32, deadline: bool) {
+        Record::new(self, event::ABORTED, u8::from(deadline), 0, connection, call).end();
+    }
+}
+
+/// One record under construction.
+struct Record<'a> {
+    events: &'a mut Vec<u8>,
+    start: usize,
+}
+
+impl<'a> Record<'a> {
+    fn new(events: &'a mut Events, op: u8, flags: u8, route: u16, connection: u32, call: u32) -> Self {
+        let events = &mut events.records;
+        let start = events.len();
+        let mut header = [0; RECORD_HEADER];
+        header[4] = op;
+        header[5] = flags;
+        header[6..8].copy_from_slice(&route.to_le_bytes());
+        header[8..12].copy_from_slice(&connection.to_le_bytes());
+        header[12..16].copy_from_slice(&call.to_le_bytes());
+        events.extend_from_slice(&header);
+        Self { events, start }
+    }
+
+    fn raw(self, bytes: &[u8]) -> Self {
+        self.events.extend_from_slice(bytes);
+        self
+    }
+
+    fn u32(self, value: u32) -> Self {
+        self.raw(&value.to_le_bytes())
+    }
+
+    fn i32(self, value: i32) -> Self {
+        self.raw(&value.to_le_bytes())
+    }
+
+    fn f64(self, value: f64) -> Self {
+        self.raw(&value.to_le_bytes())
+    }
+
+    fn bytes(self, value: &[u8]) -> Self {
+        self.u32(value.len() as u32).raw(value)
+    }
+
+    fn metadata(mut self, pairs: &[KeyValue]) -> Self {
+        self = self.u32(pairs.len() as u32);
+        for pair in pairs {
+            self = self.bytes(pair.key.as_bytes()).bytes(pair.value.as_bytes());
+        }
+        self
+    }
+
+    fn status(mut self, status: &Status) -> Self {
+        self = self.i32(status.code.value()).bytes(status.message.as_bytes());
+        self = self.u32(status.details.len() as u32);
+        for detail in &status.details {
+            self = self.bytes(detail.type_url.as_bytes()).bytes(&detail.value);
+        }
+        self
+    }
+
+    fn closed(self, closed: &Closed) -> Self {
+        self.raw(&[closed.kind as u8]).i32(closed.errno).bytes(closed.text.as_bytes())
+    }
+
+    fn payload(self, bytes: &[u8]) {
+        self.raw(bytes).end();
+    }
+
+    fn end(self) {
+        let length = (self.events.len() - self.start) as u32;
+        self.events[self.start..self.start + 4].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_records_are_handed_over_and_none_is_lost() {
+        let mut events = Events::default();
+        for call in 0..10 {
+            events.outcome(1, call, &Outcome::Reply(vec![7; call as usize]));
+        }
+        let total = events.pending();
+        let mut seen = Vec::new();
+        while !events.is_empty() {
+            let mut buffer = [0; 60];
+            let size = events.fill(&mut buffer);
+            assert!(size > 0);
+            seen.extend_from_slice(&buffer[..size]);
+        }
+        assert_eq!(seen.len(), total);
+        let mut at = 0;
+        for call in 0..10u32 {
+            let length = u32::from_le_bytes(seen[at..at + 4].try_into().unwrap()) as usize;
+            assert_eq!(u32::from_le_bytes(seen[at + 12..at + 16].try_into().unwrap()), call);
+            assert_eq!(length, RECORD_HEADER + call as usize);
+            at += length;
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The record format of the two batch buffers.
+//!
+//! JavaScript writes commands into the outbound buffer and submits them with one call; Rust writes
+//! events into the inbound buffer and hands them over with one callback. Both are sequences of
+//! records, little-endian, unaligned:
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 4 | length of the record, these 4 bytes included |
+//! | 4 | 1 | operation |
+//! | 5 | 1 | flags |
+//! | 6 | 2 | route: which service and method |
+//! | 8 | 4 | connection |
+//! | 12 | 4 | call |
+//! | 16 | … | body, by operation |
+//!
+//! A string or byte field in a body is a u32 length and that many bytes; a payload is the rest of the
+//! record. `src/port/records.ts` is the other side and keeps the same order.
+
+mod commands;
+mod events;
+
+pub use commands::{Call, Command, Malformed, Reply, commands};
+pub use events::Events;
+
+/// Bytes before a record's body.
+pub const RECORD_HEADER: usize = 16;
+
+/// Operations of commands.
+pub mod op {
+    /// Define a route. Body: service, method.
+    pub const ROUTE: u8 = 1;
+    /// Make a unary call. Body: timeout in nanoseconds (f64, 0 = none), metadata, payload.
+    pub const CALL: u8 = 2;
+    /// Forget a call: its answer is not wanted.
+    pub const CANCEL: u8 = 3;
+    /// Answer a request. Body: status code (i32), message, details, payload.
+    pub const REPLY: u8 = 4;
+}
+
+/// Operations of events.
+pub mod event {
+    /// A call's answer. Body: payload.
+    pub const RESPONSE: u8 = 1;
+    /// A call's status other than OK. Body: code (i32), message, details.
+    pub const STATUS: u8 = 2;
+    /// A call failed on this side. Body: code (i32), text, then if flag 1 the [`CLOSED`] body.
+    pub const FAILED: u8 = 3;
+    /// A connection that was asked for is open.
+    pub const CONNECTED: u8 = 4;
+    /// A connection ended, or could not be made. Body: kind (u8), errno (i32), text.
+    pub const CLOSED: u8 = 5;
+    /// A listener accepted a connection. `call` is the listener. Body: flag 1: pid, uid, gid (u32 each).
+    pub const ACCEPTED: u8 = 6;
+    /// A request for a handler. Body: timeout in nanoseconds (f64, 0 = none), metadata, payload.
+    pub const REQUEST: u8 = 7;
+    /// A request needs no answer any more. Flags: 1 = its deadline passed.
+    pub const ABORTED: u8 = 8;
+    /// A listener could not accept. `call` is the listener. Body: errno (i32), text.
+    pub const ACCEPT_FAILED: u8 = 9;
+}
+
+/// Flag of a command: the call may be cancelled.
+pub const FLAG_CANCELLABLE: u8 = 1;

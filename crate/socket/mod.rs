@@ -1,0 +1,255 @@
+//! Non-blocking stream sockets of every address family.
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Where to connect or listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A socket file, or with a leading NUL an abstract name.
+    Unix(Vec<u8>),
+    /// An IP address and port.
+    Tcp(SocketAddr),
+    /// A context id and port.
+    Vsock {
+        /// The context id.
+        cid: u32,
+        /// The port.
+        port: u32,
+    },
+}
+
+impl Address {
+    fn sock_addr(&self) -> io::Result<SockAddr> {
+        match self {
+            Self::Unix(name) => {
+                use std::os::unix::ffi::OsStrExt as _;
+                SockAddr::unix(std::ffi::OsStr::from_bytes(name))
+            }
+            Self::Tcp(address) => Ok(SockAddr::from(*address)),
+            Self::Vsock { cid, port } => Ok(SockAddr::vsock(*cid, *port)),
+        }
+    }
+}
+
+/// Who is at the other end of a unix socket: for a connecting process its own, for a listening one
+/// what it was when it called listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// Process id, as seen from this process's namespace; 0 when it is not visible there.
+    pub pid: i32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
+/// A connected or connecting descriptor.
+#[derive(Debug)]
+pub struct Stream(Socket);
+
+/// How far a connection attempt got without waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It is open.
+    Connected,
+    /// It is open or failed once the descriptor can be written to.
+    Pending,
+}
+
+impl Stream {
+    /// Starts to connect without waiting. A unix socket whose backlog is full answers EAGAIN.
+    pub fn connect(address: &Address) -> io::Result<(Self, Progress)> {
+        let address = address.sock_addr()?;
+        let socket = Socket::new(address.domain(), Type::STREAM.nonblocking().cloexec(), None)?;
+        let progress = match socket.connect(&address) {
+            Ok(()) => Progress::Connected,
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Progress::Pending,
+            Err(error) => return Err(error),
+        };
+        let stream = Self(socket);
+        stream.tune(address.domain());
+        Ok((stream, progress))
+    }
+
+    /// Takes over a connected descriptor.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(fd);
+        if socket.r#type()? != Type::STREAM {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a stream socket"));
+        }
+        socket.set_nonblocking(true)?;
+        let domain = socket.local_addr()?.domain();
+        let stream = Self(socket);
+        stream.tune(domain);
+        Ok(stream)
+    }
+
+    /// Frames are gathered before they are written, so waiting for more of them only adds latency.
+    fn tune(&self, domain: Domain) {
+        if domain == Domain::IPV4 || domain == Domain::IPV6 {
+            // A failure costs latency and nothing else.
+            let _ = self.0.set_tcp_nodelay(true);
+            let _ = self.0.set_keepalive(true);
+        }
+    }
+
+    /// The outcome of a [`Progress::Pending`] connection attempt.
+    pub fn finish_connect(&self) -> io::Result<()> {
+        match self.0.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// `read(2)`.
+    pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        (&self.0).read(into)
+    }
+
+    /// `send(2)`, without a SIGPIPE.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+    }
+
+    /// Says "no more" to the peer, and to anyone who shares the descriptor.
+    pub fn shutdown(&self) {
+        // The peer may be gone already, which is what is wanted.
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// The address that the peer is bound to, as the kernel names it.
+    pub fn peer_name(&self) -> io::Result<SockAddr> {
+        self.0.peer_addr()
+    }
+
+    /// Who the peer is, on a unix socket.
+    pub fn peer_credentials(&self) -> Option<Credentials> {
+        if self.0.local_addr().ok()?.domain() != Domain::UNIX {
+            return None;
+        }
+        let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+        let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+        // SAFETY: the descriptor is open, and `peer` and `size` describe a writable ucred.
+        let result = unsafe {
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                (&raw mut peer).cast(),
+                &raw mut size,
+            )
+        };
+        (result == 0).then_some(Credentials { pid: peer.pid, uid: peer.uid, gid: peer.gid })
+    }
+
+    /// The descriptor, for polling.
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// A listening descriptor.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    /// What the kernel says it is bound to.
+    pub name: SockAddr,
+}
+
+/// Connections that wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+impl Listener {
+    /// Binds and listens. A file of a unix address is made with `mode` set before anyone can connect.
+    pub fn bind(address: &Address, mode: Option<u32>) -> io::Result<Self> {
+        let name = address.sock_addr()?;
+        let socket = Socket::new(name.domain(), Type::STREAM.nonblocking().cloexec(), None)?;
+        if matches!(address, Address::Tcp(_)) {
+            socket.set_reuse_address(true)?;
+        }
+        socket.bind(&name)?;
+        if let (Address::Unix(path), Some(mode)) = (address, mode)
+            && path.first() != Some(&0)
+        {
+            // Between bind and listen a connect is refused, so nobody gets in before the mode is set.
+            use std::os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _};
+            let path = std::ffi::OsStr::from_bytes(path);
+            if let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)) {
+                let _ = std::fs::remove_file(path);
+                return Err(error);
+            }
+        }
+        socket.listen(BACKLOG)?;
+        Self::listening(socket)
+    }
+
+    /// Takes over a bound descriptor, listening or not yet.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(fd);
+        socket.set_nonblocking(true)?;
+        socket.listen(BACKLOG)?;
+        Self::listening(socket)
+    }
+
+    fn listening(socket: Socket) -> io::Result<Self> {
+        let name = socket.local_addr()?;
+        Ok(Self { socket, name })
+    }
+
+    /// Takes one connection that waits, if there is one.
+    pub fn accept(&self) -> io::Result<Option<Stream>> {
+        loop {
+            return match self.socket.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) {
+                Ok((socket, _)) => {
+                    let stream = Stream(socket);
+                    stream.tune(self.name.domain());
+                    Ok(Some(stream))
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => Ok(None),
+                    // The peer went before it was taken.
+                    Some(libc::EINTR | libc::ECONNABORTED) => continue,
+                    _ => Err(error),
+                },
+            };
+        }
+    }
+
+    /// The descriptor, for polling.
+    pub fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// The port that was given, for a TCP address.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.name.as_socket()
+    }
+}
+
+/// Waits until `fd` can be read (or with `write` written), or `timeout` milliseconds passed (-1: for
+/// ever). Returns whether it is ready.
+pub fn wait(fd: RawFd, write: bool, timeout: i32) -> io::Result<bool> {
+    let events = libc::POLLIN | if write { libc::POLLOUT } else { 0 };
+    let mut poll = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: `poll` is one valid pollfd.
+    match unsafe { libc::poll(&raw mut poll, 1, timeout) } {
+        -1 => {
+            let error = io::Error::last_os_error();
+            if error.kind() == io::ErrorKind::Interrupted { Ok(false) } else { Err(error) }
+        }
+        ready => Ok(ready > 0),
+    }
+}
+
+/// Takes ownership of a descriptor that the caller hands over by number.
+pub fn own(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_SETFD takes no pointer; on a number that is not open it fails with EBADF.
+    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, and the caller gives it up, as the API's documentation says.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

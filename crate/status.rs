@@ -1,0 +1,130 @@
+//! What became of a call, and how ttrpc's errors map to it.
+
+use crate::transport::frames::code_by_text;
+use crate::transport::{CloseKind, Closed, Wire};
+use ttrpc::proto::{Request, Response, Status};
+
+/// The largest message ttrpc carries, in bytes, envelope included.
+pub const MESSAGE_LIMIT: usize = ttrpc::proto::MESSAGE_LENGTH_MAX;
+
+/// gRPC's status codes, as far as this side makes them itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+#[expect(missing_docs, reason = "the names are gRPC's own")]
+pub enum Code {
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    ResourceExhausted = 8,
+    Internal = 13,
+    Unavailable = 14,
+}
+
+/// How a call that this side made ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The peer answered with this payload.
+    Reply(Vec<u8>),
+    /// The peer answered with a status other than OK.
+    Status(Status),
+    /// No answer came, or none that can be trusted.
+    Failed(Failure),
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The status the caller sees.
+    pub code: Code,
+    /// What happened, in words.
+    pub text: String,
+    /// Why the connection ended, where that is the reason.
+    pub closed: Option<Closed>,
+}
+
+impl Failure {
+    /// A failure of the call alone: the connection goes on.
+    pub fn of_call(code: Code, text: impl Into<String>) -> Self {
+        Self { code, text: text.into(), closed: None }
+    }
+
+    /// The deadline passed.
+    pub fn deadline() -> Self {
+        Self::of_call(Code::DeadlineExceeded, "the deadline passed before the reply arrived")
+    }
+
+    /// The connection ended.
+    pub fn closed(closed: Closed) -> Self {
+        Self { code: Code::Unavailable, text: closed.text.clone(), closed: Some(closed) }
+    }
+
+    /// The message is larger than ttrpc carries.
+    pub fn oversize(length: usize) -> Self {
+        let text = format!("message length {length} exceed maximum message size of {MESSAGE_LIMIT}");
+        Self::of_call(Code::ResourceExhausted, text)
+    }
+}
+
+impl Outcome {
+    /// Reads the result of `ttrpc::Client::request`.
+    pub fn of_request(result: ttrpc::Result<Response>, wire: &Wire) -> Self {
+        match result {
+            // ttrpc takes a status code that its enum does not know for OK.
+            Ok(response) if response.status.code.value() != 0 => {
+                Self::Status(response.status.unwrap_or_default())
+            }
+            Ok(response) => Self::Reply(response.payload),
+            Err(ttrpc::Error::RpcStatus(status)) => Self::Status(corrected(status)),
+            Err(error) => Self::Failed(failure(error, wire)),
+        }
+    }
+}
+
+/// An oversized answer fails locally with INVALID_ARGUMENT, and a Rust server answers an oversized
+/// request with it too. Go says RESOURCE_EXHAUSTED for both.
+fn corrected(mut status: Status) -> Status {
+    if status.code.value() == Code::InvalidArgument as i32
+        && code_by_text(status.message.as_bytes()) == Some(Code::ResourceExhausted as u8)
+    {
+        status.code = protobuf::EnumOrUnknown::from_i32(Code::ResourceExhausted as i32);
+    }
+    status
+}
+
+/// ttrpc tells its local failures apart only by their texts.
+fn failure(error: ttrpc::Error, wire: &Wire) -> Failure {
+    if let ttrpc::Error::Others(text) = &error {
+        if text == "Request deadline elapsed" {
+            return Failure::deadline();
+        }
+        if text.starts_with("message length ") {
+            return Failure::of_call(Code::ResourceExhausted, text.clone());
+        }
+        if let Some(reason) = text.strip_prefix("Unpack response error ") {
+            return Failure::of_call(Code::Internal, format!("the reply does not decode: {reason}"));
+        }
+        if text.starts_with("Receiver got malformed packet") {
+            let text = "the peer answered a unary call with a frame that is not a response";
+            return Failure::of_call(Code::Internal, text);
+        }
+    }
+    Failure::closed(wire.closed().unwrap_or_else(|| Closed {
+        kind: CloseKind::Error,
+        errno: 0,
+        text: error.to_string(),
+    }))
+}
+
+/// A reply with a status of this side's making, as a handler's answer.
+pub fn response_of_status(code: Code, message: impl Into<String>) -> Response {
+    let mut status = Status::new();
+    status.code = protobuf::EnumOrUnknown::from_i32(code as i32);
+    status.message = message.into();
+    let mut response = Response::new();
+    response.status = protobuf::MessageField::some(status);
+    response
+}
+
+/// The bytes that `request` takes on the wire, header included.
+pub fn wire_size(request: &Request) -> usize {
+    ttrpc::proto::MESSAGE_HEADER_LENGTH + ttrpc::proto::Codec::size(request) as usize
+}

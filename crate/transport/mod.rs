@@ -1,0 +1,293 @@
+//! The in-memory byte stream between one socket and ttrpc.
+//!
+//! ttrpc reads from and writes to a [`Pipe`]; the engine moves bytes between the other end, the
+//! [`Wire`], and the descriptor. Writing into a pipe never waits: all frames of a turn gather in one
+//! buffer and leave in one system call. (A request whose deadline ran out in the middle of a write
+//! would make ttrpc close the whole connection; here there is no middle.) What bounds the buffer is
+//! the engine: it starts no call and reads no request while [`Wire::unsent`] is above its limit.
+
+pub mod frames;
+mod inbox;
+mod pipe;
+
+pub use frames::Role;
+pub use pipe::Pipe;
+
+use frames::{Scanner, Watch};
+use inbox::Inbox;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Who ended it, and whether in order.
+    pub kind: CloseKind,
+    /// The system's error number, or 0.
+    pub errno: i32,
+    /// What happened, in words; may be empty where `errno` says all.
+    pub text: String,
+}
+
+/// The ways in which a connection ends. The numbers are the port's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CloseKind {
+    /// This side closed it.
+    Local = 0,
+    /// The peer closed it, between two frames.
+    Remote = 1,
+    /// The socket failed, or the peer stopped in the middle of a frame.
+    Error = 2,
+    /// The peer sent what is not ttrpc.
+    Protocol = 3,
+}
+
+impl Closed {
+    /// Closed by this side.
+    pub fn local() -> Self {
+        Self { kind: CloseKind::Local, errno: 0, text: String::new() }
+    }
+
+    /// A socket operation failed.
+    pub fn failed(operation: &str, error: &io::Error) -> Self {
+        Self {
+            kind: CloseKind::Error,
+            errno: error.raw_os_error().unwrap_or(0),
+            text: format!("{operation}: {error}"),
+        }
+    }
+}
+
+/// Collects the tokens of connections that a turn touched, each once.
+#[derive(Debug, Default)]
+pub struct Touched(Mutex<Vec<u32>>);
+
+impl Touched {
+    /// Moves the tokens collected so far into `into`.
+    pub fn take(&self, into: &mut Vec<u32>) {
+        into.append(&mut lock(&self.0));
+    }
+
+    fn add(&self, token: u32) {
+        lock(&self.0).push(token);
+    }
+}
+
+/// The engine's end of one connection.
+#[derive(Debug)]
+pub struct Wire {
+    token: u32,
+    touched: Arc<Touched>,
+    flow: Mutex<Flow>,
+}
+
+#[derive(Debug)]
+struct Flow {
+    watch: Watch,
+    /// Bytes from the peer that ttrpc has not read.
+    rx: Inbox,
+    rx_scanner: Scanner,
+    /// Bytes of ttrpc that the socket has not taken.
+    tx: Vec<u8>,
+    tx_taken: usize,
+    tx_scanner: Scanner,
+    reader: Option<Waker>,
+    closed: Option<Closed>,
+    /// ttrpc dropped its end.
+    released: bool,
+    is_touched: bool,
+}
+
+/// Buffers larger than this are given back once they are empty.
+const KEEP_CAPACITY: usize = 256 * 1024;
+
+impl Wire {
+    /// A connection's two ends. `token` is what `touched` collects.
+    pub fn pair(role: Role, token: u32, touched: Arc<Touched>) -> (Arc<Wire>, Pipe) {
+        let flow = Flow {
+            watch: Watch::new(role),
+            rx: Inbox::default(),
+            rx_scanner: Scanner::default(),
+            tx: Vec::new(),
+            tx_taken: 0,
+            tx_scanner: Scanner::default(),
+            reader: None,
+            closed: None,
+            released: false,
+            is_touched: false,
+        };
+        let wire = Arc::new(Wire { token, touched, flow: Mutex::new(flow) });
+        (wire.clone(), Pipe::new(wire))
+    }
+
+    /// Reads from the socket straight into the buffer until it would block, ends, or `budget` bytes
+    /// came. `read` gets free space and answers as `read(2)` does.
+    ///
+    /// Returns the bytes read. The end of the socket closes the wire with the reason.
+    pub fn receive(&self, budget: usize, mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> usize {
+        let mut flow = self.lock();
+        let flow = &mut *flow;
+        let mut total = 0;
+        let ended = loop {
+            let chunk = (budget - total).min(READ_CHUNK);
+            if chunk == 0 {
+                break None;
+            }
+            match read(flow.rx.space(chunk, &mut flow.rx_scanner)) {
+                Ok(0) => break Some(None),
+                Ok(count) => {
+                    flow.rx.filled(count);
+                    total += count;
+                    // A short read is as good as WouldBlock and saves the call that would say so.
+                    if count < chunk {
+                        break None;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break None,
+                Err(error) => break Some(Some(error)),
+            }
+        };
+        if let Err(frames::NotTtrpc(header)) = flow.watch.inbound(&mut flow.rx_scanner, flow.rx.bytes()) {
+            flow.close(Closed {
+                kind: CloseKind::Protocol,
+                errno: 0,
+                text: format!("the peer sent what is not a ttrpc frame: {}", header.escape_ascii()),
+            });
+        }
+        match ended {
+            Some(Some(error)) => flow.close(Closed::failed("read", &error)),
+            Some(None) => flow.end_of_stream(),
+            None => {}
+        }
+        if let Some(reader) = flow.reader.take() {
+            reader.wake();
+        }
+        self.touch(flow);
+        total
+    }
+
+    /// Hands what ttrpc wrote to the socket until all is gone or it would block. `write` answers as
+    /// `write(2)` does.
+    pub fn send(&self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+        let mut flow = self.lock();
+        while flow.tx_taken < flow.tx.len() {
+            match write(&flow.tx[flow.tx_taken..]) {
+                Ok(count) => flow.tx_taken += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => {
+                    flow.discard_unsent();
+                    return Err(error);
+                }
+            }
+        }
+        flow.discard_unsent();
+        Ok(())
+    }
+
+    /// Closes the connection for ttrpc too: its reads end at once, its writes fail. The first reason
+    /// stays.
+    pub fn close(&self, closed: Closed) {
+        let mut flow = self.lock();
+        flow.close(closed);
+        flow.rx.clear();
+        flow.rx_scanner = Scanner::default();
+        self.touch(&mut flow);
+    }
+
+    /// The reply to `stream_id` carries a handler's own status; see [`Watch::exempt`].
+    pub fn exempt(&self, stream_id: u32) {
+        self.lock().watch.exempt(stream_id);
+    }
+
+    /// Marks the connection as touched, so that the engine looks at it when the turn is over.
+    pub fn mark(&self) {
+        self.touch(&mut self.lock());
+    }
+
+    /// What the engine needs to know after a turn; clears the mark.
+    pub fn look(&self) -> Look {
+        let mut flow = self.lock();
+        flow.is_touched = false;
+        Look {
+            unsent: flow.tx.len() - flow.tx_taken,
+            unread: flow.rx.readable(&flow.rx_scanner),
+            closed: flow.closed.is_some(),
+            released: flow.released,
+        }
+    }
+
+    /// Bytes that the socket has not taken yet.
+    pub fn unsent(&self) -> usize {
+        let flow = self.lock();
+        flow.tx.len() - flow.tx_taken
+    }
+
+    /// Why the connection ended, if it has.
+    pub fn closed(&self) -> Option<Closed> {
+        self.lock().closed.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Flow> {
+        lock(&self.flow)
+    }
+
+    fn touch(&self, flow: &mut Flow) {
+        if !flow.is_touched {
+            flow.is_touched = true;
+            self.touched.add(self.token);
+        }
+    }
+}
+
+/// The first read of a turn takes what a busy peer sends in one; more reads follow while they are full.
+const READ_CHUNK: usize = 64 * 1024;
+
+/// A wire's state after a turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// Bytes that the socket has not taken.
+    pub unsent: usize,
+    /// Bytes that ttrpc has not read.
+    pub unread: usize,
+    /// The connection ended.
+    pub closed: bool,
+    /// ttrpc let go of it.
+    pub released: bool,
+}
+
+impl Flow {
+    fn close(&mut self, closed: Closed) {
+        if self.closed.is_none() {
+            self.closed = Some(closed);
+        }
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn end_of_stream(&mut self) {
+        let closed = if self.rx_scanner.mid_frame(self.rx.end()) {
+            let text = "the peer closed the connection in the middle of a message".to_owned();
+            Closed { kind: CloseKind::Error, errno: libc::ECONNRESET, text }
+        } else {
+            Closed { kind: CloseKind::Remote, errno: 0, text: "the peer closed the connection".to_owned() }
+        };
+        self.close(closed);
+    }
+
+    fn discard_unsent(&mut self) {
+        self.tx_scanner.removed(self.tx.len());
+        self.tx.clear();
+        self.tx.shrink_to(KEEP_CAPACITY);
+        self.tx_taken = 0;
+    }
+}
+
+/// Locks a mutex that only this thread uses and whose holders do not panic half-way.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

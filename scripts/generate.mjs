@@ -1,0 +1,183 @@
+/**
+ * Writes src/generated/: the TypeScript of every message and service, from the .proto files that the pinned
+ * containerd-shim-protos crates carry and from those in proto/.
+ *
+ * Each .proto file is staged in the folder its package names (`containerd.task.v3` becomes
+ * containerd/task/v3/), whatever its place in the crate, so that the generated tree is short and predictable.
+ */
+
+import { execFile } from "node:child_process";
+import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+
+import { cargo, cargoProblem, indent, root, runMain, UserError } from "./toolchain.mjs";
+
+const run = promisify(execFile);
+
+const OUTPUT = path.join(root, "src", "generated");
+
+/** The include folders of the crate's build script, in its order: the first that has an import wins. */
+const INCLUDES = ["github.com/containerd/containerd/api/", ""];
+
+/** What is left out of the crate's vendor/ folder. */
+const EXCLUDED = [
+  // protobuf-es brings the well-known types.
+  "google/",
+  // The messages of cgroups/v3/cgroup1 once more, with options that only Go's code generator reads.
+  "github.com/containerd/cgroups/stats/v1/",
+  // Declares those options, and nothing else imports it.
+  "gogoproto/",
+];
+
+/** All that is taken from crate 0.11: 0.12 replaced it by task v3 and kept what it imports. */
+const TASK_V2 = "github.com/containerd/containerd/api/runtime/task/v2/shim.proto";
+
+await runMain(async () => {
+  const crates = await locateCrates();
+  const vendor = path.join(crates.current, "vendor");
+  const protos = [
+    ...(await readProtos(vendor, (name) => !EXCLUDED.some((folder) => name.startsWith(folder)))),
+    ...(await readProtos(path.join(crates.taskV2, "vendor"), (name) => name === TASK_V2)),
+    ...(await readProtos(path.join(root, "proto"), () => true)),
+  ];
+
+  const staging = await mkdtemp(path.join(tmpdir(), "containerd-shim-protos-"));
+  // Beside the folder it replaces, because a rename does not cross file systems.
+  const output = await mkdtemp(path.join(root, "src", ".generated-"));
+  try {
+    await stage(protos, path.join(staging, "protos"));
+    await runBuf(path.join(staging, "protos"), output, path.join(staging, "cache"));
+    await replaceFolder(OUTPUT, path.join(output, "generated"), path.join(output, "old"));
+  } finally {
+    await Promise.all([staging, output].map((folder) => rm(folder, { recursive: true, force: true })));
+  }
+});
+
+/** Finds the folders of the two crates that carry the .proto files. */
+async function locateCrates() {
+  // The filter keeps cargo from downloading the crates that only other systems need.
+  const filter = ["--filter-platform", "x86_64-unknown-linux-gnu"];
+  const metadata = JSON.parse(
+    await run(cargo, ["metadata", "--format-version", "1", "--locked", ...filter], {
+      cwd: root,
+      maxBuffer: Infinity,
+    }).then(
+      ({ stdout }) => stdout,
+      async (error) => {
+        const problem = await cargoProblem(
+          "to find the crates whose .proto files the TypeScript is made from",
+        );
+        throw new UserError(
+          problem ??
+            `"cargo metadata" failed; the first time, it needs the network.\n${indent(error.stderr)}`,
+        );
+      },
+    ),
+  );
+  const { deps } = metadata.resolve.nodes.find(({ id }) => id === metadata.resolve.root);
+  const locate = (dependency) => {
+    const id = deps.find(({ name }) => name === dependency)?.pkg;
+    if (id === undefined)
+      throw new UserError(`Cargo.toml has no dependency ${dependency} to take .proto files from.`);
+    return path.dirname(metadata.packages.find((candidate) => candidate.id === id).manifest_path);
+  };
+  return { current: locate("containerd_shim_protos"), taskV2: locate("containerd_shim_protos_v2") };
+}
+
+/** Reads the .proto files of a folder whose names, relative to the folder, pass the filter. */
+async function readProtos(folder, filter) {
+  const names = (await readdir(folder, { recursive: true }))
+    .filter((name) => name.endsWith(".proto") && filter(name))
+    .toSorted();
+  if (names.length === 0) throw new UserError(`${folder} has none of the .proto files expected there.`);
+  return Promise.all(
+    names.map(async (name) => {
+      const text = await readFile(path.join(folder, name), "utf8");
+      const packageName = /^package\s+([\w.]+)\s*;/m.exec(text)?.[1];
+      if (packageName === undefined) throw new UserError(`${path.join(folder, name)} declares no package.`);
+      return { name, text, target: `${packageName.replaceAll(".", "/")}/${path.basename(name)}` };
+    }),
+  );
+}
+
+/** Writes the .proto files to their targets, with their imports rewritten to match. */
+async function stage(protos, folder) {
+  const targets = new Map(protos.map(({ name, target }) => [name, target]));
+  if (new Set(targets.values()).size !== protos.length) {
+    throw new UserError(
+      `Two .proto files would be staged as one:\n${indent([...targets.values()].join("\n"))}`,
+    );
+  }
+  await Promise.all(
+    protos.map(async ({ name, text, target }) => {
+      const rewritten = text.replaceAll(
+        /^(import\s+(?:public\s+|weak\s+)?)"([^"]+)"/gm,
+        (line, keyword, imported) => {
+          if (imported.startsWith("google/protobuf/")) return line;
+          const found = INCLUDES.map((include) => targets.get(include + imported)).find(Boolean);
+          if (found === undefined)
+            throw new UserError(`${name} imports ${imported}, which is not among the files.`);
+          return `${keyword}"${found}"`;
+        },
+      );
+      const file = path.join(folder, target);
+      await mkdir(path.dirname(file), { recursive: true });
+      await writeFile(file, rewritten);
+    }),
+  );
+}
+
+/** Generates TypeScript from the staged files, into the folder "generated" of the output folder. */
+async function runBuf(protos, output, cache) {
+  const [buf, plugin] = ["buf", "protoc-gen-es"].map((name) => path.join(root, "node_modules", ".bin", name));
+  await Promise.all(
+    [buf, plugin].map((file) =>
+      access(file).catch(() => {
+        throw new UserError(`${file} is missing: install the development dependencies with \`npm ci\`.`);
+      }),
+    ),
+  );
+  const template = {
+    version: "v2",
+    plugins: [
+      {
+        local: plugin,
+        out: path.join(output, "generated"),
+        opt: ["target=ts", "import_extension=js"],
+        // One run of the plugin rather than one a folder.
+        strategy: "all",
+      },
+    ],
+  };
+  try {
+    // Without a buf.yaml and with a cache of its own, buf needs neither the network nor the home folder.
+    await run(buf, ["generate", protos, "--template", JSON.stringify(template)], {
+      cwd: protos,
+      env: { ...process.env, BUF_CACHE_DIR: cache },
+    });
+  } catch (error) {
+    throw new UserError(`"buf generate" failed.\n${indent(error.stderr || error.message)}`);
+  }
+}
+
+/** Puts a finished folder in the place of another, which stays whole until then. */
+async function replaceFolder(target, replacement, old) {
+  await rename(target, old).catch(ignore("ENOENT"));
+  try {
+    await rename(replacement, target);
+  } catch (error) {
+    // Another run that ended at the same moment has put its own there, which is as good.
+    if (error.code === "ENOTEMPTY" || error.code === "EEXIST") return;
+    await rename(old, target).catch(ignore("ENOENT"));
+    throw error;
+  }
+}
+
+/** Makes a rejection handler that passes over one system error. */
+function ignore(code) {
+  return (error) => {
+    if (error.code !== code) throw error;
+  };
+}
