@@ -31,9 +31,9 @@ const NOBODY = 65534;
 
 const missing = missingRequirements();
 const skipped = missing.length > 0 && !REQUIRED;
-const title = "containerd-shim-runc-v2, started by containerd";
+const note = skipped ? ` (skipped: needs ${missing.join(", ")})` : "";
 
-describe.skipIf(skipped)(skipped ? `${title} (skipped: needs ${missing.join(", ")})` : title, () => {
+describe.skipIf(skipped)(`containerd-shim-runc-v2${note}`, () => {
   let containerd: Containerd;
   let address: string;
   let connection: Connection;
@@ -49,8 +49,11 @@ describe.skipIf(skipped)(skipped ? `${title} (skipped: needs ${missing.join(", "
   });
 
   afterAll(async () => {
-    await connection?.close();
-    await containerd?.stop();
+    try {
+      await connection?.close();
+    } finally {
+      await containerd?.stop();
+    }
   });
 
   beforeEach(({ onTestFailed }) => {
@@ -224,6 +227,11 @@ describe.skipIf(skipped)(skipped ? `${title} (skipped: needs ${missing.join(", "
     expect(await containerd.ctr.task(ID)).toMatchObject({ status: "RUNNING" });
   });
 
+  test("a shim that is not there is Unavailable because of ENOENT", async () => {
+    const failure = await failureOf(connect(address.replace(/[^/]+$/, "no-such-shim")));
+    expect(failure).toMatchObject({ code: Code.Unavailable, cause: { code: "ENOENT" } });
+  });
+
   test("another user may not connect to the shim's socket", () => {
     // Without an await in between, so that nothing else in this process runs as nobody.
     process.seteuid?.(NOBODY);
@@ -254,7 +262,7 @@ describe.skipIf(skipped)(skipped ? `${title} (skipped: needs ${missing.join(", "
 
       // containerd tells the shim to delete the task and to shut down, whereupon the shim's process ends.
       await containerd.ctr.deleteTask(id);
-      expect((await own.closed).reason).toBeTypeOf("string");
+      expect((await own.closed).reason).toBe("remote");
       expect((await failureOf(ownTask.state({ id }))).code).toBe(Code.Unavailable);
       expect((await failureOf(connect(address.replace(/[^/]+$/, "no-such-shim")))).code).toBe(
         Code.Unavailable,

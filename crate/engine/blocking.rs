@@ -2,7 +2,7 @@
 
 use super::calls::Sink;
 use super::Engine;
-use crate::port::{Call, Command, Malformed, commands};
+use crate::port::{Command, Malformed, commands};
 use crate::socket::{Address, Progress, Stream, wait};
 use crate::status::Outcome;
 use crate::transport::lock;
@@ -48,26 +48,35 @@ impl Engine {
         self.listeners.values().any(|entry| entry.listens_as(&peer))
     }
 
-    /// Makes the one call in `batch` (routes may precede it) and waits for its outcome.
+    /// Carries out `batch`, whose last command must be a call, and waits for that call's outcome.
     pub fn call_blocking(&mut self, batch: &[u8]) -> Result<Outcome, Malformed> {
-        let mut call = None;
-        for command in commands(batch) {
-            match command? {
-                Command::Call(found) => call = Some(found),
-                other => self.command(other),
-            }
-        }
-        let call = call.ok_or(Malformed("a blocking batch holds no call"))?;
-        Ok(self.wait_for(call))
+        let slot = Arc::new(Mutex::new(None));
+        let mut result = Err(Malformed("a blocking batch does not end in a call"));
+        self.turn(|engine| {
+            result = engine.start_blocking(batch, Sink::Slot(slot.clone()));
+        });
+        result.map(|connection| self.wait_for(connection, &slot))
     }
 
-    fn wait_for(&mut self, call: Call) -> Outcome {
+    /// Starts the last call with `sink` and everything before it as usual. Returns its connection.
+    fn start_blocking(&mut self, batch: &[u8], sink: Sink) -> Result<u32, Malformed> {
+        let mut last = None;
+        for command in commands(batch) {
+            if let Some(earlier) = last.replace(command?) {
+                self.command(earlier);
+            }
+        }
+        let Some(Command::Call(call)) = last else {
+            return Err(Malformed("a blocking batch does not end in a call"));
+        };
         let connection = call.connection;
-        let slot = Arc::new(Mutex::new(None));
-        let sink = Sink::Slot(slot.clone());
-        self.turn(|engine| engine.call(call, sink));
+        self.call(call, sink);
+        Ok(connection)
+    }
+
+    fn wait_for(&mut self, connection: u32, slot: &Mutex<Option<Outcome>>) -> Outcome {
         loop {
-            if let Some(outcome) = lock(&slot).take() {
+            if let Some(outcome) = lock(slot).take() {
                 return outcome;
             }
             // A link is only removed after its calls have settled.

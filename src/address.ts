@@ -1,0 +1,72 @@
+import { isIP } from "node:net";
+import type { BindingAddress } from "./native.js";
+
+/**
+ * Where to connect or listen:
+ *
+ * - `unix:///run/my.sock`, or the bare path, which is what containerd puts into `TTRPC_ADDRESS`
+ * - `unix://@name`: a name in the abstract namespace
+ * - `tcp://127.0.0.1:1234`, `tcp://[::1]:1234`: an IP address, since ttrpc resolves no names
+ * - `vsock://2:1024`: a context id and a port
+ * - `{ fd: 3 }`: an inherited descriptor, which is owned from then on
+ */
+export type Address = string | { readonly fd: number };
+
+/** A parsed address: how to show it, and what crosses. */
+export interface ParsedAddress {
+  readonly text: string;
+  readonly fd?: number;
+  readonly binding?: BindingAddress;
+}
+
+/** The bytes that a unix socket's name may have; the kernel's field of 108 ends in a NUL. */
+const UNIX_LIMIT = 107;
+
+/** Parses an address. Throws a TypeError that says what is wrong with it. */
+export function parseAddress(address: Address): ParsedAddress {
+  if (typeof address === "object" && address !== null && "fd" in address) {
+    const { fd } = address;
+    if (!Number.isInteger(fd) || fd < 0) throw new TypeError(`the address { fd: ${String(fd)} } is not a descriptor`);
+    return { text: `fd:${fd}`, fd };
+  }
+  if (typeof address !== "string") {
+    throw new TypeError(`an address must be a string or { fd }, not ${address === null ? "null" : typeof address}`);
+  }
+  if (address.includes("\0")) throw new TypeError(`the address ${JSON.stringify(address)} holds a NUL`);
+  if (address.startsWith("unix://")) return unix(address, address.slice("unix://".length));
+  if (address.startsWith("tcp://")) return tcp(address, address.slice("tcp://".length));
+  if (address.startsWith("vsock://")) return vsock(address, address.slice("vsock://".length));
+  if (address.startsWith("/")) return unix(`unix://${address}`, address);
+  const known = "unix:///path, unix://@name, tcp://ip:port, vsock://cid:port or an absolute path";
+  throw new TypeError(`the address ${JSON.stringify(address)} is not one of ${known}`);
+}
+
+function unix(text: string, name: string): ParsedAddress {
+  const abstract = name.startsWith("@");
+  if (name === "" || name === "@") throw new TypeError(`the address ${JSON.stringify(text)} names no socket`);
+  const size = Buffer.byteLength(name);
+  if (size > UNIX_LIMIT) {
+    throw new TypeError(`the address ${JSON.stringify(text)} is ${size} bytes long; a unix socket takes ${UNIX_LIMIT}`);
+  }
+  return { text, binding: { kind: "unix", name: abstract ? `\0${name.slice(1)}` : name, cid: null, port: null } };
+}
+
+function tcp(text: string, name: string): ParsedAddress {
+  const [, bracketed, plain, port = ""] = /^(?:\[(.*)\]|([^:]*)):(\d+)$/.exec(name) ?? [];
+  const host = bracketed ?? plain ?? "";
+  if (isIP(host) !== (bracketed === undefined ? 4 : 6) || Number(port) > 0xffff) {
+    throw new TypeError(`the address ${JSON.stringify(text)} is not tcp://ip:port`);
+  }
+  return { text, binding: { kind: "tcp", name, cid: null, port: null } };
+}
+
+/** "Any context id", for a listener. */
+const CID_ANY = 0xffffffff;
+
+function vsock(text: string, name: string): ParsedAddress {
+  const [, cid = "", port = ""] = /^(-1|\d+):(\d+)$/.exec(name) ?? [];
+  if (cid === "" || Number(cid) > CID_ANY || Number(port) > 0xffffffff) {
+    throw new TypeError(`the address ${JSON.stringify(text)} is not vsock://cid:port`);
+  }
+  return { text, binding: { kind: "vsock", name: null, cid: cid === "-1" ? CID_ANY : Number(cid), port: Number(port) } };
+}

@@ -1,0 +1,31 @@
+import {
+  create,
+  type DescMessage,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+
+/**
+ * Packs a message as containerd does: the type is the message's full name, without a prefix.
+ *
+ * ```ts
+ * const event = packAny(TaskStartSchema, { containerId: "web", pid: 4242 });
+ * ```
+ */
+export function packAny<Desc extends DescMessage>(schema: Desc, message: MessageInitShape<Desc>): Any {
+  return create(AnySchema, { typeUrl: schema.typeName, value: toBinary(schema, create(schema, message)) });
+}
+
+/**
+ * Unpacks an Any if it holds a message of this type; otherwise returns undefined. As containerd reads it, only the
+ * last segment of the type's path counts, so the prefix that Rust and C++ write makes no difference.
+ *
+ * Throws if the type fits and the bytes do not decode.
+ */
+export function unpackAny<Desc extends DescMessage>(any: Any, schema: Desc): MessageShape<Desc> | undefined {
+  const name = any.typeUrl.slice(any.typeUrl.lastIndexOf("/") + 1);
+  return name === schema.typeName ? fromBinary(schema, any.value) : undefined;
+}

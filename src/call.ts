@@ -1,0 +1,150 @@
+import { canceledError, type TtrpcError } from "./error.js";
+import { type MetadataInit, metadataPairs } from "./metadata.js";
+import { type CallFields, type PendingCall, port } from "./port/port.js";
+import type { BatchReader } from "./port/reader.js";
+
+/** Options of a blocking call. */
+export interface SyncCallOptions {
+  /**
+   * Milliseconds until the deadline; 0 or left out for none. The peer is told; when the time has passed, the call fails
+   * with `DeadlineExceeded`.
+   */
+  readonly timeoutMs?: number;
+  /** Metadata to send along. */
+  readonly metadata?: MetadataInit;
+}
+
+/** Options of a call. */
+export interface CallOptions extends SyncCallOptions {
+  /**
+   * Gives the call up: it fails with `Canceled`, and `cause` is the signal's reason. ttrpc cannot tell the peer, whose
+   * handler runs on.
+   */
+  readonly signal?: AbortSignal;
+}
+
+const NO_METADATA: CallFields["metadata"] = [];
+const NO_FIELDS: CallFields = { timeoutNs: 0, metadata: NO_METADATA, cancellable: false };
+
+/** Checks a call's options. Throws a TypeError that names the one that is wrong. */
+export function callFields(options: CallOptions | undefined): CallFields {
+  if (options === undefined) return NO_FIELDS;
+  const { timeoutMs, metadata, signal } = options;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new TypeError("signal must be an AbortSignal");
+  }
+  return {
+    timeoutNs: timeoutNanoseconds(timeoutMs),
+    metadata: metadata === undefined ? NO_METADATA : metadataPairs(metadata),
+    cancellable: signal !== undefined,
+  };
+}
+
+/** The longest timeout that ttrpc's 64-bit nanoseconds hold. */
+const LONGEST_NS = 2 ** 63 - 1024;
+
+function timeoutNanoseconds(timeoutMs: number | undefined): number {
+  if (timeoutMs === undefined || timeoutMs === 0) return 0;
+  if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
+    throw new TypeError(`timeoutMs must be a number of milliseconds, 0 or more, not ${String(timeoutMs)}`);
+  }
+  // The protocol's 0 is "none", so the shortest is 1.
+  return Math.min(Math.max(Math.round(timeoutMs * 1e6), 1), LONGEST_NS);
+}
+
+/** Checks the names that a raw call gives. */
+export function checkNames(service: string, method: string): void {
+  for (const [what, name] of [["service", service], ["method", method]] as const) {
+    if (typeof name !== "string" || name === "") throw new TypeError(`${what} must be a non-empty string`);
+    if (!name.isWellFormed()) throw new TypeError(`${what} has a lone surrogate`);
+  }
+}
+
+/** Checks a raw payload. */
+export function checkPayload(payload: Uint8Array, what = "payload"): void {
+  if (!(payload instanceof Uint8Array)) {
+    throw new TypeError(`${what} must be a Uint8Array, not ${payload === null ? "null" : typeof payload}`);
+  }
+}
+
+/** Reads a reply out of the batch; throws what the caller is to get if it cannot. */
+export type Decode<T> = (reader: BatchReader) => T;
+
+/** The payload as it is. */
+export const rawPayload: Decode<Uint8Array> = (reader) => reader.payload();
+
+/** Makes a call on a connection that is open. */
+export function unaryCall<T>(
+  connection: number,
+  route: number,
+  payload: Uint8Array,
+  fields: CallFields,
+  signal: AbortSignal | undefined,
+  decode: Decode<T>,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    if (signal === undefined) {
+      port().call(connection, route, fields, payload, new PendingUnary(resolve, reject, decode));
+    } else if (signal.aborted) {
+      reject(canceledError(signal));
+    } else {
+      new CancellableUnary(resolve, reject, decode, signal).start(connection, route, fields, payload);
+    }
+  });
+}
+
+class PendingUnary<T> implements PendingCall {
+  constructor(
+    readonly resolve: (value: T) => void,
+    readonly reject: (error: unknown) => void,
+    readonly decode: Decode<T>,
+  ) {}
+
+  succeed(reader: BatchReader): void {
+    try {
+      this.resolve(this.decode(reader));
+    } catch (error) {
+      this.reject(error);
+    }
+  }
+
+  fail(error: TtrpcError): void {
+    this.reject(error);
+  }
+}
+
+class CancellableUnary<T> extends PendingUnary<T> {
+  readonly #signal: AbortSignal;
+  #id = 0;
+
+  constructor(
+    resolve: (value: T) => void,
+    reject: (error: unknown) => void,
+    decode: Decode<T>,
+    signal: AbortSignal,
+  ) {
+    super(resolve, reject, decode);
+    this.#signal = signal;
+  }
+
+  start(connection: number, route: number, fields: CallFields, payload: Uint8Array): void {
+    this.#id = port().call(connection, route, fields, payload, this);
+    this.#signal.addEventListener("abort", this);
+  }
+
+  /** The signal aborted. */
+  handleEvent(): void {
+    port().cancel(this.#id);
+    this.fail(canceledError(this.#signal));
+  }
+
+  override succeed(reader: BatchReader): void {
+    this.#signal.removeEventListener("abort", this);
+    super.succeed(reader);
+  }
+
+  override fail(error: TtrpcError): void {
+    this.#signal.removeEventListener("abort", this);
+    super.fail(error);
+  }
+}

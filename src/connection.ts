@@ -1,0 +1,192 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Address, parseAddress, type ParsedAddress } from "./address.js";
+import { type CallOptions, callFields, checkNames, checkPayload, type Decode, rawPayload, unaryCall } from "./call.js";
+import { canceledError, transportError, TtrpcError } from "./error.js";
+import type { BindingOpened } from "./native.js";
+import { Code } from "./code.js";
+import { port } from "./port/port.js";
+import type { ConnectionClosed } from "./port/reader.js";
+
+/** Options of {@link connect}. */
+export interface ConnectOptions {
+  /** Milliseconds until the attempt fails with `Unavailable` and cause code `ETIMEDOUT`. 10 000 if left out. */
+  readonly connectTimeoutMs?: number;
+  /** Gives the attempt up, with `Canceled`. */
+  readonly signal?: AbortSignal;
+}
+
+/** What a typed client needs of a connection. */
+export interface Caller {
+  /** Makes a unary call by the number of its route. */
+  call<T>(route: number, payload: Uint8Array, options: CallOptions | undefined, decode: Decode<T>): Promise<T>;
+}
+
+const DEFAULT_TIMEOUT_MS = 10_000;
+const EAGAIN = 11;
+const ETIMEDOUT = 110;
+const BACKLOG_RETRY_MS = 5;
+
+const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
+
+/**
+ * A connection to a ttrpc server, made by {@link connect}. Calls of one tick leave together; any number can be in
+ * flight. A connection keeps the process alive while calls are in flight, unless {@link ref} or {@link unref} say
+ * otherwise.
+ */
+export class Connection implements Caller {
+  /** The address that it was made to. */
+  readonly address: string;
+  /** Resolves once, when the connection has ended; never rejects. */
+  readonly closed: Promise<ConnectionClosed>;
+  readonly #id: number;
+  #why: ConnectionClosed | undefined;
+
+  /** @internal */
+  constructor(id: number, address: string) {
+    this.#id = id;
+    this.address = address;
+    this.closed = new Promise((resolve) => {
+      port().connections.set(id, {
+        closed: (why) => {
+          this.#why = why;
+          resolve(why);
+        },
+      });
+    });
+  }
+
+  /**
+   * Makes a unary call with bytes for a message, and resolves to the bytes of the reply.
+   *
+   * ```ts
+   * const reply = await connection.unary("my.Service", "Method", payload, { timeoutMs: 500 });
+   * ```
+   *
+   * Rejects with a TypeError if an argument is wrong, otherwise with a {@link TtrpcError}. Request and reply may have
+   * up to 4 MiB each, their envelopes included.
+   */
+  async unary(service: string, method: string, payload: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
+    checkNames(service, method);
+    checkPayload(payload);
+    return this.call(port().route(service, method), payload, options, rawPayload);
+  }
+
+  /** @internal */
+  call<T>(route: number, payload: Uint8Array, options: CallOptions | undefined, decode: Decode<T>): Promise<T> {
+    if (this.#why !== undefined) return Promise.reject(closedError(this.address, this.#why));
+    return unaryCall(this.#id, route, payload, callFields(options), options?.signal, decode);
+  }
+
+  /**
+   * Closes the connection; calls in flight fail with `Unavailable`. Resolves when it is closed, and may be called any
+   * number of times.
+   */
+  async close(): Promise<void> {
+    if (this.#why === undefined) {
+      port().native.close(this.#id, false);
+      port().schedule();
+    }
+    await this.closed;
+  }
+
+  /** Closes the connection, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Keeps the process alive for as long as the connection is open. */
+  ref(): this {
+    port().native.hold(this.#id, Hold.Always);
+    return this;
+  }
+
+  /** Lets the process end even while calls are in flight. */
+  unref(): this {
+    port().native.hold(this.#id, Hold.Never);
+    return this;
+  }
+}
+
+/** The error of a call on a connection that has ended. */
+export function closedError(address: string, why: ConnectionClosed): TtrpcError {
+  const cause = why.error?.cause;
+  const what = `the connection to ${address} is closed`;
+  if (cause === undefined) return transportError(what, 0, why.reason === "local" ? "by this side" : "by the peer");
+  return new TtrpcError(`${what}: ${why.error?.message ?? ""}`, Code.Unavailable, { cause });
+}
+
+/**
+ * Connects to a ttrpc server.
+ *
+ * ```ts
+ * const connection = await connect("unix:///run/containerd/s/abc", { connectTimeoutMs: 1000 });
+ * ```
+ *
+ * Rejects with a TypeError if the address is not one, and with a {@link TtrpcError} of code `Unavailable` whose
+ * `cause.code` is the system's (`ENOENT`, `ECONNREFUSED`, `ETIMEDOUT`) if there is nobody there.
+ */
+export async function connect(address: Address, options: ConnectOptions = {}): Promise<Connection> {
+  const parsed = parseAddress(address);
+  const { connectTimeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
+  checkTimeout(connectTimeoutMs);
+  if (signal?.aborted) throw canceledError(signal);
+  const until = performance.now() + connectTimeoutMs;
+  for (;;) {
+    const opened = open(parsed);
+    if (opened.id !== 0) return established(opened.id, parsed.text, until - performance.now(), signal);
+    if (opened.errno !== EAGAIN) throw openError(parsed, opened);
+    // A unix socket does not queue those that find its backlog full; the server has to accept first.
+    if (performance.now() >= until) throw openError(parsed, { ...opened, errno: ETIMEDOUT });
+    await sleep(BACKLOG_RETRY_MS, undefined, { signal }).catch(() => undefined);
+    if (signal?.aborted) throw canceledError(signal);
+  }
+}
+
+function open({ binding, fd }: ParsedAddress): BindingOpened {
+  return binding === undefined ? port().native.adopt(fd ?? -1, false) : port().native.connect(binding);
+}
+
+function established(id: number, address: string, timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
+  return new Promise((resolve, reject) => {
+    let error: TtrpcError | undefined;
+    const giveUp = (reason: TtrpcError) => {
+      error = reason;
+      port().native.close(id, false);
+      port().schedule();
+    };
+    const onAbort = () => signal && giveUp(canceledError(signal));
+    const timer = setTimeout(
+      () => giveUp(transportError(`cannot connect to ${address}`, ETIMEDOUT)),
+      Math.max(timeoutMs, 1),
+    );
+    const settle = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
+    };
+    signal?.addEventListener("abort", onAbort);
+    port().connections.set(id, {
+      connected() {
+        settle();
+        resolve(new Connection(id, address));
+      },
+      closed(why) {
+        settle();
+        const cause = why.error?.cause as { errno?: number } | undefined;
+        reject(error ?? transportError(`cannot connect to ${address}`, -(cause?.errno ?? 0), why.error?.message));
+      },
+    });
+    port().schedule();
+  });
+}
+
+/** The error of an address that cannot be opened. */
+export function openError({ text }: ParsedAddress, opened: BindingOpened, what = "cannot connect to"): TtrpcError {
+  return transportError(`${what} ${text}`, opened.errno, opened.text ?? "");
+}
+
+/** Checks a timeout for connecting. */
+export function checkTimeout(timeoutMs: number, name = "connectTimeoutMs"): void {
+  if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
+    throw new TypeError(`${name} must be a number of milliseconds above 0, not ${String(timeoutMs)}`);
+  }
+}

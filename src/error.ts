@@ -1,0 +1,78 @@
+import { getSystemErrorMap } from "node:util";
+import { create } from "@bufbuild/protobuf";
+import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import { Code } from "./code.js";
+
+/** What a {@link TtrpcError} may carry besides its message and code. */
+export interface TtrpcErrorOptions {
+  /** Messages that say more, in the form in which they cross; read one with `unpackAny`. */
+  readonly details?: readonly Any[];
+  /** The error that led to this one. For a transport failure its `code` is the system's, such as `ENOENT`. */
+  readonly cause?: unknown;
+}
+
+/**
+ * How a call, a connection or a listener failed.
+ *
+ * Thrown by a handler, it is exactly the status that the caller gets. From a call, `code` is the peer's status code or
+ * one that this side made: `DeadlineExceeded`, `Canceled`, `ResourceExhausted` (a message above 4 MiB),
+ * `Internal` (a reply that does not decode), and `Unavailable` for all that is wrong with the transport, where
+ * `cause.code` is the system's (`ENOENT`, `ECONNREFUSED`, `ECONNRESET`) or `ERR_TTRPC_CLOSED`.
+ *
+ * ```ts
+ * try {
+ *   await task.state({ id: "gone" });
+ * } catch (error) {
+ *   if (error instanceof TtrpcError && error.code === Code.NotFound) return undefined;
+ *   throw error;
+ * }
+ * ```
+ */
+export class TtrpcError extends Error {
+  override readonly name = "TtrpcError";
+  /** The status code; a number outside {@link Code} if the peer sent one. */
+  readonly code: Code;
+  /** Messages that say more about the error. */
+  readonly details: Any[];
+
+  /**
+   * @param message - What went wrong, for a person to read. It crosses as it is.
+   * @param code - The status code. `Unknown` if left out.
+   * @param options - Details and cause; the cause stays on this side.
+   */
+  constructor(message: string, code: Code = Code.Unknown, options: TtrpcErrorOptions = {}) {
+    super(message, "cause" in options ? { cause: options.cause } : undefined);
+    this.code = code;
+    this.details = [...(options.details ?? [])];
+  }
+
+  /**
+   * Makes a TtrpcError of anything that was thrown: one stays as it is, an Error keeps its message under `Unknown` and
+   * becomes the cause, anything else becomes the message.
+   */
+  static from(reason: unknown): TtrpcError {
+    if (reason instanceof TtrpcError) return reason;
+    const message = reason instanceof Error ? reason.message : String(reason);
+    return new TtrpcError(message, Code.Unknown, { cause: reason });
+  }
+}
+
+/** The code of a cause when the connection ended without an error of the system. */
+export const ERR_TTRPC_CLOSED = "ERR_TTRPC_CLOSED";
+
+/** The error of a transport that failed with an error number of the system, or with none. */
+export function transportError(what: string, errno: number, text = ""): TtrpcError {
+  const [code, meaning] = getSystemErrorMap().get(-errno) ?? [ERR_TTRPC_CLOSED, text || "the connection is closed"];
+  const cause = Object.assign(new Error(text || meaning), { code, ...(errno > 0 && { errno: -errno }) });
+  return new TtrpcError(errno > 0 ? `${what}: ${code}, ${meaning}` : `${what}: ${meaning}`, Code.Unavailable, { cause });
+}
+
+/** The error of a call that its caller gave up. */
+export function canceledError(signal: AbortSignal): TtrpcError {
+  return new TtrpcError("the call was canceled", Code.Canceled, { cause: signal.reason });
+}
+
+/** One detail of a status, as it crosses. */
+export function detail(typeUrl: string, value: Uint8Array): Any {
+  return create(AnySchema, { typeUrl, value });
+}

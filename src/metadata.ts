@@ -1,0 +1,36 @@
+/** The metadata of a request as a handler gets it: keys in lower case, each with its values in order. */
+export type Metadata = Record<string, string[]>;
+
+/**
+ * The metadata of a call: a value or several for a key. Keys are lower-cased on the way, as Go does; keys that differ
+ * only by case are one.
+ */
+export type MetadataInit = Readonly<Record<string, string | readonly string[]>>;
+
+/** The pairs in the order in which they cross. Throws a TypeError that names the key that is wrong. */
+export function metadataPairs(metadata: MetadataInit): [key: string, value: string][] {
+  if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata)) {
+    throw new TypeError("metadata must be an object of strings or arrays of strings");
+  }
+  const pairs: [string, string][] = [];
+  for (const [name, values] of Object.entries(metadata)) {
+    const key = name.toLowerCase();
+    if (key === "") throw new TypeError("metadata has an empty key");
+    if (!key.isWellFormed()) throw new TypeError(`the metadata key ${JSON.stringify(name)} has a lone surrogate`);
+    if (typeof values === "string") {
+      pairs.push([key, checked(values, name)]);
+    } else if (Array.isArray(values)) {
+      for (const [index, value] of values.entries()) pairs.push([key, checked(value, name, index)]);
+    } else {
+      throw new TypeError(`metadata[${JSON.stringify(name)}] must be a string or an array of strings`);
+    }
+  }
+  return pairs;
+}
+
+function checked(value: unknown, name: string, index?: number): string {
+  const where = () => `metadata[${JSON.stringify(name)}]${index === undefined ? "" : `[${index}]`}`;
+  if (typeof value !== "string") throw new TypeError(`${where()} must be a string, not ${typeof value}`);
+  if (!value.isWellFormed()) throw new TypeError(`${where()} has a lone surrogate`);
+  return value;
+}

@@ -1,0 +1,311 @@
+import { native, type NativePort } from "../native.js";
+import { transportError, TtrpcError } from "../error.js";
+import { Code } from "../code.js";
+import type { Metadata } from "../metadata.js";
+import { BatchReader, type ConnectionClosed } from "./reader.js";
+import { BATCH_SIZE, Command, Event, FLAG_CANCELLABLE, MESSAGE_LIMIT } from "./records.js";
+import { BatchWriter, stringSize } from "./writer.js";
+
+/** A call that waits for its outcome. One of the two is called, once, while the batch is read. */
+export interface PendingCall {
+  /** `reader` stands at the payload. */
+  succeed(reader: BatchReader): void;
+  fail(error: TtrpcError): void;
+}
+
+/** Hears of one connection. */
+export interface ConnectionSink {
+  connected?(): void;
+  closed(why: ConnectionClosed): void;
+}
+
+/** Hears of one listener. */
+export interface ListenerSink {
+  accepted(connection: number, peer: PeerCredentials | undefined): void;
+  acceptFailed(error: TtrpcError): void;
+}
+
+/** Who is at the other end of a unix socket, as the kernel says. */
+export interface PeerCredentials {
+  /** Process id; 0 if the process is in another pid namespace. */
+  readonly pid: number;
+  /** Effective user id. */
+  readonly uid: number;
+  /** Effective group id. */
+  readonly gid: number;
+}
+
+/** A request as it comes out of a batch. */
+export interface IncomingRequest {
+  readonly id: number;
+  readonly connection: number;
+  /** Milliseconds that the caller gave, 0 for none. */
+  readonly timeoutMs: number;
+  readonly metadata: Metadata;
+  readonly payload: Uint8Array;
+}
+
+/** Starts the handler of one method. What it returns hears when the request needs no answer any more. */
+export type MethodSink = (request: IncomingRequest) => void;
+
+/** A call's fields besides its payload, checked. */
+export interface CallFields {
+  readonly timeoutNs: number;
+  readonly metadata: readonly (readonly [string, string])[];
+  readonly cancellable: boolean;
+}
+
+const ROUTE_LIMIT = 0xffff;
+
+/**
+ * The port of this environment to the addon. Commands of one tick gather in one buffer and cross in one call; events
+ * come back in one buffer and one callback.
+ *
+ * While a batch is read, no code of the user runs: promises are settled (their reactions run later) and everything
+ * else is put off until the buffer is free. So a user's code may call back into the port at any time.
+ */
+export class Port {
+  readonly #writer = new BatchWriter(BATCH_SIZE);
+  readonly #reader = new BatchReader(BATCH_SIZE);
+  readonly native: NativePort;
+  readonly #calls = new Map<number, PendingCall>();
+  readonly #routes = new Map<string, Map<string, number>>();
+  readonly #methods: (MethodSink | undefined)[] = [];
+  readonly #freeMethods: number[] = [];
+  readonly connections = new Map<number, ConnectionSink>();
+  readonly listeners = new Map<number, ListenerSink>();
+  readonly requests = new Map<number, { abort(deadline: boolean): void }>();
+  readonly #after: (() => void)[] = [];
+  #routeCount = 0;
+  #callId = 0;
+  #scheduled = false;
+
+  constructor() {
+    this.native = new native.Port(this.#writer.bytes, this.#reader.bytes, (size) => this.#read(size));
+  }
+
+  /** The number of a service and method. Numbers are never given back: a program names a bounded set of methods. */
+  route(service: string, method: string): number {
+    let methods = this.#routes.get(service);
+    if (methods === undefined) this.#routes.set(service, (methods = new Map()));
+    let route = methods.get(method);
+    if (route === undefined) {
+      if (this.#routeCount > ROUTE_LIMIT) {
+        throw new TtrpcError(`more than ${ROUTE_LIMIT} methods were called`, Code.ResourceExhausted);
+      }
+      route = this.#routeCount++;
+      methods.set(method, route);
+      this.#reserve(stringSize(service) + stringSize(method));
+      const writer = this.#writer;
+      writer.begin(Command.Route, 0, route, 0, 0);
+      writer.string(service);
+      writer.string(method);
+      writer.end();
+      this.schedule();
+    }
+    return route;
+  }
+
+  /** Puts a call into the batch. Returns its id, for {@link cancel}. */
+  call(connection: number, route: number, fields: CallFields, payload: Uint8Array, pending: PendingCall): number {
+    const id = this.#writeCall(connection, route, fields, payload);
+    this.#calls.set(id, pending);
+    this.schedule();
+    return id;
+  }
+
+  /** Makes a call in place: nothing else of this thread runs until its outcome is there. */
+  callBlocking(connection: number, route: number, fields: CallFields, payload: Uint8Array, pending: PendingCall): void {
+    this.#writeCall(connection, route, fields, payload);
+    const reader = this.#reader;
+    const used = this.#writer.used;
+    this.#writer.used = 0;
+    const size = this.native.callBlocking(used);
+    reader.rewind();
+    reader.next(size);
+    this.#settle(pending);
+    // Events of other connections, if there are any, wait until the caller is done.
+    this.schedule();
+  }
+
+  /** Gives up a call that {@link call} put into a batch. Its pending is not called any more. */
+  cancel(id: number): void {
+    if (!this.#calls.delete(id)) return;
+    this.#reserve(0);
+    this.#writer.begin(Command.Cancel, 0, 0, 0, id);
+    this.#writer.end();
+    this.schedule();
+  }
+
+  /** Gives a method a number for its requests. */
+  addMethod(sink: MethodSink): number {
+    const route = this.#freeMethods.pop() ?? this.#methods.length;
+    if (route > ROUTE_LIMIT) throw new TtrpcError(`more than ${ROUTE_LIMIT} methods are served`, Code.ResourceExhausted);
+    this.#methods[route] = sink;
+    return route;
+  }
+
+  removeMethod(route: number): void {
+    this.#methods[route] = undefined;
+    this.#freeMethods.push(route);
+  }
+
+  /** Answers a request. An error that cannot cross is replaced by one that says so. */
+  reply(request: number, payload: Uint8Array | undefined, error: TtrpcError | undefined): void {
+    const size = error === undefined ? (payload?.length ?? 0) : errorSize(error);
+    if (size > MESSAGE_LIMIT) {
+      this.reply(request, undefined, oversize(size));
+      return;
+    }
+    this.#reserve(12 + size);
+    const writer = this.#writer;
+    writer.begin(Command.Reply, 0, 0, 0, request);
+    writer.u32(error?.code ?? 0);
+    writer.string(error?.message ?? "");
+    writer.u32(error?.details.length ?? 0);
+    for (const { typeUrl, value } of error?.details ?? []) {
+      writer.string(typeUrl);
+      writer.field(value);
+    }
+    if (payload !== undefined) writer.raw(payload);
+    writer.end();
+    this.schedule();
+  }
+
+  /** Hands the batch over, and takes what waits, when the running code is done. */
+  schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    process.nextTick(this.#flush);
+  }
+
+  readonly #flush = (): void => {
+    this.#scheduled = false;
+    let size = this.#submit();
+    while (size > 0) {
+      this.#read(size);
+      size = this.native.take();
+    }
+  };
+
+  #submit(): number {
+    const used = this.#writer.used;
+    this.#writer.used = 0;
+    return this.native.submit(used);
+  }
+
+  /** Makes room for a record with a body of up to `size` bytes. */
+  #reserve(size: number): void {
+    if (this.#writer.fits(size)) return;
+    // Events that this leaves waiting are taken by the flush that is scheduled for the batch.
+    const waiting = this.#submit();
+    if (waiting > 0) this.#read(waiting, true);
+    if (!this.#writer.fits(size)) throw oversize(size);
+  }
+
+  #writeCall(connection: number, route: number, fields: CallFields, payload: Uint8Array): number {
+    const { timeoutNs, metadata, cancellable } = fields;
+    let size = 12 + payload.length;
+    for (const [key, value] of metadata) size += stringSize(key) + stringSize(value);
+    if (payload.length > MESSAGE_LIMIT) throw oversize(payload.length);
+    this.#reserve(size);
+    const id = (this.#callId = (this.#callId + 1) >>> 0 || 1);
+    const writer = this.#writer;
+    writer.begin(Command.Call, cancellable ? FLAG_CANCELLABLE : 0, route, connection, id);
+    writer.f64(timeoutNs);
+    writer.u32(metadata.length);
+    for (const [key, value] of metadata) {
+      writer.string(key);
+      writer.string(value);
+    }
+    writer.raw(payload);
+    writer.end();
+    return id;
+  }
+
+  /** Reads the events in the inbound buffer, then does what they call for, at once or in a later tick. */
+  #read(size: number, later = false): void {
+    const reader = this.#reader;
+    reader.rewind();
+    while (reader.next(size)) this.#event(reader);
+    if (this.#after.length === 0) return;
+    const after = this.#after.splice(0);
+    const run = () => {
+      for (const action of after) action();
+    };
+    if (later) process.nextTick(run);
+    else run();
+  }
+
+  #event(reader: BatchReader): void {
+    const { connection, call } = reader;
+    switch (reader.operation) {
+      case Event.Response:
+      case Event.Status:
+      case Event.Failed: {
+        const pending = this.#calls.get(call);
+        if (pending === undefined) return;
+        this.#calls.delete(call);
+        this.#settle(pending);
+        return;
+      }
+      case Event.Request: {
+        const sink = this.#methods[reader.route];
+        const timeoutMs = reader.f64() / 1e6;
+        const metadata = reader.metadata();
+        const request = { id: call, connection, timeoutMs, metadata, payload: reader.payload() };
+        this.#after.push(() => sink?.(request));
+        return;
+      }
+      case Event.Aborted: {
+        const deadline = reader.flags === 1;
+        this.#after.push(() => this.requests.get(call)?.abort(deadline));
+        return;
+      }
+      case Event.Connected:
+        this.#after.push(() => this.connections.get(connection)?.connected?.());
+        return;
+      case Event.Closed: {
+        const why = reader.closed();
+        this.#after.push(() => {
+          const sink = this.connections.get(connection);
+          this.connections.delete(connection);
+          sink?.closed(why);
+        });
+        return;
+      }
+      case Event.Accepted: {
+        const peer =
+          reader.flags === 1 ? { pid: reader.i32(), uid: reader.u32(), gid: reader.u32() } : undefined;
+        this.#after.push(() => this.listeners.get(call)?.accepted(connection, peer));
+        return;
+      }
+      case Event.AcceptFailed: {
+        const error = transportError("cannot accept a connection", reader.i32(), reader.string());
+        this.#after.push(() => this.listeners.get(call)?.acceptFailed(error));
+      }
+    }
+  }
+
+  #settle(pending: PendingCall): void {
+    const reader = this.#reader;
+    if (reader.operation === Event.Response) pending.succeed(reader);
+    else pending.fail(reader.operation === Event.Status ? reader.status() : reader.failure());
+  }
+}
+
+function errorSize({ message, details }: TtrpcError): number {
+  return details.reduce((size, { typeUrl, value }) => size + stringSize(typeUrl) + value.length, stringSize(message));
+}
+
+function oversize(size: number): TtrpcError {
+  const text = `message length ${size} exceed maximum message size of ${MESSAGE_LIMIT}`;
+  return new TtrpcError(text, Code.ResourceExhausted);
+}
+
+let instance: Port | undefined;
+
+/** The port of this thread, opened at first use. */
+export function port(): Port {
+  return (instance ??= new Port());
+}

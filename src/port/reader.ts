@@ -1,0 +1,135 @@
+import type { Any } from "@bufbuild/protobuf/wkt";
+import { detail, TtrpcError, transportError } from "../error.js";
+import type { Metadata } from "../metadata.js";
+import { CLOSE_KINDS, RECORD_HEADER } from "./records.js";
+
+const decoder = new TextDecoder();
+
+/** Why a connection ended. */
+export interface ConnectionClosed {
+  /**
+   * `"local"`: this side closed it. `"remote"`: the peer closed it, between two messages. `"error"`: the socket failed,
+   * or the peer went in the middle of a message. `"protocol"`: the peer sent what is not ttrpc.
+   */
+  readonly reason: (typeof CLOSE_KINDS)[number];
+  /** What failed; undefined when either side closed it in order. */
+  readonly error?: TtrpcError;
+}
+
+/** Reads records from the inbound buffer. All views it gives out are valid until the next record is read. */
+export class BatchReader {
+  readonly bytes: Uint8Array;
+  readonly #view: DataView;
+  #next = 0;
+  #at = 0;
+
+  constructor(size: number) {
+    this.bytes = new Uint8Array(size);
+    this.#view = new DataView(this.bytes.buffer);
+  }
+
+  operation = 0;
+  flags = 0;
+  route = 0;
+  connection = 0;
+  call = 0;
+
+  /** Goes to the first record. */
+  rewind(): void {
+    this.#next = 0;
+  }
+
+  /** Goes to the next record, if it starts before `size`. */
+  next(size: number): boolean {
+    const at = this.#next;
+    if (at >= size) return false;
+    const view = this.#view;
+    this.#next = at + view.getUint32(at, true);
+    const word = view.getUint32(at + 4, true);
+    this.operation = word & 0xff;
+    this.flags = (word >>> 8) & 0xff;
+    this.route = word >>> 16;
+    this.connection = view.getUint32(at + 8, true);
+    this.call = view.getUint32(at + 12, true);
+    this.#at = at + RECORD_HEADER;
+    return true;
+  }
+
+  u8(): number {
+    return this.#view.getUint8(this.#at++);
+  }
+
+  i32(): number {
+    const value = this.#view.getInt32(this.#at, true);
+    this.#at += 4;
+    return value;
+  }
+
+  u32(): number {
+    const value = this.#view.getUint32(this.#at, true);
+    this.#at += 4;
+    return value;
+  }
+
+  f64(): number {
+    const value = this.#view.getFloat64(this.#at, true);
+    this.#at += 8;
+    return value;
+  }
+
+  field(): Uint8Array {
+    const size = this.u32();
+    const value = this.bytes.subarray(this.#at, this.#at + size);
+    this.#at += size;
+    return value;
+  }
+
+  string(): string {
+    return decoder.decode(this.field());
+  }
+
+  /** The rest of the record, as bytes of their own. */
+  payload(): Uint8Array {
+    return this.bytes.slice(this.#at, this.#next);
+  }
+
+  /** Keys in lower case, values in the order in which they were sent. */
+  metadata(): Metadata {
+    const metadata: Metadata = {};
+    for (let count = this.u32(); count > 0; count--) {
+      const key = this.string().toLowerCase();
+      const value = this.string();
+      // A key like "__proto__" must be a key like any other.
+      if (Object.hasOwn(metadata, key)) metadata[key]?.push(value);
+      else Object.defineProperty(metadata, key, { value: [value], enumerable: true, configurable: true, writable: true });
+    }
+    return metadata;
+  }
+
+  status(): TtrpcError {
+    const code = this.i32();
+    const message = this.string();
+    const details: Any[] = [];
+    for (let count = this.u32(); count > 0; count--) {
+      const typeUrl = this.string();
+      details.push(detail(typeUrl, this.field().slice()));
+    }
+    return new TtrpcError(message, code, { details });
+  }
+
+  /** Why a call failed on this side. */
+  failure(): TtrpcError {
+    const code = this.i32();
+    const text = this.string();
+    if (this.flags === 0) return new TtrpcError(text, code);
+    return this.closed().error ?? transportError("the connection was closed before the reply arrived", 0);
+  }
+
+  closed(): ConnectionClosed {
+    const reason = CLOSE_KINDS[this.u8()] ?? "error";
+    const errno = this.i32();
+    const text = this.string();
+    if (reason === "local" || reason === "remote") return { reason };
+    return { reason, error: transportError("the connection failed", errno, text) };
+  }
+}

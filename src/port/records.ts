@@ -1,0 +1,38 @@
+/**
+ * The record format of the two batch buffers; `crate/port/mod.rs` is the other side, documents it and keeps the same
+ * order.
+ */
+
+/** Bytes before a record's body: length, operation, flags, route, connection, call. */
+export const RECORD_HEADER = 16;
+
+/** What JavaScript asks for. */
+export const Command = { Route: 1, Call: 2, Cancel: 3, Reply: 4 } as const;
+
+/** The call may be canceled. */
+export const FLAG_CANCELLABLE = 1;
+
+/** What Rust reports. */
+export const Event = {
+  Response: 1,
+  Status: 2,
+  Failed: 3,
+  Connected: 4,
+  Closed: 5,
+  Accepted: 6,
+  Request: 7,
+  Aborted: 8,
+  AcceptFailed: 9,
+} as const;
+
+/** Why a connection ended, by the number that crosses. */
+export const CLOSE_KINDS = ["local", "remote", "error", "protocol"] as const;
+
+/** The most bytes one message of ttrpc holds, envelope included. */
+export const MESSAGE_LIMIT = 4 << 20;
+
+/**
+ * Bytes of each batch buffer: room for one record of the largest message and its fields. The pages of it that are
+ * never used are never resident.
+ */
+export const BATCH_SIZE = MESSAGE_LIMIT + (1 << 20);

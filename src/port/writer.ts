@@ -1,0 +1,67 @@
+import { RECORD_HEADER } from "./records.js";
+
+const encoder = new TextEncoder();
+
+/** Writes records into the outbound buffer. */
+export class BatchWriter {
+  readonly bytes: Uint8Array;
+  /** Bytes of whole records. */
+  used = 0;
+  readonly #view: DataView;
+  #at = 0;
+
+  constructor(size: number) {
+    this.bytes = new Uint8Array(size);
+    this.#view = new DataView(this.bytes.buffer);
+  }
+
+  /** Whether a record with a body of up to `size` bytes fits behind those that wait. */
+  fits(size: number): boolean {
+    return this.used + RECORD_HEADER + size <= this.bytes.length;
+  }
+
+  begin(operation: number, flags: number, route: number, connection: number, call: number): void {
+    const view = this.#view;
+    const at = this.used;
+    view.setUint32(at + 4, operation | (flags << 8) | (route << 16), true);
+    view.setUint32(at + 8, connection, true);
+    view.setUint32(at + 12, call, true);
+    this.#at = at + RECORD_HEADER;
+  }
+
+  u32(value: number): void {
+    this.#view.setUint32(this.#at, value, true);
+    this.#at += 4;
+  }
+
+  f64(value: number): void {
+    this.#view.setFloat64(this.#at, value, true);
+    this.#at += 8;
+  }
+
+  string(value: string): void {
+    const { written } = encoder.encodeInto(value, this.bytes.subarray(this.#at + 4));
+    this.#view.setUint32(this.#at, written, true);
+    this.#at += 4 + written;
+  }
+
+  field(value: Uint8Array): void {
+    this.u32(value.length);
+    this.raw(value);
+  }
+
+  raw(value: Uint8Array): void {
+    this.bytes.set(value, this.#at);
+    this.#at += value.length;
+  }
+
+  end(): void {
+    this.#view.setUint32(this.used, this.#at - this.used, true);
+    this.used = this.#at;
+  }
+}
+
+/** The most bytes a string can take, its length included. */
+export function stringSize(value: string): number {
+  return 4 + value.length * 3;
+}
