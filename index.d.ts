@@ -71,6 +71,8 @@ export interface BindingListenOptions {
   maxConnections: number
   /** Requests open at once. */
   maxConcurrentCalls: number
+  /** Bytes of the requests open at once. */
+  maxQueuedBytes: number
 }
 
 /** A method that JavaScript handles. */

@@ -82,13 +82,17 @@ for (const inflight of points) {
     }
   }
   const ratio = (other: string) => {
-    const ratios = (rates["package"] ?? []).map((rate, round) => rate / (rates[other]?.[round] ?? Number.NaN));
+    const ratios = (rates["package"] ?? []).map(
+      (rate, round) => rate / (rates[other]?.[round] ?? Number.NaN),
+    );
     const sorted = ratios.toSorted((a, b) => a - b);
     return `${median(ratios).toFixed(2)} (${sorted[0]?.toFixed(2)} to ${sorted.at(-1)?.toFixed(2)})`;
   };
   rows.push({
     "in flight": inflight,
-    ...Object.fromEntries(Object.entries(rates).map(([name, all]) => [`${name} /s`, Math.round(median(all))])),
+    ...Object.fromEntries(
+      Object.entries(rates).map(([name, all]) => [`${name} /s`, Math.round(median(all))]),
+    ),
     "of plain": ratio("plain"),
     "of native": ratio("native"),
   });

@@ -59,7 +59,8 @@ impl Failure {
 
     /// The message is larger than ttrpc carries.
     pub fn oversize(length: usize) -> Self {
-        let text = format!("message length {length} exceed maximum message size of {MESSAGE_LIMIT}");
+        let text =
+            format!("message length {length} exceed maximum message size of {MESSAGE_LIMIT}");
         Self::of_call(Code::ResourceExhausted, text)
     }
 }
@@ -100,7 +101,10 @@ fn failure(error: ttrpc::Error, wire: &Wire) -> Failure {
             return Failure::of_call(Code::ResourceExhausted, text.clone());
         }
         if let Some(reason) = text.strip_prefix("Unpack response error ") {
-            return Failure::of_call(Code::Internal, format!("the reply does not decode: {reason}"));
+            return Failure::of_call(
+                Code::Internal,
+                format!("the reply does not decode: {reason}"),
+            );
         }
         if text.starts_with("Receiver got malformed packet") {
             let text = "the peer answered a unary call with a frame that is not a response";

@@ -26,11 +26,14 @@ const UNIX_LIMIT = 107;
 export function parseAddress(address: Address): ParsedAddress {
   if (typeof address === "object" && address !== null && "fd" in address) {
     const { fd } = address;
-    if (!Number.isInteger(fd) || fd < 0) throw new TypeError(`the address { fd: ${String(fd)} } is not a descriptor`);
+    if (!Number.isInteger(fd) || fd < 0)
+      throw new TypeError(`the address { fd: ${String(fd)} } is not a descriptor`);
     return { text: `fd:${fd}`, fd };
   }
   if (typeof address !== "string") {
-    throw new TypeError(`an address must be a string or { fd }, not ${address === null ? "null" : typeof address}`);
+    throw new TypeError(
+      `an address must be a string or { fd }, not ${address === null ? "null" : typeof address}`,
+    );
   }
   if (address.includes("\0")) throw new TypeError(`the address ${JSON.stringify(address)} holds a NUL`);
   if (address.startsWith("unix://")) return unix(address, address.slice("unix://".length));
@@ -46,9 +49,14 @@ function unix(text: string, name: string): ParsedAddress {
   if (name === "" || name === "@") throw new TypeError(`the address ${JSON.stringify(text)} names no socket`);
   const size = Buffer.byteLength(name);
   if (size > UNIX_LIMIT) {
-    throw new TypeError(`the address ${JSON.stringify(text)} is ${size} bytes long; a unix socket takes ${UNIX_LIMIT}`);
+    throw new TypeError(
+      `the address ${JSON.stringify(text)} is ${size} bytes long; a unix socket takes ${UNIX_LIMIT}`,
+    );
   }
-  return { text, binding: { kind: "unix", name: abstract ? `\0${name.slice(1)}` : name, cid: null, port: null } };
+  return {
+    text,
+    binding: { kind: "unix", name: abstract ? `\0${name.slice(1)}` : name, cid: null, port: null },
+  };
 }
 
 function tcp(text: string, name: string): ParsedAddress {
@@ -68,5 +76,8 @@ function vsock(text: string, name: string): ParsedAddress {
   if (cid === "" || Number(cid) > CID_ANY || Number(port) > 0xffffffff) {
     throw new TypeError(`the address ${JSON.stringify(text)} is not vsock://cid:port`);
   }
-  return { text, binding: { kind: "vsock", name: null, cid: cid === "-1" ? CID_ANY : Number(cid), port: Number(port) } };
+  return {
+    text,
+    binding: { kind: "vsock", name: null, cid: cid === "-1" ? CID_ANY : Number(cid), port: Number(port) },
+  };
 }

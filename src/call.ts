@@ -54,7 +54,10 @@ function timeoutNanoseconds(timeoutMs: number | undefined): number {
 
 /** Checks the names that a raw call gives. */
 export function checkNames(service: string, method: string): void {
-  for (const [what, name] of [["service", service], ["method", method]] as const) {
+  for (const [what, name] of [
+    ["service", service],
+    ["method", method],
+  ] as const) {
     if (typeof name !== "string" || name === "") throw new TypeError(`${what} must be a non-empty string`);
     if (!name.isWellFormed()) throw new TypeError(`${what} has a lone surrogate`);
   }

@@ -1,6 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Address, parseAddress, type ParsedAddress } from "./address.js";
-import { type CallOptions, callFields, checkNames, checkPayload, type Decode, rawPayload, unaryCall } from "./call.js";
+import {
+  type CallOptions,
+  callFields,
+  checkNames,
+  checkPayload,
+  type Decode,
+  rawPayload,
+  unaryCall,
+} from "./call.js";
 import { canceledError, transportError, TtrpcError } from "./error.js";
 import type { BindingOpened } from "./native.js";
 import { Code } from "./code.js";
@@ -18,7 +26,12 @@ export interface ConnectOptions {
 /** What a typed client needs of a connection. */
 export interface Caller {
   /** Makes a unary call by the number of its route. */
-  call<T>(route: number, payload: Uint8Array, options: CallOptions | undefined, decode: Decode<T>): Promise<T>;
+  call<T>(
+    route: number,
+    payload: Uint8Array,
+    options: CallOptions | undefined,
+    decode: Decode<T>,
+  ): Promise<T>;
 }
 
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -65,14 +78,24 @@ export class Connection implements Caller {
    * Rejects with a TypeError if an argument is wrong, otherwise with a {@link TtrpcError}. Request and reply may have
    * up to 4 MiB each, their envelopes included.
    */
-  async unary(service: string, method: string, payload: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
+  async unary(
+    service: string,
+    method: string,
+    payload: Uint8Array,
+    options?: CallOptions,
+  ): Promise<Uint8Array> {
     checkNames(service, method);
     checkPayload(payload);
     return this.call(port().route(service, method), payload, options, rawPayload);
   }
 
   /** @internal */
-  call<T>(route: number, payload: Uint8Array, options: CallOptions | undefined, decode: Decode<T>): Promise<T> {
+  call<T>(
+    route: number,
+    payload: Uint8Array,
+    options: CallOptions | undefined,
+    decode: Decode<T>,
+  ): Promise<T> {
     if (this.#why !== undefined) return Promise.reject(closedError(this.address, this.#why));
     return unaryCall(this.#id, route, payload, callFields(options), options?.signal, decode);
   }
@@ -111,7 +134,8 @@ export class Connection implements Caller {
 export function closedError(address: string, why: ConnectionClosed): TtrpcError {
   const cause = why.error?.cause;
   const what = `the connection to ${address} is closed`;
-  if (cause === undefined) return transportError(what, 0, why.reason === "local" ? "by this side" : "by the peer");
+  if (cause === undefined)
+    return transportError(what, 0, why.reason === "local" ? "by this side" : "by the peer");
   return new TtrpcError(`${what}: ${why.error?.message ?? ""}`, Code.Unavailable, { cause });
 }
 
@@ -146,7 +170,12 @@ function open({ binding, fd }: ParsedAddress): BindingOpened {
   return binding === undefined ? port().native.adopt(fd ?? -1, false) : port().native.connect(binding);
 }
 
-function established(id: number, address: string, timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
+function established(
+  id: number,
+  address: string,
+  timeoutMs: number,
+  signal?: AbortSignal,
+): Promise<Connection> {
   return new Promise((resolve, reject) => {
     let error: TtrpcError | undefined;
     const giveUp = (reason: TtrpcError) => {
@@ -172,7 +201,9 @@ function established(id: number, address: string, timeoutMs: number, signal?: Ab
       closed(why) {
         settle();
         const cause = why.error?.cause as { errno?: number } | undefined;
-        reject(error ?? transportError(`cannot connect to ${address}`, -(cause?.errno ?? 0), why.error?.message));
+        reject(
+          error ?? transportError(`cannot connect to ${address}`, -(cause?.errno ?? 0), why.error?.message),
+        );
       },
     });
     port().schedule();
@@ -180,7 +211,11 @@ function established(id: number, address: string, timeoutMs: number, signal?: Ab
 }
 
 /** The error of an address that cannot be opened. */
-export function openError({ text }: ParsedAddress, opened: BindingOpened, what = "cannot connect to"): TtrpcError {
+export function openError(
+  { text }: ParsedAddress,
+  opened: BindingOpened,
+  what = "cannot connect to",
+): TtrpcError {
   return transportError(`${what} ${text}`, opened.errno, opened.text ?? "");
 }
 

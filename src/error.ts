@@ -62,9 +62,16 @@ export const ERR_TTRPC_CLOSED = "ERR_TTRPC_CLOSED";
 
 /** The error of a transport that failed with an error number of the system, or with none. */
 export function transportError(what: string, errno: number, text = ""): TtrpcError {
-  const [code, meaning] = getSystemErrorMap().get(-errno) ?? [ERR_TTRPC_CLOSED, text || "the connection is closed"];
+  const [code, meaning] = getSystemErrorMap().get(-errno) ?? [
+    ERR_TTRPC_CLOSED,
+    text || "the connection is closed",
+  ];
   const cause = Object.assign(new Error(text || meaning), { code, ...(errno > 0 && { errno: -errno }) });
-  return new TtrpcError(errno > 0 ? `${what}: ${code}, ${meaning}` : `${what}: ${meaning}`, Code.Unavailable, { cause });
+  return new TtrpcError(
+    errno > 0 ? `${what}: ${code}, ${meaning}` : `${what}: ${meaning}`,
+    Code.Unavailable,
+    { cause },
+  );
 }
 
 /** The error of a call that its caller gave up. */

@@ -7,9 +7,21 @@
 export type { Address } from "./address.js";
 export { packAny, unpackAny } from "./any.js";
 export type { CallOptions, SyncCallOptions } from "./call.js";
+export { type Client, createClient, type SyncClient } from "./client.js";
 export { Code, codeName } from "./code.js";
 export { connect, Connection, type ConnectOptions } from "./connection.js";
+export { HandlerContext, type ServerConnection } from "./context.js";
 export { TtrpcError, type TtrpcErrorOptions } from "./error.js";
 export type { Metadata, MetadataInit } from "./metadata.js";
 export type { PeerCredentials } from "./port/port.js";
 export type { ConnectionClosed } from "./port/reader.js";
+export {
+  type CloseOptions,
+  createServer,
+  type ListenOptions,
+  Server,
+  type ServerEvents,
+  type ServerOptions,
+} from "./server.js";
+export type { RawMethods, RawUnaryMethod, ServiceImpl } from "./service.js";
+export { connectSync, createSyncClient, SyncConnection, type SyncConnectOptions } from "./sync.js";

@@ -16,7 +16,8 @@ export function metadataPairs(metadata: MetadataInit): [key: string, value: stri
   for (const [name, values] of Object.entries(metadata)) {
     const key = name.toLowerCase();
     if (key === "") throw new TypeError("metadata has an empty key");
-    if (!key.isWellFormed()) throw new TypeError(`the metadata key ${JSON.stringify(name)} has a lone surrogate`);
+    if (!key.isWellFormed())
+      throw new TypeError(`the metadata key ${JSON.stringify(name)} has a lone surrogate`);
     if (typeof values === "string") {
       pairs.push([key, checked(values, name)]);
     } else if (Array.isArray(values)) {

@@ -4,4 +4,10 @@ import type * as Native from "../index.js";
 /** The addon, through the loader that napi generates beside `index.d.ts`. */
 export const native = createRequire(import.meta.url)("../native.cjs") as typeof Native;
 
-export type { BindingAddress, BindingListenOptions, BindingMethod, BindingOpened, Port as NativePort } from "../index.js";
+export type {
+  BindingAddress,
+  BindingListenOptions,
+  BindingMethod,
+  BindingOpened,
+  Port as NativePort,
+} from "../index.js";

@@ -118,7 +118,8 @@ export class PlainClient {
 
 /** The encoded service and method of a request. */
 export function requestPrefix(service: string, method: string): Buffer {
-  const field = (tag: number, text: string) => Buffer.concat([Buffer.from([tag, text.length]), Buffer.from(text)]);
+  const field = (tag: number, text: string) =>
+    Buffer.concat([Buffer.from([tag, text.length]), Buffer.from(text)]);
   return Buffer.concat([field(0x0a, service), field(0x12, method)]);
 }
 

@@ -85,7 +85,10 @@ impl Environment {
     }
 
     /// Runs `work` on the engine, then does what it asks of the watchers. Events are left waiting.
-    pub(super) fn with<T>(self: &Rc<Self>, work: impl FnOnce(&mut Engine) -> T) -> Result<T, TornDown> {
+    pub(super) fn with<T>(
+        self: &Rc<Self>,
+        work: impl FnOnce(&mut Engine) -> T,
+    ) -> Result<T, TornDown> {
         let result = work(self.engine.borrow_mut().as_mut().ok_or(TornDown)?);
         self.apply_changes();
         self.set_timer();
@@ -116,7 +119,8 @@ impl Environment {
         let Some(engine) = engine.as_mut() else { return 0 };
         // SAFETY: a reference keeps the buffer alive. JavaScript reads it only between this call's
         // return and its next call into the port, and not after that.
-        let buffer = unsafe { std::slice::from_raw_parts_mut(self.inbound.start, self.inbound.size) };
+        let buffer =
+            unsafe { std::slice::from_raw_parts_mut(self.inbound.start, self.inbound.size) };
         fill(engine, buffer)
     }
 
@@ -138,11 +142,13 @@ impl Environment {
                 let mut watchers = self.watchers.borrow_mut();
                 let watched = match watchers.get(&token) {
                     Some(watcher) => watcher.watch(interest, on_ready),
-                    None => Watcher::poll(self.uv, self.event_loop, fd, token, self).and_then(|watcher| {
-                        let watched = watcher.watch(interest, on_ready);
-                        watchers.insert(token, watcher);
-                        watched
-                    }),
+                    None => Watcher::poll(self.uv, self.event_loop, fd, token, self).and_then(
+                        |watcher| {
+                            let watched = watcher.watch(interest, on_ready);
+                            watchers.insert(token, watcher);
+                            watched
+                        },
+                    ),
                 };
                 drop(watchers);
                 if let Err(error) = watched

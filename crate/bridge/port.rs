@@ -62,8 +62,8 @@ impl Port {
             deliver: references[2],
             async_context,
         };
-        let environment =
-            Environment::new(parts, engine).map_err(|error| Error::from_reason(error.to_string()))?;
+        let environment = Environment::new(parts, engine)
+            .map_err(|error| Error::from_reason(error.to_string()))?;
         Ok(Self { environment })
     }
 
@@ -143,7 +143,11 @@ impl Port {
 
     /// Binds and listens. Connections come as events.
     #[napi]
-    pub fn listen(&self, address: BindingAddress, options: BindingListenOptions) -> Result<BindingOpened> {
+    pub fn listen(
+        &self,
+        address: BindingAddress,
+        options: BindingListenOptions,
+    ) -> Result<BindingOpened> {
         let mode = options.mode;
         self.open_listener(|engine| {
             engine.listen(&Address::try_from(address)?, mode, listen_options(options))
@@ -162,7 +166,10 @@ impl Port {
         self.environment.with(|engine| engine.close_listener(listener)).map_err(torn_down)
     }
 
-    fn open(&self, open: impl FnOnce(&mut Engine) -> std::io::Result<u32>) -> Result<BindingOpened> {
+    fn open(
+        &self,
+        open: impl FnOnce(&mut Engine) -> std::io::Result<u32>,
+    ) -> Result<BindingOpened> {
         let result = self.environment.with(open).map_err(torn_down)?;
         Ok(BindingOpened::new(result, None))
     }
@@ -202,6 +209,7 @@ fn listen_options(options: BindingListenOptions) -> ListenOptions {
         services,
         max_connections: options.max_connections,
         max_concurrent_calls: options.max_concurrent_calls,
+        max_queued_bytes: options.max_queued_bytes,
     }
 }
 

@@ -49,16 +49,16 @@ impl BindingOpened {
     pub(super) fn new(result: io::Result<u32>, bound: Option<String>) -> Self {
         match result {
             Ok(id) => Self { id, bound, errno: 0, text: None },
-            Err(error) => Self {
-                id: 0,
-                bound: None,
-                errno: error.raw_os_error().unwrap_or(if error.kind() == io::ErrorKind::TimedOut {
-                    libc::ETIMEDOUT
-                } else {
-                    0
-                }),
-                text: Some(error.to_string()),
-            },
+            Err(error) => {
+                Self {
+                    id: 0,
+                    bound: None,
+                    errno: error.raw_os_error().unwrap_or(
+                        if error.kind() == io::ErrorKind::TimedOut { libc::ETIMEDOUT } else { 0 },
+                    ),
+                    text: Some(error.to_string()),
+                }
+            }
         }
     }
 }
@@ -85,6 +85,8 @@ pub struct BindingListenOptions {
     pub max_connections: u32,
     /// Requests open at once.
     pub max_concurrent_calls: u32,
+    /// Bytes of the requests open at once.
+    pub max_queued_bytes: u32,
 }
 
 /// The versions that an addon was built from.

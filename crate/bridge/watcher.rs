@@ -39,7 +39,11 @@ impl Watcher {
     }
 
     /// A timer.
-    pub(super) fn timer(uv: &'static Uv, on: Loop, environment: &Rc<Environment>) -> io::Result<Self> {
+    pub(super) fn timer(
+        uv: &'static Uv,
+        on: Loop,
+        environment: &Rc<Environment>,
+    ) -> io::Result<Self> {
         let handle = allocate(uv, Kind::Timer)?;
         // SAFETY: `handle` has room for a uv_timer_t and `on` is this thread's loop.
         let result = unsafe { (uv.timer_init)(on.0, handle) };
@@ -73,7 +77,11 @@ impl Watcher {
             if interest.read { READABLE } else { 0 } | if interest.write { WRITABLE } else { 0 };
         // SAFETY: the handle is an initialised uv_poll_t that is not closing.
         let result = unsafe {
-            if interest.hold { (self.uv.hold)(self.handle) } else { (self.uv.release)(self.handle) }
+            if interest.hold {
+                (self.uv.hold)(self.handle)
+            } else {
+                (self.uv.release)(self.handle)
+            }
             if events == 0 {
                 (self.uv.poll_stop)(self.handle)
             } else {

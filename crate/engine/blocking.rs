@@ -1,7 +1,7 @@
 //! Calls that wait in place: the same runtime, turned by the caller with poll(2) on one descriptor.
 
-use super::calls::Sink;
 use super::Engine;
+use super::calls::Sink;
 use crate::port::{Command, Malformed, commands};
 use crate::socket::{Address, Progress, Stream, wait};
 use crate::status::Outcome;

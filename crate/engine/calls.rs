@@ -57,16 +57,20 @@ impl Engine {
             return guard.settle(Outcome::Failed(Failure::closed(closed)));
         }
         let Some(Route { service, method }) = self.routes.get(usize::from(route)).cloned() else {
-            return guard.settle(Outcome::Failed(Failure::of_call(Code::Internal, "unknown route")));
+            return guard
+                .settle(Outcome::Failed(Failure::of_call(Code::Internal, "unknown route")));
         };
-        let request = Request { service, method, payload, timeout_nano, metadata, ..Default::default() };
-        let must_wait = link.connecting || !link.waiting.is_empty() || link.wire.unsent() > SEND_LIMIT;
+        let request =
+            Request { service, method, payload, timeout_nano, metadata, ..Default::default() };
+        let must_wait =
+            link.connecting || !link.waiting.is_empty() || link.wire.unsent() > SEND_LIMIT;
         if !must_wait {
             return start(&self.shared, link, guard, request, cancellable);
         }
         let size = wire_size(&request);
         if link.waiting_bytes + size > WAITING_LIMIT {
-            let text = format!("calls of more than {WAITING_LIMIT} bytes wait for the peer to read");
+            let text =
+                format!("calls of more than {WAITING_LIMIT} bytes wait for the peer to read");
             return guard.settle(Outcome::Failed(Failure::of_call(Code::ResourceExhausted, text)));
         }
         let until = (timeout_nano > 0)
@@ -212,7 +216,8 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         // A cancel takes the entry out before it aborts the task; its caller has settled already.
-        let aborted = self.cancellable && lock(&self.shared.cancellable).remove(&self.call).is_none();
+        let aborted =
+            self.cancellable && lock(&self.shared.cancellable).remove(&self.call).is_none();
         if let Some(sink) = self.sink.take()
             && !aborted
         {

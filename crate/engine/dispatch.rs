@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use ttrpc::proto::Codec as _;
 use ttrpc::r#async::{MethodHandler, Service, TtrpcContext};
+use ttrpc::proto::Codec as _;
 use ttrpc::{Request, Response};
 
 /// The services of one server, by full name.
@@ -44,11 +44,46 @@ impl Requests {
     }
 }
 
-/// Requests that the connections of one listener may have open at once.
+/// Requests that the connections of one listener have open, and may have.
 #[derive(Debug)]
 pub(super) struct Gauge {
-    pub(super) open: AtomicU32,
-    pub(super) limit: u32,
+    calls: AtomicU32,
+    calls_limit: u32,
+    bytes: AtomicU32,
+    bytes_limit: u32,
+}
+
+impl Gauge {
+    pub(super) fn new(calls_limit: u32, bytes_limit: u32) -> Self {
+        Self { calls: AtomicU32::new(0), calls_limit, bytes: AtomicU32::new(0), bytes_limit }
+    }
+
+    /// Why a request of this size cannot be taken, if it cannot.
+    fn refusal(&self, size: u32) -> Option<String> {
+        let calls = self.calls.load(Ordering::Relaxed);
+        if calls >= self.calls_limit {
+            return Some(format!("the server handles {calls} calls, its limit"));
+        }
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        // A lone request passes whatever its size: ttrpc bounds that, and it could never pass later.
+        let full = bytes > 0 && bytes.saturating_add(size) > self.bytes_limit;
+        full.then(|| {
+            format!(
+                "the server handles requests of {bytes} bytes, near its limit of {}",
+                self.bytes_limit
+            )
+        })
+    }
+
+    fn enter(&self, size: u32) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(size, Ordering::Relaxed);
+    }
+
+    fn leave(&self, size: u32) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(size, Ordering::Relaxed);
+    }
 }
 
 /// What the handlers of one connection share.
@@ -91,11 +126,12 @@ impl MethodHandler for Handler {
             // ttrpc reads it as unsigned, which is no deadline for 584 years. Go has it expired.
             return Ok(response_of_status(Code::DeadlineExceeded, "context deadline exceeded"));
         }
-        if gauge.open.load(Ordering::Relaxed) >= gauge.limit {
-            let text = format!("the server runs {} calls, its limit", gauge.limit);
-            return Ok(response_of_status(Code::ResourceExhausted, text));
+        let size = request.payload.len() as u32;
+        if let Some(refusal) = gauge.refusal(size) {
+            return Ok(response_of_status(Code::ResourceExhausted, refusal));
         }
-        let (ticket, answer) = Ticket::issue(shared, *connection, gauge, request.timeout_nano);
+        let (ticket, answer) =
+            Ticket::issue(shared, *connection, gauge, size, request.timeout_nano);
         lock(&shared.events).request(*connection, ticket.call, self.route, &request);
         drop(request);
         let answer = answer.await;
@@ -128,6 +164,7 @@ struct Ticket {
     gauge: Arc<Gauge>,
     connection: u32,
     call: u32,
+    size: u32,
     expires: Option<Instant>,
     open: bool,
     _deadline: Option<Deadline>,
@@ -138,20 +175,21 @@ impl Ticket {
         shared: &Arc<Shared>,
         connection: u32,
         gauge: &Arc<Gauge>,
+        size: u32,
         timeout_nano: i64,
     ) -> (Self, oneshot::Receiver<Reply>) {
         let (sender, receiver) = oneshot::channel();
         let mut requests = lock(&shared.requests);
         let call = requests.ids.next_id();
         requests.waiting.insert(call, sender);
-        gauge.open.fetch_add(1, Ordering::Relaxed);
+        gauge.enter(size);
         let expires = (timeout_nano > 0)
             .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
             .flatten();
         let _deadline = shared.deadlines.hold(timeout_nano);
         let (shared, gauge) = (shared.clone(), gauge.clone());
         drop(requests);
-        (Self { shared, gauge, connection, call, expires, open: true, _deadline }, receiver)
+        (Self { shared, gauge, connection, call, size, expires, open: true, _deadline }, receiver)
     }
 
     fn answered(mut self) {
@@ -161,7 +199,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.gauge.open.fetch_sub(1, Ordering::Relaxed);
+        self.gauge.leave(self.size);
         if self.open {
             lock(&self.shared.requests).waiting.remove(&self.call);
             let deadline = self.expires.is_some_and(|at| at <= Instant::now());

@@ -25,6 +25,9 @@ pub struct ListenOptions {
     pub max_connections: u32,
     /// Requests open at once over all connections; one more is answered RESOURCE_EXHAUSTED.
     pub max_concurrent_calls: u32,
+    /// Bytes of the requests open at once over all connections; one beyond it is answered
+    /// RESOURCE_EXHAUSTED.
+    pub max_queued_bytes: u32,
 }
 
 /// A listener and what its connections share.
@@ -74,14 +77,15 @@ impl Engine {
     }
 
     fn serve(&mut self, listener: Listener, options: ListenOptions) -> u32 {
-        let ListenOptions { services, max_connections, max_concurrent_calls } = options;
+        let ListenOptions { services, max_connections, max_concurrent_calls, max_queued_bytes } =
+            options;
         let token = self.ids.next_id();
         let interest = Interest { read: true, write: false, hold: true };
         self.changes.push(Change::Watch { token, fd: listener.fd(), interest });
         let entry = Entry {
             listener,
             services: Arc::new(services),
-            gauge: Arc::new(Gauge { open: Default::default(), limit: max_concurrent_calls }),
+            gauge: Arc::new(Gauge::new(max_concurrent_calls, max_queued_bytes)),
             max_connections,
             connections: 0,
             paused_until: None,

@@ -98,8 +98,10 @@ impl Engine {
     pub fn new() -> io::Result<Self> {
         // Without an I/O driver a turn makes no system call of its own; the event interval keeps
         // tokio from interrupting a long turn to look for timers.
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().event_interval(1 << 20).build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .event_interval(1 << 20)
+            .build()?;
         Ok(Self {
             runtime: Arc::new(runtime),
             shared: Arc::default(),
@@ -184,7 +186,9 @@ impl Engine {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Route { service, method, .. } => self.routes.push(calls::Route { service, method }),
+            Command::Route { service, method, .. } => {
+                self.routes.push(calls::Route { service, method })
+            }
             Command::Call(call) => self.call(call, calls::Sink::Events),
             Command::Cancel { call } => self.cancel(call),
             Command::Reply(reply) => lock(&self.shared.requests).answer(reply),

@@ -40,7 +40,12 @@ impl Engine {
 }
 
 /// Returns whether tasks were woken, and whether the connection is over.
-fn settle_link(shared: &Arc<Shared>, token: u32, link: &mut Link, changes: &mut Vec<Change>) -> (bool, bool) {
+fn settle_link(
+    shared: &Arc<Shared>,
+    token: u32,
+    link: &mut Link,
+    changes: &mut Vec<Change>,
+) -> (bool, bool) {
     if !link.connecting {
         link.send();
     }
@@ -62,7 +67,9 @@ fn settle_link(shared: &Arc<Shared>, token: u32, link: &mut Link, changes: &mut 
     }
     let busy = link.in_flight.load(Ordering::Relaxed) > 0 || link.connecting;
     let interest = Interest {
-        read: !link.connecting && look.unread <= READ_LIMIT && !(link.is_server() && look.unsent > SEND_LIMIT),
+        read: !link.connecting
+            && look.unread <= READ_LIMIT
+            && !(link.is_server() && look.unsent > SEND_LIMIT),
         write: link.connecting || look.unsent > 0,
         hold: match link.hold {
             Hold::WhileBusy => busy,

@@ -89,7 +89,9 @@ fn split_record<'a>(batch: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
 fn command(record: &[u8]) -> Result<Command, Malformed> {
     let mut body = Body(&record[RECORD_HEADER..]);
     let route = u16::from_le_bytes([record[6], record[7]]);
-    let word = |at: usize| u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
+    let word = |at: usize| {
+        u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]])
+    };
     Ok(match record[4] {
         op::ROUTE => Command::Route { route, service: body.string()?, method: body.string()? },
         op::CALL => Command::Call(Call {
@@ -102,9 +104,11 @@ fn command(record: &[u8]) -> Result<Command, Malformed> {
             payload: body.0.to_vec(),
         }),
         op::CANCEL => Command::Cancel { call: word(12) },
-        op::REPLY => {
-            Command::Reply(Reply { call: word(12), status: body.status()?, payload: body.0.to_vec() })
-        }
+        op::REPLY => Command::Reply(Reply {
+            call: word(12),
+            status: body.status()?,
+            payload: body.0.to_vec(),
+        }),
         _ => return Err(Malformed("an operation is unknown")),
     })
 }
@@ -125,7 +129,8 @@ impl<'a> Body<'a> {
 
     fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.count()?;
-        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed("a field is cut off"))?;
+        let (bytes, rest) =
+            self.0.split_at_checked(length).ok_or(Malformed("a field is cut off"))?;
         self.0 = rest;
         Ok(bytes)
     }
@@ -200,9 +205,12 @@ mod tests {
     #[test]
     fn a_reply_keeps_a_code_that_ttrpc_does_not_know() {
         let body =
-            [&99i32.to_le_bytes()[..], &text("m"), &1u32.to_le_bytes(), &text("t"), &text("v")].concat();
+            [&99i32.to_le_bytes()[..], &text("m"), &1u32.to_le_bytes(), &text("t"), &text("v")]
+                .concat();
         let batch = record(op::REPLY, &body);
-        let Some(Ok(Command::Reply(reply))) = commands(&batch).next() else { panic!("not a reply") };
+        let Some(Ok(Command::Reply(reply))) = commands(&batch).next() else {
+            panic!("not a reply")
+        };
         assert_eq!(reply.status.code.value(), 99);
         assert_eq!(reply.status.details[0].type_url, "t");
         assert!(reply.payload.is_empty());
@@ -210,7 +218,8 @@ mod tests {
 
     #[test]
     fn no_cut_of_a_batch_reads_past_its_end() {
-        let batch = record(op::CALL, &[&0f64.to_le_bytes()[..], &1u32.to_le_bytes(), &text("k")].concat());
+        let batch =
+            record(op::CALL, &[&0f64.to_le_bytes()[..], &1u32.to_le_bytes(), &text("k")].concat());
         for end in 1..batch.len() {
             let mut cut = batch[..end].to_vec();
             assert!(commands(&cut).any(|command| command.is_err()), "cut at {end}");

@@ -122,7 +122,14 @@ struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    fn new(events: &'a mut Events, op: u8, flags: u8, route: u16, connection: u32, call: u32) -> Self {
+    fn new(
+        events: &'a mut Events,
+        op: u8,
+        flags: u8,
+        route: u16,
+        connection: u32,
+        call: u32,
+    ) -> Self {
         let events = &mut events.records;
         let start = events.len();
         let mut header = [0; RECORD_HEADER];

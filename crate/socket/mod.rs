@@ -177,7 +177,9 @@ impl Listener {
             // Between bind and listen a connect is refused, so nobody gets in before the mode is set.
             use std::os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _};
             let path = std::ffi::OsStr::from_bytes(path);
-            if let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)) {
+            if let Err(error) =
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            {
                 let _ = std::fs::remove_file(path);
                 return Err(error);
             }

@@ -179,7 +179,9 @@ pub fn code_that_go_answers(body: &[u8]) -> Option<u8> {
     const STATUS: u8 = 0x0a;
     const CODE: u8 = 0x08;
     const MESSAGE: u8 = 0x12;
-    let &[STATUS, _, CODE, CODE_INVALID_ARGUMENT, MESSAGE, size, ref text @ ..] = body else { return None };
+    let &[STATUS, _, CODE, CODE_INVALID_ARGUMENT, MESSAGE, size, ref text @ ..] = body else {
+        return None;
+    };
     let message = text.get(..usize::from(size))?;
     code_by_text(message)
 }
@@ -264,13 +266,16 @@ mod tests {
 
     fn invalid_argument(message: &str) -> Vec<u8> {
         use ttrpc::proto::{Codec, Response, ResponseInit};
-        Response::init_status(ttrpc::get_status(ttrpc::Code::INVALID_ARGUMENT, message)).encode().unwrap()
+        Response::init_status(ttrpc::get_status(ttrpc::Code::INVALID_ARGUMENT, message))
+            .encode()
+            .unwrap()
     }
 
     #[test]
     fn an_unknown_service_and_an_oversized_message_get_the_codes_of_go() {
         let unknown = invalid_argument("a.B service does not exist");
-        let oversized = invalid_argument("message length 4194305 exceed maximum message size of 4194304");
+        let oversized =
+            invalid_argument("message length 4194305 exceed maximum message size of 4194304");
         for (body, code) in [(unknown, CODE_UNIMPLEMENTED), (oversized, CODE_RESOURCE_EXHAUSTED)] {
             let mut watch = Watch::new(Role::Server);
             let mut sent = frame(1, MESSAGE_TYPE_RESPONSE, 0, &body);

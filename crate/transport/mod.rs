@@ -126,7 +126,11 @@ impl Wire {
     /// came. `read` gets free space and answers as `read(2)` does.
     ///
     /// Returns the bytes read. The end of the socket closes the wire with the reason.
-    pub fn receive(&self, budget: usize, mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> usize {
+    pub fn receive(
+        &self,
+        budget: usize,
+        mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> usize {
         let mut flow = self.lock();
         let flow = &mut *flow;
         let mut total = 0;
@@ -150,7 +154,9 @@ impl Wire {
                 Err(error) => break Some(Some(error)),
             }
         };
-        if let Err(frames::NotTtrpc(header)) = flow.watch.inbound(&mut flow.rx_scanner, flow.rx.bytes()) {
+        if let Err(frames::NotTtrpc(header)) =
+            flow.watch.inbound(&mut flow.rx_scanner, flow.rx.bytes())
+        {
             flow.close(Closed {
                 kind: CloseKind::Protocol,
                 errno: 0,
@@ -274,7 +280,11 @@ impl Flow {
             let text = "the peer closed the connection in the middle of a message".to_owned();
             Closed { kind: CloseKind::Error, errno: libc::ECONNRESET, text }
         } else {
-            Closed { kind: CloseKind::Remote, errno: 0, text: "the peer closed the connection".to_owned() }
+            Closed {
+                kind: CloseKind::Remote,
+                errno: 0,
+                text: "the peer closed the connection".to_owned(),
+            }
         };
         self.close(closed);
     }

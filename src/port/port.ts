@@ -107,7 +107,13 @@ export class Port {
   }
 
   /** Puts a call into the batch. Returns its id, for {@link cancel}. */
-  call(connection: number, route: number, fields: CallFields, payload: Uint8Array, pending: PendingCall): number {
+  call(
+    connection: number,
+    route: number,
+    fields: CallFields,
+    payload: Uint8Array,
+    pending: PendingCall,
+  ): number {
     const id = this.#writeCall(connection, route, fields, payload);
     this.#calls.set(id, pending);
     this.schedule();
@@ -115,7 +121,13 @@ export class Port {
   }
 
   /** Makes a call in place: nothing else of this thread runs until its outcome is there. */
-  callBlocking(connection: number, route: number, fields: CallFields, payload: Uint8Array, pending: PendingCall): void {
+  callBlocking(
+    connection: number,
+    route: number,
+    fields: CallFields,
+    payload: Uint8Array,
+    pending: PendingCall,
+  ): void {
     this.#writeCall(connection, route, fields, payload);
     const reader = this.#reader;
     const used = this.#writer.used;
@@ -140,7 +152,8 @@ export class Port {
   /** Gives a method a number for its requests. */
   addMethod(sink: MethodSink): number {
     const route = this.#freeMethods.pop() ?? this.#methods.length;
-    if (route > ROUTE_LIMIT) throw new TtrpcError(`more than ${ROUTE_LIMIT} methods are served`, Code.ResourceExhausted);
+    if (route > ROUTE_LIMIT)
+      throw new TtrpcError(`more than ${ROUTE_LIMIT} methods are served`, Code.ResourceExhausted);
     this.#methods[route] = sink;
     return route;
   }
@@ -179,6 +192,13 @@ export class Port {
     process.nextTick(this.#flush);
   }
 
+  /** Hands the batch over now. What comes back is dealt with when the running code is done. */
+  flush(): void {
+    const size = this.#submit();
+    if (size > 0) this.#read(size, true);
+    this.schedule();
+  }
+
   readonly #flush = (): void => {
     this.#scheduled = false;
     let size = this.#submit();
@@ -197,9 +217,7 @@ export class Port {
   /** Makes room for a record with a body of up to `size` bytes. */
   #reserve(size: number): void {
     if (this.#writer.fits(size)) return;
-    // Events that this leaves waiting are taken by the flush that is scheduled for the batch.
-    const waiting = this.#submit();
-    if (waiting > 0) this.#read(waiting, true);
+    this.flush();
     if (!this.#writer.fits(size)) throw oversize(size);
   }
 
@@ -295,7 +313,10 @@ export class Port {
 }
 
 function errorSize({ message, details }: TtrpcError): number {
-  return details.reduce((size, { typeUrl, value }) => size + stringSize(typeUrl) + value.length, stringSize(message));
+  return details.reduce(
+    (size, { typeUrl, value }) => size + stringSize(typeUrl) + value.length,
+    stringSize(message),
+  );
 }
 
 function oversize(size: number): TtrpcError {

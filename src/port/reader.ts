@@ -101,7 +101,13 @@ export class BatchReader {
       const value = this.string();
       // A key like "__proto__" must be a key like any other.
       if (Object.hasOwn(metadata, key)) metadata[key]?.push(value);
-      else Object.defineProperty(metadata, key, { value: [value], enumerable: true, configurable: true, writable: true });
+      else
+        Object.defineProperty(metadata, key, {
+          value: [value],
+          enumerable: true,
+          configurable: true,
+          writable: true,
+        });
     }
     return metadata;
   }

@@ -1,0 +1,243 @@
+import {
+  type DescEnum,
+  type DescField,
+  type DescMessage,
+  type DescOneof,
+  ScalarType,
+} from "@bufbuild/protobuf";
+import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
+
+/**
+ * Checks one value. `path` is made into text only for an error, which is why it is a function: the path of a value that
+ * is right is never built.
+ */
+type Check = (value: unknown, path: Path) => void;
+type Path = () => string;
+
+/** Nesting beyond this is refused, as protobuf's decoders do. It also ends a message that holds itself. */
+const DEPTH_LIMIT = 100;
+
+const checks = new WeakMap<DescMessage, ReadonlyMap<string, Check>>();
+let depth = 0;
+
+/**
+ * Checks that `value` can be encoded as a message of this type: the fields exist, and each has the type and range that
+ * its definition says. Throws a TypeError that names the field by its path in the message, as in
+ * `rootfs[2].options[0]`.
+ */
+export function validate(desc: DescMessage, value: unknown): void {
+  depth = 0;
+  checkMessage(desc, value, () => "");
+}
+
+function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
+  if (typeof value !== "object" || value === null || Array.isArray(value) || ArrayBuffer.isView(value)) {
+    throw wrong(path, `an object with the fields of ${desc.typeName}`, value, desc);
+  }
+  const { $typeName } = value as { $typeName?: unknown };
+  if ($typeName !== undefined && $typeName !== desc.typeName) {
+    throw new TypeError(`${label(path, desc)} must be a ${desc.typeName}, not a ${String($typeName)}`);
+  }
+  if (++depth > DEPTH_LIMIT)
+    throw new TypeError(`${label(path, desc)} is nested more than ${DEPTH_LIMIT} deep`);
+  const fields = checksOf(desc);
+  for (const name in value) {
+    const field = (value as Record<string, unknown>)[name];
+    if (field === undefined || name === "$typeName" || name === "$unknown") continue;
+    const check = fields.get(name);
+    if (check === undefined) throw new TypeError(`${join(path, name)()} is not a field of ${desc.typeName}`);
+    check(field, join(path, name));
+  }
+  depth--;
+}
+
+function checksOf(desc: DescMessage): ReadonlyMap<string, Check> {
+  let fields = checks.get(desc);
+  if (fields === undefined) {
+    fields = new Map(
+      desc.members.map((member) => [
+        member.localName,
+        member.kind === "oneof" ? oneof(member) : field(member),
+      ]),
+    );
+    checks.set(desc, fields);
+  }
+  return fields;
+}
+
+function field(desc: DescField): Check {
+  switch (desc.fieldKind) {
+    case "list": {
+      const item = element(desc);
+      return (value, path) => {
+        if (!Array.isArray(value)) throw wrong(path, "an array", value);
+        for (let index = 0; index < value.length; index++) item(value[index], () => `${path()}[${index}]`);
+      };
+    }
+    case "map": {
+      const item = element(desc);
+      const key = mapKey(desc.mapKey);
+      return (value, path) => {
+        if (typeof value !== "object" || value === null || Array.isArray(value))
+          throw wrong(path, "an object", value);
+        for (const [name, entry] of Object.entries(value)) {
+          const at = () => `${path()}[${JSON.stringify(name)}]`;
+          key(name, at);
+          item(entry, at);
+        }
+      };
+    }
+    default:
+      return element(desc);
+  }
+}
+
+/** The check of a field's value, or of one element of it. */
+function element(desc: DescField): Check {
+  const { message } = desc;
+  if (message !== undefined) {
+    // protobuf-es represents these two in other ways than by their fields.
+    if (message.typeName === "google.protobuf.Struct" && desc.fieldKind === "message") return jsonObject;
+    if (desc.fieldKind === "message" && !desc.oneof && isWrapperDesc(message))
+      return field(message.fields[0]);
+    return (value, path) => checkMessage(message, value, path);
+  }
+  if (desc.enum !== undefined) return enumeration(desc.enum);
+  return scalar(desc.scalar ?? ScalarType.STRING, "longAsString" in desc && desc.longAsString);
+}
+
+function oneof(desc: DescOneof): Check {
+  const cases = new Map(desc.fields.map((member) => [member.localName, field(member)]));
+  return (value, path) => {
+    if (typeof value !== "object" || value === null) throw wrong(path, "an object { case, value }", value);
+    const { case: name, value: chosen } = value as { case?: unknown; value?: unknown };
+    if (name === undefined) return;
+    const check = cases.get(String(name));
+    if (check === undefined)
+      throw new TypeError(`${path()}.case must be one of ${[...cases.keys()].join(", ")}`);
+    check(chosen, () => `${path()}.value`);
+  };
+}
+
+function enumeration(desc: DescEnum): Check {
+  return (value, path) => {
+    int32(value, path);
+    if (!desc.open && !(Number(value) in desc.value)) {
+      throw new TypeError(`${path()} must be a value of ${desc.typeName}, not ${String(value)}`);
+    }
+  };
+}
+
+function scalar(type: ScalarType, longAsString: boolean): Check {
+  switch (type) {
+    case ScalarType.STRING:
+      return string;
+    case ScalarType.BYTES:
+      return (value, path) => {
+        if (!(value instanceof Uint8Array)) throw wrong(path, "a Uint8Array", value);
+      };
+    case ScalarType.BOOL:
+      return (value, path) => {
+        if (typeof value !== "boolean") throw wrong(path, "a boolean", value);
+      };
+    case ScalarType.DOUBLE:
+      return number;
+    case ScalarType.FLOAT:
+      return (value, path) => {
+        number(value, path);
+        if (Number.isFinite(value) && !Number.isFinite(Math.fround(value as number))) {
+          throw new TypeError(`${path()} is out of the range of a float: ${String(value)}`);
+        }
+      };
+    case ScalarType.UINT32:
+    case ScalarType.FIXED32:
+      return integer("an unsigned 32-bit integer", 0, 2 ** 32 - 1);
+    case ScalarType.INT32:
+    case ScalarType.SINT32:
+    case ScalarType.SFIXED32:
+      return int32;
+    case ScalarType.UINT64:
+    case ScalarType.FIXED64:
+      return long("an unsigned 64-bit integer", 0n, 2n ** 64n - 1n, longAsString);
+    case ScalarType.INT64:
+    case ScalarType.SINT64:
+    case ScalarType.SFIXED64:
+      return long("a 64-bit integer", -(2n ** 63n), 2n ** 63n - 1n, longAsString);
+  }
+}
+
+const int32 = integer("a 32-bit integer", -(2 ** 31), 2 ** 31 - 1);
+
+function integer(what: string, least: number, most: number): Check {
+  return (value, path) => {
+    if (typeof value !== "number") throw wrong(path, what, value);
+    if (!Number.isInteger(value) || value < least || value > most) {
+      throw new TypeError(`${path()} must be ${what}, not ${value}`);
+    }
+  };
+}
+
+function long(what: string, least: bigint, most: bigint, asString: boolean): Check {
+  return (value, path) => {
+    const bigint = asString && typeof value === "string" && /^-?\d+$/.test(value) ? BigInt(value) : value;
+    if (typeof bigint !== "bigint")
+      throw wrong(path, `${what} as a ${asString ? "string" : "bigint"}`, value);
+    if (bigint < least || bigint > most) throw new TypeError(`${path()} must be ${what}, not ${bigint}`);
+  };
+}
+
+/** JavaScript's objects hold keys as strings; they must still fit the key's type. */
+function mapKey(type: ScalarType): Check {
+  switch (type) {
+    case ScalarType.STRING:
+      return string;
+    case ScalarType.BOOL:
+      return (value, path) => {
+        if (value !== "true" && value !== "false")
+          throw new TypeError(`${path()}: the key must be true or false`);
+      };
+    default: {
+      const check = scalar(type, true);
+      const short = SHORT.has(type);
+      return (value, path) => {
+        if (!/^-?\d+$/.test(String(value))) throw new TypeError(`${path()}: the key must be an integer`);
+        check(short ? Number(value) : value, path);
+      };
+    }
+  }
+}
+
+const SHORT: ReadonlySet<ScalarType> = new Set([
+  ScalarType.INT32,
+  ScalarType.SINT32,
+  ScalarType.SFIXED32,
+  ScalarType.UINT32,
+  ScalarType.FIXED32,
+]);
+
+function string(value: unknown, path: Path): void {
+  if (typeof value !== "string") throw wrong(path, "a string", value);
+  if (!value.isWellFormed()) throw new TypeError(`${path()} has a lone surrogate, which UTF-8 cannot encode`);
+}
+
+function number(value: unknown, path: Path): void {
+  if (typeof value !== "number") throw wrong(path, "a number", value);
+}
+
+function jsonObject(value: unknown, path: Path): void {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw wrong(path, "a JSON object", value);
+}
+
+function join(path: Path, name: string): Path {
+  return () => (path() === "" ? name : `${path()}.${name}`);
+}
+
+function label(path: Path, desc: DescMessage | undefined): string {
+  return path() || (desc?.typeName ?? "the message");
+}
+
+function wrong(path: Path, expected: string, value: unknown, desc?: DescMessage): TypeError {
+  const got = value === null ? "null" : Array.isArray(value) ? "an array" : typeof value;
+  return new TypeError(`${label(path, desc)} must be ${expected}, not ${got}`);
+}

@@ -1,0 +1,75 @@
+import { Code } from "./code.js";
+import { TtrpcError } from "./error.js";
+import type { Metadata } from "./metadata.js";
+import type { IncomingRequest, PeerCredentials } from "./port/port.js";
+
+/** One peer of a server, from accept to close. The same object in the context of each of its requests. */
+export interface ServerConnection {
+  /** A number that no other connection of this thread has. */
+  readonly id: number;
+  /** Who the peer is; undefined on anything but a unix socket. */
+  readonly peer: PeerCredentials | undefined;
+}
+
+/** What a handler knows of its request besides the message. */
+export class HandlerContext {
+  /** The full name of the service. */
+  readonly service: string;
+  /** The name of the method, as in the .proto file. */
+  readonly method: string;
+  /** The request's metadata: keys in lower case, each with its values in order. */
+  readonly metadata: Metadata;
+  /** The timeout that the caller gave, in milliseconds; undefined if none. */
+  readonly timeoutMs: number | undefined;
+  /** When that time is over; undefined if there is no timeout. */
+  readonly deadline: Date | undefined;
+  /** The connection that the request came on. */
+  readonly connection: ServerConnection;
+  #abort: AbortController | undefined;
+  #reason: TtrpcError | undefined;
+
+  /** @internal */
+  constructor(service: string, method: string, request: IncomingRequest, connection: ServerConnection) {
+    this.service = service;
+    this.method = method;
+    this.metadata = request.metadata;
+    this.connection = connection;
+    if (request.timeoutMs > 0) {
+      this.timeoutMs = request.timeoutMs;
+      // Dates end 8.64e15 ms after 1970; a timeout may go on for longer.
+      this.deadline = new Date(Math.min(Date.now() + request.timeoutMs, 8.64e15));
+    }
+  }
+
+  /** Who the peer is; undefined on anything but a unix socket. */
+  get peer(): PeerCredentials | undefined {
+    return this.connection.peer;
+  }
+
+  /**
+   * Aborts when nobody waits for the answer any more: with `DeadlineExceeded` at the deadline, with `Canceled` when the
+   * peer has gone, with `Unavailable` when the server shuts down.
+   */
+  get signal(): AbortSignal {
+    // Most handlers never look, and an AbortController costs more than the rest of the context.
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#reason !== undefined) this.#abort.abort(this.#reason);
+    }
+    return this.#abort.signal;
+  }
+
+  /** @internal */
+  abort(why: keyof typeof REASONS): void {
+    if (this.#reason !== undefined) return;
+    const [message, code] = REASONS[why];
+    this.#reason = new TtrpcError(message, code);
+    this.#abort?.abort(this.#reason);
+  }
+}
+
+const REASONS = {
+  deadline: ["the deadline passed", Code.DeadlineExceeded],
+  disconnect: ["the peer closed the connection", Code.Canceled],
+  shutdown: ["the server is shutting down", Code.Unavailable],
+} as const;

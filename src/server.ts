@@ -1,0 +1,277 @@
+import { EventEmitter } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { DescService } from "@bufbuild/protobuf";
+import { type Address, parseAddress } from "./address.js";
+import { Code } from "./code.js";
+import { openError } from "./connection.js";
+import { HandlerContext, type ServerConnection } from "./context.js";
+import { TtrpcError } from "./error.js";
+import type { BindingListenOptions, BindingMethod } from "./native.js";
+import { type IncomingRequest, type PeerCredentials, port } from "./port/port.js";
+import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
+import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
+
+/** Options of {@link createServer}. */
+export interface ServerOptions {
+  /** Connections open at once on one address; one more is closed as soon as it is accepted. 10 000 if left out. */
+  readonly maxConnections?: number;
+  /** Requests being handled at once on one address; one more is answered `ResourceExhausted`. 10 000 if left out. */
+  readonly maxConcurrentCalls?: number;
+  /**
+   * Bytes of the requests being handled at once on one address; a request beyond it is answered `ResourceExhausted`.
+   * 64 MiB if left out.
+   */
+  readonly maxQueuedBytes?: number;
+}
+
+/** Options of {@link Server.listen}. */
+export interface ListenOptions {
+  /** Permission bits of a unix socket's file, set before anyone can connect. By the umask if left out. */
+  readonly mode?: number;
+  /**
+   * Removes a unix socket's file if nobody listens on it any more. A live server's file, or one that is no socket, is
+   * never removed.
+   */
+  readonly reclaimStale?: boolean;
+}
+
+/** Options of {@link Server.close}. */
+export interface CloseOptions {
+  /**
+   * Milliseconds that handlers may go on for. Then their signals abort, and connections end without their replies.
+   * 5 000 if left out.
+   */
+  readonly graceMs?: number;
+}
+
+/** Events of a {@link Server}. */
+export interface ServerEvents {
+  /** A connection could not be accepted, as when descriptors have run out. It is tried again a little later. */
+  acceptError: [error: TtrpcError];
+}
+
+const DEFAULTS = { maxConnections: 10_000, maxConcurrentCalls: 10_000, maxQueuedBytes: 64 << 20 } as const;
+const DEFAULT_GRACE_MS = 5000;
+const LARGEST_LIMIT = 2 ** 32 - 1;
+const EADDRINUSE = 98;
+
+/** A ttrpc server, made by {@link createServer}. While it listens, it keeps the process alive. */
+export class Server extends EventEmitter<ServerEvents> {
+  readonly #limits: Required<ServerOptions>;
+  readonly #methods: BindingMethod[] = [];
+  readonly #services = new Set<string>();
+  readonly #listeners = new Map<number, () => void>();
+  readonly #connections = new Map<number, Peer>();
+  #active = 0;
+  #listened = false;
+  #closing: Promise<void> | undefined;
+  #idle: (() => void) | undefined;
+
+  /** @internal */
+  constructor(options: ServerOptions = {}) {
+    super();
+    this.#limits = { ...DEFAULTS, ...options };
+    for (const name of Object.keys(DEFAULTS) as (keyof ServerOptions)[]) {
+      const value = this.#limits[name];
+      if (!Number.isInteger(value) || value < 1 || value > LARGEST_LIMIT) {
+        throw new TypeError(`${name} must be an integer from 1 to ${LARGEST_LIMIT}, not ${String(value)}`);
+      }
+    }
+  }
+
+  /**
+   * Adds a service. A handler may throw a {@link TtrpcError}, whose code, message and details the caller gets; any
+   * other error reaches the caller as `Unknown` with its message.
+   *
+   * ```ts
+   * server.add(Task, {
+   *   async connect(request, context) {
+   *     return { shimPid: process.pid };
+   *   },
+   * });
+   * ```
+   *
+   * Throws a TypeError if the implementation does not fit the service or the service was added before.
+   */
+  add<Service extends DescService>(service: Service, implementation: ServiceImpl<Service>): this {
+    const methods = typedMethods(service, implementation);
+    return this.#add(service.typeName, methods);
+  }
+
+  /**
+   * Adds a service whose handlers take and return bytes.
+   *
+   * ```ts
+   * server.addRaw("test.Echo", { Echo: { kind: "unary", handle: async (payload) => payload } });
+   * ```
+   */
+  addRaw(service: string, methods: RawMethods): this {
+    return this.#add(service, rawMethods(service, methods));
+  }
+
+  #add(service: string, methods: ServedMethod[]): this {
+    if (this.#listened) throw new TtrpcError(`${service} is added after listen`, Code.FailedPrecondition);
+    if (this.#services.has(service)) throw new TypeError(`${service} is added twice`);
+    this.#services.add(service);
+    for (const served of methods) {
+      const route = port().addMethod((request) => this.#serve(served, request));
+      this.#methods.push({ service: served.service, method: served.method, route });
+    }
+    return this;
+  }
+
+  /**
+   * Listens on an address; may be called for several. Resolves to the address that is bound, which for `tcp://ip:0`
+   * tells the port.
+   *
+   * Rejects with a TypeError if the address is not one, and with a {@link TtrpcError} of code `Unavailable` whose
+   * `cause.code` is the system's (`EADDRINUSE`, `EACCES`) if it cannot be bound.
+   */
+  async listen(address: Address, options: ListenOptions = {}): Promise<string> {
+    const parsed = parseAddress(address);
+    const { mode, reclaimStale: reclaim = false } = options;
+    if (mode !== undefined && (!Number.isInteger(mode) || mode < 0 || mode > 0o777)) {
+      throw new TypeError(`mode must be permission bits from 0 to 0o777, not ${String(mode)}`);
+    }
+    if (this.#closing !== undefined) throw new TtrpcError("the server is closed", Code.FailedPrecondition);
+    this.#listened = true;
+    const binding: BindingListenOptions = { methods: this.#methods, mode: mode ?? null, ...this.#limits };
+    const bind = () =>
+      parsed.binding === undefined
+        ? port().native.listenOn(parsed.fd ?? -1, binding)
+        : port().native.listen(parsed.binding, binding);
+    let opened = bind();
+    if (opened.errno === EADDRINUSE && reclaim && reclaimStale(parsed)) opened = bind();
+    if (opened.id === 0) throw openError(parsed, opened, "cannot listen on");
+    const path = socketPath(parsed);
+    this.#listeners.set(opened.id, path === undefined ? () => {} : removerOf(path));
+    port().listeners.set(opened.id, {
+      accepted: (connection, peer) => this.#accepted(connection, peer),
+      acceptFailed: (error) => this.#acceptFailed(error),
+    });
+    return parsed.binding?.kind === "tcp" ? `tcp://${opened.bound}` : parsed.text;
+  }
+
+  /**
+   * Stops listening, lets handlers go on for `graceMs`, delivers their replies, and closes all connections. Resolves
+   * when every socket is gone. A second call returns the same promise.
+   */
+  close(options: CloseOptions = {}): Promise<void> {
+    const { graceMs = DEFAULT_GRACE_MS } = options;
+    if (typeof graceMs !== "number" || !(graceMs >= 0)) {
+      return Promise.reject(
+        new TypeError(`graceMs must be a number of milliseconds, 0 or more, not ${String(graceMs)}`),
+      );
+    }
+    return (this.#closing ??= this.#close(graceMs));
+  }
+
+  /** Closes the server, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    const { native } = port();
+    for (const [id, remove] of this.#listeners) {
+      native.closeListener(id);
+      remove();
+    }
+    const ended = new AbortController();
+    const grace = sleep(graceMs, undefined, { signal: ended.signal }).catch(() => undefined);
+    await Promise.race([
+      grace,
+      new Promise<void>((resolve) => this.#whenIdle(() => this.#active === 0, resolve)),
+    ]);
+    for (const { active } of this.#connections.values()) {
+      for (const context of active.values()) context.abort("shutdown");
+    }
+    // Replies that were given cross before the connections end. A peer that does not read them has the grace time.
+    port().flush();
+    for (const id of this.#connections.keys()) native.close(id, true);
+    port().schedule();
+    const gone = new Promise<void>((resolve) => this.#whenIdle(() => this.#connections.size === 0, resolve));
+    await Promise.race([grace, gone]);
+    for (const id of this.#connections.keys()) native.close(id, false);
+    port().schedule();
+    await gone;
+    ended.abort();
+    for (const id of this.#listeners.keys()) port().listeners.delete(id);
+    for (const { route } of this.#methods) port().removeMethod(route);
+  }
+
+  #whenIdle(isIdle: () => boolean, resolve: () => void): void {
+    this.#idle = () => isIdle() && resolve();
+    this.#idle();
+  }
+
+  #accepted(id: number, credentials: PeerCredentials | undefined): void {
+    const peer = new Peer({ id, peer: credentials });
+    this.#connections.set(id, peer);
+    port().connections.set(id, {
+      closed: () => {
+        this.#connections.delete(id);
+        this.#idle?.();
+      },
+    });
+    if (this.#closing !== undefined) {
+      port().native.close(id, false);
+      port().schedule();
+    }
+  }
+
+  #acceptFailed(error: TtrpcError): void {
+    if (!this.emit("acceptError", error)) process.emitWarning(error.message, { type: "TtrpcWarning" });
+  }
+
+  #serve(served: ServedMethod, request: IncomingRequest): void {
+    const peer = this.#connections.get(request.connection);
+    if (peer === undefined || this.#closing !== undefined) {
+      port().reply(request.id, undefined, new TtrpcError("the server is shutting down", Code.Unavailable));
+      return;
+    }
+    const context = new HandlerContext(served.service, served.method, request, peer.identity);
+    peer.active.set(request.id, context);
+    this.#active++;
+    port().requests.set(request.id, {
+      abort: (deadline) => {
+        // The answer is not wanted any more, but the handler counts as active until it returns.
+        port().requests.delete(request.id);
+        context.abort(deadline ? "deadline" : "disconnect");
+      },
+    });
+    const finish = (payload: Uint8Array | undefined, error: TtrpcError | undefined) => {
+      peer.active.delete(request.id);
+      this.#active--;
+      if (port().requests.delete(request.id)) port().reply(request.id, payload, error);
+      if (this.#active === 0) this.#idle?.();
+    };
+    served.handle(request.payload, context).then(
+      (payload) => finish(payload, undefined),
+      (reason: unknown) => finish(undefined, TtrpcError.from(reason)),
+    );
+  }
+}
+
+/** A connection and the requests that its handlers work on. */
+class Peer {
+  readonly active = new Map<number, HandlerContext>();
+  constructor(readonly identity: ServerConnection) {
+    Object.freeze(identity);
+  }
+}
+
+/**
+ * Makes a server. Add services, then listen.
+ *
+ * ```ts
+ * const server = createServer({ maxConcurrentCalls: 1000 });
+ * server.add(Task, { async connect() { return { shimPid: process.pid }; } });
+ * await server.listen("unix:///run/my-shim.sock", { mode: 0o600, reclaimStale: true });
+ * ```
+ *
+ * Throws a TypeError that names an option that is wrong.
+ */
+export function createServer(options?: ServerOptions): Server {
+  return new Server(options);
+}

@@ -1,0 +1,39 @@
+import { lstatSync, unlinkSync } from "node:fs";
+import type { ParsedAddress } from "./address.js";
+import { port } from "./port/port.js";
+
+const ECONNREFUSED = 111;
+const PROBE_MS = 1000;
+
+/** The path of an address's socket file, if it has one. */
+export function socketPath({ binding }: ParsedAddress): string | undefined {
+  return binding?.kind === "unix" && binding.name?.[0] !== "\0" ? (binding.name ?? undefined) : undefined;
+}
+
+/**
+ * Removes a socket file that nobody listens on any more. Returns whether it did: a file that is not a socket, or whose
+ * socket is alive, stays.
+ */
+export function reclaimStale(address: ParsedAddress): boolean {
+  const path = socketPath(address);
+  if (path === undefined || address.binding === undefined || lstat(path)?.isSocket() !== true) return false;
+  const { native } = port();
+  const probe = native.connectBlocking(address.binding, PROBE_MS);
+  if (probe.id !== 0) native.close(probe.id, false);
+  if (probe.errno !== ECONNREFUSED) return false;
+  unlinkSync(path);
+  return true;
+}
+
+/** Remembers which file a path names now. Returns what removes it, if the path still names that file. */
+export function removerOf(path: string): () => void {
+  const ours = lstat(path);
+  return () => {
+    const now = lstat(path);
+    if (ours !== undefined && now?.ino === ours.ino && now.dev === ours.dev) unlinkSync(path);
+  };
+}
+
+function lstat(path: string) {
+  return lstatSync(path, { throwIfNoEntry: false });
+}

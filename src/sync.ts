@@ -1,0 +1,135 @@
+import type { DescService } from "@bufbuild/protobuf";
+import { type Address, parseAddress } from "./address.js";
+import {
+  callFields,
+  checkNames,
+  checkPayload,
+  type Decode,
+  rawPayload,
+  type SyncCallOptions,
+} from "./call.js";
+import { type SyncClient, unaryMethods } from "./client.js";
+import { Code } from "./code.js";
+import { decode, encode } from "./codec/codec.js";
+import { checkTimeout, closedError, openError } from "./connection.js";
+import { TtrpcError } from "./error.js";
+import { port } from "./port/port.js";
+import type { ConnectionClosed } from "./port/reader.js";
+
+/** Options of {@link connectSync}. */
+export interface SyncConnectOptions {
+  /** Milliseconds until the attempt fails with `Unavailable` and cause code `ETIMEDOUT`. 10 000 if left out. */
+  readonly connectTimeoutMs?: number;
+}
+
+/**
+ * A connection whose calls block the thread until the reply is there, as the Rust crate's default client does. It never
+ * keeps the process alive, and notices that the peer went only during a call.
+ */
+export class SyncConnection {
+  /** The address that it was made to. */
+  readonly address: string;
+  readonly #id: number;
+  #why: ConnectionClosed | undefined;
+
+  /** @internal */
+  constructor(id: number, address: string) {
+    this.#id = id;
+    this.address = address;
+    port().connections.set(id, { closed: (why) => (this.#why ??= why) });
+  }
+
+  /**
+   * Makes a unary call with bytes for a message and waits for the bytes of the reply. Without `timeoutMs` it waits for
+   * ever. Nothing else of this thread runs meanwhile, so a server on the same thread could not answer: a call to one
+   * fails with `FailedPrecondition`.
+   *
+   * Throws a TypeError if an argument is wrong, otherwise a {@link TtrpcError}.
+   */
+  unary(service: string, method: string, payload: Uint8Array, options?: SyncCallOptions): Uint8Array {
+    checkNames(service, method);
+    checkPayload(payload);
+    return this.call(port().route(service, method), payload, options, rawPayload);
+  }
+
+  /** @internal */
+  call<T>(route: number, payload: Uint8Array, options: SyncCallOptions | undefined, read: Decode<T>): T {
+    const fields = callFields(options);
+    if (this.#why !== undefined) throw closedError(this.address, this.#why);
+    if (port().native.isOwnListener(this.#id)) {
+      const text = `a blocking call to ${this.address} would wait for ever: its server runs on the thread that waits`;
+      throw new TtrpcError(
+        `${text}; use connect(), or run the server in a worker or process`,
+        Code.FailedPrecondition,
+      );
+    }
+    let outcome: { value: T } | { error: unknown } | undefined;
+    port().callBlocking(this.#id, route, fields, payload, {
+      succeed(reader) {
+        try {
+          outcome = { value: read(reader) };
+        } catch (error) {
+          outcome = { error };
+        }
+      },
+      fail(error) {
+        outcome = { error };
+      },
+    });
+    if (outcome === undefined) throw new TtrpcError("the call has no outcome", Code.Internal);
+    if ("error" in outcome) throw outcome.error;
+    return outcome.value;
+  }
+
+  /** Closes the connection; may be called any number of times. */
+  close(): void {
+    if (this.#why !== undefined) return;
+    this.#why = { reason: "local" };
+    port().native.close(this.#id, false);
+    port().schedule();
+  }
+
+  /** Closes the connection, for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+const DEFAULT_TIMEOUT_MS = 10_000;
+
+/**
+ * Connects to a ttrpc server and waits for it.
+ *
+ * ```ts
+ * const task = createSyncClient(Task, connectSync("unix:///run/containerd/s/abc"));
+ * const { shimPid } = task.connect({ id: "1" }, { timeoutMs: 500 });
+ * ```
+ *
+ * Throws a TypeError if the address is not one, and a {@link TtrpcError} of code `Unavailable` whose `cause.code` is
+ * the system's if there is nobody there.
+ */
+export function connectSync(address: Address, options: SyncConnectOptions = {}): SyncConnection {
+  const parsed = parseAddress(address);
+  const { connectTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  checkTimeout(connectTimeoutMs);
+  const { native } = port();
+  const opened =
+    parsed.binding === undefined
+      ? native.adopt(parsed.fd ?? -1, true)
+      : native.connectBlocking(parsed.binding, connectTimeoutMs);
+  if (opened.id === 0) throw openError(parsed, opened);
+  return new SyncConnection(opened.id, parsed.text);
+}
+
+/**
+ * Makes a blocking client of a service: its methods return the reply and throw what {@link createClient}'s reject with.
+ */
+export function createSyncClient<Service extends DescService>(
+  service: Service,
+  connection: SyncConnection,
+): SyncClient<Service> {
+  return unaryMethods(service, ({ input, output }, route) => (request, options) => {
+    const payload = encode(input, request);
+    return connection.call(route, payload, options, (reader) => decode(output, reader.payload()));
+  }) as SyncClient<Service>;
+}
