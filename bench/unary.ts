@@ -58,11 +58,9 @@ const contenders: Record<string, (inflight: number) => Promise<number>> = {
   package: (inflight) => measure(inflight, () => connection.unary("test.Echo", "Echo", payload)),
   plain: (inflight) => measure(inflight, () => plain.unary(prefix, payload)),
   native: async (inflight) => {
-    const { stdout } = await promisify(execFile)(peer, [
-      ...["blast", "--address", `unix://${path}`, "--service", "test.Echo", "--method", "Echo"],
-      ...["--inflight", String(inflight), "--calls", String(nativeCalls), "--size", String(payload.length)],
-      ...["--warmup", "2000"],
-    ]);
+    const load = `--inflight ${inflight} --calls ${nativeCalls} --size ${payload.length} --warmup 2000`;
+    const target = `--address unix://${path} --service test.Echo --method Echo`;
+    const { stdout } = await promisify(execFile)(peer, ["blast", ...`${target} ${load}`.split(" ")]);
     const { callsPerSecond } = JSON.parse(stdout) as { callsPerSecond: number };
     nativeCalls = Math.round(callsPerSecond * seconds);
     return callsPerSecond;

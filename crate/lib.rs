@@ -11,9 +11,9 @@
 //! - [`socket`]: non-blocking descriptors of every address family.
 //! - [`port`]: the record format of the two batch buffers that JavaScript and Rust share.
 //! - [`status`]: what became of a call, and how ttrpc's errors map to it.
-//! - `bridge`: the only home of napi and libuv types.
+//! - [`bridge`]: the only home of napi and libuv types.
 
-mod bridge;
+pub mod bridge;
 pub mod engine;
 pub mod ids;
 pub mod port;

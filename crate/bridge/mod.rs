@@ -7,7 +7,7 @@
 //! - [`values`]: what crosses besides the batches.
 
 mod environment;
-mod port;
+pub mod port;
 mod uv;
-mod values;
+pub mod values;
 mod watcher;

@@ -192,7 +192,7 @@ impl Port {
 
 /// The versions that this addon was built from.
 #[napi]
-pub(crate) fn versions() -> BindingVersions {
+pub fn versions() -> BindingVersions {
     BindingVersions {
         addon: env!("CARGO_PKG_VERSION").to_owned(),
         task_api: containerd_shim_protos::TASK_API_VERSION,

@@ -91,7 +91,7 @@ pub struct BindingListenOptions {
 
 /// The versions that an addon was built from.
 #[napi(object)]
-pub(crate) struct BindingVersions {
+pub struct BindingVersions {
     /// This addon.
     pub addon: String,
     /// The version of the task service that the `containerd-shim-protos` crate speaks.

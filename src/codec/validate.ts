@@ -42,11 +42,11 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
     throw new TypeError(`${label(path, desc)} is nested more than ${DEPTH_LIMIT} deep`);
   const fields = checksOf(desc);
   for (const name in value) {
-    const field = (value as Record<string, unknown>)[name];
-    if (field === undefined || name === "$typeName" || name === "$unknown") continue;
+    const content = (value as Record<string, unknown>)[name];
+    if (content === undefined || name === "$typeName" || name === "$unknown") continue;
     const check = fields.get(name);
     if (check === undefined) throw new TypeError(`${join(path, name)()} is not a field of ${desc.typeName}`);
-    check(field, join(path, name));
+    check(content, join(path, name));
   }
   depth--;
 }
