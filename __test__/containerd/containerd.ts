@@ -19,6 +19,7 @@ import { makeRootfs } from "./rootfs.js";
 const START_DEADLINE_MS = 20_000;
 const STOP_DEADLINE_MS = 10_000;
 const LOG_LIMIT = 64 * 1024;
+const SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
 
 /**
  * Plugins that containers on a plain folder do not need. `cri` wants CNI, the snapshotters want a kernel or a
@@ -46,18 +47,27 @@ export class Containerd {
   readonly ctr: Ctr;
   readonly #daemon: ChildProcess;
   readonly #log: TailLog;
+  readonly #forgetFolder: () => void;
 
-  private constructor(folder: string, ctr: Ctr, daemon: ChildProcess, log: TailLog) {
+  private constructor(
+    folder: string,
+    ctr: Ctr,
+    daemon: ChildProcess,
+    log: TailLog,
+    forgetFolder: () => void,
+  ) {
     this.folder = folder;
     this.ctr = ctr;
     this.#daemon = daemon;
     this.#log = log;
+    this.#forgetFolder = forgetFolder;
   }
 
   /** Resolves when the daemon answers; leaves nothing behind when it does not. */
   static async start(): Promise<Containerd> {
-    await removeAbandoned();
+    removeAbandoned();
     const folder = mkdtempSync(FOLDER_TEMPLATE);
+    const forgetFolder = clearUpAtExit(folder);
     const log = new TailLog();
     try {
       rememberSharedFolders(folder);
@@ -66,9 +76,10 @@ export class Containerd {
       const ctr = new Ctr(join(folder, "c.sock"), namespaceOf(folder));
       const daemon = spawnDaemon(folder, log);
       await answers(ctr, daemon);
-      return new Containerd(folder, ctr, daemon, log);
+      return new Containerd(folder, ctr, daemon, log, forgetFolder);
     } catch (error) {
-      await removeLeftovers(folder);
+      removeLeftovers(folder);
+      forgetFolder();
       throw new Error(`containerd did not start:\n${log.take()}`, { cause: error });
     }
   }
@@ -99,10 +110,18 @@ export class Containerd {
   /** Ends containers, shims and daemon and removes all they made, by force where asking does not help. */
   async stop(): Promise<void> {
     const failures: unknown[] = [];
-    const attempt = (step: Promise<void>) => step.catch((error: unknown) => void failures.push(error));
-    await attempt(this.#deleteContainers());
-    await attempt(this.#endDaemon());
-    await attempt(removeLeftovers(this.folder));
+    for (const step of [
+      () => this.#deleteContainers(),
+      () => this.#endDaemon(),
+      () => removeLeftovers(this.folder),
+      () => this.#forgetFolder(),
+    ]) {
+      try {
+        await step();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
     // Looked at even when every step went well: a test that leaves something behind has to fail.
     failures.push(...leftovers(this.folder).map((what) => new Error(`left behind: ${what}`)));
     if (failures.length > 0) {
@@ -131,6 +150,25 @@ export class Containerd {
       await sleep(20);
     }
   }
+}
+
+/**
+ * Sees to it that nothing outlives this process, whether it ends by itself or by a signal that can be caught: vitest
+ * runs no afterAll when it is interrupted. After any other end the next run clears up. Returns the way back.
+ */
+function clearUpAtExit(folder: string): () => void {
+  const clearUp = () => removeLeftovers(folder);
+  const clearUpAndDie = (signal: NodeJS.Signals) => {
+    clearUp();
+    // The listener is gone by now, so this has its usual effect. vitest lets no test call process.exit.
+    process.kill(process.pid, signal);
+  };
+  process.once("exit", clearUp);
+  for (const signal of SIGNALS) process.once(signal, clearUpAndDie);
+  return () => {
+    process.off("exit", clearUp);
+    for (const signal of SIGNALS) process.off(signal, clearUpAndDie);
+  };
 }
 
 function configFor(folder: string): string {

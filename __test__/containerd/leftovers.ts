@@ -1,7 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 
 /*
  * Everything here finds what one private containerd has made from the name of its folder alone, so that the
@@ -11,6 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 /** Folders the shims of containerd 1.x make for their sockets whatever the daemon's state folder is. */
 const SHIM_SOCKET_FOLDERS = ["/run/containerd/s", "/run/containerd"];
+const SHARED_FOLDERS_MADE = "shared-folders-made";
 const CGROUPS = "/sys/fs/cgroup";
 const PREFIX = "shim-protos";
 
@@ -34,12 +34,14 @@ export function shimAddress(folder: string, id: string): string {
   return readFileSync(join(taskFolder(folder), id, "address"), "utf8").trim();
 }
 
-/** To be called before the first shim starts: removal later takes only what was not there before. */
+/**
+ * To be called before the first shim starts: removal later takes only what was not there before, or what another
+ * run of these tests has made and leaves to the last of them.
+ */
 export function rememberSharedFolders(folder: string): void {
-  writeFileSync(
-    sharedFoldersFile(folder),
-    SHIM_SOCKET_FOLDERS.filter((path) => !existsSync(path)).join("\n"),
-  );
+  const madeByOthers = new Set(foldersOfRuns().flatMap(({ path }) => sharedFoldersMade(path)));
+  const made = SHIM_SOCKET_FOLDERS.filter((path) => !existsSync(path) || madeByOthers.has(path));
+  writeFileSync(join(folder, SHARED_FOLDERS_MADE), made.join("\n"));
 }
 
 /** What is still there of a containerd, one line each. Empty when it is gone for good. */
@@ -53,37 +55,45 @@ export function leftovers(folder: string): string[] {
   ];
 }
 
-/** Ends and removes all that `leftovers` can find, in the order in which it lets go of each other. */
-export async function removeLeftovers(folder: string): Promise<void> {
+/**
+ * Ends and removes all that `leftovers` can find, in the order in which it lets go of each other. Waits without the
+ * event loop, so that a process that is about to end can call it.
+ */
+export function removeLeftovers(folder: string): void {
   const sockets = shimSockets(folder);
   const deadline = Date.now() + 10_000;
   for (const path of cgroupsOf(folder)) thaw(path);
   for (let pids = processesOf(folder); pids.length > 0; pids = processesOf(folder)) {
     if (Date.now() > deadline) throw new Error(`will not end: ${leftovers(folder).join("; ")}`);
     for (const pid of pids) killIfThere(pid);
-    await sleep(20);
+    pause();
   }
   // Deepest first, for one mount may stand on another.
   for (const path of mountsBelow(folder).toReversed()) execFileSync("umount", [path]);
-  for (const path of cgroupsOf(folder)) removeCgroup(path);
+  for (const path of cgroupsOf(folder)) removeCgroup(path, deadline);
   for (const path of sockets) rmSync(path, { force: true });
-  const ours = existsSync(sharedFoldersFile(folder)) ? readFileSync(sharedFoldersFile(folder), "utf8") : "";
-  for (const path of SHIM_SOCKET_FOLDERS.filter((candidate) => ours.split("\n").includes(candidate))) {
-    removeIfEmpty(path);
-  }
+  for (const path of sharedFoldersMade(folder)) removeIfEmpty(path);
   rmSync(folder, { recursive: true, force: true });
 }
 
 /** Clears up after runs that were killed before they could: those whose test process is no more. */
-export async function removeAbandoned(): Promise<void> {
-  for (const name of readdirSync(PARENT)) {
-    const owner = new RegExp(`^${PREFIX}-(\\d+)-\\w{6}$`).exec(name)?.[1];
-    if (owner !== undefined && !existsSync(`/proc/${owner}`)) await removeLeftovers(join(PARENT, name));
+export function removeAbandoned(): void {
+  for (const { path, owner } of foldersOfRuns()) {
+    if (!existsSync(`/proc/${owner}`)) removeLeftovers(path);
   }
 }
 
-function sharedFoldersFile(folder: string): string {
-  return join(folder, "shared-folders-made");
+function foldersOfRuns(): { path: string; owner: string }[] {
+  return readdirSync(PARENT).flatMap((name) => {
+    const owner = new RegExp(`^${PREFIX}-(\\d+)-\\w{6}$`).exec(name)?.[1];
+    return owner === undefined ? [] : [{ path: join(PARENT, name), owner }];
+  });
+}
+
+/** In the order in which they can be removed. */
+function sharedFoldersMade(folder: string): string[] {
+  const file = join(folder, SHARED_FOLDERS_MADE);
+  return existsSync(file) ? readFileSync(file, "utf8").split("\n").filter(Boolean) : [];
 }
 
 /** containerd, its shims, runc and ctr by their arguments; the containers' processes by their cgroup. */
@@ -124,8 +134,8 @@ function cgroupsOf(folder: string): string[] {
 }
 
 function processesInCgroup(path: string): number[] {
-  const own = readFileSync(join(path, "cgroup.procs"), "utf8").split("\n").filter(Boolean).map(Number);
-  return [...own, ...subfolders(path).flatMap(processesInCgroup)];
+  const own = unlessGone("", () => readFileSync(join(path, "cgroup.procs"), "utf8"));
+  return [...own.split("\n").filter(Boolean).map(Number), ...subfolders(path).flatMap(processesInCgroup)];
 }
 
 /** With cgroup v1 a paused process does not even die before it is woken; v2 has no such file and no such trouble. */
@@ -136,13 +146,35 @@ function thaw(path: string): void {
 }
 
 /** The files in a cgroup cannot be removed and need not be: only its folders. */
-function removeCgroup(path: string): void {
-  for (const child of subfolders(path)) removeCgroup(child);
-  rmdirSync(path);
+function removeCgroup(path: string, deadline: number): void {
+  for (const child of subfolders(path)) removeCgroup(child, deadline);
+  for (;;) {
+    try {
+      return unlessGone(undefined, () => rmdirSync(path));
+    } catch (error) {
+      // A process that has just been killed is not listed any more, but may hold its cgroup for a moment.
+      if ((error as NodeJS.ErrnoException).code !== "EBUSY" || Date.now() > deadline) throw error;
+    }
+    pause();
+  }
+}
+
+/** For a cgroup that a runc still at work removes under our hands. */
+function unlessGone<T>(otherwise: T, use: () => T): T {
+  try {
+    return use();
+  } catch (error) {
+    if (!["ENOENT", "ENODEV"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    return otherwise;
+  }
+}
+
+function pause(): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
 }
 
 function subfolders(path: string): string[] {
-  return readdirSync(path, { withFileTypes: true })
+  return unlessGone([], () => readdirSync(path, { withFileTypes: true }))
     .filter((entry) => entry.isDirectory())
     .map((entry) => join(path, entry.name));
 }
