@@ -83,6 +83,10 @@ export interface BindingMethod {
   method: string
   /** The number that its requests carry. */
   route: number
+  /** The client sends any number of messages. */
+  clientStreams: boolean
+  /** The server sends any number of messages. */
+  serverStreams: boolean
 }
 
 /**

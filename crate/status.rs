@@ -74,8 +74,15 @@ impl Outcome {
                 Self::Status(response.status.unwrap_or_default())
             }
             Ok(response) => Self::Reply(response.payload),
-            Err(ttrpc::Error::RpcStatus(status)) => Self::Status(corrected(status)),
-            Err(error) => Self::Failed(failure(error, wire)),
+            Err(error) => Self::of_error(error, wire),
+        }
+    }
+
+    /// Reads an error of ttrpc's client.
+    pub fn of_error(error: ttrpc::Error, wire: &Wire) -> Self {
+        match error {
+            ttrpc::Error::RpcStatus(status) => Self::Status(corrected(status)),
+            error => Self::Failed(failure(error, wire)),
         }
     }
 }
@@ -106,8 +113,10 @@ fn failure(error: ttrpc::Error, wire: &Wire) -> Failure {
                 format!("the reply does not decode: {reason}"),
             );
         }
-        if text.starts_with("Receiver got malformed packet") {
-            let text = "the peer answered a unary call with a frame that is not a response";
+        if text.starts_with("Receiver got malformed packet")
+            || text == "received data from non-streaming server."
+        {
+            let text = "the peer answered with a frame that does not fit the kind of the call";
             return Failure::of_call(Code::Internal, text);
         }
     }

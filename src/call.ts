@@ -1,3 +1,4 @@
+import { type AbortListener, listenToAbort, unlistenToAbort } from "./abort.js";
 import { canceledError, type TtrpcError } from "./error.js";
 import { type MetadataInit, metadataPairs } from "./metadata.js";
 import { type CallFields, type PendingCall, port } from "./port/port.js";
@@ -116,7 +117,7 @@ class PendingUnary<T> implements PendingCall {
   }
 }
 
-class CancellableUnary<T> extends PendingUnary<T> {
+class CancellableUnary<T> extends PendingUnary<T> implements AbortListener {
   readonly #signal: AbortSignal;
   #id = 0;
 
@@ -132,22 +133,21 @@ class CancellableUnary<T> extends PendingUnary<T> {
 
   start(connection: number, route: number, fields: CallFields, payload: Uint8Array): void {
     this.#id = port().call(connection, route, fields, payload, this);
-    this.#signal.addEventListener("abort", this);
+    listenToAbort(this.#signal, this);
   }
 
-  /** The signal aborted. */
-  handleEvent(): void {
+  aborted(): void {
     port().cancel(this.#id);
     this.fail(canceledError(this.#signal));
   }
 
   override succeed(reader: BatchReader): void {
-    this.#signal.removeEventListener("abort", this);
+    unlistenToAbort(this.#signal, this);
     super.succeed(reader);
   }
 
   override fail(error: TtrpcError): void {
-    this.#signal.removeEventListener("abort", this);
+    unlistenToAbort(this.#signal, this);
     super.fail(error);
   }
 }

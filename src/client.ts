@@ -1,26 +1,50 @@
-import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import type { CallOptions, SyncCallOptions } from "./call.js";
+import type {
+  DescMessage,
+  DescMethod,
+  DescMethodBiDiStreaming,
+  DescMethodClientStreaming,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  DescService,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
+import type { CallOptions } from "./call.js";
 import { decode, encode } from "./codec/codec.js";
-import type { Caller } from "./connection.js";
+import type { Connection } from "./connection.js";
+import {
+  checkInterceptors,
+  type ClientCall,
+  type ClientInterceptor,
+  intercept,
+  type MethodKind,
+} from "./interceptor.js";
+import { type Metadata, metadataPairs } from "./metadata.js";
 import { port } from "./port/port.js";
 
-/** A client of a service: a function for each of its unary methods. */
+/** A client of a service: a function for each of its methods. */
 export type Client<Service extends DescService> = {
-  [
-    Name in keyof Service["method"] as Service["method"][Name] extends DescMethodUnary ? Name : never
-  ]: Service["method"][Name] extends DescMethodUnary<infer Input, infer Output>
-    ? (request: MessageInitShape<Input>, options?: CallOptions) => Promise<MessageShape<Output>>
-    : never;
+  [Name in keyof Service["method"]]: ClientMethod<Service["method"][Name]>;
 };
 
-/** A blocking client of a service: a function for each of its unary methods. */
-export type SyncClient<Service extends DescService> = {
-  [
-    Name in keyof Service["method"] as Service["method"][Name] extends DescMethodUnary ? Name : never
-  ]: Service["method"][Name] extends DescMethodUnary<infer Input, infer Output>
-    ? (request: MessageInitShape<Input>, options?: SyncCallOptions) => MessageShape<Output>
-    : never;
-};
+type ClientMethod<Method> =
+  Method extends DescMethodUnary<infer Input, infer Output>
+    ? (request: MessageInitShape<Input>, options?: CallOptions) => Promise<MessageShape<Output>>
+    : Method extends DescMethodServerStreaming<infer Input, infer Output>
+      ? (request: MessageInitShape<Input>, options?: CallOptions) => AsyncIterable<MessageShape<Output>>
+      : Method extends DescMethodClientStreaming<infer Input, infer Output>
+        ? (requests: Messages<Input>, options?: CallOptions) => Promise<MessageShape<Output>>
+        : Method extends DescMethodBiDiStreaming<infer Input, infer Output>
+          ? (requests: Messages<Input>, options?: CallOptions) => AsyncIterable<MessageShape<Output>>
+          : never;
+
+type Messages<Desc extends DescMessage> = AsyncIterable<MessageInitShape<Desc>>;
+
+/** Options of {@link createClient}. */
+export interface ClientOptions {
+  /** See each call on its way out, and what comes back. The first is the outermost. */
+  readonly interceptors?: readonly ClientInterceptor[];
+}
 
 /**
  * Makes a client of a service on a connection. Any number of clients may share one.
@@ -28,38 +52,97 @@ export type SyncClient<Service extends DescService> = {
  * ```ts
  * const task = createClient(Task, connection);
  * const { shimPid } = await task.connect({ id: "1" }, { timeoutMs: 500 });
+ * for await (const event of feed.watch({ topic: "/tasks" })) console.log(event);
  * ```
  *
- * A method rejects with a TypeError that names the field if the request is wrong, otherwise with a
+ * A method whose server streams returns an AsyncIterable; the call starts at once, and leaving a `for await` ends it.
+ * One whose client streams takes an AsyncIterable, whose end is the half-close.
+ *
+ * A method rejects, or its iterable throws, a TypeError that names the field if a request is wrong, and otherwise a
  * {@link TtrpcError}.
  *
  * @param service - A service of this package, or of your own protoc-gen-es output.
  */
 export function createClient<Service extends DescService>(
   service: Service,
-  connection: Caller,
+  connection: Connection,
+  { interceptors }: ClientOptions = {},
 ): Client<Service> {
-  return unaryMethods(service, ({ input, output }, route) => async (request, options) => {
-    const payload = encode(input, request);
-    return connection.call(route, payload, options as CallOptions, (reader) =>
-      decode(output, reader.payload()),
-    );
+  checkInterceptors(interceptors);
+  return methodsOf(service, (method, route) => {
+    const start = starter(method, route, connection);
+    const streams = method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
+    if (interceptors === undefined || interceptors.length === 0) {
+      if (streams) return start;
+      return (request, options) => {
+        try {
+          return start(request, options);
+        } catch (error) {
+          // A wrong argument rejects; it is not thrown at the caller.
+          return Promise.reject(error);
+        }
+      };
+    }
+    const innermost = async (call: ClientCall) => start(call.request, call);
+    const chain = intercept(interceptors, innermost);
+    const run = async (request: unknown, options: CallOptions = {}) => {
+      const metadata: Metadata = {};
+      for (const [key, value] of metadataPairs(options.metadata ?? {})) (metadata[key] ??= []).push(value);
+      const { timeoutMs, signal } = options;
+      const kind: MethodKind = method.methodKind;
+      return chain({
+        service: service.typeName,
+        method: method.name,
+        kind,
+        request,
+        metadata,
+        timeoutMs,
+        signal,
+      });
+    };
+    return streams ? (request, options) => deferred(run(request, options)) : run;
   }) as Client<Service>;
 }
 
-type Call = (request: MessageInitShape<DescMethodUnary["input"]>, options?: SyncCallOptions) => unknown;
+type Start = (request: unknown, options?: CallOptions) => unknown;
 
-/** Makes a function for each unary method of a service, under the name that protobuf-es gives it. */
-export function unaryMethods(
+/** The function that makes a call of a method. */
+function starter({ methodKind, input, output }: DescMethod, route: number, connection: Connection): Start {
+  const toBytes = (message: unknown) => encode(input, message as MessageInitShape<typeof input>);
+  const fromBytes = (bytes: Uint8Array) => decode(output, bytes);
+  switch (methodKind) {
+    case "unary":
+      return (request, options) =>
+        connection.call(route, toBytes(request), options, (reader) => fromBytes(reader.payload()));
+    case "server_streaming":
+      return (request, options) =>
+        connection.stream(methodKind, route, () => toBytes(request), undefined, options, fromBytes).replies;
+    case "client_streaming":
+      return async (requests, options) =>
+        connection.stream(methodKind, route, undefined, { messages: requests, toBytes }, options, fromBytes)
+          .response;
+    case "bidi_streaming":
+      return (requests, options) =>
+        connection.stream(methodKind, route, undefined, { messages: requests, toBytes }, options, fromBytes)
+          .replies;
+  }
+}
+
+/** An iterable that is still to come. */
+async function* deferred(iterable: Promise<unknown>): AsyncGenerator<unknown, void, undefined> {
+  yield* (await iterable) as AsyncIterable<unknown>;
+}
+
+/** Makes a function for each method of a service, under the name that protobuf-es gives it. */
+export function methodsOf(
   service: DescService,
-  make: (method: DescMethodUnary, route: number) => Call,
-): Record<string, Call> {
+  make: (method: DescMethod, route: number) => ((request: never, options?: never) => unknown) | undefined,
+): Record<string, unknown> {
   if (service?.kind !== "service") throw new TypeError("service must be a service descriptor of protobuf-es");
-  const client: Record<string, Call> = {};
+  const client: Record<string, unknown> = {};
   for (const method of service.methods) {
-    if (method.methodKind === "unary") {
-      client[method.localName] = make(method as DescMethodUnary, port().route(service.typeName, method.name));
-    }
+    const call = make(method, port().route(service.typeName, method.name));
+    if (call !== undefined) client[method.localName] = call;
   }
   return client;
 }

@@ -13,6 +13,8 @@ import { canceledError, transportError, TtrpcError } from "./error.js";
 import type { BindingOpened } from "./native.js";
 import { Code } from "./code.js";
 import { port } from "./port/port.js";
+import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "./port/records.js";
+import { encoded, failedStream, StreamCall } from "./stream/stream-call.js";
 import type { ConnectionClosed } from "./port/reader.js";
 
 /** Options of {@link connect}. */
@@ -21,17 +23,6 @@ export interface ConnectOptions {
   readonly connectTimeoutMs?: number;
   /** Gives the attempt up, with `Canceled`. */
   readonly signal?: AbortSignal;
-}
-
-/** What a typed client needs of a connection. */
-export interface Caller {
-  /** Makes a unary call by the number of its route. */
-  call<T>(
-    route: number,
-    payload: Uint8Array,
-    options: CallOptions | undefined,
-    decode: Decode<T>,
-  ): Promise<T>;
 }
 
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -46,7 +37,7 @@ const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
  * flight. A connection keeps the process alive while calls are in flight, unless {@link ref} or {@link unref} say
  * otherwise.
  */
-export class Connection implements Caller {
+export class Connection {
   /** The address that it was made to. */
   readonly address: string;
   /** Resolves once, when the connection has ended; never rejects. */
@@ -89,6 +80,82 @@ export class Connection implements Caller {
     return this.call(port().route(service, method), payload, options, rawPayload);
   }
 
+  /**
+   * Makes a server-streaming call with bytes for messages. The call starts at once; leaving a `for await` ends it.
+   *
+   * ```ts
+   * for await (const bytes of connection.serverStreaming("my.Service", "List", payload)) console.log(bytes);
+   * ```
+   *
+   * What arrives and is not taken is bounded: from 4 MiB on, the connection is not read, other calls of it included. A
+   * stream that may be left standing wants a connection of its own.
+   */
+  serverStreaming(
+    service: string,
+    method: string,
+    payload: Uint8Array,
+    options?: CallOptions,
+  ): AsyncIterableIterator<Uint8Array> {
+    const first = () => checkedPayload(payload);
+    return this.stream("server_streaming", routeOf(service, method), first, undefined, options, asItIs)
+      .replies;
+  }
+
+  /**
+   * Makes a client-streaming call with bytes for messages: sends all of `requests`, half-closes, and resolves to the
+   * response. `requests` is asked for a message when there is room for it.
+   */
+  async clientStreaming(
+    service: string,
+    method: string,
+    requests: AsyncIterable<Uint8Array>,
+    options?: CallOptions,
+  ): Promise<Uint8Array> {
+    const messages = { messages: requests, toBytes: checkedPayload };
+    return this.stream("client_streaming", routeOf(service, method), undefined, messages, options, asItIs)
+      .response;
+  }
+
+  /** Makes a bidirectional call with bytes for messages: both sides send when they like. */
+  bidiStreaming(
+    service: string,
+    method: string,
+    requests: AsyncIterable<Uint8Array>,
+    options?: CallOptions,
+  ): AsyncIterableIterator<Uint8Array> {
+    const messages = { messages: requests, toBytes: checkedPayload };
+    return this.stream("bidi_streaming", routeOf(service, method), undefined, messages, options, asItIs)
+      .replies;
+  }
+
+  /** @internal */
+  stream<O>(
+    kind: keyof typeof STREAM_FLAGS,
+    route: number | (() => number),
+    first: (() => Uint8Array) | undefined,
+    requests: Requests | undefined,
+    options: CallOptions | undefined,
+    decode: (bytes: Uint8Array) => O,
+  ): { replies: AsyncIterableIterator<O>; response: Promise<O> } {
+    try {
+      if (this.#why !== undefined) throw closedError(this.address, this.#why);
+      return new StreamCall({
+        connection: this.#id,
+        route: typeof route === "number" ? route : route(),
+        kind: STREAM_FLAGS[kind],
+        fields: callFields(options),
+        signal: options?.signal,
+        payload: first?.() ?? NOTHING,
+        requests:
+          requests && encoded(requests.messages as AsyncIterable<unknown>, requests.toBytes, "requests"),
+        decode,
+      });
+    } catch (error) {
+      // The caller finds it where it looks: at the first message, or in the response.
+      return failedStream(error);
+    }
+  }
+
   /** @internal */
   call<T>(
     route: number,
@@ -128,6 +195,35 @@ export class Connection implements Caller {
     port().native.hold(this.#id, Hold.Never);
     return this;
   }
+}
+
+interface Requests {
+  readonly messages: unknown;
+  readonly toBytes: (message: unknown) => Uint8Array;
+}
+
+const NOTHING = new Uint8Array(0);
+
+const STREAM_FLAGS = {
+  server_streaming: FLAG_SERVER_STREAM,
+  client_streaming: FLAG_CLIENT_STREAM,
+  bidi_streaming: FLAG_CLIENT_STREAM | FLAG_SERVER_STREAM,
+} as const;
+
+function routeOf(service: string, method: string): () => number {
+  return () => {
+    checkNames(service, method);
+    return port().route(service, method);
+  };
+}
+
+function checkedPayload(payload: unknown): Uint8Array {
+  checkPayload(payload as Uint8Array);
+  return payload as Uint8Array;
+}
+
+function asItIs(bytes: Uint8Array): Uint8Array {
+  return bytes;
 }
 
 /** The error of a call on a connection that has ended. */

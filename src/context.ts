@@ -60,13 +60,16 @@ export class HandlerContext {
   }
 
   /** @internal */
-  abort(why: keyof typeof REASONS): void {
+  abort(why: AbortReason): void {
     if (this.#reason !== undefined) return;
     const [message, code] = REASONS[why];
     this.#reason = new TtrpcError(message, code);
     this.#abort?.abort(this.#reason);
   }
 }
+
+/** Why nobody waits for a handler's answer any more. */
+export type AbortReason = keyof typeof REASONS;
 
 const REASONS = {
   deadline: ["the deadline passed", Code.DeadlineExceeded],

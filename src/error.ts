@@ -39,11 +39,21 @@ export class TtrpcError extends Error {
    * @param message - What went wrong, for a person to read. It crosses as it is.
    * @param code - The status code. `Unknown` if left out.
    * @param options - Details and cause; the cause stays on this side.
+   *
+   * Throws a TypeError if the code is not one of an error, or a detail is not an Any: pack messages with `packAny`.
    */
   constructor(message: string, code: Code = Code.Unknown, options: TtrpcErrorOptions = {}) {
     super(message, "cause" in options ? { cause: options.cause } : undefined);
+    if (!Number.isInteger(code) || Number(code) === 0 || code !== (code | 0)) {
+      throw new TypeError(`the code of an error must be a status code other than 0, not ${String(code)}`);
+    }
     this.code = code;
     this.details = [...(options.details ?? [])];
+    for (const [index, any] of this.details.entries()) {
+      if (typeof any?.typeUrl !== "string" || !(any.value instanceof Uint8Array)) {
+        throw new TypeError(`details[${index}] must be an Any: pack messages with packAny`);
+      }
+    }
   }
 
   /**
@@ -52,8 +62,17 @@ export class TtrpcError extends Error {
    */
   static from(reason: unknown): TtrpcError {
     if (reason instanceof TtrpcError) return reason;
-    const message = reason instanceof Error ? reason.message : String(reason);
-    return new TtrpcError(message, Code.Unknown, { cause: reason });
+    return new TtrpcError(textOf(reason), Code.Unknown, { cause: reason });
+  }
+}
+
+/** A thrown value in words, whatever it is. */
+export function textOf(reason: unknown): string {
+  try {
+    return String(reason instanceof Error ? reason.message : reason);
+  } catch {
+    // An object without a prototype, or with a toString that throws.
+    return Object.prototype.toString.call(reason);
   }
 }
 

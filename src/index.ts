@@ -7,11 +7,18 @@
 export type { Address } from "./address.js";
 export { packAny, unpackAny } from "./any.js";
 export type { CallOptions, SyncCallOptions } from "./call.js";
-export { type Client, createClient, type SyncClient } from "./client.js";
+export { type Client, type ClientOptions, createClient } from "./client.js";
 export { Code, codeName } from "./code.js";
 export { connect, Connection, type ConnectOptions } from "./connection.js";
 export { HandlerContext, type ServerConnection } from "./context.js";
 export { TtrpcError, type TtrpcErrorOptions } from "./error.js";
+export type {
+  ClientCall,
+  ClientInterceptor,
+  MethodKind,
+  ServerCall,
+  ServerInterceptor,
+} from "./interceptor.js";
 export type { Metadata, MetadataInit } from "./metadata.js";
 export type { PeerCredentials } from "./port/port.js";
 export type { ConnectionClosed } from "./port/reader.js";
@@ -23,5 +30,11 @@ export {
   type ServerEvents,
   type ServerOptions,
 } from "./server.js";
-export type { RawMethods, RawUnaryMethod, ServiceImpl } from "./service.js";
-export { connectSync, createSyncClient, SyncConnection, type SyncConnectOptions } from "./sync.js";
+export type { RawMethod, RawMethods, ServiceImpl } from "./service.js";
+export {
+  connectSync,
+  createSyncClient,
+  type SyncClient,
+  SyncConnection,
+  type SyncConnectOptions,
+} from "./sync.js";

@@ -4,10 +4,12 @@ import type { DescService } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "./address.js";
 import { Code } from "./code.js";
 import { openError } from "./connection.js";
-import { HandlerContext, type ServerConnection } from "./context.js";
+import type { ServerConnection } from "./context.js";
 import { TtrpcError } from "./error.js";
 import type { BindingListenOptions, BindingMethod } from "./native.js";
-import { type IncomingRequest, type PeerCredentials, port } from "./port/port.js";
+import { checkInterceptors, intercept, type ServerCall, type ServerInterceptor } from "./interceptor.js";
+import { type ActiveRequest, type IncomingRequest, type PeerCredentials, port } from "./port/port.js";
+import { type RequestHost, type RunningRequest, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
 import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
 
@@ -22,6 +24,8 @@ export interface ServerOptions {
    * 64 MiB if left out.
    */
   readonly maxQueuedBytes?: number;
+  /** See each request before its handler does, and what the handler returns. The first is the outermost. */
+  readonly interceptors?: readonly ServerInterceptor[];
 }
 
 /** Options of {@link Server.listen}. */
@@ -50,14 +54,15 @@ export interface ServerEvents {
   acceptError: [error: TtrpcError];
 }
 
-const DEFAULTS = { maxConnections: 10_000, maxConcurrentCalls: 10_000, maxQueuedBytes: 64 << 20 } as const;
+const DEFAULTS = { maxConnections: 10_000, maxConcurrentCalls: 10_000, maxQueuedBytes: 64 << 20 };
 const DEFAULT_GRACE_MS = 5000;
 const LARGEST_LIMIT = 2 ** 32 - 1;
 const EADDRINUSE = 98;
 
 /** A ttrpc server, made by {@link createServer}. While it listens, it keeps the process alive. */
 export class Server extends EventEmitter<ServerEvents> {
-  readonly #limits: Required<ServerOptions>;
+  readonly #limits: typeof DEFAULTS;
+  readonly #interceptors: readonly ServerInterceptor[];
   readonly #methods: BindingMethod[] = [];
   readonly #services = new Set<string>();
   readonly #listeners = new Map<number, () => void>();
@@ -70,8 +75,11 @@ export class Server extends EventEmitter<ServerEvents> {
   /** @internal */
   constructor(options: ServerOptions = {}) {
     super();
-    this.#limits = { ...DEFAULTS, ...options };
-    for (const name of Object.keys(DEFAULTS) as (keyof ServerOptions)[]) {
+    const { interceptors = [], ...limits } = options;
+    checkInterceptors(interceptors);
+    this.#interceptors = interceptors;
+    this.#limits = { ...DEFAULTS, ...limits };
+    for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
       const value = this.#limits[name];
       if (!Number.isInteger(value) || value < 1 || value > LARGEST_LIMIT) {
         throw new TypeError(`${name} must be an integer from 1 to ${LARGEST_LIMIT}, not ${String(value)}`);
@@ -113,9 +121,18 @@ export class Server extends EventEmitter<ServerEvents> {
     if (this.#listened) throw new TtrpcError(`${service} is added after listen`, Code.FailedPrecondition);
     if (this.#services.has(service)) throw new TypeError(`${service} is added twice`);
     this.#services.add(service);
-    for (const served of methods) {
+    for (const method of methods) {
+      const innermost = async ({ request, context }: ServerCall) => method.handle(request, context);
+      const served: Served = { ...method, run: intercept(this.#interceptors, innermost) };
       const route = port().addMethod((request) => this.#serve(served, request));
-      this.#methods.push({ service: served.service, method: served.method, route });
+      const { kind } = method;
+      this.#methods.push({
+        service: method.service,
+        method: method.method,
+        route,
+        clientStreams: kind === "client_streaming" || kind === "bidi_streaming",
+        serverStreams: kind === "server_streaming" || kind === "bidi_streaming",
+      });
     }
     return this;
   }
@@ -184,7 +201,7 @@ export class Server extends EventEmitter<ServerEvents> {
       new Promise<void>((resolve) => this.#whenIdle(() => this.#active === 0, resolve)),
     ]);
     for (const { active } of this.#connections.values()) {
-      for (const context of active.values()) context.abort("shutdown");
+      for (const request of active.values()) request.giveUp("shutdown");
     }
     // Replies that were given cross before the connections end. A peer that does not read them has the grace time.
     port().flush();
@@ -224,38 +241,31 @@ export class Server extends EventEmitter<ServerEvents> {
     if (!this.emit("acceptError", error)) process.emitWarning(error.message, { type: "TtrpcWarning" });
   }
 
-  #serve(served: ServedMethod, request: IncomingRequest): void {
+  #serve(served: Served, request: IncomingRequest): ActiveRequest | undefined {
     const peer = this.#connections.get(request.connection);
     if (peer === undefined || this.#closing !== undefined) {
-      port().reply(request.id, undefined, new TtrpcError("the server is shutting down", Code.Unavailable));
-      return;
+      const error = new TtrpcError("the server is shutting down", Code.Unavailable);
+      queueMicrotask(() => port().reply(request.id, undefined, error));
+      return undefined;
     }
-    const context = new HandlerContext(served.service, served.method, request, peer.identity);
-    peer.active.set(request.id, context);
+    const running = runningRequest(this.#host, served, request, peer.identity);
+    peer.active.set(request.id, running);
     this.#active++;
-    port().requests.set(request.id, {
-      abort: (deadline) => {
-        // The answer is not wanted any more, but the handler counts as active until it returns.
-        port().requests.delete(request.id);
-        context.abort(deadline ? "deadline" : "disconnect");
-      },
-    });
-    const finish = (payload: Uint8Array | undefined, error: TtrpcError | undefined) => {
-      peer.active.delete(request.id);
-      this.#active--;
-      if (port().requests.delete(request.id)) port().reply(request.id, payload, error);
-      if (this.#active === 0) this.#idle?.();
-    };
-    served.handle(request.payload, context).then(
-      (payload) => finish(payload, undefined),
-      (reason: unknown) => finish(undefined, TtrpcError.from(reason)),
-    );
+    return running;
   }
+
+  readonly #host: RequestHost = {
+    finished: ({ id, connection }) => {
+      this.#connections.get(connection)?.active.delete(id);
+      this.#active--;
+      if (this.#active === 0) this.#idle?.();
+    },
+  };
 }
 
 /** A connection and the requests that its handlers work on. */
 class Peer {
-  readonly active = new Map<number, HandlerContext>();
+  readonly active = new Map<number, RunningRequest>();
   constructor(readonly identity: ServerConnection) {
     Object.freeze(identity);
   }

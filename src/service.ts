@@ -1,40 +1,82 @@
-import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type {
+  DescMethodBiDiStreaming,
+  DescMethodClientStreaming,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  DescService,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
 import { checkPayload } from "./call.js";
 import { decode, encode } from "./codec/codec.js";
 import { Code } from "./code.js";
 import type { HandlerContext } from "./context.js";
-import { TtrpcError } from "./error.js";
+import { textOf, TtrpcError } from "./error.js";
+import type { MethodKind } from "./interceptor.js";
 
 /**
  * The handlers of a service, under the names that protobuf-es gives its methods. One that is left out answers
- * `Unimplemented`.
+ * `Unimplemented`. Where the client streams, a handler takes an AsyncIterable; where the server streams, it returns one.
  */
 export type ServiceImpl<Service extends DescService> = {
-  [
-    Name in keyof Service["method"] as Service["method"][Name] extends DescMethodUnary ? Name : never
-  ]?: Service["method"][Name] extends DescMethodUnary<infer Input, infer Output>
-    ? (
-        request: MessageShape<Input>,
-        context: HandlerContext,
-      ) => Promise<MessageInitShape<Output>> | MessageInitShape<Output>
-    : never;
+  [Name in keyof Service["method"]]?: MethodImpl<Service["method"][Name]>;
 };
 
-/** A handler of bytes. */
-export interface RawUnaryMethod {
-  readonly kind: "unary";
-  /** Gets the payload, which is its own to keep, and returns the reply's. */
-  readonly handle: (payload: Uint8Array, context: HandlerContext) => Promise<Uint8Array> | Uint8Array;
-}
+type MethodImpl<Method> =
+  Method extends DescMethodUnary<infer Input, infer Output>
+    ? (request: MessageShape<Input>, context: HandlerContext) => MaybePromise<MessageInitShape<Output>>
+    : Method extends DescMethodServerStreaming<infer Input, infer Output>
+      ? (request: MessageShape<Input>, context: HandlerContext) => AsyncIterable<MessageInitShape<Output>>
+      : Method extends DescMethodClientStreaming<infer Input, infer Output>
+        ? (
+            requests: AsyncIterable<MessageShape<Input>>,
+            context: HandlerContext,
+          ) => MaybePromise<MessageInitShape<Output>>
+        : Method extends DescMethodBiDiStreaming<infer Input, infer Output>
+          ? (
+              requests: AsyncIterable<MessageShape<Input>>,
+              context: HandlerContext,
+            ) => AsyncIterable<MessageInitShape<Output>>
+          : never;
+
+type MaybePromise<T> = Promise<T> | T;
+
+/** A handler of bytes. Its kind says what it takes and returns: bytes, or an AsyncIterable of bytes. */
+export type RawMethod =
+  | {
+      readonly kind: "unary";
+      readonly handle: (payload: Uint8Array, context: HandlerContext) => MaybePromise<Uint8Array>;
+    }
+  | {
+      readonly kind: "server_streaming";
+      readonly handle: (payload: Uint8Array, context: HandlerContext) => AsyncIterable<Uint8Array>;
+    }
+  | {
+      readonly kind: "client_streaming";
+      readonly handle: (
+        requests: AsyncIterable<Uint8Array>,
+        context: HandlerContext,
+      ) => MaybePromise<Uint8Array>;
+    }
+  | {
+      readonly kind: "bidi_streaming";
+      readonly handle: (
+        requests: AsyncIterable<Uint8Array>,
+        context: HandlerContext,
+      ) => AsyncIterable<Uint8Array>;
+    };
 
 /** Handlers of bytes, by the names of the methods. */
-export type RawMethods = Readonly<Record<string, RawUnaryMethod>>;
+export type RawMethods = Readonly<Record<string, RawMethod>>;
 
-/** One method of a server: from payload to payload. */
+/** One method of a server: how to read its requests, what to do with them, how to write what comes back. */
 export interface ServedMethod {
   readonly service: string;
   readonly method: string;
-  readonly handle: (payload: Uint8Array, context: HandlerContext) => Promise<Uint8Array>;
+  readonly kind: MethodKind;
+  readonly decode: (bytes: Uint8Array) => unknown;
+  readonly encode: (message: unknown) => Uint8Array;
+  readonly handle: (request: unknown, context: HandlerContext) => unknown;
 }
 
 /** The methods that an implementation of a service has. Throws a TypeError that names what does not fit. */
@@ -54,25 +96,25 @@ export function typedMethods<Service extends DescService>(
     if (unknown !== undefined) throw new TypeError(`${service.typeName} has no method ${unknown}`);
   }
   const methods: ServedMethod[] = [];
-  for (const { localName, methodKind, input, output, name } of service.methods) {
+  for (const { localName, methodKind: kind, input, output, name } of service.methods) {
     const handler = handlers[localName];
     if (handler === undefined) continue;
     if (typeof handler !== "function") throw new TypeError(`${service.typeName}/${name} must be a function`);
-    if (methodKind !== "unary")
-      throw new TypeError(`${service.typeName}/${name} is ${methodKind}, not unary`);
     methods.push({
       service: service.typeName,
       method: name,
-      async handle(payload, context) {
-        const response: unknown = await handler.call(handlers, decode(input, payload), context);
-        return checkedResponse(service.typeName, name, () =>
-          encode(output, response as MessageInitShape<typeof output>),
-        );
-      },
+      kind,
+      decode: (bytes) => decode(input, bytes),
+      encode: responseEncoder(service.typeName, name, (message) =>
+        encode(output, message as MessageInitShape<typeof output>),
+      ),
+      handle: (request, context) => handler.call(handlers, request, context) as unknown,
     });
   }
   return methods;
 }
+
+const KINDS: readonly MethodKind[] = ["unary", "server_streaming", "client_streaming", "bidi_streaming"];
 
 /** The methods of raw handlers. Throws a TypeError that names what does not fit. */
 export function rawMethods(service: string, methods: RawMethods): ServedMethod[] {
@@ -81,28 +123,37 @@ export function rawMethods(service: string, methods: RawMethods): ServedMethod[]
   return Object.entries(methods).map(([method, raw]) => {
     if (typeof raw?.handle !== "function")
       throw new TypeError(`${service}/${method} must have a function handle`);
-    if (raw.kind !== "unary")
-      throw new TypeError(`${service}/${method} has the kind ${String(raw.kind)}, not "unary"`);
+    if (!KINDS.includes(raw.kind)) {
+      throw new TypeError(
+        `${service}/${method} has the kind ${String(raw.kind)}, which is not one of ${KINDS.join(", ")}`,
+      );
+    }
     return {
       service,
       method,
-      async handle(payload, context) {
-        const response = await raw.handle(payload, context);
-        return checkedResponse(service, method, () => {
-          checkPayload(response, "the response");
-          return response;
-        });
-      },
+      kind: raw.kind,
+      decode: (bytes) => bytes,
+      encode: responseEncoder(service, method, (response) => {
+        checkPayload(response as Uint8Array, "the response");
+        return response as Uint8Array;
+      }),
+      handle: (request, context) => raw.handle(request as never, context),
     };
   });
 }
 
 /** A response that cannot be sent is a fault of this side, and the caller's to know. */
-function checkedResponse(service: string, method: string, encoded: () => Uint8Array): Uint8Array {
-  try {
-    return encoded();
-  } catch (cause) {
-    const text = `the handler of ${service}/${method} returned a wrong response: ${(cause as Error).message}`;
-    throw new TtrpcError(text, Code.Internal, { cause });
-  }
+function responseEncoder(
+  service: string,
+  method: string,
+  toBytes: (message: unknown) => Uint8Array,
+): (message: unknown) => Uint8Array {
+  return (message) => {
+    try {
+      return toBytes(message);
+    } catch (cause) {
+      const text = `the handler of ${service}/${method} returned a wrong response: ${textOf(cause)}`;
+      throw new TtrpcError(text, Code.Internal, { cause });
+    }
+  };
 }

@@ -1,4 +1,4 @@
-import type { DescService } from "@bufbuild/protobuf";
+import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "./address.js";
 import {
   callFields,
@@ -8,7 +8,7 @@ import {
   rawPayload,
   type SyncCallOptions,
 } from "./call.js";
-import { type SyncClient, unaryMethods } from "./client.js";
+import { methodsOf } from "./client.js";
 import { Code } from "./code.js";
 import { decode, encode } from "./codec/codec.js";
 import { checkTimeout, closedError, openError } from "./connection.js";
@@ -121,6 +121,15 @@ export function connectSync(address: Address, options: SyncConnectOptions = {}):
   return new SyncConnection(opened.id, parsed.text);
 }
 
+/** A blocking client of a service: a function for each of its unary methods. */
+export type SyncClient<Service extends DescService> = {
+  [
+    Name in keyof Service["method"] as Service["method"][Name] extends DescMethodUnary ? Name : never
+  ]: Service["method"][Name] extends DescMethodUnary<infer Input, infer Output>
+    ? (request: MessageInitShape<Input>, options?: SyncCallOptions) => MessageShape<Output>
+    : never;
+};
+
 /**
  * Makes a blocking client of a service: its methods return the reply and throw what {@link createClient}'s reject with.
  */
@@ -128,8 +137,11 @@ export function createSyncClient<Service extends DescService>(
   service: Service,
   connection: SyncConnection,
 ): SyncClient<Service> {
-  return unaryMethods(service, ({ input, output }, route) => (request, options) => {
-    const payload = encode(input, request);
-    return connection.call(route, payload, options, (reader) => decode(output, reader.payload()));
+  return methodsOf(service, ({ methodKind, input, output }, route) => {
+    if (methodKind !== "unary") return undefined;
+    return (request: MessageInitShape<typeof input>, options?: SyncCallOptions) => {
+      const payload = encode(input, request);
+      return connection.call(route, payload, options, (reader) => decode(output, reader.payload()));
+    };
   }) as SyncClient<Service>;
 }

@@ -4,7 +4,7 @@ use super::environment::{Environment, JsBuffer, Parts, TornDown};
 use super::uv::{Loop, Uv};
 use super::values::{BindingAddress, BindingListenOptions, BindingOpened, BindingVersions};
 use crate::engine::{Engine, Hold, ListenOptions, Method, Services};
-use crate::port::{Events, Malformed};
+use crate::port::{Events, Malformed, StreamKind};
 use crate::socket::{Address, Stream, own};
 use napi::bindgen_prelude::{Env, Function, JsValue, Uint8ArraySlice};
 use napi::{Error, Result, sys};
@@ -202,7 +202,9 @@ pub fn versions() -> BindingVersions {
 fn listen_options(options: BindingListenOptions) -> ListenOptions {
     let mut services = Services::new();
     for method in options.methods {
-        let entry = Method { name: method.method, route: method.route as u16 };
+        let (client, server) = (method.client_streams, method.server_streams);
+        let kind = (client || server).then_some(StreamKind { client, server });
+        let entry = Method { name: method.method, route: method.route as u16, kind };
         services.entry(method.service).or_default().push(entry);
     }
     ListenOptions {

@@ -72,6 +72,10 @@ pub struct BindingMethod {
     pub method: String,
     /// The number that its requests carry.
     pub route: u32,
+    /// The client sends any number of messages.
+    pub client_streams: bool,
+    /// The server sends any number of messages.
+    pub server_streams: bool,
 }
 
 /// What a listener is made with.

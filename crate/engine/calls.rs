@@ -2,13 +2,15 @@
 
 use super::deadlines::Deadline;
 use super::link::{End, Link};
+use super::streams::{self, Handle, Input};
 use super::{Engine, SEND_LIMIT, Shared};
-use crate::port::Call;
+use crate::port::{Call, Side, StreamKind};
 use crate::status::{Code, Failure, Outcome, wire_size};
 use crate::transport::{Closed, Wire, lock};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use ttrpc::Request;
 use ttrpc::r#async::Client;
 
@@ -24,10 +26,19 @@ pub(super) struct Route {
 pub(super) struct Waiting {
     guard: Guard,
     request: Request,
-    cancellable: bool,
+    kind: Kind,
     size: usize,
     /// When its deadline passes.
     until: Option<Instant>,
+}
+
+/// What there is to start.
+#[derive(Debug)]
+enum Kind {
+    /// A unary call, and whether a cancel may follow.
+    Unary { cancellable: bool },
+    /// A stream with what JavaScript sends on it.
+    Stream(StreamKind, mpsc::UnboundedReceiver<Input>),
 }
 
 /// What may wait on one connection, in bytes. A call beyond it is refused with RESOURCE_EXHAUSTED.
@@ -43,9 +54,24 @@ pub(super) enum Sink {
 }
 
 impl Engine {
-    /// Starts a call, or puts it behind those that wait for the socket.
+    /// Starts a unary call, or puts it behind those that wait for the socket.
     pub(super) fn call(&mut self, call: Call, sink: Sink) {
-        let Call { connection, call, route, cancellable, timeout_nano, metadata, payload } = call;
+        let kind = Kind::Unary { cancellable: call.cancellable };
+        self.begin(call, sink, kind);
+    }
+
+    /// Starts a stream, or puts it behind the calls that wait for the socket.
+    pub(super) fn open_stream(&mut self, call: Call, kind: StreamKind) {
+        let (input, queue) = mpsc::unbounded_channel();
+        if let Some(link) = self.links.get(&call.connection) {
+            let handle = Handle { input, meter: link.wire.meter(), wire: link.wire.clone() };
+            lock(&self.shared.streams).insert(call.call, handle);
+        }
+        self.begin(call, Sink::Events, Kind::Stream(kind, queue));
+    }
+
+    fn begin(&mut self, call: Call, sink: Sink, kind: Kind) {
+        let Call { connection, call, route, timeout_nano, metadata, payload, .. } = call;
         let Some(link) = self.links.get_mut(&connection) else {
             let mut closed = Closed::local();
             closed.text = "the connection is closed".to_owned();
@@ -65,7 +91,7 @@ impl Engine {
         let must_wait =
             link.connecting || !link.waiting.is_empty() || link.wire.unsent() > SEND_LIMIT;
         if !must_wait {
-            return start(&self.shared, link, guard, request, cancellable);
+            return start(&self.shared, link, guard, request, kind);
         }
         let size = wire_size(&request);
         if link.waiting_bytes + size > WAITING_LIMIT {
@@ -77,11 +103,13 @@ impl Engine {
             .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
             .flatten();
         link.waiting_bytes += size;
-        link.waiting.push_back(Waiting { guard, request, cancellable, size, until });
+        link.waiting.push_back(Waiting { guard, request, kind, size, until });
     }
 
     /// Gives a call up: a waiting one is never sent, of a sent one the answer is dropped.
     pub(super) fn cancel(&mut self, call: u32) {
+        // A stream's task ends when nobody can send it anything any more.
+        lock(&self.shared.streams).remove(&call);
         if let Some(task) = lock(&self.shared.cancellable).remove(&call) {
             task.abort();
             return;
@@ -120,7 +148,7 @@ pub(super) fn start_waiting(shared: &Arc<Shared>, link: &mut Link, mut room: usi
     while room > 0
         && let Some(waiting) = link.waiting.pop_front()
     {
-        let Waiting { guard, mut request, cancellable, size, until } = waiting;
+        let Waiting { guard, mut request, kind, size, until } = waiting;
         link.waiting_bytes -= size;
         if let Some(until) = until {
             let left = until.saturating_duration_since(Instant::now()).as_nanos() as i64;
@@ -132,7 +160,7 @@ pub(super) fn start_waiting(shared: &Arc<Shared>, link: &mut Link, mut room: usi
             request.timeout_nano = left;
         }
         room = room.saturating_sub(size);
-        start(shared, link, guard, request, cancellable);
+        start(shared, link, guard, request, kind);
         any = true;
     }
     any
@@ -146,15 +174,22 @@ pub(super) fn fail_waiting(link: &mut Link, closed: &Closed) {
     }
 }
 
-fn start(shared: &Arc<Shared>, link: &Link, mut guard: Guard, request: Request, cancellable: bool) {
+fn start(shared: &Arc<Shared>, link: &Link, mut guard: Guard, request: Request, kind: Kind) {
     let End::Client(Some(client)) = &link.end else {
         return guard.settle(Outcome::Failed(Failure::closed(Closed::local())));
     };
     let (client, call) = (client.clone(), guard.call);
-    guard.cancellable = cancellable;
-    let task = tokio::spawn(run(client, guard, request));
-    if cancellable {
-        lock(&shared.cancellable).insert(call, task.abort_handle());
+    match kind {
+        Kind::Unary { cancellable } => {
+            guard.cancellable = cancellable;
+            let task = tokio::spawn(run(client, guard, request));
+            if cancellable {
+                lock(&shared.cancellable).insert(call, task.abort_handle());
+            }
+        }
+        Kind::Stream(kind, queue) => {
+            tokio::spawn(streams::run(client, guard, request, kind, queue));
+        }
     }
 }
 
@@ -168,12 +203,12 @@ async fn run(client: Arc<Client>, guard: Guard, request: Request) {
 /// ends without one (which takes a panic in ttrpc), with INTERNAL. An aborted task's caller has
 /// settled already.
 #[derive(Debug)]
-struct Guard {
-    shared: Arc<Shared>,
-    wire: Arc<Wire>,
+pub(super) struct Guard {
+    pub(super) shared: Arc<Shared>,
+    pub(super) wire: Arc<Wire>,
     in_flight: Arc<AtomicU32>,
-    connection: u32,
-    call: u32,
+    pub(super) connection: u32,
+    pub(super) call: u32,
     sink: Option<Sink>,
     /// Whether an entry in [`Shared::cancellable`] goes with it.
     cancellable: bool,
@@ -202,13 +237,20 @@ impl Guard {
         }
     }
 
-    fn settle(mut self, outcome: Outcome) {
+    pub(super) fn settle(mut self, outcome: Outcome) {
         if let Some(sink) = self.sink.take() {
             settle(&self.shared, &sink, self.connection, self.call, outcome);
         }
     }
 
-    fn forget(mut self) {
+    /// The server's messages have ended in order.
+    pub(super) fn end(mut self) {
+        self.sink = None;
+        lock(&self.shared.events).stream_end(Side::Called, self.connection, self.call);
+    }
+
+    /// The caller has settled already.
+    pub(super) fn forget(mut self) {
         self.sink = None;
     }
 }

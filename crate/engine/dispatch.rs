@@ -2,10 +2,11 @@
 
 use super::Shared;
 use super::deadlines::Deadline;
+use super::served::Streamer;
+use super::streams::{Handle, Input};
 use crate::ids::{IdMap, IdSource};
-use crate::port::Reply;
+use crate::port::{Reply, StreamKind};
 use crate::status::{Code, Failure, MESSAGE_LIMIT, response_of_status};
-use crate::transport::frames::code_by_text;
 use crate::transport::{Wire, lock};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct Method {
     pub name: String,
     /// The number its requests carry.
     pub route: u16,
+    /// What kind of stream it is, if it is one.
+    pub kind: Option<StreamKind>,
 }
 
 /// Requests that JavaScript has not answered.
@@ -33,6 +36,7 @@ pub struct Method {
 pub(super) struct Requests {
     ids: IdSource,
     waiting: IdMap<oneshot::Sender<Reply>>,
+    streams: IdMap<Handle>,
 }
 
 impl Requests {
@@ -40,7 +44,14 @@ impl Requests {
     pub(super) fn answer(&mut self, reply: Reply) {
         if let Some(handler) = self.waiting.remove(&reply.call) {
             let _ = handler.send(reply);
+        } else if let Some(stream) = self.streams.get(&reply.call) {
+            stream.put(Input::Finish(reply));
         }
+    }
+
+    /// A stream that JavaScript serves.
+    pub(super) fn stream(&self, call: u32) -> Option<&Handle> {
+        self.streams.get(&call)
     }
 }
 
@@ -59,7 +70,7 @@ impl Gauge {
     }
 
     /// Why a request of this size cannot be taken, if it cannot.
-    fn refusal(&self, size: u32) -> Option<String> {
+    pub(super) fn refusal(&self, size: u32) -> Option<String> {
         let calls = self.calls.load(Ordering::Relaxed);
         if calls >= self.calls_limit {
             return Some(format!("the server handles {calls} calls, its limit"));
@@ -97,16 +108,22 @@ pub(super) struct Peer {
 
 /// ttrpc's dispatch table for one connection.
 pub(super) fn table(services: &Services, peer: &Arc<Peer>) -> HashMap<String, Service> {
-    let service = |methods: &Vec<Method>| Service {
-        methods: methods
-            .iter()
-            .map(|method| {
-                let handler = Handler { peer: peer.clone(), route: method.route };
-                let handler: Box<dyn MethodHandler + Send + Sync> = Box::new(handler);
-                (method.name.clone(), handler)
-            })
-            .collect(),
-        streams: HashMap::new(),
+    let service = |methods: &Vec<Method>| {
+        let mut service = Service { methods: HashMap::new(), streams: HashMap::new() };
+        for Method { name, route, kind } in methods {
+            let peer = peer.clone();
+            match *kind {
+                None => {
+                    let handler = Handler { peer, route: *route };
+                    service.methods.insert(name.clone(), Box::new(handler));
+                }
+                Some(kind) => {
+                    let handler = Streamer { peer, route: *route, kind };
+                    service.streams.insert(name.clone(), Arc::new(handler));
+                }
+            }
+        }
+        service
     };
     services.iter().map(|(name, methods)| (name.clone(), service(methods))).collect()
 }
@@ -130,8 +147,9 @@ impl MethodHandler for Handler {
         if let Some(refusal) = gauge.refusal(size) {
             return Ok(response_of_status(Code::ResourceExhausted, refusal));
         }
-        let (ticket, answer) =
-            Ticket::issue(shared, *connection, gauge, size, request.timeout_nano);
+        let (sender, answer) = oneshot::channel();
+        let mut ticket = Ticket::issue(&self.peer, size, request.timeout_nano);
+        lock(&shared.requests).waiting.insert(ticket.call, sender);
         lock(&shared.events).request(*connection, ticket.call, self.route, &request);
         drop(request);
         let answer = answer.await;
@@ -139,31 +157,30 @@ impl MethodHandler for Handler {
         let Ok(Reply { status, payload, .. }) = answer else {
             return Ok(response_of_status(Code::Unavailable, "the server is shutting down"));
         };
-        if status.code.value() == Code::InvalidArgument as i32
-            && code_by_text(status.message.as_bytes()).is_some()
-        {
-            wire.exempt(context.mh.stream_id);
-        }
+        wire.exempt_own(context.mh.stream_id, &status);
         let mut response = Response::new();
         response.status = protobuf::MessageField::some(status);
         response.payload = payload;
-        let size = response.size() as usize;
-        if size > MESSAGE_LIMIT {
-            let Failure { code, text, .. } = Failure::oversize(size);
-            return Ok(response_of_status(code, text));
-        }
-        Ok(response)
+        Ok(within_limit(response))
     }
+}
+
+/// A response that is too large is replaced by the status that Go gives.
+pub(super) fn within_limit(response: Response) -> Response {
+    let size = response.size() as usize;
+    if size <= MESSAGE_LIMIT {
+        return response;
+    }
+    let Failure { code, text, .. } = Failure::oversize(size);
+    response_of_status(code, text)
 }
 
 /// A request that JavaScript has. If ttrpc drops the handler before the answer, at the deadline or
 /// when the connection ends, JavaScript is told.
 #[derive(Debug)]
-struct Ticket {
-    shared: Arc<Shared>,
-    gauge: Arc<Gauge>,
-    connection: u32,
-    call: u32,
+pub(super) struct Ticket {
+    peer: Arc<Peer>,
+    pub(super) call: u32,
     size: u32,
     expires: Option<Instant>,
     open: bool,
@@ -171,39 +188,42 @@ struct Ticket {
 }
 
 impl Ticket {
-    fn issue(
-        shared: &Arc<Shared>,
-        connection: u32,
-        gauge: &Arc<Gauge>,
-        size: u32,
-        timeout_nano: i64,
-    ) -> (Self, oneshot::Receiver<Reply>) {
-        let (sender, receiver) = oneshot::channel();
-        let mut requests = lock(&shared.requests);
-        let call = requests.ids.next_id();
-        requests.waiting.insert(call, sender);
-        gauge.enter(size);
-        let expires = (timeout_nano > 0)
-            .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
-            .flatten();
-        let _deadline = shared.deadlines.hold(timeout_nano);
-        let (shared, gauge) = (shared.clone(), gauge.clone());
-        drop(requests);
-        (Self { shared, gauge, connection, call, size, expires, open: true, _deadline }, receiver)
+    pub(super) fn issue(peer: &Arc<Peer>, size: u32, timeout_nano: i64) -> Self {
+        peer.gauge.enter(size);
+        Self {
+            peer: peer.clone(),
+            call: lock(&peer.shared.requests).ids.next_id(),
+            size,
+            expires: (timeout_nano > 0)
+                .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
+                .flatten(),
+            open: true,
+            _deadline: peer.shared.deadlines.hold(timeout_nano),
+        }
     }
 
-    fn answered(mut self) {
+    /// JavaScript sends messages and the final status through `handle`.
+    pub(super) fn stream(&self, handle: Handle) {
+        lock(&self.peer.shared.requests).streams.insert(self.call, handle);
+    }
+
+    /// JavaScript has answered: it needs to hear nothing more.
+    pub(super) fn answered(&mut self) {
         self.open = false;
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.gauge.leave(self.size);
+        let Peer { shared, connection, gauge, .. } = &*self.peer;
+        gauge.leave(self.size);
+        let mut requests = lock(&shared.requests);
+        requests.waiting.remove(&self.call);
+        requests.streams.remove(&self.call);
+        drop(requests);
         if self.open {
-            lock(&self.shared.requests).waiting.remove(&self.call);
             let deadline = self.expires.is_some_and(|at| at <= Instant::now());
-            lock(&self.shared.events).aborted(self.connection, self.call, deadline);
+            lock(&shared.events).aborted(*connection, self.call, deadline);
         }
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Link {
     pub(super) watched: Interest,
     /// The bridge does not watch it: a blocking caller turns it in place.
     pub(super) blocking: bool,
+    /// More waits for the socket than streams may add to.
+    pub(super) clogged: bool,
     /// To be closed once the socket has taken all.
     pub(super) finishing: bool,
     /// Reported as ended.
@@ -79,6 +81,7 @@ impl Link {
             hold: Hold::WhileBusy,
             watched: Interest::default(),
             blocking: false,
+            clogged: false,
             finishing: false,
             reported: false,
         }

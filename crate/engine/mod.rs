@@ -11,14 +11,16 @@ mod deadlines;
 mod dispatch;
 mod link;
 mod listeners;
+mod served;
 mod settle;
+mod streams;
 
 pub use dispatch::{Method, Services};
 pub use link::{Hold, Interest};
 pub use listeners::ListenOptions;
 
 use crate::ids::{IdMap, IdSource};
-use crate::port::{Command, Events, Malformed, commands};
+use crate::port::{Command, Events, Malformed, Side, commands};
 use crate::socket::{Address, Progress, Stream};
 use crate::transport::{Closed, Pipe, Role, Touched, Wire, lock};
 use deadlines::Deadlines;
@@ -27,6 +29,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use streams::Input;
 use tokio::runtime::Runtime;
 use tokio::task::{AbortHandle, yield_now};
 use ttrpc::r#async::Client;
@@ -41,6 +44,8 @@ pub(crate) struct Shared {
     deadlines: Arc<Deadlines>,
     /// Calls that a cancel may end.
     cancellable: Mutex<IdMap<AbortHandle>>,
+    /// Streams that this side opened.
+    streams: Mutex<IdMap<streams::Handle>>,
     requests: Mutex<dispatch::Requests>,
 }
 
@@ -89,8 +94,8 @@ pub enum Descriptor {
 /// others nor JavaScript.
 const READ_BUDGET: usize = 1 << 20;
 
-/// While more than this waits for the socket, no call of the connection starts and none of its
-/// requests is read.
+/// While more than this waits for the socket, no call of the connection starts and its streams send
+/// no message.
 pub(crate) const SEND_LIMIT: usize = 1 << 20;
 
 impl Engine {
@@ -192,6 +197,35 @@ impl Engine {
             Command::Call(call) => self.call(call, calls::Sink::Events),
             Command::Cancel { call } => self.cancel(call),
             Command::Reply(reply) => lock(&self.shared.requests).answer(reply),
+            Command::Open(call, kind) => self.open_stream(call, kind),
+            Command::Send { side, call, payload } => {
+                self.with_stream(side, call, |stream| stream.put(Input::Message(payload)));
+            }
+            Command::HalfClose { call } => {
+                self.with_stream(Side::Called, call, |stream| stream.put(Input::HalfClose));
+            }
+            Command::Taken { side, call, messages, bytes } => {
+                self.with_stream(side, call, |stream| stream.taken(messages, bytes));
+            }
+        }
+    }
+
+    /// A stream that has ended meanwhile needs nothing any more.
+    fn with_stream(&self, side: Side, call: u32, work: impl FnOnce(&streams::Handle)) {
+        match side {
+            Side::Called => {
+                let mut streams = lock(&self.shared.streams);
+                let over = streams.get(&call).is_some_and(|stream| {
+                    work(stream);
+                    stream.is_over()
+                });
+                if over {
+                    streams.remove(&call);
+                }
+            }
+            Side::Served => {
+                lock(&self.shared.requests).stream(call).map(work);
+            }
         }
     }
 
@@ -271,6 +305,9 @@ impl Engine {
     /// Runs `work` and then every task until none can go on.
     fn turn(&mut self, work: impl FnOnce(&mut Self)) {
         self.run(work);
+        let runtime = self.runtime.clone();
+        // Waiting calls start between two runs.
+        let _inside = runtime.enter();
         while self.settle() {
             self.run(|_| {});
         }

@@ -11,6 +11,14 @@ use std::sync::atomic::Ordering;
 /// A connection whose ttrpc end has not read this much is not read from.
 const READ_LIMIT: usize = 4 << 20;
 
+/// While more than this waits for the socket, no request of the connection is read. It is well above
+/// what streams may fill (they wait from [`SEND_LIMIT`] on), so that a busy stream stops no calls.
+const REPLY_LIMIT: usize = 8 << 20;
+
+/// A connection on which this much of its streams was not taken is not read from. What is on its way
+/// by then, one turn's reading, comes on top.
+const STREAM_LIMIT: usize = 4 << 20;
+
 impl Engine {
     /// Looks at each touched connection once. Returns whether tasks may have become ready by it.
     pub(super) fn settle(&mut self) -> bool {
@@ -65,11 +73,17 @@ fn settle_link(
     if !link.connecting && !link.waiting.is_empty() && look.unsent <= SEND_LIMIT {
         woke = start_waiting(shared, link, SEND_LIMIT + 1 - look.unsent);
     }
+    // Streams that wait for the socket to take what was sent.
+    if std::mem::replace(&mut link.clogged, look.unsent > SEND_LIMIT) && !link.clogged {
+        link.wire.wake();
+        woke = true;
+    }
     let busy = link.in_flight.load(Ordering::Relaxed) > 0 || link.connecting;
     let interest = Interest {
         read: !link.connecting
             && look.unread <= READ_LIMIT
-            && !(link.is_server() && look.unsent > SEND_LIMIT),
+            && link.wire.unread() <= STREAM_LIMIT
+            && !(link.is_server() && look.unsent > REPLY_LIMIT),
         write: link.connecting || look.unsent > 0,
         hold: match link.hold {
             Hold::WhileBusy => busy,
@@ -87,6 +101,7 @@ fn settle_link(
 fn report(shared: &Shared, token: u32, link: &mut Link) {
     link.reported = true;
     let closed = link.wire.closed().unwrap_or_else(Closed::local);
+    link.wire.wake();
     fail_waiting(link, &closed);
     // Without its client, and with its server's notifier gone, ttrpc's tasks end and let go of the pipe.
     match &mut link.end {

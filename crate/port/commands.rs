@@ -1,6 +1,6 @@
 //! Reads the commands of a batch.
 
-use super::{RECORD_HEADER, op};
+use super::{FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, RECORD_HEADER, Side, op};
 use protobuf::EnumOrUnknown;
 use ttrpc::proto::{Any, KeyValue, Status};
 
@@ -29,6 +29,42 @@ pub enum Command {
     },
     /// Answers a request.
     Reply(Reply),
+    /// Opens a stream.
+    Open(Call, StreamKind),
+    /// Sends a message of a stream.
+    Send {
+        /// Whose stream it is.
+        side: Side,
+        /// The call or request.
+        call: u32,
+        /// The encoded message.
+        payload: Vec<u8>,
+    },
+    /// Sends no more on a stream.
+    HalfClose {
+        /// The call.
+        call: u32,
+    },
+    /// Messages of a stream were taken.
+    Taken {
+        /// Whose stream it is.
+        side: Side,
+        /// The call or request.
+        call: u32,
+        /// How many.
+        messages: usize,
+        /// Their bytes altogether.
+        bytes: usize,
+    },
+}
+
+/// The kind of a streaming call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamKind {
+    /// The client sends any number of messages.
+    pub client: bool,
+    /// The server sends any number of messages.
+    pub server: bool,
 }
 
 /// A unary call to make.
@@ -92,23 +128,41 @@ fn command(record: &[u8]) -> Result<Command, Malformed> {
     let word = |at: usize| {
         u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]])
     };
+    let flag = |flag: u8| record[5] & flag != 0;
+    let side = if flag(FLAG_SERVED) { Side::Served } else { Side::Called };
     Ok(match record[4] {
         op::ROUTE => Command::Route { route, service: body.string()?, method: body.string()? },
-        op::CALL => Command::Call(Call {
-            connection: word(8),
-            call: word(12),
-            route,
-            cancellable: record[5] & super::FLAG_CANCELLABLE != 0,
-            timeout_nano: body.nanoseconds()?,
-            metadata: body.metadata()?,
-            payload: body.0.to_vec(),
-        }),
+        operation @ (op::CALL | op::OPEN) => {
+            let call = Call {
+                connection: word(8),
+                call: word(12),
+                route,
+                cancellable: flag(super::FLAG_CANCELLABLE),
+                timeout_nano: body.nanoseconds()?,
+                metadata: body.metadata()?,
+                payload: body.0.to_vec(),
+            };
+            if operation == op::CALL {
+                Command::Call(call)
+            } else {
+                let kind = StreamKind {
+                    client: flag(FLAG_CLIENT_STREAM),
+                    server: flag(FLAG_SERVER_STREAM),
+                };
+                Command::Open(call, kind)
+            }
+        }
         op::CANCEL => Command::Cancel { call: word(12) },
         op::REPLY => Command::Reply(Reply {
             call: word(12),
             status: body.status()?,
             payload: body.0.to_vec(),
         }),
+        op::SEND => Command::Send { side, call: word(12), payload: body.0.to_vec() },
+        op::HALF_CLOSE => Command::HalfClose { call: word(12) },
+        op::TAKEN => {
+            Command::Taken { side, call: word(12), messages: body.count()?, bytes: body.count()? }
+        }
         _ => return Err(Malformed("an operation is unknown")),
     })
 }

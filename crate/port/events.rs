@@ -1,9 +1,12 @@
 //! Writes events for JavaScript.
 
-use super::{RECORD_HEADER, event};
+use super::{
+    FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, RECORD_HEADER, Side, StreamKind, event,
+};
 use crate::socket::Credentials;
 use crate::status::{Failure, Outcome};
 use crate::transport::Closed;
+use ttrpc::r#async::TtrpcContext;
 use ttrpc::proto::{KeyValue, Status};
 
 /// Events that wait to be handed over, in order.
@@ -105,14 +108,61 @@ impl Events {
     pub fn request(&mut self, connection: u32, call: u32, route: u16, request: &ttrpc::Request) {
         Record::new(self, event::REQUEST, 0, route, connection, call)
             .f64(request.timeout_nano as f64)
-            .metadata(&request.metadata)
+            .u32(request.metadata.len() as u32)
+            .metadata(request.metadata.iter().map(|KeyValue { key, value, .. }| (key, value)))
             .payload(&request.payload);
+    }
+
+    /// A stream for a handler. All its messages follow.
+    pub fn stream_request(
+        &mut self,
+        connection: u32,
+        call: u32,
+        route: u16,
+        kind: StreamKind,
+        context: &TtrpcContext,
+    ) {
+        let flags = if kind.client { FLAG_CLIENT_STREAM } else { 0 }
+            | if kind.server { FLAG_SERVER_STREAM } else { 0 };
+        let metadata = || {
+            context
+                .metadata
+                .iter()
+                .flat_map(|(key, values)| values.iter().map(move |value| (key, value)))
+        };
+        Record::new(self, event::REQUEST, flags, route, connection, call)
+            .f64(context.timeout_nano as f64)
+            .u32(metadata().count() as u32)
+            .metadata(metadata())
+            .end();
+    }
+
+    /// A message of a stream.
+    pub fn message(&mut self, side: Side, connection: u32, call: u32, payload: &[u8]) {
+        Record::new(self, event::MESSAGE, served(side), 0, connection, call).payload(payload);
+    }
+
+    /// The peer sends no more on a stream.
+    pub fn stream_end(&mut self, side: Side, connection: u32, call: u32) {
+        Record::new(self, event::END, served(side), 0, connection, call).end();
+    }
+
+    /// Messages of a stream have left.
+    pub fn sent(&mut self, side: Side, connection: u32, call: u32, messages: usize, bytes: usize) {
+        Record::new(self, event::SENT, served(side), 0, connection, call)
+            .u32(messages as u32)
+            .u32(bytes as u32)
+            .end();
     }
 
     /// A request needs no answer any more.
     pub fn aborted(&mut self, connection: u32, call: u32, deadline: bool) {
         Record::new(self, event::ABORTED, u8::from(deadline), 0, connection, call).end();
     }
+}
+
+fn served(side: Side) -> u8 {
+    if side == Side::Served { FLAG_SERVED } else { 0 }
 }
 
 /// One record under construction.
@@ -163,10 +213,9 @@ impl<'a> Record<'a> {
         self.u32(value.len() as u32).raw(value)
     }
 
-    fn metadata(mut self, pairs: &[KeyValue]) -> Self {
-        self = self.u32(pairs.len() as u32);
-        for pair in pairs {
-            self = self.bytes(pair.key.as_bytes()).bytes(pair.value.as_bytes());
+    fn metadata<'b>(mut self, pairs: impl Iterator<Item = (&'b String, &'b String)>) -> Self {
+        for (key, value) in pairs {
+            self = self.bytes(key.as_bytes()).bytes(value.as_bytes());
         }
         self
     }

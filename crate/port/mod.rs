@@ -20,7 +20,7 @@
 mod commands;
 mod events;
 
-pub use commands::{Call, Command, Malformed, Reply, commands};
+pub use commands::{Call, Command, Malformed, Reply, StreamKind, commands};
 pub use events::Events;
 
 /// Bytes before a record's body.
@@ -36,6 +36,14 @@ pub mod op {
     pub const CANCEL: u8 = 3;
     /// Answer a request. Body: status code (i32), message, details, payload.
     pub const REPLY: u8 = 4;
+    /// Open a stream. Flags: its kind. Body: as for [`CALL`].
+    pub const OPEN: u8 = 5;
+    /// Send a message of a stream. Flag: side. Body: payload.
+    pub const SEND: u8 = 6;
+    /// Send no more on a stream.
+    pub const HALF_CLOSE: u8 = 7;
+    /// Messages of a stream were taken. Flag: side. Body: how many (u32), their bytes (u32).
+    pub const TAKEN: u8 = 8;
 }
 
 /// Operations of events.
@@ -58,7 +66,29 @@ pub mod event {
     pub const ABORTED: u8 = 8;
     /// A listener could not accept. `call` is the listener. Body: errno (i32), text.
     pub const ACCEPT_FAILED: u8 = 9;
+    /// A message of a stream. Flag: side. Body: payload.
+    pub const MESSAGE: u8 = 10;
+    /// The peer sends no more on a stream; a call of this side is over by it. Flag: side.
+    pub const END: u8 = 11;
+    /// Messages of a stream have left. Flag: side. Body: how many (u32), their bytes (u32).
+    pub const SENT: u8 = 12;
 }
+
+/// Which side opened a stream. As a flag: [`FLAG_SERVED`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// A call of this side.
+    Called,
+    /// A request that this side serves.
+    Served,
+}
+
+/// Flag of a stream's records: the stream is one that this side serves.
+pub const FLAG_SERVED: u8 = 1;
+/// Flag of [`op::OPEN`] and of [`event::REQUEST`]: the client sends any number of messages.
+pub const FLAG_CLIENT_STREAM: u8 = 2;
+/// Flag of [`op::OPEN`] and of [`event::REQUEST`]: the server sends any number of messages.
+pub const FLAG_SERVER_STREAM: u8 = 4;
 
 /// Flag of a command: the call may be cancelled.
 pub const FLAG_CANCELLABLE: u8 = 1;

@@ -4,10 +4,13 @@
 //! `length` bytes of body. A [`Scanner`] walks the headers in place; no body is parsed, except for
 //! the first bytes of a server's short error reply.
 
-use crate::ids::IdSet;
+use super::meter::Meter;
+use crate::ids::{IdMap, IdSet};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use ttrpc::proto::{
-    FLAG_REMOTE_CLOSED, MESSAGE_HEADER_LENGTH, MESSAGE_TYPE_DATA, MESSAGE_TYPE_REQUEST,
-    MESSAGE_TYPE_RESPONSE,
+    FLAG_REMOTE_CLOSED, MESSAGE_HEADER_LENGTH, MESSAGE_LENGTH_MAX, MESSAGE_TYPE_DATA,
+    MESSAGE_TYPE_REQUEST, MESSAGE_TYPE_RESPONSE,
 };
 
 /// A type that no peer may send: ttrpc's client fails the call it is addressed to, its server
@@ -57,11 +60,11 @@ impl Scanner {
     }
 
     /// Walks all headers that are whole, calling `visit` with each header and what follows it in
-    /// the buffer.
+    /// the buffer. A visit may stop the walk before its frame, to see it again with more of its body.
     fn walk<E>(
         &mut self,
         buffer: &mut [u8],
-        mut visit: impl FnMut(&mut [u8; MESSAGE_HEADER_LENGTH], &mut [u8]) -> Result<(), E>,
+        mut visit: impl FnMut(&mut [u8; MESSAGE_HEADER_LENGTH], &mut [u8]) -> Result<Visit, E>,
     ) -> Result<(), E> {
         loop {
             let body = self.body_left.min(buffer.len() - self.scanned);
@@ -75,19 +78,29 @@ impl Scanner {
             else {
                 return Ok(());
             };
-            visit(header, rest)?;
+            if visit(header, rest)? == Visit::Wait {
+                return Ok(());
+            }
             self.body_left = length(header);
             self.scanned += MESSAGE_HEADER_LENGTH;
         }
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Visit {
+    Pass,
+    Wait,
+}
+
 /// What a connection remembers of its frames to judge the next one.
 #[derive(Debug)]
 pub struct Watch {
     role: Role,
-    /// Client: the open calls that are streams. All other ids that await an answer are unary.
-    streams: IdSet,
+    /// The open calls that are streams. On a client, all other ids that await an answer are unary.
+    streams: IdMap<Arc<Meter>>,
+    /// Client: streams whose requests are on their way through ttrpc, in order.
+    opening: VecDeque<Arc<Meter>>,
     /// Server: ids whose handler itself answered with a text that [`code_that_go_answers`] would correct.
     exempt: IdSet,
 }
@@ -95,7 +108,7 @@ pub struct Watch {
 impl Watch {
     /// The watch over a fresh connection.
     pub fn new(role: Role) -> Self {
-        Self { role, streams: IdSet::default(), exempt: IdSet::default() }
+        Self { role, streams: IdMap::default(), opening: VecDeque::new(), exempt: IdSet::default() }
     }
 
     /// Server: the next reply on this stream id carries a handler's own status, which goes out as it is.
@@ -103,38 +116,74 @@ impl Watch {
         self.exempt.insert(stream_id);
     }
 
+    /// Client: the next stream request that leaves, after those announced before, belongs to `meter`.
+    pub fn opening(&mut self, meter: Arc<Meter>) {
+        self.opening.push_back(meter);
+    }
+
+    /// Server: a request that was read opened a stream.
+    pub fn opened(&mut self, stream_id: u32, meter: Arc<Meter>) {
+        meter.opened(stream_id);
+        self.streams.insert(stream_id, meter);
+    }
+
+    /// The stream needs nothing more from the peer: what still comes is not counted.
+    pub fn forget(&mut self, meter: &Meter) {
+        if let Some(stream_id) = meter.stream_id() {
+            self.streams.remove(&stream_id);
+        }
+    }
+
     /// Looks at what came from the peer before ttrpc does.
     pub fn inbound(&mut self, scanner: &mut Scanner, buffer: &mut [u8]) -> Result<(), NotTtrpc> {
-        scanner.walk(buffer, |header, _| {
+        scanner.walk(buffer, |header, rest| {
             if header[0] != 0 {
                 return Err(NotTtrpc(*header));
             }
-            if self.role == Role::Client {
-                self.answer_from_server(header);
-            }
-            Ok(())
+            Ok(match self.role {
+                Role::Client => self.answer_from_server(header, rest),
+                Role::Server => self.data_from_client(header),
+            })
         })
     }
 
-    /// A DATA frame that answers a unary call would be decoded as a Response and taken for success.
-    fn answer_from_server(&mut self, header: &mut [u8; MESSAGE_HEADER_LENGTH]) {
+    /// A DATA frame that answers a unary call would be decoded as a Response and taken for success. A
+    /// status code that ttrpc's enum does not know would end a stream as if it were OK.
+    fn answer_from_server(
+        &mut self,
+        header: &mut [u8; MESSAGE_HEADER_LENGTH],
+        rest: &mut [u8],
+    ) -> Visit {
+        let (id, size) = (stream_id(header), length(header));
         match kind(header) {
-            MESSAGE_TYPE_RESPONSE if !self.streams.is_empty() => {
-                self.streams.remove(&stream_id(header));
-            }
-            MESSAGE_TYPE_DATA => {
-                let closes = flags(header) & FLAG_REMOTE_CLOSED != 0;
-                let known = if closes {
-                    self.streams.remove(&stream_id(header))
-                } else {
-                    self.streams.contains(&stream_id(header))
-                };
-                if !known {
-                    header[8] = TYPE_REFUSED;
+            MESSAGE_TYPE_RESPONSE if self.streams.contains_key(&id) => {
+                if size <= MESSAGE_LENGTH_MAX {
+                    let Some(body) = rest.get_mut(..size) else { return Visit::Wait };
+                    make_code_known(body);
                 }
+                self.streams.remove(&id);
             }
+            MESSAGE_TYPE_DATA => match self.streams.get(&id) {
+                Some(meter) => {
+                    meter.arrived(size);
+                    if flags(header) & FLAG_REMOTE_CLOSED != 0 {
+                        self.streams.remove(&id);
+                    }
+                }
+                None => header[8] = TYPE_REFUSED,
+            },
             _ => {}
         }
+        Visit::Pass
+    }
+
+    fn data_from_client(&mut self, header: &[u8; MESSAGE_HEADER_LENGTH]) -> Visit {
+        if kind(header) == MESSAGE_TYPE_DATA
+            && let Some(meter) = self.streams.get(&stream_id(header))
+        {
+            meter.arrived(length(header));
+        }
+        Visit::Pass
     }
 
     /// Looks at what ttrpc wrote before it leaves.
@@ -142,16 +191,17 @@ impl Watch {
         let result: Result<(), std::convert::Infallible> = scanner.walk(buffer, |header, rest| {
             match (self.role, kind(header)) {
                 (Role::Client, MESSAGE_TYPE_REQUEST) if flags(header) != 0 => {
-                    self.streams.insert(stream_id(header));
+                    if let Some(meter) = self.opening.pop_front() {
+                        self.opened(stream_id(header), meter);
+                    }
                 }
                 (Role::Server, MESSAGE_TYPE_RESPONSE) => {
                     let size = length(header).min(rest.len());
-                    let body = &mut rest[..size];
-                    self.reply_from_ttrpc(stream_id(header), body);
+                    self.reply_from_ttrpc(stream_id(header), &mut rest[..size]);
                 }
                 _ => {}
             }
-            Ok(())
+            Ok(Visit::Pass)
         });
         let Ok(()) = result;
     }
@@ -199,6 +249,24 @@ pub fn code_by_text(message: &[u8]) -> Option<u8> {
     }
 }
 
+/// ttrpc reads a status code that its enum does not know as OK. In an encoded Response it is replaced
+/// by UNKNOWN, in as many bytes.
+fn make_code_known(body: &mut [u8]) {
+    const LAST_CODE: u64 = 16;
+    const UNKNOWN: u8 = 2;
+    let [0x0a, rest @ ..] = body else { return };
+    let Some(size_bytes) = rest.iter().position(|byte| byte & 0x80 == 0) else { return };
+    let Some([0x08, code @ ..]) = rest.get_mut(size_bytes + 1..) else { return };
+    let Some(last) = code.iter().take(10).position(|byte| byte & 0x80 == 0) else { return };
+    let code = &mut code[..=last];
+    let value = code.iter().rev().fold(0u64, |value, byte| value << 7 | u64::from(byte & 0x7f));
+    if value > LAST_CODE {
+        code.fill(0x80);
+        code[last] = 0;
+        code[0] |= UNKNOWN;
+    }
+}
+
 const OVERSIZE: &[u8] = b" exceed maximum message size of ";
 
 fn length(header: &[u8; MESSAGE_HEADER_LENGTH]) -> usize {
@@ -242,11 +310,14 @@ mod tests {
     }
 
     #[test]
-    fn data_that_answers_a_unary_call_is_refused_and_data_of_a_stream_is_not() {
+    fn data_that_answers_a_unary_call_is_refused_and_data_of_a_stream_is_counted() {
         let mut watch = Watch::new(Role::Client);
+        let meter = Arc::new(Meter::default());
+        watch.opening(meter.clone());
         let mut sent = frame(1, MESSAGE_TYPE_REQUEST, 0, b"unary");
         sent.extend(frame(3, MESSAGE_TYPE_REQUEST, 2, b"stream"));
         watch.outbound(&mut Scanner::default(), &mut sent);
+        assert_eq!(meter.stream_id(), Some(3));
 
         let mut answers = frame(1, MESSAGE_TYPE_DATA, 0, b"x");
         answers.extend(frame(3, MESSAGE_TYPE_DATA, 0, b"y"));
@@ -255,6 +326,27 @@ mod tests {
         watch.inbound(&mut Scanner::default(), &mut answers).unwrap();
         let kinds = [answers[8], answers[19], answers[30], answers[40]];
         assert_eq!(kinds, [TYPE_REFUSED, MESSAGE_TYPE_DATA, MESSAGE_TYPE_DATA, TYPE_REFUSED]);
+        // Three frames of one, none and no more bytes: the last was refused.
+        assert_eq!(meter.unread(), 1 + 2 * 64);
+    }
+
+    #[test]
+    fn an_unknown_status_code_of_a_stream_becomes_unknown_once_its_body_is_whole() {
+        for (code, expected) in
+            [(vec![99], vec![2]), (vec![0xc8, 1], vec![0x82, 0]), (vec![5], vec![5])]
+        {
+            let mut watch = Watch::new(Role::Client);
+            watch.opened(3, Arc::default());
+            let body = [&[0x0a, (1 + code.len()) as u8, 0x08], &code[..]].concat();
+            let mut bytes = frame(3, MESSAGE_TYPE_RESPONSE, 0, &body);
+            let mut scanner = Scanner::default();
+            let cut = bytes.len() - 1;
+            watch.inbound(&mut scanner, &mut bytes[..cut]).unwrap();
+            assert_eq!(scanner.scanned(), 0);
+            watch.inbound(&mut scanner, &mut bytes).unwrap();
+            assert_eq!(scanner.scanned(), bytes.len());
+            assert_eq!(bytes[13..], expected);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod frames;
 mod inbox;
+pub mod meter;
 mod pipe;
 
 pub use frames::Role;
@@ -15,9 +16,13 @@ pub use pipe::Pipe;
 
 use frames::{Scanner, Watch};
 use inbox::Inbox;
+use meter::Meter;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
+use tokio::sync::Notify;
+use ttrpc::proto::Status;
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +86,10 @@ pub struct Wire {
     token: u32,
     touched: Arc<Touched>,
     flow: Mutex<Flow>,
+    /// Bytes of streams that arrived and were not taken.
+    unread: Arc<AtomicUsize>,
+    /// Wakes those that wait for the end, or for the socket to take what was sent.
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -118,7 +127,13 @@ impl Wire {
             released: false,
             is_touched: false,
         };
-        let wire = Arc::new(Wire { token, touched, flow: Mutex::new(flow) });
+        let wire = Arc::new(Wire {
+            token,
+            touched,
+            flow: Mutex::new(flow),
+            unread: Arc::default(),
+            changed: Notify::new(),
+        });
         (wire.clone(), Pipe::new(wire))
     }
 
@@ -204,9 +219,68 @@ impl Wire {
         self.touch(&mut flow);
     }
 
-    /// The reply to `stream_id` carries a handler's own status; see [`Watch::exempt`].
-    pub fn exempt(&self, stream_id: u32) {
-        self.lock().watch.exempt(stream_id);
+    /// Waits for the end of the connection.
+    pub async fn ended(&self) -> Closed {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(closed) = self.closed() {
+                return closed;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until no more than `limit` bytes wait for the socket, or the connection has ended.
+    pub async fn writable(&self, limit: usize) {
+        loop {
+            let changed = self.changed.notified();
+            if self.unsent() <= limit || self.closed().is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Wakes those that wait in [`Wire::ended`] and [`Wire::writable`]. Must be called inside the runtime.
+    pub fn wake(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Bytes of streams that arrived and were not taken.
+    pub fn unread(&self) -> usize {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// A count for one stream of this connection.
+    pub fn meter(&self) -> Arc<Meter> {
+        Arc::new(Meter::new(self.unread.clone()))
+    }
+
+    /// The request of the stream that `meter` counts was just given to ttrpc.
+    pub fn opening_stream(&self, meter: &Arc<Meter>) {
+        self.lock().watch.opening(meter.clone());
+    }
+
+    /// The peer opened the stream that `meter` counts.
+    pub fn opened_stream(&self, stream_id: u32, meter: &Arc<Meter>) {
+        self.lock().watch.opened(stream_id, meter.clone());
+    }
+
+    /// A stream is over for this side.
+    pub fn forget_stream(&self, meter: &Meter) {
+        let mut flow = self.lock();
+        flow.watch.forget(meter);
+        self.touch(&mut flow);
+    }
+
+    /// The reply to `stream_id` carries a handler's own status, which goes out as it is even if it
+    /// looks like one of ttrpc's; see [`Watch::exempt`].
+    pub fn exempt_own(&self, stream_id: u32, status: &Status) {
+        if status.code.value() == ttrpc::Code::INVALID_ARGUMENT as i32
+            && frames::code_by_text(status.message.as_bytes()).is_some()
+        {
+            self.lock().watch.exempt(stream_id);
+        }
     }
 
     /// Marks the connection as touched, so that the engine looks at it when the turn is over.

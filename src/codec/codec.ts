@@ -7,7 +7,7 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { Code } from "../code.js";
-import { TtrpcError } from "../error.js";
+import { textOf, TtrpcError } from "../error.js";
 import { validate } from "./validate.js";
 
 /**
@@ -19,7 +19,7 @@ export function encode<Desc extends DescMessage>(desc: Desc, message: MessageIni
     return toBinary(desc, create(desc, message));
   } catch (cause) {
     // What validation lets through and protobuf-es refuses: a required field of proto2 that is not set.
-    throw new TypeError(`cannot encode ${desc.typeName}: ${(cause as Error).message}`, { cause });
+    throw new TypeError(`cannot encode ${desc.typeName}: ${textOf(cause)}`, { cause });
   }
 }
 
@@ -28,7 +28,7 @@ export function decode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array):
   try {
     return fromBinary(desc, bytes);
   } catch (cause) {
-    throw new TtrpcError(`cannot decode ${desc.typeName}: ${(cause as Error).message}`, Code.Internal, {
+    throw new TtrpcError(`cannot decode ${desc.typeName}: ${textOf(cause)}`, Code.Internal, {
       cause,
     });
   }

@@ -31,7 +31,7 @@ export function validate(desc: DescMessage, value: unknown): void {
 }
 
 function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
-  if (typeof value !== "object" || value === null || Array.isArray(value) || ArrayBuffer.isView(value)) {
+  if (!isObject(value)) {
     throw wrong(path, `an object with the fields of ${desc.typeName}`, value, desc);
   }
   const { $typeName } = value as { $typeName?: unknown };
@@ -49,6 +49,11 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
     check(content, join(path, name));
   }
   depth--;
+}
+
+/** A Date, Map or Promise has no fields, and would be taken for a message that has none set. */
+function isObject(value: unknown): value is object {
+  return Object.prototype.toString.call(value) === "[object Object]";
 }
 
 function checksOf(desc: DescMessage): ReadonlyMap<string, Check> {
@@ -78,8 +83,7 @@ function field(desc: DescField): Check {
       const item = element(desc);
       const key = mapKey(desc.mapKey);
       return (value, path) => {
-        if (typeof value !== "object" || value === null || Array.isArray(value))
-          throw wrong(path, "an object", value);
+        if (!isObject(value)) throw wrong(path, "an object", value);
         for (const [name, entry] of Object.entries(value)) {
           const at = () => `${path()}[${JSON.stringify(name)}]`;
           key(name, at);
@@ -238,6 +242,6 @@ function label(path: Path, desc: DescMessage | undefined): string {
 }
 
 function wrong(path: Path, expected: string, value: unknown, desc?: DescMessage): TypeError {
-  const got = value === null ? "null" : Array.isArray(value) ? "an array" : typeof value;
-  return new TypeError(`${label(path, desc)} must be ${expected}, not ${got}`);
+  const got = typeof value === "object" ? Object.prototype.toString.call(value).slice(8, -1) : typeof value;
+  return new TypeError(`${label(path, desc)} must be ${expected}, not ${value === null ? "null" : got}`);
 }

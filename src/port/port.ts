@@ -3,7 +3,8 @@ import { transportError, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import type { Metadata } from "../metadata.js";
 import { BatchReader, type ConnectionClosed } from "./reader.js";
-import { BATCH_SIZE, Command, Event, FLAG_CANCELLABLE, MESSAGE_LIMIT } from "./records.js";
+import type { MessageQueue } from "../stream/message-queue.js";
+import { BATCH_SIZE, Command, Event, FLAG_CANCELLABLE, FLAG_SERVED, MESSAGE_LIMIT } from "./records.js";
 import { BatchWriter, stringSize } from "./writer.js";
 
 /** A call that waits for its outcome. One of the two is called, once, while the batch is read. */
@@ -11,6 +12,14 @@ export interface PendingCall {
   /** `reader` stands at the payload. */
   succeed(reader: BatchReader): void;
   fail(error: TtrpcError): void;
+}
+
+/** A streaming call. Besides an outcome it may have an end, which is one too. */
+export interface PendingStream extends PendingCall {
+  /** `reader` stands at the payload of a message. */
+  message(reader: BatchReader): void;
+  end(): void;
+  sent(messages: number, bytes: number): void;
 }
 
 /** Hears of one connection. */
@@ -45,8 +54,21 @@ export interface IncomingRequest {
   readonly payload: Uint8Array;
 }
 
-/** Starts the handler of one method. What it returns hears when the request needs no answer any more. */
-export type MethodSink = (request: IncomingRequest) => void;
+/** A request that a handler works on. */
+export interface ActiveRequest {
+  /** Starts the handler. Called when no batch is being read. */
+  run(): void;
+  /** The request needs no answer any more: its deadline passed, or its connection ended. */
+  abort(deadline: boolean): void;
+  /** `reader` stands at the payload of a message. */
+  message(reader: BatchReader): void;
+  /** The peer sends no more. */
+  end(): void;
+  sent(messages: number, bytes: number): void;
+}
+
+/** Takes a request of one method out of a batch, without running code of the user yet. */
+export type MethodSink = (request: IncomingRequest) => ActiveRequest | undefined;
 
 /** A call's fields besides its payload, checked. */
 export interface CallFields {
@@ -68,13 +90,15 @@ export class Port {
   readonly #writer = new BatchWriter(BATCH_SIZE);
   readonly #reader = new BatchReader(BATCH_SIZE);
   readonly native: NativePort;
-  readonly #calls = new Map<number, PendingCall>();
+  readonly #calls = new Map<number, PendingCall | PendingStream>();
   readonly #routes = new Map<string, Map<string, number>>();
   readonly #methods: (MethodSink | undefined)[] = [];
   readonly #freeMethods: number[] = [];
   readonly connections = new Map<number, ConnectionSink>();
   readonly listeners = new Map<number, ListenerSink>();
-  readonly requests = new Map<number, { abort(deadline: boolean): void }>();
+  /** Requests that need an answer. */
+  readonly requests = new Map<number, ActiveRequest>();
+  #taken: MessageQueue<unknown>[] = [];
   readonly #after: (() => void)[] = [];
   #routeCount = 0;
   #callId = 0;
@@ -114,10 +138,65 @@ export class Port {
     payload: Uint8Array,
     pending: PendingCall,
   ): number {
-    const id = this.#writeCall(connection, route, fields, payload);
+    const flags = fields.cancellable ? FLAG_CANCELLABLE : 0;
+    const id = this.#writeCall(Command.Call, flags, connection, route, fields, payload);
     this.#calls.set(id, pending);
     this.schedule();
     return id;
+  }
+
+  /** Opens a stream, as {@link call} makes a call. `kind` is its flags. */
+  open(
+    connection: number,
+    route: number,
+    kind: number,
+    fields: CallFields,
+    payload: Uint8Array,
+    pending: PendingStream,
+  ): number {
+    const id = this.#writeCall(Command.Open, kind, connection, route, fields, payload);
+    this.#calls.set(id, pending);
+    this.schedule();
+    return id;
+  }
+
+  /** Sends a message of a stream. The caller keeps within its window. */
+  send(served: boolean, id: number, payload: Uint8Array): void {
+    if (payload.length > MESSAGE_LIMIT) throw oversize(payload.length);
+    this.#reserve(payload.length);
+    this.#writer.begin(Command.Send, served ? FLAG_SERVED : 0, 0, 0, id);
+    this.#writer.raw(payload);
+    this.#writer.end();
+    this.schedule();
+  }
+
+  /** Sends no more on a stream of this side. */
+  halfClose(id: number): void {
+    this.#reserve(0);
+    this.#writer.begin(Command.HalfClose, 0, 0, 0, id);
+    this.#writer.end();
+    this.schedule();
+  }
+
+  /** A reader took messages. Rust is told with the next batch. */
+  noteTaken(queue: MessageQueue<unknown>): void {
+    this.#taken.push(queue);
+    this.schedule();
+  }
+
+  #reportTaken(): void {
+    if (this.#taken.length === 0) return;
+    const queues = this.#taken;
+    this.#taken = [];
+    for (const queue of queues) {
+      const { served, id, messages, bytes } = queue.takeReport();
+      this.#reserve(8);
+      const writer = this.#writer;
+      writer.begin(Command.Taken, served ? FLAG_SERVED : 0, 0, 0, id);
+      writer.u32(messages);
+      writer.u32(bytes);
+      writer.end();
+    }
   }
 
   /** Makes a call in place: nothing else of this thread runs until its outcome is there. */
@@ -128,7 +207,7 @@ export class Port {
     payload: Uint8Array,
     pending: PendingCall,
   ): void {
-    this.#writeCall(connection, route, fields, payload);
+    this.#writeCall(Command.Call, 0, connection, route, fields, payload);
     const reader = this.#reader;
     const used = this.#writer.used;
     this.#writer.used = 0;
@@ -140,9 +219,9 @@ export class Port {
     this.schedule();
   }
 
-  /** Gives up a call that {@link call} put into a batch. Its pending is not called any more. */
+  /** Gives up a call or a stream. Its pending is not called any more. */
   cancel(id: number): void {
-    if (!this.#calls.delete(id)) return;
+    this.#calls.delete(id);
     this.#reserve(0);
     this.#writer.begin(Command.Cancel, 0, 0, 0, id);
     this.#writer.end();
@@ -201,6 +280,7 @@ export class Port {
 
   readonly #flush = (): void => {
     this.#scheduled = false;
+    this.#reportTaken();
     let size = this.#submit();
     while (size > 0) {
       this.#read(size);
@@ -221,15 +301,22 @@ export class Port {
     if (!this.#writer.fits(size)) throw oversize(size);
   }
 
-  #writeCall(connection: number, route: number, fields: CallFields, payload: Uint8Array): number {
-    const { timeoutNs, metadata, cancellable } = fields;
+  #writeCall(
+    command: number,
+    flags: number,
+    connection: number,
+    route: number,
+    fields: CallFields,
+    payload: Uint8Array,
+  ): number {
+    const { timeoutNs, metadata } = fields;
     let size = 12 + payload.length;
     for (const [key, value] of metadata) size += stringSize(key) + stringSize(value);
     if (payload.length > MESSAGE_LIMIT) throw oversize(payload.length);
     this.#reserve(size);
     const id = (this.#callId = (this.#callId + 1) >>> 0 || 1);
     const writer = this.#writer;
-    writer.begin(Command.Call, cancellable ? FLAG_CANCELLABLE : 0, route, connection, id);
+    writer.begin(command, flags, route, connection, id);
     writer.f64(timeoutNs);
     writer.u32(metadata.length);
     for (const [key, value] of metadata) {
@@ -272,7 +359,21 @@ export class Port {
         const timeoutMs = reader.f64() / 1e6;
         const metadata = reader.metadata();
         const request = { id: call, connection, timeoutMs, metadata, payload: reader.payload() };
-        this.#after.push(() => sink?.(request));
+        const active = sink?.(request);
+        if (active === undefined) return;
+        this.requests.set(call, active);
+        this.#after.push(() => active.run());
+        return;
+      }
+      case Event.Message:
+        this.#stream(reader)?.message(reader);
+        return;
+      case Event.Sent:
+        this.#stream(reader)?.sent(reader.u32(), reader.u32());
+        return;
+      case Event.End: {
+        this.#stream(reader)?.end();
+        if (reader.flags !== FLAG_SERVED) this.#calls.delete(call);
         return;
       }
       case Event.Aborted: {
@@ -295,7 +396,8 @@ export class Port {
       case Event.Accepted: {
         const peer =
           reader.flags === 1 ? { pid: reader.i32(), uid: reader.u32(), gid: reader.u32() } : undefined;
-        this.#after.push(() => this.listeners.get(call)?.accepted(connection, peer));
+        // At once: a request of it may be next in the batch.
+        this.listeners.get(call)?.accepted(connection, peer);
         return;
       }
       case Event.AcceptFailed: {
@@ -303,6 +405,12 @@ export class Port {
         this.#after.push(() => this.listeners.get(call)?.acceptFailed(error));
       }
     }
+  }
+
+  #stream({ flags, call }: BatchReader): PendingStream | ActiveRequest | undefined {
+    return flags === FLAG_SERVED
+      ? this.requests.get(call)
+      : (this.#calls.get(call) as PendingStream | undefined);
   }
 
   #settle(pending: PendingCall): void {

@@ -7,7 +7,22 @@
 export const RECORD_HEADER = 16;
 
 /** What JavaScript asks for. */
-export const Command = { Route: 1, Call: 2, Cancel: 3, Reply: 4 } as const;
+export const Command = {
+  Route: 1,
+  Call: 2,
+  Cancel: 3,
+  Reply: 4,
+  Open: 5,
+  Send: 6,
+  HalfClose: 7,
+  Taken: 8,
+} as const;
+
+/** Flag of a stream's records: the stream is one that this side serves. */
+export const FLAG_SERVED = 1;
+/** Flags of a stream's kind: which side sends any number of messages. */
+export const FLAG_CLIENT_STREAM = 2;
+export const FLAG_SERVER_STREAM = 4;
 
 /** The call may be canceled. */
 export const FLAG_CANCELLABLE = 1;
@@ -23,6 +38,9 @@ export const Event = {
   Request: 7,
   Aborted: 8,
   AcceptFailed: 9,
+  Message: 10,
+  End: 11,
+  Sent: 12,
 } as const;
 
 /** Why a connection ended, by the number that crosses. */

@@ -1,0 +1,169 @@
+//! Streams that this side serves.
+
+use super::SEND_LIMIT;
+use super::dispatch::{Peer, Ticket, within_limit};
+use super::streams::{Handle, Input, Raw, Sent};
+use crate::port::{Reply, Side, StreamKind};
+use crate::status::{Code, response_of_status};
+use crate::transport::lock;
+use crate::transport::meter::Meter;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use ttrpc::Response;
+use ttrpc::r#async::{
+    SSReceiver, SSSender, ServerStream, StreamHandler, StreamInner, TtrpcContext,
+};
+use ttrpc::proto::{FLAG_NO_DATA, FLAG_REMOTE_CLOSED, FLAG_REMOTE_OPEN};
+
+/// Hands the streams of one method to JavaScript.
+pub(super) struct Streamer {
+    pub(super) peer: Arc<Peer>,
+    pub(super) route: u16,
+    pub(super) kind: StreamKind,
+}
+
+#[async_trait::async_trait]
+impl StreamHandler for Streamer {
+    /// Always `Ok`: ttrpc turns an `Err`, whatever status it carries, into UNKNOWN. `None` ends the
+    /// server's messages.
+    async fn handler(
+        &self,
+        context: TtrpcContext,
+        stream: StreamInner,
+    ) -> ttrpc::Result<Option<Response>> {
+        let Peer { shared, wire, connection, gauge } = &*self.peer;
+        let timeout = context.timeout_nano;
+        if timeout < 0 {
+            return Ok(Some(response_of_status(
+                Code::DeadlineExceeded,
+                "context deadline exceeded",
+            )));
+        }
+        if let Some(refusal) = gauge.refusal(0) {
+            return Ok(Some(response_of_status(Code::ResourceExhausted, refusal)));
+        }
+        let mut ticket = Ticket::issue(&self.peer, 0, timeout);
+        let meter = wire.meter();
+        wire.opened_stream(context.mh.stream_id, &meter);
+        let (input, queue) = mpsc::unbounded_channel();
+        ticket.stream(Handle { input, meter: meter.clone(), wire: wire.clone() });
+        lock(&shared.events).stream_request(
+            *connection,
+            ticket.call,
+            self.route,
+            self.kind,
+            &context,
+        );
+
+        let (sender, receiver) = ServerStream::<Raw, Raw>::new(stream).split();
+        let incoming = Incoming {
+            peer: &self.peer,
+            call: ticket.call,
+            meter: &meter,
+            flags: context.mh.flags,
+        };
+        let limit = if timeout > 0 { Duration::from_nanos(timeout as u64) } else { Duration::MAX };
+        let answer = tokio::select! {
+            biased;
+            answer = outgoing(&self.peer, ticket.call, sender, queue) => Some(answer),
+            status = incoming.run(receiver) => Some(Err(status)),
+            // ttrpc wakes no stream's handler when its connection ends.
+            _ = wire.ended() => None,
+            () = tokio::time::sleep(limit) => {
+                Some(Err(response_of_status(Code::DeadlineExceeded, "context deadline exceeded")))
+            }
+        };
+        wire.forget_stream(&meter);
+        Ok(match answer {
+            Some(Ok(Reply { status, payload, .. })) => {
+                ticket.answered();
+                wire.exempt_own(context.mh.stream_id, &status);
+                let ended = status.code.value() == 0 && self.kind.server;
+                (!ended).then(|| {
+                    let mut response = Response::new();
+                    response.status = protobuf::MessageField::some(status);
+                    response.payload = payload;
+                    within_limit(response)
+                })
+            }
+            Some(Err(response)) => Some(response),
+            None => None,
+        })
+    }
+}
+
+/// Sends what JavaScript sends, until it answers.
+async fn outgoing(
+    peer: &Peer,
+    call: u32,
+    sender: SSSender<Raw>,
+    mut queue: mpsc::UnboundedReceiver<Input>,
+) -> Result<Reply, Response> {
+    let mut sent = Sent::new(&peer.shared, Side::Served, peer.connection, call);
+    loop {
+        match sent.next(&mut queue).await {
+            None => {
+                return Err(response_of_status(Code::Unavailable, "the server is shutting down"));
+            }
+            Some(Input::Finish(reply)) => return Ok(reply),
+            Some(Input::HalfClose) => {}
+            Some(Input::Message(payload)) => {
+                peer.wire.writable(SEND_LIMIT).await;
+                let size = payload.len();
+                // It fails when the connection ends, which ends the handler too.
+                let _ = sender.send(&Raw(payload)).await;
+                sent.add(size);
+            }
+        }
+    }
+}
+
+/// What the peer sends on a stream.
+struct Incoming<'a> {
+    peer: &'a Peer,
+    call: u32,
+    meter: &'a Meter,
+    /// The flags of the request.
+    flags: u8,
+}
+
+impl Incoming<'_> {
+    /// Passes the peer's messages on. Returns only if they break the protocol.
+    async fn run(&self, mut receiver: SSReceiver<Raw>) -> Response {
+        let Peer { shared, connection, .. } = self.peer;
+        let has = |flag: u8| self.flags & flag != 0;
+        let mut first = !has(FLAG_NO_DATA);
+        loop {
+            match receiver.recv().await {
+                Ok(Some(Raw(payload))) => {
+                    let from_request = std::mem::take(&mut first);
+                    // Go opens a stream with a request that carries nothing, and ttrpc makes an empty
+                    // message of it that nobody sent.
+                    let phantom = from_request && has(FLAG_REMOTE_OPEN) && payload.is_empty();
+                    if from_request && !phantom {
+                        // The others were counted when their frames came in.
+                        self.meter.arrived(payload.len());
+                    }
+                    if !phantom {
+                        self.meter.handed_over(payload.len());
+                        lock(&shared.events).message(
+                            Side::Served,
+                            *connection,
+                            self.call,
+                            &payload,
+                        );
+                    }
+                    if !(from_request && has(FLAG_REMOTE_CLOSED)) {
+                        continue;
+                    }
+                }
+                // RemoteClosed follows a last message that itself said so.
+                Ok(None) | Err(ttrpc::Error::RemoteClosed) => {}
+                Err(error) => return response_of_status(Code::InvalidArgument, error.to_string()),
+            }
+            lock(&shared.events).stream_end(Side::Served, *connection, self.call);
+            std::future::pending::<()>().await;
+        }
+    }
+}

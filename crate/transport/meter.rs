@@ -1,0 +1,88 @@
+//! How much of a stream arrived and was not taken.
+//!
+//! ttrpc queues the messages of a stream without limit and its protocol has no window, so what bounds
+//! a slow reader's memory is that its connection is not read while too much waits. For that, bytes are
+//! counted from the moment their frame arrives until JavaScript has taken the message.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+
+/// One stream's count, which is part of its connection's.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// 0 until the request was written.
+    stream_id: AtomicU32,
+    /// Arrived and not taken.
+    unread: AtomicUsize,
+    /// Of these, what JavaScript holds.
+    held: AtomicUsize,
+    total: Arc<AtomicUsize>,
+}
+
+/// What a message takes besides its bytes, so that empty ones count too.
+const MESSAGE_COST: usize = 64;
+
+impl Meter {
+    /// A stream of the connection whose count is `total`.
+    pub fn new(total: Arc<AtomicUsize>) -> Self {
+        let mut meter = Self::default();
+        meter.total = total;
+        meter
+    }
+
+    /// The stream's id, once it has one.
+    pub fn stream_id(&self) -> Option<u32> {
+        Some(self.stream_id.load(Relaxed)).filter(|id| *id != 0)
+    }
+
+    pub(super) fn opened(&self, stream_id: u32) {
+        self.stream_id.store(stream_id, Relaxed);
+    }
+
+    /// A message of `size` bytes is on its way in.
+    pub fn arrived(&self, size: usize) {
+        self.unread.fetch_add(size + MESSAGE_COST, Relaxed);
+        self.total.fetch_add(size + MESSAGE_COST, Relaxed);
+    }
+
+    /// A message of `size` bytes was handed to JavaScript.
+    pub fn handed_over(&self, size: usize) {
+        self.held.fetch_add(size + MESSAGE_COST, Relaxed);
+    }
+
+    /// JavaScript's reader took `messages` of `size` bytes altogether.
+    pub fn taken(&self, messages: usize, size: usize) {
+        let cost = size + messages * MESSAGE_COST;
+        self.held.fetch_sub(cost.min(self.held.load(Relaxed)), Relaxed);
+        self.lower(cost);
+    }
+
+    /// The stream has ended: only what JavaScript holds still counts. Returns whether that is nothing.
+    pub fn ended(&self) -> bool {
+        let held = self.held.load(Relaxed);
+        self.lower(self.unread.load(Relaxed).saturating_sub(held));
+        held == 0
+    }
+
+    /// Whether JavaScript's reader has taken all that was handed over.
+    pub fn is_taken(&self) -> bool {
+        self.held.load(Relaxed) == 0
+    }
+
+    fn lower(&self, cost: usize) {
+        let cost = cost.min(self.unread.load(Relaxed));
+        self.unread.fetch_sub(cost, Relaxed);
+        self.total.fetch_sub(cost, Relaxed);
+    }
+
+    /// Bytes that arrived and were not taken.
+    pub fn unread(&self) -> usize {
+        self.unread.load(Relaxed)
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.total.fetch_sub(*self.unread.get_mut(), Relaxed);
+    }
+}

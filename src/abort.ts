@@ -1,0 +1,36 @@
+/** Hears that a signal aborted. */
+export interface AbortListener {
+  aborted(signal: AbortSignal): void;
+}
+
+const listeners = new WeakMap<AbortSignal, Set<AbortListener>>();
+
+/**
+ * Listens to a signal. However many listen to the same one, it has one event listener, which goes when the last of them
+ * does: a program's one signal for thousands of calls neither warns of a leak nor is one.
+ */
+export function listenToAbort(signal: AbortSignal, listener: AbortListener): void {
+  const present = listeners.get(signal);
+  if (present !== undefined) {
+    present.add(listener);
+    return;
+  }
+  listeners.set(signal, new Set([listener]));
+  signal.addEventListener("abort", onAbort, { once: true });
+}
+
+/** Stops listening. */
+export function unlistenToAbort(signal: AbortSignal, listener: AbortListener): void {
+  const present = listeners.get(signal);
+  if (present?.delete(listener) === true && present.size === 0) {
+    listeners.delete(signal);
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+function onAbort(event: Event): void {
+  const signal = event.target as AbortSignal;
+  const present = listeners.get(signal);
+  listeners.delete(signal);
+  for (const listener of present ?? []) listener.aborted(signal);
+}

@@ -1,0 +1,76 @@
+import type { HandlerContext } from "./context.js";
+import type { Metadata } from "./metadata.js";
+
+/** The kinds of methods, by protobuf-es's names. */
+export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bidi_streaming";
+
+/** A call on its way through the interceptors of a client. */
+export interface ClientCall {
+  /** The full name of the service. */
+  readonly service: string;
+  /** The name of the method, as in the .proto file. */
+  readonly method: string;
+  readonly kind: MethodKind;
+  /** The message, or where the client streams, an AsyncIterable of them. */
+  readonly request: unknown;
+  /** Metadata to send along; may be added to. */
+  readonly metadata: Metadata;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** A call on its way through the interceptors of a server. */
+export interface ServerCall {
+  /** The full name of the service. */
+  readonly service: string;
+  /** The name of the method, as in the .proto file. */
+  readonly method: string;
+  readonly kind: MethodKind;
+  /** The message, or where the client streams, an AsyncIterable of them. Bytes for raw handlers. */
+  readonly request: unknown;
+  readonly context: HandlerContext;
+}
+
+/**
+ * Sees each call of a client, and what comes back: the response, or where the server streams, an AsyncIterable. The
+ * first of a list is the outermost.
+ *
+ * ```ts
+ * const logging: ClientInterceptor = (next) => async (call) => {
+ *   const start = performance.now();
+ *   try {
+ *     return await next(call);
+ *   } finally {
+ *     console.log(`${call.service}/${call.method}: ${performance.now() - start} ms`);
+ *   }
+ * };
+ * const task = createClient(Task, connection, { interceptors: [logging] });
+ * ```
+ */
+export type ClientInterceptor = (
+  next: (call: ClientCall) => Promise<unknown>,
+) => (call: ClientCall) => Promise<unknown>;
+
+/** Sees each request of a server and what its handler returns, as {@link ClientInterceptor} does on the other side. */
+export type ServerInterceptor = (
+  next: (call: ServerCall) => Promise<unknown>,
+) => (call: ServerCall) => Promise<unknown>;
+
+type Next<Call> = (call: Call) => Promise<unknown>;
+
+/** Puts interceptors around what is done in the end. */
+export function intercept<Call>(
+  interceptors: readonly ((next: Next<Call>) => Next<Call>)[],
+  innermost: Next<Call>,
+): Next<Call> {
+  return interceptors.reduceRight((next, interceptor) => interceptor(next), innermost);
+}
+
+/** Checks a list of interceptors. */
+export function checkInterceptors(interceptors: readonly unknown[] | undefined): void {
+  if (interceptors === undefined) return;
+  if (!Array.isArray(interceptors)) throw new TypeError("interceptors must be an array");
+  for (const [index, interceptor] of interceptors.entries()) {
+    if (typeof interceptor !== "function") throw new TypeError(`interceptors[${index}] must be a function`);
+  }
+}

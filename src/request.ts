@@ -1,0 +1,192 @@
+import { Code } from "./code.js";
+import { type AbortReason, HandlerContext, type ServerConnection } from "./context.js";
+import { textOf, TtrpcError } from "./error.js";
+import type { ServerCall } from "./interceptor.js";
+import { type ActiveRequest, type IncomingRequest, port } from "./port/port.js";
+import type { BatchReader } from "./port/reader.js";
+import type { ServedMethod } from "./service.js";
+import { MessageQueue, type QueueOwner } from "./stream/message-queue.js";
+import { SendWindow } from "./stream/send-window.js";
+import { encoded } from "./stream/stream-call.js";
+
+/** What a server's method does with a call, its interceptors included. */
+export interface Served extends ServedMethod {
+  readonly run: (call: ServerCall) => Promise<unknown>;
+}
+
+/** Hears when a handler is done. */
+export interface RequestHost {
+  finished(request: RunningRequest): void;
+}
+
+/** A request that a handler works on. It is answered once; when its answer is not wanted any more, not at all. */
+export abstract class RunningRequest implements ActiveRequest {
+  readonly id: number;
+  readonly connection: number;
+  protected readonly context: HandlerContext;
+  protected readonly method: Served;
+  readonly #host: RequestHost;
+
+  constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
+    this.#host = host;
+    this.method = method;
+    this.id = request.id;
+    this.connection = request.connection;
+    this.context = new HandlerContext(method.service, method.method, request, connection);
+  }
+
+  abstract run(): void;
+
+  /** The peer does not wait any more. The handler counts as running until it returns. */
+  abort(deadline: boolean): void {
+    port().requests.delete(this.id);
+    this.giveUp(deadline ? "deadline" : "disconnect");
+  }
+
+  /** Tells the handler that its answer is not wanted any more. */
+  giveUp(why: AbortReason): void {
+    this.context.abort(why);
+  }
+
+  message(_reader: BatchReader): void {}
+  end(): void {}
+  sent(_messages: number, _bytes: number): void {}
+
+  protected call(request: unknown): Promise<unknown> {
+    const { service, method, kind, run } = this.method;
+    return run({ service, method, kind, request, context: this.context });
+  }
+
+  protected succeed(payload: Uint8Array | undefined): void {
+    this.#host.finished(this);
+    if (port().requests.delete(this.id)) port().reply(this.id, payload, undefined);
+  }
+
+  protected fail(reason: unknown): void {
+    this.#host.finished(this);
+    if (!port().requests.delete(this.id)) return;
+    try {
+      port().reply(this.id, undefined, TtrpcError.from(reason));
+    } catch (cause) {
+      // A TtrpcError that was changed after it was made. The caller must hear something.
+      const { service, method } = this.method;
+      const text = `the handler of ${service}/${method} threw what cannot be sent: ${textOf(cause)}`;
+      port().reply(this.id, undefined, new TtrpcError(text, Code.Internal));
+    }
+  }
+}
+
+/** A request with one message and one response. */
+class UnaryRequest extends RunningRequest {
+  readonly #payload: Uint8Array;
+
+  constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
+    super(host, method, request, connection);
+    this.#payload = request.payload;
+  }
+
+  async run(): Promise<void> {
+    let response: Uint8Array;
+    try {
+      response = this.method.encode(await this.call(this.method.decode(this.#payload)));
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
+    this.succeed(response);
+  }
+}
+
+/** A request of any of the streaming kinds. Its messages come behind it. */
+class StreamRequest extends RunningRequest implements QueueOwner {
+  readonly served = true;
+  readonly #requests: MessageQueue<unknown>;
+  readonly #window = new SendWindow();
+  #responses: AsyncIterator<Uint8Array> | undefined;
+  #aborted = false;
+
+  constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
+    super(host, method, request, connection);
+    this.#requests = new MessageQueue(this, method.decode);
+  }
+
+  override message(reader: BatchReader): void {
+    this.#requests.push(reader.payload());
+  }
+
+  override end(): void {
+    this.#requests.end();
+  }
+
+  override sent(messages: number, bytes: number): void {
+    this.#window.sent(messages, bytes);
+  }
+
+  /** The handler wants no more requests. What still comes is dropped; the call goes on. */
+  abandoned(): void {}
+
+  override giveUp(why: AbortReason): void {
+    super.giveUp(why);
+    if (this.#aborted) return;
+    this.#aborted = true;
+    // A handler that waits for a message or for room hears of it too, whether or not it looks at its signal.
+    this.#requests.fail(this.context.signal.reason);
+    this.#window.close();
+    Promise.resolve(this.#responses?.return?.()).catch(() => undefined);
+  }
+
+  async run(): Promise<void> {
+    const { kind, encode } = this.method;
+    let response: Uint8Array | undefined;
+    try {
+      const result = await this.call(kind === "server_streaming" ? await this.#first() : this.#requests);
+      if (kind === "client_streaming") response = encode(result);
+      else await this.#send(result);
+    } catch (error) {
+      this.#requests.fail(undefined);
+      this.fail(error);
+      return;
+    }
+    this.#requests.fail(undefined);
+    this.succeed(response);
+  }
+
+  async #first(): Promise<unknown> {
+    const { value, done } = await this.#requests.next();
+    if (done === true) throw new TtrpcError("the stream has no request", Code.InvalidArgument);
+    return value;
+  }
+
+  async #send(responses: unknown): Promise<void> {
+    const { service, method, encode } = this.method;
+    const what = `what the handler of ${service}/${method} returns`;
+    const iterator = encoded(responses as AsyncIterable<unknown>, encode, what);
+    this.#responses = iterator;
+    try {
+      while (!this.#aborted) {
+        const { value, done } = await iterator.next();
+        if (done === true) return;
+        await this.#window.room();
+        if (this.#aborted) break;
+        port().send(this.served, this.id, value);
+        this.#window.add(value.length);
+      }
+    } catch (error) {
+      // A response that cannot be encoded or sent leaves the generator standing at its yield.
+      await iterator.return?.();
+      throw error;
+    }
+    await iterator.return?.();
+  }
+}
+
+/** A request as it came out of a batch, ready to run. */
+export function runningRequest(
+  host: RequestHost,
+  method: Served,
+  request: IncomingRequest,
+  connection: ServerConnection,
+): RunningRequest {
+  const Kind = method.kind === "unary" ? UnaryRequest : StreamRequest;
+  return new Kind(host, method, request, connection);
+}

@@ -1,0 +1,150 @@
+import { port } from "../port/port.js";
+
+/** What a reader of a stream means to its owner. */
+export interface QueueOwner {
+  /** Whose stream it is, and its number there, for telling Rust what was taken. */
+  readonly served: boolean;
+  readonly id: number;
+  /** The reader wants no more. Called at most once, and not after the stream has ended and was read to its end. */
+  abandoned(): void;
+}
+
+interface Waiting<T> {
+  resolve(result: IteratorResult<T, undefined>): void;
+  reject(error: unknown): void;
+}
+
+/** Bytes taken before Rust is told while more is waiting. When nothing waits it is told at once. */
+const TAKEN_BATCH = 64 * 1024;
+
+/**
+ * The messages of a stream that arrived, for one reader. What waits here is bounded by Rust, which does not read a
+ * connection on which too much was not taken.
+ */
+export class MessageQueue<T> implements AsyncIterableIterator<T, undefined, undefined> {
+  readonly #owner: QueueOwner;
+  readonly #decode: (bytes: Uint8Array) => T;
+  #messages: Uint8Array[] = [];
+  #head = 0;
+  #waiting: Waiting<T>[] = [];
+  #ended = false;
+  #error: unknown;
+  #takenMessages = 0;
+  #takenBytes = 0;
+  #noted = false;
+
+  constructor(owner: QueueOwner, decode: (bytes: Uint8Array) => T) {
+    this.#owner = owner;
+    this.#decode = decode;
+  }
+
+  /** Adds a message. */
+  push(message: Uint8Array): void {
+    if (this.#ended) {
+      // Nobody wants it, but it counts until it is taken.
+      this.#take(message);
+      return;
+    }
+    const waiting = this.#waiting.shift();
+    if (waiting === undefined) this.#messages.push(message);
+    else this.#give(message, waiting);
+  }
+
+  /** No more comes; with an error, the reader gets it behind the messages that wait. */
+  end(error?: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#error = error;
+    for (const waiting of this.#waiting.splice(0)) this.#finish(waiting);
+  }
+
+  /** Drops what waits, and ends with an error. */
+  fail(error: unknown): void {
+    const dropped = this.#messages.slice(this.#head);
+    this.#messages = [];
+    this.#head = 0;
+    for (const message of dropped) this.#take(message);
+    this.end(error);
+  }
+
+  next(): Promise<IteratorResult<T, undefined>> {
+    return new Promise((resolve, reject) => {
+      const waiting = { resolve, reject };
+      const message = this.#messages[this.#head];
+      if (message !== undefined) {
+        this.#advance();
+        this.#give(message, waiting);
+      } else if (this.#ended) this.#finish(waiting);
+      else this.#waiting.push(waiting);
+    });
+  }
+
+  /** Ends the stream before its end: the `break` of a `for await`. */
+  return(): Promise<IteratorResult<T, undefined>> {
+    const unread = this.#messages.length > this.#head;
+    const abandoned = !this.#ended || unread;
+    this.fail(undefined);
+    this.#error = undefined;
+    if (abandoned) this.#owner.abandoned();
+    return Promise.resolve({ value: undefined, done: true });
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** What was taken since the last call, for Rust. */
+  takeReport(): { served: boolean; id: number; messages: number; bytes: number } {
+    const { served, id } = this.#owner;
+    const report = { served, id, messages: this.#takenMessages, bytes: this.#takenBytes };
+    this.#takenMessages = 0;
+    this.#takenBytes = 0;
+    this.#noted = false;
+    return report;
+  }
+
+  #advance(): void {
+    this.#head++;
+    if (this.#head === this.#messages.length) {
+      this.#messages = [];
+      this.#head = 0;
+    } else if (this.#head === 1024) {
+      this.#messages = this.#messages.slice(this.#head);
+      this.#head = 0;
+    }
+  }
+
+  #take(message: Uint8Array): void {
+    this.#takenMessages++;
+    this.#takenBytes += message.length;
+    if (!this.#noted && (this.#messages.length === 0 || this.#takenBytes >= TAKEN_BATCH)) {
+      this.#noted = true;
+      port().noteTaken(this);
+    }
+  }
+
+  #give(message: Uint8Array, waiting: Waiting<T>): void {
+    this.#take(message);
+    let value: T;
+    try {
+      value = this.#decode(message);
+    } catch (error) {
+      // What follows is not to be trusted either.
+      const abandoned = !this.#ended;
+      this.fail(undefined);
+      // Not at once: a batch may be being read.
+      if (abandoned) queueMicrotask(() => this.#owner.abandoned());
+      waiting.reject(error);
+      return;
+    }
+    waiting.resolve({ value, done: false });
+  }
+
+  #finish(waiting: Waiting<T>): void {
+    const error = this.#error;
+    // An iterator throws once and is done from then on.
+    this.#error = undefined;
+    if (error === undefined) waiting.resolve({ value: undefined, done: true });
+    else waiting.reject(error);
+  }
+}

@@ -1,0 +1,181 @@
+import { type AbortListener, listenToAbort, unlistenToAbort } from "../abort.js";
+import type { CallFields, PendingStream } from "../port/port.js";
+import { port } from "../port/port.js";
+import type { BatchReader } from "../port/reader.js";
+import { canceledError, textOf, TtrpcError } from "../error.js";
+import { Code } from "../code.js";
+import { MessageQueue, type QueueOwner } from "./message-queue.js";
+import { SendWindow } from "./send-window.js";
+
+/** What a streaming call is made of. */
+export interface StreamInit<O> {
+  readonly connection: number;
+  readonly route: number;
+  /** The kind, as flags of the port. */
+  readonly kind: number;
+  readonly fields: CallFields;
+  readonly signal: AbortSignal | undefined;
+  /** The request of a server-streaming call. */
+  readonly payload: Uint8Array;
+  /** The requests of the other kinds, encoded. */
+  readonly requests: AsyncIterator<Uint8Array> | undefined;
+  readonly decode: (bytes: Uint8Array) => O;
+}
+
+/**
+ * One streaming call. It settles once, whichever comes first: the peer's end, a status, a failure, the caller's signal,
+ * the reader that leaves, or a request iterable that throws.
+ */
+export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
+  readonly served = false;
+  /** The server's messages. */
+  readonly replies: MessageQueue<O>;
+  /** The single response of a client-streaming call. */
+  readonly response: Promise<O>;
+  readonly #init: StreamInit<O>;
+  readonly #window = new SendWindow();
+  #resolve!: (response: O) => void;
+  #reject!: (error: unknown) => void;
+  #settled = false;
+  id = 0;
+
+  constructor(init: StreamInit<O>) {
+    this.#init = init;
+    this.replies = new MessageQueue(this, init.decode);
+    this.response = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    // Whoever calls looks at one of the two; the other must not count as unhandled.
+    this.response.catch(() => undefined);
+    const { connection, route, kind, fields, payload, signal, requests } = init;
+    if (signal?.aborted) {
+      this.#settle(canceledError(signal));
+      return;
+    }
+    this.id = port().open(connection, route, kind, fields, payload, this);
+    if (signal !== undefined) listenToAbort(signal, this);
+    if (requests !== undefined) void this.#pump(requests);
+  }
+
+  message(reader: BatchReader): void {
+    this.replies.push(reader.payload());
+  }
+
+  end(): void {
+    this.#settle(undefined);
+  }
+
+  sent(messages: number, bytes: number): void {
+    this.#window.sent(messages, bytes);
+  }
+
+  succeed(reader: BatchReader): void {
+    try {
+      this.#resolve(this.#init.decode(reader.payload()));
+      this.#settle(undefined);
+    } catch (error) {
+      this.#settle(error);
+    }
+  }
+
+  fail(error: TtrpcError): void {
+    this.#settle(error);
+  }
+
+  aborted(signal: AbortSignal): void {
+    this.#giveUp(canceledError(signal));
+  }
+
+  /** The reader left. */
+  abandoned(): void {
+    this.#giveUp(undefined);
+  }
+
+  /** Ends the call from this side. What the reader has not taken is dropped. */
+  #giveUp(error: unknown): void {
+    port().cancel(this.id);
+    if (error !== undefined) this.replies.fail(error);
+    this.#settle(error);
+  }
+
+  #settle(error: unknown): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    const { signal, requests } = this.#init;
+    if (signal !== undefined) unlistenToAbort(signal, this);
+    this.#window.close();
+    this.replies.end(error);
+    if (error === undefined)
+      this.#reject(new TtrpcError("the stream ended without a response", Code.Internal));
+    else this.#reject(error);
+    // The generator's own code must not run while a batch is read; what it throws now concerns nobody.
+    Promise.resolve()
+      .then(() => requests?.return?.())
+      .catch(() => undefined);
+  }
+
+  async #pump(requests: AsyncIterator<Uint8Array>): Promise<void> {
+    try {
+      for (;;) {
+        await this.#window.room();
+        if (this.#settled) return;
+        const { value, done } = await requests.next();
+        if (this.#settled) return;
+        if (done) break;
+        port().send(this.served, this.id, value);
+        this.#window.add(value.length);
+      }
+      port().halfClose(this.id);
+    } catch (cause) {
+      const reason = cause instanceof TtrpcError || cause instanceof TypeError ? cause : undefined;
+      const text = `the requests of the call failed: ${textOf(cause)}`;
+      this.#giveUp(reason ?? new TtrpcError(text, Code.Canceled, { cause }));
+    }
+  }
+}
+
+/** A call that failed before it started. */
+export function failedStream(error: unknown): {
+  replies: AsyncIterableIterator<never>;
+  response: Promise<never>;
+} {
+  const owner: QueueOwner = { served: false, id: 0, abandoned: () => {} };
+  const replies = new MessageQueue<never>(owner, () => {
+    throw error;
+  });
+  replies.end(error);
+  const response = Promise.reject(error);
+  response.catch(() => undefined);
+  return { replies, response };
+}
+
+/** The iterator of anything that a caller or handler may give for a stream of messages, each encoded. */
+export function encoded<T>(
+  messages: AsyncIterable<T> | Iterable<T>,
+  encode: (message: T) => Uint8Array,
+  what: string,
+): AsyncIterator<Uint8Array> {
+  const iterator = iteratorOf(messages, what);
+  return {
+    async next() {
+      const { value, done } = await iterator.next();
+      return done === true ? { value: undefined, done } : { value: encode(value as T), done: false };
+    },
+    async return() {
+      await iterator.return?.();
+      return { value: undefined, done: true };
+    },
+  };
+}
+
+function iteratorOf<T>(
+  messages: AsyncIterable<T> | Iterable<T>,
+  what: string,
+): AsyncIterator<T> | Iterator<T> {
+  if (typeof messages === "object" && messages !== null) {
+    if (Symbol.asyncIterator in messages) return messages[Symbol.asyncIterator]();
+    if (Symbol.iterator in messages) return messages[Symbol.iterator]();
+  }
+  throw new TypeError(`${what} must be an AsyncIterable`);
+}
