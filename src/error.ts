@@ -79,18 +79,15 @@ export function textOf(reason: unknown): string {
 /** The code of a cause when the connection ended without an error of the system. */
 export const ERR_TTRPC_CLOSED = "ERR_TTRPC_CLOSED";
 
-/** The error of a transport that failed with an error number of the system, or with none. */
+/**
+ * The error of a transport that failed with an error number of the system, or with none: then `text` says why, if
+ * `what` does not say it all.
+ */
 export function transportError(what: string, errno: number, text = ""): TtrpcError {
-  const [code, meaning] = getSystemErrorMap().get(-errno) ?? [
-    ERR_TTRPC_CLOSED,
-    text || "the connection is closed",
-  ];
-  const cause = Object.assign(new Error(text || meaning), { code, ...(errno > 0 && { errno: -errno }) });
-  return new TtrpcError(
-    errno > 0 ? `${what}: ${code}, ${meaning}` : `${what}: ${meaning}`,
-    Code.Unavailable,
-    { cause },
-  );
+  const [code, meaning] = getSystemErrorMap().get(-errno) ?? [ERR_TTRPC_CLOSED, text];
+  const message = errno > 0 ? `${what}: ${code}, ${meaning}` : meaning === "" ? what : `${what}: ${meaning}`;
+  const cause = Object.assign(new Error(text || meaning || what), { code, ...(errno > 0 && { errno: -errno }) });
+  return new TtrpcError(message, Code.Unavailable, { cause });
 }
 
 /** The error of a call that its caller gave up. */

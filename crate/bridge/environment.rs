@@ -30,6 +30,8 @@ pub(super) struct Environment {
     inbound: JsBuffer,
     deliver: sys::napi_ref,
     async_context: sys::napi_async_context,
+    /// The descriptor that could not be watched, since this was last asked for.
+    unwatchable: Cell<Option<(u32, std::io::Error)>>,
     open_handles: Cell<usize>,
     cleanup: Cell<sys::napi_async_cleanup_hook_handle>,
 }
@@ -71,6 +73,7 @@ impl Environment {
             inbound,
             deliver,
             async_context,
+            unwatchable: Cell::new(None),
             open_handles: Cell::new(0),
             cleanup: Cell::new(ptr::null_mut()),
         });
@@ -124,6 +127,11 @@ impl Environment {
         fill(engine, buffer)
     }
 
+    /// Why a descriptor could not be watched.
+    pub(super) fn watch_failure(&self, token: u32) -> Option<std::io::Error> {
+        self.unwatchable.take().filter(|(failed, _)| *failed == token).map(|(_, error)| error)
+    }
+
     fn apply_changes(self: &Rc<Self>) {
         loop {
             let changes = match self.engine.borrow_mut().as_mut() {
@@ -155,6 +163,7 @@ impl Environment {
                     && let Some(engine) = self.engine.borrow_mut().as_mut()
                 {
                     engine.cannot_watch(token, &error);
+                    self.unwatchable.set(Some((token, error)));
                 }
             }
             Change::Forget { token, descriptor } => {

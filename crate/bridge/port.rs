@@ -186,7 +186,8 @@ impl Port {
                 (result, bound.map(|address| address.to_string()))
             })
             .map_err(torn_down)?;
-        Ok(BindingOpened::new(result, bound))
+        let unwatchable = result.as_ref().ok().and_then(|id| self.environment.watch_failure(*id));
+        Ok(BindingOpened::new(unwatchable.map_or(result, Err), bound))
     }
 }
 

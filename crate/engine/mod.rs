@@ -14,6 +14,8 @@ mod listeners;
 mod served;
 mod settle;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 pub use dispatch::{Method, Services};
 pub use link::{Hold, Interest};
@@ -47,6 +49,13 @@ pub(crate) struct Shared {
     /// Streams that this side opened.
     streams: Mutex<IdMap<streams::Handle>>,
     requests: Mutex<dispatch::Requests>,
+}
+
+impl Shared {
+    /// Counts what tasks do.
+    fn progress(&self) -> usize {
+        self.touched.activity() + lock(&self.events).count()
+    }
 }
 
 /// See the module's documentation.
@@ -89,6 +98,10 @@ pub enum Descriptor {
     /// A listener's.
     Listener(crate::socket::Listener),
 }
+
+/// Progress below which no task can have exhausted tokio's budget of 128 operations: what a task does
+/// in a loop shows as a read, a write or an event at least once in eight.
+const BUSY: usize = 16;
 
 /// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the
 /// others nor JavaScript.
@@ -255,13 +268,13 @@ impl Engine {
         });
     }
 
-    /// A descriptor cannot be watched: a connection ends with the reason, a listener reports it.
+    /// A descriptor cannot be watched: a connection or listener on it ends.
     pub fn cannot_watch(&mut self, token: u32, error: &io::Error) {
         if let Some(link) = self.links.get_mut(&token) {
             link.wire.close(Closed::failed("poll", error));
             self.turn(|_| {});
-        } else if self.listeners.contains_key(&token) {
-            lock(&self.shared.events).accept_failed(token, error);
+        } else {
+            self.close_listener(token);
         }
     }
 
@@ -315,10 +328,19 @@ impl Engine {
 
     /// `work` runs inside the runtime, where spawning and waking cost no system call.
     fn run(&mut self, work: impl FnOnce(&mut Self)) {
-        let runtime = self.runtime.clone();
+        let (runtime, shared) = (self.runtime.clone(), self.shared.clone());
         runtime.block_on(async {
             work(self);
-            yield_now().await;
+            loop {
+                let before = shared.progress();
+                // Goes on when no task is ready.
+                yield_now().await;
+                // A task that did a lot in one go is made to yield like this one, and is then ready
+                // again. If none can have used up its budget, there is none.
+                if shared.progress() - before < BUSY {
+                    break;
+                }
+            }
         });
     }
 }

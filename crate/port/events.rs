@@ -14,6 +14,7 @@ use ttrpc::proto::{KeyValue, Status};
 pub struct Events {
     records: Vec<u8>,
     taken: usize,
+    count: usize,
 }
 
 /// Storage larger than this is given back once it is empty.
@@ -28,6 +29,11 @@ impl Events {
     /// Bytes that wait.
     pub fn pending(&self) -> usize {
         self.records.len() - self.taken
+    }
+
+    /// How many were written, ever.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// Moves as many whole records as fit into `buffer`; returns the bytes written.
@@ -180,6 +186,7 @@ impl<'a> Record<'a> {
         connection: u32,
         call: u32,
     ) -> Self {
+        events.count += 1;
         let events = &mut events.records;
         let start = events.len();
         let mut header = [0; RECORD_HEADER];

@@ -65,18 +65,32 @@ impl Closed {
     }
 }
 
-/// Collects the tokens of connections that a turn touched, each once.
+/// What a turn did to the connections.
 #[derive(Debug, Default)]
-pub struct Touched(Mutex<Vec<u32>>);
+pub struct Touched {
+    /// The tokens of those that it touched, each once.
+    tokens: Mutex<Vec<u32>>,
+    /// Reads and writes of ttrpc's tasks, ever.
+    activity: AtomicUsize,
+}
 
 impl Touched {
     /// Moves the tokens collected so far into `into`.
     pub fn take(&self, into: &mut Vec<u32>) {
-        into.append(&mut lock(&self.0));
+        into.append(&mut lock(&self.tokens));
+    }
+
+    /// How often ttrpc's tasks have read or written.
+    pub fn activity(&self) -> usize {
+        self.activity.load(Ordering::Relaxed)
     }
 
     fn add(&self, token: u32) {
-        lock(&self.0).push(token);
+        lock(&self.tokens).push(token);
+    }
+
+    fn count(&self) {
+        self.activity.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -33,6 +33,7 @@ impl AsyncRead for Pipe {
             flow.reader = Some(context.waker().clone());
             return Poll::Pending;
         }
+        self.0.touched.count();
         into.put_slice(flow.rx.take(count, &mut flow.rx_scanner));
         Poll::Ready(Ok(()))
     }
@@ -49,6 +50,7 @@ impl AsyncWrite for Pipe {
         if flow.closed.is_some() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        self.0.touched.count();
         flow.tx.extend_from_slice(bytes);
         flow.watch.outbound(&mut flow.tx_scanner, &mut flow.tx);
         self.0.touch(flow);

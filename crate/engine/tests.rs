@@ -1,0 +1,113 @@
+//! The engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) for a loop.
+
+use super::Engine;
+use crate::port::{FLAG_SERVER_STREAM, RECORD_HEADER, op};
+use crate::socket::{Address, wait};
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+fn record(operation: u8, connection: u32, call: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = ((RECORD_HEADER + body.len()) as u32).to_le_bytes().to_vec();
+    bytes.extend([operation, 0, 0, 0]);
+    bytes.extend(connection.to_le_bytes());
+    bytes.extend(call.to_le_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+fn with_flags(mut record: Vec<u8>, flags: u8) -> Vec<u8> {
+    record[5] = flags;
+    record
+}
+
+fn route() -> Vec<u8> {
+    record(op::ROUTE, 0, 0, b"\x01\0\0\0s\x01\0\0\0m")
+}
+
+fn connected() -> (Engine, u32, UnixStream) {
+    let name = format!("\0ttrpc-engine-{}-{:?}", std::process::id(), std::thread::current().id());
+    let listener = {
+        use std::os::linux::net::SocketAddrExt as _;
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name[1..]).unwrap();
+        UnixListener::bind_addr(&address).unwrap()
+    };
+    let mut engine = Engine::new().unwrap();
+    let connection = engine.connect(&Address::Unix(name.into_bytes())).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    (engine, connection, peer)
+}
+
+/// The frames that are there to read, as (stream id, body).
+fn frames(peer: &mut UnixStream) -> Vec<(u32, Vec<u8>)> {
+    let mut frames = Vec::new();
+    while wait(peer.as_raw_fd(), false, 0).unwrap() {
+        let mut header = [0; 10];
+        peer.read_exact(&mut header).unwrap();
+        let mut body = vec![0; u32::from_be_bytes(header[..4].try_into().unwrap()) as usize];
+        peer.read_exact(&mut body).unwrap();
+        frames.push((u32::from_be_bytes(header[4..8].try_into().unwrap()), body));
+    }
+    frames
+}
+
+/// tokio makes a task yield after 128 operations. A turn that ended there would leave the rest of a
+/// burst lying until something else happens on this thread, which may be never.
+#[test]
+fn one_turn_hands_over_all_messages_of_a_burst() {
+    let (mut engine, connection, mut peer) = connected();
+    let open = record(op::OPEN, connection, 1, &[0; 12]);
+    engine.submit(&[route(), with_flags(open, FLAG_SERVER_STREAM)].concat()).unwrap();
+    engine.fill_events(&mut [0; 1024]);
+    let (id, _) = frames(&mut peer)[0];
+    let mut data = vec![0, 0, 0, 1];
+    data.extend(id.to_be_bytes());
+    data.extend([3, 0, b'x']);
+    peer.write_all(&data.repeat(1000)).unwrap();
+    engine.ready(connection, true, false);
+    let mut events = vec![0; 1 << 20];
+    let size = engine.fill_events(&mut events);
+    assert_eq!(size, 1000 * (RECORD_HEADER + 1));
+}
+
+#[test]
+fn one_turn_sends_all_calls_of_a_batch_in_order() {
+    let (mut engine, connection, mut peer) = connected();
+    let mut batch = route();
+    for call in 1..=1000 {
+        batch.extend(record(op::CALL, connection, call, &[0; 12]));
+    }
+    engine.submit(&batch).unwrap();
+    let ids: Vec<u32> = frames(&mut peer).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, (0..1000).map(|call| 2 * call + 1).collect::<Vec<_>>());
+}
+
+#[test]
+fn calls_behind_a_full_socket_start_when_the_peer_reads_and_none_is_lost() {
+    let (mut engine, connection, mut peer) = connected();
+    let mut batch = route();
+    let body = vec![0; 12 + 512 * 1024];
+    for call in 1..=20 {
+        batch.extend(record(op::CALL, connection, call, &body));
+    }
+    engine.submit(&batch).unwrap();
+    let seen: Vec<u32> =
+        (0..20).map(|_| frame_turned(&mut engine, connection, &mut peer)).collect();
+    assert_eq!(seen, (0..20).map(|call| 2 * call + 1).collect::<Vec<_>>());
+}
+
+/// The id of one frame, read in pieces while the engine is turned whenever the socket has room.
+fn frame_turned(engine: &mut Engine, connection: u32, peer: &mut UnixStream) -> u32 {
+    let mut turned = |into: &mut [u8]| {
+        let mut at = 0;
+        while at < into.len() {
+            at += peer.read(&mut into[at..]).unwrap();
+            engine.ready(connection, false, true);
+        }
+    };
+    let mut header = [0; 10];
+    turned(&mut header);
+    let mut body = vec![0; u32::from_be_bytes(header[..4].try_into().unwrap()) as usize];
+    turned(&mut body);
+    u32::from_be_bytes(header[4..8].try_into().unwrap())
+}
