@@ -40,8 +40,8 @@ pub(super) enum End {
     Client(Option<Arc<Client>>),
     /// The server of one accepted connection, and the listener it came from.
     Server {
-        /// Dropped to tell its tasks to stop.
-        server: Option<Server>,
+        /// Its tasks stop when it is dropped.
+        _server: Server,
         listener: u32,
     },
 }

@@ -165,7 +165,7 @@ impl Engine {
         let server = server(pipe, &entry.services, &Arc::new(peer));
         lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
         wire.mark();
-        let end = End::Server { server: Some(server), listener };
+        let end = End::Server { _server: server, listener };
         self.links.insert(connection, Link::new(stream, Progress::Connected, wire, end));
     }
 }

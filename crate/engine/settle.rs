@@ -42,7 +42,6 @@ impl Engine {
         if let End::Server { listener, .. } = link.end {
             self.connection_ended(listener);
         }
-        link.stream.shutdown();
         self.changes.push(Change::Forget { token, descriptor: Descriptor::Stream(link.stream) });
     }
 }
@@ -101,12 +100,14 @@ fn settle_link(
 fn report(shared: &Shared, token: u32, link: &mut Link) {
     link.reported = true;
     let closed = link.wire.closed().unwrap_or_else(Closed::local);
+    // The peer hears of it now, however long ttrpc's tasks hold on to their end.
+    link.stream.shutdown();
     link.wire.wake();
     fail_waiting(link, &closed);
-    // Without its client, and with its server's notifier gone, ttrpc's tasks end and let go of the pipe.
-    match &mut link.end {
-        End::Client(client) => drop(client.take()),
-        End::Server { server, .. } => drop(server.take()),
+    // Without its client, ttrpc's tasks end. A server stays until they have: one that is told to shut
+    // down lets its handlers run on, where one that sees the end of its connection cancels them.
+    if let End::Client(client) = &mut link.end {
+        drop(client.take());
     }
     lock(&shared.events).closed(token, &closed);
 }

@@ -242,6 +242,12 @@ function label(path: Path, desc: DescMessage | undefined): string {
 }
 
 function wrong(path: Path, expected: string, value: unknown, desc?: DescMessage): TypeError {
-  const got = typeof value === "object" ? Object.prototype.toString.call(value).slice(8, -1) : typeof value;
-  return new TypeError(`${label(path, desc)} must be ${expected}, not ${value === null ? "null" : got}`);
+  return new TypeError(`${label(path, desc)} must be ${expected}, not ${nameOf(value)}`);
+}
+
+function nameOf(value: unknown): string {
+  if (Array.isArray(value)) return "an array";
+  if (typeof value !== "object" || value === null) return value === null ? "null" : typeof value;
+  const name = Object.prototype.toString.call(value).slice("[object ".length, -1);
+  return name === "Object" ? "object" : name;
 }
