@@ -66,34 +66,37 @@ impl Failure {
 }
 
 impl Outcome {
-    /// Reads the result of `ttrpc::Client::request`.
-    pub fn of_request(result: ttrpc::Result<Response>, wire: &Wire) -> Self {
+    /// Reads the result of `ttrpc::Client::request` to a method of `service`.
+    pub fn of_request(result: ttrpc::Result<Response>, wire: &Wire, service: &str) -> Self {
         match result {
             // ttrpc takes a status code that its enum does not know for OK.
             Ok(response) if response.status.code.value() != 0 => {
                 Self::Status(response.status.unwrap_or_default())
             }
             Ok(response) => Self::Reply(response.payload),
-            Err(error) => Self::of_error(error, wire),
+            Err(error) => Self::of_error(error, wire, service),
         }
     }
 
-    /// Reads an error of ttrpc's client.
-    pub fn of_error(error: ttrpc::Error, wire: &Wire) -> Self {
+    /// Reads an error of ttrpc's client from a call of `service`.
+    pub fn of_error(error: ttrpc::Error, wire: &Wire, service: &str) -> Self {
         match error {
-            ttrpc::Error::RpcStatus(status) => Self::Status(corrected(status)),
+            ttrpc::Error::RpcStatus(status) => Self::Status(corrected(status, service)),
             error => Self::Failed(failure(error, wire)),
         }
     }
 }
 
 /// An oversized answer fails locally with INVALID_ARGUMENT, and a Rust server answers an oversized
-/// request with it too. Go says RESOURCE_EXHAUSTED for both.
-fn corrected(mut status: Status) -> Status {
+/// request, and one to a service that it does not have, with it too. Go says RESOURCE_EXHAUSTED and
+/// UNIMPLEMENTED, which is what a caller that falls back to another service looks for.
+fn corrected(mut status: Status, service: &str) -> Status {
     if status.code.value() == Code::InvalidArgument as i32
-        && code_by_text(status.message.as_bytes()) == Some(Code::ResourceExhausted as u8)
+        && let Some(code) = code_by_text(status.message.as_bytes())
+        && (code == Code::ResourceExhausted as u8
+            || status.message.strip_suffix(" service does not exist") == Some(service))
     {
-        status.code = protobuf::EnumOrUnknown::from_i32(Code::ResourceExhausted as i32);
+        status.code = protobuf::EnumOrUnknown::from_i32(i32::from(code));
     }
     status
 }

@@ -194,8 +194,9 @@ fn start(shared: &Arc<Shared>, link: &Link, mut guard: Guard, request: Request, 
 }
 
 async fn run(client: Arc<Client>, guard: Guard, request: Request) {
+    let service = request.service.clone();
     let result = client.request(request).await;
-    let outcome = Outcome::of_request(result, &guard.wire);
+    let outcome = Outcome::of_request(result, &guard.wire, &service);
     guard.settle(outcome);
 }
 

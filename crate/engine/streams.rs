@@ -175,16 +175,17 @@ async fn exchange(
     else {
         return End::GivenUp;
     };
+    let service = request.service.clone();
     let inner = match client.new_stream(request, kind.client, kind.server).await {
         Ok(inner) => inner,
-        Err(error) => return End::Outcome(Outcome::of_error(error, &guard.wire)),
+        Err(error) => return End::Outcome(Outcome::of_error(error, &guard.wire, &service)),
     };
     guard.wire.opening_stream(&meter);
     let (sender, receiver) = ClientStream::<Raw, Raw>::new(inner).split();
     let open = Open { guard, meter, sender, half_closed: AtomicBool::new(!kind.client) };
     tokio::select! {
         biased;
-        end = receive(guard, &open.meter, receiver, kind) => end,
+        end = receive(guard, &open.meter, receiver, kind, &service) => end,
         end = send(&open, queue) => end,
     }
 }
@@ -214,6 +215,7 @@ async fn receive(
     meter: &Meter,
     mut receiver: CSReceiver<Raw>,
     kind: StreamKind,
+    service: &str,
 ) -> End {
     let Guard { shared, wire, connection, call, .. } = guard;
     let mut current = receiver.recv().await;
@@ -242,7 +244,7 @@ async fn receive(
                 let text = "the peer ended the stream without a response";
                 return End::Outcome(Outcome::Failed(Failure::of_call(Code::Internal, text)));
             }
-            Err(error) => return End::Outcome(Outcome::of_error(error, wire)),
+            Err(error) => return End::Outcome(Outcome::of_error(error, wire, service)),
         }
     }
 }

@@ -1,0 +1,46 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { TestProject } from "vitest/node";
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    /** The path of the Rust test peer; null where there is no cargo to build it with. */
+    shimPeer: string | null;
+  }
+}
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Where a suite that cannot run must fail, because somebody counts on it. */
+const REQUIRED = process.env["CI"] === "true" || process.env["SHIM_TESTS_REQUIRED"] === "1";
+
+/** Builds the Rust peer, which is most of what these tests are worth. */
+export default function setup(project: TestProject): void {
+  if (spawnSync("cargo", ["--version"]).error === undefined) {
+    project.provide("shimPeer", buildPeer());
+  } else if (REQUIRED) {
+    throw new Error(
+      "the tests need cargo, to build the Rust peer in __test__/peers/rust: install Rust, see https://rustup.rs",
+    );
+  } else {
+    project.provide("shimPeer", null);
+  }
+}
+
+function buildPeer(): string {
+  const args = ["build", "--package", "shim-peer", "--locked", "--message-format=json-render-diagnostics"];
+  // cargo shows on stderr what it does, which takes a minute the first time.
+  const output = execFileSync("cargo", args, {
+    cwd: ROOT,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+    maxBuffer: 1 << 26,
+  });
+  const built = output
+    .split("\n")
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line) as { executable?: string | null; target?: { name: string } })
+    .find(({ executable, target }) => typeof executable === "string" && target?.name === "shim-peer");
+  if (typeof built?.executable !== "string") throw new Error("cargo built no shim-peer");
+  return built.executable;
+}

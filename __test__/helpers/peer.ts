@@ -1,0 +1,172 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { describe, inject } from "vitest";
+import { temporaryAddress, temporaryPath } from "./temp.js";
+import type { Version } from "./tasks.js";
+
+const binary = inject("shimPeer");
+
+/** `describe` for what needs the Rust peer: skipped, and saying so, where it could not be built. */
+export function describeWithPeer(name: string, suite: () => void): void {
+  const note = binary === null ? " (skipped: needs cargo)" : "";
+  describe.skipIf(binary === null)(`${name}${note}`, () => {
+    suite();
+  });
+}
+
+/** A server of the Rust peer, in a process of its own. */
+export class Peer implements AsyncDisposable {
+  readonly address: string;
+  readonly pid: number;
+  readonly #child: Child;
+
+  private constructor(child: Child, address: string) {
+    this.#child = child;
+    this.pid = child.pid;
+    this.address = address;
+  }
+
+  /** The generated Task server; of version 3 with Events. */
+  static task(version: Version = "v3", address?: string): Promise<Peer> {
+    return Peer.#start(["serve", "--task", version], address);
+  }
+
+  /** `test.Echo`: Echo, Zero, Sleep, Fail, Metadata and Large. */
+  static echo(address?: string): Promise<Peer> {
+    return Peer.#start(["echo"], address);
+  }
+
+  static async #start(args: readonly string[], address = temporaryAddress()): Promise<Peer> {
+    const child = new Child([...args, "--address", address, "--exit-on-stdin-eof"]);
+    const line = await child.nextLine();
+    if (line !== "ready") throw new Error(`the peer did not start: ${line ?? (await child.failure())}`);
+    return new Peer(child, address);
+  }
+
+  /** Ends the process at once, whatever it is at, and resolves when it is gone. */
+  async kill(): Promise<void> {
+    await this.#child.kill();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+}
+
+/** How a call of the Rust client failed: with a status, or with a text of its own. */
+export interface PeerError {
+  readonly kind: "status" | "other";
+  readonly code: number | null;
+  readonly message: string;
+  readonly details: readonly { readonly type_url: string; readonly value: string }[];
+}
+
+/** One call of the Rust client: its messages in hexadecimal. */
+export interface PeerCall {
+  readonly method: string;
+  readonly request: string;
+  readonly response?: string;
+  readonly error?: PeerError;
+}
+
+/** What the Rust client is to do. */
+export interface PeerCallOptions {
+  readonly task?: Version;
+  /** The id in every request. */
+  readonly id?: string;
+  /** One method in place of all 17. */
+  readonly only?: string;
+  /** 5000 if left out, 0 for none. */
+  readonly timeoutMs?: number;
+}
+
+/** The Rust client, calling one method after the other on one connection. */
+export class PeerClient implements AsyncDisposable {
+  readonly pid: number;
+  readonly #child: Child;
+
+  constructor(address: string, { task = "v3", id, only, timeoutMs }: PeerCallOptions = {}) {
+    this.#child = new Child([
+      "call",
+      "--address",
+      address,
+      "--task",
+      task,
+      ...(id === undefined ? [] : ["--id", id]),
+      ...(only === undefined ? [] : ["--only", only]),
+      ...(timeoutMs === undefined ? [] : ["--timeout-ms", String(timeoutMs)]),
+    ]);
+    this.pid = this.#child.pid;
+  }
+
+  /** All its calls, when it has ended. */
+  async calls(): Promise<PeerCall[]> {
+    const calls: PeerCall[] = [];
+    for (let line = await this.#child.nextLine(); line !== undefined; line = await this.#child.nextLine()) {
+      calls.push(JSON.parse(line) as PeerCall);
+    }
+    const failure = await this.#child.failure();
+    if (failure !== undefined) throw new Error(`the client failed: ${failure}`);
+    return calls;
+  }
+
+  /** Ends the process at once and resolves when it is gone. */
+  async kill(): Promise<void> {
+    await this.#child.kill();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+}
+
+/** Makes calls with the Rust client and resolves to what came of them. */
+export async function peerCalls(address: string, options?: PeerCallOptions): Promise<PeerCall[]> {
+  await using client = new PeerClient(address, options);
+  return await client.calls();
+}
+
+/** A process of the peer and its output, line by line. */
+class Child {
+  readonly pid: number;
+  readonly #process: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  readonly #ended: Promise<unknown>;
+  readonly #log = temporaryPath(".log");
+
+  constructor(args: readonly string[]) {
+    if (binary === null) throw new Error("there is no peer: wrap the suite in describeWithPeer");
+    // A file takes all that the peer has to say even while a blocking call keeps this process from reading it.
+    const log = openSync(this.#log, "w");
+    // A server ends with its stdin, so it cannot outlive this process, however that ends.
+    const child = spawn(binary, args, { stdio: ["pipe", "pipe", log] });
+    closeSync(log);
+    if (child.pid === undefined) throw new Error(`cannot start ${binary}`);
+    this.pid = child.pid;
+    this.#process = child;
+    this.#ended = once(child, "close");
+    if (child.stdout === null) throw new Error("the peer's output is not piped");
+    this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  }
+
+  /** The next line of output; undefined when there is none any more. */
+  async nextLine(): Promise<string | undefined> {
+    const { done, value } = await this.#lines.next();
+    return done === true ? undefined : value;
+  }
+
+  /** How the process failed, when it has ended; undefined if it did not. */
+  async failure(): Promise<string | undefined> {
+    await this.#ended;
+    const { exitCode, signalCode } = this.#process;
+    if (exitCode === 0) return undefined;
+    return `${signalCode ?? `exit status ${exitCode}`}\n${readFileSync(this.#log, "utf8")}`;
+  }
+
+  async kill(): Promise<void> {
+    this.#process.kill("SIGKILL");
+    await this.#ended;
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * Shows what the package does and how fast: `npm run demo`, or with a shim that is already running
+ * `npm run demo -- --address unix:///run/containerd/s/…`. See `--help`.
+ */
+
+import { constants } from "node:os";
+import { connect, createClient } from "containerd-shim-protos";
+import { Task } from "containerd-shim-protos/task/v3";
+import { makeCalls } from "./calls.js";
+import { showLoad } from "./load.js";
+import { help, type Options, readOptions, UsageError } from "./options.js";
+import { fact, heading } from "./print.js";
+import { ServerProcess } from "./server-process.js";
+import { inspectShim } from "./shim.js";
+
+async function demonstrate(options: Options, signal: AbortSignal): Promise<void> {
+  await using server = await ServerProcess.start(signal);
+  await using connection = await connect(server.address, { signal });
+  const task = createClient(Task, connection);
+  heading("Two processes");
+  fact("server", `pid ${server.pid} on ${server.address}`);
+  fact("client", `pid ${process.pid}`);
+  await makeCalls(task, signal);
+  await showLoad(task, options.calls, signal);
+}
+
+// An interrupted demo takes the same way out as any other, so that nothing of it stays behind. A second time takes the
+// short way, on which only the folder is removed.
+const stop = new AbortController();
+let interrupted: number | undefined;
+const interrupt = (status: number) => {
+  if (interrupted !== undefined) process.exit(interrupted);
+  interrupted = status;
+  stop.abort();
+};
+const { SIGINT, SIGTERM, SIGHUP, SIGPIPE } = constants.signals;
+for (const [name, number] of Object.entries({ SIGINT, SIGTERM, SIGHUP })) {
+  process.on(name, () => interrupt(128 + number));
+}
+// Nobody reads the output any more. Node ignores the signal for that, and has an error in its place.
+process.stdout.on("error", () => interrupt(128 + SIGPIPE));
+
+try {
+  const options = readOptions(process.argv.slice(2));
+  if (options.help) console.log(help);
+  else if (options.address === undefined) await demonstrate(options, stop.signal);
+  else if (!(await inspectShim(options.address, options, stop.signal))) process.exitCode = 1;
+} catch (error) {
+  if (interrupted !== undefined) {
+    process.exitCode = interrupted;
+  } else if (error instanceof UsageError) {
+    console.error(`demo: ${error.message}\nTry \`npm run demo -- --help\`.`);
+    process.exitCode = 2;
+  } else {
+    console.error(`demo: ${error instanceof Error ? error.message : String(error)}`);
+    process.exitCode = 1;
+  }
+}
