@@ -35,6 +35,8 @@ export declare class Port {
   connectBlocking(address: BindingAddress, timeout: number): BindingOpened
   /** Takes over a connected descriptor. */
   adopt(fd: number, blocking: boolean): BindingOpened
+  /** Makes a pair of connected descriptors, for a transport that JavaScript moves the bytes of. */
+  pair(): BindingPair
   /** Whether the peer of a connection listens on this thread, so that waiting for it would be for ever. */
   isOwnListener(connection: number): boolean
   /** Ends a connection: at once, or once the socket has taken all that was sent. */
@@ -67,6 +69,8 @@ export interface BindingListenOptions {
   methods: Array<BindingMethod>
   /** Permission bits of a unix socket's file. */
   mode: number | null
+  /** Whether only peers of this process's user and group are admitted. */
+  requireSameUser: boolean
   /** Connections open at once. */
   maxConnections: number
   /** Requests open at once. */
@@ -98,6 +102,18 @@ export interface BindingOpened {
   id: number
   /** A TCP listener's `ip:port`. */
   bound: string | null
+  /** The system's error number, or 0. */
+  errno: number
+  /** What went wrong, in words. */
+  text: string | null
+}
+
+/** A pair of connected descriptors. */
+export interface BindingPair {
+  /** For the engine. */
+  ours: number
+  /** For JavaScript. */
+  theirs: number
   /** The system's error number, or 0. */
   errno: number
   /** What went wrong, in words. */

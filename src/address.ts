@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import { Duplex } from "node:stream";
 import type { BindingAddress } from "./native.js";
 
 /**
@@ -8,14 +9,16 @@ import type { BindingAddress } from "./native.js";
  * - `unix://@name`: a name in the abstract namespace
  * - `tcp://127.0.0.1:1234`, `tcp://[::1]:1234`: an IP address, since ttrpc resolves no names
  * - `vsock://2:1024`: a context id and a port
- * - `{ fd: 3 }`: an inherited descriptor, which is owned from then on
+ * - `{ fd: 3 }`: an inherited descriptor, which is owned from then on: a connected socket, or for a server a listening one
+ * - a Duplex of Node for any other transport, which is owned from then on; a server serves the one peer at its other end
  */
-export type Address = string | { readonly fd: number };
+export type Address = string | { readonly fd: number } | Duplex;
 
 /** A parsed address: how to show it, and what crosses. */
 export interface ParsedAddress {
   readonly text: string;
   readonly fd?: number;
+  readonly duplex?: Duplex;
   readonly binding?: BindingAddress;
 }
 
@@ -24,6 +27,7 @@ const UNIX_LIMIT = 107;
 
 /** Parses an address. Throws a TypeError that says what is wrong with it. */
 export function parseAddress(address: Address): ParsedAddress {
+  if (address instanceof Duplex) return { text: "a Duplex", duplex: address };
   if (typeof address === "object" && address !== null && "fd" in address) {
     const { fd } = address;
     if (!Number.isInteger(fd) || fd < 0)
@@ -32,7 +36,7 @@ export function parseAddress(address: Address): ParsedAddress {
   }
   if (typeof address !== "string") {
     throw new TypeError(
-      `an address must be a string or { fd }, not ${address === null ? "null" : typeof address}`,
+      `an address must be a string, { fd } or a Duplex, not ${address === null ? "null" : typeof address}`,
     );
   }
   if (address.includes("\0")) throw new TypeError(`the address ${JSON.stringify(address)} holds a NUL`);

@@ -1,5 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { type Address, parseAddress, type ParsedAddress } from "./address.js";
+import { type Address, parseAddress } from "./address.js";
 import {
   type CallOptions,
   callFields,
@@ -9,13 +8,14 @@ import {
   rawPayload,
   unaryCall,
 } from "./call.js";
-import { canceledError, transportError, TtrpcError } from "./error.js";
-import type { BindingOpened } from "./native.js";
 import { Code } from "./code.js";
+import { transportError, TtrpcError } from "./error.js";
+import { checkTimeout, type OpenLink, openLink } from "./open-link.js";
 import { port } from "./port/port.js";
-import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "./port/records.js";
-import { encoded, failedStream, StreamCall } from "./stream/stream-call.js";
 import type { ConnectionClosed } from "./port/reader.js";
+import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "./port/records.js";
+import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
+import { encoded, failedStream, shortened, StreamCall } from "./stream/stream-call.js";
 
 /** Options of {@link connect}. */
 export interface ConnectOptions {
@@ -23,12 +23,19 @@ export interface ConnectOptions {
   readonly connectTimeoutMs?: number;
   /** Gives the attempt up, with `Canceled`. */
   readonly signal?: AbortSignal;
+  /**
+   * Tries again for as long as there is nobody there (`ENOENT`, `ECONNREFUSED`), within `connectTimeoutMs`: for a
+   * server that is being started.
+   */
+  readonly waitForReady?: boolean;
+  /**
+   * Makes the connection again whenever it ends other than by `close()`. Calls in flight fail all the same, since the
+   * peer may have carried them out; calls made before the connection is back wait for the next attempt.
+   */
+  readonly reconnect?: ReconnectOptions | true;
 }
 
 const DEFAULT_TIMEOUT_MS = 10_000;
-const EAGAIN = 11;
-const ETIMEDOUT = 110;
-const BACKLOG_RETRY_MS = 5;
 
 const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
 
@@ -40,23 +47,44 @@ const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
 export class Connection {
   /** The address that it was made to. */
   readonly address: string;
-  /** Resolves once, when the connection has ended; never rejects. */
+  /** Resolves once, when the connection has ended for good; never rejects. */
   readonly closed: Promise<ConnectionClosed>;
-  readonly #id: number;
+  /** The engine's connection, 0 while there is none. */
+  #id = 0;
   #why: ConnectionClosed | undefined;
+  #resolve!: (why: ConnectionClosed) => void;
+  #hold: number = Hold.WhileBusy;
+  readonly #reconnector: Reconnector | undefined;
 
   /** @internal */
-  constructor(id: number, address: string) {
-    this.#id = id;
+  constructor(link: OpenLink, address: string, reconnector?: Reconnector) {
     this.address = address;
+    this.#reconnector = reconnector;
     this.closed = new Promise((resolve) => {
-      port().connections.set(id, {
-        closed: (why) => {
-          this.#why = why;
-          resolve(why);
-        },
-      });
+      this.#resolve = resolve;
     });
+    this.#use(link);
+  }
+
+  #use(link: OpenLink): void {
+    this.#id = link.id;
+    if (this.#hold !== Hold.WhileBusy) port().native.hold(link.id, this.#hold);
+    link.onClosed((why) => {
+      this.#id = 0;
+      if (this.#reconnector === undefined || why.reason === "local") this.#end(why);
+      else {
+        this.#reconnector.start(
+          (next) => this.#use(next),
+          (error) => this.#end({ reason: "error", error }),
+        );
+      }
+    });
+  }
+
+  #end(why: ConnectionClosed): void {
+    if (this.#why !== undefined) return;
+    this.#why = why;
+    this.#resolve(why);
   }
 
   /**
@@ -139,8 +167,7 @@ export class Connection {
   ): { replies: AsyncIterableIterator<O>; response: Promise<O> } {
     try {
       if (this.#why !== undefined) throw closedError(this.address, this.#why);
-      return new StreamCall({
-        connection: this.#id,
+      const init = {
         route: typeof route === "number" ? route : route(),
         kind: STREAM_FLAGS[kind],
         fields: callFields(options),
@@ -149,7 +176,9 @@ export class Connection {
         requests:
           requests && encoded(requests.messages as AsyncIterable<unknown>, requests.toBytes, "requests"),
         decode,
-      });
+      };
+      const connection = this.#id === 0 ? this.#next(options) : this.#id;
+      return new StreamCall(init, connection);
     } catch (error) {
       // The caller finds it where it looks: at the first message, or in the response.
       return failedStream(error);
@@ -164,7 +193,21 @@ export class Connection {
     decode: Decode<T>,
   ): Promise<T> {
     if (this.#why !== undefined) return Promise.reject(closedError(this.address, this.#why));
-    return unaryCall(this.#id, route, payload, callFields(options), options?.signal, decode);
+    const fields = callFields(options);
+    const signal = options?.signal;
+    if (this.#id !== 0) return unaryCall(this.#id, route, payload, fields, signal, decode);
+    return this.#next(options).then(({ id, waitedMs }) =>
+      unaryCall(id, route, payload, shortened(fields, waitedMs), signal, decode),
+    );
+  }
+
+  /** The connection that the next attempt makes. */
+  async #next(options: CallOptions | undefined): Promise<{ id: number; waitedMs: number }> {
+    const start = performance.now();
+    const reconnector = this.#reconnector;
+    if (reconnector === undefined) throw closedError(this.address, { reason: "remote" });
+    const id = await reconnector.wait(options?.timeoutMs, options?.signal);
+    return { id, waitedMs: performance.now() - start };
   }
 
   /**
@@ -173,8 +216,12 @@ export class Connection {
    */
   async close(): Promise<void> {
     if (this.#why === undefined) {
-      port().native.close(this.#id, false);
-      port().schedule();
+      this.#reconnector?.stop(closedError(this.address, { reason: "local" }));
+      if (this.#id === 0) this.#end({ reason: "local" });
+      else {
+        port().native.close(this.#id, false);
+        port().schedule();
+      }
     }
     await this.closed;
   }
@@ -186,13 +233,17 @@ export class Connection {
 
   /** Keeps the process alive for as long as the connection is open. */
   ref(): this {
-    port().native.hold(this.#id, Hold.Always);
-    return this;
+    return this.#setHold(Hold.Always);
   }
 
   /** Lets the process end even while calls are in flight. */
   unref(): this {
-    port().native.hold(this.#id, Hold.Never);
+    return this.#setHold(Hold.Never);
+  }
+
+  #setHold(hold: number): this {
+    this.#hold = hold;
+    if (this.#id !== 0) port().native.hold(this.#id, hold);
     return this;
   }
 }
@@ -242,82 +293,25 @@ export function closedError(address: string, why: ConnectionClosed): TtrpcError 
  * const connection = await connect("unix:///run/containerd/s/abc", { connectTimeoutMs: 1000 });
  * ```
  *
- * Rejects with a TypeError if the address is not one, and with a {@link TtrpcError} of code `Unavailable` whose
- * `cause.code` is the system's (`ENOENT`, `ECONNREFUSED`, `ETIMEDOUT`) if there is nobody there.
+ * Rejects with a TypeError if the address or an option is wrong, and with a {@link TtrpcError} of code `Unavailable`
+ * whose `cause.code` is the system's (`ENOENT`, `ECONNREFUSED`, `ETIMEDOUT`) if there is nobody there.
  */
 export async function connect(address: Address, options: ConnectOptions = {}): Promise<Connection> {
   const parsed = parseAddress(address);
-  const { connectTimeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
-  checkTimeout(connectTimeoutMs);
-  if (signal?.aborted) throw canceledError(signal);
-  const until = performance.now() + connectTimeoutMs;
-  for (;;) {
-    const opened = open(parsed);
-    if (opened.id !== 0) return established(opened.id, parsed.text, until - performance.now(), signal);
-    if (opened.errno !== EAGAIN) throw openError(parsed, opened);
-    // A unix socket does not queue those that find its backlog full; the server has to accept first.
-    if (performance.now() >= until) throw openError(parsed, { ...opened, errno: ETIMEDOUT });
-    await sleep(BACKLOG_RETRY_MS, undefined, { signal }).catch(() => undefined);
-    if (signal?.aborted) throw canceledError(signal);
-  }
-}
-
-function open({ binding, fd }: ParsedAddress): BindingOpened {
-  return binding === undefined ? port().native.adopt(fd ?? -1, false) : port().native.connect(binding);
-}
-
-function established(
-  id: number,
-  address: string,
-  timeoutMs: number,
-  signal?: AbortSignal,
-): Promise<Connection> {
-  return new Promise((resolve, reject) => {
-    let error: TtrpcError | undefined;
-    const giveUp = (reason: TtrpcError) => {
-      error = reason;
-      port().native.close(id, false);
-      port().schedule();
-    };
-    const onAbort = () => signal && giveUp(canceledError(signal));
-    const timer = setTimeout(
-      () => giveUp(transportError(`cannot connect to ${address}`, ETIMEDOUT)),
-      Math.max(timeoutMs, 1),
+  const {
+    connectTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS,
+    signal,
+    waitForReady = false,
+    reconnect,
+  } = options;
+  checkTimeout(timeoutMs);
+  let reconnector: Reconnector | undefined;
+  if (reconnect !== undefined) {
+    if (parsed.binding === undefined) throw new TypeError(`${parsed.text} cannot be connected to again`);
+    reconnector = new Reconnector(reconnectOptions(reconnect), () =>
+      openLink(parsed, { timeoutMs, waitForReady: false }),
     );
-    const settle = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", onAbort);
-    };
-    signal?.addEventListener("abort", onAbort);
-    port().connections.set(id, {
-      connected() {
-        settle();
-        resolve(new Connection(id, address));
-      },
-      closed(why) {
-        settle();
-        const cause = why.error?.cause as { errno?: number } | undefined;
-        reject(
-          error ?? transportError(`cannot connect to ${address}`, -(cause?.errno ?? 0), why.error?.message),
-        );
-      },
-    });
-    port().schedule();
-  });
-}
-
-/** The error of an address that cannot be opened. */
-export function openError(
-  { text }: ParsedAddress,
-  opened: BindingOpened,
-  what = "cannot connect to",
-): TtrpcError {
-  return transportError(`${what} ${text}`, opened.errno, opened.text ?? "");
-}
-
-/** Checks a timeout for connecting. */
-export function checkTimeout(timeoutMs: number, name = "connectTimeoutMs"): void {
-  if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
-    throw new TypeError(`${name} must be a number of milliseconds above 0, not ${String(timeoutMs)}`);
   }
+  const link = await openLink(parsed, { timeoutMs, signal, waitForReady });
+  return new Connection(link, parsed.text, reconnector);
 }

@@ -86,7 +86,10 @@ export const ERR_TTRPC_CLOSED = "ERR_TTRPC_CLOSED";
 export function transportError(what: string, errno: number, text = ""): TtrpcError {
   const [code, meaning] = getSystemErrorMap().get(-errno) ?? [ERR_TTRPC_CLOSED, text];
   const message = errno > 0 ? `${what}: ${code}, ${meaning}` : meaning === "" ? what : `${what}: ${meaning}`;
-  const cause = Object.assign(new Error(text || meaning || what), { code, ...(errno > 0 && { errno: -errno }) });
+  const cause = Object.assign(new Error(text || meaning || what), {
+    code,
+    ...(errno > 0 && { errno: -errno }),
+  });
   return new TtrpcError(message, Code.Unavailable, { cause });
 }
 

@@ -22,6 +22,7 @@ export type {
 export type { Metadata, MetadataInit } from "./metadata.js";
 export type { PeerCredentials } from "./port/port.js";
 export type { ConnectionClosed } from "./port/reader.js";
+export type { ReconnectOptions } from "./reconnect.js";
 export {
   type CloseOptions,
   createServer,

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { DescService } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "./address.js";
 import { Code } from "./code.js";
-import { openError } from "./connection.js";
+import { join, openError } from "./open-link.js";
 import type { ServerConnection } from "./context.js";
 import { TtrpcError } from "./error.js";
 import type { BindingListenOptions, BindingMethod } from "./native.js";
@@ -24,6 +24,11 @@ export interface ServerOptions {
    * 64 MiB if left out.
    */
   readonly maxQueuedBytes?: number;
+  /**
+   * Admits only peers of this process's own user and group, as containerd and Go shims do; others are closed as soon as
+   * they are accepted. Only a unix socket tells who its peer is, so on any other address nobody is admitted.
+   */
+  readonly requireSameUser?: boolean;
   /** See each request before its handler does, and what the handler returns. The first is the outermost. */
   readonly interceptors?: readonly ServerInterceptor[];
 }
@@ -62,6 +67,7 @@ const EADDRINUSE = 98;
 /** A ttrpc server, made by {@link createServer}. While it listens, it keeps the process alive. */
 export class Server extends EventEmitter<ServerEvents> {
   readonly #limits: typeof DEFAULTS;
+  readonly #requireSameUser: boolean;
   readonly #interceptors: readonly ServerInterceptor[];
   readonly #methods: BindingMethod[] = [];
   readonly #services = new Set<string>();
@@ -75,7 +81,9 @@ export class Server extends EventEmitter<ServerEvents> {
   /** @internal */
   constructor(options: ServerOptions = {}) {
     super();
-    const { interceptors = [], ...limits } = options;
+    const { interceptors = [], requireSameUser = false, ...limits } = options;
+    if (typeof requireSameUser !== "boolean") throw new TypeError("requireSameUser must be a boolean");
+    this.#requireSameUser = requireSameUser;
     checkInterceptors(interceptors);
     this.#interceptors = interceptors;
     this.#limits = { ...DEFAULTS, ...limits };
@@ -152,11 +160,20 @@ export class Server extends EventEmitter<ServerEvents> {
     }
     if (this.#closing !== undefined) throw new TtrpcError("the server is closed", Code.FailedPrecondition);
     this.#listened = true;
-    const binding: BindingListenOptions = { methods: this.#methods, mode: mode ?? null, ...this.#limits };
-    const bind = () =>
-      parsed.binding === undefined
-        ? port().native.listenOn(parsed.fd ?? -1, binding)
-        : port().native.listen(parsed.binding, binding);
+    const binding: BindingListenOptions = {
+      methods: this.#methods,
+      mode: mode ?? null,
+      requireSameUser: this.#requireSameUser,
+      ...this.#limits,
+    };
+    const bind = () => {
+      if (parsed.binding !== undefined) return port().native.listen(parsed.binding, binding);
+      if (parsed.duplex === undefined) return port().native.listenOn(parsed.fd ?? -1, binding);
+      const { ours, theirs, errno, text } = port().native.pair();
+      if (errno !== 0) return { id: 0, bound: null, errno, text };
+      join(parsed.duplex, theirs);
+      return port().native.listenOn(ours, binding);
+    };
     let opened = bind();
     if (opened.errno === EADDRINUSE && reclaim && reclaimStale(parsed)) opened = bind();
     if (opened.id === 0) throw openError(parsed, opened, "cannot listen on");

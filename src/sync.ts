@@ -11,8 +11,9 @@ import {
 import { methodsOf } from "./client.js";
 import { Code } from "./code.js";
 import { decode, encode } from "./codec/codec.js";
-import { checkTimeout, closedError, openError } from "./connection.js";
+import { closedError } from "./connection.js";
 import { TtrpcError } from "./error.js";
+import { checkTimeout, openError } from "./open-link.js";
 import { port } from "./port/port.js";
 import type { ConnectionClosed } from "./port/reader.js";
 
@@ -112,6 +113,8 @@ export function connectSync(address: Address, options: SyncConnectOptions = {}):
   const parsed = parseAddress(address);
   const { connectTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
   checkTimeout(connectTimeoutMs);
+  if (parsed.duplex !== undefined)
+    throw new TypeError("a Duplex needs the event loop, which a blocking call stops");
   const { native } = port();
   const opened =
     parsed.binding === undefined

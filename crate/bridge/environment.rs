@@ -26,6 +26,8 @@ pub(super) struct Environment {
     timer: RefCell<Option<Watcher>>,
     /// When the timer fires. It may be earlier than needed: then it is set again.
     timer_at: Cell<Option<Instant>>,
+    /// Whether the timer keeps the process alive.
+    timer_holds: Cell<bool>,
     outbound: JsBuffer,
     inbound: JsBuffer,
     deliver: sys::napi_ref,
@@ -69,6 +71,7 @@ impl Environment {
             watchers: RefCell::default(),
             timer: RefCell::new(None),
             timer_at: Cell::new(None),
+            timer_holds: Cell::new(false),
             outbound,
             inbound,
             deliver,
@@ -176,7 +179,15 @@ impl Environment {
     }
 
     fn set_timer(&self) {
-        let deadline = self.engine.borrow().as_ref().and_then(Engine::next_deadline);
+        let engine = self.engine.borrow();
+        let Some(engine) = engine.as_ref() else { return };
+        let holds = engine.timer_holds();
+        if self.timer_holds.replace(holds) != holds
+            && let Some(timer) = self.timer.borrow().as_ref()
+        {
+            timer.hold(holds);
+        }
+        let deadline = engine.next_deadline();
         let Some(after) = deadline else { return };
         let Some(at) = Instant::now().checked_add(after) else { return };
         if self.timer_at.get().is_some_and(|set| set <= at) {

@@ -2,13 +2,16 @@
 
 use super::environment::{Environment, JsBuffer, Parts, TornDown};
 use super::uv::{Loop, Uv};
-use super::values::{BindingAddress, BindingListenOptions, BindingOpened, BindingVersions};
+use super::values::{
+    BindingAddress, BindingListenOptions, BindingOpened, BindingPair, BindingVersions,
+};
 use crate::engine::{Engine, Hold, ListenOptions, Method, Services};
 use crate::port::{Events, Malformed, StreamKind};
-use crate::socket::{Address, Stream, own};
+use crate::socket::{Address, Stream, own, pair};
 use napi::bindgen_prelude::{Env, Function, JsValue, Uint8ArraySlice};
 use napi::{Error, Result, sys};
 use napi_derive::napi;
+use std::os::fd::IntoRawFd as _;
 use std::ptr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -120,6 +123,25 @@ impl Port {
         })
     }
 
+    /// Makes a pair of connected descriptors, for a transport that JavaScript moves the bytes of.
+    #[napi]
+    pub fn pair(&self) -> BindingPair {
+        match pair() {
+            Ok((ours, theirs)) => BindingPair {
+                ours: ours.into_raw_fd(),
+                theirs: theirs.into_raw_fd(),
+                errno: 0,
+                text: None,
+            },
+            Err(error) => BindingPair {
+                ours: -1,
+                theirs: -1,
+                errno: error.raw_os_error().unwrap_or(0),
+                text: Some(error.to_string()),
+            },
+        }
+    }
+
     /// Whether the peer of a connection listens on this thread, so that waiting for it would be for ever.
     #[napi]
     pub fn is_own_listener(&self, connection: u32) -> Result<bool> {
@@ -210,6 +232,7 @@ fn listen_options(options: BindingListenOptions) -> ListenOptions {
     }
     ListenOptions {
         services,
+        require_same_user: options.require_same_user,
         max_connections: options.max_connections,
         max_concurrent_calls: options.max_concurrent_calls,
         max_queued_bytes: options.max_queued_bytes,

@@ -63,6 +63,19 @@ impl BindingOpened {
     }
 }
 
+/// A pair of connected descriptors.
+#[napi(object, use_nullable = true)]
+pub struct BindingPair {
+    /// For the engine.
+    pub ours: i32,
+    /// For JavaScript.
+    pub theirs: i32,
+    /// The system's error number, or 0.
+    pub errno: i32,
+    /// What went wrong, in words.
+    pub text: Option<String>,
+}
+
 /// A method that JavaScript handles.
 #[napi(object)]
 pub struct BindingMethod {
@@ -85,6 +98,8 @@ pub struct BindingListenOptions {
     pub methods: Vec<BindingMethod>,
     /// Permission bits of a unix socket's file.
     pub mode: Option<u32>,
+    /// Whether only peers of this process's user and group are admitted.
+    pub require_same_user: bool,
     /// Connections open at once.
     pub max_connections: u32,
     /// Requests open at once.

@@ -75,13 +75,9 @@ impl Watcher {
     pub(super) fn watch(&self, interest: Interest, callback: PollCallback) -> io::Result<()> {
         let events =
             if interest.read { READABLE } else { 0 } | if interest.write { WRITABLE } else { 0 };
+        self.hold(interest.hold);
         // SAFETY: the handle is an initialised uv_poll_t that is not closing.
         let result = unsafe {
-            if interest.hold {
-                (self.uv.hold)(self.handle)
-            } else {
-                (self.uv.release)(self.handle)
-            }
             if events == 0 {
                 (self.uv.poll_stop)(self.handle)
             } else {
@@ -89,6 +85,12 @@ impl Watcher {
             }
         };
         if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-result)) }
+    }
+
+    /// Whether the loop runs on for it.
+    pub(super) fn hold(&self, hold: bool) {
+        // SAFETY: the handle is initialised and not closing.
+        unsafe { if hold { (self.uv.hold)(self.handle) } else { (self.uv.release)(self.handle) } }
     }
 
     /// Fires once after `milliseconds`.

@@ -4,7 +4,7 @@
 //! handlers neither who the peer is nor that it went, and spins when descriptors run out.
 
 use super::dispatch::{Gauge, Peer, Services, table};
-use super::link::{End, Interest, Link};
+use super::link::{End, Hold, Interest, Link};
 use super::{Change, Descriptor, Engine};
 use crate::socket::{Address, Listener, Progress, Stream};
 use crate::transport::{Pipe, Role, Wire, lock};
@@ -21,6 +21,8 @@ use ttrpc::r#async::Server;
 pub struct ListenOptions {
     /// The methods that JavaScript handles.
     pub services: Services,
+    /// Whether only peers of this process's user and group are admitted.
+    pub require_same_user: bool,
     /// Connections open at once; one more is closed as soon as it is accepted.
     pub max_connections: u32,
     /// Requests open at once over all connections; one more is answered RESOURCE_EXHAUSTED.
@@ -32,7 +34,9 @@ pub struct ListenOptions {
 
 /// A listener and what its connections share.
 pub(super) struct Entry {
-    listener: Listener,
+    /// None where a single connection is served.
+    listener: Option<Listener>,
+    require_same_user: bool,
     services: Arc<Services>,
     gauge: Arc<Gauge>,
     max_connections: u32,
@@ -45,12 +49,24 @@ pub(super) struct Entry {
 impl Entry {
     /// Whether a peer of this name is this listener.
     pub(super) fn listens_as(&self, peer: &SockAddr) -> bool {
-        match (self.listener.name.as_socket(), peer.as_socket()) {
+        let Some(Listener { name, .. }) = &self.listener else { return false };
+        match (name.as_socket(), peer.as_socket()) {
             (Some(own), Some(peer)) => {
                 own.port() == peer.port() && (own.ip() == peer.ip() || own.ip().is_unspecified())
             }
-            _ => self.listener.name == *peer,
+            _ => name == peer,
         }
+    }
+
+    fn admits(&self, stream: &Stream) -> bool {
+        self.connections < self.max_connections
+            && (!self.require_same_user
+                || stream.peer_credentials().is_some_and(|peer| peer.is_own_user()))
+    }
+
+    fn watch(&self, token: u32, read: bool) -> Option<Change> {
+        let fd = self.listener.as_ref()?.fd();
+        Some(Change::Watch { token, fd, interest: Interest { read, write: false, hold: true } })
     }
 }
 
@@ -68,22 +84,40 @@ impl Engine {
         mode: Option<u32>,
         options: ListenOptions,
     ) -> io::Result<u32> {
-        Ok(self.serve(Listener::bind(address, mode)?, options))
+        Ok(self.serve(Some(Listener::bind(address, mode)?), options))
     }
 
-    /// Listens on an inherited descriptor. Returns the listener's id.
+    /// Listens on an inherited descriptor, or serves the one peer of a connected one. Returns the
+    /// listener's id.
     pub fn listen_on(&mut self, fd: OwnedFd, options: ListenOptions) -> io::Result<u32> {
-        Ok(self.serve(Listener::adopt(fd)?, options))
+        if !Listener::is_connected(&fd) {
+            return Ok(self.serve(Some(Listener::adopt(fd)?), options));
+        }
+        let stream = Stream::adopt(fd)?;
+        let token = self.serve(None, options);
+        self.turn(|engine| {
+            if let Some(connection) = engine.admit(token, stream)
+                && let Some(link) = engine.links.get_mut(&connection)
+            {
+                // There is no listener that would.
+                link.hold = Hold::Always;
+            }
+        });
+        Ok(token)
     }
 
-    fn serve(&mut self, listener: Listener, options: ListenOptions) -> u32 {
-        let ListenOptions { services, max_connections, max_concurrent_calls, max_queued_bytes } =
-            options;
+    fn serve(&mut self, listener: Option<Listener>, options: ListenOptions) -> u32 {
+        let ListenOptions {
+            services,
+            require_same_user,
+            max_connections,
+            max_concurrent_calls,
+            max_queued_bytes,
+        } = options;
         let token = self.ids.next_id();
-        let interest = Interest { read: true, write: false, hold: true };
-        self.changes.push(Change::Watch { token, fd: listener.fd(), interest });
         let entry = Entry {
             listener,
+            require_same_user,
             services: Arc::new(services),
             gauge: Arc::new(Gauge::new(max_concurrent_calls, max_queued_bytes)),
             max_connections,
@@ -91,18 +125,19 @@ impl Engine {
             paused_until: None,
             backoff: BACKOFF_FIRST,
         };
+        self.changes.extend(entry.watch(token, true));
         self.listeners.insert(token, entry);
         token
     }
 
     /// The TCP address that a listener got.
     pub fn tcp_address(&self, listener: u32) -> Option<std::net::SocketAddr> {
-        self.listeners.get(&listener)?.listener.tcp_address()
+        self.listeners.get(&listener)?.listener.as_ref()?.tcp_address()
     }
 
     /// Stops accepting. Connections that were accepted go on.
     pub fn close_listener(&mut self, token: u32) {
-        if let Some(Entry { listener, .. }) = self.listeners.remove(&token) {
+        if let Some(Entry { listener: Some(listener), .. }) = self.listeners.remove(&token) {
             self.changes.push(Change::Forget { token, descriptor: Descriptor::Listener(listener) });
         }
     }
@@ -117,13 +152,11 @@ impl Engine {
     pub(super) fn accept(&mut self, token: u32) {
         for _ in 0..ACCEPT_BUDGET {
             let Some(entry) = self.listeners.get_mut(&token) else { return };
-            match entry.listener.accept() {
+            let Some(listener) = &entry.listener else { return };
+            match listener.accept() {
                 Ok(Some(stream)) => {
                     entry.backoff = BACKOFF_FIRST;
-                    if entry.connections < entry.max_connections {
-                        entry.connections += 1;
-                        self.attach(token, stream);
-                    }
+                    self.admit(token, stream);
                 }
                 Ok(None) => return,
                 Err(error) => {
@@ -131,8 +164,7 @@ impl Engine {
                     // descriptor stays readable, so it must not be watched for a while.
                     entry.paused_until = Some(Instant::now() + entry.backoff);
                     entry.backoff = (entry.backoff * 2).min(BACKOFF_LIMIT);
-                    let interest = Interest { read: false, write: false, hold: true };
-                    self.changes.push(Change::Watch { token, fd: entry.listener.fd(), interest });
+                    self.changes.extend(entry.watch(token, false));
                     lock(&self.shared.events).accept_failed(token, &error);
                     return;
                 }
@@ -140,20 +172,29 @@ impl Engine {
         }
     }
 
+    /// Serves a connection if the listener's rules allow it; otherwise closes it.
+    fn admit(&mut self, token: u32, stream: Stream) -> Option<u32> {
+        let entry = self.listeners.get_mut(&token)?;
+        if !entry.admits(&stream) {
+            return None;
+        }
+        entry.connections += 1;
+        self.attach(token, stream)
+    }
+
     /// Watches the listeners again whose pause is over.
     pub(super) fn resume_listeners(&mut self) {
         let now = Instant::now();
         for (&token, entry) in &mut self.listeners {
             if entry.paused_until.take_if(|at| *at <= now).is_some() {
-                let interest = Interest { read: true, write: false, hold: true };
-                self.changes.push(Change::Watch { token, fd: entry.listener.fd(), interest });
+                self.changes.extend(entry.watch(token, true));
             }
         }
     }
 
     /// Runs a ttrpc server on an accepted connection. Must be called inside the runtime.
-    fn attach(&mut self, listener: u32, stream: Stream) {
-        let Some(entry) = self.listeners.get(&listener) else { return };
+    fn attach(&mut self, listener: u32, stream: Stream) -> Option<u32> {
+        let entry = self.listeners.get(&listener)?;
         let connection = self.ids.next_id();
         let (wire, pipe) = Wire::pair(Role::Server, connection, self.shared.touched.clone());
         let peer = Peer {
@@ -167,6 +208,7 @@ impl Engine {
         wire.mark();
         let end = End::Server { _server: server, listener };
         self.links.insert(connection, Link::new(stream, Progress::Connected, wire, end));
+        Some(connection)
     }
 }
 

@@ -295,6 +295,12 @@ impl Engine {
         [self.shared.deadlines.next(), resume].into_iter().flatten().min()
     }
 
+    /// Whether waiting for the next deadline must keep the process alive: a listener that cannot accept
+    /// for a while is watched by nothing else.
+    pub fn timer_holds(&self) -> bool {
+        self.listeners.values().any(|entry| entry.paused_until.is_some())
+    }
+
     /// Moves whole event records into `buffer`; returns the bytes written.
     pub fn fill_events(&self, buffer: &mut [u8]) -> usize {
         lock(&self.shared.events).fill(buffer)

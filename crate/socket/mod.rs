@@ -46,6 +46,15 @@ pub struct Credentials {
     pub gid: u32,
 }
 
+impl Credentials {
+    /// Whether the peer runs as the same effective user and group as this process.
+    pub fn is_own_user(&self) -> bool {
+        // SAFETY: plain calls that cannot fail.
+        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+        self.uid == uid && self.gid == gid
+    }
+}
+
 /// A connected or connecting descriptor.
 #[derive(Debug)]
 pub struct Stream(Socket);
@@ -196,6 +205,12 @@ impl Listener {
         Self::listening(socket)
     }
 
+    /// Whether a descriptor is one end of a connection, and not one to listen on.
+    pub fn is_connected(fd: &OwnedFd) -> bool {
+        let socket = socket2::SockRef::from(fd);
+        socket.peer_addr().is_ok()
+    }
+
     fn listening(socket: Socket) -> io::Result<Self> {
         let name = socket.local_addr()?;
         Ok(Self { socket, name })
@@ -244,6 +259,12 @@ pub fn wait(fd: RawFd, write: bool, timeout: i32) -> io::Result<bool> {
         }
         ready => Ok(ready > 0),
     }
+}
+
+/// A pair of connected descriptors.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = Socket::pair(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    Ok((ours.into(), theirs.into()))
 }
 
 /// Takes ownership of a descriptor that the caller hands over by number.

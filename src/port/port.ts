@@ -252,7 +252,7 @@ export class Port {
     this.#reserve(12 + size);
     const writer = this.#writer;
     writer.begin(Command.Reply, 0, 0, 0, request);
-    writer.u32(error?.code ?? 0);
+    writer.u32(error === undefined ? 0 : codeOf(error));
     writer.string(error?.message ?? "");
     writer.u32(error?.details.length ?? 0);
     for (const { typeUrl, value } of error?.details ?? []) {
@@ -418,6 +418,11 @@ export class Port {
     if (reader.operation === Event.Response) pending.succeed(reader);
     else pending.fail(reader.operation === Event.Status ? reader.status() : reader.failure());
   }
+}
+
+/** A code that was changed to none after the error was made must not turn it into a success. */
+function codeOf({ code }: TtrpcError): number {
+  return Number.isInteger(code) && (code | 0) === code && Number(code) !== 0 ? code : Code.Unknown;
 }
 
 function errorSize({ message, details }: TtrpcError): number {

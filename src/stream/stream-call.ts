@@ -9,7 +9,6 @@ import { SendWindow } from "./send-window.js";
 
 /** What a streaming call is made of. */
 export interface StreamInit<O> {
-  readonly connection: number;
   readonly route: number;
   /** The kind, as flags of the port. */
   readonly kind: number;
@@ -39,7 +38,8 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
   #settled = false;
   id = 0;
 
-  constructor(init: StreamInit<O>) {
+  /** @param connection - The engine's connection, or one that is still to come and how long it took. */
+  constructor(init: StreamInit<O>, connection: number | Promise<{ id: number; waitedMs: number }>) {
     this.#init = init;
     this.replies = new MessageQueue(this, init.decode);
     this.response = new Promise((resolve, reject) => {
@@ -48,11 +48,19 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
     });
     // Whoever calls looks at one of the two; the other must not count as unhandled.
     this.response.catch(() => undefined);
-    const { connection, route, kind, fields, payload, signal, requests } = init;
-    if (signal?.aborted) {
-      this.#settle(canceledError(signal));
-      return;
+    const { signal } = init;
+    if (signal?.aborted) this.#settle(canceledError(signal));
+    else if (typeof connection === "number") this.#start(connection, init.fields);
+    else {
+      connection.then(
+        ({ id, waitedMs }) => this.#settled || this.#start(id, shortened(init.fields, waitedMs)),
+        (error: unknown) => this.#settle(error),
+      );
     }
+  }
+
+  #start(connection: number, fields: CallFields): void {
+    const { route, kind, payload, signal, requests } = this.#init;
     this.id = port().open(connection, route, kind, fields, payload, this);
     if (signal !== undefined) listenToAbort(signal, this);
     if (requests !== undefined) void this.#pump(requests);
@@ -94,7 +102,7 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
 
   /** Ends the call from this side. What the reader has not taken is dropped. */
   #giveUp(error: unknown): void {
-    port().cancel(this.id);
+    if (this.id !== 0) port().cancel(this.id);
     if (error !== undefined) this.replies.fail(error);
     this.#settle(error);
   }
@@ -133,6 +141,12 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
       this.#giveUp(reason ?? new TtrpcError(text, Code.Canceled, { cause }));
     }
   }
+}
+
+/** A call's fields with the time taken off its deadline that it waited to be sent. */
+export function shortened(fields: CallFields, waitedMs: number): CallFields {
+  if (fields.timeoutNs === 0) return fields;
+  return { ...fields, timeoutNs: Math.max(fields.timeoutNs - waitedMs * 1e6, 1) };
 }
 
 /** A call that failed before it started. */

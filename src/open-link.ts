@@ -1,0 +1,173 @@
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ParsedAddress } from "./address.js";
+import { Code } from "./code.js";
+import { canceledError, textOf, transportError, TtrpcError } from "./error.js";
+import type { BindingOpened } from "./native.js";
+import { port } from "./port/port.js";
+import type { ConnectionClosed } from "./port/reader.js";
+
+/** A connection of the engine that is open, and what to do when it ends. */
+export interface OpenLink {
+  readonly id: number;
+  /** To be set by its owner; until then the end is kept. */
+  onClosed(listener: (why: ConnectionClosed) => void): void;
+}
+
+/** How to open one. */
+export interface LinkOptions {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+  /** Try again for as long as there is nobody there. */
+  readonly waitForReady: boolean;
+}
+
+const EAGAIN = 11;
+const ENOENT = 2;
+const ECONNREFUSED = 111;
+const ETIMEDOUT = 110;
+
+/** A unix socket does not queue those that find its backlog full; the server has to accept first. */
+const BACKLOG_RETRY_MS = 5;
+/** A server that is being started appears in milliseconds, or not for a while. */
+const READY_RETRY_MS = 30;
+
+/** Opens a connection of the engine. Rejects with `Unavailable`, or `Canceled` by the signal. */
+export async function openLink(address: ParsedAddress, options: LinkOptions): Promise<OpenLink> {
+  const { timeoutMs, signal, waitForReady } = options;
+  const until = performance.now() + timeoutMs;
+  for (;;) {
+    if (signal?.aborted) throw canceledError(signal);
+    let failure: TtrpcError;
+    let retryMs: number | undefined;
+    try {
+      const opened = open(address);
+      if (opened.id !== 0) {
+        return await established(opened.id, address, Math.max(until - performance.now(), 1), signal);
+      }
+      failure = openError(address, opened);
+      if (opened.errno === EAGAIN) retryMs = BACKLOG_RETRY_MS;
+    } catch (error) {
+      failure = TtrpcError.from(error);
+    }
+    const errno = -((failure.cause as { errno?: number } | undefined)?.errno ?? 0);
+    if (waitForReady && (errno === ENOENT || errno === ECONNREFUSED)) retryMs = READY_RETRY_MS;
+    if (retryMs === undefined) throw failure;
+    if (performance.now() + retryMs >= until) {
+      throw waitForReady ? failure : openError(address, { errno: ETIMEDOUT, text: null });
+    }
+    await sleep(retryMs, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+function open({ binding, fd, duplex }: ParsedAddress): BindingOpened {
+  const { native } = port();
+  if (binding !== undefined) return native.connect(binding);
+  if (fd !== undefined) return native.adopt(fd, false);
+  const { ours, theirs, errno, text } = native.pair();
+  if (errno !== 0 || duplex === undefined) return { id: 0, bound: null, errno, text };
+  join(duplex, theirs);
+  return native.adopt(ours, false);
+}
+
+/** Errors of streams that connections run over, by the stream. */
+const failures = new WeakMap<Duplex, Error>();
+
+/** Moves bytes between a Duplex and one end of a socket pair whose other end is the engine's. */
+export function join(duplex: Duplex, fd: number): void {
+  const socket = new Socket({ fd });
+  const end = (error?: Error | null) => {
+    if (error) failures.set(duplex, error);
+    socket.destroy();
+    duplex.destroy();
+  };
+  duplex.once("error", end);
+  // What the engine's end closed tells nothing that the engine does not know.
+  socket.once("error", () => end());
+  duplex.once("close", () => end());
+  socket.once("close", () => end());
+  duplex.pipe(socket).pipe(duplex);
+}
+
+/** Why a connection over a Duplex ended, if it was the Duplex that failed. */
+export function duplexFailure(duplex: Duplex | undefined): TtrpcError | undefined {
+  const cause = duplex && failures.get(duplex);
+  return cause && new TtrpcError(`the stream failed: ${textOf(cause)}`, Code.Unavailable, { cause });
+}
+
+function established(
+  id: number,
+  address: ParsedAddress,
+  timeoutMs: number,
+  signal?: AbortSignal,
+): Promise<OpenLink> {
+  return new Promise((resolve, reject) => {
+    let error: TtrpcError | undefined;
+    const giveUp = (reason: TtrpcError) => {
+      error = reason;
+      port().native.close(id, false);
+      port().schedule();
+    };
+    const onAbort = () => signal && giveUp(canceledError(signal));
+    const timer = setTimeout(
+      () => giveUp(openError(address, { errno: ETIMEDOUT, text: null })),
+      // Node's longest timer.
+      Math.min(timeoutMs, 2 ** 31 - 1),
+    );
+    const settle = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
+    };
+    signal?.addEventListener("abort", onAbort);
+    port().connections.set(id, {
+      connected() {
+        settle();
+        resolve(openedLink(id, address));
+      },
+      closed(why) {
+        settle();
+        const cause = why.error?.cause as { errno?: number } | undefined;
+        reject(
+          error ?? openError(address, { errno: -(cause?.errno ?? 0), text: why.error?.message ?? null }),
+        );
+      },
+    });
+    port().schedule();
+  });
+}
+
+function openedLink(id: number, { duplex }: ParsedAddress): OpenLink {
+  let ended: ConnectionClosed | undefined;
+  let listener: ((why: ConnectionClosed) => void) | undefined;
+  port().connections.set(id, {
+    closed(why) {
+      const error = why.reason === "local" ? undefined : duplexFailure(duplex);
+      ended = error === undefined ? why : { reason: "error", error };
+      listener?.(ended);
+    },
+  });
+  return {
+    id,
+    onClosed(given) {
+      listener = given;
+      if (ended !== undefined) given(ended);
+    },
+  };
+}
+
+/** The error of an address that cannot be opened. */
+export function openError(
+  { text: address }: ParsedAddress,
+  { errno, text }: Pick<BindingOpened, "errno" | "text">,
+  what = "cannot connect to",
+): TtrpcError {
+  return transportError(`${what} ${address}`, errno, text ?? "");
+}
+
+/** Checks a timeout for connecting. */
+export function checkTimeout(timeoutMs: number, name = "connectTimeoutMs"): void {
+  if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
+    throw new TypeError(`${name} must be a number of milliseconds above 0, not ${String(timeoutMs)}`);
+  }
+}

@@ -1,0 +1,136 @@
+import { Code } from "./code.js";
+import { canceledError, TtrpcError } from "./error.js";
+import type { OpenLink } from "./open-link.js";
+
+/** How a connection that ended is made again. */
+export interface ReconnectOptions {
+  /** Milliseconds before the first attempt. 100 if left out. */
+  readonly initialDelayMs?: number;
+  /** The longest time between two attempts, in milliseconds; the delay doubles up to it. 5 000 if left out. */
+  readonly maxDelayMs?: number;
+  /** Attempts that may fail in a row; then the connection is closed for good. No limit if left out. */
+  readonly maxAttempts?: number;
+  /** Calls that may wait for the next attempt; one more fails with `ResourceExhausted`. 1 000 if left out. */
+  readonly maxWaitingCalls?: number;
+}
+
+const DEFAULTS = {
+  initialDelayMs: 100,
+  maxDelayMs: 5000,
+  maxAttempts: Number.POSITIVE_INFINITY,
+  maxWaitingCalls: 1000,
+};
+
+/** Checks the options. Throws a TypeError that names the one that is wrong. */
+export function reconnectOptions(options: ReconnectOptions | true): typeof DEFAULTS {
+  const given = options === true ? {} : options;
+  if (typeof given !== "object" || given === null) throw new TypeError("reconnect must be true or an object");
+  const checked = { ...DEFAULTS, ...given };
+  for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
+    const least = name === "initialDelayMs" || name === "maxDelayMs" ? 1 : 0;
+    if (typeof checked[name] !== "number" || !(checked[name] >= least)) {
+      throw new TypeError(
+        `reconnect.${name} must be a number from ${least} on, not ${String(checked[name])}`,
+      );
+    }
+  }
+  return checked;
+}
+
+interface Waiting {
+  resolve(id: number): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * Makes a connection again: one attempt after the other with growing delays, until one succeeds or too many have failed.
+ * Calls made meanwhile wait for the attempt that comes next, and share its fate.
+ */
+export class Reconnector {
+  readonly #options: typeof DEFAULTS;
+  readonly #open: () => Promise<OpenLink>;
+  readonly #waiting = new Set<Waiting>();
+  #timer: NodeJS.Timeout | undefined;
+  #failed = 0;
+  #stopped = false;
+
+  constructor(options: typeof DEFAULTS, open: () => Promise<OpenLink>) {
+    this.#options = options;
+    this.#open = open;
+  }
+
+  /** Calls `opened` with a connection, or `gaveUp` with why there is none. */
+  start(opened: (link: OpenLink) => void, gaveUp: (error: TtrpcError) => void): void {
+    const { initialDelayMs, maxDelayMs, maxAttempts } = this.#options;
+    const delay = Math.min(initialDelayMs * 2 ** this.#failed, maxDelayMs);
+    // A quarter less or more, so that the many clients of one server do not come back at once.
+    this.#timer = setTimeout(() => void attempt(), delay * (0.75 + Math.random() / 2));
+    // Waiting for a server keeps the process alive only while a call does.
+    if (this.#waiting.size === 0) this.#timer.unref();
+    const attempt = async () => {
+      this.#timer = undefined;
+      try {
+        const link = await this.#open();
+        this.#failed = 0;
+        opened(link);
+        for (const { resolve } of this.#take()) resolve(link.id);
+      } catch (reason) {
+        const error = TtrpcError.from(reason);
+        for (const { reject } of this.#take()) reject(error);
+        if (this.#stopped) return;
+        this.#failed++;
+        if (this.#failed >= maxAttempts) gaveUp(error);
+        else this.start(opened, gaveUp);
+      }
+    };
+  }
+
+  /** Makes no further attempt. Calls that wait fail. */
+  stop(error: TtrpcError): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    for (const { reject } of this.#take()) reject(error);
+  }
+
+  /** The id of the connection that the next attempt makes; within the call's own time. */
+  wait(timeoutMs: number | undefined, signal: AbortSignal | undefined): Promise<number> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) {
+        reject(canceledError(signal));
+        return;
+      }
+      if (this.#waiting.size >= this.#options.maxWaitingCalls) {
+        const text = `${this.#waiting.size} calls wait for the connection to be made again`;
+        reject(new TtrpcError(text, Code.ResourceExhausted));
+        return;
+      }
+      const done = () => {
+        this.#waiting.delete(waiting);
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", onAbort);
+        if (this.#waiting.size === 0) this.#timer?.unref();
+      };
+      const onAbort = () => signal && waiting.reject(canceledError(signal));
+      const late = () =>
+        waiting.reject(new TtrpcError("the deadline passed before the call was sent", Code.DeadlineExceeded));
+      const timer = timeoutMs ? setTimeout(late, Math.min(timeoutMs, 2 ** 31 - 1)) : undefined;
+      const waiting: Waiting = {
+        resolve(id) {
+          done();
+          resolve(id);
+        },
+        reject(error) {
+          done();
+          reject(error);
+        },
+      };
+      signal?.addEventListener("abort", onAbort);
+      this.#waiting.add(waiting);
+      this.#timer?.ref();
+    });
+  }
+
+  #take(): Waiting[] {
+    return [...this.#waiting];
+  }
+}
