@@ -13,6 +13,15 @@ const ECHO_SERVER = `
   server.addRaw("a.B", { C: { kind: "unary", handle: (payload) => payload } });
 `;
 
+/** Connects until there is no room any more. Returns the error of the attempt that failed. */
+async function fill(address: string, connections: Connection[]): Promise<unknown> {
+  try {
+    for (;;) connections.push(await connect(address, { connectTimeoutMs: 20 }));
+  } catch (error) {
+    return error;
+  }
+}
+
 describe("a server that does not accept", () => {
   /** A listener of a process that is stopped, with its backlog full. */
   async function full() {
@@ -27,13 +36,7 @@ describe("a server that does not accept", () => {
     expect(await script.nextLine()).toBe("ready");
     script.pause();
     const waiting: Connection[] = [];
-    let error: unknown;
-    while (error === undefined) {
-      await connect(script.address, { connectTimeoutMs: 20 }).then(
-        (connection) => waiting.push(connection),
-        (reason: unknown) => (error = reason),
-      );
-    }
+    const error = await fill(script.address, waiting);
     return {
       script,
       error,
