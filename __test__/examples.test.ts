@@ -224,7 +224,7 @@ describeWithPeer("against the Rust server", () => {
     const { status, output } = await run(demo, ["--address", peer.address, "--task", "v3"]);
 
     expect(status).toBe(1);
-    expect(output).toMatch(/^  state +\S+ ms  InvalidArgument: containerd\.task\.v3\.Task service does not/m);
+    expect(output).toMatch(/^  state +\S+ ms  Unimplemented: containerd\.task\.v3\.Task service does not/m);
     expect(output).toContain("\nThis shim has no such service. Leave --task out");
   });
 });

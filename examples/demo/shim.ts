@@ -96,8 +96,5 @@ async function choose(
 
 /** Whether an error says that the peer does not have the service. */
 function lacksService(error: unknown): boolean {
-  if (!(error instanceof TtrpcError)) return false;
-  if (error.code === Code.Unimplemented) return true;
-  // Shims in Rust answer so, where those in Go say Unimplemented.
-  return error.code === Code.InvalidArgument && error.message.endsWith("service does not exist");
+  return error instanceof TtrpcError && error.code === Code.Unimplemented;
 }
