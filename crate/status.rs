@@ -1,6 +1,6 @@
 //! What became of a call, and how ttrpc's errors map to it.
 
-use crate::transport::frames::code_by_text;
+use crate::transport::codes::code_by_text;
 use crate::transport::{CloseKind, Closed, Wire};
 use ttrpc::proto::{Request, Response, Status};
 

@@ -1,7 +1,8 @@
 import { type AbortListener, listenToAbort, unlistenToAbort } from "./abort.js";
 import { canceledError, type TtrpcError } from "./error.js";
 import { type MetadataInit, metadataPairs } from "./metadata.js";
-import { type CallFields, type PendingCall, port } from "./port/port.js";
+import { port } from "./port/port.js";
+import type { CallFields, PendingCall } from "./port/types.js";
 import type { BatchReader } from "./port/reader.js";
 
 /** Options of a blocking call. */

@@ -9,7 +9,9 @@ import {
   unaryCall,
 } from "./call.js";
 import { Code } from "./code.js";
+import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "./diagnostics.js";
 import { transportError, TtrpcError } from "./error.js";
+import type { MethodKind } from "./interceptor.js";
 import { checkTimeout, type OpenLink, openLink } from "./open-link.js";
 import { port } from "./port/port.js";
 import type { ConnectionClosed } from "./port/reader.js";
@@ -69,7 +71,10 @@ export class Connection {
   #use(link: OpenLink): void {
     this.#id = link.id;
     if (this.#hold !== Hold.WhileBusy) port().native.hold(link.id, this.#hold);
+    const message: ConnectionMessage = { side: "client", id: link.id, address: this.address };
+    connections.start(message);
     link.onClosed((why) => {
+      connections.end(message, { why });
       this.#id = 0;
       if (this.#reconnector === undefined || why.reason === "local") this.#end(why);
       else {
@@ -167,8 +172,9 @@ export class Connection {
   ): { replies: AsyncIterableIterator<O>; response: Promise<O> } {
     try {
       if (this.#why !== undefined) throw closedError(this.address, this.#why);
+      const number = typeof route === "number" ? route : route();
       const init = {
-        route: typeof route === "number" ? route : route(),
+        route: number,
         kind: STREAM_FLAGS[kind],
         fields: callFields(options),
         signal: options?.signal,
@@ -176,6 +182,7 @@ export class Connection {
         requests:
           requests && encoded(requests.messages as AsyncIterable<unknown>, requests.toBytes, "requests"),
         decode,
+        settled: clientCalls.active ? this.#tracedStream(number, kind) : undefined,
       };
       const connection = this.#id === 0 ? this.#next(options) : this.#id;
       return new StreamCall(init, connection);
@@ -192,6 +199,26 @@ export class Connection {
     options: CallOptions | undefined,
     decode: Decode<T>,
   ): Promise<T> {
+    if (!clientCalls.active) return this.#call(route, payload, options, decode);
+    const message = clientCalls.start(this.#message(route, "unary"));
+    const result = this.#call(route, payload, options, decode);
+    result.then(
+      () => clientCalls.end(message, {}),
+      (error: TtrpcError) => clientCalls.end(message, { error }),
+    );
+    return result;
+  }
+
+  #message(route: number, kind: MethodKind): CallMessage {
+    return { ...port().routeName(route), kind, address: this.address, connection: this.#id };
+  }
+
+  #call<T>(
+    route: number,
+    payload: Uint8Array,
+    options: CallOptions | undefined,
+    decode: Decode<T>,
+  ): Promise<T> {
     if (this.#why !== undefined) return Promise.reject(closedError(this.address, this.#why));
     const fields = callFields(options);
     const signal = options?.signal;
@@ -199,6 +226,11 @@ export class Connection {
     return this.#next(options).then(({ id, waitedMs }) =>
       unaryCall(id, route, payload, shortened(fields, waitedMs), signal, decode),
     );
+  }
+
+  #tracedStream(route: number, kind: MethodKind): (error: unknown) => void {
+    const message = clientCalls.start(this.#message(route, kind));
+    return (error) => clientCalls.end(message, error === undefined ? {} : { error: TtrpcError.from(error) });
   }
 
   /** The connection that the next attempt makes. */

@@ -11,6 +11,7 @@ export { type Client, type ClientOptions, createClient } from "./client.js";
 export { Code, codeName } from "./code.js";
 export { connect, Connection, type ConnectOptions } from "./connection.js";
 export { HandlerContext, type ServerConnection } from "./context.js";
+export type { CallMessage, ConnectionMessage } from "./diagnostics.js";
 export { TtrpcError, type TtrpcErrorOptions } from "./error.js";
 export type {
   ClientCall,
@@ -20,7 +21,7 @@ export type {
   ServerInterceptor,
 } from "./interceptor.js";
 export type { Metadata, MetadataInit } from "./metadata.js";
-export type { PeerCredentials } from "./port/port.js";
+export type { PeerCredentials } from "./port/types.js";
 export type { ConnectionClosed } from "./port/reader.js";
 export type { ReconnectOptions } from "./reconnect.js";
 export {

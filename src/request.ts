@@ -1,8 +1,10 @@
 import { Code } from "./code.js";
 import { type AbortReason, HandlerContext, type ServerConnection } from "./context.js";
+import { type CallMessage, serverCalls } from "./diagnostics.js";
 import { textOf, TtrpcError } from "./error.js";
 import type { ServerCall } from "./interceptor.js";
-import { type ActiveRequest, type IncomingRequest, port } from "./port/port.js";
+import { port } from "./port/port.js";
+import type { ActiveRequest, IncomingRequest } from "./port/types.js";
 import type { BatchReader } from "./port/reader.js";
 import type { ServedMethod } from "./service.js";
 import { MessageQueue, type QueueOwner } from "./stream/message-queue.js";
@@ -26,6 +28,7 @@ export abstract class RunningRequest implements ActiveRequest {
   protected readonly context: HandlerContext;
   protected readonly method: Served;
   readonly #host: RequestHost;
+  #message: CallMessage | undefined;
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
     this.#host = host;
@@ -54,16 +57,26 @@ export abstract class RunningRequest implements ActiveRequest {
 
   protected call(request: unknown): Promise<unknown> {
     const { service, method, kind, run } = this.method;
+    if (serverCalls.active) {
+      this.#message = serverCalls.start({ service, method, kind, connection: this.connection });
+    }
     return run({ service, method, kind, request, context: this.context });
   }
 
-  protected succeed(payload: Uint8Array | undefined): void {
+  #finish(error: unknown): void {
     this.#host.finished(this);
+    if (this.#message !== undefined) {
+      serverCalls.end(this.#message, error === undefined ? {} : { error: TtrpcError.from(error) });
+    }
+  }
+
+  protected succeed(payload: Uint8Array | undefined): void {
+    this.#finish(undefined);
     if (port().requests.delete(this.id)) port().reply(this.id, payload, undefined);
   }
 
   protected fail(reason: unknown): void {
-    this.#host.finished(this);
+    this.#finish(reason ?? new TtrpcError(String(reason)));
     if (!port().requests.delete(this.id)) return;
     try {
       port().reply(this.id, undefined, TtrpcError.from(reason));

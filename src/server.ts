@@ -5,10 +5,12 @@ import { type Address, parseAddress } from "./address.js";
 import { Code } from "./code.js";
 import { join, openError } from "./open-link.js";
 import type { ServerConnection } from "./context.js";
+import { type ConnectionMessage, connections } from "./diagnostics.js";
 import { TtrpcError } from "./error.js";
 import type { BindingListenOptions, BindingMethod } from "./native.js";
 import { checkInterceptors, intercept, type ServerCall, type ServerInterceptor } from "./interceptor.js";
-import { type ActiveRequest, type IncomingRequest, type PeerCredentials, port } from "./port/port.js";
+import { port } from "./port/port.js";
+import type { ActiveRequest, IncomingRequest, PeerCredentials } from "./port/types.js";
 import { type RequestHost, type RunningRequest, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
 import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
@@ -242,8 +244,12 @@ export class Server extends EventEmitter<ServerEvents> {
   #accepted(id: number, credentials: PeerCredentials | undefined): void {
     const peer = new Peer({ id, peer: credentials });
     this.#connections.set(id, peer);
+    const message: ConnectionMessage = { side: "server", id };
+    // Not at once: a batch is being read.
+    queueMicrotask(() => connections.start(message));
     port().connections.set(id, {
-      closed: () => {
+      closed: (why) => {
+        connections.end(message, { why });
         this.#connections.delete(id);
         this.#idle?.();
       },

@@ -6,7 +6,7 @@ use super::streams::{self, Handle, Input};
 use super::{Engine, SEND_LIMIT, Shared};
 use crate::port::{Call, Side, StreamKind};
 use crate::status::{Code, Failure, Outcome, wire_size};
-use crate::transport::{Closed, Wire, lock};
+use crate::transport::{CloseKind, Closed, Wire, lock};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -79,6 +79,14 @@ impl Engine {
             return;
         };
         let guard = Guard::new(&self.shared, link, connection, call, sink, timeout_nano);
+        if link.ids_left == 0 {
+            // Calls in flight end in their own time; then the connection does.
+            let text = "the connection has used up its stream ids; connect again";
+            let closed = Closed { kind: CloseKind::Error, errno: 0, text: text.to_owned() };
+            link.finishing = Some(closed.clone());
+            return guard.settle(Outcome::Failed(Failure::closed(closed)));
+        }
+        link.ids_left -= 1;
         if let Some(closed) = link.wire.closed() {
             return guard.settle(Outcome::Failed(Failure::closed(closed)));
         }

@@ -19,6 +19,8 @@ pub(super) struct Link {
     /// Calls that wait until the socket has taken what was sent before them.
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) waiting_bytes: usize,
+    /// Stream ids that are left.
+    pub(super) ids_left: u32,
     /// Calls between submit and outcome; they keep the process alive.
     pub(super) in_flight: Arc<AtomicU32>,
     pub(super) hold: Hold,
@@ -28,8 +30,8 @@ pub(super) struct Link {
     pub(super) blocking: bool,
     /// More waits for the socket than streams may add to.
     pub(super) clogged: bool,
-    /// To be closed once the socket has taken all.
-    pub(super) finishing: bool,
+    /// To be closed, with this reason, once the socket has taken all and no call is in flight.
+    pub(super) finishing: Option<Closed>,
     /// Reported as ended.
     pub(super) reported: bool,
 }
@@ -77,12 +79,13 @@ impl Link {
             connecting: progress == Progress::Pending,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            ids_left: STREAM_IDS,
             in_flight: Arc::default(),
             hold: Hold::WhileBusy,
             watched: Interest::default(),
             blocking: false,
             clogged: false,
-            finishing: false,
+            finishing: None,
             reported: false,
         }
     }
@@ -109,6 +112,10 @@ impl Link {
         matches!(self.end, End::Server { .. })
     }
 }
+
+/// Calls that a connection can make: ids are odd numbers of 32 bits that only grow. ttrpc would start
+/// again from 1, and a server that keeps the protocol's rule would refuse everything from then on.
+const STREAM_IDS: u32 = 1 << 31;
 
 /// Read from a socket that can no longer be written to.
 const LAST_WORDS: usize = 8 << 20;

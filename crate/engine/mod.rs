@@ -175,7 +175,7 @@ impl Engine {
     /// Ends a connection once the socket has taken all that was sent.
     pub fn finish(&mut self, connection: u32) {
         if let Some(link) = self.links.get_mut(&connection) {
-            link.finishing = true;
+            link.finishing = Some(Closed::local());
             link.wire.mark();
             self.turn(|_| {});
         }

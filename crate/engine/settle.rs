@@ -57,8 +57,13 @@ fn settle_link(
         link.send();
     }
     let mut look = link.wire.look();
-    if link.finishing && !look.closed && look.unsent == 0 {
-        link.wire.close(Closed::local());
+    let idle = link.is_server() || link.in_flight.load(Ordering::Relaxed) == 0;
+    if !look.closed
+        && look.unsent == 0
+        && idle
+        && let Some(reason) = link.finishing.take()
+    {
+        link.wire.close(reason);
         look = link.wire.look();
     }
     if look.closed {

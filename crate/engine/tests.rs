@@ -1,7 +1,7 @@
 //! The engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) for a loop.
 
 use super::Engine;
-use crate::port::{FLAG_SERVER_STREAM, RECORD_HEADER, op};
+use crate::port::{FLAG_SERVER_STREAM, RECORD_HEADER, event, op};
 use crate::socket::{Address, wait};
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -110,4 +110,26 @@ fn frame_turned(engine: &mut Engine, connection: u32, peer: &mut UnixStream) -> 
     let mut body = vec![0; u32::from_be_bytes(header[..4].try_into().unwrap()) as usize];
     turned(&mut body);
     u32::from_be_bytes(header[4..8].try_into().unwrap())
+}
+
+/// ttrpc would start again from id 1, and a server that keeps the protocol's rule would refuse it.
+#[test]
+fn a_connection_ends_when_its_stream_ids_are_used_up_but_not_before_its_calls() {
+    let (mut engine, connection, mut peer) = connected();
+    engine.links.get_mut(&connection).unwrap().ids_left = 1;
+    let call = |call| record(op::CALL, connection, call, &[0; 12]);
+    engine.submit(&[route(), call(1), call(2)].concat()).unwrap();
+    assert_eq!(frames(&mut peer).len(), 1);
+    let mut events = vec![0; 1 << 16];
+    let size = engine.fill_events(&mut events);
+    assert_eq!((events[4], events[12]), (event::CONNECTED, 0));
+    assert_eq!((events[RECORD_HEADER + 4], events[RECORD_HEADER + 12]), (event::FAILED, 2));
+    assert!(engine.links.contains_key(&connection) && size > 0);
+
+    peer.write_all(&[0, 0, 0, 0, 0, 0, 0, 1, 2, 0]).unwrap();
+    engine.ready(connection, true, false);
+    engine.fill_events(&mut events);
+    assert_eq!((events[4], events[12]), (event::RESPONSE, 1));
+    assert_eq!(events[RECORD_HEADER + 4], event::CLOSED);
+    assert!(!engine.links.contains_key(&connection));
 }

@@ -6,15 +6,17 @@
 //! would make ttrpc close the whole connection; here there is no middle.) What bounds the buffer is
 //! the engine: it starts no call and reads no request while [`Wire::unsent`] is above its limit.
 
-pub mod frames;
+pub mod codes;
+mod frames;
 mod inbox;
 pub mod meter;
 mod pipe;
+mod watch;
 
-pub use frames::Role;
 pub use pipe::Pipe;
+pub use watch::Role;
 
-use frames::{Scanner, Watch};
+use frames::Scanner;
 use inbox::Inbox;
 use meter::Meter;
 use std::io;
@@ -23,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use tokio::sync::Notify;
 use ttrpc::proto::Status;
+use watch::{NotTtrpc, Watch};
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,14 +186,18 @@ impl Wire {
                 Err(error) => break Some(Some(error)),
             }
         };
-        if let Err(frames::NotTtrpc(header)) =
-            flow.watch.inbound(&mut flow.rx_scanner, flow.rx.bytes())
-        {
+        if let Err(NotTtrpc(header)) = flow.watch.inbound(&mut flow.rx_scanner, flow.rx.bytes()) {
             flow.close(Closed {
                 kind: CloseKind::Protocol,
                 errno: 0,
                 text: format!("the peer sent what is not a ttrpc frame: {}", header.escape_ascii()),
             });
+        }
+        // ttrpc writes a frame without a pause, so between turns the stream stands between two.
+        let replies = flow.watch.own_replies();
+        if !replies.is_empty() && flow.closed.is_none() {
+            flow.tx.extend(replies);
+            flow.watch.outbound(&mut flow.tx_scanner, &mut flow.tx);
         }
         match ended {
             Some(Some(error)) => flow.close(Closed::failed("read", &error)),
@@ -291,7 +298,7 @@ impl Wire {
     /// looks like one of ttrpc's; see [`Watch::exempt`].
     pub fn exempt_own(&self, stream_id: u32, status: &Status) {
         if status.code.value() == ttrpc::Code::INVALID_ARGUMENT as i32
-            && frames::code_by_text(status.message.as_bytes()).is_some()
+            && codes::code_by_text(status.message.as_bytes()).is_some()
         {
             self.lock().watch.exempt(stream_id);
         }

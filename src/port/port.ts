@@ -1,81 +1,19 @@
 import { native, type NativePort } from "../native.js";
 import { transportError, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
-import type { Metadata } from "../metadata.js";
-import { BatchReader, type ConnectionClosed } from "./reader.js";
+import { BatchReader } from "./reader.js";
 import type { MessageQueue } from "../stream/message-queue.js";
 import { BATCH_SIZE, Command, Event, FLAG_CANCELLABLE, FLAG_SERVED, MESSAGE_LIMIT } from "./records.js";
+import type {
+  ActiveRequest,
+  CallFields,
+  ConnectionSink,
+  ListenerSink,
+  MethodSink,
+  PendingCall,
+  PendingStream,
+} from "./types.js";
 import { BatchWriter, stringSize } from "./writer.js";
-
-/** A call that waits for its outcome. One of the two is called, once, while the batch is read. */
-export interface PendingCall {
-  /** `reader` stands at the payload. */
-  succeed(reader: BatchReader): void;
-  fail(error: TtrpcError): void;
-}
-
-/** A streaming call. Besides an outcome it may have an end, which is one too. */
-export interface PendingStream extends PendingCall {
-  /** `reader` stands at the payload of a message. */
-  message(reader: BatchReader): void;
-  end(): void;
-  sent(messages: number, bytes: number): void;
-}
-
-/** Hears of one connection. */
-export interface ConnectionSink {
-  connected?(): void;
-  closed(why: ConnectionClosed): void;
-}
-
-/** Hears of one listener. */
-export interface ListenerSink {
-  accepted(connection: number, peer: PeerCredentials | undefined): void;
-  acceptFailed(error: TtrpcError): void;
-}
-
-/** Who is at the other end of a unix socket, as the kernel says. */
-export interface PeerCredentials {
-  /** Process id; 0 if the process is in another pid namespace. */
-  readonly pid: number;
-  /** Effective user id. */
-  readonly uid: number;
-  /** Effective group id. */
-  readonly gid: number;
-}
-
-/** A request as it comes out of a batch. */
-export interface IncomingRequest {
-  readonly id: number;
-  readonly connection: number;
-  /** Milliseconds that the caller gave, 0 for none. */
-  readonly timeoutMs: number;
-  readonly metadata: Metadata;
-  readonly payload: Uint8Array;
-}
-
-/** A request that a handler works on. */
-export interface ActiveRequest {
-  /** Starts the handler. Called when no batch is being read. */
-  run(): void;
-  /** The request needs no answer any more: its deadline passed, or its connection ended. */
-  abort(deadline: boolean): void;
-  /** `reader` stands at the payload of a message. */
-  message(reader: BatchReader): void;
-  /** The peer sends no more. */
-  end(): void;
-  sent(messages: number, bytes: number): void;
-}
-
-/** Takes a request of one method out of a batch, without running code of the user yet. */
-export type MethodSink = (request: IncomingRequest) => ActiveRequest | undefined;
-
-/** A call's fields besides its payload, checked. */
-export interface CallFields {
-  readonly timeoutNs: number;
-  readonly metadata: readonly (readonly [string, string])[];
-  readonly cancellable: boolean;
-}
 
 const ROUTE_LIMIT = 0xffff;
 
@@ -128,6 +66,14 @@ export class Port {
       this.schedule();
     }
     return route;
+  }
+
+  /** The service and method that a number stands for. */
+  routeName(route: number): { service: string; method: string } {
+    for (const [service, methods] of this.#routes) {
+      for (const [method, number] of methods) if (number === route) return { service, method };
+    }
+    return { service: "", method: "" };
   }
 
   /** Puts a call into the batch. Returns its id, for {@link cancel}. */

@@ -1,6 +1,6 @@
 import { type AbortListener, listenToAbort, unlistenToAbort } from "../abort.js";
-import type { CallFields, PendingStream } from "../port/port.js";
 import { port } from "../port/port.js";
+import type { CallFields, PendingStream } from "../port/types.js";
 import type { BatchReader } from "../port/reader.js";
 import { canceledError, textOf, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
@@ -19,6 +19,8 @@ export interface StreamInit<O> {
   /** The requests of the other kinds, encoded. */
   readonly requests: AsyncIterator<Uint8Array> | undefined;
   readonly decode: (bytes: Uint8Array) => O;
+  /** Hears how the call ended, undefined if in order. */
+  readonly settled?: (error: unknown) => void;
 }
 
 /**
@@ -110,7 +112,8 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
   #settle(error: unknown): void {
     if (this.#settled) return;
     this.#settled = true;
-    const { signal, requests } = this.#init;
+    const { signal, requests, settled } = this.#init;
+    if (settled !== undefined) queueMicrotask(() => settled(error));
     if (signal !== undefined) unlistenToAbort(signal, this);
     this.#window.close();
     this.replies.end(error);

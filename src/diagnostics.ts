@@ -1,0 +1,74 @@
+/**
+ * Events for `node:diagnostics_channel`. A channel that nobody subscribed to costs one look.
+ *
+ * | channel | message | when |
+ * | --- | --- | --- |
+ * | `ttrpc:client:call:start` | {@link CallMessage} | a call is about to be sent |
+ * | `ttrpc:client:call:end` | the same object, with `error` if it failed | it has settled |
+ * | `ttrpc:server:call:start` | {@link CallMessage} | a handler is about to run |
+ * | `ttrpc:server:call:end` | the same object, with `error` if it failed | its answer is given, or not wanted |
+ * | `ttrpc:connection:open` | {@link ConnectionMessage} | a connection is open, on either side |
+ * | `ttrpc:connection:close` | the same object, with `why` | it has ended |
+ */
+
+import { type Channel, channel } from "node:diagnostics_channel";
+import type { TtrpcError } from "./error.js";
+import type { MethodKind } from "./interceptor.js";
+import type { ConnectionClosed } from "./port/reader.js";
+
+/** A call, in the messages of `ttrpc:client:call:*` and `ttrpc:server:call:*`: one object from start to end. */
+export interface CallMessage {
+  readonly service: string;
+  readonly method: string;
+  readonly kind: MethodKind;
+  /** Where the connection of a client leads to. */
+  readonly address?: string;
+  /** The number of the connection. */
+  readonly connection: number;
+  /** Why the call failed; set at its end. */
+  error?: TtrpcError;
+}
+
+/** A connection, in the messages of `ttrpc:connection:*`: one object from open to close. */
+export interface ConnectionMessage {
+  readonly side: "client" | "server";
+  readonly id: number;
+  /** Where the connection of a client leads to. */
+  readonly address?: string;
+  /** How it ended; set at its close. */
+  why?: ConnectionClosed;
+}
+
+/** The two channels of something that starts and ends. */
+class Span<Message extends object> {
+  readonly #start: Channel;
+  readonly #end: Channel;
+
+  constructor(start: string, end: string) {
+    this.#start = channel(start);
+    this.#end = channel(end);
+  }
+
+  /** Whether anybody listens. If not, no message need be made. */
+  get active(): boolean {
+    return this.#start.hasSubscribers || this.#end.hasSubscribers;
+  }
+
+  start(message: Message): Message {
+    this.#start.publish(message);
+    return message;
+  }
+
+  end(message: Message, details: Partial<Message>): void {
+    this.#end.publish(Object.assign(message, details));
+  }
+}
+
+/** Calls that this side makes. */
+export const clientCalls = new Span<CallMessage>("ttrpc:client:call:start", "ttrpc:client:call:end");
+
+/** Requests that this side handles. */
+export const serverCalls = new Span<CallMessage>("ttrpc:server:call:start", "ttrpc:server:call:end");
+
+/** Connections of both sides. */
+export const connections = new Span<ConnectionMessage>("ttrpc:connection:open", "ttrpc:connection:close");

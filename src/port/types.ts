@@ -1,0 +1,73 @@
+import type { TtrpcError } from "../error.js";
+import type { Metadata } from "../metadata.js";
+import type { BatchReader, ConnectionClosed } from "./reader.js";
+
+/** A call that waits for its outcome. One of the two is called, once, while the batch is read. */
+export interface PendingCall {
+  /** `reader` stands at the payload. */
+  succeed(reader: BatchReader): void;
+  fail(error: TtrpcError): void;
+}
+
+/** A streaming call. Besides an outcome it may have an end, which is one too. */
+export interface PendingStream extends PendingCall {
+  /** `reader` stands at the payload of a message. */
+  message(reader: BatchReader): void;
+  end(): void;
+  sent(messages: number, bytes: number): void;
+}
+
+/** Hears of one connection. */
+export interface ConnectionSink {
+  connected?(): void;
+  closed(why: ConnectionClosed): void;
+}
+
+/** Hears of one listener. */
+export interface ListenerSink {
+  accepted(connection: number, peer: PeerCredentials | undefined): void;
+  acceptFailed(error: TtrpcError): void;
+}
+
+/** Who is at the other end of a unix socket, as the kernel says. */
+export interface PeerCredentials {
+  /** Process id; 0 if the process is in another pid namespace. */
+  readonly pid: number;
+  /** Effective user id. */
+  readonly uid: number;
+  /** Effective group id. */
+  readonly gid: number;
+}
+
+/** A request as it comes out of a batch. */
+export interface IncomingRequest {
+  readonly id: number;
+  readonly connection: number;
+  /** Milliseconds that the caller gave, 0 for none. */
+  readonly timeoutMs: number;
+  readonly metadata: Metadata;
+  readonly payload: Uint8Array;
+}
+
+/** A request that a handler works on. */
+export interface ActiveRequest {
+  /** Starts the handler. Called when no batch is being read. */
+  run(): void;
+  /** The request needs no answer any more: its deadline passed, or its connection ended. */
+  abort(deadline: boolean): void;
+  /** `reader` stands at the payload of a message. */
+  message(reader: BatchReader): void;
+  /** The peer sends no more. */
+  end(): void;
+  sent(messages: number, bytes: number): void;
+}
+
+/** Takes a request of one method out of a batch, without running code of the user yet. */
+export type MethodSink = (request: IncomingRequest) => ActiveRequest | undefined;
+
+/** A call's fields besides its payload, checked. */
+export interface CallFields {
+  readonly timeoutNs: number;
+  readonly metadata: readonly (readonly [string, string])[];
+  readonly cancellable: boolean;
+}
