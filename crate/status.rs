@@ -118,6 +118,8 @@ fn failure(error: ttrpc::Error, wire: &Wire) -> Failure {
         }
         if text.starts_with("Receiver got malformed packet")
             || text == "received data from non-streaming server."
+            || text == "not support"
+            || text.ends_with("close message cannot include data")
         {
             let text = "the peer answered with a frame that does not fit the kind of the call";
             return Failure::of_call(Code::Internal, text);

@@ -78,7 +78,8 @@ impl Engine {
             settle(&self.shared, &sink, connection, call, Outcome::Failed(Failure::closed(closed)));
             return;
         };
-        let guard = Guard::new(&self.shared, link, connection, call, sink, timeout_nano);
+        let mut guard = Guard::new(&self.shared, link, connection, call, sink, timeout_nano);
+        guard.is_stream = matches!(kind, Kind::Stream(..));
         if link.ids_left == 0 {
             // Calls in flight end in their own time; then the connection does.
             let text = "the connection has used up its stream ids; connect again";
@@ -221,6 +222,8 @@ pub(super) struct Guard {
     sink: Option<Sink>,
     /// Whether an entry in [`Shared::cancellable`] goes with it.
     cancellable: bool,
+    /// Whether an entry in [`Shared::streams`] goes with it.
+    is_stream: bool,
     _deadline: Option<Deadline>,
 }
 
@@ -242,6 +245,7 @@ impl Guard {
             call,
             sink: Some(sink),
             cancellable: false,
+            is_stream: false,
             _deadline: shared.deadlines.hold(timeout_nano),
         }
     }
@@ -274,6 +278,13 @@ impl Drop for Guard {
         {
             let failure = Failure::of_call(Code::Internal, "ttrpc gave the call up");
             settle(&self.shared, &sink, self.connection, self.call, Outcome::Failed(failure));
+        }
+        if self.is_stream {
+            let mut streams = lock(&self.shared.streams);
+            // What JavaScript holds of an ended stream counts until its reader has taken it.
+            if streams.get(&self.call).is_some_and(|stream| stream.meter.ended()) {
+                streams.remove(&self.call);
+            }
         }
         if self.in_flight.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.wire.mark();

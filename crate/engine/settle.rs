@@ -39,6 +39,8 @@ impl Engine {
 
     fn remove(&mut self, token: u32) {
         let Some(link) = self.links.remove(&token) else { return };
+        // There is nothing left to bound: what JavaScript still holds of its streams is all there is.
+        lock(&self.shared.streams).retain(|_, stream| !Arc::ptr_eq(&stream.wire, &link.wire));
         if let End::Server { listener, .. } = link.end {
             self.connection_ended(listener);
         }

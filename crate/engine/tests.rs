@@ -68,6 +68,54 @@ fn one_turn_hands_over_all_messages_of_a_burst() {
     let mut events = vec![0; 1 << 20];
     let size = engine.fill_events(&mut events);
     assert_eq!(size, 1000 * (RECORD_HEADER + 1));
+
+    // Its end is one of the peer's, and what JavaScript holds counts until it was taken.
+    peer.write_all(&[&[0; 4], &id.to_be_bytes()[..], &[3, 5]].concat()).unwrap();
+    engine.ready(connection, true, false);
+    assert!(engine.fill_events(&mut events) > 0);
+    assert_eq!((events[4], engine.shared.streams.lock().unwrap().len()), (event::END, 1));
+    assert_eq!(engine.links[&connection].wire.unread(), 1000 * (1 + 64));
+    let taken = [1000u32.to_le_bytes(), 1000u32.to_le_bytes()].concat();
+    engine.submit(&record(op::TAKEN, 0, 1, &taken)).unwrap();
+    assert!(engine.shared.streams.lock().unwrap().is_empty());
+    assert_eq!(engine.links[&connection].wire.unread(), 0);
+}
+
+#[test]
+fn a_stream_that_carried_nothing_leaves_nothing_behind() {
+    let (mut engine, connection, mut peer) = connected();
+    let open = record(op::OPEN, connection, 1, &[0; 12]);
+    engine.submit(&[route(), with_flags(open, FLAG_SERVER_STREAM)].concat()).unwrap();
+    let (id, _) = frames(&mut peer)[0];
+    peer.write_all(&[&[0; 4], &id.to_be_bytes()[..], &[3, 5]].concat()).unwrap();
+    engine.ready(connection, true, false);
+    assert!(engine.shared.streams.lock().unwrap().is_empty());
+}
+
+/// A message counts against the limit of what was not taken once it is whole: before, it would stop the
+/// reading of its own rest.
+#[test]
+fn a_message_as_large_as_the_limit_arrives() {
+    let (mut engine, connection, mut peer) = connected();
+    let open = record(op::OPEN, connection, 1, &[0; 12]);
+    engine.submit(&[route(), with_flags(open, FLAG_SERVER_STREAM)].concat()).unwrap();
+    let (id, _) = frames(&mut peer)[0];
+    let size = 4 << 20;
+    let writer = std::thread::spawn(move || {
+        let header = [&(size as u32).to_be_bytes()[..], &id.to_be_bytes(), &[3, 0]].concat();
+        peer.write_all(&header).unwrap();
+        peer.write_all(&vec![7; size]).unwrap();
+        peer
+    });
+    let mut events = vec![0; size + 1024];
+    engine.fill_events(&mut events);
+    while !engine.has_events() {
+        assert!(engine.links[&connection].watched.read, "the connection is not read");
+        assert!(wait(engine.links[&connection].stream.fd(), false, -1).unwrap());
+        engine.ready(connection, true, false);
+    }
+    assert_eq!(engine.fill_events(&mut events), RECORD_HEADER + size);
+    drop(writer.join().unwrap());
 }
 
 #[test]

@@ -28,6 +28,11 @@ impl Scanner {
         self.body_left > 0 || self.scanned < buffered
     }
 
+    /// Whether the last frame that was seen is whole.
+    pub(super) fn between_frames(&self) -> bool {
+        self.body_left == 0
+    }
+
     /// Tells the scanner that `count` bytes were removed from the buffer's front.
     pub(super) fn removed(&mut self, count: usize) {
         self.scanned -= count;

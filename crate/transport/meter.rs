@@ -2,7 +2,7 @@
 //!
 //! ttrpc queues the messages of a stream without limit and its protocol has no window, so what bounds
 //! a slow reader's memory is that its connection is not read while too much waits. For that, bytes are
-//! counted from the moment their frame arrives until JavaScript has taken the message.
+//! counted from the moment their frame is whole until JavaScript has taken the message.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -39,7 +39,7 @@ impl Meter {
         self.stream_id.store(stream_id, Relaxed);
     }
 
-    /// A message of `size` bytes is on its way in.
+    /// A message of `size` bytes came in.
     pub fn arrived(&self, size: usize) {
         self.unread.fetch_add(size + MESSAGE_COST, Relaxed);
         self.total.fetch_add(size + MESSAGE_COST, Relaxed);

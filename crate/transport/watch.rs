@@ -37,6 +37,9 @@ pub(super) struct Watch {
     role: Role,
     /// The open calls that are streams. On a client, all other ids that await an answer are unary.
     streams: IdMap<Arc<Meter>>,
+    /// The stream whose message is on its way in, and its size. It counts once it is whole: a message
+    /// that counted before could stop the reading of its own rest.
+    arriving: Option<(Arc<Meter>, usize)>,
     /// Client: streams whose requests are on their way through ttrpc, in order.
     opening: VecDeque<Arc<Meter>>,
     /// Server: the id of the last request.
@@ -53,6 +56,7 @@ impl Watch {
         Self {
             role,
             streams: IdMap::default(),
+            arriving: None,
             opening: VecDeque::new(),
             last_request: 0,
             own_replies: Vec::new(),
@@ -93,11 +97,22 @@ impl Watch {
             if header[0] != 0 {
                 return Err(NotTtrpc(*header));
             }
+            self.arrived();
             Ok(match self.role {
                 Role::Client => self.answer_from_server(header, rest),
                 Role::Server => self.frame_from_client(header),
             })
-        })
+        })?;
+        if scanner.between_frames() {
+            self.arrived();
+        }
+        Ok(())
+    }
+
+    fn arrived(&mut self) {
+        if let Some((meter, size)) = self.arriving.take() {
+            meter.arrived(size);
+        }
     }
 
     /// A DATA frame that answers a unary call would be decoded as a Response and taken for success. A
@@ -114,7 +129,7 @@ impl Watch {
             }
             MESSAGE_TYPE_DATA => match self.streams.get(&id) {
                 Some(meter) => {
-                    meter.arrived(size);
+                    self.arriving = Some((meter.clone(), size));
                     if flags(header) & FLAG_REMOTE_CLOSED != 0 {
                         self.streams.remove(&id);
                     }
@@ -141,7 +156,7 @@ impl Watch {
             }
             MESSAGE_TYPE_DATA => {
                 if let Some(meter) = self.streams.get(&id) {
-                    meter.arrived(length(header));
+                    self.arriving = Some((meter.clone(), length(header)));
                 }
             }
             _ => {}
