@@ -3,7 +3,7 @@
 //! The engine is borrowed while it is turned and never while JavaScript runs, which may call back into
 //! the port at any time.
 
-use super::uv::{Handle, Loop, Uv};
+use super::uv::{DISCONNECT, Handle, Loop, READABLE, Uv, WRITABLE};
 use super::watcher::{Watcher, owner};
 use crate::engine::{Change, Engine};
 use crate::ids::IdMap;
@@ -295,8 +295,8 @@ unsafe extern "C" fn on_ready(handle: Handle, status: c_int, events: c_int) {
         // SAFETY: libuv calls back for a handle of a `Watcher`.
         let Some((environment, token)) = (unsafe { owner(handle) }) else { return };
         // An error of the descriptor shows at the next read or write of it.
-        let read = status < 0 || events & super::uv::READABLE != 0;
-        let write = status < 0 || events & super::uv::WRITABLE != 0;
+        let read = status < 0 || events & (READABLE | DISCONNECT) != 0;
+        let write = status < 0 || events & WRITABLE != 0;
         if environment.with(|engine| engine.ready(token, read, write)).is_ok() {
             environment.deliver();
         }

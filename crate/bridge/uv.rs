@@ -21,6 +21,7 @@ pub(super) type HandleCallback = unsafe extern "C" fn(Handle);
 /// Event bits of `uv_poll`.
 pub(super) const READABLE: c_int = 1;
 pub(super) const WRITABLE: c_int = 2;
+pub(super) const DISCONNECT: c_int = 4;
 
 /// `uv_handle_type`, whose numbers have been stable since libuv 1.0.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,9 @@
 //! libuv handles: one `uv_poll` per watched descriptor, and one timer.
 
 use super::environment::Environment;
-use super::uv::{Handle, HandleCallback, Kind, Loop, PollCallback, READABLE, Uv, WRITABLE};
+use super::uv::{
+    DISCONNECT, Handle, HandleCallback, Kind, Loop, PollCallback, READABLE, Uv, WRITABLE,
+};
 use crate::engine::Interest;
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -73,8 +75,10 @@ impl Watcher {
 
     /// Watches for `interest`.
     pub(super) fn watch(&self, interest: Interest, callback: PollCallback) -> io::Result<()> {
-        let events =
-            if interest.read { READABLE } else { 0 } | if interest.write { WRITABLE } else { 0 };
+        let bit = |wanted: bool, bit: c_int| if wanted { bit } else { 0 };
+        let events = bit(interest.read, READABLE)
+            | bit(interest.hangup, DISCONNECT)
+            | bit(interest.write, WRITABLE);
         self.hold(interest.hold);
         // SAFETY: the handle is an initialised uv_poll_t that is not closing.
         let result = unsafe {

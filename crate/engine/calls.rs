@@ -118,7 +118,10 @@ impl Engine {
     /// Gives a call up: a waiting one is never sent, of a sent one the answer is dropped.
     pub(super) fn cancel(&mut self, call: u32) {
         // A stream's task ends when nobody can send it anything any more.
-        lock(&self.shared.streams).remove(&call);
+        if let Some(stream) = lock(&self.shared.streams).remove(&call) {
+            stream.meter.give_up();
+            stream.wire.mark();
+        }
         if let Some(task) = lock(&self.shared.cancellable).remove(&call) {
             task.abort();
             return;

@@ -28,8 +28,6 @@ pub(super) struct Link {
     pub(super) watched: Interest,
     /// The bridge does not watch it: a blocking caller turns it in place.
     pub(super) blocking: bool,
-    /// More waits for the socket than streams may add to.
-    pub(super) clogged: bool,
     /// To be closed, with this reason, once the socket has taken all and no call is in flight.
     pub(super) finishing: Option<Closed>,
     /// Reported as ended.
@@ -64,6 +62,8 @@ pub enum Hold {
 pub struct Interest {
     /// Bytes or connections to take.
     pub read: bool,
+    /// The end of the peer, where it is not read from.
+    pub hangup: bool,
     /// Room to write, or the outcome of a connection attempt.
     pub write: bool,
     /// The event loop runs on for it.
@@ -84,7 +84,6 @@ impl Link {
             hold: Hold::WhileBusy,
             watched: Interest::default(),
             blocking: false,
-            clogged: false,
             finishing: None,
             reported: false,
         }

@@ -66,7 +66,11 @@ impl Entry {
 
     fn watch(&self, token: u32, read: bool) -> Option<Change> {
         let fd = self.listener.as_ref()?.fd();
-        Some(Change::Watch { token, fd, interest: Interest { read, write: false, hold: true } })
+        Some(Change::Watch {
+            token,
+            fd,
+            interest: Interest { read, hangup: false, write: false, hold: true },
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use super::SEND_LIMIT;
 use super::dispatch::{Peer, Ticket, within_limit};
 use super::streams::{Handle, Input, Raw, Sent};
 use crate::port::{Reply, Side, StreamKind};
-use crate::status::{Code, response_of_status};
+use crate::status::{Code, Failure, response_of_status};
 use crate::transport::lock;
 use crate::transport::meter::Meter;
 use std::sync::Arc;
@@ -45,7 +45,11 @@ impl StreamHandler for Streamer {
         }
         let mut ticket = Ticket::issue(&self.peer, 0, timeout);
         let meter = wire.meter();
-        wire.opened_stream(context.mh.stream_id, &meter);
+        wire.opened_stream(
+            context.mh.stream_id,
+            &meter,
+            context.mh.flags & FLAG_REMOTE_CLOSED != 0,
+        );
         let (input, queue) = mpsc::unbounded_channel();
         ticket.stream(Handle { input, meter: meter.clone(), wire: wire.clone() });
         lock(&shared.events).stream_request(
@@ -68,6 +72,10 @@ impl StreamHandler for Streamer {
             biased;
             answer = outgoing(&self.peer, ticket.call, sender, queue) => Some(answer),
             status = incoming.run(receiver) => Some(Err(status)),
+            size = meter.oversized() => {
+                let Failure { code, text, .. } = Failure::oversize(size);
+                Some(Err(response_of_status(code, text)))
+            }
             // ttrpc wakes no stream's handler when its connection ends.
             _ = wire.ended() => None,
             () = tokio::time::sleep(limit) => {

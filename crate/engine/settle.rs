@@ -79,17 +79,18 @@ fn settle_link(
     if !link.connecting && !link.waiting.is_empty() && look.unsent <= SEND_LIMIT {
         woke = start_waiting(shared, link, SEND_LIMIT + 1 - look.unsent);
     }
-    // Streams that wait for the socket to take what was sent.
-    if std::mem::replace(&mut link.clogged, look.unsent > SEND_LIMIT) && !link.clogged {
+    if look.unsent <= SEND_LIMIT && link.wire.take_writers() {
         link.wire.wake();
         woke = true;
     }
     let busy = link.in_flight.load(Ordering::Relaxed) > 0 || link.connecting;
+    let read = !link.connecting
+        && look.unread <= READ_LIMIT
+        && link.wire.unread() <= STREAM_LIMIT
+        && !(link.is_server() && look.unsent > REPLY_LIMIT);
     let interest = Interest {
-        read: !link.connecting
-            && look.unread <= READ_LIMIT
-            && link.wire.unread() <= STREAM_LIMIT
-            && !(link.is_server() && look.unsent > REPLY_LIMIT),
+        read,
+        hangup: !read && !link.connecting,
         write: link.connecting || look.unsent > 0,
         hold: match link.hold {
             Hold::WhileBusy => busy,

@@ -5,7 +5,8 @@
 //! counted from the moment their frame is whole until JavaScript has taken the message.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use tokio::sync::Notify;
 
 /// One stream's count, which is part of its connection's.
 #[derive(Debug, Default)]
@@ -17,6 +18,11 @@ pub struct Meter {
     /// Of these, what JavaScript holds.
     held: AtomicUsize,
     total: Arc<AtomicUsize>,
+    /// Served: the peer has said that it sends no more.
+    half_closed: AtomicBool,
+    /// Served: the size of a message that was too large to be taken, or 0. ttrpc has told the peer; the handler must hear too.
+    oversized: AtomicUsize,
+    changed: Notify,
 }
 
 /// What a message takes besides its bytes, so that empty ones count too.
@@ -62,6 +68,36 @@ impl Meter {
         let held = self.held.load(Relaxed);
         self.lower(self.unread.load(Relaxed).saturating_sub(held));
         held == 0
+    }
+
+    /// Nobody wants the stream any more: nothing of it counts.
+    pub fn give_up(&self) {
+        self.lower(self.unread.load(Relaxed));
+    }
+
+    pub(super) fn half_close(&self) {
+        self.half_closed.store(true, Relaxed);
+    }
+
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.half_closed.load(Relaxed)
+    }
+
+    pub(super) fn too_large(&self, size: usize) {
+        self.oversized.store(size, Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for a message that is too large to be taken; returns its size.
+    pub async fn oversized(&self) -> usize {
+        loop {
+            let changed = self.changed.notified();
+            let size = self.oversized.load(Relaxed);
+            if size > 0 {
+                return size;
+            }
+            changed.await;
+        }
     }
 
     /// Whether JavaScript's reader has taken all that was handed over.

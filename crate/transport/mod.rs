@@ -20,7 +20,7 @@ use frames::Scanner;
 use inbox::Inbox;
 use meter::Meter;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use tokio::sync::Notify;
@@ -107,6 +107,8 @@ pub struct Wire {
     unread: Arc<AtomicUsize>,
     /// Wakes those that wait for the end, or for the socket to take what was sent.
     changed: Notify,
+    /// Somebody waits for the socket to take what was sent.
+    writers: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -150,6 +152,7 @@ impl Wire {
             flow: Mutex::new(flow),
             unread: Arc::default(),
             changed: Notify::new(),
+            writers: AtomicBool::new(false),
         });
         (wire.clone(), Pipe::new(wire))
     }
@@ -258,8 +261,14 @@ impl Wire {
             if self.unsent() <= limit || self.closed().is_some() {
                 return;
             }
+            self.writers.store(true, Ordering::Relaxed);
             changed.await;
         }
+    }
+
+    /// Whether somebody waits in [`Wire::writable`], since this was last asked.
+    pub fn take_writers(&self) -> bool {
+        self.writers.swap(false, Ordering::Relaxed)
     }
 
     /// Wakes those that wait in [`Wire::ended`] and [`Wire::writable`]. Must be called inside the runtime.
@@ -282,8 +291,11 @@ impl Wire {
         self.lock().watch.opening(meter.clone());
     }
 
-    /// The peer opened the stream that `meter` counts.
-    pub fn opened_stream(&self, stream_id: u32, meter: &Arc<Meter>) {
+    /// The peer opened the stream that `meter` counts, and said in its request whether it sends more.
+    pub fn opened_stream(&self, stream_id: u32, meter: &Arc<Meter>, half_closed: bool) {
+        if half_closed {
+            meter.half_close();
+        }
         self.lock().watch.opened(stream_id, meter.clone());
     }
 

@@ -74,7 +74,7 @@ impl Watch {
         self.opening.push_back(meter);
     }
 
-    /// Server: a request that was read opened a stream.
+    /// A stream has its id.
     pub(super) fn opened(&mut self, stream_id: u32, meter: Arc<Meter>) {
         meter.opened(stream_id);
         self.streams.insert(stream_id, meter);
@@ -85,6 +85,8 @@ impl Watch {
         if let Some(stream_id) = meter.stream_id() {
             self.streams.remove(&stream_id);
         }
+        self.arriving =
+            self.arriving.take().filter(|(arriving, _)| !std::ptr::eq(&**arriving, meter));
     }
 
     /// Looks at what came from the peer before ttrpc does.
@@ -129,7 +131,10 @@ impl Watch {
             }
             MESSAGE_TYPE_DATA => match self.streams.get(&id) {
                 Some(meter) => {
-                    self.arriving = Some((meter.clone(), size));
+                    // One that is too large ends the stream and is never handed over.
+                    if size <= MESSAGE_LENGTH_MAX {
+                        self.arriving = Some((meter.clone(), size));
+                    }
                     if flags(header) & FLAG_REMOTE_CLOSED != 0 {
                         self.streams.remove(&id);
                     }
@@ -154,11 +159,20 @@ impl Watch {
                     self.refuse(id, "StreamID cannot be re-used and must increment");
                 }
             }
-            MESSAGE_TYPE_DATA => {
-                if let Some(meter) = self.streams.get(&id) {
+            MESSAGE_TYPE_DATA => match self.streams.get(&id) {
+                // Nobody takes what comes behind the end, and ttrpc would queue it without limit.
+                Some(meter) if meter.is_half_closed() => header[8] = TYPE_REFUSED,
+                Some(meter) if length(header) > MESSAGE_LENGTH_MAX => {
+                    meter.too_large(length(header))
+                }
+                Some(meter) => {
+                    if flags(header) & FLAG_REMOTE_CLOSED != 0 {
+                        meter.half_close();
+                    }
                     self.arriving = Some((meter.clone(), length(header)));
                 }
-            }
+                None => {}
+            },
             _ => {}
         }
         Visit::Pass
