@@ -110,11 +110,10 @@ fn failure(error: ttrpc::Error, wire: &Wire) -> Failure {
         if text.starts_with("message length ") {
             return Failure::of_call(Code::ResourceExhausted, text.clone());
         }
-        if let Some(reason) = text.strip_prefix("Unpack response error ") {
-            return Failure::of_call(
-                Code::Internal,
-                format!("the reply does not decode: {reason}"),
-            );
+        let undecodable = ["Unpack response error ", "Decode message failed."];
+        if let Some(reason) = undecodable.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+            let text = format!("the reply does not decode: {reason}");
+            return Failure::of_call(Code::Internal, text);
         }
         if text.starts_with("Receiver got malformed packet")
             || text == "received data from non-streaming server."

@@ -42,6 +42,9 @@ pub(super) struct Watch {
     arriving: Option<(Arc<Meter>, usize)>,
     /// Client: streams whose requests are on their way through ttrpc, in order.
     opening: VecDeque<Arc<Meter>>,
+    /// Server: streams of which the end came in the same read as their request, which ttrpc has not
+    /// seen yet. Forgotten with the next read.
+    ended_early: IdSet,
     /// Server: the id of the last request.
     last_request: u32,
     /// Server: replies of the watch's own, whole frames that are to be sent.
@@ -58,6 +61,7 @@ impl Watch {
             streams: IdMap::default(),
             arriving: None,
             opening: VecDeque::new(),
+            ended_early: IdSet::default(),
             last_request: 0,
             own_replies: Vec::new(),
             exempt: IdSet::default(),
@@ -77,6 +81,9 @@ impl Watch {
     /// A stream has its id.
     pub(super) fn opened(&mut self, stream_id: u32, meter: Arc<Meter>) {
         meter.opened(stream_id);
+        if self.ended_early.remove(&stream_id) {
+            meter.half_close();
+        }
         self.streams.insert(stream_id, meter);
     }
 
@@ -95,6 +102,7 @@ impl Watch {
         scanner: &mut Scanner,
         buffer: &mut [u8],
     ) -> Result<(), NotTtrpc> {
+        self.ended_early.clear();
         scanner.walk(buffer, |header, rest| {
             if header[0] != 0 {
                 return Err(NotTtrpc(*header));
@@ -170,6 +178,10 @@ impl Watch {
                         meter.half_close();
                     }
                     self.arriving = Some((meter.clone(), length(header)));
+                }
+                None if self.ended_early.contains(&id) => header[8] = TYPE_REFUSED,
+                None if flags(header) & FLAG_REMOTE_CLOSED != 0 => {
+                    self.ended_early.insert(id);
                 }
                 None => {}
             },
