@@ -45,8 +45,11 @@ export declare class Port {
   hold(connection: number, mode: number): void
   /** Binds and listens. Connections come as events. */
   listen(address: BindingAddress, options: BindingListenOptions): BindingOpened
-  /** Listens on an inherited descriptor. */
-  listenOn(fd: number, options: BindingListenOptions): BindingOpened
+  /**
+   * Listens on an inherited descriptor, or serves the peer of a connected one. `anonymous`: the
+   * other end is this process's own and says nothing of the peer behind it.
+   */
+  listenOn(fd: number, anonymous: boolean, options: BindingListenOptions): BindingOpened
   /** Stops accepting. Connections that were accepted go on. */
   closeListener(listener: number): void
 }

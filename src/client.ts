@@ -128,9 +128,28 @@ function starter({ methodKind, input, output }: DescMethod, route: number, conne
   }
 }
 
-/** An iterable that is still to come. */
-async function* deferred(iterable: Promise<unknown>): AsyncGenerator<unknown, void, undefined> {
-  yield* (await iterable) as AsyncIterable<unknown>;
+/**
+ * An iterable that is still to come. Not a generator: the call that it stands for has started, so it must hear of a
+ * reader that leaves before its first message, and a failure must wait for the reader.
+ */
+function deferred(iterable: Promise<unknown>): AsyncIterableIterator<unknown> {
+  const iterator = iterable.then((messages) => (messages as AsyncIterable<unknown>)[Symbol.asyncIterator]());
+  iterator.catch(() => undefined);
+  return {
+    async next() {
+      return (await iterator).next();
+    },
+    async return() {
+      await iterator.then(
+        (messages) => messages.return?.(),
+        () => undefined,
+      );
+      return { value: undefined, done: true };
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
 }
 
 /** Makes a function for each method of a service, under the name that protobuf-es gives it. */

@@ -340,8 +340,8 @@ export async function connect(address: Address, options: ConnectOptions = {}): P
   let reconnector: Reconnector | undefined;
   if (reconnect !== undefined) {
     if (parsed.binding === undefined) throw new TypeError(`${parsed.text} cannot be connected to again`);
-    reconnector = new Reconnector(reconnectOptions(reconnect), () =>
-      openLink(parsed, { timeoutMs, waitForReady: false }),
+    reconnector = new Reconnector(reconnectOptions(reconnect), (stop) =>
+      openLink(parsed, { timeoutMs, waitForReady: false, signal: stop }),
     );
   }
   const link = await openLink(parsed, { timeoutMs, signal, waitForReady });

@@ -77,6 +77,8 @@ const failures = new WeakMap<Duplex, Error>();
 /** Moves bytes between a Duplex and one end of a socket pair whose other end is the engine's. */
 export function join(duplex: Duplex, fd: number): void {
   const socket = new Socket({ fd });
+  // The engine's end says what keeps the process alive.
+  socket.unref();
   const end = (error?: Error | null) => {
     if (error) failures.set(duplex, error);
     socket.destroy();

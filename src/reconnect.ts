@@ -1,6 +1,7 @@
 import { Code } from "./code.js";
 import { canceledError, TtrpcError } from "./error.js";
 import type { OpenLink } from "./open-link.js";
+import { port } from "./port/port.js";
 
 /** How a connection that ended is made again. */
 export interface ReconnectOptions {
@@ -48,13 +49,15 @@ interface Waiting {
  */
 export class Reconnector {
   readonly #options: typeof DEFAULTS;
-  readonly #open: () => Promise<OpenLink>;
+  readonly #open: (signal: AbortSignal) => Promise<OpenLink>;
   readonly #waiting = new Set<Waiting>();
   #timer: NodeJS.Timeout | undefined;
   #failed = 0;
-  #stopped = false;
+  /** When the last connection was made; minus infinity once it has been judged, or if there was none. */
+  #openedAt = Number.NEGATIVE_INFINITY;
+  readonly #stop = new AbortController();
 
-  constructor(options: typeof DEFAULTS, open: () => Promise<OpenLink>) {
+  constructor(options: typeof DEFAULTS, open: (signal: AbortSignal) => Promise<OpenLink>) {
     this.#options = options;
     this.#open = open;
   }
@@ -62,6 +65,21 @@ export class Reconnector {
   /** Calls `opened` with a connection, or `gaveUp` with why there is none. */
   start(opened: (link: OpenLink) => void, gaveUp: (error: TtrpcError) => void): void {
     const { initialDelayMs, maxDelayMs, maxAttempts } = this.#options;
+    const livedMs = performance.now() - this.#openedAt;
+    this.#openedAt = Number.NEGATIVE_INFINITY;
+    if (livedMs < Math.min(initialDelayMs * 2 ** this.#failed, maxDelayMs)) {
+      // A peer that accepts and hangs up is no better than one that is not there.
+      this.#failed++;
+      if (this.#failed >= maxAttempts) {
+        gaveUp(
+          new TtrpcError(
+            `the connection ended ${this.#failed} times as soon as it was made`,
+            Code.Unavailable,
+          ),
+        );
+        return;
+      }
+    } else if (livedMs < Number.POSITIVE_INFINITY) this.#failed = 0;
     const delay = Math.min(initialDelayMs * 2 ** this.#failed, maxDelayMs);
     // A quarter less or more, so that the many clients of one server do not come back at once.
     this.#timer = setTimeout(() => void attempt(), delay * (0.75 + Math.random() / 2));
@@ -70,14 +88,20 @@ export class Reconnector {
     const attempt = async () => {
       this.#timer = undefined;
       try {
-        const link = await this.#open();
-        this.#failed = 0;
+        const link = await this.#open(this.#stop.signal);
+        if (this.#stop.signal.aborted) {
+          // close() came after the connection was made and before this.
+          port().native.close(link.id, false);
+          port().schedule();
+          return;
+        }
+        this.#openedAt = performance.now();
         opened(link);
         for (const { resolve } of this.#take()) resolve(link.id);
       } catch (reason) {
         const error = TtrpcError.from(reason);
         for (const { reject } of this.#take()) reject(error);
-        if (this.#stopped) return;
+        if (this.#stop.signal.aborted) return;
         this.#failed++;
         if (this.#failed >= maxAttempts) gaveUp(error);
         else this.start(opened, gaveUp);
@@ -87,7 +111,7 @@ export class Reconnector {
 
   /** Makes no further attempt. Calls that wait fail. */
   stop(error: TtrpcError): void {
-    this.#stopped = true;
+    this.#stop.abort();
     clearTimeout(this.#timer);
     for (const { reject } of this.#take()) reject(error);
   }

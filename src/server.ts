@@ -170,11 +170,11 @@ export class Server extends EventEmitter<ServerEvents> {
     };
     const bind = () => {
       if (parsed.binding !== undefined) return port().native.listen(parsed.binding, binding);
-      if (parsed.duplex === undefined) return port().native.listenOn(parsed.fd ?? -1, binding);
+      if (parsed.duplex === undefined) return port().native.listenOn(parsed.fd ?? -1, false, binding);
       const { ours, theirs, errno, text } = port().native.pair();
       if (errno !== 0) return { id: 0, bound: null, errno, text };
       join(parsed.duplex, theirs);
-      return port().native.listenOn(ours, binding);
+      return port().native.listenOn(ours, true, binding);
     };
     let opened = bind();
     if (opened.errno === EADDRINUSE && reclaim && reclaimStale(parsed)) opened = bind();

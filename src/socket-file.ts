@@ -1,5 +1,6 @@
 import { lstatSync, unlinkSync } from "node:fs";
 import type { ParsedAddress } from "./address.js";
+import { textOf } from "./error.js";
 import { port } from "./port/port.js";
 
 const ECONNREFUSED = 111;
@@ -25,12 +26,19 @@ export function reclaimStale(address: ParsedAddress): boolean {
   return true;
 }
 
-/** Remembers which file a path names now. Returns what removes it, if the path still names that file. */
+/**
+ * Remembers which file a path names now. Returns what removes it, if the path still names that file. One that cannot be
+ * removed stays, for `reclaimStale` to find: it must not stop a server from closing.
+ */
 export function removerOf(path: string): () => void {
   const ours = lstat(path);
   return () => {
-    const now = lstat(path);
-    if (ours !== undefined && now?.ino === ours.ino && now.dev === ours.dev) unlinkSync(path);
+    try {
+      const now = lstat(path);
+      if (ours !== undefined && now?.ino === ours.ino && now.dev === ours.dev) unlinkSync(path);
+    } catch (error) {
+      process.emitWarning(`cannot remove ${path}: ${textOf(error)}`, { type: "TtrpcWarning" });
+    }
   };
 }
 

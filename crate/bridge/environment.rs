@@ -8,6 +8,7 @@ use super::watcher::{Watcher, owner};
 use crate::engine::{Change, Engine};
 use crate::ids::IdMap;
 use napi::sys;
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,9 +57,14 @@ pub(super) struct Parts {
     pub(super) async_context: sys::napi_async_context,
 }
 
-/// The environment has been torn down.
+/// Why the engine did not do what was asked.
 #[derive(Debug)]
-pub(super) struct TornDown;
+pub(super) enum Unusable {
+    /// The environment has been torn down.
+    TornDown,
+    /// It panicked, with this message: a bug of ours or of ttrpc, which must not unwind into Node.
+    Panicked(String),
+}
 
 impl Environment {
     pub(super) fn new(parts: Parts, engine: Engine) -> std::io::Result<Rc<Self>> {
@@ -94,8 +100,10 @@ impl Environment {
     pub(super) fn with<T>(
         self: &Rc<Self>,
         work: impl FnOnce(&mut Engine) -> T,
-    ) -> Result<T, TornDown> {
-        let result = work(self.engine.borrow_mut().as_mut().ok_or(TornDown)?);
+    ) -> Result<T, Unusable> {
+        let mut engine = self.engine.borrow_mut();
+        let engine = engine.as_mut().ok_or(Unusable::TornDown)?;
+        let result = catch_unwind(AssertUnwindSafe(|| work(engine))).map_err(panicked)?;
         self.apply_changes();
         self.set_timer();
         Ok(result)
@@ -106,7 +114,7 @@ impl Environment {
         self: &Rc<Self>,
         length: usize,
         read: impl FnOnce(&mut Engine, &[u8]) -> T,
-    ) -> Result<T, TornDown> {
+    ) -> Result<T, Unusable> {
         let length = length.min(self.outbound.size);
         // SAFETY: a reference keeps the buffer alive, and JavaScript, its only writer, is waiting for
         // this call to return.
@@ -277,6 +285,12 @@ impl Environment {
             }
         }
     }
+}
+
+fn panicked(payload: Box<dyn Any + Send>) -> Unusable {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    Unusable::Panicked(text.unwrap_or("no message").to_owned())
 }
 
 /// libuv's timers count whole milliseconds.

@@ -1,12 +1,12 @@
 //! The class that JavaScript makes one of per environment.
 
-use super::environment::{Environment, JsBuffer, Parts, TornDown};
+use super::environment::{Environment, JsBuffer, Parts, Unusable};
 use super::uv::{Loop, Uv};
 use super::values::{
     BindingAddress, BindingListenOptions, BindingOpened, BindingPair, BindingVersions,
 };
 use crate::engine::{Engine, Hold, ListenOptions, Method, Services};
-use crate::port::{Events, Malformed, StreamKind};
+use crate::port::{Events, Malformed, RECORD_LIMIT, StreamKind};
 use crate::socket::{Address, Stream, own, pair};
 use napi::bindgen_prelude::{Env, Function, JsValue, Uint8ArraySlice};
 use napi::{Error, Result, sys};
@@ -37,6 +37,9 @@ impl Port {
         let uv = Uv::get().map_err(|symbol| {
             Error::from_reason(format!("this JavaScript runtime does not export libuv's {symbol}"))
         })?;
+        if inbound.len() < RECORD_LIMIT || outbound.len() < RECORD_LIMIT {
+            return Err(Error::from_reason(format!("each buffer must have {RECORD_LIMIT} bytes")));
+        }
         let engine = Engine::new().map_err(|error| Error::from_reason(error.to_string()))?;
         let raw = env.raw();
         let mut event_loop = ptr::null_mut();
@@ -76,7 +79,7 @@ impl Port {
     pub fn submit(&self, length: u32) -> Result<u32> {
         self.environment
             .with_batch(length as usize, |engine, batch| engine.submit(batch))
-            .map_err(torn_down)?
+            .map_err(unusable)?
             .map_err(malformed)?;
         Ok(self.environment.take_events() as u32)
     }
@@ -94,7 +97,7 @@ impl Port {
         let outcome = self
             .environment
             .with_batch(length as usize, |engine, batch| engine.call_blocking(batch))
-            .map_err(torn_down)?
+            .map_err(unusable)?
             .map_err(malformed)?;
         let mut events = Events::default();
         events.outcome(0, 0, &outcome);
@@ -145,7 +148,7 @@ impl Port {
     /// Whether the peer of a connection listens on this thread, so that waiting for it would be for ever.
     #[napi]
     pub fn is_own_listener(&self, connection: u32) -> Result<bool> {
-        self.environment.with(|engine| engine.is_own_listener(connection)).map_err(torn_down)
+        self.environment.with(|engine| engine.is_own_listener(connection)).map_err(unusable)
     }
 
     /// Ends a connection: at once, or once the socket has taken all that was sent.
@@ -153,14 +156,14 @@ impl Port {
     pub fn close(&self, connection: u32, flush: bool) -> Result<()> {
         self.environment
             .with(|engine| if flush { engine.finish(connection) } else { engine.close(connection) })
-            .map_err(torn_down)
+            .map_err(unusable)
     }
 
     /// Whether a connection keeps the process alive: 0 while calls are in flight, 1 always, 2 never.
     #[napi]
     pub fn hold(&self, connection: u32, mode: u32) -> Result<()> {
         let hold = [Hold::WhileBusy, Hold::Always, Hold::Never][mode.min(2) as usize];
-        self.environment.with(|engine| engine.hold(connection, hold)).map_err(torn_down)
+        self.environment.with(|engine| engine.hold(connection, hold)).map_err(unusable)
     }
 
     /// Binds and listens. Connections come as events.
@@ -176,23 +179,29 @@ impl Port {
         })
     }
 
-    /// Listens on an inherited descriptor.
+    /// Listens on an inherited descriptor, or serves the peer of a connected one. `anonymous`: the
+    /// other end is this process's own and says nothing of the peer behind it.
     #[napi]
-    pub fn listen_on(&self, fd: i32, options: BindingListenOptions) -> Result<BindingOpened> {
-        self.open_listener(|engine| engine.listen_on(own(fd)?, listen_options(options)))
+    pub fn listen_on(
+        &self,
+        fd: i32,
+        anonymous: bool,
+        options: BindingListenOptions,
+    ) -> Result<BindingOpened> {
+        self.open_listener(|engine| engine.listen_on(own(fd)?, anonymous, listen_options(options)))
     }
 
     /// Stops accepting. Connections that were accepted go on.
     #[napi]
     pub fn close_listener(&self, listener: u32) -> Result<()> {
-        self.environment.with(|engine| engine.close_listener(listener)).map_err(torn_down)
+        self.environment.with(|engine| engine.close_listener(listener)).map_err(unusable)
     }
 
     fn open(
         &self,
         open: impl FnOnce(&mut Engine) -> std::io::Result<u32>,
     ) -> Result<BindingOpened> {
-        let result = self.environment.with(open).map_err(torn_down)?;
+        let result = self.environment.with(open).map_err(unusable)?;
         Ok(BindingOpened::new(result, None))
     }
 
@@ -207,7 +216,7 @@ impl Port {
                 let bound = result.as_ref().ok().and_then(|id| engine.tcp_address(*id));
                 (result, bound.map(|address| address.to_string()))
             })
-            .map_err(torn_down)?;
+            .map_err(unusable)?;
         let unwatchable = result.as_ref().ok().and_then(|id| self.environment.watch_failure(*id));
         Ok(BindingOpened::new(unwatchable.map_or(result, Err), bound))
     }
@@ -253,8 +262,11 @@ fn check(status: sys::napi_status) -> Result<()> {
     }
 }
 
-fn torn_down(_: TornDown) -> Error {
-    Error::from_reason("this JavaScript environment is being torn down")
+fn unusable(why: Unusable) -> Error {
+    Error::from_reason(match why {
+        Unusable::TornDown => "this JavaScript environment is being torn down".to_owned(),
+        Unusable::Panicked(text) => format!("the addon panicked, which is a bug: {text}"),
+    })
 }
 
 fn malformed(Malformed(what): Malformed) -> Error {

@@ -17,7 +17,8 @@ impl Engine {
     /// Connects and waits for it, at most until `timeout` passed: then the error is `TimedOut`.
     /// The connection is never watched: it moves only during [`Engine::call_blocking`].
     pub fn connect_blocking(&mut self, address: &Address, timeout: Duration) -> io::Result<u32> {
-        let until = Instant::now() + timeout;
+        // A time that no clock reaches is no limit.
+        let until = Instant::now().checked_add(timeout);
         let stream = loop {
             match Stream::connect(address) {
                 Ok((stream, Progress::Connected)) => break stream,
@@ -44,8 +45,7 @@ impl Engine {
     /// answer while its thread waits.
     pub fn is_own_listener(&self, connection: u32) -> bool {
         let Some(link) = self.links.get(&connection) else { return false };
-        let Ok(peer) = link.stream.peer_name() else { return false };
-        self.listeners.values().any(|entry| entry.listens_as(&peer))
+        self.listeners.values().any(|entry| entry.is_peer_of(&link.stream))
     }
 
     /// Carries out `batch`, whose last command must be a call, and waits for that call's outcome.
@@ -94,7 +94,8 @@ impl Engine {
     }
 }
 
-fn left(until: Instant) -> io::Result<Duration> {
+fn left(until: Option<Instant>) -> io::Result<Duration> {
+    let Some(until) = until else { return Ok(Duration::MAX) };
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }

@@ -44,6 +44,9 @@ enum Kind {
 /// What may wait on one connection, in bytes. A call beyond it is refused with RESOURCE_EXHAUSTED.
 const WAITING_LIMIT: usize = 64 << 20;
 
+/// What a waiting call takes besides its bytes, so that empty ones count too.
+const WAITING_COST: usize = 512;
+
 /// Where an outcome goes.
 #[derive(Debug)]
 pub(super) enum Sink {
@@ -102,7 +105,7 @@ impl Engine {
         if !must_wait {
             return start(&self.shared, link, guard, request, kind);
         }
-        let size = wire_size(&request);
+        let size = wire_size(&request) + WAITING_COST;
         if link.waiting_bytes + size > WAITING_LIMIT {
             let text =
                 format!("calls of more than {WAITING_LIMIT} bytes wait for the peer to read");
@@ -117,7 +120,6 @@ impl Engine {
 
     /// Gives a call up: a waiting one is never sent, of a sent one the answer is dropped.
     pub(super) fn cancel(&mut self, call: u32) {
-        // A stream's task ends when nobody can send it anything any more.
         if let Some(stream) = lock(&self.shared.streams).remove(&call) {
             stream.meter.give_up();
             stream.wire.mark();
@@ -200,7 +202,9 @@ fn start(shared: &Arc<Shared>, link: &Link, mut guard: Guard, request: Request, 
             }
         }
         Kind::Stream(kind, queue) => {
-            tokio::spawn(streams::run(client, guard, request, kind, queue));
+            guard.cancellable = true;
+            let task = tokio::spawn(streams::run(client, guard, request, kind, queue));
+            lock(&shared.cancellable).insert(call, task.abort_handle());
         }
     }
 }

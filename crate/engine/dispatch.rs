@@ -5,7 +5,7 @@ use super::deadlines::Deadline;
 use super::served::Streamer;
 use super::streams::{Handle, Input};
 use crate::ids::{IdMap, IdSource};
-use crate::port::{Reply, StreamKind};
+use crate::port::{RECORD_LIMIT, Reply, StreamKind, request_size};
 use crate::status::{Code, Failure, MESSAGE_LIMIT, response_of_status};
 use crate::transport::{Wire, lock};
 use std::collections::HashMap;
@@ -147,6 +147,10 @@ impl MethodHandler for Handler {
         if let Some(refusal) = gauge.refusal(size) {
             return Ok(response_of_status(Code::ResourceExhausted, refusal));
         }
+        let pairs = request.metadata.iter().map(|pair| (&pair.key, &pair.value));
+        if request_size(pairs, request.payload.len()) > RECORD_LIMIT {
+            return Ok(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE));
+        }
         let (sender, answer) = oneshot::channel();
         let mut ticket = Ticket::issue(&self.peer, size, request.timeout_nano);
         lock(&shared.requests).waiting.insert(ticket.call, sender);
@@ -164,6 +168,9 @@ impl MethodHandler for Handler {
         Ok(within_limit(response))
     }
 }
+
+/// Said of a request whose metadata does not fit a record of the port.
+pub(super) const METADATA_TOO_LARGE: &str = "the request has too many metadata entries";
 
 /// A response that is too large is replaced by the status that Go gives.
 pub(super) fn within_limit(response: Response) -> Response {

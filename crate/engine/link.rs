@@ -98,7 +98,7 @@ impl Link {
     pub(super) fn send(&self) {
         if let Err(error) = self.wire.send(|bytes| self.stream.write(bytes)) {
             self.receive(LAST_WORDS);
-            self.wire.close(Closed::failed("write", &error));
+            self.wire.fail(Closed::failed("write", &error));
         }
     }
 

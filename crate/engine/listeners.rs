@@ -9,7 +9,6 @@ use super::{Change, Descriptor, Engine};
 use crate::socket::{Address, Listener, Progress, Stream};
 use crate::transport::{Pipe, Role, Wire, lock};
 use futures::{FutureExt as _, StreamExt as _, stream};
-use socket2::SockAddr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -47,14 +46,19 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Whether a peer of this name is this listener.
-    pub(super) fn listens_as(&self, peer: &SockAddr) -> bool {
-        let Some(Listener { name, .. }) = &self.listener else { return false };
+    /// Whether the peer of a stream is this listener.
+    pub(super) fn is_peer_of(&self, stream: &Stream) -> bool {
+        let (Some(Listener { name, .. }), Ok(peer)) = (&self.listener, stream.peer_name()) else {
+            return false;
+        };
         match (name.as_socket(), peer.as_socket()) {
             (Some(own), Some(peer)) => {
-                own.port() == peer.port() && (own.ip() == peer.ip() || own.ip().is_unspecified())
+                // Of a listener on all addresses, the peer's must be one of this host.
+                let is_here = || peer.ip().is_loopback() || stream.local_ip() == Some(peer.ip());
+                own.port() == peer.port()
+                    && (own.ip() == peer.ip() || own.ip().is_unspecified() && is_here())
             }
-            _ => name == peer,
+            _ => *name == peer,
         }
     }
 
@@ -93,11 +97,19 @@ impl Engine {
 
     /// Listens on an inherited descriptor, or serves the one peer of a connected one. Returns the
     /// listener's id.
-    pub fn listen_on(&mut self, fd: OwnedFd, options: ListenOptions) -> io::Result<u32> {
+    pub fn listen_on(
+        &mut self,
+        fd: OwnedFd,
+        anonymous: bool,
+        options: ListenOptions,
+    ) -> io::Result<u32> {
         if !Listener::is_connected(&fd) {
             return Ok(self.serve(Some(Listener::adopt(fd)?), options));
         }
-        let stream = Stream::adopt(fd)?;
+        let mut stream = Stream::adopt(fd)?;
+        if anonymous {
+            stream.make_anonymous();
+        }
         let token = self.serve(None, options);
         self.turn(|engine| {
             if let Some(connection) = engine.admit(token, stream)

@@ -1,9 +1,9 @@
 //! Streams that this side serves.
 
 use super::SEND_LIMIT;
-use super::dispatch::{Peer, Ticket, within_limit};
+use super::dispatch::{METADATA_TOO_LARGE, Peer, Ticket, within_limit};
 use super::streams::{Handle, Input, Raw, Sent};
-use crate::port::{Reply, Side, StreamKind};
+use crate::port::{RECORD_LIMIT, Reply, Side, StreamKind, request_size};
 use crate::status::{Code, Failure, response_of_status};
 use crate::transport::lock;
 use crate::transport::meter::Meter;
@@ -42,6 +42,11 @@ impl StreamHandler for Streamer {
         }
         if let Some(refusal) = gauge.refusal(0) {
             return Ok(Some(response_of_status(Code::ResourceExhausted, refusal)));
+        }
+        let pairs = context.metadata.iter();
+        let pairs = pairs.flat_map(|(key, values)| values.iter().map(move |value| (key, value)));
+        if request_size(pairs, 0) > RECORD_LIMIT {
+            return Ok(Some(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE)));
         }
         let mut ticket = Ticket::issue(&self.peer, 0, timeout);
         let meter = wire.meter();

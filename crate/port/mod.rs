@@ -21,7 +21,11 @@ mod commands;
 mod events;
 
 pub use commands::{Call, Command, Malformed, Reply, StreamKind, commands};
-pub use events::Events;
+pub use events::{Events, request_size};
+
+/// The largest record, in bytes: that of the largest message and its fields. Each buffer has room for
+/// one. Metadata and details are denser on the wire than here, so a peer can send what does not fit.
+pub const RECORD_LIMIT: usize = 5 << 20;
 
 /// Bytes before a record's body.
 pub const RECORD_HEADER: usize = 16;

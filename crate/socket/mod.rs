@@ -57,7 +57,11 @@ impl Credentials {
 
 /// A connected or connecting descriptor.
 #[derive(Debug)]
-pub struct Stream(Socket);
+pub struct Stream {
+    socket: Socket,
+    /// The descriptor at the other end is this process's own, with the peer somewhere behind it.
+    anonymous: bool,
+}
 
 /// How far a connection attempt got without waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +82,7 @@ impl Stream {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Progress::Pending,
             Err(error) => return Err(error),
         };
-        let stream = Self(socket);
+        let stream = Self { socket, anonymous: false };
         stream.tune(address.domain());
         Ok((stream, progress))
     }
@@ -91,23 +95,28 @@ impl Stream {
         }
         socket.set_nonblocking(true)?;
         let domain = socket.local_addr()?.domain();
-        let stream = Self(socket);
+        let stream = Self { socket, anonymous: false };
         stream.tune(domain);
         Ok(stream)
+    }
+
+    /// Its peer's credentials would be this process's own, and are not to be told.
+    pub fn make_anonymous(&mut self) {
+        self.anonymous = true;
     }
 
     /// Frames are gathered before they are written, so waiting for more of them only adds latency.
     fn tune(&self, domain: Domain) {
         if domain == Domain::IPV4 || domain == Domain::IPV6 {
             // A failure costs latency and nothing else.
-            let _ = self.0.set_tcp_nodelay(true);
-            let _ = self.0.set_keepalive(true);
+            let _ = self.socket.set_tcp_nodelay(true);
+            let _ = self.socket.set_keepalive(true);
         }
     }
 
     /// The outcome of a [`Progress::Pending`] connection attempt.
     pub fn finish_connect(&self) -> io::Result<()> {
-        match self.0.take_error()? {
+        match self.socket.take_error()? {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -115,28 +124,33 @@ impl Stream {
 
     /// `read(2)`.
     pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        (&self.0).read(into)
+        (&self.socket).read(into)
     }
 
     /// `send(2)`, without a SIGPIPE.
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+        self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL)
     }
 
     /// Says "no more" to the peer, and to anyone who shares the descriptor.
     pub fn shutdown(&self) {
         // The peer may be gone already, which is what is wanted.
-        let _ = self.0.shutdown(std::net::Shutdown::Both);
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
     /// The address that the peer is bound to, as the kernel names it.
     pub fn peer_name(&self) -> io::Result<SockAddr> {
-        self.0.peer_addr()
+        self.socket.peer_addr()
+    }
+
+    /// This end's IP address, on TCP.
+    pub fn local_ip(&self) -> Option<std::net::IpAddr> {
+        Some(self.socket.local_addr().ok()?.as_socket()?.ip())
     }
 
     /// Who the peer is, on a unix socket.
     pub fn peer_credentials(&self) -> Option<Credentials> {
-        if self.0.local_addr().ok()?.domain() != Domain::UNIX {
+        if self.anonymous || self.socket.local_addr().ok()?.domain() != Domain::UNIX {
             return None;
         }
         let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
@@ -144,7 +158,7 @@ impl Stream {
         // SAFETY: the descriptor is open, and `peer` and `size` describe a writable ucred.
         let result = unsafe {
             libc::getsockopt(
-                self.0.as_raw_fd(),
+                self.socket.as_raw_fd(),
                 libc::SOL_SOCKET,
                 libc::SO_PEERCRED,
                 (&raw mut peer).cast(),
@@ -156,7 +170,7 @@ impl Stream {
 
     /// The descriptor, for polling.
     pub fn fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 }
 
@@ -221,7 +235,7 @@ impl Listener {
         loop {
             return match self.socket.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) {
                 Ok((socket, _)) => {
-                    let stream = Stream(socket);
+                    let stream = Stream { socket, anonymous: false };
                     stream.tune(self.name.domain());
                     Ok(Some(stream))
                 }

@@ -17,7 +17,7 @@ pub use pipe::Pipe;
 pub use watch::Role;
 
 use frames::Scanner;
-use inbox::Inbox;
+use inbox::{Inbox, Spare};
 use meter::Meter;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -75,6 +75,7 @@ pub struct Touched {
     tokens: Mutex<Vec<u32>>,
     /// Reads and writes of ttrpc's tasks, ever.
     activity: AtomicUsize,
+    spare: Spare,
 }
 
 impl Touched {
@@ -174,7 +175,7 @@ impl Wire {
             if chunk == 0 {
                 break None;
             }
-            match read(flow.rx.space(chunk, &mut flow.rx_scanner)) {
+            match read(flow.rx.space(chunk, &mut flow.rx_scanner, &self.touched.spare)) {
                 Ok(0) => break Some(None),
                 Ok(count) => {
                     flow.rx.filled(count);
@@ -202,6 +203,7 @@ impl Wire {
             flow.tx.extend(replies);
             flow.watch.outbound(&mut flow.tx_scanner, &mut flow.tx);
         }
+        flow.rx.recycle(&self.touched.spare);
         match ended {
             Some(Some(error)) => flow.close(Closed::failed("read", &error)),
             Some(None) => flow.end_of_stream(),
@@ -231,6 +233,14 @@ impl Wire {
         }
         flow.discard_unsent();
         Ok(())
+    }
+
+    /// Ends the connection behind what was read of it: the peer may have answered before it went. The
+    /// first reason stays.
+    pub fn fail(&self, closed: Closed) {
+        let mut flow = self.lock();
+        flow.close(closed);
+        self.touch(&mut flow);
     }
 
     /// Closes the connection for ttrpc too: its reads end at once, its writes fail. The first reason

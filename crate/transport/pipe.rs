@@ -35,6 +35,7 @@ impl AsyncRead for Pipe {
         }
         self.0.touched.count();
         into.put_slice(flow.rx.take(count, &mut flow.rx_scanner));
+        flow.rx.recycle(&self.0.touched.spare);
         Poll::Ready(Ok(()))
     }
 }
@@ -48,7 +49,11 @@ impl AsyncWrite for Pipe {
         let mut flow = self.0.lock();
         let flow = &mut *flow;
         if flow.closed.is_some() {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            // A failed write ends ttrpc's connection before it has read the peer's last words.
+            return Poll::Ready(match flow.rx.readable(&flow.rx_scanner) {
+                0 => Err(io::ErrorKind::BrokenPipe.into()),
+                _ => Ok(bytes.len()),
+            });
         }
         self.0.touched.count();
         flow.tx.extend_from_slice(bytes);

@@ -54,10 +54,9 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
     if (signal?.aborted) this.#settle(canceledError(signal));
     else if (typeof connection === "number") this.#start(connection, init.fields);
     else {
-      connection.then(
-        ({ id, waitedMs }) => this.#settled || this.#start(id, shortened(init.fields, waitedMs)),
-        (error: unknown) => this.#settle(error),
-      );
+      connection
+        .then(({ id, waitedMs }) => this.#settled || this.#start(id, shortened(init.fields, waitedMs)))
+        .catch((error: unknown) => this.#settle(error));
     }
   }
 
