@@ -101,9 +101,11 @@ impl Environment {
         self: &Rc<Self>,
         work: impl FnOnce(&mut Engine) -> T,
     ) -> Result<T, Unusable> {
-        let mut engine = self.engine.borrow_mut();
-        let engine = engine.as_mut().ok_or(Unusable::TornDown)?;
-        let result = catch_unwind(AssertUnwindSafe(|| work(engine))).map_err(panicked)?;
+        let result = {
+            let mut engine = self.engine.borrow_mut();
+            let engine = engine.as_mut().ok_or(Unusable::TornDown)?;
+            catch_unwind(AssertUnwindSafe(|| work(engine))).map_err(panicked)?
+        };
         self.apply_changes();
         self.set_timer();
         Ok(result)
