@@ -104,6 +104,8 @@ pub(super) struct Peer {
     pub(super) wire: Arc<Wire>,
     pub(super) connection: u32,
     pub(super) gauge: Arc<Gauge>,
+    /// Requests of the connection between their arrival and the last byte of their answer.
+    pub(super) in_flight: Arc<AtomicU32>,
 }
 
 /// ttrpc's dispatch table for one connection.
@@ -138,7 +140,7 @@ struct Handler {
 impl MethodHandler for Handler {
     /// Always `Ok`: ttrpc turns an `Err`, whatever status it carries, into UNKNOWN.
     async fn handler(&self, context: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
-        let Peer { shared, wire, connection, gauge } = &*self.peer;
+        let Peer { shared, wire, connection, gauge, .. } = &*self.peer;
         if request.timeout_nano < 0 {
             // ttrpc reads it as unsigned, which is no deadline for 584 years. Go has it expired.
             return Ok(response_of_status(Code::DeadlineExceeded, "context deadline exceeded"));
@@ -197,6 +199,7 @@ pub(super) struct Ticket {
 impl Ticket {
     pub(super) fn issue(peer: &Arc<Peer>, size: u32, timeout_nano: i64) -> Self {
         peer.gauge.enter(size);
+        peer.in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
             peer: peer.clone(),
             call: lock(&peer.shared.requests).ids.next_id(),
@@ -222,8 +225,11 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Peer { shared, connection, gauge, .. } = &*self.peer;
+        let Peer { shared, connection, gauge, in_flight, wire } = &*self.peer;
         gauge.leave(self.size);
+        if in_flight.fetch_sub(1, Ordering::Relaxed) == 1 {
+            wire.mark();
+        }
         let mut requests = lock(&shared.requests);
         requests.waiting.remove(&self.call);
         requests.streams.remove(&self.call);

@@ -21,7 +21,8 @@ pub(super) struct Link {
     pub(super) waiting_bytes: usize,
     /// Stream ids that are left.
     pub(super) ids_left: u32,
-    /// Calls between submit and outcome; they keep the process alive.
+    /// Calls between submit and outcome, or requests between arrival and answer; they keep the process
+    /// alive.
     pub(super) in_flight: Arc<AtomicU32>,
     pub(super) hold: Hold,
     /// What the descriptor is watched for at the moment.

@@ -218,12 +218,16 @@ impl Engine {
             wire: wire.clone(),
             connection,
             gauge: entry.gauge.clone(),
+            in_flight: Arc::default(),
         };
+        let in_flight = peer.in_flight.clone();
         let server = server(pipe, &entry.services, &Arc::new(peer));
         lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
         wire.mark();
         let end = End::Server { _server: server, listener };
-        self.links.insert(connection, Link::new(stream, Progress::Connected, wire, end));
+        let mut link = Link::new(stream, Progress::Connected, wire, end);
+        link.in_flight = in_flight;
+        self.links.insert(connection, link);
         Some(connection)
     }
 }

@@ -32,7 +32,7 @@ impl StreamHandler for Streamer {
         context: TtrpcContext,
         stream: StreamInner,
     ) -> ttrpc::Result<Option<Response>> {
-        let Peer { shared, wire, connection, gauge } = &*self.peer;
+        let Peer { shared, wire, connection, gauge, .. } = &*self.peer;
         let timeout = context.timeout_nano;
         if timeout < 0 {
             return Ok(Some(response_of_status(

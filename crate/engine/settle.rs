@@ -59,7 +59,7 @@ fn settle_link(
         link.send();
     }
     let mut look = link.wire.look();
-    let idle = link.is_server() || link.in_flight.load(Ordering::Relaxed) == 0;
+    let idle = link.in_flight.load(Ordering::Relaxed) == 0;
     if !look.closed
         && look.unsent == 0
         && idle

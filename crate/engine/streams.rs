@@ -222,11 +222,11 @@ async fn receive(
     loop {
         match current {
             Ok(Raw(payload)) if kind.server => {
-                // Behind a final message, or a final response, ttrpc says RemoteClosed. A response to
-                // a stream carries no message, so if it is empty it is none.
+                // Behind a final message, or a final response, ttrpc says RemoteClosed. A response ends
+                // the messages of a server; what it carries is a message only if it is something.
                 let following = receiver.recv().now_or_never();
                 let last = matches!(following, Some(Err(ttrpc::Error::RemoteClosed)));
-                if !last || !payload.is_empty() {
+                if !(last && meter.is_answered() && payload.is_empty()) {
                     meter.handed_over(payload.len());
                     lock(&shared.events).message(Side::Called, *connection, *call, &payload);
                 }

@@ -20,6 +20,8 @@ pub struct Meter {
     total: Arc<AtomicUsize>,
     /// Served: the peer has said that it sends no more.
     half_closed: AtomicBool,
+    /// Called: the peer has ended the stream with a response.
+    answered: AtomicBool,
     /// Served: the size of a message that was too large to be taken, or 0. ttrpc has told the peer; the handler must hear too.
     oversized: AtomicUsize,
     changed: Notify,
@@ -73,6 +75,15 @@ impl Meter {
     /// Nobody wants the stream any more: nothing of it counts.
     pub fn give_up(&self) {
         self.lower(self.unread.load(Relaxed));
+    }
+
+    pub(super) fn answer(&self) {
+        self.answered.store(true, Relaxed);
+    }
+
+    /// Whether a response has ended the stream, and not a message.
+    pub fn is_answered(&self) -> bool {
+        self.answered.load(Relaxed)
     }
 
     pub(super) fn half_close(&self) {

@@ -224,7 +224,10 @@ impl Wire {
             match write(&flow.tx[flow.tx_taken..]) {
                 Ok(count) => flow.tx_taken += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    flow.forget_sent();
+                    return Ok(());
+                }
                 Err(error) => {
                     flow.discard_unsent();
                     return Err(error);
@@ -404,6 +407,16 @@ impl Flow {
             }
         };
         self.close(closed);
+    }
+
+    /// A connection that is never quite drained must not keep all that it ever sent. Moving the rest to
+    /// the front costs no more than was sent since the last time.
+    fn forget_sent(&mut self) {
+        if self.tx_taken > self.tx.len() / 2 {
+            self.tx.drain(..self.tx_taken);
+            self.tx_scanner.removed(self.tx_taken);
+            self.tx_taken = 0;
+        }
     }
 
     fn discard_unsent(&mut self) {

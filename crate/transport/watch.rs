@@ -135,7 +135,9 @@ impl Watch {
                     let Some(body) = rest.get_mut(..size) else { return Visit::Wait };
                     make_code_known(body);
                 }
-                self.streams.remove(&id);
+                if let Some(meter) = self.streams.remove(&id) {
+                    meter.answer();
+                }
             }
             MESSAGE_TYPE_DATA => match self.streams.get(&id) {
                 Some(meter) => {
