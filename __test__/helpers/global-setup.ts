@@ -1,4 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
+import path from "node:path";
 import { fileURLToPath } from "node:url";
 import type { TestProject } from "vitest/node";
 
@@ -6,6 +7,8 @@ declare module "vitest" {
   export interface ProvidedContext {
     /** The path of the Rust test peer; null where there is no cargo to build it with. */
     shimPeer: string | null;
+    /** The path of the Go test peer; null where there is no go to build it with. */
+    goPeer: string | null;
   }
 }
 
@@ -14,8 +17,13 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** Where a suite that cannot run must fail, because somebody counts on it. */
 const REQUIRED = process.env["CI"] === "true" || process.env["SHIM_TESTS_REQUIRED"] === "1";
 
-/** Builds the Rust peer, which is most of what these tests are worth. */
+/** Builds the peers, which are most of what these tests are worth. */
 export default function setup(project: TestProject): void {
+  provideShimPeer(project);
+  provideGoPeer(project);
+}
+
+function provideShimPeer(project: TestProject): void {
   if (spawnSync("cargo", ["--version"]).error === undefined) {
     project.provide("shimPeer", buildPeer());
   } else if (REQUIRED) {
@@ -25,6 +33,32 @@ export default function setup(project: TestProject): void {
   } else {
     project.provide("shimPeer", null);
   }
+}
+
+function provideGoPeer(project: TestProject): void {
+  if (spawnSync("go", ["version"]).error === undefined) {
+    project.provide("goPeer", buildGoPeer());
+  } else if (REQUIRED) {
+    throw new Error(
+      "the tests need go, 1.25 or later, to build the Go peer in __test__/peers/go: see https://go.dev/dl",
+    );
+  } else {
+    project.provide("goPeer", null);
+  }
+}
+
+function buildGoPeer(): string {
+  const executable = path.join(ROOT, "target", "go-peer");
+  const { status } = spawnSync("go", ["build", "-mod=readonly", "-o", executable, "."], {
+    cwd: path.join(ROOT, "__test__", "peers", "go"),
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  if (status !== 0) {
+    throw new Error(
+      "go did not build __test__/peers/go: the first time, it needs the network, for the Go module proxy",
+    );
+  }
+  return executable;
 }
 
 function buildPeer(): string {

@@ -14,6 +14,9 @@ mod history;
 mod instruction;
 mod lifecycle;
 mod output;
+mod stream_call;
+mod stream_message;
+mod streams;
 mod task_v2;
 mod task_v3;
 
@@ -41,6 +44,10 @@ enum Command {
     Call(Call),
     /// Serve `test.Echo`, registered by hand.
     Echo(Listen),
+    /// Serve the streaming service of ttrpc's integration tests, and `test.Streams`.
+    Streams(Listen),
+    /// Call the streaming service, one JSON line a call.
+    StreamCall(stream_call::StreamCall),
     /// Measure unary calls of the native ttrpc client; prints one JSON line.
     Blast(blast::Blast),
 }
@@ -125,6 +132,12 @@ async fn main() -> Result<(), Failure> {
             address::clear(&listen.address)?;
             echo::serve(&listen.address, stop).await
         }
+        Command::Streams(listen) => {
+            let stop = Stop::watch(listen.exit_on_stdin_eof)?;
+            address::clear(&listen.address)?;
+            streams::serve(&listen.address, stop).await
+        }
+        Command::StreamCall(call) => stream_call::run(call).await,
         Command::Blast(blast) => blast::run(blast).await,
     }
 }
