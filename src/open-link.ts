@@ -1,6 +1,7 @@
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
+import { listenToAbort, unlistenToAbort } from "./abort.js";
 import type { ParsedAddress } from "./address.js";
 import { Code } from "./code.js";
 import { canceledError, textOf, transportError, TtrpcError } from "./error.js";
@@ -111,7 +112,7 @@ function established(
       port().native.close(id, false);
       port().schedule();
     };
-    const onAbort = () => signal && giveUp(canceledError(signal));
+    const onAbort = { aborted: (by: AbortSignal) => giveUp(canceledError(by)) };
     const timer = setTimeout(
       () => giveUp(openError(address, { errno: ETIMEDOUT, text: null })),
       // Node's longest timer.
@@ -119,9 +120,9 @@ function established(
     );
     const settle = () => {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", onAbort);
+      if (signal !== undefined) unlistenToAbort(signal, onAbort);
     };
-    signal?.addEventListener("abort", onAbort);
+    if (signal !== undefined) listenToAbort(signal, onAbort);
     port().connections.set(id, {
       connected() {
         settle();

@@ -1,3 +1,4 @@
+import { listenToAbort, unlistenToAbort } from "./abort.js";
 import { Code } from "./code.js";
 import { canceledError, TtrpcError } from "./error.js";
 import type { OpenLink } from "./open-link.js";
@@ -131,10 +132,10 @@ export class Reconnector {
       const done = () => {
         this.#waiting.delete(waiting);
         clearTimeout(timer);
-        signal?.removeEventListener("abort", onAbort);
+        if (signal !== undefined) unlistenToAbort(signal, onAbort);
         if (this.#waiting.size === 0) this.#timer?.unref();
       };
-      const onAbort = () => signal && waiting.reject(canceledError(signal));
+      const onAbort = { aborted: (by: AbortSignal) => waiting.reject(canceledError(by)) };
       const late = () =>
         waiting.reject(new TtrpcError("the deadline passed before the call was sent", Code.DeadlineExceeded));
       const timer = timeoutMs ? setTimeout(late, Math.min(timeoutMs, 2 ** 31 - 1)) : undefined;
@@ -148,7 +149,7 @@ export class Reconnector {
           reject(error);
         },
       };
-      signal?.addEventListener("abort", onAbort);
+      if (signal !== undefined) listenToAbort(signal, onAbort);
       this.#waiting.add(waiting);
       this.#timer?.ref();
     });

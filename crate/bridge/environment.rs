@@ -106,8 +106,11 @@ impl Environment {
             let engine = engine.as_mut().ok_or(Unusable::TornDown)?;
             catch_unwind(AssertUnwindSafe(|| work(engine))).map_err(panicked)?
         };
-        self.apply_changes();
-        self.set_timer();
+        let follow = || {
+            self.apply_changes();
+            self.set_timer();
+        };
+        catch_unwind(AssertUnwindSafe(follow)).map_err(panicked)?;
         Ok(result)
     }
 
