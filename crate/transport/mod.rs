@@ -6,18 +6,22 @@
 //! would make ttrpc close the whole connection; here there is no middle.) What bounds the buffer is
 //! the engine: it starts no call and reads no request while [`Wire::unsent`] is above its limit.
 
+mod closed;
 pub mod codes;
 mod frames;
 mod inbox;
 pub mod meter;
 mod pipe;
+mod touched;
 mod watch;
 
+pub use closed::{CloseKind, Closed};
 pub use pipe::Pipe;
+pub use touched::Touched;
 pub use watch::Role;
 
 use frames::Scanner;
-use inbox::{Inbox, Spare};
+use inbox::Inbox;
 use meter::Meter;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,77 +30,6 @@ use std::task::Waker;
 use tokio::sync::Notify;
 use ttrpc::proto::Status;
 use watch::{NotTtrpc, Watch};
-
-/// Why a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
-    /// Who ended it, and whether in order.
-    pub kind: CloseKind,
-    /// The system's error number, or 0.
-    pub errno: i32,
-    /// What happened, in words; may be empty where `errno` says all.
-    pub text: String,
-}
-
-/// The ways in which a connection ends. The numbers are the port's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum CloseKind {
-    /// This side closed it.
-    Local = 0,
-    /// The peer closed it, between two frames.
-    Remote = 1,
-    /// The socket failed, or the peer stopped in the middle of a frame.
-    Error = 2,
-    /// The peer sent what is not ttrpc.
-    Protocol = 3,
-}
-
-impl Closed {
-    /// Closed by this side.
-    pub fn local() -> Self {
-        Self { kind: CloseKind::Local, errno: 0, text: String::new() }
-    }
-
-    /// A socket operation failed.
-    pub fn failed(operation: &str, error: &io::Error) -> Self {
-        Self {
-            kind: CloseKind::Error,
-            errno: error.raw_os_error().unwrap_or(0),
-            text: format!("{operation}: {error}"),
-        }
-    }
-}
-
-/// What a turn did to the connections.
-#[derive(Debug, Default)]
-pub struct Touched {
-    /// The tokens of those that it touched, each once.
-    tokens: Mutex<Vec<u32>>,
-    /// Reads and writes of ttrpc's tasks, ever.
-    activity: AtomicUsize,
-    spare: Spare,
-}
-
-impl Touched {
-    /// Moves the tokens collected so far into `into`.
-    pub fn take(&self, into: &mut Vec<u32>) {
-        into.append(&mut lock(&self.tokens));
-    }
-
-    /// How often ttrpc's tasks have read or written.
-    pub fn activity(&self) -> usize {
-        self.activity.load(Ordering::Relaxed)
-    }
-
-    fn add(&self, token: u32) {
-        lock(&self.tokens).push(token);
-    }
-
-    fn count(&self) {
-        self.activity.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 /// The engine's end of one connection.
 #[derive(Debug)]

@@ -1,0 +1,44 @@
+//! Why connections end.
+
+use std::io;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Who ended it, and whether in order.
+    pub kind: CloseKind,
+    /// The system's error number, or 0.
+    pub errno: i32,
+    /// What happened, in words; may be empty where `errno` says all.
+    pub text: String,
+}
+
+/// The ways in which a connection ends. The numbers are the port's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CloseKind {
+    /// This side closed it.
+    Local = 0,
+    /// The peer closed it, between two frames.
+    Remote = 1,
+    /// The socket failed, or the peer stopped in the middle of a frame.
+    Error = 2,
+    /// The peer sent what is not ttrpc.
+    Protocol = 3,
+}
+
+impl Closed {
+    /// Closed by this side.
+    pub fn local() -> Self {
+        Self { kind: CloseKind::Local, errno: 0, text: String::new() }
+    }
+
+    /// A socket operation failed.
+    pub fn failed(operation: &str, error: &io::Error) -> Self {
+        Self {
+            kind: CloseKind::Error,
+            errno: error.raw_os_error().unwrap_or(0),
+            text: format!("{operation}: {error}"),
+        }
+    }
+}
