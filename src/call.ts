@@ -20,7 +20,7 @@ export interface SyncCallOptions {
 export interface CallOptions extends SyncCallOptions {
   /**
    * Gives the call up: it fails with `Canceled`, and `cause` is the signal's reason. ttrpc cannot tell the peer, whose
-   * handler runs on.
+   * handler runs on; only of a stream whose requests have not ended it learns that they are not all.
    */
   readonly signal?: AbortSignal;
 }

@@ -48,7 +48,7 @@ export class HandlerContext {
 
   /**
    * Aborts when nobody waits for the answer any more: with `DeadlineExceeded` at the deadline, with `Canceled` when the
-   * peer has gone, with `Unavailable` when the server shuts down.
+   * peer has gone or has broken off its stream, with `Unavailable` when the server shuts down.
    */
   get signal(): AbortSignal {
     // Most handlers never look, and an AbortController costs more than the rest of the context.
@@ -73,6 +73,6 @@ export type AbortReason = keyof typeof REASONS;
 
 const REASONS = {
   deadline: ["the deadline passed", Code.DeadlineExceeded],
-  disconnect: ["the peer closed the connection", Code.Canceled],
+  disconnect: ["the peer has gone, or given the call up", Code.Canceled],
   shutdown: ["the server is shutting down", Code.Unavailable],
 } as const;

@@ -22,8 +22,8 @@ export interface ServerOptions {
   /** Requests being handled at once on one address; one more is answered `ResourceExhausted`. 10 000 if left out. */
   readonly maxConcurrentCalls?: number;
   /**
-   * Bytes of the requests being handled at once on one address; a request beyond it is answered `ResourceExhausted`.
-   * 64 MiB if left out.
+   * Bytes of the unary requests being handled at once on one address; one beyond it is answered `ResourceExhausted`.
+   * 64 MiB if left out. The messages of streams are bounded by connection, at 4 MiB that their handlers did not take.
    */
   readonly maxQueuedBytes?: number;
   /**
@@ -261,7 +261,10 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   #acceptFailed(error: TtrpcError): void {
-    if (!this.emit("acceptError", error)) process.emitWarning(error.message, { type: "TtrpcWarning" });
+    // In a tick of its own: what a listener throws must not stop what else there is to do.
+    process.nextTick(() => {
+      if (!this.emit("acceptError", error)) process.emitWarning(error.message, { type: "TtrpcWarning" });
+    });
   }
 
   #serve(served: Served, request: IncomingRequest): ActiveRequest | undefined {

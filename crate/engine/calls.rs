@@ -119,9 +119,12 @@ impl Engine {
     }
 
     /// Gives a call up: a waiting one is never sent, of a sent one the answer is dropped.
-    pub(super) fn cancel(&mut self, call: u32) {
+    pub(super) fn cancel(&mut self, call: u32, left: bool) {
         if let Some(stream) = lock(&self.shared.streams).remove(&call) {
             stream.meter.give_up();
+            if left {
+                stream.meter.leave();
+            }
             stream.wire.mark();
         }
         if let Some(task) = lock(&self.shared.cancellable).remove(&call) {

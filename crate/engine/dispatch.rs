@@ -235,7 +235,9 @@ impl Drop for Ticket {
         requests.streams.remove(&self.call);
         drop(requests);
         if self.open {
-            let deadline = self.expires.is_some_and(|at| at <= Instant::now());
+            // On a connection that goes on, it is the deadline that drops a handler.
+            let deadline =
+                self.expires.is_some_and(|at| at <= Instant::now() || wire.closed().is_none());
             lock(&shared.events).aborted(*connection, self.call, deadline);
         }
     }

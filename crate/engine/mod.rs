@@ -208,7 +208,7 @@ impl Engine {
                 self.routes.push(calls::Route { service, method })
             }
             Command::Call(call) => self.call(call, calls::Sink::Events),
-            Command::Cancel { call } => self.cancel(call),
+            Command::Cancel { call, left } => self.cancel(call, left),
             Command::Reply(reply) => lock(&self.shared.requests).answer(reply),
             Command::Open(call, kind) => self.open_stream(call, kind),
             Command::Send { side, call, payload } => {

@@ -76,12 +76,12 @@ fn settle_link(
         return (first, look.released);
     }
     let mut woke = false;
-    if !link.connecting && !link.waiting.is_empty() && look.unsent <= SEND_LIMIT {
-        woke = start_waiting(shared, link, SEND_LIMIT + 1 - look.unsent);
-    }
     if look.unsent <= SEND_LIMIT && link.wire.take_writers() {
         link.wire.wake();
         woke = true;
+    }
+    if !link.connecting && !link.waiting.is_empty() && look.unsent <= SEND_LIMIT {
+        woke |= start_waiting(shared, link, SEND_LIMIT + 1 - look.unsent);
     }
     let busy = link.in_flight.load(Ordering::Relaxed) > 0 || link.connecting;
     let read = !link.connecting

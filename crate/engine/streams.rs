@@ -182,10 +182,19 @@ async fn exchange(
     };
     guard.wire.opening_stream(&meter);
     let (sender, receiver) = ClientStream::<Raw, Raw>::new(inner).split();
-    let open = Open { guard, meter, sender, half_closed: AtomicBool::new(!kind.client) };
+    let open = Open {
+        guard,
+        meter,
+        sender,
+        half_closed: AtomicBool::new(!kind.client),
+        ended: AtomicBool::new(false),
+    };
     tokio::select! {
         biased;
-        end = receive(guard, &open.meter, receiver, kind, &service) => end,
+        end = receive(guard, &open.meter, receiver, kind, &service) => {
+            open.ended.store(true, Relaxed);
+            end
+        }
         end = send(&open, queue) => end,
     }
 }
@@ -196,16 +205,25 @@ struct Open<'a> {
     meter: Arc<Meter>,
     sender: CSSender<Raw>,
     half_closed: AtomicBool,
+    /// The peer has ended the stream.
+    ended: AtomicBool,
 }
 
 impl Drop for Open<'_> {
     /// However the stream ends, the peer hears that no more comes: ttrpc does not say so by itself, and
-    /// a server that waits for messages would wait for as long as the connection lasts.
+    /// a server that waits for messages would wait for as long as the connection lasts. But a source
+    /// that was cut off must not look complete.
     fn drop(&mut self) {
-        self.guard.wire.forget_stream(&self.meter);
-        if !self.half_closed.load(Relaxed) {
+        let wire = &self.guard.wire;
+        wire.forget_stream(&self.meter);
+        if self.half_closed.load(Relaxed) {
+            return;
+        }
+        if self.ended.load(Relaxed) || self.meter.is_left() {
             let sender = self.sender.clone();
             tokio::spawn(async move { sender.close_send().await });
+        } else {
+            wire.break_off(&self.meter);
         }
     }
 }

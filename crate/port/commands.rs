@@ -26,6 +26,8 @@ pub enum Command {
     Cancel {
         /// The call.
         call: u32,
+        /// The reader of a stream left: its requests end in order.
+        left: bool,
     },
     /// Answers a request.
     Reply(Reply),
@@ -152,7 +154,7 @@ fn command(record: &[u8]) -> Result<Command, Malformed> {
                 Command::Open(call, kind)
             }
         }
-        op::CANCEL => Command::Cancel { call: word(12) },
+        op::CANCEL => Command::Cancel { call: word(12), left: flag(super::FLAG_LEFT) },
         op::REPLY => Command::Reply(Reply {
             call: word(12),
             status: body.status()?,

@@ -36,7 +36,8 @@ pub mod op {
     pub const ROUTE: u8 = 1;
     /// Make a unary call. Body: timeout in nanoseconds (f64, 0 = none), metadata, payload.
     pub const CALL: u8 = 2;
-    /// Forget a call: its answer is not wanted.
+    /// Forget a call: its answer is not wanted. Flag 1, of a stream: its reader left, and the requests
+    /// end in order.
     pub const CANCEL: u8 = 3;
     /// Answer a request. Body: status code (i32), message, details, payload.
     pub const REPLY: u8 = 4;
@@ -93,6 +94,9 @@ pub const FLAG_SERVED: u8 = 1;
 pub const FLAG_CLIENT_STREAM: u8 = 2;
 /// Flag of [`op::OPEN`] and of [`event::REQUEST`]: the server sends any number of messages.
 pub const FLAG_SERVER_STREAM: u8 = 4;
+
+/// Flag of [`op::CANCEL`]: the reader left.
+pub const FLAG_LEFT: u8 = 1;
 
 /// Flag of a command: the call may be cancelled.
 pub const FLAG_CANCELLABLE: u8 = 1;

@@ -22,6 +22,8 @@ pub struct Meter {
     half_closed: AtomicBool,
     /// Called: the peer has ended the stream with a response.
     answered: AtomicBool,
+    /// Called: the reader of the peer's messages has left, which ends the requests in order.
+    left: AtomicBool,
     /// Served: the size of a message that was too large to be taken, or 0. ttrpc has told the peer; the handler must hear too.
     oversized: AtomicUsize,
     changed: Notify,
@@ -75,6 +77,16 @@ impl Meter {
     /// Nobody wants the stream any more: nothing of it counts.
     pub fn give_up(&self) {
         self.lower(self.unread.load(Relaxed));
+    }
+
+    /// The reader has left.
+    pub fn leave(&self) {
+        self.left.store(true, Relaxed);
+    }
+
+    /// Whether the reader has left.
+    pub fn is_left(&self) -> bool {
+        self.left.load(Relaxed)
     }
 
     pub(super) fn answer(&self) {

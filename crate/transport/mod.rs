@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use tokio::sync::Notify;
-use ttrpc::proto::Status;
+use ttrpc::proto::{FLAG_NO_DATA, FLAG_REMOTE_CLOSED, MessageHeader, Status};
 use watch::{NotTtrpc, Watch};
 
 /// The engine's end of one connection.
@@ -130,11 +130,9 @@ impl Wire {
                 text: format!("the peer sent what is not a ttrpc frame: {}", header.escape_ascii()),
             });
         }
-        // ttrpc writes a frame without a pause, so between turns the stream stands between two.
         let replies = flow.watch.own_replies();
         if !replies.is_empty() && flow.closed.is_none() {
-            flow.tx.extend(replies);
-            flow.watch.outbound(&mut flow.tx_scanner, &mut flow.tx);
+            flow.inject(&replies);
         }
         flow.rx.recycle(&self.touched.spare);
         match ended {
@@ -245,6 +243,21 @@ impl Wire {
         self.lock().watch.opened(stream_id, meter.clone());
     }
 
+    /// Tells the peer that the messages of a stream end and are not all. ttrpc has no frame for it, but
+    /// a closing frame that carries data breaks the protocol: a server in Rust fails the stream with it,
+    /// one in Go answers an error (and its handler sees the end).
+    pub fn break_off(&self, meter: &Meter) {
+        let Some(stream_id) = meter.stream_id() else { return };
+        let mut flow = self.lock();
+        if flow.closed.is_some() {
+            return;
+        }
+        let mut header = MessageHeader::new_data(stream_id, 1);
+        header.set_flags(FLAG_REMOTE_CLOSED | FLAG_NO_DATA);
+        flow.inject(&[&Vec::from(header)[..], &[0]].concat());
+        self.touch(&mut flow);
+    }
+
     /// A stream is over for this side.
     pub fn forget_stream(&self, meter: &Meter) {
         let mut flow = self.lock();
@@ -340,6 +353,13 @@ impl Flow {
             }
         };
         self.close(closed);
+    }
+
+    /// Sends whole frames of this side's own. ttrpc writes a frame in one poll of its task, so whenever
+    /// another runs, the stream stands between two.
+    fn inject(&mut self, frames: &[u8]) {
+        self.tx.extend_from_slice(frames);
+        self.watch.outbound(&mut self.tx_scanner, &mut self.tx);
     }
 
     /// A connection that is never quite drained must not keep all that it ever sent. Moving the rest to

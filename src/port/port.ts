@@ -3,7 +3,15 @@ import { transportError, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { BatchReader } from "./reader.js";
 import type { MessageQueue } from "../stream/message-queue.js";
-import { BATCH_SIZE, Command, Event, FLAG_CANCELLABLE, FLAG_SERVED, MESSAGE_LIMIT } from "./records.js";
+import {
+  BATCH_SIZE,
+  Command,
+  Event,
+  FLAG_CANCELLABLE,
+  FLAG_LEFT,
+  FLAG_SERVED,
+  MESSAGE_LIMIT,
+} from "./records.js";
 import type {
   ActiveRequest,
   CallFields,
@@ -165,11 +173,14 @@ export class Port {
     this.schedule();
   }
 
-  /** Gives up a call or a stream. Its pending is not called any more. */
-  cancel(id: number): void {
+  /**
+   * Gives up a call or a stream. Its pending is not called any more. `left`: the reader of a stream left, and its
+   * requests end in order; otherwise the peer is told that they are not all.
+   */
+  cancel(id: number, left = false): void {
     this.#calls.delete(id);
     this.#reserve(0);
-    this.#writer.begin(Command.Cancel, 0, 0, 0, id);
+    this.#writer.begin(Command.Cancel, left ? FLAG_LEFT : 0, 0, 0, id);
     this.#writer.end();
     this.schedule();
   }
@@ -373,7 +384,7 @@ function codeOf({ code }: TtrpcError): number {
 
 function errorSize({ message, details }: TtrpcError): number {
   return details.reduce(
-    (size, { typeUrl, value }) => size + stringSize(typeUrl) + value.length,
+    (size, { typeUrl, value }) => size + stringSize(typeUrl) + 4 + value.length,
     stringSize(message),
   );
 }

@@ -27,6 +27,9 @@ export const FLAG_SERVER_STREAM = 4;
 /** The call may be canceled. */
 export const FLAG_CANCELLABLE = 1;
 
+/** Flag of a cancel: the reader of a stream left. */
+export const FLAG_LEFT = 1;
+
 /** What Rust reports. */
 export const Event = {
   Response: 1,

@@ -98,7 +98,8 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
 
   /** The reader left. */
   abandoned(): void {
-    this.#giveUp(undefined);
+    if (this.id !== 0) port().cancel(this.id, true);
+    this.#settle(undefined);
   }
 
   /** Ends the call from this side. What the reader has not taken is dropped. */
