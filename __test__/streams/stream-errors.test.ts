@@ -175,15 +175,20 @@ describe("requests that throw", () => {
       { code: Code.Canceled, message: expect.stringContaining("beyond") },
     ],
     ["a TtrpcError", new TtrpcError("own", Code.DataLoss), { code: Code.DataLoss, message: "own" }],
-  ])("%s end the call with it, and the server hears a half-close", async (_, thrown, expected) => {
-    const [arrived, ended] = [deferred(), deferred<string[]>()];
+  ])("%s end the call with it, and to the server they do not look complete", async (_, thrown, expected) => {
+    const arrived = deferred();
+    const ended = deferred<unknown>();
+    const seen: string[] = [];
     await using pair = await pairOf({
       Up: {
         kind: "client_streaming",
         async handle(requests) {
-          const seen: string[] = [];
-          for await (const request of requests) if (seen.push(text(request)) === 2) arrived.resolve();
-          ended.resolve(seen);
+          try {
+            for await (const request of requests) if (seen.push(text(request)) === 2) arrived.resolve();
+            ended.resolve("in order");
+          } catch (error) {
+            ended.resolve(error);
+          }
           return EMPTY;
         },
       },
@@ -197,7 +202,8 @@ describe("requests that throw", () => {
     };
     const error = await failure(pair.connection.clientStreaming(SERVICE, "Up", requests()));
     expect(error).toMatchObject(expected);
-    expect(await ended.promise).toEqual(["a", "b"]);
+    expect(await ended.promise).toMatchObject({ code: Code.Canceled });
+    expect(seen).toEqual(["a", "b"]);
     expect(text(await pair.connection.unary(SERVICE, "Next", EMPTY))).toBe("next");
   });
 
