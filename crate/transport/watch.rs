@@ -45,6 +45,8 @@ pub(super) struct Watch {
     /// Server: streams of which the end came in the same read as their request, which ttrpc has not
     /// seen yet. Forgotten with the next read.
     ended_early: IdSet,
+    /// Server: likewise, the sizes of messages that are too large.
+    oversized_early: IdMap<usize>,
     /// Server: the id of the last request.
     last_request: u32,
     /// Server: replies of the watch's own, whole frames that are to be sent.
@@ -62,6 +64,7 @@ impl Watch {
             arriving: None,
             opening: VecDeque::new(),
             ended_early: IdSet::default(),
+            oversized_early: IdMap::default(),
             last_request: 0,
             own_replies: Vec::new(),
             exempt: IdSet::default(),
@@ -84,6 +87,9 @@ impl Watch {
         if self.ended_early.remove(&stream_id) {
             meter.half_close();
         }
+        if let Some(size) = self.oversized_early.remove(&stream_id) {
+            meter.too_large(size);
+        }
         self.streams.insert(stream_id, meter);
     }
 
@@ -103,6 +109,7 @@ impl Watch {
         buffer: &mut [u8],
     ) -> Result<(), NotTtrpc> {
         self.ended_early.clear();
+        self.oversized_early.clear();
         scanner.walk(buffer, |header, rest| {
             if header[0] != 0 {
                 return Err(NotTtrpc(*header));
@@ -182,6 +189,9 @@ impl Watch {
                     self.arriving = Some((meter.clone(), length(header)));
                 }
                 None if self.ended_early.contains(&id) => header[8] = TYPE_REFUSED,
+                None if length(header) > MESSAGE_LENGTH_MAX => {
+                    self.oversized_early.insert(id, length(header));
+                }
                 None if flags(header) & FLAG_REMOTE_CLOSED != 0 => {
                     self.ended_early.insert(id);
                 }
