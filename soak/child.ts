@@ -1,0 +1,31 @@
+import { connect } from "containerd-shim-protos";
+import { randomCall } from "./calls.js";
+import { Counts } from "./counts.js";
+import { Random } from "./random.js";
+import { soakServer } from "./service.js";
+
+/*
+ * The other side: `server ADDRESS` serves until it is killed; `client ADDRESS SEED` calls until then. Both end with their
+ * stdin, so that they outlive nobody.
+ */
+
+const [role, address = "", seed = "0"] = process.argv.slice(2);
+process.stdin.resume().once("end", () => process.exit());
+const counts = new Counts();
+
+if (role === "server") {
+  await soakServer(counts).listen(address, { reclaimStale: true });
+  process.stdout.write("ready\n");
+} else {
+  const connection = await connect(address, { waitForReady: true });
+  process.stdout.write("ready\n");
+  const random = new Random(Number(seed));
+  const lane = async () => {
+    for (;;) {
+      await randomCall(connection, random, counts);
+      for (const failure of counts.failures.splice(0)) process.stdout.write(`FAILED ${failure}\n`);
+    }
+  };
+  await Promise.race([Promise.all([lane(), lane(), lane()]), connection.closed]);
+  process.exit();
+}
