@@ -2,8 +2,10 @@ import {
   create,
   type DescMessage,
   fromBinary,
+  type Message,
   type MessageInitShape,
   type MessageShape,
+  type Registry,
   toBinary,
 } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
@@ -25,7 +27,19 @@ export function packAny<Desc extends DescMessage>(schema: Desc, message: Message
  *
  * Throws if the type fits and the bytes do not decode.
  */
-export function unpackAny<Desc extends DescMessage>(any: Any, schema: Desc): MessageShape<Desc> | undefined {
+export function unpackAny<Desc extends DescMessage>(any: Any, schema: Desc): MessageShape<Desc> | undefined;
+/**
+ * Unpacks an Any that holds a message of whichever type the registry has; returns undefined if it has none of that
+ * name. `containerd-shim-protos/registry` has all of containerd's.
+ *
+ * ```ts
+ * const event = unpackAny(envelope.event, registry);
+ * if (isMessage(event, TaskExitSchema)) console.log(event.exitStatus);
+ * ```
+ */
+export function unpackAny(any: Any, registry: Registry): Message | undefined;
+export function unpackAny(any: Any, types: DescMessage | Registry): Message | undefined {
   const name = any.typeUrl.slice(any.typeUrl.lastIndexOf("/") + 1);
-  return name === schema.typeName ? fromBinary(schema, any.value) : undefined;
+  const schema = types.kind === "registry" ? types.getMessage(name) : types;
+  return name === schema?.typeName ? fromBinary(schema, any.value) : undefined;
 }
