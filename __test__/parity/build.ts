@@ -1,0 +1,22 @@
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Builds the Rust side and gives its path. cargo shows on stderr what it does, which takes a minute the first time. */
+export function buildParityPeer(): string {
+  const args = ["build", "--package", "shim-parity", "--locked", "--message-format=json-render-diagnostics"];
+  const output = execFileSync("cargo", args, {
+    cwd: ROOT,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+    maxBuffer: 1 << 26,
+  });
+  const built = output
+    .split("\n")
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line) as { executable?: string | null; target?: { name: string } })
+    .find(({ executable, target }) => typeof executable === "string" && target?.name === "shim-parity");
+  if (typeof built?.executable !== "string") throw new Error("cargo built no shim-parity");
+  return built.executable;
+}

@@ -1,0 +1,26 @@
+import { spawnSync } from "node:child_process";
+import type { TestProject } from "vitest/node";
+import { buildParityPeer } from "./build.js";
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    /** The path of the Rust side of the parity tests; null where there is no cargo to build it with. */
+    parityPeer: string | null;
+  }
+}
+
+/** Where a suite that cannot run must fail, because somebody counts on it. */
+const REQUIRED = process.env["CI"] === "true" || process.env["SHIM_TESTS_REQUIRED"] === "1";
+
+/** Builds the Rust side of the parity tests. */
+export default function setup(project: TestProject): void {
+  if (spawnSync("cargo", ["--version"]).error === undefined) {
+    project.provide("parityPeer", buildParityPeer());
+  } else if (REQUIRED) {
+    throw new Error(
+      "the tests need cargo, to build __test__/parity/rust: install Rust, see https://rustup.rs",
+    );
+  } else {
+    project.provide("parityPeer", null);
+  }
+}
