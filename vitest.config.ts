@@ -6,7 +6,7 @@ export default defineConfig({
     exclude: ["__test__/containerd/**", "node_modules/**"],
     // A native addon with its own event-loop handles: a process per file, never vitest's threads.
     pool: "forks",
-    globalSetup: ["__test__/helpers/global-setup.ts"],
+    globalSetup: ["__test__/helpers/global-setup.ts", "__test__/parity/global-setup.ts"],
     testTimeout: 20_000,
     hookTimeout: 60_000,
   },
