@@ -5,7 +5,9 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Builds the Rust side and gives its path. cargo shows on stderr what it does, which takes a minute the first time. */
 export function buildParityPeer(): string {
-  const args = ["build", "--package", "shim-parity", "--locked", "--message-format=json-render-diagnostics"];
+  // Together with the other peer, so that the crates that both need are built once, with the features that both need.
+  const packages = ["--package", "shim-peer", "--package", "shim-parity"];
+  const args = ["build", ...packages, "--locked", "--message-format=json-render-diagnostics"];
   const output = execFileSync("cargo", args, {
     cwd: ROOT,
     encoding: "utf8",

@@ -4,6 +4,7 @@ import { canonical, type Freedom } from "./canonical.js";
 import { dump } from "./dump.js";
 import type { Echo, Made, ParityPeer } from "./peer.js";
 import { Random } from "./random.js";
+import { rewrite } from "./rewrite.js";
 import { makeValue, type Shape } from "./values.js";
 
 /** What is compared with Rust. */
@@ -76,13 +77,23 @@ export async function compareType(report: Report, comparison: Comparison): Promi
     const text = dump(desc, create(desc, value));
     return { value, text, bytes: attempt(() => codec.encode(desc, value)) };
   });
-  const echoes = await peer.echo(
-    type,
-    own.map(({ bytes }) => (bytes instanceof Error ? new Uint8Array() : bytes)),
-  );
+  const encoded = own.map(({ bytes }) => (bytes instanceof Error ? new Uint8Array() : bytes));
+  const rewritten = encoded.map((bytes, index) => {
+    const result = attempt(() => rewrite(desc, bytes, Random.of(seed, `${desc.typeName} rewritten`, index)));
+    // What cannot be read is found out below.
+    return result instanceof Error ? bytes : result;
+  });
+  const [echoes, echoesRewritten] = await Promise.all([peer.echo(type, encoded), peer.echo(type, rewritten)]);
   for (const [index, { text, bytes }] of own.entries()) {
     report.values++;
     compareOwn(fail("Node", index), { report, desc, codec, text, bytes, echo: echoes[index] });
+    compareRewritten(fail("Node", index), {
+      desc,
+      codec,
+      text,
+      bytes: rewritten[index] ?? new Uint8Array(),
+      echo: echoesRewritten[index],
+    });
   }
   for (const [index, value] of (await made).entries()) {
     report.values++;
@@ -116,6 +127,19 @@ function compareOwn(fail: Fail, { report, desc, codec, text, bytes, echo }: Own)
   const again = attempt(() => codec.encode(desc, decoded));
   if (again instanceof Error) return fail("Node refuses what it decoded", again.message, text);
   if (!equal(again, bytes)) fail("Node's order is not its own", hex(again), hex(bytes));
+}
+
+/** Compares what both read from bytes that neither would write. */
+function compareRewritten(
+  fail: Fail,
+  { desc, codec, text, bytes, echo }: Omit<Own, "report"> & { readonly bytes: Uint8Array },
+): void {
+  if (echo?.ok !== true) return fail("Rust refuses rewritten bytes", hex(bytes), echo?.error ?? "no answer");
+  if (echo.text !== text) fail("Rust decodes another value from rewritten bytes", hex(bytes), echo.text);
+  const decoded = attempt(() => codec.decode(desc, bytes));
+  if (decoded instanceof Error) return fail("Node refuses rewritten bytes", decoded.message, hex(bytes));
+  const read = dump(desc, decoded);
+  if (read !== text) fail("Node decodes another value from rewritten bytes", read, text);
 }
 
 interface MadeByRust extends Common {

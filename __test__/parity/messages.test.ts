@@ -3,10 +3,11 @@ import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import * as events from "../../src/events/index.js";
 import { BootstrapResultSchema, BootstrapParamsSchema } from "../../src/bootstrap.js";
+import { CPUUsageSchema } from "../../src/cgroups/v1.js";
 import { MemoryStatSchema, PSIDataSchema } from "../../src/cgroups/v2.js";
 import { ContainerUpdateSchema, TaskExitSchema } from "../../src/events/index.js";
 import { MountSchema } from "../../src/types.js";
-import { StatisticsSchema } from "../../src/windows.js";
+import { StatisticsSchema, WindowsContainerStatisticsSchema } from "../../src/windows.js";
 import { type Codec, compareType, type Mismatch, ownCodec, Report } from "./compare.js";
 import { dump } from "./dump.js";
 import { ParityPeer } from "./peer.js";
@@ -83,7 +84,7 @@ describe.skipIf(binary === null)(
       expect(report.identical / report.values).toBeGreaterThan(0.9);
     });
 
-    describe("what Rust encodes otherwise", () => {
+    describe("what Rust reads or writes otherwise", () => {
       it("is a negative zero without presence, which Rust reads and does not write", async () => {
         const bytes = ownCodec.encode(PSIDataSchema, { avg10: -0, avg60: 1 });
 
@@ -124,6 +125,27 @@ describe.skipIf(binary === null)(
         expect(Buffer.from(bytes).toString("hex")).toBe("18077b08017c");
         expect(ownCodec.encode(TaskExitSchema, ownCodec.decode(TaskExitSchema, bytes))).toEqual(bytes);
         expect(await echo(TaskExitSchema, bytes)).toEqual({ bytes: "1807", text: '{"3:pid:uint32":7}' });
+      });
+
+      it("is a message that comes twice, of which Node merges both, as protobuf says, and Rust takes the last", async () => {
+        const bytes = text("0a0208070a021009");
+
+        const decoded = ownCodec.decode(WindowsContainerStatisticsSchema, bytes);
+
+        expect(dump(WindowsContainerStatisticsSchema, decoded)).toBe(
+          '{"1:timestamp:google.protobuf.Timestamp":{"1:seconds:int64":"7","2:nanos:int32":9}}',
+        );
+        expect(await echo(WindowsContainerStatisticsSchema, bytes)).toEqual({
+          bytes: "0a021009",
+          text: '{"1:timestamp:google.protobuf.Timestamp":{"2:nanos:int32":9}}',
+        });
+      });
+
+      it("is an integer of 32 bits in more than 5 bytes, which Rust refuses", async () => {
+        const bytes = text("18878080808000");
+
+        expect(dump(TaskExitSchema, ownCodec.decode(TaskExitSchema, bytes))).toBe('{"3:pid:uint32":7}');
+        expect(await peer.echo(typeOf(TaskExitSchema), [bytes])).toMatchObject([{ ok: false }]);
       });
     });
 
@@ -298,6 +320,18 @@ describe.skipIf(binary === null)(
             const entries = Object.entries(message["labels"] as object);
             message["labels"] = Object.fromEntries(++calls % 2 === 0 ? entries : entries.toReversed());
           }),
+        ],
+        [
+          "reads lists only in the way in which it writes them",
+          CPUUsageSchema,
+          {
+            ...ownCodec,
+            decode(desc, bytes) {
+              const message = ownCodec.decode(desc, bytes);
+              const isOwn = Buffer.compare(ownCodec.encode(desc, message), bytes) === 0;
+              return isOwn ? message : Object.assign(message, { perCpu: [] });
+            },
+          },
         ],
         [
           "forgets an enum value that it does not know",

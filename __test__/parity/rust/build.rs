@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Where cargo keeps the sources of a dependency.
 fn crate_folder(name: &str, version: &str) -> Result<PathBuf, Box<dyn Error>> {
     let output = Command::new(env::var("CARGO")?)
-        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform"])
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform"])
         .arg(env::var("TARGET")?)
         .output()?;
     if !output.status.success() {
