@@ -1,4 +1,5 @@
 import { create, type DescMessage, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
+import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import * as events from "../../src/events/index.js";
@@ -141,11 +142,18 @@ describe.skipIf(binary === null)(
         });
       });
 
-      it("is an integer of 32 bits in more than 5 bytes, which Rust refuses", async () => {
+      it("is a uint32 in more than 5 bytes, which Rust refuses", async () => {
         const bytes = text("18878080808000");
 
         expect(dump(TaskExitSchema, ownCodec.decode(TaskExitSchema, bytes))).toBe('{"3:pid:uint32":7}');
         expect(await peer.echo(typeOf(TaskExitSchema), [bytes])).toMatchObject([{ ok: false }]);
+      });
+
+      it("is an int32 of more than 32 bits, of which Node takes the lower ones, as protobuf says, and Rust none", async () => {
+        const bytes = text("10878080808001");
+
+        expect(dump(TimestampSchema, ownCodec.decode(TimestampSchema, bytes))).toBe('{"2:nanos:int32":7}');
+        expect(await peer.echo(typeOf(TimestampSchema), [bytes])).toMatchObject([{ ok: false }]);
       });
     });
 

@@ -2,11 +2,8 @@ import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Random } from "./random.js";
 
-const LONG: ReadonlySet<ScalarType | undefined> = new Set([
-  ScalarType.INT64,
-  ScalarType.UINT64,
-  ScalarType.SINT64,
-]);
+/** What Rust reads from no more than 5 bytes. */
+const SHORT: ReadonlySet<ScalarType | undefined> = new Set([ScalarType.UINT32, ScalarType.SINT32]);
 
 interface Part {
   readonly no: number;
@@ -117,9 +114,9 @@ function itemWireType(type: ScalarType | undefined): WireType {
   }
 }
 
-/** A varint with bytes at its end that add nothing. For what has 32 bits, Rust takes no more than 5. */
+/** A varint with bytes at its end that add nothing. */
 function overlong(type: ScalarType | undefined, varint: Uint8Array, random: Random): Uint8Array {
-  const most = LONG.has(type) ? 10 : 5;
+  const most = SHORT.has(type) ? 5 : 10;
   if (!random.onceIn(3) || varint.length >= most) return varint;
   const longer = Buffer.alloc(varint.length + 1 + random.below(most - varint.length), 0x80);
   longer.set(varint);
