@@ -18,7 +18,7 @@ const short = (text: string) => (text.length > 1000 ? `${text.slice(0, 1000)}...
 const MARGIN = 70;
 
 /** A right value is encoded to the same bytes, by the compiled code itself, and decoded to the same message. */
-export function checkValue(desc: DescMessage, init: Record<string, unknown>): Uint8Array {
+export function expectSameBytes(desc: DescMessage, init: Record<string, unknown>): Uint8Array {
   const message = create(desc, init);
   const expected = toBinary(desc, message);
   for (const [what, value] of [
@@ -45,7 +45,7 @@ export function checkValue(desc: DescMessage, init: Record<string, unknown>): Ui
       throw new Error(`${desc.typeName}: encode() differs`);
   }
   checkRoom(desc, init, expected);
-  checkRead(desc, expected, true);
+  expectSameReading(desc, expected, true);
   return expected;
 }
 
@@ -70,7 +70,7 @@ function checkRoom(desc: DescMessage, init: unknown, expected: Uint8Array): void
  * Any bytes are accepted or refused by both, with the same message or the same words. With `compiled`, the compiled code
  * must accept them without help.
  */
-export function checkRead(desc: DescMessage, bytes: Uint8Array, compiled = false): void {
+export function expectSameReading(desc: DescMessage, bytes: Uint8Array, compiled = false): void {
   const expected = outcome(() => fromBinary(desc, bytes));
   const place = new Uint8Array(MARGIN + bytes.length + MARGIN).fill(0x08);
   place.set(bytes, MARGIN);
@@ -85,7 +85,7 @@ export function checkRead(desc: DescMessage, bytes: Uint8Array, compiled = false
   }
   place.fill(0xff);
   for (const [what, result] of results) {
-    if (result.value !== undefined) checkRefusal(desc, result.value);
+    if (result.value !== undefined) expectSameRefusal(desc, result.value);
     if (expected.error !== undefined) {
       if (result.error === `cannot decode ${desc.typeName}: ${expected.error}`) continue;
     } else if (isDeepStrictEqual(result.value, expected.value)) continue;
@@ -124,7 +124,7 @@ export function note(desc: DescMessage): void {
 }
 
 /** Any value, wrong ones above all, is encoded by both to the same bytes or refused in the same words. */
-export function checkRefusal(desc: DescMessage, value: unknown): void {
+export function expectSameRefusal(desc: DescMessage, value: unknown): void {
   const expected = outcome(() => hex(slowEncode(desc, value as never)));
   const result = outcome(() => hex(encode(desc, value as never)));
   if (expected.error === result.error && expected.value === result.value) return;

@@ -4,7 +4,14 @@
  */
 
 import { parseArgs } from "node:util";
-import { checkRead, checkRefusal, checkValue, mutate, note, randomWrong } from "./agreement.js";
+import {
+  expectSameReading,
+  expectSameRefusal,
+  expectSameBytes,
+  mutate,
+  note,
+  randomWrong,
+} from "./agreement.js";
 import { Random, randomInit } from "./random.js";
 import { allMessages } from "./types.js";
 
@@ -23,14 +30,14 @@ for (; performance.now() < until && counts.mismatches < 20; seed++) {
   const random = new Random(seed);
   const desc = random.pick(messages);
   try {
-    const bytes = checkValue(desc, randomInit(random, desc));
+    const bytes = expectSameBytes(desc, randomInit(random, desc));
     counts.values++;
     for (let count = 0; count < 10; count++) {
-      checkRead(desc, mutate(random, bytes.length > 2000 ? bytes.subarray(0, 2000) : bytes));
+      expectSameReading(desc, mutate(random, bytes.length > 2000 ? bytes.subarray(0, 2000) : bytes));
       counts.mutations++;
     }
     for (let count = 0; count < 2; count++) {
-      checkRefusal(desc, randomWrong(random, desc));
+      expectSameRefusal(desc, randomWrong(random, desc));
       counts.refusals++;
     }
   } catch (error) {

@@ -272,7 +272,11 @@ function jsonValue(value: unknown, path: Path): void {
 }
 
 function join(path: Path, name: string): Path {
-  return () => (path() === "" ? name : `${path()}.${name}`);
+  return () => {
+    // Called once: twice at each of a hundred levels would never come to an end.
+    const before = path();
+    return before === "" ? name : `${before}.${name}`;
+  };
 }
 
 function label(path: Path, desc: DescMessage | undefined): string {
