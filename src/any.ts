@@ -1,14 +1,13 @@
 import {
   create,
   type DescMessage,
-  fromBinary,
   type Message,
   type MessageInitShape,
   type MessageShape,
   type Registry,
-  toBinary,
 } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import { decode, encode } from "./codec/codec.js";
 
 /**
  * Packs a message as containerd does: the type is the message's full name, without a prefix.
@@ -18,7 +17,7 @@ import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
  * ```
  */
 export function packAny<Desc extends DescMessage>(schema: Desc, message: MessageInitShape<Desc>): Any {
-  return create(AnySchema, { typeUrl: schema.typeName, value: toBinary(schema, create(schema, message)) });
+  return create(AnySchema, { typeUrl: schema.typeName, value: encode(schema, message) });
 }
 
 /**
@@ -41,5 +40,5 @@ export function unpackAny(any: Any, registry: Registry): Message | undefined;
 export function unpackAny(any: Any, types: DescMessage | Registry): Message | undefined {
   const name = any.typeUrl.slice(any.typeUrl.lastIndexOf("/") + 1);
   const schema = types.kind === "registry" ? types.getMessage(name) : types;
-  return name === schema?.typeName ? fromBinary(schema, any.value) : undefined;
+  return name === schema?.typeName ? decode(schema, any.value) : undefined;
 }

@@ -1,4 +1,5 @@
 import { type AbortListener, listenToAbort, unlistenToAbort } from "./abort.js";
+import type { Decode, Payload } from "./codec/payload.js";
 import { canceledError, type TtrpcError } from "./error.js";
 import { type MetadataInit, metadataPairs } from "./metadata.js";
 import { port } from "./port/port.js";
@@ -72,17 +73,11 @@ export function checkPayload(payload: Uint8Array, what = "payload"): void {
   }
 }
 
-/** Reads a reply out of the batch; throws what the caller is to get if it cannot. */
-export type Decode<T> = (reader: BatchReader) => T;
-
-/** The payload as it is. */
-export const rawPayload: Decode<Uint8Array> = (reader) => reader.payload();
-
 /** Makes a call on a connection that is open. */
 export function unaryCall<T>(
   connection: number,
   route: number,
-  payload: Uint8Array,
+  payload: Payload,
   fields: CallFields,
   signal: AbortSignal | undefined,
   decode: Decode<T>,
@@ -107,7 +102,7 @@ class PendingUnary<T> implements PendingCall {
 
   succeed(reader: BatchReader): void {
     try {
-      this.resolve(this.decode(reader));
+      this.resolve(reader.read(this.decode));
     } catch (error) {
       this.reject(error);
     }
@@ -132,7 +127,7 @@ class CancellableUnary<T> extends PendingUnary<T> implements AbortListener {
     this.#signal = signal;
   }
 
-  start(connection: number, route: number, fields: CallFields, payload: Uint8Array): void {
+  start(connection: number, route: number, fields: CallFields, payload: Payload): void {
     this.#id = port().call(connection, route, fields, payload, this);
     listenToAbort(this.#signal, this);
   }

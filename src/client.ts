@@ -10,7 +10,7 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 import type { CallOptions } from "./call.js";
-import { decode, encode } from "./codec/codec.js";
+import { messageDecoder, OutgoingMessage } from "./codec/payload.js";
 import type { Connection } from "./connection.js";
 import {
   checkInterceptors,
@@ -108,22 +108,21 @@ type Start = (request: unknown, options?: CallOptions) => unknown;
 
 /** The function that makes a call of a method. */
 function starter({ methodKind, input, output }: DescMethod, route: number, connection: Connection): Start {
-  const toBytes = (message: unknown) => encode(input, message as MessageInitShape<typeof input>);
-  const fromBytes = (bytes: Uint8Array) => decode(output, bytes);
+  const toPayload = (message: unknown) => new OutgoingMessage(input, message);
+  const decode = messageDecoder(output);
   switch (methodKind) {
     case "unary":
-      return (request, options) =>
-        connection.call(route, toBytes(request), options, (reader) => fromBytes(reader.payload()));
+      return (request, options) => connection.call(route, toPayload(request), options, decode);
     case "server_streaming":
       return (request, options) =>
-        connection.stream(methodKind, route, () => toBytes(request), undefined, options, fromBytes).replies;
+        connection.stream(methodKind, route, () => toPayload(request), undefined, options, decode).replies;
     case "client_streaming":
       return async (requests, options) =>
-        connection.stream(methodKind, route, undefined, { messages: requests, toBytes }, options, fromBytes)
+        connection.stream(methodKind, route, undefined, { messages: requests, toPayload }, options, decode)
           .response;
     case "bidi_streaming":
       return (requests, options) =>
-        connection.stream(methodKind, route, undefined, { messages: requests, toBytes }, options, fromBytes)
+        connection.stream(methodKind, route, undefined, { messages: requests, toPayload }, options, decode)
           .replies;
   }
 }

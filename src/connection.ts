@@ -1,14 +1,7 @@
 import { type Address, parseAddress } from "./address.js";
-import {
-  type CallOptions,
-  callFields,
-  checkNames,
-  checkPayload,
-  type Decode,
-  rawPayload,
-  unaryCall,
-} from "./call.js";
+import { type CallOptions, callFields, checkNames, checkPayload, unaryCall } from "./call.js";
 import { Code } from "./code.js";
+import { bytesOf, type Decode, type Payload, rawPayload } from "./codec/payload.js";
 import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "./diagnostics.js";
 import { transportError, TtrpcError } from "./error.js";
 import type { MethodKind } from "./interceptor.js";
@@ -130,7 +123,7 @@ export class Connection {
     options?: CallOptions,
   ): AsyncIterableIterator<Uint8Array> {
     const first = () => checkedPayload(payload);
-    return this.stream("server_streaming", routeOf(service, method), first, undefined, options, asItIs)
+    return this.stream("server_streaming", routeOf(service, method), first, undefined, options, rawPayload)
       .replies;
   }
 
@@ -144,8 +137,8 @@ export class Connection {
     requests: AsyncIterable<Uint8Array>,
     options?: CallOptions,
   ): Promise<Uint8Array> {
-    const messages = { messages: requests, toBytes: checkedPayload };
-    return this.stream("client_streaming", routeOf(service, method), undefined, messages, options, asItIs)
+    const messages = { messages: requests, toPayload: checkedPayload };
+    return this.stream("client_streaming", routeOf(service, method), undefined, messages, options, rawPayload)
       .response;
   }
 
@@ -156,8 +149,8 @@ export class Connection {
     requests: AsyncIterable<Uint8Array>,
     options?: CallOptions,
   ): AsyncIterableIterator<Uint8Array> {
-    const messages = { messages: requests, toBytes: checkedPayload };
-    return this.stream("bidi_streaming", routeOf(service, method), undefined, messages, options, asItIs)
+    const messages = { messages: requests, toPayload: checkedPayload };
+    return this.stream("bidi_streaming", routeOf(service, method), undefined, messages, options, rawPayload)
       .replies;
   }
 
@@ -165,22 +158,25 @@ export class Connection {
   stream<O>(
     kind: keyof typeof STREAM_FLAGS,
     route: number | (() => number),
-    first: (() => Uint8Array) | undefined,
+    first: (() => Payload) | undefined,
     requests: Requests | undefined,
     options: CallOptions | undefined,
-    decode: (bytes: Uint8Array) => O,
+    decode: Decode<O>,
   ): { replies: AsyncIterableIterator<O>; response: Promise<O> } {
     try {
       if (this.#why !== undefined) throw closedError(this.address, this.#why);
       const number = typeof route === "number" ? route : route();
+      let payload = first?.() ?? NOTHING;
+      // A message that is wrong is not to be seen as a call, and one that waits is not to change meanwhile.
+      if (clientCalls.active || this.#id === 0) payload = bytesOf(payload);
       const init = {
         route: number,
         kind: STREAM_FLAGS[kind],
         fields: callFields(options),
         signal: options?.signal,
-        payload: first?.() ?? NOTHING,
+        payload,
         requests:
-          requests && encoded(requests.messages as AsyncIterable<unknown>, requests.toBytes, "requests"),
+          requests && encoded(requests.messages as AsyncIterable<unknown>, requests.toPayload, "requests"),
         decode,
         settled: clientCalls.active ? this.#tracedStream(number, kind) : undefined,
       };
@@ -193,15 +189,11 @@ export class Connection {
   }
 
   /** @internal */
-  call<T>(
-    route: number,
-    payload: Uint8Array,
-    options: CallOptions | undefined,
-    decode: Decode<T>,
-  ): Promise<T> {
+  call<T>(route: number, payload: Payload, options: CallOptions | undefined, decode: Decode<T>): Promise<T> {
     if (!clientCalls.active) return this.#call(route, payload, options, decode);
+    const bytes = bytesOf(payload);
     const message = clientCalls.start(this.#message(route, "unary"));
-    const result = this.#call(route, payload, options, decode);
+    const result = this.#call(route, bytes, options, decode);
     result.then(
       () => clientCalls.end(message, {}),
       (error: TtrpcError) => clientCalls.end(message, { error }),
@@ -213,18 +205,14 @@ export class Connection {
     return { ...port().routeName(route), kind, address: this.address, connection: this.#id };
   }
 
-  #call<T>(
-    route: number,
-    payload: Uint8Array,
-    options: CallOptions | undefined,
-    decode: Decode<T>,
-  ): Promise<T> {
+  #call<T>(route: number, payload: Payload, options: CallOptions | undefined, decode: Decode<T>): Promise<T> {
     if (this.#why !== undefined) return Promise.reject(closedError(this.address, this.#why));
     const fields = callFields(options);
     const signal = options?.signal;
     if (this.#id !== 0) return unaryCall(this.#id, route, payload, fields, signal, decode);
+    const bytes = bytesOf(payload);
     return this.#next(options).then(({ id, waitedMs }) =>
-      unaryCall(id, route, payload, shortened(fields, waitedMs), signal, decode),
+      unaryCall(id, route, bytes, shortened(fields, waitedMs), signal, decode),
     );
   }
 
@@ -282,7 +270,7 @@ export class Connection {
 
 interface Requests {
   readonly messages: unknown;
-  readonly toBytes: (message: unknown) => Uint8Array;
+  readonly toPayload: (message: unknown) => Payload;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -303,10 +291,6 @@ function routeOf(service: string, method: string): () => number {
 function checkedPayload(payload: unknown): Uint8Array {
   checkPayload(payload as Uint8Array);
   return payload as Uint8Array;
-}
-
-function asItIs(bytes: Uint8Array): Uint8Array {
-  return bytes;
 }
 
 /** The error of a call on a connection that has ended. */

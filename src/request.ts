@@ -1,4 +1,5 @@
 import { Code } from "./code.js";
+import { bytesOf, type Payload } from "./codec/payload.js";
 import { type AbortReason, HandlerContext, type ServerConnection } from "./context.js";
 import { type CallMessage, serverCalls } from "./diagnostics.js";
 import { textOf, TtrpcError } from "./error.js";
@@ -70,9 +71,18 @@ export abstract class RunningRequest implements ActiveRequest {
     }
   }
 
-  protected succeed(payload: Uint8Array | undefined): void {
+  protected succeed(payload: Payload | undefined): void {
+    if (port().requests.has(this.id)) {
+      try {
+        port().reply(this.id, payload, undefined);
+      } catch (error) {
+        // It is a wrong message, which shows when it is encoded, or too long.
+        this.fail(error);
+        return;
+      }
+      port().requests.delete(this.id);
+    }
     this.#finish(undefined);
-    if (port().requests.delete(this.id)) port().reply(this.id, payload, undefined);
   }
 
   protected fail(reason: unknown): void {
@@ -91,17 +101,29 @@ export abstract class RunningRequest implements ActiveRequest {
 
 /** A request with one message and one response. */
 class UnaryRequest extends RunningRequest {
-  readonly #payload: Uint8Array;
+  readonly #request: unknown;
+  readonly #wrong: { error: unknown } | undefined;
 
-  constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
+  constructor(
+    host: RequestHost,
+    method: Served,
+    request: IncomingRequest,
+    connection: ServerConnection,
+    reader: BatchReader,
+  ) {
     super(host, method, request, connection);
-    this.#payload = request.payload;
+    try {
+      this.#request = reader.read(method.decode);
+    } catch (error) {
+      this.#wrong = { error };
+    }
   }
 
   async run(): Promise<void> {
-    let response: Uint8Array;
+    let response: Payload;
     try {
-      response = this.method.encode(await this.call(this.method.decode(this.#payload)));
+      if (this.#wrong !== undefined) throw this.#wrong.error;
+      response = this.method.encode(await this.call(this.#request));
     } catch (error) {
       this.fail(error);
       return;
@@ -115,7 +137,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
   readonly served = true;
   readonly #requests: MessageQueue<unknown>;
   readonly #window = new SendWindow();
-  #responses: AsyncIterator<Uint8Array> | undefined;
+  #responses: AsyncIterator<Payload> | undefined;
   #aborted = false;
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
@@ -124,7 +146,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
   }
 
   override message(reader: BatchReader): void {
-    this.#requests.push(reader.payload());
+    this.#requests.push(reader);
   }
 
   override end(): void {
@@ -150,7 +172,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
 
   async run(): Promise<void> {
     const { kind, encode } = this.method;
-    let response: Uint8Array | undefined;
+    let response: Payload | undefined;
     try {
       const result = await this.call(kind === "server_streaming" ? await this.#first() : this.#requests);
       if (kind === "client_streaming") response = encode(result);
@@ -179,10 +201,15 @@ class StreamRequest extends RunningRequest implements QueueOwner {
       while (!this.#aborted) {
         const { value, done } = await iterator.next();
         if (done === true) return;
-        await this.#window.room();
+        let payload = value;
+        const room = this.#window.room();
+        if (room !== undefined) {
+          // What the generator gave is not to change while it waits.
+          payload = bytesOf(value);
+          await room;
+        }
         if (this.#aborted) break;
-        port().send(this.served, this.id, value);
-        this.#window.add(value.length);
+        this.#window.add(port().send(this.served, this.id, payload));
       }
     } catch (error) {
       // A response that cannot be encoded or sent leaves the generator standing at its yield.
@@ -199,7 +226,8 @@ export function runningRequest(
   method: Served,
   request: IncomingRequest,
   connection: ServerConnection,
+  reader: BatchReader,
 ): RunningRequest {
   const Kind = method.kind === "unary" ? UnaryRequest : StreamRequest;
-  return new Kind(host, method, request, connection);
+  return new Kind(host, method, request, connection, reader);
 }

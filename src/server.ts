@@ -10,6 +10,7 @@ import { TtrpcError } from "./error.js";
 import type { BindingListenOptions, BindingMethod } from "./native.js";
 import { checkInterceptors, intercept, type ServerCall, type ServerInterceptor } from "./interceptor.js";
 import { port } from "./port/port.js";
+import type { BatchReader } from "./port/reader.js";
 import type { ActiveRequest, IncomingRequest, PeerCredentials } from "./port/types.js";
 import { type RequestHost, type RunningRequest, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
@@ -134,7 +135,7 @@ export class Server extends EventEmitter<ServerEvents> {
     for (const method of methods) {
       const innermost = async ({ request, context }: ServerCall) => method.handle(request, context);
       const served: Served = { ...method, run: intercept(this.#interceptors, innermost) };
-      const route = port().addMethod((request) => this.#serve(served, request));
+      const route = port().addMethod((request, reader) => this.#serve(served, request, reader));
       const { kind } = method;
       this.#methods.push({
         service: method.service,
@@ -267,14 +268,14 @@ export class Server extends EventEmitter<ServerEvents> {
     });
   }
 
-  #serve(served: Served, request: IncomingRequest): ActiveRequest | undefined {
+  #serve(served: Served, request: IncomingRequest, reader: BatchReader): ActiveRequest | undefined {
     const peer = this.#connections.get(request.connection);
     if (peer === undefined || this.#closing !== undefined) {
       const error = new TtrpcError("the server is shutting down", Code.Unavailable);
       queueMicrotask(() => port().reply(request.id, undefined, error));
       return undefined;
     }
-    const running = runningRequest(this.#host, served, request, peer.identity);
+    const running = runningRequest(this.#host, served, request, peer.identity, reader);
     peer.active.set(request.id, running);
     this.#active++;
     return running;

@@ -8,7 +8,7 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 import { checkPayload } from "./call.js";
-import { decode, encode } from "./codec/codec.js";
+import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload } from "./codec/payload.js";
 import { Code } from "./code.js";
 import type { HandlerContext } from "./context.js";
 import { textOf, TtrpcError } from "./error.js";
@@ -74,8 +74,8 @@ export interface ServedMethod {
   readonly service: string;
   readonly method: string;
   readonly kind: MethodKind;
-  readonly decode: (bytes: Uint8Array) => unknown;
-  readonly encode: (message: unknown) => Uint8Array;
+  readonly decode: Decode<unknown>;
+  readonly encode: (message: unknown) => Payload;
   readonly handle: (request: unknown, context: HandlerContext) => unknown;
 }
 
@@ -100,14 +100,13 @@ export function typedMethods<Service extends DescService>(
     const handler = handlers[localName];
     if (handler === undefined) continue;
     if (typeof handler !== "function") throw new TypeError(`${service.typeName}/${name} must be a function`);
+    const wrong = wrongResponse(service.typeName, name);
     methods.push({
       service: service.typeName,
       method: name,
       kind,
-      decode: (bytes) => decode(input, bytes),
-      encode: responseEncoder(service.typeName, name, (message) =>
-        encode(output, message as MessageInitShape<typeof output>),
-      ),
+      decode: messageDecoder(input),
+      encode: (message) => new OutgoingMessage(output, message, wrong),
       handle: (request, context) => handler.call(handlers, request, context) as unknown,
     });
   }
@@ -128,32 +127,29 @@ export function rawMethods(service: string, methods: RawMethods): ServedMethod[]
         `${service}/${method} has the kind ${String(raw.kind)}, which is not one of ${KINDS.join(", ")}`,
       );
     }
+    const wrong = wrongResponse(service, method);
     return {
       service,
       method,
       kind: raw.kind,
-      decode: (bytes) => bytes,
-      encode: responseEncoder(service, method, (response) => {
-        checkPayload(response as Uint8Array, "the response");
+      decode: rawPayload,
+      encode: (response) => {
+        try {
+          checkPayload(response as Uint8Array, "the response");
+        } catch (cause) {
+          throw wrong(cause);
+        }
         return response as Uint8Array;
-      }),
+      },
       handle: (request, context) => raw.handle(request as never, context),
     };
   });
 }
 
 /** A response that cannot be sent is a fault of this side, and the caller's to know. */
-function responseEncoder(
-  service: string,
-  method: string,
-  toBytes: (message: unknown) => Uint8Array,
-): (message: unknown) => Uint8Array {
-  return (message) => {
-    try {
-      return toBytes(message);
-    } catch (cause) {
-      const text = `the handler of ${service}/${method} returned a wrong response: ${textOf(cause)}`;
-      throw new TtrpcError(text, Code.Internal, { cause });
-    }
+function wrongResponse(service: string, method: string): (cause: unknown) => TtrpcError {
+  return (cause) => {
+    const text = `the handler of ${service}/${method} returned a wrong response: ${textOf(cause)}`;
+    return new TtrpcError(text, Code.Internal, { cause });
   };
 }

@@ -1,16 +1,9 @@
 import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "./address.js";
-import {
-  callFields,
-  checkNames,
-  checkPayload,
-  type Decode,
-  rawPayload,
-  type SyncCallOptions,
-} from "./call.js";
+import { callFields, checkNames, checkPayload, type SyncCallOptions } from "./call.js";
 import { methodsOf } from "./client.js";
 import { Code } from "./code.js";
-import { decode, encode } from "./codec/codec.js";
+import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload } from "./codec/payload.js";
 import { closedError } from "./connection.js";
 import { TtrpcError } from "./error.js";
 import { checkTimeout, openError } from "./open-link.js";
@@ -54,7 +47,7 @@ export class SyncConnection {
   }
 
   /** @internal */
-  call<T>(route: number, payload: Uint8Array, options: SyncCallOptions | undefined, read: Decode<T>): T {
+  call<T>(route: number, payload: Payload, options: SyncCallOptions | undefined, decode: Decode<T>): T {
     const fields = callFields(options);
     if (this.#why !== undefined) throw closedError(this.address, this.#why);
     if (port().native.isOwnListener(this.#id)) {
@@ -68,7 +61,7 @@ export class SyncConnection {
     port().callBlocking(this.#id, route, fields, payload, {
       succeed(reader) {
         try {
-          outcome = { value: read(reader) };
+          outcome = { value: reader.read(decode) };
         } catch (error) {
           outcome = { error };
         }
@@ -142,9 +135,8 @@ export function createSyncClient<Service extends DescService>(
 ): SyncClient<Service> {
   return methodsOf(service, ({ methodKind, input, output }, route) => {
     if (methodKind !== "unary") return undefined;
-    return (request: MessageInitShape<typeof input>, options?: SyncCallOptions) => {
-      const payload = encode(input, request);
-      return connection.call(route, payload, options, (reader) => decode(output, reader.payload()));
-    };
+    const decode = messageDecoder(output);
+    return (request: MessageInitShape<typeof input>, options?: SyncCallOptions) =>
+      connection.call(route, new OutgoingMessage(input, request), options, decode);
   }) as SyncClient<Service>;
 }

@@ -1,35 +1,99 @@
-import {
-  create,
-  type DescMessage,
-  fromBinary,
-  type MessageInitShape,
-  type MessageShape,
-  toBinary,
-} from "@bufbuild/protobuf";
-import { Code } from "../code.js";
-import { textOf, TtrpcError } from "../error.js";
-import { validate } from "./validate.js";
+import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { FULL } from "./bail.js";
+import { codecOf, compiles } from "./compiled.js";
+import { slowDecode, slowEncode } from "./fallback.js";
+import { cursor } from "./read.js";
 
 /**
- * Encodes a plain object or a message. Throws a TypeError that names the field that is wrong.
+ * Encoding and decoding of messages. Both run functions that are compiled from the message's descriptor at first use.
+ * What those do not handle, which is little, and all that is wrong, goes to protobuf-es.
+ *
+ * Fields are written in the order of their numbers, unknown ones last. The entries of a map are written in the order in
+ * which JavaScript lists an object's keys: those that look like array indices by value, then the others as they were
+ * added.
  */
-export function encode<Desc extends DescMessage>(desc: Desc, message: MessageInitShape<Desc>): Uint8Array {
-  validate(desc, message);
-  try {
-    return toBinary(desc, create(desc, message));
-  } catch (cause) {
-    // What validation lets through and protobuf-es refuses: a required field of proto2 that is not set.
-    throw new TypeError(`cannot encode ${desc.typeName}: ${textOf(cause)}`, { cause });
+
+const SCRATCH_SIZE = 1 << 16;
+const SCRATCH_LIMIT = 1 << 20;
+
+/** Where messages are encoded that get bytes of their own. Undefined while one is: a getter may encode another. */
+let scratch: Uint8Array | undefined;
+
+/**
+ * Encodes a plain object or a message into `bytes` at `at`. Returns where it ends, or -1 if there is not enough room.
+ * Throws a TypeError that names the field that is wrong.
+ */
+export function encodeInto<Desc extends DescMessage>(
+  desc: Desc,
+  message: MessageInitShape<Desc>,
+  bytes: Uint8Array,
+  at: number,
+): number {
+  if (compiles) {
+    try {
+      const end = codecOf(desc).write(bytes, at, message, 1);
+      return end > bytes.length ? -1 : end;
+    } catch (error) {
+      if (error === FULL) return -1;
+    }
   }
+  const encoded = slowEncode(desc, message);
+  const end = at + encoded.length;
+  if (end > bytes.length) return -1;
+  bytes.set(encoded, at);
+  return end;
 }
 
-/** Decodes a message from bytes that are its own to keep. Throws a TtrpcError with code `Internal`. */
+/** Encodes a plain object or a message. Throws a TypeError that names the field that is wrong. */
+export function encode<Desc extends DescMessage>(desc: Desc, message: MessageInitShape<Desc>): Uint8Array {
+  if (!compiles) return slowEncode(desc, message);
+  let bytes = scratch ?? new Uint8Array(SCRATCH_SIZE);
+  scratch = undefined;
+  let end = encodeInto(desc, message, bytes, 0);
+  while (end < 0) {
+    bytes = new Uint8Array(bytes.length * 16);
+    end = encodeInto(desc, message, bytes, 0);
+  }
+  if (bytes.length <= SCRATCH_LIMIT) scratch = bytes;
+  return bytes.slice(0, end);
+}
+
+/**
+ * Decodes a message from bytes that are its own to keep: fields of bytes are views of them. Throws a TtrpcError with
+ * code `Internal`.
+ */
 export function decode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): MessageShape<Desc> {
+  const message = compiledDecode(desc, bytes, 0, bytes.length, false);
+  return message ?? slowDecode(desc, bytes);
+}
+
+/**
+ * Decodes a message from the part of `bytes` from `at` to `end`, which may be overwritten afterwards. Throws a
+ * TtrpcError with code `Internal`.
+ */
+export function decodeFrom<Desc extends DescMessage>(
+  desc: Desc,
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+): MessageShape<Desc> {
+  const message = compiledDecode(desc, bytes, at, end, true);
+  return message ?? slowDecode(desc, bytes.slice(at, end));
+}
+
+function compiledDecode<Desc extends DescMessage>(
+  desc: Desc,
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  copy: boolean,
+): MessageShape<Desc> | undefined {
+  if (!compiles) return undefined;
   try {
-    return fromBinary(desc, bytes);
-  } catch (cause) {
-    throw new TtrpcError(`cannot decode ${desc.typeName}: ${textOf(cause)}`, Code.Internal, {
-      cause,
-    });
+    cursor.copy = copy;
+    const codec = codecOf(desc);
+    return codec.read(bytes, at, end, new codec.Make(), 1, 0) as MessageShape<Desc>;
+  } catch {
+    return undefined;
   }
 }

@@ -5,7 +5,7 @@ import {
   type DescOneof,
   ScalarType,
 } from "@bufbuild/protobuf";
-import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
+import { representation } from "./json.js";
 
 /**
  * Checks one value. `path` is made into text only for an error, which is why it is a function: the path of a value that
@@ -38,8 +38,7 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
   if ($typeName !== undefined && $typeName !== desc.typeName) {
     throw new TypeError(`${label(path, desc)} must be a ${desc.typeName}, not a ${String($typeName)}`);
   }
-  if (++depth > DEPTH_LIMIT)
-    throw new TypeError(`${label(path, desc)} is nested more than ${DEPTH_LIMIT} deep`);
+  descend(path, desc);
   const fields = checksOf(desc);
   for (const name in value) {
     const content = (value as Record<string, unknown>)[name];
@@ -100,11 +99,14 @@ function field(desc: DescField): Check {
 function element(desc: DescField): Check {
   const { message } = desc;
   if (message !== undefined) {
-    // protobuf-es represents these two in other ways than by their fields.
-    if (message.typeName === "google.protobuf.Struct" && desc.fieldKind === "message") return jsonObject;
-    if (desc.fieldKind === "message" && !desc.oneof && isWrapperDesc(message))
-      return field(message.fields[0]);
-    return (value, path) => checkMessage(message, value, path);
+    switch (representation(desc, message)) {
+      case "json":
+        return jsonObject;
+      case "wrapper":
+        return scalar(message.fields[0]?.scalar ?? ScalarType.STRING, false);
+      case "message":
+        return (value, path) => checkMessage(message, value, path);
+    }
   }
   if (desc.enum !== undefined) return enumeration(desc.enum);
   return scalar(desc.scalar ?? ScalarType.STRING, "longAsString" in desc && desc.longAsString);
@@ -228,13 +230,53 @@ function number(value: unknown, path: Path): void {
   if (typeof value !== "number") throw wrong(path, "a number", value);
 }
 
+function descend(path: Path, desc?: DescMessage): void {
+  if (++depth > DEPTH_LIMIT)
+    throw new TypeError(`${label(path, desc)} is nested more than ${DEPTH_LIMIT} deep`);
+}
+
+/** Objects, lists and values are messages of their own when they are encoded, and so each counts as nested. */
 function jsonObject(value: unknown, path: Path): void {
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw wrong(path, "a JSON object", value);
+  descend(path);
+  for (const [name, item] of Object.entries(value)) {
+    const at = () => `${path()}[${JSON.stringify(name)}]`;
+    string(name, at);
+    jsonValue(item, at);
+  }
+  depth--;
+}
+
+function jsonValue(value: unknown, path: Path): void {
+  descend(path);
+  switch (typeof value) {
+    case "string":
+      string(value, path);
+      break;
+    case "object":
+      if (Array.isArray(value)) {
+        descend(path);
+        value.forEach((item, index) => jsonValue(item, () => `${path()}[${index}]`));
+        depth--;
+      } else if (value !== null) jsonObject(value, path);
+      break;
+    case "number":
+    case "boolean":
+    case "undefined":
+      break;
+    default:
+      throw wrong(path, "a JSON value", value);
+  }
+  depth--;
 }
 
 function join(path: Path, name: string): Path {
-  return () => (path() === "" ? name : `${path()}.${name}`);
+  return () => {
+    // Called once: twice at each of a hundred levels would never come to an end.
+    const before = path();
+    return before === "" ? name : `${before}.${name}`;
+  };
 }
 
 function label(path: Path, desc: DescMessage | undefined): string {

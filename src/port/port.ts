@@ -1,3 +1,4 @@
+import type { Payload } from "../codec/payload.js";
 import { native, type NativePort } from "../native.js";
 import { transportError, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
@@ -89,7 +90,7 @@ export class Port {
     connection: number,
     route: number,
     fields: CallFields,
-    payload: Uint8Array,
+    payload: Payload,
     pending: PendingCall,
   ): number {
     const flags = fields.cancellable ? FLAG_CANCELLABLE : 0;
@@ -105,7 +106,7 @@ export class Port {
     route: number,
     kind: number,
     fields: CallFields,
-    payload: Uint8Array,
+    payload: Payload,
     pending: PendingStream,
   ): number {
     const id = this.#writeCall(Command.Open, kind, connection, route, fields, payload);
@@ -114,14 +115,13 @@ export class Port {
     return id;
   }
 
-  /** Sends a message of a stream. The caller keeps within its window. */
-  send(served: boolean, id: number, payload: Uint8Array): void {
-    if (payload.length > MESSAGE_LIMIT) throw oversize(payload.length);
-    this.#reserve(payload.length);
+  /** Sends a message of a stream; returns how long it is. The caller keeps within its window. */
+  send(served: boolean, id: number, payload: Payload): number {
+    this.#reserve(knownSize(payload));
     this.#writer.begin(Command.Send, served ? FLAG_SERVED : 0, 0, 0, id);
-    this.#writer.raw(payload);
-    this.#writer.end();
+    const size = this.#endWith(payload);
     this.schedule();
+    return size;
   }
 
   /** Sends no more on a stream of this side. */
@@ -158,7 +158,7 @@ export class Port {
     connection: number,
     route: number,
     fields: CallFields,
-    payload: Uint8Array,
+    payload: Payload,
     pending: PendingCall,
   ): void {
     this.#writeCall(Command.Call, 0, connection, route, fields, payload);
@@ -199,10 +199,13 @@ export class Port {
     this.#freeMethods.push(route);
   }
 
-  /** Answers a request. An error that cannot cross is replaced by one that says so. */
-  reply(request: number, payload: Uint8Array | undefined, error: TtrpcError | undefined): void {
-    const size = error === undefined ? (payload?.length ?? 0) : errorSize(error);
-    if (size > MESSAGE_LIMIT) {
+  /**
+   * Answers a request. An error that cannot cross is replaced by one that says so; a payload that cannot is thrown for,
+   * and nothing is answered.
+   */
+  reply(request: number, payload: Payload | undefined, error: TtrpcError | undefined): void {
+    const size = error === undefined ? knownSize(payload) : errorSize(error);
+    if (error !== undefined && size > MESSAGE_LIMIT) {
       this.reply(request, undefined, oversize(size));
       return;
     }
@@ -216,8 +219,7 @@ export class Port {
       writer.string(typeUrl);
       writer.field(value);
     }
-    if (payload !== undefined) writer.raw(payload);
-    writer.end();
+    this.#endWith(payload ?? NOTHING);
     this.schedule();
   }
 
@@ -253,6 +255,10 @@ export class Port {
 
   /** Makes room for a record with a body of up to `size` bytes. */
   #reserve(size: number): void {
+    if (this.#writer.encoding) {
+      const text = "a getter of a message made a call while the message was being encoded";
+      throw new TtrpcError(text, Code.FailedPrecondition);
+    }
     if (this.#writer.fits(size)) return;
     this.flush();
     if (!this.#writer.fits(size)) throw oversize(size);
@@ -264,12 +270,11 @@ export class Port {
     connection: number,
     route: number,
     fields: CallFields,
-    payload: Uint8Array,
+    payload: Payload,
   ): number {
     const { timeoutNs, metadata } = fields;
-    let size = 12 + payload.length;
+    let size = 12 + knownSize(payload);
     for (const [key, value] of metadata) size += stringSize(key) + stringSize(value);
-    if (payload.length > MESSAGE_LIMIT) throw oversize(payload.length);
     this.#reserve(size);
     const id = (this.#callId = (this.#callId + 1) >>> 0 || 1);
     const writer = this.#writer;
@@ -280,9 +285,32 @@ export class Port {
       writer.string(key);
       writer.string(value);
     }
-    writer.raw(payload);
-    writer.end();
+    this.#endWith(payload);
     return id;
+  }
+
+  /** Ends a record with a payload; returns how long that is. */
+  #endWith(payload: Payload): number {
+    const writer = this.#writer;
+    let size: number;
+    if (payload instanceof Uint8Array) {
+      writer.raw(payload);
+      size = payload.length;
+    } else {
+      size = writer.message(payload);
+      if (size < 0) {
+        // How long it is shows only when it is written, so this is where a batch is found to be full.
+        const begun = writer.begun();
+        this.flush();
+        this.#reserve(begun.length);
+        writer.resume(begun);
+        size = writer.message(payload);
+        if (size < 0) throw oversize(payload.toBytes().length);
+      }
+    }
+    if (size > MESSAGE_LIMIT) throw oversize(size);
+    writer.end();
+    return size;
   }
 
   /** Reads the events in the inbound buffer, then does what they call for, at once or in a later tick. */
@@ -315,8 +343,7 @@ export class Port {
         const sink = this.#methods[reader.route];
         const timeoutMs = reader.f64() / 1e6;
         const metadata = reader.metadata();
-        const request = { id: call, connection, timeoutMs, metadata, payload: reader.payload() };
-        const active = sink?.(request);
+        const active = sink?.({ id: call, connection, timeoutMs, metadata }, reader);
         if (active === undefined) return;
         this.requests.set(call, active);
         this.#after.push(() => active.run());
@@ -375,6 +402,15 @@ export class Port {
     if (reader.operation === Event.Response) pending.succeed(reader);
     else pending.fail(reader.operation === Event.Status ? reader.status() : reader.failure());
   }
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** The room that a payload surely needs. Throws if it is too large. */
+function knownSize(payload: Payload | undefined): number {
+  if (!(payload instanceof Uint8Array)) return 0;
+  if (payload.length > MESSAGE_LIMIT) throw oversize(payload.length);
+  return payload.length;
 }
 
 /** A code that was changed to none after the error was made must not turn it into a success. */

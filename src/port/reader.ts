@@ -1,4 +1,5 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
+import type { Decode } from "../codec/payload.js";
 import { detail, TtrpcError, transportError } from "../error.js";
 import type { Metadata } from "../metadata.js";
 import { CLOSE_KINDS, RECORD_HEADER } from "./records.js";
@@ -86,6 +87,16 @@ export class BatchReader {
 
   string(): string {
     return decoder.decode(this.field());
+  }
+
+  /** How many bytes the rest of the record has. */
+  get rest(): number {
+    return this.#next - this.#at;
+  }
+
+  /** Decodes the rest of the record. */
+  read<T>(decode: Decode<T>): T {
+    return decode(this.bytes, this.#at, this.#next, false);
   }
 
   /** The rest of the record, as bytes of their own. */

@@ -46,7 +46,6 @@ export interface IncomingRequest {
   /** Milliseconds that the caller gave, 0 for none. */
   readonly timeoutMs: number;
   readonly metadata: Metadata;
-  readonly payload: Uint8Array;
 }
 
 /** A request that a handler works on. */
@@ -62,8 +61,8 @@ export interface ActiveRequest {
   sent(messages: number, bytes: number): void;
 }
 
-/** Takes a request of one method out of a batch, without running code of the user yet. */
-export type MethodSink = (request: IncomingRequest) => ActiveRequest | undefined;
+/** Takes a request of one method out of a batch, without running code of the user yet. `reader` stands at its payload. */
+export type MethodSink = (request: IncomingRequest, reader: BatchReader) => ActiveRequest | undefined;
 
 /** A call's fields besides its payload, checked. */
 export interface CallFields {

@@ -1,3 +1,4 @@
+import type { OutgoingMessage } from "../codec/payload.js";
 import { RECORD_HEADER } from "./records.js";
 
 const encoder = new TextEncoder();
@@ -7,6 +8,8 @@ export class BatchWriter {
   readonly bytes: Uint8Array;
   /** Bytes of whole records. */
   used = 0;
+  /** Whether a message is being encoded, whose getters are code of the user: nothing else may be written meanwhile. */
+  encoding = false;
   readonly #view: DataView;
   #at = 0;
 
@@ -40,6 +43,10 @@ export class BatchWriter {
   }
 
   string(value: string): void {
+    if (value === "") {
+      this.u32(0);
+      return;
+    }
     const { written } = encoder.encodeInto(value, this.bytes.subarray(this.#at + 4));
     this.#view.setUint32(this.#at, written, true);
     this.#at += 4 + written;
@@ -53,6 +60,31 @@ export class BatchWriter {
   raw(value: Uint8Array): void {
     this.bytes.set(value, this.#at);
     this.#at += value.length;
+  }
+
+  /** Encodes a message; returns how long it is, or -1 if there is not enough room for it. */
+  message(message: OutgoingMessage): number {
+    const at = this.#at;
+    this.encoding = true;
+    try {
+      const end = message.writeTo(this.bytes, at);
+      if (end < 0) return -1;
+      this.#at = end;
+      return end - at;
+    } finally {
+      this.encoding = false;
+    }
+  }
+
+  /** What there is of the record that was begun. */
+  begun(): Uint8Array {
+    return this.bytes.slice(this.used, this.#at);
+  }
+
+  /** Begins a record with what there was of it. */
+  resume(begun: Uint8Array): void {
+    this.#at = this.used;
+    this.raw(begun);
   }
 
   end(): void {

@@ -1,4 +1,6 @@
+import type { Decode } from "../codec/payload.js";
 import { port } from "../port/port.js";
+import type { BatchReader } from "../port/reader.js";
 
 /** What a reader of a stream means to its owner. */
 export interface QueueOwner {
@@ -23,7 +25,7 @@ const TAKEN_BATCH = 64 * 1024;
  */
 export class MessageQueue<T> implements AsyncIterableIterator<T, undefined, undefined> {
   readonly #owner: QueueOwner;
-  readonly #decode: (bytes: Uint8Array) => T;
+  readonly #decode: Decode<T>;
   #messages: Uint8Array[] = [];
   #head = 0;
   #waiting: Waiting<T>[] = [];
@@ -33,21 +35,21 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined, unde
   #takenBytes = 0;
   #noted = false;
 
-  constructor(owner: QueueOwner, decode: (bytes: Uint8Array) => T) {
+  constructor(owner: QueueOwner, decode: Decode<T>) {
     this.#owner = owner;
     this.#decode = decode;
   }
 
-  /** Adds a message. */
-  push(message: Uint8Array): void {
+  /** Adds a message, at which `reader` stands. It is decoded when somebody wants it, which is at once if one waits. */
+  push(reader: BatchReader): void {
     if (this.#ended) {
       // Nobody wants it, but it counts until it is taken.
-      this.#take(message);
+      this.#take(reader.rest);
       return;
     }
     const waiting = this.#waiting.shift();
-    if (waiting === undefined) this.#messages.push(message);
-    else this.#give(message, waiting);
+    if (waiting === undefined) this.#messages.push(reader.payload());
+    else this.#give(reader.rest, waiting, () => reader.read(this.#decode));
   }
 
   /** No more comes; with an error, the reader gets it behind the messages that wait. */
@@ -63,7 +65,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined, unde
     const dropped = this.#messages.slice(this.#head);
     this.#messages = [];
     this.#head = 0;
-    for (const message of dropped) this.#take(message);
+    for (const message of dropped) this.#take(message.length);
     this.end(error);
   }
 
@@ -73,7 +75,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined, unde
       const message = this.#messages[this.#head];
       if (message !== undefined) {
         this.#advance();
-        this.#give(message, waiting);
+        this.#give(message.length, waiting, () => this.#decode(message, 0, message.length, true));
       } else if (this.#ended) this.#finish(waiting);
       else this.#waiting.push(waiting);
     });
@@ -114,20 +116,20 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined, unde
     }
   }
 
-  #take(message: Uint8Array): void {
+  #take(bytes: number): void {
     this.#takenMessages++;
-    this.#takenBytes += message.length;
+    this.#takenBytes += bytes;
     if (!this.#noted && (this.#messages.length === 0 || this.#takenBytes >= TAKEN_BATCH)) {
       this.#noted = true;
       port().noteTaken(this);
     }
   }
 
-  #give(message: Uint8Array, waiting: Waiting<T>): void {
-    this.#take(message);
+  #give(bytes: number, waiting: Waiting<T>, decode: () => T): void {
+    this.#take(bytes);
     let value: T;
     try {
-      value = this.#decode(message);
+      value = decode();
     } catch (error) {
       // What follows is not to be trusted either.
       const abandoned = !this.#ended;

@@ -1,4 +1,5 @@
 import { type AbortListener, listenToAbort, unlistenToAbort } from "../abort.js";
+import type { Decode, Payload } from "../codec/payload.js";
 import { port } from "../port/port.js";
 import type { CallFields, PendingStream } from "../port/types.js";
 import type { BatchReader } from "../port/reader.js";
@@ -15,10 +16,10 @@ export interface StreamInit<O> {
   readonly fields: CallFields;
   readonly signal: AbortSignal | undefined;
   /** The request of a server-streaming call. */
-  readonly payload: Uint8Array;
+  readonly payload: Payload;
   /** The requests of the other kinds, encoded. */
-  readonly requests: AsyncIterator<Uint8Array> | undefined;
-  readonly decode: (bytes: Uint8Array) => O;
+  readonly requests: AsyncIterator<Payload> | undefined;
+  readonly decode: Decode<O>;
   /** Hears how the call ended, undefined if in order. */
   readonly settled?: (error: unknown) => void;
 }
@@ -68,7 +69,7 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
   }
 
   message(reader: BatchReader): void {
-    this.replies.push(reader.payload());
+    this.replies.push(reader);
   }
 
   end(): void {
@@ -81,7 +82,7 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
 
   succeed(reader: BatchReader): void {
     try {
-      this.#resolve(this.#init.decode(reader.payload()));
+      this.#resolve(reader.read(this.#init.decode));
       this.#settle(undefined);
     } catch (error) {
       this.#settle(error);
@@ -126,7 +127,7 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
       .catch(() => undefined);
   }
 
-  async #pump(requests: AsyncIterator<Uint8Array>): Promise<void> {
+  async #pump(requests: AsyncIterator<Payload>): Promise<void> {
     try {
       for (;;) {
         await this.#window.room();
@@ -134,8 +135,7 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
         const { value, done } = await requests.next();
         if (this.#settled) return;
         if (done) break;
-        port().send(this.served, this.id, value);
-        this.#window.add(value.length);
+        this.#window.add(port().send(this.served, this.id, value));
       }
       port().halfClose(this.id);
     } catch (cause) {
@@ -167,12 +167,12 @@ export function failedStream(error: unknown): {
   return { replies, response };
 }
 
-/** The iterator of anything that a caller or handler may give for a stream of messages, each encoded. */
+/** The iterator of anything that a caller or handler may give for a stream of messages, each as a payload. */
 export function encoded<T>(
   messages: AsyncIterable<T> | Iterable<T>,
-  encode: (message: T) => Uint8Array,
+  encode: (message: T) => Payload,
   what: string,
-): AsyncIterator<Uint8Array> {
+): AsyncIterator<Payload> {
   const iterator = iteratorOf(messages, what);
   return {
     async next() {

@@ -1,0 +1,171 @@
+import { create, type DescMessage } from "@bufbuild/protobuf";
+import { describe, expect, test } from "vitest";
+import { encode, encodeInto } from "../../src/codec/codec.js";
+import { slowEncode } from "../../src/codec/fallback.js";
+import {
+  CreateTaskRequestSchema,
+  StateRequestSchema,
+} from "../../src/generated/containerd/task/v3/shim_pb.js";
+import { featureRegistry } from "./types.js";
+
+const registry = featureRegistry();
+const typeOf = (name: string) => registry.getMessage(`codec.test.${name}`)!;
+
+const encodeAny = (desc: DescMessage, value: unknown) => encode(desc, value as never);
+
+/** Refused by both codecs, in these words. */
+function expectRefused(desc: DescMessage, value: unknown, message: string): void {
+  expect(() => encodeAny(desc, value)).toThrow(new TypeError(message));
+  expect(() => slowEncode(desc, value as never)).toThrow(new TypeError(message));
+}
+
+describe("a message that is wrong is refused by the path of its field", () => {
+  test.each<[string, unknown, string]>([
+    ["three.Scalars", { float: 3.5e38 }, "float is out of the range of a float: 3.5e+38"],
+    ["three.Scalars", { double: "1" }, "double must be a number, not string"],
+    ["three.Scalars", { int64String: "1e3" }, "int64String must be a 64-bit integer as a string, not string"],
+    ["three.Scalars", { uint64String: "-1" }, "uint64String must be an unsigned 64-bit integer, not -1"],
+    ["three.Scalars", { uint64: -1n }, "uint64 must be an unsigned 64-bit integer, not -1"],
+    [
+      "three.Scalars",
+      { message: { message: { open: 0.5 } } },
+      "message.message.open must be a 32-bit integer, not 0.5",
+    ],
+    ["three.Repeated", { bytes: [new Uint8Array(), "a"] }, "bytes[1] must be a Uint8Array, not string"],
+    ["three.Repeated", { string: [undefined] }, "string[0] must be a string, not undefined"],
+    [
+      "three.Maps",
+      { uint32Int32: { "-1": 0 } },
+      'uint32Int32["-1"] must be an unsigned 32-bit integer, not -1',
+    ],
+    ["three.Maps", { int64Float: { a: 0 } }, 'int64Float["a"]: the key must be an integer'],
+    [
+      "three.Maps",
+      { boolBytes: { yes: new Uint8Array() } },
+      'boolBytes["yes"]: the key must be true or false',
+    ],
+    ["three.Maps", { stringStruct: { a: 5 } }, 'stringStruct["a"] must be a JSON object, not number'],
+    ["three.Oneofs", { first: { case: "third", value: 1 } }, /^first\.case must be one of double, /.source],
+    [
+      "three.Oneofs",
+      { first: { case: "int32", value: "1" } },
+      "first.value must be a 32-bit integer, not string",
+    ],
+    ["three.WellKnown", { double: "1" }, "double must be a number, not string"],
+    [
+      "three.WellKnown",
+      { struct: { a: ["\ud800"] } },
+      'struct["a"][0] has a lone surrogate, which UTF-8 cannot encode',
+    ],
+    ["three.WellKnown", { struct: { a: { b: 5n } } }, 'struct["a"]["b"] must be a JSON value, not bigint'],
+    [
+      "three.WellKnown",
+      { structs: [{ "\udc00": 1 }] },
+      'structs[0]["\\udc00"] has a lone surrogate, which UTF-8 cannot encode',
+    ],
+    ["two.Optional", { closed: 5 }, "closed must be a value of codec.test.two.Closed, not 5"],
+    [
+      "two.Required",
+      { text: "a" },
+      "cannot encode codec.test.two.Required: cannot encode field codec.test.two.Required.closed to binary: required field not set",
+    ],
+    ["three.Nothing", { a: 1 }, "a is not a field of codec.test.three.Nothing"],
+    [
+      "three.Nothing",
+      new Map(),
+      "codec.test.three.Nothing must be an object with the fields of codec.test.three.Nothing, not Map",
+    ],
+  ])("%s %o", (name, value, message) => {
+    const desc = typeOf(name);
+    if (message.startsWith("^")) message = textOf(() => encodeAny(desc, value));
+    expectRefused(desc, value, message);
+  });
+
+  test("however deep a message that holds itself is", () => {
+    const value: Record<string, unknown> = {};
+    value["message"] = value;
+    const path = Array.from({ length: 100 }, () => "message").join(".");
+    expectRefused(typeOf("three.Scalars"), value, `${path} is nested more than 100 deep`);
+    const json: Record<string, unknown> = {};
+    json["a"] = json;
+    expect(() => encodeAny(typeOf("three.WellKnown"), { struct: json })).toThrow(
+      / is nested more than 100 deep$/,
+    );
+  });
+
+  test("also when it is an own property that nobody lists", () => {
+    const value = Object.defineProperty({}, "id", { value: 5, enumerable: false });
+    expect(() => encodeAny(StateRequestSchema, value)).not.toThrow();
+  });
+});
+
+function textOf(run: () => unknown): string {
+  try {
+    run();
+    return "";
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+describe("what is taken for a message", () => {
+  const text = (bytes: Uint8Array) => Buffer.from(bytes).toString("latin1");
+
+  test.each([
+    ["a property that is undefined counts as none", { id: "a", bundle: undefined }],
+    ["a message that lacks a field", { ...create(CreateTaskRequestSchema, { id: "a" }), bundle: undefined }],
+    ["an object without a prototype", Object.assign(Object.create(null) as object, { id: "a" })],
+    ["an object that inherits its fields", Object.create({ id: "a" }) as object],
+    [
+      "an instance of a class",
+      new (class {
+        id = "a";
+      })(),
+    ],
+    [
+      "a getter",
+      {
+        get id() {
+          return "a";
+        },
+      },
+    ],
+    ["a proxy", new Proxy({ id: "a" }, {})],
+  ])("%s", (_, value) => {
+    expect(text(encodeAny(CreateTaskRequestSchema, value))).toBe("\n\u0001a");
+    expect(text(slowEncode(CreateTaskRequestSchema, value as never))).toBe("\n\u0001a");
+  });
+
+  test("a field with the name of what every object has", () => {
+    const desc = typeOf("three.Inherited");
+    expect(encodeAny(desc, {})).toEqual(new Uint8Array());
+    expect(text(encodeAny(desc, { hasOwnProperty: "a" }))).toBe("\n\u0001a");
+    expect(slowEncode(desc, {} as never)).toEqual(new Uint8Array());
+  });
+
+  test("a getter that encodes another message", () => {
+    const value = {
+      id: "a",
+      get bundle() {
+        return text(encodeAny(CreateTaskRequestSchema, { id: "inner" }));
+      },
+    };
+    expect(text(encodeAny(CreateTaskRequestSchema, value))).toBe("\n\u0001a\u0012\u0007\n\u0005inner");
+  });
+});
+
+test("a message that does not fit is not written past its place", () => {
+  const bytes = new Uint8Array(16).fill(0xee);
+  expect(encodeInto(CreateTaskRequestSchema, { id: "a".repeat(20) }, bytes, 2)).toBe(-1);
+  expect(encodeInto(CreateTaskRequestSchema, { id: "a".repeat(12) }, bytes, 2)).toBe(16);
+  expect(encodeInto(CreateTaskRequestSchema, { id: "a".repeat(13) }, bytes, 2)).toBe(-1);
+  expect(encodeInto(CreateTaskRequestSchema, { options: { value: new Uint8Array(20) } }, bytes, 2)).toBe(-1);
+});
+
+test("a long message is encoded whatever room there was", () => {
+  const value = {
+    id: "é".repeat(700_000),
+    rootfs: Array.from({ length: 5000 }, (_, index) => ({ source: `/dev/${index}` })),
+  };
+  expect(encode(CreateTaskRequestSchema, value)).toEqual(slowEncode(CreateTaskRequestSchema, value));
+});

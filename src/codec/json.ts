@@ -1,0 +1,70 @@
+import type { DescField, DescMessage, JsonObject, JsonValue } from "@bufbuild/protobuf";
+import type { Struct, Value } from "@bufbuild/protobuf/wkt";
+import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
+import { BAIL } from "./bail.js";
+import { setEntry } from "./read.js";
+
+/** How protobuf-es represents a message in a field, where that is not by the message. */
+export function representation(field: DescField, message: DescMessage): "json" | "wrapper" | "message" {
+  if (message.typeName === "google.protobuf.Struct" && field.parent.typeName !== "google.protobuf.Value")
+    return "json";
+  if (field.fieldKind === "message" && field.oneof === undefined && isWrapperDesc(message)) return "wrapper";
+  return "message";
+}
+
+/** The message of a JSON object. What is undefined is a value without a kind, which is read as null. */
+export function structOf(json: JsonObject): Struct {
+  const fields: Struct["fields"] = {};
+  for (const key of Object.keys(json)) setEntry(fields, key, valueOf(json[key]));
+  return { $typeName: "google.protobuf.Struct", fields };
+}
+
+function valueOf(json: JsonValue | undefined): Value {
+  return { $typeName: "google.protobuf.Value", kind: kindOf(json) };
+}
+
+function kindOf(json: JsonValue | undefined): Value["kind"] {
+  switch (typeof json) {
+    case "number":
+      return { case: "numberValue", value: json };
+    case "string":
+      return { case: "stringValue", value: json };
+    case "boolean":
+      return { case: "boolValue", value: json };
+    case "object":
+      if (json === null) return { case: "nullValue", value: 0 };
+      if (!Array.isArray(json)) return { case: "structValue", value: structOf(json) };
+      return {
+        case: "listValue",
+        value: { $typeName: "google.protobuf.ListValue", values: json.map(valueOf) },
+      };
+    case "undefined":
+      return { case: undefined };
+    default:
+      throw BAIL;
+  }
+}
+
+/** The JSON object of a message. */
+export function jsonOf({ fields }: Struct): JsonObject {
+  const json: JsonObject = {};
+  for (const key of Object.keys(fields)) {
+    const value = fields[key];
+    if (value !== undefined) setEntry(json, key, jsonValueOf(value));
+  }
+  return json;
+}
+
+function jsonValueOf({ kind }: Value): JsonValue {
+  switch (kind.case) {
+    case "structValue":
+      return jsonOf(kind.value);
+    case "listValue":
+      return kind.value.values.map(jsonValueOf);
+    case "nullValue":
+    case undefined:
+      return null;
+    default:
+      return kind.value;
+  }
+}

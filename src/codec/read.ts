@@ -1,0 +1,267 @@
+import { BAIL } from "./bail.js";
+import { mayCompile, Scope } from "./scope.js";
+import type { UnknownField } from "./write.js";
+
+/**
+ * What compiled decoders read with. A function whose value has no fixed size leaves the position behind it in
+ * {@link cursor}. No code of the user runs while a message is read, so one cursor is enough.
+ *
+ * A varint is read without a look at the end: a decoder that ends up past its own end has read what it should not, and
+ * drops it all.
+ */
+export const cursor = {
+  at: 0,
+  /** Whether fields of bytes get bytes of their own, rather than a view of what is read. */
+  copy: true,
+};
+
+const words = new Uint32Array(2);
+const signed = new BigInt64Array(words.buffer);
+const unsigned = new BigUint64Array(words.buffer);
+const doubles = new Float64Array(words.buffer);
+const floats = new Float32Array(words.buffer);
+
+const NO_BYTES = new Uint8Array(0);
+
+/** Reads a varint of up to 64 bits and takes its lowest 32. */
+export function uint32(bytes: Uint8Array, at: number): number {
+  let byte = bytes[at++]!;
+  let value = byte & 127;
+  if (byte > 127) {
+    byte = bytes[at++]!;
+    value |= (byte & 127) << 7;
+    if (byte > 127) {
+      byte = bytes[at++]!;
+      value |= (byte & 127) << 14;
+      if (byte > 127) {
+        byte = bytes[at++]!;
+        value |= (byte & 127) << 21;
+        if (byte > 127) {
+          byte = bytes[at++]!;
+          value |= byte << 28;
+          for (let count = 5; byte > 127; count++) {
+            if (count === 10) throw BAIL;
+            byte = bytes[at++]!;
+          }
+        }
+      }
+    }
+  }
+  cursor.at = at;
+  return value >>> 0;
+}
+
+/** Reads a tag. It is 32 bits at most, and what is longer is refused. */
+export function longTag(bytes: Uint8Array, at: number): number {
+  const tag = uint32(bytes, at);
+  const size = cursor.at - at;
+  if (size > 5 || (size === 5 && bytes[cursor.at - 1]! > 15)) throw BAIL;
+  return tag;
+}
+
+function varint64(bytes: Uint8Array, at: number): void {
+  let low = 0;
+  let high = 0;
+  for (let shift = 0; shift < 28; shift += 7) {
+    const byte = bytes[at++]!;
+    low |= (byte & 127) << shift;
+    if (byte < 128) return keep(low, high, at);
+  }
+  const middle = bytes[at++]!;
+  low |= middle << 28;
+  high = (middle & 127) >> 4;
+  if (middle < 128) return keep(low, high, at);
+  for (let shift = 3; shift < 32; shift += 7) {
+    const byte = bytes[at++]!;
+    high |= (byte & 127) << shift;
+    if (byte < 128) return keep(low, high, at);
+  }
+  throw BAIL;
+}
+
+function keep(low: number, high: number, at: number): void {
+  words[0] = low;
+  words[1] = high;
+  cursor.at = at;
+}
+
+export function int64(bytes: Uint8Array, at: number): bigint {
+  varint64(bytes, at);
+  return signed[0]!;
+}
+
+export function uint64(bytes: Uint8Array, at: number): bigint {
+  varint64(bytes, at);
+  return unsigned[0]!;
+}
+
+export function sint64(bytes: Uint8Array, at: number): bigint {
+  varint64(bytes, at);
+  const low = words[0]!;
+  const high = words[1]!;
+  const sign = -(low & 1);
+  words[0] = ((low >>> 1) | (high << 31)) ^ sign;
+  words[1] = (high >>> 1) ^ sign;
+  return signed[0]!;
+}
+
+/** Reads a boolean of more than one byte. */
+export function longBool(bytes: Uint8Array, at: number): boolean {
+  varint64(bytes, at);
+  return words[0] !== 0 || words[1] !== 0;
+}
+
+export function sfixed32(bytes: Uint8Array, at: number): number {
+  return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+}
+
+export function fixed32(bytes: Uint8Array, at: number): number {
+  return sfixed32(bytes, at) >>> 0;
+}
+
+function twoWords(bytes: Uint8Array, at: number): void {
+  words[0] = sfixed32(bytes, at);
+  words[1] = sfixed32(bytes, at + 4);
+}
+
+export function fixed64(bytes: Uint8Array, at: number): bigint {
+  twoWords(bytes, at);
+  return unsigned[0]!;
+}
+
+export function sfixed64(bytes: Uint8Array, at: number): bigint {
+  twoWords(bytes, at);
+  return signed[0]!;
+}
+
+export function double(bytes: Uint8Array, at: number): number {
+  twoWords(bytes, at);
+  return doubles[0]!;
+}
+
+export function float(bytes: Uint8Array, at: number): number {
+  words[0] = sfixed32(bytes, at);
+  return floats[0]!;
+}
+
+/** Takes the bytes from `at` to `end`. */
+export function blob(bytes: Uint8Array, at: number, end: number): Uint8Array {
+  if (at === end) return NO_BYTES;
+  return cursor.copy ? bytes.slice(at, end) : bytes.subarray(at, end);
+}
+
+const lax = new TextDecoder("utf-8", { ignoreBOM: true });
+const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
+
+/** Up to this length, characters are faster to read in JavaScript than by a call out of it. */
+const SHORT_TEXT = 24;
+
+/** Reads an ASCII text of up to SHORT_TEXT characters; undefined if it is not ASCII. */
+const shortText: (bytes: Uint8Array, at: number, length: number) => string | undefined = mayCompile()
+  ? compileShortText()
+  : () => undefined;
+
+type Slice = (this: Uint8Array, at: number, end: number) => string;
+
+// Node's own decoder without the checks and the view of TextDecoder. It is what Buffer's toString calls.
+const { utf8Slice = undefined } = Buffer.prototype as unknown as { utf8Slice?: Slice };
+
+/** Reads a text. Where it is not UTF-8, protobuf-es's decoder decides. */
+export function text(bytes: Uint8Array, at: number, end: number, isStrict: boolean): string {
+  const length = end - at;
+  if (length <= SHORT_TEXT) {
+    const short = shortText(bytes, at, length);
+    if (short !== undefined) return short;
+  }
+  if (utf8Slice !== undefined) {
+    const value = utf8Slice.call(bytes, at, end);
+    if (!value.includes("\ufffd")) return value;
+  }
+  const part = bytes.subarray(at, end);
+  if (!isStrict) return lax.decode(part);
+  try {
+    return strict.decode(part);
+  } catch {
+    throw BAIL;
+  }
+}
+
+/**
+ * A function with a case for each length: with all characters in one call, String.fromCharCode makes the string at once,
+ * with nothing in between.
+ */
+function compileShortText(): (bytes: Uint8Array, at: number, length: number) => string | undefined {
+  const cases = Array.from({ length: SHORT_TEXT }, (_, index) => {
+    const names = Array.from({ length: index + 1 }, (__, place) => `c${place}`);
+    const reads = names.map((name, place) => `${name} = bytes[at + ${place}]`);
+    return `case ${index + 1}: {
+      const ${reads.join(", ")};
+      return (${names.join(" | ")}) > 127 ? undefined : make(${names.join(", ")});
+    }`;
+  });
+  return new Scope().run(`const make = String.fromCharCode;
+    return function shortText(bytes, at, length) {
+      switch (length) { case 0: return ""; ${cases.join("\n")} }
+    }`);
+}
+
+interface Unknowns {
+  $unknown?: UnknownField[];
+}
+
+/** Keeps a field that the message does not know; returns where it ends. */
+export function unknownField(
+  message: Unknowns,
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  tag: number,
+  known: ReadonlySet<number>,
+): number {
+  const no = tag >>> 3;
+  const wireType = tag & 7;
+  // Groups are rare enough to be left to protobuf-es, and so is a known field with another wire type.
+  if (no === 0 || known.has(no)) throw BAIL;
+  let next = at;
+  switch (wireType) {
+    case 0:
+      while (next < end && bytes[next]! > 127) next++;
+      next++;
+      break;
+    case 1:
+      next += 8;
+      break;
+    case 2: {
+      const length = uint32(bytes, at);
+      next = cursor.at + length;
+      break;
+    }
+    case 5:
+      next += 4;
+      break;
+    default:
+      throw BAIL;
+  }
+  if (next > end) throw BAIL;
+  const data = cursor.copy ? bytes.slice(at, next) : bytes.subarray(at, next);
+  (message.$unknown ??= []).push({ no, wireType, data });
+  return next;
+}
+
+/** Keeps a value that a closed enum does not have. */
+export function unknownEnum(message: Unknowns, no: number, value: number): void {
+  const data: number[] = [];
+  let rest = BigInt.asUintN(64, BigInt(value));
+  for (; rest > 127n; rest >>= 7n) data.push(Number(rest & 127n) | 128);
+  data.push(Number(rest));
+  (message.$unknown ??= []).push({ no, wireType: 0, data: new Uint8Array(data) });
+}
+
+/** Sets an entry of a map. "__proto__" is a key like any other. */
+export function setEntry(record: Record<string, unknown>, key: string, value: unknown): void {
+  if (key === "__proto__") {
+    Object.defineProperty(record, key, { value, writable: true, enumerable: true, configurable: true });
+  } else {
+    record[key] = value;
+  }
+}

@@ -1,0 +1,37 @@
+/** The names that compiled code may use, and what they stand for. */
+export class Scope {
+  readonly #names = new Map<unknown, string>();
+
+  /** Gives a value a name. */
+  name(value: unknown): string {
+    let name = this.#names.get(value);
+    if (name === undefined) this.#names.set(value, (name = `k${this.#names.size}`));
+    return name;
+  }
+
+  /** Runs the code of a function's body, which may use the names. */
+  run<T>(code: string): T {
+    // What it is made from is this folder's own text and numbers; quote() keeps a name in a descriptor from being code.
+    const make = new Function(...this.#names.values(), `"use strict";${code}`) as (...values: unknown[]) => T;
+    return make(...this.#names.keys());
+  }
+}
+
+/** A text as code. */
+export function quote(text: string): string {
+  return JSON.stringify(text);
+}
+
+let allowed: boolean | undefined;
+
+/** Whether code may be made from text: --disallow-code-generation-from-strings forbids it. */
+export function mayCompile(): boolean {
+  if (allowed === undefined) {
+    try {
+      allowed = new Scope().run<boolean>("return true");
+    } catch {
+      allowed = false;
+    }
+  }
+  return allowed;
+}

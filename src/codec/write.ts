@@ -1,0 +1,207 @@
+import { BAIL, FULL } from "./bail.js";
+
+/**
+ * What compiled encoders write with. Each takes the bytes and where to write, and returns where it stopped.
+ *
+ * Small values are written without a look at the room there is: a write past the end of a Uint8Array does nothing, and
+ * the position, which is past the end then, tells. What would throw there, or take long, looks first.
+ */
+
+const encoder = new TextEncoder();
+const words = new Uint32Array(2);
+const signed = new BigInt64Array(words.buffer);
+const unsigned = new BigUint64Array(words.buffer);
+const doubles = new Float64Array(words.buffer);
+const floats = new Float32Array(words.buffer);
+
+/** Up to this length a loop over the characters is faster than a call of the encoder. */
+const SHORT_TEXT = 28;
+
+export function uint32(bytes: Uint8Array, at: number, value: number): number {
+  while (value > 127) {
+    bytes[at++] = (value & 127) | 128;
+    value >>>= 7;
+  }
+  bytes[at++] = value;
+  return at;
+}
+
+export function int32(bytes: Uint8Array, at: number, value: number): number {
+  return value >= 0 ? uint32(bytes, at, value) : varint64(bytes, at, value >>> 0, 0xffffffff);
+}
+
+function varint64(bytes: Uint8Array, at: number, low: number, high: number): number {
+  while (high !== 0) {
+    bytes[at++] = (low & 127) | 128;
+    low = ((low >>> 7) | (high << 25)) >>> 0;
+    high >>>= 7;
+  }
+  return uint32(bytes, at, low);
+}
+
+/** Splits a value into two words, if it fits its type. */
+function split(value: bigint, isSigned: boolean): void {
+  // A BigInt that is too long is cut when it is stored.
+  if (isSigned) {
+    signed[0] = value;
+    if (signed[0] !== value) throw BAIL;
+  } else {
+    unsigned[0] = value;
+    if (unsigned[0] !== value) throw BAIL;
+  }
+}
+
+export function int64(bytes: Uint8Array, at: number, value: bigint): number {
+  split(value, true);
+  return varint64(bytes, at, words[0]!, words[1]!);
+}
+
+export function uint64(bytes: Uint8Array, at: number, value: bigint): number {
+  split(value, false);
+  return varint64(bytes, at, words[0]!, words[1]!);
+}
+
+export function sint64(bytes: Uint8Array, at: number, value: bigint): number {
+  split(value, true);
+  const low = words[0]!;
+  const high = words[1]!;
+  const sign = -(high >>> 31);
+  return varint64(bytes, at, ((low << 1) ^ sign) >>> 0, (((high << 1) | (low >>> 31)) ^ sign) >>> 0);
+}
+
+export function fixed32(bytes: Uint8Array, at: number, value: number): number {
+  bytes[at] = value;
+  bytes[at + 1] = value >>> 8;
+  bytes[at + 2] = value >>> 16;
+  bytes[at + 3] = value >>> 24;
+  return at + 4;
+}
+
+function twoWords(bytes: Uint8Array, at: number): number {
+  return fixed32(bytes, fixed32(bytes, at, words[0]!), words[1]!);
+}
+
+export function fixed64(bytes: Uint8Array, at: number, value: bigint): number {
+  split(value, false);
+  return twoWords(bytes, at);
+}
+
+export function sfixed64(bytes: Uint8Array, at: number, value: bigint): number {
+  split(value, true);
+  return twoWords(bytes, at);
+}
+
+export function double(bytes: Uint8Array, at: number, value: number): number {
+  doubles[0] = value;
+  return twoWords(bytes, at);
+}
+
+export function float(bytes: Uint8Array, at: number, value: number): number {
+  floats[0] = value;
+  // What becomes infinite was out of range.
+  if (floats[0] - floats[0] !== 0 && value - value === 0) throw BAIL;
+  return fixed32(bytes, at, words[0]!);
+}
+
+/** Writes bytes, with their length. */
+export function blob(bytes: Uint8Array, at: number, value: Uint8Array): number {
+  return raw(bytes, uint32(bytes, at, value.length), value);
+}
+
+/** Writes bytes as they are. */
+export function raw(bytes: Uint8Array, at: number, value: Uint8Array): number {
+  if (at + value.length > bytes.length) throw FULL;
+  bytes.set(value, at);
+  return at + value.length;
+}
+
+/** Writes a text, with its length. */
+export function text(bytes: Uint8Array, at: number, value: string): number {
+  const { length } = value;
+  if (length <= SHORT_TEXT) {
+    let next = at + 1;
+    for (let index = 0; index < length; index++) {
+      const code = value.charCodeAt(index);
+      if (code > 127) return longText(bytes, at, value);
+      bytes[next++] = code;
+    }
+    bytes[at] = length;
+    return next;
+  }
+  return longText(bytes, at, value);
+}
+
+function longText(bytes: Uint8Array, at: number, value: string): number {
+  // Most texts are ASCII, so guess the size of the length by that.
+  const start = at + varintSize(value.length);
+  if (start + value.length > bytes.length) throw FULL;
+  const { read, written } = encoder.encodeInto(value, bytes.subarray(start));
+  if (read !== value.length) throw value.isWellFormed() ? FULL : BAIL;
+  // The encoder replaces a lone surrogate. Without one, a text that became no longer is ASCII.
+  if (written !== read && !value.isWellFormed()) throw BAIL;
+  return close(bytes, at, start, start + written);
+}
+
+/**
+ * Writes the length of what lies between `start` and `end` at `at`, and moves it behind the length if there is too much
+ * or too little room for that.
+ */
+export function close(bytes: Uint8Array, at: number, start: number, end: number): number {
+  // What is past the end is not there to be moved.
+  if (end > bytes.length) throw FULL;
+  const length = end - start;
+  const moved = at + varintSize(length);
+  if (moved !== start) bytes.copyWithin(moved, start, end);
+  uint32(bytes, at, length);
+  return moved + length;
+}
+
+function varintSize(value: number): number {
+  return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x20_0000 ? 3 : value < 0x1000_0000 ? 4 : 5;
+}
+
+/** What protobuf-es keeps of a field that it does not know. */
+export interface UnknownField {
+  readonly no: number;
+  readonly wireType: number;
+  readonly data: Uint8Array;
+}
+
+export function unknownFields(bytes: Uint8Array, at: number, fields: readonly UnknownField[]): number {
+  for (const { no, wireType, data } of fields) {
+    at = raw(bytes, uint32(bytes, at, ((no << 3) | wireType) >>> 0), data);
+  }
+  return at;
+}
+
+/** Refuses names that a message does not have. */
+export function checkNames(message: object, known: ReadonlySet<string>): void {
+  for (const name in message) {
+    if (known.has(name) || name === "$typeName" || name === "$unknown") continue;
+    if ((message as Record<string, unknown>)[name] !== undefined) throw BAIL;
+  }
+}
+
+/** Refuses what is no plain object: a Date, Map or Promise would be taken for a message that has nothing set. */
+export function checkPlain(value: object): void {
+  if (Object.prototype.toString.call(value) !== "[object Object]") throw BAIL;
+}
+
+/** A map's key as the integer that it stands for. */
+export function keyNumber(key: string): number {
+  const value = Number(key);
+  if (String(value) !== key) throw BAIL;
+  return value;
+}
+
+export function keyBigInt(key: string): bigint {
+  if (!/^-?\d+$/.test(key)) throw BAIL;
+  return BigInt(key);
+}
+
+/** A 64-bit integer of a field with jstype = JS_STRING, which may also be given as a bigint. */
+export function longOf(value: unknown): bigint {
+  if (typeof value === "bigint") return value;
+  if (typeof value !== "string") throw BAIL;
+  return keyBigInt(value);
+}
