@@ -13,8 +13,8 @@ import { cursor } from "./read.js";
  * added.
  */
 
-const SCRATCH_SIZE = 1 << 16;
-const SCRATCH_LIMIT = 1 << 20;
+/** Room for the largest message that ttrpc sends. Pages that are never used are never resident. */
+const SCRATCH_SIZE = 5 << 20;
 
 /** Where messages are encoded that get bytes of their own. Undefined while one is: a getter may encode another. */
 let scratch: Uint8Array | undefined;
@@ -51,10 +51,10 @@ export function encode<Desc extends DescMessage>(desc: Desc, message: MessageIni
   scratch = undefined;
   let end = encodeInto(desc, message, bytes, 0);
   while (end < 0) {
-    bytes = new Uint8Array(bytes.length * 16);
+    bytes = new Uint8Array(bytes.length * 4);
     end = encodeInto(desc, message, bytes, 0);
   }
-  if (bytes.length <= SCRATCH_LIMIT) scratch = bytes;
+  if (bytes.length === SCRATCH_SIZE) scratch = bytes;
   return bytes.slice(0, end);
 }
 

@@ -14,6 +14,9 @@ export type Write = (bytes: Uint8Array, at: number, message: unknown, depth: num
 /** Nesting beyond this is refused, as protobuf's decoders do. It also ends a message that holds itself. */
 export const DEPTH_LIMIT = 100;
 
+/** The members from which on V8 keeps what create() makes in a hash table. */
+const MANY = 12;
+
 const EXPLICIT = 1;
 const IMPLICIT = 2;
 
@@ -69,7 +72,11 @@ class WriteCompiler {
     const own = this.#prototype && this.#use(this.#prototype);
     const fields = desc.fields.toSorted((a, b) => a.number - b.number).map((field) => this.#field(field));
     const oneofs = desc.oneofs.map((_, index) => `if (c${index} !== undefined && !h${index}) ${bail}`);
-    const count = "for (const name in m) n--;";
+    const loop = "for (const name in m) n--;";
+    const keys = `n -= ${this.#use(Object.keys)}(m).length;`;
+    // A message of many fields that create() made is slow to list; Object.keys is less so, but sees nothing inherited.
+    const whole = own === undefined ? (desc.members.length > MANY ? "t !== undefined" : "") : `p === ${own}`;
+    const count = whole === "" ? loop : `if (${whole}) ${keys} else ${loop}`;
     // `n` counts the properties that were seen, less those that there are.
     const body = `
       if (m === null || typeof m !== "object" || d > ${DEPTH_LIMIT}) ${bail}
@@ -89,7 +96,7 @@ class WriteCompiler {
         n++;
         if (t !== undefined) at = ${this.#use(wire.unknownFields)}(b, at, v);
       }
-      ${own === undefined ? count : `if (p === ${own}) n -= ${this.#use(Object.keys)}(m).length; else ${count}`}
+      ${count}
       if (n !== 0) ${this.#use(wire.checkNames)}(m, ${known});
       return at;`;
     return this.#scope.run(`${this.#outer.join("")} return function write(b, at, m, d) {${body}}`);
@@ -105,6 +112,8 @@ class WriteCompiler {
         return `${seen} if (v !== undefined) { n++; ${this.#map(field)} }`;
       default: {
         const value = this.#value(field);
+        const long = this.#longField(field);
+        if (long !== undefined) return `${seen} if (v !== undefined) { n++; ${long} }`;
         if (field.presence === IMPLICIT) {
           return `${seen} if (v !== undefined) { n++; ${value.check} if (${this.#isSet(field)}) {${value.write}} }`;
         }
@@ -112,6 +121,15 @@ class WriteCompiler {
         return `${seen} if (v !== undefined ${this.#isOwn(field)}) { n++; ${value.check} ${value.write} } ${unset}`;
       }
     }
+  }
+
+  /** Code that writes a 64-bit integer `v` in one go, if the field is one that is often there and has a small number. */
+  #longField(field: DescField): string | undefined {
+    if (field.presence !== IMPLICIT || field.fieldKind !== "scalar" || field.longAsString) return undefined;
+    const write = LONG_FIELDS.get(field.scalar);
+    const [first = 0, second = 0, third] = tagBytes(field.number, VARINT);
+    if (write === undefined || third !== undefined) return undefined;
+    return `at = ${this.#use(write)}(b, at, v, ${first | (second << 8)});`;
   }
 
   /** Code of a member's value. What every object has by a name like "hasOwnProperty" is none. */
@@ -142,9 +160,14 @@ class WriteCompiler {
       case ScalarType.DOUBLE:
       case ScalarType.FLOAT:
         return "v !== 0 || 1 / v < 0";
+      case ScalarType.INT64:
+      case ScalarType.UINT64:
+      case ScalarType.SINT64:
+      case ScalarType.FIXED64:
+      case ScalarType.SFIXED64:
+        return "v !== 0n";
       default:
-        // 0, 0n and "0".
-        return "v != 0";
+        return "v !== 0";
     }
   }
 
@@ -349,11 +372,21 @@ function small(code: string): string {
   return `if (v >= 0 && v < 128) b[at++] = v; else ${code}`;
 }
 
-/** Code that writes a tag. */
-function tag(number: number, wireType: number): string {
+const LONG_FIELDS: ReadonlyMap<ScalarType, (...args: never[]) => number> = new Map([
+  [ScalarType.INT64, wire.int64Field],
+  [ScalarType.UINT64, wire.uint64Field],
+]);
+
+function tagBytes(number: number, wireType: number): number[] {
   const bytes: number[] = [];
   let rest = ((number << 3) | wireType) >>> 0;
   for (; rest > 127; rest >>>= 7) bytes.push((rest & 127) | 128);
-  bytes.push(rest);
-  return bytes.map((byte) => `b[at++] = ${byte};`).join(" ");
+  return [...bytes, rest];
+}
+
+/** Code that writes a tag. */
+function tag(number: number, wireType: number): string {
+  return tagBytes(number, wireType)
+    .map((byte) => `b[at++] = ${byte};`)
+    .join(" ");
 }

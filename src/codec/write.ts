@@ -9,7 +9,6 @@ import { BAIL, FULL } from "./bail.js";
 
 const encoder = new TextEncoder();
 const words = new Uint32Array(2);
-const signed = new BigInt64Array(words.buffer);
 const unsigned = new BigUint64Array(words.buffer);
 const doubles = new Float64Array(words.buffer);
 const floats = new Float32Array(words.buffer);
@@ -31,24 +30,25 @@ export function int32(bytes: Uint8Array, at: number, value: number): number {
 }
 
 function varint64(bytes: Uint8Array, at: number, low: number, high: number): number {
-  while (high !== 0) {
-    bytes[at++] = (low & 127) | 128;
-    low = ((low >>> 7) | (high << 25)) >>> 0;
-    high >>>= 7;
-  }
-  return uint32(bytes, at, low);
+  if (high === 0) return uint32(bytes, at, low);
+  // A store keeps the lowest 8 bits.
+  bytes[at] = low | 128;
+  bytes[at + 1] = (low >>> 7) | 128;
+  bytes[at + 2] = (low >>> 14) | 128;
+  bytes[at + 3] = (low >>> 21) | 128;
+  const rest = ((low >>> 28) | (high << 4)) >>> 0;
+  if (high < 0x1000_0000) return uint32(bytes, at + 4, rest);
+  bytes[at + 4] = rest | 128;
+  bytes[at + 5] = (rest >>> 7) | 128;
+  bytes[at + 6] = (rest >>> 14) | 128;
+  bytes[at + 7] = (rest >>> 21) | 128;
+  return uint32(bytes, at + 8, high >>> 24);
 }
 
 /** Splits a value into two words, if it fits its type. */
 function split(value: bigint, isSigned: boolean): void {
-  // A BigInt that is too long is cut when it is stored.
-  if (isSigned) {
-    signed[0] = value;
-    if (signed[0] !== value) throw BAIL;
-  } else {
-    unsigned[0] = value;
-    if (unsigned[0] !== value) throw BAIL;
-  }
+  if ((isSigned ? BigInt.asIntN(64, value) : BigInt.asUintN(64, value)) !== value) throw BAIL;
+  unsigned[0] = value;
 }
 
 export function int64(bytes: Uint8Array, at: number, value: bigint): number {
@@ -67,6 +67,27 @@ export function sint64(bytes: Uint8Array, at: number, value: bigint): number {
   const high = words[1]!;
   const sign = -(high >>> 31);
   return varint64(bytes, at, ((low << 1) ^ sign) >>> 0, (((high << 1) | (low >>> 31)) ^ sign) >>> 0);
+}
+
+/**
+ * The same for fields that are not written when they are 0, with their tags of one or two bytes: half of the time of one
+ * goes with looking at the BigInt, so it is looked at once. What is no BigInt is refused by one of the two.
+ */
+export function int64Field(bytes: Uint8Array, at: number, value: bigint, tag: number): number {
+  split(value, true);
+  return varint64Field(bytes, at, words[0]!, words[1]!, tag);
+}
+
+export function uint64Field(bytes: Uint8Array, at: number, value: bigint, tag: number): number {
+  split(value, false);
+  return varint64Field(bytes, at, words[0]!, words[1]!, tag);
+}
+
+function varint64Field(bytes: Uint8Array, at: number, low: number, high: number, tag: number): number {
+  if ((low | high) === 0) return at;
+  bytes[at++] = tag;
+  if (tag > 255) bytes[at++] = tag >>> 8;
+  return varint64(bytes, at, low, high);
 }
 
 export function fixed32(bytes: Uint8Array, at: number, value: number): number {
@@ -131,14 +152,26 @@ export function text(bytes: Uint8Array, at: number, value: string): number {
   return longText(bytes, at, value);
 }
 
+type Utf8Write = (this: Uint8Array, text: string, at: number, length: number) => number;
+
+// Node's own encoder without the view and the result object of TextEncoder. It is what Buffer's write calls.
+const { utf8Write = undefined } = Buffer.prototype as unknown as { utf8Write?: Utf8Write };
+
 function longText(bytes: Uint8Array, at: number, value: string): number {
+  const { length } = value;
   // Most texts are ASCII, so guess the size of the length by that.
-  const start = at + varintSize(value.length);
-  if (start + value.length > bytes.length) throw FULL;
-  const { read, written } = encoder.encodeInto(value, bytes.subarray(start));
-  if (read !== value.length) throw value.isWellFormed() ? FULL : BAIL;
+  const start = at + varintSize(length);
+  let written: number;
+  if (utf8Write !== undefined && start + length * 3 <= bytes.length) {
+    written = utf8Write.call(bytes, value, start, length * 3);
+  } else {
+    if (start + length > bytes.length) throw FULL;
+    const result = encoder.encodeInto(value, bytes.subarray(start));
+    if (result.read !== length) throw value.isWellFormed() ? FULL : BAIL;
+    ({ written } = result);
+  }
   // The encoder replaces a lone surrogate. Without one, a text that became no longer is ASCII.
-  if (written !== read && !value.isWellFormed()) throw BAIL;
+  if (written !== length && !value.isWellFormed()) throw BAIL;
   return close(bytes, at, start, start + written);
 }
 
