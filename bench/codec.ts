@@ -1,0 +1,166 @@
+/**
+ * The codec against protobuf-es, ts-proto and protobufjs (static code), on messages of containerd: nanoseconds of CPU
+ * time a message to encode and to decode, all of them in turn, several rounds. Prints medians, and how many times as
+ * fast this codec is.
+ *
+ * `npm run bench -- codec`, or `npm run bench -- codec --rounds 15 --only ForwardRequest`.
+ *
+ * Each run takes another of 16 messages that differ in their ids, so that nothing is to be gained from having seen one.
+ * Encoding starts from what each library takes as it is. Ours takes plain objects and protobuf-es's messages, and checks
+ * them; each has a process of its own, as a program gives the one or the other. Decoding is into views of the bytes, as
+ * the others do, and once more into bytes of their own, as it is done from the batch, against a copy of the bytes that
+ * fromBinary may keep.
+ */
+
+import { execFileSync } from "node:child_process";
+import { parseArgs } from "node:util";
+import { create, type DescMessage, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
+import { decode, decodeFrom, encode, encodeInto } from "../src/codec/codec.js";
+import { type Contenders, contenders, generate } from "./contenders/codecs.js";
+import { type Sample, samples } from "./contenders/messages.js";
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "11" },
+    milliseconds: { type: "string", default: "40" },
+    only: { type: "string", default: "" },
+    /** What a child of a run measures. */
+    part: { type: "string" },
+  },
+});
+const rounds = Number(values.rounds);
+const milliseconds = Number(values.milliseconds);
+
+/** How many messages there are of a kind. */
+const VARIANTS = 16;
+
+type Run = (index: number) => unknown;
+type Figures = Record<string, number>;
+
+/** Nanoseconds of CPU time a run, garbage collection included and other processes left out. */
+function measure(run: Run, count: number): number {
+  let sum = 0;
+  const start = process.cpuUsage();
+  for (let index = 0; index < count; index++) if (run(index & (VARIANTS - 1)) !== undefined) sum++;
+  const { user, system } = process.cpuUsage(start);
+  if (sum !== count) throw new Error("a run gave nothing");
+  return ((user + system) * 1000) / count;
+}
+
+const median = (numbers: number[]) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1] ?? Number.NaN;
+
+/** Runs all in turn, and gives the median of each. */
+function compare(runs: Record<string, Run>): Figures {
+  const counts = new Map<string, number>();
+  const taken = new Map<string, number[]>();
+  for (const [name, run] of Object.entries(runs)) {
+    // Long enough for V8 to have compiled it for good.
+    const until = performance.now() + 300;
+    while (performance.now() < until) measure(run, VARIANTS);
+    counts.set(name, Math.max(VARIANTS, Math.round((milliseconds * 1e6) / measure(run, VARIANTS))));
+    taken.set(name, []);
+  }
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, run] of Object.entries(runs)) {
+      taken.get(name)?.push(measure(run, counts.get(name) ?? 1));
+    }
+  }
+  return Object.fromEntries([...taken].map(([name, all]) => [name, median(all)]));
+}
+
+/** Shows that the contenders do the same work. */
+function checkSame(what: string, written: Uint8Array, expected: Uint8Array | undefined): void {
+  if (expected === undefined || Buffer.compare(written, expected) !== 0)
+    throw new Error(`${what} wrote other bytes`);
+}
+
+async function measurePart(part: string, { desc, make }: Sample, others: Contenders): Promise<Figures> {
+  const tsProto = await others.tsProto(desc);
+  const protobufJs = await others.protobufJs(desc);
+  const plain = Array.from({ length: VARIANTS }, (_, index) => make(index));
+  const messages = plain.map((init) => create(desc, init) as Message);
+  const bytes = messages.map((message) => toBinary(desc as DescMessage, message));
+  const buffers = bytes.map((one) => Buffer.from(one));
+  const theirs = bytes.map((one) => tsProto.decode(one));
+  const statics = buffers.map((one) => protobufJs.decode(one));
+  bytes.forEach((one, index) => {
+    checkSame("ts-proto", tsProto.encode(theirs[index]).finish(), one);
+    checkSame("protobufjs", protobufJs.encode(statics[index]).finish(), one);
+  });
+  const length = bytes[0]?.length ?? 0;
+  if (part === "decode") {
+    bytes.forEach((one, index) => checkSame("this", toBinary(desc, decode(desc, one)), bytes[index]));
+    const figures = compare({
+      views: (index) => decode(desc, bytes[index]!),
+      "from the batch": (index) => decodeFrom(desc, bytes[index]!, 0, bytes[index]!.length),
+      fromBinary: (index) => fromBinary(desc, bytes[index]!),
+      "copy + fromBinary": (index) => fromBinary(desc, bytes[index]!.slice()),
+      "ts-proto": (index) => tsProto.decode(bytes[index]!),
+      protobufjs: (index) => protobufJs.decode(buffers[index]!),
+    });
+    return { length, ...figures };
+  }
+  const batch = new Uint8Array(5 << 20);
+  const inputs = part === "plain" ? plain : messages;
+  inputs.forEach((input, index) => checkSame("this", encode(desc, input), bytes[index]));
+  const figures = compare({
+    "into the batch": (index) => encodeInto(desc, inputs[index]!, batch, 64),
+    "own bytes": (index) => encode(desc, inputs[index]!),
+    toBinary: (index) => toBinary(desc, messages[index]!),
+    "create + toBinary": (index) => toBinary(desc, create(desc, plain[index]!)),
+    "ts-proto": (index) => tsProto.encode(theirs[index]).finish(),
+    protobufjs: (index) => protobufJs.encode(statics[index]).finish(),
+  });
+  return { length, ...figures };
+}
+
+/** Measures a part in a process of its own. */
+function inChild(part: string, { name }: Sample): Figures {
+  const options = ["--rounds", values.rounds, "--milliseconds", values.milliseconds];
+  const args = [...process.execArgv, import.meta.filename, "--part", part, "--only", name, ...options];
+  return JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" })) as Figures;
+}
+
+const times = (other: number | undefined, ours: number | undefined) =>
+  `${((other ?? Number.NaN) / (ours ?? Number.NaN)).toFixed(1)}×`;
+
+function rounded({ length, ...figures }: Figures): object {
+  return {
+    bytes: length,
+    ...Object.fromEntries(Object.entries(figures).map(([name, value]) => [name, Math.round(value)])),
+  };
+}
+
+const chosen = samples().filter(({ name }) => name.includes(values.only));
+if (values.part === undefined) {
+  generate(samples().map(({ desc }) => desc.file));
+  const encoding: object[] = [];
+  const decoding: object[] = [];
+  for (const sample of chosen) {
+    for (const from of ["plain", "message"]) {
+      const written = inChild(from, sample);
+      encoding.push({
+        message: sample.name,
+        from,
+        ...rounded(written),
+        "× toBinary": times(written["toBinary"], written["into the batch"]),
+        "× protobufjs": times(written["protobufjs"], written["into the batch"]),
+      });
+    }
+    const read = inChild("decode", sample);
+    decoding.push({
+      message: sample.name,
+      ...rounded(read),
+      "× fromBinary": times(read["fromBinary"], read["views"]),
+      "× protobufjs": times(read["protobufjs"], read["views"]),
+      "batch × copy": times(read["copy + fromBinary"], read["from the batch"]),
+    });
+  }
+  console.log("Encoding, ns a message");
+  console.table(encoding);
+  console.log("Decoding, ns a message");
+  console.table(decoding);
+} else {
+  for (const sample of chosen)
+    console.log(JSON.stringify(await measurePart(values.part, sample, contenders)));
+}

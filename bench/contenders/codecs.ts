@@ -1,0 +1,82 @@
+/**
+ * The same messages for the codecs to compare with: ts-proto and protobufjs generate theirs from the descriptors that
+ * ours are made from, at the start of a run.
+ */
+
+import { spawnSync } from "node:child_process";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { create, type DescFile, type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { CodeGeneratorRequestSchema, CodeGeneratorResponseSchema } from "@bufbuild/protobuf/wkt";
+
+const ROOT = join(import.meta.dirname, "../..");
+// Inside the package, so that what is generated finds its runtime.
+const OUTPUT = join(ROOT, "bench/.generated");
+
+/** What both generate for a message. */
+export interface GeneratedCodec {
+  encode(message: unknown): { finish(): Uint8Array };
+  decode(bytes: Uint8Array): unknown;
+}
+
+/** Finds generated code. */
+export interface Contenders {
+  tsProto(desc: DescMessage): Promise<GeneratedCodec>;
+  protobufJs(desc: DescMessage): Promise<GeneratedCodec>;
+}
+
+/** Generates the code of files and of all that they import. */
+export function generate(roots: readonly DescFile[]): void {
+  const files = new Map<string, DescFile>();
+  const add = (file: DescFile): void => {
+    file.dependencies.forEach(add);
+    files.set(file.proto.name, file);
+  };
+  roots.forEach(add);
+  rmSync(OUTPUT, { recursive: true, force: true });
+  const options =
+    "importSuffix=.js,forceLong=bigint,useDate=false,outputJsonMethods=false,outputServices=none";
+  run("protoc-gen-ts_proto", files, `esModuleInterop=true,${options}`, "ts-proto");
+  run("protoc-gen-pbjs", files, "target=static-module", "protobufjs");
+}
+
+/** What was generated. */
+export const contenders: Contenders = {
+  async tsProto({ file, typeName }) {
+    const path = join(OUTPUT, "ts-proto", `${file.name}.ts`);
+    const module = (await import(path)) as Record<string, GeneratedCodec>;
+    return found(module[typeName.slice(typeName.lastIndexOf(".") + 1)], typeName);
+  },
+  async protobufJs({ typeName }) {
+    const { default: root } = (await import(join(OUTPUT, "protobufjs/index.js"))) as { default: unknown };
+    let at = root as Record<string, unknown> | undefined;
+    for (const name of typeName.split(".")) at = at?.[name] as typeof at;
+    return found(at as unknown as GeneratedCodec | undefined, typeName);
+  },
+};
+
+function found(codec: GeneratedCodec | undefined, typeName: string): GeneratedCodec {
+  if (codec === undefined) throw new Error(`nothing was generated for ${typeName}`);
+  return codec;
+}
+
+function run(plugin: string, files: ReadonlyMap<string, DescFile>, parameter: string, folder: string): void {
+  const protos = [...files.values()].map(({ proto }) => proto);
+  const request = create(CodeGeneratorRequestSchema, {
+    fileToGenerate: protos.map(({ name }) => name),
+    protoFile: protos,
+    parameter,
+  });
+  const { stdout, stderr, status } = spawnSync(join(ROOT, "node_modules/.bin", plugin), {
+    input: toBinary(CodeGeneratorRequestSchema, request),
+    maxBuffer: 1 << 28,
+  });
+  if (status !== 0) throw new Error(`${plugin} failed: ${stderr.toString()}`);
+  const response = fromBinary(CodeGeneratorResponseSchema, stdout);
+  if (response.error !== "") throw new Error(`${plugin}: ${response.error}`);
+  for (const { name, content } of response.file) {
+    const path = join(OUTPUT, folder, name);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, content);
+  }
+}
