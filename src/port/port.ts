@@ -22,6 +22,7 @@ import type {
   PendingCall,
   PendingStream,
 } from "./types.js";
+import { codeOf, errorSize, knownSize, oversize } from "./size.js";
 import { BatchWriter, stringSize } from "./writer.js";
 
 const ROUTE_LIMIT = 0xffff;
@@ -405,30 +406,6 @@ export class Port {
 }
 
 const NOTHING = new Uint8Array(0);
-
-/** The room that a payload surely needs. Throws if it is too large. */
-function knownSize(payload: Payload | undefined): number {
-  if (!(payload instanceof Uint8Array)) return 0;
-  if (payload.length > MESSAGE_LIMIT) throw oversize(payload.length);
-  return payload.length;
-}
-
-/** A code that was changed to none after the error was made must not turn it into a success. */
-function codeOf({ code }: TtrpcError): number {
-  return Number.isInteger(code) && (code | 0) === code && Number(code) !== 0 ? code : Code.Unknown;
-}
-
-function errorSize({ message, details }: TtrpcError): number {
-  return details.reduce(
-    (size, { typeUrl, value }) => size + stringSize(typeUrl) + 4 + value.length,
-    stringSize(message),
-  );
-}
-
-function oversize(size: number): TtrpcError {
-  const text = `message length ${size} exceed maximum message size of ${MESSAGE_LIMIT}`;
-  return new TtrpcError(text, Code.ResourceExhausted);
-}
 
 let instance: Port | undefined;
 
