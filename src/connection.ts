@@ -5,7 +5,7 @@ import { bytesOf, type Decode, type Payload, rawPayload } from "./codec/payload.
 import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "./diagnostics.js";
 import { transportError, TtrpcError } from "./error.js";
 import type { MethodKind } from "./interceptor.js";
-import { checkTimeout, type OpenLink, openLink } from "./open-link.js";
+import { checkTimeout, CONNECT_TIMEOUT_MS, type OpenLink, openLink } from "./open-link.js";
 import { port } from "./port/port.js";
 import type { ConnectionClosed } from "./port/reader.js";
 import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "./port/records.js";
@@ -29,8 +29,6 @@ export interface ConnectOptions {
    */
   readonly reconnect?: ReconnectOptions | true;
 }
-
-const DEFAULT_TIMEOUT_MS = 10_000;
 
 const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
 
@@ -315,7 +313,7 @@ export function closedError(address: string, why: ConnectionClosed): TtrpcError 
 export async function connect(address: Address, options: ConnectOptions = {}): Promise<Connection> {
   const parsed = parseAddress(address);
   const {
-    connectTimeoutMs: timeoutMs = DEFAULT_TIMEOUT_MS,
+    connectTimeoutMs: timeoutMs = CONNECT_TIMEOUT_MS,
     signal,
     waitForReady = false,
     reconnect,

@@ -1,4 +1,5 @@
 import { Socket } from "node:net";
+import { constants } from "node:os";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { listenToAbort, unlistenToAbort } from "./abort.js";
@@ -24,10 +25,10 @@ export interface LinkOptions {
   readonly waitForReady: boolean;
 }
 
-const EAGAIN = 11;
-const ENOENT = 2;
-const ECONNREFUSED = 111;
-const ETIMEDOUT = 110;
+const { EAGAIN, ECONNREFUSED, ENOENT, ETIMEDOUT } = constants.errno;
+
+/** Milliseconds that an attempt to connect may take where the caller says nothing. */
+export const CONNECT_TIMEOUT_MS = 10_000;
 
 /** A unix socket does not queue those that find its backlog full; the server has to accept first. */
 const BACKLOG_RETRY_MS = 5;

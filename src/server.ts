@@ -1,4 +1,5 @@
 import { EventEmitter } from "node:events";
+import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DescService } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "./address.js";
@@ -65,7 +66,7 @@ export interface ServerEvents {
 const DEFAULTS = { maxConnections: 10_000, maxConcurrentCalls: 10_000, maxQueuedBytes: 64 << 20 };
 const DEFAULT_GRACE_MS = 5000;
 const LARGEST_LIMIT = 2 ** 32 - 1;
-const EADDRINUSE = 98;
+const { EADDRINUSE } = constants.errno;
 
 /** A ttrpc server, made by {@link createServer}. While it listens, it keeps the process alive. */
 export class Server extends EventEmitter<ServerEvents> {

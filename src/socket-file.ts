@@ -1,9 +1,10 @@
 import { lstatSync, unlinkSync } from "node:fs";
+import { constants } from "node:os";
 import type { ParsedAddress } from "./address.js";
 import { textOf } from "./error.js";
 import { port } from "./port/port.js";
 
-const ECONNREFUSED = 111;
+const { ECONNREFUSED } = constants.errno;
 const PROBE_MS = 1000;
 
 /** The path of an address's socket file, if it has one. */

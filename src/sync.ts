@@ -6,7 +6,7 @@ import { Code } from "./code.js";
 import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload } from "./codec/payload.js";
 import { closedError } from "./connection.js";
 import { TtrpcError } from "./error.js";
-import { checkTimeout, openError } from "./open-link.js";
+import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./open-link.js";
 import { port } from "./port/port.js";
 import type { ConnectionClosed } from "./port/reader.js";
 
@@ -89,8 +89,6 @@ export class SyncConnection {
   }
 }
 
-const DEFAULT_TIMEOUT_MS = 10_000;
-
 /**
  * Connects to a ttrpc server and waits for it.
  *
@@ -104,7 +102,7 @@ const DEFAULT_TIMEOUT_MS = 10_000;
  */
 export function connectSync(address: Address, options: SyncConnectOptions = {}): SyncConnection {
   const parsed = parseAddress(address);
-  const { connectTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  const { connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
   checkTimeout(connectTimeoutMs);
   if (parsed.duplex !== undefined)
     throw new TypeError("a Duplex needs the event loop, which a blocking call stops");

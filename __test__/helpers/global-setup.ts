@@ -1,7 +1,8 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import type { TestProject } from "vitest/node";
+import { cargoBuild } from "./cargo.js";
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -25,7 +26,7 @@ export default function setup(project: TestProject): void {
 
 function provideShimPeer(project: TestProject): void {
   if (spawnSync("cargo", ["--version"]).error === undefined) {
-    project.provide("shimPeer", buildPeer());
+    project.provide("shimPeer", cargoBuild("shim-peer"));
   } else if (REQUIRED) {
     throw new Error(
       "the tests need cargo, to build the Rust peer in __test__/peers/rust: install Rust, see https://rustup.rs",
@@ -59,22 +60,4 @@ function buildGoPeer(): string {
     );
   }
   return executable;
-}
-
-function buildPeer(): string {
-  const args = ["build", "--package", "shim-peer", "--locked", "--message-format=json-render-diagnostics"];
-  // cargo shows on stderr what it does, which takes a minute the first time.
-  const output = execFileSync("cargo", args, {
-    cwd: ROOT,
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-    maxBuffer: 1 << 26,
-  });
-  const built = output
-    .split("\n")
-    .filter((line) => line.startsWith("{"))
-    .map((line) => JSON.parse(line) as { executable?: string | null; target?: { name: string } })
-    .find(({ executable, target }) => typeof executable === "string" && target?.name === "shim-peer");
-  if (typeof built?.executable !== "string") throw new Error("cargo built no shim-peer");
-  return built.executable;
 }
