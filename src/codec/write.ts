@@ -13,16 +13,34 @@ const unsigned = new BigUint64Array(words.buffer);
 const doubles = new Float64Array(words.buffer);
 const floats = new Float32Array(words.buffer);
 
-/** Up to this length a loop over the characters is faster than a call of the encoder. */
-const SHORT_TEXT = 28;
+/** Up to this length a loop over the characters is faster than a call of the encoder, which Node 22 made quicker. */
+const SHORT_TEXT = Number.parseInt(process.versions.node, 10) < 22 ? 28 : 12;
 
+/** Unrolled, because a loop takes half as long again. */
 export function uint32(bytes: Uint8Array, at: number, value: number): number {
-  while (value > 127) {
-    bytes[at++] = (value & 127) | 128;
-    value >>>= 7;
+  if (value < 0x80) {
+    bytes[at] = value;
+    return at + 1;
   }
-  bytes[at++] = value;
-  return at;
+  // A store keeps the lowest 8 bits.
+  bytes[at] = value | 128;
+  if (value < 0x4000) {
+    bytes[at + 1] = value >>> 7;
+    return at + 2;
+  }
+  bytes[at + 1] = (value >>> 7) | 128;
+  if (value < 0x20_0000) {
+    bytes[at + 2] = value >>> 14;
+    return at + 3;
+  }
+  bytes[at + 2] = (value >>> 14) | 128;
+  if (value < 0x1000_0000) {
+    bytes[at + 3] = value >>> 21;
+    return at + 4;
+  }
+  bytes[at + 3] = (value >>> 21) | 128;
+  bytes[at + 4] = value >>> 28;
+  return at + 5;
 }
 
 export function int32(bytes: Uint8Array, at: number, value: number): number {
@@ -31,18 +49,19 @@ export function int32(bytes: Uint8Array, at: number, value: number): number {
 
 function varint64(bytes: Uint8Array, at: number, low: number, high: number): number {
   if (high === 0) return uint32(bytes, at, low);
-  // A store keeps the lowest 8 bits.
-  bytes[at] = low | 128;
-  bytes[at + 1] = (low >>> 7) | 128;
-  bytes[at + 2] = (low >>> 14) | 128;
-  bytes[at + 3] = (low >>> 21) | 128;
+  at = four(bytes, at, low);
   const rest = ((low >>> 28) | (high << 4)) >>> 0;
-  if (high < 0x1000_0000) return uint32(bytes, at + 4, rest);
-  bytes[at + 4] = rest | 128;
-  bytes[at + 5] = (rest >>> 7) | 128;
-  bytes[at + 6] = (rest >>> 14) | 128;
-  bytes[at + 7] = (rest >>> 21) | 128;
-  return uint32(bytes, at + 8, high >>> 24);
+  if (high < 0x1000_0000) return uint32(bytes, at, rest);
+  return uint32(bytes, four(bytes, at, rest), high >>> 24);
+}
+
+/** The lowest 28 bits, as the first four bytes of a varint that goes on. */
+function four(bytes: Uint8Array, at: number, value: number): number {
+  bytes[at] = value | 128;
+  bytes[at + 1] = (value >>> 7) | 128;
+  bytes[at + 2] = (value >>> 14) | 128;
+  bytes[at + 3] = (value >>> 21) | 128;
+  return at + 4;
 }
 
 /** Splits a value into two words, if it fits its type. */
@@ -164,6 +183,11 @@ function longText(bytes: Uint8Array, at: number, value: string): number {
   let written: number;
   if (utf8Write !== undefined && start + length * 3 <= bytes.length) {
     written = utf8Write.call(bytes, value, start, length * 3);
+    // Had there been a lone surrogate, it would have become three bytes.
+    if (written === length) {
+      uint32(bytes, at, length);
+      return start + length;
+    }
   } else {
     if (start + length > bytes.length) throw FULL;
     const result = encoder.encodeInto(value, bytes.subarray(start));
