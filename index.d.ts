@@ -12,11 +12,12 @@ export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-was
 /** The batched port between JavaScript and the engine. See `crate::port` for the record format. */
 export declare class Port {
   /**
-   * Opens the port of this environment. `outbound` and `inbound` are each the whole of an
+   * Opens a port of this environment. `outbound` and `inbound` are each the whole of an
    * ArrayBuffer that is never detached; `deliver` is called with the number of bytes of events
-   * that are in `inbound`, and must be done with them when it returns.
+   * that are in `inbound`, and must be done with them when it returns. With `thread`, a thread of
+   * its own turns the engine, otherwise the event loop does.
    */
-  constructor(outbound: Uint8Array, inbound: Uint8Array, deliver: (arg: number) => void)
+  constructor(outbound: Uint8Array, inbound: Uint8Array, deliver: (arg: number) => void, thread: boolean)
   /**
    * Carries out the commands in the first `length` bytes of the outbound buffer. Returns the bytes
    * of events that are in the inbound buffer; if any, call `take` for more when they are read.
@@ -26,7 +27,7 @@ export declare class Port {
   take(): number
   /**
    * Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Returns
-   * the bytes of its outcome, one event, in the inbound buffer.
+   * the bytes of its outcome, one event, in the inbound buffer. Not on a thread's engine.
    */
   callBlocking(length: number): number
   /** Starts to connect; the outcome comes as an event. */
@@ -37,8 +38,11 @@ export declare class Port {
   adopt(fd: number, blocking: boolean): BindingOpened
   /** Makes a pair of connected descriptors, for a transport that JavaScript moves the bytes of. */
   pair(): BindingPair
-  /** Whether the peer of a connection listens on this thread, so that waiting for it would be for ever. */
-  isOwnListener(connection: number): boolean
+  /**
+   * Whether the peer of a connection of this port is a listener of `other`: if that is served by
+   * this JavaScript thread, waiting for it would be for ever.
+   */
+  isListenerOf(connection: number, other: Port): boolean
   /** Ends a connection: at once, or once the socket has taken all that was sent. */
   close(connection: number, flush: boolean): void
   /** Whether a connection keeps the process alive: 0 while calls are in flight, 1 always, 2 never. */
@@ -130,6 +134,12 @@ export interface BindingVersions {
   /** The version of the task service that the `containerd-shim-protos` crate speaks. */
   taskApi: number
 }
+
+/**
+ * What a connection attempt would meet at once: the system's error number, or 0 if there is somebody or
+ * it takes time to tell.
+ */
+export declare function probe(address: BindingAddress): number
 
 /** The versions that this addon was built from. */
 export declare function versions(): BindingVersions

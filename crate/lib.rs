@@ -11,9 +11,11 @@
 //! - [`socket`]: non-blocking descriptors of every address family.
 //! - [`port`]: the record format of the two batch buffers that JavaScript and Rust share.
 //! - [`status`]: what became of a call, and how ttrpc's errors map to it.
+//! - [`driver`]: the other way to turn an engine, a thread of its own.
 //! - [`bridge`]: the only home of napi and libuv types.
 
 pub mod bridge;
+pub mod driver;
 pub mod engine;
 pub mod ids;
 pub mod port;

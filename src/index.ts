@@ -21,6 +21,7 @@ export type {
   ServerInterceptor,
 } from "./interceptor.js";
 export type { Metadata, MetadataInit } from "./metadata.js";
+export type { Driver } from "./port/driver.js";
 export type { PeerCredentials } from "./port/types.js";
 export type { ConnectionClosed } from "./port/reader.js";
 export type { ReconnectOptions } from "./reconnect.js";

@@ -4,7 +4,7 @@ import { type AbortReason, HandlerContext, type ServerConnection } from "./conte
 import { type CallMessage, serverCalls } from "./diagnostics.js";
 import { textOf, TtrpcError } from "./error.js";
 import type { ServerCall } from "./interceptor.js";
-import { port } from "./port/port.js";
+import type { Port } from "./port/port.js";
 import type { ActiveRequest, IncomingRequest } from "./port/types.js";
 import type { BatchReader } from "./port/reader.js";
 import type { ServedMethod } from "./service.js";
@@ -19,6 +19,7 @@ export interface Served extends ServedMethod {
 
 /** Hears when a handler is done. */
 export interface RequestHost {
+  readonly port: Port;
   finished(request: RunningRequest): void;
 }
 
@@ -28,11 +29,13 @@ export abstract class RunningRequest implements ActiveRequest {
   readonly connection: number;
   protected readonly context: HandlerContext;
   protected readonly method: Served;
+  protected readonly port: Port;
   readonly #host: RequestHost;
   #message: CallMessage | undefined;
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
     this.#host = host;
+    this.port = host.port;
     this.method = method;
     this.id = request.id;
     this.connection = request.connection;
@@ -43,7 +46,7 @@ export abstract class RunningRequest implements ActiveRequest {
 
   /** The peer does not wait any more. The handler counts as running until it returns. */
   abort(deadline: boolean): void {
-    port().requests.delete(this.id);
+    this.port.requests.delete(this.id);
     this.giveUp(deadline ? "deadline" : "disconnect");
   }
 
@@ -72,29 +75,29 @@ export abstract class RunningRequest implements ActiveRequest {
   }
 
   protected succeed(payload: Payload | undefined): void {
-    if (port().requests.has(this.id)) {
+    if (this.port.requests.has(this.id)) {
       try {
-        port().reply(this.id, payload, undefined);
+        this.port.reply(this.id, payload, undefined);
       } catch (error) {
         // It is a wrong message, which shows when it is encoded, or too long.
         this.fail(error);
         return;
       }
-      port().requests.delete(this.id);
+      this.port.requests.delete(this.id);
     }
     this.#finish(undefined);
   }
 
   protected fail(reason: unknown): void {
     this.#finish(reason ?? new TtrpcError(String(reason)));
-    if (!port().requests.delete(this.id)) return;
+    if (!this.port.requests.delete(this.id)) return;
     try {
-      port().reply(this.id, undefined, TtrpcError.from(reason));
+      this.port.reply(this.id, undefined, TtrpcError.from(reason));
     } catch (cause) {
       // A TtrpcError that was changed after it was made. The caller must hear something.
       const { service, method } = this.method;
       const text = `the handler of ${service}/${method} threw what cannot be sent: ${textOf(cause)}`;
-      port().reply(this.id, undefined, new TtrpcError(text, Code.Internal));
+      this.port.reply(this.id, undefined, new TtrpcError(text, Code.Internal));
     }
   }
 }
@@ -157,6 +160,10 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     this.#window.sent(messages, bytes);
   }
 
+  taken(queue: MessageQueue<unknown>): void {
+    this.port.noteTaken(queue);
+  }
+
   /** The handler wants no more requests. What still comes is dropped; the call goes on. */
   abandoned(): void {}
 
@@ -209,7 +216,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
           await room;
         }
         if (this.#aborted) break;
-        this.#window.add(port().send(this.served, this.id, payload));
+        this.#window.add(this.port.send(this.served, this.id, payload));
       }
     } catch (error) {
       // A response that cannot be encoded or sent leaves the generator standing at its yield.

@@ -10,7 +10,8 @@ import { type ConnectionMessage, connections } from "./diagnostics.js";
 import { TtrpcError } from "./error.js";
 import type { BindingListenOptions, BindingMethod } from "./native.js";
 import { checkInterceptors, intercept, type ServerCall, type ServerInterceptor } from "./interceptor.js";
-import { port } from "./port/port.js";
+import { checkDriver, type Driver } from "./port/driver.js";
+import { type Port, port } from "./port/port.js";
 import type { BatchReader } from "./port/reader.js";
 import type { ActiveRequest, IncomingRequest, PeerCredentials } from "./port/types.js";
 import { type RequestHost, type RunningRequest, runningRequest, type Served } from "./request.js";
@@ -35,6 +36,8 @@ export interface ServerOptions {
   readonly requireSameUser?: boolean;
   /** See each request before its handler does, and what the handler returns. The first is the outermost. */
   readonly interceptors?: readonly ServerInterceptor[];
+  /** What turns the server's runtime. `"loop"` if left out; see {@link Driver}. */
+  readonly driver?: Driver;
 }
 
 /** Options of {@link Server.listen}. */
@@ -70,6 +73,8 @@ const { EADDRINUSE } = constants.errno;
 
 /** A ttrpc server, made by {@link createServer}. While it listens, it keeps the process alive. */
 export class Server extends EventEmitter<ServerEvents> {
+  readonly #port: Port;
+  readonly #host: RequestHost;
   readonly #limits: typeof DEFAULTS;
   readonly #requireSameUser: boolean;
   readonly #interceptors: readonly ServerInterceptor[];
@@ -85,7 +90,9 @@ export class Server extends EventEmitter<ServerEvents> {
   /** @internal */
   constructor(options: ServerOptions = {}) {
     super();
-    const { interceptors = [], requireSameUser = false, ...limits } = options;
+    const { interceptors = [], requireSameUser = false, driver, ...limits } = options;
+    this.#port = port(checkDriver(driver));
+    this.#host = { port: this.#port, finished: (request) => this.#finished(request) };
     if (typeof requireSameUser !== "boolean") throw new TypeError("requireSameUser must be a boolean");
     this.#requireSameUser = requireSameUser;
     checkInterceptors(interceptors);
@@ -136,7 +143,7 @@ export class Server extends EventEmitter<ServerEvents> {
     for (const method of methods) {
       const innermost = async ({ request, context }: ServerCall) => method.handle(request, context);
       const served: Served = { ...method, run: intercept(this.#interceptors, innermost) };
-      const route = port().addMethod((request, reader) => this.#serve(served, request, reader));
+      const route = this.#port.addMethod((request, reader) => this.#serve(served, request, reader));
       const { kind } = method;
       this.#methods.push({
         service: method.service,
@@ -171,19 +178,19 @@ export class Server extends EventEmitter<ServerEvents> {
       ...this.#limits,
     };
     const bind = () => {
-      if (parsed.binding !== undefined) return port().native.listen(parsed.binding, binding);
-      if (parsed.duplex === undefined) return port().native.listenOn(parsed.fd ?? -1, false, binding);
-      const { ours, theirs, errno, text } = port().native.pair();
+      if (parsed.binding !== undefined) return this.#port.native.listen(parsed.binding, binding);
+      if (parsed.duplex === undefined) return this.#port.native.listenOn(parsed.fd ?? -1, false, binding);
+      const { ours, theirs, errno, text } = this.#port.native.pair();
       if (errno !== 0) return { id: 0, bound: null, errno, text };
       join(parsed.duplex, theirs);
-      return port().native.listenOn(ours, true, binding);
+      return this.#port.native.listenOn(ours, true, binding);
     };
     let opened = bind();
     if (opened.errno === EADDRINUSE && reclaim && reclaimStale(parsed)) opened = bind();
     if (opened.id === 0) throw openError(parsed, opened, "cannot listen on");
     const path = socketPath(parsed);
     this.#listeners.set(opened.id, path === undefined ? () => {} : removerOf(path));
-    port().listeners.set(opened.id, {
+    this.#port.listeners.set(opened.id, {
       accepted: (connection, peer) => this.#accepted(connection, peer),
       acceptFailed: (error) => this.#acceptFailed(error),
     });
@@ -210,7 +217,7 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   async #close(graceMs: number): Promise<void> {
-    const { native } = port();
+    const { native } = this.#port;
     for (const [id, remove] of this.#listeners) {
       native.closeListener(id);
       remove();
@@ -225,17 +232,17 @@ export class Server extends EventEmitter<ServerEvents> {
       for (const request of active.values()) request.giveUp("shutdown");
     }
     // Replies that were given cross before the connections end. A peer that does not read them has the grace time.
-    port().flush();
+    this.#port.flush();
     for (const id of this.#connections.keys()) native.close(id, true);
-    port().schedule();
+    this.#port.schedule();
     const gone = new Promise<void>((resolve) => this.#whenIdle(() => this.#connections.size === 0, resolve));
     await Promise.race([grace, gone]);
     for (const id of this.#connections.keys()) native.close(id, false);
-    port().schedule();
+    this.#port.schedule();
     await gone;
     ended.abort();
-    for (const id of this.#listeners.keys()) port().listeners.delete(id);
-    for (const { route } of this.#methods) port().removeMethod(route);
+    for (const id of this.#listeners.keys()) this.#port.listeners.delete(id);
+    for (const { route } of this.#methods) this.#port.removeMethod(route);
   }
 
   #whenIdle(isIdle: () => boolean, resolve: () => void): void {
@@ -249,7 +256,7 @@ export class Server extends EventEmitter<ServerEvents> {
     const message: ConnectionMessage = { side: "server", id };
     // Not at once: a batch is being read.
     queueMicrotask(() => connections.start(message));
-    port().connections.set(id, {
+    this.#port.connections.set(id, {
       closed: (why) => {
         connections.end(message, { why });
         this.#connections.delete(id);
@@ -257,8 +264,8 @@ export class Server extends EventEmitter<ServerEvents> {
       },
     });
     if (this.#closing !== undefined) {
-      port().native.close(id, false);
-      port().schedule();
+      this.#port.native.close(id, false);
+      this.#port.schedule();
     }
   }
 
@@ -273,7 +280,7 @@ export class Server extends EventEmitter<ServerEvents> {
     const peer = this.#connections.get(request.connection);
     if (peer === undefined || this.#closing !== undefined) {
       const error = new TtrpcError("the server is shutting down", Code.Unavailable);
-      queueMicrotask(() => port().reply(request.id, undefined, error));
+      queueMicrotask(() => this.#port.reply(request.id, undefined, error));
       return undefined;
     }
     const running = runningRequest(this.#host, served, request, peer.identity, reader);
@@ -282,13 +289,11 @@ export class Server extends EventEmitter<ServerEvents> {
     return running;
   }
 
-  readonly #host: RequestHost = {
-    finished: ({ id, connection }) => {
-      this.#connections.get(connection)?.active.delete(id);
-      this.#active--;
-      if (this.#active === 0) this.#idle?.();
-    },
-  };
+  #finished({ id, connection }: RunningRequest): void {
+    this.#connections.get(connection)?.active.delete(id);
+    this.#active--;
+    if (this.#active === 0) this.#idle?.();
+  }
 }
 
 /** A connection and the requests that its handlers work on. */

@@ -6,7 +6,7 @@
 use super::dispatch::{Gauge, Peer, Services, table};
 use super::link::{End, Hold, Interest, Link};
 use super::{Change, Descriptor, Engine};
-use crate::socket::{Address, Listener, Progress, Stream};
+use crate::socket::{Address, Listener, PeerName, Progress, Stream};
 use crate::transport::{Pipe, Role, Wire, lock};
 use futures::{FutureExt as _, StreamExt as _, stream};
 use std::io;
@@ -46,20 +46,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Whether the peer of a stream is this listener.
-    pub(super) fn is_peer_of(&self, stream: &Stream) -> bool {
-        let (Some(Listener { name, .. }), Ok(peer)) = (&self.listener, stream.peer_name()) else {
-            return false;
-        };
-        match (name.as_socket(), peer.as_socket()) {
-            (Some(own), Some(peer)) => {
-                // Of a listener on all addresses, the peer's must be one of this host.
-                let is_here = || peer.ip().is_loopback() || stream.local_ip() == Some(peer.ip());
-                own.port() == peer.port()
-                    && (own.ip() == peer.ip() || own.ip().is_unspecified() && is_here())
-            }
-            _ => *name == peer,
-        }
+    /// Whether a peer is this listener.
+    pub(super) fn is(&self, peer: &PeerName) -> bool {
+        self.listener.as_ref().is_some_and(|listener| peer.is(&listener.name))
     }
 
     fn admits(&self, stream: &Stream) -> bool {

@@ -37,8 +37,8 @@ use tokio::task::{AbortHandle, yield_now};
 use ttrpc::r#async::Client;
 use ttrpc::r#async::transport::Socket;
 
-/// What tasks and the engine share. All of it is used on one thread; the mutexes satisfy ttrpc's
-/// `Send` bounds and are never contended.
+/// What tasks and the engine share. All of it but the events, which may be taken on another thread, is
+/// used on the engine's own: there the mutexes satisfy ttrpc's `Send` bounds and are never contended.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     events: Mutex<Events>,
@@ -71,6 +71,22 @@ pub struct Engine {
     scratch: Vec<u32>,
 }
 
+/// The events of an engine that wait to be handed over, which may happen on another thread than its own.
+#[derive(Debug, Clone)]
+pub struct EventQueue(Arc<Shared>);
+
+impl EventQueue {
+    /// Moves whole event records into `buffer`; returns the bytes written.
+    pub fn fill(&self, buffer: &mut [u8]) -> usize {
+        lock(&self.0.events).fill(buffer)
+    }
+
+    /// Whether no event waits.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.0.events).is_empty()
+    }
+}
+
 /// Something that the descriptors' watcher must do.
 pub enum Change {
     /// Watch a descriptor for this, or for nothing.
@@ -97,6 +113,16 @@ pub enum Descriptor {
     Stream(Stream),
     /// A listener's.
     Listener(crate::socket::Listener),
+}
+
+impl Descriptor {
+    /// Its number.
+    pub fn fd(&self) -> RawFd {
+        match self {
+            Self::Stream(stream) => stream.fd(),
+            Self::Listener(listener) => listener.fd(),
+        }
+    }
 }
 
 /// Progress below which no task can have exhausted tokio's budget of 128 operations: what a task does
@@ -269,7 +295,7 @@ impl Engine {
     }
 
     /// A descriptor cannot be watched: a connection or listener on it ends.
-    pub fn cannot_watch(&mut self, token: u32, error: &io::Error) {
+    fn cannot_watch(&mut self, token: u32, error: &io::Error) {
         if let Some(link) = self.links.get_mut(&token) {
             link.wire.close(Closed::failed("poll", error));
             self.turn(|_| {});
@@ -301,24 +327,28 @@ impl Engine {
         self.listeners.values().any(|entry| entry.paused_until.is_some())
     }
 
-    /// Moves whole event records into `buffer`; returns the bytes written.
-    pub fn fill_events(&self, buffer: &mut [u8]) -> usize {
-        lock(&self.shared.events).fill(buffer)
+    /// The events that wait, for whoever hands them over.
+    pub fn events(&self) -> EventQueue {
+        EventQueue(self.shared.clone())
     }
 
-    /// Whether events wait.
-    pub fn has_events(&self) -> bool {
-        !lock(&self.shared.events).is_empty()
-    }
-
-    /// The changes since the last call.
-    pub fn take_changes(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.changes)
-    }
-
-    /// Whether there are changes to take.
-    pub fn has_changes(&self) -> bool {
-        !self.changes.is_empty()
+    /// Has `carry_out` do what the changes since the last call ask of the descriptors' watcher. What
+    /// cannot be watched ends; the last such is returned, with the reason.
+    pub fn apply_changes(
+        &mut self,
+        mut carry_out: impl FnMut(Change) -> io::Result<()>,
+    ) -> Option<(u32, io::Error)> {
+        let mut failed = None;
+        while !self.changes.is_empty() {
+            for change in std::mem::take(&mut self.changes) {
+                let (Change::Watch { token, .. } | Change::Forget { token, .. }) = change;
+                if let Err(error) = carry_out(change) {
+                    self.cannot_watch(token, &error);
+                    failed = Some((token, error));
+                }
+            }
+        }
+        failed
     }
 
     /// Runs `work` and then every task until none can go on.

@@ -22,13 +22,14 @@ import type {
   PendingCall,
   PendingStream,
 } from "./types.js";
+import type { Driver } from "./driver.js";
 import { codeOf, errorSize, knownSize, oversize } from "./size.js";
 import { BatchWriter, stringSize } from "./writer.js";
 
 const ROUTE_LIMIT = 0xffff;
 
 /**
- * The port of this environment to the addon. Commands of one tick gather in one buffer and cross in one call; events
+ * A port of this environment to the addon, one for each driver that is used. Commands of one tick gather in one buffer and cross in one call; events
  * come back in one buffer and one callback.
  *
  * While a batch is read, no code of the user runs: promises are settled (their reactions run later) and everything
@@ -52,8 +53,9 @@ export class Port {
   #callId = 0;
   #scheduled = false;
 
-  constructor() {
-    this.native = new native.Port(this.#writer.bytes, this.#reader.bytes, (size) => this.#read(size));
+  constructor(driver: Driver) {
+    const { bytes } = this.#writer;
+    this.native = new native.Port(bytes, this.#reader.bytes, (size) => this.#read(size), driver === "thread");
   }
 
   /** The number of a service and method. Numbers are never given back: a program names a bounded set of methods. */
@@ -407,9 +409,14 @@ export class Port {
 
 const NOTHING = new Uint8Array(0);
 
-let instance: Port | undefined;
+const opened: Partial<Record<Driver, Port>> = {};
 
-/** The port of this thread, opened at first use. */
-export function port(): Port {
-  return (instance ??= new Port());
+/** The port of this JavaScript thread with a driver, opened at first use. */
+export function port(driver: Driver): Port {
+  return (opened[driver] ??= new Port(driver));
+}
+
+/** The ports that are open. */
+export function openPorts(): Port[] {
+  return Object.values(opened);
 }
