@@ -1,11 +1,6 @@
-/** `npm run bench` measures calls, `npm run bench -- codec` the codec; each file says what else it takes. */
+/** `npm run bench` measures calls, `npm run bench -- codec` the codec; each says with --help what else it takes. */
 
-const benches: Record<string, () => Promise<unknown>> = {
-  unary: () => import("./unary.js"),
-  codec: () => import("./codec.js"),
-};
-
-const bench = benches[process.argv[2] ?? ""];
+const isCodec = process.argv[2] === "codec";
 // What follows the name is for the bench itself.
-if (bench !== undefined) process.argv.splice(2, 1);
-await(bench ?? benches["unary"])?.();
+if (isCodec) process.argv.splice(2, 1);
+await(isCodec ? import("./codec.js") : import("./calls.js"));

@@ -7,7 +7,7 @@
 )]
 
 mod address;
-mod blast;
+mod bench;
 mod echo;
 mod hex;
 mod history;
@@ -48,8 +48,10 @@ enum Command {
     Streams(Listen),
     /// Call the streaming service, one JSON line a call.
     StreamCall(stream_call::StreamCall),
-    /// Measure unary calls of the native ttrpc client; prints one JSON line.
-    Blast(blast::Blast),
+    /// Serve `test.Bench` and Events, for the benchmark.
+    BenchServer(Listen),
+    /// Measure the native client: a job a line of stdin, a line of JSON about each.
+    BenchClient,
 }
 
 /// Which release of the Task service to speak.
@@ -138,6 +140,11 @@ async fn main() -> Result<(), Failure> {
             streams::serve(&listen.address, stop).await
         }
         Command::StreamCall(call) => stream_call::run(call).await,
-        Command::Blast(blast) => blast::run(blast).await,
+        Command::BenchServer(listen) => {
+            let stop = Stop::watch(listen.exit_on_stdin_eof)?;
+            address::clear(&listen.address)?;
+            bench::serve(&listen.address, stop).await
+        }
+        Command::BenchClient => bench::client().await,
     }
 }

@@ -1,0 +1,13 @@
+/** containerd's ForwardRequest: sent typed, and taken in typed. */
+
+import type { Case, Side } from "./cases.js";
+
+const SIDES: readonly Side[] = ["client", "server"];
+
+export const typedCases: readonly Case[] = SIDES.flatMap((side) =>
+  [64, 1024].map((inflight): Case => {
+    const names = ["package", "plain", "native"] as const;
+    const quick = inflight === 64;
+    return { group: "typed", work: "forward", side, size: 128, inflight, connections: 1, names, quick };
+  }),
+);
