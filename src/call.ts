@@ -55,17 +55,6 @@ function timeoutNanoseconds(timeoutMs: number | undefined): number {
   return Math.min(Math.max(Math.round(timeoutMs * 1e6), 1), LONGEST_NS);
 }
 
-/** Checks the names that a raw call gives. */
-export function checkNames(service: string, method: string): void {
-  for (const [what, name] of [
-    ["service", service],
-    ["method", method],
-  ] as const) {
-    if (typeof name !== "string" || name === "") throw new TypeError(`${what} must be a non-empty string`);
-    if (!name.isWellFormed()) throw new TypeError(`${what} has a lone surrogate`);
-  }
-}
-
 /** Checks a raw payload. */
 export function checkPayload(payload: Uint8Array, what = "payload"): void {
   if (!(payload instanceof Uint8Array)) {

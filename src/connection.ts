@@ -1,5 +1,5 @@
 import { type Address, parseAddress } from "./address.js";
-import { type CallOptions, callFields, checkNames, checkPayload, unaryCall } from "./call.js";
+import { type CallOptions, callFields, checkPayload, unaryCall } from "./call.js";
 import { Code } from "./code.js";
 import { bytesOf, type Decode, type Payload, rawPayload } from "./codec/payload.js";
 import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "./diagnostics.js";
@@ -99,15 +99,14 @@ export class Connection {
    * Rejects with a TypeError if an argument is wrong, otherwise with a {@link TtrpcError}. Request and reply may have
    * up to 4 MiB each, their envelopes included.
    */
-  async unary(
-    service: string,
-    method: string,
-    payload: Uint8Array,
-    options?: CallOptions,
-  ): Promise<Uint8Array> {
-    checkNames(service, method);
-    checkPayload(payload);
-    return this.call(this.port.route(service, method), payload, options, rawPayload);
+  unary(service: string, method: string, payload: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
+    try {
+      checkPayload(payload);
+      return this.call(this.port.route(service, method), payload, options, rawPayload);
+    } catch (error) {
+      // A wrong argument rejects; it is not thrown at the caller.
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -177,10 +176,7 @@ export class Connection {
   }
 
   #route(service: string, method: string): () => number {
-    return () => {
-      checkNames(service, method);
-      return this.port.route(service, method);
-    };
+    return () => this.port.route(service, method);
   }
 
   /** @internal */

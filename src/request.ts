@@ -20,7 +20,7 @@ export interface Served extends ServedMethod {
 /** Hears when a handler is done. */
 export interface RequestHost {
   readonly port: Port;
-  finished(request: RunningRequest): void;
+  finished(): void;
 }
 
 /** A request that a handler works on. It is answered once; when its answer is not wanted any more, not at all. */
@@ -68,14 +68,14 @@ export abstract class RunningRequest implements ActiveRequest {
   }
 
   #finish(error: unknown): void {
-    this.#host.finished(this);
+    this.#host.finished();
     if (this.#message !== undefined) {
       serverCalls.end(this.#message, error === undefined ? {} : { error: TtrpcError.from(error) });
     }
   }
 
   protected succeed(payload: Payload | undefined): void {
-    if (this.port.requests.has(this.id)) {
+    if (this.port.requests.get(this.id) === this) {
       try {
         this.port.reply(this.id, payload, undefined);
       } catch (error) {

@@ -14,7 +14,7 @@ import { checkDriver, type Driver } from "./port/driver.js";
 import { type Port, port } from "./port/port.js";
 import type { BatchReader } from "./port/reader.js";
 import type { ActiveRequest, IncomingRequest, PeerCredentials } from "./port/types.js";
-import { type RequestHost, type RunningRequest, runningRequest, type Served } from "./request.js";
+import { type RequestHost, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
 import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
 
@@ -81,7 +81,7 @@ export class Server extends EventEmitter<ServerEvents> {
   readonly #methods: BindingMethod[] = [];
   readonly #services = new Set<string>();
   readonly #listeners = new Map<number, () => void>();
-  readonly #connections = new Map<number, Peer>();
+  readonly #connections = new Map<number, ServerConnection>();
   #active = 0;
   #listened = false;
   #closing: Promise<void> | undefined;
@@ -92,7 +92,7 @@ export class Server extends EventEmitter<ServerEvents> {
     super();
     const { interceptors = [], requireSameUser = false, driver, ...limits } = options;
     this.#port = port(checkDriver(driver));
-    this.#host = { port: this.#port, finished: (request) => this.#finished(request) };
+    this.#host = { port: this.#port, finished: () => this.#finished() };
     if (typeof requireSameUser !== "boolean") throw new TypeError("requireSameUser must be a boolean");
     this.#requireSameUser = requireSameUser;
     checkInterceptors(interceptors);
@@ -228,8 +228,8 @@ export class Server extends EventEmitter<ServerEvents> {
       grace,
       new Promise<void>((resolve) => this.#whenIdle(() => this.#active === 0, resolve)),
     ]);
-    for (const { active } of this.#connections.values()) {
-      for (const request of active.values()) request.giveUp("shutdown");
+    for (const request of this.#port.requests.values()) {
+      if (this.#connections.has(request.connection)) request.giveUp("shutdown");
     }
     // Replies that were given cross before the connections end. A peer that does not read them has the grace time.
     this.#port.flush();
@@ -251,8 +251,7 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   #accepted(id: number, credentials: PeerCredentials | undefined): void {
-    const peer = new Peer({ id, peer: credentials });
-    this.#connections.set(id, peer);
+    this.#connections.set(id, Object.freeze({ id, peer: credentials }));
     const message: ConnectionMessage = { side: "server", id };
     // Not at once: a batch is being read.
     queueMicrotask(() => connections.start(message));
@@ -283,24 +282,13 @@ export class Server extends EventEmitter<ServerEvents> {
       queueMicrotask(() => this.#port.reply(request.id, undefined, error));
       return undefined;
     }
-    const running = runningRequest(this.#host, served, request, peer.identity, reader);
-    peer.active.set(request.id, running);
     this.#active++;
-    return running;
+    return runningRequest(this.#host, served, request, peer, reader);
   }
 
-  #finished({ id, connection }: RunningRequest): void {
-    this.#connections.get(connection)?.active.delete(id);
+  #finished(): void {
     this.#active--;
     if (this.#active === 0) this.#idle?.();
-  }
-}
-
-/** A connection and the requests that its handlers work on. */
-class Peer {
-  readonly active = new Map<number, RunningRequest>();
-  constructor(readonly identity: ServerConnection) {
-    Object.freeze(identity);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "./address.js";
-import { callFields, checkNames, checkPayload, type SyncCallOptions } from "./call.js";
+import { callFields, checkPayload, type SyncCallOptions } from "./call.js";
 import { methodsOf } from "./client.js";
 import { Code } from "./code.js";
 import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload } from "./codec/payload.js";
@@ -41,7 +41,6 @@ export class SyncConnection {
    * Throws a TypeError if an argument is wrong, otherwise a {@link TtrpcError}.
    */
   unary(service: string, method: string, payload: Uint8Array, options?: SyncCallOptions): Uint8Array {
-    checkNames(service, method);
     checkPayload(payload);
     return this.call(port("loop").route(service, method), payload, options, rawPayload);
   }

@@ -5,6 +5,7 @@ use super::uv::{
     DISCONNECT, Handle, HandleCallback, Kind, Loop, PollCallback, READABLE, Uv, WRITABLE,
 };
 use crate::engine::Interest;
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::RawFd;
@@ -22,6 +23,8 @@ struct Owner {
 pub(super) struct Watcher {
     uv: &'static Uv,
     handle: Handle,
+    /// What a `uv_poll_t` polls for at the moment.
+    events: Cell<c_int>,
 }
 
 impl Watcher {
@@ -66,7 +69,7 @@ impl Watcher {
             (uv.set_data)(handle, Box::into_raw(owner).cast());
             (uv.release)(handle);
         }
-        Ok(Self { uv, handle })
+        Ok(Self { uv, handle, events: Cell::new(0) })
     }
 
     /// Watches for `interest`.
@@ -76,6 +79,11 @@ impl Watcher {
             | bit(interest.hangup, DISCONNECT)
             | bit(interest.write, WRITABLE);
         self.hold(interest.hold);
+        // libuv takes the descriptor out of epoll and puts it back, three system calls, even for what
+        // it polls for already; `hold` changes twice a call where one call follows the other.
+        if self.events.get() == events {
+            return Ok(());
+        }
         // SAFETY: the handle is an initialised uv_poll_t that is not closing.
         let result = unsafe {
             if events == 0 {
@@ -84,7 +92,11 @@ impl Watcher {
                 (self.uv.poll_start)(self.handle, events, callback)
             }
         };
-        if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-result)) }
+        if result != 0 {
+            return Err(io::Error::from_raw_os_error(-result));
+        }
+        self.events.set(events);
+        Ok(())
     }
 
     /// Whether the loop runs on for it.

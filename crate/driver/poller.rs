@@ -56,10 +56,17 @@ impl Poller {
         let events = bit(interest.read, libc::EPOLLIN)
             | bit(interest.read || interest.hangup, libc::EPOLLRDHUP)
             | bit(interest.write, libc::EPOLLOUT);
-        let known = self.watched.contains_key(&token);
-        let operation = if known { libc::EPOLL_CTL_MOD } else { libc::EPOLL_CTL_ADD };
-        self.control(operation, fd, events, u64::from(token))?;
         let before = self.watched.insert(token, interest);
+        // `hold` changes twice a call where one call follows the other, and is nothing to epoll.
+        if before.is_none_or(|before| Interest { hold: interest.hold, ..before } != interest) {
+            let known = before.is_some();
+            let operation = if known { libc::EPOLL_CTL_MOD } else { libc::EPOLL_CTL_ADD };
+            if let Err(error) = self.control(operation, fd, events, u64::from(token)) {
+                self.watched.remove(&token);
+                self.held -= usize::from(before.is_some_and(|before| before.hold));
+                return Err(error);
+            }
+        }
         self.held += usize::from(interest.hold);
         self.held -= usize::from(before.is_some_and(|before| before.hold));
         Ok(())

@@ -4,7 +4,7 @@ use super::Shared;
 use super::deadlines::Deadline;
 use super::served::Streamer;
 use super::streams::{Handle, Input};
-use crate::ids::{IdMap, IdSource};
+use crate::ids::{IdMap, SlotIds};
 use crate::port::{RECORD_LIMIT, Reply, StreamKind, request_size};
 use crate::status::{Code, Failure, MESSAGE_LIMIT, response_of_status};
 use crate::transport::{Wire, lock};
@@ -34,7 +34,7 @@ pub struct Method {
 /// Requests that JavaScript has not answered.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    ids: IdSource,
+    ids: SlotIds,
     waiting: IdMap<oneshot::Sender<Reply>>,
     streams: IdMap<Handle>,
 }
@@ -154,7 +154,9 @@ impl MethodHandler for Handler {
             return Ok(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE));
         }
         let (sender, answer) = oneshot::channel();
-        let mut ticket = Ticket::issue(&self.peer, size, request.timeout_nano);
+        let Some(mut ticket) = Ticket::issue(&self.peer, size, request.timeout_nano) else {
+            return Ok(response_of_status(Code::ResourceExhausted, TOO_MANY));
+        };
         lock(&shared.requests).waiting.insert(ticket.call, sender);
         lock(&shared.events).request(*connection, ticket.call, self.route, &request);
         drop(request);
@@ -173,6 +175,9 @@ impl MethodHandler for Handler {
 
 /// Said of a request whose metadata does not fit a record of the port.
 pub(super) const METADATA_TOO_LARGE: &str = "the request has too many metadata entries";
+
+/// Said of a request for which there is no id.
+pub(super) const TOO_MANY: &str = "the server handles a million calls";
 
 /// A response that is too large is replaced by the status that Go gives.
 pub(super) fn within_limit(response: Response) -> Response {
@@ -197,19 +202,21 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    pub(super) fn issue(peer: &Arc<Peer>, size: u32, timeout_nano: i64) -> Self {
+    /// None if there is no id left.
+    pub(super) fn issue(peer: &Arc<Peer>, size: u32, timeout_nano: i64) -> Option<Self> {
+        let call = lock(&peer.shared.requests).ids.take()?;
         peer.gauge.enter(size);
         peer.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self {
+        Some(Self {
             peer: peer.clone(),
-            call: lock(&peer.shared.requests).ids.next_id(),
+            call,
             size,
             expires: (timeout_nano > 0)
                 .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
                 .flatten(),
             open: true,
             _deadline: peer.shared.deadlines.hold(timeout_nano),
-        }
+        })
     }
 
     /// JavaScript sends messages and the final status through `handle`.
@@ -233,6 +240,7 @@ impl Drop for Ticket {
         let mut requests = lock(&shared.requests);
         requests.waiting.remove(&self.call);
         requests.streams.remove(&self.call);
+        requests.ids.give_back(self.call);
         drop(requests);
         if self.open {
             // On a connection that goes on, it is the deadline that drops a handler.

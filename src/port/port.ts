@@ -24,6 +24,7 @@ import type {
 } from "./types.js";
 import type { Driver } from "./driver.js";
 import { codeOf, errorSize, knownSize, oversize } from "./size.js";
+import { Slots } from "./slots.js";
 import { BatchWriter, stringSize } from "./writer.js";
 
 const ROUTE_LIMIT = 0xffff;
@@ -39,18 +40,17 @@ export class Port {
   readonly #writer = new BatchWriter(BATCH_SIZE);
   readonly #reader = new BatchReader(BATCH_SIZE);
   readonly native: NativePort;
-  readonly #calls = new Map<number, PendingCall | PendingStream>();
+  readonly #calls = new Slots<PendingCall | PendingStream>();
   readonly #routes = new Map<string, Map<string, number>>();
   readonly #methods: (MethodSink | undefined)[] = [];
   readonly #freeMethods: number[] = [];
   readonly connections = new Map<number, ConnectionSink>();
   readonly listeners = new Map<number, ListenerSink>();
   /** Requests that need an answer. */
-  readonly requests = new Map<number, ActiveRequest>();
+  readonly requests = new Slots<ActiveRequest>();
   #taken: MessageQueue<unknown>[] = [];
   readonly #after: (() => void)[] = [];
   #routeCount = 0;
-  #callId = 0;
   #scheduled = false;
 
   constructor(driver: Driver) {
@@ -58,17 +58,20 @@ export class Port {
     this.native = new native.Port(bytes, this.#reader.bytes, (size) => this.#read(size), driver === "thread");
   }
 
-  /** The number of a service and method. Numbers are never given back: a program names a bounded set of methods. */
+  /**
+   * The number of a service and method. Numbers are never given back: a program names a bounded set of methods. Throws a
+   * TypeError if one of the names is none.
+   */
   route(service: string, method: string): number {
-    let methods = this.#routes.get(service);
-    if (methods === undefined) this.#routes.set(service, (methods = new Map()));
-    let route = methods.get(method);
+    let route = this.#routes.get(service)?.get(method);
     if (route === undefined) {
+      checkNames(service, method);
       if (this.#routeCount > ROUTE_LIMIT) {
         throw new TtrpcError(`more than ${ROUTE_LIMIT} methods were called`, Code.ResourceExhausted);
       }
       route = this.#routeCount++;
-      methods.set(method, route);
+      const methods = this.#routes.get(service) ?? new Map<string, number>();
+      this.#routes.set(service, methods.set(method, route));
       this.#reserve(stringSize(service) + stringSize(method));
       const writer = this.#writer;
       writer.begin(Command.Route, 0, route, 0, 0);
@@ -97,10 +100,7 @@ export class Port {
     pending: PendingCall,
   ): number {
     const flags = fields.cancellable ? FLAG_CANCELLABLE : 0;
-    const id = this.#writeCall(Command.Call, flags, connection, route, fields, payload);
-    this.#calls.set(id, pending);
-    this.schedule();
-    return id;
+    return this.#start(Command.Call, flags, connection, route, fields, payload, pending);
   }
 
   /** Opens a stream, as {@link call} makes a call. `kind` is its flags. */
@@ -112,8 +112,26 @@ export class Port {
     payload: Payload,
     pending: PendingStream,
   ): number {
-    const id = this.#writeCall(Command.Open, kind, connection, route, fields, payload);
-    this.#calls.set(id, pending);
+    return this.#start(Command.Open, kind, connection, route, fields, payload, pending);
+  }
+
+  #start(
+    command: number,
+    flags: number,
+    connection: number,
+    route: number,
+    fields: CallFields,
+    payload: Payload,
+    pending: PendingCall | PendingStream,
+  ): number {
+    const id = this.#calls.add(pending);
+    if (id === undefined) throw new TtrpcError("a million calls are under way", Code.ResourceExhausted);
+    try {
+      this.#writeCall(command, flags, connection, route, fields, payload, id);
+    } catch (error) {
+      this.#calls.free(id);
+      throw error;
+    }
     this.schedule();
     return id;
   }
@@ -164,7 +182,7 @@ export class Port {
     payload: Payload,
     pending: PendingCall,
   ): void {
-    this.#writeCall(Command.Call, 0, connection, route, fields, payload);
+    this.#writeCall(Command.Call, 0, connection, route, fields, payload, 0);
     const reader = this.#reader;
     const used = this.#writer.used;
     this.#writer.used = 0;
@@ -181,7 +199,7 @@ export class Port {
    * requests end in order; otherwise the peer is told that they are not all.
    */
   cancel(id: number, left = false): void {
-    this.#calls.delete(id);
+    this.#calls.free(id);
     this.#reserve(0);
     this.#writer.begin(Command.Cancel, left ? FLAG_LEFT : 0, 0, 0, id);
     this.#writer.end();
@@ -274,12 +292,12 @@ export class Port {
     route: number,
     fields: CallFields,
     payload: Payload,
-  ): number {
+    id: number,
+  ): void {
     const { timeoutNs, metadata } = fields;
     let size = 12 + knownSize(payload);
     for (const [key, value] of metadata) size += stringSize(key) + stringSize(value);
     this.#reserve(size);
-    const id = (this.#callId = (this.#callId + 1) >>> 0 || 1);
     const writer = this.#writer;
     writer.begin(command, flags, route, connection, id);
     writer.f64(timeoutNs);
@@ -289,7 +307,6 @@ export class Port {
       writer.string(value);
     }
     this.#endWith(payload);
-    return id;
   }
 
   /** Ends a record with a payload; returns how long that is. */
@@ -338,7 +355,7 @@ export class Port {
       case Event.Failed: {
         const pending = this.#calls.get(call);
         if (pending === undefined) return;
-        this.#calls.delete(call);
+        this.#calls.free(call);
         this.#settle(pending);
         return;
       }
@@ -360,12 +377,15 @@ export class Port {
         return;
       case Event.End: {
         this.#stream(reader)?.end();
-        if (reader.flags !== FLAG_SERVED) this.#calls.delete(call);
+        if (reader.flags !== FLAG_SERVED) this.#calls.free(call);
         return;
       }
       case Event.Aborted: {
         const deadline = reader.flags === 1;
-        this.#after.push(() => this.requests.get(call)?.abort(deadline));
+        // At once: the slot may have a new user in this very batch.
+        const request = this.requests.get(call);
+        this.requests.delete(call);
+        if (request !== undefined) this.#after.push(() => request.abort(deadline));
         return;
       }
       case Event.Connected:
@@ -404,6 +424,16 @@ export class Port {
     const reader = this.#reader;
     if (reader.operation === Event.Response) pending.succeed(reader);
     else pending.fail(reader.operation === Event.Status ? reader.status() : reader.failure());
+  }
+}
+
+function checkNames(service: string, method: string): void {
+  for (const [what, name] of [
+    ["service", service],
+    ["method", method],
+  ] as const) {
+    if (typeof name !== "string" || name === "") throw new TypeError(`${what} must be a non-empty string`);
+    if (!name.isWellFormed()) throw new TypeError(`${what} has a lone surrogate`);
   }
 }
 

@@ -1,3 +1,4 @@
+import type { AbortReason } from "../context.js";
 import type { TtrpcError } from "../error.js";
 import type { Metadata } from "../metadata.js";
 import type { BatchReader, ConnectionClosed } from "./reader.js";
@@ -50,10 +51,13 @@ export interface IncomingRequest {
 
 /** A request that a handler works on. */
 export interface ActiveRequest {
+  readonly connection: number;
   /** Starts the handler. Called when no batch is being read. */
   run(): void;
   /** The request needs no answer any more: its deadline passed, or its connection ended. */
   abort(deadline: boolean): void;
+  /** The handler is told that its answer is not wanted any more. */
+  giveUp(why: AbortReason): void;
   /** `reader` stands at the payload of a message. */
   message(reader: BatchReader): void;
   /** The peer sends no more. */
