@@ -6,6 +6,9 @@ import type { Case, Side } from "./cases.js";
 const ALL: readonly Name[] = ["package", "thread", "plain", "native", "go", "grpc"];
 const MAIN: readonly Name[] = ["package", "plain", "native"];
 
+/** Above a hundred calls in flight, the native client sends ids out of order, which Go's server refuses. */
+const NO_GO = ALL.filter((name) => name !== "go");
+
 export const INFLIGHT: readonly number[] = [1, 16, 64, 256, 1024];
 /** 64 payloads of 256 KiB are 16 MiB on their way, as much as a peer should be asked to hold. */
 const INFLIGHT_LARGE: readonly number[] = [1, 16, 64];
@@ -19,10 +22,11 @@ function casesOf(side: Side): Case[] {
   const add = (size: number, inflight: number, connections: number, names: readonly Name[]) => {
     const key = `${size} ${inflight} ${connections}`;
     if (cases.has(key)) return;
-    const quick = size === 64 && connections === 1 && inflight <= 64;
+    const quick =
+      size === 64 && connections === 1 && inflight <= 64 && (side === "client" || inflight === 64);
     cases.set(key, { group: "unary", work: "unary", side, size, inflight, connections, names, quick });
   };
-  for (const inflight of INFLIGHT) add(64, inflight, 1, ALL);
+  for (const inflight of INFLIGHT) add(64, inflight, 1, side === "server" && inflight > 64 ? NO_GO : ALL);
   for (const inflight of INFLIGHT) add(4 << 10, inflight, 1, MAIN);
   for (const inflight of INFLIGHT_LARGE) add(256 << 10, inflight, 1, MAIN);
   if (side === "client") for (const size of SIZES) add(size, 16, 1, MAIN);
