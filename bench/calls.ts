@@ -19,16 +19,16 @@ import { typedCases } from "./work/typed.js";
 import { unaryCases } from "./work/unary.js";
 
 const options = readOptions(process.argv.slice(2));
-const all = contestants(buildPeers());
 const cases = [...unaryCases, ...streamCases, ...typedCases].filter(
   (one) => (!options.quick || one.quick) && options.wants(one.group, idOf(one)),
 );
 const measuresCost = (["load", "memory", "idle"] as const).some((name) => options.wants(name));
 if (cases.length === 0 && !measuresCost) {
-  console.error(`--only names nothing that there is. There are:\n${unaryCases.map(idOf).join("\n")}`);
+  console.error("--only names nothing that there is: see --help");
   process.exit(2);
 }
 
+const all = contestants(buildPeers(options.profile));
 using processes = new Processes();
 const rounds = new Rounds(all, cases, options);
 const bar = new SingleBar({ format: "{bar} {percentage}% {what}", hideCursor: true });

@@ -6,6 +6,9 @@ import { hasDrivers } from "./package.js";
 /** The contenders' names. */
 export type Name = "package" | "thread" | "plain" | "native" | "go" | "grpc";
 
+/** Who is compared: clients against the native server, or servers under the native client. */
+export type Side = "client" | "server";
+
 /** One of those to compare. */
 export interface Contestant {
   readonly name: Name;

@@ -25,6 +25,7 @@ export async function measure(clients: readonly BenchClient[], job: Job): Promis
     p50Us: percentile(sorted, 50),
     p99Us: percentile(sorted, 99),
     cpuUs: (used * 1000) / Math.max(1, done),
+    failed: 0,
   };
 }
 

@@ -2,8 +2,8 @@
 
 import { parse, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
-import type { Name } from "../contenders/index.js";
-import { bytes, type Case, type Side } from "../work/cases.js";
+import type { Name, Side } from "../contenders/index.js";
+import { bytes, type Case } from "../work/cases.js";
 import { SIZES } from "../work/unary.js";
 import type { Comparison } from "./comparison.js";
 
@@ -264,7 +264,7 @@ function ratioPlot(run: Comparison): TopLevelSpec | undefined {
   }));
 }
 
-const RATIO_AXIS = { labelLimit: 260, grid: true };
+const RATIO_AXIS = { labelLimit: 360, grid: true };
 const RATIO_TICKS = [0.25, 0.5, 0.7, 1, 1.4, 2, 3, 4];
 
 function describe({ work, size, inflight, connections }: Case): string {

@@ -2,9 +2,9 @@
 
 import { cpus } from "node:os";
 import { markdownTable } from "markdown-table";
-import type { Name } from "../contenders/index.js";
+import type { Name, Side } from "../contenders/index.js";
 import type { Measured, Pace } from "../run/rounds.js";
-import { bytes, type Case, type Side } from "../work/cases.js";
+import { bytes, type Case } from "../work/cases.js";
 import type { Comparison } from "./comparison.js";
 import { figure, mebibytes, ranged, ratio } from "./format.js";
 import { targets } from "./targets.js";
@@ -34,6 +34,7 @@ export function writeReport(run: Comparison, pace: Pace, plots: readonly string[
     ...streamSections(run, image),
     ...typedSections(run),
     ...costSections(run),
+    failures(run),
   ];
   return `${parts.filter((part) => part !== undefined && part !== "").join("\n\n")}\n`;
 }
@@ -167,6 +168,23 @@ function costSections(run: Comparison): string[] {
     sections.push(table(["", "CPU time"], rows));
   }
   return sections.length === 0 ? [] : ["## Costs", ...sections];
+}
+
+/** Calls that failed are told of, since they may have been quick to. */
+function failures(run: Comparison): string {
+  const refused = run.measured.flatMap(({ id, results }) =>
+    [...results].flatMap(([name, all]) => {
+      const count = all.reduce((sum, { failed }) => sum + failed, 0);
+      return count === 0 ? [] : [`${count} at ${run.label(name)} (${id})`];
+    }),
+  );
+  if (refused.length === 0) return "";
+  return [
+    "## Calls that failed",
+    "",
+    "The native client takes a stream id before it queues a request, so under load ids may leave out of order. Servers that",
+    `keep to the order refuse those: ${refused.join(", ")}.`,
+  ].join("\n");
 }
 
 /** A row a case: everybody's median, and the ratios. */

@@ -13,7 +13,8 @@ const HELP = `Compares this package with plain JavaScript, native Rust, Go and g
 
   --rounds N     how often each measurement is made, 5, or 3 in a quick run
   --seconds S    how long a measurement takes, 0.4, or 0.15 in a quick run
-  --output DIR   where report.md and plots/ are written`;
+  --output DIR   where report.md and plots/ are written
+  --profile dev  takes the peers that the tests build, which are not optimised: to try the bench itself`;
 
 export interface Options {
   readonly quick: boolean;
@@ -23,6 +24,8 @@ export interface Options {
   readonly durationMs: number;
   readonly warmupMs: number;
   readonly output: string;
+  /** Cargo's, for the peer in Rust. */
+  readonly profile: "dev" | "release";
 }
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -38,6 +41,7 @@ export function readOptions(args: readonly string[]): Options {
         rounds: { type: "string" },
         seconds: { type: "string" },
         output: { type: "string" },
+        profile: { type: "string", default: "release" },
         help: { type: "boolean", short: "h", default: false },
       },
     });
@@ -45,7 +49,8 @@ export function readOptions(args: readonly string[]): Options {
       console.log(HELP);
       process.exit(0);
     }
-    const { quick, only } = values;
+    const { quick, only, profile } = values;
+    if (profile !== "dev" && profile !== "release") throw new Error("--profile must be dev or release");
     const parts = only?.split(",").filter((part) => part !== "");
     const isFull = !quick && parts === undefined;
     return {
@@ -56,6 +61,7 @@ export function readOptions(args: readonly string[]): Options {
       durationMs: positive("seconds", values.seconds, quick ? 0.15 : 0.4) * 1000,
       warmupMs: quick ? 30 : 60,
       output: values.output ?? join(ROOT, isFull ? "bench" : "artifacts/bench"),
+      profile,
     };
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${HELP}`);

@@ -51,9 +51,9 @@ export class Rounds {
           const { client, server } = pairing(this.#contestants, name, one.side);
           const { work, size, inflight, connections } = one;
           const job = { work, size, inflight, connections, warmupMs };
-          const result = await processes.measure(client, server, {
-            ...job,
-            durationMs: round < 0 ? warmupMs : durationMs,
+          const all = { ...job, durationMs: round < 0 ? warmupMs : durationMs };
+          const result = await processes.measure(client, server, all).catch((cause: unknown) => {
+            throw new Error(`${id} of ${name} failed`, { cause });
           });
           if (round >= 0) results.get(name)?.push(result);
         }

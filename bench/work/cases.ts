@@ -1,10 +1,7 @@
 /** Measurements that all contenders make in turn. */
 
-import type { Contestant, Name } from "../contenders/index.js";
+import type { Contestant, Name, Side } from "../contenders/index.js";
 import type { Work } from "../job.js";
-
-/** Who is compared: clients against the native server, or servers under the native client. */
-export type Side = "client" | "server";
 
 export interface Case {
   readonly group: "unary" | "streams" | "typed";

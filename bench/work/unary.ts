@@ -1,13 +1,10 @@
 /** Unary calls: against calls in flight, payload and connections, for clients and for servers. */
 
-import type { Name } from "../contenders/index.js";
-import type { Case, Side } from "./cases.js";
+import type { Name, Side } from "../contenders/index.js";
+import type { Case } from "./cases.js";
 
 const ALL: readonly Name[] = ["package", "thread", "plain", "native", "go", "grpc"];
 const MAIN: readonly Name[] = ["package", "plain", "native"];
-
-/** Above a hundred calls in flight, the native client sends ids out of order, which Go's server refuses. */
-const NO_GO = ALL.filter((name) => name !== "go");
 
 export const INFLIGHT: readonly number[] = [1, 16, 64, 256, 1024];
 /** 64 payloads of 256 KiB are 16 MiB on their way, as much as a peer should be asked to hold. */
@@ -26,7 +23,7 @@ function casesOf(side: Side): Case[] {
       size === 64 && connections === 1 && inflight <= 64 && (side === "client" || inflight === 64);
     cases.set(key, { group: "unary", work: "unary", side, size, inflight, connections, names, quick });
   };
-  for (const inflight of INFLIGHT) add(64, inflight, 1, side === "server" && inflight > 64 ? NO_GO : ALL);
+  for (const inflight of INFLIGHT) add(64, inflight, 1, ALL);
   for (const inflight of INFLIGHT) add(4 << 10, inflight, 1, MAIN);
   for (const inflight of INFLIGHT_LARGE) add(256 << 10, inflight, 1, MAIN);
   if (side === "client") for (const size of SIZES) add(size, 16, 1, MAIN);
