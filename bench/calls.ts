@@ -40,7 +40,9 @@ const costs: Partial<Costs> = {};
 const { quick, wants } = options;
 if (wants("load")) costs.load = await loadTimes(processes, all, quick ? 5 : 15);
 if (wants("memory")) costs.memory = await memory(processes, all);
-if (wants("idle")) costs.idle = await idle(processes, all, quick ? 3 : 10);
+if (wants("idle")) {
+  costs.idle = await idle(processes, all, quick ? { settle: 1, seconds: 3 } : { settle: 12, seconds: 10 });
+}
 
 const run = new Comparison(all, measured, costs);
 const plots = await drawPlots(run);

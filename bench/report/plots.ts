@@ -26,7 +26,13 @@ const CONFIG = {
   background: "white",
   padding: 14,
   font: "Helvetica, Arial, DejaVu Sans, sans-serif",
-  axis: { labelFontSize: 11, titleFontSize: 11, titleFontWeight: "normal", gridColor: "#e8e8e8" },
+  axis: {
+    labelFontSize: 11,
+    labelLimit: 360,
+    titleFontSize: 11,
+    titleFontWeight: "normal",
+    gridColor: "#e8e8e8",
+  },
   legend: { labelFontSize: 11, title: null, orient: "bottom", symbolOpacity: 1, labelLimit: 240 },
   title: { fontSize: 12, anchor: "middle", offset: 6 },
   concat: { spacing: 24 },
@@ -115,7 +121,11 @@ function linePlot(
   yTitle: string,
   axis: Axis,
 ): TopLevelSpec | undefined {
-  const points = pointsOf(run, axis);
+  const all = pointsOf(run, axis);
+  // A lone point is no line.
+  const points = all.filter(({ panel, name }) => {
+    return all.filter((other) => other.panel === panel && other.name === name).length > 1;
+  });
   const places = [...new Set(points.map(({ x }) => Number(x)))].toSorted((a, b) => a - b);
   if (places.length < 2) return undefined;
   const isBytes = xTitle.startsWith("bytes");
@@ -127,6 +137,9 @@ function linePlot(
     axis: {
       values: places,
       grid: false,
+      labelOverlap: false,
+      labelBound: false,
+      labelFlush: false,
       labelExpr: isBytes
         ? "datum.value >= 1024 ? datum.value / 1024 + ' KiB' : datum.value + ' B'"
         : "datum.value",
@@ -264,7 +277,7 @@ function ratioPlot(run: Comparison): TopLevelSpec | undefined {
   }));
 }
 
-const RATIO_AXIS = { labelLimit: 360, grid: true };
+const RATIO_AXIS = { grid: true };
 const RATIO_TICKS = [0.25, 0.5, 0.7, 1, 1.4, 2, 3, 4];
 
 function describe({ work, size, inflight, connections }: Case): string {

@@ -99,7 +99,7 @@ function unarySections(run: Comparison, side: Side, image: Image): string[] {
   if (many.length > 1) {
     const row = ({ connections, inflight }: Case) => `${connections}, ${inflight}`;
     sections.push("### Several connections", "Calls of 64 B a second.");
-    sections.push(rateTable(run, many, "connections, in flight", row));
+    sections.push(rateTable(run, many, "connections, in flight", row, ["package", "plain", "native"]));
     if (side === "client") sections.push(image("connections") ?? "");
   }
   return sections;
@@ -193,8 +193,8 @@ function rateTable(
   cases: readonly Measured[],
   head: string,
   row: (one: Case) => string,
+  names: readonly Name[] = namesOf(run, cases),
 ): string {
-  const names = namesOf(run, cases);
   const others = (["plain", "native"] as const).filter((name) => names.includes(name));
   return table(
     [head, ...names.map((name) => run.label(name)), ...others.map((name) => `of ${run.label(name)}`)],

@@ -12,7 +12,7 @@ const HELP = `Compares this package with plain JavaScript, native Rust, Go and g
   npm run bench -- codec             the codec, see bench/codec.ts
 
   --rounds N     how often each measurement is made, 5, or 3 in a quick run
-  --seconds S    how long a measurement takes, 0.4, or 0.15 in a quick run
+  --seconds S    how long a measurement takes, 0.3, or 0.15 in a quick run
   --output DIR   where report.md and plots/ are written
   --profile dev  takes the peers that the tests build, which are not optimised: to try the bench itself`;
 
@@ -58,7 +58,7 @@ export function readOptions(args: readonly string[]): Options {
       wants: (group, name = group) =>
         parts === undefined || parts.some((part) => part === group || name.includes(part)),
       rounds: Math.ceil(positive("rounds", values.rounds, quick ? 3 : 5)),
-      durationMs: positive("seconds", values.seconds, quick ? 0.15 : 0.4) * 1000,
+      durationMs: positive("seconds", values.seconds, quick ? 0.15 : 0.3) * 1000,
       warmupMs: quick ? 30 : 60,
       output: values.output ?? join(ROOT, isFull ? "bench" : "artifacts/bench"),
       profile,

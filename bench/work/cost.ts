@@ -82,16 +82,24 @@ export async function memory(
   return all;
 }
 
-/** All at the same time, since none has anything to do. */
+/**
+ * All at the same time, since none has anything to do. To settle takes 12 seconds, since V8 collects garbage when nothing
+ * has happened for 8; less is enough when the end comes before that.
+ */
 export function idle(
   processes: Processes,
   contestants: ReadonlyMap<Name, Contestant>,
-  seconds: number,
+  { settle, seconds }: { readonly settle: number; readonly seconds: number },
 ): Promise<Idle[]> {
   const wait = async (one: Contestant): Promise<Idle> => {
     const { name, label } = one;
     const path = processes.path(`idle-${name}`);
-    return { name, label, seconds, ...(await resident("idle", one, path, `${seconds}`)) } as Idle;
+    return {
+      name,
+      label,
+      seconds,
+      ...(await resident("idle", one, path, `${settle}`, `${seconds}`)),
+    } as Idle;
   };
   return Promise.all(inJavaScript(contestants).map(wait));
 }
