@@ -37,6 +37,8 @@ export interface Result {
   readonly p99Us: number | null;
   /** CPU time a call or message: of the calling thread, in Go of the process. */
   readonly cpuUs: number;
+  /** Calls that a server refused; any other failure ends the run. */
+  readonly failed: number;
 }
 
 /** The service of the benchmark. */

@@ -1,7 +1,7 @@
 /** grpc-js, as its documentation uses it: one channel a client, insecure credentials, a unix socket. */
 
 import { once } from "node:events";
-import { Readable, type Writable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import {
   Client,
   credentials,

@@ -19,12 +19,13 @@ export async function measure(clients: readonly BenchClient[], job: Job): Promis
   const { done, latencies } = await perform(clients, job, job.durationMs);
   const taken = performance.now() - begin;
   const used = threadCpuMs() - cpu;
-  const sorted = Float64Array.from(latencies).sort();
+  const sorted = Float64Array.from(latencies).toSorted();
   return {
     perSecond: (done * 1000) / taken,
     p50Us: percentile(sorted, 50),
     p99Us: percentile(sorted, 99),
     cpuUs: (used * 1000) / Math.max(1, done),
+    failed: 0,
   };
 }
 

@@ -5,19 +5,11 @@
 
 import { createInterface } from "node:readline";
 import type { Job } from "../job.js";
-import type { Contender } from "./contender.js";
+import { loadContender } from "./load.js";
 import { measure } from "./measure.js";
 
-const load: Record<string, () => Promise<Contender>> = {
-  package: async () => (await import("./package.js")).thisPackage(),
-  thread: async () => (await import("./package.js")).thisPackage("thread"),
-  plain: async () => (await import("./plain/contender.js")).plain,
-  grpc: async () => (await import("./grpc.js")).grpc,
-};
-
 const [role, name = "", path = ""] = process.argv.slice(2);
-const contender = await load[name]?.();
-if (contender === undefined) throw new Error(`no contender ${name}`);
+const contender = await loadContender(name);
 
 if (role === "server") {
   await contender.serve(path);

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import type { Entrant } from "../contenders/index.js";
+import type { Contestant } from "../contenders/index.js";
 import type { Job, Result } from "../job.js";
 
 /** A process that answers a line with a line. */
@@ -20,10 +20,6 @@ class LineProcess implements Disposable {
     this.#child = child;
     this.#what = [command, ...args].join(" ");
     this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
-  }
-
-  get pid(): number {
-    return this.#child.pid ?? 0;
   }
 
   async line(): Promise<string> {
@@ -48,15 +44,22 @@ export class Processes implements Disposable {
   readonly #running = new Map<string, Promise<LineProcess>>();
 
   /** Has a client measure. */
-  async measure(client: Entrant, server: Entrant, job: Omit<Job, "address">): Promise<Result> {
-    const path = this.#path(server);
-    await this.#process(`server ${server.name}`, server.server(path));
+  async measure(client: Contestant, server: Contestant, job: Omit<Job, "address">): Promise<Result> {
+    const path = await this.serve(server);
     const process = await this.#process(`client ${client.name}`, client.client());
     return JSON.parse(await process.ask(JSON.stringify({ ...job, address: `unix://${path}` }))) as Result;
   }
 
-  #path(server: Entrant): string {
-    return join(this.#folder, `${server.name}.sock`);
+  /** Starts a server, unless it runs, and gives the path of its socket. */
+  async serve(server: Contestant): Promise<string> {
+    const path = this.path(server.name);
+    await this.#process(`server ${server.name}`, server.server(path));
+    return path;
+  }
+
+  /** A path for a socket. */
+  path(name: string): string {
+    return join(this.#folder, `${name}.sock`);
   }
 
   #process(key: string, command: readonly string[]): Promise<LineProcess> {

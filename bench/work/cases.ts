@@ -1,10 +1,7 @@
-/** A measurement that all contenders make in turn. */
+/** Measurements that all contenders make in turn. */
 
-import { type Entrant, entrants, type Name } from "../contenders/index.js";
+import type { Contestant, Name, Side } from "../contenders/index.js";
 import type { Work } from "../job.js";
-
-/** Who is compared: clients against the native server, or servers under the native client. */
-export type Side = "client" | "server";
 
 export interface Case {
   readonly group: "unary" | "streams" | "typed";
@@ -15,12 +12,17 @@ export interface Case {
   readonly connections: number;
   readonly names: readonly Name[];
   /** Part of a quick run. */
-  readonly quick?: boolean;
+  readonly quick: boolean;
 }
 
-/** What identifies a case: `client/unary/64B/16x1`. */
-export function caseId({ side, work, size, inflight, connections }: Omit<Case, "names" | "group">): string {
-  return `${side}/${work}/${bytes(size)}/${inflight}x${connections}`;
+/** What tells a case from others: `client/unary/64B/16x1`, for 16 calls in flight on one connection. */
+export function caseId(side: Side, work: Work, size: number, inflight: number, connections = 1): string {
+  return `${side}/${work}/${bytes(size).replace(" ", "")}/${inflight}x${connections}`;
+}
+
+/** The id of a case. */
+export function idOf({ side, work, size, inflight, connections }: Case): string {
+  return caseId(side, work, size, inflight, connections);
 }
 
 /** A number of bytes for people. */
@@ -28,15 +30,14 @@ export function bytes(size: number): string {
   return size >= 1024 ? `${size / 1024} KiB` : `${size} B`;
 }
 
-/** Finds a contender. */
-export function entrant(name: Name): Entrant {
-  return entrants.find((each) => each.name === name)!;
-}
-
 /** Which client measures a contender, and against which server. */
-export function pairing(name: Name, side: Side): { client: Entrant; server: Entrant } {
-  const one = entrant(name);
-  const native = entrant("native");
+export function pairing(
+  all: ReadonlyMap<Name, Contestant>,
+  name: Name,
+  side: Side,
+): { client: Contestant; server: Contestant } {
+  const [one, native] = [all.get(name), all.get("native")];
+  if (one === undefined || native === undefined) throw new Error(`no contender ${name}`);
   if (one.own) return { client: one, server: one };
   return side === "client" ? { client: one, server: native } : { client: native, server: one };
 }

@@ -1,8 +1,8 @@
 /** One stream: a flood to the server, a flood from it, and messages that come back. */
 
-import type { Name } from "../contenders/index.js";
+import type { Name, Side } from "../contenders/index.js";
 import type { Work } from "../job.js";
-import type { Case, Side } from "./cases.js";
+import type { Case } from "./cases.js";
 
 const WORKS: readonly Work[] = ["sink", "source", "chat"];
 

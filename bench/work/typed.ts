@@ -1,6 +1,7 @@
 /** containerd's ForwardRequest: sent typed, and taken in typed. */
 
-import type { Case, Side } from "./cases.js";
+import type { Side } from "../contenders/index.js";
+import type { Case } from "./cases.js";
 
 const SIDES: readonly Side[] = ["client", "server"];
 

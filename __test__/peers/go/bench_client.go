@@ -71,6 +71,7 @@ func (job benchJob) run() error {
 		"p50Us":     percentile(result.latencies, 50),
 		"p99Us":     percentile(result.latencies, 99),
 		"cpuUs":     used.Seconds() * 1e6 / float64(max(1, result.done)),
+		"failed":    0,
 	})
 }
 

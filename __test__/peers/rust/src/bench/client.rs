@@ -76,8 +76,8 @@ async fn unaries(client: Client, bytes: Arc<Vec<u8>>, until: Instant) -> ttrpc::
     let mut tally = Tally::default();
     let mut begin = Instant::now();
     while begin < until {
-        client.request(Request { payload: bytes.to_vec(), ..request("Echo") }).await?;
-        begin = tally_call(&mut tally, begin);
+        let request = Request { payload: bytes.to_vec(), ..request("Echo") };
+        begin = tally.call(begin, client.request(request).await)?;
     }
     Ok(tally)
 }
@@ -87,18 +87,10 @@ async fn forwards(client: EventsClient, until: Instant) -> ttrpc::Result<Tally> 
     let mut tally = Tally::default();
     let mut begin = Instant::now();
     while begin < until {
-        client.forward(Context::default(), &forward(tally.done)).await?;
-        begin = tally_call(&mut tally, begin);
+        let event = forward(tally.done);
+        begin = tally.call(begin, client.forward(Context::default(), &event).await)?;
     }
     Ok(tally)
-}
-
-/// Counts a call and gives the time, which is when the next one begins.
-fn tally_call(tally: &mut Tally, begin: Instant) -> Instant {
-    let now = Instant::now();
-    tally.latencies.push((now - begin).as_nanos().try_into().unwrap_or(u64::MAX));
-    tally.done += 1;
-    now
 }
 
 /// Sends as fast as it may be sent, and waits for the answer to it all.

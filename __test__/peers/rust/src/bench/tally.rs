@@ -14,13 +14,35 @@ pub(crate) struct Tally {
     pub(crate) latencies: Vec<u64>,
     /// Calls, or messages.
     pub(crate) done: usize,
+    /// Calls that the server refused.
+    pub(crate) failed: usize,
 }
 
 impl Tally {
+    /// Counts a call that began at `begin` and gives the time, which is when the next one begins. Servers may refuse a
+    /// call, since the client takes its id before it queues it: under load, ids leave out of order.
+    pub(crate) fn call<T>(
+        &mut self,
+        begin: Instant,
+        outcome: ttrpc::Result<T>,
+    ) -> ttrpc::Result<Instant> {
+        let now = Instant::now();
+        match outcome {
+            Ok(_) => {
+                self.latencies.push((now - begin).as_nanos().try_into().unwrap_or(u64::MAX));
+                self.done += 1;
+            }
+            Err(ttrpc::Error::RpcStatus(_)) => self.failed += 1,
+            Err(error) => return Err(error),
+        }
+        Ok(now)
+    }
+
     /// Adds what another saw.
     pub(crate) fn add(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
         self.done += other.done;
+        self.failed += other.failed;
     }
 
     /// The line about it, as in bench/job.ts.
@@ -31,6 +53,7 @@ impl Tally {
             "p50Us": percentile(&self.latencies, 50),
             "p99Us": percentile(&self.latencies, 99),
             "cpuUs": cpu.as_secs_f64() * 1e6 / self.done.max(1) as f64,
+            "failed": self.failed,
         })
     }
 }
