@@ -12,9 +12,9 @@ import { MessageQueue, type QueueOwner } from "./stream/message-queue.js";
 import { SendWindow } from "./stream/send-window.js";
 import { encoded } from "./stream/stream-call.js";
 
-/** What a server's method does with a call, its interceptors included. */
+/** A server's method, and its interceptors around it, if there are any. */
 export interface Served extends ServedMethod {
-  readonly run: (call: ServerCall) => Promise<unknown>;
+  readonly intercepted: ((call: ServerCall) => Promise<unknown>) | undefined;
 }
 
 /** Hears when a handler is done. */
@@ -59,12 +59,14 @@ export abstract class RunningRequest implements ActiveRequest {
   end(): void {}
   sent(_messages: number, _bytes: number): void {}
 
-  protected call(request: unknown): Promise<unknown> {
-    const { service, method, kind, run } = this.method;
+  /** What the handler returns, or a promise of it. */
+  protected call(request: unknown): unknown {
+    const { service, method, kind, intercepted } = this.method;
     if (serverCalls.active) {
       this.#message = serverCalls.start({ service, method, kind, connection: this.connection });
     }
-    return run({ service, method, kind, request, context: this.context });
+    if (intercepted === undefined) return this.method.handle(request, this.context);
+    return intercepted({ service, method, kind, request, context: this.context });
   }
 
   #finish(error: unknown): void {
@@ -122,11 +124,28 @@ class UnaryRequest extends RunningRequest {
     }
   }
 
-  async run(): Promise<void> {
-    let response: Payload;
+  run(): void {
+    let response: unknown;
     try {
       if (this.#wrong !== undefined) throw this.#wrong.error;
-      response = this.method.encode(await this.call(this.#request));
+      response = this.call(this.#request);
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
+    // A handler that has its answer at once pays for no promise.
+    if (typeof (response as PromiseLike<unknown> | undefined)?.then === "function") {
+      void Promise.resolve(response).then(
+        (message) => this.#answer(message),
+        (error: unknown) => this.fail(error),
+      );
+    } else this.#answer(response);
+  }
+
+  #answer(message: unknown): void {
+    let response: Payload;
+    try {
+      response = this.method.encode(message);
     } catch (error) {
       this.fail(error);
       return;
@@ -181,7 +200,9 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     const { kind, encode } = this.method;
     let response: Payload | undefined;
     try {
-      const result = await this.call(kind === "server_streaming" ? await this.#first() : this.#requests);
+      const result: unknown = await this.call(
+        kind === "server_streaming" ? await this.#first() : this.#requests,
+      );
       if (kind === "client_streaming") response = encode(result);
       else await this.#send(result);
     } catch (error) {

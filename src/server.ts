@@ -142,7 +142,9 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#services.add(service);
     for (const method of methods) {
       const innermost = async ({ request, context }: ServerCall) => method.handle(request, context);
-      const served: Served = { ...method, run: intercept(this.#interceptors, innermost) };
+      const intercepted =
+        this.#interceptors.length === 0 ? undefined : intercept(this.#interceptors, innermost);
+      const served: Served = { ...method, intercepted };
       const route = this.#port.addMethod((request, reader) => this.#serve(served, request, reader));
       const { kind } = method;
       this.#methods.push({

@@ -49,7 +49,8 @@ export class Port {
   /** Requests that need an answer. */
   readonly requests = new Slots<ActiveRequest>();
   #taken: MessageQueue<unknown>[] = [];
-  readonly #after: (() => void)[] = [];
+  /** What is put off until the batch is read: requests to run, and other things to do. */
+  #after: (ActiveRequest | (() => void))[] = [];
   #routeCount = 0;
   #scheduled = false;
 
@@ -339,9 +340,13 @@ export class Port {
     reader.rewind();
     while (reader.next(size)) this.#event(reader);
     if (this.#after.length === 0) return;
-    const after = this.#after.splice(0);
+    const after = this.#after;
+    this.#after = [];
     const run = () => {
-      for (const action of after) action();
+      for (const action of after) {
+        if (typeof action === "function") action();
+        else action.run();
+      }
     };
     if (later) process.nextTick(run);
     else run();
@@ -366,7 +371,7 @@ export class Port {
         const active = sink?.({ id: call, connection, timeoutMs, metadata }, reader);
         if (active === undefined) return;
         this.requests.set(call, active);
-        this.#after.push(() => active.run());
+        this.#after.push(active);
         return;
       }
       case Event.Message:
