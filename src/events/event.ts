@@ -8,8 +8,9 @@ import {
 } from "@bufbuild/protobuf";
 import { type Any, AnySchema, type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "../code.js";
-import { decode, decodeFrom, encode } from "../codec/codec.js";
+import { decode, encodeWith } from "../codec/codec.js";
 import { TtrpcError } from "../error.js";
+import { keptCopy } from "./slab.js";
 import { file_containerd_events_container } from "../generated/containerd/events/container_pb.js";
 import { file_containerd_events_content } from "../generated/containerd/events/content_pb.js";
 import { file_containerd_events_namespace } from "../generated/containerd/events/namespace_pb.js";
@@ -60,11 +61,11 @@ export function typesOf(registry: Registry | undefined): TypeOf {
 }
 
 /**
- * Reads the event of a ForwardRequest. Throws a TtrpcError with code `InvalidArgument` for a request without an envelope,
+ * Reads the event of a ForwardRequest, whose bytes it keeps. Throws a TtrpcError with code `InvalidArgument` for a request without an envelope,
  * and `Internal` for one that does not decode.
  */
-export function readEvent(bytes: Uint8Array, at: number, end: number, typeOf: TypeOf): ContainerdEvent {
-  const { envelope } = decodeFrom(ForwardRequestSchema, bytes, at, end);
+export function readEvent(request: Uint8Array, typeOf: TypeOf): ContainerdEvent {
+  const { envelope } = decode(ForwardRequestSchema, request);
   if (envelope === undefined) throw new TtrpcError("the event has no envelope", Code.InvalidArgument);
   const { namespace, topic, timestamp = create(TimestampSchema), event: any = create(AnySchema) } = envelope;
   const { typeUrl, value } = any;
@@ -83,7 +84,7 @@ function unpacked(schema: DescMessage | undefined, value: Uint8Array): Message |
 
 /** The event of a request that this side made. */
 export function eventOf(request: Uint8Array): ContainerdEvent {
-  return readEvent(request, 0, request.length, typesOf(undefined));
+  return readEvent(request, typesOf(undefined));
 }
 
 /** What containerd takes for a part of a topic, and for a namespace. */
@@ -134,6 +135,8 @@ export function refuseEvent({ namespace, topic, timestamp }: ContainerdEvent): v
   if (fault !== undefined) throw new TtrpcError(fault, Code.InvalidArgument);
 }
 
+const kept = (bytes: Uint8Array, end: number) => keptCopy(bytes, 0, end);
+
 /** A ForwardRequest of a message. Throws a TypeError that names what is wrong. */
 export function writeEvent<Desc extends DescMessage>(
   namespace: string,
@@ -142,6 +145,8 @@ export function writeEvent<Desc extends DescMessage>(
   schema: Desc,
   message: MessageInitShape<Desc>,
 ): Uint8Array {
-  const event = { typeUrl: schema.typeName, value: encode(schema, message) };
-  return encode(ForwardRequestSchema, { envelope: { timestamp, namespace, topic, event } });
+  return encodeWith(schema, message, (bytes, end) => {
+    const event = { typeUrl: schema.typeName, value: bytes.subarray(0, end) };
+    return encodeWith(ForwardRequestSchema, { envelope: { timestamp, namespace, topic, event } }, kept);
+  });
 }

@@ -10,6 +10,7 @@ import { EventReader, type EventSource, eventsOf, type Taker } from "./event-rea
 import { Fifo } from "./fifo.js";
 import { type EventOwner, HeldEvent, type Passing } from "./held-event.js";
 import { checkLimits } from "./limits.js";
+import { keptCopy } from "./slab.js";
 import { type EventCounts, type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
 
 /** Where events go before the consumer may have them. */
@@ -158,13 +159,14 @@ export class EventSink implements AsyncIterable<ContainerdEvent>, EventOwner {
     const size = reader.rest;
     try {
       if (this.#stopped) throw closedError();
-      const event = reader.read((bytes, at, end) => readEvent(bytes, at, end, this.#plan.typeOf));
+      const payload = reader.read(keptCopy);
+      const event = readEvent(payload, this.#plan.typeOf);
       let passing: Passing | undefined;
       // What is passed on is judged by who gets it.
       if (metadata === undefined) refuseEvent(event);
       else {
         const expiresAt = timeoutNs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutNs / 1e6;
-        passing = { payload: reader.payload(), metadata, connection, expiresAt };
+        passing = { payload, metadata, connection, expiresAt };
       }
       this.#arrived.push(new HeldEvent(this, call, event, size, this.#plan.wants(event), passing));
     } catch (error) {
