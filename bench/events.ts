@@ -17,8 +17,8 @@ import { parseArgs } from "node:util";
 const { values } = parseArgs({
   options: {
     rounds: { type: "string", default: "5" },
-    count: { type: "string", default: "100000" },
-    inflight: { type: "string", default: "256" },
+    count: { type: "string", default: "200000" },
+    inflight: { type: "string", default: "1024" },
   },
 });
 const rounds = Number(values.rounds);

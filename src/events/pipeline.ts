@@ -10,10 +10,12 @@ import { Fifo } from "./fifo.js";
 export type Settled = (error: TtrpcError | undefined, reply: Uint8Array) => void;
 
 /** A ForwardRequest on its way to a server of events. */
-export class Parcel {
+export class Parcel implements PendingCall {
   state: "waiting" | "sent" | "delivered" | "failed" | "settled" = "waiting";
   error: TtrpcError | undefined;
   reply = NO_BYTES;
+  /** Hears of the outcome of a call, while a batch is read. */
+  landed: ((parcel: Parcel) => void) | undefined;
 
   /**
    * @param payload - The encoded ForwardRequest.
@@ -28,6 +30,18 @@ export class Parcel {
     readonly expiresAt: number,
     readonly settled: Settled,
   ) {}
+
+  succeed(reader: BatchReader): void {
+    this.state = "delivered";
+    if (reader.rest > 0) this.reply = reader.payload();
+    this.landed?.(this);
+  }
+
+  fail(error: TtrpcError): void {
+    this.state = "failed";
+    this.error = error;
+    this.landed?.(this);
+  }
 }
 
 const NO_BYTES: Uint8Array = new Uint8Array(0);
@@ -161,31 +175,20 @@ export class Pipeline {
     const fields = { timeoutNs, metadata: parcel.metadata, cancellable: false };
     parcel.state = "sent";
     this.#flying++;
-    const pending: PendingCall = {
-      succeed: (reader: BatchReader) => {
-        parcel.state = "delivered";
-        if (reader.rest > 0) parcel.reply = reader.payload();
-        this.#landed(parcel);
-      },
-      fail: (error) => {
-        parcel.state = "failed";
-        parcel.error = error;
-        this.#landed(parcel);
-      },
-    };
+    parcel.landed = this.#landed;
     try {
-      connection.start(this.#route, parcel.payload, fields, pending);
+      connection.start(this.#route, parcel.payload, fields, parcel);
     } catch (error) {
       // It ended, and that was not heard of yet; or the message is too large.
-      pending.fail(TtrpcError.from(error));
+      parcel.fail(TtrpcError.from(error));
     }
   }
 
-  #landed(parcel: Parcel): void {
+  readonly #landed = (parcel: Parcel): void => {
     this.#flying--;
     this.#outcomes.push(parcel);
     this.#schedule();
-  }
+  };
 
   #judge(parcel: Parcel): void {
     const { error } = parcel;

@@ -146,27 +146,25 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     const size = payload.length;
     const refusal = this.#refusal(size);
     const result = new Promise<void>((resolve, reject) => {
-      const settled = (error: TtrpcError | undefined) => {
-        if (error === undefined) resolve();
-        else {
-          this.#undelivered(payload, error);
-          reject(error);
-        }
-      };
       if (refusal !== undefined) {
-        settled(refusal);
+        this.#undelivered(payload, refusal);
+        reject(refusal);
         return;
       }
       this.#events++;
       this.#bytes += size;
       const expiresAt = performance.now() + this.#limits.retryForMs;
-      const leave = (error: TtrpcError | undefined) => {
+      const settled = (error: TtrpcError | undefined) => {
         this.#events--;
         this.#bytes -= size;
-        settled(error);
+        if (error === undefined) resolve();
+        else {
+          this.#undelivered(payload, error);
+          reject(error);
+        }
         if (this.#waiting.length > 0 && this.#hasRoom()) for (const go of this.#waiting.splice(0)) go();
       };
-      this.#pipeline.push(new Parcel(payload, this.#metadataOf(namespace), 0, expiresAt, leave));
+      this.#pipeline.push(new Parcel(payload, this.#metadataOf(namespace), 0, expiresAt, settled));
     });
     // Told by `undelivered`, so that nobody has to await it.
     result.catch(() => undefined);
