@@ -372,8 +372,8 @@ describe("the README", () => {
   }
 
   it("has a server and a client of under 20 lines each, and all its TypeScript is tested here", () => {
-    expect([...blocks.keys()]).toEqual(["server.ts", "client.ts", "more.ts"]);
-    expect(readme.match(/^```ts$/gm)).toHaveLength(3);
+    expect([...blocks.keys()]).toEqual(["server.ts", "client.ts", "more.ts", "events.ts"]);
+    expect(readme.match(/^```ts$/gm)).toHaveLength(4);
     for (const code of blocks.values()) expect(code.trim().split("\n").length).toBeLessThan(20);
   });
 
@@ -392,6 +392,8 @@ describe("the README", () => {
     server.signal("SIGINT");
     expect(await server.ended()).toBe(0);
     expect(server.errors).toBe("");
+    const published = success(/^default \/tasks\/exit containerd\.events\.TaskExit\n$/);
+    expect(await run("events.ts", [], { cwd })).toEqual(published);
   });
 
   it("has programs that a strict compiler accepts", async () => {

@@ -1,6 +1,13 @@
-/** `npm run bench` measures calls, `npm run bench -- codec` the codec; each says with --help what else it takes. */
+/** `npm run bench` measures calls, `-- codec` the codec, `-- events` the stream of events; each file says what else it takes. */
 
-const isCodec = process.argv[2] === "codec";
+const benches: Record<string, () => Promise<unknown>> = {
+  calls: () => import("./calls.js"),
+  codec: () => import("./codec.js"),
+  events: () => import("./events.js"),
+};
+
+const name = process.argv[2] ?? "";
+const isNamed = Object.hasOwn(benches, name);
 // What follows the name is for the bench itself.
-if (isCodec) process.argv.splice(2, 1);
-await(isCodec ? import("./codec.js") : import("./calls.js"));
+if (isNamed) process.argv.splice(2, 1);
+await benches[isNamed ? name : "calls"]?.();

@@ -13,8 +13,8 @@ import { checkInterceptors, intercept, type ServerCall, type ServerInterceptor }
 import { checkDriver, type Driver } from "./port/driver.js";
 import { type Port, port } from "./port/port.js";
 import type { BatchReader } from "./port/reader.js";
-import type { ActiveRequest, IncomingRequest, PeerCredentials } from "./port/types.js";
-import { type RequestHost, runningRequest, type Served } from "./request.js";
+import type { ActiveRequest, IncomingRequest, MethodSink, PeerCredentials } from "./port/types.js";
+import { type RequestHost, RunningRequest, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
 import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
 
@@ -77,6 +77,7 @@ export class Server extends EventEmitter<ServerEvents> {
   readonly #host: RequestHost;
   readonly #limits: typeof DEFAULTS;
   readonly #requireSameUser: boolean;
+  readonly #holdBack: boolean;
   readonly #interceptors: readonly ServerInterceptor[];
   readonly #methods: BindingMethod[] = [];
   readonly #services = new Set<string>();
@@ -87,10 +88,15 @@ export class Server extends EventEmitter<ServerEvents> {
   #closing: Promise<void> | undefined;
   #idle: (() => void) | undefined;
 
-  /** @internal */
-  constructor(options: ServerOptions = {}) {
+  /**
+   * @param holdBack - Requests beyond the limits are not refused; their connections are not read until there is room.
+   *
+   * @internal
+   */
+  constructor(options: ServerOptions = {}, holdBack = false) {
     super();
     const { interceptors = [], requireSameUser = false, driver, ...limits } = options;
+    this.#holdBack = holdBack;
     this.#port = port(checkDriver(driver));
     this.#host = { port: this.#port, finished: () => this.#finished() };
     if (typeof requireSameUser !== "boolean") throw new TypeError("requireSameUser must be a boolean");
@@ -145,17 +151,32 @@ export class Server extends EventEmitter<ServerEvents> {
       const intercepted =
         this.#interceptors.length === 0 ? undefined : intercept(this.#interceptors, innermost);
       const served: Served = { ...method, intercepted };
-      const route = this.#port.addMethod((request, reader) => this.#serve(served, request, reader));
-      const { kind } = method;
-      this.#methods.push({
-        service: method.service,
-        method: method.method,
-        route,
-        clientStreams: kind === "client_streaming" || kind === "bidi_streaming",
-        serverStreams: kind === "server_streaming" || kind === "bidi_streaming",
-      });
+      this.#route(method, (reader) => this.#serve(served, reader.request(), reader));
     }
     return this;
+  }
+
+  /**
+   * Adds a unary method whose requests `sink` takes straight out of the batch, past handlers and interceptors.
+   *
+   * @internal
+   */
+  addSink(service: string, method: string, sink: MethodSink): this {
+    this.#route({ service, method, kind: "unary" }, sink);
+    return this;
+  }
+
+  #route(
+    { service, method, kind }: Pick<ServedMethod, "service" | "method" | "kind">,
+    sink: MethodSink,
+  ): void {
+    this.#methods.push({
+      service,
+      method,
+      route: this.#port.addMethod(sink),
+      clientStreams: kind === "client_streaming" || kind === "bidi_streaming",
+      serverStreams: kind === "server_streaming" || kind === "bidi_streaming",
+    });
   }
 
   /**
@@ -166,6 +187,11 @@ export class Server extends EventEmitter<ServerEvents> {
    * `cause.code` is the system's (`EADDRINUSE`, `EACCES`) if it cannot be bound.
    */
   async listen(address: Address, options: ListenOptions = {}): Promise<string> {
+    return this.listenNow(address, options);
+  }
+
+  /** @internal */
+  listenNow(address: Address, options: ListenOptions = {}): string {
     const parsed = parseAddress(address);
     const { mode, reclaimStale: reclaim = false } = options;
     if (mode !== undefined && (!Number.isInteger(mode) || mode < 0 || mode > 0o777)) {
@@ -177,6 +203,7 @@ export class Server extends EventEmitter<ServerEvents> {
       methods: this.#methods,
       mode: mode ?? null,
       requireSameUser: this.#requireSameUser,
+      holdBack: this.#holdBack,
       ...this.#limits,
     };
     const bind = () => {
@@ -231,7 +258,9 @@ export class Server extends EventEmitter<ServerEvents> {
       new Promise<void>((resolve) => this.#whenIdle(() => this.#active === 0, resolve)),
     ]);
     for (const request of this.#port.requests.values()) {
-      if (this.#connections.has(request.connection)) request.giveUp("shutdown");
+      if (request instanceof RunningRequest && this.#connections.has(request.connection)) {
+        request.giveUp("shutdown");
+      }
     }
     // Replies that were given cross before the connections end. A peer that does not read them has the grace time.
     this.#port.flush();

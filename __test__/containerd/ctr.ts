@@ -1,6 +1,7 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
 import { promisify } from "node:util";
-import { SEARCH_PATH } from "./requirements.js";
+import { type Release, toolOf } from "./releases.js";
 
 const run = promisify(execFile);
 
@@ -39,6 +40,12 @@ export interface CtrMetrics {
   memory?: { usage?: number | { usage?: number; limit?: number }; usage_limit?: number };
 }
 
+/** What `ctr events` prints. */
+export interface CtrEvents {
+  readonly seen: { namespace: string; topic: string; message: Record<string, unknown> }[];
+  stop(): void;
+}
+
 export interface RunOptions {
   id: string;
   rootfs: string;
@@ -52,10 +59,12 @@ export interface RunOptions {
 export class Ctr {
   readonly address: string;
   readonly namespace: string;
+  readonly release: Release;
 
-  constructor(address: string, namespace: string) {
+  constructor(address: string, namespace: string, release: Release) {
     this.address = address;
     this.namespace = namespace;
+    this.release = release;
   }
 
   /** The server's version; fails while the daemon does not answer. */
@@ -72,6 +81,21 @@ export class Ctr {
     const flags = ["--detach", "--null-io", "--runc-root", runcRoot, "--rootfs"];
     if (memoryLimit !== undefined) flags.push("--memory-limit", String(memoryLimit));
     await this.#ctr(["run", ...flags, rootfs, id, ...args]);
+  }
+
+  /** `ctr events`, from now on: the topic and the message of each, of all namespaces. */
+  async events(): Promise<CtrEvents> {
+    const args = ["--address", this.address, "events"];
+    const env = { ...process.env, PATH: this.release.path };
+    const child = spawn(toolOf(this.release, "ctr"), args, { env, stdio: ["ignore", "pipe", "inherit"] });
+    const events: CtrEvents = { seen: [], stop: () => child.kill("SIGKILL") };
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      // 2023-01-01 00:00:00.000000000 +0000 UTC namespace /topic {"json":…}
+      const [, namespace, topic, json] = /UTC (\S+) (\/\S+) (\{.*\})$/.exec(line) ?? [];
+      if (namespace === undefined || topic === undefined || json === undefined) return;
+      events.seen.push({ namespace, topic, message: JSON.parse(json) as Record<string, unknown> });
+    });
+    return events;
   }
 
   async tasks(): Promise<CtrTask[]> {
@@ -123,9 +147,11 @@ export class Ctr {
 
   async #ctr(args: string[], timeout = 20_000): Promise<string> {
     const global = ["--address", this.address, "--namespace", this.namespace];
-    const env = { ...process.env, PATH: SEARCH_PATH };
+    const env = { ...process.env, PATH: this.release.path };
     try {
-      return (await run("ctr", [...global, ...args], { env, timeout, killSignal: "SIGKILL" })).stdout;
+      return (
+        await run(toolOf(this.release, "ctr"), [...global, ...args], { env, timeout, killSignal: "SIGKILL" })
+      ).stdout;
     } catch (error) {
       const { stderr = "", killed } = error as { stderr?: string; killed?: boolean };
       const why = killed ? `no answer within ${timeout} ms` : stderr.trim();

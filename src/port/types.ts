@@ -1,4 +1,3 @@
-import type { AbortReason } from "../context.js";
 import type { TtrpcError } from "../error.js";
 import type { Metadata } from "../metadata.js";
 import type { BatchReader, ConnectionClosed } from "./reader.js";
@@ -51,13 +50,10 @@ export interface IncomingRequest {
 
 /** A request that a handler works on. */
 export interface ActiveRequest {
-  readonly connection: number;
   /** Starts the handler. Called when no batch is being read. */
   run(): void;
   /** The request needs no answer any more: its deadline passed, or its connection ended. */
   abort(deadline: boolean): void;
-  /** The handler is told that its answer is not wanted any more. */
-  giveUp(why: AbortReason): void;
   /** `reader` stands at the payload of a message. */
   message(reader: BatchReader): void;
   /** The peer sends no more. */
@@ -65,8 +61,8 @@ export interface ActiveRequest {
   sent(messages: number, bytes: number): void;
 }
 
-/** Takes a request of one method out of a batch, without running code of the user yet. `reader` stands at its payload. */
-export type MethodSink = (request: IncomingRequest, reader: BatchReader) => ActiveRequest | undefined;
+/** Takes a request of one method out of a batch, without running code of the user yet. `reader` stands at its fields. */
+export type MethodSink = (reader: BatchReader) => ActiveRequest | undefined;
 
 /** A call's fields besides its payload, checked. */
 export interface CallFields {

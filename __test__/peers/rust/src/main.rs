@@ -9,6 +9,7 @@
 mod address;
 mod bench;
 mod echo;
+mod events;
 mod hex;
 mod history;
 mod instruction;
@@ -52,6 +53,10 @@ enum Command {
     BenchServer(Listen),
     /// Measure the native client: a job a line of stdin, a line of JSON about each.
     BenchClient,
+    /// Serve Events and count `TaskExit`s; prints one JSON line when all have come.
+    Events(events::Serve),
+    /// Publish `TaskExit`s to a server of Events; prints one JSON line.
+    Publish(events::Publish),
 }
 
 /// Which release of the Task service to speak.
@@ -146,5 +151,7 @@ async fn main() -> Result<(), Failure> {
             bench::serve(&listen.address, stop).await
         }
         Command::BenchClient => bench::client().await,
+        Command::Events(serve) => events::serve(serve).await,
+        Command::Publish(publish) => events::publish(publish).await,
     }
 }
