@@ -25,11 +25,13 @@ export declare class Port {
   submit(length: number): number
   /** Moves events that wait into the inbound buffer; returns their bytes. */
   take(): number
+  /** The payload of the next event that has it whole. To be called once for each, in order. */
+  takeWhole(): Uint8Array
   /**
-   * Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Returns
-   * the bytes of its outcome, one event, in the inbound buffer. Not on a thread's engine.
+   * Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Its
+   * outcome is one event in the inbound buffer. Not on a thread's engine.
    */
-  callBlocking(length: number): number
+  callBlocking(length: number): BindingOutcome
   /** Starts to connect; the outcome comes as an event. */
   connect(address: BindingAddress): BindingOpened
   /** Connects and waits for it, at most `timeout` milliseconds. */
@@ -115,6 +117,14 @@ export interface BindingOpened {
   errno: number
   /** What went wrong, in words. */
   text: string | null
+}
+
+/** The outcome of a call that was waited for. */
+export interface BindingOutcome {
+  /** Bytes of the one event in the inbound buffer. */
+  size: number
+  /** Its payload, if the event has it whole. */
+  whole: Uint8Array | null
 }
 
 /** A pair of connected descriptors. */

@@ -4,10 +4,12 @@ use super::batches::Batches;
 use super::looped::Looped;
 use super::threaded::Threaded;
 use super::uv::{Loop, Uv};
+use super::values::BindingOutcome;
 use crate::driver::Unusable;
 use crate::engine::Engine;
 use crate::port::{Events, Malformed};
 use crate::status::Outcome;
+use napi::bindgen_prelude::Uint8Array;
 use napi::{Error, Result, sys};
 use std::io;
 use std::ptr;
@@ -96,9 +98,17 @@ impl Driven {
         }
     }
 
-    /// Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Returns
-    /// the bytes of its outcome, one event, in the inbound buffer.
-    pub(super) fn call_blocking(&self, length: usize) -> Result<usize> {
+    /// The payload of the next event that has it whole.
+    pub(super) fn take_whole(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Loop(looped) => looped.events().take_whole(),
+            Self::Thread(threaded) => threaded.driver()?.events().take_whole(),
+        }
+    }
+
+    /// Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Its
+    /// outcome is one event in the inbound buffer.
+    pub(super) fn call_blocking(&self, length: usize) -> Result<BindingOutcome> {
         let Self::Loop(looped) = self else {
             return Err(Error::from_reason("blocking calls are made on the loop's engine"));
         };
@@ -108,8 +118,9 @@ impl Driven {
             .map_err(unusable)?
             .map_err(malformed)?;
         let mut events = Events::default();
-        events.outcome(0, 0, &outcome);
-        Ok(looped.batches().fill(|buffer| events.fill(buffer)))
+        events.outcome(0, 0, outcome);
+        let size = looped.batches().fill(|buffer| events.fill(buffer)) as u32;
+        Ok(BindingOutcome { size, whole: events.take_whole().map(Uint8Array::from) })
     }
 }
 

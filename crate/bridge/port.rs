@@ -3,12 +3,13 @@
 use super::batches::Batches;
 use super::driven::Driven;
 use super::values::{
-    BindingAddress, BindingListenOptions, BindingOpened, BindingPair, BindingVersions,
+    BindingAddress, BindingListenOptions, BindingOpened, BindingOutcome, BindingPair,
+    BindingVersions,
 };
 use crate::engine::{Engine, Excess, Hold, ListenOptions, Method, Services};
 use crate::port::{RECORD_LIMIT, StreamKind};
 use crate::socket::{Address, Stream, own, pair};
-use napi::bindgen_prelude::{Env, Function, Uint8ArraySlice};
+use napi::bindgen_prelude::{Env, Function, Uint8Array, Uint8ArraySlice};
 use napi::{Error, Result};
 use napi_derive::napi;
 use std::os::fd::IntoRawFd as _;
@@ -56,11 +57,18 @@ impl Port {
         self.driven.take() as u32
     }
 
-    /// Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Returns
-    /// the bytes of its outcome, one event, in the inbound buffer. Not on a thread's engine.
+    /// The payload of the next event that has it whole. To be called once for each, in order.
     #[napi]
-    pub fn call_blocking(&self, length: u32) -> Result<u32> {
-        Ok(self.driven.call_blocking(length as usize)? as u32)
+    pub fn take_whole(&self) -> Result<Uint8Array> {
+        let missing = || Error::from_reason("no event has a whole payload");
+        self.driven.take_whole().map(Uint8Array::from).ok_or_else(missing)
+    }
+
+    /// Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Its
+    /// outcome is one event in the inbound buffer. Not on a thread's engine.
+    #[napi]
+    pub fn call_blocking(&self, length: u32) -> Result<BindingOutcome> {
+        self.driven.call_blocking(length as usize)
     }
 
     /// Starts to connect; the outcome comes as an event.

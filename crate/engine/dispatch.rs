@@ -117,8 +117,7 @@ impl MethodHandler for Handler {
             return Ok(response_of_status(Code::ResourceExhausted, TOO_MANY));
         };
         lock(&shared.requests).waiting.insert(ticket.call, sender);
-        lock(&shared.events).request(*connection, ticket.call, self.route, &request);
-        drop(request);
+        lock(&shared.events).request(*connection, ticket.call, self.route, request);
         let answer = answer.await;
         ticket.answered();
         let Ok(Reply { status, payload, .. }) = answer else {

@@ -83,6 +83,11 @@ impl EventQueue {
         lock(&self.0.events).fill(buffer)
     }
 
+    /// The payload of the next record that says that it is handed over whole.
+    pub fn take_whole(&self) -> Option<Vec<u8>> {
+        lock(&self.0.events).take_whole()
+    }
+
     /// Whether no event waits.
     pub fn is_empty(&self) -> bool {
         lock(&self.0.events).is_empty()

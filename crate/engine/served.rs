@@ -162,12 +162,7 @@ impl Incoming<'_> {
                     }
                     if !phantom {
                         self.meter.handed_over(payload.len());
-                        lock(&shared.events).message(
-                            Side::Served,
-                            *connection,
-                            self.call,
-                            &payload,
-                        );
+                        lock(&shared.events).message(Side::Served, *connection, self.call, payload);
                     }
                     if !(from_request && has(FLAG_REMOTE_CLOSED)) {
                         continue;

@@ -10,7 +10,7 @@ import { type Any, AnySchema, type Timestamp, TimestampSchema } from "@bufbuild/
 import { Code } from "../code.js";
 import { decode, encodeWith } from "../codec/codec.js";
 import { TtrpcError } from "../error.js";
-import { keptCopy } from "./slab.js";
+import { keptCopy } from "../slab.js";
 import { file_containerd_events_container } from "../generated/containerd/events/container_pb.js";
 import { file_containerd_events_content } from "../generated/containerd/events/content_pb.js";
 import { file_containerd_events_namespace } from "../generated/containerd/events/namespace_pb.js";

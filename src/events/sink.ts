@@ -10,7 +10,7 @@ import { EventReader, type EventSource, eventsOf, type Taker } from "./event-rea
 import { Fifo } from "./fifo.js";
 import { type EventOwner, HeldEvent, type Passing } from "./held-event.js";
 import { checkLimits } from "./limits.js";
-import { keptCopy } from "./slab.js";
+import { keptCopy } from "../slab.js";
 import { type EventCounts, type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
 
 /** Where events go before the consumer may have them. */

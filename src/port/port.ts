@@ -38,7 +38,8 @@ const ROUTE_LIMIT = 0xffff;
  */
 export class Port {
   readonly #writer = new BatchWriter(BATCH_SIZE);
-  readonly #reader = new BatchReader(BATCH_SIZE);
+  #whole: Uint8Array | null = null;
+  readonly #reader = new BatchReader(BATCH_SIZE, () => this.#takeWhole());
   readonly native: NativePort;
   readonly #calls = new Slots<PendingCall | PendingStream>();
   readonly #routes = new Map<string, Map<string, number>>();
@@ -187,7 +188,8 @@ export class Port {
     const reader = this.#reader;
     const used = this.#writer.used;
     this.#writer.used = 0;
-    const size = this.native.callBlocking(used);
+    const { size, whole } = this.native.callBlocking(used);
+    this.#whole = whole;
     reader.rewind();
     reader.next(size);
     this.#settle(pending);
@@ -332,6 +334,12 @@ export class Port {
     if (size > MESSAGE_LIMIT) throw oversize(size);
     writer.end();
     return size;
+  }
+
+  #takeWhole(): Uint8Array {
+    const whole = this.#whole ?? this.native.takeWhole();
+    this.#whole = null;
+    return whole;
   }
 
   /** Reads the events in the inbound buffer, then does what they call for, at once or in a later tick. */
