@@ -1,7 +1,7 @@
 //! The engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) for a loop.
 
 use super::Engine;
-use crate::port::{FLAG_SERVER_STREAM, RECORD_HEADER, event, op};
+use crate::port::{FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, event, op};
 use crate::socket::{Address, wait};
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -114,7 +114,9 @@ fn a_message_as_large_as_the_limit_arrives() {
         assert!(wait(engine.links[&connection].stream.fd(), false, -1).unwrap());
         engine.ready(connection, true, false);
     }
-    assert_eq!(engine.events().fill(&mut events), RECORD_HEADER + size);
+    assert_eq!(engine.events().fill(&mut events), RECORD_HEADER);
+    assert_eq!(events[5] & FLAG_WHOLE, FLAG_WHOLE);
+    assert_eq!(engine.events().take_whole(), Some(vec![7; size]));
     drop(writer.join().unwrap());
 }
 
