@@ -28,7 +28,9 @@ export async function checkAddons() {
     const facts = await inspect(platform.addon);
     problems.push(...judge(facts, platform).map((problem) => `${name} ${problem}`));
     const glibc = facts.glibc === undefined ? "" : `, glibc ${facts.glibc}`;
-    console.log(`${name}: ${(facts.bytes / 2 ** 20).toFixed(2)} MiB${glibc}, needs ${facts.needed.join(" ")}`);
+    console.log(
+      `${name}: ${(facts.bytes / 2 ** 20).toFixed(2)} MiB${glibc}, needs ${facts.needed.join(" ")}`,
+    );
   }
   if (problems.length > 0) throw new UserError(problems.join("\n"));
 }
@@ -36,8 +38,8 @@ export async function checkAddons() {
 /** Reads what there is to know of a shared library. */
 async function inspect(file) {
   const [header, dynamic, symbols, versions, sections] = await Promise.all(
-    [["--file-header"], ["--dynamic"], ["--dyn-syms"], ["--version-info"], ["--section-headers"]].map((args) =>
-      readelf([...args, "--wide", file]),
+    [["--file-header"], ["--dynamic"], ["--dyn-syms"], ["--version-info"], ["--section-headers"]].map(
+      (args) => readelf([...args, "--wide", file]),
     ),
   );
   const matches = (text, pattern) => [...text.matchAll(pattern)].map(([, found]) => found);
@@ -46,7 +48,9 @@ async function inspect(file) {
     machine: /Machine:.*?([\w-]+)$/m.exec(header)?.[1],
     needed: matches(dynamic, /\(NEEDED\).*\[(.+)\]/g),
     exported: matches(symbols, /(?:GLOBAL|WEAK)\s+(?:DEFAULT|PROTECTED)\s+(?:\d+|ABS)\s+(\S+)/g),
-    glibc: matches(versions, /\bGLIBC_([\d.]+)/g).toSorted(byVersion).at(-1),
+    glibc: matches(versions, /\bGLIBC_([\d.]+)/g)
+      .toSorted(byVersion)
+      .at(-1),
     stripped: !/\s\.(?:symtab|debug_\w+)\s/.test(sections),
   };
 }
@@ -58,7 +62,8 @@ function judge({ bytes, machine, needed, exported, glibc, stripped }, platform) 
     bytes > MAX_BYTES && `has ${bytes} bytes, more than ${MAX_BYTES}`,
     machine !== platform.machine && `is for ${machine}, not ${platform.machine}`,
     foreign.length > 0 && `needs ${foreign.join(", ")}, which Node does not bring`,
-    !needed.some((library) => library.startsWith("libc.so")) && "needs no C library: is it linked statically?",
+    !needed.some((library) => library.startsWith("libc.so")) &&
+      "needs no C library: is it linked statically?",
     exported.join() !== EXPORTS.join() && `exports ${exported.join(", ")}, not just ${EXPORTS.join(", ")}`,
     platform.abi === "gnu" && glibc === undefined && "needs no symbol of glibc",
     platform.abi === "musl" && glibc !== undefined && `needs symbols of glibc ${glibc}`,

@@ -55,13 +55,15 @@ async function hasSource(rustc) {
 
 /** Unpacks Debian's rustc and the source of its library, and gives a script that runs it from where it is. */
 async function unpackRustc() {
-  const folder = await unpackDebian(path.join(TOOLS, "rustc"), ["rustc-web", "rust-web-src"]).catch((error) => {
-    if (!(error instanceof UserError)) throw error;
-    throw new UserError(
-      `The rustc here lacks the standard library of a target, and Debian's could not be had.\n${indent(error.message)}\n` +
-        "With rustup, `rustup target add` followed by the targets in package.json brings what is needed.",
-    );
-  });
+  const folder = await unpackDebian(path.join(TOOLS, "rustc"), ["rustc-web", "rust-web-src"]).catch(
+    (error) => {
+      if (!(error instanceof UserError)) throw error;
+      throw new UserError(
+        `The rustc here lacks the standard library of a target, and Debian's could not be had.\n${indent(error.message)}\n` +
+          "With rustup, `rustup target add` followed by the targets in package.json brings what is needed.",
+      );
+    },
+  );
   const usr = path.join(folder, "usr");
   const script = path.join(folder, "rustc");
   const libraries = path.join(usr, "lib", "x86_64-linux-gnu");

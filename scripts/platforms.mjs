@@ -42,6 +42,9 @@ export const platforms = napi.targets.map((target) => {
     machine: MACHINES[arch],
     abi,
     /** The shared libraries that it may need, all of which Node itself has loaded. */
-    libraries: [...LIBRARIES[abi], ...(abi === "gnu" ? [arch === "x64" ? "ld-linux-x86-64.so.2" : "ld-linux-aarch64.so.1"] : [])],
+    libraries: [
+      ...LIBRARIES[abi],
+      ...(abi === "gnu" ? [arch === "x64" ? "ld-linux-x86-64.so.2" : "ld-linux-aarch64.so.1"] : []),
+    ],
   };
 });

@@ -4,5 +4,7 @@ import { runMain, UserError } from "./toolchain.mjs";
 
 await runMain(() => {
   if (process.env.npm_config_dry_run === "true") return;
-  throw new UserError("Publish the tarballs that `npm run pack:all` writes, not this folder: see docs/platforms.md.");
+  throw new UserError(
+    "Publish the tarballs that `npm run pack:all` writes, not this folder: see docs/platforms.md.",
+  );
 });

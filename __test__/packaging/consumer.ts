@@ -44,7 +44,8 @@ export class Consumer implements Disposable {
     // npm takes the C library of the machine, as /usr/bin/ldd tells it, for that of the Node it runs on.
     if (this.#runtime.platform.endsWith("-musl")) settings.push("--libc=musl");
     const ended = await this.node([this.#runtime.npm, ...args, ...settings]);
-    if (ended.status !== 0) throw new Error(`npm ${args.join(" ")}: ${ended.status}\n${ended.stdout}${ended.stderr}`);
+    if (ended.status !== 0)
+      throw new Error(`npm ${args.join(" ")}: ${ended.status}\n${ended.stdout}${ended.stderr}`);
     return ended.stdout;
   }
 

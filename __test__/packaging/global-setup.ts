@@ -17,7 +17,9 @@ declare module "vitest" {
 /** Brings the Nodes, which takes a minute the first time. */
 export default function setup(project: TestProject): void {
   if (!tarballs.every(existsSync)) {
-    throw new Error("there are no tarballs to test: run `npm run build:prebuilds` and `npm run pack:all` first");
+    throw new Error(
+      "there are no tarballs to test: run `npm run build:prebuilds` and `npm run pack:all` first",
+    );
   }
   const output = (command: string, args: readonly string[]) =>
     execFileSync(command, args, { cwd: ROOT, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });

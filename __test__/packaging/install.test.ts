@@ -1,6 +1,6 @@
 import { lstatSync, readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import { Consumer } from "./consumer.js";
+import { Consumer, type Runtime } from "./consumer.js";
 import { Registry } from "./registry.js";
 import { NAME, tarballOf, tarballs, VERSION } from "./release.js";
 
@@ -8,6 +8,9 @@ const runtimes = inject("runtimes");
 
 /** What fixtures/talk.mjs prints when all is well. */
 const TALK = { id: "a,b", own: true, status: "RUNNING", chat: ["one", "two"], code: "NotFound" };
+
+const named = (list: readonly Runtime[]) =>
+  list.map((runtime) => [`Node ${runtime.version} on ${runtime.platform}`, runtime] as const);
 
 let registry: Registry;
 
@@ -50,7 +53,7 @@ async function listed(consumer: Consumer): Promise<Record<string, string>> {
   return found;
 }
 
-describe.each(runtimes)("Node $version on $platform", (runtime) => {
+describe.each(named(runtimes))("%s", (_, runtime) => {
   it("installs the package and its addon from a registry, and talks", async () => {
     using consumer = new Consumer(runtime);
     await consumer.npm("install", NAME, ...registry.options);
@@ -66,9 +69,9 @@ describe.each(runtimes)("Node $version on $platform", (runtime) => {
   });
 });
 
-describe.each(runtimes.filter(({ platform }) => platform === "linux-x64-gnu"))(
-  "Node $version on $platform, without a registry that has the package",
-  (runtime) => {
+describe.each(named(runtimes.filter(({ platform }) => platform === "linux-x64-gnu")))(
+  "%s, without a registry that has the package",
+  (_, runtime) => {
     it("installs two of the tarballs, and talks", async () => {
       using consumer = new Consumer(runtime);
       await using empty = await Registry.start(inject("upstream"));
@@ -85,4 +88,3 @@ describe.each(runtimes.filter(({ platform }) => platform === "linux-x64-gnu"))(
     });
   },
 );
-

@@ -15,7 +15,11 @@ async function output(program: string, ...args: readonly string[]): Promise<stri
 
 async function filesOf(packageName: string): Promise<string[]> {
   const list = await output("tar", "-tzf", tarballOf(packageName));
-  return list.trim().split("\n").map((file) => file.slice("package/".length)).toSorted();
+  return list
+    .trim()
+    .split("\n")
+    .map((file) => file.slice("package/".length))
+    .toSorted();
 }
 
 async function manifestOf(packageName: string): Promise<Record<string, unknown>> {
@@ -49,7 +53,9 @@ describe("the tarballs", () => {
   it.each(PLATFORMS)("of %s has the addon, for that platform only", async (platform) => {
     const addon = `${NAME}.${platform}.node`;
     const [, cpu, libc] = platform.split("-");
-    expect(await filesOf(`${NAME}-${platform}`)).toEqual(["LICENSE", "README.md", addon, "package.json"].toSorted());
+    expect(await filesOf(`${NAME}-${platform}`)).toEqual(
+      ["LICENSE", "README.md", addon, "package.json"].toSorted(),
+    );
     expect(await manifestOf(`${NAME}-${platform}`)).toMatchObject({
       main: addon,
       os: ["linux"],
@@ -79,7 +85,11 @@ describe("the tarballs", () => {
     await output("node", "scripts/check-prebuilds.mjs");
     for (const platform of PLATFORMS) {
       const file = `${NAME}.${platform}.node`;
-      const inTarball = await output("sh", "-c", `tar -xzOf ${tarballOf(`${NAME}-${platform}`)} package/${file} | sha256sum`);
+      const inTarball = await output(
+        "sh",
+        "-c",
+        `tar -xzOf ${tarballOf(`${NAME}-${platform}`)} package/${file} | sha256sum`,
+      );
       const checked = await output("sh", "-c", `sha256sum < npm/${platform}/${file}`);
       expect(inTarball).toBe(checked);
     }
@@ -99,6 +109,8 @@ describe("npm publish", () => {
     expect(status).not.toBe(0);
     expect(stderr).toContain("Publish the tarballs that `npm run pack:all` writes");
     expect(registry.published).toEqual([]);
-    expect(JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"))).not.toHaveProperty("optionalDependencies");
+    expect(JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"))).not.toHaveProperty(
+      "optionalDependencies",
+    );
   });
 });

@@ -60,7 +60,9 @@ function describeFailure(platform: Platform, attempts: readonly Attempt[]): stri
   const system = `platform ${os}, architecture ${arch}${libc === undefined ? "" : `, libc ${libc}`}`;
   return [
     `${NAME} ${VERSION} could not load its native addon on ${system}.`,
-    ["Tried:", ...attempts.map(({ candidate, error }) => `  ${candidate}: ${reason(candidate, error)}`)].join("\n"),
+    ["Tried:", ...attempts.map(({ candidate, error }) => `  ${candidate}: ${reason(candidate, error)}`)].join(
+      "\n",
+    ),
     ...advice(platformName(platform)),
   ].join("\n\n");
 }
