@@ -1,8 +1,7 @@
-import { createRequire } from "node:module";
-import type * as Native from "../index.js";
+import { loadAddon } from "./loader/load.js";
 
-/** The addon, through the loader that napi generates beside `index.d.ts`. */
-export const native = createRequire(import.meta.url)("../native.cjs") as typeof Native;
+/** The addon. */
+export const native = loadAddon();
 
 export type {
   BindingAddress,
