@@ -11,6 +11,7 @@
 //! - [`socket`]: non-blocking descriptors of every address family.
 //! - [`port`]: the record format of the two batch buffers that JavaScript and Rust share.
 //! - [`status`]: what became of a call, and how ttrpc's errors map to it.
+//! - [`system`]: what a shim asks of the kernel and Node does not offer.
 //! - [`bridge`]: the only home of napi and libuv types.
 
 pub mod bridge;
@@ -19,4 +20,5 @@ pub mod ids;
 pub mod port;
 pub mod socket;
 pub mod status;
+pub mod system;
 pub mod transport;

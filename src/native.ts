@@ -1,8 +1,10 @@
 import { createRequire } from "node:module";
 import type * as Native from "../index.js";
 
-/** The addon, through the loader that napi generates beside `index.d.ts`. */
-export const native = createRequire(import.meta.url)("../native.cjs") as typeof Native;
+/** The addon, through the loader that napi generates beside `index.d.ts`. Loaded at the first call. */
+export function loadNative(): typeof Native {
+  return createRequire(import.meta.url)("../native.cjs") as typeof Native;
+}
 
 export type {
   BindingAddress,

@@ -1,5 +1,5 @@
 import type { Payload } from "../codec/payload.js";
-import { native, type NativePort } from "../native.js";
+import { loadNative, type NativePort } from "../native.js";
 import { transportError, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { BatchReader } from "./reader.js";
@@ -53,7 +53,7 @@ export class Port {
   #scheduled = false;
 
   constructor() {
-    this.native = new native.Port(this.#writer.bytes, this.#reader.bytes, (size) => this.#read(size));
+    this.native = new (loadNative().Port)(this.#writer.bytes, this.#reader.bytes, (size) => this.#read(size));
   }
 
   /** The number of a service and method. Numbers are never given back: a program names a bounded set of methods. */
