@@ -12,9 +12,9 @@ export interface Bootstrap {
 }
 
 /**
- * Reads what containerd wrote. Up to 2.2 that is nothing or the runtime's options as a bare Any, which also decodes as
- * BootstrapParams: its type and value have the numbers of the id and the namespace. So params count only if they name
- * this shim.
+ * Reads what containerd wrote. Up to 2.2 that is nothing, or the runtime's options as a bare Any. An Any decodes as
+ * BootstrapParams too: its type and value have the numbers of the id and the namespace. So what has just these two is
+ * an Any, unless they are this shim's.
  */
 export function readBootstrap(
   input: Uint8Array,
@@ -26,11 +26,14 @@ export function readBootstrap(
     const options = params.extensions.find(({ value }) => value !== undefined)?.value;
     return { params, options };
   }
+  const { instanceId = "", namespace: other = "" } = params ?? {};
+  const two = encode(BootstrapParamsSchema, { instanceId, namespace: other });
+  if (params !== undefined && two.length < input.length) {
+    throw new Error(`stdin is for ${instanceId} in namespace ${other}, not for ${id} in ${namespace}`);
+  }
   const options = decoded(() => decode(AnySchema, input));
   if (options === undefined || options.typeUrl === "") {
-    throw new Error(
-      `stdin holds neither the bootstrap parameters of ${id} in namespace ${namespace} nor the options of a runtime`,
-    );
+    throw new Error("stdin holds neither bootstrap parameters nor a runtime's options");
   }
   return { params: undefined, options };
 }

@@ -15,7 +15,7 @@ export interface ChildExit {
 /** A process that the shim waits for although it did not start it. */
 export interface AdoptedChild {
   readonly pid: number;
-  /** Resolves when it has ended; never rejects. */
+  /** Resolves when it has ended; never rejects. To wait for it does not keep Node running, as the server does. */
   readonly exited: Promise<ChildExit>;
 }
 

@@ -1,4 +1,4 @@
-import { writeSync } from "node:fs";
+import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { Writable } from "node:stream";
 import { inspect } from "node:util";
 
@@ -84,8 +84,18 @@ function text(value: unknown): string {
   return JSON.stringify(typeof value === "string" ? value : inspect(value, { breakLength: Infinity }));
 }
 
-/** Makes console.log and whatever else writes to stdout or stderr write lines of the log. */
+/**
+ * Makes console.log and whatever else writes to stdout or stderr write lines of the log, and sees to it that nothing
+ * waits for room in the pipe behind them, not even Node's last words: to hand a descriptor to a process makes it block.
+ */
 export function logStandardStreams(log: ShimLog): void {
+  for (const fd of [1, 2]) {
+    const again = openSync(`/proc/self/fd/${fd}`, constants.O_RDWR | constants.O_NONBLOCK);
+    closeSync(fd);
+    // The lowest number that is free.
+    openSync(`/proc/self/fd/${again}`, constants.O_RDWR | constants.O_NONBLOCK);
+    closeSync(again);
+  }
   replaceStream("stdout", (line) => log.info(line));
   replaceStream("stderr", (line) => log.warn(line));
 }

@@ -1,7 +1,7 @@
 import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import type { BootstrapParams } from "../bootstrap.js";
-import type { Publisher } from "./publisher.js";
+import type { Publisher } from "../events/index.js";
 import type { Sandbox } from "../sandbox.js";
 import type { ServiceImpl } from "../service.js";
 import type { DeleteResponseSchema, Task } from "../task/v3.js";

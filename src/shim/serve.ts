@@ -2,7 +2,7 @@ import { closeSync, mkdirSync, readFileSync, renameSync, writeFileSync, writeSyn
 import { dirname, join, resolve } from "node:path";
 import { connect } from "../connection.js";
 import { textOf, type TtrpcError } from "../error.js";
-import { createPublisher } from "./publisher.js";
+import { createPublisher } from "../events/index.js";
 import { Sandbox } from "../sandbox.js";
 import { createServer, type Server } from "../server.js";
 import { removerOf } from "../socket-file.js";
@@ -18,7 +18,7 @@ import { addTask } from "./task.js";
 /** Long enough for a probe of a shim that works, as in containerd's own. */
 const PROBE_MS = 1000;
 /** What handlers have to end in, and then events to leave, at shutdown. */
-const GRACE_MS = 2000;
+const GRACE_MS = 500;
 const SHUTDOWN_MS = 5000;
 const STDERR = 2;
 
@@ -30,6 +30,7 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
     throw new Error("there is nothing to do without start, delete, -info, -version or -socket PATH");
   }
   if (starter.present) logStandardStreams(log);
+  process.on("warning", (warning) => log.warn("Node warns", { warning }));
   try {
     const bootstrap = readBootstrap(starter.input, args);
     const request: StartRequest = {
@@ -91,11 +92,9 @@ async function listen(
   const path = address.replace(/^unix:\/\//, "");
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const server = createServer({ requireSameUser: true });
-  const publisher = createPublisher(
-    process.env["TTRPC_ADDRESS"] ?? request.params?.containerdTtrpcAddress ?? "",
-    {
-      namespace: request.namespace,
-    },
+  const publisher = createPublisher(eventsAddress(request), { namespace: request.namespace });
+  publisher.on("undelivered", ({ event, error }) =>
+    log.error("an event was lost", { topic: event.topic, error }),
   );
   let ending = false;
   const shutdown = () => {
@@ -109,9 +108,10 @@ async function listen(
     address,
     publisher,
     publish(topic, schema, message) {
-      publisher
-        .publish(topic, schema, message)
-        .catch((error: unknown) => log.error("an event was lost", { topic, error }));
+      publisher.publish(topic, schema, message).catch((error: unknown) => {
+        // What was not delivered is noted already; this was never sent.
+        if (error instanceof TypeError) log.error("an event cannot be sent", { topic, error });
+      });
     },
     log,
     children: new Children(),
@@ -131,6 +131,14 @@ async function listen(
   process.on("exit", removerOf(path));
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, shutdown);
   return true;
+}
+
+/** Where containerd takes events. By hand, without the variable, it is where containerd would have it. */
+function eventsAddress({ params, containerdAddress }: StartRequest): string {
+  const address = process.env["TTRPC_ADDRESS"] || params?.containerdTtrpcAddress;
+  if (address) return address;
+  if (containerdAddress === "") throw new Error("neither TTRPC_ADDRESS nor -address says where events go");
+  return `${containerdAddress}.ttrpc`;
 }
 
 async function shutDown(server: Server, publisher: { close(): Promise<void> }): Promise<void> {
