@@ -117,7 +117,10 @@ export class Container {
     try {
       return await process.inTurn(async () => {
         if (process.status !== Status.CREATED) throw wrongState("start", process.status);
-        const { exited } = await this.#launchExec(process, spec);
+        const { exited } = await this.#launchExec(process, spec).catch((error: unknown) => {
+          process.failed();
+          throw error;
+        });
         void exited
           .then((exit) => process.inTurn(async () => this.#processHasEnded(process, exit)))
           .catch((error: unknown) => this.#unexpected(error))
@@ -147,7 +150,7 @@ export class Container {
   addExec(request: ExecProcessRequest): void {
     const { execId, terminal, spec } = request;
     if (this.execs.has(execId)) throw alreadyExists(`id ${execId}`);
-    this.#require("exec in", Status.RUNNING, Status.CREATED);
+    this.#require("exec", Status.RUNNING, Status.CREATED);
     const json = Buffer.from(spec?.value ?? []).toString();
     const process = new ContainerProcess(execId, request, pidFile(this.bundle, execId));
     this.execs.set(execId, { process, spec: { ...(JSON.parse(json) as object), terminal } });
@@ -323,6 +326,11 @@ function killExec({ pid, status }: ContainerProcess, signal: number): void {
   }
 }
 
+/** In containerd's words, and under the code that it gives them. */
 function wrongState(what: string, status: Status): Error {
-  return failedPrecondition(`cannot ${what} a ${Status[status]?.toLowerCase()} process`);
+  const state = Status[status]?.toLowerCase() ?? "unknown";
+  if (what === "exec") return new Error(`cannot exec in a ${state} state`);
+  const ofProcess = what === "start" || what === "delete" || status === Status.RUNNING;
+  if (status === Status.CREATED && !ofProcess) return new Error(`cannot ${what} task in created state`);
+  return new Error(`cannot ${what} a ${state} ${ofProcess ? "process" : "container"}`);
 }

@@ -19,12 +19,17 @@ export function metricsV1(controllers: ReadonlyMap<string, CgroupFolder>): Metri
   );
   return {
     cpu: cpu(controllers),
-    ...(pids && { pids: { current: pids.number("pids.current"), limit: pids.number("pids.max") } }),
+    ...(pids && { pids: { current: pids.number("pids.current"), limit: pidsLimit(pids) } }),
     ...(memory && { memory: memoryOf(memory), memoryOomControl: oomControl(memory) }),
     ...(blkio && { blkio: blkioOf(blkio) }),
     ...(hugetlb && { hugetlb: hugetlb.hugePageSizes().map((size) => hugePages(hugetlb, size)) }),
     ...(rdma && { rdma: { current: rdma.rdma("rdma.current"), limit: rdma.rdma("rdma.max") } }),
   };
+}
+
+/** No limit is 0 here, other than with version 2. */
+function pidsLimit(folder: CgroupFolder): bigint {
+  return folder.text("pids.max")?.trim() === "max" ? 0n : folder.number("pids.max");
 }
 
 function cpu(controllers: ReadonlyMap<string, CgroupFolder>): Metrics["cpu"] {

@@ -32,6 +32,7 @@ export class ContainerProcess {
   #release!: () => void;
   #stdio: Stdio | undefined;
   #console: Console | undefined;
+  #stdinClosed = false;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -66,13 +67,15 @@ export class ContainerProcess {
     await run({ stdio: ["ignore", "ignore", "ignore"], consoleSocket: socket.path, pidFile: this.#pidFile });
     this.#console = socket.receive();
     this.#console.connect(this.io);
+    if (this.#stdinClosed) this.#console.closeStdin();
   }
 
   async #withStreams(run: (launch: Launch) => Promise<void>): Promise<void> {
     const stdio = openStdio(this.io);
+    this.#stdio = stdio;
+    if (this.#stdinClosed) stdio.closeStdin();
     try {
       await run({ stdio: stdio.descriptors, consoleSocket: undefined, pidFile: this.#pidFile });
-      this.#stdio = stdio;
     } catch (error) {
       stdio.close();
       throw error;
@@ -85,7 +88,9 @@ export class ContainerProcess {
     this.#console?.resize(width, height);
   }
 
+  /** Lets stdin end. It may be asked for while the process is being made. */
   closeStdin(): void {
+    this.#stdinClosed = true;
     this.#stdio?.closeStdin();
     this.#console?.closeStdin();
   }
@@ -96,6 +101,11 @@ export class ContainerProcess {
     this.status = Status.STOPPED;
     // Its own descriptors are closed with it, so what reads its output is at the end.
     this.#stdio?.close();
+    this.#release();
+  }
+
+  /** Notes that the process could not be made: nobody has to wait any more. */
+  failed(): void {
     this.#release();
   }
 

@@ -24,7 +24,7 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
 
   const get = (id: string): Container => {
     const container = containers.get(id);
-    if (container === undefined) throw notFound(`container not created ${id}`);
+    if (container === undefined) throw notFound("container not created");
     return container;
   };
 

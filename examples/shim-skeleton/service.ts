@@ -17,7 +17,7 @@ import {
   TaskStartSchema,
 } from "containerd-shim-protos/events";
 import type { ShimContext } from "containerd-shim-protos/shim";
-import { openStdio } from "containerd-shim-protos/shim/io";
+import { openStdio, type Stdio } from "containerd-shim-protos/shim/io";
 import { type CreateTaskRequest, type KillRequest, Status, type Task } from "containerd-shim-protos/task/v3";
 
 /** As much of a container's spec as this shim goes by. */
@@ -29,6 +29,7 @@ interface Spec {
 interface Process {
   readonly request: CreateTaskRequest;
   readonly child: ChildProcess;
+  readonly stdio: Stdio;
   readonly exited: Promise<Exit>;
   status: Status;
   exit?: Exit;
@@ -72,7 +73,7 @@ export function createSkeleton({ publish, shutdown }: ShimContext): ServiceImpl<
         publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: id, id, pid, ...exit });
         return exit;
       });
-      process_ = { request, child, exited, status: Status.CREATED };
+      process_ = { request, child, stdio, exited, status: Status.CREATED };
       publish(TASK_CREATE_EVENT_TOPIC, TaskCreateSchema, { containerId: id, bundle, pid });
       return { pid };
     },
@@ -91,6 +92,10 @@ export function createSkeleton({ publish, shutdown }: ShimContext): ServiceImpl<
     pids: () => ({ processes: [{ pid: get().child.pid }] }),
     kill({ signal }: KillRequest) {
       if (!get().child.kill(signal)) throw new TtrpcError("the process has ended", Code.NotFound);
+      return {};
+    },
+    closeIO() {
+      get().stdio.closeStdin();
       return {};
     },
     wait: async () => get().exited,
