@@ -53,9 +53,9 @@ export class ConsoleSocket {
 export class Console {
   readonly #terminal: number;
   readonly #stream: ReadStream;
+  #output: Socket | undefined;
   #stdin: Socket | undefined;
   #stdinHold: number | undefined;
-  #ended = false;
   /** Resolves when all that the process printed has been handed on, and nothing has the terminal any more. */
   readonly drained: Promise<void>;
 
@@ -63,15 +63,15 @@ export class Console {
   constructor(terminal: number) {
     this.#terminal = terminal;
     this.#stream = new ReadStream(terminal);
+    // EIO: the last process that had the terminal has ended. All that it printed was read before.
+    this.#stream.on("error", () => undefined);
     this.drained = new Promise((resolve) => {
       this.#stream.once("close", () => {
-        this.#ended = true;
         this.closeStdin();
-        resolve();
+        if (this.#output === undefined || this.#output.destroyed) resolve();
+        else this.#output.once("close", resolve).end();
       });
     });
-    // EIO: the last process that had the terminal has ended.
-    this.#stream.on("error", () => this.#stream.destroy());
   }
 
   /** Connects the terminal to containerd's fifos. A slow reader makes the process wait. */
@@ -80,14 +80,11 @@ export class Console {
     else {
       // Readers may come and go, as `ctr attach` does.
       const reader = openSync(stdout, O_RDONLY | O_NONBLOCK);
-      const output = new Socket({
-        fd: openSync(stdout, O_WRONLY | O_NONBLOCK),
-        readable: false,
-        writable: true,
-      });
-      output.on("error", () => this.#stream.resume());
-      output.once("close", () => closeSync(reader));
-      this.#stream.pipe(output);
+      const fd = openSync(stdout, O_WRONLY | O_NONBLOCK);
+      this.#output = new Socket({ fd, readable: false, writable: true });
+      this.#output.on("error", () => this.#stream.resume());
+      this.#output.once("close", () => closeSync(reader));
+      this.#stream.pipe(this.#output);
     }
     if (stdin === "") return;
     const both = openSync(stdin, O_RDWR | O_NONBLOCK);
@@ -100,7 +97,8 @@ export class Console {
 
   /** Sets the size of the terminal, in characters. */
   resize(width: number, height: number): void {
-    if (this.#ended) return;
+    // Its descriptor may be another's by now.
+    if (this.#stream.destroyed) return;
     checked("resize the terminal", loadNative().resizeConsole(this.#terminal, width, height));
   }
 
@@ -108,12 +106,13 @@ export class Console {
   closeStdin(): void {
     if (this.#stdinHold !== undefined) closeSync(this.#stdinHold);
     this.#stdinHold = undefined;
-    if (this.#ended) this.#stdin?.destroy();
+    if (this.#stream.destroyed) this.#stdin?.destroy();
   }
 
   /** Closes the terminal, whoever still has it. */
   close(): void {
     this.#stream.destroy();
+    this.#output?.destroy();
   }
 }
 
