@@ -23,7 +23,6 @@ await Promise.all(
       target: "node20",
       format: "cjs",
       minify: true,
-      keepNames: true,
       legalComments: "none",
       define: { "import.meta.url": "packageUrl" },
       banner: {

@@ -164,15 +164,15 @@ describeWithEach("examples/shim-runc", (release) => {
   test("writes a checkpoint, or says that criu is not there or cannot", async () => {
     const path = join(containerd.folder, "checkpoint");
     mkdirSync(path);
-    const call = task.checkpoint({ id: "box", path, options: packAny(CheckpointOptionsSchema, {}) });
-    if (findTool("criu") === undefined) {
-      await expect(call).rejects.toMatchObject({ code: Code.Unimplemented });
-    } else if (spawnSync("criu", ["check"], { env: { PATH: release.path } }).status === 0) {
-      await call;
-      expect(existsSync(join(path, "inventory.img"))).toBe(true);
-    } else {
-      await expect(call).rejects.toThrow(/^OCI runtime checkpoint failed: criu failed/);
-    }
+    const options = packAny(CheckpointOptionsSchema, {});
+    const outcome = await task.checkpoint({ id: "box", path, options }).then(
+      () => (existsSync(join(path, "inventory.img")) ? "written" : "nothing"),
+      ({ message }: Error) => message,
+    );
+    const works = spawnSync("criu", ["check"], { env: { PATH: release.path } }).status === 0;
+    const failure =
+      findTool("criu") === undefined ? /needs criu/ : /^OCI runtime checkpoint failed: criu failed/;
+    expect(outcome).toMatch(works ? /^written$/ : failure);
     expect(await task.state({ id: "box" })).toMatchObject({ status: Status.RUNNING });
   });
 
