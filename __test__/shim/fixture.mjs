@@ -43,6 +43,9 @@ void runShim("io.containerd.fixture.v1", {
       },
     };
   },
+  createSandboxService() {
+    return does.includes("sandbox") ? { ping: () => ({}) } : undefined;
+  },
   delete({ id, bundle }) {
     console.log(`clearing up ${id} in ${bundle}`);
     return does.includes("exit") ? { pid: 42, exitStatus: 3 } : undefined;

@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { Code, connect, createClient } from "containerd-shim-protos";
+import { Sandbox } from "containerd-shim-protos/sandbox";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import { Task } from "containerd-shim-protos/task/v3";
 import { expect, test, vi } from "vitest";
@@ -87,6 +88,16 @@ test("both versions of the task service are served by the same handlers", async 
     expect(await client.state({ id: "box" })).toMatchObject({ id: "box", bundle: host.bundle });
     await expect(client.pids({})).rejects.toMatchObject({ code: Code.Unimplemented });
   }
+});
+
+test("the sandbox service is served if there is one", async () => {
+  using without = new ShimHost();
+  await using first = await connect(await without.address());
+  await expect(createClient(Sandbox, first).ping({})).rejects.toMatchObject({ code: Code.Unimplemented });
+  using host = new ShimHost({ does: "sandbox" });
+  await using second = await connect(await host.address());
+  await createClient(Sandbox, second).ping({});
+  await createClient(Task, second).connect({});
 });
 
 test("the options that containerd has for the runtime reach the service", async () => {

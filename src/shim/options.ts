@@ -65,7 +65,7 @@ export interface ShimOptions {
    */
   createTaskService(context: ShimContext): MaybePromise<ServiceImpl<typeof Task>>;
   /** Makes the sandbox service, for a shim that containerd uses as a sandbox controller. */
-  createSandboxService?(context: ShimContext): MaybePromise<ServiceImpl<typeof Sandbox>>;
+  createSandboxService?(context: ShimContext): MaybePromise<ServiceImpl<typeof Sandbox> | undefined>;
   /**
    * Decides which process serves a container. All with the same `group` share one; without it each has its own. An
    * `address` instead names a shim that runs already, whoever started it.
