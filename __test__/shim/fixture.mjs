@@ -44,7 +44,7 @@ void runShim("io.containerd.fixture.v1", {
     };
   },
   createSandboxService() {
-    return does.includes("sandbox") ? { ping: () => ({}) } : undefined;
+    return does.includes("sandbox") ? { pingSandbox: () => ({}) } : undefined;
   },
   delete({ id, bundle }) {
     console.log(`clearing up ${id} in ${bundle}`);

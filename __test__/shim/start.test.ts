@@ -70,6 +70,8 @@ test("the server leads a session of its own, outside of the bundle, under the sh
   const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
   expect(command[0]).toBe("containerd-shim-fixture-v1");
   expect(command).toEqual(expect.arrayContaining(["-namespace", "tests", "-id", "box", "-debug"]));
+  const score = (process: number | string) => Number(readFileSync(`/proc/${process}/oom_score_adj`, "utf8"));
+  expect(score(pid)).toBe(Math.min(score("self") + 1, 1000));
   expect(readFileSync(`/proc/${pid}/environ`, "utf8")).toContain("CONTAINERD_SHIM_STARTER=");
 });
 
@@ -93,10 +95,12 @@ test("both versions of the task service are served by the same handlers", async 
 test("the sandbox service is served if there is one", async () => {
   using without = new ShimHost();
   await using first = await connect(await without.address());
-  await expect(createClient(Sandbox, first).ping({})).rejects.toMatchObject({ code: Code.Unimplemented });
+  await expect(createClient(Sandbox, first).pingSandbox({})).rejects.toMatchObject({
+    code: Code.Unimplemented,
+  });
   using host = new ShimHost({ does: "sandbox" });
   await using second = await connect(await host.address());
-  await createClient(Sandbox, second).ping({});
+  await createClient(Sandbox, second).pingSandbox({});
   await createClient(Task, second).connect({});
 });
 
@@ -169,7 +173,8 @@ test("a server that dies before it serves fails start with how it ended", async 
 test("the server goes too if start was killed before it served", async () => {
   using host = new ShimHost({ does: "slow" });
   const start = host.spawn([...host.flags, "start"], host.params);
-  await vi.waitFor(() => expect(host.processes()).toHaveLength(2), 10_000);
+  // The server makes the folder, then waits for its service.
+  await vi.waitFor(() => expect(existsSync(host.sockets)).toBe(true), 10_000);
   start.kill("SIGKILL");
   await once(start, "exit");
   await gone(host);

@@ -29,7 +29,10 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
   if (!starter.present && args.socket === "") {
     throw new Error("there is nothing to do without start, delete, -info, -version or -socket PATH");
   }
-  if (starter.present) logStandardStreams(log);
+  if (starter.present) {
+    logStandardStreams(log);
+    dieBeforeContainerd();
+  }
   process.on("warning", (warning) => log.warn("Node warns", { warning }));
   try {
     const bootstrap = readBootstrap(starter.input, args);
@@ -55,6 +58,13 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
     starter.failed(textOf(error));
     process.exit(1);
   }
+}
+
+/** When memory runs out, a shim goes before containerd, whose standing it has inherited, and what it starts with it. */
+function dieBeforeContainerd(): void {
+  const file = "/proc/self/oom_score_adj";
+  const inherited = Number(readFileSync(file, "utf8"));
+  writeFileSync(file, String(Math.min(inherited + 1, 1000)));
 }
 
 /** The address of the container's shim, and whether one is there already. */
