@@ -79,21 +79,11 @@ describeWithEach("a shim", (release) => {
     test("is told from no other by containerd's events", async () => {
       using events = await EventsSeen.of(containerd);
       await user.run("told", ["/bin/sh", "-c", "exit 3"]);
-      // containerd's own may tell the last two in either order, and may end before the last has left.
-      const exact = shim !== OWN;
-      await vi.waitFor(
-        () => expect(events.topics("told").length).toBeGreaterThanOrEqual(exact ? 4 : 3),
-        10_000,
-      );
-      const seen = events.of("told");
-      const topics = seen.map(({ topic }) => topic);
-      expect(exact ? topics : LIFE.filter((topic) => topics.includes(topic))).toEqual(
-        exact ? LIFE : topics.toSorted((a, b) => LIFE.indexOf(a) - LIFE.indexOf(b)),
-      );
-      const statuses = seen
-        .filter(({ topic }) => LIFE.indexOf(topic) > 1)
-        .map(({ event }) => event["exit_status"]);
-      expect(new Set(statuses)).toEqual(new Set([3]));
+      // containerd's own may tell the last two in either order, or end before they have left.
+      const least = shim === OWN ? LIFE.slice(0, 2) : LIFE;
+      await vi.waitFor(() => expect(events.topics("told").slice(0, least.length)).toEqual(least), 10_000);
+      const ends = events.of("told").filter(({ topic }) => LIFE.indexOf(topic) > 1);
+      expect(ends.map(({ event }) => event["exit_status"])).toEqual(ends.map(() => 3));
     });
 
     test("runs two containers at once", async () => {
@@ -245,7 +235,6 @@ describeWithEach("a shim", (release) => {
     });
 
     test("ends what a container without a pid namespace of its own leaves", async () => {
-      using events = await EventsSeen.of(containerd);
       await user.runDetached("model", FOREVER);
       const { code } = await user.runWithSpec("shared", "model", ({ process, linux }) => {
         process.args = ["/bin/sh", "-c", "sleep 100001 & sleep 0.2"];
@@ -253,7 +242,6 @@ describeWithEach("a shim", (release) => {
         linux.cgroupsPath = linux.cgroupsPath.replace("model", "shared");
       });
       expect(code).toBe(0);
-      await vi.waitFor(() => expect(events.topics("shared")).toContain("/tasks/exit"), 10_000);
       const running = () => execFileSync("ps", ["-eo", "args"], { encoding: "utf8" });
       await vi.waitFor(() => expect(running()).not.toMatch(/^sleep 100001/m), 10_000);
       await user.task("kill", "--signal", "SIGKILL", "model");
