@@ -52,6 +52,9 @@ export declare class Port {
   closeListener(listener: number): void
 }
 
+/** Makes orphaned descendants children of this process. */
+export declare function becomeSubreaper(): number
+
 /** Where to connect or listen. */
 export interface BindingAddress {
   /** `unix`, `tcp` or `vsock`. */
@@ -139,11 +142,26 @@ export interface BindingVersions {
   taskApi: number
 }
 
+/** Listens at a path for the terminal of a container. A descriptor, which the caller owns. */
+export declare function listenConsole(path: string): number
+
+/** The pid of a child that has ended and was not reaped, which stays as it is; 0 if there is none. */
+export declare function peekChild(): number
+
 /**
  * What a connection attempt would meet at once: the system's error number, or 0 if there is somebody or
  * it takes time to tell.
  */
 export declare function probe(address: BindingAddress): number
+
+/** Reaps a child that has ended: its exit code, or 128 and the signal that ended it. */
+export declare function reapChild(pid: number): number
+
+/** The terminal that was sent to such a socket. A descriptor, which the caller owns. */
+export declare function receiveConsole(listener: number): number
+
+/** Sets the size of a terminal, in characters. */
+export declare function resizeConsole(terminal: number, width: number, height: number): number
 
 /** The versions that this addon was built from. */
 export declare function versions(): BindingVersions

@@ -27,6 +27,7 @@ await runMain(async () => {
     report(`build the native addon ... skipped, ${prebuilt}\n`);
   }
   await step("compile TypeScript", "build:ts");
+  await step("bundle the example shims", "build:shims");
 });
 
 /** Says which addon makes the native build unnecessary, or returns undefined when none does. */

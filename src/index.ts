@@ -4,6 +4,8 @@
  * @module
  */
 
+import { loadNative } from "./native.js";
+
 export type { Address } from "./address.js";
 export { packAny, unpackAny } from "./any.js";
 export type { CallOptions, SyncCallOptions } from "./call.js";
@@ -41,3 +43,6 @@ export {
   SyncConnection,
   type SyncConnectOptions,
 } from "./sync.js";
+
+// With the package, so that an addon that is missing or of another version shows at once.
+loadNative();

@@ -1,7 +1,12 @@
+import type * as Native from "../index.js";
 import { loadAddon } from "./loader/load.js";
 
-/** The addon. */
-export const native = loadAddon();
+let addon: typeof Native | undefined;
+
+/** The addon, loaded at the first call: a program that only names messages does without. */
+export function loadNative(): typeof Native {
+  return (addon ??= loadAddon());
+}
 
 export type {
   BindingAddress,

@@ -2,7 +2,7 @@ import { lstatSync, unlinkSync } from "node:fs";
 import { constants } from "node:os";
 import type { ParsedAddress } from "./address.js";
 import { textOf } from "./error.js";
-import { native } from "./native.js";
+import { loadNative } from "./native.js";
 
 const { ECONNREFUSED } = constants.errno;
 
@@ -18,7 +18,7 @@ export function socketPath({ binding }: ParsedAddress): string | undefined {
 export function reclaimStale(address: ParsedAddress): boolean {
   const path = socketPath(address);
   if (path === undefined || address.binding === undefined || lstat(path)?.isSocket() !== true) return false;
-  if (native.probe(address.binding) !== ECONNREFUSED) return false;
+  if (loadNative().probe(address.binding) !== ECONNREFUSED) return false;
   unlinkSync(path);
   return true;
 }

@@ -1,5 +1,7 @@
-import { execFile, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { type Release, toolOf } from "./releases.js";
 
@@ -28,7 +30,7 @@ export interface OciProcess {
 export interface CtrContainer {
   ID: string;
   Runtime: { Name: string };
-  Spec: { process: OciProcess; linux: { cgroupsPath: string } };
+  Spec: { process: OciProcess; linux: { cgroupsPath: string; namespaces: { type: string }[] } };
 }
 
 /** `ctr task metrics`, as JSON: numbers above 2^53 have lost their last digits. Absent fields are zero. */
@@ -44,6 +46,13 @@ export interface CtrMetrics {
 export interface CtrEvents {
   readonly seen: { namespace: string; topic: string; message: Record<string, unknown> }[];
   stop(): void;
+}
+
+/** How a command of ctr ended, and what it printed. */
+export interface CtrResult {
+  readonly code: number | string | null;
+  readonly stdout: string;
+  readonly stderr: string;
 }
 
 export interface RunOptions {
@@ -145,8 +154,32 @@ export class Ctr {
     await this.#ctr(["container", "delete", id]);
   }
 
+  /** Starts a command of ctr whose output and end are the caller's to watch. */
+  spawn(args: readonly string[]): ChildProcess {
+    const env = { ...process.env, PATH: this.release.path };
+    return spawn(toolOf(this.release, "ctr"), [...this.#global, ...args], { env, stdio: "pipe" });
+  }
+
+  /** Runs a command of ctr to its end, which need not be a good one. */
+  async command(args: readonly string[], input = ""): Promise<CtrResult> {
+    const child = this.spawn(args);
+    const timer = setTimeout(() => child.kill("SIGKILL"), 60_000);
+    child.stdin?.on("error", () => undefined).end(input);
+    const [stdout, stderr, [code, signal]] = await Promise.all([
+      text(child.stdout!),
+      text(child.stderr!),
+      once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>,
+    ]);
+    clearTimeout(timer);
+    return { code: code ?? signal, stdout, stderr };
+  }
+
+  get #global(): string[] {
+    return ["--address", this.address, "--namespace", this.namespace];
+  }
+
   async #ctr(args: string[], timeout = 20_000): Promise<string> {
-    const global = ["--address", this.address, "--namespace", this.namespace];
+    const global = this.#global;
     const env = { ...process.env, PATH: this.release.path };
     try {
       return (

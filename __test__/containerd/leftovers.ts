@@ -10,6 +10,7 @@ import { basename, join } from "node:path";
 
 /** Folders the shims make for their sockets whatever the daemon's state folder is. */
 const SHIM_SOCKET_FOLDERS = ["/run/containerd/s", "/run/containerd"];
+const RUNC_ROOT = "/run/containerd/runc";
 const SHARED_FOLDERS_MADE = "shared-folders-made";
 const CGROUPS = "/sys/fs/cgroup";
 const PREFIX = "shim-protos";
@@ -75,6 +76,9 @@ export function removeLeftovers(folder: string): void {
   for (const path of mountsBelow(folder).toReversed()) execFileSync("umount", [path]);
   for (const path of cgroupsOf(folder)) removeCgroup(path, deadline);
   for (const path of sockets) rmSync(path, { force: true });
+  // What a shim is not told to keep elsewhere, runc keeps here; the folder of a namespace stays when it is empty.
+  removeIfEmpty(join(RUNC_ROOT, namespaceOf(folder)));
+  removeIfEmpty(RUNC_ROOT);
   for (const path of sharedFoldersMade(folder)) removeIfEmpty(path);
   rmSync(folder, { recursive: true, force: true });
 }

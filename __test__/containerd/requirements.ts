@@ -22,9 +22,8 @@ export function findTool(name: string, path = SEARCH_PATH): string | undefined {
 /** What is missing for real containers of a containerd on this search path, in words that fit behind "needs". */
 export function missingRequirements(path: string, major: string): string[] {
   if (process.platform !== "linux") return ["Linux"];
-  const missing = ["containerd", "ctr", "runc", "containerd-shim-runc-v2"].filter(
-    (name) => !findTool(name, path),
-  );
+  const programs = ["containerd", "ctr", "runc", "containerd-shim-runc-v2", "ps", "script", "mount"];
+  const missing = programs.filter((name) => !findTool(name, path));
   if (!missing.includes("containerd")) {
     const version = containerdVersion(findTool("containerd", path) ?? "containerd");
     if (!version.startsWith(`${major}.`)) missing.push(`containerd ${major}.x (this one says ${version})`);

@@ -5,6 +5,7 @@
 //!   - [`looped`]: turns the engine when libuv says so and hands the events over.
 //!   - [`threaded`]: leaves work to a thread and hands the events over when Node says so.
 //! - [`batches`]: the two buffers that cross, and the callback.
+//! - [`system`]: the kernel's calls for shims.
 //! - [`watcher`]: one `uv_poll` handle per descriptor, and the timer.
 //! - [`uv`]: the few functions of libuv that are used.
 //! - [`values`]: what crosses besides the batches.
@@ -13,6 +14,7 @@ mod batches;
 mod driven;
 mod looped;
 pub mod port;
+pub mod system;
 mod threaded;
 mod uv;
 pub mod values;

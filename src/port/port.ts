@@ -1,5 +1,5 @@
 import type { Payload } from "../codec/payload.js";
-import { native, type NativePort } from "../native.js";
+import { loadNative, type NativePort } from "../native.js";
 import { transportError, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { BatchReader } from "./reader.js";
@@ -57,7 +57,12 @@ export class Port {
 
   constructor(driver: Driver) {
     const { bytes } = this.#writer;
-    this.native = new native.Port(bytes, this.#reader.bytes, (size) => this.#read(size), driver === "thread");
+    this.native = new (loadNative().Port)(
+      bytes,
+      this.#reader.bytes,
+      (size) => this.#read(size),
+      driver === "thread",
+    );
   }
 
   /**
