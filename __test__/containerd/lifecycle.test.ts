@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { delimiter } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
@@ -112,6 +112,7 @@ describeWithEach("a shim", (release) => {
       using events = await EventsSeen.of(containerd);
       const before = traces(containerd);
       await user.runDetached("orphan", FOREVER);
+      const socket = containerd.shimAddress("orphan").replace("unix://", "");
       process.kill(shimOf("orphan"), "SIGKILL");
       await vi.waitFor(() => expect(events.topics("orphan")).toEqual(LIFE), 20_000);
       expect(events.of("orphan")[2]?.event).toMatchObject({ exit_status: 137 });
@@ -122,6 +123,7 @@ describeWithEach("a shim", (release) => {
         const left = traces(containerd).filter((line) => !before.includes(line));
         expect(left.filter((line) => stays?.test(line) !== true)).toEqual([]);
       }, 10_000);
+      rmSync(socket, { force: true });
       for (const pid of strays()) process.kill(pid, "SIGKILL");
     });
 
