@@ -1,0 +1,70 @@
+import { live } from "../output/live.js";
+import { jsonLine, jsonText } from "../output/json.js";
+import { print, styled } from "../output/stdout.js";
+import { table } from "../output/table.js";
+import { age } from "../output/units.js";
+import { findShims } from "../shims/bundles.js";
+import { inspectShims, type Shim } from "../shims/inspect.js";
+import { interruptible, pause, untilStopped } from "../signals.js";
+
+/** The options of `shimctl ls`. */
+export interface LsOptions {
+  readonly state: string;
+  readonly sockets: string;
+  readonly timeout: number;
+  readonly interval: number;
+  readonly json?: boolean;
+  readonly watch?: boolean;
+}
+
+/** Lists the shims of this host, once or again and again. */
+export async function ls(options: LsOptions): Promise<void> {
+  const shims = (signal: AbortSignal) =>
+    inspectShims(findShims(options.state, options.sockets), options.timeout, signal);
+  if (options.watch !== true) {
+    const found = await interruptible(shims);
+    return print(options.json ? jsonText(found.map((shim) => ({ ...shim }))) : tableOf(found).join("\n"));
+  }
+  await untilStopped(async (signal) => {
+    const view = live();
+    try {
+      while (!signal.aborted) {
+        const found = await shims(signal);
+        if (signal.aborted) break;
+        if (options.json) await print(jsonLine(found.map((shim) => ({ ...shim }))));
+        else await view.show(tableOf(found));
+        await pause(options.interval, signal);
+      }
+    } finally {
+      view.done();
+    }
+  });
+}
+
+const HEADINGS = ["NAMESPACE", "ID", "PID", "VERSION", "STATE", "UPTIME", "ADDRESS"];
+
+function tableOf(shims: readonly Shim[]): string[] {
+  const rows = shims.map((shim) => [
+    shim.namespace ?? "-",
+    shim.id ?? "-",
+    String(shim.pid ?? "-"),
+    shim.version === null ? "-" : `v${shim.version}`,
+    stateOf(shim),
+    shim.uptimeSeconds === null ? "-" : age(shim.uptimeSeconds),
+    shim.address ?? "-",
+  ]);
+  const headings = HEADINGS.map((heading) => styled("bold", heading));
+  return table([headings, ...rows]);
+}
+
+const STYLES: Readonly<Record<string, Parameters<typeof styled>[0]>> = {
+  running: "green",
+  unreachable: "red",
+  error: "red",
+  orphan: "yellow",
+};
+
+function stateOf({ state, error }: Shim): string {
+  const text = error === null ? state : `${state} (${error})`;
+  return styled(STYLES[state] ?? "yellow", text);
+}
