@@ -57,8 +57,8 @@ export function program(): Command {
     shimctl
       .command("describe")
       .description("print definitions")
-      .argument("[name]", "a service, SERVICE/METHOD, message or enum; all services if left out"),
-  ).action(async (name, options) => (await import("./commands/describe.js")).describe(name, options));
+      .argument("[names...]", "services, SERVICE/METHOD, messages or enums; all services if left out"),
+  ).action(async (names, options) => (await import("./commands/describe.js")).describe(names, options));
 
   shimctl
     .command("stats")

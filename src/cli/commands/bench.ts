@@ -53,6 +53,9 @@ export async function bench(
   let stopped: unknown;
   await interruptible((signal) =>
     withConnections(address, options.connections, { timeoutMs, signal }, async (connections) => {
+      // Which ends the calls in flight, too.
+      const close = () => void Promise.all(connections.map((connection) => connection.close()));
+      signal.addEventListener("abort", close, { once: true });
       const caller = (connection: Connection) => {
         const callOptions: CallOptions = { timeoutMs, metadata };
         return () => connection.unary(format.service, format.method, request, callOptions);

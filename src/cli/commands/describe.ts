@@ -1,4 +1,5 @@
-import { onTerminal, print, styled } from "../output/stdout.js";
+import type { Registry } from "@bufbuild/protobuf";
+import { print, styled } from "../output/stdout.js";
 import { definition, methodText, type Palette } from "../schema/print.js";
 import { findMethod, findType, loadRegistry, servicesOf } from "../schema/schema.js";
 import type { SchemaOptions } from "../schema/options.js";
@@ -8,18 +9,19 @@ const PALETTE: Palette = {
   name: (text) => styled("bold", text),
 };
 
-/** Prints the definition of a service, method, message or enum; without a name those of all services. */
-export async function describe(name: string | undefined, options: SchemaOptions): Promise<void> {
+/** Prints the definitions of services, methods, messages and enums; without a name those of all services. */
+export async function describe(names: readonly string[], options: SchemaOptions): Promise<void> {
   const registry = await loadRegistry(options);
-  if (name === undefined) {
-    const services = servicesOf(registry).map((service) => definition(service, PALETTE));
-    await print(services.join("\n\n"));
-    if (onTerminal()) await print(styled("dim", "\nshimctl describe SERVICE/METHOD prints the messages of a method."));
-    return;
-  }
-  if (!name.includes("/")) return print(definition(findType(registry, name), PALETTE));
+  const texts =
+    names.length === 0
+      ? servicesOf(registry).map((service) => definition(service, PALETTE))
+      : names.flatMap((name) => textsOf(registry, name));
+  await print(texts.join("\n\n"));
+}
+
+function textsOf(registry: Registry, name: string): string[] {
+  if (!name.includes("/")) return [definition(findType(registry, name), PALETTE)];
   const method = findMethod(registry, name);
   const messages = new Set([method.input, method.output]);
-  const texts = [methodText(method, PALETTE), ...[...messages].map((type) => definition(type, PALETTE))];
-  await print(texts.join("\n\n"));
+  return [methodText(method, PALETTE), ...[...messages].map((type) => definition(type, PALETTE))];
 }

@@ -1,6 +1,6 @@
 import { live } from "../output/live.js";
 import { jsonLine, jsonText } from "../output/json.js";
-import { print, styled } from "../output/stdout.js";
+import { print, printError, styled } from "../output/stdout.js";
 import { table } from "../output/table.js";
 import { age } from "../output/units.js";
 import { findShims } from "../shims/bundles.js";
@@ -23,7 +23,9 @@ export async function ls(options: LsOptions): Promise<void> {
     inspectShims(findShims(options.state, options.sockets), options.timeout, signal);
   if (options.watch !== true) {
     const found = await interruptible(shims);
-    return print(options.json ? jsonText(found.map((shim) => ({ ...shim }))) : tableOf(found).join("\n"));
+    await print(options.json ? jsonText(found.map((shim) => ({ ...shim }))) : tableOf(found).join("\n"));
+    if (found.length === 0) printError(`no shims in ${options.state}`);
+    return;
   }
   await untilStopped(async (signal) => {
     const view = live();

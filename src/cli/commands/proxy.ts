@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { connect, createServer, type NetConnectOpts, type Socket } from "node:net";
+import { connect, createServer, type NetConnectOpts, type Server, type Socket } from "node:net";
 import { getSystemErrorMap } from "node:util";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { parseAddress } from "../../address.js";
@@ -46,9 +46,9 @@ export async function proxy(listen: string, target: string, options: ProxyOption
     });
   });
   await untilStopped(async (signal) => {
-    await listenAt(server, from, listen);
+    const bound = await listenAt(server, from, listen);
     // Not on stdout, which is for frames.
-    printError(`listening on ${listen}, passing on to ${target}`);
+    printError(`listening on ${bound}, passing on to ${target}`);
     if (!signal.aborted) await once(signal, "abort");
     server.close();
     for (const socket of sockets) socket.destroy();
@@ -131,7 +131,8 @@ async function probe(target: NetConnectOpts, address: string): Promise<void> {
 /** For its user only, as a shim's own socket is. */
 const PRIVATE = 0o177;
 
-async function listenAt(server: ReturnType<typeof createServer>, at: NetConnectOpts, address: string): Promise<void> {
+/** Resolves to the address, with the port that the system chose for 0. */
+async function listenAt(server: Server, at: NetConnectOpts, address: string): Promise<string> {
   const umask = process.umask(PRIVATE);
   try {
     server.listen(at);
@@ -148,4 +149,6 @@ async function listenAt(server: ReturnType<typeof createServer>, at: NetConnectO
       code === "EADDRINUSE" ? "another address; if nobody listens there, remove the file" : undefined,
     );
   }
+  const bound = server.address();
+  return typeof bound === "object" && bound !== null ? address.replace(/:0$/, `:${bound.port}`) : address;
 }

@@ -24,7 +24,9 @@ export async function candidates(shimctl: Command, words: readonly string[]): Pr
       .visibleCommands(shimctl)
       .map((command) => ({ word: command.name(), about: command.description() }));
   }
-  const argument = typed.command.registeredArguments[typed.positional.length];
+  const { registeredArguments: all } = typed.command;
+  const last = all.at(-1);
+  const argument = all[typed.positional.length] ?? (last?.variadic === true ? last : undefined);
   if (argument?.argChoices !== undefined) return argument.argChoices.map((word) => ({ word, about: "" }));
   switch (argument?.name()) {
     case "address":
@@ -37,7 +39,7 @@ export async function candidates(shimctl: Command, words: readonly string[]): Pr
       return ids(typed.positional[0]);
     case "service/method":
       return methods(typed.schema);
-    case "name":
+    case "names":
       return names(typed.schema);
     default:
       return [];

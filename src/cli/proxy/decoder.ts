@@ -27,7 +27,7 @@ export interface Decoded {
   /** Why it cannot. */
   readonly problem?: string;
   readonly status?: { readonly code: number; readonly message: string; readonly details: JsonValue[] };
-  /** Since the request. */
+  /** Of what the server sends: since the request. */
   readonly latencyMs?: number;
 }
 
@@ -57,7 +57,7 @@ export class Decoder {
     const { streamId: stream, type, size, body } = frame;
     const names = ["unknown", "request", "response", "data"] as const;
     const base = { stream, from, type: names[type] ?? "unknown", size };
-    if (body === undefined) return { ...base, ...this.#called(stream), problem: "larger than a message may be" };
+    if (body === undefined) return { ...base, ...this.#called(stream, from), problem: "larger than a message may be" };
     try {
       switch (type) {
         case FrameType.Request:
@@ -70,7 +70,7 @@ export class Decoder {
           return { ...base, ...rawBytes(body), problem: `the type ${type} does not exist` };
       }
     } catch (error) {
-      return { ...base, ...this.#called(stream), ...rawBytes(body), problem: (error as Error).message };
+      return { ...base, ...this.#called(stream, from), ...rawBytes(body), problem: (error as Error).message };
     }
   }
 
@@ -94,7 +94,7 @@ export class Decoder {
 
   #response({ streamId }: Frame, { status, payload }: ResponseEnvelope): Partial<Decoded> {
     const call = this.#calls.get(streamId);
-    const called = this.#called(streamId);
+    const called = this.#called(streamId, "server");
     this.#calls.delete(streamId);
     if (status !== undefined && status.code !== 0) {
       const details = status.details.map((any) => anyToJson(any, this.#registry));
@@ -111,14 +111,16 @@ export class Decoder {
     const end = (flags & Flag.RemoteClosed) !== 0;
     const message =
       (flags & Flag.NoData) !== 0 ? {} : this.#message(from === "client" ? desc?.input : desc?.output, body);
-    return { ...this.#called(streamId), ...(end && { end }), ...message };
+    const called = this.#called(streamId, from);
+    if (end && from === "server") this.#calls.delete(streamId);
+    return { ...called, ...(end && { end }), ...message };
   }
 
-  #called(streamId: number): Partial<Decoded> {
+  #called(streamId: number, from: Sender): Partial<Decoded> {
     const call = this.#calls.get(streamId);
     if (call === undefined) return {};
     const { service, method, startedAt } = call;
-    return { service, method, latencyMs: this.#now() - startedAt };
+    return { service, method, ...(from === "server" && { latencyMs: this.#now() - startedAt }) };
   }
 
   #message(desc: DescMessage | undefined, bytes: Uint8Array): Partial<Decoded> {

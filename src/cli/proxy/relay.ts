@@ -1,7 +1,6 @@
 import { connect, type NetConnectOpts, type Socket } from "node:net";
-import { FrameScanner } from "./frames.js";
-import type { Frame } from "./frames.js";
 import type { Sender } from "./decoder.js";
+import { type Frame, FrameScanner } from "./frames.js";
 
 /** What a relay tells of the connection that it passes through. */
 export interface RelayEvents {
@@ -19,6 +18,7 @@ export interface RelayEvents {
 export function relay(client: Socket, target: NetConnectOpts, events: RelayEvents): void {
   const server = connect({ ...target, allowHalfOpen: true });
   const bytes = { client: 0, server: 0 };
+  let open = 2;
   let failure: Error | undefined;
   const watch = (socket: Socket, from: Sender, other: Socket) => {
     const scanner = new FrameScanner();
@@ -36,11 +36,14 @@ export function relay(client: Socket, target: NetConnectOpts, events: RelayEvent
   ] as const) {
     socket.once("error", (error) => {
       failure ??= error;
-      // A reset is passed on as one: an orderly end would tell the other side that all had arrived.
-      other.resetAndDestroy();
+      // Passed on as a reset, which TCP has: an orderly end would tell the other side that all had arrived.
+      if (other.remoteFamily === undefined) other.destroy();
+      else other.resetAndDestroy();
     });
     socket.once("close", () => {
-      if (client.closed && server.closed) events.closed(bytes, failure);
+      // One that did not come to its end has nothing to hand over.
+      if (!socket.readableEnded) other.destroy();
+      if (--open === 0) events.closed(bytes, failure);
     });
   }
   server.once("connect", () => {

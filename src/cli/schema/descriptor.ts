@@ -57,12 +57,14 @@ export function descriptorOf(file: SourceFile): FileDescriptorProto {
 
 function messageOf(type: protobuf.Type): Message {
   const nested = type.nestedArray;
+  // protobufjs puts extensions among the fields of what they extend.
+  const fields = type.fieldsArray.filter((field) => field.declaringField === null);
   return {
     name: type.name,
-    field: type.fieldsArray.map((field) => ({ ...fieldOf(field), ...oneofOf(field, type) })),
+    field: fields.map((field) => ({ ...fieldOf(field), ...oneofOf(field, type) })),
     oneofDecl: oneofsOf(type).map(({ name }) => ({ name })),
     nestedType: [
-      ...type.fieldsArray.filter((field) => field instanceof protobuf.MapField).map(entryOf),
+      ...fields.filter((field) => field instanceof protobuf.MapField).map(entryOf),
       ...nested.filter((object) => object instanceof protobuf.Type).map(messageOf),
     ],
     enumType: nested.filter((object) => object instanceof protobuf.Enum).map(enumOf),

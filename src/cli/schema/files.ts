@@ -5,16 +5,9 @@ import {
   fromBinary,
   type Registry,
 } from "@bufbuild/protobuf";
-import * as wkt from "@bufbuild/protobuf/wkt";
 import { type FileDescriptorProto, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { UsageError } from "../exit.js";
-
-/** protobuf's own files by the names under which they are imported. */
-export const WELL_KNOWN_FILES: ReadonlyMap<string, DescFile> = new Map(
-  Object.values(wkt)
-    .filter((value): value is DescFile => (value as { kind?: unknown }).kind === "file")
-    .map((file) => [file.proto.name, file]),
-);
+import { WELL_KNOWN_FILES } from "./well-known.js";
 
 /** The types of files that may be in any order. Throws a UsageError if one needs a file that is not there. */
 export function registryOfFiles(files: readonly FileDescriptorProto[], where: string): Registry {

@@ -1,18 +1,19 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import path from "node:path";
 import type { DescEnum, DescMessage, Registry } from "@bufbuild/protobuf";
 import protobuf from "protobufjs";
 import { UsageError } from "../exit.js";
-import { registryOfFiles, WELL_KNOWN_FILES } from "./files.js";
 import { descriptorOf, type SourceFile } from "./descriptor.js";
+import { registryOfFiles } from "./files.js";
+import { WELL_KNOWN_FILES } from "./well-known.js";
 
 /**
- * The types of .proto files and of all that they import. A file is looked for in the import paths and as it stands, and
- * protobuf's own files are always there.
+ * The types of .proto files and of all that they import. Imports are looked for in the import paths, then in the folders of
+ * the files themselves; protobuf's own files are always there.
  */
 export function registryOfProtos(files: readonly string[], importPaths: readonly string[]): Registry {
   const loader = new Loader(importPaths);
-  for (const file of files) loader.load(file, undefined, [path.dirname(file), "."]);
+  for (const file of files) loader.load(file);
   const sources = loader.finish();
   return registryOfFiles(sources.map(descriptorOf), files.join(", "));
 }
@@ -20,6 +21,7 @@ export function registryOfProtos(files: readonly string[], importPaths: readonly
 /** Parses files into one tree of types, which knows which file each of them is from. */
 class Loader {
   readonly #root = new protobuf.Root();
+  /** By the real path, since one file may be imported by several names. */
   readonly #sources = new Map<string, SourceFile>();
   readonly #importPaths: readonly string[];
   /** The folders of the files that were named, for imports between files of one folder. */
@@ -29,24 +31,53 @@ class Loader {
     this.#importPaths = importPaths;
   }
 
-  load(name: string, importer: string | undefined, folders: readonly string[] = []): void {
-    if (this.#sources.has(name)) return;
+  /** Loads a file that the user named. */
+  load(name: string): void {
+    const candidates = [name, ...this.#importPaths.map((folder) => path.join(folder, name))];
+    const found = candidates.find((candidate) => existsSync(candidate));
+    if (found === undefined) throw new UsageError(`there is no ${candidates.join(" and no ")}`);
+    this.#folders.add(path.dirname(found));
+    this.#loadFile(found);
+  }
+
+  /** Loads what a file imports; returns by what name the descriptors know it. */
+  #import(name: string, importer: string): string {
     const wellKnown = WELL_KNOWN_FILES.get(name);
     if (wellKnown !== undefined) {
-      const namespace = this.#root.define("google.protobuf");
-      // Only the names are needed, to resolve references.
-      for (const type of [...wellKnown.messages, ...wellKnown.enums]) namespace.add(placeholder(type));
-      this.#sources.set(name, { name, dependencies: [], types: [], wellKnown: true });
-      return;
+      if (!this.#sources.has(name)) {
+        const namespace = this.#root.define("google.protobuf");
+        // Only the names are needed, to resolve references.
+        for (const type of [...wellKnown.messages, ...wellKnown.enums]) namespace.add(placeholder(type));
+        this.#sources.set(name, { name, dependencies: [], types: [], wellKnown: true });
+      }
+      return name;
     }
-    if (importer === undefined) for (const folder of folders) this.#folders.add(folder);
-    const source = this.#read(name, importer);
-    const parsed = this.#parse(name, source);
-    const dependencies = [...(parsed.imports ?? []), ...(parsed.weakImports ?? [])];
-    const file: SourceFile = { name, package: parsed.package, dependencies, types: [], wellKnown: false };
+    const candidates = [...this.#importPaths, ...this.#folders].map((folder) => path.join(folder, name));
+    const found = candidates.find((candidate) => existsSync(candidate));
+    if (found !== undefined) return this.#loadFile(found);
+    throw new UsageError(
+      `${importer} imports ${name}: there is no ${candidates.join(" and no ")}`,
+      "--import-path with the folder that imports start from",
+    );
+  }
+
+  #loadFile(file: string): string {
+    const name = realpathSync(file);
+    if (this.#sources.has(name)) return name;
+    let text: string;
+    try {
+      text = readFileSync(name, "utf8");
+    } catch (error) {
+      throw new UsageError(`cannot read ${file}: ${(error as Error).message}`);
+    }
+    const parsed = this.#parse(name, text);
+    const dependencies: string[] = [];
     // Before its imports, so that a cycle ends here; which it is not allowed to be is found out later.
-    this.#sources.set(name, file);
-    for (const dependency of dependencies) this.load(dependency, name);
+    this.#sources.set(name, { name, package: parsed.package, dependencies, types: [], wellKnown: false });
+    for (const imported of [...(parsed.imports ?? []), ...(parsed.weakImports ?? [])]) {
+      dependencies.push(this.#import(imported, file));
+    }
+    return name;
   }
 
   /** The files with what each declares. Throws a UsageError for a type that nobody declares. */
@@ -76,27 +107,6 @@ class Loader {
     } finally {
       parser.filename = null;
     }
-  }
-
-  #read(name: string, importer: string | undefined): string {
-    const candidates =
-      importer === undefined
-        ? [name, ...this.#importPaths.map((folder) => path.join(folder, name))]
-        : [...this.#importPaths, ...this.#folders].map((folder) => path.join(folder, name));
-    for (const candidate of candidates) {
-      try {
-        return readFileSync(candidate, "utf8");
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "ENOENT") {
-          throw new UsageError(`cannot read ${candidate}: ${(error as Error).message}`);
-        }
-      }
-    }
-    const who = importer === undefined ? "" : `${importer} imports ${name}: `;
-    throw new UsageError(
-      `${who}there is no ${candidates.join(" and no ")}`,
-      importer === undefined ? undefined : "--import-path with the folder that imports start from",
-    );
   }
 }
 

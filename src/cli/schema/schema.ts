@@ -9,8 +9,9 @@ import {
 } from "@bufbuild/protobuf";
 import { UsageError } from "../exit.js";
 import type { SchemaOptions } from "./options.js";
+import { WELL_KNOWN_FILES } from "./well-known.js";
 
-/** The bundled types, and those that the options name, which come first. */
+/** The bundled types, protobuf's own, and those that the options name. */
 export async function loadRegistry(options: SchemaOptions): Promise<Registry> {
   const { registry: bundled } = await import("../../registry.js");
   const { proto = [], importPath = [], descriptorSet = [] } = options;
@@ -24,7 +25,7 @@ export async function loadRegistry(options: SchemaOptions): Promise<Registry> {
     for (const file of descriptorSet) own.push(registryOfSet(readFile(file), file));
   }
   // The last of a name counts.
-  return own.length === 0 ? bundled : createRegistry(bundled, ...own);
+  return createRegistry(...WELL_KNOWN_FILES.values(), bundled, ...own);
 }
 
 /** Reads a file that the user named. */

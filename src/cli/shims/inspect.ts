@@ -79,15 +79,15 @@ async function inspect(connection: Connection, found: Found, options: CallOption
       pid: connected.shimPid || null,
       taskPid: connected.taskPid || null,
       version,
-      uptimeSeconds: uptime(connected.shimPid),
-      error: null,
     };
-    if (found.id === undefined) return { ...known, state: "orphan" };
+    const uptimeSeconds = uptime(connected.shimPid);
+    if (found.id === undefined) return { ...known, state: "orphan", uptimeSeconds, error: null };
     try {
       const { status } = await task.state({ id }, options);
-      return { ...known, state: (Status[status] ?? `status ${String(status)}`).toLowerCase() };
+      const state = (Status[status] ?? `status ${String(status)}`).toLowerCase();
+      return { ...known, state, uptimeSeconds, error: null };
     } catch (error) {
-      return { ...known, state: "error", error: reason(error) };
+      return { ...known, state: "error", uptimeSeconds, error: reason(error) };
     }
   } catch (error) {
     return unreachable(found, reason(error));
@@ -95,8 +95,8 @@ async function inspect(connection: Connection, found: Found, options: CallOption
 }
 
 function unreachable(found: Found, error: string): Shim {
-  const nothing = { pid: null, taskPid: null, version: null, uptimeSeconds: null };
-  return { ...identity(found), ...nothing, state: "unreachable", error };
+  const nothing = { pid: null, taskPid: null, version: null };
+  return { ...identity(found), ...nothing, state: "unreachable", uptimeSeconds: null, error };
 }
 
 function identity({ id, namespace, address }: Found): Pick<Shim, "id" | "namespace" | "address"> {
@@ -122,7 +122,8 @@ function uptime(pid: number): number | null {
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     const sinceBoot = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
     const seconds = sinceBoot - Number(fields[START_TIME]) / TICKS_PER_SECOND;
-    return Number.isFinite(seconds) ? Math.max(seconds, 0) : null;
+    // To the grain in which the kernel tells it.
+    return Number.isFinite(seconds) ? Math.max(Math.round(seconds * 100) / 100, 0) : null;
   } catch {
     return null;
   }
