@@ -80,6 +80,8 @@ export interface BindingListenOptions {
   maxConcurrentCalls: number
   /** Bytes of the requests open at once. */
   maxQueuedBytes: number
+  /** Whether requests beyond these two are left unread until there is room, and not refused. */
+  holdBack: boolean
 }
 
 /** A method that JavaScript handles. */

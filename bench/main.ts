@@ -1,8 +1,9 @@
-/** `npm run bench` measures calls, `npm run bench -- codec` the codec; each file says what else it takes. */
+/** `npm run bench` measures calls, `-- codec` the codec, `-- events` the stream of events; each file says what else it takes. */
 
 const benches: Record<string, () => Promise<unknown>> = {
   unary: () => import("./unary.js"),
   codec: () => import("./codec.js"),
+  events: () => import("./events.js"),
 };
 
 const bench = benches[process.argv[2] ?? ""];

@@ -8,6 +8,7 @@ import type { MethodKind } from "./interceptor.js";
 import { checkTimeout, CONNECT_TIMEOUT_MS, type OpenLink, openLink } from "./open-link.js";
 import { port } from "./port/port.js";
 import type { ConnectionClosed } from "./port/reader.js";
+import type { CallFields, PendingCall } from "./port/types.js";
 import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "./port/records.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
 import { encoded, failedStream, shortened, StreamCall } from "./stream/stream-call.js";
@@ -197,6 +198,16 @@ export class Connection {
       (error: TtrpcError) => clientCalls.end(message, { error }),
     );
     return result;
+  }
+
+  /**
+   * Makes a call whose outcome `pending` takes straight out of the batch. Throws if the connection is not open.
+   *
+   * @internal
+   */
+  start(route: number, payload: Uint8Array, fields: CallFields, pending: PendingCall): void {
+    if (this.#id === 0) throw closedError(this.address, this.#why ?? { reason: "remote" });
+    port().call(this.#id, route, fields, payload, pending);
   }
 
   #message(route: number, kind: MethodKind): CallMessage {

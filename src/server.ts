@@ -12,7 +12,7 @@ import type { BindingListenOptions, BindingMethod } from "./native.js";
 import { checkInterceptors, intercept, type ServerCall, type ServerInterceptor } from "./interceptor.js";
 import { port } from "./port/port.js";
 import type { BatchReader } from "./port/reader.js";
-import type { ActiveRequest, IncomingRequest, PeerCredentials } from "./port/types.js";
+import type { ActiveRequest, IncomingRequest, MethodSink, PeerCredentials } from "./port/types.js";
 import { type RequestHost, type RunningRequest, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
 import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
@@ -72,6 +72,7 @@ const { EADDRINUSE } = constants.errno;
 export class Server extends EventEmitter<ServerEvents> {
   readonly #limits: typeof DEFAULTS;
   readonly #requireSameUser: boolean;
+  readonly #holdBack: boolean;
   readonly #interceptors: readonly ServerInterceptor[];
   readonly #methods: BindingMethod[] = [];
   readonly #services = new Set<string>();
@@ -82,9 +83,14 @@ export class Server extends EventEmitter<ServerEvents> {
   #closing: Promise<void> | undefined;
   #idle: (() => void) | undefined;
 
-  /** @internal */
-  constructor(options: ServerOptions = {}) {
+  /**
+   * @param holdBack - Requests beyond the limits are not refused; their connections are not read until there is room.
+   *
+   * @internal
+   */
+  constructor(options: ServerOptions = {}, holdBack = false) {
     super();
+    this.#holdBack = holdBack;
     const { interceptors = [], requireSameUser = false, ...limits } = options;
     if (typeof requireSameUser !== "boolean") throw new TypeError("requireSameUser must be a boolean");
     this.#requireSameUser = requireSameUser;
@@ -136,17 +142,32 @@ export class Server extends EventEmitter<ServerEvents> {
     for (const method of methods) {
       const innermost = async ({ request, context }: ServerCall) => method.handle(request, context);
       const served: Served = { ...method, run: intercept(this.#interceptors, innermost) };
-      const route = port().addMethod((request, reader) => this.#serve(served, request, reader));
-      const { kind } = method;
-      this.#methods.push({
-        service: method.service,
-        method: method.method,
-        route,
-        clientStreams: kind === "client_streaming" || kind === "bidi_streaming",
-        serverStreams: kind === "server_streaming" || kind === "bidi_streaming",
-      });
+      this.#route(method, (reader) => this.#serve(served, reader.request(), reader));
     }
     return this;
+  }
+
+  /**
+   * Adds a unary method whose requests `sink` takes straight out of the batch, past handlers and interceptors.
+   *
+   * @internal
+   */
+  addSink(service: string, method: string, sink: MethodSink): this {
+    this.#route({ service, method, kind: "unary" }, sink);
+    return this;
+  }
+
+  #route(
+    { service, method, kind }: Pick<ServedMethod, "service" | "method" | "kind">,
+    sink: MethodSink,
+  ): void {
+    this.#methods.push({
+      service,
+      method,
+      route: port().addMethod(sink),
+      clientStreams: kind === "client_streaming" || kind === "bidi_streaming",
+      serverStreams: kind === "server_streaming" || kind === "bidi_streaming",
+    });
   }
 
   /**
@@ -157,6 +178,11 @@ export class Server extends EventEmitter<ServerEvents> {
    * `cause.code` is the system's (`EADDRINUSE`, `EACCES`) if it cannot be bound.
    */
   async listen(address: Address, options: ListenOptions = {}): Promise<string> {
+    return this.listenNow(address, options);
+  }
+
+  /** @internal */
+  listenNow(address: Address, options: ListenOptions = {}): string {
     const parsed = parseAddress(address);
     const { mode, reclaimStale: reclaim = false } = options;
     if (mode !== undefined && (!Number.isInteger(mode) || mode < 0 || mode > 0o777)) {
@@ -168,6 +194,7 @@ export class Server extends EventEmitter<ServerEvents> {
       methods: this.#methods,
       mode: mode ?? null,
       requireSameUser: this.#requireSameUser,
+      holdBack: this.#holdBack,
       ...this.#limits,
     };
     const bind = () => {

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { SEARCH_PATH } from "./requirements.js";
+import { type Release, toolOf } from "./releases.js";
 
 const run = promisify(execFile);
 
@@ -52,10 +52,12 @@ export interface RunOptions {
 export class Ctr {
   readonly address: string;
   readonly namespace: string;
+  readonly release: Release;
 
-  constructor(address: string, namespace: string) {
+  constructor(address: string, namespace: string, release: Release) {
     this.address = address;
     this.namespace = namespace;
+    this.release = release;
   }
 
   /** The server's version; fails while the daemon does not answer. */
@@ -123,9 +125,11 @@ export class Ctr {
 
   async #ctr(args: string[], timeout = 20_000): Promise<string> {
     const global = ["--address", this.address, "--namespace", this.namespace];
-    const env = { ...process.env, PATH: SEARCH_PATH };
+    const env = { ...process.env, PATH: this.release.path };
     try {
-      return (await run("ctr", [...global, ...args], { env, timeout, killSignal: "SIGKILL" })).stdout;
+      return (
+        await run(toolOf(this.release, "ctr"), [...global, ...args], { env, timeout, killSignal: "SIGKILL" })
+      ).stdout;
     } catch (error) {
       const { stderr = "", killed } = error as { stderr?: string; killed?: boolean };
       const why = killed ? `no answer within ${timeout} ms` : stderr.trim();

@@ -5,7 +5,7 @@ use super::uv::{Loop, Uv};
 use super::values::{
     BindingAddress, BindingListenOptions, BindingOpened, BindingPair, BindingVersions,
 };
-use crate::engine::{Engine, Hold, ListenOptions, Method, Services};
+use crate::engine::{Engine, Excess, Hold, ListenOptions, Method, Services};
 use crate::port::{Events, Malformed, RECORD_LIMIT, StreamKind};
 use crate::socket::{Address, Stream, own, pair};
 use napi::bindgen_prelude::{Env, Function, JsValue, Uint8ArraySlice};
@@ -245,6 +245,7 @@ fn listen_options(options: BindingListenOptions) -> ListenOptions {
         max_connections: options.max_connections,
         max_concurrent_calls: options.max_concurrent_calls,
         max_queued_bytes: options.max_queued_bytes,
+        excess: if options.hold_back { Excess::HeldBack } else { Excess::Refused },
     }
 }
 

@@ -106,6 +106,8 @@ pub struct BindingListenOptions {
     pub max_concurrent_calls: u32,
     /// Bytes of the requests open at once.
     pub max_queued_bytes: u32,
+    /// Whether requests beyond these two are left unread until there is room, and not refused.
+    pub hold_back: bool,
 }
 
 /// The versions that an addon was built from.

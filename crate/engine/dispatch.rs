@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::deadlines::Deadline;
+use super::gauge::Gauge;
 use super::served::Streamer;
 use super::streams::{Handle, Input};
 use crate::ids::{IdMap, IdSource};
@@ -52,48 +53,6 @@ impl Requests {
     /// A stream that JavaScript serves.
     pub(super) fn stream(&self, call: u32) -> Option<&Handle> {
         self.streams.get(&call)
-    }
-}
-
-/// Requests that the connections of one listener have open, and may have.
-#[derive(Debug)]
-pub(super) struct Gauge {
-    calls: AtomicU32,
-    calls_limit: u32,
-    bytes: AtomicU32,
-    bytes_limit: u32,
-}
-
-impl Gauge {
-    pub(super) fn new(calls_limit: u32, bytes_limit: u32) -> Self {
-        Self { calls: AtomicU32::new(0), calls_limit, bytes: AtomicU32::new(0), bytes_limit }
-    }
-
-    /// Why a request of this size cannot be taken, if it cannot.
-    pub(super) fn refusal(&self, size: u32) -> Option<String> {
-        let calls = self.calls.load(Ordering::Relaxed);
-        if calls >= self.calls_limit {
-            return Some(format!("the server handles {calls} calls, its limit"));
-        }
-        let bytes = self.bytes.load(Ordering::Relaxed);
-        // A lone request passes whatever its size: ttrpc bounds that, and it could never pass later.
-        let full = bytes > 0 && bytes.saturating_add(size) > self.bytes_limit;
-        full.then(|| {
-            format!(
-                "the server handles requests of {bytes} bytes, near its limit of {}",
-                self.bytes_limit
-            )
-        })
-    }
-
-    fn enter(&self, size: u32) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(size, Ordering::Relaxed);
-    }
-
-    fn leave(&self, size: u32) {
-        self.calls.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(size, Ordering::Relaxed);
     }
 }
 

@@ -3,7 +3,8 @@
 //! A server of its own gives each connection an identity and an end: ttrpc's own accept loop tells
 //! handlers neither who the peer is nor that it went, and spins when descriptors run out.
 
-use super::dispatch::{Gauge, Peer, Services, table};
+use super::dispatch::{Peer, Services, table};
+use super::gauge::{Excess, Gauge};
 use super::link::{End, Hold, Interest, Link};
 use super::{Change, Descriptor, Engine};
 use crate::socket::{Address, Listener, Progress, Stream};
@@ -24,11 +25,12 @@ pub struct ListenOptions {
     pub require_same_user: bool,
     /// Connections open at once; one more is closed as soon as it is accepted.
     pub max_connections: u32,
-    /// Requests open at once over all connections; one more is answered RESOURCE_EXHAUSTED.
+    /// Requests open at once over all connections.
     pub max_concurrent_calls: u32,
-    /// Bytes of the requests open at once over all connections; one beyond it is answered
-    /// RESOURCE_EXHAUSTED.
+    /// Bytes of the requests open at once over all connections.
     pub max_queued_bytes: u32,
+    /// What becomes of requests beyond these two.
+    pub excess: Excess,
 }
 
 /// A listener and what its connections share.
@@ -129,13 +131,14 @@ impl Engine {
             max_connections,
             max_concurrent_calls,
             max_queued_bytes,
+            excess,
         } = options;
         let token = self.ids.next_id();
         let entry = Entry {
             listener,
             require_same_user,
             services: Arc::new(services),
-            gauge: Arc::new(Gauge::new(max_concurrent_calls, max_queued_bytes)),
+            gauge: Arc::new(Gauge::new(max_concurrent_calls, max_queued_bytes, excess)),
             max_connections,
             connections: 0,
             paused_until: None,
@@ -220,11 +223,11 @@ impl Engine {
             gauge: entry.gauge.clone(),
             in_flight: Arc::default(),
         };
-        let in_flight = peer.in_flight.clone();
+        let (in_flight, gauge) = (peer.in_flight.clone(), peer.gauge.clone());
         let server = server(pipe, &entry.services, &Arc::new(peer));
         lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
         wire.mark();
-        let end = End::Server { _server: server, listener };
+        let end = End::Server { _server: server, listener, gauge };
         let mut link = Link::new(stream, Progress::Connected, wire, end);
         link.in_flight = in_flight;
         self.links.insert(connection, link);

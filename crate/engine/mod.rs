@@ -9,6 +9,7 @@ mod blocking;
 mod calls;
 mod deadlines;
 mod dispatch;
+mod gauge;
 mod link;
 mod listeners;
 mod served;
@@ -18,6 +19,7 @@ mod streams;
 mod tests;
 
 pub use dispatch::{Method, Services};
+pub use gauge::Excess;
 pub use link::{Hold, Interest};
 pub use listeners::ListenOptions;
 
@@ -106,6 +108,9 @@ const BUSY: usize = 16;
 /// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the
 /// others nor JavaScript.
 const READ_BUDGET: usize = 1 << 20;
+
+/// The same where requests are held back at a limit: what is read is what may go beyond it.
+const WAITING_READ_BUDGET: usize = 64 << 10;
 
 /// While more than this waits for the socket, no call of the connection starts and its streams send
 /// no message.
@@ -263,7 +268,7 @@ impl Engine {
                 link.wire.mark();
             }
             if read {
-                link.receive(READ_BUDGET);
+                link.receive(if link.waits_for_room() { WAITING_READ_BUDGET } else { READ_BUDGET });
             }
         });
     }

@@ -341,10 +341,7 @@ export class Port {
         return;
       }
       case Event.Request: {
-        const sink = this.#methods[reader.route];
-        const timeoutMs = reader.f64() / 1e6;
-        const metadata = reader.metadata();
-        const active = sink?.({ id: call, connection, timeoutMs, metadata }, reader);
+        const active = this.#methods[reader.route]?.(reader);
         if (active === undefined) return;
         this.requests.set(call, active);
         this.#after.push(() => active.run());

@@ -3,6 +3,7 @@ import type { Decode } from "../codec/payload.js";
 import { detail, TtrpcError, transportError } from "../error.js";
 import type { Metadata } from "../metadata.js";
 import { CLOSE_KINDS, RECORD_HEADER } from "./records.js";
+import type { IncomingRequest } from "./types.js";
 
 const decoder = new TextDecoder();
 
@@ -102,6 +103,31 @@ export class BatchReader {
   /** The rest of the record, as bytes of their own. */
   payload(): Uint8Array {
     return this.bytes.slice(this.#at, this.#next);
+  }
+
+  /** The fields of a request. The reader stands at its payload then. */
+  request(): IncomingRequest {
+    return {
+      id: this.call,
+      connection: this.connection,
+      timeoutMs: this.f64() / 1e6,
+      metadata: this.metadata(),
+    };
+  }
+
+  /** Metadata as it was sent. */
+  pairs(): [key: string, value: string][] {
+    const pairs: [string, string][] = [];
+    for (let count = this.u32(); count > 0; count--) pairs.push([this.string(), this.string()]);
+    return pairs;
+  }
+
+  /** Goes past metadata. */
+  skipPairs(): void {
+    for (let count = this.u32() * 2; count > 0; count--) {
+      const size = this.u32();
+      this.#at += size;
+    }
   }
 
   /** Keys in lower case, values in the order in which they were sent. */

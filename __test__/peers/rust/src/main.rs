@@ -9,6 +9,7 @@
 mod address;
 mod blast;
 mod echo;
+mod events;
 mod hex;
 mod history;
 mod instruction;
@@ -50,6 +51,10 @@ enum Command {
     StreamCall(stream_call::StreamCall),
     /// Measure unary calls of the native ttrpc client; prints one JSON line.
     Blast(blast::Blast),
+    /// Serve Events and count `TaskExit`s; prints one JSON line when all have come.
+    Events(events::Serve),
+    /// Publish `TaskExit`s to a server of Events; prints one JSON line.
+    Publish(events::Publish),
 }
 
 /// Which release of the Task service to speak.
@@ -139,5 +144,7 @@ async fn main() -> Result<(), Failure> {
         }
         Command::StreamCall(call) => stream_call::run(call).await,
         Command::Blast(blast) => blast::run(blast).await,
+        Command::Events(serve) => events::serve(serve).await,
+        Command::Publish(publish) => events::publish(publish).await,
     }
 }
