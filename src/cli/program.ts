@@ -1,5 +1,5 @@
 import { Argument, Command, Option } from "commander";
-import { count, duration, metadata } from "./arguments.js";
+import { count, duration, metadata, repeated } from "./arguments.js";
 import { styledError } from "./output/stdout.js";
 import { withSchemaOptions } from "./schema/options.js";
 
@@ -60,6 +60,19 @@ export function program(): Command {
       .argument("[names...]", "services, SERVICE/METHOD, messages or enums; all services if left out"),
   ).action(async (names, options) => (await import("./commands/describe.js")).describe(names, options));
 
+  withSchemaOptions(
+    shimctl
+      .command("events")
+      .description("take events in containerd's place, and print them")
+      .argument("[address]", "where to listen: what publishers have in TTRPC_ADDRESS", EVENTS_ADDRESS),
+  )
+    .option("--topic <prefix>", "only topics that begin so, such as /tasks/; may be repeated", repeated)
+    .option("-n, --namespace <name>", "only this namespace; may be repeated", repeated)
+    .option("--forward <address>", "pass each event on to containerd, and its answer back")
+    .option("--json", "print a line of JSON for each event")
+    .addHelpText("after", EVENTS_HELP)
+    .action(async (address, options) => (await import("./commands/events.js")).events(address, options));
+
   shimctl
     .command("stats")
     .description("show what a container uses: CPU, memory, IO")
@@ -116,6 +129,18 @@ export function program(): Command {
 
   return shimctl;
 }
+
+const EVENTS_ADDRESS = `${process.env["XDG_RUNTIME_DIR"] ?? "/run"}/shimctl-events.sock`;
+
+const EVENTS_HELP = `
+Shims publish their events to the address that containerd gave them, and containerd hands them to its
+clients over gRPC. This command has no part in the latter (\`ctr events\` does that): it listens where shims
+publish. Start a shim of your own with TTRPC_ADDRESS set to its address, or stand before a containerd:
+
+  mv /run/containerd/containerd.sock.ttrpc /run/containerd/real.ttrpc
+  shimctl events /run/containerd/containerd.sock.ttrpc --forward /run/containerd/real.ttrpc
+
+and put the socket back when done. Shims that were connected before go on publishing past it.`;
 
 const EXAMPLES = `
 Examples:
