@@ -41,7 +41,9 @@ await runMain(async () => {
     plugins: [library],
     define: { SHIMCTL_VERSION: JSON.stringify(version) },
     // Packages in CommonJS ask for Node's own modules.
-    banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
+    banner: {
+      js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
+    },
     legalComments: "none",
     metafile: true,
     logLevel: "warning",
@@ -55,7 +57,9 @@ async function notices({ inputs }) {
     .map((input) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1])
     .filter((folder) => folder !== undefined);
   const texts = [...new Set(folders)].toSorted().map(async (folder) => {
-    const { name, version, license } = JSON.parse(await readFile(path.join(root, folder, "package.json"), "utf8"));
+    const { name, version, license } = JSON.parse(
+      await readFile(path.join(root, folder, "package.json"), "utf8"),
+    );
     const file = (await readdir(path.join(root, folder))).find((entry) => /^licen[cs]e/i.test(entry));
     if (file === undefined) throw new Error(`${name} ${version} has no licence file to hand on`);
     const text = await readFile(path.join(root, folder, file), "utf8");

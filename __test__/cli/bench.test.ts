@@ -37,14 +37,23 @@ describeWithPeer("shimctl bench", () => {
     expect(report).toMatchObject({ calls: 500, failed: 0, failures: {}, concurrency: 8, connections: 1 });
     expect(report.callsPerSecond).toBeCloseTo(report.calls / report.seconds, 3);
     const { min, mean, p50, p90, p99, "p99.9": most, max } = report.latencyMs;
-    expect([min, p50, p90, p99, most, max].toSorted((a, b) => a - b)).toEqual([min, p50, p90, p99, most, max]);
+    expect([min, p50, p90, p99, most, max].toSorted((a, b) => a - b)).toEqual([
+      min,
+      p50,
+      p90,
+      p99,
+      most,
+      max,
+    ]);
     expect(min).toBeGreaterThan(0);
     expect(mean).toBeGreaterThanOrEqual(min);
     expect(mean).toBeLessThanOrEqual(max);
   });
 
   it("prints a table, and goes on for a duration, on several connections", async () => {
-    const { code, stdout, stderr } = await shimctl(bench("web", "-d", "200ms", "-c", "4", "--connections", "2"));
+    const { code, stdout, stderr } = await shimctl(
+      bench("web", "-d", "200ms", "-c", "4", "--connections", "2"),
+    );
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     const shape = stdout.replaceAll(/\d+(\.\d+)? (µs|ms|s)$/gm, "TIME").replaceAll(/ \d[\d.]*$/gm, " N");
     await expect(shape).toMatchFileSnapshot("golden/bench.txt");

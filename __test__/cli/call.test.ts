@@ -279,7 +279,11 @@ describeWithPeer("shimctl call, with every kind of field", () => {
       byNumber: { "-3": { id: "1" } },
       byName: { x: any, y: unknown },
       any,
-      list: [json, wrapped, { "@type": "test.Everything", any: { "@type": "google.protobuf.Any", value: any } }],
+      list: [
+        json,
+        wrapped,
+        { "@type": "test.Everything", any: { "@type": "google.protobuf.Any", value: any } },
+      ],
       time: "2026-01-02T03:04:05.000000006Z",
       struct: { a: null, b: [true, 1.5] },
       wrapped: "-1",

@@ -21,7 +21,9 @@ beforeAll(() => {
 /** A suite for a shell, skipped, and saying so, where there is none. */
 function describeShell(shell: string, suite: () => void): void {
   const missing = spawnSync(shell, ["--version"]).error !== undefined;
-  describe.skipIf(missing)(`completion in ${shell}${missing ? ` (skipped: needs ${shell})` : ""}`, suite);
+  describe.skipIf(missing)(`completion in ${shell}${missing ? ` (skipped: needs ${shell})` : ""}`, () => {
+    suite();
+  });
 }
 
 /** The words that `shimctl complete` answers. */
@@ -52,7 +54,11 @@ describe("shimctl complete", () => {
     expect(await words("completion", "")).toEqual(["bash", "zsh", "fish"]);
     expect(await words("call", "/x", "")).toContain("containerd.task.v3.Task/State");
     expect(await words("describe", "A/B", "")).toEqual(
-      expect.arrayContaining(["containerd.task.v2.Task", "containerd.types.Mount", "containerd.task.v2.Task/Wait"]),
+      expect.arrayContaining([
+        "containerd.task.v2.Task",
+        "containerd.types.Mount",
+        "containerd.task.v2.Task/Wait",
+      ]),
     );
   });
 
@@ -89,7 +95,10 @@ describeShell("bash", () => {
 
   it("accepts the script", async () => {
     const { stdout } = await shimctl(["completion", "bash"]);
-    expect(spawnSync("bash", ["-n"], { input: stdout, encoding: "utf8" })).toMatchObject({ status: 0, stderr: "" });
+    expect(spawnSync("bash", ["-n"], { input: stdout, encoding: "utf8" })).toMatchObject({
+      status: 0,
+      stderr: "",
+    });
   });
 
   it("completes commands, options and methods", async () => {
@@ -108,7 +117,10 @@ describeShell("bash", () => {
 describeShell("zsh", () => {
   it("accepts the script", async () => {
     const { stdout } = await shimctl(["completion", "zsh"]);
-    expect(spawnSync("zsh", ["-n"], { input: stdout, encoding: "utf8" })).toMatchObject({ status: 0, stderr: "" });
+    expect(spawnSync("zsh", ["-n"], { input: stdout, encoding: "utf8" })).toMatchObject({
+      status: 0,
+      stderr: "",
+    });
   });
 
   it("completes methods", async () => {
@@ -132,7 +144,9 @@ describeShell("fish", () => {
       return stdout.split("\n").map((word) => word.split("\t")[0]);
     };
     expect(await complete("shimctl d")).toContain("describe");
-    expect(await complete("shimctl call /x containerd.task.v2.Task/Sta")).toContain("containerd.task.v2.Task/State");
+    expect(await complete("shimctl call /x containerd.task.v2.Task/Sta")).toContain(
+      "containerd.task.v2.Task/State",
+    );
     expect(await complete(`shimctl call --proto ${SHIMCTL.slice(0, -3)}`)).toContain(SHIMCTL);
   });
 });

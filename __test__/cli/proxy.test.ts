@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import path from "node:path";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
 import { RawServer } from "../helpers/raw-peer.js";
@@ -14,7 +14,10 @@ import { Shimctl, shimctl, TerminalShimctl, visible } from "./shimctl.js";
 const PROTOS = ["--proto", path.join(import.meta.dirname, "protos/streams.proto")];
 
 /** A proxy that listens. */
-async function proxyTo(target: string, ...options: string[]): Promise<Shimctl & { readonly address: string }> {
+async function proxyTo(
+  target: string,
+  ...options: string[]
+): Promise<Shimctl & { readonly address: string }> {
   const address = temporaryAddress();
   const child = new Shimctl(["proxy", address, target, ...options]);
   await child.says("listening on");
@@ -109,7 +112,16 @@ describeWithPeer("shimctl proxy, before the Task service of the Rust peer", () =
 
   it("keeps connections and their streams apart", async () => {
     await using proxy = await proxyTo(peer.address, "--json");
-    const bench = ["bench", proxy.address, `${task}/Connect`, '{"id":"web"}', "-c", "16", "--connections", "4"];
+    const bench = [
+      "bench",
+      proxy.address,
+      `${task}/Connect`,
+      '{"id":"web"}',
+      "-c",
+      "16",
+      "--connections",
+      "4",
+    ];
     expect((await shimctl([...bench, "-n", "400", "--warmup", "1ms"])).code).toBe(0);
     await proxy.says(/("event":"close"[^]*){4}/);
     proxy.kill("SIGINT");
@@ -234,7 +246,12 @@ describe("what shimctl proxy passes on", () => {
   it("is what it got, in both directions, whatever it is", async () => {
     const bytes = fc.uint8Array({ maxLength: 3000 });
     const frame = fc
-      .record({ streamId: fc.nat(), type: fc.nat(5), flags: fc.nat(7), body: fc.uint8Array({ maxLength: 500 }) })
+      .record({
+        streamId: fc.nat(),
+        type: fc.nat(5),
+        flags: fc.nat(7),
+        body: fc.uint8Array({ maxLength: 500 }),
+      })
       .map((fields) => encodeFrame(fields));
     const traffic = fc.array(fc.oneof({ weight: 5, arbitrary: frame }, { weight: 1, arbitrary: bytes }));
     await fc.assert(
@@ -300,8 +317,18 @@ describe("what shimctl proxy passes on", () => {
     ends.client.write(encodeFrame({ streamId: 9, type: 6, body: Buffer.from("abcd", "hex") }));
     await ends.proxy.says('"stream":9');
     const frames = shown(ends.proxy.stdout).filter(({ event }) => event === "frame");
-    expect(frames[0]).toMatchObject({ stream: 7, type: "request", raw: "ff", problem: expect.anything() as unknown });
-    expect(frames[1]).toMatchObject({ stream: 9, type: "unknown", raw: "abcd", problem: "the type 6 does not exist" });
+    expect(frames[0]).toMatchObject({
+      stream: 7,
+      type: "request",
+      raw: "ff",
+      problem: expect.anything() as unknown,
+    });
+    expect(frames[1]).toMatchObject({
+      stream: 9,
+      type: "unknown",
+      raw: "abcd",
+      problem: "the type 6 does not exist",
+    });
   });
 
   it("is a reset where one side reset the connection", async () => {

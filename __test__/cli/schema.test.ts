@@ -57,7 +57,9 @@ describe("--proto says of every message what buf says,", () => {
     for (const name of ["two", "three", "editions"]) {
       const source = readFileSync(path.join(CODEC_PROTOS, `${name}.proto`), "utf8");
       // protobufjs drops a field of this name for safety, and cannot parse a group in a oneof.
-      const without = source.replace(/^.* __proto__ = .*$/m, "").replace(/^ *group Chosen = \d+ \{[^}]*\}/m, "");
+      const without = source
+        .replace(/^.* __proto__ = .*$/m, "")
+        .replace(/^ *group Chosen = \d+ \{[^}]*\}/m, "");
       writeFileSync(path.join(folder, `${name}.proto`), without);
     }
     for (const name of ["streaming", "streams"]) {
@@ -113,7 +115,11 @@ describe("a schema that is wrong ends with 2:", () => {
       "no such Type or Enum 'B'",
     ],
     ["a file that imports itself", () => ["--proto", selfImporting()], "imports"],
-    ["a set that is none", () => ["--descriptor-set", write("nothing of the kind")], "is not a descriptor set"],
+    [
+      "a set that is none",
+      () => ["--descriptor-set", write("nothing of the kind")],
+      "is not a descriptor set",
+    ],
     ["a set that is not there", () => ["--descriptor-set", "/no/such.binpb"], "cannot read /no/such.binpb"],
   ])("%s", async (_, args, said) => {
     const { code, stdout, stderr } = await shimctl(["describe", ...args()]);

@@ -134,7 +134,14 @@ export class TerminalShimctl extends Shimctl {
   constructor(args: readonly string[], options: RunOptions = {}) {
     const quoted = [process.execPath, SHIMCTL, ...args].map((arg) => `'${arg.replaceAll("'", "'\\''")}'`);
     const command = `stty cols 100 rows 30 -echo; exec ${quoted.join(" ")}`;
-    super([], { ...options, input: "keep" }, ["script", "--quiet", "--return", "--command", command, "/dev/null"]);
+    super([], { ...options, input: "keep" }, [
+      "script",
+      "--quiet",
+      "--return",
+      "--command",
+      command,
+      "/dev/null",
+    ]);
   }
 }
 

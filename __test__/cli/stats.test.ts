@@ -36,7 +36,12 @@ function v2(looks: number): Any {
     cpu: { usageUsec: n * 500_000n },
     memory: { usage: 16n * MiB, usageLimit: 32n * MiB },
     pids: { current: 7n },
-    io: { usage: [{ rbytes: n * MiB, wbytes: 0n }, { rbytes: 0n, wbytes: n * 3n * MiB }] },
+    io: {
+      usage: [
+        { rbytes: n * MiB, wbytes: 0n },
+        { rbytes: 0n, wbytes: n * 3n * MiB },
+      ],
+    },
   });
 }
 
@@ -62,31 +67,52 @@ async function shim(task: typeof TaskV3, metrics: (looks: number) => Any | undef
 describe("shimctl stats", () => {
   it.each([
     ["v1", TaskV3, v1, { cgroup: 1, memoryBytes: 3 * 2 ** 20, memoryLimitBytes: null, processes: 2 }],
-    ["v2", TaskV2, v2, { cgroup: 2, memoryBytes: 16 * 2 ** 20, memoryLimitBytes: 32 * 2 ** 20, processes: 7 }],
-  ] as const)("reads the metrics of cgroups %s, and makes rates of them", async (_, task, metrics, expected) => {
-    const address = await shim(task as typeof TaskV3, metrics);
-    const args = ["stats", address, "web", "--json", "-n", "2", "--interval", "50ms"];
-    const { code, stdout, stderr } = await shimctl(args);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    const samples = stdout.trimEnd().split("\n").map((line) => JSON.parse(line) as Record<string, number>);
-    expect(samples).toHaveLength(2);
-    for (const sample of samples) {
-      expect(sample).toMatchObject(expected);
-      // Whatever the time between two looks was, all rates are over the same.
-      const seconds = (expected.cgroup === 1 ? 1 : 0.5) / (sample["cpuPercent"]! / 100);
-      const [read, written] = expected.cgroup === 1 ? [2, 2] : [1, 3];
-      expect(sample["readPerSecond"]! * seconds).toBeCloseTo(read * 2 ** 20, 0);
-      expect(sample["writtenPerSecond"]! * seconds).toBeCloseTo(written * 2 ** 20, 0);
-    }
-    expect(samples[1]!["cpuSeconds"]! - samples[0]!["cpuSeconds"]!).toBeCloseTo(expected.cgroup === 1 ? 1 : 0.5);
-  });
+    [
+      "v2",
+      TaskV2,
+      v2,
+      { cgroup: 2, memoryBytes: 16 * 2 ** 20, memoryLimitBytes: 32 * 2 ** 20, processes: 7 },
+    ],
+  ] as const)(
+    "reads the metrics of cgroups %s, and makes rates of them",
+    async (_, task, metrics, expected) => {
+      const address = await shim(task as typeof TaskV3, metrics);
+      const args = ["stats", address, "web", "--json", "-n", "2", "--interval", "50ms"];
+      const { code, stdout, stderr } = await shimctl(args);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      const samples = stdout
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line) as Record<string, number>);
+      expect(samples).toHaveLength(2);
+      for (const sample of samples) {
+        expect(sample).toMatchObject(expected);
+        // Whatever the time between two looks was, all rates are over the same.
+        const seconds = (expected.cgroup === 1 ? 1 : 0.5) / (sample["cpuPercent"]! / 100);
+        const [read, written] = expected.cgroup === 1 ? [2, 2] : [1, 3];
+        expect(sample["readPerSecond"]! * seconds).toBeCloseTo(read * 2 ** 20, 0);
+        expect(sample["writtenPerSecond"]! * seconds).toBeCloseTo(written * 2 ** 20, 0);
+      }
+      expect(samples[1]!["cpuSeconds"]! - samples[0]!["cpuSeconds"]!).toBeCloseTo(
+        expected.cgroup === 1 ? 1 : 0.5,
+      );
+    },
+  );
 
   it("prints a row for each sample in a pipe", async () => {
     const address = await shim(TaskV3, v2);
     const { code, stdout } = await shimctl(["stats", address, "web", "-n", "2", "--interval", "10ms"]);
     expect(code).toBe(0);
     const [headings = "", ...rows] = stdout.trimEnd().split("\n");
-    expect(headings.trim().split(/\s+/)).toEqual(["TIME", "CPU", "MEMORY", "LIMIT", "READ/S", "WRITE/S", "PROCESSES"]);
+    expect(headings.trim().split(/\s+/)).toEqual([
+      "TIME",
+      "CPU",
+      "MEMORY",
+      "LIMIT",
+      "READ/S",
+      "WRITE/S",
+      "PROCESSES",
+    ]);
     expect(rows).toHaveLength(2);
     for (const row of rows) {
       expect(row).toMatch(/^\d\d:\d\d:\d\d +\d+\.\d % +16\.0 MiB +32\.0 MiB +\S+ [KMGT]iB +\S+ [KMGT]iB +7$/);
@@ -102,7 +128,8 @@ describe("shimctl stats", () => {
     const { code, stdout } = await child.outcome();
     expect(code).toBe(0);
     const screen = visible(stdout);
-    for (const figure of ["CPU", "MEMORY", "READ", "WRITE", "PROCESSES"]) expect(screen).toContain(`␛[1m${figure}`);
+    for (const figure of ["CPU", "MEMORY", "READ", "WRITE", "PROCESSES"])
+      expect(screen).toContain(`␛[1m${figure}`);
     expect(screen).toContain("cgroup v1");
     expect(stdout).toMatch(/▁.*█|█.*▁/);
   });

@@ -12,7 +12,9 @@ describe("help", () => {
   });
 
   it.each(COMMANDS)("of %s names its arguments and options", async (command) => {
-    const { code, stdout, stderr } = await shimctl([command, "--help"]);
+    // Where events listens by default is the user's own folder.
+    const env = { XDG_RUNTIME_DIR: undefined };
+    const { code, stdout, stderr } = await shimctl([command, "--help"], { env });
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     await expect(stdout).toMatchFileSnapshot(`golden/help-${command}.txt`);
   });
@@ -58,7 +60,12 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
   });
 
   it.each([
-    ["a method without a service", ["call", "/x", "State"], "is not SERVICE/METHOD", "try `shimctl describe`"],
+    [
+      "a method without a service",
+      ["call", "/x", "State"],
+      "is not SERVICE/METHOD",
+      "try `shimctl describe`",
+    ],
     ["an unknown service", ["call", "/x", "no.Such/State"], "there is no service no.Such", "--proto"],
     [
       "an unknown method",
@@ -79,8 +86,18 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
       "--kind goes with --raw",
       "",
     ],
-    ["a stream to measure", ["bench", "/x", "streaming.v1.Streaming/Stream"], "bench measures unary methods", ""],
-    ["an unknown name to describe", ["describe", "Nothing"], "there is no service or message Nothing", "--proto"],
+    [
+      "a stream to measure",
+      ["bench", "/x", "streaming.v1.Streaming/Stream"],
+      "bench measures unary methods",
+      "",
+    ],
+    [
+      "an unknown name to describe",
+      ["describe", "Nothing"],
+      "there is no service or message Nothing",
+      "--proto",
+    ],
     ["a state folder that is not there", ["ls", "--state", "/no/such"], "no state of containerd", "--state"],
     ["something to listen on that is not there", ["proxy", "x", "/y"], 'the address "x"', ""],
     ["a vsock to pass on to", ["proxy", "/x", "vsock://2:1"], "proxy passes unix and tcp on", ""],

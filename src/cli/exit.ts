@@ -5,10 +5,10 @@ import { ExitCode } from "./exit-code.js";
 export class UsageError extends Error {
   override readonly name = "UsageError";
 
-  /** @param hint - What to try, as a sentence without its "try". */
+  /** @param advice - What to try, as a sentence without its "try". */
   constructor(
     message: string,
-    readonly hint?: string,
+    readonly advice?: string,
   ) {
     super(message);
   }
@@ -56,7 +56,7 @@ const UNIMPLEMENTED = 12;
 
 /** What to try after an error; undefined where there is nothing better than to read it. */
 export function hint(error: unknown): string | undefined {
-  if (error instanceof UsageError) return error.hint;
+  if (error instanceof UsageError) return error.advice;
   const transport = transportCode(error);
   if (transport !== undefined) return TRANSPORT_HINTS[transport];
   if (!(error instanceof TtrpcError)) return undefined;

@@ -15,7 +15,10 @@ export interface Format {
 }
 
 /** Messages of a method as JSON. */
-export function formatOf({ parent, name, methodKind, input, output }: DescMethod, registry: Registry): Format {
+export function formatOf(
+  { parent, name, methodKind, input, output }: DescMethod,
+  registry: Registry,
+): Format {
   return {
     service: parent.typeName,
     method: name,
@@ -44,7 +47,8 @@ export function rawFormat(route: string, kind: MethodKind = "unary"): Format {
     what: "a message in hexadecimal",
     encode: (text) => {
       const digits = text.replaceAll(/\s/g, "");
-      if (!/^([\da-f]{2})*$/i.test(digits)) throw new Error("it must be pairs of the digits 0 to 9 and a to f");
+      if (!/^([\da-f]{2})*$/i.test(digits))
+        throw new Error("it must be pairs of the digits 0 to 9 and a to f");
       return Buffer.from(digits, "hex");
     },
     decode: (bytes) => Buffer.from(bytes).toString("hex"),

@@ -56,7 +56,7 @@ export class Input {
     if (failure !== undefined) throw this.#unreadable(failure);
   }
 
-  #stream(): NodeJS.ReadableStream & { destroy(): unknown } | string {
+  #stream(): (NodeJS.ReadableStream & { destroy(): unknown }) | string {
     if (this.#argument === undefined) return "";
     if (this.#argument === "-") return process.stdin;
     return this.#argument.startsWith("@") ? createReadStream(this.#argument.slice(1)) : this.#argument;

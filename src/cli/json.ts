@@ -102,13 +102,19 @@ function fieldFromJson(field: DescField, json: JsonValue, message: ReflectMessag
   }
 }
 
-const NUMBERS = [ScalarType.INT32, ScalarType.UINT32, ScalarType.SINT32, ScalarType.FIXED32, ScalarType.SFIXED32];
+const NUMBERS = new Set([
+  ScalarType.INT32,
+  ScalarType.UINT32,
+  ScalarType.SINT32,
+  ScalarType.FIXED32,
+  ScalarType.SFIXED32,
+]);
 
 /** A key of a map, which JSON has as text. */
 function mapKey(type: ScalarType, text: string): string | number | bigint | boolean {
   if (type === ScalarType.STRING) return text;
   if (type === ScalarType.BOOL) return text === "true";
-  return NUMBERS.includes(type) ? Number(text) : BigInt(text);
+  return NUMBERS.has(type) ? Number(text) : BigInt(text);
 }
 
 function anyFromJson(json: JsonValue, registry: Registry): Any {

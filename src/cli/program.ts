@@ -82,7 +82,9 @@ export function program(): Command {
     .option("-n, --count <number>", "end after so many samples", count)
     .option("--timeout <duration>", "how long the shim may take to answer", duration, 2000)
     .option("--json", "print a line of JSON for each sample")
-    .action(async (address, id, options) => (await import("./commands/stats.js")).stats(address, id, options));
+    .action(async (address, id, options) =>
+      (await import("./commands/stats.js")).stats(address, id, options),
+    );
 
   withSchemaOptions(
     shimctl

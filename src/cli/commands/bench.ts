@@ -1,6 +1,6 @@
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 import { SingleBar } from "cli-progress";
-import { codeName, type CallOptions, type Connection, TtrpcError } from "../../index.js";
+import { codeName, type Connection, TtrpcError } from "../../index.js";
 import { withConnection } from "../connecting.js";
 import { ExitCode } from "../exit-code.js";
 import { transportCode, UsageError } from "../exit.js";
@@ -56,11 +56,10 @@ export async function bench(
       // Which ends the calls in flight, too.
       const close = () => void Promise.all(connections.map((connection) => connection.close()));
       signal.addEventListener("abort", close, { once: true });
-      const caller = (connection: Connection) => {
-        const callOptions: CallOptions = { timeoutMs, metadata };
-        return () => connection.unary(format.service, format.method, request, callOptions);
-      };
-      const callers = connections.map(caller);
+      const { service, method } = format;
+      const callers = connections.map(
+        (connection) => () => connection.unary(service, method, request, { timeoutMs, metadata }),
+      );
       await rounds(callers, options.concurrency, { until: performance.now() + options.warmup, signal });
       const bar = progressBar();
       try {
@@ -157,15 +156,25 @@ async function measure(
 /** A bar on stderr, where that is a terminal. */
 function progressBar(): SingleBar | undefined {
   if (!process.stderr.isTTY) return undefined;
-  return new SingleBar({ format: "{bar} {percentage} %", clearOnComplete: true, barCompleteChar: "█", barIncompleteChar: "░" });
+  return new SingleBar({
+    format: "{bar} {percentage} %",
+    clearOnComplete: true,
+    barCompleteChar: "█",
+    barIncompleteChar: "░",
+  });
 }
 
 const PERCENTILES = [50, 90, 99, 99.9] as const;
-const NS_PER_MS = 1e6;
 
-async function report(measurement: Measurement, { concurrency, connections, json }: BenchOptions): Promise<void> {
+function ms(nanoseconds: number): number {
+  return nanoseconds / 1e6;
+}
+
+async function report(
+  measurement: Measurement,
+  { concurrency, connections, json }: BenchOptions,
+): Promise<void> {
   const { calls, seconds, latencies, failures } = measurement;
-  const ms = (nanoseconds: number) => nanoseconds / NS_PER_MS;
   const percentiles = PERCENTILES.map((percentile): [string, number] => [
     `p${percentile}`,
     ms(latencies.percentile(percentile)),
@@ -193,7 +202,12 @@ async function report(measurement: Measurement, { concurrency, connections, json
   }
   const rows = [
     ["calls", String(calls)],
-    ["failed", failed === 0 ? "0" : styled("red", `${failed} (${[...failures].map(([name, count]) => `${name} ${count}`).join(", ")})`)],
+    [
+      "failed",
+      failed === 0
+        ? "0"
+        : styled("red", `${failed} (${[...failures].map(([name, count]) => `${name} ${count}`).join(", ")})`),
+    ],
     ["seconds", seconds.toFixed(2)],
     ["in flight", `${concurrency} on ${connections} connection${connections === 1 ? "" : "s"}`],
     ["calls/s", Math.round(calls / seconds).toString()],

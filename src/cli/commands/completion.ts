@@ -22,4 +22,3 @@ export async function complete(shimctl: Command, words: readonly string[]): Prom
   if (found === "files") return print("files");
   await print(["words", ...found.map(({ word, about }) => `${word}\t${about}`)].join("\n"));
 }
-

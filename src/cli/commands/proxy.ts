@@ -27,14 +27,19 @@ export async function proxy(listen: string, target: string, options: ProxyOption
   const [from, to] = [socketOf(listen), socketOf(target)];
   await probe(to, target);
   const feed = new Feed();
-  const show = (event: Event) => feed.write(options.json ? jsonLine(event as unknown as JsonValue) : lineOf(event));
+  const show = (event: Event) =>
+    feed.write(options.json ? jsonLine(event as unknown as JsonValue) : lineOf(event));
   const sockets = new Set<Socket>();
   let connections = 0;
   const server = createServer({ allowHalfOpen: true }, (client) => {
     const connection = ++connections;
     const decoder = new Decoder(registry);
     sockets.add(client);
-    const event = <T extends object>(fields: T) => ({ time: new Date().toISOString(), connection, ...fields });
+    const event = <T extends object>(fields: T) => ({
+      time: new Date().toISOString(),
+      connection,
+      ...fields,
+    });
     show(event({ event: "open" as const }));
     relay(client, to, {
       frame: (frame, sender) => show(event({ event: "frame" as const, ...decoder.decode(frame, sender) })),
@@ -92,13 +97,15 @@ function frameLine(frame: Decoded): string {
   if (frame.metadata !== undefined) parts.push(styled("dim", JSON.stringify(frame.metadata)));
   if (frame.timeoutMs !== undefined) parts.push(styled("dim", `within ${latency(frame.timeoutMs)}`));
   if (latencyMs !== undefined) parts.push(styled("yellow", latency(latencyMs)));
-  if (status !== undefined) parts.push(styled("red", `${codeName(status.code)} (${status.code}): ${status.message}`));
+  if (status !== undefined)
+    parts.push(styled("red", `${codeName(status.code)} (${status.code}): ${status.message}`));
   for (const detail of status?.details ?? []) parts.push(jsonLine(detail));
   if (message !== undefined) parts.push(jsonLine(message));
   if (raw !== undefined && raw !== "") parts.push(raw);
   if (problem !== undefined) parts.push(styled("red", `(${problem})`));
   if (frame.open) parts.push(styled("dim", "open"));
-  if (frame.end && (type === "data" || (message ?? raw ?? status) === undefined)) parts.push(styled("dim", "end"));
+  if (frame.end && (type === "data" || (message ?? raw ?? status) === undefined))
+    parts.push(styled("dim", "end"));
   return parts.join(" ");
 }
 

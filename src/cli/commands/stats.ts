@@ -93,16 +93,15 @@ function jsonView(): View {
 const COLUMNS = ["TIME", "CPU", "MEMORY", "LIMIT", "READ/S", "WRITE/S", "PROCESSES"];
 const COLUMN_WIDTH = 11;
 
+function row(cells: readonly string[]): Promise<void> {
+  const line = cells.map((cell) => cell.padStart(COLUMN_WIDTH)).join("");
+  // The time fills less than its column.
+  return print(line.slice(COLUMN_WIDTH - "00:00:00".length));
+}
+
 /** A row for each sample, all of one width, since what is to come is not known. */
 function tableView(): View {
   let headed = false;
-  const row = (cells: readonly string[]) =>
-    print(
-      cells
-        .map((cell) => cell.padStart(COLUMN_WIDTH))
-        .join("")
-        .slice(COLUMN_WIDTH - "00:00:00".length),
-    );
   return {
     async show(sample) {
       if (!headed) await row(COLUMNS);
@@ -140,9 +139,7 @@ function liveView(id: string): View {
       ];
       const { memoryLimitBytes: limit } = sample;
       const memory =
-        limit === undefined
-          ? bytes(sample.memoryBytes)
-          : `${bytes(sample.memoryBytes)} of ${bytes(limit)}`;
+        limit === undefined ? bytes(sample.memoryBytes) : `${bytes(sample.memoryBytes)} of ${bytes(limit)}`;
       await view.show([
         `${styled("bold", id)}  cgroup v${sample.cgroup}  ${clock(sample.time)}`,
         "",

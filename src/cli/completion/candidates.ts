@@ -95,7 +95,8 @@ function addresses(): Candidate[] {
   const found = findShims("/run/containerd", "/run/containerd/s");
   const about = new Map<string, string>();
   for (const { address, namespace, id } of found) {
-    if (address !== undefined) about.set(address, id === undefined ? "a socket without a task" : `${namespace}/${id}`);
+    if (address !== undefined)
+      about.set(address, id === undefined ? "a socket without a task" : `${namespace}/${id}`);
   }
   return [...about].map(([word, text]) => ({ word, about: text }));
 }
@@ -114,6 +115,9 @@ async function methods(schema: SchemaOptions): Promise<Candidate[]> {
 }
 
 async function names(schema: SchemaOptions): Promise<Candidate[]> {
-  const types = typesOf(await loadRegistry(schema)).map(({ typeName, kind }) => ({ word: typeName, about: kind }));
+  const types = typesOf(await loadRegistry(schema)).map(({ typeName, kind }) => ({
+    word: typeName,
+    about: kind,
+  }));
   return [...types, ...(await methods(schema))];
 }

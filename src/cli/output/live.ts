@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from "node:util";
 import { createLogUpdate } from "log-update";
 import { onTerminal, print, width } from "./stdout.js";
 
@@ -29,12 +30,18 @@ export function live(): Live {
 
 /** A line cut to a width, escape sequences not counted. */
 function cut(line: string, columns: number): string {
-  let [visible, end] = [0, 0];
-  // An escape sequence that sets a style, or one character.
-  for (const [part] of line.matchAll(/\x1b\[[\d;]*m|./gsu)) {
-    const escape = part.startsWith("\x1b");
-    if (!escape && ++visible > columns) return `${line.slice(0, end)}\x1b[0m`;
-    end += part.length;
+  if (stripVTControlCharacters(line).length <= columns) return line;
+  let [visible, result] = [0, ""];
+  for (const part of line.split(STYLE)) {
+    if (STYLE.test(part)) result += part;
+    else {
+      result += part.slice(0, Math.max(columns - visible, 0));
+      visible += part.length;
+    }
   }
-  return line;
+  return result;
 }
+
+const ESCAPE = "\u001b";
+/** The escape sequence of a style; in parentheses, so that `split` keeps it. */
+const STYLE = new RegExp(`(${ESCAPE}\\[[\\d;]*m)`);

@@ -1,4 +1,10 @@
-import { type DescMessage, type DescMethod, fromBinary, type JsonValue, type Registry } from "@bufbuild/protobuf";
+import {
+  type DescMessage,
+  type DescMethod,
+  fromBinary,
+  type JsonValue,
+  type Registry,
+} from "@bufbuild/protobuf";
 import { anyToJson, messageToJson } from "../json.js";
 import { type RequestEnvelope, type ResponseEnvelope, readRequest, readResponse } from "./envelope.js";
 import { Flag, type Frame, FrameType } from "./frames.js";
@@ -57,7 +63,8 @@ export class Decoder {
     const { streamId: stream, type, size, body } = frame;
     const names = ["unknown", "request", "response", "data"] as const;
     const base = { stream, from, type: names[type] ?? "unknown", size };
-    if (body === undefined) return { ...base, ...this.#called(stream, from), problem: "larger than a message may be" };
+    if (body === undefined)
+      return { ...base, ...this.#called(stream, from), problem: "larger than a message may be" };
     try {
       switch (type) {
         case FrameType.Request:
@@ -100,7 +107,8 @@ export class Decoder {
       const details = status.details.map((any) => anyToJson(any, this.#registry));
       return { ...called, end: true, status: { ...status, details } };
     }
-    const streams = call?.desc?.methodKind === "server_streaming" || call?.desc?.methodKind === "bidi_streaming";
+    const streams =
+      call?.desc?.methodKind === "server_streaming" || call?.desc?.methodKind === "bidi_streaming";
     // At the end of what the server streams there is no message.
     const message = streams && payload.length === 0 ? {} : this.#message(call?.desc?.output, payload);
     return { ...called, end: true, ...message };

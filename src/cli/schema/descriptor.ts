@@ -31,7 +31,10 @@ export interface SourceFile {
 }
 
 type Message = MessageInitShape<typeof DescriptorProtoSchema>;
-type Field = Omit<Exclude<MessageInitShape<typeof FieldDescriptorProtoSchema>, FieldDescriptorProto>, "$typeName">;
+type Field = Omit<
+  Exclude<MessageInitShape<typeof FieldDescriptorProtoSchema>, FieldDescriptorProto>,
+  "$typeName"
+>;
 type Enum = MessageInitShape<typeof EnumDescriptorProtoSchema>;
 type Service = MessageInitShape<typeof ServiceDescriptorProtoSchema>;
 
@@ -51,7 +54,7 @@ export function descriptorOf(file: SourceFile): FileDescriptorProto {
     messageType: of(protobuf.Type).map(messageOf),
     enumType: of(protobuf.Enum).map(enumOf),
     service: of(protobuf.Service).map(serviceOf),
-    extension: of(protobuf.Field).map((field) => ({ ...fieldOf(field), extendee: extendeeOf(field) })),
+    extension: of(protobuf.Field).map(fieldOf),
   });
 }
 
@@ -61,16 +64,14 @@ function messageOf(type: protobuf.Type): Message {
   const fields = type.fieldsArray.filter((field) => field.declaringField === null);
   return {
     name: type.name,
-    field: fields.map((field) => ({ ...fieldOf(field), ...oneofOf(field, type) })),
+    field: fields.map(fieldOf),
     oneofDecl: oneofsOf(type).map(({ name }) => ({ name })),
     nestedType: [
       ...fields.filter((field) => field instanceof protobuf.MapField).map(entryOf),
       ...nested.filter((object) => object instanceof protobuf.Type).map(messageOf),
     ],
     enumType: nested.filter((object) => object instanceof protobuf.Enum).map(enumOf),
-    extension: nested
-      .filter((object) => object instanceof protobuf.Field)
-      .map((field) => ({ ...fieldOf(field), extendee: extendeeOf(field) })),
+    extension: nested.filter((object) => object instanceof protobuf.Field).map(fieldOf),
     extensionRange: (type.extensions ?? []).map(([start = 0, end = 0]) => ({ start, end: end + 1 })),
   };
 }
@@ -80,17 +81,15 @@ function oneofsOf(type: protobuf.Type): protobuf.OneOf[] {
   return type.oneofsArray.filter((oneof) => !oneof.isProto3Optional);
 }
 
-function oneofOf(field: protobuf.Field, type: protobuf.Type): Field {
-  const index = field.partOf === null ? -1 : oneofsOf(type).indexOf(field.partOf);
-  return index < 0 ? {} : { oneofIndex: index };
-}
-
 function fieldOf(field: protobuf.Field): Field {
   const map = field instanceof protobuf.MapField;
   const kind = map ? Kind.MESSAGE : kindOf(field.type, field.resolvedType);
   const repeated = map || field.repeated;
   const message = kind === Kind.MESSAGE;
-  const inOneof = field.partOf !== null && !field.partOf.isProto3Optional;
+  const oneof =
+    field.parent instanceof protobuf.Type && field.partOf !== null
+      ? oneofsOf(field.parent).indexOf(field.partOf)
+      : -1;
   const presence = field.required
     ? FeatureSet_FieldPresence.LEGACY_REQUIRED
     : field.hasPresence
@@ -100,12 +99,14 @@ function fieldOf(field: protobuf.Field): Field {
     name: field.protoName,
     number: field.id,
     jsonName: field.jsonName,
+    extendee: field.extensionField?.parent?.fullName ?? field.extend ?? "",
+    ...(oneof >= 0 && { oneofIndex: oneof }),
     type: kind,
     label: repeated ? Label.REPEATED : Label.OPTIONAL,
     typeName: map ? `${field.parent?.fullName}.${entryName(field)}` : (field.resolvedType?.fullName ?? ""),
     options: {
       features: {
-        ...(!repeated && !inOneof && (!message || field.required) && { fieldPresence: presence }),
+        ...(!repeated && oneof < 0 && (!message || field.required) && { fieldPresence: presence }),
         ...(repeated && {
           repeatedFieldEncoding: field.packed
             ? FeatureSet_RepeatedFieldEncoding.PACKED
@@ -176,17 +177,14 @@ function kindOf(name: string, resolved: protobuf.Type | protobuf.Enum | null): K
   return kind;
 }
 
-function extendeeOf(field: protobuf.Field): string {
-  return field.extensionField?.parent?.fullName ?? field.extend ?? "";
-}
-
 function enumOf(type: protobuf.Enum): Enum {
   return {
     name: type.name,
     value: Object.entries(type.values).map(([name, number]) => ({ name, number })),
     options: {
       features: {
-        enumType: featuresOf(type).enum_type === "OPEN" ? FeatureSet_EnumType.OPEN : FeatureSet_EnumType.CLOSED,
+        enumType:
+          featuresOf(type).enum_type === "OPEN" ? FeatureSet_EnumType.OPEN : FeatureSet_EnumType.CLOSED,
       },
     },
   };

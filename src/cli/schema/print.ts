@@ -33,7 +33,8 @@ export function definition(type: NamedType, palette: Palette): string {
 /** The definition of a method. */
 export function methodText({ name, methodKind, input, output }: DescMethod, palette: Palette): string {
   const stream = (streams: boolean) => (streams ? `${palette.keyword("stream")} ` : "");
-  const request = stream(methodKind === "client_streaming" || methodKind === "bidi_streaming") + input.typeName;
+  const request =
+    stream(methodKind === "client_streaming" || methodKind === "bidi_streaming") + input.typeName;
   const response =
     stream(methodKind === "server_streaming" || methodKind === "bidi_streaming") + output.typeName;
   const { keyword } = palette;
@@ -80,7 +81,9 @@ function labelOf(field: DescField, { keyword }: Palette): string {
 function typeOf(field: DescField, { keyword }: Palette): string {
   const scalar = (type: ScalarType) => keyword((ScalarType[type] ?? "").toLowerCase());
   const value =
-    field.message?.typeName ?? field.enum?.typeName ?? (field.scalar === undefined ? "" : scalar(field.scalar));
+    field.message?.typeName ??
+    field.enum?.typeName ??
+    (field.scalar === undefined ? "" : scalar(field.scalar));
   return field.fieldKind === "map" ? `${keyword("map")}<${scalar(field.mapKey)}, ${value}>` : value;
 }
 

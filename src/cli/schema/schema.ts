@@ -41,7 +41,10 @@ export function readFile(file: string): Uint8Array {
 export function splitRoute(route: string): { service: string; method: string } {
   const at = route.lastIndexOf("/");
   if (at < 1 || at === route.length - 1) {
-    throw new UsageError(`${JSON.stringify(route)} is not SERVICE/METHOD`, "`shimctl describe`, which lists all");
+    throw new UsageError(
+      `${JSON.stringify(route)} is not SERVICE/METHOD`,
+      "`shimctl describe`, which lists all",
+    );
   }
   return { service: route.slice(0, at), method: route.slice(at + 1) };
 }

@@ -21,11 +21,7 @@ export interface Found {
 /** Everything in containerd's state folder, and the sockets of the socket folder that nothing there names. */
 export function findShims(state: string, sockets: string): Found[] {
   const bundles = namespaces(state).flatMap((namespace) =>
-    entries(path.join(state, TASKS, namespace)).map((id) => ({
-      id,
-      namespace,
-      ...readBundle(path.join(state, TASKS, namespace, id)),
-    })),
+    entries(path.join(state, TASKS, namespace)).map((id) => foundIn(state, namespace, id)),
   );
   const named = new Set(bundles.map(({ address }) => address));
   const orphans = entries(sockets)
@@ -33,6 +29,10 @@ export function findShims(state: string, sockets: string): Found[] {
     .filter((address) => !named.has(address))
     .map((address) => ({ address }));
   return [...bundles, ...orphans];
+}
+
+function foundIn(state: string, namespace: string, id: string): Found {
+  return { id, namespace, ...readBundle(path.join(state, TASKS, namespace, id)) };
 }
 
 function namespaces(state: string): string[] {

@@ -55,7 +55,11 @@ export async function inspectShims(
   return shims;
 }
 
-async function inspectGroup(group: readonly Found[], timeoutMs: number, signal: AbortSignal): Promise<Shim[]> {
+async function inspectGroup(
+  group: readonly Found[],
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<Shim[]> {
   const address = group[0]?.address;
   const problem = group[0]?.problem;
   if (address === undefined || problem !== undefined) {

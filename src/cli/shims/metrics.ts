@@ -1,6 +1,10 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { unpackAny } from "../../index.js";
-import { type BlkIOEntry, type Metrics as MetricsV1, MetricsSchema as MetricsV1Schema } from "../../cgroups/v1.js";
+import {
+  type BlkIOEntry,
+  type Metrics as MetricsV1,
+  MetricsSchema as MetricsV1Schema,
+} from "../../cgroups/v1.js";
 import { type Metrics as MetricsV2, MetricsSchema as MetricsV2Schema } from "../../cgroups/v2.js";
 
 /** What a container has used so far, whichever cgroups it lives in. */

@@ -1,4 +1,11 @@
-import { type CallOptions, type Client, Code, type Connection, createClient, TtrpcError } from "../../index.js";
+import {
+  type CallOptions,
+  type Client,
+  Code,
+  type Connection,
+  createClient,
+  TtrpcError,
+} from "../../index.js";
 import type { ConnectResponse } from "../../task/v3.js";
 import { Task as TaskV2 } from "../../task/v2.js";
 import { Task as TaskV3 } from "../../task/v3.js";
