@@ -1,5 +1,5 @@
 import { connect, type Connection } from "../index.js";
-import { UsageError } from "./exit.js";
+import { UsageError } from "./errors.js";
 
 /** Connects, does something, and closes the connection whatever came of it. */
 export async function withConnection<T>(

@@ -1,6 +1,6 @@
 import { type DescMethod, fromBinary, type JsonValue, type Registry, toBinary } from "@bufbuild/protobuf";
 import { Code, type MethodKind, TtrpcError } from "../index.js";
-import { UsageError } from "./exit.js";
+import { UsageError } from "./errors.js";
 import { messageFromJson, messageToJson } from "./json.js";
 import { splitRoute } from "./schema/schema.js";
 

@@ -1,7 +1,7 @@
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
 import { text as readAll } from "node:stream/consumers";
-import { UsageError } from "./exit.js";
+import { UsageError } from "./errors.js";
 
 /** What a call sends, as text: an argument, a file (`@file`) or stdin (`-`). */
 export class Input {

@@ -1,6 +1,7 @@
 import { TtrpcError } from "../index.js";
 import { ExitCode } from "./exit-code.js";
-import { exitCodeOf, headline, hint, Interrupted } from "./exit.js";
+import { Interrupted } from "./errors.js";
+import { exitCodeOf, headline, hint } from "./exit.js";
 import { printError, styledError } from "./output/stdout.js";
 
 /** Says on stderr what went wrong and what to try; resolves to the exit code. */

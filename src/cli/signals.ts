@@ -1,4 +1,4 @@
-import { Interrupted } from "./exit.js";
+import { Interrupted } from "./errors.js";
 
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 

@@ -1,6 +1,6 @@
 import type { CallOptions, Connection, MethodKind } from "../../index.js";
 import { withConnection } from "../connecting.js";
-import { UsageError } from "../exit.js";
+import { UsageError } from "../errors.js";
 import { encoded, type Format, formatOf, rawFormat } from "../format.js";
 import { Input } from "../input.js";
 import { jsonLine, jsonText } from "../output/json.js";

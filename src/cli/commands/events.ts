@@ -8,7 +8,8 @@ import {
   listenEvents,
 } from "../../events/index.js";
 import { withConnection } from "../connecting.js";
-import { transportCode, UsageError } from "../exit.js";
+import { UsageError } from "../errors.js";
+import { transportCode } from "../exit.js";
 import { anyToJson, messageToJson } from "../json.js";
 import { jsonLine } from "../output/json.js";
 import { print, printError, styled } from "../output/stdout.js";

@@ -5,7 +5,7 @@ import type { JsonValue } from "@bufbuild/protobuf";
 import { parseAddress } from "../../address.js";
 import { codeName } from "../../index.js";
 import { transportError } from "../../error.js";
-import { UsageError } from "../exit.js";
+import { UsageError } from "../errors.js";
 import { jsonLine } from "../output/json.js";
 import { Feed } from "../output/feed.js";
 import { printError, styled } from "../output/stdout.js";

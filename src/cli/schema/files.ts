@@ -6,7 +6,7 @@ import {
   type Registry,
 } from "@bufbuild/protobuf";
 import { type FileDescriptorProto, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
-import { UsageError } from "../exit.js";
+import { UsageError } from "../errors.js";
 import { WELL_KNOWN_FILES } from "./well-known.js";
 
 /** The types of files that may be in any order. Throws a UsageError if one needs a file that is not there. */

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, realpathSync } from "node:fs";
 import path from "node:path";
 import type { DescEnum, DescMessage, Registry } from "@bufbuild/protobuf";
 import protobuf from "protobufjs";
-import { UsageError } from "../exit.js";
+import { UsageError } from "../errors.js";
 import { descriptorOf, type SourceFile } from "./descriptor.js";
 import { registryOfFiles } from "./files.js";
 import { WELL_KNOWN_FILES } from "./well-known.js";

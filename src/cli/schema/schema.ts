@@ -7,7 +7,7 @@ import {
   type DescService,
   type Registry,
 } from "@bufbuild/protobuf";
-import { UsageError } from "../exit.js";
+import { UsageError } from "../errors.js";
 import type { SchemaOptions } from "./options.js";
 import { WELL_KNOWN_FILES } from "./well-known.js";
 

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { UsageError } from "../exit.js";
+import { UsageError } from "../errors.js";
 
 /** The folder of containerd's state in which each task has a bundle, below its namespace. */
 const TASKS = "io.containerd.runtime.v2.task";
