@@ -21,8 +21,10 @@ export function live(): Live {
   return {
     async show(lines) {
       // What does not fit would scroll, and leave copies behind.
-      const fitting = lines.slice(0, Math.max((process.stdout.rows || 24) - 1, 1));
-      update(fitting.map((line) => cut(line, width())).join("\n"));
+      const room = Math.max((process.stdout.rows || 24) - 1, 2);
+      const more = lines.length - room;
+      const shown = more > 0 ? [...lines.slice(0, room - 1), `… ${more + 1} more lines`] : lines;
+      update(shown.map((line) => cut(line, width())).join("\n"));
     },
     done: () => update.done(),
   };
