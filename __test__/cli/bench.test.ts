@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
 import { RawServer } from "../helpers/raw-peer.js";
 import { temporaryAddress } from "../helpers/temp.js";
-import { onTerminal, shimctl, Shimctl } from "./shimctl.js";
+import { needsTerminal, noTerminal, onTerminal, shimctl, Shimctl } from "./shimctl.js";
 
 interface Report {
   readonly calls: number;
@@ -59,12 +59,15 @@ describeWithPeer("shimctl bench", () => {
     await expect(shape).toMatchFileSnapshot("golden/bench.txt");
   });
 
-  it("shows a progress bar on a terminal, and leaves nothing of it", async () => {
-    const { code, stdout } = await onTerminal(bench("web", "-d", "400ms"));
-    expect(code).toBe(0);
-    expect(stdout).toMatch(/[█░]{10,} \d+ %/);
-    expect(stdout.slice(stdout.lastIndexOf("%"))).toContain("calls/s");
-  });
+  it.skipIf(noTerminal)(
+    `shows a progress bar on a terminal, and leaves nothing of it${needsTerminal}`,
+    async () => {
+      const { code, stdout } = await onTerminal(bench("web", "-d", "400ms"));
+      expect(code).toBe(0);
+      expect(stdout).toMatch(/[█░]{10,} \d+ %/);
+      expect(stdout.slice(stdout.lastIndexOf("%"))).toContain("calls/s");
+    },
+  );
 
   it("ends with 1 if a call failed, and counts failures by their codes", async () => {
     const { code, stdout } = await shimctl(bench("error:5", "-n", "20", "--json"));

@@ -3,7 +3,7 @@ import { createPublisher, TASK_EXIT_EVENT_TOPIC, TaskExitSchema } from "containe
 import { describe, expect, it } from "vitest";
 import { describeWithPeer, Peer, peerCalls } from "../helpers/peer.js";
 import { pathOf, temporaryAddress } from "../helpers/temp.js";
-import { Shimctl, shimctl, TerminalShimctl, visible } from "./shimctl.js";
+import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl, visible } from "./shimctl.js";
 
 const EXIT = { containerId: "web", id: "web", pid: 42, exitStatus: 7, exitedAt: { seconds: 1_700_000_000n } };
 const TIMESTAMP = { seconds: 1_700_000_000n, nanos: 123_456_789 };
@@ -77,19 +77,22 @@ describe("shimctl events", () => {
     expect(seen).toEqual(["default /tasks/exit", "default /a/b", "k8s.io /tasks/exit", "k8s.io /a/b"]);
   });
 
-  it("has colour on a terminal, a socket of its user's own, and leaves none behind", async () => {
-    const address = temporaryAddress();
-    await using child = new TerminalShimctl(["events", address]);
-    await child.says("listening");
-    expect(statSync(pathOf(address)).mode & 0o777).toBe(0o600);
-    await publish(address, "default", TASK_EXIT_EVENT_TOPIC);
-    await child.says("/tasks/exit");
-    child.type("\x03");
-    const { code, stdout } = await child.outcome();
-    expect(code).toBe(0);
-    expect(visible(stdout)).toContain("default ␛[1m/tasks/exit␛[22m");
-    expect(existsSync(pathOf(address))).toBe(false);
-  });
+  it.skipIf(noTerminal)(
+    `has colour on a terminal, a socket of its user's own, and leaves none behind${needsTerminal}`,
+    async () => {
+      const address = temporaryAddress();
+      await using child = new TerminalShimctl(["events", address]);
+      await child.says("listening");
+      expect(statSync(pathOf(address)).mode & 0o777).toBe(0o600);
+      await publish(address, "default", TASK_EXIT_EVENT_TOPIC);
+      await child.says("/tasks/exit");
+      child.type("\x03");
+      const { code, stdout } = await child.outcome();
+      expect(code).toBe(0);
+      expect(visible(stdout)).toContain("default ␛[1m/tasks/exit␛[22m");
+      expect(existsSync(pathOf(address))).toBe(false);
+    },
+  );
 
   it("ends without a word when nobody reads it any more", async () => {
     await using child = await listening();

@@ -2,7 +2,16 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
 import { RawServer } from "../helpers/raw-peer.js";
 import { staleSocket } from "../helpers/temp.js";
-import { masked, onTerminal, shimctl, Shimctl, TerminalShimctl, visible } from "./shimctl.js";
+import {
+  masked,
+  needsTerminal,
+  noTerminal,
+  onTerminal,
+  shimctl,
+  Shimctl,
+  TerminalShimctl,
+  visible,
+} from "./shimctl.js";
 import { bootstrap, State } from "./state.js";
 
 describeWithPeer("shimctl ls", () => {
@@ -66,7 +75,7 @@ describeWithPeer("shimctl ls", () => {
     for (const row of rows) expect(row.slice(at - 2, at)).toBe("  ");
   });
 
-  it("has colour on a terminal", async () => {
+  it.skipIf(noTerminal)(`has colour on a terminal${needsTerminal}`, async () => {
     const { code, stdout } = await onTerminal(ls());
     expect(code).toBe(0);
     await expect(visible(shape(stdout))).toMatchFileSnapshot("golden/ls-terminal.txt");
@@ -116,6 +125,16 @@ describeWithPeer("shimctl ls", () => {
     expect((JSON.parse((await child.outcome()).stdout) as unknown[]).length).toBe(3);
   });
 
+  it("ends with 130 when it is interrupted before all have answered, and prints nothing", async () => {
+    const own = new State();
+    await using shim = await RawServer.listen(own.socket("hung"));
+    own.bundle("default", "hung", bootstrap(shim.address));
+    await using child = new Shimctl(["ls", ...own.options, "--timeout", "1h"]);
+    await (await shim.accept()).nextRequest();
+    child.kill("SIGINT");
+    expect(await child.outcome()).toEqual({ code: 130, stdout: "", stderr: "" });
+  });
+
   it("--watch prints one table after the other in a pipe, until it is stopped", async () => {
     await using child = new Shimctl(ls("--watch", "--interval", "10ms"));
     await child.says(/NAMESPACE[^]*NAMESPACE[^]*NAMESPACE/);
@@ -132,20 +151,23 @@ describeWithPeer("shimctl ls", () => {
     for (const line of stdout.trimEnd().split("\n")) expect(JSON.parse(line)).toHaveLength(12);
   });
 
-  it("--watch shows a table in its place on a terminal, and sees what changes", async () => {
-    const own = new State();
-    own.bundle("default", "first", { address: v2!.address });
-    await using child = new TerminalShimctl(["ls", ...own.options, "--watch", "--interval", "50ms"]);
-    await child.says("first");
-    own.bundle("default", "second", { address: v2!.address });
-    await child.says("second");
-    child.type("\x03");
-    const { code, stdout } = await child.outcome();
-    expect(code).toBe(0);
-    // The cursor goes back up, and is shown again in the end.
-    expect(visible(stdout)).toMatch(/␛\[\d*A/);
-    expect(visible(stdout)).toMatch(/␛\[\?25l[^]*␛\[\?25h/);
-  });
+  it.skipIf(noTerminal)(
+    `--watch shows a table in its place on a terminal, and sees what changes${needsTerminal}`,
+    async () => {
+      const own = new State();
+      own.bundle("default", "first", { address: v2!.address });
+      await using child = new TerminalShimctl(["ls", ...own.options, "--watch", "--interval", "50ms"]);
+      await child.says("first");
+      own.bundle("default", "second", { address: v2!.address });
+      await child.says("second");
+      child.type("\x03");
+      const { code, stdout } = await child.outcome();
+      expect(code).toBe(0);
+      // The cursor goes back up, and is shown again in the end.
+      expect(visible(stdout)).toMatch(/␛\[\d*A/);
+      expect(visible(stdout)).toMatch(/␛\[\?25l[^]*␛\[\?25h/);
+    },
+  );
 });
 
 describe("shimctl ls, where there is little", () => {

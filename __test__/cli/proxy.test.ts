@@ -9,7 +9,7 @@ import { RawServer } from "../helpers/raw-peer.js";
 import { describeWithPeers, StreamPeer } from "../helpers/stream-peer.js";
 import { pathOf, temporaryAddress } from "../helpers/temp.js";
 import { encodeFrame } from "../helpers/wire.js";
-import { Shimctl, shimctl, TerminalShimctl, visible } from "./shimctl.js";
+import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl, visible } from "./shimctl.js";
 
 const PROTOS = ["--proto", path.join(import.meta.dirname, "protos/streams.proto")];
 
@@ -136,7 +136,7 @@ describeWithPeer("shimctl proxy, before the Task service of the Rust peer", () =
     }
   });
 
-  it("has colour on a terminal", async () => {
+  it.skipIf(noTerminal)(`has colour on a terminal${needsTerminal}`, async () => {
     const address = temporaryAddress();
     await using proxy = new TerminalShimctl(["proxy", address, peer.address]);
     await proxy.says("listening");
@@ -156,6 +156,23 @@ describeWithPeer("shimctl proxy, before the Task service of the Rust peer", () =
     proxy.kill("SIGINT");
     expect(await proxy.outcome()).toMatchObject({ code: 0 });
     expect(existsSync(pathOf(address))).toBe(false);
+  });
+
+  it("keeps no call waiting for a reader that has stopped, and says how many lines it left out", async () => {
+    await using echo = await Peer.echo();
+    await using proxy = await proxyTo(echo.address);
+    proxy.ignore();
+    // As hexadecimal, twice as much, and twice.
+    const payload = "ff".repeat(1 << 20);
+    for (let call = 0; call < 12; call++) {
+      const { code } = await shimctl(["call", proxy.address, "test.Echo/Echo", "--raw", "-"], {
+        input: payload,
+      });
+      expect(code).toBe(0);
+    }
+    proxy.listen();
+    await shimctl(["call", proxy.address, "test.Echo/Echo", "--raw"]);
+    await proxy.says(/\d+ lines left out: the reader is too slow/);
   });
 
   it("ends connections that are open when it is stopped", async () => {

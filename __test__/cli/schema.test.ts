@@ -5,7 +5,7 @@ import { create, createFileRegistry, fromBinary, toBinary } from "@bufbuild/prot
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { beforeAll, describe, expect, it } from "vitest";
 import { temporaryPath } from "../helpers/temp.js";
-import { onTerminal, shimctl, visible } from "./shimctl.js";
+import { needsTerminal, noTerminal, onTerminal, shimctl, visible } from "./shimctl.js";
 
 const ROOT = path.join(import.meta.dirname, "../..");
 const CODEC_PROTOS = path.join(ROOT, "__test__/codec/protos");
@@ -32,7 +32,7 @@ describe("shimctl describe", () => {
     expect(stdout).toContain("enum containerd.v1.types.Status {\n  UNKNOWN = 0;\n");
   });
 
-  it("has colour on a terminal", async () => {
+  it.skipIf(noTerminal)(`has colour on a terminal${needsTerminal}`, async () => {
     const { stdout } = await onTerminal(["describe", "containerd.task.v3.ConnectRequest"]);
     expect(visible(stdout)).toBe(
       "␛[35mmessage␛[39m ␛[1mcontainerd.task.v3.ConnectRequest␛[22m {\n" +

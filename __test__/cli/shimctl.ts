@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import path from "node:path";
@@ -102,7 +102,16 @@ export class Shimctl implements AsyncDisposable {
     this.#child.kill(signal);
   }
 
-  /** Stops reading what it prints. */
+  /** Stops reading what it prints; `listen` goes on. */
+  ignore(): void {
+    this.#child.stdout?.pause();
+  }
+
+  listen(): void {
+    this.#child.stdout?.resume();
+  }
+
+  /** Goes away from what it prints. */
   leave(): void {
     this.#child.stdout?.destroy();
   }
@@ -144,6 +153,10 @@ export class TerminalShimctl extends Shimctl {
     ]);
   }
 }
+
+/** Whether there is no `script` to make a terminal with; a test that needs one is skipped, and says so in its name. */
+export const noTerminal = spawnSync("script", ["--version"]).error !== undefined;
+export const needsTerminal = noTerminal ? " (skipped: needs script, of util-linux)" : "";
 
 /** Runs shimctl on a terminal to its end. What it says on stdout and stderr comes in one. */
 export async function onTerminal(args: readonly string[], options?: RunOptions): Promise<Outcome> {

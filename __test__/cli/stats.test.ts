@@ -7,7 +7,7 @@ import { Task as TaskV3 } from "containerd-shim-protos/task/v3";
 import { afterEach, describe, expect, it } from "vitest";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
 import { temporaryAddress } from "../helpers/temp.js";
-import { shimctl, Shimctl, TerminalShimctl, visible } from "./shimctl.js";
+import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl, visible } from "./shimctl.js";
 
 const MiB = 1024n * 1024n;
 
@@ -119,7 +119,7 @@ describe("shimctl stats", () => {
     }
   });
 
-  it("draws sparklines on a terminal, until it is stopped", async () => {
+  it.skipIf(noTerminal)(`draws sparklines on a terminal, until it is stopped${needsTerminal}`, async () => {
     // A container that is busy in every second look.
     const address = await shim(TaskV3, (looks) => v1(Math.ceil(looks / 2)));
     await using child = new TerminalShimctl(["stats", address, "web", "--interval", "30ms"]);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { onTerminal, shimctl, visible } from "./shimctl.js";
+import { needsTerminal, noTerminal, onTerminal, shimctl, visible } from "./shimctl.js";
 
 const COMMANDS = ["ls", "call", "describe", "events", "stats", "proxy", "bench", "completion"];
 
@@ -111,7 +111,7 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
 });
 
 describe("an error", () => {
-  it("is red on a terminal only", async () => {
+  it.skipIf(noTerminal)(`is red on a terminal only${needsTerminal}`, async () => {
     const { code, stdout } = await onTerminal(["describe", "Nothing"]);
     expect(code).toBe(2);
     expect(visible(stdout)).toMatch(/^␛\[31mshimctl: there is no service or message Nothing␛\[39m$/m);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { decodeFrame, decodeRequest, FrameType } from "../helpers/wire.js";
-import { Shimctl, shimctl, TerminalShimctl } from "../cli/shimctl.js";
+import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl } from "../cli/shimctl.js";
 import { Containerd } from "./containerd.js";
 import { describeWith, describeWithEach, packaged, toolOf } from "./releases.js";
 
@@ -51,7 +51,7 @@ describeWithEach("shimctl, with a real shim", (release) => {
     }
   });
 
-  test("ls --watch sees a container pause and go on", async () => {
+  test.skipIf(noTerminal)(`ls --watch sees a container pause and go on${needsTerminal}`, async () => {
     await using child = new TerminalShimctl(ls("--watch", "--interval", "100ms"));
     await child.says("running");
     const task = `containerd.task.v${version}.Task`;

@@ -28,7 +28,8 @@ export function metadata(text: string, earlier: Record<string, string[]> = {}): 
   const at = text.indexOf("=");
   if (at < 1) throw new InvalidArgumentError("Metadata is key=value.");
   const key = text.slice(0, at).toLowerCase();
-  return { ...earlier, [key]: [...(earlier[key] ?? []), text.slice(at + 1)] };
+  const values = Object.hasOwn(earlier, key) ? (earlier[key] ?? []) : [];
+  return { ...earlier, [key]: [...values, text.slice(at + 1)] };
 }
 
 /** Collects an option that may be given several times. */

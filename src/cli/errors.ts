@@ -1,3 +1,5 @@
+import { constants } from "node:os";
+
 /** Something that the user has to do otherwise. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
@@ -15,7 +17,11 @@ export class UsageError extends Error {
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
 
-  constructor(readonly signal: NodeJS.Signals) {
+  /** What a shell says of a process that the signal ended. */
+  readonly exitCode: number;
+
+  constructor(signal: "SIGINT" | "SIGTERM") {
     super(`interrupted by ${signal}`);
+    this.exitCode = 128 + constants.signals[signal];
   }
 }

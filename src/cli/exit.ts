@@ -51,7 +51,7 @@ export function hint(error: unknown): string | undefined {
 /** The exit code of an error. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError) return ExitCode.Usage;
-  if (error instanceof Interrupted) return error.signal === "SIGTERM" ? 143 : 130;
+  if (error instanceof Interrupted) return error.exitCode;
   if (transportCode(error) !== undefined) return ExitCode.Connection;
   return error instanceof TtrpcError ? ExitCode.Status : ExitCode.Software;
 }

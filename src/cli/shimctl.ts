@@ -7,6 +7,11 @@ import { program } from "./program.js";
 /** Runs a command line and sets the exit code. */
 async function main(argv: readonly string[]): Promise<void> {
   endWithReader();
+  // What nobody waits for. Node's own exit code for it is that of a status here.
+  process.once("uncaughtException", (error) => {
+    process.stderr.write(`shimctl: a fault of shimctl itself: ${error.stack ?? String(error)}\n`);
+    process.exit(ExitCode.Software);
+  });
   try {
     await program().parseAsync(argv);
   } catch (error) {

@@ -8,13 +8,16 @@ const SIGNALS = ["SIGINT", "SIGTERM"] as const;
  */
 export async function interruptible<T>(action: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
-  const stop = (signal: NodeJS.Signals) => {
-    if (controller.signal.aborted) process.exit(130);
-    controller.abort(new Interrupted(signal));
+  const stop = (signal: (typeof SIGNALS)[number]) => {
+    const interrupted = new Interrupted(signal);
+    if (controller.signal.aborted) process.exit(interrupted.exitCode);
+    controller.abort(interrupted);
   };
   for (const signal of SIGNALS) process.on(signal, stop);
   try {
-    return await action(controller.signal);
+    const result = await action(controller.signal);
+    controller.signal.throwIfAborted();
+    return result;
   } catch (error) {
     // Whatever an interrupt made fail, it is the interrupt that the user knows of.
     throw controller.signal.aborted ? controller.signal.reason : error;
