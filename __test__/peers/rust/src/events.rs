@@ -39,7 +39,7 @@ pub(crate) struct Serve {
     /// End, with status 0, when stdin ends.
     #[arg(long)]
     exit_on_stdin_eof: bool,
-    /// Print one JSON line when this many events came.
+    /// Print one JSON line when this many events came; a multiple of 1 000.
     #[arg(long)]
     count: u32,
 }
@@ -56,10 +56,9 @@ pub(crate) async fn serve(arguments: Serve) -> Result<(), Failure> {
     let report = async {
         loop {
             let arrived = sink.arrived.notified();
-            if let Some((first, last)) = sink.lock().times
-                && sink.lock().count >= arguments.count
-            {
-                return (first, last);
+            let Tally { count, times, .. } = *sink.lock();
+            if let Some(times) = times.filter(|_| count >= arguments.count) {
+                return times;
             }
             arrived.await;
         }
@@ -81,7 +80,7 @@ pub(crate) async fn serve(arguments: Serve) -> Result<(), Failure> {
 }
 
 /// What came.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Tally {
     count: u32,
     ordered: bool,
