@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
 import { RawServer } from "../helpers/raw-peer.js";
 import { describeWithPeers, StreamPeer } from "../helpers/stream-peer.js";
-import { pathOf, temporaryAddress } from "../helpers/temp.js";
+import { pathOf, staleSocket, temporaryAddress } from "../helpers/temp.js";
 import { encodeFrame } from "../helpers/wire.js";
 import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl, visible } from "./shimctl.js";
 
@@ -184,10 +184,18 @@ describeWithPeer("shimctl proxy, before the Task service of the Rust peer", () =
     expect(await call.outcome()).toMatchObject({ code: 3 });
   });
 
+  it("takes the place of a socket file that nobody listens on any more", async () => {
+    const address = staleSocket();
+    await using proxy = new Shimctl(["proxy", address, peer.address]);
+    await proxy.says("listening on");
+    expect(await shimctl(["call", address, `${task}/Start`])).toMatchObject({ code: 0 });
+  });
+
   it("ends with 2 for an address that is taken, and with 3 when there is nothing to pass on to", async () => {
     const taken = await shimctl(["proxy", peer.address, peer.address]);
     expect(taken).toMatchObject({ code: 2 });
     expect(taken.stderr).toContain("EADDRINUSE");
+    expect(taken.stderr).toContain("somebody listens on this one");
     const nothing = await shimctl(["proxy", temporaryAddress(), temporaryAddress()]);
     expect(nothing).toMatchObject({ code: 3 });
     expect(nothing.stderr).toContain("ENOENT");

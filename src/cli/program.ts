@@ -1,3 +1,4 @@
+import { styleText } from "node:util";
 import { Argument, Command, Option } from "commander";
 import { count, duration, metadata, repeated } from "./arguments.js";
 import { styledError } from "./output/stdout.js";
@@ -16,7 +17,8 @@ export function program(): Command {
     .version(SHIMCTL_VERSION, "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
     .helpCommand("help [command]", "print the help of a command")
-    .configureHelp({ sortSubcommands: false })
+    // commander takes styles out again where there is no terminal.
+    .configureHelp({ styleTitle: (title) => styleText("bold", title, { validateStream: false }) })
     .configureOutput({
       outputError: (text, write) => write(styledError("red", text.replace(/^error:/, "shimctl:"))),
     })
@@ -33,8 +35,8 @@ export function program(): Command {
     .option("--sockets <dir>", "the folder of the shims' sockets", "/run/containerd/s")
     .option("--json", "print JSON")
     .option("-w, --watch", "go on, in place on a terminal")
-    .option("--interval <duration>", "how often --watch looks", duration, 2000)
-    .option("--timeout <duration>", "how long a shim may take to answer", duration, 2000)
+    .addOption(durationOption("--interval <duration>", "how often --watch looks", "2s"))
+    .addOption(durationOption("--timeout <duration>", "how long a shim may take to answer", "2s"))
     .action(async (options) => (await import("./commands/ls.js")).ls(options));
 
   withSchemaOptions(
@@ -78,9 +80,9 @@ export function program(): Command {
     .description("show what a container uses: CPU, memory, IO")
     .argument("<address>", ADDRESS)
     .argument("<id>", "the container")
-    .option("--interval <duration>", "how often to look", duration, 1000)
+    .addOption(durationOption("--interval <duration>", "how often to look", "1s"))
     .option("-n, --count <number>", "end after so many samples", count)
-    .option("--timeout <duration>", "how long the shim may take to answer", duration, 2000)
+    .addOption(durationOption("--timeout <duration>", "how long the shim may take to answer", "2s"))
     .option("--json", "print a line of JSON for each sample")
     .action(async (address, id, options) =>
       (await import("./commands/stats.js")).stats(address, id, options),
@@ -108,9 +110,9 @@ export function program(): Command {
   )
     .option("-c, --concurrency <number>", "calls in flight", count, 1)
     .option("--connections <number>", "connections that share them", count, 1)
-    .option("-d, --duration <duration>", "how long to measure", duration, 5000)
+    .addOption(durationOption("-d, --duration <duration>", "how long to measure", "5s"))
     .option("-n, --calls <number>", "make so many calls instead", count)
-    .option("--warmup <duration>", "how long to call before measuring", duration, 500)
+    .addOption(durationOption("--warmup <duration>", "how long to call before measuring", "500ms"))
     .option("--timeout <duration>", "the deadline of a call, and of connecting", duration)
     .option("-m, --metadata <key=value>", "send metadata; may be repeated", metadata)
     .option("--json", "print JSON")
@@ -130,6 +132,10 @@ export function program(): Command {
     .action(async (words: string[]) => (await import("./commands/completion.js")).complete(shimctl, words));
 
   return shimctl;
+}
+
+function durationOption(flags: string, description: string, byDefault: string): Option {
+  return new Option(flags, description).argParser(duration).default(duration(byDefault), byDefault);
 }
 
 const EVENTS_ADDRESS = `${process.env["XDG_RUNTIME_DIR"] ?? "/run"}/shimctl-events.sock`;

@@ -11,6 +11,7 @@ import { withConnection } from "../connecting.js";
 import { UsageError } from "../errors.js";
 import { transportCode } from "../exit.js";
 import { anyToJson, messageToJson } from "../json.js";
+import { listeningError } from "../listening.js";
 import { jsonLine } from "../output/json.js";
 import { print, printError, styled } from "../output/stdout.js";
 import type { SchemaOptions } from "../schema/options.js";
@@ -53,10 +54,7 @@ function listen(address: string, { topic, namespace, forward }: EventsOptions): 
     if (error instanceof TypeError) throw new UsageError(error.message);
     const code = transportCode(error);
     if (code === undefined) throw error;
-    throw new UsageError(
-      (error as Error).message,
-      code === "EADDRINUSE" ? "another address: somebody listens on this one" : undefined,
-    );
+    throw listeningError((error as Error).message, code);
   }
 }
 

@@ -1,4 +1,4 @@
-import { styled } from "./stdout.js";
+import { styledError } from "./stdout.js";
 
 /** Bytes that may wait for whoever reads stdout. */
 const MOST_WAITING = 16 * 1024 * 1024;
@@ -16,7 +16,9 @@ export class Feed {
       return;
     }
     if (this.#leftOut > 0) {
-      process.stderr.write(`${styled("red", `${this.#leftOut} lines left out: the reader is too slow`)}\n`);
+      process.stderr.write(
+        `${styledError("red", `${this.#leftOut} lines left out: the reader is too slow`)}\n`,
+      );
       this.#leftOut = 0;
     }
     process.stdout.write(`${line}\n`);
