@@ -19,6 +19,12 @@ describe("help", () => {
     await expect(stdout).toMatchFileSnapshot(`golden/help-${command}.txt`);
   });
 
+  it.skipIf(noTerminal)(`has headings in bold on a terminal${needsTerminal}`, async () => {
+    const { code, stdout } = await onTerminal(["--help"]);
+    expect(code).toBe(0);
+    expect(visible(stdout)).toMatch(/^␛\[1mCommands:␛\[22m$/m);
+  });
+
   it("has no escape sequences in a pipe", async () => {
     expect((await shimctl(["--help"], { env: { FORCE_COLOR: "0" } })).stdout).not.toContain("\x1b");
   });
