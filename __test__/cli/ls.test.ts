@@ -1,7 +1,10 @@
+import { existsSync } from "node:fs";
+import { createServer } from "containerd-shim-protos";
+import { Status, Task } from "containerd-shim-protos/task/v3";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
 import { RawServer } from "../helpers/raw-peer.js";
-import { staleSocket } from "../helpers/temp.js";
+import { pathOf, staleSocket } from "../helpers/temp.js";
 import {
   masked,
   needsTerminal,
@@ -123,6 +126,20 @@ describeWithPeer("shimctl ls", () => {
       await connection.reply(streamId, new Uint8Array());
     }
     expect((JSON.parse((await child.outcome()).stdout) as unknown[]).length).toBe(3);
+  });
+
+  it("does not take a further socket of a shim that it knows for another shim", async () => {
+    const own = new State();
+    await using server = createServer().add(Task, {
+      connect: () => ({ shimPid: process.pid }),
+      state: () => ({ status: Status.RUNNING }),
+    });
+    own.bundle("default", "web", bootstrap(await server.listen(own.socket("shim"))));
+    await using debug = await RawServer.listen(own.socket("debug"));
+    const { code, stdout } = await shimctl(["ls", ...own.options, "--json"]);
+    expect(code).toBe(0);
+    expect((JSON.parse(stdout) as { id: string }[]).map(({ id }) => id)).toEqual(["web"]);
+    expect(existsSync(pathOf(debug.address))).toBe(true);
   });
 
   it("ends with 130 when it is interrupted before all have answered, and prints nothing", async () => {

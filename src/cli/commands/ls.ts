@@ -3,8 +3,9 @@ import { jsonLine, jsonText } from "../output/json.js";
 import { print, printError, styled } from "../output/stdout.js";
 import { table } from "../output/table.js";
 import { age } from "../output/units.js";
-import { findShims } from "../shims/bundles.js";
+import { findSockets, findTasks } from "../shims/bundles.js";
 import { inspectShims, type Shim } from "../shims/inspect.js";
+import { listeningPaths } from "../shims/listeners.js";
 import { interruptible, pause, untilStopped } from "../signals.js";
 
 /** The options of `shimctl ls`. */
@@ -19,8 +20,7 @@ export interface LsOptions {
 
 /** Lists the shims of this host, once or again and again. */
 export async function ls(options: LsOptions): Promise<void> {
-  const shims = (signal: AbortSignal) =>
-    inspectShims(findShims(options.state, options.sockets), options.timeout, signal);
+  const shims = (signal: AbortSignal) => allShims(options, signal);
   if (options.watch !== true) {
     const found = await interruptible(shims);
     await print(options.json ? jsonText(found.map((shim) => ({ ...shim }))) : tableOf(found).join("\n"));
@@ -41,6 +41,21 @@ export async function ls(options: LsOptions): Promise<void> {
       view.done();
     }
   });
+}
+
+/** The shims of all tasks, then those that no task names. */
+async function allShims({ state, sockets, timeout }: LsOptions, signal: AbortSignal): Promise<Shim[]> {
+  const tasks = await inspectShims(findTasks(state), timeout, signal);
+  if (signal.aborted) return tasks;
+  // A shim may have further sockets, such as the one of containerd 2 for debugging, which speak something else.
+  const known = listeningPaths(tasks.flatMap(({ pid }) => pid ?? []));
+  for (const { address } of tasks) if (address !== null) known.add(pathOf(address));
+  const others = findSockets(sockets).filter(({ address = "" }) => !known.has(pathOf(address)));
+  return [...tasks, ...(await inspectShims(others, timeout, signal))];
+}
+
+function pathOf(address: string): string {
+  return address.replace("unix://", "");
 }
 
 const HEADINGS = ["NAMESPACE", "ID", "PID", "VERSION", "STATE", "UPTIME", "ADDRESS"];

@@ -1,7 +1,7 @@
 import type { Command, Option } from "commander";
 import { loadRegistry, servicesOf, typesOf } from "../schema/schema.js";
 import type { SchemaOptions } from "../schema/options.js";
-import { findShims } from "../shims/bundles.js";
+import { findSockets, findTasks } from "../shims/bundles.js";
 
 /** What a word may be: some words, or whatever the shell completes with the names of files. */
 export type Candidates = readonly Candidate[] | "files";
@@ -92,17 +92,17 @@ function optionsOf(command: Command): Candidate[] {
 }
 
 function addresses(): Candidate[] {
-  const found = findShims("/run/containerd", "/run/containerd/s");
   const about = new Map<string, string>();
-  for (const { address, namespace, id } of found) {
-    if (address !== undefined)
-      about.set(address, id === undefined ? "a socket without a task" : `${namespace}/${id}`);
+  for (const { address = "" } of findSockets("/run/containerd/s"))
+    about.set(address, "a socket without a task");
+  for (const { address, namespace, id } of findTasks("/run/containerd")) {
+    if (address !== undefined) about.set(address, `${namespace}/${id}`);
   }
   return [...about].map(([word, text]) => ({ word, about: text }));
 }
 
 function ids(address: string | undefined): Candidate[] {
-  return findShims("/run/containerd", "/run/containerd/s").flatMap((found) => {
+  return findTasks("/run/containerd").flatMap((found) => {
     const there = found.address?.endsWith(address ?? "") ?? false;
     return found.id !== undefined && there ? [{ word: found.id, about: `in ${found.namespace}` }] : [];
   });

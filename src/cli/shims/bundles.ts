@@ -18,17 +18,16 @@ export interface Found {
   readonly problem?: string;
 }
 
-/** Everything in containerd's state folder, and the sockets of the socket folder that nothing there names. */
-export function findShims(state: string, sockets: string): Found[] {
-  const bundles = namespaces(state).flatMap((namespace) =>
+/** The tasks in containerd's state folder. Throws a UsageError if it is none. */
+export function findTasks(state: string): Found[] {
+  return namespaces(state).flatMap((namespace) =>
     entries(path.join(state, TASKS, namespace)).map((id) => foundIn(state, namespace, id)),
   );
-  const named = new Set(bundles.map(({ address }) => address));
-  const orphans = entries(sockets)
-    .map((name) => `unix://${path.join(sockets, name)}`)
-    .filter((address) => !named.has(address))
-    .map((address) => ({ address }));
-  return [...bundles, ...orphans];
+}
+
+/** The sockets in the socket folder. */
+export function findSockets(sockets: string): Found[] {
+  return entries(sockets).map((name) => ({ address: `unix://${path.join(sockets, name)}` }));
 }
 
 function foundIn(state: string, namespace: string, id: string): Found {
