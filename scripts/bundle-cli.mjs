@@ -25,7 +25,7 @@ const library = {
 };
 
 await runMain(async () => {
-  const { name, version } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
+  const { version } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
   await rm(target, { recursive: true, force: true });
   const { metafile } = await build({
     entryPoints: [path.join(source, "shimctl.ts")],
@@ -37,7 +37,7 @@ await runMain(async () => {
     format: "esm",
     platform: "node",
     target: "node20.19",
-    external: ["@bufbuild/protobuf", name],
+    external: ["@bufbuild/protobuf"],
     plugins: [library],
     define: { SHIMCTL_VERSION: JSON.stringify(version) },
     // Packages in CommonJS ask for Node's own modules.

@@ -86,7 +86,11 @@ describe("the package, where it is installed", () => {
   it.each(["containerd-shim-protos", "shimctl"])("has the command as `npx %s`", async (name) => {
     // In place of the package of the platform, which is built when a version is published.
     const addon = readdirSync(ROOT).find((file) => file.endsWith(".node"));
-    const env = { NAPI_RS_NATIVE_LIBRARY_PATH: path.join(ROOT, addon ?? ""), ...process.env };
+    const env = {
+      NAPI_RS_NATIVE_LIBRARY_PATH: path.join(ROOT, addon ?? ""),
+      ...process.env,
+      FORCE_COLOR: undefined,
+    };
     const npx = (...args: string[]) =>
       run("npx", ["--no", "--offline", name, ...args], { cwd: consumer, env });
     expect((await npx("--version")).stdout).toBe(`${version}\n`);
