@@ -1,4 +1,5 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { type Release, toolOf } from "./releases.js";
 
@@ -39,6 +40,12 @@ export interface CtrMetrics {
   memory?: { usage?: number | { usage?: number; limit?: number }; usage_limit?: number };
 }
 
+/** What `ctr events` prints. */
+export interface CtrEvents {
+  readonly seen: { namespace: string; topic: string; message: Record<string, unknown> }[];
+  stop(): void;
+}
+
 export interface RunOptions {
   id: string;
   rootfs: string;
@@ -74,6 +81,21 @@ export class Ctr {
     const flags = ["--detach", "--null-io", "--runc-root", runcRoot, "--rootfs"];
     if (memoryLimit !== undefined) flags.push("--memory-limit", String(memoryLimit));
     await this.#ctr(["run", ...flags, rootfs, id, ...args]);
+  }
+
+  /** `ctr events`, from now on: the topic and the message of each, of all namespaces. */
+  async events(): Promise<CtrEvents> {
+    const args = ["--address", this.address, "events"];
+    const env = { ...process.env, PATH: this.release.path };
+    const child = spawn(toolOf(this.release, "ctr"), args, { env, stdio: ["ignore", "pipe", "inherit"] });
+    const events: CtrEvents = { seen: [], stop: () => child.kill("SIGKILL") };
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      // 2023-01-01 00:00:00.000000000 +0000 UTC namespace /topic {"json":…}
+      const [, namespace, topic, json] = /UTC (\S+) (\/\S+) (\{.*\})$/.exec(line) ?? [];
+      if (namespace === undefined || topic === undefined || json === undefined) return;
+      events.seen.push({ namespace, topic, message: JSON.parse(json) as Record<string, unknown> });
+    });
+    return events;
   }
 
   async tasks(): Promise<CtrTask[]> {
