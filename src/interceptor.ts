@@ -6,6 +6,8 @@ export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bi
 
 /** A call on its way through the interceptors of a client. */
 export interface ClientCall {
+  /** The address of the connection that the call is made on. */
+  readonly address: string;
   /** The full name of the service. */
   readonly service: string;
   /** The name of the method, as in the .proto file. */
