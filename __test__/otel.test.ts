@@ -107,7 +107,7 @@ describe("spans of a call", () => {
     expect((await clientSpan()).parentSpanContext).toBeUndefined();
     exporter.reset();
 
-    // The caller's context is the active one while its process reads the request. It is none of the server's.
+    // The caller is in the same process, so its context could leak.
     await context.with(trace.setSpan(context.active(), tracer.startSpan("other")), () =>
       createClient(Streaming, pair.connection).echo({}),
     );

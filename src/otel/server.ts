@@ -41,7 +41,7 @@ export function otelServerInterceptor(options: OtelOptions = {}): ServerIntercep
   const used = instruments("server", options);
   return (next) => async (call) => {
     const current = used();
-    // Not the active context: that is of whichever call happened to be made when the request was read.
+    // A request's parent is the one its metadata names. What is active here has nothing to do with it.
     const parent = current.propagator.extract(ROOT_CONTEXT, call.context.metadata, getter);
     const span = new CallSpan(current, SpanKind.SERVER, call, parent);
     const fail = (error: unknown) => {
