@@ -12,12 +12,15 @@ export interface ClientCall {
   readonly service: string;
   /** The name of the method, as in the .proto file. */
   readonly method: string;
+  /** Which side streams. */
   readonly kind: MethodKind;
   /** The message, or where the client streams, an AsyncIterable of them. */
   readonly request: unknown;
   /** Metadata to send along; may be added to. */
   readonly metadata: Metadata;
+  /** The deadline, in milliseconds from when it is sent. */
   readonly timeoutMs?: number;
+  /** Gives the call up. */
   readonly signal?: AbortSignal;
 }
 
@@ -27,9 +30,11 @@ export interface ServerCall {
   readonly service: string;
   /** The name of the method, as in the .proto file. */
   readonly method: string;
+  /** Which side streams. */
   readonly kind: MethodKind;
   /** The message, or where the client streams, an AsyncIterable of them. Bytes for raw handlers. */
   readonly request: unknown;
+  /** What the handler knows of its request besides the message. */
   readonly context: HandlerContext;
 }
 
