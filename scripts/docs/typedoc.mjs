@@ -4,20 +4,23 @@
 
 import { readFile } from "node:fs/promises";
 import path from "node:path";
-import { Application, OptionDefaults, ReflectionKind } from "typedoc";
+import { Application, Converter, OptionDefaults, ReflectionKind } from "typedoc";
 import { root, runMain, UserError } from "../toolchain.mjs";
 
 await runMain(async () => {
-  const { exports } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
-  const entryPoints = Object.values(exports)
-    .filter((target) => typeof target === "object")
-    .map(({ default: file }) => path.join(root, file.replace(/^\.\/dist\//, "src/").replace(/\.js$/, ".ts")));
+  const { name, exports } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
+  const entries = Object.entries(exports)
+    .filter(([, target]) => typeof target === "object")
+    .map(([entry, target]) => ({
+      source: target.default.replace(/^\.\/dist\//, "src/").replace(/\.js$/, ""),
+      specifier: path.posix.join(name, entry),
+    }));
   const app = await Application.bootstrap({
-    name: "containerd-shim-protos",
-    entryPoints,
+    name,
+    entryPoints: entries.map(({ source }) => path.join(root, `${source}.ts`)),
     tsconfig: path.join(root, "scripts/docs/tsconfig.json"),
-    basePath: path.join(root, "src"),
-    displayBasePath: path.join(root, "src"),
+    basePath: root,
+    displayBasePath: root,
     readme: path.join(root, "README.md"),
     projectDocuments: [path.join(root, "docs/*.md")],
     // What protoc-gen-es writes above all that it makes; it names the field in the .proto file.
@@ -31,13 +34,21 @@ await runMain(async () => {
     // Links of the guides lead to folders of the repository too; __test__/docs follows them.
     validation: { notDocumented: true, invalidPath: false },
   });
+  // Entries and guides under the names by which a reader knows them, in place of their paths.
+  app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
+    for (const entry of project.children ?? []) {
+      const source = [entry.name, `${entry.name}/index`];
+      entry.name = entries.find((candidate) => source.includes(candidate.source))?.specifier ?? entry.name;
+    }
+    for (const guide of project.documents ?? []) guide.name = guide.name.replace(/^docs\//, "");
+  });
   const project = await app.convert();
   if (project === undefined) throw new UserError("docs: TypeDoc could not read the sources.");
   app.options.setValue("intentionallyNotDocumented", [
     // Said once, by the type's own comment.
-    "index.Address.__type.fd",
-    "index.RawMethod.__type.kind",
-    "index.RawMethod.__type.handle",
+    "containerd-shim-protos.Address.__type.fd",
+    "containerd-shim-protos.RawMethod.__type.kind",
+    "containerd-shim-protos.RawMethod.__type.handle",
     ...undocumentedByGenerator(project),
   ]);
   app.validate(project);
