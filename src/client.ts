@@ -91,6 +91,7 @@ export function createClient<Service extends DescService>(
       const { timeoutMs, signal } = options;
       const kind: MethodKind = method.methodKind;
       return chain({
+        address: connection.address,
         service: service.typeName,
         method: method.name,
         kind,

@@ -39,6 +39,7 @@ export interface PublishOptions {
 
 /** An event that could not be delivered. */
 export interface Undelivered {
+  /** The event that was given up. */
   readonly event: ContainerdEvent;
   /** Why. It may have been received all the same, if the answer to it is what was lost. */
   readonly error: TtrpcError;

@@ -228,7 +228,11 @@ export class EventSink implements AsyncIterable<ContainerdEvent>, EventOwner {
     if (this.#plan.acknowledge === "arrived") held.answer();
   }
 
-  /** An event that was passed on has its outcome. */
+  /**
+   * An event that was passed on has its outcome.
+   *
+   * @internal
+   */
   passed(held: HeldEvent, error: TtrpcError | undefined, reply: Uint8Array): void {
     if (error !== undefined) {
       this.#refuse(held, error);

@@ -192,7 +192,8 @@ export function encoded<T>(
   };
 }
 
-function iteratorOf<T>(
+/** The iterator of messages. Throws a TypeError that says what they are if they cannot be iterated. */
+export function iteratorOf<T>(
   messages: AsyncIterable<T> | Iterable<T>,
   what: string,
 ): AsyncIterator<T> | Iterator<T> {
