@@ -16,7 +16,7 @@ export default defineConfig({
         test: {
           name: "package",
           include: ["__test__/**/*.test.ts"],
-          exclude: ["__test__/containerd/**"],
+          exclude: ["__test__/{containerd,packaging}/**"],
         },
       },
       {

@@ -64,8 +64,9 @@ describe("the tarballs", () => {
     });
   });
 
-  it("of the main package has what is compiled from each source, and no more", async () => {
-    const sources = await output("git", "ls-files", "--cached", "--others", "--exclude-standard", "src");
+  it("of the main package has what is compiled from each source, the command, and no more", async () => {
+    const listed = ["ls-files", "--cached", "--others", "--exclude-standard", "src", ":!src/cli"];
+    const sources = await output("git", ...listed);
     const generated = await output("find", "src/generated", "-name", "*.ts", "-printf", "%p\\n");
     const compiled = `${sources}${generated}`
       .trim()
@@ -73,7 +74,13 @@ describe("the tarballs", () => {
       .map((file) => file.replace(/^src(.*)\.ts$/, "dist$1"))
       .flatMap((file) => [`${file}.js`, `${file}.js.map`, `${file}.d.ts`]);
     const besides = ["LICENSE", "README.md", "index.d.ts", "package.json"];
-    expect(await filesOf(NAME)).toEqual([...compiled, ...besides].toSorted());
+    const files = await filesOf(NAME);
+    const command = files.filter((file) => file.startsWith("dist/cli/"));
+    expect(command).toEqual(
+      expect.arrayContaining(["dist/cli/shimctl.js", "dist/cli/THIRD-PARTY-NOTICES.txt"]),
+    );
+    expect(command.filter((file) => !/\.js$|NOTICES\.txt$/.test(file))).toEqual([]);
+    expect(files).toEqual([...compiled, ...besides, ...command].toSorted());
   });
 
   it("have types and entries that hold, say attw and publint", async () => {

@@ -24,7 +24,7 @@ const TAKEN_BATCH = 64 * 1024;
  * The messages of a stream that arrived, for one reader. What waits here is bounded by Rust, which does not read a
  * connection on which too much was not taken.
  */
-export class MessageQueue<T> implements AsyncIterableIterator<T, undefined, undefined> {
+export class MessageQueue<T> implements AsyncIterableIterator<T> {
   readonly #owner: QueueOwner;
   readonly #decode: Decode<T>;
   #messages: Uint8Array[] = [];
