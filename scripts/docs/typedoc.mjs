@@ -37,8 +37,10 @@ await runMain(async () => {
   // Entries and guides under the names by which a reader knows them, in place of their paths.
   app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
     for (const entry of project.children ?? []) {
-      const source = [entry.name, `${entry.name}/index`];
-      entry.name = entries.find((candidate) => source.includes(candidate.source))?.specifier ?? entry.name;
+      const found = entries.find(
+        ({ source }) => source.replace(/\/index$/, "") === entry.name.replace(/\/index$/, ""),
+      );
+      entry.name = found?.specifier ?? entry.name;
     }
     for (const guide of project.documents ?? []) guide.name = guide.name.replace(/^docs\//, "");
   });
