@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { Command } from "commander";
 import { describe, expect, it } from "vitest";
 import { program } from "../../src/cli/program.js";
@@ -41,9 +41,12 @@ function complete(source: string): boolean {
   }
 }
 
+/** What is told behind a command. Not a new line, at which bash writes: two commands of a pipe must not mix. */
+const END = "\u001e";
+
 /** The commands that a script runs, with their words as the shell makes them. Nothing is run: nothing is found. */
 function commandsOf(source: string): string[][] {
-  const told = `{ printf '%s\\0' "$@"; printf '\\n\\0'; } >&3`;
+  const told = `printf '%s\\0' "$@" "${END}" >&3`;
   const prelude = [
     `command_not_found_handle() { ${told}; }`,
     ...BUILTINS.map((name) => `${name}() { set -- ${name} "$@"; ${told}; }`),
@@ -58,7 +61,7 @@ function commandsOf(source: string): string[][] {
   });
   const commands: string[][] = [[]];
   for (const word of output.split("\0").slice(0, -1)) {
-    if (word === "\n") commands.push([]);
+    if (word === END) commands.push([]);
     else commands.at(-1)?.push(word);
   }
   return commands.slice(0, -1);
@@ -77,7 +80,7 @@ async function parseShimctl(args: string[]): Promise<void> {
 }
 
 /** Throws what is wrong with a command. */
-async function check([command = "", ...args]: string[], page: string): Promise<void> {
+async function check([command = "", ...args]: string[], page: string, cwd = ""): Promise<void> {
   const [first = "", second = ""] = args;
   switch (command) {
     case "npm": {
@@ -93,12 +96,12 @@ async function check([command = "", ...args]: string[], page: string): Promise<v
     case "npx":
       if (first === "containerd-shim-protos") return parseShimctl(args.slice(1));
       if (first === "buf" && second === "generate") return;
-      if (first === "tsx") return checkFile(second, page);
+      if (first === "tsx") return checkFile(second, page, cwd);
       break;
     case "shimctl":
       return parseShimctl(args);
     case "sudo":
-      return check(args, page);
+      return check(args, page, cwd);
     case "cd":
       if (existsSync(join(ROOT, first))) return;
       break;
@@ -117,9 +120,9 @@ async function check([command = "", ...args]: string[], page: string): Promise<v
   throw new Error(`nothing knows the command ${[command, ...args].join(" ")}`);
 }
 
-function checkFile(name: string, page: string): void {
+function checkFile(name: string, page: string, cwd: string): void {
   const inPage = BLOCKS.some((block) => block.page === page && block.name === name);
-  if (!inPage && !existsSync(join(ROOT, name)) && !existsSync(join(ROOT, dirname(page), name))) {
+  if (!inPage && !existsSync(join(ROOT, cwd, name))) {
     throw new Error(`there is no ${name}`);
   }
 }
@@ -136,7 +139,11 @@ describe("the commands of the documentation", () => {
     if (source.startsWith("#!")) return;
     const commands = commandsOf(source);
     expect(commands.length).toBeGreaterThan(0);
-    for (const command of commands) await check(command, block.page);
+    let cwd = "";
+    for (const command of commands) {
+      await check(command, block.page, cwd);
+      if (command[0] === "cd") cwd = command[1] ?? "";
+    }
   });
 
   it("would not pass with an option, a script or a program that does not exist", async () => {

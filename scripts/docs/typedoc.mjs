@@ -25,6 +25,7 @@ await runMain(async () => {
     projectDocuments: [path.join(root, "docs/*.md")],
     // What protoc-gen-es writes above all that it makes; it names the field in the .proto file.
     blockTags: [...OptionDefaults.blockTags, "@generated"],
+    highlightLanguages: [...OptionDefaults.highlightLanguages, "proto"],
     excludeInternal: true,
     excludePrivate: true,
     disableSources: true,
