@@ -25,6 +25,7 @@ await runMain(async () => {
     projectDocuments: [path.join(root, "docs/*.md")],
     // What protoc-gen-es writes above all that it makes; it names the field in the .proto file.
     blockTags: [...OptionDefaults.blockTags, "@generated"],
+    highlightLanguages: [...OptionDefaults.highlightLanguages, "proto"],
     excludeInternal: true,
     excludePrivate: true,
     disableSources: true,
@@ -37,8 +38,10 @@ await runMain(async () => {
   // Entries and guides under the names by which a reader knows them, in place of their paths.
   app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
     for (const entry of project.children ?? []) {
-      const source = new Set([entry.name, `${entry.name}/index`]);
-      entry.name = entries.find((candidate) => source.has(candidate.source))?.specifier ?? entry.name;
+      const found = entries.find(
+        ({ source }) => source.replace(/\/index$/, "") === entry.name.replace(/\/index$/, ""),
+      );
+      entry.name = found?.specifier ?? entry.name;
     }
     for (const guide of project.documents ?? []) guide.name = guide.name.replace(/^docs\//, "");
   });

@@ -24,7 +24,7 @@ export interface ProxyOptions extends SchemaOptions {
 /** Passes connections through and prints their frames, until it is stopped. */
 export async function proxy(listen: string, target: string, options: ProxyOptions): Promise<void> {
   const registry = await loadRegistry(options);
-  const [from, to] = [parsed(listen), parsed(target)];
+  const [at, to] = [parsed(listen), parsed(target)];
   const targetSocket = socketOf(to);
   await probe(to);
   const feed = new Feed();
@@ -49,7 +49,7 @@ export async function proxy(listen: string, target: string, options: ProxyOption
     });
   });
   await untilStopped(async (signal) => {
-    const bound = await listenAt(server, from);
+    const bound = await listenAt(server, at);
     // Not on stdout, which is for frames.
     printError(`listening on ${bound}, passing on to ${to.text}`);
     if (!signal.aborted) await once(signal, "abort");
