@@ -111,6 +111,7 @@ async function check([command = "", ...args]: string[], page: string, cwd = ""):
     case "head":
     case "ls":
     case "mv":
+    case "rm":
     case "ss":
     case "kill":
     case "wait":

@@ -1,5 +1,7 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { isMessage } from "@bufbuild/protobuf";
-import { Code, createServer, TtrpcError } from "containerd-shim-protos";
+import { Code, connect, createClient, createServer, TtrpcError } from "containerd-shim-protos";
 import {
   createPublisher,
   listenEvents,
@@ -7,12 +9,14 @@ import {
   TaskExitSchema,
 } from "containerd-shim-protos/events";
 import { Status, Task as TaskV2 } from "containerd-shim-protos/task/v2";
+import { Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, it } from "vitest";
 import { SHIMCTL } from "../cli/shimctl.js";
 import { firstOf } from "../helpers/iterables.js";
 import { type Finished, Program, run, success } from "../helpers/program.js";
 import { Started } from "../helpers/started.js";
 import { temporaryAddress } from "../helpers/temp.js";
+import { ShimHost } from "../shim/shim.js";
 import { placeOf, PROGRAMS } from "./blocks.js";
 import { userProject, withOwnPaths } from "./project.js";
 
@@ -36,6 +40,11 @@ class Page {
     for (const block of PROGRAMS)
       if (block.page === this.#page && block.name === name) ran.add(placeOf(block));
     return name;
+  }
+
+  /** The path of one, to be run by whoever asks. */
+  file(name: string): string {
+    return join(this.folder, this.#noted(name));
   }
 
   start(name: string, args: readonly string[] = []): Program {
@@ -154,6 +163,22 @@ describe("the programs of the documentation", () => {
     await forwarding.printed("/tasks/exit containerd.events.TaskExit\n");
     await delivered;
     expect(await second).toMatchObject({ value: { namespace: "default", topic: "/tasks/exit" } });
+  });
+
+  it("of the guide to shims are one, which runs a program and tells its end", async () => {
+    const page = new Page("docs/shim.md");
+    const program = ["--import", import.meta.resolve("tsx"), page.file("main.ts")];
+    page.file("service.ts");
+    using host = new ShimHost({ program });
+    const config = { process: { args: ["/bin/sh", "-c", "exit 7"], cwd: "/" } };
+    writeFileSync(join(host.bundle, "config.json"), JSON.stringify(config));
+    await using connection = await connect(await host.address());
+    const task = createClient(Task, connection);
+    await task.create({ id: host.id, bundle: host.bundle });
+    const { pid } = await task.start({ id: host.id });
+    expect(pid).toBeGreaterThan(1);
+    expect(await task.wait({ id: host.id })).toMatchObject({ exitStatus: 7 });
+    await task.shutdown({ id: host.id });
   });
 
   it("have all been run above", () => {

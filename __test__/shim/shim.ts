@@ -21,15 +21,19 @@ export class ShimHost {
   readonly bundle = temporaryPath();
   readonly sockets: string;
   readonly env: Record<string, string>;
+  /** What Node is started with. */
+  readonly program: readonly string[];
 
   constructor({
     id = "box",
     does = "",
     sockets = temporaryPath(),
     env = {},
+    program = [FIXTURE],
   }: Partial<ShimHost> & { does?: string } = {}) {
     this.id = id;
     this.sockets = sockets;
+    this.program = program;
     this.env = { FIXTURE: does, TTRPC_ADDRESS: `${sockets}.ttrpc`, ...env };
     mkdirSync(this.bundle);
   }
@@ -50,7 +54,7 @@ export class ShimHost {
 
   /** Starts the program. */
   spawn(args: readonly string[], input: Uint8Array = new Uint8Array()): ChildProcess {
-    const child = spawn(process.execPath, [FIXTURE, ...args], {
+    const child = spawn(process.execPath, [...this.program, ...args], {
       cwd: this.bundle,
       env: { ...process.env, ...this.env },
       stdio: ["pipe", "pipe", "pipe"],

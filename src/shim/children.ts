@@ -6,14 +6,17 @@ const { ECHILD, EAGAIN } = constants.errno;
 
 /** How a process ended. */
 export interface ChildExit {
+  /** Its process id, which may be another's by now. */
   readonly pid: number;
   /** As a shell tells it: the exit code, or 128 and the number of the signal. */
   readonly status: number;
+  /** When it was found to have ended. */
   readonly exitedAt: Date;
 }
 
 /** A process that the shim waits for although it did not start it. */
 export interface AdoptedChild {
+  /** Its process id. */
   readonly pid: number;
   /** Resolves when it has ended; never rejects. To wait for it does not keep Node running, as the server does. */
   readonly exited: Promise<ChildExit>;

@@ -10,7 +10,9 @@ const { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
 
 /** What a terminal is connected to: fifos, as containerd names them. Empty stands for none. */
 export interface ConsolePaths {
+  /** What is typed comes from here. */
   readonly stdin: string;
+  /** What the terminal shows goes here. */
   readonly stdout: string;
 }
 

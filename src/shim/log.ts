@@ -29,18 +29,22 @@ export class ShimLog {
     this.#always = pairs(fields);
   }
 
+  /** Writes a line if containerd itself logs at this level. */
   debug(message: string, fields?: LogFields): void {
     if (this.#debug) this.#write("debug", message, fields);
   }
 
+  /** Writes a line of what goes on. */
   info(message: string, fields?: LogFields): void {
     this.#write("info", message, fields);
   }
 
+  /** Writes a line of what did not go as it should, and was dealt with. */
   warn(message: string, fields?: LogFields): void {
     this.#write("warning", message, fields);
   }
 
+  /** Writes a line of what failed. */
   error(message: string, fields?: LogFields): void {
     this.#write("error", message, fields);
   }

@@ -84,6 +84,14 @@ export interface ShimOptions {
 }
 
 /** Where a container's shim is: see {@link ShimOptions.start}. */
-export type ShimPlacement = { readonly group: string } | { readonly address: string };
+export type ShimPlacement =
+  | {
+      /** Containers of one group have one shim. */
+      readonly group: string;
+    }
+  | {
+      /** Where a shim listens that takes the container. */
+      readonly address: string;
+    };
 
 type MaybePromise<T> = T | Promise<T>;
