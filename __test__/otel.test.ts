@@ -16,11 +16,14 @@ import {
 } from "@opentelemetry/sdk-trace-base";
 import { Code, connect, createClient, createServer, TtrpcError } from "containerd-shim-protos";
 import { otelClientInterceptor, otelServerInterceptor } from "containerd-shim-protos/otel";
-import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { buildGo } from "./helpers/go-build.js";
+import { describeWithGo } from "./helpers/go-peer.js";
 import { collect, firstOf, Source, times } from "./helpers/iterables.js";
 import { deferred, failure } from "./helpers/outcome.js";
 import { pairWith, SERVICE } from "./helpers/pair.js";
 import { rawConnect, RawServer } from "./helpers/raw-peer.js";
+import { Started } from "./helpers/started.js";
 import { describeWithPeers, peerCalls, StreamPeer } from "./helpers/stream-peer.js";
 import { streaming, streams, streamServer } from "./helpers/stream-server.js";
 import { Streaming, Streams } from "./helpers/streaming.js";
@@ -389,6 +392,25 @@ describe("the metadata", () => {
       const { traceId, spanId } = ids(await clientSpan());
       expect(JSON.parse(msg)).toMatchObject({ metadata: { traceparent: [`00-${traceId}-${spanId}-01`] } });
     });
+  });
+});
+
+describeWithGo("the interceptor that containerd 2 has", () => {
+  let client = "";
+  beforeAll(() => {
+    client = buildGo("otel", "otel-client");
+  }, 240_000);
+
+  test("sends what makes its span the parent of our server's", async () => {
+    await using server = createServer({ interceptors: [serverInterceptor] }).addRaw(SERVICE, {
+      Echo: { kind: "unary", handle: (payload) => payload },
+    });
+    const address = await server.listen(temporaryAddress());
+    await using calling = new Started(client, [pathOf(address), SERVICE, "Echo"]);
+    expect(await calling.ended()).toBe(0);
+    const { parentSpanContext } = await serverSpan();
+    const traceparent = `00-${parentSpanContext?.traceId}-${parentSpanContext?.spanId}-01`;
+    expect(JSON.parse(calling.output)).toEqual([{ key: "traceparent", value: traceparent }]);
   });
 });
 
