@@ -239,7 +239,7 @@ export class Connection {
   }
 
   #message(route: number, kind: MethodKind): CallMessage {
-    return { ...this.port.routeName(route), kind, address: this.address, connection: this.#id };
+    return { ...this.port.routes.nameOf(route), kind, address: this.address, connection: this.#id };
   }
 
   #call<T>(route: number, payload: Payload, options: CallOptions | undefined, decode: Decode<T>): Promise<T> {

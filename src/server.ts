@@ -173,7 +173,7 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#methods.push({
       service,
       method,
-      route: this.#port.addMethod(sink),
+      route: this.#port.methods.add(sink),
       clientStreams: kind === "client_streaming" || kind === "bidi_streaming",
       serverStreams: kind === "server_streaming" || kind === "bidi_streaming",
     });
@@ -273,7 +273,7 @@ export class Server extends EventEmitter<ServerEvents> {
     await gone;
     ended.abort();
     for (const id of this.#listeners.keys()) this.#port.listeners.delete(id);
-    for (const { route } of this.#methods) this.#port.removeMethod(route);
+    for (const { route } of this.#methods) this.#port.methods.remove(route);
   }
 
   #whenIdle(isIdle: () => boolean, resolve: () => void): void {

@@ -12,6 +12,7 @@ mod dispatch;
 mod gauge;
 mod link;
 mod listeners;
+mod queue;
 mod served;
 mod settle;
 mod streams;
@@ -22,6 +23,7 @@ pub use dispatch::{Method, Services};
 pub use gauge::Excess;
 pub use link::{Hold, Interest};
 pub use listeners::ListenOptions;
+pub use queue::EventQueue;
 
 use crate::ids::{IdMap, IdSource};
 use crate::port::{Command, Events, Malformed, Side, commands};
@@ -71,27 +73,6 @@ pub struct Engine {
     routes: Vec<calls::Route>,
     changes: Vec<Change>,
     scratch: Vec<u32>,
-}
-
-/// The events of an engine that wait to be handed over, which may happen on another thread than its own.
-#[derive(Debug, Clone)]
-pub struct EventQueue(Arc<Shared>);
-
-impl EventQueue {
-    /// Moves whole event records into `buffer`; returns the bytes written.
-    pub fn fill(&self, buffer: &mut [u8]) -> usize {
-        lock(&self.0.events).fill(buffer)
-    }
-
-    /// The payload of the next record that says that it is handed over whole.
-    pub fn take_whole(&self) -> Option<Vec<u8>> {
-        lock(&self.0.events).take_whole()
-    }
-
-    /// Whether no event waits.
-    pub fn is_empty(&self) -> bool {
-        lock(&self.0.events).is_empty()
-    }
 }
 
 /// Something that the descriptors' watcher must do.
@@ -339,7 +320,7 @@ impl Engine {
 
     /// The events that wait, for whoever hands them over.
     pub fn events(&self) -> EventQueue {
-        EventQueue(self.shared.clone())
+        EventQueue::new(self.shared.clone())
     }
 
     /// Has `carry_out` do what the changes since the last call ask of the descriptors' watcher. What

@@ -24,10 +24,9 @@ import type {
 } from "./types.js";
 import type { Driver } from "./driver.js";
 import { codeOf, errorSize, knownSize, oversize } from "./size.js";
+import { Methods, Routes } from "./routes.js";
 import { Slots } from "./slots.js";
 import { BatchWriter, stringSize } from "./writer.js";
-
-const ROUTE_LIMIT = 0xffff;
 
 /**
  * A port of this environment to the addon, one for each driver that is used. Commands of one tick gather in one buffer and cross in one call; events
@@ -42,9 +41,8 @@ export class Port {
   readonly #reader = new BatchReader(BATCH_SIZE, () => this.#takeWhole());
   readonly native: NativePort;
   readonly #calls = new Slots<PendingCall | PendingStream>();
-  readonly #routes = new Map<string, Map<string, number>>();
-  readonly #methods: (MethodSink | undefined)[] = [];
-  readonly #freeMethods: number[] = [];
+  readonly routes = new Routes();
+  readonly methods = new Methods<MethodSink>();
   readonly connections = new Map<number, ConnectionSink>();
   readonly listeners = new Map<number, ListenerSink>();
   /** Requests that need an answer. */
@@ -52,7 +50,6 @@ export class Port {
   #taken: MessageQueue<unknown>[] = [];
   /** What is put off until the batch is read: requests to run, and other things to do. */
   #after: (ActiveRequest | (() => void))[] = [];
-  #routeCount = 0;
   #scheduled = false;
 
   constructor(driver: Driver) {
@@ -65,37 +62,19 @@ export class Port {
     );
   }
 
-  /**
-   * The number of a service and method. Numbers are never given back: a program names a bounded set of methods. Throws a
-   * TypeError if one of the names is none.
-   */
+  /** The number of a service and method. Throws a TypeError if one of the names is none. */
   route(service: string, method: string): number {
-    let route = this.#routes.get(service)?.get(method);
-    if (route === undefined) {
-      checkNames(service, method);
-      if (this.#routeCount > ROUTE_LIMIT) {
-        throw new TtrpcError(`more than ${ROUTE_LIMIT} methods were called`, Code.ResourceExhausted);
-      }
-      route = this.#routeCount++;
-      const methods = this.#routes.get(service) ?? new Map<string, number>();
-      this.#routes.set(service, methods.set(method, route));
-      this.#reserve(stringSize(service) + stringSize(method));
-      const writer = this.#writer;
-      writer.begin(Command.Route, 0, route, 0, 0);
-      writer.string(service);
-      writer.string(method);
-      writer.end();
-      this.schedule();
-    }
+    const known = this.routes.find(service, method);
+    if (known !== undefined) return known;
+    const route = this.routes.add(service, method);
+    this.#reserve(stringSize(service) + stringSize(method));
+    const writer = this.#writer;
+    writer.begin(Command.Route, 0, route, 0, 0);
+    writer.string(service);
+    writer.string(method);
+    writer.end();
+    this.schedule();
     return route;
-  }
-
-  /** The service and method that a number stands for. */
-  routeName(route: number): { service: string; method: string } {
-    for (const [service, methods] of this.#routes) {
-      for (const [method, number] of methods) if (number === route) return { service, method };
-    }
-    return { service: "", method: "" };
   }
 
   /** Puts a call into the batch. Returns its id, for {@link cancel}. */
@@ -212,20 +191,6 @@ export class Port {
     this.#writer.begin(Command.Cancel, left ? FLAG_LEFT : 0, 0, 0, id);
     this.#writer.end();
     this.schedule();
-  }
-
-  /** Gives a method a number for its requests. */
-  addMethod(sink: MethodSink): number {
-    const route = this.#freeMethods.pop() ?? this.#methods.length;
-    if (route > ROUTE_LIMIT)
-      throw new TtrpcError(`more than ${ROUTE_LIMIT} methods are served`, Code.ResourceExhausted);
-    this.#methods[route] = sink;
-    return route;
-  }
-
-  removeMethod(route: number): void {
-    this.#methods[route] = undefined;
-    this.#freeMethods.push(route);
   }
 
   /**
@@ -378,7 +343,7 @@ export class Port {
         return;
       }
       case Event.Request: {
-        const active = this.#methods[reader.route]?.(reader);
+        const active = this.methods.get(reader.route)?.(reader);
         if (active === undefined) return;
         this.requests.set(call, active);
         this.#after.push(active);
@@ -439,16 +404,6 @@ export class Port {
     const reader = this.#reader;
     if (reader.operation === Event.Response) pending.succeed(reader);
     else pending.fail(reader.operation === Event.Status ? reader.status() : reader.failure());
-  }
-}
-
-function checkNames(service: string, method: string): void {
-  for (const [what, name] of [
-    ["service", service],
-    ["method", method],
-  ] as const) {
-    if (typeof name !== "string" || name === "") throw new TypeError(`${what} must be a non-empty string`);
-    if (!name.isWellFormed()) throw new TypeError(`${what} has a lone surrogate`);
   }
 }
 
