@@ -169,11 +169,9 @@ impl Watch {
         let id = stream_id(header);
         match kind(header) {
             // An even id is refused by ttrpc itself.
-            MESSAGE_TYPE_REQUEST if id % 2 == 1 => {
-                if !self.requested.take(id) {
-                    header[8] = TYPE_REFUSED;
-                    self.refuse(id, "StreamID cannot be re-used and must increment");
-                }
+            MESSAGE_TYPE_REQUEST if id % 2 == 1 && !self.requested.take(id) => {
+                header[8] = TYPE_REFUSED;
+                self.refuse(id, "StreamID cannot be re-used and must increment");
             }
             MESSAGE_TYPE_DATA => match self.streams.get(&id) {
                 // Nobody takes what comes behind the end, and ttrpc would queue it without limit.
