@@ -8,7 +8,7 @@ import { build } from "esbuild";
 import { root } from "./toolchain.mjs";
 
 /** Where the package looks for its addon from, which a bundle of it cannot tell. */
-const PACKAGE = path.join(root, "dist", "native.js");
+const PACKAGE = path.join(root, "dist", "loader", "load.js");
 
 await Promise.all(
   ["shim-skeleton", "shim-runc"].map(async (name) => {
