@@ -1,13 +1,38 @@
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
+
+const thread = join(import.meta.dirname, "__test__/drivers/by-thread.mjs");
 
 export default defineConfig({
   test: {
-    include: ["__test__/**/*.test.ts"],
-    exclude: ["__test__/containerd/**", "node_modules/**"],
     // A native addon with its own event-loop handles: a process per file, never vitest's threads.
     pool: "forks",
     globalSetup: ["__test__/helpers/global-setup.ts", "__test__/parity/global-setup.ts"],
     testTimeout: 20_000,
     hookTimeout: 60_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "package",
+          include: ["__test__/**/*.test.ts"],
+          exclude: ["__test__/{containerd,packaging}/**"],
+        },
+      },
+      {
+        // All that has to do with connections once more, on the other driver.
+        extends: true,
+        resolve: { alias: [{ find: /^containerd-shim-protos$/, replacement: thread }] },
+        test: {
+          name: "driver: thread",
+          env: { TEST_PACKAGE: thread },
+          include: [
+            "__test__/*.test.ts",
+            "__test__/{properties,semantics,streams,transports,workers}/**/*.test.ts",
+          ],
+          exclude: ["__test__/{any,entries,examples,otel}.test.ts"],
+        },
+      },
+    ],
   },
 });

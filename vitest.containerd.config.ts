@@ -5,6 +5,7 @@ export default defineConfig({
     include: ["__test__/containerd/**/*.test.ts"],
     // A native addon with its own event-loop handles: a process per file, never vitest's threads.
     pool: "forks",
+    globalSetup: ["__test__/containerd/global-setup.ts"],
     // Every file starts a daemon of its own, and shims of all daemons share one folder for their sockets.
     fileParallelism: false,
     // Lists every test by name, so that a skipped suite says in the summary what it needs.

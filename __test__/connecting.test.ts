@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { bytes, failure, failureOf, text } from "./helpers/outcome.js";
 import { Script } from "./helpers/script.js";
 import { temporaryAddress } from "./helpers/temp.js";
+import { PACKAGE } from "./helpers/package.js";
 
 const EMPTY = new Uint8Array();
 
@@ -142,7 +143,7 @@ describe("a server that runs out of descriptors", () => {
 describe("a worker", () => {
   const SOURCE = `
     const { parentPort, workerData } = require("node:worker_threads");
-    import("containerd-shim-protos").then(async (product) => {
+    import("${PACKAGE}").then(async (product) => {
       ${ECHO_SERVER}
       server.addRaw("a.Hold", { C: { kind: "unary", handle: () => new Promise(() => {}) } });
       parentPort.postMessage(await server.listen(workerData));

@@ -63,9 +63,12 @@ const load = (specifier: string) => import(/* @vite-ignore */ specifier) as Prom
 const loadEntry = (entry: string) => load(`containerd-shim-protos/${entry}`);
 const loadGenerated = (file: string) => load(join(ROOT, `dist/generated/${file}_pb.js`));
 
+/** Where an entry's code is, in src and in dist. */
+const targetOf = (entry: string) => (entry === "events" || entry === "otel" ? `${entry}/index` : entry);
+
 /** The source of an entry, which says where its exports of types are. */
 function sourceOf(entry: string): string {
-  return readFileSync(join(ROOT, `src/${entry === "events" ? "events/index" : entry}.ts`), "utf8");
+  return readFileSync(join(ROOT, `src/${targetOf(entry)}.ts`), "utf8");
 }
 
 function isDescriptor(value: unknown): value is AnyDesc {
@@ -86,8 +89,8 @@ describe("the entries", () => {
     const { exports } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
       exports: Record<string, { types: string; default: string }>;
     };
-    for (const entry of [...entries, "registry"]) {
-      const target = entry === "events" ? "events/index" : entry;
+    for (const entry of [...entries, "registry", "otel"]) {
+      const target = targetOf(entry);
       expect(exports[`./${entry}`]).toEqual({
         types: `./dist/${target}.d.ts`,
         default: `./dist/${target}.js`,
@@ -95,7 +98,7 @@ describe("the entries", () => {
     }
   });
 
-  it.each([...entries, "registry"])("say what /%s is for, with an example", (entry) => {
+  it.each([...entries, "registry", "otel"])("say what /%s is for, with an example", (entry) => {
     const [, comment] = /^\/\*\*\n([\s\S]*?)\n \*\//.exec(sourceOf(entry)) ?? [];
     expect(comment).toMatch(/```ts\n[\s\S]+```/);
     expect(comment).toContain("@module");

@@ -1,111 +1,13 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { createServer, TtrpcError } from "containerd-shim-protos";
 import { Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, it } from "vitest";
 import { describeWithPeer, Peer } from "./helpers/peer.js";
-import { pathOf, temporaryAddress, temporaryPath } from "./helpers/temp.js";
-
-const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const TSX = import.meta.resolve("tsx");
+import { Program, run, success, temporaryFolder } from "./helpers/program.js";
+import { pathOf, temporaryAddress } from "./helpers/temp.js";
 
 const demo = "examples/demo/demo.ts";
-
-interface RunOptions {
-  readonly cwd?: string;
-  /** Where the program finds room for temporary files. */
-  readonly tmp?: string;
-}
-
-/** A TypeScript program in a process of its own. */
-class Program implements AsyncDisposable {
-  readonly #child: ChildProcess;
-  readonly #closed: Promise<unknown>;
-  output = "";
-  errors = "";
-
-  constructor(file: string, args: readonly string[] = [], { cwd = ROOT, tmp }: RunOptions = {}) {
-    this.#child = spawn(process.execPath, ["--import", TSX, file, ...args], {
-      cwd,
-      env: { ...process.env, ...(tmp !== undefined && { TMPDIR: tmp }) },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    this.#closed = once(this.#child, "close");
-    this.#child.stdout?.setEncoding("utf8").on("data", (chunk: string) => (this.output += chunk));
-    this.#child.stderr?.setEncoding("utf8").on("data", (chunk: string) => (this.errors += chunk));
-  }
-
-  /** Waits until it has printed a text. */
-  async printed(text: string): Promise<void> {
-    const { stdout } = this.#child;
-    if (stdout === null) throw new Error("its output is not piped");
-    const closed = this.#closed.then(() => true);
-    while (!this.output.includes(text)) {
-      const over = await Promise.race([closed, once(stdout, "data").then(() => false)]);
-      if (over && !this.output.includes(text)) {
-        throw new Error(`it ended before it printed ${JSON.stringify(text)}\n${this.errors}`);
-      }
-    }
-  }
-
-  /** Sends a signal. */
-  signal(name: NodeJS.Signals): void {
-    this.#child.kill(name);
-  }
-
-  /** Stops reading its output, as `head` does. */
-  ignore(): void {
-    this.#child.stdout?.destroy();
-  }
-
-  /** Resolves when it has ended: to its status, or the signal that ended it. */
-  async ended(): Promise<number | NodeJS.Signals | null> {
-    await this.#closed;
-    return this.#child.exitCode ?? this.#child.signalCode;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.signal("SIGKILL");
-    await this.#closed;
-  }
-}
-
-interface Finished {
-  readonly status: number | NodeJS.Signals | null;
-  readonly output: string;
-  readonly errors: string;
-}
-
-async function run(file: string, args: readonly string[] = [], options?: RunOptions): Promise<Finished> {
-  await using program = new Program(file, args, options);
-  const status = await program.ended();
-  return { status, output: program.output, errors: program.errors };
-}
-
-/** What a run is when all went well and nothing was complained about. */
-const success = (output: string | RegExp): Finished => ({
-  status: 0,
-  output: typeof output === "string" ? output : expect.stringMatching(output),
-  errors: "",
-});
-
-/** A folder for a program's temporary files. */
-function temporaryFolder(): string {
-  const path = temporaryPath();
-  mkdirSync(path);
-  return path;
-}
 
 // The address is the one that the Rust crate's examples have, so that these can be put against those. It also means that
 // these tests run one after the other, which within a file they do, and that no other file may use it.
@@ -337,78 +239,5 @@ describe("the demo", () => {
     expect(output).toMatch(/^  state +\S+ ms  NotFound: no container ""$/m);
     expect(output).toMatch(/^  pids +\S+ ms  Unimplemented: /m);
     expect(output).toContain("\nName a container with --id.\n");
-  });
-});
-
-describe("the README", () => {
-  const readme = readFileSync(join(ROOT, "README.md"), "utf8");
-  const blocks = new Map(
-    [...readme.matchAll(/^```ts\n\/\/ (\S+\.ts)\n(.*?)^```$/gms)].map(([, name = "", code = ""]) => [
-      name,
-      code,
-    ]),
-  );
-
-  /** A project that has this package installed, and the README's programs with their address replaced by another. */
-  function project(address = temporaryAddress()): string {
-    const folder = temporaryFolder();
-    mkdirSync(join(folder, "node_modules/@types"), { recursive: true });
-    symlinkSync(ROOT, join(folder, "node_modules/containerd-shim-protos"));
-    symlinkSync(join(ROOT, "node_modules/@types/node"), join(folder, "node_modules/@types/node"));
-    writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
-    const compilerOptions = {
-      module: "nodenext",
-      target: "es2022",
-      strict: true,
-      noEmit: true,
-      types: ["node"],
-    };
-    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, include: ["*.ts"] }));
-    for (const [name, code] of blocks) {
-      expect(code).toContain("unix:///tmp/my-shim.sock");
-      writeFileSync(join(folder, name), code.replaceAll("unix:///tmp/my-shim.sock", address));
-    }
-    return folder;
-  }
-
-  it("has a server and a client of under 20 lines each, and all its TypeScript is tested here", () => {
-    expect([...blocks.keys()]).toEqual(["server.ts", "client.ts", "more.ts"]);
-    expect(readme.match(/^```ts$/gm)).toHaveLength(3);
-    for (const code of blocks.values()) expect(code.trim().split("\n").length).toBeLessThan(20);
-  });
-
-  it("has programs that do what it says when copied into a project", async () => {
-    const cwd = project();
-    await using server = new Program("server.ts", [], { cwd });
-    // It prints nothing until it is called: the client is tried until the server is there.
-    const deadline = Date.now() + 10_000;
-    let client = await run("client.ts", [], { cwd });
-    while (client.status !== 0 && Date.now() < deadline) client = await run("client.ts", [], { cwd });
-
-    expect(client).toEqual(success(/^shim \d+: web is RUNNING\nno container gone\n$/));
-    expect(server.output).toBe("state, with key-1 = a,b\n");
-    expect(await run("more.ts", [], { cwd })).toEqual(success(/^pid 4242; \d+ bytes\n$/));
-
-    server.signal("SIGINT");
-    expect(await server.ended()).toBe(0);
-    expect(server.errors).toBe("");
-  });
-
-  it("has programs that a strict compiler accepts", async () => {
-    const cwd = project();
-    const child = spawn(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", cwd], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    let output = "";
-    child.stdout.setEncoding("utf8").on("data", (chunk: string) => (output += chunk));
-    await once(child, "close");
-
-    expect(output).toBe("");
-    expect(child.exitCode).toBe(0);
-  });
-
-  it("has the two commands of the quick start, each whole", () => {
-    expect(readme).toContain("\nnpm ci && npm run demo\n");
-    expect(readme).toContain("\nnpm ci && npm test\n");
   });
 });

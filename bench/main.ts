@@ -1,11 +1,13 @@
-/** `npm run bench` measures calls, `npm run bench -- codec` the codec; each file says what else it takes. */
+/** `npm run bench` measures calls, `-- codec` the codec, `-- events` the stream of events; each file says what else it takes. */
 
 const benches: Record<string, () => Promise<unknown>> = {
-  unary: () => import("./unary.js"),
+  calls: () => import("./calls.js"),
   codec: () => import("./codec.js"),
+  events: () => import("./events.js"),
 };
 
-const bench = benches[process.argv[2] ?? ""];
+const name = process.argv[2] ?? "";
+const isNamed = Object.hasOwn(benches, name);
 // What follows the name is for the bench itself.
-if (bench !== undefined) process.argv.splice(2, 1);
-await(bench ?? benches["unary"])?.();
+if (isNamed) process.argv.splice(2, 1);
+await benches[isNamed ? name : "calls"]?.();

@@ -33,6 +33,40 @@ impl Hasher for IdHasher {
     }
 }
 
+/// Hands out ids whose low bits are small, for the other side to use as an index. An id that was given
+/// back comes again only after its slot was used [`USES`] times.
+#[derive(Debug, Default)]
+pub struct SlotIds {
+    free: Vec<u32>,
+    slots: u32,
+}
+
+/// Bits of an id that are the number of its slot.
+const SLOT_BITS: u32 = 20;
+
+/// How often a slot is used before its ids repeat. Ids are below 2^31.
+const USES: u32 = 1 << (31 - SLOT_BITS);
+
+impl SlotIds {
+    /// An id, never 0; None if a million are in use.
+    pub fn take(&mut self) -> Option<u32> {
+        if let Some(id) = self.free.pop() {
+            return Some(id);
+        }
+        if self.slots + 1 >= 1 << SLOT_BITS {
+            return None;
+        }
+        self.slots += 1;
+        Some(self.slots)
+    }
+
+    /// Gives an id back.
+    pub fn give_back(&mut self, id: u32) {
+        let uses = (id >> SLOT_BITS) + 1;
+        self.free.push((uses % USES) << SLOT_BITS | id & ((1 << SLOT_BITS) - 1));
+    }
+}
+
 /// Hands out ids that do not repeat before 2^32 of them were used.
 #[derive(Debug, Default)]
 pub struct IdSource(u32);

@@ -4,6 +4,8 @@
  *
  * Each .proto file is staged in the folder its package names (`containerd.task.v3` becomes
  * containerd/task/v3/), whatever its place in the crate, so that the generated tree is short and predictable.
+ *
+ * Examples with .proto files of their own get a folder gen/, as `npx buf generate` makes it there.
  */
 
 import { execFile } from "node:child_process";
@@ -15,6 +17,8 @@ import { promisify } from "node:util";
 import { cargo, cargoProblem, indent, root, runMain, UserError } from "./toolchain.mjs";
 
 const run = promisify(execFile);
+
+const BIN = path.join(root, "node_modules", ".bin");
 
 const OUTPUT = path.join(root, "src", "generated");
 
@@ -30,6 +34,9 @@ const EXCLUDED = [
   // Declares those options, and nothing else imports it.
   "gogoproto/",
 ];
+
+/** Examples that have a buf.gen.yaml. */
+const EXAMPLES = ["examples/kata-agent", "examples/nri-plugin"];
 
 /** All that is taken from crate 0.11: 0.12 replaced it by task v3 and kept what it imports. */
 const TASK_V2 = "github.com/containerd/containerd/api/runtime/task/v2/shim.proto";
@@ -50,6 +57,8 @@ await runMain(async () => {
     await stage(protos, path.join(staging, "protos"));
     await runBuf(path.join(staging, "protos"), output, path.join(staging, "cache"));
     await replaceFolder(OUTPUT, path.join(output, "generated"), path.join(output, "old"));
+    for (const example of EXAMPLES)
+      await buf(["generate"], path.join(root, example), path.join(staging, "cache"));
   } finally {
     await Promise.all([staging, output].map((folder) => rm(folder, { recursive: true, force: true })));
   }
@@ -131,9 +140,9 @@ async function stage(protos, folder) {
 
 /** Generates TypeScript from the staged files, into the folder "generated" of the output folder. */
 async function runBuf(protos, output, cache) {
-  const [buf, plugin] = ["buf", "protoc-gen-es"].map((name) => path.join(root, "node_modules", ".bin", name));
+  const plugin = path.join(BIN, "protoc-gen-es");
   await Promise.all(
-    [buf, plugin].map((file) =>
+    [path.join(BIN, "buf"), plugin].map((file) =>
       access(file).catch(() => {
         throw new UserError(`${file} is missing: install the development dependencies with \`npm ci\`.`);
       }),
@@ -151,14 +160,19 @@ async function runBuf(protos, output, cache) {
       },
     ],
   };
+  await buf(["generate", protos, "--template", JSON.stringify(template)], protos, cache);
+}
+
+/** Runs buf, which without a buf.yaml and with a cache of its own needs neither the network nor the home folder. */
+async function buf(args, cwd, cache) {
+  const searched = [BIN, process.env.PATH].join(path.delimiter);
   try {
-    // Without a buf.yaml and with a cache of its own, buf needs neither the network nor the home folder.
-    await run(buf, ["generate", protos, "--template", JSON.stringify(template)], {
-      cwd: protos,
-      env: { ...process.env, BUF_CACHE_DIR: cache },
+    await run(path.join(BIN, "buf"), args, {
+      cwd,
+      env: { ...process.env, PATH: searched, BUF_CACHE_DIR: cache },
     });
   } catch (error) {
-    throw new UserError(`"buf generate" failed.\n${indent(error.stderr || error.message)}`);
+    throw new UserError(`"buf generate" failed in ${cwd}.\n${indent(error.stderr || error.message)}`);
   }
 }
 

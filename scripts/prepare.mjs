@@ -16,9 +16,6 @@ const { name, version, napi } = JSON.parse(await readFile(path.join(root, "packa
 /** What the addon is made from; it is stale when any of it is newer. */
 const RUST_SOURCES = ["crate", "build.rs", "Cargo.toml", "Cargo.lock"];
 
-/** The loader that napi writes next to the addon, without which no prebuilt addon is of use. */
-const LOADER = path.join(root, "native.cjs");
-
 await runMain(async () => {
   const prebuilt = await findPrebuilt();
   await requireTools(prebuilt === undefined);
@@ -27,10 +24,10 @@ await runMain(async () => {
   if (prebuilt === undefined) {
     await step("build the native addon (minutes the first time)", "build:native");
   } else {
-    if (!existsSync(LOADER)) await writeLoader();
     report(`build the native addon ... skipped, ${prebuilt}\n`);
   }
   await step("compile TypeScript", "build:ts");
+  await step("bundle the example shims", "build:shims");
 });
 
 /** Says which addon makes the native build unnecessary, or returns undefined when none does. */
@@ -40,7 +37,7 @@ async function findPrebuilt() {
     if (existsSync(path.resolve(root, given))) return `NAPI_RS_NATIVE_LIBRARY_PATH names ${given}`;
     throw new UserError(`NAPI_RS_NATIVE_LIBRARY_PATH names ${given}, which does not exist.`);
   }
-  const platform = platformName();
+  const platform = await thisPlatform();
   const platformPackage = `${name}-${platform}`;
   try {
     const manifest = createRequire(import.meta.url)(`${platformPackage}/package.json`);
@@ -54,14 +51,13 @@ async function findPrebuilt() {
   return undefined;
 }
 
-/** The platform as napi names it in files and packages. */
-function platformName() {
-  const { platform, arch } = process;
-  if (platform !== "linux") return `${platform}-${arch}`;
-  // Only a report without network interfaces is quick: it looks up the name of each otherwise.
-  process.report.excludeNetwork = true;
-  const glibc = process.report.getReport().header.glibcVersionRuntime;
-  return `linux-${arch}-${glibc === undefined ? "musl" : "gnu"}`;
+/** The platform as files and packages name it, by the loader's own words. */
+async function thisPlatform() {
+  const { tsImport } = await import("tsx/esm/api").catch(() => {
+    throw new UserError("prepare: tsx is missing: install the development dependencies with `npm ci`.");
+  });
+  const { currentPlatform, platformName } = await tsImport("../src/loader/platform.ts", import.meta.url);
+  return platformName(currentPlatform());
 }
 
 /** When the newest Rust source was last changed. */
@@ -69,23 +65,6 @@ async function newestChange() {
   const nested = await readdir(path.join(root, "crate"), { recursive: true });
   const files = [...RUST_SOURCES, ...nested.map((file) => path.join("crate", file))];
   return Math.max(...files.map((file) => statSync(path.join(root, file)).mtimeMs));
-}
-
-/** Writes napi's loader for an addon that was built elsewhere. */
-async function writeLoader() {
-  const { writeJsBinding } = await import("@napi-rs/cli");
-  const contract = await readFile(path.join(root, "index.d.ts"), "utf8");
-  const exported = /^export declare (?:function|class|const enum|const|enum) (\w+)/gm;
-  const idents = [...contract.matchAll(exported)].map(([, ident]) => ident);
-  await writeJsBinding({
-    platform: true,
-    binaryName: napi.binaryName,
-    packageName: name,
-    version,
-    outputDir: root,
-    jsBinding: path.basename(LOADER),
-    idents,
-  });
 }
 
 /** Fails with everything that is missing at once, rather than one thing a run. */

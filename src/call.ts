@@ -2,7 +2,7 @@ import { type AbortListener, listenToAbort, unlistenToAbort } from "./abort.js";
 import type { Decode, Payload } from "./codec/payload.js";
 import { canceledError, type TtrpcError } from "./error.js";
 import { type MetadataInit, metadataPairs } from "./metadata.js";
-import { port } from "./port/port.js";
+import type { Port } from "./port/port.js";
 import type { CallFields, PendingCall } from "./port/types.js";
 import type { BatchReader } from "./port/reader.js";
 
@@ -55,17 +55,6 @@ function timeoutNanoseconds(timeoutMs: number | undefined): number {
   return Math.min(Math.max(Math.round(timeoutMs * 1e6), 1), LONGEST_NS);
 }
 
-/** Checks the names that a raw call gives. */
-export function checkNames(service: string, method: string): void {
-  for (const [what, name] of [
-    ["service", service],
-    ["method", method],
-  ] as const) {
-    if (typeof name !== "string" || name === "") throw new TypeError(`${what} must be a non-empty string`);
-    if (!name.isWellFormed()) throw new TypeError(`${what} has a lone surrogate`);
-  }
-}
-
 /** Checks a raw payload. */
 export function checkPayload(payload: Uint8Array, what = "payload"): void {
   if (!(payload instanceof Uint8Array)) {
@@ -75,6 +64,7 @@ export function checkPayload(payload: Uint8Array, what = "payload"): void {
 
 /** Makes a call on a connection that is open. */
 export function unaryCall<T>(
+  port: Port,
   connection: number,
   route: number,
   payload: Payload,
@@ -84,11 +74,11 @@ export function unaryCall<T>(
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     if (signal === undefined) {
-      port().call(connection, route, fields, payload, new PendingUnary(resolve, reject, decode));
+      port.call(connection, route, fields, payload, new PendingUnary(resolve, reject, decode));
     } else if (signal.aborted) {
       reject(canceledError(signal));
     } else {
-      new CancellableUnary(resolve, reject, decode, signal).start(connection, route, fields, payload);
+      new CancellableUnary(resolve, reject, decode, port, signal).start(connection, route, fields, payload);
     }
   });
 }
@@ -114,6 +104,7 @@ class PendingUnary<T> implements PendingCall {
 }
 
 class CancellableUnary<T> extends PendingUnary<T> implements AbortListener {
+  readonly #port: Port;
   readonly #signal: AbortSignal;
   #id = 0;
 
@@ -121,19 +112,21 @@ class CancellableUnary<T> extends PendingUnary<T> implements AbortListener {
     resolve: (value: T) => void,
     reject: (error: unknown) => void,
     decode: Decode<T>,
+    port: Port,
     signal: AbortSignal,
   ) {
     super(resolve, reject, decode);
+    this.#port = port;
     this.#signal = signal;
   }
 
   start(connection: number, route: number, fields: CallFields, payload: Payload): void {
-    this.#id = port().call(connection, route, fields, payload, this);
+    this.#id = this.#port.call(connection, route, fields, payload, this);
     listenToAbort(this.#signal, this);
   }
 
   aborted(): void {
-    port().cancel(this.#id);
+    this.#port.cancel(this.#id);
     this.fail(canceledError(this.#signal));
   }
 

@@ -20,7 +20,7 @@ import {
   type MethodKind,
 } from "./interceptor.js";
 import { type Metadata, metadataPairs } from "./metadata.js";
-import { port } from "./port/port.js";
+import type { Port } from "./port/port.js";
 
 /** A client of a service: a function for each of its methods. */
 export type Client<Service extends DescService> = {
@@ -69,7 +69,7 @@ export function createClient<Service extends DescService>(
   { interceptors }: ClientOptions = {},
 ): Client<Service> {
   checkInterceptors(interceptors);
-  return methodsOf(service, (method, route) => {
+  return methodsOf(service, connection.port, (method, route) => {
     const start = starter(method, route, connection);
     const streams = method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
     if (interceptors === undefined || interceptors.length === 0) {
@@ -91,6 +91,7 @@ export function createClient<Service extends DescService>(
       const { timeoutMs, signal } = options;
       const kind: MethodKind = method.methodKind;
       return chain({
+        address: connection.address,
         service: service.typeName,
         method: method.name,
         kind,
@@ -154,12 +155,13 @@ function deferred(iterable: Promise<unknown>): AsyncIterableIterator<unknown> {
 /** Makes a function for each method of a service, under the name that protobuf-es gives it. */
 export function methodsOf(
   service: DescService,
+  port: Port,
   make: (method: DescMethod, route: number) => ((request: never, options?: never) => unknown) | undefined,
 ): Record<string, unknown> {
   if (service?.kind !== "service") throw new TypeError("service must be a service descriptor of protobuf-es");
   const client: Record<string, unknown> = {};
   for (const method of service.methods) {
-    const call = make(method, port().route(service.typeName, method.name));
+    const call = make(method, port.route(service.typeName, method.name));
     if (call !== undefined) client[method.localName] = call;
   }
   return client;

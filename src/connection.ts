@@ -1,13 +1,15 @@
 import { type Address, parseAddress } from "./address.js";
-import { type CallOptions, callFields, checkNames, checkPayload, unaryCall } from "./call.js";
+import { type CallOptions, callFields, checkPayload, unaryCall } from "./call.js";
 import { Code } from "./code.js";
 import { bytesOf, type Decode, type Payload, rawPayload } from "./codec/payload.js";
 import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "./diagnostics.js";
 import { transportError, TtrpcError } from "./error.js";
 import type { MethodKind } from "./interceptor.js";
 import { checkTimeout, CONNECT_TIMEOUT_MS, type OpenLink, openLink } from "./open-link.js";
-import { port } from "./port/port.js";
+import { checkDriver, type Driver } from "./port/driver.js";
+import type { Port } from "./port/port.js";
 import type { ConnectionClosed } from "./port/reader.js";
+import type { CallFields, PendingCall } from "./port/types.js";
 import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "./port/records.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
 import { encoded, failedStream, shortened, StreamCall } from "./stream/stream-call.js";
@@ -28,6 +30,8 @@ export interface ConnectOptions {
    * peer may have carried them out; calls made before the connection is back wait for the next attempt.
    */
   readonly reconnect?: ReconnectOptions | true;
+  /** What turns the connection's runtime. `"loop"` if left out; see {@link Driver}. */
+  readonly driver?: Driver;
 }
 
 const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
@@ -42,6 +46,8 @@ export class Connection {
   readonly address: string;
   /** Resolves once, when the connection has ended for good; never rejects. */
   readonly closed: Promise<ConnectionClosed>;
+  /** @internal */
+  readonly port: Port;
   /** The engine's connection, 0 while there is none. */
   #id = 0;
   #why: ConnectionClosed | undefined;
@@ -52,6 +58,7 @@ export class Connection {
   /** @internal */
   constructor(link: OpenLink, address: string, reconnector?: Reconnector) {
     this.address = address;
+    this.port = link.port;
     this.#reconnector = reconnector;
     this.closed = new Promise((resolve) => {
       this.#resolve = resolve;
@@ -61,7 +68,7 @@ export class Connection {
 
   #use(link: OpenLink): void {
     this.#id = link.id;
-    if (this.#hold !== Hold.WhileBusy) port().native.hold(link.id, this.#hold);
+    if (this.#hold !== Hold.WhileBusy) this.port.native.hold(link.id, this.#hold);
     const message: ConnectionMessage = { side: "client", id: link.id, address: this.address };
     connections.start(message);
     link.onClosed((why) => {
@@ -93,15 +100,14 @@ export class Connection {
    * Rejects with a TypeError if an argument is wrong, otherwise with a {@link TtrpcError}. Request and reply may have
    * up to 4 MiB each, their envelopes included.
    */
-  async unary(
-    service: string,
-    method: string,
-    payload: Uint8Array,
-    options?: CallOptions,
-  ): Promise<Uint8Array> {
-    checkNames(service, method);
-    checkPayload(payload);
-    return this.call(port().route(service, method), payload, options, rawPayload);
+  unary(service: string, method: string, payload: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
+    try {
+      checkPayload(payload);
+      return this.call(this.port.route(service, method), payload, options, rawPayload);
+    } catch (error) {
+      // A wrong argument rejects; it is not thrown at the caller.
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -121,8 +127,14 @@ export class Connection {
     options?: CallOptions,
   ): AsyncIterableIterator<Uint8Array> {
     const first = () => checkedPayload(payload);
-    return this.stream("server_streaming", routeOf(service, method), first, undefined, options, rawPayload)
-      .replies;
+    return this.stream(
+      "server_streaming",
+      this.#route(service, method),
+      first,
+      undefined,
+      options,
+      rawPayload,
+    ).replies;
   }
 
   /**
@@ -136,8 +148,14 @@ export class Connection {
     options?: CallOptions,
   ): Promise<Uint8Array> {
     const messages = { messages: requests, toPayload: checkedPayload };
-    return this.stream("client_streaming", routeOf(service, method), undefined, messages, options, rawPayload)
-      .response;
+    return this.stream(
+      "client_streaming",
+      this.#route(service, method),
+      undefined,
+      messages,
+      options,
+      rawPayload,
+    ).response;
   }
 
   /** Makes a bidirectional call with bytes for messages: both sides send when they like. */
@@ -148,8 +166,18 @@ export class Connection {
     options?: CallOptions,
   ): AsyncIterableIterator<Uint8Array> {
     const messages = { messages: requests, toPayload: checkedPayload };
-    return this.stream("bidi_streaming", routeOf(service, method), undefined, messages, options, rawPayload)
-      .replies;
+    return this.stream(
+      "bidi_streaming",
+      this.#route(service, method),
+      undefined,
+      messages,
+      options,
+      rawPayload,
+    ).replies;
+  }
+
+  #route(service: string, method: string): () => number {
+    return () => this.port.route(service, method);
   }
 
   /** @internal */
@@ -168,6 +196,7 @@ export class Connection {
       // A message that is wrong is not to be seen as a call, and one that waits is not to change meanwhile.
       if (clientCalls.active || this.#id === 0) payload = bytesOf(payload);
       const init = {
+        port: this.port,
         route: number,
         kind: STREAM_FLAGS[kind],
         fields: callFields(options),
@@ -199,18 +228,28 @@ export class Connection {
     return result;
   }
 
+  /**
+   * Makes a call whose outcome `pending` takes straight out of the batch. Throws if the connection is not open.
+   *
+   * @internal
+   */
+  start(route: number, payload: Uint8Array, fields: CallFields, pending: PendingCall): void {
+    if (this.#id === 0) throw closedError(this.address, this.#why ?? { reason: "remote" });
+    this.port.call(this.#id, route, fields, payload, pending);
+  }
+
   #message(route: number, kind: MethodKind): CallMessage {
-    return { ...port().routeName(route), kind, address: this.address, connection: this.#id };
+    return { ...this.port.routes.nameOf(route), kind, address: this.address, connection: this.#id };
   }
 
   #call<T>(route: number, payload: Payload, options: CallOptions | undefined, decode: Decode<T>): Promise<T> {
     if (this.#why !== undefined) return Promise.reject(closedError(this.address, this.#why));
     const fields = callFields(options);
     const signal = options?.signal;
-    if (this.#id !== 0) return unaryCall(this.#id, route, payload, fields, signal, decode);
+    if (this.#id !== 0) return unaryCall(this.port, this.#id, route, payload, fields, signal, decode);
     const bytes = bytesOf(payload);
     return this.#next(options).then(({ id, waitedMs }) =>
-      unaryCall(id, route, bytes, shortened(fields, waitedMs), signal, decode),
+      unaryCall(this.port, id, route, bytes, shortened(fields, waitedMs), signal, decode),
     );
   }
 
@@ -237,8 +276,8 @@ export class Connection {
       this.#reconnector?.stop(closedError(this.address, { reason: "local" }));
       if (this.#id === 0) this.#end({ reason: "local" });
       else {
-        port().native.close(this.#id, false);
-        port().schedule();
+        this.port.native.close(this.#id, false);
+        this.port.schedule();
       }
     }
     await this.closed;
@@ -261,7 +300,7 @@ export class Connection {
 
   #setHold(hold: number): this {
     this.#hold = hold;
-    if (this.#id !== 0) port().native.hold(this.#id, hold);
+    if (this.#id !== 0) this.port.native.hold(this.#id, hold);
     return this;
   }
 }
@@ -278,13 +317,6 @@ const STREAM_FLAGS = {
   client_streaming: FLAG_CLIENT_STREAM,
   bidi_streaming: FLAG_CLIENT_STREAM | FLAG_SERVER_STREAM,
 } as const;
-
-function routeOf(service: string, method: string): () => number {
-  return () => {
-    checkNames(service, method);
-    return port().route(service, method);
-  };
-}
 
 function checkedPayload(payload: unknown): Uint8Array {
   checkPayload(payload as Uint8Array);
@@ -319,13 +351,14 @@ export async function connect(address: Address, options: ConnectOptions = {}): P
     reconnect,
   } = options;
   checkTimeout(timeoutMs);
+  const driver = checkDriver(options.driver);
   let reconnector: Reconnector | undefined;
   if (reconnect !== undefined) {
     if (parsed.binding === undefined) throw new TypeError(`${parsed.text} cannot be connected to again`);
     reconnector = new Reconnector(reconnectOptions(reconnect), (stop) =>
-      openLink(parsed, { timeoutMs, waitForReady: false, signal: stop }),
+      openLink(parsed, { driver, timeoutMs, waitForReady: false, signal: stop }),
     );
   }
-  const link = await openLink(parsed, { timeoutMs, signal, waitForReady });
+  const link = await openLink(parsed, { driver, timeoutMs, signal, waitForReady });
   return new Connection(link, parsed.text, reconnector);
 }

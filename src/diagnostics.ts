@@ -18,8 +18,11 @@ import type { ConnectionClosed } from "./port/reader.js";
 
 /** A call, in the messages of `ttrpc:client:call:*` and `ttrpc:server:call:*`: one object from start to end. */
 export interface CallMessage {
+  /** The full name of the service. */
   readonly service: string;
+  /** The name of the method, as in the .proto file. */
   readonly method: string;
+  /** Which side streams. */
   readonly kind: MethodKind;
   /** Where the connection of a client leads to. */
   readonly address?: string;
@@ -31,7 +34,9 @@ export interface CallMessage {
 
 /** A connection, in the messages of `ttrpc:connection:*`: one object from open to close. */
 export interface ConnectionMessage {
+  /** Whether it was made by `connect` or accepted by a server. */
   readonly side: "client" | "server";
+  /** A number that no other connection of this thread has. */
   readonly id: number;
   /** Where the connection of a client leads to. */
   readonly address?: string;

@@ -29,6 +29,7 @@ export interface TtrpcErrorOptions {
  * ```
  */
 export class TtrpcError extends Error {
+  /** `"TtrpcError"`. */
   override readonly name = "TtrpcError";
   /** The status code; a number outside {@link Code} if the peer sent one. */
   readonly code: Code;

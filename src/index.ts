@@ -4,6 +4,8 @@
  * @module
  */
 
+import { loadNative } from "./native.js";
+
 export type { Address } from "./address.js";
 export { packAny, unpackAny } from "./any.js";
 export type { CallOptions, SyncCallOptions } from "./call.js";
@@ -21,6 +23,7 @@ export type {
   ServerInterceptor,
 } from "./interceptor.js";
 export type { Metadata, MetadataInit } from "./metadata.js";
+export type { Driver } from "./port/driver.js";
 export type { PeerCredentials } from "./port/types.js";
 export type { ConnectionClosed } from "./port/reader.js";
 export type { ReconnectOptions } from "./reconnect.js";
@@ -40,3 +43,6 @@ export {
   SyncConnection,
   type SyncConnectOptions,
 } from "./sync.js";
+
+// With the package, so that an addon that is missing or of another version shows at once.
+loadNative();

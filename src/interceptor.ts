@@ -6,16 +6,21 @@ export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bi
 
 /** A call on its way through the interceptors of a client. */
 export interface ClientCall {
+  /** The address of the connection that the call is made on. */
+  readonly address: string;
   /** The full name of the service. */
   readonly service: string;
   /** The name of the method, as in the .proto file. */
   readonly method: string;
+  /** Which side streams. */
   readonly kind: MethodKind;
   /** The message, or where the client streams, an AsyncIterable of them. */
   readonly request: unknown;
   /** Metadata to send along; may be added to. */
   readonly metadata: Metadata;
+  /** The deadline, in milliseconds from when it is sent. */
   readonly timeoutMs?: number;
+  /** Gives the call up. */
   readonly signal?: AbortSignal;
 }
 
@@ -25,9 +30,11 @@ export interface ServerCall {
   readonly service: string;
   /** The name of the method, as in the .proto file. */
   readonly method: string;
+  /** Which side streams. */
   readonly kind: MethodKind;
   /** The message, or where the client streams, an AsyncIterable of them. Bytes for raw handlers. */
   readonly request: unknown;
+  /** What the handler knows of its request besides the message. */
   readonly context: HandlerContext;
 }
 

@@ -1,8 +1,12 @@
-import { createRequire } from "node:module";
 import type * as Native from "../index.js";
+import { loadAddon } from "./loader/load.js";
 
-/** The addon, through the loader that napi generates beside `index.d.ts`. */
-export const native = createRequire(import.meta.url)("../native.cjs") as typeof Native;
+let addon: typeof Native | undefined;
+
+/** The addon, loaded at the first call: a program that only names messages does without. */
+export function loadNative(): typeof Native {
+  return (addon ??= loadAddon());
+}
 
 export type {
   BindingAddress,

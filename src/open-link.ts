@@ -7,11 +7,13 @@ import type { ParsedAddress } from "./address.js";
 import { Code } from "./code.js";
 import { canceledError, textOf, transportError, TtrpcError } from "./error.js";
 import type { BindingOpened } from "./native.js";
-import { port } from "./port/port.js";
+import type { Driver } from "./port/driver.js";
+import { type Port, port as portOf } from "./port/port.js";
 import type { ConnectionClosed } from "./port/reader.js";
 
 /** A connection of the engine that is open, and what to do when it ends. */
 export interface OpenLink {
+  readonly port: Port;
   readonly id: number;
   /** To be set by its owner; until then the end is kept. */
   onClosed(listener: (why: ConnectionClosed) => void): void;
@@ -19,6 +21,7 @@ export interface OpenLink {
 
 /** How to open one. */
 export interface LinkOptions {
+  readonly driver: Driver;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
   /** Try again for as long as there is nobody there. */
@@ -37,16 +40,17 @@ const READY_RETRY_MS = 30;
 
 /** Opens a connection of the engine. Rejects with `Unavailable`, or `Canceled` by the signal. */
 export async function openLink(address: ParsedAddress, options: LinkOptions): Promise<OpenLink> {
-  const { timeoutMs, signal, waitForReady } = options;
+  const { driver, timeoutMs, signal, waitForReady } = options;
+  const port = portOf(driver);
   const until = performance.now() + timeoutMs;
   for (;;) {
     if (signal?.aborted) throw canceledError(signal);
     let failure: TtrpcError;
     let retryMs: number | undefined;
     try {
-      const opened = open(address);
+      const opened = open(port, address);
       if (opened.id !== 0) {
-        return await established(opened.id, address, Math.max(until - performance.now(), 1), signal);
+        return await established(port, opened.id, address, Math.max(until - performance.now(), 1), signal);
       }
       failure = openError(address, opened);
       if (opened.errno === EAGAIN) retryMs = BACKLOG_RETRY_MS;
@@ -63,8 +67,7 @@ export async function openLink(address: ParsedAddress, options: LinkOptions): Pr
   }
 }
 
-function open({ binding, fd, duplex }: ParsedAddress): BindingOpened {
-  const { native } = port();
+function open({ native }: Port, { binding, fd, duplex }: ParsedAddress): BindingOpened {
   if (binding !== undefined) return native.connect(binding);
   if (fd !== undefined) return native.adopt(fd, false);
   const { ours, theirs, errno, text } = native.pair();
@@ -101,6 +104,7 @@ export function duplexFailure(duplex: Duplex | undefined): TtrpcError | undefine
 }
 
 function established(
+  port: Port,
   id: number,
   address: ParsedAddress,
   timeoutMs: number,
@@ -110,8 +114,8 @@ function established(
     let error: TtrpcError | undefined;
     const giveUp = (reason: TtrpcError) => {
       error = reason;
-      port().native.close(id, false);
-      port().schedule();
+      port.native.close(id, false);
+      port.schedule();
     };
     const onAbort = { aborted: (by: AbortSignal) => giveUp(canceledError(by)) };
     const timer = setTimeout(
@@ -124,10 +128,10 @@ function established(
       if (signal !== undefined) unlistenToAbort(signal, onAbort);
     };
     if (signal !== undefined) listenToAbort(signal, onAbort);
-    port().connections.set(id, {
+    port.connections.set(id, {
       connected() {
         settle();
-        resolve(openedLink(id, address));
+        resolve(openedLink(port, id, address));
       },
       closed(why) {
         settle();
@@ -137,14 +141,14 @@ function established(
         );
       },
     });
-    port().schedule();
+    port.schedule();
   });
 }
 
-function openedLink(id: number, { duplex }: ParsedAddress): OpenLink {
+function openedLink(port: Port, id: number, { duplex }: ParsedAddress): OpenLink {
   let ended: ConnectionClosed | undefined;
   let listener: ((why: ConnectionClosed) => void) | undefined;
-  port().connections.set(id, {
+  port.connections.set(id, {
     closed(why) {
       const error = why.reason === "local" ? undefined : duplexFailure(duplex);
       ended = error === undefined ? why : { reason: "error", error };
@@ -152,6 +156,7 @@ function openedLink(id: number, { duplex }: ParsedAddress): OpenLink {
     },
   });
   return {
+    port,
     id,
     onClosed(given) {
       listener = given;

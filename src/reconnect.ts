@@ -2,7 +2,6 @@ import { listenToAbort, unlistenToAbort } from "./abort.js";
 import { Code } from "./code.js";
 import { canceledError, TtrpcError } from "./error.js";
 import type { OpenLink } from "./open-link.js";
-import { port } from "./port/port.js";
 
 /** How a connection that ended is made again. */
 export interface ReconnectOptions {
@@ -92,8 +91,8 @@ export class Reconnector {
         const link = await this.#open(this.#stop.signal);
         if (this.#stop.signal.aborted) {
           // close() came after the connection was made and before this.
-          port().native.close(link.id, false);
-          port().schedule();
+          link.port.native.close(link.id, false);
+          link.port.schedule();
           return;
         }
         this.#openedAt = performance.now();

@@ -4,7 +4,7 @@ import { type AbortReason, HandlerContext, type ServerConnection } from "./conte
 import { type CallMessage, serverCalls } from "./diagnostics.js";
 import { textOf, TtrpcError } from "./error.js";
 import type { ServerCall } from "./interceptor.js";
-import { port } from "./port/port.js";
+import type { Port } from "./port/port.js";
 import type { ActiveRequest, IncomingRequest } from "./port/types.js";
 import type { BatchReader } from "./port/reader.js";
 import type { ServedMethod } from "./service.js";
@@ -12,14 +12,15 @@ import { MessageQueue, type QueueOwner } from "./stream/message-queue.js";
 import { SendWindow } from "./stream/send-window.js";
 import { encoded } from "./stream/stream-call.js";
 
-/** What a server's method does with a call, its interceptors included. */
+/** A server's method, and its interceptors around it, if there are any. */
 export interface Served extends ServedMethod {
-  readonly run: (call: ServerCall) => Promise<unknown>;
+  readonly intercepted: ((call: ServerCall) => Promise<unknown>) | undefined;
 }
 
 /** Hears when a handler is done. */
 export interface RequestHost {
-  finished(request: RunningRequest): void;
+  readonly port: Port;
+  finished(): void;
 }
 
 /** A request that a handler works on. It is answered once; when its answer is not wanted any more, not at all. */
@@ -28,11 +29,13 @@ export abstract class RunningRequest implements ActiveRequest {
   readonly connection: number;
   protected readonly context: HandlerContext;
   protected readonly method: Served;
+  protected readonly port: Port;
   readonly #host: RequestHost;
   #message: CallMessage | undefined;
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
     this.#host = host;
+    this.port = host.port;
     this.method = method;
     this.id = request.id;
     this.connection = request.connection;
@@ -43,7 +46,7 @@ export abstract class RunningRequest implements ActiveRequest {
 
   /** The peer does not wait any more. The handler counts as running until it returns. */
   abort(deadline: boolean): void {
-    port().requests.delete(this.id);
+    this.port.requests.delete(this.id);
     this.giveUp(deadline ? "deadline" : "disconnect");
   }
 
@@ -56,45 +59,47 @@ export abstract class RunningRequest implements ActiveRequest {
   end(): void {}
   sent(_messages: number, _bytes: number): void {}
 
-  protected call(request: unknown): Promise<unknown> {
-    const { service, method, kind, run } = this.method;
+  /** What the handler returns, or a promise of it. */
+  protected call(request: unknown): unknown {
+    const { service, method, kind, intercepted } = this.method;
     if (serverCalls.active) {
       this.#message = serverCalls.start({ service, method, kind, connection: this.connection });
     }
-    return run({ service, method, kind, request, context: this.context });
+    if (intercepted === undefined) return this.method.handle(request, this.context);
+    return intercepted({ service, method, kind, request, context: this.context });
   }
 
   #finish(error: unknown): void {
-    this.#host.finished(this);
+    this.#host.finished();
     if (this.#message !== undefined) {
       serverCalls.end(this.#message, error === undefined ? {} : { error: TtrpcError.from(error) });
     }
   }
 
   protected succeed(payload: Payload | undefined): void {
-    if (port().requests.has(this.id)) {
+    if (this.port.requests.get(this.id) === this) {
       try {
-        port().reply(this.id, payload, undefined);
+        this.port.reply(this.id, payload, undefined);
       } catch (error) {
         // It is a wrong message, which shows when it is encoded, or too long.
         this.fail(error);
         return;
       }
-      port().requests.delete(this.id);
+      this.port.requests.delete(this.id);
     }
     this.#finish(undefined);
   }
 
   protected fail(reason: unknown): void {
     this.#finish(reason ?? new TtrpcError(String(reason)));
-    if (!port().requests.delete(this.id)) return;
+    if (!this.port.requests.delete(this.id)) return;
     try {
-      port().reply(this.id, undefined, TtrpcError.from(reason));
+      this.port.reply(this.id, undefined, TtrpcError.from(reason));
     } catch (cause) {
       // A TtrpcError that was changed after it was made. The caller must hear something.
       const { service, method } = this.method;
       const text = `the handler of ${service}/${method} threw what cannot be sent: ${textOf(cause)}`;
-      port().reply(this.id, undefined, new TtrpcError(text, Code.Internal));
+      this.port.reply(this.id, undefined, new TtrpcError(text, Code.Internal));
     }
   }
 }
@@ -119,11 +124,28 @@ class UnaryRequest extends RunningRequest {
     }
   }
 
-  async run(): Promise<void> {
-    let response: Payload;
+  run(): void {
+    let response: unknown;
     try {
       if (this.#wrong !== undefined) throw this.#wrong.error;
-      response = this.method.encode(await this.call(this.#request));
+      response = this.call(this.#request);
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
+    // A handler that has its answer at once pays for no promise.
+    if (typeof (response as PromiseLike<unknown> | undefined)?.then === "function") {
+      void Promise.resolve(response).then(
+        (message) => this.#answer(message),
+        (error: unknown) => this.fail(error),
+      );
+    } else this.#answer(response);
+  }
+
+  #answer(message: unknown): void {
+    let response: Payload;
+    try {
+      response = this.method.encode(message);
     } catch (error) {
       this.fail(error);
       return;
@@ -157,6 +179,10 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     this.#window.sent(messages, bytes);
   }
 
+  taken(queue: MessageQueue<unknown>): void {
+    this.port.noteTaken(queue);
+  }
+
   /** The handler wants no more requests. What still comes is dropped; the call goes on. */
   abandoned(): void {}
 
@@ -174,7 +200,9 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     const { kind, encode } = this.method;
     let response: Payload | undefined;
     try {
-      const result = await this.call(kind === "server_streaming" ? await this.#first() : this.#requests);
+      const result: unknown = await this.call(
+        kind === "server_streaming" ? await this.#first() : this.#requests,
+      );
       if (kind === "client_streaming") response = encode(result);
       else await this.#send(result);
     } catch (error) {
@@ -209,7 +237,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
           await room;
         }
         if (this.#aborted) break;
-        this.#window.add(port().send(this.served, this.id, payload));
+        this.#window.add(this.port.send(this.served, this.id, payload));
       }
     } catch (error) {
       // A response that cannot be encoded or sent leaves the generator standing at its yield.

@@ -10,10 +10,11 @@ import { type ConnectionMessage, connections } from "./diagnostics.js";
 import { TtrpcError } from "./error.js";
 import type { BindingListenOptions, BindingMethod } from "./native.js";
 import { checkInterceptors, intercept, type ServerCall, type ServerInterceptor } from "./interceptor.js";
-import { port } from "./port/port.js";
+import { checkDriver, type Driver } from "./port/driver.js";
+import { type Port, port } from "./port/port.js";
 import type { BatchReader } from "./port/reader.js";
-import type { ActiveRequest, IncomingRequest, PeerCredentials } from "./port/types.js";
-import { type RequestHost, type RunningRequest, runningRequest, type Served } from "./request.js";
+import type { ActiveRequest, IncomingRequest, MethodSink, PeerCredentials } from "./port/types.js";
+import { type RequestHost, RunningRequest, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
 import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
 
@@ -35,6 +36,8 @@ export interface ServerOptions {
   readonly requireSameUser?: boolean;
   /** See each request before its handler does, and what the handler returns. The first is the outermost. */
   readonly interceptors?: readonly ServerInterceptor[];
+  /** What turns the server's runtime. `"loop"` if left out; see {@link Driver}. */
+  readonly driver?: Driver;
 }
 
 /** Options of {@link Server.listen}. */
@@ -70,22 +73,32 @@ const { EADDRINUSE } = constants.errno;
 
 /** A ttrpc server, made by {@link createServer}. While it listens, it keeps the process alive. */
 export class Server extends EventEmitter<ServerEvents> {
+  readonly #port: Port;
+  readonly #host: RequestHost;
   readonly #limits: typeof DEFAULTS;
   readonly #requireSameUser: boolean;
+  readonly #holdBack: boolean;
   readonly #interceptors: readonly ServerInterceptor[];
   readonly #methods: BindingMethod[] = [];
   readonly #services = new Set<string>();
   readonly #listeners = new Map<number, () => void>();
-  readonly #connections = new Map<number, Peer>();
+  readonly #connections = new Map<number, ServerConnection>();
   #active = 0;
   #listened = false;
   #closing: Promise<void> | undefined;
   #idle: (() => void) | undefined;
 
-  /** @internal */
-  constructor(options: ServerOptions = {}) {
+  /**
+   * @param holdBack - Requests beyond the limits are not refused; their connections are not read until there is room.
+   *
+   * @internal
+   */
+  constructor(options: ServerOptions = {}, holdBack = false) {
     super();
-    const { interceptors = [], requireSameUser = false, ...limits } = options;
+    const { interceptors = [], requireSameUser = false, driver, ...limits } = options;
+    this.#holdBack = holdBack;
+    this.#port = port(checkDriver(driver));
+    this.#host = { port: this.#port, finished: () => this.#finished() };
     if (typeof requireSameUser !== "boolean") throw new TypeError("requireSameUser must be a boolean");
     this.#requireSameUser = requireSameUser;
     checkInterceptors(interceptors);
@@ -135,18 +148,35 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#services.add(service);
     for (const method of methods) {
       const innermost = async ({ request, context }: ServerCall) => method.handle(request, context);
-      const served: Served = { ...method, run: intercept(this.#interceptors, innermost) };
-      const route = port().addMethod((request, reader) => this.#serve(served, request, reader));
-      const { kind } = method;
-      this.#methods.push({
-        service: method.service,
-        method: method.method,
-        route,
-        clientStreams: kind === "client_streaming" || kind === "bidi_streaming",
-        serverStreams: kind === "server_streaming" || kind === "bidi_streaming",
-      });
+      const intercepted =
+        this.#interceptors.length === 0 ? undefined : intercept(this.#interceptors, innermost);
+      const served: Served = { ...method, intercepted };
+      this.#route(method, (reader) => this.#serve(served, reader.request(), reader));
     }
     return this;
+  }
+
+  /**
+   * Adds a unary method whose requests `sink` takes straight out of the batch, past handlers and interceptors.
+   *
+   * @internal
+   */
+  addSink(service: string, method: string, sink: MethodSink): this {
+    this.#route({ service, method, kind: "unary" }, sink);
+    return this;
+  }
+
+  #route(
+    { service, method, kind }: Pick<ServedMethod, "service" | "method" | "kind">,
+    sink: MethodSink,
+  ): void {
+    this.#methods.push({
+      service,
+      method,
+      route: this.#port.methods.add(sink),
+      clientStreams: kind === "client_streaming" || kind === "bidi_streaming",
+      serverStreams: kind === "server_streaming" || kind === "bidi_streaming",
+    });
   }
 
   /**
@@ -157,6 +187,11 @@ export class Server extends EventEmitter<ServerEvents> {
    * `cause.code` is the system's (`EADDRINUSE`, `EACCES`) if it cannot be bound.
    */
   async listen(address: Address, options: ListenOptions = {}): Promise<string> {
+    return this.listenNow(address, options);
+  }
+
+  /** @internal */
+  listenNow(address: Address, options: ListenOptions = {}): string {
     const parsed = parseAddress(address);
     const { mode, reclaimStale: reclaim = false } = options;
     if (mode !== undefined && (!Number.isInteger(mode) || mode < 0 || mode > 0o777)) {
@@ -168,22 +203,23 @@ export class Server extends EventEmitter<ServerEvents> {
       methods: this.#methods,
       mode: mode ?? null,
       requireSameUser: this.#requireSameUser,
+      holdBack: this.#holdBack,
       ...this.#limits,
     };
     const bind = () => {
-      if (parsed.binding !== undefined) return port().native.listen(parsed.binding, binding);
-      if (parsed.duplex === undefined) return port().native.listenOn(parsed.fd ?? -1, false, binding);
-      const { ours, theirs, errno, text } = port().native.pair();
+      if (parsed.binding !== undefined) return this.#port.native.listen(parsed.binding, binding);
+      if (parsed.duplex === undefined) return this.#port.native.listenOn(parsed.fd ?? -1, false, binding);
+      const { ours, theirs, errno, text } = this.#port.native.pair();
       if (errno !== 0) return { id: 0, bound: null, errno, text };
       join(parsed.duplex, theirs);
-      return port().native.listenOn(ours, true, binding);
+      return this.#port.native.listenOn(ours, true, binding);
     };
     let opened = bind();
     if (opened.errno === EADDRINUSE && reclaim && reclaimStale(parsed)) opened = bind();
     if (opened.id === 0) throw openError(parsed, opened, "cannot listen on");
     const path = socketPath(parsed);
     this.#listeners.set(opened.id, path === undefined ? () => {} : removerOf(path));
-    port().listeners.set(opened.id, {
+    this.#port.listeners.set(opened.id, {
       accepted: (connection, peer) => this.#accepted(connection, peer),
       acceptFailed: (error) => this.#acceptFailed(error),
     });
@@ -210,7 +246,7 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   async #close(graceMs: number): Promise<void> {
-    const { native } = port();
+    const { native } = this.#port;
     for (const [id, remove] of this.#listeners) {
       native.closeListener(id);
       remove();
@@ -221,21 +257,23 @@ export class Server extends EventEmitter<ServerEvents> {
       grace,
       new Promise<void>((resolve) => this.#whenIdle(() => this.#active === 0, resolve)),
     ]);
-    for (const { active } of this.#connections.values()) {
-      for (const request of active.values()) request.giveUp("shutdown");
+    for (const request of this.#port.requests.values()) {
+      if (request instanceof RunningRequest && this.#connections.has(request.connection)) {
+        request.giveUp("shutdown");
+      }
     }
     // Replies that were given cross before the connections end. A peer that does not read them has the grace time.
-    port().flush();
+    this.#port.flush();
     for (const id of this.#connections.keys()) native.close(id, true);
-    port().schedule();
+    this.#port.schedule();
     const gone = new Promise<void>((resolve) => this.#whenIdle(() => this.#connections.size === 0, resolve));
     await Promise.race([grace, gone]);
     for (const id of this.#connections.keys()) native.close(id, false);
-    port().schedule();
+    this.#port.schedule();
     await gone;
     ended.abort();
-    for (const id of this.#listeners.keys()) port().listeners.delete(id);
-    for (const { route } of this.#methods) port().removeMethod(route);
+    for (const id of this.#listeners.keys()) this.#port.listeners.delete(id);
+    for (const { route } of this.#methods) this.#port.methods.remove(route);
   }
 
   #whenIdle(isIdle: () => boolean, resolve: () => void): void {
@@ -244,12 +282,11 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   #accepted(id: number, credentials: PeerCredentials | undefined): void {
-    const peer = new Peer({ id, peer: credentials });
-    this.#connections.set(id, peer);
+    this.#connections.set(id, Object.freeze({ id, peer: credentials }));
     const message: ConnectionMessage = { side: "server", id };
     // Not at once: a batch is being read.
     queueMicrotask(() => connections.start(message));
-    port().connections.set(id, {
+    this.#port.connections.set(id, {
       closed: (why) => {
         connections.end(message, { why });
         this.#connections.delete(id);
@@ -257,8 +294,8 @@ export class Server extends EventEmitter<ServerEvents> {
       },
     });
     if (this.#closing !== undefined) {
-      port().native.close(id, false);
-      port().schedule();
+      this.#port.native.close(id, false);
+      this.#port.schedule();
     }
   }
 
@@ -273,29 +310,16 @@ export class Server extends EventEmitter<ServerEvents> {
     const peer = this.#connections.get(request.connection);
     if (peer === undefined || this.#closing !== undefined) {
       const error = new TtrpcError("the server is shutting down", Code.Unavailable);
-      queueMicrotask(() => port().reply(request.id, undefined, error));
+      queueMicrotask(() => this.#port.reply(request.id, undefined, error));
       return undefined;
     }
-    const running = runningRequest(this.#host, served, request, peer.identity, reader);
-    peer.active.set(request.id, running);
     this.#active++;
-    return running;
+    return runningRequest(this.#host, served, request, peer, reader);
   }
 
-  readonly #host: RequestHost = {
-    finished: ({ id, connection }) => {
-      this.#connections.get(connection)?.active.delete(id);
-      this.#active--;
-      if (this.#active === 0) this.#idle?.();
-    },
-  };
-}
-
-/** A connection and the requests that its handlers work on. */
-class Peer {
-  readonly active = new Map<number, RunningRequest>();
-  constructor(readonly identity: ServerConnection) {
-    Object.freeze(identity);
+  #finished(): void {
+    this.#active--;
+    if (this.#active === 0) this.#idle?.();
   }
 }
 

@@ -2,10 +2,9 @@ import { lstatSync, unlinkSync } from "node:fs";
 import { constants } from "node:os";
 import type { ParsedAddress } from "./address.js";
 import { textOf } from "./error.js";
-import { port } from "./port/port.js";
+import { loadNative } from "./native.js";
 
 const { ECONNREFUSED } = constants.errno;
-const PROBE_MS = 1000;
 
 /** The path of an address's socket file, if it has one. */
 export function socketPath({ binding }: ParsedAddress): string | undefined {
@@ -19,10 +18,7 @@ export function socketPath({ binding }: ParsedAddress): string | undefined {
 export function reclaimStale(address: ParsedAddress): boolean {
   const path = socketPath(address);
   if (path === undefined || address.binding === undefined || lstat(path)?.isSocket() !== true) return false;
-  const { native } = port();
-  const probe = native.connectBlocking(address.binding, PROBE_MS);
-  if (probe.id !== 0) native.close(probe.id, false);
-  if (probe.errno !== ECONNREFUSED) return false;
+  if (loadNative().probe(address.binding) !== ECONNREFUSED) return false;
   unlinkSync(path);
   return true;
 }

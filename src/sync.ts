@@ -1,13 +1,13 @@
 import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "./address.js";
-import { callFields, checkNames, checkPayload, type SyncCallOptions } from "./call.js";
+import { callFields, checkPayload, type SyncCallOptions } from "./call.js";
 import { methodsOf } from "./client.js";
 import { Code } from "./code.js";
 import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload } from "./codec/payload.js";
 import { closedError } from "./connection.js";
 import { TtrpcError } from "./error.js";
 import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./open-link.js";
-import { port } from "./port/port.js";
+import { openPorts, port } from "./port/port.js";
 import type { ConnectionClosed } from "./port/reader.js";
 
 /** Options of {@link connectSync}. */
@@ -30,7 +30,7 @@ export class SyncConnection {
   constructor(id: number, address: string) {
     this.#id = id;
     this.address = address;
-    port().connections.set(id, { closed: (why) => (this.#why ??= why) });
+    port("loop").connections.set(id, { closed: (why) => (this.#why ??= why) });
   }
 
   /**
@@ -41,16 +41,15 @@ export class SyncConnection {
    * Throws a TypeError if an argument is wrong, otherwise a {@link TtrpcError}.
    */
   unary(service: string, method: string, payload: Uint8Array, options?: SyncCallOptions): Uint8Array {
-    checkNames(service, method);
     checkPayload(payload);
-    return this.call(port().route(service, method), payload, options, rawPayload);
+    return this.call(port("loop").route(service, method), payload, options, rawPayload);
   }
 
   /** @internal */
   call<T>(route: number, payload: Payload, options: SyncCallOptions | undefined, decode: Decode<T>): T {
     const fields = callFields(options);
     if (this.#why !== undefined) throw closedError(this.address, this.#why);
-    if (port().native.isOwnListener(this.#id)) {
+    if (openPorts().some(({ native }) => port("loop").native.isListenerOf(this.#id, native))) {
       const text = `a blocking call to ${this.address} would wait for ever: its server runs on the thread that waits`;
       throw new TtrpcError(
         `${text}; use connect(), or run the server in a worker or process`,
@@ -58,7 +57,7 @@ export class SyncConnection {
       );
     }
     let outcome: { value: T } | { error: unknown } | undefined;
-    port().callBlocking(this.#id, route, fields, payload, {
+    port("loop").callBlocking(this.#id, route, fields, payload, {
       succeed(reader) {
         try {
           outcome = { value: reader.read(decode) };
@@ -79,8 +78,8 @@ export class SyncConnection {
   close(): void {
     if (this.#why !== undefined) return;
     this.#why = { reason: "local" };
-    port().native.close(this.#id, false);
-    port().schedule();
+    port("loop").native.close(this.#id, false);
+    port("loop").schedule();
   }
 
   /** Closes the connection, for `using`. */
@@ -106,7 +105,7 @@ export function connectSync(address: Address, options: SyncConnectOptions = {}):
   checkTimeout(connectTimeoutMs);
   if (parsed.duplex !== undefined)
     throw new TypeError("a Duplex needs the event loop, which a blocking call stops");
-  const { native } = port();
+  const { native } = port("loop");
   const opened =
     parsed.binding === undefined
       ? native.adopt(parsed.fd ?? -1, true)
@@ -131,7 +130,7 @@ export function createSyncClient<Service extends DescService>(
   service: Service,
   connection: SyncConnection,
 ): SyncClient<Service> {
-  return methodsOf(service, ({ methodKind, input, output }, route) => {
+  return methodsOf(service, port("loop"), ({ methodKind, input, output }, route) => {
     if (methodKind !== "unary") return undefined;
     const decode = messageDecoder(output);
     return (request: MessageInitShape<typeof input>, options?: SyncCallOptions) =>

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Ctr, type RunOptions } from "./ctr.js";
 import {
@@ -13,16 +13,17 @@ import {
   shimAddress,
   taskFolder,
 } from "./leftovers.js";
-import { SEARCH_PATH } from "./requirements.js";
+import { packaged, type Release, toolOf } from "./releases.js";
 import { makeRootfs } from "./rootfs.js";
 
 const START_DEADLINE_MS = 20_000;
 const STOP_DEADLINE_MS = 10_000;
 const LOG_LIMIT = 64 * 1024;
+const WRAPPERS = "wrappers";
 const SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
 
 /**
- * Plugins that containers on a plain folder do not need. `cri` wants CNI, the snapshotters want a kernel or a
+ * Plugins of 1.x and 2.x that containers on a plain folder do not need. `cri` wants CNI, the snapshotters want a kernel or a
  * filesystem that a sandbox may lack, and `opt` would make folders in /var/lib/containerd. (The obsolete
  * `runtime.v1.linux` has to stay: the tasks service of 1.6 does not load without it.)
  */
@@ -31,21 +32,32 @@ const DISABLED_PLUGINS = [
   "io.containerd.internal.v1.opt",
   "io.containerd.internal.v1.restart",
   "io.containerd.internal.v1.tracing",
+  "io.containerd.monitor.container.v1.restart",
+  "io.containerd.monitor.task.v1.cgroups",
   "io.containerd.monitor.v1.cgroups",
+  "io.containerd.nri.v1.nri",
   "io.containerd.snapshotter.v1.aufs",
   "io.containerd.snapshotter.v1.blockfile",
   "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.erofs",
   "io.containerd.snapshotter.v1.overlayfs",
   "io.containerd.snapshotter.v1.zfs",
   "io.containerd.tracing.processor.v1.otlp",
 ];
 
+export interface ContainerdOptions {
+  /** Which containerd; that of the machine's packages if left out. */
+  readonly release?: Release;
+  /** What the shims get as TTRPC_ADDRESS, the socket that they publish their events to, in place of containerd's own. */
+  readonly shimsPublishTo?: string;
+}
+
 /** A containerd of our own: its root, state, sockets and everything it makes are in one temporary folder. */
 export class Containerd {
   readonly folder: string;
   readonly ctr: Ctr;
-  readonly #daemon: ChildProcess;
+  #daemon: ChildProcess;
   readonly #log: TailLog;
   readonly #forgetFolder: () => void;
 
@@ -64,7 +76,7 @@ export class Containerd {
   }
 
   /** Resolves when the daemon answers; leaves nothing behind when it does not. */
-  static async start(): Promise<Containerd> {
+  static async start({ release = packaged, shimsPublishTo }: ContainerdOptions = {}): Promise<Containerd> {
     removeAbandoned();
     const folder = mkdtempSync(FOLDER_TEMPLATE);
     const forgetFolder = clearUpAtExit(folder);
@@ -73,8 +85,9 @@ export class Containerd {
       rememberSharedFolders(folder);
       makeRootfs(join(folder, "rootfs"));
       writeFileSync(join(folder, "config.toml"), configFor(folder));
-      const ctr = new Ctr(join(folder, "c.sock"), namespaceOf(folder));
-      const daemon = spawnDaemon(folder, log);
+      if (shimsPublishTo !== undefined) wrapShim(folder, release, shimsPublishTo);
+      const ctr = new Ctr(join(folder, "c.sock"), namespaceOf(folder), release);
+      const daemon = spawnDaemon(folder, release, log);
       await answers(ctr, daemon);
       return new Containerd(folder, ctr, daemon, log, forgetFolder);
     } catch (error) {
@@ -92,6 +105,23 @@ export class Containerd {
     } catch (error) {
       throw new Error(`the container ${id} did not start:\n${this.takeLog()}`, { cause: error });
     }
+  }
+
+  /** Where containerd takes its shims' events. */
+  get eventsAddress(): string {
+    return join(this.folder, "c.sock.ttrpc");
+  }
+
+  /** Kills the daemon, as SIGKILL does. Containers and shims go on. */
+  async kill(): Promise<void> {
+    this.#daemon.kill("SIGKILL");
+    while (!hasEnded(this.#daemon)) await sleep(5);
+  }
+
+  /** Starts the daemon again after {@link kill}, on the same folder; resolves when it answers. */
+  async restart(): Promise<void> {
+    this.#daemon = spawnDaemon(this.folder, this.ctr.release, this.#log);
+    await answers(this.ctr, this.#daemon);
   }
 
   bundle(id: string): string {
@@ -189,11 +219,19 @@ function configFor(folder: string): string {
   ].join("\n");
 }
 
-function spawnDaemon(folder: string, log: TailLog): ChildProcess {
-  const daemon = spawn("containerd", ["--config", join(folder, "config.toml")], {
+/** Puts a program of the shim's name before the shim, since containerd alone says what TTRPC_ADDRESS is. */
+function wrapShim(folder: string, release: Release, address: string): void {
+  const name = "containerd-shim-runc-v2";
+  mkdirSync(join(folder, WRAPPERS));
+  const script = `#!/bin/sh\nTTRPC_ADDRESS='${address}' exec '${toolOf(release, name)}' "$@"\n`;
+  writeFileSync(join(folder, WRAPPERS, name), script, { mode: 0o755 });
+}
+
+function spawnDaemon(folder: string, release: Release, log: TailLog): ChildProcess {
+  const daemon = spawn(toolOf(release, "containerd"), ["--config", join(folder, "config.toml")], {
     // containerd looks for shims in its working directory first, and must find none there.
     cwd: folder,
-    env: { ...process.env, PATH: SEARCH_PATH, TMPDIR: folder },
+    env: { ...process.env, PATH: `${join(folder, WRAPPERS)}${delimiter}${release.path}`, TMPDIR: folder },
     stdio: ["ignore", "pipe", "pipe"],
   });
   for (const stream of [daemon.stdout, daemon.stderr]) {

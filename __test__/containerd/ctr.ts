@@ -1,6 +1,9 @@
-import { execFile } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { promisify } from "node:util";
-import { SEARCH_PATH } from "./requirements.js";
+import { type Release, toolOf } from "./releases.js";
 
 const run = promisify(execFile);
 
@@ -27,7 +30,7 @@ export interface OciProcess {
 export interface CtrContainer {
   ID: string;
   Runtime: { Name: string };
-  Spec: { process: OciProcess; linux: { cgroupsPath: string } };
+  Spec: { process: OciProcess; linux: { cgroupsPath: string; namespaces: { type: string }[] } };
 }
 
 /** `ctr task metrics`, as JSON: numbers above 2^53 have lost their last digits. Absent fields are zero. */
@@ -37,6 +40,19 @@ export interface CtrMetrics {
   cpu?: { usage?: { total?: number }; usage_usec?: number };
   /** cgroup v1 has both numbers in `usage`, v2 beside each other. */
   memory?: { usage?: number | { usage?: number; limit?: number }; usage_limit?: number };
+}
+
+/** What `ctr events` prints. */
+export interface CtrEvents {
+  readonly seen: { namespace: string; topic: string; message: Record<string, unknown> }[];
+  stop(): void;
+}
+
+/** How a command of ctr ended, and what it printed. */
+export interface CtrResult {
+  readonly code: number | string | null;
+  readonly stdout: string;
+  readonly stderr: string;
 }
 
 export interface RunOptions {
@@ -52,10 +68,12 @@ export interface RunOptions {
 export class Ctr {
   readonly address: string;
   readonly namespace: string;
+  readonly release: Release;
 
-  constructor(address: string, namespace: string) {
+  constructor(address: string, namespace: string, release: Release) {
     this.address = address;
     this.namespace = namespace;
+    this.release = release;
   }
 
   /** The server's version; fails while the daemon does not answer. */
@@ -72,6 +90,21 @@ export class Ctr {
     const flags = ["--detach", "--null-io", "--runc-root", runcRoot, "--rootfs"];
     if (memoryLimit !== undefined) flags.push("--memory-limit", String(memoryLimit));
     await this.#ctr(["run", ...flags, rootfs, id, ...args]);
+  }
+
+  /** `ctr events`, from now on: the topic and the message of each, of all namespaces. */
+  async events(): Promise<CtrEvents> {
+    const args = ["--address", this.address, "events"];
+    const env = { ...process.env, PATH: this.release.path };
+    const child = spawn(toolOf(this.release, "ctr"), args, { env, stdio: ["ignore", "pipe", "inherit"] });
+    const events: CtrEvents = { seen: [], stop: () => child.kill("SIGKILL") };
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      // 2023-01-01 00:00:00.000000000 +0000 UTC namespace /topic {"json":…}
+      const [, namespace, topic, json] = /UTC (\S+) (\/\S+) (\{.*\})$/.exec(line) ?? [];
+      if (namespace === undefined || topic === undefined || json === undefined) return;
+      events.seen.push({ namespace, topic, message: JSON.parse(json) as Record<string, unknown> });
+    });
+    return events;
   }
 
   async tasks(): Promise<CtrTask[]> {
@@ -121,11 +154,37 @@ export class Ctr {
     await this.#ctr(["container", "delete", id]);
   }
 
+  /** Starts a command of ctr whose output and end are the caller's to watch. */
+  spawn(args: readonly string[]): ChildProcess {
+    const env = { ...process.env, PATH: this.release.path };
+    return spawn(toolOf(this.release, "ctr"), [...this.#global, ...args], { env, stdio: "pipe" });
+  }
+
+  /** Runs a command of ctr to its end, which need not be a good one. */
+  async command(args: readonly string[], input = ""): Promise<CtrResult> {
+    const child = this.spawn(args);
+    const timer = setTimeout(() => child.kill("SIGKILL"), 60_000);
+    child.stdin?.on("error", () => undefined).end(input);
+    const [stdout, stderr, [code, signal]] = await Promise.all([
+      text(child.stdout!),
+      text(child.stderr!),
+      once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>,
+    ]);
+    clearTimeout(timer);
+    return { code: code ?? signal, stdout, stderr };
+  }
+
+  get #global(): string[] {
+    return ["--address", this.address, "--namespace", this.namespace];
+  }
+
   async #ctr(args: string[], timeout = 20_000): Promise<string> {
-    const global = ["--address", this.address, "--namespace", this.namespace];
-    const env = { ...process.env, PATH: SEARCH_PATH };
+    const global = this.#global;
+    const env = { ...process.env, PATH: this.release.path };
     try {
-      return (await run("ctr", [...global, ...args], { env, timeout, killSignal: "SIGKILL" })).stdout;
+      return (
+        await run(toolOf(this.release, "ctr"), [...global, ...args], { env, timeout, killSignal: "SIGKILL" })
+      ).stdout;
     } catch (error) {
       const { stderr = "", killed } = error as { stderr?: string; killed?: boolean };
       const why = killed ? `no answer within ${timeout} ms` : stderr.trim();

@@ -8,8 +8,9 @@ import { basename, join } from "node:path";
  * folder or bear its name.
  */
 
-/** Folders the shims of containerd 1.x make for their sockets whatever the daemon's state folder is. */
+/** Folders the shims make for their sockets whatever the daemon's state folder is. */
 const SHIM_SOCKET_FOLDERS = ["/run/containerd/s", "/run/containerd"];
+const RUNC_ROOT = "/run/containerd/runc";
 const SHARED_FOLDERS_MADE = "shared-folders-made";
 const CGROUPS = "/sys/fs/cgroup";
 const PREFIX = "shim-protos";
@@ -29,9 +30,12 @@ export function taskFolder(folder: string): string {
   return join(folder, "state", "io.containerd.runtime.v2.task", namespaceOf(folder));
 }
 
-/** The shim's socket, as the shim itself has written it into its bundle. */
+/** The shim's socket, as the bundle has it: written by the shim itself, or by containerd 2. */
 export function shimAddress(folder: string, id: string): string {
-  return readFileSync(join(taskFolder(folder), id, "address"), "utf8").trim();
+  const bundle = join(taskFolder(folder), id);
+  const bootstrap = join(bundle, "bootstrap.json");
+  if (!existsSync(bootstrap)) return readFileSync(join(bundle, "address"), "utf8").trim();
+  return (JSON.parse(readFileSync(bootstrap, "utf8")) as { address: string }).address;
 }
 
 /**
@@ -72,6 +76,9 @@ export function removeLeftovers(folder: string): void {
   for (const path of mountsBelow(folder).toReversed()) execFileSync("umount", [path]);
   for (const path of cgroupsOf(folder)) removeCgroup(path, deadline);
   for (const path of sockets) rmSync(path, { force: true });
+  // What a shim is not told to keep elsewhere, runc keeps here; the folder of a namespace stays when it is empty.
+  removeIfEmpty(join(RUNC_ROOT, namespaceOf(folder)));
+  removeIfEmpty(RUNC_ROOT);
   for (const path of sharedFoldersMade(folder)) removeIfEmpty(path);
   rmSync(folder, { recursive: true, force: true });
 }
@@ -187,11 +194,13 @@ function mountsBelow(folder: string): string[] {
     .filter((path) => path.startsWith(`${folder}/`));
 }
 
-/** Only those that the address files in our own bundles name: the folder is shared by all daemons. */
+/** Only those that our own bundles name: the folder is shared by all daemons. */
 function shimSockets(folder: string): string[] {
   if (!existsSync(taskFolder(folder))) return [];
   return readdirSync(taskFolder(folder))
-    .filter((id) => existsSync(join(taskFolder(folder), id, "address")))
+    .filter((id) =>
+      ["address", "bootstrap.json"].some((name) => existsSync(join(taskFolder(folder), id, name))),
+    )
     .map((id) => shimAddress(folder, id).replace(/^unix:\/\//, ""))
     .filter((path) => existsSync(path));
 }

@@ -11,29 +11,30 @@ export const SEARCH_PATH = [process.env["PATH"] ?? "", "/usr/local/sbin", "/usr/
 /** Where a suite that cannot run must fail, because somebody counts on it. */
 export const REQUIRED = process.env["CI"] === "true" || process.env["SHIM_TESTS_REQUIRED"] === "1";
 
-export function findTool(name: string): string | undefined {
-  return SEARCH_PATH.split(delimiter)
+export function findTool(name: string, path = SEARCH_PATH): string | undefined {
+  return path
+    .split(delimiter)
     .filter((folder) => folder !== "")
     .map((folder) => join(folder, name))
     .find(isExecutable);
 }
 
-/** What this machine lacks for a real container, in words that fit behind "needs". Empty when it has all. */
-export function missingRequirements(): string[] {
+/** What is missing for real containers of a containerd on this search path, in words that fit behind "needs". */
+export function missingRequirements(path: string, major: string): string[] {
   if (process.platform !== "linux") return ["Linux"];
-  const missing = ["containerd", "ctr", "runc", "containerd-shim-runc-v2"].filter((name) => !findTool(name));
+  const programs = ["containerd", "ctr", "runc", "containerd-shim-runc-v2", "ps", "script", "mount"];
+  const missing = programs.filter((name) => !findTool(name, path));
   if (!missing.includes("containerd")) {
-    const version = containerdVersion();
-    // The runc shim of containerd 2 serves containerd.task.v3.Task only and writes no address file.
-    if (!version.startsWith("1.")) missing.push(`containerd 1.x (this one says ${version})`);
+    const version = containerdVersion(findTool("containerd", path) ?? "containerd");
+    if (!version.startsWith(`${major}.`)) missing.push(`containerd ${major}.x (this one says ${version})`);
   }
   if (!findStaticBusybox()) missing.push("a static busybox");
   if (process.geteuid?.() !== 0) missing.push("root");
   return missing;
 }
 
-function containerdVersion(): string {
-  const output = execFileSync(findTool("containerd") ?? "containerd", ["--version"], { encoding: "utf8" });
+function containerdVersion(program: string): string {
+  const output = execFileSync(program, ["--version"], { encoding: "utf8" });
   return /\bv?(\d+\.\d+\.\d+\S*)/.exec(output)?.[1] ?? output.trim();
 }
 

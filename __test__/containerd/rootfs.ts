@@ -2,7 +2,7 @@ import { closeSync, copyFileSync, mkdirSync, openSync, readSync, symlinkSync } f
 import { join } from "node:path";
 
 const CANDIDATES = ["/bin/busybox", "/usr/bin/busybox", "/usr/local/bin/busybox", "/usr/sbin/busybox"];
-const APPLETS = ["sh", "sleep", "echo", "cat", "true"];
+const APPLETS = ["sh", "sleep", "echo", "cat", "true", "stty", "seq", "kill", "head", "dd", "mount", "touch"];
 const PT_INTERP = 3;
 
 /** A busybox that runs where there is no libc. Debian's package `busybox` has a dynamic one under the same name. */

@@ -7,9 +7,14 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
  * Builds packages of the workspace together and gives the path of the executable of `name`. cargo shows on stderr what
  * it does, which takes a minute the first time.
  */
-export function cargoBuild(name: string, packages: readonly string[] = [name]): string {
+export function cargoBuild(
+  name: string,
+  packages: readonly string[] = [name],
+  profile: "dev" | "release" = "dev",
+): string {
   const selected = packages.flatMap((each) => ["--package", each]);
-  const args = ["build", ...selected, "--locked", "--message-format=json-render-diagnostics"];
+  const options = ["--profile", profile, "--locked", "--message-format=json-render-diagnostics"];
+  const args = ["build", ...selected, ...options];
   const output = execFileSync("cargo", args, {
     cwd: ROOT,
     encoding: "utf8",

@@ -1,8 +1,7 @@
 import { spawnSync } from "node:child_process";
-import path from "node:path";
-import { fileURLToPath } from "node:url";
 import type { TestProject } from "vitest/node";
 import { cargoBuild } from "./cargo.js";
+import { buildGoPeer } from "./go-build.js";
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -12,8 +11,6 @@ declare module "vitest" {
     goPeer: string | null;
   }
 }
-
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Where a suite that cannot run must fail, because somebody counts on it. */
 const REQUIRED = process.env["CI"] === "true" || process.env["SHIM_TESTS_REQUIRED"] === "1";
@@ -46,18 +43,4 @@ function provideGoPeer(project: TestProject): void {
   } else {
     project.provide("goPeer", null);
   }
-}
-
-function buildGoPeer(): string {
-  const executable = path.join(ROOT, "target", "go-peer");
-  const { status } = spawnSync("go", ["build", "-mod=readonly", "-o", executable, "."], {
-    cwd: path.join(ROOT, "__test__", "peers", "go"),
-    stdio: ["ignore", "inherit", "inherit"],
-  });
-  if (status !== 0) {
-    throw new Error(
-      "go did not build __test__/peers/go: the first time, it needs the network, for the Go module proxy",
-    );
-  }
-  return executable;
 }

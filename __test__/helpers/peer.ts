@@ -38,6 +38,16 @@ export class Peer implements AsyncDisposable {
     return Peer.#start(["echo"], address);
   }
 
+  /** The generated Events server, which says when `count` `TaskExit`s came; see {@link Peer.eventsReport}. */
+  static events(count: number, address?: string): Promise<Peer> {
+    return Peer.#start(["events", "--count", String(count)], address);
+  }
+
+  /** How the events came, when all have: whether their exit statuses were 0, 1, 2, …. */
+  async eventsReport(): Promise<{ events: number; ordered: boolean }> {
+    return JSON.parse((await this.#child.nextLine()) ?? "null") as { events: number; ordered: boolean };
+  }
+
   static async #start(args: readonly string[], address = temporaryAddress()): Promise<Peer> {
     const child = new Child([...args, "--address", address, "--exit-on-stdin-eof"]);
     const line = await child.nextLine();
@@ -126,6 +136,26 @@ export class PeerClient implements AsyncDisposable {
 export async function peerCalls(address: string, options?: PeerCallOptions): Promise<PeerCall[]> {
   await using client = new PeerClient(address, options);
   return await client.calls();
+}
+
+/** Publishes `TaskExit`s with the exit statuses 0, 1, 2, … with the Rust client; resolves to how many failed, and how. */
+export async function peerPublish(
+  address: string,
+  { count = 1, inflight = 1, timeoutMs = 5000 } = {},
+): Promise<{ failed: number; first: string | null }> {
+  const numbers = [
+    "--count",
+    String(count),
+    "--inflight",
+    String(inflight),
+    "--timeout-ms",
+    String(timeoutMs),
+  ];
+  const child = new Child(["publish", "--address", address, ...numbers]);
+  const line = await child.nextLine();
+  const failure = await child.failure();
+  if (line === undefined) throw new Error(`the publisher failed: ${failure}`);
+  return JSON.parse(line) as { failed: number; first: string | null };
 }
 
 /** A process of the peer and its output, line by line. */

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { PACKAGE } from "./package.js";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -11,7 +12,7 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
  * else keeps the process alive until then, since its own timer does not.
  */
 const PRELUDE = `
-import * as product from "containerd-shim-protos";
+import * as product from "${PACKAGE}";
 const say = (line) => process.stdout.write(line + "\\n");
 const sayIfHeld = (line) => setTimeout(() => say(line), 100).unref();
 const [address] = process.argv.slice(1);

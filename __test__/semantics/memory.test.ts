@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import type { Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Code, connect } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { aborted, bytes, deferred, failure, text } from "../helpers/outcome.js";
@@ -14,7 +15,6 @@ import {
   OPEN_BY_RUST,
   request,
   serverOfRaw,
-  turn,
 } from "./raw-pairs.js";
 
 const MIB = 1 << 20;
@@ -32,13 +32,13 @@ async function writeUntilStuck(socket: Socket, frame: Buffer, limit: number): Pr
     const taken = socket.write(frame);
     written += frame.length;
     if (taken) continue;
-    // There is no event for "will never drain": what counts is that many turns of the loop bring none.
+    // There is no event for "will never drain": what counts is that many milliseconds bring none.
     const drained = once(socket, "drain").then(() => true);
-    let turns = 0;
-    while (turns++ < 500) {
-      if (await Promise.race([drained, turn().then(() => false)])) break;
+    let waits = 0;
+    while (waits++ < 500) {
+      if (await Promise.race([drained, sleep(1).then(() => false)])) break;
     }
-    if (turns > 500) return written - socket.writableLength;
+    if (waits > 500) return written - socket.writableLength;
   }
   throw new Error(`all ${written} bytes were read`);
 }

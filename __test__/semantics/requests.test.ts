@@ -15,20 +15,27 @@ import {
 } from "./raw-pairs.js";
 
 describe("stream ids at our server", () => {
-  test.each([
-    ["reused", 5],
-    ["lower than the last", 3],
-  ])("that are %s are INVALID_ARGUMENT, as Go answers, and the request is not run", async (_, id) => {
+  test("that were used are INVALID_ARGUMENT, as Go answers, and the request is not run", async () => {
     await using pair = await serverOfRaw();
     const { client, echoed } = pair;
     expect(text((await client.call(5, { ...ECHO, payload: bytes("first") })).payload)).toBe("first");
-    const { status } = await client.call(id, { ...ECHO, payload: bytes("again") });
+    const { status } = await client.call(5, { ...ECHO, payload: bytes("again") });
     expect(status).toMatchObject({
       code: Code.InvalidArgument,
       message: "StreamID cannot be re-used and must increment",
     });
     expect(echoed).toEqual(["first"]);
     await expectServed(pair, 7);
+  });
+
+  test("that were overtaken, as ttrpc's Rust client has it under load, are served", async () => {
+    await using pair = await serverOfRaw();
+    const { client, echoed } = pair;
+    for (const id of [5, 3, 1]) {
+      expect(text((await client.call(id, { ...ECHO, payload: bytes(`${id}`) })).payload)).toBe(`${id}`);
+    }
+    expect((await client.call(3, ECHO)).status.code).toBe(Code.InvalidArgument);
+    expect(echoed).toEqual(["5", "3", "1"]);
   });
 
   test("that are reused while their call runs do not disturb it", async () => {
@@ -65,7 +72,7 @@ describe("stream ids at our server", () => {
     for (const id of [1, 9, 2 ** 31 + 1, 2 ** 32 - 1]) {
       expect((await pair.client.call(id, ECHO)).status.code).toBe(0);
     }
-    const { status } = await pair.client.call(1, ECHO);
+    const { status } = await pair.client.call(9, ECHO);
     expect(status.code).toBe(Code.InvalidArgument);
     await expectGoodClientServed(pair.address);
   });
@@ -134,14 +141,15 @@ describe("a frame that announces more than it has, at our server", () => {
     await expectGoodClientServed(pair.address);
   });
 
-  test("of 4 MiB and no body, from fifty clients at once, takes no memory for it", async () => {
+  test("of 4 MiB and no body, from fifty clients at once, takes no more than a huge page for each", async () => {
     await using pair = await serverOfRaw();
     const before = process.memoryUsage.rss();
     const clients = await Promise.all(Array.from({ length: 50 }, () => rawConnect(pair.address)));
     const header = encodeFrame({ streamId: 1, type: FrameType.Request, body: EMPTY }, FRAME_LIMIT);
     for (const client of clients) await client.send(header);
     await expectServed(pair);
-    expect(process.memoryUsage.rss() - before).toBeLessThan(100 << 20);
+    // The kernel gives 2 MiB at the first touch; of all 4 MiB it would be 200 MiB.
+    expect(process.memoryUsage.rss() - before).toBeLessThan(128 << 20);
     for (const client of clients) client[Symbol.dispose]();
   });
 

@@ -5,6 +5,7 @@ import { connect, createServer } from "containerd-shim-protos";
 import { expect, test } from "vitest";
 import { bytes } from "../helpers/outcome.js";
 import { temporaryAddress } from "../helpers/temp.js";
+import { PACKAGE } from "../helpers/package.js";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -16,7 +17,7 @@ const TIMES = 25;
 
 /** A client in the middle of a unary call and of a stream of each kind, each of which the server has read. */
 const CLIENT = `
-import { connect } from "containerd-shim-protos";
+import { connect } from "${PACKAGE}";
 const connection = await connect(process.argv[1]);
 async function* forever() {
   for (;;) yield new Uint8Array(1000);
@@ -34,7 +35,7 @@ await list.next();
 
 /** A server that is called by a client of the test, and ends in the middle of its handlers. */
 const SERVER = `
-import { createServer } from "containerd-shim-protos";
+import { createServer } from "${PACKAGE}";
 const entered = new Set();
 let all;
 const everything = new Promise((resolve) => (all = resolve));

@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { bytes, deferred, failure, rejection, text } from "../helpers/outcome.js";
 import { Script } from "../helpers/script.js";
 import { temporaryAddress } from "../helpers/temp.js";
+import { PACKAGE } from "../helpers/package.js";
 
 const EMPTY = new Uint8Array();
 
@@ -15,7 +16,7 @@ function workerOf(code: string, workerData: unknown): Worker {
     const { once } = require("node:events");
     const say = (value) => parentPort.postMessage(value);
     const heard = () => once(parentPort, "message").then(([value]) => value);
-    import("containerd-shim-protos").then(async (product) => {
+    import("${PACKAGE}").then(async (product) => {
       ${code}
     });
   `;
@@ -163,7 +164,7 @@ const COUNTS = `
   const descriptors = () => readdirSync("/proc/self/fd").length;
   const start = (code, workerData) => new Worker(
     'const { parentPort, workerData } = require("node:worker_threads");' +
-      'import("containerd-shim-protos").then(async (product) => {' + code + '});',
+      'import("${PACKAGE}").then(async (product) => {' + code + '});',
     // Not this script's --input-type.
     { eval: true, workerData, execArgv: [] },
   );

@@ -1,13 +1,21 @@
 //! Node's side of the engine, and the only home of napi and libuv types.
 //!
-//! - [`port`]: the class that JavaScript makes one of per environment.
-//! - [`environment`]: turns the engine when libuv says so and hands the events over.
+//! - [`port`]: the class that JavaScript makes of each driver that it uses.
+//! - [`driven`]: what a port works on, one of:
+//!   - [`looped`]: turns the engine when libuv says so and hands the events over.
+//!   - [`threaded`]: leaves work to a thread and hands the events over when Node says so.
+//! - [`batches`]: the two buffers that cross, and the callback.
+//! - [`system`]: the kernel's calls for shims.
 //! - [`watcher`]: one `uv_poll` handle per descriptor, and the timer.
 //! - [`uv`]: the few functions of libuv that are used.
 //! - [`values`]: what crosses besides the batches.
 
-mod environment;
+mod batches;
+mod driven;
+mod looped;
 pub mod port;
+pub mod system;
+mod threaded;
 mod uv;
 pub mod values;
 mod watcher;

@@ -1,126 +1,93 @@
 //! The class that JavaScript makes one of per environment.
 
-use super::environment::{Environment, JsBuffer, Parts, Unusable};
-use super::uv::{Loop, Uv};
+use super::batches::Batches;
+use super::driven::Driven;
 use super::values::{
-    BindingAddress, BindingListenOptions, BindingOpened, BindingPair, BindingVersions,
+    BindingAddress, BindingListenOptions, BindingOpened, BindingOutcome, BindingPair,
+    BindingVersions,
 };
-use crate::engine::{Engine, Hold, ListenOptions, Method, Services};
-use crate::port::{Events, Malformed, RECORD_LIMIT, StreamKind};
+use crate::engine::{Engine, Excess, Hold, ListenOptions, Method, Services};
+use crate::port::{RECORD_LIMIT, StreamKind};
 use crate::socket::{Address, Stream, own, pair};
-use napi::bindgen_prelude::{Env, Function, JsValue, Uint8ArraySlice};
-use napi::{Error, Result, sys};
+use napi::bindgen_prelude::{Env, Function, Uint8Array, Uint8ArraySlice};
+use napi::{Error, Result};
 use napi_derive::napi;
 use std::os::fd::IntoRawFd as _;
-use std::ptr;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// The batched port between JavaScript and the engine. See `crate::port` for the record format.
 #[napi]
 pub struct Port {
-    environment: Rc<Environment>,
+    driven: Driven,
 }
 
 #[napi]
 impl Port {
-    /// Opens the port of this environment. `outbound` and `inbound` are each the whole of an
+    /// Opens a port of this environment. `outbound` and `inbound` are each the whole of an
     /// ArrayBuffer that is never detached; `deliver` is called with the number of bytes of events
-    /// that are in `inbound`, and must be done with them when it returns.
+    /// that are in `inbound`, and must be done with them when it returns. With `thread`, a thread of
+    /// its own turns the engine, otherwise the event loop does.
     #[napi(constructor)]
     pub fn new(
         env: Env,
-        mut outbound: Uint8ArraySlice<'_>,
-        mut inbound: Uint8ArraySlice<'_>,
+        outbound: Uint8ArraySlice<'_>,
+        inbound: Uint8ArraySlice<'_>,
         deliver: Function<'_, u32, ()>,
+        thread: bool,
     ) -> Result<Self> {
-        let uv = Uv::get().map_err(|symbol| {
-            Error::from_reason(format!("this JavaScript runtime does not export libuv's {symbol}"))
-        })?;
         if inbound.len() < RECORD_LIMIT || outbound.len() < RECORD_LIMIT {
             return Err(Error::from_reason(format!("each buffer must have {RECORD_LIMIT} bytes")));
         }
-        let engine = Engine::new().map_err(|error| Error::from_reason(error.to_string()))?;
-        let raw = env.raw();
-        let mut event_loop = ptr::null_mut();
-        let mut async_context = ptr::null_mut();
-        let mut references = [ptr::null_mut(); 3];
-        // SAFETY: `raw` is the current environment and all values are of this call; each out-pointer
-        // is a local. Node frees references and context with the environment.
-        unsafe {
-            check(sys::napi_get_uv_event_loop(raw, &raw mut event_loop))?;
-            let values = [outbound.value().value, inbound.value().value, deliver.value().value];
-            for (value, reference) in values.into_iter().zip(&mut references) {
-                check(sys::napi_create_reference(raw, value, 1, reference))?;
-            }
-            let mut name = ptr::null_mut();
-            let text = c"ttrpc";
-            let length = text.count_bytes() as isize;
-            check(sys::napi_create_string_utf8(raw, text.as_ptr(), length, &raw mut name))?;
-            check(sys::napi_async_init(raw, ptr::null_mut(), name, &raw mut async_context))?;
-        }
-        let parts = Parts {
-            env: raw,
-            uv,
-            event_loop: Loop(event_loop.cast()),
-            outbound: buffer(&mut outbound),
-            inbound: buffer(&mut inbound),
-            deliver: references[2],
-            async_context,
-        };
-        let environment = Environment::new(parts, engine)
-            .map_err(|error| Error::from_reason(error.to_string()))?;
-        Ok(Self { environment })
+        let batches = Batches::new(env, outbound, inbound, deliver)?;
+        let driven = if thread { Driven::by_thread(batches) } else { Driven::by_loop(batches) };
+        Ok(Self { driven: driven? })
     }
 
     /// Carries out the commands in the first `length` bytes of the outbound buffer. Returns the bytes
     /// of events that are in the inbound buffer; if any, call `take` for more when they are read.
     #[napi]
     pub fn submit(&self, length: u32) -> Result<u32> {
-        self.environment
-            .with_batch(length as usize, |engine, batch| engine.submit(batch))
-            .map_err(unusable)?
-            .map_err(malformed)?;
-        Ok(self.environment.take_events() as u32)
+        self.driven.submit(length as usize)?;
+        Ok(self.take())
     }
 
     /// Moves events that wait into the inbound buffer; returns their bytes.
     #[napi]
     pub fn take(&self) -> u32 {
-        self.environment.take_events() as u32
+        self.driven.take() as u32
     }
 
-    /// Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Returns
-    /// the bytes of its outcome, one event, in the inbound buffer.
+    /// The payload of the next event that has it whole. To be called once for each, in order.
     #[napi]
-    pub fn call_blocking(&self, length: u32) -> Result<u32> {
-        let outcome = self
-            .environment
-            .with_batch(length as usize, |engine, batch| engine.call_blocking(batch))
-            .map_err(unusable)?
-            .map_err(malformed)?;
-        let mut events = Events::default();
-        events.outcome(0, 0, &outcome);
-        Ok(self.environment.fill_inbound(|_, buffer| events.fill(buffer)) as u32)
+    pub fn take_whole(&self) -> Result<Uint8Array> {
+        let missing = || Error::from_reason("no event has a whole payload");
+        self.driven.take_whole().map(Uint8Array::from).ok_or_else(missing)
+    }
+
+    /// Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Its
+    /// outcome is one event in the inbound buffer. Not on a thread's engine.
+    #[napi]
+    pub fn call_blocking(&self, length: u32) -> Result<BindingOutcome> {
+        self.driven.call_blocking(length as usize)
     }
 
     /// Starts to connect; the outcome comes as an event.
     #[napi]
     pub fn connect(&self, address: BindingAddress) -> Result<BindingOpened> {
-        self.open(|engine| engine.connect(&Address::try_from(address)?))
+        self.open(move |engine| engine.connect(&Address::try_from(address)?))
     }
 
     /// Connects and waits for it, at most `timeout` milliseconds.
     #[napi]
     pub fn connect_blocking(&self, address: BindingAddress, timeout: f64) -> Result<BindingOpened> {
         let timeout = Duration::try_from_secs_f64(timeout / 1000.0).unwrap_or(Duration::MAX);
-        self.open(|engine| engine.connect_blocking(&Address::try_from(address)?, timeout))
+        self.open(move |engine| engine.connect_blocking(&Address::try_from(address)?, timeout))
     }
 
     /// Takes over a connected descriptor.
     #[napi]
     pub fn adopt(&self, fd: i32, blocking: bool) -> Result<BindingOpened> {
-        self.open(|engine| {
+        self.open(move |engine| {
             let stream = Stream::adopt(own(fd)?)?;
             Ok(if blocking { engine.open_blocking(stream) } else { engine.adopt(stream) })
         })
@@ -145,25 +112,31 @@ impl Port {
         }
     }
 
-    /// Whether the peer of a connection listens on this thread, so that waiting for it would be for ever.
+    /// Whether the peer of a connection of this port is a listener of `other`: if that is served by
+    /// this JavaScript thread, waiting for it would be for ever.
     #[napi]
-    pub fn is_own_listener(&self, connection: u32) -> Result<bool> {
-        self.environment.with(|engine| engine.is_own_listener(connection)).map_err(unusable)
+    pub fn is_listener_of(&self, connection: u32, other: &Port) -> Result<bool> {
+        let Some(peer) = self.driven.with(move |engine| engine.peer(connection))? else {
+            return Ok(false);
+        };
+        other.driven.with(move |engine| engine.listens_at(&peer))
     }
 
     /// Ends a connection: at once, or once the socket has taken all that was sent.
     #[napi]
     pub fn close(&self, connection: u32, flush: bool) -> Result<()> {
-        self.environment
-            .with(|engine| if flush { engine.finish(connection) } else { engine.close(connection) })
-            .map_err(unusable)
+        self.driven.with(
+            move |engine| {
+                if flush { engine.finish(connection) } else { engine.close(connection) }
+            },
+        )
     }
 
     /// Whether a connection keeps the process alive: 0 while calls are in flight, 1 always, 2 never.
     #[napi]
     pub fn hold(&self, connection: u32, mode: u32) -> Result<()> {
         let hold = [Hold::WhileBusy, Hold::Always, Hold::Never][mode.min(2) as usize];
-        self.environment.with(|engine| engine.hold(connection, hold)).map_err(unusable)
+        self.driven.with(move |engine| engine.hold(connection, hold))
     }
 
     /// Binds and listens. Connections come as events.
@@ -174,7 +147,7 @@ impl Port {
         options: BindingListenOptions,
     ) -> Result<BindingOpened> {
         let mode = options.mode;
-        self.open_listener(|engine| {
+        self.open_listener(move |engine| {
             engine.listen(&Address::try_from(address)?, mode, listen_options(options))
         })
     }
@@ -188,38 +161,44 @@ impl Port {
         anonymous: bool,
         options: BindingListenOptions,
     ) -> Result<BindingOpened> {
-        self.open_listener(|engine| engine.listen_on(own(fd)?, anonymous, listen_options(options)))
+        self.open_listener(move |engine| {
+            engine.listen_on(own(fd)?, anonymous, listen_options(options))
+        })
     }
 
     /// Stops accepting. Connections that were accepted go on.
     #[napi]
     pub fn close_listener(&self, listener: u32) -> Result<()> {
-        self.environment.with(|engine| engine.close_listener(listener)).map_err(unusable)
+        self.driven.with(move |engine| engine.close_listener(listener))
     }
 
     fn open(
         &self,
-        open: impl FnOnce(&mut Engine) -> std::io::Result<u32>,
+        open: impl FnOnce(&mut Engine) -> std::io::Result<u32> + Send + 'static,
     ) -> Result<BindingOpened> {
-        let result = self.environment.with(open).map_err(unusable)?;
-        Ok(BindingOpened::new(result, None))
+        Ok(BindingOpened::new(self.driven.with(open)?, None))
     }
 
     fn open_listener(
         &self,
-        open: impl FnOnce(&mut Engine) -> std::io::Result<u32>,
+        open: impl FnOnce(&mut Engine) -> std::io::Result<u32> + Send + 'static,
     ) -> Result<BindingOpened> {
-        let (result, bound) = self
-            .environment
-            .with(|engine| {
-                let result = open(engine);
-                let bound = result.as_ref().ok().and_then(|id| engine.tcp_address(*id));
-                (result, bound.map(|address| address.to_string()))
-            })
-            .map_err(unusable)?;
-        let unwatchable = result.as_ref().ok().and_then(|id| self.environment.watch_failure(*id));
-        Ok(BindingOpened::new(unwatchable.map_or(result, Err), bound))
+        let ((result, bound), unwatchable) = self.driven.with_watching(|engine| {
+            let result = open(engine);
+            let bound = result.as_ref().ok().and_then(|id| engine.tcp_address(*id));
+            (result, bound.map(|address| address.to_string()))
+        })?;
+        let failed = unwatchable.filter(|(token, _)| result.as_ref().is_ok_and(|id| id == token));
+        Ok(BindingOpened::new(failed.map_or(result, |(_, error)| Err(error)), bound))
     }
+}
+
+/// What a connection attempt would meet at once: the system's error number, or 0 if there is somebody or
+/// it takes time to tell.
+#[napi]
+pub fn probe(address: BindingAddress) -> i32 {
+    let attempt = Address::try_from(address).and_then(|address| Stream::connect(&address));
+    attempt.map_or_else(|error| error.raw_os_error().unwrap_or(0), |_| 0)
 }
 
 /// The versions that this addon was built from.
@@ -245,30 +224,6 @@ fn listen_options(options: BindingListenOptions) -> ListenOptions {
         max_connections: options.max_connections,
         max_concurrent_calls: options.max_concurrent_calls,
         max_queued_bytes: options.max_queued_bytes,
+        excess: if options.hold_back { Excess::HeldBack } else { Excess::Refused },
     }
-}
-
-fn buffer(slice: &mut Uint8ArraySlice<'_>) -> JsBuffer {
-    // SAFETY: only the address is taken; it is used under the rules of `Environment`.
-    let bytes = unsafe { slice.as_mut() };
-    JsBuffer { start: bytes.as_mut_ptr(), size: bytes.len() }
-}
-
-fn check(status: sys::napi_status) -> Result<()> {
-    if status == sys::Status::napi_ok {
-        Ok(())
-    } else {
-        Err(Error::from_reason(format!("Node-API answered status {status}")))
-    }
-}
-
-fn unusable(why: Unusable) -> Error {
-    Error::from_reason(match why {
-        Unusable::TornDown => "this JavaScript environment is being torn down".to_owned(),
-        Unusable::Panicked(text) => format!("the addon panicked, which is a bug: {text}"),
-    })
-}
-
-fn malformed(Malformed(what): Malformed) -> Error {
-    Error::from_reason(format!("a batch is malformed: {what}"))
 }

@@ -1,6 +1,7 @@
 //! What crosses besides the batches. Defaults and validation are TypeScript's; absent is `null`.
 
 use crate::socket::Address;
+use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 use std::io;
 
@@ -63,6 +64,15 @@ impl BindingOpened {
     }
 }
 
+/// The outcome of a call that was waited for.
+#[napi(object, use_nullable = true)]
+pub struct BindingOutcome {
+    /// Bytes of the one event in the inbound buffer.
+    pub size: u32,
+    /// Its payload, if the event has it whole.
+    pub whole: Option<Uint8Array>,
+}
+
 /// A pair of connected descriptors.
 #[napi(object, use_nullable = true)]
 pub struct BindingPair {
@@ -106,6 +116,8 @@ pub struct BindingListenOptions {
     pub max_concurrent_calls: u32,
     /// Bytes of the requests open at once.
     pub max_queued_bytes: u32,
+    /// Whether requests beyond these two are left unread until there is room, and not refused.
+    pub hold_back: bool,
 }
 
 /// The versions that an addon was built from.

@@ -1,10 +1,11 @@
 //! libuv handles: one `uv_poll` per watched descriptor, and one timer.
 
-use super::environment::Environment;
+use super::looped::Looped;
 use super::uv::{
     DISCONNECT, Handle, HandleCallback, Kind, Loop, PollCallback, READABLE, Uv, WRITABLE,
 };
 use crate::engine::Interest;
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::RawFd;
@@ -12,7 +13,7 @@ use std::rc::{Rc, Weak};
 
 /// What a handle's callbacks find.
 struct Owner {
-    environment: Weak<Environment>,
+    looped: Weak<Looped>,
     /// Names the descriptor for the engine; 0 for the timer.
     token: u32,
 }
@@ -22,6 +23,8 @@ struct Owner {
 pub(super) struct Watcher {
     uv: &'static Uv,
     handle: Handle,
+    /// What a `uv_poll_t` polls for at the moment.
+    events: Cell<c_int>,
 }
 
 impl Watcher {
@@ -31,25 +34,21 @@ impl Watcher {
         on: Loop,
         fd: RawFd,
         token: u32,
-        environment: &Rc<Environment>,
+        looped: &Rc<Looped>,
     ) -> io::Result<Self> {
         let handle = allocate(uv, Kind::Poll)?;
         // SAFETY: `handle` has room for a uv_poll_t and `on` is this thread's loop. libuv sets the
         // descriptor non-blocking, which it is.
         let result = unsafe { (uv.poll_init)(on.0, handle, fd) };
-        Self::initialised(uv, handle, result, token, environment)
+        Self::initialised(uv, handle, result, token, looped)
     }
 
     /// A timer.
-    pub(super) fn timer(
-        uv: &'static Uv,
-        on: Loop,
-        environment: &Rc<Environment>,
-    ) -> io::Result<Self> {
+    pub(super) fn timer(uv: &'static Uv, on: Loop, looped: &Rc<Looped>) -> io::Result<Self> {
         let handle = allocate(uv, Kind::Timer)?;
         // SAFETY: `handle` has room for a uv_timer_t and `on` is this thread's loop.
         let result = unsafe { (uv.timer_init)(on.0, handle) };
-        Self::initialised(uv, handle, result, 0, environment)
+        Self::initialised(uv, handle, result, 0, looped)
     }
 
     fn initialised(
@@ -57,20 +56,20 @@ impl Watcher {
         handle: Handle,
         result: c_int,
         token: u32,
-        environment: &Rc<Environment>,
+        looped: &Rc<Looped>,
     ) -> io::Result<Self> {
         if result != 0 {
             // SAFETY: `handle` came from malloc and libuv did not take it.
             unsafe { libc::free(handle) };
             return Err(io::Error::from_raw_os_error(-result));
         }
-        let owner = Box::new(Owner { environment: Rc::downgrade(environment), token });
+        let owner = Box::new(Owner { looped: Rc::downgrade(looped), token });
         // SAFETY: the handle is initialised. The box is taken back in `freed`.
         unsafe {
             (uv.set_data)(handle, Box::into_raw(owner).cast());
             (uv.release)(handle);
         }
-        Ok(Self { uv, handle })
+        Ok(Self { uv, handle, events: Cell::new(0) })
     }
 
     /// Watches for `interest`.
@@ -80,6 +79,11 @@ impl Watcher {
             | bit(interest.hangup, DISCONNECT)
             | bit(interest.write, WRITABLE);
         self.hold(interest.hold);
+        // libuv takes the descriptor out of epoll and puts it back, three system calls, even for what
+        // it polls for already; `hold` changes twice a call where one call follows the other.
+        if self.events.get() == events {
+            return Ok(());
+        }
         // SAFETY: the handle is an initialised uv_poll_t that is not closing.
         let result = unsafe {
             if events == 0 {
@@ -88,7 +92,11 @@ impl Watcher {
                 (self.uv.poll_start)(self.handle, events, callback)
             }
         };
-        if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-result)) }
+        if result != 0 {
+            return Err(io::Error::from_raw_os_error(-result));
+        }
+        self.events.set(events);
+        Ok(())
     }
 
     /// Whether the loop runs on for it.
@@ -106,23 +114,23 @@ impl Watcher {
 
     /// Stops watching at once and frees the handle in a later turn of the loop. The descriptor may
     /// be closed as soon as this returns.
-    pub(super) fn close(self, environment: &Environment) {
-        environment.handle_closing();
+    pub(super) fn close(self, looped: &Looped) {
+        looped.handle_closing();
         // SAFETY: the handle is initialised and, since `self` is consumed, closed once.
         unsafe { (self.uv.close)(self.handle, freed) };
     }
 }
 
-/// The environment of a handle, unless it is gone, and the token.
+/// The engine of a handle, unless it is gone, and the token.
 ///
 /// # Safety
 ///
 /// `handle` must be one of a [`Watcher`] that libuv is calling back for.
-pub(super) unsafe fn owner(handle: Handle) -> Option<(Rc<Environment>, u32)> {
+pub(super) unsafe fn owner(handle: Handle) -> Option<(Rc<Looped>, u32)> {
     let uv = Uv::get().ok()?;
     // SAFETY: `initialised` put a box there, and only `freed`, the last callback, takes it out.
     let owner = unsafe { &*(uv.get_data)(handle).cast::<Owner>() };
-    Some((owner.environment.upgrade()?, owner.token))
+    Some((owner.looped.upgrade()?, owner.token))
 }
 
 unsafe extern "C" fn freed(handle: Handle) {
@@ -134,8 +142,8 @@ unsafe extern "C" fn freed(handle: Handle) {
         libc::free(handle);
         owner
     };
-    if let Some(environment) = owner.environment.upgrade() {
-        environment.handle_closed();
+    if let Some(looped) = owner.looped.upgrade() {
+        looped.handle_closed();
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::calls::Sink;
 use crate::port::{Command, Malformed, commands};
-use crate::socket::{Address, Progress, Stream, wait};
+use crate::socket::{Address, PeerName, Progress, Stream, wait};
 use crate::status::Outcome;
 use crate::transport::lock;
 use std::io;
@@ -41,11 +41,14 @@ impl Engine {
         self.open(stream, Progress::Connected, true)
     }
 
-    /// Whether the peer of a connection is a listener of this same engine, which cannot accept nor
-    /// answer while its thread waits.
-    pub fn is_own_listener(&self, connection: u32) -> bool {
-        let Some(link) = self.links.get(&connection) else { return false };
-        self.listeners.values().any(|entry| entry.is_peer_of(&link.stream))
+    /// Who is at the other end of a connection.
+    pub fn peer(&self, connection: u32) -> Option<PeerName> {
+        self.links.get(&connection)?.stream.peer_name()
+    }
+
+    /// Whether a peer is a listener of this engine. If the thread that serves it waits, it cannot answer.
+    pub fn listens_at(&self, peer: &PeerName) -> bool {
+        self.listeners.values().any(|entry| entry.is(peer))
     }
 
     /// Carries out `batch`, whose last command must be a call, and waits for that call's outcome.

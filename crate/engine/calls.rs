@@ -304,7 +304,7 @@ impl Drop for Guard {
 
 fn settle(shared: &Shared, sink: &Sink, connection: u32, call: u32, outcome: Outcome) {
     match sink {
-        Sink::Events => lock(&shared.events).outcome(connection, call, &outcome),
+        Sink::Events => lock(&shared.events).outcome(connection, call, outcome),
         Sink::Slot(slot) => *lock(slot) = Some(outcome),
     }
 }

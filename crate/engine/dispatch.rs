@@ -2,9 +2,10 @@
 
 use super::Shared;
 use super::deadlines::Deadline;
+use super::gauge::Gauge;
 use super::served::Streamer;
 use super::streams::{Handle, Input};
-use crate::ids::{IdMap, IdSource};
+use crate::ids::{IdMap, SlotIds};
 use crate::port::{RECORD_LIMIT, Reply, StreamKind, request_size};
 use crate::status::{Code, Failure, MESSAGE_LIMIT, response_of_status};
 use crate::transport::{Wire, lock};
@@ -34,7 +35,7 @@ pub struct Method {
 /// Requests that JavaScript has not answered.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    ids: IdSource,
+    ids: SlotIds,
     waiting: IdMap<oneshot::Sender<Reply>>,
     streams: IdMap<Handle>,
 }
@@ -52,48 +53,6 @@ impl Requests {
     /// A stream that JavaScript serves.
     pub(super) fn stream(&self, call: u32) -> Option<&Handle> {
         self.streams.get(&call)
-    }
-}
-
-/// Requests that the connections of one listener have open, and may have.
-#[derive(Debug)]
-pub(super) struct Gauge {
-    calls: AtomicU32,
-    calls_limit: u32,
-    bytes: AtomicU32,
-    bytes_limit: u32,
-}
-
-impl Gauge {
-    pub(super) fn new(calls_limit: u32, bytes_limit: u32) -> Self {
-        Self { calls: AtomicU32::new(0), calls_limit, bytes: AtomicU32::new(0), bytes_limit }
-    }
-
-    /// Why a request of this size cannot be taken, if it cannot.
-    pub(super) fn refusal(&self, size: u32) -> Option<String> {
-        let calls = self.calls.load(Ordering::Relaxed);
-        if calls >= self.calls_limit {
-            return Some(format!("the server handles {calls} calls, its limit"));
-        }
-        let bytes = self.bytes.load(Ordering::Relaxed);
-        // A lone request passes whatever its size: ttrpc bounds that, and it could never pass later.
-        let full = bytes > 0 && bytes.saturating_add(size) > self.bytes_limit;
-        full.then(|| {
-            format!(
-                "the server handles requests of {bytes} bytes, near its limit of {}",
-                self.bytes_limit
-            )
-        })
-    }
-
-    fn enter(&self, size: u32) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(size, Ordering::Relaxed);
-    }
-
-    fn leave(&self, size: u32) {
-        self.calls.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(size, Ordering::Relaxed);
     }
 }
 
@@ -154,10 +113,11 @@ impl MethodHandler for Handler {
             return Ok(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE));
         }
         let (sender, answer) = oneshot::channel();
-        let mut ticket = Ticket::issue(&self.peer, size, request.timeout_nano);
+        let Some(mut ticket) = Ticket::issue(&self.peer, size, request.timeout_nano) else {
+            return Ok(response_of_status(Code::ResourceExhausted, TOO_MANY));
+        };
         lock(&shared.requests).waiting.insert(ticket.call, sender);
-        lock(&shared.events).request(*connection, ticket.call, self.route, &request);
-        drop(request);
+        lock(&shared.events).request(*connection, ticket.call, self.route, request);
         let answer = answer.await;
         ticket.answered();
         let Ok(Reply { status, payload, .. }) = answer else {
@@ -173,6 +133,9 @@ impl MethodHandler for Handler {
 
 /// Said of a request whose metadata does not fit a record of the port.
 pub(super) const METADATA_TOO_LARGE: &str = "the request has too many metadata entries";
+
+/// Said of a request for which there is no id.
+pub(super) const TOO_MANY: &str = "the server handles a million calls";
 
 /// A response that is too large is replaced by the status that Go gives.
 pub(super) fn within_limit(response: Response) -> Response {
@@ -197,19 +160,21 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    pub(super) fn issue(peer: &Arc<Peer>, size: u32, timeout_nano: i64) -> Self {
+    /// None if there is no id left.
+    pub(super) fn issue(peer: &Arc<Peer>, size: u32, timeout_nano: i64) -> Option<Self> {
+        let call = lock(&peer.shared.requests).ids.take()?;
         peer.gauge.enter(size);
         peer.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self {
+        Some(Self {
             peer: peer.clone(),
-            call: lock(&peer.shared.requests).ids.next_id(),
+            call,
             size,
             expires: (timeout_nano > 0)
                 .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
                 .flatten(),
             open: true,
             _deadline: peer.shared.deadlines.hold(timeout_nano),
-        }
+        })
     }
 
     /// JavaScript sends messages and the final status through `handle`.
@@ -233,6 +198,7 @@ impl Drop for Ticket {
         let mut requests = lock(&shared.requests);
         requests.waiting.remove(&self.call);
         requests.streams.remove(&self.call);
+        requests.ids.give_back(self.call);
         drop(requests);
         if self.open {
             // On a connection that goes on, it is the deadline that drops a handler.

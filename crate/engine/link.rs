@@ -1,6 +1,7 @@
 //! One connection: its descriptor, its wire and what ttrpc runs on it.
 
 use super::calls::Waiting;
+use super::gauge::Gauge;
 use crate::socket::{Progress, Stream};
 use crate::transport::{Closed, Wire};
 use std::collections::VecDeque;
@@ -44,6 +45,7 @@ pub(super) enum End {
         /// Its tasks stop when it is dropped.
         _server: Server,
         listener: u32,
+        gauge: Arc<Gauge>,
     },
 }
 
@@ -106,6 +108,16 @@ impl Link {
     pub(super) fn finish_connect(&mut self) -> io::Result<()> {
         self.connecting = false;
         self.stream.finish_connect()
+    }
+
+    /// Whether its requests are held back while there are too many.
+    pub(super) fn waits_for_room(&self) -> bool {
+        matches!(&self.end, End::Server { gauge, .. } if gauge.waits())
+    }
+
+    /// Whether there are too many now.
+    pub(super) fn is_held_back(&self, token: u32) -> bool {
+        matches!(&self.end, End::Server { gauge, .. } if gauge.holds_back(token, &self.wire))
     }
 
     pub(super) fn is_server(&self) -> bool {

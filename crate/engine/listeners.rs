@@ -3,10 +3,11 @@
 //! A server of its own gives each connection an identity and an end: ttrpc's own accept loop tells
 //! handlers neither who the peer is nor that it went, and spins when descriptors run out.
 
-use super::dispatch::{Gauge, Peer, Services, table};
+use super::dispatch::{Peer, Services, table};
+use super::gauge::{Excess, Gauge};
 use super::link::{End, Hold, Interest, Link};
 use super::{Change, Descriptor, Engine};
-use crate::socket::{Address, Listener, Progress, Stream};
+use crate::socket::{Address, Listener, PeerName, Progress, Stream};
 use crate::transport::{Pipe, Role, Wire, lock};
 use futures::{FutureExt as _, StreamExt as _, stream};
 use std::io;
@@ -24,11 +25,12 @@ pub struct ListenOptions {
     pub require_same_user: bool,
     /// Connections open at once; one more is closed as soon as it is accepted.
     pub max_connections: u32,
-    /// Requests open at once over all connections; one more is answered RESOURCE_EXHAUSTED.
+    /// Requests open at once over all connections.
     pub max_concurrent_calls: u32,
-    /// Bytes of the requests open at once over all connections; one beyond it is answered
-    /// RESOURCE_EXHAUSTED.
+    /// Bytes of the requests open at once over all connections.
     pub max_queued_bytes: u32,
+    /// What becomes of requests beyond these two.
+    pub excess: Excess,
 }
 
 /// A listener and what its connections share.
@@ -46,20 +48,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Whether the peer of a stream is this listener.
-    pub(super) fn is_peer_of(&self, stream: &Stream) -> bool {
-        let (Some(Listener { name, .. }), Ok(peer)) = (&self.listener, stream.peer_name()) else {
-            return false;
-        };
-        match (name.as_socket(), peer.as_socket()) {
-            (Some(own), Some(peer)) => {
-                // Of a listener on all addresses, the peer's must be one of this host.
-                let is_here = || peer.ip().is_loopback() || stream.local_ip() == Some(peer.ip());
-                own.port() == peer.port()
-                    && (own.ip() == peer.ip() || own.ip().is_unspecified() && is_here())
-            }
-            _ => *name == peer,
-        }
+    /// Whether a peer is this listener.
+    pub(super) fn is(&self, peer: &PeerName) -> bool {
+        self.listener.as_ref().is_some_and(|listener| peer.is(&listener.name))
     }
 
     fn admits(&self, stream: &Stream) -> bool {
@@ -129,13 +120,14 @@ impl Engine {
             max_connections,
             max_concurrent_calls,
             max_queued_bytes,
+            excess,
         } = options;
         let token = self.ids.next_id();
         let entry = Entry {
             listener,
             require_same_user,
             services: Arc::new(services),
-            gauge: Arc::new(Gauge::new(max_concurrent_calls, max_queued_bytes)),
+            gauge: Arc::new(Gauge::new(max_concurrent_calls, max_queued_bytes, excess)),
             max_connections,
             connections: 0,
             paused_until: None,
@@ -220,11 +212,11 @@ impl Engine {
             gauge: entry.gauge.clone(),
             in_flight: Arc::default(),
         };
-        let in_flight = peer.in_flight.clone();
+        let (in_flight, gauge) = (peer.in_flight.clone(), peer.gauge.clone());
         let server = server(pipe, &entry.services, &Arc::new(peer));
         lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
         wire.mark();
-        let end = End::Server { _server: server, listener };
+        let end = End::Server { _server: server, listener, gauge };
         let mut link = Link::new(stream, Progress::Connected, wire, end);
         link.in_flight = in_flight;
         self.links.insert(connection, link);

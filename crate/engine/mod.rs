@@ -9,8 +9,10 @@ mod blocking;
 mod calls;
 mod deadlines;
 mod dispatch;
+mod gauge;
 mod link;
 mod listeners;
+mod queue;
 mod served;
 mod settle;
 mod streams;
@@ -18,8 +20,10 @@ mod streams;
 mod tests;
 
 pub use dispatch::{Method, Services};
+pub use gauge::Excess;
 pub use link::{Hold, Interest};
 pub use listeners::ListenOptions;
+pub use queue::EventQueue;
 
 use crate::ids::{IdMap, IdSource};
 use crate::port::{Command, Events, Malformed, Side, commands};
@@ -37,8 +41,8 @@ use tokio::task::{AbortHandle, yield_now};
 use ttrpc::r#async::Client;
 use ttrpc::r#async::transport::Socket;
 
-/// What tasks and the engine share. All of it is used on one thread; the mutexes satisfy ttrpc's
-/// `Send` bounds and are never contended.
+/// What tasks and the engine share. All of it but the events, which may be taken on another thread, is
+/// used on the engine's own: there the mutexes satisfy ttrpc's `Send` bounds and are never contended.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     events: Mutex<Events>,
@@ -99,6 +103,16 @@ pub enum Descriptor {
     Listener(crate::socket::Listener),
 }
 
+impl Descriptor {
+    /// Its number.
+    pub fn fd(&self) -> RawFd {
+        match self {
+            Self::Stream(stream) => stream.fd(),
+            Self::Listener(listener) => listener.fd(),
+        }
+    }
+}
+
 /// Progress below which no task can have exhausted tokio's budget of 128 operations: what a task does
 /// in a loop shows as a read, a write or an event at least once in eight.
 const BUSY: usize = 16;
@@ -106,6 +120,9 @@ const BUSY: usize = 16;
 /// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the
 /// others nor JavaScript.
 const READ_BUDGET: usize = 1 << 20;
+
+/// The same where requests are held back at a limit: what is read is what may go beyond it.
+const WAITING_READ_BUDGET: usize = 64 << 10;
 
 /// While more than this waits for the socket, no call of the connection starts and its streams send
 /// no message.
@@ -263,13 +280,13 @@ impl Engine {
                 link.wire.mark();
             }
             if read {
-                link.receive(READ_BUDGET);
+                link.receive(if link.waits_for_room() { WAITING_READ_BUDGET } else { READ_BUDGET });
             }
         });
     }
 
     /// A descriptor cannot be watched: a connection or listener on it ends.
-    pub fn cannot_watch(&mut self, token: u32, error: &io::Error) {
+    fn cannot_watch(&mut self, token: u32, error: &io::Error) {
         if let Some(link) = self.links.get_mut(&token) {
             link.wire.close(Closed::failed("poll", error));
             self.turn(|_| {});
@@ -301,24 +318,28 @@ impl Engine {
         self.listeners.values().any(|entry| entry.paused_until.is_some())
     }
 
-    /// Moves whole event records into `buffer`; returns the bytes written.
-    pub fn fill_events(&self, buffer: &mut [u8]) -> usize {
-        lock(&self.shared.events).fill(buffer)
+    /// The events that wait, for whoever hands them over.
+    pub fn events(&self) -> EventQueue {
+        EventQueue::new(self.shared.clone())
     }
 
-    /// Whether events wait.
-    pub fn has_events(&self) -> bool {
-        !lock(&self.shared.events).is_empty()
-    }
-
-    /// The changes since the last call.
-    pub fn take_changes(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.changes)
-    }
-
-    /// Whether there are changes to take.
-    pub fn has_changes(&self) -> bool {
-        !self.changes.is_empty()
+    /// Has `carry_out` do what the changes since the last call ask of the descriptors' watcher. What
+    /// cannot be watched ends; the last such is returned, with the reason.
+    pub fn apply_changes(
+        &mut self,
+        mut carry_out: impl FnMut(Change) -> io::Result<()>,
+    ) -> Option<(u32, io::Error)> {
+        let mut failed = None;
+        while !self.changes.is_empty() {
+            for change in std::mem::take(&mut self.changes) {
+                let (Change::Watch { token, .. } | Change::Forget { token, .. }) = change;
+                if let Err(error) = carry_out(change) {
+                    self.cannot_watch(token, &error);
+                    failed = Some((token, error));
+                }
+            }
+        }
+        failed
     }
 
     /// Runs `work` and then every task until none can go on.

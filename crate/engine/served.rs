@@ -1,7 +1,7 @@
 //! Streams that this side serves.
 
 use super::SEND_LIMIT;
-use super::dispatch::{METADATA_TOO_LARGE, Peer, Ticket, within_limit};
+use super::dispatch::{METADATA_TOO_LARGE, Peer, TOO_MANY, Ticket, within_limit};
 use super::streams::{Handle, Input, Raw, Sent};
 use crate::port::{RECORD_LIMIT, Reply, Side, StreamKind, request_size};
 use crate::status::{Code, Failure, response_of_status};
@@ -48,7 +48,9 @@ impl StreamHandler for Streamer {
         if request_size(pairs, 0) > RECORD_LIMIT {
             return Ok(Some(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE)));
         }
-        let mut ticket = Ticket::issue(&self.peer, 0, timeout);
+        let Some(mut ticket) = Ticket::issue(&self.peer, 0, timeout) else {
+            return Ok(Some(response_of_status(Code::ResourceExhausted, TOO_MANY)));
+        };
         let meter = wire.meter();
         wire.opened_stream(
             context.mh.stream_id,
@@ -160,12 +162,7 @@ impl Incoming<'_> {
                     }
                     if !phantom {
                         self.meter.handed_over(payload.len());
-                        lock(&shared.events).message(
-                            Side::Served,
-                            *connection,
-                            self.call,
-                            &payload,
-                        );
+                        lock(&shared.events).message(Side::Served, *connection, self.call, payload);
                     }
                     if !(from_request && has(FLAG_REMOTE_CLOSED)) {
                         continue;

@@ -87,7 +87,8 @@ fn settle_link(
     let read = !link.connecting
         && look.unread <= READ_LIMIT
         && link.wire.unread() <= STREAM_LIMIT
-        && !(link.is_server() && look.unsent > REPLY_LIMIT);
+        && !(link.is_server() && look.unsent > REPLY_LIMIT)
+        && !link.is_held_back(token);
     let interest = Interest {
         read,
         hangup: !read && !link.connecting,

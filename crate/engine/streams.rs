@@ -246,7 +246,7 @@ async fn receive(
                 let last = matches!(following, Some(Err(ttrpc::Error::RemoteClosed)));
                 if !(last && meter.is_answered() && payload.is_empty()) {
                     meter.handed_over(payload.len());
-                    lock(&shared.events).message(Side::Called, *connection, *call, &payload);
+                    lock(&shared.events).message(Side::Called, *connection, *call, payload);
                 }
                 if last {
                     return End::Finished;

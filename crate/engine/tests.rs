@@ -1,7 +1,7 @@
 //! The engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) for a loop.
 
 use super::Engine;
-use crate::port::{FLAG_SERVER_STREAM, RECORD_HEADER, event, op};
+use crate::port::{FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, event, op};
 use crate::socket::{Address, wait};
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -58,7 +58,7 @@ fn one_turn_hands_over_all_messages_of_a_burst() {
     let (mut engine, connection, mut peer) = connected();
     let open = record(op::OPEN, connection, 1, &[0; 12]);
     engine.submit(&[route(), with_flags(open, FLAG_SERVER_STREAM)].concat()).unwrap();
-    engine.fill_events(&mut [0; 1024]);
+    engine.events().fill(&mut [0; 1024]);
     let (id, _) = frames(&mut peer)[0];
     let mut data = vec![0, 0, 0, 1];
     data.extend(id.to_be_bytes());
@@ -66,13 +66,13 @@ fn one_turn_hands_over_all_messages_of_a_burst() {
     peer.write_all(&data.repeat(1000)).unwrap();
     engine.ready(connection, true, false);
     let mut events = vec![0; 1 << 20];
-    let size = engine.fill_events(&mut events);
+    let size = engine.events().fill(&mut events);
     assert_eq!(size, 1000 * (RECORD_HEADER + 1));
 
     // Its end is one of the peer's, and what JavaScript holds counts until it was taken.
     peer.write_all(&[&[0; 4], &id.to_be_bytes()[..], &[3, 5]].concat()).unwrap();
     engine.ready(connection, true, false);
-    assert!(engine.fill_events(&mut events) > 0);
+    assert!(engine.events().fill(&mut events) > 0);
     assert_eq!((events[4], engine.shared.streams.lock().unwrap().len()), (event::END, 1));
     assert_eq!(engine.links[&connection].wire.unread(), 1000 * (1 + 64));
     let taken = [1000u32.to_le_bytes(), 1000u32.to_le_bytes()].concat();
@@ -108,13 +108,15 @@ fn a_message_as_large_as_the_limit_arrives() {
         peer
     });
     let mut events = vec![0; size + 1024];
-    engine.fill_events(&mut events);
-    while !engine.has_events() {
+    engine.events().fill(&mut events);
+    while engine.events().is_empty() {
         assert!(engine.links[&connection].watched.read, "the connection is not read");
         assert!(wait(engine.links[&connection].stream.fd(), false, -1).unwrap());
         engine.ready(connection, true, false);
     }
-    assert_eq!(engine.fill_events(&mut events), RECORD_HEADER + size);
+    assert_eq!(engine.events().fill(&mut events), RECORD_HEADER);
+    assert_eq!(events[5] & FLAG_WHOLE, FLAG_WHOLE);
+    assert_eq!(engine.events().take_whole(), Some(vec![7; size]));
     drop(writer.join().unwrap());
 }
 
@@ -169,14 +171,14 @@ fn a_connection_ends_when_its_stream_ids_are_used_up_but_not_before_its_calls() 
     engine.submit(&[route(), call(1), call(2)].concat()).unwrap();
     assert_eq!(frames(&mut peer).len(), 1);
     let mut events = vec![0; 1 << 16];
-    let size = engine.fill_events(&mut events);
+    let size = engine.events().fill(&mut events);
     assert_eq!((events[4], events[12]), (event::CONNECTED, 0));
     assert_eq!((events[RECORD_HEADER + 4], events[RECORD_HEADER + 12]), (event::FAILED, 2));
     assert!(engine.links.contains_key(&connection) && size > 0);
 
     peer.write_all(&[0, 0, 0, 0, 0, 0, 0, 1, 2, 0]).unwrap();
     engine.ready(connection, true, false);
-    engine.fill_events(&mut events);
+    engine.events().fill(&mut events);
     assert_eq!((events[4], events[12]), (event::RESPONSE, 1));
     assert_eq!(events[RECORD_HEADER + 4], event::CLOSED);
     assert!(!engine.links.contains_key(&connection));

@@ -1,12 +1,13 @@
 //! Writes events for JavaScript.
 
 use super::{
-    FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, RECORD_HEADER, RECORD_LIMIT, Side,
-    StreamKind, event,
+    FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, RECORD_LIMIT,
+    Side, StreamKind, WHOLE, event,
 };
 use crate::socket::Credentials;
 use crate::status::{Code, Failure, Outcome};
 use crate::transport::Closed;
+use std::collections::VecDeque;
 use ttrpc::r#async::TtrpcContext;
 use ttrpc::proto::{KeyValue, Status};
 
@@ -14,6 +15,8 @@ use ttrpc::proto::{KeyValue, Status};
 #[derive(Debug, Default)]
 pub struct Events {
     records: Vec<u8>,
+    /// Payloads that are handed over whole, in the order of their records.
+    whole: VecDeque<Vec<u8>>,
     taken: usize,
     count: usize,
 }
@@ -62,6 +65,11 @@ impl Events {
         size
     }
 
+    /// The next payload that is handed over whole: that of the next record with [`FLAG_WHOLE`].
+    pub fn take_whole(&mut self) -> Option<Vec<u8>> {
+        self.whole.pop_front()
+    }
+
     /// A record that can never be handed over would stand in the way of all others for ever. Whoever
     /// writes one bounds it, so this is for a bug of ours.
     fn skip_oversized(&mut self, limit: usize) {
@@ -76,29 +84,29 @@ impl Events {
     }
 
     /// How a call ended.
-    pub fn outcome(&mut self, connection: u32, call: u32, outcome: &Outcome) {
+    pub fn outcome(&mut self, connection: u32, call: u32, outcome: Outcome) {
         match outcome {
             Outcome::Reply(payload) => {
                 let record = Record::new(self, event::RESPONSE, 0, 0, connection, call);
                 record.payload(payload);
             }
-            Outcome::Status(status) if status_size(status) > RECORD_LIMIT => {
+            Outcome::Status(status) if status_size(&status) > RECORD_LIMIT => {
                 let text = format!(
                     "the peer's status has {} details, more than fit",
                     status.details.len()
                 );
                 let failure = Failure::of_call(Code::ResourceExhausted, text);
-                self.outcome(connection, call, &Outcome::Failed(failure));
+                self.outcome(connection, call, Outcome::Failed(failure));
             }
             Outcome::Status(status) => {
-                Record::new(self, event::STATUS, 0, 0, connection, call).status(status).end();
+                Record::new(self, event::STATUS, 0, 0, connection, call).status(&status).end();
             }
             Outcome::Failed(Failure { code, text, closed }) => {
                 let flags = u8::from(closed.is_some());
                 let mut record = Record::new(self, event::FAILED, flags, 0, connection, call);
-                record = record.i32(*code as i32).bytes(text.as_bytes());
+                record = record.i32(code as i32).bytes(text.as_bytes());
                 if let Some(closed) = closed {
-                    record = record.closed(closed);
+                    record = record.closed(&closed);
                 }
                 record.end();
             }
@@ -134,12 +142,12 @@ impl Events {
     }
 
     /// A request for a handler.
-    pub fn request(&mut self, connection: u32, call: u32, route: u16, request: &ttrpc::Request) {
+    pub fn request(&mut self, connection: u32, call: u32, route: u16, request: ttrpc::Request) {
         Record::new(self, event::REQUEST, 0, route, connection, call)
             .f64(request.timeout_nano as f64)
             .u32(request.metadata.len() as u32)
             .metadata(request.metadata.iter().map(|KeyValue { key, value, .. }| (key, value)))
-            .payload(&request.payload);
+            .payload(request.payload);
     }
 
     /// A stream for a handler. All its messages follow.
@@ -167,7 +175,7 @@ impl Events {
     }
 
     /// A message of a stream.
-    pub fn message(&mut self, side: Side, connection: u32, call: u32, payload: &[u8]) {
+    pub fn message(&mut self, side: Side, connection: u32, call: u32, payload: Vec<u8>) {
         Record::new(self, event::MESSAGE, served(side), 0, connection, call).payload(payload);
     }
 
@@ -211,6 +219,7 @@ fn served(side: Side) -> u8 {
 /// One record under construction.
 struct Record<'a> {
     events: &'a mut Vec<u8>,
+    whole: &'a mut VecDeque<Vec<u8>>,
     start: usize,
 }
 
@@ -224,7 +233,7 @@ impl<'a> Record<'a> {
         call: u32,
     ) -> Self {
         events.count += 1;
-        let events = &mut events.records;
+        let Events { records: events, whole, .. } = events;
         let start = events.len();
         let mut header = [0; RECORD_HEADER];
         header[4] = op;
@@ -233,7 +242,7 @@ impl<'a> Record<'a> {
         header[8..12].copy_from_slice(&connection.to_le_bytes());
         header[12..16].copy_from_slice(&call.to_le_bytes());
         events.extend_from_slice(&header);
-        Self { events, start }
+        Self { events, whole, start }
     }
 
     fn raw(self, bytes: &[u8]) -> Self {
@@ -277,8 +286,13 @@ impl<'a> Record<'a> {
         self.raw(&[closed.kind as u8]).i32(closed.errno).bytes(closed.text.as_bytes())
     }
 
-    fn payload(self, bytes: &[u8]) {
-        self.raw(bytes).end();
+    fn payload(self, bytes: Vec<u8>) {
+        if bytes.len() < WHOLE {
+            return self.raw(&bytes).end();
+        }
+        self.events[self.start + 5] |= FLAG_WHOLE;
+        self.whole.push_back(bytes);
+        self.end();
     }
 
     fn end(self) {
@@ -295,7 +309,7 @@ mod tests {
     fn only_whole_records_are_handed_over_and_none_is_lost() {
         let mut events = Events::default();
         for call in 0..10 {
-            events.outcome(1, call, &Outcome::Reply(vec![7; call as usize]));
+            events.outcome(1, call, Outcome::Reply(vec![7; call as usize]));
         }
         let total = events.pending();
         let mut seen = Vec::new();

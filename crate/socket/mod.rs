@@ -138,14 +138,10 @@ impl Stream {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
-    /// The address that the peer is bound to, as the kernel names it.
-    pub fn peer_name(&self) -> io::Result<SockAddr> {
-        self.socket.peer_addr()
-    }
-
-    /// This end's IP address, on TCP.
-    pub fn local_ip(&self) -> Option<std::net::IpAddr> {
-        Some(self.socket.local_addr().ok()?.as_socket()?.ip())
+    /// The address that the peer is bound to.
+    pub fn peer_name(&self) -> Option<PeerName> {
+        let own = self.socket.local_addr().ok().and_then(|own| own.as_socket());
+        Some(PeerName { name: self.socket.peer_addr().ok()?, local_ip: own.map(|own| own.ip()) })
     }
 
     /// Who the peer is, on a unix socket.
@@ -257,6 +253,29 @@ impl Listener {
     /// The port that was given, for a TCP address.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         self.name.as_socket()
+    }
+}
+
+/// The address of the other end of a connection, as the kernel names it.
+#[derive(Debug, Clone)]
+pub struct PeerName {
+    name: SockAddr,
+    /// This end's, on TCP.
+    local_ip: Option<std::net::IpAddr>,
+}
+
+impl PeerName {
+    /// Whether a listener of this host that is bound to `listener` has this address.
+    pub fn is(&self, listener: &SockAddr) -> bool {
+        match (listener.as_socket(), self.name.as_socket()) {
+            (Some(own), Some(peer)) => {
+                // Of a listener on all addresses, the peer's must be one of this host.
+                let is_here = || peer.ip().is_loopback() || self.local_ip == Some(peer.ip());
+                own.port() == peer.port()
+                    && (own.ip() == peer.ip() || own.ip().is_unspecified() && is_here())
+            }
+            _ => *listener == self.name,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod frames;
 mod inbox;
 pub mod meter;
 mod pipe;
+mod requested;
 mod touched;
 mod watch;
 

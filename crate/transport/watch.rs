@@ -5,6 +5,7 @@
 use super::codes::{STATUS_CODE_AT, code_that_go_answers, make_code_known};
 use super::frames::{Header, Scanner, Visit, flags, kind, length, stream_id};
 use super::meter::Meter;
+use super::requested::Requested;
 use crate::ids::{IdMap, IdSet};
 use crate::status::{Code, response_of_status};
 use std::collections::VecDeque;
@@ -47,8 +48,8 @@ pub(super) struct Watch {
     ended_early: IdSet,
     /// Server: likewise, the sizes of messages that are too large.
     oversized_early: IdMap<usize>,
-    /// Server: the id of the last request.
-    last_request: u32,
+    /// Server: the ids that requests have had.
+    requested: Requested,
     /// Server: replies of the watch's own, whole frames that are to be sent.
     own_replies: Vec<u8>,
     /// Server: ids whose handler itself answered with a text that [`code_that_go_answers`] would correct.
@@ -65,7 +66,7 @@ impl Watch {
             opening: VecDeque::new(),
             ended_early: IdSet::default(),
             oversized_early: IdMap::default(),
-            last_request: 0,
+            requested: Requested::default(),
             own_replies: Vec::new(),
             exempt: IdSet::default(),
         }
@@ -168,13 +169,9 @@ impl Watch {
         let id = stream_id(header);
         match kind(header) {
             // An even id is refused by ttrpc itself.
-            MESSAGE_TYPE_REQUEST if id % 2 == 1 => {
-                if id > self.last_request {
-                    self.last_request = id;
-                } else {
-                    header[8] = TYPE_REFUSED;
-                    self.refuse(id, "StreamID cannot be re-used and must increment");
-                }
+            MESSAGE_TYPE_REQUEST if id % 2 == 1 && !self.requested.take(id) => {
+                header[8] = TYPE_REFUSED;
+                self.refuse(id, "StreamID cannot be re-used and must increment");
             }
             MESSAGE_TYPE_DATA => match self.streams.get(&id) {
                 // Nobody takes what comes behind the end, and ttrpc would queue it without limit.
@@ -323,12 +320,13 @@ mod tests {
     fn a_request_with_a_used_id_is_answered_in_place_of_ttrpc() {
         let mut watch = Watch::new(Role::Server);
         let mut bytes = frame(3, MESSAGE_TYPE_REQUEST, 0, b"a");
-        for id in [3, 1, 5] {
+        for id in [3, 1, 1, 5] {
             bytes.extend(frame(id, MESSAGE_TYPE_REQUEST, 0, b"b"));
         }
         watch.inbound(&mut Scanner::default(), &mut bytes).unwrap();
         let kinds: Vec<u8> = bytes.chunks(11).map(|frame| frame[8]).collect();
-        assert_eq!(kinds, [MESSAGE_TYPE_REQUEST, TYPE_REFUSED, TYPE_REFUSED, MESSAGE_TYPE_REQUEST]);
+        const RUN: u8 = MESSAGE_TYPE_REQUEST;
+        assert_eq!(kinds, [RUN, TYPE_REFUSED, RUN, TYPE_REFUSED, RUN]);
         let replies = watch.own_replies();
         let half = replies.len() / 2;
         assert_eq!((replies[7], replies[half + 7]), (3, 1));

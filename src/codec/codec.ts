@@ -16,8 +16,8 @@ import { cursor } from "./read.js";
 /** Room for the largest message that ttrpc sends. Pages that are never used are never resident. */
 const SCRATCH_SIZE = 5 << 20;
 
-/** Where messages are encoded that get bytes of their own. Undefined while one is: a getter may encode another. */
-let scratch: Uint8Array | undefined;
+/** Where messages are encoded that get bytes of their own; two, for one that is encoded while another one is. */
+const scratch: Uint8Array[] = [];
 
 /**
  * Encodes a plain object or a message into `bytes` at `at`. Returns where it ends, or -1 if there is not enough room.
@@ -46,16 +46,28 @@ export function encodeInto<Desc extends DescMessage>(
 
 /** Encodes a plain object or a message. Throws a TypeError that names the field that is wrong. */
 export function encode<Desc extends DescMessage>(desc: Desc, message: MessageInitShape<Desc>): Uint8Array {
-  if (!compiles) return slowEncode(desc, message);
-  let bytes = scratch ?? new Uint8Array(SCRATCH_SIZE);
-  scratch = undefined;
+  return encodeWith(desc, message, (bytes, end) => bytes.slice(0, end));
+}
+
+/** Encodes as {@link encode} does, and gives the bytes to `use`, which may be overwritten when it has returned. */
+export function encodeWith<Desc extends DescMessage, T>(
+  desc: Desc,
+  message: MessageInitShape<Desc>,
+  use: (bytes: Uint8Array, end: number) => T,
+): T {
+  if (!compiles) {
+    const bytes = slowEncode(desc, message);
+    return use(bytes, bytes.length);
+  }
+  let bytes = scratch.pop() ?? new Uint8Array(SCRATCH_SIZE);
   let end = encodeInto(desc, message, bytes, 0);
   while (end < 0) {
     bytes = new Uint8Array(bytes.length * 4);
     end = encodeInto(desc, message, bytes, 0);
   }
-  if (bytes.length === SCRATCH_SIZE) scratch = bytes;
-  return bytes.slice(0, end);
+  const result = use(bytes, end);
+  if (bytes.length === SCRATCH_SIZE && scratch.length < 2) scratch.push(bytes);
+  return result;
 }
 
 /**

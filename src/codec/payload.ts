@@ -1,4 +1,5 @@
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { keptCopy } from "../slab.js";
 import { decode, decodeFrom, encode, encodeInto } from "./codec.js";
 
 /** What a record carries to the other side: bytes, or a message that is encoded where the record is written. */
@@ -48,7 +49,7 @@ export type Decode<T> = (bytes: Uint8Array, at: number, end: number, owned: bool
 
 /** The payload as it is. */
 export const rawPayload: Decode<Uint8Array> = (bytes, at, end, owned) =>
-  owned ? bytes : bytes.slice(at, end);
+  owned ? bytes : keptCopy(bytes, at, end);
 
 /** Decodes messages of a type. */
 export function messageDecoder<Desc extends DescMessage>(desc: Desc): Decode<MessageShape<Desc>> {

@@ -1,21 +1,14 @@
 /**
- * containerd's events: the service through which shims hand them to containerd, every event message, and the
- * topics that shims publish under.
+ * containerd's events: a server that takes them, a publisher, a forwarder to stand between shims and containerd, the
+ * service that all three speak, every event message, and the topics that shims publish under.
  *
  * ```ts
- * import { createServer, unpackAny } from "containerd-shim-protos";
- * import { Events, TASK_EXIT_EVENT_TOPIC, TaskExitSchema } from "containerd-shim-protos/events";
+ * import { isMessage } from "@bufbuild/protobuf";
+ * import { listenEvents, TaskExitSchema } from "containerd-shim-protos/events";
  *
- * const server = createServer();
- * server.add(Events, {
- *   async forward({ envelope }) {
- *     if (envelope?.topic !== TASK_EXIT_EVENT_TOPIC || !envelope.event) return {};
- *     const exit = unpackAny(envelope.event, TaskExitSchema);
- *     if (exit) console.log(`${exit.containerId} ended with ${exit.exitStatus}`);
- *     return {};
- *   },
- * });
- * await server.listen("unix:///run/my-events.sock");
+ * for await (const { namespace, message } of listenEvents("unix:///run/my-events.sock")) {
+ *   if (isMessage(message, TaskExitSchema)) console.log(namespace, message.containerId, message.exitStatus);
+ * }
  * ```
  *
  * @module
@@ -105,3 +98,15 @@ export {
 export { type Mount, MountSchema } from "../generated/containerd/types/mount_pb.js";
 
 export * from "./topics.js";
+export type { ContainerdEvent } from "./event.js";
+export { forwardEvents } from "./forwarder.js";
+export {
+  createPublisher,
+  Publisher,
+  type PublisherEvents,
+  type PublisherOptions,
+  type PublishOptions,
+  type Undelivered,
+} from "./publisher.js";
+export { EventSink, listenEvents } from "./sink.js";
+export type { EventCounts, EventSinkOptions } from "./sink-options.js";

@@ -1,5 +1,5 @@
 import type { Payload } from "../codec/payload.js";
-import { native, type NativePort } from "../native.js";
+import { loadNative, type NativePort } from "../native.js";
 import { transportError, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { BatchReader } from "./reader.js";
@@ -22,13 +22,14 @@ import type {
   PendingCall,
   PendingStream,
 } from "./types.js";
+import type { Driver } from "./driver.js";
 import { codeOf, errorSize, knownSize, oversize } from "./size.js";
+import { Methods, Routes } from "./routes.js";
+import { Slots } from "./slots.js";
 import { BatchWriter, stringSize } from "./writer.js";
 
-const ROUTE_LIMIT = 0xffff;
-
 /**
- * The port of this environment to the addon. Commands of one tick gather in one buffer and cross in one call; events
+ * A port of this environment to the addon, one for each driver that is used. Commands of one tick gather in one buffer and cross in one call; events
  * come back in one buffer and one callback.
  *
  * While a batch is read, no code of the user runs: promises are settled (their reactions run later) and everything
@@ -36,54 +37,44 @@ const ROUTE_LIMIT = 0xffff;
  */
 export class Port {
   readonly #writer = new BatchWriter(BATCH_SIZE);
-  readonly #reader = new BatchReader(BATCH_SIZE);
+  #whole: Uint8Array | null = null;
+  readonly #reader = new BatchReader(BATCH_SIZE, () => this.#takeWhole());
   readonly native: NativePort;
-  readonly #calls = new Map<number, PendingCall | PendingStream>();
-  readonly #routes = new Map<string, Map<string, number>>();
-  readonly #methods: (MethodSink | undefined)[] = [];
-  readonly #freeMethods: number[] = [];
+  readonly #calls = new Slots<PendingCall | PendingStream>();
+  readonly routes = new Routes();
+  readonly methods = new Methods<MethodSink>();
   readonly connections = new Map<number, ConnectionSink>();
   readonly listeners = new Map<number, ListenerSink>();
   /** Requests that need an answer. */
-  readonly requests = new Map<number, ActiveRequest>();
+  readonly requests = new Slots<ActiveRequest>();
   #taken: MessageQueue<unknown>[] = [];
-  readonly #after: (() => void)[] = [];
-  #routeCount = 0;
-  #callId = 0;
+  /** What is put off until the batch is read: requests to run, and other things to do. */
+  #after: (ActiveRequest | (() => void))[] = [];
   #scheduled = false;
 
-  constructor() {
-    this.native = new native.Port(this.#writer.bytes, this.#reader.bytes, (size) => this.#read(size));
+  constructor(driver: Driver) {
+    const { bytes } = this.#writer;
+    this.native = new (loadNative().Port)(
+      bytes,
+      this.#reader.bytes,
+      (size) => this.#read(size),
+      driver === "thread",
+    );
   }
 
-  /** The number of a service and method. Numbers are never given back: a program names a bounded set of methods. */
+  /** The number of a service and method. Throws a TypeError if one of the names is none. */
   route(service: string, method: string): number {
-    let methods = this.#routes.get(service);
-    if (methods === undefined) this.#routes.set(service, (methods = new Map()));
-    let route = methods.get(method);
-    if (route === undefined) {
-      if (this.#routeCount > ROUTE_LIMIT) {
-        throw new TtrpcError(`more than ${ROUTE_LIMIT} methods were called`, Code.ResourceExhausted);
-      }
-      route = this.#routeCount++;
-      methods.set(method, route);
-      this.#reserve(stringSize(service) + stringSize(method));
-      const writer = this.#writer;
-      writer.begin(Command.Route, 0, route, 0, 0);
-      writer.string(service);
-      writer.string(method);
-      writer.end();
-      this.schedule();
-    }
+    const known = this.routes.find(service, method);
+    if (known !== undefined) return known;
+    const route = this.routes.add(service, method);
+    this.#reserve(stringSize(service) + stringSize(method));
+    const writer = this.#writer;
+    writer.begin(Command.Route, 0, route, 0, 0);
+    writer.string(service);
+    writer.string(method);
+    writer.end();
+    this.schedule();
     return route;
-  }
-
-  /** The service and method that a number stands for. */
-  routeName(route: number): { service: string; method: string } {
-    for (const [service, methods] of this.#routes) {
-      for (const [method, number] of methods) if (number === route) return { service, method };
-    }
-    return { service: "", method: "" };
   }
 
   /** Puts a call into the batch. Returns its id, for {@link cancel}. */
@@ -95,10 +86,7 @@ export class Port {
     pending: PendingCall,
   ): number {
     const flags = fields.cancellable ? FLAG_CANCELLABLE : 0;
-    const id = this.#writeCall(Command.Call, flags, connection, route, fields, payload);
-    this.#calls.set(id, pending);
-    this.schedule();
-    return id;
+    return this.#start(Command.Call, flags, connection, route, fields, payload, pending);
   }
 
   /** Opens a stream, as {@link call} makes a call. `kind` is its flags. */
@@ -110,8 +98,26 @@ export class Port {
     payload: Payload,
     pending: PendingStream,
   ): number {
-    const id = this.#writeCall(Command.Open, kind, connection, route, fields, payload);
-    this.#calls.set(id, pending);
+    return this.#start(Command.Open, kind, connection, route, fields, payload, pending);
+  }
+
+  #start(
+    command: number,
+    flags: number,
+    connection: number,
+    route: number,
+    fields: CallFields,
+    payload: Payload,
+    pending: PendingCall | PendingStream,
+  ): number {
+    const id = this.#calls.add(pending);
+    if (id === undefined) throw new TtrpcError("a million calls are under way", Code.ResourceExhausted);
+    try {
+      this.#writeCall(command, flags, connection, route, fields, payload, id);
+    } catch (error) {
+      this.#calls.free(id);
+      throw error;
+    }
     this.schedule();
     return id;
   }
@@ -162,11 +168,12 @@ export class Port {
     payload: Payload,
     pending: PendingCall,
   ): void {
-    this.#writeCall(Command.Call, 0, connection, route, fields, payload);
+    this.#writeCall(Command.Call, 0, connection, route, fields, payload, 0);
     const reader = this.#reader;
     const used = this.#writer.used;
     this.#writer.used = 0;
-    const size = this.native.callBlocking(used);
+    const { size, whole } = this.native.callBlocking(used);
+    this.#whole = whole;
     reader.rewind();
     reader.next(size);
     this.#settle(pending);
@@ -179,25 +186,11 @@ export class Port {
    * requests end in order; otherwise the peer is told that they are not all.
    */
   cancel(id: number, left = false): void {
-    this.#calls.delete(id);
+    this.#calls.free(id);
     this.#reserve(0);
     this.#writer.begin(Command.Cancel, left ? FLAG_LEFT : 0, 0, 0, id);
     this.#writer.end();
     this.schedule();
-  }
-
-  /** Gives a method a number for its requests. */
-  addMethod(sink: MethodSink): number {
-    const route = this.#freeMethods.pop() ?? this.#methods.length;
-    if (route > ROUTE_LIMIT)
-      throw new TtrpcError(`more than ${ROUTE_LIMIT} methods are served`, Code.ResourceExhausted);
-    this.#methods[route] = sink;
-    return route;
-  }
-
-  removeMethod(route: number): void {
-    this.#methods[route] = undefined;
-    this.#freeMethods.push(route);
   }
 
   /**
@@ -272,12 +265,12 @@ export class Port {
     route: number,
     fields: CallFields,
     payload: Payload,
-  ): number {
+    id: number,
+  ): void {
     const { timeoutNs, metadata } = fields;
     let size = 12 + knownSize(payload);
     for (const [key, value] of metadata) size += stringSize(key) + stringSize(value);
     this.#reserve(size);
-    const id = (this.#callId = (this.#callId + 1) >>> 0 || 1);
     const writer = this.#writer;
     writer.begin(command, flags, route, connection, id);
     writer.f64(timeoutNs);
@@ -287,7 +280,6 @@ export class Port {
       writer.string(value);
     }
     this.#endWith(payload);
-    return id;
   }
 
   /** Ends a record with a payload; returns how long that is. */
@@ -314,15 +306,25 @@ export class Port {
     return size;
   }
 
+  #takeWhole(): Uint8Array {
+    const whole = this.#whole ?? this.native.takeWhole();
+    this.#whole = null;
+    return whole;
+  }
+
   /** Reads the events in the inbound buffer, then does what they call for, at once or in a later tick. */
   #read(size: number, later = false): void {
     const reader = this.#reader;
     reader.rewind();
     while (reader.next(size)) this.#event(reader);
     if (this.#after.length === 0) return;
-    const after = this.#after.splice(0);
+    const after = this.#after;
+    this.#after = [];
     const run = () => {
-      for (const action of after) action();
+      for (const action of after) {
+        if (typeof action === "function") action();
+        else action.run();
+      }
     };
     if (later) process.nextTick(run);
     else run();
@@ -336,18 +338,15 @@ export class Port {
       case Event.Failed: {
         const pending = this.#calls.get(call);
         if (pending === undefined) return;
-        this.#calls.delete(call);
+        this.#calls.free(call);
         this.#settle(pending);
         return;
       }
       case Event.Request: {
-        const sink = this.#methods[reader.route];
-        const timeoutMs = reader.f64() / 1e6;
-        const metadata = reader.metadata();
-        const active = sink?.({ id: call, connection, timeoutMs, metadata }, reader);
+        const active = this.methods.get(reader.route)?.(reader);
         if (active === undefined) return;
         this.requests.set(call, active);
-        this.#after.push(() => active.run());
+        this.#after.push(active);
         return;
       }
       case Event.Message:
@@ -358,12 +357,15 @@ export class Port {
         return;
       case Event.End: {
         this.#stream(reader)?.end();
-        if (reader.flags !== FLAG_SERVED) this.#calls.delete(call);
+        if (reader.flags !== FLAG_SERVED) this.#calls.free(call);
         return;
       }
       case Event.Aborted: {
         const deadline = reader.flags === 1;
-        this.#after.push(() => this.requests.get(call)?.abort(deadline));
+        // At once: the slot may have a new user in this very batch.
+        const request = this.requests.get(call);
+        this.requests.delete(call);
+        if (request !== undefined) this.#after.push(() => request.abort(deadline));
         return;
       }
       case Event.Connected:
@@ -407,9 +409,14 @@ export class Port {
 
 const NOTHING = new Uint8Array(0);
 
-let instance: Port | undefined;
+const opened: Partial<Record<Driver, Port>> = {};
 
-/** The port of this thread, opened at first use. */
-export function port(): Port {
-  return (instance ??= new Port());
+/** The port of this JavaScript thread with a driver, opened at first use. */
+export function port(driver: Driver): Port {
+  return (opened[driver] ??= new Port(driver));
+}
+
+/** The ports that are open. */
+export function openPorts(): Port[] {
+  return Object.values(opened);
 }

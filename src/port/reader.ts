@@ -1,8 +1,10 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
 import type { Decode } from "../codec/payload.js";
+import { keptCopy } from "../slab.js";
 import { detail, TtrpcError, transportError } from "../error.js";
 import type { Metadata } from "../metadata.js";
-import { CLOSE_KINDS, RECORD_HEADER } from "./records.js";
+import { CLOSE_KINDS, FLAG_WHOLE, RECORD_HEADER } from "./records.js";
+import type { IncomingRequest } from "./types.js";
 
 const decoder = new TextDecoder();
 
@@ -24,7 +26,13 @@ export class BatchReader {
   #next = 0;
   #at = 0;
 
-  constructor(size: number) {
+  readonly #takeWhole: () => Uint8Array;
+  /** The payload of the record, if it does not lie in it. */
+  #whole: Uint8Array | undefined;
+
+  /** @param takeWhole - Gives the payloads that do not lie in their records, in order. */
+  constructor(size: number, takeWhole: () => Uint8Array) {
+    this.#takeWhole = takeWhole;
     this.bytes = new Uint8Array(size);
     this.#view = new DataView(this.bytes.buffer);
   }
@@ -49,6 +57,11 @@ export class BatchReader {
     const word = view.getUint32(at + 4, true);
     this.operation = word & 0xff;
     this.flags = (word >>> 8) & 0xff;
+    this.#whole = undefined;
+    if ((this.flags & FLAG_WHOLE) !== 0) {
+      this.flags &= ~FLAG_WHOLE;
+      this.#whole = this.#takeWhole();
+    }
     this.route = word >>> 16;
     this.connection = view.getUint32(at + 8, true);
     this.call = view.getUint32(at + 12, true);
@@ -91,17 +104,44 @@ export class BatchReader {
 
   /** How many bytes the rest of the record has. */
   get rest(): number {
-    return this.#next - this.#at;
+    return this.#whole?.length ?? this.#next - this.#at;
   }
 
   /** Decodes the rest of the record. */
   read<T>(decode: Decode<T>): T {
+    const whole = this.#whole;
+    if (whole !== undefined) return decode(whole, 0, whole.length, true);
     return decode(this.bytes, this.#at, this.#next, false);
   }
 
   /** The rest of the record, as bytes of their own. */
   payload(): Uint8Array {
-    return this.bytes.slice(this.#at, this.#next);
+    return this.#whole ?? keptCopy(this.bytes, this.#at, this.#next);
+  }
+
+  /** The fields of a request. The reader stands at its payload then. */
+  request(): IncomingRequest {
+    return {
+      id: this.call,
+      connection: this.connection,
+      timeoutMs: this.f64() / 1e6,
+      metadata: this.metadata(),
+    };
+  }
+
+  /** Metadata as it was sent. */
+  pairs(): [key: string, value: string][] {
+    const pairs: [string, string][] = [];
+    for (let count = this.u32(); count > 0; count--) pairs.push([this.string(), this.string()]);
+    return pairs;
+  }
+
+  /** Goes past metadata. */
+  skipPairs(): void {
+    for (let count = this.u32() * 2; count > 0; count--) {
+      const size = this.u32();
+      this.#at += size;
+    }
   }
 
   /** Keys in lower case, values in the order in which they were sent. */

@@ -24,6 +24,9 @@ export const FLAG_SERVED = 1;
 export const FLAG_CLIENT_STREAM = 2;
 export const FLAG_SERVER_STREAM = 4;
 
+/** Flag of an event: its payload is handed over whole, and not in the record. */
+export const FLAG_WHOLE = 0x80;
+
 /** The call may be canceled. */
 export const FLAG_CANCELLABLE = 1;
 

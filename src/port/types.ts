@@ -61,8 +61,8 @@ export interface ActiveRequest {
   sent(messages: number, bytes: number): void;
 }
 
-/** Takes a request of one method out of a batch, without running code of the user yet. `reader` stands at its payload. */
-export type MethodSink = (request: IncomingRequest, reader: BatchReader) => ActiveRequest | undefined;
+/** Takes a request of one method out of a batch, without running code of the user yet. `reader` stands at its fields. */
+export type MethodSink = (reader: BatchReader) => ActiveRequest | undefined;
 
 /** A call's fields besides its payload, checked. */
 export interface CallFields {

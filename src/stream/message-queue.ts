@@ -1,5 +1,4 @@
 import type { Decode } from "../codec/payload.js";
-import { port } from "../port/port.js";
 import type { BatchReader } from "../port/reader.js";
 
 /** What a reader of a stream means to its owner. */
@@ -7,6 +6,8 @@ export interface QueueOwner {
   /** Whose stream it is, and its number there, for telling Rust what was taken. */
   readonly served: boolean;
   readonly id: number;
+  /** Messages of `queue` were taken, which Rust is to be told. */
+  taken(queue: MessageQueue<unknown>): void;
   /** The reader wants no more. Called at most once, and not after the stream has ended and was read to its end. */
   abandoned(): void;
 }
@@ -23,7 +24,7 @@ const TAKEN_BATCH = 64 * 1024;
  * The messages of a stream that arrived, for one reader. What waits here is bounded by Rust, which does not read a
  * connection on which too much was not taken.
  */
-export class MessageQueue<T> implements AsyncIterableIterator<T, undefined, undefined> {
+export class MessageQueue<T> implements AsyncIterableIterator<T> {
   readonly #owner: QueueOwner;
   readonly #decode: Decode<T>;
   #messages: Uint8Array[] = [];
@@ -121,7 +122,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined, unde
     this.#takenBytes += bytes;
     if (!this.#noted && (this.#messages.length === 0 || this.#takenBytes >= TAKEN_BATCH)) {
       this.#noted = true;
-      port().noteTaken(this);
+      this.#owner.taken(this);
     }
   }
 

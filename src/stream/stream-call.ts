@@ -1,6 +1,6 @@
 import { type AbortListener, listenToAbort, unlistenToAbort } from "../abort.js";
 import type { Decode, Payload } from "../codec/payload.js";
-import { port } from "../port/port.js";
+import type { Port } from "../port/port.js";
 import type { CallFields, PendingStream } from "../port/types.js";
 import type { BatchReader } from "../port/reader.js";
 import { canceledError, textOf, TtrpcError } from "../error.js";
@@ -10,6 +10,7 @@ import { SendWindow } from "./send-window.js";
 
 /** What a streaming call is made of. */
 export interface StreamInit<O> {
+  readonly port: Port;
   readonly route: number;
   /** The kind, as flags of the port. */
   readonly kind: number;
@@ -62,8 +63,8 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
   }
 
   #start(connection: number, fields: CallFields): void {
-    const { route, kind, payload, signal, requests } = this.#init;
-    this.id = port().open(connection, route, kind, fields, payload, this);
+    const { port, route, kind, payload, signal, requests } = this.#init;
+    this.id = port.open(connection, route, kind, fields, payload, this);
     if (signal !== undefined) listenToAbort(signal, this);
     if (requests !== undefined) void this.#pump(requests);
   }
@@ -97,15 +98,19 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
     this.#giveUp(canceledError(signal));
   }
 
+  taken(queue: MessageQueue<unknown>): void {
+    this.#init.port.noteTaken(queue);
+  }
+
   /** The reader left. */
   abandoned(): void {
-    if (this.id !== 0) port().cancel(this.id, true);
+    if (this.id !== 0) this.#init.port.cancel(this.id, true);
     this.#settle(undefined);
   }
 
   /** Ends the call from this side. What the reader has not taken is dropped. */
   #giveUp(error: unknown): void {
-    if (this.id !== 0) port().cancel(this.id);
+    if (this.id !== 0) this.#init.port.cancel(this.id);
     if (error !== undefined) this.replies.fail(error);
     this.#settle(error);
   }
@@ -128,6 +133,7 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
   }
 
   async #pump(requests: AsyncIterator<Payload>): Promise<void> {
+    const { port } = this.#init;
     try {
       for (;;) {
         await this.#window.room();
@@ -135,9 +141,9 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
         const { value, done } = await requests.next();
         if (this.#settled) return;
         if (done) break;
-        this.#window.add(port().send(this.served, this.id, value));
+        this.#window.add(port.send(this.served, this.id, value));
       }
-      port().halfClose(this.id);
+      port.halfClose(this.id);
     } catch (cause) {
       const reason = cause instanceof TtrpcError || cause instanceof TypeError ? cause : undefined;
       const text = `the requests of the call failed: ${textOf(cause)}`;
@@ -157,7 +163,7 @@ export function failedStream(error: unknown): {
   replies: AsyncIterableIterator<never>;
   response: Promise<never>;
 } {
-  const owner: QueueOwner = { served: false, id: 0, abandoned: () => {} };
+  const owner: QueueOwner = { served: false, id: 0, taken: () => {}, abandoned: () => {} };
   const replies = new MessageQueue<never>(owner, () => {
     throw error;
   });
@@ -186,7 +192,8 @@ export function encoded<T>(
   };
 }
 
-function iteratorOf<T>(
+/** The iterator of messages. Throws a TypeError that says what they are if they cannot be iterated. */
+export function iteratorOf<T>(
   messages: AsyncIterable<T> | Iterable<T>,
   what: string,
 ): AsyncIterator<T> | Iterator<T> {

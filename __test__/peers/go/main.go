@@ -15,7 +15,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(errors.New("usage: go-peer serve|call|blast -address unix:///path ..."))
+		fail(errors.New("usage: go-peer serve|call|blast|bench-client -address unix:///path ..."))
 	}
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	address := flags.String("address", "", "unix:///path, unix://@abstract or tcp://ip:port")
@@ -40,6 +40,8 @@ func main() {
 		inflight := flags.Int("inflight", 1, "how many calls to keep in flight on the one connection")
 		calls := flags.Int("calls", 10_000, "how many calls to make")
 		run = func() error { return blast(*address, *inflight, *calls) }
+	case "bench-client":
+		run = benchClient
 	default:
 		fail(fmt.Errorf("no such command: %s", os.Args[1]))
 	}

@@ -26,6 +26,7 @@ func serve(address string, stdin bool) error {
 	}
 	streaming.RegisterTTRPCStreamingService(server, service{})
 	server.RegisterService("test.Streams", extras)
+	server.RegisterService(benchService, bench)
 	listener, err := net.Listen(network, rest)
 	if err != nil {
 		return err

@@ -1,5 +1,4 @@
-//! `test.Echo`: a service without generated code, whose handlers see and answer raw payloads. It
-//! is also the server of the benchmarks, so it does nothing it does not have to.
+//! `test.Echo`: a service without generated code, whose handlers see and answer raw payloads.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -7,8 +7,9 @@
 )]
 
 mod address;
-mod blast;
+mod bench;
 mod echo;
+mod events;
 mod hex;
 mod history;
 mod instruction;
@@ -48,8 +49,14 @@ enum Command {
     Streams(Listen),
     /// Call the streaming service, one JSON line a call.
     StreamCall(stream_call::StreamCall),
-    /// Measure unary calls of the native ttrpc client; prints one JSON line.
-    Blast(blast::Blast),
+    /// Serve `test.Bench` and Events, for the benchmark.
+    BenchServer(Listen),
+    /// Measure the native client: a job a line of stdin, a line of JSON about each.
+    BenchClient,
+    /// Serve Events and count `TaskExit`s; prints one JSON line when all have come.
+    Events(events::Serve),
+    /// Publish `TaskExit`s to a server of Events; prints one JSON line.
+    Publish(events::Publish),
 }
 
 /// Which release of the Task service to speak.
@@ -138,6 +145,13 @@ async fn main() -> Result<(), Failure> {
             streams::serve(&listen.address, stop).await
         }
         Command::StreamCall(call) => stream_call::run(call).await,
-        Command::Blast(blast) => blast::run(blast).await,
+        Command::BenchServer(listen) => {
+            let stop = Stop::watch(listen.exit_on_stdin_eof)?;
+            address::clear(&listen.address)?;
+            bench::serve(&listen.address, stop).await
+        }
+        Command::BenchClient => bench::client().await,
+        Command::Events(serve) => events::serve(serve).await,
+        Command::Publish(publish) => events::publish(publish).await,
     }
 }

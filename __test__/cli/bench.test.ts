@@ -1,0 +1,127 @@
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { describeWithPeer, Peer } from "../helpers/peer.js";
+import { RawServer } from "../helpers/raw-peer.js";
+import { temporaryAddress } from "../helpers/temp.js";
+import { needsTerminal, noTerminal, onTerminal, shimctl, Shimctl } from "./shimctl.js";
+
+interface Report {
+  readonly calls: number;
+  readonly failed: number;
+  readonly failures: Record<string, number>;
+  readonly seconds: number;
+  readonly callsPerSecond: number;
+  readonly latencyMs: Record<"min" | "mean" | "p50" | "p90" | "p99" | "p99.9" | "max", number>;
+}
+
+describeWithPeer("shimctl bench", () => {
+  let peer: Peer;
+  beforeAll(async () => {
+    peer = await Peer.task("v3");
+  });
+  afterAll(() => peer?.kill());
+
+  const bench = (id: string, ...rest: string[]) => [
+    "bench",
+    peer.address,
+    "containerd.task.v3.Task/Connect",
+    JSON.stringify({ id }),
+    "--warmup",
+    "1ms",
+    ...rest,
+  ];
+
+  it("makes as many calls as it is told to, and tells rate and latencies", async () => {
+    const { code, stdout, stderr } = await shimctl(bench("web", "-n", "500", "-c", "8", "--json"));
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const report = JSON.parse(stdout) as Report;
+    expect(report).toMatchObject({ calls: 500, failed: 0, failures: {}, concurrency: 8, connections: 1 });
+    expect(report.callsPerSecond).toBeCloseTo(report.calls / report.seconds, 3);
+    const { min, mean, p50, p90, p99, "p99.9": most, max } = report.latencyMs;
+    expect([min, p50, p90, p99, most, max].toSorted((a, b) => a - b)).toEqual([
+      min,
+      p50,
+      p90,
+      p99,
+      most,
+      max,
+    ]);
+    expect(min).toBeGreaterThan(0);
+    expect(mean).toBeGreaterThanOrEqual(min);
+    expect(mean).toBeLessThanOrEqual(max);
+  });
+
+  it("prints a table, and goes on for a duration, on several connections", async () => {
+    const { code, stdout, stderr } = await shimctl(
+      bench("web", "-d", "200ms", "-c", "4", "--connections", "2"),
+    );
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const shape = stdout.replaceAll(/\d+(\.\d+)? (µs|ms|s)$/gm, "TIME").replaceAll(/ \d[\d.]*$/gm, " N");
+    await expect(shape).toMatchFileSnapshot("golden/bench.txt");
+  });
+
+  it.skipIf(noTerminal)(
+    `shows a progress bar on a terminal, and leaves nothing of it${needsTerminal}`,
+    async () => {
+      const { code, stdout } = await onTerminal(bench("web", "-d", "400ms"));
+      expect(code).toBe(0);
+      expect(stdout).toMatch(/[█░]{10,} \d+ %/);
+      expect(stdout.slice(stdout.lastIndexOf("%"))).toContain("calls/s");
+    },
+  );
+
+  it("ends with 1 if a call failed, and counts failures by their codes", async () => {
+    const { code, stdout } = await shimctl(bench("error:5", "-n", "20", "--json"));
+    expect(code).toBe(1);
+    expect(JSON.parse(stdout)).toMatchObject({ calls: 20, failed: 20, failures: { NotFound: 20 } });
+    const table = await shimctl(bench("error:5", "-n", "20"));
+    expect(table.stdout).toContain("20 (NotFound 20)");
+  });
+
+  it("ends with 3 when the peer dies, and reports what it had", async () => {
+    await using own = await Peer.task("v3");
+    const args = ["bench", own.address, "containerd.task.v3.Task/Connect", "--warmup", "1ms", "-d", "1h"];
+    await using child = new Shimctl([...args, "--json"]);
+    await connected(own);
+    await own.kill();
+    const { code, stderr } = await child.outcome();
+    expect(code).toBe(3);
+    expect(stderr).toContain("shimctl: ");
+  });
+
+  it("ends with 130 when it is interrupted, and reports what it had", async () => {
+    await using peerOfOne = await RawServer.listen();
+    await using child = new Shimctl([
+      "bench",
+      peerOfOne.address,
+      "containerd.task.v3.Task/Connect",
+      "-d",
+      "1h",
+      "--warmup",
+      "1ms",
+    ]);
+    const connection = await peerOfOne.accept();
+    for (let answered = 0; answered < 50; answered++) {
+      const { streamId } = await connection.nextRequest();
+      await connection.reply(streamId, new Uint8Array());
+    }
+    // In flight, and never answered.
+    await connection.nextRequest();
+    child.kill("SIGINT");
+    const { code, stdout } = await child.outcome();
+    expect(code).toBe(130);
+    expect(stdout).toContain("calls/s");
+  });
+
+  it("ends with 3 when nothing is there", async () => {
+    const { code } = await shimctl(["bench", temporaryAddress(), "v3.Task/Connect"]);
+    expect(code).toBe(3);
+  });
+});
+
+/** Resolves when a peer has been called at all. */
+async function connected(peer: Peer): Promise<void> {
+  for (;;) {
+    const { stdout } = await shimctl(["call", peer.address, "v3.Task/State", '{"id":"last"}']);
+    if (stdout.includes('"stdin":"Connect"')) return;
+  }
+}

@@ -1,0 +1,152 @@
+import { execFile, spawnSync } from "node:child_process";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { promisify } from "node:util";
+import { beforeAll, describe, expect, it } from "vitest";
+import { temporaryPath } from "../helpers/temp.js";
+import { SHIMCTL, shimctl } from "./shimctl.js";
+
+const run = promisify(execFile);
+
+/** A folder with shimctl in it, as npm would link it. */
+let env: NodeJS.ProcessEnv;
+
+beforeAll(() => {
+  const bin = temporaryPath();
+  mkdirSync(bin);
+  symlinkSync(SHIMCTL, path.join(bin, "shimctl"));
+  env = { ...process.env, PATH: `${bin}:${process.env["PATH"] ?? ""}` };
+});
+
+/** A suite for a shell, skipped, and saying so, where there is none. */
+function describeShell(shell: string, suite: () => void): void {
+  const missing = spawnSync(shell, ["--version"]).error !== undefined;
+  describe.skipIf(missing)(`completion in ${shell}${missing ? ` (skipped: needs ${shell})` : ""}`, () => {
+    suite();
+  });
+}
+
+/** The words that `shimctl complete` answers. */
+async function words(...typed: string[]): Promise<string[]> {
+  const { code, stdout } = await shimctl(["complete", "--", ...typed]);
+  expect(code).toBe(0);
+  const [kind, ...lines] = stdout.trimEnd().split("\n");
+  return kind === "files" ? ["(files)"] : lines.map((line) => line.split("\t")[0] ?? "");
+}
+
+describe("shimctl complete", () => {
+  it("knows commands, options, choices, services and methods", async () => {
+    expect(await words("")).toEqual([
+      "ls",
+      "call",
+      "describe",
+      "events",
+      "stats",
+      "proxy",
+      "bench",
+      "completion",
+      "help",
+    ]);
+    expect(await words("ls", "--")).toEqual(
+      expect.arrayContaining(["--state", "--json", "--watch", "--interval", "--help"]),
+    );
+    expect(await words("call", "--kind", "")).toContain("bidi_streaming");
+    expect(await words("completion", "")).toEqual(["bash", "zsh", "fish"]);
+    expect(await words("call", "/x", "")).toContain("containerd.task.v3.Task/State");
+    expect(await words("describe", "A/B", "")).toEqual(
+      expect.arrayContaining([
+        "containerd.task.v2.Task",
+        "containerd.types.Mount",
+        "containerd.task.v2.Task/Wait",
+      ]),
+    );
+  });
+
+  it("leaves files to the shell", async () => {
+    for (const option of ["--proto", "-I", "--descriptor-set"]) {
+      expect(await words("call", "/x", option, "")).toEqual(["(files)"]);
+    }
+    expect(await words("ls", "--state", "")).toEqual(["(files)"]);
+    expect(await words("call", "/run/")).toEqual(["(files)"]);
+    expect(await words("proxy", "")).toEqual(["(files)"]);
+  });
+
+  it("knows what a .proto file adds that was named before", async () => {
+    const file = temporaryPath(".proto");
+    writeFileSync(file, 'syntax = "proto3"; package my; message A {} service S { rpc M(A) returns (A); }');
+    expect(await words("call", "--proto", file, "/x", "")).toContain("my.S/M");
+    expect(await words("call", `--proto=${file}`, "/x", "")).toContain("my.S/M");
+    expect(await words("call", "--proto", "/no/such", "/x", "")).toEqual([]);
+  });
+});
+
+describeShell("bash", () => {
+  /** What readline would be given for a line up to the cursor. */
+  async function complete(line: string): Promise<string[]> {
+    const script = `
+      source <(shimctl completion bash)
+      COMP_WORDBREAKS=$' \\t\\n"\\'><=;|&(:'
+      COMP_LINE=$1 COMP_POINT=\${#1}
+      $(complete -p shimctl | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+      printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const { stdout } = await run("bash", ["--norc", "-c", script, "bash", line], { env });
+    return stdout.split("\n").filter((word) => word !== "");
+  }
+
+  it("accepts the script", async () => {
+    const { stdout } = await shimctl(["completion", "bash"]);
+    expect(spawnSync("bash", ["-n"], { input: stdout, encoding: "utf8" })).toMatchObject({
+      status: 0,
+      stderr: "",
+    });
+  });
+
+  it("completes commands, options and methods", async () => {
+    expect(await complete("shimctl d")).toEqual(["describe"]);
+    expect(await complete("shimctl bench --dur")).toEqual(["--duration"]);
+    expect(await complete("shimctl call /x containerd.task.v2.Task/St")).toEqual([
+      "containerd.task.v2.Task/State",
+      "containerd.task.v2.Task/Start",
+      "containerd.task.v2.Task/Stats",
+    ]);
+    expect(await complete("shimctl completion ")).toEqual(["bash", "zsh", "fish"]);
+    expect(await complete("shimctl call --proto /")).toEqual([]);
+  });
+});
+
+describeShell("zsh", () => {
+  it("accepts the script", async () => {
+    const { stdout } = await shimctl(["completion", "zsh"]);
+    expect(spawnSync("zsh", ["-n"], { input: stdout, encoding: "utf8" })).toMatchObject({
+      status: 0,
+      stderr: "",
+    });
+  });
+
+  it("completes methods", async () => {
+    // The function that shows matches is replaced by one that prints them.
+    const script = `
+      compdef() { :; }
+      source <(shimctl completion zsh)
+      _describe() { print -l "\${(@P)4}"; }
+      words=(shimctl call /x containerd.task.v2.Task/Sta) CURRENT=4
+      _shimctl`;
+    const { stdout } = await run("zsh", ["-f", "-c", script], { env });
+    expect(stdout.split("\n")).toContain("containerd.task.v2.Task/State:unary");
+  });
+});
+
+describeShell("fish", () => {
+  it("completes commands, methods and files", async () => {
+    const complete = async (line: string) => {
+      const script = `shimctl completion fish | source; complete -C '${line}'`;
+      const { stdout } = await run("fish", ["--no-config", "-c", script], { env });
+      return stdout.split("\n").map((word) => word.split("\t")[0]);
+    };
+    expect(await complete("shimctl d")).toContain("describe");
+    expect(await complete("shimctl call /x containerd.task.v2.Task/Sta")).toContain(
+      "containerd.task.v2.Task/State",
+    );
+    expect(await complete(`shimctl call --proto ${SHIMCTL.slice(0, -3)}`)).toContain(SHIMCTL);
+  });
+});

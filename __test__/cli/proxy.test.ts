@@ -1,0 +1,403 @@
+import { once } from "node:events";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import path from "node:path";
+import * as fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describeWithPeer, Peer } from "../helpers/peer.js";
+import { RawServer } from "../helpers/raw-peer.js";
+import { describeWithPeers, StreamPeer } from "../helpers/stream-peer.js";
+import { pathOf, staleSocket, temporaryAddress } from "../helpers/temp.js";
+import { encodeFrame } from "../helpers/wire.js";
+import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl, visible } from "./shimctl.js";
+
+const PROTOS = ["--proto", path.join(import.meta.dirname, "protos/streams.proto")];
+
+/** A proxy that listens. */
+async function proxyTo(
+  target: string,
+  ...options: string[]
+): Promise<Shimctl & { readonly address: string }> {
+  const address = temporaryAddress();
+  const child = new Shimctl(["proxy", address, target, ...options]);
+  await child.says("listening on");
+  return Object.assign(child, { address });
+}
+
+interface Shown {
+  readonly event: string;
+  readonly connection: number;
+  readonly [field: string]: unknown;
+}
+
+function shown(text: string): Shown[] {
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Shown);
+}
+
+/** Without what differs from run to run. */
+function shape(text: string): string {
+  return text
+    .replaceAll(/^\d\d:\d\d:\d\d\.\d{3}/gm, "TIME")
+    .replaceAll(/\b\d+(\.\d+)? (µs|ms|s)\b/g, "LATENCY");
+}
+
+describeWithPeer("shimctl proxy, before the Task service of the Rust peer", () => {
+  let peer: Peer;
+  beforeAll(async () => {
+    peer = await Peer.task("v3");
+  });
+  afterAll(() => peer?.kill());
+
+  const task = "containerd.task.v3.Task";
+
+  it("prints each call with its message, its status, and how long it took", async () => {
+    await using proxy = await proxyTo(peer.address);
+    await shimctl(["call", proxy.address, `${task}/State`, '{"id":"web"}', "-m", "a=b", "--timeout", "5s"]);
+    await proxy.says(/closed/);
+    await shimctl(["call", proxy.address, `${task}/State`, '{"id":"error:5"}']);
+    await proxy.says(/closed[^]*closed/);
+    await shimctl(["call", proxy.address, "test.None/Nothing", "0801", "--raw"]);
+    await proxy.says(/closed[^]*closed[^]*closed/);
+    proxy.kill("SIGTERM");
+    const { code, stdout } = await proxy.outcome();
+    expect(code).toBe(0);
+    await expect(shape(stdout)).toMatchFileSnapshot("golden/proxy.txt");
+  });
+
+  it("prints JSON with all that a frame has", async () => {
+    await using proxy = await proxyTo(peer.address, "--json");
+    await shimctl(["call", proxy.address, `${task}/Stats`, '{"id":"web"}', "-m", "a=b", "--timeout", "5s"]);
+    await proxy.says('"event":"close"');
+    proxy.kill("SIGINT");
+    const [open, request, response, close] = shown((await proxy.outcome()).stdout);
+    const time = expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/) as string;
+    const common = { time, connection: 1 };
+    expect(open).toEqual({ ...common, event: "open" });
+    expect(request).toEqual({
+      ...common,
+      event: "frame",
+      stream: 1,
+      from: "client",
+      type: "request",
+      size: expect.any(Number) as number,
+      service: task,
+      method: "Stats",
+      metadata: { a: ["b"] },
+      timeoutMs: 5000,
+      message: { id: "web" },
+    });
+    expect(response).toEqual({
+      ...common,
+      event: "frame",
+      stream: 1,
+      from: "server",
+      type: "response",
+      size: expect.any(Number) as number,
+      service: task,
+      method: "Stats",
+      latencyMs: expect.any(Number) as number,
+      end: true,
+      message: {
+        stats: {
+          "@type": "io.containerd.cgroups.v1.Metrics",
+          pids: { current: "3", limit: "18446744073709551615" },
+        },
+      },
+    });
+    expect(close).toEqual({ ...common, event: "close", bytes: expect.anything() as unknown });
+  });
+
+  it("keeps connections and their streams apart", async () => {
+    await using proxy = await proxyTo(peer.address, "--json");
+    const bench = [
+      "bench",
+      proxy.address,
+      `${task}/Connect`,
+      '{"id":"web"}',
+      "-c",
+      "16",
+      "--connections",
+      "4",
+    ];
+    expect((await shimctl([...bench, "-n", "400", "--warmup", "1ms"])).code).toBe(0);
+    await proxy.says(/("event":"close"[^]*){4}/);
+    proxy.kill("SIGINT");
+    const events = shown((await proxy.outcome()).stdout);
+    for (const connection of [1, 2, 3, 4]) {
+      const frames = events.filter((event) => event.connection === connection && event.event === "frame");
+      const requests = frames.filter(({ type }) => type === "request");
+      const responses = frames.filter(({ type }) => type === "response");
+      expect(responses.length).toBe(requests.length);
+      expect(responses.every(({ method }) => method === "Connect")).toBe(true);
+      expect(new Set(requests.map(({ stream }) => stream)).size).toBe(requests.length);
+    }
+  });
+
+  it.skipIf(noTerminal)(`has colour on a terminal${needsTerminal}`, async () => {
+    const address = temporaryAddress();
+    await using proxy = new TerminalShimctl(["proxy", address, peer.address]);
+    await proxy.says("listening");
+    await shimctl(["call", address, `${task}/Start`, '{"id":"web"}']);
+    await proxy.says("closed");
+    proxy.type("\x03");
+    const { code, stdout } = await proxy.outcome();
+    expect(code).toBe(0);
+    expect(visible(stdout)).toContain(`␛[36m→␛[39m ${task}/␛[1mStart␛[22m {␛[34m"id"␛[39m:␛[32m"web"␛[39m}`);
+  });
+
+  it("has a socket that is its user's own, and leaves none behind", async () => {
+    const address = temporaryAddress();
+    await using proxy = new Shimctl(["proxy", address, peer.address]);
+    await proxy.says("listening on");
+    expect(statSync(pathOf(address)).mode & 0o777).toBe(0o600);
+    proxy.kill("SIGINT");
+    expect(await proxy.outcome()).toMatchObject({ code: 0 });
+    expect(existsSync(pathOf(address))).toBe(false);
+  });
+
+  it("keeps no call waiting for a reader that has stopped, and says how many lines it left out", async () => {
+    await using echo = await Peer.echo();
+    await using proxy = await proxyTo(echo.address);
+    proxy.ignore();
+    // As hexadecimal, twice as much, and twice.
+    const payload = "ff".repeat(1 << 20);
+    for (let call = 0; call < 12; call++) {
+      const { code } = await shimctl(["call", proxy.address, "test.Echo/Echo", "--raw", "-"], {
+        input: payload,
+      });
+      expect(code).toBe(0);
+    }
+    proxy.listen();
+    await shimctl(["call", proxy.address, "test.Echo/Echo", "--raw"]);
+    await proxy.says(/\d+ lines left out: the reader is too slow/);
+  });
+
+  it("ends connections that are open when it is stopped", async () => {
+    await using proxy = await proxyTo(peer.address);
+    await using call = new Shimctl(["call", proxy.address, `${task}/State`, '{"id":"sleep:60000"}']);
+    await proxy.says("sleep:60000");
+    proxy.kill("SIGINT");
+    expect(await proxy.outcome()).toMatchObject({ code: 0 });
+    expect(await call.outcome()).toMatchObject({ code: 3 });
+  });
+
+  it("takes the place of a socket file that nobody listens on any more", async () => {
+    const address = staleSocket();
+    await using proxy = new Shimctl(["proxy", address, peer.address]);
+    await proxy.says("listening on");
+    expect(await shimctl(["call", address, `${task}/Start`])).toMatchObject({ code: 0 });
+  });
+
+  it("ends with 2 for an address that is taken, and with 3 when there is nothing to pass on to", async () => {
+    const taken = await shimctl(["proxy", peer.address, peer.address]);
+    expect(taken).toMatchObject({ code: 2 });
+    expect(taken.stderr).toContain("EADDRINUSE");
+    expect(taken.stderr).toContain("somebody listens on this one");
+    const nothing = await shimctl(["proxy", temporaryAddress(), temporaryAddress()]);
+    expect(nothing).toMatchObject({ code: 3 });
+    expect(nothing.stderr).toContain("ENOENT");
+  });
+});
+
+describeWithPeers("shimctl proxy, before the streaming service in $peer", (language) => {
+  it("prints the messages of streams of every kind, over TCP as well", async () => {
+    await using peer = await StreamPeer.serve(language);
+    await using proxy = await proxyTo(peer.address, ...PROTOS);
+    const service = "ttrpc.integration.streaming.Streaming";
+    const call = (method: string, ...rest: string[]) => ["call", proxy.address, method, ...PROTOS, ...rest];
+    const calls: [string[], string?][] = [
+      [call(`${service}/EchoStream`, "-"), '{"seq":1}\n{"seq":2}\n'],
+      [call(`${service}/SumStream`, "-"), '{"add":1}\n{"add":2}\n'],
+      [call(`${service}/DivideStream`, '{"sum":3,"num":2}')],
+      [call("test.Streams/Fail", '{"seq":5,"msg":"gone"}')],
+    ];
+    for (const [number, [args, input]] of calls.entries()) {
+      await shimctl(args, { input });
+      await proxy.says(new RegExp(`(closed[^]*){${number + 1}}`));
+    }
+    proxy.kill("SIGINT");
+    const lines = shape((await proxy.outcome()).stdout).split("\n");
+    // Both sides of a stream send as they like, so each has an order of its own.
+    for (const arrow of ["→", "←"]) {
+      const side = lines.filter((line) => line.includes(` ${arrow} `)).join("\n");
+      const file = arrow === "→" ? "proxy-streams-client.txt" : "proxy-streams-server.txt";
+      await expect(`${side}\n`).toMatchFileSnapshot(`golden/${file}`);
+    }
+  });
+});
+
+describe("what shimctl proxy passes on", () => {
+  /** Connects through a proxy; both ends are the test's. */
+  async function through(...options: string[]): Promise<Ends> {
+    const target = temporaryAddress();
+    const accepted: Socket[] = [];
+    const server: Server = createServer({ allowHalfOpen: true }, (socket) => accepted.push(socket));
+    server.listen(pathOf(target));
+    await once(server, "listening");
+    const proxy = await proxyTo(target, ...options);
+    accepted.splice(0).forEach((probe) => probe.destroy());
+    const connected = once(server, "connection");
+    const client = connect({ path: pathOf(proxy.address), allowHalfOpen: true });
+    await Promise.all([once(client, "connect"), connected]);
+    return {
+      proxy,
+      client,
+      server: accepted.at(-1)!,
+      async [Symbol.asyncDispose]() {
+        for (const socket of [client, ...accepted]) socket.destroy();
+        server.close();
+        await proxy[Symbol.asyncDispose]();
+      },
+    };
+  }
+
+  interface Ends extends AsyncDisposable {
+    readonly proxy: Shimctl;
+    readonly client: Socket;
+    readonly server: Socket;
+  }
+
+  // Not by for await, which would end the other direction, too.
+  async function readAll(socket: Socket): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+    await once(socket, "end");
+    return Buffer.concat(chunks);
+  }
+
+  it("is what it got, in both directions, whatever it is", async () => {
+    const bytes = fc.uint8Array({ maxLength: 3000 });
+    const frame = fc
+      .record({
+        streamId: fc.nat(),
+        type: fc.nat(5),
+        flags: fc.nat(7),
+        body: fc.uint8Array({ maxLength: 500 }),
+      })
+      .map((fields) => encodeFrame(fields));
+    const traffic = fc.array(fc.oneof({ weight: 5, arbitrary: frame }, { weight: 1, arbitrary: bytes }));
+    await fc.assert(
+      fc.asyncProperty(traffic, traffic, async (up, down) => {
+        await using pair = await through();
+        const received = Promise.all([readAll(pair.server), readAll(pair.client)]);
+        for (const chunk of up) pair.client.write(chunk);
+        for (const chunk of down) pair.server.write(chunk);
+        pair.client.end();
+        pair.server.end();
+        const [atServer, atClient] = await received;
+        expect(atServer.equals(Buffer.concat(up))).toBe(true);
+        expect(atClient.equals(Buffer.concat(down))).toBe(true);
+      }),
+      { numRuns: 10 },
+    );
+  });
+
+  it("is all of 64 MiB, to a side that reads slowly, while the proxy stays small", async () => {
+    await using ends = await through();
+    const size = 64 << 20;
+    const block = Buffer.alloc(1 << 20, "x");
+    void (async () => {
+      for (let sent = 0; sent < size; sent += block.length) {
+        if (!ends.client.write(encodeFrame({ streamId: 1, type: 9, body: block }).subarray(10))) {
+          await once(ends.client, "drain");
+        }
+      }
+      ends.client.end();
+    })();
+    let received = 0;
+    let most = 0;
+    for await (const chunk of ends.server) {
+      received += (chunk as Buffer).length;
+      if (received % (8 << 20) < (chunk as Buffer).length) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        most = Math.max(most, residentMiB(ends.proxy.pid));
+      }
+    }
+    expect(received).toBe(size);
+    expect(most).toBeLessThan(256);
+  });
+
+  it("is an end of one direction while the other goes on", async () => {
+    await using ends = await through();
+    ends.client.end("question");
+    expect((await readAll(ends.server)).toString()).toBe("question");
+    ends.server.end("answer");
+    expect((await readAll(ends.client)).toString()).toBe("answer");
+  });
+
+  it("is unread, and told of, once it is not ttrpc", async () => {
+    await using ends = await through("--json");
+    ends.client.write("GET / HTTP/1.1\r\n\r\n");
+    const [chunk] = (await once(ends.server, "data")) as [Buffer];
+    expect(chunk.toString()).toContain("GET /");
+    await ends.proxy.says('"event":"lost","from":"client"');
+  });
+
+  it("is told of with its bytes where it cannot be decoded", async () => {
+    await using ends = await through("--json");
+    ends.client.write(encodeFrame({ streamId: 7, type: 1, body: Buffer.from("ff", "hex") }));
+    ends.client.write(encodeFrame({ streamId: 9, type: 6, body: Buffer.from("abcd", "hex") }));
+    await ends.proxy.says('"stream":9');
+    const frames = shown(ends.proxy.stdout).filter(({ event }) => event === "frame");
+    expect(frames[0]).toMatchObject({
+      stream: 7,
+      type: "request",
+      raw: "ff",
+      problem: expect.anything() as unknown,
+    });
+    expect(frames[1]).toMatchObject({
+      stream: 9,
+      type: "unknown",
+      raw: "abcd",
+      problem: "the type 6 does not exist",
+    });
+  });
+
+  it("is a reset where one side reset the connection", async () => {
+    const server = createServer();
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const port = (listener: { address(): unknown }) => (listener.address() as { port: number }).port;
+    await using proxy = new Shimctl(["proxy", "tcp://127.0.0.1:0", `tcp://127.0.0.1:${port(server)}`]);
+    await proxy.says("passing on to");
+    const client = connect(Number(/listening on tcp:\S+:(\d+)/.exec(proxy.stderr)?.[1]), "127.0.0.1");
+    // After the one by which the proxy found out that somebody is there.
+    await once(client, "connect");
+    const [accepted] = (await once(server, "connection")) as [Socket];
+    client.write(encodeFrame({ streamId: 1, type: 9, body: Buffer.alloc(0) }));
+    await once(accepted, "data");
+    client.resetAndDestroy();
+    const [error] = (await once(accepted, "error")) as [NodeJS.ErrnoException];
+    expect(error.code).toBe("ECONNRESET");
+    await proxy.says("closed, 10 bytes →, 0 bytes ←: read ECONNRESET");
+    server.close();
+  });
+});
+
+describe("shimctl proxy, when its target goes away,", () => {
+  it("tells of it, ends the connection, and goes on listening", async () => {
+    const target = temporaryAddress();
+    let server = await RawServer.listen(target);
+    await using proxy = await proxyTo(target);
+    await server[Symbol.asyncDispose]();
+    const first = await shimctl(["call", proxy.address, "v2.Task/State"]);
+    expect(first.code).toBe(3);
+    await proxy.says(/closed, .*ENOENT/);
+    server = await RawServer.listen(target);
+    await using call = new Shimctl(["call", proxy.address, "v2.Task/State"]);
+    const connection = await server.accept();
+    const { streamId } = await connection.nextRequest();
+    await connection.reply(streamId, new Uint8Array());
+    expect(await call.outcome()).toMatchObject({ code: 0, stdout: "{}\n" });
+    await server[Symbol.asyncDispose]();
+  });
+});
+
+/** How much memory a process has, by the kernel's count. */
+function residentMiB(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024;
+}

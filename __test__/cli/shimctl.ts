@@ -1,0 +1,178 @@
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const { bin } = JSON.parse(readFileSync(path.join(ROOT, "package.json"), "utf8")) as {
+  bin: { shimctl: string };
+};
+
+/** The built command, as npm links it. */
+export const SHIMCTL = path.join(ROOT, bin.shimctl);
+
+/** What a process has come to. */
+export interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions {
+  /** What it reads from stdin, which ends then. Left out, stdin is empty. */
+  readonly input?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+}
+
+/** A running shimctl. */
+export class Shimctl implements AsyncDisposable {
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<unknown>;
+  #stdout = "";
+  #stderr = "";
+  #news: (() => void)[] = [];
+
+  /** @param command - What to run in place of the command itself. */
+  constructor(
+    args: readonly string[],
+    { env, cwd, input = "" }: RunOptions = {},
+    command: readonly string[] = [process.execPath, SHIMCTL],
+  ) {
+    const [file = "", ...rest] = [...command, ...args];
+    // The colours of the terminal that runs the tests are not what is tested.
+    const { NO_COLOR: _, FORCE_COLOR: __, ...inherited } = process.env;
+    const child = spawn(file, rest, { cwd, env: { ...inherited, TERM: "xterm-256color", ...env } });
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      this.#stdout += text;
+      this.#tell();
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      this.#stderr += text;
+      this.#tell();
+    });
+    // It may end without having read all.
+    child.stdin.on("error", () => undefined);
+    if (input !== undefined && input !== "keep") child.stdin.end(input);
+    this.#child = child;
+    this.#ended = once(child, "close").then(() => this.#tell());
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  get stdout(): string {
+    return this.#stdout;
+  }
+
+  get stderr(): string {
+    return this.#stderr;
+  }
+
+  /** Writes to its stdin, which was kept open with `input: "keep"`. */
+  type(text: string): void {
+    this.#child.stdin?.write(text);
+  }
+
+  /** Ends its stdin. */
+  endInput(): void {
+    this.#child.stdin?.end();
+  }
+
+  /** Resolves when its output says something; fails when it ends without having said it. */
+  async says(what: string | RegExp): Promise<void> {
+    const said = () => {
+      const text = this.#stdout + this.#stderr;
+      return typeof what === "string" ? text.includes(what) : what.test(text);
+    };
+    while (!said()) {
+      const { exitCode, signalCode } = this.#child;
+      if (exitCode !== null || signalCode !== null) {
+        await this.#ended;
+        if (said()) return;
+        throw new Error(`it ended without saying ${String(what)}:\n${this.#stdout}\n${this.#stderr}`);
+      }
+      await new Promise<void>((resolve) => this.#news.push(resolve));
+    }
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  /** Stops reading what it prints; `listen` goes on. */
+  ignore(): void {
+    this.#child.stdout?.pause();
+  }
+
+  listen(): void {
+    this.#child.stdout?.resume();
+  }
+
+  /** Goes away from what it prints. */
+  leave(): void {
+    this.#child.stdout?.destroy();
+  }
+
+  /** Resolves when it has ended. */
+  async outcome(): Promise<Outcome> {
+    await this.#ended;
+    return { code: this.#child.exitCode, stdout: this.#stdout, stderr: this.#stderr };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#ended;
+  }
+
+  #tell(): void {
+    for (const resolve of this.#news.splice(0)) resolve();
+  }
+}
+
+/** Runs shimctl to its end, with pipes for stdin, stdout and stderr. */
+export async function shimctl(args: readonly string[], options?: RunOptions): Promise<Outcome> {
+  await using child = new Shimctl(args, options);
+  return await child.outcome();
+}
+
+/** Runs shimctl on a terminal of 100 columns, to which `input` is typed, `\x03` for Ctrl-C. */
+export class TerminalShimctl extends Shimctl {
+  constructor(args: readonly string[], options: RunOptions = {}) {
+    const quoted = [process.execPath, SHIMCTL, ...args].map((arg) => `'${arg.replaceAll("'", "'\\''")}'`);
+    const command = `stty cols 100 rows 30 -echo; exec ${quoted.join(" ")}`;
+    super([], { ...options, input: "keep" }, [
+      "script",
+      "--quiet",
+      "--return",
+      "--command",
+      command,
+      "/dev/null",
+    ]);
+  }
+}
+
+/** Whether there is no `script` to make a terminal with; a test that needs one is skipped, and says so in its name. */
+export const noTerminal = spawnSync("script", ["--version"]).error !== undefined;
+export const needsTerminal = noTerminal ? " (skipped: needs script, of util-linux)" : "";
+
+/** Runs shimctl on a terminal to its end. What it says on stdout and stderr comes in one. */
+export async function onTerminal(args: readonly string[], options?: RunOptions): Promise<Outcome> {
+  await using child = new TerminalShimctl(args, options);
+  const outcome = await child.outcome();
+  return { ...outcome, stdout: outcome.stdout.replaceAll("\r\n", "\n") };
+}
+
+/** A text with escape sequences that a golden file can show. */
+export function visible(text: string): string {
+  return text.replaceAll("\x1b", "␛");
+}
+
+/** Puts names in place of what differs from run to run. */
+export function masked(text: string, names: Readonly<Record<string, string>> = {}): string {
+  let result = text;
+  for (const [name, value] of Object.entries(names)) result = result.replaceAll(value, name);
+  return result;
+}

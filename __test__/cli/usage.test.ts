@@ -1,0 +1,126 @@
+import { describe, expect, it } from "vitest";
+import { needsTerminal, noTerminal, onTerminal, shimctl, visible } from "./shimctl.js";
+
+const COMMANDS = ["ls", "call", "describe", "events", "stats", "proxy", "bench", "completion"];
+
+describe("help", () => {
+  it("of the whole command names every command, and the exit codes", async () => {
+    const { code, stdout, stderr } = await shimctl(["--help"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${command} `, "m"));
+    await expect(stdout).toMatchFileSnapshot("golden/help.txt");
+  });
+
+  it.each(COMMANDS)("of %s names its arguments and options", async (command) => {
+    // Where events listens by default is the user's own folder.
+    const env = { XDG_RUNTIME_DIR: undefined };
+    const { code, stdout, stderr } = await shimctl([command, "--help"], { env });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    await expect(stdout).toMatchFileSnapshot(`golden/help-${command}.txt`);
+  });
+
+  it.skipIf(noTerminal)(`has headings in bold on a terminal${needsTerminal}`, async () => {
+    const { code, stdout } = await onTerminal(["--help"]);
+    expect(code).toBe(0);
+    expect(visible(stdout)).toMatch(/^␛\[1mCommands:␛\[22m$/m);
+  });
+
+  it("has no escape sequences in a pipe", async () => {
+    expect((await shimctl(["--help"], { env: { FORCE_COLOR: "0" } })).stdout).not.toContain("\x1b");
+  });
+
+  it("and nothing else is what a command line without a command gets, as an error", async () => {
+    const { code, stdout, stderr } = await shimctl([]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain("Commands:");
+  });
+});
+
+describe("the version", () => {
+  it("is the package's", async () => {
+    const { version } = (await import("../../package.json", { with: { type: "json" } })).default;
+    expect(await shimctl(["--version"])).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
+  });
+});
+
+describe("a wrong command line ends with 2 and says what to do:", () => {
+  it.each([
+    ["an unknown command", ["lss"], "unknown command 'lss'\n(Did you mean ls?)"],
+    ["an unknown option", ["ls", "--jsno"], "unknown option '--jsno'\n(Did you mean --json?)"],
+    ["a missing argument", ["call"], "missing required argument 'address'"],
+    ["a missing method", ["call", "/x"], "missing required argument 'service/method'"],
+    ["one argument too many", ["stats", "/x", "id", "more"], "too many arguments"],
+    ["an option without its value", ["call", "/x", "A/B", "--timeout"], "argument missing"],
+    ["a timeout without sense", ["call", "/x", "A/B", "--timeout", "soon"], "500ms, 2s or 5m"],
+    ["a timeout of nothing", ["call", "/x", "A/B", "--timeout", "0"], "500ms, 2s or 5m"],
+    ["a count that is none", ["bench", "/x", "A/B", "-n", "0"], "1 or more"],
+    ["metadata without a value", ["call", "/x", "A/B", "-m", "key"], "Metadata is key=value."],
+    ["a kind that is none", ["call", "/x", "A/B", "--raw", "--kind", "both"], "Allowed choices are unary"],
+    ["a shell that is none", ["completion", "tcsh"], "Allowed choices are bash, zsh, fish"],
+  ])("%s", async (_, args, said) => {
+    const { code, stdout, stderr } = await shimctl(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain("shimctl: ");
+    expect(stderr).toContain(said);
+    expect(stderr).toContain("try `shimctl help");
+  });
+
+  it.each([
+    [
+      "a method without a service",
+      ["call", "/x", "State"],
+      "is not SERVICE/METHOD",
+      "try `shimctl describe`",
+    ],
+    ["an unknown service", ["call", "/x", "no.Such/State"], "there is no service no.Such", "--proto"],
+    [
+      "an unknown method",
+      ["call", "/x", "containerd.task.v2.Task/Stat"],
+      "containerd.task.v2.Task has no method Stat",
+      "one of State, Create, Start",
+    ],
+    [
+      "a name that several services end with",
+      ["call", "/x", "Task/State"],
+      "Task may be any of several",
+      "one of containerd.task.v2.Task, containerd.task.v3.Task",
+    ],
+    ["an address that is none", ["call", "x", "v2.Task/State"], 'the address "x" is not one of unix://', ""],
+    [
+      "a kind of a method that is known",
+      ["call", "/x", "v2.Task/State", "--kind", "unary"],
+      "--kind goes with --raw",
+      "",
+    ],
+    [
+      "a stream to measure",
+      ["bench", "/x", "streaming.v1.Streaming/Stream"],
+      "bench measures unary methods",
+      "",
+    ],
+    [
+      "an unknown name to describe",
+      ["describe", "Nothing"],
+      "there is no service or message Nothing",
+      "--proto",
+    ],
+    ["a state folder that is not there", ["ls", "--state", "/no/such"], "no state of containerd", "--state"],
+    ["something to listen on that is not there", ["proxy", "x", "/y"], 'the address "x"', ""],
+    ["a vsock to pass on to", ["proxy", "/x", "vsock://2:1"], "proxy passes unix and tcp on", ""],
+  ])("%s", async (_, args, said, hint) => {
+    const { code, stdout, stderr } = await shimctl(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(`shimctl: `);
+    expect(stderr).toContain(said);
+    expect(stderr).toContain(hint);
+  });
+});
+
+describe("an error", () => {
+  it.skipIf(noTerminal)(`is red on a terminal only${needsTerminal}`, async () => {
+    const { code, stdout } = await onTerminal(["describe", "Nothing"]);
+    expect(code).toBe(2);
+    expect(visible(stdout)).toMatch(/^␛\[31mshimctl: there is no service or message Nothing␛\[39m$/m);
+    expect((await shimctl(["describe", "Nothing"])).stderr).not.toContain("\x1b");
+  });
+});

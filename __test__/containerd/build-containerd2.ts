@@ -1,0 +1,39 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const MODULE = fileURLToPath(new URL("go", import.meta.url));
+const CACHE = fileURLToPath(new URL("../../target/containerd-2", import.meta.url));
+
+/** What plain containers on folders do without. `no_cri` leaves out Kubernetes, which is half of the build. */
+const TAGS = ["no_btrfs", "no_cri", "no_devmapper", "no_systemd", "no_tracing", "no_zfs"];
+
+/**
+ * Builds containerd, ctr and containerd-shim-runc-v2 of the release that go.mod names, and gives the folder they are in.
+ * The first time this takes the network and a minute or two; then they lie in target/.
+ */
+export function buildContainerd2(): string {
+  const version = /containerd\/v2 v(\S+)/.exec(readFileSync(join(MODULE, "go.mod"), "utf8"))?.[1];
+  if (version === undefined) throw new Error(`${MODULE}/go.mod requires no containerd`);
+  const folder = join(CACHE, version);
+  if (existsSync(folder)) return folder;
+  const unfinished = join(CACHE, `.${version}-${process.pid}`);
+  try {
+    const flags = `-s -w -X github.com/containerd/containerd/v2/version.Version=${version}`;
+    const args = ["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-tags", TAGS.join(",")];
+    execFileSync("go", [...args, "-ldflags", flags, "-o", `${unfinished}/`, "tool"], {
+      cwd: MODULE,
+      // Without cgo the programs need no libc, so any runc or busybox of the machine will do.
+      env: { ...process.env, CGO_ENABLED: "0" },
+      stdio: ["ignore", "inherit", "inherit"],
+    });
+    renameSync(unfinished, folder);
+  } catch (error) {
+    // Another run may have been faster.
+    if (!existsSync(folder)) throw new Error(`go did not build containerd ${version}`, { cause: error });
+  } finally {
+    rmSync(unfinished, { recursive: true, force: true });
+  }
+  return folder;
+}

@@ -1,0 +1,217 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Client, Code, connect, type Connection, createClient, packAny } from "containerd-shim-protos";
+import { CheckpointOptionsSchema } from "containerd-shim-protos/runc";
+import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
+import { Status, Task } from "containerd-shim-protos/task/v3";
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { Containerd } from "./containerd.js";
+import { describeWithEach, packaged } from "./releases.js";
+import { findTool } from "./requirements.js";
+import { RUNC, ShimUser, traces } from "./shims.js";
+
+const FOREVER = ["/bin/sleep", "100000"];
+const SIGKILL = 9;
+
+describeWithEach("examples/shim-runc", (release) => {
+  let containerd: Containerd;
+  let user: ShimUser;
+  let connection: Connection;
+  let task: Client<typeof Task>;
+
+  beforeAll(async () => {
+    containerd = await Containerd.start({ release });
+    user = new ShimUser(containerd, RUNC);
+    await user.runDetached("box", FOREVER, ["--memory-limit", String(64 << 20)]);
+    connection = await connect(containerd.shimAddress("box"));
+    // Each containerd calls one of the two, and the shim serves both.
+    const other = release === packaged ? Task : TaskV2;
+    task = createClient(other, connection) as Client<typeof Task>;
+  });
+
+  afterAll(async () => {
+    try {
+      await connection?.close();
+    } finally {
+      await containerd?.stop();
+    }
+  });
+
+  beforeEach(({ onTestFailed }) => {
+    containerd.takeLog();
+    onTestFailed(() => console.error(containerd.takeLog()));
+  });
+
+  test("mounts the root filesystem that a snapshotter has prepared, and unmounts it", async () => {
+    const image = join(containerd.folder, "image.tar");
+    makeImage(join(containerd.folder, "rootfs"), image);
+    const local = release === packaged ? [] : ["--local"];
+    const imported = await containerd.ctr.command([
+      "image",
+      "import",
+      ...local,
+      "--snapshotter",
+      "native",
+      image,
+    ]);
+    expect(imported).toMatchObject({ code: 0 });
+    const before = traces(containerd);
+    const run = user.runArguments("image", [], ["--rm", "--snapshotter", "native"]);
+    const flags = run.slice(0, run.indexOf("--rootfs"));
+    const script = "touch /written; grep ' / ' /proc/self/mounts; exit 8";
+    const result = await containerd.ctr.command([
+      ...flags,
+      "example.com/box:latest",
+      "image",
+      "/bin/sh",
+      "-c",
+      script,
+    ]);
+    expect(result).toMatchObject({ code: 8 });
+    await vi.waitFor(() => expect(traces(containerd)).toEqual(before), 10_000);
+  });
+
+  test("sets the size of an exec's terminal", async () => {
+    const output = join(containerd.folder, "tty");
+    execFileSync("mkfifo", [output]);
+    const reader = readFile(output, "utf8");
+    const exec = { id: "box", execId: "tty" };
+    const script =
+      'while [ -z "$s" ]; do s=$(stty size); sleep 0.05; done; echo size $s; seq 1 20000; sleep 0.5';
+    await task.exec({
+      ...exec,
+      terminal: true,
+      stdout: output,
+      spec: await processOf(["/bin/sh", "-c", script], true),
+    });
+    const waiting = task.wait(exec);
+    await task.start(exec);
+    await task.resizePty({ ...exec, width: 120, height: 50 });
+    expect(await waiting).toMatchObject({ exitStatus: 0 });
+    await task.delete(exec);
+    // What is unread when the leader of a terminal's session ends, the kernel throws away: hence the sleep.
+    const lines = (await reader).split("\r\n");
+    expect(lines).toContain("size 50 120");
+    expect(lines.slice(-3)).toEqual(["19999", "20000", ""]);
+    await expect(task.resizePty({ ...exec, width: 1, height: 1 })).rejects.toMatchObject({
+      code: Code.NotFound,
+    });
+  });
+
+  test("writes what a process prints to a file", async () => {
+    const file = join(containerd.folder, "logs", "out.log");
+    const exec = { id: "box", execId: "file" };
+    const io = { stdout: `file://${file}`, stderr: `file://${file}` };
+    await task.exec({ ...exec, ...io, spec: await processOf(["/bin/sh", "-c", "echo out; echo err >&2"]) });
+    const waiting = task.wait(exec);
+    await task.start(exec);
+    await waiting;
+    await task.delete(exec);
+    expect(readFileSync(file, "utf8")).toBe("out\nerr\n");
+  });
+
+  test("says that it does not log through another program", async () => {
+    const exec = { id: "box", execId: "binary" };
+    await task.exec({ ...exec, stdout: "binary:///bin/logger", spec: await processOf(["/bin/true"]) });
+    await expect(task.start(exec)).rejects.toMatchObject({ code: Code.Unimplemented });
+    await task.delete(exec);
+  });
+
+  test("changes the limits of a container that runs", async () => {
+    const typeUrl = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+    const value = Buffer.from(JSON.stringify({ memory: { limit: 48 << 20 } }));
+    await task.update({ id: "box", resources: { typeUrl, value } });
+    const { memory } = await containerd.ctr.metrics("box");
+    const limits = [memory?.usage_limit, typeof memory?.usage === "object" ? memory.usage.limit : undefined];
+    expect(limits).toContain(48 << 20);
+  });
+
+  test("lists the processes of execs by their names", async () => {
+    const exec = { id: "box", execId: "listed" };
+    await task.exec({ ...exec, spec: await processOf(FOREVER) });
+    const { pid } = await task.start(exec);
+    expect(await containerd.ctr.processes("box")).toContainEqual({ pid, execId: "listed" });
+    const waiting = task.wait(exec);
+    await task.kill({ ...exec, signal: SIGKILL });
+    expect(await waiting).toMatchObject({ exitStatus: 137 });
+    await task.delete(exec);
+  });
+
+  test("answers a start that comes twice as such", async () => {
+    const exec = { id: "box", execId: "twice" };
+    await task.exec({ ...exec, spec: await processOf(FOREVER) });
+    await task.start(exec);
+    await expect(task.start(exec)).rejects.toMatchObject({ message: "cannot start a running process" });
+    expect(await task.state(exec)).toMatchObject({ status: Status.RUNNING });
+    await Promise.all([task.wait(exec), task.kill({ ...exec, signal: SIGKILL })]);
+    await task.delete(exec);
+  });
+
+  test("an exec that ends at once has its exit told after its start", async () => {
+    for (let i = 0; i < 10; i++) {
+      const exec = { id: "box", execId: `quick-${i}` };
+      await task.exec({ ...exec, spec: await processOf(["/bin/true"]) });
+      const [, { exitStatus }] = await Promise.all([task.start(exec), task.wait(exec)]);
+      expect(exitStatus).toBe(0);
+      await task.delete(exec);
+    }
+    expect(existsSync(`/proc/${(await task.connect({ id: "box" })).shimPid}`)).toBe(true);
+  });
+
+  test("writes a checkpoint, or says that criu is not there or cannot", async () => {
+    const path = join(containerd.folder, "checkpoint");
+    mkdirSync(path);
+    const options = packAny(CheckpointOptionsSchema, {});
+    const outcome = await task.checkpoint({ id: "box", path, options }).then(
+      () => (existsSync(join(path, "inventory.img")) ? "written" : "nothing"),
+      ({ message }: Error) => message,
+    );
+    const works = spawnSync("criu", ["check"], { env: { PATH: release.path } }).status === 0;
+    const failure =
+      findTool("criu") === undefined ? /needs criu/ : /^OCI runtime checkpoint failed: criu failed/;
+    expect(outcome).toMatch(works ? /^written$/ : failure);
+    expect(await task.state({ id: "box" })).toMatchObject({ status: Status.RUNNING });
+  });
+
+  async function processOf(args: string[], terminal = false) {
+    const { Spec } = await containerd.ctr.containerInfo("box");
+    const typeUrl = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+    return { typeUrl, value: Buffer.from(JSON.stringify({ ...Spec.process, args, terminal })) };
+  }
+});
+
+/** Packs a folder as an OCI image of one layer, named example.com/box:latest. */
+function makeImage(rootfs: string, file: string): void {
+  const layout = `${file}.d`;
+  mkdirSync(join(layout, "blobs", "sha256"), { recursive: true });
+  const blob = (bytes: Buffer, mediaType: string) => {
+    const hash = createHash("sha256").update(bytes).digest("hex");
+    writeFileSync(join(layout, "blobs", "sha256", hash), bytes);
+    return { mediaType, digest: `sha256:${hash}`, size: bytes.length };
+  };
+  const json = (value: unknown) => Buffer.from(JSON.stringify(value));
+  const media = (name: string) => `application/vnd.oci.image.${name}`;
+  const layer = blob(
+    execFileSync("tar", ["-C", rootfs, "-c", "."], { maxBuffer: 64 << 20 }),
+    media("layer.v1.tar"),
+  );
+  const architecture = process.arch === "x64" ? "amd64" : process.arch;
+  const config = blob(
+    json({ architecture, os: "linux", config: {}, rootfs: { type: "layers", diff_ids: [layer.digest] } }),
+    media("config.v1+json"),
+  );
+  const manifest = blob(
+    json({ schemaVersion: 2, mediaType: media("manifest.v1+json"), config, layers: [layer] }),
+    media("manifest.v1+json"),
+  );
+  const annotations = { "io.containerd.image.name": "example.com/box:latest" };
+  writeFileSync(
+    join(layout, "index.json"),
+    json({ schemaVersion: 2, manifests: [{ ...manifest, annotations }] }),
+  );
+  writeFileSync(join(layout, "oci-layout"), json({ imageLayoutVersion: "1.0.0" }));
+  execFileSync("tar", ["-C", layout, "-cf", file, "."]);
+}

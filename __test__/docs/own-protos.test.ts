@@ -1,0 +1,87 @@
+import { once } from "node:events";
+import { createServer as createSocketServer, type Socket } from "node:net";
+import { join } from "node:path";
+import { createServer } from "containerd-shim-protos";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import {
+  Health,
+  HealthCheckResponse_ServingStatus as ServingStatus,
+} from "../../examples/kata-agent/gen/health_pb.js";
+import { buildGo } from "../helpers/go-build.js";
+import { describeWithGo } from "../helpers/go-peer.js";
+import { Program, run, success, temporaryFolder } from "../helpers/program.js";
+import { Started } from "../helpers/started.js";
+import { temporaryPath } from "../helpers/temp.js";
+
+describe("the example kata-agent", () => {
+  /** What a VMM does with a connection, once it has the line that names a port. */
+  async function vmm(answer: (line: string, socket: Socket) => unknown): Promise<string> {
+    const path = temporaryPath(".sock");
+    const listener = createSocketServer((socket) => {
+      socket.once("data", (line) => answer(line.toString(), socket));
+    }).listen(path);
+    await once(listener, "listening");
+    onTestFinished(() => void listener.close());
+    return path;
+  }
+
+  const program = "examples/kata-agent/health.ts";
+
+  it("asks an agent behind hybrid vsock for its health", async () => {
+    const path = await vmm((line, socket) => {
+      expect(line).toBe("CONNECT 1024\n");
+      const agent = createServer().add(Health, {
+        check: () => ({ status: ServingStatus.SERVING }),
+        version: () => ({ agentVersion: "3.20.0" }),
+      });
+      // The answer in two pieces, as it may come.
+      socket.write("OK 10");
+      setImmediate(() => socket.write("73\n", () => void agent.listen(socket)));
+    });
+    expect(await run(program, [path])).toEqual(success("the agent, version 3.20.0, is SERVING\n"));
+  });
+
+  it.each([
+    ["nothing", (_: string, socket: Socket) => socket.end(), '""'],
+    ["a refusal", (_: string, socket: Socket) => socket.end("NO\n"), String.raw`"NO\\n"`],
+  ])("says so when the VMM answers %s", async (_, answer, shown) => {
+    const { status, errors } = await run(program, [await vmm(answer)]);
+    expect(status).toBe(1);
+    expect(errors).toMatch(new RegExp(`Error: \\S+ does not open port 1024: ${shown}`));
+  });
+
+  it("fails with ENOENT where there is no VM", async () => {
+    const { status, errors } = await run(program, [temporaryPath(".sock")]);
+    expect(status).toBe(1);
+    expect(errors).toContain("ENOENT");
+  });
+});
+
+describeWithGo("the example nri-plugin, at the adaptation that containerd has", () => {
+  let runtime = "";
+  beforeAll(() => {
+    runtime = buildGo("nri", "nri-runtime");
+  }, 240_000);
+
+  it("registers, is configured and synchronized, and adjusts a container, with messages of any length", async () => {
+    const folder = temporaryFolder();
+    await using serving = new Started(runtime, [folder]);
+    await serving.printed("ready\n");
+    await using plugin = new Program("examples/nri-plugin/plugin.ts", [join(folder, "nri.sock")]);
+
+    expect(await serving.ended()).toBe(0);
+    expect(serving.output).toBe('ready\n[{"key":"SEEN_BY","value":"node"}]\n');
+    expect(await plugin.ended()).toBe(0);
+    expect(plugin.errors).toBe("");
+    expect(plugin.output.split("\n").toSorted()).toEqual(
+      [
+        "configured by test-runtime 1.2.3",
+        "registered",
+        "2 pods, 1 containers",
+        "default/pod: web is being created",
+        "the connection ended: remote",
+        "",
+      ].toSorted(),
+    );
+  });
+});

@@ -1,0 +1,187 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { isMessage } from "@bufbuild/protobuf";
+import { Code, connect, createClient, createServer, TtrpcError } from "containerd-shim-protos";
+import {
+  createPublisher,
+  listenEvents,
+  TASK_EXIT_EVENT_TOPIC,
+  TaskExitSchema,
+} from "containerd-shim-protos/events";
+import { Status, Task as TaskV2 } from "containerd-shim-protos/task/v2";
+import { Task } from "containerd-shim-protos/task/v3";
+import { describe, expect, it } from "vitest";
+import { SHIMCTL } from "../cli/shimctl.js";
+import { firstOf } from "../helpers/iterables.js";
+import { type Finished, Program, run, success } from "../helpers/program.js";
+import { Started } from "../helpers/started.js";
+import { temporaryAddress } from "../helpers/temp.js";
+import { ShimHost } from "../shim/shim.js";
+import { placeOf, PROGRAMS } from "./blocks.js";
+import { userProject, withOwnPaths } from "./project.js";
+
+const ran = new Set<string>();
+
+/** The programs of a page in a project of their own, with sockets of their own. */
+class Page {
+  readonly folder: string;
+  readonly own = withOwnPaths();
+  readonly #page: string;
+
+  constructor(page: string) {
+    this.#page = page;
+    const programs = PROGRAMS.filter((program) => program.page === page);
+    this.folder = userProject(
+      Object.fromEntries(programs.map(({ name, prelude, code }) => [name, this.own(prelude + code)])),
+    );
+  }
+
+  #noted(name: string): string {
+    for (const block of PROGRAMS)
+      if (block.page === this.#page && block.name === name) ran.add(placeOf(block));
+    return name;
+  }
+
+  /** The path of one, to be run by whoever asks. */
+  file(name: string): string {
+    return join(this.folder, this.#noted(name));
+  }
+
+  start(name: string, args: readonly string[] = []): Program {
+    return new Program(this.#noted(name), args, { cwd: this.folder });
+  }
+
+  run(name: string, args: readonly string[] = []) {
+    return run(this.#noted(name), args, { cwd: this.folder });
+  }
+}
+
+async function shimctl(...args: string[]): Promise<Finished> {
+  await using child = new Started(process.execPath, [SHIMCTL, ...args]);
+  const status = await child.ended();
+  return { status, output: child.output, errors: child.errors };
+}
+
+describe("the programs of the documentation", () => {
+  it("of the README do what it says when copied into a project", async () => {
+    const page = new Page("README.md");
+    await using server = page.start("server.ts");
+    // It prints nothing until it is called: the client is tried until the server is there.
+    const deadline = Date.now() + 10_000;
+    let client = await page.run("client.ts");
+    while (client.status !== 0 && Date.now() < deadline) client = await page.run("client.ts");
+
+    expect(client).toEqual(success(/^shim \d+: web is RUNNING\nno container gone\n$/));
+    expect(server.output).toBe("state, with key-1 = a,b\n");
+    expect(await page.run("more.ts")).toEqual(success(/^pid 4242; \d+ bytes\n$/));
+
+    server.signal("SIGINT");
+    expect(await server.ended()).toBe(0);
+    expect(server.errors).toBe("");
+    const published = success(/^default \/tasks\/exit containerd\.events\.TaskExit\n$/);
+    expect(await page.run("events.ts")).toEqual(published);
+  });
+
+  it("of the first client tell a container's state, a missing container and a missing shim apart", async () => {
+    const page = new Page("docs/first-client.md");
+    await using server = createServer().add(TaskV2, {
+      state({ id }) {
+        if (id !== "web") throw new TtrpcError(`no container ${id}`, Code.NotFound);
+        return { id, pid: 7, status: Status.STOPPED, exitStatus: 137 };
+      },
+    });
+    const address = await server.listen(temporaryAddress());
+    expect(await page.run("state.ts", [address, "web"])).toEqual(
+      success("web is STOPPED, pid 7, exit status 137\n"),
+    );
+    const gone = await page.run("state.ts", [address, "gone"]);
+    expect(gone).toEqual({ status: 4, output: "NotFound: no container gone\n", errors: "" });
+    const { status, errors } = await page.run("state.ts", [temporaryAddress(), "web"]);
+    expect(status).toBe(1);
+    expect(errors).toContain("ENOENT");
+  });
+
+  it("of the first server answer shimctl as the page says", async () => {
+    const page = new Page("docs/first-server.md");
+    const address = page.own("/tmp/first.sock");
+    await using server = page.start("server.ts");
+    await server.printed(`listening on unix://${address}\n`);
+    const call = (method: string, id: string, ...more: string[]) =>
+      shimctl("call", address, `v3.Task/${method}`, JSON.stringify({ id }), ...more);
+
+    expect(await call("State", "web")).toEqual(success('{"id":"web","pid":4242,"status":"RUNNING"}\n'));
+    const gone = await call("State", "gone");
+    expect(gone.errors).toContain("NotFound (5): no container gone\n");
+    expect(gone.errors).toContain('"execId":"gone"');
+    expect((await call("Wait", "web", "--timeout", "200ms")).errors).toContain("DeadlineExceeded");
+    expect((await call("Pids", "web")).errors).toContain("Unimplemented");
+    expect(server.output).toContain(`uid ${process.getuid?.()} waits for web\n`);
+
+    server.signal("SIGTERM");
+    expect(await server.ended()).toBe(0);
+    expect(server.errors).toBe("");
+  });
+
+  it("of streaming make calls of all four kinds", async () => {
+    const page = new Page("docs/streaming.md");
+    await using server = page.start("server.ts");
+    await server.printed("listening\n");
+    const words = ["3", "half", "a", "league", "half a league", "HALF", "A", ""];
+    expect(await page.run("client.ts")).toEqual(success(words.join("\n")));
+    server.signal("SIGTERM");
+    expect(await server.ended()).toBe(0);
+    expect(server.errors).toBe("");
+  });
+
+  it("of OpenTelemetry have the server's span under the client's", async () => {
+    const traced = await new Page("docs/otel.md").run("traced.ts");
+    expect(traced).toEqual(success("containerd.task.v3.Task/Connect true\n"));
+  });
+
+  it("of the events take, publish and forward them", async () => {
+    const [SHIMS, CONTAINERD] = ["/run/my-events.sock", "/run/containerd/containerd.sock.ttrpc"];
+    const publish = async (address: string, containerId: string) => {
+      await using publisher = createPublisher(address, { namespace: "default" });
+      await publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId, exitStatus: 3 });
+    };
+    const taking = new Page("docs/events.md");
+    {
+      await using listening = taking.start("listen.ts");
+      const delivered = publish(taking.own(SHIMS), "web");
+      await listening.printed("web 3 ");
+      await delivered;
+    }
+    const passing = new Page("docs/events.md");
+    await using containerd = listenEvents(passing.own(CONTAINERD));
+    const publishing = passing.run("publish.ts");
+    const { first, rest } = await firstOf(containerd);
+    expect(isMessage(first.message, TaskExitSchema) && first.message.containerId).toBe("web");
+    const second = rest.next();
+    expect(await publishing).toEqual(success(""));
+    await using forwarding = passing.start("forward.ts");
+    const delivered = publish(passing.own(SHIMS), "db");
+    await forwarding.printed("/tasks/exit containerd.events.TaskExit\n");
+    await delivered;
+    expect(await second).toMatchObject({ value: { namespace: "default", topic: "/tasks/exit" } });
+  });
+
+  it("of the guide to shims are one, which runs a program and tells its end", async () => {
+    const page = new Page("docs/shim.md");
+    const program = ["--import", import.meta.resolve("tsx"), page.file("main.ts")];
+    page.file("service.ts");
+    using host = new ShimHost({ program });
+    const config = { process: { args: ["/bin/sh", "-c", "exit 7"], cwd: "/" } };
+    writeFileSync(join(host.bundle, "config.json"), JSON.stringify(config));
+    await using connection = await connect(await host.address());
+    const task = createClient(Task, connection);
+    await task.create({ id: host.id, bundle: host.bundle });
+    const { pid } = await task.start({ id: host.id });
+    expect(pid).toBeGreaterThan(1);
+    expect(await task.wait({ id: host.id })).toMatchObject({ exitStatus: 7 });
+    await task.shutdown({ id: host.id });
+  });
+
+  it("have all been run above", () => {
+    expect(PROGRAMS.map(placeOf).filter((place) => !ran.has(place))).toEqual([]);
+  });
+});

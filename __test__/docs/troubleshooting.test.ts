@@ -1,0 +1,109 @@
+import { execFileSync } from "node:child_process";
+import { createServer as createHttpServer } from "node:http";
+import { once } from "node:events";
+import {
+  connect,
+  connectSync,
+  createClient,
+  createServer,
+  createSyncClient,
+  type Server,
+} from "containerd-shim-protos";
+import { Task } from "containerd-shim-protos/task/v3";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { aborted, rejection } from "../helpers/outcome.js";
+import { ROOT } from "../helpers/program.js";
+import { staleSocket, temporaryAddress, temporaryPath } from "../helpers/temp.js";
+import { textOf } from "./blocks.js";
+
+const address = temporaryAddress();
+let server: Server;
+
+beforeAll(async () => {
+  server = createServer({ maxConcurrentCalls: 1 }).add(Task, {
+    connect: () => ({ shimPid: "one" as never }),
+    state: () => ({ id: "x".repeat(5_000_000) }),
+    async wait(_, { signal }) {
+      throw await aborted(signal);
+    },
+  });
+  await server.listen(address);
+});
+
+afterAll(() => server.close({ graceMs: 0 }));
+
+async function withTask(call: (task: ReturnType<typeof createClient<typeof Task>>) => Promise<unknown>) {
+  const connection = await connect(address);
+  try {
+    await call(createClient(Task, connection));
+  } finally {
+    await connection.close();
+  }
+}
+
+const id = "web";
+
+/** What leads to each message, in the order of the page. */
+const CAUSES: readonly (() => Promise<unknown>)[] = [
+  () => connect(temporaryAddress()),
+  () => connect(staleSocket()),
+  () => createServer().listen(address),
+  () => createServer().listen(`unix://${temporaryPath()}/none.sock`),
+  () => connect("containerd.sock"),
+  () => connect(`/${"x".repeat(107)}`),
+  async () => {
+    const path = temporaryPath(".sock");
+    const http = createHttpServer().listen(path);
+    await once(http, "listening");
+    try {
+      await (await connect(path)).unary("a.B", "C", new Uint8Array());
+    } finally {
+      http.close();
+    }
+  },
+  async () => (await connect(address)).unary("containerd.task.v2.Task", "State", new Uint8Array()),
+  () => withTask((task) => task.wait({ id }, { timeoutMs: 10 })),
+  async () => {
+    const connection = await connect(address);
+    await connection.close();
+    await createClient(Task, connection).connect({ id });
+  },
+  () => withTask((task) => task.connect({ id: 5 as never })),
+  () => withTask((task) => task.exec({ exec_id: "e" } as never)),
+  () => withTask((task) => task.state({ id })),
+  () =>
+    withTask(async (task) => {
+      task.wait({ id }).catch(() => undefined);
+      await task.connect({ id });
+    }),
+  async () => createSyncClient(Task, connectSync(address)).connect({ id }, { timeoutMs: 1000 }),
+  () => withTask((task) => task.connect({ id })),
+  async () => server.addRaw("a.B", {}),
+  async () => createServer().add(Task, {}).add(Task, {}),
+  async () => {
+    const env = { ...process.env, NAPI_RS_NATIVE_LIBRARY_PATH: temporaryPath(".node") };
+    const script = `import("containerd-shim-protos").catch((error) => console.log(error.message))`;
+    throw new Error(execFileSync(process.execPath, ["-e", script], { cwd: ROOT, env, encoding: "utf8" }));
+  },
+];
+
+const messages = [...textOf("docs/troubleshooting.md").matchAll(/^\| `(.+?)` +\|/gm)].map(
+  ([, text = ""]) => text,
+);
+
+describe("the troubleshooting guide", () => {
+  it("has a cause for each of its messages", () => {
+    expect(messages).toHaveLength(CAUSES.length);
+  });
+
+  it.each(messages.map((message, index) => [message, CAUSES[index]!] as const))(
+    "has the message `%s` as it is",
+    async (message, cause) => {
+      const pattern = message
+        .split("…")
+        .map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`))
+        .join("[^]+");
+      expect(((await rejection(cause())) as Error).message).toMatch(new RegExp(`^${pattern}$`));
+    },
+  );
+});

@@ -1,0 +1,11 @@
+/** The package as it is, but for its default driver: what the suites that run a second time use. */
+
+import * as product from "../../dist/index.js";
+
+export * from "../../dist/index.js";
+
+/** @type {typeof product.connect} */
+export const connect = (address, options) => product.connect(address, { driver: "thread", ...options });
+
+/** @type {typeof product.createServer} */
+export const createServer = (options) => product.createServer({ driver: "thread", ...options });

@@ -1,0 +1,110 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { connect, connectSync, createServer, type Driver } from "containerd-shim-protos";
+import { describe, expect, test } from "vitest";
+import { bytes, failureOf, rejection, text } from "../helpers/outcome.js";
+import { RawServer } from "../helpers/raw-peer.js";
+import { Script } from "../helpers/script.js";
+import { temporaryAddress } from "../helpers/temp.js";
+
+const EMPTY = new Uint8Array();
+const echo = { Echo: { kind: "unary", handle: (payload: Uint8Array) => payload } } as const;
+
+describe("a driver", () => {
+  test("is the loop or a thread, of a connection and of a server", async () => {
+    const driver = "fiber" as Driver;
+    const message = "driver must be one of loop, thread, not fiber";
+    expect(() => createServer({ driver })).toThrow(new TypeError(message));
+    expect(await rejection(connect(temporaryAddress(), { driver }))).toEqual(new TypeError(message));
+  });
+
+  test.each<[Driver, Driver]>([
+    ["loop", "thread"],
+    ["thread", "loop"],
+    ["thread", "thread"],
+  ])("of a client (%s) and of a server (%s) in one process can be different", async (client, server) => {
+    await using echoing = createServer({ driver: server }).addRaw("a.B", echo);
+    await using connection = await connect(await echoing.listen(temporaryAddress()), { driver: client });
+    const replies = Array.from({ length: 100 }, (_, index) =>
+      connection.unary("a.B", "Echo", bytes(`${index}`)).then(text),
+    );
+    expect(await Promise.all(replies)).toEqual(replies.map((_, index) => `${index}`));
+  });
+
+  test("of a server on this thread is of no help to a call that blocks it", async () => {
+    await using server = createServer({ driver: "thread" }).addRaw("a.B", echo);
+    using blocking = connectSync(await server.listen(temporaryAddress()));
+    expect(failureOf(() => blocking.unary("a.B", "Echo", EMPTY)).message).toContain("would wait for ever");
+  });
+});
+
+describe("a thread that drives", () => {
+  test("sends, and answers what needs no handler, while JavaScript is busy", async () => {
+    await using script = new Script(
+      `
+      const server = product.createServer({ driver: "thread" });
+      server.addRaw("a.B", { Echo: { kind: "unary", handle: (payload) => payload } });
+      const bound = await server.listen(address);
+      say("listening");
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      say("busy");
+      const until = performance.now() + 2000;
+      while (performance.now() < until);
+      say("free");
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await server.close();
+    `,
+      temporaryAddress(),
+    );
+    expect(await script.nextLine()).toBe("listening");
+    await using connection = await connect(script.address);
+    expect(await script.nextLine()).toBe("busy");
+    // The runtime itself answers an unknown method, and a call whose deadline passes.
+    const unknown = await rejection(connection.unary("a.B", "Nothing", EMPTY));
+    const late = await rejection(connection.unary("a.B", "Echo", EMPTY, { timeoutMs: 50 }));
+    let free = false;
+    const line = script.nextLine().then((said) => {
+      free = true;
+      return said;
+    });
+    await sleep(0);
+    expect([unknown, late]).toMatchObject([{ code: 12 }, { code: 4 }]);
+    expect(free).toBe(false);
+    expect(await line).toBe("free");
+  });
+
+  test("delivers a call that was made just before JavaScript got busy", async () => {
+    await using server = await RawServer.listen();
+    await using script = new Script(
+      `
+      const connection = await product.connect(address, { driver: "thread" });
+      const reply = connection.unary("a.B", "C", new Uint8Array());
+      await new Promise((resolve) => process.nextTick(resolve));
+      say("called");
+      const until = performance.now() + 2000;
+      while (performance.now() < until);
+      say("free");
+      say(new TextDecoder().decode(await reply));
+    `,
+      server.address,
+    );
+    const peer = await server.accept();
+    expect(await script.nextLine()).toBe("called");
+    const { streamId } = await peer.nextRequest();
+    await peer.reply(streamId, bytes("reply"));
+    expect(await script.rest()).toEqual(["free", "reply"]);
+  });
+
+  test("takes more than its queue holds, and loses none", async () => {
+    await using server = createServer({ driver: "thread" }).addRaw("a.B", echo);
+    await using connection = await connect(await server.listen(temporaryAddress()), { driver: "thread" });
+    const payload = new Uint8Array(1 << 20);
+    // Without giving way: 96 MiB of requests, where the queue holds 64 and a connection 64 that wait.
+    const replies = Array.from({ length: 96 }, () => connection.unary("a.B", "Echo", payload));
+    const outcomes = await Promise.allSettled(replies);
+    const codes = outcomes.map((outcome) =>
+      outcome.status === "fulfilled" ? outcome.value.length : (outcome.reason as { code: number }).code,
+    );
+    expect(codes.filter((code) => code !== payload.length && code !== 8)).toEqual([]);
+    expect(codes.filter((code) => code === payload.length).length).toBeGreaterThan(32);
+  });
+});

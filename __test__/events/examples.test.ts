@@ -1,0 +1,66 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { createPublisher, TaskExitSchema, TaskStartSchema } from "containerd-shim-protos/events";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { temporaryAddress, temporaryPath } from "../helpers/temp.js";
+
+const children = new Set<ChildProcess>();
+afterEach(() => {
+  for (const child of children) child.kill("SIGKILL");
+  children.clear();
+});
+
+/** Starts an example, and resolves when it listens. */
+async function example(name: string, ...args: string[]) {
+  const file = join(import.meta.dirname, "../../examples/events", `${name}.ts`);
+  const program = ["--import", import.meta.resolve("tsx"), file, ...args];
+  const child = spawn(process.execPath, program, { stdio: ["ignore", "pipe", "inherit"] });
+  children.add(child);
+  let output = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text));
+  await vi.waitFor(() => expect(output).toContain("listening"), 15_000);
+  return { child, output: () => output };
+}
+
+describe("the examples", () => {
+  test("table prints what became of a task", async () => {
+    const address = temporaryAddress();
+    const { child, output } = await example("table", "--listen", address);
+    await using publisher = createPublisher(address, { namespace: "default" });
+    await publisher.publish("/tasks/start", TaskStartSchema, { containerId: "web", pid: 4242 });
+    await publisher.publish("/tasks/exit", TaskExitSchema, {
+      containerId: "web",
+      id: "web",
+      exitStatus: 137,
+    });
+    await vi.waitFor(() => expect(output()).toMatch(/web.*default.*\/tasks\/exit.*4242.*137/), 5000);
+    const exited = once(child, "exit");
+    child.kill("SIGTERM");
+    expect(await exited).toEqual([0, null]);
+  });
+
+  test("sqlite loses no event and writes none twice, though it is killed again and again", async () => {
+    const [address, database] = [temporaryAddress(), temporaryPath(".db")];
+    const publisher = createPublisher(address, { namespace: "default" });
+    const COUNT = 2000;
+    const published: Promise<void>[] = [];
+    for (let exitStatus = 0; exitStatus < COUNT; exitStatus++) {
+      published.push(publisher.publish("/tasks/exit", TaskExitSchema, { containerId: "c", exitStatus }));
+    }
+    for (const wanted of [300, 700]) {
+      const { child } = await example("sqlite", "--listen", address, "--database", database);
+      await vi.waitFor(() => expect(COUNT - publisher.queuedEvents).toBeGreaterThan(wanted), 10_000);
+      const exited = once(child, "exit");
+      child.kill("SIGKILL");
+      await exited;
+    }
+    await example("sqlite", "--listen", address, "--database", database);
+    await Promise.all(published);
+    await publisher.close();
+    const rows = new Database(database, { readonly: true });
+    expect(rows.prepare("SELECT count(*) AS count FROM events").get()).toEqual({ count: COUNT });
+    rows.close();
+  }, 60_000);
+});

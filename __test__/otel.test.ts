@@ -1,0 +1,441 @@
+import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks";
+import { context, metrics, propagation, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import { CompositePropagator, W3CBaggagePropagator, W3CTraceContextPropagator } from "@opentelemetry/core";
+import {
+  AggregationTemporality,
+  DataPointType,
+  InMemoryMetricExporter,
+  MeterProvider,
+  PeriodicExportingMetricReader,
+} from "@opentelemetry/sdk-metrics";
+import {
+  BasicTracerProvider,
+  InMemorySpanExporter,
+  type ReadableSpan,
+  SimpleSpanProcessor,
+} from "@opentelemetry/sdk-trace-base";
+import { Code, connect, createClient, createServer, TtrpcError } from "containerd-shim-protos";
+import { otelClientInterceptor, otelServerInterceptor } from "containerd-shim-protos/otel";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { buildGo } from "./helpers/go-build.js";
+import { describeWithGo } from "./helpers/go-peer.js";
+import { collect, firstOf, Source, times } from "./helpers/iterables.js";
+import { deferred, failure } from "./helpers/outcome.js";
+import { pairWith, SERVICE } from "./helpers/pair.js";
+import { rawConnect, RawServer } from "./helpers/raw-peer.js";
+import { Started } from "./helpers/started.js";
+import { describeWithPeers, peerCalls, StreamPeer } from "./helpers/stream-peer.js";
+import { streaming, streams, streamServer } from "./helpers/stream-server.js";
+import { Streaming, Streams } from "./helpers/streaming.js";
+import { pathOf, temporaryAddress } from "./helpers/temp.js";
+
+const exporter = new InMemorySpanExporter();
+const tracerProvider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
+const metricExporter = new InMemoryMetricExporter(AggregationTemporality.DELTA);
+const reader = new PeriodicExportingMetricReader({ exporter: metricExporter, exportIntervalMillis: 1e6 });
+const meterProvider = new MeterProvider({ readers: [reader] });
+
+// Made before the providers are set, as a module does that is imported before the SDK starts.
+const clientInterceptor = otelClientInterceptor();
+const serverInterceptor = otelServerInterceptor();
+
+context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+propagation.setGlobalPropagator(
+  new CompositePropagator({ propagators: [new W3CTraceContextPropagator(), new W3CBaggagePropagator()] }),
+);
+trace.setGlobalTracerProvider(tracerProvider);
+metrics.setGlobalMeterProvider(meterProvider);
+
+afterAll(async () => {
+  await meterProvider.shutdown();
+  await tracerProvider.shutdown();
+  for (const api of [context, propagation, trace, metrics]) api.disable();
+});
+
+beforeEach(() => exporter.reset());
+
+const tracer = trace.getTracer("test");
+const interceptors = { interceptors: [clientInterceptor] };
+const tracedServer = () => streamServer({ interceptors: [serverInterceptor] });
+
+/** Resolves to the spans of one kind, when there are as many as expected. */
+async function spans(kind: SpanKind, count: number): Promise<ReadableSpan[]> {
+  for (;;) {
+    const found = exporter.getFinishedSpans().filter((span) => span.kind === kind);
+    if (found.length >= count) return found;
+    await new Promise(setImmediate);
+  }
+}
+
+const clientSpan = async () => (await spans(SpanKind.CLIENT, 1))[0]!;
+const serverSpan = async () => (await spans(SpanKind.SERVER, 1))[0]!;
+
+const ids = (span: ReadableSpan) => ({
+  traceId: span.spanContext().traceId,
+  spanId: span.spanContext().spanId,
+});
+
+const CALLS = [
+  ["Echo", (client: Client) => client.echo({ seq: 1 })],
+  ["DivideStream", (client: Client) => collect(client.divideStream({ sum: 6, num: 3 }))],
+  ["SumStream", (client: Client) => client.sumStream(times(3, (add) => ({ add })))],
+  ["EchoStream", (client: Client) => collect(client.echoStream(times(3, (seq) => ({ seq }))))],
+] as const;
+
+type Client = ReturnType<typeof createClient<typeof Streaming>>;
+
+describe("spans of a call", () => {
+  test.each(CALLS)("of %s are parent and child across the wire", async (method, call) => {
+    await using pair = await pairWith(tracedServer());
+    const client = createClient(Streaming, pair.connection, interceptors);
+    const root = tracer.startSpan("root");
+
+    await context.with(trace.setSpan(context.active(), root), () => call(client));
+
+    const [sent, served] = [await clientSpan(), await serverSpan()];
+    expect(sent.parentSpanContext).toMatchObject({ spanId: root.spanContext().spanId });
+    expect(sent.spanContext().traceId).toBe(root.spanContext().traceId);
+    expect(served.parentSpanContext).toMatchObject({ ...ids(sent), isRemote: true });
+    const name = `ttrpc.integration.streaming.Streaming/${method}`;
+    const attributes = { "rpc.system.name": "ttrpc", "rpc.method": name, "rpc.status_code": "OK" };
+    expect(sent).toMatchObject({ name, status: { code: SpanStatusCode.UNSET } });
+    expect(sent.attributes).toEqual({ ...attributes, "server.address": pathOf(pair.address) });
+    expect(served).toMatchObject({ name, status: { code: SpanStatusCode.UNSET } });
+    expect(served.attributes).toEqual(attributes);
+  });
+
+  test("is a root where there is no span, at either side", async () => {
+    await using pair = await pairWith(tracedServer());
+    await createClient(Streaming, pair.connection, interceptors).echo({});
+    expect((await clientSpan()).parentSpanContext).toBeUndefined();
+    exporter.reset();
+
+    // The caller is in the same process, so its context could leak.
+    await context.with(trace.setSpan(context.active(), tracer.startSpan("other")), () =>
+      createClient(Streaming, pair.connection).echo({}),
+    );
+    expect((await serverSpan()).parentSpanContext).toBeUndefined();
+  });
+
+  test("has the address and the port of a tcp server", async () => {
+    await using server = tracedServer();
+    const address = await server.listen("tcp://[::1]:0");
+    await using connection = await connect(address);
+    await createClient(Streaming, connection, interceptors).echo({});
+    const port = Number(address.slice("tcp://[::1]:".length));
+    expect((await clientSpan()).attributes).toMatchObject({ "server.address": "::1", "server.port": port });
+  });
+
+  test("takes the providers and the propagator that it is given", async () => {
+    const own = new InMemorySpanExporter();
+    const options = {
+      tracerProvider: new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(own)] }),
+      propagator: new W3CBaggagePropagator(),
+    };
+    const server = streamServer({ interceptors: [otelServerInterceptor(options)] });
+    await using pair = await pairWith(server);
+    await createClient(Streaming, pair.connection, { interceptors: [otelClientInterceptor(options)] }).echo(
+      {},
+    );
+    expect(own.getFinishedSpans().map(({ kind }) => kind)).toEqual([SpanKind.SERVER, SpanKind.CLIENT]);
+    expect(own.getFinishedSpans()[0]?.parentSpanContext).toBeUndefined();
+    expect(exporter.getFinishedSpans()).toEqual([]);
+  });
+
+  test.each([{ tracerProvider: {} }, { meterProvider: 5 }, { propagator: { inject() {} } }])(
+    "refuses %j, by name",
+    (options) => {
+      const [name] = Object.keys(options);
+      for (const make of [otelClientInterceptor, otelServerInterceptor]) {
+        expect(() => make(options as never)).toThrow(new RegExp(`^${name} must be a `));
+      }
+    },
+  );
+});
+
+describe("the active context", () => {
+  test("is the call's in handlers, in their generators, and in requests that are generated", async () => {
+    const seen: Record<string, (string | undefined)[]> = { requests: [], responses: [] };
+    const note = (where: string) => seen[where]!.push(trace.getActiveSpan()?.spanContext().spanId);
+    const server = createServer({ interceptors: [serverInterceptor] }).add(Streaming, {
+      async *echoStream(requests) {
+        note("responses");
+        for await (const request of requests) {
+          yield request;
+          note("responses");
+        }
+      },
+    });
+    await using pair = await pairWith(server);
+    const requests = async function* () {
+      for (let seq = 0; seq < 3; seq++) {
+        note("requests");
+        yield { seq };
+        await new Promise(setImmediate);
+      }
+    };
+
+    await collect(createClient(Streaming, pair.connection, interceptors).echoStream(requests()));
+
+    const [sent, served] = [ids(await clientSpan()).spanId, ids(await serverSpan()).spanId];
+    expect(seen).toEqual({ requests: [sent, sent, sent], responses: [served, served, served, served] });
+  });
+
+  test("has the baggage that the caller set", async () => {
+    const found: unknown[] = [];
+    const server = createServer({ interceptors: [serverInterceptor] }).add(Streaming, {
+      echo(request) {
+        found.push(propagation.getActiveBaggage()?.getEntry("tenant")?.value);
+        return request;
+      },
+    });
+    await using pair = await pairWith(server);
+    const baggage = propagation.createBaggage({ tenant: { value: "a b" } });
+    await context.with(propagation.setBaggage(context.active(), baggage), () =>
+      createClient(Streaming, pair.connection, interceptors).echo({}),
+    );
+    expect(found).toEqual(["a b"]);
+  });
+});
+
+describe("an error", () => {
+  const erring = (error: unknown) =>
+    createServer({ interceptors: [serverInterceptor] }).add(Streaming, {
+      echo() {
+        throw error;
+      },
+    });
+
+  test.each([
+    [Code.NotFound, "NOT_FOUND", false],
+    [Code.Canceled, "CANCELLED", false],
+    [Code.Unauthenticated, "UNAUTHENTICATED", false],
+    [Code.Unknown, "UNKNOWN", true],
+    [Code.DeadlineExceeded, "DEADLINE_EXCEEDED", true],
+    [Code.Unimplemented, "UNIMPLEMENTED", true],
+    [Code.Internal, "INTERNAL", true],
+    [Code.Unavailable, "UNAVAILABLE", true],
+    [Code.DataLoss, "DATA_LOSS", true],
+    [99, "99", false],
+  ])(
+    "%s is one of the client's span, and of the server's only if it is to blame",
+    async (code, name, blame) => {
+      await using pair = await pairWith(erring(new TtrpcError("so it is", code)));
+      await failure(createClient(Streaming, pair.connection, interceptors).echo({}));
+      const [sent, served] = [await clientSpan(), await serverSpan()];
+      const error = { code: SpanStatusCode.ERROR, message: "so it is" };
+      expect(sent.status).toEqual(error);
+      expect(sent.attributes).toMatchObject({ "rpc.status_code": name, "error.type": name });
+      expect(served.status).toEqual(blame ? error : { code: SpanStatusCode.UNSET });
+      expect(served.attributes).toMatchObject({
+        "rpc.status_code": name,
+        ...(blame && { "error.type": name }),
+      });
+      expect("error.type" in served.attributes).toBe(blame);
+    },
+  );
+
+  test("that a handler throws by mistake has its class in the server's span", async () => {
+    await using pair = await pairWith(erring(new RangeError("off by one")));
+    await failure(createClient(Streaming, pair.connection, interceptors).echo({}));
+    expect((await serverSpan()).attributes).toMatchObject({
+      "rpc.status_code": "UNKNOWN",
+      "error.type": "RangeError",
+    });
+  });
+
+  test("of the arguments has no status, since there was no call", async () => {
+    await using pair = await pairWith(tracedServer());
+    const client = createClient(Streaming, pair.connection, interceptors);
+    await expect(client.echo({ seq: -1 })).rejects.toThrow(TypeError);
+    const { attributes, status } = await clientSpan();
+    expect(attributes["error.type"]).toBe("TypeError");
+    expect(attributes).not.toHaveProperty("rpc.status_code");
+    expect(status.code).toBe(SpanStatusCode.ERROR);
+  });
+
+  test("in a stream ends both spans", async () => {
+    await using pair = await pairWith(tracedServer());
+    const client = createClient(Streams, pair.connection, interceptors);
+    await failure(collect(client.fail(times(1, () => ({ seq: Code.Internal, msg: "broke" })))));
+    for (const span of [await clientSpan(), await serverSpan()]) {
+      expect(span.status).toEqual({ code: SpanStatusCode.ERROR, message: "broke" });
+      expect(span.attributes["rpc.status_code"]).toBe("INTERNAL");
+    }
+  });
+
+  test("that ends the connection ends the span of a stream on it", async () => {
+    const pair = await pairWith(tracedServer());
+    const client = createClient(Streams, pair.connection, interceptors);
+    const { rest } = await firstOf(client.hang({}));
+    const waiting = failure(rest.next() as Promise<unknown>);
+    await pair[Symbol.asyncDispose]();
+    await waiting;
+    expect((await clientSpan()).attributes).toMatchObject({ "error.type": "UNAVAILABLE" });
+    expect((await serverSpan()).attributes["rpc.status_code"]).toMatch(/^(?:CANCELLED|UNAVAILABLE)$/);
+  });
+
+  test("at the deadline is one of both sides", async () => {
+    await using pair = await pairWith(tracedServer());
+    const client = createClient(Streams, pair.connection, interceptors);
+    expect((await failure(collect(client.hang({}, { timeoutMs: 20 })))).code).toBe(Code.DeadlineExceeded);
+    for (const span of [await clientSpan(), await serverSpan()]) {
+      expect(span.attributes).toMatchObject({ "error.type": "DEADLINE_EXCEEDED" });
+    }
+  });
+});
+
+describe("leaving a stream early", () => {
+  test("ends the client's span as CANCELLED and without an error", async () => {
+    await using pair = await pairWith(tracedServer());
+    const requests = new Source((seq) => ({ seq, msg: "x".repeat(1000) }));
+    for await (const _ of createClient(Streaming, pair.connection, interceptors).echoStream(requests)) break;
+    await requests.left;
+    const { attributes, status } = await clientSpan();
+    expect(attributes["rpc.status_code"]).toBe("CANCELLED");
+    expect(attributes).not.toHaveProperty("error.type");
+    expect(status.code).toBe(SpanStatusCode.UNSET);
+  });
+
+  test("before its first message, while another waits for one, ends the span once", async () => {
+    await using pair = await pairWith(tracedServer());
+    const [asked, never] = [deferred(), deferred<object>()];
+    const requests = new Source(() => {
+      asked.resolve();
+      return never.promise;
+    });
+    const client = createClient(Streaming, pair.connection, interceptors);
+    const replies = client.echoStream(requests)[Symbol.asyncIterator]();
+    const waiting = replies.next();
+    await asked.promise;
+    await replies.return!();
+    expect(await waiting).toEqual({ value: undefined, done: true });
+    expect((await spans(SpanKind.CLIENT, 1)).length).toBe(1);
+  });
+
+  test("by the end of the connection ends the server's span as CANCELLED", async () => {
+    await using pair = await pairWith(tracedServer());
+    const leaving = await connect(pair.address);
+    await firstOf(createClient(Streams, leaving).hang({}));
+    await leaving.close();
+    const { attributes, status } = await serverSpan();
+    expect(attributes["rpc.status_code"]).toBe("CANCELLED");
+    expect(status.code).toBe(SpanStatusCode.UNSET);
+  });
+});
+
+describe("the metadata", () => {
+  const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+  test("has lower-case keys with one value each, in place of what was there", async () => {
+    await using server = await RawServer.listen();
+    await using connection = await connect(server.address);
+    const peer = await server.accept();
+    const traceparent = ["old", "older"];
+    const call = createClient(Streaming, connection, interceptors).echo(
+      {},
+      { metadata: { traceparent, a: "b" } },
+    );
+    const { metadata, streamId } = await peer.nextRequest();
+    await peer.reply(streamId, new Uint8Array());
+    await call;
+    const { traceId, spanId } = ids(await clientSpan());
+    expect(metadata).toContainEqual(["traceparent", `00-${traceId}-${spanId}-01`]);
+    expect(metadata).toContainEqual(["a", "b"]);
+    expect(metadata).toHaveLength(2);
+  });
+
+  test("that a raw peer sends names the parent, whatever the case of its keys", async () => {
+    await using server = createServer({ interceptors: [serverInterceptor] }).addRaw(SERVICE, {
+      Echo: { kind: "unary", handle: (payload) => payload },
+    });
+    using peer = await rawConnect(await server.listen(temporaryAddress()));
+    const metadata = [["Traceparent", TRACEPARENT] as const, ["tracestate", "x=1"] as const];
+    await peer.call(1, { service: SERVICE, method: "Echo", metadata });
+    const span = await serverSpan();
+    expect(span.parentSpanContext).toMatchObject({
+      traceId: "0af7651916cd43dd8448eb211c80319c",
+      spanId: "b7ad6b7169203331",
+    });
+    expect(span.parentSpanContext?.traceState?.serialize()).toBe("x=1");
+  });
+
+  test.each(["", "00-zz-zz-01", "x".repeat(10_000)])(
+    "that is broken, such as %j, starts a trace",
+    async (text) => {
+      await using server = createServer({ interceptors: [serverInterceptor] }).add(Streaming, streaming);
+      using peer = await rawConnect(await server.listen(temporaryAddress()));
+      const request = {
+        service: Streaming.typeName,
+        method: "Echo",
+        metadata: [["traceparent", text] as const],
+      };
+      await peer.call(1, request);
+      expect((await serverSpan()).parentSpanContext).toBeUndefined();
+    },
+  );
+
+  describeWithPeers("of the peer in $peer", (language) => {
+    test("names the parent of our server's span", async () => {
+      await using server = createServer({ interceptors: [serverInterceptor] })
+        .add(Streaming, streaming)
+        .add(Streams, streams);
+      const address = await server.listen(temporaryAddress());
+      await peerCalls(language, address, "Describe", { metadata: [`traceparent=${TRACEPARENT}`] });
+      expect((await serverSpan()).parentSpanContext?.spanId).toBe("b7ad6b7169203331");
+    });
+
+    test("shows it the span of our client", async () => {
+      await using peer = await StreamPeer.serve(language);
+      await using connection = await connect(peer.address);
+      const { msg } = await createClient(Streams, connection, interceptors).describe({});
+      const { traceId, spanId } = ids(await clientSpan());
+      expect(JSON.parse(msg)).toMatchObject({ metadata: { traceparent: [`00-${traceId}-${spanId}-01`] } });
+    });
+  });
+});
+
+describeWithGo("the interceptor that containerd 2 has", () => {
+  let client = "";
+  beforeAll(() => {
+    client = buildGo("otel", "otel-client");
+  }, 240_000);
+
+  test("sends what makes its span the parent of our server's", async () => {
+    await using server = createServer({ interceptors: [serverInterceptor] }).addRaw(SERVICE, {
+      Echo: { kind: "unary", handle: (payload) => payload },
+    });
+    const address = await server.listen(temporaryAddress());
+    await using calling = new Started(client, [pathOf(address), SERVICE, "Echo"]);
+    expect(await calling.ended()).toBe(0);
+    const { parentSpanContext } = await serverSpan();
+    const traceparent = `00-${parentSpanContext?.traceId}-${parentSpanContext?.spanId}-01`;
+    expect(JSON.parse(calling.output)).toEqual([{ key: "traceparent", value: traceparent }]);
+  });
+});
+
+test("durations are measured at both sides, in seconds, with what the spans say", async () => {
+  await reader.forceFlush();
+  metricExporter.reset();
+  await using pair = await pairWith(tracedServer());
+  const client = createClient(Streaming, pair.connection, interceptors);
+  await client.echo({});
+  await collect(client.divideStream({ sum: 6, num: 3 }));
+  await spans(SpanKind.SERVER, 2);
+  await reader.forceFlush();
+  const found = metricExporter
+    .getMetrics()
+    .flatMap(({ scopeMetrics }) => scopeMetrics.flatMap(({ metrics: all }) => all));
+  expect(found.map(({ descriptor: { name, unit } }) => [name, unit]).toSorted()).toEqual([
+    ["rpc.client.call.duration", "s"],
+    ["rpc.server.call.duration", "s"],
+  ]);
+  for (const metric of found) {
+    if (metric.dataPointType !== DataPointType.HISTOGRAM) throw new Error("a duration is not a histogram");
+    expect(metric.dataPoints.map(({ attributes }) => attributes["rpc.method"]).toSorted()).toEqual([
+      "ttrpc.integration.streaming.Streaming/DivideStream",
+      "ttrpc.integration.streaming.Streaming/Echo",
+    ]);
+    for (const { value } of metric.dataPoints) expect(value.count).toBe(1);
+  }
+});

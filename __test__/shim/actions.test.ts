@@ -1,0 +1,106 @@
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { AnySchema, timestampDate } from "@bufbuild/protobuf/wkt";
+import { DeleteResponseSchema } from "containerd-shim-protos/task/v3";
+import { RuntimeInfoSchema } from "containerd-shim-protos/types";
+import { expect, test, vi } from "vitest";
+import { pathOf } from "../helpers/temp.js";
+import { ShimHost } from "./shim.js";
+
+test("delete answers how the container ended, and what it prints is apart from that", async () => {
+  using host = new ShimHost({ does: "exit" });
+  const { code, stdout, stderr } = await host.run([...host.flags, "-bundle", host.bundle, "delete"]);
+  expect(code).toBe(0);
+  expect(fromBinary(DeleteResponseSchema, stdout)).toMatchObject({ pid: 42, exitStatus: 3 });
+  expect(stderr).toBe(`clearing up box in ${host.bundle}\n`);
+});
+
+test("delete says that what it knows nothing of was killed now", async () => {
+  using host = new ShimHost();
+  const before = Date.now();
+  const { stdout } = await host.run([...host.flags, "delete"]);
+  const { pid, exitStatus, exitedAt } = fromBinary(DeleteResponseSchema, stdout);
+  expect({ pid, exitStatus }).toEqual({ pid: 0, exitStatus: 137 });
+  expect(timestampDate(exitedAt!).getTime()).toBeGreaterThanOrEqual(before);
+});
+
+test.each(["address", "bootstrap.json"])(
+  "delete removes the socket of a shim that was killed, known by %s",
+  async (file) => {
+    using host = new ShimHost();
+    const address = await host.address();
+    for (const pid of host.processes()) process.kill(pid, "SIGKILL");
+    await vi.waitFor(() => expect(host.processes()).toEqual([]));
+    expect(existsSync(pathOf(address))).toBe(true);
+    writeFileSync(
+      join(host.bundle, file),
+      file === "address" ? address : JSON.stringify({ version: 3, address }),
+    );
+    await host.run([...host.flags, "-bundle", host.bundle, "delete"]);
+    expect(existsSync(pathOf(address))).toBe(false);
+  },
+);
+
+test("delete leaves the socket of a shim that lives, which may have other containers", async () => {
+  using host = new ShimHost();
+  const address = await host.address();
+  writeFileSync(join(host.bundle, "address"), address);
+  await host.run([...host.flags, "-bundle", host.bundle, "delete"]);
+  expect(existsSync(pathOf(address))).toBe(true);
+});
+
+test("-info tells the runtime's name and version with what the shim adds, whatever it prints", async () => {
+  using host = new ShimHost();
+  const { code, stdout, stderr } = await host.run(["-info"]);
+  expect(code).toBe(0);
+  expect(fromBinary(RuntimeInfoSchema, stdout)).toMatchObject({
+    name: "io.containerd.fixture.v1",
+    version: { version: "1.2.3" },
+    annotations: { options: "none" },
+  });
+  expect(stderr).toBe("asked\n");
+});
+
+test("-info hands the options on that containerd writes", async () => {
+  using host = new ShimHost();
+  const options = toBinary(AnySchema, create(AnySchema, { typeUrl: "my.Options" }));
+  const { stdout } = await host.run(["-info"], options);
+  expect(fromBinary(RuntimeInfoSchema, stdout).annotations).toEqual({ options: "my.Options" });
+});
+
+test.each(["-v", "-version"])("%s tells the version", async (flag) => {
+  using host = new ShimHost();
+  const { code, stdout } = await host.run([flag]);
+  expect(code).toBe(0);
+  expect(stdout.toString()).toContain("1.2.3");
+});
+
+test.each([
+  [["-id", "x", "start"], "-namespace must not be empty"],
+  [["-namespace", "x", "start"], "-id must not be empty"],
+  [["-namespace", "x", "-id", "y", "restart"], "the action must be start or delete, not restart"],
+  [["-namespace", "x", "-id", "y", "-nonsense", "start"], "nonsense"],
+  [
+    ["-namespace", "x", "-id", "y"],
+    "there is nothing to do without start, delete, -info, -version or -socket PATH",
+  ],
+])("%j is refused with its reason", async (args, reason) => {
+  using host = new ShimHost();
+  const { code, stdout, stderr } = await host.run(args);
+  expect({ code, stdout: stdout.toString() }).toEqual({ code: 1, stdout: "" });
+  expect(stderr).toContain(`io.containerd.fixture.v1: `);
+  expect(stderr).toContain(reason);
+});
+
+test("without an action it serves in the foreground, with its log on stderr", async () => {
+  using host = new ShimHost();
+  const socket = join(host.bundle, "s");
+  const child = host.spawn([...host.flags, "-socket", socket, "-debug"]);
+  let log = "";
+  child.stderr?.on("data", (chunk: Buffer) => (log += chunk.toString()));
+  await vi.waitFor(() => expect(log).toContain(`msg="serving" address="unix://${socket}"`), 10_000);
+  child.kill("SIGINT");
+  await vi.waitFor(() => expect(child.exitCode).toBe(0), 10_000);
+  expect(existsSync(socket)).toBe(false);
+});

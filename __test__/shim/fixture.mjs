@@ -1,0 +1,57 @@
+/** A shim whose hooks do what the environment says, to be run as containerd runs one. */
+import { runShim } from "containerd-shim-protos/shim";
+
+const does = process.env["FIXTURE"] ?? "";
+
+if (does.includes("noise")) {
+  process.emitWarning("a warning at the top");
+}
+
+void runShim("io.containerd.fixture.v1", {
+  version: "1.2.3",
+  start: () => (does.includes("group") ? { group: "pod" } : undefined),
+  async createTaskService(context) {
+    if (does.includes("noise")) {
+      console.log("printed by the service");
+      console.error("an error of the service");
+      process.emitWarning("a warning of the service");
+      context.log.debug("debugging", { of: "the service" });
+    }
+    if (does.includes("flood"))
+      for (let i = 0; i < 5000; i++) context.log.info(`line ${i} ${"x".repeat(100)}`);
+    if (does.includes("fail")) throw new Error("the service has no engine");
+    if (does.includes("die")) process.kill(process.pid, "SIGKILL");
+    if (does.includes("slow")) await new Promise((resolve) => setTimeout(resolve, 1000));
+    return {
+      connect: () => ({ shimPid: process.pid, version: context.id }),
+      // Made with all that version 3 has, its name too.
+      state: async ({ id }) => {
+        const { create } = await import("@bufbuild/protobuf");
+        const { StateResponseSchema } = await import("containerd-shim-protos/task/v3");
+        return create(StateResponseSchema, { id, bundle: context.bundle });
+      },
+      stats: () => ({ stats: context.options }),
+      wait: () => new Promise(() => undefined),
+      kill({ signal }) {
+        context.log.info(`signal ${signal}`);
+        if (signal === 6) setTimeout(() => Promise.reject(new Error("a bug")), 10);
+        return {};
+      },
+      shutdown() {
+        context.shutdown();
+        return {};
+      },
+    };
+  },
+  createSandboxService() {
+    return does.includes("sandbox") ? { pingSandbox: () => ({}) } : undefined;
+  },
+  delete({ id, bundle }) {
+    console.log(`clearing up ${id} in ${bundle}`);
+    return does.includes("exit") ? { pid: 42, exitStatus: 3 } : undefined;
+  },
+  info(options) {
+    console.log("asked");
+    return { annotations: { options: options?.typeUrl ?? "none" } };
+  },
+});

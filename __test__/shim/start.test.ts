@@ -1,0 +1,251 @@
+import { spawnSync } from "node:child_process";
+import { once } from "node:events";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { Code, connect, createClient } from "containerd-shim-protos";
+import { Sandbox } from "containerd-shim-protos/sandbox";
+import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
+import { Task } from "containerd-shim-protos/task/v3";
+import { expect, test, vi } from "vitest";
+import { pathOf } from "../helpers/temp.js";
+import { ShimHost } from "./shim.js";
+
+/** A log as containerd makes it, with what has been written to it. */
+class LogPipe implements Disposable {
+  readonly #fd: number;
+
+  constructor({ bundle }: ShimHost) {
+    const path = join(bundle, "log");
+    spawnSync("mkfifo", [path]);
+    this.#fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  }
+
+  read(): string {
+    const bytes = Buffer.alloc(1 << 20);
+    let size = 0;
+    try {
+      for (;;) size += readSync(this.#fd, bytes, { offset: size });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+    }
+    return bytes.toString("utf8", 0, size);
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#fd);
+  }
+}
+
+const gone = (host: ShimHost) => vi.waitFor(() => expect(host.processes()).toEqual([]), 10_000);
+
+test("start answers and lets go of its output while the server goes on", async () => {
+  using host = new ShimHost();
+  const address = await host.address();
+  await using connection = await connect(address);
+  const { shimPid } = await createClient(Task, connection).connect({});
+  expect(host.processes()).toEqual([shimPid]);
+  for (const fd of ["0", "1", "2"]) {
+    expect(existsSync(`/proc/${shimPid}/fd/${fd}`)).toBe(true);
+    expect(spawnSync("readlink", [`/proc/${shimPid}/fd/${fd}`]).stdout.toString()).toBe("/dev/null\n");
+  }
+});
+
+test("the server leads a session of its own, outside of the bundle, under the shim's name", async () => {
+  using host = new ShimHost();
+  await host.address(["-debug"]);
+  const [pid = 0] = host.processes();
+  // After the name in brackets: state, parent, group, session.
+  const [, , , session] = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/.*\) /, "").split(" ");
+  expect(Number(session)).toBe(pid);
+  expect(spawnSync("readlink", [`/proc/${pid}/cwd`]).stdout.toString()).toBe("/\n");
+  const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  expect(command[0]).toBe("containerd-shim-fixture-v1");
+  expect(command).toEqual(expect.arrayContaining(["-namespace", "tests", "-id", "box", "-debug"]));
+  const score = (process: number | string) => Number(readFileSync(`/proc/${process}/oom_score_adj`, "utf8"));
+  expect(score(pid)).toBe(Math.min(score("self") + 1, 1000));
+  expect(readFileSync(`/proc/${pid}/environ`, "utf8")).toContain("CONTAINERD_SHIM_STARTER=");
+});
+
+test("the socket is for this user alone, and so is its folder", async () => {
+  using host = new ShimHost();
+  const path = pathOf(await host.address());
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  expect(statSync(dirname(path)).mode & 0o777).toBe(0o700);
+  expect(dirname(path)).toBe(host.sockets);
+});
+
+test("both versions of the task service are served by the same handlers", async () => {
+  using host = new ShimHost();
+  await using connection = await connect(await host.address());
+  for (const client of [createClient(Task, connection), createClient(TaskV2, connection)] as const) {
+    expect(await client.state({ id: "box" })).toMatchObject({ id: "box", bundle: host.bundle });
+    await expect(client.pids({})).rejects.toMatchObject({ code: Code.Unimplemented });
+  }
+});
+
+test("the sandbox service is served if there is one", async () => {
+  using without = new ShimHost();
+  await using first = await connect(await without.address());
+  await expect(createClient(Sandbox, first).pingSandbox({})).rejects.toMatchObject({
+    code: Code.Unimplemented,
+  });
+  using host = new ShimHost({ does: "sandbox" });
+  await using second = await connect(await host.address());
+  await createClient(Sandbox, second).pingSandbox({});
+  await createClient(Task, second).connect({});
+});
+
+test("the options that containerd has for the runtime reach the service", async () => {
+  using host = new ShimHost();
+  await using connection = await connect(await host.address());
+  const { stats } = await createClient(Task, connection).stats({});
+  expect(stats).toMatchObject({ typeUrl: "some.Options", value: Uint8Array.of(1, 2) });
+});
+
+test("nothing that Node or the shim prints reaches what containerd reads; it is in the log", async () => {
+  using host = new ShimHost({ does: "noise" });
+  using log = new LogPipe(host);
+  // Throws unless stderr is empty and stdout the answer.
+  await host.address(["-debug"]);
+  await vi.waitFor(() => expect(log.read()).toContain("a warning of the service"));
+});
+
+test("the lines of the log have containerd's form", async () => {
+  using host = new ShimHost({ does: "noise" });
+  using log = new LogPipe(host);
+  await host.address(["-debug"]);
+  const lines = log.read();
+  const rest = 'runtime="io.containerd.fixture.v1" namespace="tests" id="box"';
+  expect(lines).toMatch(new RegExp(`^time="[^"]+Z" level=info msg="printed by the service" ${rest}$`, "m"));
+  expect(lines).toMatch(
+    new RegExp(`^time="[^"]+Z" level=warning msg="an error of the service" ${rest}$`, "m"),
+  );
+  expect(lines).toMatch(
+    new RegExp(`^time="[^"]+Z" level=debug msg="debugging" of="the service" ${rest}$`, "m"),
+  );
+});
+
+test("without -debug nothing of level debug is logged", async () => {
+  using host = new ShimHost({ does: "noise" });
+  using log = new LogPipe(host);
+  await host.address();
+  expect(log.read()).not.toContain("level=debug");
+});
+
+test("a log that nobody reads does not hold the shim up, and says how much was lost", async () => {
+  using host = new ShimHost({ does: "flood" });
+  using log = new LogPipe(host);
+  await using connection = await connect(await host.address());
+  const client = createClient(Task, connection);
+  await client.connect({});
+  expect(log.read()).toContain("line 0 ");
+  await client.kill({ signal: 1 });
+  expect(log.read()).toMatch(/level=warning msg="\d+ lines of the log were dropped".*\n.* msg="signal 1"/);
+});
+
+test("a service that cannot be made fails start with its reason, and leaves nothing", async () => {
+  using host = new ShimHost({ does: "fail" });
+  expect(await host.start()).toEqual({
+    code: 1,
+    stdout: Buffer.alloc(0),
+    stderr: "io.containerd.fixture.v1: the service has no engine\n",
+  });
+  await gone(host);
+  expect(readdirSync(host.sockets)).toEqual([]);
+});
+
+test("a server that dies before it serves fails start with how it ended", async () => {
+  using host = new ShimHost({ does: "die" });
+  const { code, stdout, stderr } = await host.start();
+  expect({ code, stdout: stdout.length }).toEqual({ code: 1, stdout: 0 });
+  expect(stderr).toBe("io.containerd.fixture.v1: the server ended with SIGKILL before it served\n");
+});
+
+test("the server goes too if start was killed before it served", async () => {
+  using host = new ShimHost({ does: "slow" });
+  const start = host.spawn([...host.flags, "start"], host.params);
+  // The server makes the folder, then waits for its service.
+  await vi.waitFor(() => expect(existsSync(host.sockets)).toBe(true), 10_000);
+  start.kill("SIGKILL");
+  await once(start, "exit");
+  await gone(host);
+  expect(readdirSync(host.sockets)).toEqual([]);
+});
+
+test("what stands on stdin and is not for this shim is refused", async () => {
+  using host = new ShimHost();
+  using other = new ShimHost({ id: "another" });
+  const { code, stderr } = await host.run([...host.flags, "start"], other.params);
+  expect(code).toBe(1);
+  expect(stderr).toContain("stdin is for another in namespace tests, not for box in tests");
+});
+
+test("containers of a group share one shim", async () => {
+  using first = new ShimHost({ id: "one", does: "group" });
+  const address = await first.address();
+  using second = new ShimHost({ id: "two", does: "group", sockets: first.sockets });
+  expect(await second.address()).toBe(address);
+  await vi.waitFor(() => expect(first.processes()).toHaveLength(1), 10_000);
+});
+
+test("two containers of a group that start at once share one shim", async () => {
+  using first = new ShimHost({ id: "one", does: "group" });
+  using second = new ShimHost({ id: "two", does: "group", sockets: first.sockets });
+  const [one, two] = await Promise.all([first.address(), second.address()]);
+  expect(one).toBe(two);
+  await vi.waitFor(() => expect(first.processes()).toHaveLength(1), 10_000);
+  await using connection = await connect(one);
+  expect(first.processes()).toEqual([(await createClient(Task, connection).connect({})).shimPid]);
+});
+
+test("containers without a group have a shim each", async () => {
+  using first = new ShimHost({ id: "one" });
+  using second = new ShimHost({ id: "two", sockets: first.sockets });
+  expect(await first.address()).not.toBe(await second.address());
+});
+
+test("Shutdown is answered, and then process and socket go", async () => {
+  using host = new ShimHost();
+  const address = await host.address();
+  await using connection = await connect(address);
+  const client = createClient(Task, connection);
+  // What waits for something that never comes does not keep it.
+  const waiting = client.wait({}).catch(({ code }: { code: Code }) => code);
+  await client.connect({});
+  await client.shutdown({});
+  await gone(host);
+  expect(existsSync(pathOf(address))).toBe(false);
+  expect(await waiting).toBe(Code.Unavailable);
+});
+
+test("SIGTERM ends it in the same way; SIGPIPE does not end it", async () => {
+  using host = new ShimHost();
+  const address = await host.address();
+  const [pid = 0] = host.processes();
+  process.kill(pid, "SIGPIPE");
+  await using connection = await connect(address);
+  expect(await createClient(Task, connection).connect({})).toMatchObject({ shimPid: pid });
+  process.kill(pid, "SIGTERM");
+  await gone(host);
+  expect(existsSync(pathOf(address))).toBe(false);
+});
+
+test("a bug that ends the shim is in the log, and the socket goes", async () => {
+  using host = new ShimHost();
+  using log = new LogPipe(host);
+  const address = await host.address();
+  await using connection = await connect(address);
+  await createClient(Task, connection).kill({ signal: 6 });
+  await gone(host);
+  expect(log.read()).toContain("a bug");
+  expect(existsSync(pathOf(address))).toBe(false);
+});

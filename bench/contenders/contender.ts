@@ -1,0 +1,22 @@
+/** What a contender in JavaScript gives, so that the same code drives all of them. */
+
+type Bytes = Uint8Array;
+
+/** A client of one connection. */
+export interface BenchClient {
+  unary(payload: Bytes): Promise<Bytes>;
+  /** Sends an event, which is encoded here. */
+  forward(index: number): Promise<unknown>;
+  sink(messages: AsyncIterable<Bytes>): Promise<Bytes>;
+  source(request: Bytes): AsyncIterable<Bytes>;
+  chat(messages: AsyncIterable<Bytes>): AsyncIterable<Bytes>;
+  close(): Promise<void> | void;
+}
+
+/** A client and a server. */
+export interface Contender {
+  /** Connects to a unix socket. */
+  connect(path: string): Promise<BenchClient>;
+  /** Serves the {@link handlers} at a unix socket. */
+  serve(path: string): Promise<void>;
+}

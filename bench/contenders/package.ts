@@ -1,0 +1,47 @@
+/** This package, as its users call it. */
+
+import { connect, createClient, createServer } from "containerd-shim-protos";
+import { Events } from "containerd-shim-protos/events";
+import { SERVICE } from "../job.js";
+import type { Contender } from "./contender.js";
+import { eventOf, handlers } from "./handlers.js";
+
+/** With a way of turning the runtime; undefined leaves the choice to the package. */
+export function thisPackage(driver?: string): Contender {
+  const options: object = driver === undefined ? {} : { driver };
+  return {
+    async connect(path) {
+      const connection = await connect(`unix://${path}`, options);
+      const events = createClient(Events, connection);
+      return {
+        unary: (payload) => connection.unary(SERVICE, "Echo", payload),
+        forward: (index) => events.forward(eventOf(index)),
+        sink: (messages) => connection.clientStreaming(SERVICE, "Sink", messages),
+        source: (request) => connection.serverStreaming(SERVICE, "Source", request),
+        chat: (messages) => connection.bidiStreaming(SERVICE, "Chat", messages),
+        close: () => connection.close(),
+      };
+    },
+    async serve(path) {
+      const server = createServer(options);
+      server.addRaw(SERVICE, {
+        Echo: { kind: "unary", handle: handlers.echo },
+        Sink: { kind: "client_streaming", handle: handlers.sink },
+        Source: { kind: "server_streaming", handle: handlers.source },
+        Chat: { kind: "bidi_streaming", handle: handlers.chat },
+      });
+      server.add(Events, { forward: handlers.ingest });
+      await server.listen(`unix://${path}`);
+    },
+  };
+}
+
+/** Whether connections take a way of turning the runtime. */
+export function hasDrivers(): boolean {
+  try {
+    createServer({ driver: "none such" } as object);
+    return false;
+  } catch {
+    return true;
+  }
+}

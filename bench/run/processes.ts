@@ -1,0 +1,85 @@
+/** The processes of a run: each contender's client and server has its own, started when it is first needed. */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Contestant } from "../contenders/index.js";
+import type { Job, Result } from "../job.js";
+
+/** A process that answers a line with a line. */
+class LineProcess implements Disposable {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  readonly #what: string;
+
+  constructor([command = "", ...args]: readonly string[]) {
+    // It ends with its stdin, so it cannot outlive this process.
+    const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
+    this.#child = child;
+    this.#what = [command, ...args].join(" ");
+    this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  async line(): Promise<string> {
+    const { done, value } = await this.#lines.next();
+    if (done === true) throw new Error(`it ended: ${this.#what}`);
+    return value;
+  }
+
+  ask(line: string): Promise<string> {
+    this.#child.stdin!.write(`${line}\n`);
+    return this.line();
+  }
+
+  [Symbol.dispose](): void {
+    this.#child.kill("SIGKILL");
+  }
+}
+
+/** All processes of a run. */
+export class Processes implements Disposable {
+  readonly #folder = mkdtempSync(join(tmpdir(), "ttrpc-bench-"));
+  readonly #running = new Map<string, Promise<LineProcess>>();
+
+  /** Has a client measure. */
+  async measure(client: Contestant, server: Contestant, job: Omit<Job, "address">): Promise<Result> {
+    const path = await this.serve(server);
+    const process = await this.#process(`client ${client.name}`, client.client());
+    return JSON.parse(await process.ask(JSON.stringify({ ...job, address: `unix://${path}` }))) as Result;
+  }
+
+  /** Starts a server, unless it runs, and gives the path of its socket. */
+  async serve(server: Contestant): Promise<string> {
+    const path = this.path(server.name);
+    await this.#process(`server ${server.name}`, server.server(path));
+    return path;
+  }
+
+  /** A path for a socket. */
+  path(name: string): string {
+    return join(this.#folder, `${name}.sock`);
+  }
+
+  #process(key: string, command: readonly string[]): Promise<LineProcess> {
+    let process = this.#running.get(key);
+    if (process === undefined) {
+      process = start(command);
+      this.#running.set(key, process);
+    }
+    return process;
+  }
+
+  [Symbol.dispose](): void {
+    for (const process of this.#running.values()) void process.then((each) => each[Symbol.dispose]());
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+async function start(command: readonly string[]): Promise<LineProcess> {
+  const process = new LineProcess(command);
+  const line = await process.line();
+  if (line !== "ready") throw new Error(`${command.join(" ")} said ${line}`);
+  return process;
+}

@@ -1,0 +1,64 @@
+/** Runs cases in rounds: in a round, the contenders of a case follow one another, each time another one first. */
+
+import type { Contestant, Name } from "../contenders/index.js";
+import type { Result } from "../job.js";
+import { type Case, idOf, pairing } from "../work/cases.js";
+import type { Processes } from "./processes.js";
+
+/** Each contender's results of a case, round by round. */
+export interface Measured {
+  readonly id: string;
+  readonly case: Case;
+  readonly results: ReadonlyMap<Name, Result[]>;
+}
+
+export interface Pace {
+  readonly rounds: number;
+  readonly durationMs: number;
+  readonly warmupMs: number;
+}
+
+/** What is to be measured. */
+export class Rounds {
+  readonly #contestants: ReadonlyMap<Name, Contestant>;
+  readonly #pace: Pace;
+  readonly #measured: Measured[];
+
+  constructor(contestants: ReadonlyMap<Name, Contestant>, cases: readonly Case[], pace: Pace) {
+    this.#contestants = contestants;
+    this.#pace = pace;
+    this.#measured = cases.map((one) => {
+      const names = one.names.filter((name) => contestants.get(name)?.missing === undefined);
+      return { id: idOf(one), case: one, results: new Map(names.map((name) => [name, []])) };
+    });
+  }
+
+  /** How many measurements there are to make. */
+  get count(): number {
+    return this.#measured.reduce((sum, { results }) => sum + results.size, 0) * (this.#pace.rounds + 1);
+  }
+
+  /** Measures all; `step` is told before each measurement. */
+  async measure(processes: Processes, step: (what: string) => void): Promise<readonly Measured[]> {
+    const { rounds, warmupMs, durationMs } = this.#pace;
+    // The round before the first one warms up.
+    for (let round = -1; round < rounds; round++) {
+      for (const { id, case: one, results } of this.#measured) {
+        const names = [...results.keys()];
+        const first = (round + names.length) % Math.max(1, names.length);
+        for (const name of [...names.slice(first), ...names.slice(0, first)]) {
+          step(`${id} ${name}`);
+          const { client, server } = pairing(this.#contestants, name, one.side);
+          const { work, size, inflight, connections } = one;
+          const job = { work, size, inflight, connections, warmupMs };
+          const all = { ...job, durationMs: round < 0 ? warmupMs : durationMs };
+          const result = await processes.measure(client, server, all).catch((cause: unknown) => {
+            throw new Error(`${id} of ${name} failed`, { cause });
+          });
+          if (round >= 0) results.get(name)?.push(result);
+        }
+      }
+    }
+    return this.#measured;
+  }
+}

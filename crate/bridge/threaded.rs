@@ -1,0 +1,159 @@
+//! An engine that a thread of its own turns. Node's threadsafe function carries its news, so that this
+//! needs nothing of libuv.
+
+use super::batches::{Batches, check, resource_name};
+use crate::driver::Driver;
+use crate::engine::Engine;
+use napi::{Error, Result, sys};
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::rc::Rc;
+
+/// See the module's documentation.
+pub(super) struct Threaded {
+    /// Gone once the environment is torn down.
+    driver: RefCell<Option<Rc<Driver>>>,
+    batches: Batches,
+    news: News,
+    /// Whether the process is kept alive.
+    holds: Cell<bool>,
+}
+
+/// The threadsafe function that calls [`on_news`].
+#[derive(Clone, Copy)]
+struct News(sys::napi_threadsafe_function);
+
+// SAFETY: a threadsafe function may be called from any thread. It lives as long as the environment,
+// and the only thread that calls it ends before that.
+unsafe impl Send for News {}
+// SAFETY: as above.
+unsafe impl Sync for News {}
+
+impl News {
+    fn tell(self) {
+        // SAFETY: see above. The queue has no limit, so the call does not fail for lack of room; the
+        // driver has it called once at a time.
+        unsafe {
+            let mode = sys::ThreadsafeFunctionCallMode::nonblocking;
+            sys::napi_call_threadsafe_function(self.0, ptr::null_mut(), mode);
+        }
+    }
+}
+
+impl Threaded {
+    /// Starts a thread that turns `engine` from now on.
+    pub(super) fn new(batches: Batches, engine: Engine) -> Result<Rc<Self>> {
+        let env = batches.env();
+        let mut threaded = Rc::new(Self {
+            driver: RefCell::new(None),
+            batches,
+            news: News(ptr::null_mut()),
+            holds: Cell::new(true),
+        });
+        let mut news = ptr::null_mut();
+        // SAFETY: `env` is the current environment, and what is passed is valid for the call. The
+        // context is not used before there is a driver.
+        unsafe {
+            let name = resource_name(env)?;
+            check(sys::napi_create_threadsafe_function(
+                env,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                name,
+                0,
+                1,
+                ptr::null_mut(),
+                Some(freed),
+                Rc::as_ptr(&threaded).cast_mut().cast(),
+                Some(on_news),
+                &raw mut news,
+            ))?;
+        }
+        if let Some(threaded) = Rc::get_mut(&mut threaded) {
+            threaded.news = News(news);
+        }
+        // The context is counted; `freed` takes the count back.
+        let _ = Rc::into_raw(threaded.clone());
+        let news = threaded.news;
+        let driver = Driver::start(engine, move || news.tell())
+            .map_err(|error| Error::from_reason(error.to_string()))?;
+        *threaded.driver.borrow_mut() = Some(Rc::new(driver));
+        threaded.hold(false);
+        let data = Rc::into_raw(threaded.clone()).cast_mut().cast::<c_void>();
+        // SAFETY: `env` is the current environment; `data` is given back to `torn_down` once.
+        check(unsafe { sys::napi_add_env_cleanup_hook(env, Some(torn_down), data) })?;
+        Ok(threaded)
+    }
+
+    /// The driver, unless the environment is torn down.
+    pub(super) fn driver(&self) -> Option<Rc<Driver>> {
+        self.driver.borrow().clone()
+    }
+
+    /// The batches of this environment.
+    pub(super) fn batches(&self) -> &Batches {
+        &self.batches
+    }
+
+    /// To be called when work was left: the process lives at least until it is done.
+    pub(super) fn busy(&self) {
+        self.hold(true);
+    }
+
+    fn hold(&self, hold: bool) {
+        if self.holds.replace(hold) == hold {
+            return;
+        }
+        // SAFETY: the function lives as long as the environment, whose thread this is.
+        unsafe {
+            let (env, news) = (self.batches.env(), self.news.0);
+            if hold {
+                sys::napi_ref_threadsafe_function(env, news);
+            } else {
+                sys::napi_unref_threadsafe_function(env, news);
+            }
+        }
+    }
+
+    fn look(&self) {
+        let Some(driver) = self.driver() else { return };
+        driver.look();
+        self.batches.deliver(driver.events());
+        self.hold(driver.holds());
+    }
+}
+
+unsafe extern "C" fn on_news(
+    env: sys::napi_env,
+    _: sys::napi_value,
+    context: *mut c_void,
+    _: *mut c_void,
+) {
+    if env.is_null() {
+        return;
+    }
+    // A panic must not unwind into Node.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: `context` is the function's own, which `freed` takes back after the last call.
+        unsafe { &*context.cast_const().cast::<Threaded>() }.look();
+    }));
+}
+
+unsafe extern "C" fn torn_down(data: *mut c_void) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: `data` is the count that `Threaded::new` gave away, and Node calls this once.
+        let threaded = unsafe { Rc::from_raw(data.cast::<Threaded>()) };
+        // Waits for the thread, which then tells nothing any more.
+        let driver = threaded.driver.borrow_mut().take();
+        drop(driver);
+    }));
+}
+
+unsafe extern "C" fn freed(_: sys::napi_env, _: *mut c_void, context: *mut c_void) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the count that `Threaded::new` gave away; Node calls this once, last of all.
+        drop(unsafe { Rc::from_raw(context.cast_const().cast::<Threaded>()) });
+    }));
+}

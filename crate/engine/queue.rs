@@ -1,0 +1,30 @@
+//! The way out of an engine.
+
+use super::Shared;
+use crate::transport::lock;
+use std::sync::Arc;
+
+/// The events of an engine that wait to be handed over, which may happen on another thread than its own.
+#[derive(Debug, Clone)]
+pub struct EventQueue(Arc<Shared>);
+
+impl EventQueue {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// Moves whole event records into `buffer`; returns the bytes written.
+    pub fn fill(&self, buffer: &mut [u8]) -> usize {
+        lock(&self.0.events).fill(buffer)
+    }
+
+    /// The payload of the next record that says that it is handed over whole.
+    pub fn take_whole(&self) -> Option<Vec<u8>> {
+        lock(&self.0.events).take_whole()
+    }
+
+    /// Whether no event waits.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.0.events).is_empty()
+    }
+}

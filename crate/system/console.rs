@@ -1,0 +1,151 @@
+//! Terminals of containers. An OCI runtime makes the pty inside the container and sends its master
+//! over a unix socket, as a descriptor, which Node cannot receive.
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::path::Path;
+
+/// Listens at `path` for the runtime.
+pub fn listen(path: &Path) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(1)?;
+    Ok(socket.into())
+}
+
+/// Takes the terminal that the runtime has sent. To be called when the runtime has ended: what it sent
+/// is there by then, and `WouldBlock` says that it sent nothing.
+pub fn receive(listener: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: zero is a valid state of the address, which is not read.
+    let connection = unsafe {
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let fd = libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), flags);
+        if fd == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        OwnedFd::from_raw_fd(fd)
+    };
+    receive_descriptor(connection.as_raw_fd())
+}
+
+/// Sets the size of a terminal, in characters.
+pub fn resize(terminal: RawFd, width: u16, height: u16) -> io::Result<()> {
+    let size = libc::winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize.
+    let result = unsafe { libc::ioctl(terminal, libc::TIOCSWINSZ, &raw const size) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Room for one descriptor, aligned as control messages are.
+#[repr(C)]
+union Control {
+    header: libc::cmsghdr,
+    // SAFETY: CMSG_SPACE only computes.
+    bytes: [u8; unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as usize],
+}
+
+fn receive_descriptor(connection: RawFd) -> io::Result<OwnedFd> {
+    // The terminal's name comes along; runc's are shorter.
+    let mut name = [0u8; 4096];
+    let mut part = libc::iovec { iov_base: name.as_mut_ptr().cast(), iov_len: name.len() };
+    // SAFETY: all zeros is a Control and a msghdr.
+    let (mut control, mut message): (Control, libc::msghdr) = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    // SAFETY: the message points at locals that outlive the call, with their sizes.
+    if unsafe { libc::recvmsg(connection, &raw mut message, libc::MSG_CMSG_CLOEXEC) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel filled in the control messages and their length; a header of this kind is
+    // followed by the descriptor, which nobody else owns.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        if header.is_null()
+            || (*header).cmsg_level != libc::SOL_SOCKET
+            || (*header).cmsg_type != libc::SCM_RIGHTS
+        {
+            let text = "the peer of a console socket sent no descriptor";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let fd = libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned();
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    fn path(name: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("console-{}-{name}", std::process::id()))
+    }
+
+    fn send(stream: &UnixStream, fd: RawFd) {
+        let mut name = *b"/dev/pts/7";
+        let mut part = libc::iovec { iov_base: name.as_mut_ptr().cast(), iov_len: name.len() };
+        // SAFETY: the message points at locals; the control buffer has room for one descriptor.
+        unsafe {
+            let (mut control, mut message): (Control, libc::msghdr) = std::mem::zeroed();
+            message.msg_iov = &raw mut part;
+            message.msg_iovlen = 1;
+            message.msg_control = (&raw mut control).cast();
+            message.msg_controllen = size_of::<Control>() as _;
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
+            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd);
+            assert_eq!(libc::sendmsg(stream.as_raw_fd(), &raw const message, 0), 10);
+        }
+    }
+
+    #[test]
+    fn a_descriptor_arrives_after_its_sender_has_gone() {
+        let path = path("arrives");
+        let listener = listen(&path).expect("the folder is writable");
+        let (mut ours, theirs) = UnixStream::pair().expect("a pair");
+        let runtime = UnixStream::connect(&path).expect("it listens");
+        send(&runtime, theirs.as_raw_fd());
+        drop((runtime, theirs));
+
+        let received = receive(listener.as_raw_fd()).expect("it was sent");
+        File::from(received).write_all(b"here").expect("the other end is there");
+        let mut text = String::new();
+        ours.read_to_string(&mut text).expect("the received end is closed");
+        assert_eq!(text, "here");
+        std::fs::remove_file(path).expect("it was bound");
+    }
+
+    #[test]
+    fn a_runtime_that_sent_nothing_is_told_from_one_that_never_came() {
+        let path = path("nothing");
+        let listener = listen(&path).expect("the folder is writable");
+        let none = receive(listener.as_raw_fd()).expect_err("nobody came");
+        assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
+        drop(UnixStream::connect(&path).expect("it listens"));
+        let nothing = receive(listener.as_raw_fd()).expect_err("it sent nothing");
+        assert_eq!(nothing.kind(), io::ErrorKind::InvalidData);
+        std::fs::remove_file(path).expect("it was bound");
+    }
+
+    #[test]
+    fn a_terminal_has_the_size_that_it_was_given() {
+        // SAFETY: plain calls on a descriptor that is ours; the size is a local.
+        unsafe {
+            let master = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY);
+            assert!(master >= 0);
+            resize(master, 132, 43).expect("it is a terminal");
+            let mut size: libc::winsize = std::mem::zeroed();
+            assert_eq!(libc::ioctl(master, libc::TIOCGWINSZ, &raw mut size), 0);
+            assert_eq!((size.ws_col, size.ws_row), (132, 43));
+            libc::close(master);
+        }
+    }
+}

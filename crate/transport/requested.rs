@@ -1,0 +1,50 @@
+//! Which stream ids a client has used.
+
+use crate::ids::IdSet;
+
+/// Ids that were passed over and may still come. ttrpc's Rust client numbers a request before it queues
+/// it, so that under load one overtakes another; it has no more than its queue's hundred on their way.
+const SKIPPED_LIMIT: usize = 1024;
+
+/// The ids that requests of one connection have had: all odd ones up to `last` but those skipped.
+#[derive(Debug, Default)]
+pub(super) struct Requested {
+    last: u32,
+    skipped: IdSet,
+}
+
+impl Requested {
+    /// Takes an odd id for a request. Returns whether it is new.
+    pub(super) fn take(&mut self, id: u32) -> bool {
+        if id <= self.last {
+            return self.skipped.remove(&id);
+        }
+        let first = if self.last == 0 { 1 } else { self.last + 2 };
+        let room = SKIPPED_LIMIT - self.skipped.len();
+        // The nearest are the ones that come; a client that leaves gaps for good has used up the room.
+        self.skipped.extend((first..id).step_by(2).rev().take(room));
+        self.last = id;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_was_passed_over_is_taken_once_and_a_used_one_never() {
+        let mut requested = Requested::default();
+        let taken = [3, 1, 1, 3, 9, 7, 5, 7, 11].map(|id| requested.take(id));
+        assert_eq!(taken, [true, true, false, false, true, true, true, false, true]);
+    }
+
+    #[test]
+    fn gaps_of_any_size_are_remembered_up_to_a_limit() {
+        let mut requested = Requested::default();
+        assert!(requested.take(u32::MAX));
+        assert_eq!(requested.skipped.len(), SKIPPED_LIMIT);
+        assert!(requested.take(u32::MAX - 2));
+        assert!(!requested.take(1));
+    }
+}

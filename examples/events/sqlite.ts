@@ -1,0 +1,42 @@
+/**
+ * Writes events to a SQLite database, each once, and none lost however this program or the publisher ends:
+ * `npx tsx examples/events/sqlite.ts --database events.db [--listen ADDRESS] [--containerd ADDRESS]`.
+ *
+ * An event is acknowledged when the loop asks for the next batch, and so after its transaction. One that was written but
+ * not acknowledged comes again: it is the same in every column, and is not written twice.
+ */
+
+import Database from "better-sqlite3";
+import { parseArgs } from "node:util";
+import { eventsFromArguments } from "./address.js";
+
+const { values } = parseArgs({
+  options: { database: { type: "string", default: "events.db" } },
+  strict: false,
+});
+const database = new Database(String(values.database));
+// On the disk when the transaction is over.
+database.pragma("synchronous = FULL");
+database.exec(`
+  CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    timestamp_ns INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    value BLOB NOT NULL,
+    UNIQUE (namespace, topic, timestamp_ns, type, value)
+  )`);
+const insert = database.prepare(
+  "INSERT OR IGNORE INTO events (namespace, topic, timestamp_ns, type, value) VALUES (?, ?, ?, ?, ?)",
+);
+
+for await (const batch of eventsFromArguments({ acknowledge: "done" }).batches()) {
+  database.transaction(() => {
+    for (const { namespace, topic, timestamp, type, any } of batch) {
+      const nanoseconds = timestamp.seconds * 1_000_000_000n + BigInt(timestamp.nanos);
+      insert.run(namespace, topic, nanoseconds, type, any.value);
+    }
+  })();
+}
+database.close();

@@ -1,0 +1,67 @@
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fromJsonString, toJsonString } from "@bufbuild/protobuf";
+import { type Options, OptionsSchema } from "containerd-shim-protos/runc";
+import type { ChildExit } from "containerd-shim-protos/shim";
+
+/** As much of a container's spec as this shim goes by. */
+export interface Spec {
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly linux?: { readonly namespaces?: readonly { readonly type: string; readonly path?: string }[] };
+}
+
+/** Reads `config.json`. */
+export function readSpec(bundle: string): Spec {
+  return JSON.parse(readFileSync(join(bundle, "config.json"), "utf8")) as Spec;
+}
+
+/** Keeps the options for whoever clears up after this shim. */
+export function writeOptions(bundle: string, options: Options): void {
+  writeWhole(join(bundle, "options.json"), toJsonString(OptionsSchema, options));
+}
+
+/** The options that were kept; undefined if the container was never created. */
+export function readOptions(bundle: string): Options | undefined {
+  const text = readIfThere(join(bundle, "options.json"));
+  return text === undefined ? undefined : fromJsonString(OptionsSchema, text);
+}
+
+/** Keeps how the container ended. */
+export function writeExit(bundle: string, { pid, status, exitedAt }: ChildExit): void {
+  writeWhole(join(bundle, "exit.json"), JSON.stringify({ pid, status, exitedAt }));
+}
+
+/** How the container ended, if its shim has lived to see it. */
+export function readExit(bundle: string): ChildExit | undefined {
+  const text = readIfThere(join(bundle, "exit.json"));
+  if (text === undefined) return undefined;
+  const { pid, status, exitedAt } = JSON.parse(text) as { pid: number; status: number; exitedAt: string };
+  return { pid, status, exitedAt: new Date(exitedAt) };
+}
+
+/** The file in which runc leaves the pid of a process: the container's first, or one of an exec. */
+export function pidFile(bundle: string, execId = ""): string {
+  return join(bundle, `${execId || "init"}.pid`);
+}
+
+/** Reads such a file; 0 if there is none. */
+export function readPid(path: string): number {
+  return Number(readIfThere(path) ?? 0);
+}
+
+/** The text of a file, or undefined if there is none. */
+export function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    // ENODEV: a cgroup that was removed while its file was read.
+    if (!["ENOENT", "ENODEV"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    return undefined;
+  }
+}
+
+/** Nobody reads half of it, even if this process is killed. */
+function writeWhole(path: string, text: string): void {
+  writeFileSync(`${path}.tmp`, text, { mode: 0o600 });
+  renameSync(`${path}.tmp`, path);
+}

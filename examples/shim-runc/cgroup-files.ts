@@ -1,0 +1,81 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import { readIfThere } from "./bundle.js";
+
+/** What "max" stands for. */
+const NO_LIMIT = 2n ** 64n - 1n;
+
+/** A folder of a cgroup tree. What is not there reads as zero or nothing: it depends on the kernel. */
+export class CgroupFolder {
+  readonly #path: string;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  text(name: string): string | undefined {
+    return readIfThere(join(this.#path, name));
+  }
+
+  number(name: string): bigint {
+    return toNumber(this.text(name)?.trim() ?? "");
+  }
+
+  /** The lines of a file, each as its words. */
+  lines(name: string): string[][] {
+    const lines = this.text(name)?.split("\n").filter(Boolean) ?? [];
+    return lines.map((line) => line.split(" "));
+  }
+
+  /** A file with a name and a number in each line. Undefined if there is none. */
+  pairs(name: string): Record<string, bigint> | undefined {
+    if (this.text(name) === undefined) return undefined;
+    return Object.fromEntries(this.lines(name).map(([key = "", value = ""]) => [key, toNumber(value)]));
+  }
+
+  /** A file with a device and named numbers in each line: `mlx4_0 hca_handle=2 hca_object=max`. */
+  devices(name: string): { device: string; values: Record<string, string> }[] {
+    return this.lines(name).map(([device = "", ...words]) => ({
+      device,
+      values: Object.fromEntries(words.map((word) => word.split("=", 2) as [string, string])),
+    }));
+  }
+
+  /** The handles and objects of RDMA devices. */
+  rdma(name: string) {
+    const count = (text = "0") => (text === "max" ? 2 ** 32 - 1 : Number(text));
+    return this.devices(name).map(({ device, values }) => ({
+      device,
+      hcaHandles: count(values["hca_handle"]),
+      hcaObjects: count(values["hca_object"]),
+    }));
+  }
+
+  /** The sizes of huge pages that there are files for: `2MB` for `hugetlb.2MB.…`. */
+  hugePageSizes(): string[] {
+    const names = readdirSync(this.#path).map((name) => /^hugetlb\.([^.]+)\.[^.]+$/.exec(name)?.[1]);
+    return [...new Set(names)].filter((size) => size !== undefined);
+  }
+}
+
+/** A number as the kernel writes it. */
+export function toNumber(text: string): bigint {
+  if (text === "max") return NO_LIMIT;
+  return /^\d+$/.test(text) ? BigInt(text) : 0n;
+}
+
+/** The fields of a message that are numbers. */
+type Numbers<Shape> = { [Name in keyof Shape as Shape[Name] extends bigint ? Name : never]: bigint };
+
+/** What the kernel says for the fields of a message that are numbers. Their names are its names, but for a few. */
+export function fieldsOf<Desc extends DescMessage>(
+  { fields }: Desc,
+  values: Readonly<Record<string, bigint>>,
+  nameOf: (field: string) => string = (name) => name,
+): Numbers<MessageShape<Desc>> {
+  const numbers = fields.filter(({ fieldKind }) => fieldKind === "scalar");
+  return Object.fromEntries(
+    numbers.map(({ localName, name }) => [localName, values[nameOf(name)] ?? 0n]),
+  ) as Numbers<MessageShape<Desc>>;
+}

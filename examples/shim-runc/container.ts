@@ -1,0 +1,336 @@
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { unpackAny } from "containerd-shim-protos";
+import {
+  TASK_EXEC_STARTED_EVENT_TOPIC,
+  TASK_EXIT_EVENT_TOPIC,
+  TASK_OOM_EVENT_TOPIC,
+  TASK_START_EVENT_TOPIC,
+  TaskExecStartedSchema,
+  TaskExitSchema,
+  TaskOOMSchema,
+  TaskStartSchema,
+} from "containerd-shim-protos/events";
+import { type CheckpointOptions, type Options, OptionsSchema } from "containerd-shim-protos/runc";
+import type { ChildExit, ShimContext } from "containerd-shim-protos/shim";
+import { type CreateTaskRequest, type ExecProcessRequest, Status } from "containerd-shim-protos/task/v3";
+import { create } from "@bufbuild/protobuf";
+import { pidFile, readSpec, writeExit, writeOptions } from "./bundle.js";
+import { Cgroup } from "./cgroup.js";
+import { alreadyExists, failedPrecondition, notFound, unimplemented } from "./errors.js";
+import { mountAll, unmountAll } from "./mounts.js";
+import { ContainerProcess } from "./process.js";
+import { Runc } from "./runc.js";
+import { findProgram } from "./programs.js";
+
+const SIGKILL = 9;
+
+/** A container with its first process and those of its execs. */
+export class Container {
+  readonly id: string;
+  readonly bundle: string;
+  readonly init: ContainerProcess;
+  readonly execs = new Map<string, Exec>();
+  readonly #context: ShimContext;
+  readonly #runc: Runc;
+  readonly #request: CreateTaskRequest;
+  readonly #options: Options;
+  #cgroup: Cgroup | undefined;
+  #paused = false;
+  /** Set when the first process has ended, before anybody is told: from then on nothing starts. */
+  #initEnded = false;
+  /** What has been started and has not ended in the eyes of those who are told. */
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(context: ShimContext, request: CreateTaskRequest) {
+    this.#context = context;
+    this.#request = request;
+    this.id = request.id;
+    this.bundle = request.bundle;
+    this.#options = (request.options && unpackAny(request.options, OptionsSchema)) ?? create(OptionsSchema);
+    this.#runc = new Runc(request.id, context.namespace, request.bundle, this.#options);
+    this.init = new ContainerProcess(request.id, request, pidFile(request.bundle));
+  }
+
+  get #rootfs(): string {
+    return join(this.bundle, "rootfs");
+  }
+
+  /** Mounts the root filesystem and has runc create the container, whose first process then waits to be started. */
+  async create(): Promise<void> {
+    writeOptions(this.bundle, this.#options);
+    try {
+      await mountAll(this.#request.rootfs, this.#rootfs);
+      // What is restored from a checkpoint runs at once, so it is made by Start.
+      if (this.#request.checkpoint === "") await this.#launchInit();
+    } catch (error) {
+      await unmountAll(this.#rootfs);
+      throw error;
+    }
+  }
+
+  async #launchInit(): Promise<void> {
+    const { checkpoint } = this.#request;
+    const work = this.#options.criuWorkPath || join(this.bundle, "work");
+    const { exited } = await this.init.launch(this.#context.children, (launch) =>
+      checkpoint === "" ? this.#runc.create(launch) : this.#runc.restore(launch, checkpoint, work),
+    );
+    this.#cgroup = Cgroup.of(this.init.pid);
+    void exited.then((exit) => this.#initHasEnded(exit)).catch((error: unknown) => this.#unexpected(error));
+  }
+
+  /** The first process, or the one of an exec. */
+  process(execId: string): ContainerProcess {
+    return execId === "" ? this.init : this.#exec(execId).process;
+  }
+
+  status(execId: string): Status {
+    const { status } = this.process(execId);
+    // The processes of a paused container are paused with it.
+    return this.#paused && status === Status.RUNNING ? Status.PAUSED : status;
+  }
+
+  /** Starts the first process or an exec, and says so before its end can be told. Resolves to the pid. */
+  start(execId: string): Promise<number> {
+    return execId === "" ? this.#startInit() : this.#startExec(this.#exec(execId));
+  }
+
+  #startInit(): Promise<number> {
+    return this.init.inTurn(async () => {
+      this.#require("start", Status.CREATED);
+      if (this.#request.checkpoint === "") await this.#runc.start();
+      else await this.#launchInit();
+      // It may have ended by now, and that waits for its turn.
+      this.init.status = Status.RUNNING;
+      const event = { containerId: this.id, pid: this.init.pid };
+      this.#context.publish(TASK_START_EVENT_TOPIC, TaskStartSchema, event);
+      return this.init.pid;
+    });
+  }
+
+  async #startExec({ process, spec }: Exec): Promise<number> {
+    if (this.#initEnded) throw failedPrecondition(`container ${this.id} init process is not running`);
+    let finish!: () => void;
+    const running = new Promise<void>((resolve) => (finish = resolve));
+    this.#running.add(running);
+    void running.then(() => this.#running.delete(running));
+    try {
+      return await process.inTurn(async () => {
+        if (process.status !== Status.CREATED) throw wrongState("start", process.status);
+        const { exited } = await this.#launchExec(process, spec).catch((error: unknown) => {
+          process.failed();
+          throw error;
+        });
+        void exited
+          .then((exit) => process.inTurn(async () => this.#processHasEnded(process, exit)))
+          .catch((error: unknown) => this.#unexpected(error))
+          .finally(finish);
+        process.status = Status.RUNNING;
+        const event = { containerId: this.id, execId: process.id, pid: process.pid };
+        this.#context.publish(TASK_EXEC_STARTED_EVENT_TOPIC, TaskExecStartedSchema, event);
+        return process.pid;
+      });
+    } catch (error) {
+      finish();
+      throw error;
+    }
+  }
+
+  async #launchExec(process: ContainerProcess, spec: object) {
+    const file = join(this.bundle, `${process.id}.process.json`);
+    await writeFile(file, JSON.stringify(spec), { mode: 0o600 });
+    try {
+      return await process.launch(this.#context.children, (launch) => this.#runc.exec(launch, file));
+    } finally {
+      await rm(file);
+    }
+  }
+
+  /** Adds an exec, to be started later. */
+  addExec(request: ExecProcessRequest): void {
+    const { execId, terminal, spec } = request;
+    if (this.execs.has(execId)) throw alreadyExists(`id ${execId}`);
+    this.#require("exec", Status.RUNNING, Status.CREATED);
+    const json = Buffer.from(spec?.value ?? []).toString();
+    const process = new ContainerProcess(execId, request, pidFile(this.bundle, execId));
+    this.execs.set(execId, { process, spec: { ...(JSON.parse(json) as object), terminal } });
+  }
+
+  #exec(execId: string): Exec {
+    const exec = this.execs.get(execId);
+    if (exec === undefined) throw notFound(`process does not exist ${execId}`);
+    return exec;
+  }
+
+  /** Deletes an exec that does not run. */
+  deleteExec(execId: string): Promise<ContainerProcess> {
+    const { process } = this.#exec(execId);
+    return process.inTurn(async () => {
+      if (process.status === Status.RUNNING) throw wrongState("delete", process.status);
+      await process.closeIo();
+      await rm(pidFile(this.bundle, execId), { force: true });
+      this.execs.delete(execId);
+      return process;
+    });
+  }
+
+  /** Deletes the container, whose first process must not run. */
+  delete(): Promise<void> {
+    return this.init.inTurn(async () => {
+      this.#require("delete", Status.CREATED, Status.STOPPED);
+      await this.init.closeIo();
+      try {
+        await this.#runc.delete(false);
+      } catch (error) {
+        // After a checkpoint runc has deleted it already.
+        if (!String(error).includes("does not exist")) throw error;
+      } finally {
+        await unmountAll(this.#rootfs);
+      }
+    });
+  }
+
+  /** Sends a signal to a process, or to all of them. */
+  async kill(execId: string, signal: number, all: boolean): Promise<void> {
+    if (execId !== "") return killExec(this.#exec(execId).process, signal);
+    await this.init.inTurn(() => this.#kill(signal, all));
+  }
+
+  async #kill(signal: number, all: boolean): Promise<void> {
+    try {
+      await this.#runc.kill(signal, all);
+    } catch (error) {
+      const text = String(error).toLowerCase();
+      if (/process already finished|container not running|no such process/.test(text)) {
+        throw notFound("process already finished");
+      }
+      if (text.includes("does not exist")) throw notFound("no such container");
+      throw error;
+    }
+  }
+
+  pause(): Promise<void> {
+    return this.init.inTurn(async () => {
+      this.#require("pause", Status.RUNNING);
+      await this.#runc.pause();
+      this.#paused = true;
+    });
+  }
+
+  resume(): Promise<void> {
+    return this.init.inTurn(async () => {
+      this.#require("resume", Status.PAUSED);
+      await this.#runc.resume();
+      this.#paused = false;
+    });
+  }
+
+  update(resources: Uint8Array): Promise<void> {
+    return this.init.inTurn(async () => {
+      this.#require("update", Status.CREATED, Status.RUNNING, Status.PAUSED);
+      await this.#runc.update(resources);
+    });
+  }
+
+  checkpoint(path: string, options: CheckpointOptions): Promise<void> {
+    return this.init.inTurn(async () => {
+      this.#require("checkpoint", Status.RUNNING, Status.PAUSED);
+      if (findProgram("criu") === undefined)
+        throw unimplemented("a checkpoint needs criu, which is not installed");
+      const work = options.workPath || join(this.bundle, "work", "criu-work");
+      await mkdir(work, { recursive: true });
+      try {
+        await this.#runc.checkpoint([
+          "--image-path",
+          path,
+          "--work-path",
+          work,
+          ...(options.exit ? [] : ["--leave-running"]),
+          ...(options.openTcp ? ["--tcp-established"] : []),
+          ...(options.externalUnixSockets ? ["--ext-unix-sk"] : []),
+          ...(options.terminal ? ["--shell-job"] : []),
+          ...(options.fileLocks ? ["--file-locks"] : []),
+          ...options.emptyNamespaces.flatMap((name) => ["--empty-ns", name]),
+        ]);
+      } finally {
+        if (options.workPath === "") await rm(work, { recursive: true, force: true });
+      }
+    });
+  }
+
+  pids(): Promise<number[]> {
+    return this.#runc.pids();
+  }
+
+  get cgroup(): Cgroup {
+    if (this.#cgroup === undefined) throw notFound("cgroup does not exist");
+    return this.#cgroup;
+  }
+
+  /** The first process has ended, and its exit is the last that is told. */
+  async #initHasEnded(exit: ChildExit): Promise<void> {
+    this.#initEnded = true;
+    if (!this.#ownsItsPids()) {
+      // Nobody else ends the others: there is no pid namespace that dies with its first process.
+      await this.#runc.kill(SIGKILL, true).catch((error: unknown) => this.#unexpected(error));
+    }
+    await Promise.all(this.#running);
+    await this.init.inTurn(async () => {
+      this.#paused = false;
+      writeExit(this.bundle, exit);
+      this.#processHasEnded(this.init, exit);
+    });
+  }
+
+  #ownsItsPids(): boolean {
+    const namespaces = readSpec(this.bundle).linux?.namespaces ?? [];
+    return namespaces.some(({ type, path = "" }) => type === "pid" && path === "");
+  }
+
+  #processHasEnded(process: ContainerProcess, exit: ChildExit): void {
+    if (this.#cgroup?.hasNewOomKills() === true) {
+      this.#context.publish(TASK_OOM_EVENT_TOPIC, TaskOOMSchema, { containerId: this.id });
+    }
+    process.ended(exit);
+    this.#context.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, {
+      containerId: this.id,
+      id: process.id,
+      pid: process.pid,
+      ...process.exit,
+    });
+  }
+
+  #require(what: string, ...statuses: Status[]): void {
+    const status = this.status("");
+    if (!statuses.includes(status)) throw wrongState(what, status);
+  }
+
+  #unexpected(error: unknown): void {
+    this.#context.log.error("the end of a process was not handled", { container: this.id, error });
+  }
+}
+
+/** A process that was or will be run in a container, and how. */
+interface Exec {
+  readonly process: ContainerProcess;
+  readonly spec: object;
+}
+
+function killExec({ pid, status }: ContainerProcess, signal: number): void {
+  if (pid === 0) throw failedPrecondition("process not created");
+  if (status === Status.STOPPED) throw notFound("process already finished");
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    throw (error as NodeJS.ErrnoException).code === "ESRCH" ? notFound("process already finished") : error;
+  }
+}
+
+/** In containerd's words, and under the code that it gives them. */
+function wrongState(what: string, status: Status): Error {
+  const state = Status[status]?.toLowerCase() ?? "unknown";
+  if (what === "exec") return new Error(`cannot exec in a ${state} state`);
+  const ofProcess = what === "start" || what === "delete" || status === Status.RUNNING;
+  if (status === Status.CREATED && !ofProcess) return new Error(`cannot ${what} task in created state`);
+  return new Error(`cannot ${what} a ${state} ${ofProcess ? "process" : "container"}`);
+}

@@ -1,0 +1,117 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { constants } from "node:os";
+import { join } from "node:path";
+import type { Writable } from "node:stream";
+import { type Timestamp, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { Code, type ServiceImpl, TtrpcError } from "containerd-shim-protos";
+import {
+  TASK_CREATE_EVENT_TOPIC,
+  TASK_DELETE_EVENT_TOPIC,
+  TASK_EXIT_EVENT_TOPIC,
+  TASK_START_EVENT_TOPIC,
+  TaskCreateSchema,
+  TaskDeleteSchema,
+  TaskExitSchema,
+  TaskStartSchema,
+} from "containerd-shim-protos/events";
+import type { ShimContext } from "containerd-shim-protos/shim";
+import { openStdio, type Stdio } from "containerd-shim-protos/shim/io";
+import { type CreateTaskRequest, type KillRequest, Status, type Task } from "containerd-shim-protos/task/v3";
+
+/** As much of a container's spec as this shim goes by. */
+interface Spec {
+  readonly process: { readonly args: string[]; readonly env?: string[]; readonly cwd: string };
+}
+
+/** What there is from Create to Delete. */
+interface Process {
+  readonly request: CreateTaskRequest;
+  readonly child: ChildProcess;
+  readonly stdio: Stdio;
+  readonly exited: Promise<Exit>;
+  status: Status;
+  exit?: Exit;
+}
+
+interface Exit {
+  readonly exitStatus: number;
+  readonly exitedAt: Timestamp;
+}
+
+/** A process that is there and waits: a shell that turns into the program when it gets a line. */
+const HELD = ["-c", 'read -r _ <&3 && exec "$@" 3<&-', "sh"];
+
+/** The task service for one process. */
+export function createSkeleton({ publish, shutdown }: ShimContext): ServiceImpl<typeof Task> {
+  let process_: Process | undefined;
+
+  const get = (): Process => {
+    if (process_ === undefined) throw new TtrpcError("there is no task", Code.NotFound);
+    return process_;
+  };
+
+  return {
+    create(request) {
+      const { id, bundle } = request;
+      const spec = JSON.parse(readFileSync(join(bundle, "config.json"), "utf8")) as Spec;
+      const { args, env = [], cwd } = spec.process;
+      const stdio = openStdio(request);
+      const child = spawn("/bin/sh", [...HELD, ...args], {
+        cwd,
+        env: Object.fromEntries(env.map((entry) => entry.split(/=(.*)/s, 2))),
+        stdio: [...stdio.descriptors, "pipe"],
+      });
+      stdio.handedOver();
+      const { pid } = child;
+      const exited = once(child, "exit").then(([code, signal]): Exit => {
+        stdio.close();
+        const exitStatus = (code as number | null) ?? 128 + constants.signals[signal as NodeJS.Signals];
+        const exit = { exitStatus, exitedAt: timestampFromDate(new Date()) };
+        Object.assign(get(), { exit, status: Status.STOPPED });
+        publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: id, id, pid, ...exit });
+        return exit;
+      });
+      process_ = { request, child, stdio, exited, status: Status.CREATED };
+      publish(TASK_CREATE_EVENT_TOPIC, TaskCreateSchema, { containerId: id, bundle, pid });
+      return { pid };
+    },
+    start({ id }) {
+      const { child } = get();
+      (child.stdio[3] as Writable).end("\n");
+      get().status = Status.RUNNING;
+      publish(TASK_START_EVENT_TOPIC, TaskStartSchema, { containerId: id, pid: child.pid });
+      return { pid: child.pid };
+    },
+    state() {
+      const { request, child, status, exit } = get();
+      const { id, bundle, stdin, stdout, stderr, terminal } = request;
+      return { id, bundle, stdin, stdout, stderr, terminal, pid: child.pid, status, ...exit };
+    },
+    pids: () => ({ processes: [{ pid: get().child.pid }] }),
+    kill({ signal }: KillRequest) {
+      if (!get().child.kill(signal)) throw new TtrpcError("the process has ended", Code.NotFound);
+      return {};
+    },
+    closeIO() {
+      get().stdio.closeStdin();
+      return {};
+    },
+    wait: async () => get().exited,
+    connect: () => ({ shimPid: process.pid, taskPid: process_?.child.pid }),
+    async delete({ id }) {
+      const { child, exit, status } = get();
+      if (status === Status.RUNNING) throw new TtrpcError("the process runs", Code.FailedPrecondition);
+      child.kill("SIGKILL");
+      const ended = exit ?? (await get().exited);
+      process_ = undefined;
+      publish(TASK_DELETE_EVENT_TOPIC, TaskDeleteSchema, { containerId: id, pid: child.pid, ...ended });
+      return { pid: child.pid, ...ended };
+    },
+    shutdown() {
+      if (process_ === undefined) shutdown();
+      return {};
+    },
+  };
+}

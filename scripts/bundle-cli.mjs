@@ -1,0 +1,70 @@
+/**
+ * Bundles the command line, src/cli, with the packages that only it uses, so that they are not installed with the
+ * library. The library itself and @bufbuild/protobuf stay outside: the command runs what a program would import.
+ */
+
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { build } from "esbuild";
+import { root, runMain } from "./toolchain.mjs";
+
+const source = path.join(root, "src/cli");
+const target = path.join(root, "dist/cli");
+
+/** The package's own modules, next to which the bundle lies in dist as its source does in src. */
+const library = {
+  name: "library",
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\.?\// }, ({ path: specifier, importer, resolveDir }) => {
+      const resolved = path.join(resolveDir, specifier);
+      const inside = resolved.startsWith(source + path.sep) || !importer.startsWith(source);
+      if (inside) return undefined;
+      return { path: path.relative(source, resolved), external: true };
+    });
+  },
+};
+
+await runMain(async () => {
+  const { version } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
+  await rm(target, { recursive: true, force: true });
+  const { metafile } = await build({
+    entryPoints: [path.join(source, "shimctl.ts")],
+    outdir: target,
+    absWorkingDir: root,
+    bundle: true,
+    // A command loads its own chunk only.
+    splitting: true,
+    format: "esm",
+    platform: "node",
+    target: "node20.19",
+    external: ["@bufbuild/protobuf"],
+    plugins: [library],
+    define: { SHIMCTL_VERSION: JSON.stringify(version) },
+    // Packages in CommonJS ask for Node's own modules.
+    banner: {
+      js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
+    },
+    legalComments: "none",
+    metafile: true,
+    logLevel: "warning",
+  });
+  await writeFile(path.join(target, "THIRD-PARTY-NOTICES.txt"), await notices(metafile));
+});
+
+/** The licences of the packages in the bundle, which their authors want to be handed on. */
+async function notices({ inputs }) {
+  const folders = Object.keys(inputs)
+    .map((input) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1])
+    .filter((folder) => folder !== undefined);
+  const texts = [...new Set(folders)].toSorted().map(async (folder) => {
+    const { name, version, license } = JSON.parse(
+      await readFile(path.join(root, folder, "package.json"), "utf8"),
+    );
+    const file = (await readdir(path.join(root, folder))).find((entry) => /^licen[cs]e/i.test(entry));
+    if (file === undefined) throw new Error(`${name} ${version} has no licence file to hand on`);
+    const text = await readFile(path.join(root, folder, file), "utf8");
+    return `${name} ${version} (${license})\n\n${text.trim()}\n`;
+  });
+  const rule = `\n${"-".repeat(80)}\n\n`;
+  return `The command line contains these packages.\n\n${(await Promise.all(texts)).join(rule)}`;
+}

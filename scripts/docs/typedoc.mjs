@@ -1,0 +1,78 @@
+/**
+ * Writes the reference documentation of all entries of the package to artifacts/docs. A warning is an error.
+ */
+
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import { Application, Converter, OptionDefaults, ReflectionKind } from "typedoc";
+import { root, runMain, UserError } from "../toolchain.mjs";
+
+await runMain(async () => {
+  const { name, exports } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
+  const entries = Object.entries(exports)
+    .filter(([, target]) => typeof target === "object")
+    .map(([entry, target]) => ({
+      source: target.default.replace(/^\.\/dist\//, "src/").replace(/\.js$/, ""),
+      specifier: path.posix.join(name, entry),
+    }));
+  const app = await Application.bootstrap({
+    name,
+    entryPoints: entries.map(({ source }) => path.join(root, `${source}.ts`)),
+    tsconfig: path.join(root, "scripts/docs/tsconfig.json"),
+    basePath: root,
+    displayBasePath: root,
+    readme: path.join(root, "README.md"),
+    projectDocuments: [path.join(root, "docs/*.md")],
+    // What protoc-gen-es writes above all that it makes; it names the field in the .proto file.
+    blockTags: [...OptionDefaults.blockTags, "@generated"],
+    highlightLanguages: [...OptionDefaults.highlightLanguages, "proto"],
+    excludeInternal: true,
+    excludePrivate: true,
+    disableSources: true,
+    // Types that are only there to compute others.
+    intentionallyNotExported: ["ClientMethod", "MethodImpl", "MaybePromise", "DRIVERS", "EventOwner"],
+    treatWarningsAsErrors: true,
+    // Links of the guides lead to folders of the repository too; __test__/docs follows them.
+    validation: { notDocumented: true, invalidPath: false },
+  });
+  // Entries and guides under the names by which a reader knows them, in place of their paths.
+  app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
+    for (const entry of project.children ?? []) {
+      const found = entries.find(
+        ({ source }) => source.replace(/\/index$/, "") === entry.name.replace(/\/index$/, ""),
+      );
+      entry.name = found?.specifier ?? entry.name;
+    }
+    for (const guide of project.documents ?? []) guide.name = guide.name.replace(/^docs\//, "");
+  });
+  const project = await app.convert();
+  if (project === undefined) throw new UserError("docs: TypeDoc could not read the sources.");
+  app.options.setValue("intentionallyNotDocumented", [
+    // Said once, by the type's own comment.
+    "containerd-shim-protos.Address.__type.fd",
+    "containerd-shim-protos.RawMethod.__type.kind",
+    "containerd-shim-protos.RawMethod.__type.handle",
+    ...undocumentedByGenerator(project),
+  ]);
+  app.validate(project);
+  if (app.logger.hasErrors() || app.logger.hasWarnings()) {
+    throw new UserError("docs: nothing was written, because of the warnings above.");
+  }
+  const output = path.join(root, "artifacts/docs");
+  await app.generateDocs(project, output);
+  if (app.logger.hasErrors() || app.logger.hasWarnings())
+    throw new UserError("docs: see the warnings above.");
+  console.log(`docs: ${path.relative(root, output)}/index.html`);
+});
+
+/** What protoc-gen-es writes no comment for: the insides of services and oneofs. */
+function undocumentedByGenerator(project) {
+  const names = project
+    .getReflectionsByKind(ReflectionKind.Property)
+    .filter((reflection) => {
+      const { packagePath = "" } = project.getSymbolIdFromReflection(reflection) ?? {};
+      return packagePath.startsWith("src/generated/") && !reflection.hasComment();
+    })
+    .map((reflection) => reflection.getFriendlyFullName());
+  return [...new Set(names)];
+}

@@ -1,0 +1,77 @@
+/**
+ * Writes into artifacts/ the tarballs of a release: the main package and one for each platform.
+ *
+ * What is packed is a copy, whose manifest differs from that in the repository: it names the platform packages, which
+ * are on no registry before the release, so that `npm ci` in a clone could not find them; and it has no scripts, so
+ * that nothing is ever run where the package is installed.
+ */
+
+import { execFile } from "node:child_process";
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { promisify } from "node:util";
+
+import { checkAddons } from "./addon.mjs";
+import { platforms } from "./platforms.mjs";
+import { indent, root, runMain, UserError } from "./toolchain.mjs";
+import { checkVersions } from "./versions.mjs";
+
+const run = promisify(execFile);
+
+const ARTIFACTS = path.join(root, "artifacts");
+const STAGING = path.join(root, "target", "packages");
+
+await runMain(async () => {
+  await checkVersions();
+  await checkAddons();
+  await compile();
+  await Promise.all([ARTIFACTS, STAGING].map((folder) => rm(folder, { recursive: true, force: true })));
+  await mkdir(ARTIFACTS);
+
+  for (const { folder } of platforms) await pack(folder, (manifest) => manifest);
+  await pack(root, ({ scripts: _scripts, devDependencies: _tools, napi: _napi, ...manifest }) => ({
+    ...manifest,
+    optionalDependencies: Object.fromEntries(
+      platforms.map(({ packageName }) => [packageName, manifest.version]),
+    ),
+  }));
+});
+
+/** Compiles into an empty dist/, so that nothing is packed whose source is gone. */
+async function compile() {
+  await rm(path.join(root, "dist"), { recursive: true, force: true });
+  await npm(["run", "build:ts"], root);
+}
+
+/** Packs a copy of a package with a manifest of its own. */
+async function pack(folder, change) {
+  const manifest = JSON.parse(await readFile(path.join(folder, "package.json"), "utf8"));
+  const staged = path.join(STAGING, manifest.name);
+  await mkdir(staged, { recursive: true });
+  for (const file of [...manifest.files, "README.md"]) {
+    await cp(path.join(folder, file), path.join(staged, file), { recursive: true });
+  }
+  await cp(path.join(root, "LICENSE"), path.join(staged, "LICENSE"));
+  const published = { ...change(manifest), ...repository(folder) };
+  await writeFile(path.join(staged, "package.json"), `${JSON.stringify(published, null, 2)}\n`);
+  const { stdout } = await npm(["pack", "--json", "--pack-destination", ARTIFACTS], staged);
+  const [{ filename, size, entryCount }] = JSON.parse(stdout);
+  console.log(`artifacts/${filename}: ${entryCount} files, ${(size / 1024).toFixed(0)} KiB`);
+}
+
+/** The repository that a release workflow runs in, which npm compares with the provenance of what it is given. */
+function repository(folder) {
+  const name = process.env.GITHUB_REPOSITORY;
+  if (!name) return {};
+  const directory = path.relative(root, folder);
+  const url = `git+https://github.com/${name}.git`;
+  return { repository: { type: "git", url, ...(directory === "" ? {} : { directory }) } };
+}
+
+async function npm(args, cwd) {
+  try {
+    return await run("npm", args, { cwd, maxBuffer: Infinity });
+  } catch (error) {
+    throw new UserError(`"npm ${args.join(" ")}" failed.\n${indent(error.stdout + error.stderr)}`);
+  }
+}

@@ -1,0 +1,38 @@
+import { InvalidArgumentError } from "commander";
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+/** Node's longest timer. */
+const LONGEST_MS = 2 ** 31 - 1;
+
+/** Parses `500ms`, `2s`, `1.5m`, `1h`, or a number of seconds, into milliseconds above 0. */
+export function duration(text: string): number {
+  const [, number = "", unit = "s"] = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text) ?? [];
+  const ms = Number(number) * (UNITS[unit] ?? 1);
+  if (number === "" || ms <= 0 || ms > LONGEST_MS) {
+    throw new InvalidArgumentError("A duration is a number with a unit, such as 500ms, 2s or 5m.");
+  }
+  return ms;
+}
+
+/** Parses a whole number from 1 on. */
+export function count(text: string): number {
+  const number = Number(text);
+  if (!/^\d+$/.test(text) || number < 1 || !Number.isSafeInteger(number)) {
+    throw new InvalidArgumentError("It must be a whole number, 1 or more.");
+  }
+  return number;
+}
+
+/** Adds `key=value` to the metadata that came before it; a key may come again. */
+export function metadata(text: string, earlier: Record<string, string[]> = {}): Record<string, string[]> {
+  const at = text.indexOf("=");
+  if (at < 1) throw new InvalidArgumentError("Metadata is key=value.");
+  const key = text.slice(0, at).toLowerCase();
+  const values = Object.hasOwn(earlier, key) ? (earlier[key] ?? []) : [];
+  return { ...earlier, [key]: [...values, text.slice(at + 1)] };
+}
+
+/** Collects an option that may be given several times. */
+export function repeated(text: string, earlier: readonly string[] = []): string[] {
+  return [...earlier, text];
+}

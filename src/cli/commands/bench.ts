@@ -1,0 +1,218 @@
+import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
+import { SingleBar } from "cli-progress";
+import { codeName, type Connection, TtrpcError } from "../../index.js";
+import { withConnection } from "../connecting.js";
+import { ExitCode } from "../exit-code.js";
+import { UsageError } from "../errors.js";
+import { transportCode } from "../exit.js";
+import { Input } from "../input.js";
+import { jsonText } from "../output/json.js";
+import { print, styled } from "../output/stdout.js";
+import { table } from "../output/table.js";
+import { latency } from "../output/units.js";
+import { findMethod, loadRegistry } from "../schema/schema.js";
+import type { SchemaOptions } from "../schema/options.js";
+import { interruptible } from "../signals.js";
+import { encoded, formatOf } from "../format.js";
+
+/** The options of `shimctl bench`. */
+export interface BenchOptions extends SchemaOptions {
+  readonly concurrency: number;
+  readonly connections: number;
+  readonly duration: number;
+  readonly calls?: number;
+  readonly warmup: number;
+  readonly timeout?: number;
+  readonly metadata?: Record<string, string[]>;
+  readonly json?: boolean;
+}
+
+/** What came of the calls that were measured. */
+class Measurement {
+  /** Nanoseconds. */
+  readonly latencies: RecordableHistogram = createHistogram({ highest: Number.MAX_SAFE_INTEGER });
+  /** How many calls failed, by the name of the code. */
+  readonly failures = new Map<string, number>();
+  calls = 0;
+  seconds = 0;
+}
+
+/** Calls a method as often as it can, and prints the rate and the latencies. */
+export async function bench(
+  address: string,
+  route: string,
+  data: string | undefined,
+  options: BenchOptions,
+): Promise<void> {
+  const registry = await loadRegistry(options);
+  const format = formatOf(findMethod(registry, route), registry);
+  if (format.kind !== "unary") throw new UsageError(`${route} streams: bench measures unary methods`);
+  const input = new Input(data);
+  const request = encoded(format, await input.text(), input.name);
+  const { timeout: timeoutMs, metadata } = options;
+  const measurement = new Measurement();
+  let stopped: unknown;
+  await interruptible((signal) =>
+    withConnections(address, options.connections, { timeoutMs, signal }, async (connections) => {
+      // Which ends the calls in flight, too.
+      const close = () => void Promise.all(connections.map((connection) => connection.close()));
+      signal.addEventListener("abort", close, { once: true });
+      const { service, method } = format;
+      const callers = connections.map(
+        (connection) => () => connection.unary(service, method, request, { timeoutMs, metadata }),
+      );
+      await rounds(callers, options.concurrency, { until: performance.now() + options.warmup, signal });
+      const bar = progressBar();
+      try {
+        await measure(callers, options, measurement, bar, signal);
+      } finally {
+        bar?.stop();
+      }
+    }),
+  ).catch((error: unknown) => {
+    stopped = error;
+  });
+  if (measurement.calls > 0) await report(measurement, options);
+  if (stopped !== undefined) throw stopped;
+  if (measurement.failures.size > 0) process.exitCode = ExitCode.Status;
+}
+
+async function withConnections(
+  address: string,
+  count: number,
+  options: { readonly timeoutMs?: number; readonly signal: AbortSignal },
+  action: (connections: readonly Connection[]) => Promise<void>,
+  opened: readonly Connection[] = [],
+): Promise<void> {
+  if (opened.length === count) return action(opened);
+  return withConnection(address, options, (connection) =>
+    withConnections(address, count, options, action, [...opened, connection]),
+  );
+}
+
+type Caller = () => Promise<unknown>;
+
+interface Limits {
+  /** When to begin no more calls, by performance.now(). */
+  readonly until?: number;
+  /** How many calls to begin. */
+  readonly calls?: number;
+  readonly signal: AbortSignal;
+  settled?(startedAt: number, error?: TtrpcError): void;
+}
+
+/** Keeps `concurrency` calls in flight until a limit is reached. A connection that is lost ends it. */
+async function rounds(callers: readonly Caller[], concurrency: number, limits: Limits): Promise<void> {
+  const { until = Number.POSITIVE_INFINITY, calls = Number.POSITIVE_INFINITY, signal, settled } = limits;
+  let begun = 0;
+  const worker = async (_: unknown, index: number) => {
+    const call = callers[index % callers.length]!;
+    while (begun < calls && !signal.aborted && performance.now() < until) {
+      begun++;
+      const startedAt = performance.now();
+      try {
+        await call();
+        settled?.(startedAt);
+      } catch (error) {
+        if (!(error instanceof TtrpcError) || transportCode(error) !== undefined) throw error;
+        settled?.(startedAt, error);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: concurrency }, worker));
+}
+
+async function measure(
+  callers: readonly Caller[],
+  { concurrency, duration, calls }: BenchOptions,
+  measurement: Measurement,
+  bar: SingleBar | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const start = performance.now();
+  bar?.start(calls ?? duration, 0);
+  const timer = setInterval(() => {
+    bar?.update(calls === undefined ? Math.min(performance.now() - start, duration) : measurement.calls);
+  }, 100);
+  try {
+    await rounds(callers, concurrency, {
+      ...(calls === undefined ? { until: start + duration } : { calls }),
+      signal,
+      settled(startedAt, error) {
+        measurement.calls++;
+        measurement.latencies.record(Math.max(Math.round((performance.now() - startedAt) * 1e6), 1));
+        if (error === undefined) return;
+        const name = codeName(error.code);
+        measurement.failures.set(name, (measurement.failures.get(name) ?? 0) + 1);
+      },
+    });
+  } finally {
+    clearInterval(timer);
+    measurement.seconds = (performance.now() - start) / 1000;
+    bar?.update(calls === undefined ? Math.min(measurement.seconds * 1000, duration) : measurement.calls);
+  }
+  signal.throwIfAborted();
+}
+
+/** A bar on stderr, where that is a terminal. */
+function progressBar(): SingleBar | undefined {
+  if (!process.stderr.isTTY) return undefined;
+  return new SingleBar({
+    format: "{bar} {percentage} %",
+    clearOnComplete: true,
+    barCompleteChar: "█",
+    barIncompleteChar: "░",
+  });
+}
+
+const PERCENTILES = [50, 90, 99, 99.9] as const;
+
+function ms(nanoseconds: number): number {
+  return nanoseconds / 1e6;
+}
+
+async function report(
+  measurement: Measurement,
+  { concurrency, connections, json }: BenchOptions,
+): Promise<void> {
+  const { calls, seconds, latencies, failures } = measurement;
+  const percentiles = PERCENTILES.map((percentile): [string, number] => [
+    `p${percentile}`,
+    ms(latencies.percentile(percentile)),
+  ]);
+  const failed = [...failures.values()].reduce((total, count) => total + count, 0);
+  const spread: [string, number][] = [
+    ["min", ms(latencies.min)],
+    ["mean", ms(latencies.mean)],
+    ...percentiles,
+    ["max", ms(latencies.max)],
+  ];
+  if (json) {
+    return print(
+      jsonText({
+        calls,
+        failed,
+        failures: Object.fromEntries(failures),
+        seconds,
+        callsPerSecond: calls / seconds,
+        concurrency,
+        connections,
+        latencyMs: Object.fromEntries(spread),
+      }),
+    );
+  }
+  const rows = [
+    ["calls", String(calls)],
+    [
+      "failed",
+      failed === 0
+        ? "0"
+        : styled("red", `${failed} (${[...failures].map(([name, count]) => `${name} ${count}`).join(", ")})`),
+    ],
+    ["seconds", seconds.toFixed(2)],
+    ["in flight", `${concurrency} on ${connections} connection${connections === 1 ? "" : "s"}`],
+    ["calls/s", Math.round(calls / seconds).toString()],
+    ...spread.map(([name, value]) => [name, latency(value)]),
+  ];
+  await print(table(rows.map(([name = "", value = ""]) => [styled("bold", name), value])).join("\n"));
+}

@@ -1,0 +1,125 @@
+import type { CallOptions, Connection, MethodKind } from "../../index.js";
+import { withConnection } from "../connecting.js";
+import { UsageError } from "../errors.js";
+import { encoded, type Format, formatOf, rawFormat } from "../format.js";
+import { Input } from "../input.js";
+import { jsonLine, jsonText } from "../output/json.js";
+import { print } from "../output/stdout.js";
+import { findMethod, loadRegistry } from "../schema/schema.js";
+import type { SchemaOptions } from "../schema/options.js";
+import { interruptible } from "../signals.js";
+
+/** The options of `shimctl call`. */
+export interface CallCommandOptions extends SchemaOptions {
+  readonly timeout?: number;
+  readonly metadata?: Record<string, string[]>;
+  readonly raw?: boolean;
+  readonly kind?: MethodKind;
+}
+
+/** Makes a call and prints what comes back. */
+export async function call(
+  address: string,
+  route: string,
+  data: string | undefined,
+  options: CallCommandOptions,
+): Promise<void> {
+  const format = options.raw ? rawFormat(route, options.kind) : await jsonFormat(route, options);
+  const input = new Input(data);
+  const { timeout: timeoutMs, metadata } = options;
+  await interruptible((signal) =>
+    withConnection(address, { timeoutMs, signal }, (connection) =>
+      run(connection, format, input, { timeoutMs, metadata, signal }),
+    ),
+  );
+}
+
+async function run(
+  connection: Connection,
+  format: Format,
+  input: Input,
+  options: CallOptions,
+): Promise<void> {
+  const { service, method, kind } = format;
+  switch (kind) {
+    case "unary":
+      return show(format, await connection.unary(service, method, await single(format, input), options));
+    case "client_streaming": {
+      const requests = new Requests(format, input);
+      const response = connection.clientStreaming(service, method, requests, options);
+      return show(format, await requests.failOver(response));
+    }
+    case "server_streaming": {
+      const request = await single(format, input);
+      for await (const bytes of connection.serverStreaming(service, method, request, options)) {
+        await showLine(format, bytes);
+      }
+      return;
+    }
+    case "bidi_streaming": {
+      const requests = new Requests(format, input);
+      const replies = connection.bidiStreaming(service, method, requests, options);
+      return requests.failOver(
+        (async () => {
+          for await (const bytes of replies) await showLine(format, bytes);
+        })(),
+      );
+    }
+  }
+}
+
+/** The requests of a stream, one a line of the input. */
+class Requests implements AsyncIterable<Uint8Array> {
+  readonly #format: Format;
+  readonly #input: Input;
+  #failure: unknown;
+
+  constructor(format: Format, input: Input) {
+    this.#format = format;
+    this.#input = input;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    let number = 0;
+    try {
+      for await (const line of this.#input.lines()) {
+        number++;
+        yield encoded(this.#format, line, `${this.#input.name}, message ${number}`);
+      }
+    } catch (error) {
+      this.#failure = error;
+      throw error;
+    }
+  }
+
+  /** Waits for what came of the stream; a request that was wrong is the reason to tell, not what the stream made of it. */
+  async failOver<T>(outcome: Promise<T>): Promise<T> {
+    try {
+      return await outcome;
+    } catch (error) {
+      throw this.#failure ?? error;
+    }
+  }
+}
+
+async function single(format: Format, input: Input): Promise<Uint8Array> {
+  return encoded(format, await input.text(), input.name);
+}
+
+async function show(format: Format, bytes: Uint8Array): Promise<void> {
+  const value = format.decode(bytes);
+  await print(typeof value === "string" ? value : jsonText(value));
+}
+
+async function showLine(format: Format, bytes: Uint8Array): Promise<void> {
+  const value = format.decode(bytes);
+  await print(typeof value === "string" ? value : jsonLine(value));
+}
+
+async function jsonFormat(route: string, options: CallCommandOptions): Promise<Format> {
+  if (options.kind !== undefined) {
+    throw new UsageError("--kind goes with --raw: the definition of the method tells its kind");
+  }
+  const registry = await loadRegistry(options);
+  return formatOf(findMethod(registry, route), registry);
+}

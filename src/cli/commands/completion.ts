@@ -1,0 +1,24 @@
+import type { Command } from "commander";
+import { print } from "../output/stdout.js";
+import { candidates, type Candidates } from "../completion/candidates.js";
+import { SCRIPTS } from "../completion/scripts.js";
+
+/** Prints the script that teaches a shell to complete shimctl's words. */
+export async function completion(shell: keyof typeof SCRIPTS): Promise<void> {
+  await print(SCRIPTS[shell].trim());
+}
+
+/**
+ * Prints what the last of some words may be, for those scripts: `words` and a line for each, or `files` where it is the
+ * shell that knows.
+ */
+export async function complete(shimctl: Command, words: readonly string[]): Promise<void> {
+  let found: Candidates = [];
+  try {
+    found = await candidates(shimctl, words);
+  } catch {
+    // A word is wrong, or a file cannot be read: whoever presses the tab key is still typing.
+  }
+  if (found === "files") return print("files");
+  await print(["words", ...found.map(({ word, about }) => `${word}\t${about}`)].join("\n"));
+}

@@ -1,0 +1,119 @@
+import { once } from "node:events";
+import { connect, createServer, type NetConnectOpts, type Server, type Socket } from "node:net";
+import type { JsonValue } from "@bufbuild/protobuf";
+import { type ParsedAddress, parseAddress } from "../../address.js";
+import { transportError } from "../../error.js";
+import { reclaimStale } from "../../socket-file.js";
+import { UsageError } from "../errors.js";
+import { listeningError } from "../listening.js";
+import { Feed } from "../output/feed.js";
+import { jsonLine } from "../output/json.js";
+import { printError } from "../output/stdout.js";
+import { Decoder } from "../proxy/decoder.js";
+import { eventLine, type Happening } from "../proxy/event-line.js";
+import { relay } from "../proxy/relay.js";
+import type { SchemaOptions } from "../schema/options.js";
+import { loadRegistry } from "../schema/schema.js";
+import { untilStopped } from "../signals.js";
+
+/** The options of `shimctl proxy`. */
+export interface ProxyOptions extends SchemaOptions {
+  readonly json?: boolean;
+}
+
+/** Passes connections through and prints their frames, until it is stopped. */
+export async function proxy(listen: string, target: string, options: ProxyOptions): Promise<void> {
+  const registry = await loadRegistry(options);
+  const [at, to] = [parsed(listen), parsed(target)];
+  const targetSocket = socketOf(to);
+  await probe(to);
+  const feed = new Feed();
+  const sockets = new Set<Socket>();
+  let connections = 0;
+  const server = createServer({ allowHalfOpen: true }, (client) => {
+    const connection = ++connections;
+    const decoder = new Decoder(registry);
+    sockets.add(client);
+    const tell = (what: Happening) => {
+      const event = { time: new Date().toISOString(), connection, ...what };
+      feed.write(options.json ? jsonLine(event as unknown as JsonValue) : eventLine(event));
+    };
+    tell({ event: "open" });
+    relay(client, targetSocket, {
+      frame: (frame, sender) => tell({ event: "frame", ...decoder.decode(frame, sender) }),
+      lost: (sender) => tell({ event: "lost", from: sender }),
+      closed(bytes, error) {
+        sockets.delete(client);
+        tell({ event: "close", bytes, ...(error && { error: error.message }) });
+      },
+    });
+  });
+  await untilStopped(async (signal) => {
+    const bound = await listenAt(server, at);
+    // Not on stdout, which is for frames.
+    printError(`listening on ${bound}, passing on to ${to.text}`);
+    if (!signal.aborted) await once(signal, "abort");
+    server.close();
+    for (const socket of sockets) socket.destroy();
+    await once(server, "close");
+  });
+}
+
+/** An address as Node's sockets take it. */
+function socketOf({ text, binding }: ParsedAddress): NetConnectOpts {
+  if (binding?.kind === "unix" && binding.name !== null) return { path: binding.name };
+  const [, host = "", port] = /^\[?([^\]]*)\]?:(\d+)$/.exec(binding?.name ?? "") ?? [];
+  if (port === undefined) throw new UsageError(`proxy passes unix and tcp on, not ${text}`);
+  return { host, port: Number(port) };
+}
+
+function parsed(address: string): ParsedAddress {
+  try {
+    return parseAddress(address);
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+}
+
+/** Fails at once if there is nothing to pass on to. */
+async function probe(target: ParsedAddress): Promise<void> {
+  const socket = connect(socketOf(target));
+  try {
+    await once(socket, "connect");
+  } catch (error) {
+    throw transportError(`cannot connect to ${target.text}`, -((error as NodeJS.ErrnoException).errno ?? 0));
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** For its user only, as a shim's own socket is. */
+const PRIVATE = 0o177;
+
+/** Listens; resolves to the address, with the port that the system chose for 0. */
+async function listenAt(server: Server, address: ParsedAddress): Promise<string> {
+  const at = socketOf(address);
+  try {
+    await tryToListen(server, at);
+  } catch (error) {
+    const { code = "", errno = 0 } = error as NodeJS.ErrnoException;
+    if (code === "EADDRINUSE" && reclaimStale(address)) await tryToListen(server, at);
+    else {
+      throw listeningError(transportError(`cannot listen on ${address.text}`, -errno).message, code);
+    }
+  }
+  const bound = server.address();
+  return typeof bound === "object" && bound !== null
+    ? address.text.replace(/:0$/, `:${bound.port}`)
+    : address.text;
+}
+
+async function tryToListen(server: Server, at: NetConnectOpts): Promise<void> {
+  const umask = process.umask(PRIVATE);
+  try {
+    server.listen(at);
+  } finally {
+    process.umask(umask);
+  }
+  await once(server, "listening");
+}

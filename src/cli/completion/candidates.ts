@@ -1,0 +1,123 @@
+import type { Command, Option } from "commander";
+import { loadRegistry, servicesOf, typesOf } from "../schema/schema.js";
+import type { SchemaOptions } from "../schema/options.js";
+import { findSockets, findTasks } from "../shims/bundles.js";
+
+/** What a word may be: some words, or whatever the shell completes with the names of files. */
+export type Candidates = readonly Candidate[] | "files";
+
+/** A word, and a few more about it. */
+export interface Candidate {
+  readonly word: string;
+  readonly about: string;
+}
+
+/** What the last of some words, typed behind `shimctl`, may be. */
+export async function candidates(shimctl: Command, words: readonly string[]): Promise<Candidates> {
+  const current = words.at(-1) ?? "";
+  const typed = parse(shimctl, words.slice(0, -1));
+  if (typed.awaiting !== undefined) return valuesOf(typed.awaiting);
+  if (current.startsWith("-")) return optionsOf(typed.command);
+  if (typed.command === shimctl) {
+    return shimctl
+      .createHelp()
+      .visibleCommands(shimctl)
+      .map((command) => ({ word: command.name(), about: command.description() }));
+  }
+  const { registeredArguments: all } = typed.command;
+  const last = all.at(-1);
+  const argument = all[typed.positional.length] ?? (last?.variadic === true ? last : undefined);
+  if (argument?.argChoices !== undefined) return argument.argChoices.map((word) => ({ word, about: "" }));
+  switch (argument?.name()) {
+    case "address":
+    case "target":
+      return current.startsWith("/") || current.startsWith(".") ? "files" : addresses();
+    case "listen":
+    case "data":
+      return "files";
+    case "id":
+      return ids(typed.positional[0]);
+    case "service/method":
+      return methods(typed.schema);
+    case "names":
+      return names(typed.schema);
+    default:
+      return [];
+  }
+}
+
+/** What the words before the current one say. */
+interface Typed {
+  readonly command: Command;
+  /** The arguments that are not options. */
+  readonly positional: readonly string[];
+  /** The option whose value comes next. */
+  readonly awaiting: Option | undefined;
+  readonly schema: SchemaOptions;
+}
+
+function parse(shimctl: Command, words: readonly string[]): Typed {
+  let command = shimctl;
+  let awaiting: Option | undefined;
+  const positional: string[] = [];
+  const given: Record<string, string[]> = {};
+  for (const word of words) {
+    if (awaiting !== undefined) {
+      (given[awaiting.attributeName()] ??= []).push(word);
+      awaiting = undefined;
+    } else if (word.startsWith("-") && word !== "-") {
+      const [flag, value] = word.split("=", 2);
+      const option = command.options.find(({ long, short }) => long === flag || short === flag);
+      if (value !== undefined && option !== undefined) (given[option.attributeName()] ??= []).push(value);
+      else if (option?.required) awaiting = option;
+    } else if (command === shimctl) {
+      command = shimctl.commands.find((each) => each.name() === word) ?? shimctl;
+    } else {
+      positional.push(word);
+    }
+  }
+  return { command, positional, awaiting, schema: given };
+}
+
+function valuesOf(option: Option): Candidates {
+  if (option.argChoices !== undefined) return option.argChoices.map((word) => ({ word, about: "" }));
+  return /<(file|dir)>/.test(option.flags) ? "files" : [];
+}
+
+function optionsOf(command: Command): Candidate[] {
+  return command
+    .createHelp()
+    .visibleOptions(command)
+    .map(({ long, short, description }) => ({ word: long ?? short ?? "", about: description }));
+}
+
+function addresses(): Candidate[] {
+  const about = new Map<string, string>();
+  for (const { address = "" } of findSockets("/run/containerd/s"))
+    about.set(address, "a socket without a task");
+  for (const { address, namespace, id } of findTasks("/run/containerd")) {
+    if (address !== undefined) about.set(address, `${namespace}/${id}`);
+  }
+  return [...about].map(([word, text]) => ({ word, about: text }));
+}
+
+function ids(address: string | undefined): Candidate[] {
+  return findTasks("/run/containerd").flatMap((found) => {
+    const there = found.address?.endsWith(address ?? "") ?? false;
+    return found.id !== undefined && there ? [{ word: found.id, about: `in ${found.namespace}` }] : [];
+  });
+}
+
+async function methods(schema: SchemaOptions): Promise<Candidate[]> {
+  return servicesOf(await loadRegistry(schema)).flatMap(({ typeName, methods: all }) =>
+    all.map(({ name, methodKind }) => ({ word: `${typeName}/${name}`, about: methodKind.replace("_", " ") })),
+  );
+}
+
+async function names(schema: SchemaOptions): Promise<Candidate[]> {
+  const types = typesOf(await loadRegistry(schema)).map(({ typeName, kind }) => ({
+    word: typeName,
+    about: kind,
+  }));
+  return [...types, ...(await methods(schema))];
+}

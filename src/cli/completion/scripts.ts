@@ -1,0 +1,56 @@
+/** For each shell a script that asks `shimctl complete` what the word at the cursor may be. */
+export const SCRIPTS = {
+  // What is behind the cursor does not count. readline takes the part behind the last colon for the word, so what is
+  // before it has to go; without candidates it completes the names of files by itself.
+  bash: `
+# Completion of shimctl for bash. Try it with: source <(shimctl completion bash)
+_shimctl() {
+  local line=\${COMP_LINE:0:COMP_POINT} before= word about
+  local -a words
+  read -ra words <<<"$line"
+  [[ $line == *[[:space:]] ]] && words+=("")
+  local current=\${words[\${#words[@]} - 1]}
+  [[ $COMP_WORDBREAKS == *:* && $current == *:* ]] && before=\${current%"\${current##*:}"}
+  COMPREPLY=()
+  while IFS=$'\\t' read -r word about; do
+    [[ $word == "$current"* ]] && COMPREPLY+=("\${word#"$before"}")
+  done < <(shimctl complete -- "\${words[@]:1}" 2>/dev/null | tail -n +2)
+}
+complete -o default -F _shimctl shimctl
+`,
+  zsh: `
+#compdef shimctl
+# Completion of shimctl for zsh. Try it with: source <(shimctl completion zsh)
+_shimctl() {
+  local line
+  local -a lines described
+  lines=("\${(@f)$(shimctl complete -- "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  if [[ $lines[1] == files ]]; then
+    _files
+    return
+  fi
+  for line in "\${(@)lines[2,-1]}"; do
+    described+=("\${\${line%%$'\\t'*}//:/\\\\:}:\${line#*$'\\t'}")
+  done
+  _describe -t shimctl shimctl described
+}
+if [[ $funcstack[1] == _shimctl ]]; then
+  _shimctl "$@"
+else
+  compdef _shimctl shimctl
+fi
+`,
+  fish: `
+# Completion of shimctl for fish. Try it with: shimctl completion fish | source
+function __shimctl_complete
+    set -l words (commandline -opc) (commandline -ct)
+    set -l lines (shimctl complete -- $words[2..-1] 2>/dev/null)
+    if test "$lines[1]" = files
+        __fish_complete_path (commandline -ct)
+    else
+        printf '%s\\n' $lines[2..-1]
+    end
+end
+complete -c shimctl -f -a '(__shimctl_complete)'
+`,
+} as const;

@@ -1,0 +1,58 @@
+import { codeName } from "../../index.js";
+import { jsonLine } from "../output/json.js";
+import { styled } from "../output/stdout.js";
+import { latency } from "../output/units.js";
+import type { Decoded, Sender } from "./decoder.js";
+
+/** What may happen on a connection. */
+export type Happening =
+  | { readonly event: "open" }
+  | ({ readonly event: "frame" } & Decoded)
+  /** A side sends what is not ttrpc. */
+  | { readonly event: "lost"; readonly from: Sender }
+  | { readonly event: "close"; readonly bytes: Readonly<Record<Sender, number>>; readonly error?: string };
+
+/** What happened, when and where. */
+export type ProxyEvent = Happening & { readonly time: string; readonly connection: number };
+
+/** What happened, in one line. */
+export function eventLine(event: ProxyEvent): string {
+  const time = styled("dim", new Date(event.time).toTimeString().slice(0, 8) + event.time.slice(19, 23));
+  const where = (stream?: number) =>
+    styled("dim", stream === undefined ? `${event.connection}` : `${event.connection}:${stream}`);
+  switch (event.event) {
+    case "open":
+      return `${time} ${where()} ${styled("dim", "open")}`;
+    case "close": {
+      const { client, server } = event.bytes;
+      const why = event.error === undefined ? "" : `: ${event.error}`;
+      return `${time} ${where()} ${styled("dim", `closed, ${client} bytes →, ${server} bytes ←${why}`)}`;
+    }
+    case "lost":
+      return `${time} ${where()} ${styled("red", `the ${event.from} does not speak ttrpc; its bytes are passed on unread`)}`;
+    case "frame":
+      return `${time} ${where(event.stream)} ${frameLine(event)}`;
+  }
+}
+
+const ARROWS = { client: "→", server: "←" } as const;
+
+function frameLine(frame: Decoded): string {
+  const { from, type, service, method, latencyMs, status, message, raw, problem } = frame;
+  const parts = [styled(from === "client" ? "cyan" : "green", ARROWS[from])];
+  if (type !== "request" && type !== "response") parts.push(type);
+  if (service !== undefined) parts.push(`${service}/${styled("bold", method ?? "")}`);
+  if (frame.metadata !== undefined) parts.push(styled("dim", JSON.stringify(frame.metadata)));
+  if (frame.timeoutMs !== undefined) parts.push(styled("dim", `within ${latency(frame.timeoutMs)}`));
+  if (latencyMs !== undefined) parts.push(styled("yellow", latency(latencyMs)));
+  if (status !== undefined)
+    parts.push(styled("red", `${codeName(status.code)} (${status.code}): ${status.message}`));
+  for (const detail of status?.details ?? []) parts.push(jsonLine(detail));
+  if (message !== undefined) parts.push(jsonLine(message));
+  if (raw !== undefined && raw !== "") parts.push(raw);
+  if (problem !== undefined) parts.push(styled("red", `(${problem})`));
+  if (frame.open) parts.push(styled("dim", "open"));
+  if (frame.end && (type === "data" || (message ?? raw ?? status) === undefined))
+    parts.push(styled("dim", "end"));
+  return parts.join(" ");
+}

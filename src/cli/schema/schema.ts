@@ -1,0 +1,107 @@
+import { readFileSync } from "node:fs";
+import {
+  createRegistry,
+  type DescEnum,
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  type Registry,
+} from "@bufbuild/protobuf";
+import { UsageError } from "../errors.js";
+import type { SchemaOptions } from "./options.js";
+import { WELL_KNOWN_FILES } from "./well-known.js";
+
+/** The bundled types, protobuf's own, and those that the options name. */
+export async function loadRegistry(options: SchemaOptions): Promise<Registry> {
+  const { registry: bundled } = await import("../../registry.js");
+  const { proto = [], importPath = [], descriptorSet = [] } = options;
+  const own: Registry[] = [];
+  if (proto.length > 0) {
+    const { registryOfProtos } = await import("./proto.js");
+    own.push(registryOfProtos(proto, importPath));
+  }
+  if (descriptorSet.length > 0) {
+    const { registryOfSet } = await import("./files.js");
+    for (const file of descriptorSet) own.push(registryOfSet(readFile(file), file));
+  }
+  // The last of a name counts.
+  return createRegistry(...WELL_KNOWN_FILES.values(), bundled, ...own);
+}
+
+/** Reads a file that the user named. */
+export function readFile(file: string): Uint8Array {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    throw new UsageError(`cannot read ${file}: ${(error as Error).message}`);
+  }
+}
+
+/** `SERVICE/METHOD`, split. Throws a UsageError if it is not that. */
+export function splitRoute(route: string): { service: string; method: string } {
+  const at = route.lastIndexOf("/");
+  if (at < 1 || at === route.length - 1) {
+    throw new UsageError(
+      `${JSON.stringify(route)} is not SERVICE/METHOD`,
+      "`shimctl describe`, which lists all",
+    );
+  }
+  return { service: route.slice(0, at), method: route.slice(at + 1) };
+}
+
+/** The method of a route. A service may be named by the last parts of its name, if they are no other's. */
+export function findMethod(registry: Registry, route: string): DescMethod {
+  const { service: serviceName, method: methodName } = splitRoute(route);
+  const service = findService(registry, serviceName);
+  const method = service.methods.find(({ name }) => name === methodName);
+  if (method !== undefined) return method;
+  const names = service.methods.map(({ name }) => name).join(", ");
+  throw new UsageError(`${service.typeName} has no method ${methodName}`, `one of ${names}`);
+}
+
+/** The service of a name. */
+export function findService(registry: Registry, name: string): DescService {
+  const found = byName(registry, name).filter((type) => type.kind === "service");
+  return only(found, "service", name);
+}
+
+/** The service, message or enum of a name. */
+export function findType(registry: Registry, name: string): NamedType {
+  return only(byName(registry, name), "service or message", name);
+}
+
+/** What can be described. */
+export type NamedType = DescService | DescMessage | DescEnum;
+
+/** All services, messages and enums by name. */
+export function typesOf(registry: Registry): NamedType[] {
+  return [...registry]
+    .filter((type) => type.kind !== "extension")
+    .toSorted((a, b) => (a.typeName < b.typeName ? -1 : 1));
+}
+
+/** All services by name. */
+export function servicesOf(registry: Registry): DescService[] {
+  return typesOf(registry).filter((type) => type.kind === "service");
+}
+
+function byName(registry: Registry, name: string): NamedType[] {
+  const types = typesOf(registry);
+  const exact = types.filter(({ typeName }) => typeName === name);
+  return exact.length > 0 ? exact : types.filter(({ typeName }) => typeName.endsWith(`.${name}`));
+}
+
+function only<T extends NamedType>(found: readonly T[], what: string, name: string): T {
+  const [first, second] = found;
+  if (first === undefined) {
+    throw new UsageError(
+      `there is no ${what} ${name}`,
+      "`shimctl describe`, which lists all, or --proto with the file that has it",
+    );
+  }
+  if (second !== undefined) {
+    const names = found.map(({ typeName }) => typeName).join(", ");
+    throw new UsageError(`${name} may be any of several`, `one of ${names}`);
+  }
+  return first;
+}

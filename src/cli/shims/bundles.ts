@@ -1,0 +1,97 @@
+import { readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { UsageError } from "../errors.js";
+
+/** The folder of containerd's state in which each task has a bundle, below its namespace. */
+const TASKS = "io.containerd.runtime.v2.task";
+
+/** A task as containerd's state has it, or a socket that no task names. */
+export interface Found {
+  /** Undefined for a socket that no bundle names. */
+  readonly id?: string;
+  readonly namespace?: string;
+  /** Undefined where containerd has written none that can be read. */
+  readonly address?: string;
+  /** The version of the task service, where containerd has written it down. */
+  readonly version?: number;
+  /** Why there is no address. */
+  readonly problem?: string;
+}
+
+/** The tasks in containerd's state folder. Throws a UsageError if it is none. */
+export function findTasks(state: string): Found[] {
+  return namespaces(state).flatMap((namespace) =>
+    entries(path.join(state, TASKS, namespace)).map((id) => foundIn(state, namespace, id)),
+  );
+}
+
+/** The sockets in the socket folder. */
+export function findSockets(sockets: string): Found[] {
+  return entries(sockets).map((name) => ({ address: `unix://${path.join(sockets, name)}` }));
+}
+
+function foundIn(state: string, namespace: string, id: string): Found {
+  return { id, namespace, ...readBundle(path.join(state, TASKS, namespace, id)) };
+}
+
+function namespaces(state: string): string[] {
+  // Before the first task there is no such folder, which is not to be taken for a folder that is somewhere else.
+  if (list(path.join(state, TASKS)) === undefined && list(state) === undefined) {
+    throw new UsageError(
+      `there is no state of containerd in ${state}`,
+      "--state with the `state` of containerd's configuration, such as /run/k3s/containerd",
+    );
+  }
+  return entries(path.join(state, TASKS));
+}
+
+function entries(folder: string): string[] {
+  return (list(folder) ?? []).toSorted();
+}
+
+function list(folder: string): string[] | undefined {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    // A task may end while we look.
+    if (code === "ENOENT") return undefined;
+    throw new UsageError(
+      `cannot read ${folder}: ${message}`,
+      code === "EACCES" ? "again as root: containerd's state is its own" : undefined,
+    );
+  }
+}
+
+function readBundle(bundle: string): Pick<Found, "address" | "version" | "problem"> {
+  // containerd 2 writes bootstrap.json; before that, shims wrote `address`, which may hold the same JSON.
+  for (const name of ["bootstrap.json", "address"]) {
+    let text: string;
+    try {
+      text = readFileSync(path.join(bundle, name), "utf8").trim();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
+      return { problem: (error as Error).message };
+    }
+    return text.startsWith("{") ? fromBootstrap(text, name) : { address: withScheme(text) };
+  }
+  return { problem: "its bundle names no address" };
+}
+
+function fromBootstrap(text: string, name: string): Pick<Found, "address" | "version" | "problem"> {
+  let bootstrap: { version?: unknown; address?: unknown; protocol?: unknown };
+  try {
+    bootstrap = JSON.parse(text) as typeof bootstrap;
+  } catch (error) {
+    return { problem: `${name}: ${(error as Error).message}` };
+  }
+  const { version, address, protocol = "ttrpc" } = bootstrap;
+  if (typeof address !== "string") return { problem: `${name} names no address` };
+  if (protocol !== "ttrpc") return { address, problem: `it speaks ${String(protocol)}` };
+  return { address: withScheme(address), ...(typeof version === "number" && { version }) };
+}
+
+/** Shims before containerd 1.4 named an abstract socket, without a scheme. */
+function withScheme(address: string): string {
+  return address.includes("://") ? address : `unix://@${address}`;
+}

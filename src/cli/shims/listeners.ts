@@ -1,0 +1,48 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+
+/** Of /proc/net/unix: the socket accepts connections. */
+const ACCEPTS = 0x10000;
+
+/**
+ * The paths of the unix sockets on which processes listen. Of a process that this one may not look into there are none.
+ */
+export function listeningPaths(pids: Iterable<number>): Set<string> {
+  const paths = new Set<string>();
+  const byInode = listeners();
+  for (const pid of new Set(pids)) {
+    for (const inode of socketsOf(pid)) {
+      const path = byInode.get(inode);
+      if (path !== undefined) paths.add(path);
+    }
+  }
+  return paths;
+}
+
+/** The paths of all sockets that accept connections, by inode. */
+function listeners(): Map<string, string> {
+  const byInode = new Map<string, string>();
+  for (const line of unlessGone("", () => readFileSync("/proc/net/unix", "utf8")).split("\n")) {
+    // Num, RefCount, Protocol, Flags, Type, St, Inode, Path
+    const [, , , flags = "", , , inode = "", ...path] = line.split(/ +/);
+    if ((Number.parseInt(flags, 16) & ACCEPTS) !== 0) byInode.set(inode, path.join(" "));
+  }
+  return byInode;
+}
+
+/** The inodes of the sockets that a process has. */
+function socketsOf(pid: number): string[] {
+  const folder = `/proc/${pid}/fd`;
+  return unlessGone<string[]>([], () => readdirSync(folder)).flatMap((fd) => {
+    const target = unlessGone("", () => readlinkSync(`${folder}/${fd}`));
+    return /^socket:\[(\d+)\]$/.exec(target)?.[1] ?? [];
+  });
+}
+
+/** For what may end, or be hidden, while it is looked at. */
+function unlessGone<T>(otherwise: T, look: () => T): T {
+  try {
+    return look();
+  } catch {
+    return otherwise;
+  }
+}

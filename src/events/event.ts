@@ -1,0 +1,152 @@
+import {
+  create,
+  createRegistry,
+  type DescMessage,
+  type Message,
+  type MessageInitShape,
+  type Registry,
+} from "@bufbuild/protobuf";
+import { type Any, AnySchema, type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { Code } from "../code.js";
+import { decode, encodeWith } from "../codec/codec.js";
+import { TtrpcError } from "../error.js";
+import { keptCopy } from "../slab.js";
+import { file_containerd_events_container } from "../generated/containerd/events/container_pb.js";
+import { file_containerd_events_content } from "../generated/containerd/events/content_pb.js";
+import { file_containerd_events_namespace } from "../generated/containerd/events/namespace_pb.js";
+import { file_containerd_events_sandbox } from "../generated/containerd/events/sandbox_pb.js";
+import { file_containerd_events_snapshot } from "../generated/containerd/events/snapshot_pb.js";
+import { file_containerd_events_task } from "../generated/containerd/events/task_pb.js";
+import { ForwardRequestSchema } from "../generated/containerd/services/events/ttrpc/v1/events_pb.js";
+import { file_containerd_services_images_v1_image } from "../generated/containerd/services/images/v1/image_pb.js";
+
+/** An event of containerd. */
+export interface ContainerdEvent {
+  /** The containerd namespace that it is of. */
+  readonly namespace: string;
+  /** Such as `/tasks/exit`. */
+  readonly topic: string;
+  /** When it came about, in seconds since 1970 and nanoseconds; `timestampDate` of protobuf-es makes a Date of it. */
+  readonly timestamp: Timestamp;
+  /** The full name of its message, such as `containerd.events.TaskExit`. */
+  readonly type: string;
+  /**
+   * The message, to be told apart by `isMessage(event.message, TaskExitSchema)`. Undefined if the type is not known, or
+   * the bytes are not one: `unpackAny(event.any, schema)` says which.
+   */
+  readonly message: Message | undefined;
+  /** The message as it was sent. */
+  readonly any: Any;
+}
+
+/** The events of containerd. */
+const known = createRegistry(
+  file_containerd_events_container,
+  file_containerd_events_content,
+  file_containerd_events_namespace,
+  file_containerd_events_sandbox,
+  file_containerd_events_snapshot,
+  file_containerd_events_task,
+  file_containerd_services_images_v1_image,
+);
+
+/** Finds message types by their full names. */
+export type TypeOf = (name: string) => DescMessage | undefined;
+
+/** Looks a type up in a registry of the user's, if there is one, and among containerd's events. */
+export function typesOf(registry: Registry | undefined): TypeOf {
+  if (registry === undefined) return (name) => known.getMessage(name);
+  if (registry?.kind !== "registry") throw new TypeError("registry must be a registry of protobuf-es");
+  return (name) => registry.getMessage(name) ?? known.getMessage(name);
+}
+
+/**
+ * Reads the event of a ForwardRequest, whose bytes it keeps. Throws a TtrpcError with code `InvalidArgument` for a request without an envelope,
+ * and `Internal` for one that does not decode.
+ */
+export function readEvent(request: Uint8Array, typeOf: TypeOf): ContainerdEvent {
+  const { envelope } = decode(ForwardRequestSchema, request);
+  if (envelope === undefined) throw new TtrpcError("the event has no envelope", Code.InvalidArgument);
+  const { namespace, topic, timestamp = create(TimestampSchema), event: any = create(AnySchema) } = envelope;
+  const { typeUrl, value } = any;
+  const type = typeUrl.slice(typeUrl.lastIndexOf("/") + 1);
+  return { namespace, topic, timestamp, type, message: unpacked(typeOf(type), value), any };
+}
+
+function unpacked(schema: DescMessage | undefined, value: Uint8Array): Message | undefined {
+  if (schema === undefined) return undefined;
+  try {
+    return decode(schema, value);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The event of a request that this side made. */
+export function eventOf(request: Uint8Array): ContainerdEvent {
+  return readEvent(request, typesOf(undefined));
+}
+
+/** What containerd takes for a part of a topic, and for a namespace. */
+const IDENTIFIER = /^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$/;
+const IDENTIFIER_LIMIT = 76;
+
+/** Remembers what had no fault: there are few namespaces and topics, and they come with every event. */
+function remembering(faultOf: (text: string) => string | undefined): (text: unknown) => string | undefined {
+  const right = new Set<unknown>();
+  return (text) => {
+    if (right.has(text)) return undefined;
+    const fault = faultOf(text as string);
+    if (right.size === 1000) right.clear();
+    if (fault === undefined) right.add(text);
+    return fault;
+  };
+}
+
+/** What is wrong with a namespace, if anything is. */
+export const namespaceFault = remembering((namespace) => {
+  if (typeof namespace !== "string") return "namespace must be a string";
+  return identifierFault("namespace", namespace);
+});
+
+/** What is wrong with a topic, if anything is. */
+export const topicFault = remembering((topic) => {
+  if (typeof topic !== "string") return "topic must be a string";
+  if (!topic.startsWith("/")) return `topic ${JSON.stringify(topic)} must start with "/"`;
+  for (const part of topic.slice(1).split("/")) {
+    const fault = identifierFault(`a part of the topic ${JSON.stringify(topic)}`, part);
+    if (fault !== undefined) return fault;
+  }
+  return undefined;
+});
+
+function identifierFault(what: string, text: string): string | undefined {
+  if (text === "") return `${what} must not be empty`;
+  if (text.length > IDENTIFIER_LIMIT)
+    return `${what} must have up to ${IDENTIFIER_LIMIT} characters, not ${text.length}`;
+  if (IDENTIFIER.test(text)) return undefined;
+  return `${what}, ${JSON.stringify(text)}, must be letters and digits, with single "-", "_" or "." between them`;
+}
+
+/** Throws a TtrpcError with code `InvalidArgument` for an event that containerd refuses. */
+export function refuseEvent({ namespace, topic, timestamp }: ContainerdEvent): void {
+  const time = timestamp.seconds === 0n && timestamp.nanos === 0 ? "the event has no timestamp" : undefined;
+  const fault = namespaceFault(namespace) ?? topicFault(topic) ?? time;
+  if (fault !== undefined) throw new TtrpcError(fault, Code.InvalidArgument);
+}
+
+const kept = (bytes: Uint8Array, end: number) => keptCopy(bytes, 0, end);
+
+/** A ForwardRequest of a message. Throws a TypeError that names what is wrong. */
+export function writeEvent<Desc extends DescMessage>(
+  namespace: string,
+  topic: string,
+  timestamp: MessageInitShape<typeof TimestampSchema>,
+  schema: Desc,
+  message: MessageInitShape<Desc>,
+): Uint8Array {
+  return encodeWith(schema, message, (bytes, end) => {
+    const event = { typeUrl: schema.typeName, value: bytes.subarray(0, end) };
+    return encodeWith(ForwardRequestSchema, { envelope: { timestamp, namespace, topic, event } }, kept);
+  });
+}

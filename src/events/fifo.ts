@@ -1,0 +1,74 @@
+/** A queue that takes from the front in constant time, and keeps neither what was taken nor, for long, what is dead. */
+export class Fifo<T> {
+  readonly #isLive: (item: T) => boolean;
+  #items: (T | undefined)[] = [];
+  #head = 0;
+  #dead = 0;
+
+  /** @param isLive - Whether an item still counts. One that does not any more is told by {@link died}. */
+  constructor(isLive: (item: T) => boolean = () => true) {
+    this.#isLive = isLive;
+  }
+
+  /** Items, the dead ones that are still there included. */
+  get length(): number {
+    return this.#items.length - this.#head;
+  }
+
+  /** The item at a place, counted from the front. */
+  at(index: number): T | undefined {
+    return this.#items[this.#head + index];
+  }
+
+  /** The first that is alive. */
+  first(): T | undefined {
+    for (let item = this.at(0); item !== undefined; item = this.at(0)) {
+      if (this.#isLive(item)) return item;
+      this.#dead--;
+      this.shift();
+    }
+    return undefined;
+  }
+
+  push(item: T): void {
+    this.#items.push(item);
+  }
+
+  /** Puts items before the first, in their order. */
+  unshift(items: readonly T[]): void {
+    this.#items.splice(0, this.#head, ...items);
+    this.#head = 0;
+  }
+
+  shift(): T | undefined {
+    const item = this.at(0);
+    if (item === undefined) return undefined;
+    this.#items[this.#head++] = undefined;
+    // Moving the rest costs no more than was taken since the last time.
+    if (this.#head > 64 && this.#head * 2 > this.#items.length) {
+      this.#items.splice(0, this.#head);
+      this.#head = 0;
+    }
+    return item;
+  }
+
+  /** An item in the queue is not alive any more. */
+  died(): void {
+    this.#dead++;
+    if (this.#dead > 64 && this.#dead * 2 > this.length) this.sweep();
+  }
+
+  /** Lets go of all that are dead. */
+  sweep(): void {
+    this.#items = this.clear().filter(this.#isLive);
+  }
+
+  /** Takes all. */
+  clear(): T[] {
+    const items = this.#items.slice(this.#head) as T[];
+    this.#items = [];
+    this.#head = 0;
+    this.#dead = 0;
+    return items;
+  }
+}

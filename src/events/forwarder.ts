@@ -1,0 +1,83 @@
+import { type Address, parseAddress } from "../address.js";
+import { Code } from "../code.js";
+import { TtrpcError } from "../error.js";
+import type { HeldEvent, Passing } from "./held-event.js";
+import { Parcel, Pipeline } from "./pipeline.js";
+import { EventSink, type Onward } from "./sink.js";
+import { type EventSinkOptions, sinkPlan } from "./sink-options.js";
+
+/** Passes events on to containerd, and its answers back. */
+class ToContainerd implements Onward {
+  readonly #pipeline: Pipeline;
+  readonly #parcels = new Map<HeldEvent, Parcel>();
+  #passed: EventSink["passed"] = () => {};
+
+  constructor(address: string, maxInFlight: number) {
+    this.#pipeline = new Pipeline(address, {
+      maxInFlight,
+      timeoutMs: Number.POSITIVE_INFINITY,
+      // What containerd answers is its answer. A connection that was lost is made again, within the caller's time.
+      retries: ({ code, cause }) => code === Code.Unavailable && cause !== undefined,
+    });
+  }
+
+  /** Says who is to hear of outcomes. */
+  reportTo(sink: EventSink): void {
+    this.#passed = sink.passed.bind(sink);
+  }
+
+  pass(held: HeldEvent, { payload, metadata, connection, expiresAt }: Passing): void {
+    const parcel = new Parcel(payload, metadata, connection, expiresAt, (error, reply) => {
+      this.#parcels.delete(held);
+      this.#passed(held, error, reply);
+    });
+    this.#parcels.set(held, parcel);
+    this.#pipeline.push(parcel);
+  }
+
+  cancel(held: HeldEvent): void {
+    const parcel = this.#parcels.get(held);
+    if (parcel !== undefined && this.#pipeline.cancel(parcel)) this.#parcels.delete(held);
+  }
+
+  close(graceMs: number): Promise<void> {
+    return this.#pipeline.close(graceMs, new TtrpcError("the forwarder is closed", Code.Unavailable));
+  }
+}
+
+/**
+ * Stands between shims and containerd: serves containerd's ttrpc service of events on `address`, passes each request on
+ * to `containerd` byte for byte, metadata and deadline included, and gives the program the events that containerd
+ * accepted, in the order in which they came.
+ *
+ * ```ts
+ * const events = forwardEvents("unix:///run/my-events.sock", "/run/containerd/containerd.sock.ttrpc");
+ * for await (const { topic, type } of events) console.log(topic, type);
+ * ```
+ *
+ * A shim gets containerd's own answer, its status included; an event that containerd does not accept is not given to the
+ * program. While containerd is away, events wait for it within their publishers' deadlines. What would crash containerd,
+ * a request without an envelope, is answered `InvalidArgument` and not passed on. Filters say what the program gets;
+ * containerd gets everything.
+ *
+ * By default an event is acknowledged when containerd has accepted it and it has a place in the queue, since a shim that
+ * waited for a slow program would send it to containerd again after five seconds.
+ *
+ * Throws a TypeError that names what is wrong, and a {@link TtrpcError} of code `Unavailable` if the address cannot be
+ * bound.
+ *
+ * @param containerd - Where containerd takes events: what it puts into `TTRPC_ADDRESS`.
+ */
+export function forwardEvents(
+  address: Address,
+  containerd: string,
+  options: EventSinkOptions = {},
+): EventSink {
+  const plan = sinkPlan(options, "arrived");
+  const { text, binding } = parseAddress(containerd);
+  if (binding === undefined) throw new TypeError(`${text} cannot be connected to again`);
+  const onward = new ToContainerd(text, plan.maxQueuedEvents);
+  const sink = new EventSink(address, plan, onward);
+  onward.reportTo(sink);
+  return sink;
+}

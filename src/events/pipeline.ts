@@ -1,0 +1,306 @@
+import { Code } from "../code.js";
+import { connect, type Connection } from "../connection.js";
+import { TtrpcError } from "../error.js";
+import type { BatchReader } from "../port/reader.js";
+import type { PendingCall } from "../port/types.js";
+import { port } from "../port/port.js";
+import { Fifo } from "./fifo.js";
+
+/** What becomes of a parcel: `reply` are the bytes of the answer. Called once, and never while a batch is read. */
+export type Settled = (error: TtrpcError | undefined, reply: Uint8Array) => void;
+
+/** A ForwardRequest on its way to a server of events. */
+export class Parcel implements PendingCall {
+  state: "waiting" | "sent" | "delivered" | "failed" | "settled" = "waiting";
+  error: TtrpcError | undefined;
+  reply = NO_BYTES;
+  /** Hears of the outcome of a call, while a batch is read. */
+  landed: ((parcel: Parcel) => void) | undefined;
+
+  /**
+   * @param payload - The encoded ForwardRequest.
+   * @param metadata - Metadata to send with it.
+   * @param lane - Parcels of one lane keep their order.
+   * @param expiresAt - When it is given up, by `performance.now()`.
+   */
+  constructor(
+    readonly payload: Uint8Array,
+    readonly metadata: readonly (readonly [string, string])[],
+    readonly lane: number,
+    readonly expiresAt: number,
+    readonly settled: Settled,
+  ) {}
+
+  succeed(reader: BatchReader): void {
+    this.state = "delivered";
+    if (reader.rest > 0) this.reply = reader.payload();
+    this.landed?.(this);
+  }
+
+  fail(error: TtrpcError): void {
+    this.state = "failed";
+    this.error = error;
+    this.landed?.(this);
+  }
+}
+
+const NO_BYTES: Uint8Array = new Uint8Array(0);
+
+/** What a pipeline goes by. */
+export interface PipelineOptions {
+  /** Calls in flight at once. */
+  readonly maxInFlight: number;
+  /** Milliseconds that one try may take, or infinity. */
+  readonly timeoutMs: number;
+  /** Whether a parcel that failed so is tried again. */
+  readonly retries: (error: TtrpcError) => boolean;
+}
+
+const CONNECT_TIMEOUT_MS = 5000;
+const FIRST_DELAY_MS = 20;
+const LONGEST_DELAY_MS = 1000;
+
+/**
+ * Sends parcels in order to one address, and again what failed, over a connection that it makes when there is something
+ * to send and again when it was lost.
+ *
+ * Order holds over failures: after one, nothing is sent until every call in flight has its outcome. Then what failed is
+ * sent again from the first on, unless a later parcel of its lane was delivered: to send it now would change the order,
+ * so it fails.
+ */
+export class Pipeline {
+  readonly #address: string;
+  readonly #options: PipelineOptions;
+  readonly #route = port("loop").route("containerd.services.events.ttrpc.v1.Events", "Forward");
+  readonly #queue = new Fifo<Parcel>(({ state }) => state === "waiting");
+  /** How many at the front were sent, or settled behind one that was. */
+  #sent = 0;
+  #flying = 0;
+  #connection: Connection | undefined;
+  #opening = false;
+  #recovering = false;
+  #scheduled = false;
+  #closed: TtrpcError | undefined;
+  #delayMs = FIRST_DELAY_MS;
+  #wake: (() => void) | undefined;
+  #idle: (() => void) | undefined;
+  #outcomes: Parcel[] = [];
+
+  constructor(address: string, options: PipelineOptions) {
+    this.#address = address;
+    this.#options = options;
+  }
+
+  /** Parcels that have no outcome. */
+  get length(): number {
+    return this.#queue.length;
+  }
+
+  push(parcel: Parcel): void {
+    this.#queue.push(parcel);
+    this.#schedule();
+  }
+
+  /** Gives a parcel up that was not sent yet; returns whether it was not. */
+  cancel(parcel: Parcel): boolean {
+    if (parcel.state !== "waiting") return false;
+    parcel.state = "settled";
+    return true;
+  }
+
+  /** Resolves when every parcel has its outcome; those that have none after `graceMs` fail with `error`. */
+  async close(graceMs: number, error: TtrpcError): Promise<void> {
+    if (this.#queue.length > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, Math.min(graceMs, 2 ** 31 - 1));
+        this.#idle = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    this.#closed = error;
+    this.#wake?.();
+    await this.#connection?.close();
+    const left = this.#queue.clear();
+    this.#sent = 0;
+    for (const parcel of left) settle(parcel, error);
+  }
+
+  /** In a tick of its own: outcomes come while a batch is read, and many come at once. */
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    process.nextTick(() => {
+      this.#scheduled = false;
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    const outcomes = this.#outcomes;
+    if (outcomes.length > 0) {
+      this.#outcomes = [];
+      for (const parcel of outcomes) this.#judge(parcel);
+      this.#dropSettled();
+    }
+    if (this.#closed !== undefined) return;
+    if (this.#recovering) {
+      if (this.#flying === 0) this.#recover();
+      return;
+    }
+    const { maxInFlight } = this.#options;
+    while (this.#flying < maxInFlight && this.#sent < this.#queue.length) {
+      if (this.#connection === undefined) {
+        void this.#open();
+        return;
+      }
+      const parcel = this.#queue.at(this.#sent++);
+      if (parcel?.state === "waiting") this.#send(parcel, this.#connection);
+      // It may have been settled without being sent.
+      if (this.#recovering) return;
+    }
+    this.#dropSettled();
+  }
+
+  #send(parcel: Parcel, connection: Connection): void {
+    const left = parcel.expiresAt - performance.now();
+    if (left <= 0) {
+      settle(parcel, expired(parcel));
+      return;
+    }
+    const timeoutMs = Math.min(left, this.#options.timeoutMs);
+    // 0 is none.
+    const timeoutNs = timeoutMs === Number.POSITIVE_INFINITY ? 0 : Math.ceil(timeoutMs * 1e6);
+    const fields = { timeoutNs, metadata: parcel.metadata, cancellable: false };
+    parcel.state = "sent";
+    this.#flying++;
+    parcel.landed = this.#landed;
+    try {
+      connection.start(this.#route, parcel.payload, fields, parcel);
+    } catch (error) {
+      // It ended, and that was not heard of yet; or the message is too large.
+      parcel.fail(TtrpcError.from(error));
+    }
+  }
+
+  readonly #landed = (parcel: Parcel): void => {
+    this.#flying--;
+    this.#outcomes.push(parcel);
+    this.#schedule();
+  };
+
+  #judge(parcel: Parcel): void {
+    const { error } = parcel;
+    if (parcel.state === "delivered") {
+      this.#delayMs = FIRST_DELAY_MS;
+      parcel.settled(undefined, parcel.reply);
+    } else if (error === undefined || !this.#options.retries(error)) settle(parcel, error);
+    else this.#recovering = true;
+  }
+
+  #dropSettled(): void {
+    for (let first = this.#queue.at(0); first !== undefined; first = this.#queue.at(0)) {
+      if (first.state !== "delivered" && first.state !== "settled") break;
+      this.#queue.shift();
+      if (this.#sent > 0) this.#sent--;
+    }
+    if (this.#queue.length === 0) this.#idle?.();
+  }
+
+  /** All that was sent has an outcome. What is to be sent again goes back among what waits, unless it is too late. */
+  #recover(): void {
+    const delivered = new Set<number>();
+    for (let index = this.#sent - 1; index >= 0; index--) {
+      const parcel = this.#queue.at(index);
+      if (parcel?.state === "delivered") delivered.add(parcel.lane);
+      else if (parcel?.state === "failed") {
+        if (delivered.has(parcel.lane)) settle(parcel, overtaken(parcel));
+        else parcel.state = "waiting";
+      }
+    }
+    this.#queue.sweep();
+    this.#sent = 0;
+    if (this.#queue.length === 0) {
+      this.#recovering = false;
+      this.#idle?.();
+      return;
+    }
+    void this.#pause().then(() => {
+      this.#recovering = false;
+      this.#schedule();
+    });
+  }
+
+  /** Waits before the next try; a longer time each time, but not longer than the first parcel has. */
+  #pause(): Promise<void> {
+    const now = performance.now();
+    this.#dropExpired(now);
+    const first = this.#queue.at(0);
+    const delay = Math.min(this.#delayMs, Math.max((first?.expiresAt ?? now) - now, 1));
+    this.#delayMs = Math.min(this.#delayMs * 2, LONGEST_DELAY_MS);
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, delay);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #dropExpired(now: number): void {
+    for (let index = 0; index < this.#queue.length; index++) {
+      const parcel = this.#queue.at(index);
+      if (parcel?.state === "waiting" && parcel.expiresAt <= now) settle(parcel, expired(parcel));
+    }
+    this.#dropSettled();
+  }
+
+  async #open(): Promise<void> {
+    if (this.#opening) return;
+    this.#opening = true;
+    while (this.#connection === undefined && this.#queue.length > 0 && this.#closed === undefined) {
+      try {
+        const connection = await connect(this.#address, {
+          connectTimeoutMs: Math.min(this.#options.timeoutMs, CONNECT_TIMEOUT_MS),
+        });
+        if (this.#closed !== undefined) await connection.close();
+        else this.#use(connection);
+      } catch (reason) {
+        const error = TtrpcError.from(reason);
+        for (let index = 0; index < this.#queue.length; index++) {
+          const parcel = this.#queue.at(index);
+          if (parcel?.state === "waiting") parcel.error = error;
+        }
+        await this.#pause();
+      }
+    }
+    this.#opening = false;
+    this.#schedule();
+  }
+
+  #use(connection: Connection): void {
+    this.#connection = connection;
+    void connection.closed.then(() => {
+      if (this.#connection === connection) this.#connection = undefined;
+    });
+  }
+}
+
+function settle(parcel: Parcel, error: TtrpcError | undefined): void {
+  if (parcel.state === "settled" || parcel.state === "delivered") return;
+  parcel.state = "settled";
+  parcel.settled(error ?? new TtrpcError("the event was not delivered"), NO_BYTES);
+}
+
+function expired({ error: cause }: Parcel): TtrpcError {
+  const text = "the event was not delivered in time";
+  return new TtrpcError(cause === undefined ? text : `${text}: ${cause.message}`, Code.DeadlineExceeded, {
+    cause,
+  });
+}
+
+function overtaken({ error: cause }: Parcel): TtrpcError {
+  const text = "a later event was delivered, and this one may not come behind it";
+  return new TtrpcError(`${text}: ${cause?.message ?? ""}`, Code.Aborted, { cause });
+}

@@ -1,0 +1,280 @@
+import { EventEmitter } from "node:events";
+import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
+import type { TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { parseAddress } from "../address.js";
+import { Code } from "../code.js";
+import { TtrpcError } from "../error.js";
+import { MESSAGE_LIMIT } from "../port/records.js";
+import { type ContainerdEvent, eventOf, namespaceFault, topicFault, writeEvent } from "./event.js";
+import { checkLimits } from "./limits.js";
+import { Parcel, Pipeline } from "./pipeline.js";
+
+/** Options of {@link createPublisher}. */
+export interface PublisherOptions {
+  /** The containerd namespace of the events. */
+  readonly namespace: string;
+  /** Milliseconds that one try may take; the server is told. 5 000 if left out, as shims have it. */
+  readonly timeoutMs?: number;
+  /** Milliseconds after `publish` until an event that was not delivered is given up. 60 000 if left out. */
+  readonly retryForMs?: number;
+  /** Events that may wait; one more is refused with `ResourceExhausted`. 10 000 if left out. */
+  readonly maxQueuedEvents?: number;
+  /** Their bytes, with their envelopes. 16 MiB if left out. */
+  readonly maxQueuedBytes?: number;
+  /**
+   * Events that may be on their way at once. 1 if left out, since containerd handles each request in a goroutine of its
+   * own: two on their way may change places there. More are faster, and keep their order with `listenEvents` and with
+   * `forwardEvents` before one.
+   */
+  readonly maxInFlight?: number;
+}
+
+/** Options of {@link Publisher.publish}. */
+export interface PublishOptions {
+  /** When the event came about. Now, if left out. */
+  readonly timestamp?: MessageInitShape<typeof TimestampSchema>;
+  /** The namespace of this event, if it is not the publisher's. */
+  readonly namespace?: string;
+}
+
+/** An event that could not be delivered. */
+export interface Undelivered {
+  /** The event that was given up. */
+  readonly event: ContainerdEvent;
+  /** Why. It may have been received all the same, if the answer to it is what was lost. */
+  readonly error: TtrpcError;
+}
+
+/** Events of a {@link Publisher}. */
+export interface PublisherEvents {
+  /** An event was given up. Without a listener, a warning of the process says so. */
+  undelivered: [undelivered: Undelivered];
+}
+
+const DEFAULTS = {
+  timeoutMs: 5000,
+  retryForMs: 60_000,
+  maxQueuedEvents: 10_000,
+  maxQueuedBytes: 16 << 20,
+  maxInFlight: 1,
+};
+
+/** Room for the names and metadata around an event in a request. */
+const REQUEST_OVERHEAD = 1024;
+
+/** Whether a failure may pass by itself. */
+const retries = ({ code }: TtrpcError) => PASSING.has(code);
+const PASSING: ReadonlySet<Code> = new Set([
+  Code.Unavailable,
+  Code.DeadlineExceeded,
+  Code.ResourceExhausted,
+  Code.Canceled,
+]);
+
+/**
+ * Publishes events to containerd, or to anything that serves its ttrpc service of events. Made by
+ * {@link createPublisher}.
+ */
+export class Publisher extends EventEmitter<PublisherEvents> {
+  readonly #namespace: string;
+  readonly #limits: typeof DEFAULTS;
+  readonly #pipeline: Pipeline;
+  readonly #metadata = new Map<string, [string, string][]>();
+  #events = 0;
+  #bytes = 0;
+  #waiting: (() => void)[] = [];
+  readonly #lost: Undelivered[] = [];
+  #closing: Promise<void> | undefined;
+
+  /** @internal */
+  constructor(address: string, options: PublisherOptions) {
+    super();
+    const { text, binding } = parseAddress(address);
+    if (binding === undefined) throw new TypeError(`${text} cannot be connected to again`);
+    const { namespace, ...limits } = options ?? {};
+    const fault = namespaceFault(namespace);
+    if (fault !== undefined) throw new TypeError(fault);
+    this.#namespace = namespace;
+    this.#limits = { ...DEFAULTS, ...limits };
+    const { timeoutMs, maxInFlight, retryForMs, maxQueuedEvents, maxQueuedBytes } = this.#limits;
+    checkLimits({ timeoutMs, maxInFlight, retryForMs, maxQueuedEvents, maxQueuedBytes }, ["retryForMs"]);
+    this.#pipeline = new Pipeline(text, { maxInFlight, timeoutMs, retries });
+  }
+
+  /** Events that were not delivered yet. */
+  get queuedEvents(): number {
+    return this.#events;
+  }
+
+  /** Their bytes, with their envelopes. */
+  get queuedBytes(): number {
+    return this.#bytes;
+  }
+
+  /**
+   * Publishes an event behind those published before. Resolves when the server has acknowledged it.
+   *
+   * ```ts
+   * await publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: "web", pid: 4242, exitStatus: 1 });
+   * ```
+   *
+   * It need not be awaited: an event that could not be delivered is told by `undelivered` too, and the rejection that
+   * nobody handles does no harm.
+   *
+   * Rejects with a TypeError that names what is wrong: what containerd would refuse, or be harmed by, is not sent.
+   * Rejects with a {@link TtrpcError} if the event was not delivered: `ResourceExhausted` if too many wait, or it is too
+   * large; `DeadlineExceeded` if it was tried for `retryForMs`; `Unavailable` if the publisher was closed; `Aborted` if,
+   * with `maxInFlight` above 1, it failed and a later one was delivered; otherwise what the server answered.
+   */
+  publish<Desc extends DescMessage>(
+    topic: string,
+    schema: Desc,
+    message: MessageInitShape<Desc>,
+    options: PublishOptions = {},
+  ): Promise<void> {
+    let payload: Uint8Array;
+    let namespace: string;
+    try {
+      namespace = options.namespace ?? this.#namespace;
+      const fault = topicFault(topic) ?? namespaceFault(namespace);
+      if (fault !== undefined) throw new TypeError(fault);
+      if (schema?.kind !== "message")
+        throw new TypeError("schema must be a message descriptor of protobuf-es");
+      payload = writeEvent(namespace, topic, options.timestamp ?? now(), schema, message);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const size = payload.length;
+    const refusal = this.#refusal(size);
+    const result = new Promise<void>((resolve, reject) => {
+      if (refusal !== undefined) {
+        this.#undelivered(payload, refusal);
+        reject(refusal);
+        return;
+      }
+      this.#events++;
+      this.#bytes += size;
+      const expiresAt = performance.now() + this.#limits.retryForMs;
+      const settled = (error: TtrpcError | undefined) => {
+        this.#events--;
+        this.#bytes -= size;
+        if (error === undefined) resolve();
+        else {
+          this.#undelivered(payload, error);
+          reject(error);
+        }
+        if (this.#waiting.length > 0 && this.#hasRoom()) for (const go of this.#waiting.splice(0)) go();
+      };
+      this.#pipeline.push(new Parcel(payload, this.#metadataOf(namespace), 0, expiresAt, settled));
+    });
+    // Told by `undelivered`, so that nobody has to await it.
+    result.catch(() => undefined);
+    return result;
+  }
+
+  /** Resolves when there is room for another event: for those who publish faster than the server takes. */
+  ready(): Promise<void> {
+    if (this.#closing !== undefined || this.#hasRoom()) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /**
+   * Delivers what waits for up to `graceMs` milliseconds, 5 000 if left out, gives up the rest, and closes the
+   * connection. A second call returns the same promise.
+   */
+  close({ graceMs = 5000 }: { graceMs?: number } = {}): Promise<void> {
+    if (typeof graceMs !== "number" || !(graceMs >= 0)) {
+      return Promise.reject(
+        new TypeError(`graceMs must be a number of milliseconds, 0 or more, not ${graceMs}`),
+      );
+    }
+    return (this.#closing ??= this.#pipeline.close(graceMs, closedError()).then(() => {
+      for (const go of this.#waiting.splice(0)) go();
+    }));
+  }
+
+  /** Closes the publisher, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #hasRoom(): boolean {
+    return this.#events < this.#limits.maxQueuedEvents && this.#bytes < this.#limits.maxQueuedBytes;
+  }
+
+  #refusal(size: number): TtrpcError | undefined {
+    if (this.#closing !== undefined) return closedError();
+    if (size > MESSAGE_LIMIT - REQUEST_OVERHEAD) {
+      return new TtrpcError(`an event of ${size} bytes is too large to be sent`, Code.ResourceExhausted);
+    }
+    if (this.#hasRoom()) return undefined;
+    const text = `${this.#events} events of ${this.#bytes} bytes wait to be delivered`;
+    return new TtrpcError(text, Code.ResourceExhausted);
+  }
+
+  /** What shims send along, and containerd looks for. */
+  #metadataOf(namespace: string): [string, string][] {
+    let metadata = this.#metadata.get(namespace);
+    if (metadata === undefined) {
+      metadata = [["containerd-namespace-ttrpc", namespace]];
+      if (this.#metadata.size === 100) this.#metadata.clear();
+      this.#metadata.set(namespace, metadata);
+    }
+    return metadata;
+  }
+
+  #undelivered(payload: Uint8Array, error: TtrpcError): void {
+    if (this.#lost.push({ event: eventOf(payload), error }) > 1) return;
+    // In a tick of its own: what a listener throws must not stop what else there is to do.
+    process.nextTick(() => {
+      const lost = this.#lost.splice(0);
+      if (this.listenerCount("undelivered") > 0) {
+        for (const undelivered of lost) process.nextTick(() => this.emit("undelivered", undelivered));
+        return;
+      }
+      const text = `events that were not delivered: ${lost.length}, the first for ${lost[0]?.error.message}`;
+      process.emitWarning(text, { type: "TtrpcWarning" });
+    });
+  }
+}
+
+function closedError(): TtrpcError {
+  return new TtrpcError("the publisher is closed", Code.Unavailable);
+}
+
+let offset = performance.timeOrigin;
+
+/** The time with what the monotonic clock has of it below a millisecond. */
+function now(): { seconds: bigint; nanos: number } {
+  const wall = Date.now();
+  let ms = offset + performance.now();
+  if (Math.abs(ms - wall) > 2) {
+    // The system's clock was set.
+    offset += wall - ms;
+    ms = wall;
+  }
+  const seconds = Math.floor(ms / 1000);
+  return { seconds: BigInt(seconds), nanos: Math.floor((ms - seconds * 1000) * 1e6) };
+}
+
+/**
+ * Makes a publisher of events. It connects when there is something to publish, and again when the server was restarted,
+ * so the server need not be there yet.
+ *
+ * ```ts
+ * const publisher = createPublisher(process.env.TTRPC_ADDRESS, { namespace: "default" });
+ * publisher.on("undelivered", ({ event, error }) => console.error(`${event.topic}: ${error.message}`));
+ * await publisher.publish(TASK_START_EVENT_TOPIC, TaskStartSchema, { containerId: "web", pid: 4242 });
+ * await publisher.close();
+ * ```
+ *
+ * Events are delivered in the order of `publish`, each at least once: one whose acknowledgement was lost is sent again.
+ *
+ * Throws a TypeError that names what is wrong.
+ *
+ * @param address - Where containerd takes events: `unix:///run/containerd/containerd.sock.ttrpc`, or the bare path that
+ * it puts into `TTRPC_ADDRESS`.
+ */
+export function createPublisher(address: string, options: PublisherOptions): Publisher {
+  return new Publisher(address, options);
+}

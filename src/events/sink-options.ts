@@ -1,0 +1,132 @@
+import type { Registry } from "@bufbuild/protobuf";
+import type { ListenOptions } from "../server.js";
+import { type ContainerdEvent, namespaceFault, type TypeOf, typesOf } from "./event.js";
+import { checkLimits } from "./limits.js";
+
+/** Options of {@link listenEvents} and {@link forwardEvents}. */
+export interface EventSinkOptions extends ListenOptions {
+  /** Prefixes of topics, such as `/tasks/`. Only events whose topic has one of them are given; all, if left out. */
+  readonly topics?: readonly string[];
+  /** Namespaces. Only events of one of them are given; all, if left out. */
+  readonly namespaces?: readonly string[];
+  /** Types of messages besides containerd's own. */
+  readonly registry?: Registry;
+  /**
+   * When an event is acknowledged, upon which its publisher forgets it:
+   *
+   * - `"taken"`: when the consumer got it, at the end of that turn of the event loop; so whatever the consumer does with
+   *   it without waiting, such as a synchronous write, is done by then.
+   * - `"done"`: when the consumer asks for the next one, and so has done with it. One that it leaves with, by `break` or
+   *   an error, is not acknowledged, and is the first of the next loop.
+   * - `"arrived"`: at once, when it has a place in the queue.
+   *
+   * `"taken"` if left out; for `forwardEvents`, `"arrived"`.
+   */
+  readonly acknowledge?: "taken" | "done" | "arrived";
+  /** Events that may wait for the consumer. 10 000 if left out. */
+  readonly maxQueuedEvents?: number;
+  /** Their bytes, as they were sent. 16 MiB if left out. */
+  readonly maxQueuedBytes?: number;
+  /**
+   * What happens when one more comes:
+   *
+   * - `"wait"`: its publisher waits: nothing is acknowledged, and no more is read from it.
+   * - `"dropOldest"`: the one that has waited longest is dropped, acknowledged and counted.
+   * - `"fail"`: its publisher gets `ResourceExhausted`.
+   *
+   * `"wait"` if left out.
+   */
+  readonly whenFull?: "wait" | "dropOldest" | "fail";
+  /** Admits only peers of this process's own user and group, over a unix socket, as containerd does. */
+  readonly requireSameUser?: boolean;
+}
+
+/** What became of the events that came. */
+export interface EventCounts {
+  /** Events that came. */
+  readonly received: number;
+  /** Given to the consumer. */
+  readonly taken: number;
+  /** Not given, since their topic or namespace was not asked for; acknowledged. */
+  readonly filtered: number;
+  /** Dropped by `"dropOldest"`; acknowledged. */
+  readonly dropped: number;
+  /** Answered with an error: wrong, too many, or not taken by containerd. */
+  readonly refused: number;
+  /** Not given, since the publisher's deadline passed first. It was told so by its own clock, and sends them again. */
+  readonly expired: number;
+  /** Waiting for the consumer. */
+  readonly queued: number;
+  /** Their bytes. */
+  readonly queuedBytes: number;
+}
+
+/** Checked options. */
+export interface SinkPlan {
+  readonly acknowledge: "taken" | "done" | "arrived";
+  readonly whenFull: "wait" | "dropOldest" | "fail";
+  readonly maxQueuedEvents: number;
+  readonly maxQueuedBytes: number;
+  readonly requireSameUser: boolean | undefined;
+  readonly wants: (event: ContainerdEvent) => boolean;
+  readonly typeOf: TypeOf;
+  readonly listen: ListenOptions;
+}
+
+const ACKNOWLEDGE = ["taken", "done", "arrived"] as const;
+const WHEN_FULL = ["wait", "dropOldest", "fail"] as const;
+
+/** Checks options. Throws a TypeError that names the one that is wrong. */
+export function sinkPlan(options: EventSinkOptions, defaultAcknowledge: SinkPlan["acknowledge"]): SinkPlan {
+  const {
+    topics,
+    namespaces,
+    registry,
+    acknowledge = defaultAcknowledge,
+    maxQueuedEvents = 10_000,
+    maxQueuedBytes = 16 << 20,
+    whenFull = "wait",
+    requireSameUser,
+    mode,
+    reclaimStale,
+  } = options;
+  checkOneOf("acknowledge", acknowledge, ACKNOWLEDGE);
+  checkOneOf("whenFull", whenFull, WHEN_FULL);
+  checkLimits({ maxQueuedEvents, maxQueuedBytes });
+  checkTexts("topics", topics, (topic) =>
+    topic.startsWith("/") ? undefined : `${JSON.stringify(topic)} starts with no "/", as no topic does`,
+  );
+  checkTexts("namespaces", namespaces, namespaceFault);
+  const wants = ({ topic, namespace }: ContainerdEvent) =>
+    (topics === undefined || topics.some((prefix) => topic.startsWith(prefix))) &&
+    (namespaces === undefined || namespaces.includes(namespace));
+  return {
+    acknowledge,
+    whenFull,
+    maxQueuedEvents,
+    maxQueuedBytes,
+    requireSameUser,
+    wants,
+    typeOf: typesOf(registry),
+    listen: { mode, reclaimStale },
+  };
+}
+
+function checkOneOf(name: string, value: unknown, values: readonly unknown[]): void {
+  if (values.includes(value)) return;
+  throw new TypeError(`${name} must be one of ${values.join(", ")}, not ${String(value)}`);
+}
+
+function checkTexts(
+  name: string,
+  texts: readonly string[] | undefined,
+  faultOf: (text: string) => string | undefined,
+): void {
+  if (texts === undefined) return;
+  if (!Array.isArray(texts)) throw new TypeError(`${name} must be an array of strings`);
+  for (const [index, text] of texts.entries()) {
+    if (typeof text !== "string") throw new TypeError(`${name}[${index}] must be a string`);
+    const fault = faultOf(text);
+    if (fault !== undefined) throw new TypeError(`${name}[${index}]: ${fault}`);
+  }
+}

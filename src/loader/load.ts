@@ -1,0 +1,94 @@
+import { createRequire } from "node:module";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import type * as Native from "../../index.js";
+import { textOf } from "../error.js";
+import { VERSION } from "../version.js";
+import { currentPlatform, type Platform, platformName, PREBUILT } from "./platform.js";
+
+const NAME = "containerd-shim-protos";
+const OVERRIDE = "NAPI_RS_NATIVE_LIBRARY_PATH";
+
+const require = createRequire(import.meta.url);
+
+/** An addon that was tried and did not do. */
+interface Attempt {
+  /** A path or the name of a package. */
+  readonly candidate: string;
+  readonly error: unknown;
+}
+
+/**
+ * Loads the addon: the one that NAPI_RS_NATIVE_LIBRARY_PATH names and no other, if it is set; else the one that was
+ * built in this folder, or that of the platform's package.
+ *
+ * @throws {Error} `code` is `ERR_NATIVE_ADDON`, the message says what was tried and what to do, and `cause` is what the
+ * last attempt failed with.
+ */
+export function loadAddon(): typeof Native {
+  const platform = currentPlatform();
+  const attempts: Attempt[] = [];
+  for (const candidate of candidates(platformName(platform))) {
+    try {
+      return requireAddon(candidate);
+    } catch (error) {
+      attempts.push({ candidate, error });
+    }
+  }
+  const error = new Error(describeFailure(platform, attempts), { cause: attempts.at(-1)?.error });
+  throw Object.assign(error, { code: "ERR_NATIVE_ADDON" });
+}
+
+function candidates(name: string): readonly string[] {
+  const override = process.env[OVERRIDE];
+  if (override) return [resolve(override)];
+  return [fileURLToPath(new URL(`../../${NAME}.${name}.node`, import.meta.url)), `${NAME}-${name}`];
+}
+
+/** Loads an addon and checks that it is of this very version: the two sides of the port share a record format. */
+function requireAddon(candidate: string): typeof Native {
+  const addon = require(candidate) as typeof Native;
+  const { addon: version } = addon.versions();
+  if (version !== VERSION) {
+    throw new Error(`its version is ${version}, but ${NAME} is ${VERSION}: both must be the same`);
+  }
+  return addon;
+}
+
+function describeFailure(platform: Platform, attempts: readonly Attempt[]): string {
+  const { os, arch, libc } = platform;
+  const system = `platform ${os}, architecture ${arch}${libc === undefined ? "" : `, libc ${libc}`}`;
+  return [
+    `${NAME} ${VERSION} could not load its native addon on ${system}.`,
+    ["Tried:", ...attempts.map(({ candidate, error }) => `  ${candidate}: ${reason(candidate, error)}`)].join(
+      "\n",
+    ),
+    ...advice(platformName(platform)),
+  ].join("\n\n");
+}
+
+function reason(candidate: string, error: unknown): string {
+  const text = textOf(error);
+  // Node lists who required it, which is this file.
+  const [summary = ""] = text.split("\nRequire stack:");
+  if (summary === `Cannot find module '${candidate}'`) return "not found";
+  return summary.replaceAll("\n", "\n    ");
+}
+
+function advice(name: string): readonly string[] {
+  if (process.env[OVERRIDE]) {
+    return [`${OVERRIDE} names the one addon to load. Without it, the addon that npm installed is loaded.`];
+  }
+  const prebuilt = PREBUILT.includes(name)
+    ? [
+        `npm installs ${NAME}-${name} along, unless it was told to omit optional dependencies, or has the bug that`,
+        "leaves them out when a lock file comes from another platform (https://github.com/npm/cli/issues/4828). To fix it:",
+        "  rm -rf node_modules package-lock.json && npm install",
+      ]
+    : [`There are prebuilt addons for ${PREBUILT.join(", ")}.`];
+  const source = [
+    `To build the addon from source, with Rust and a C compiler, run \`npm ci\` in a clone of ${NAME} ${VERSION}, then set`,
+    `  ${OVERRIDE}=/path/to/clone/${NAME}.${name}.node`,
+  ];
+  return [prebuilt.join("\n"), source.join("\n")];
+}

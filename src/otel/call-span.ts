@@ -1,0 +1,120 @@
+import {
+  type Attributes,
+  type Context,
+  context,
+  type Span,
+  type SpanKind,
+  SpanStatusCode,
+  trace,
+} from "@opentelemetry/api";
+import { Code, codeName } from "../code.js";
+import { TtrpcError } from "../error.js";
+import type { MethodKind } from "../interceptor.js";
+import { iteratorOf } from "../stream/stream-call.js";
+import type { Instruments } from "./options.js";
+
+/** One call, from its start to its one end: its span, its context and its duration. */
+export class CallSpan {
+  /** The context in which the span is the active one. */
+  readonly context: Context;
+  readonly #span: Span;
+  readonly #attributes: Attributes;
+  readonly #instruments: Instruments;
+  readonly #start = performance.now();
+  #ended = false;
+
+  constructor(
+    used: Instruments,
+    kind: SpanKind,
+    { service, method }: { readonly service: string; readonly method: string },
+    parent: Context,
+    more: Attributes = {},
+  ) {
+    const name = `${service}/${method}`;
+    this.#instruments = used;
+    this.#attributes = { "rpc.system.name": "ttrpc", "rpc.method": name, ...more };
+    this.#span = used.tracer.startSpan(name, { kind, attributes: this.#attributes }, parent);
+    this.context = trace.setSpan(parent, this.#span);
+  }
+
+  /** Ends it, the first time. `message` says what went wrong; without it the outcome is no error, whatever its code. */
+  end(code: number | undefined, message?: string, type?: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    const outcome: Attributes = {};
+    if (code !== undefined) outcome["rpc.status_code"] = statusCode(code);
+    if (message !== undefined) outcome["error.type"] = type ?? statusCode(code ?? Code.Unknown);
+    this.#span.setAttributes(outcome);
+    if (message !== undefined) this.#span.setStatus({ code: SpanStatusCode.ERROR, message });
+    const seconds = (performance.now() - this.#start) / 1000;
+    this.#instruments.duration.record(seconds, { ...this.#attributes, ...outcome }, this.context);
+    this.#span.end();
+  }
+
+  /**
+   * Passes an iterable on, whose code runs in the call's context. `over` hears how it ended: with an error, by leaving
+   * it early, or at its end. Not a generator: what is waiting for a message must hear of one who leaves.
+   */
+  iterate(
+    messages: unknown,
+    what: string,
+    over: (how: Ending) => void = () => undefined,
+  ): AsyncIterableIterator<unknown> {
+    type Step = IteratorResult<unknown>;
+    const run = <T>(action: () => T): T => context.with(this.context, action);
+    const iterator = run(() => iteratorOf(messages as AsyncIterable<unknown>, what));
+    const watch = async (action: () => Step | Promise<Step>) => {
+      try {
+        const result = await run(action);
+        if (result.done === true) over({ how: "end" });
+        return result;
+      } catch (error) {
+        over({ how: "error", error });
+        throw error;
+      }
+    };
+    return {
+      next: () => watch(() => iterator.next()),
+      return: (value?: unknown) => {
+        over({ how: "left" });
+        return watch(() => iterator.return?.(value) ?? { value, done: true });
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+}
+
+/** How an iterable ended. */
+export type Ending = { readonly how: "end" | "left" } | { readonly how: "error"; readonly error: unknown };
+
+/** True of the kinds of which the client sends several messages. */
+export function clientStreams(kind: MethodKind): boolean {
+  return kind === "client_streaming" || kind === "bidi_streaming";
+}
+
+/** True of the kinds of which the server sends several messages. */
+export function serverStreams(kind: MethodKind): boolean {
+  return kind === "server_streaming" || kind === "bidi_streaming";
+}
+
+/** The code of success, which is never that of an error. */
+export const OK = 0;
+
+/** The name of a code as gRPC and the conventions write it. */
+function statusCode(code: number): string {
+  if (code === OK) return "OK";
+  if (code === Code.Canceled) return "CANCELLED";
+  if (Code[code] === undefined) return String(code);
+  return codeName(code)
+    .replaceAll(/(?<=[a-z])(?=[A-Z])/g, "_")
+    .toUpperCase();
+}
+
+/** The status and the words of what was thrown; no status of what is not a call's outcome, such as a TypeError. */
+export function thrown(error: unknown): { code: number | undefined; message: string; type?: string } {
+  if (error instanceof TtrpcError) return { code: error.code, message: error.message };
+  const { message } = TtrpcError.from(error);
+  return { code: undefined, message, type: error instanceof Error ? error.name : typeof error };
+}

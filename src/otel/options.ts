@@ -1,0 +1,62 @@
+import {
+  type Histogram,
+  type MeterProvider,
+  metrics,
+  propagation,
+  type TextMapPropagator,
+  trace,
+  type Tracer,
+  type TracerProvider,
+} from "@opentelemetry/api";
+
+/** Options of the interceptors. What is left out is taken from OpenTelemetry's global API, at each call. */
+export interface OtelOptions {
+  /** Makes the tracer of the spans. */
+  readonly tracerProvider?: TracerProvider;
+  /** Makes the meter of `rpc.client.call.duration` and `rpc.server.call.duration`, in seconds. */
+  readonly meterProvider?: MeterProvider;
+  /** Writes the trace into metadata, and reads it there. */
+  readonly propagator?: Pick<TextMapPropagator, "inject" | "extract">;
+}
+
+/** What an interceptor works with. */
+export interface Instruments {
+  readonly tracer: Tracer;
+  readonly duration: Histogram;
+  readonly propagator: Pick<TextMapPropagator, "inject" | "extract">;
+}
+
+const NAME = "containerd-shim-protos";
+
+/** The buckets, in seconds, that the conventions recommend. */
+const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
+
+/**
+ * Finds what an interceptor works with, anew for each call: a meter that was asked for before a global provider was
+ * set stays deaf for ever.
+ */
+export function instruments(side: "client" | "server", options: OtelOptions): () => Instruments {
+  const { tracerProvider, meterProvider, propagator = propagation } = options;
+  if (typeof tracerProvider?.getTracer !== "function" && tracerProvider !== undefined) {
+    throw new TypeError("tracerProvider must be a TracerProvider");
+  }
+  if (typeof meterProvider?.getMeter !== "function" && meterProvider !== undefined) {
+    throw new TypeError("meterProvider must be a MeterProvider");
+  }
+  if (typeof propagator.inject !== "function" || typeof propagator.extract !== "function") {
+    throw new TypeError("propagator must be a TextMapPropagator");
+  }
+  let known: (Instruments & { readonly meters: MeterProvider; readonly tracers: TracerProvider }) | undefined;
+  return () => {
+    const tracers = tracerProvider ?? trace.getTracerProvider();
+    const meters = meterProvider ?? metrics.getMeterProvider();
+    if (known?.meters === meters && known.tracers === tracers) return known;
+    const duration = meters.getMeter(NAME).createHistogram(`rpc.${side}.call.duration`, {
+      unit: "s",
+      description: `Duration of ttrpc calls, as the ${side} sees it.`,
+      advice: { explicitBucketBoundaries: BUCKETS },
+    });
+    known = { tracer: tracers.getTracer(NAME), duration, propagator, meters, tracers };
+    return known;
+  };
+}

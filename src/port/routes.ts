@@ -1,0 +1,63 @@
+import { Code } from "../code.js";
+import { TtrpcError } from "../error.js";
+
+/** Numbers are 16 bits wide. */
+const LIMIT = 0xffff;
+
+/**
+ * The numbers that the methods of calls have. They are never given back: a program names a bounded set of methods.
+ */
+export class Routes {
+  readonly #numbers = new Map<string, Map<string, number>>();
+  #count = 0;
+
+  find(service: string, method: string): number | undefined {
+    return this.#numbers.get(service)?.get(method);
+  }
+
+  /** Gives a method its number. Throws a TypeError if one of the names is none. */
+  add(service: string, method: string): number {
+    checkName("service", service);
+    checkName("method", method);
+    if (this.#count > LIMIT)
+      throw new TtrpcError(`more than ${LIMIT} methods were called`, Code.ResourceExhausted);
+    const methods = this.#numbers.get(service) ?? new Map<string, number>();
+    this.#numbers.set(service, methods.set(method, this.#count));
+    return this.#count++;
+  }
+
+  /** The service and method that a number stands for. */
+  nameOf(route: number): { service: string; method: string } {
+    for (const [service, methods] of this.#numbers) {
+      for (const [method, number] of methods) if (number === route) return { service, method };
+    }
+    return { service: "", method: "" };
+  }
+}
+
+function checkName(what: string, name: unknown): void {
+  if (typeof name !== "string" || name === "") throw new TypeError(`${what} must be a non-empty string`);
+  if (!name.isWellFormed()) throw new TypeError(`${what} has a lone surrogate`);
+}
+
+/** The numbers that the methods of servers have, and what takes their requests. */
+export class Methods<Sink> {
+  readonly #sinks: (Sink | undefined)[] = [];
+  readonly #free: number[] = [];
+
+  add(sink: Sink): number {
+    const route = this.#free.pop() ?? this.#sinks.length;
+    if (route > LIMIT) throw new TtrpcError(`more than ${LIMIT} methods are served`, Code.ResourceExhausted);
+    this.#sinks[route] = sink;
+    return route;
+  }
+
+  get(route: number): Sink | undefined {
+    return this.#sinks[route];
+  }
+
+  remove(route: number): void {
+    this.#sinks[route] = undefined;
+    this.#free.push(route);
+  }
+}

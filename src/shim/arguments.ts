@@ -1,0 +1,55 @@
+import { parseArgs } from "node:util";
+
+/** What containerd asks of a shim's program on its command line. */
+export interface ShimArguments {
+  readonly action: "start" | "delete" | "serve" | "info" | "version";
+  readonly namespace: string;
+  readonly id: string;
+  /** containerd's own gRPC socket. */
+  readonly address: string;
+  /** Where to listen, for a shim that is started by hand. */
+  readonly socket: string;
+  /** The bundle's folder; empty stands for the working directory. */
+  readonly bundle: string;
+  readonly debug: boolean;
+}
+
+const TEXT = { type: "string", default: "" } as const;
+const FLAG = { type: "boolean", default: false } as const;
+
+/**
+ * Reads a shim's command line, whose flags have one dash, as Go's do. Throws an Error that names what is wrong.
+ */
+export function parseArguments(args: readonly string[]): ShimArguments {
+  const { values, positionals } = parseArgs({
+    // parseArgs takes the letters behind a single dash for flags of one letter each.
+    args: args.map((arg) => arg.replace(/^-(?=[a-z])/, "--")),
+    allowPositionals: true,
+    options: {
+      namespace: TEXT,
+      id: TEXT,
+      address: TEXT,
+      socket: TEXT,
+      bundle: TEXT,
+      debug: FLAG,
+      info: FLAG,
+      v: FLAG,
+      version: FLAG,
+      // Given by containerd and not needed: events go to TTRPC_ADDRESS.
+      "publish-binary": TEXT,
+      "debug-socket": TEXT,
+    },
+  });
+  const { namespace, id, address, socket, bundle, debug } = values;
+  const common = { namespace, id, address, socket, bundle, debug };
+  if (values.v || values.version) return { ...common, action: "version" };
+  if (values.info) return { ...common, action: "info" };
+  const [action = "serve", ...rest] = positionals;
+  if ((action !== "start" && action !== "delete" && action !== "serve") || rest.length > 0) {
+    throw new Error(`the action must be start or delete, not ${positionals.join(" ")}`);
+  }
+  // Both become parts of paths and of the socket's name.
+  if (namespace === "") throw new Error("-namespace must not be empty");
+  if (id === "") throw new Error("-id must not be empty");
+  return { ...common, action };
+}

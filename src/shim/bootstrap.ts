@@ -1,0 +1,53 @@
+import type { Any } from "@bufbuild/protobuf/wkt";
+import { AnySchema } from "@bufbuild/protobuf/wkt";
+import { type BootstrapParams, BootstrapParamsSchema, BootstrapResultSchema } from "../bootstrap.js";
+import { decode, encode } from "../codec/codec.js";
+
+/** What containerd writes to the stdin of `start`. */
+export interface Bootstrap {
+  /** containerd 2.3 and later; it then reads a protobuf answer, where older ones read the plain address. */
+  readonly params: BootstrapParams | undefined;
+  /** The options of the runtime that containerd is configured with or its client gave. */
+  readonly options: Any | undefined;
+}
+
+/**
+ * Reads what containerd wrote. Up to 2.2 that is nothing, or the runtime's options as a bare Any. An Any decodes as
+ * BootstrapParams too: its type and value have the numbers of the id and the namespace. So what has just these two is
+ * an Any, unless they are this shim's.
+ */
+export function readBootstrap(
+  input: Uint8Array,
+  { id, namespace }: { readonly id: string; readonly namespace: string },
+): Bootstrap {
+  if (input.length === 0) return { params: undefined, options: undefined };
+  const params = decoded(() => decode(BootstrapParamsSchema, input));
+  if (params?.instanceId === id && params.namespace === namespace) {
+    const options = params.extensions.find(({ value }) => value !== undefined)?.value;
+    return { params, options };
+  }
+  const { instanceId = "", namespace: other = "" } = params ?? {};
+  const two = encode(BootstrapParamsSchema, { instanceId, namespace: other });
+  if (params !== undefined && two.length < input.length) {
+    throw new Error(`stdin is for ${instanceId} in namespace ${other}, not for ${id} in ${namespace}`);
+  }
+  const options = decoded(() => decode(AnySchema, input));
+  if (options === undefined || options.typeUrl === "") {
+    throw new Error("stdin holds neither bootstrap parameters nor a runtime's options");
+  }
+  return { params: undefined, options };
+}
+
+/** What `start` writes to stdout, in the form that this containerd reads. */
+export function writeBootstrap({ params }: Bootstrap, address: string): Uint8Array {
+  if (params === undefined) return Buffer.from(address);
+  return encode(BootstrapResultSchema, { version: 3, address, protocol: "ttrpc" });
+}
+
+function decoded<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,133 @@
+import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
+import { Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ReadStream } from "node:tty";
+import { loadNative } from "../native.js";
+import { checked } from "./system.js";
+
+const { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
+
+/** What a terminal is connected to: fifos, as containerd names them. Empty stands for none. */
+export interface ConsolePaths {
+  /** What is typed comes from here. */
+  readonly stdin: string;
+  /** What the terminal shows goes here. */
+  readonly stdout: string;
+}
+
+/**
+ * Where an OCI runtime sends the terminal of a container's process to: its `--console-socket`. Made by
+ * {@link listenConsole}.
+ */
+export class ConsoleSocket {
+  /** The path to give to the runtime. */
+  readonly path: string;
+  readonly #folder: string;
+  readonly #listener: number;
+
+  /** @internal */
+  constructor() {
+    // Not in the bundle, whose path may be longer than a socket's can be.
+    this.#folder = mkdtempSync(join(tmpdir(), "pty"));
+    this.path = join(this.#folder, "pty.sock");
+    try {
+      this.#listener = checked("listen", loadNative().listenConsole(this.path));
+    } catch (error) {
+      rmSync(this.#folder, { recursive: true });
+      throw error;
+    }
+  }
+
+  /** The terminal that the runtime has sent, once it has ended well. Throws if it sent none. */
+  receive(): Console {
+    return new Console(checked("receive the terminal", loadNative().receiveConsole(this.#listener)));
+  }
+
+  /** Removes the socket. */
+  [Symbol.dispose](): void {
+    closeSync(this.#listener);
+    rmSync(this.#folder, { recursive: true });
+  }
+}
+
+/** The terminal of a container's process, from the outside. */
+export class Console {
+  readonly #terminal: number;
+  readonly #stream: ReadStream;
+  #output: Socket | undefined;
+  #stdin: Socket | undefined;
+  #stdinHold: number | undefined;
+  /** Resolves when all that the process printed has been handed on, and nothing has the terminal any more. */
+  readonly drained: Promise<void>;
+
+  /** @internal */
+  constructor(terminal: number) {
+    this.#terminal = terminal;
+    this.#stream = new ReadStream(terminal);
+    // EIO: the last process that had the terminal has ended. All that it printed was read before.
+    this.#stream.on("error", () => undefined);
+    this.drained = new Promise((resolve) => {
+      this.#stream.once("close", () => {
+        this.closeStdin();
+        if (this.#output === undefined || this.#output.destroyed) resolve();
+        else this.#output.once("close", resolve).end();
+      });
+    });
+  }
+
+  /** Connects the terminal to containerd's fifos. A slow reader makes the process wait. */
+  connect({ stdin, stdout }: ConsolePaths): void {
+    if (stdout === "") this.#stream.resume();
+    else {
+      // Readers may come and go, as `ctr attach` does.
+      const reader = openSync(stdout, O_RDONLY | O_NONBLOCK);
+      const fd = openSync(stdout, O_WRONLY | O_NONBLOCK);
+      this.#output = new Socket({ fd, readable: false, writable: true });
+      this.#output.on("error", () => this.#stream.resume());
+      this.#output.once("close", () => closeSync(reader));
+      this.#stream.pipe(this.#output);
+    }
+    if (stdin === "") return;
+    const both = openSync(stdin, O_RDWR | O_NONBLOCK);
+    this.#stdin = new Socket({ fd: openSync(stdin, O_RDONLY | O_NONBLOCK), readable: true, writable: false });
+    this.#stdinHold = openSync(stdin, O_WRONLY | O_NONBLOCK);
+    closeSync(both);
+    this.#stdin.on("error", () => undefined);
+    this.#stdin.pipe(this.#stream as unknown as Socket, { end: false });
+  }
+
+  /** Sets the size of the terminal, in characters. */
+  resize(width: number, height: number): void {
+    // Its descriptor may be another's by now.
+    if (this.#stream.destroyed) return;
+    checked("resize the terminal", loadNative().resizeConsole(this.#terminal, width, height));
+  }
+
+  /** Lets stdin end as soon as whoever writes to it has closed it. */
+  closeStdin(): void {
+    if (this.#stdinHold !== undefined) closeSync(this.#stdinHold);
+    this.#stdinHold = undefined;
+    if (this.#stream.destroyed) this.#stdin?.destroy();
+  }
+
+  /** Closes the terminal, whoever still has it. */
+  close(): void {
+    this.#stream.destroy();
+    this.#output?.destroy();
+  }
+}
+
+/**
+ * Makes a socket for the terminal of a process that is about to be created.
+ *
+ * ```ts
+ * using socket = listenConsole();
+ * await run("runc", ["create", "--console-socket", socket.path, "--bundle", bundle, id]);
+ * const console = socket.receive();
+ * console.connect(request);
+ * ```
+ */
+export function listenConsole(): ConsoleSocket {
+  return new ConsoleSocket();
+}

@@ -1,0 +1,48 @@
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { parseAddress } from "../address.js";
+import { encode } from "../codec/codec.js";
+import { reclaimStale } from "../socket-file.js";
+import { DeleteResponseSchema } from "../task/v3.js";
+import type { ShimArguments } from "./arguments.js";
+import type { ShimOptions } from "./options.js";
+
+/** 128 and SIGKILL: what is not known to have ended otherwise was killed. */
+const KILLED = 137;
+
+/** Clears up after a container and writes how it ended to stdout, which containerd keeps apart from stderr. */
+export async function runDelete(_name: string, args: ShimArguments, options: ShimOptions): Promise<void> {
+  const write = answerOnStdout();
+  const { id, namespace, address, debug } = args;
+  const bundle = resolve(args.bundle);
+  const ended = await options.delete?.({ id, namespace, bundle, containerdAddress: address, debug });
+  removeDeadSocket(bundle);
+  const reply = { exitStatus: KILLED, exitedAt: timestampFromDate(new Date()), ...ended };
+  write(encode(DeleteResponseSchema, reply));
+}
+
+/** The socket of a shim that was killed, unless another container's shim listens on it. */
+function removeDeadSocket(bundle: string): void {
+  const address =
+    unlessMissing(() => readFileSync(join(bundle, "address"), "utf8")) ??
+    unlessMissing(
+      () => (JSON.parse(readFileSync(join(bundle, "bootstrap.json"), "utf8")) as { address: string }).address,
+    );
+  if (address?.startsWith("unix://")) reclaimStale(parseAddress(address));
+}
+
+function unlessMissing(read: () => string): string | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Keeps stdout for the answer: what else is printed there goes to stderr. The answer ends the process. */
+export function answerOnStdout(): (answer: Uint8Array) => void {
+  const { stdout, stderr } = process;
+  Object.defineProperty(process, "stdout", { configurable: true, enumerable: true, value: stderr });
+  return (answer) => stdout.write(answer, () => process.exit(0));
+}

@@ -1,0 +1,18 @@
+import { readFileSync } from "node:fs";
+import { create } from "@bufbuild/protobuf";
+import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import { decode, encode } from "../codec/codec.js";
+import { RuntimeInfoSchema } from "../types.js";
+import type { ShimArguments } from "./arguments.js";
+import { answerOnStdout } from "./delete.js";
+import type { ShimOptions } from "./options.js";
+
+/** Writes what this runtime is to stdout; containerd may have written options to stdin. */
+export async function runInfo(name: string, _args: ShimArguments, options: ShimOptions): Promise<void> {
+  const write = answerOnStdout();
+  const input = readFileSync(0);
+  const given: Any | undefined = input.length === 0 ? undefined : decode(AnySchema, input);
+  const { version = "0.0.0" } = options;
+  const info = create(RuntimeInfoSchema, { name, version: { version } });
+  write(encode(RuntimeInfoSchema, Object.assign(info, await options.info?.(given))));
+}

@@ -1,0 +1,59 @@
+import { basename } from "node:path";
+import { parseArguments, type ShimArguments } from "./arguments.js";
+import type { ShimOptions } from "./options.js";
+
+/**
+ * Runs a shim: does what containerd asks of the program by its command line, and ends the process. To be called once,
+ * at the top of a program named `containerd-shim-NAME-VERSION`, which `ctr run --runtime io.containerd.NAME.VERSION`
+ * then finds on the PATH of containerd.
+ *
+ * - `start` starts the server in a session of its own, which goes on when `start` has written its address
+ * - `delete` clears up after a container whose shim has gone
+ * - `-info` and `-version` say what this is
+ * - without any of these it serves in the foreground on `-socket PATH`, with its log on stderr, for debugging
+ *
+ * ```ts
+ * runShim("io.containerd.example.v1", {
+ *   createTaskService: async (context) => (await import("./service.js")).createService(context),
+ *   delete: async ({ id }) => (await import("./clean-up.js")).cleanUp(id),
+ * });
+ * ```
+ *
+ * @param name - The name of the runtime, for the log and for `-info`.
+ *
+ * The promise never rejects: what goes wrong is written to stderr, and the process ends with 1.
+ */
+export async function runShim(name: string, options: ShimOptions): Promise<void> {
+  // Warnings would spoil what containerd reads, of which it makes addresses and messages.
+  process.removeAllListeners("warning");
+  try {
+    const args = parseArguments(process.argv.slice(2));
+    await (
+      await phase(args)
+    )(name, args, options);
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`${name}: ${text}\n`, () => process.exit(1));
+  }
+}
+
+type Phase = (name: string, args: ShimArguments, options: ShimOptions) => void | Promise<void>;
+
+/** Each phase loads what it needs: `start` is waited for by whoever runs a container. */
+async function phase({ action }: ShimArguments): Promise<Phase> {
+  switch (action) {
+    case "start":
+      return (await import("./start.js")).start;
+    case "serve":
+      return (await import("./serve.js")).serve;
+    case "delete":
+      return (await import("./delete.js")).runDelete;
+    case "info":
+      return (await import("./info.js")).runInfo;
+    case "version":
+      return (_name, _args, { version = "0.0.0" }) => {
+        const program = basename(process.argv[1] ?? "");
+        process.stdout.write(`${program}:\n  Version:  ${version}\n  Node.js:  ${process.version}\n`);
+      };
+  }
+}

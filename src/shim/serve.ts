@@ -1,0 +1,207 @@
+import { closeSync, mkdirSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { connect } from "../connection.js";
+import { textOf, type TtrpcError } from "../error.js";
+import { createPublisher } from "../events/index.js";
+import { Sandbox } from "../sandbox.js";
+import { createServer, type Server } from "../server.js";
+import { removerOf } from "../socket-file.js";
+import { socketAddress } from "./address.js";
+import type { ShimArguments } from "./arguments.js";
+import { type Bootstrap, readBootstrap, writeBootstrap } from "./bootstrap.js";
+import { Children } from "./children.js";
+import { logStandardStreams, ShimLog } from "./log.js";
+import type { ShimContext, ShimOptions, StartRequest } from "./options.js";
+import { FAILED, STARTED, STARTER_VARIABLE } from "./start.js";
+import { addTask } from "./task.js";
+
+/** Long enough for a probe of a shim that works, as in containerd's own. */
+const PROBE_MS = 1000;
+/** What handlers have to end in, and then events to leave, at shutdown. */
+const GRACE_MS = 500;
+const SHUTDOWN_MS = 5000;
+const STDERR = 2;
+
+/** Serves one container, or a group of them, until it is shut down. */
+export async function serve(name: string, args: ShimArguments, options: ShimOptions): Promise<void> {
+  const log = new ShimLog(STDERR, args.debug, { runtime: name, namespace: args.namespace, id: args.id });
+  const starter = new Starter(log);
+  if (!starter.present && args.socket === "") {
+    throw new Error("there is nothing to do without start, delete, -info, -version or -socket PATH");
+  }
+  if (starter.present) {
+    logStandardStreams(log);
+    dieBeforeContainerd();
+  }
+  process.on("warning", (warning) => log.warn("Node warns", { warning }));
+  try {
+    const bootstrap = readBootstrap(starter.input, args);
+    const request: StartRequest = {
+      id: args.id,
+      namespace: args.namespace,
+      bundle: resolve(args.bundle),
+      containerdAddress: args.address,
+      debug: args.debug,
+      ...bootstrap,
+    };
+    const placement = await place(request, args.socket, options);
+    if (placement.taken || !(await listen(placement.address, request, log, options))) {
+      // Another process serves this group. This one is done.
+      starter.started(bootstrap, placement.address, request.bundle);
+      process.exit(0);
+    }
+    starter.started(bootstrap, placement.address, request.bundle);
+    log.debug("serving", { address: placement.address });
+  } catch (error) {
+    if (!starter.present) throw error;
+    log.error("the shim did not start", { error });
+    starter.failed(textOf(error));
+    process.exit(1);
+  }
+}
+
+/** When memory runs out, a shim goes before containerd, whose standing it has inherited, and what it starts with it. */
+function dieBeforeContainerd(): void {
+  const file = "/proc/self/oom_score_adj";
+  const inherited = Number(readFileSync(file, "utf8"));
+  writeFileSync(file, String(Math.min(inherited + 1, 1000)));
+}
+
+/** The address of the container's shim, and whether one is there already. */
+async function place(request: StartRequest, socket: string, options: ShimOptions) {
+  if (socket !== "") return { address: `unix://${resolve(socket)}`, taken: false };
+  const placement = await options.start?.(request);
+  if (placement !== undefined && "address" in placement) return { address: placement.address, taken: true };
+  const { id, namespace, containerdAddress, params } = request;
+  const address = socketAddress({
+    address: containerdAddress,
+    namespace,
+    group: placement?.group ?? id,
+    folder: params?.socketDir,
+  });
+  return { address, taken: placement !== undefined && (await isAlive(address)) };
+}
+
+async function isAlive(address: string): Promise<boolean> {
+  try {
+    const connection = await connect(address, { connectTimeoutMs: PROBE_MS });
+    await connection.close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Listens and serves. Resolves to whether it does: another shim of the group may have been faster. */
+async function listen(
+  address: string,
+  request: StartRequest,
+  log: ShimLog,
+  options: ShimOptions,
+): Promise<boolean> {
+  const path = address.replace(/^unix:\/\//, "");
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const server = createServer({ requireSameUser: true });
+  const publisher = createPublisher(eventsAddress(request), { namespace: request.namespace });
+  publisher.on("undelivered", ({ event, error }) =>
+    log.error("an event was lost", { topic: event.topic, error }),
+  );
+  let ending = false;
+  const shutdown = () => {
+    if (ending) return;
+    ending = true;
+    log.debug("shutting down");
+    void shutDown(server, publisher).finally(() => process.exit(0));
+  };
+  const context: ShimContext = {
+    ...request,
+    address,
+    publisher,
+    publish(topic, schema, message) {
+      publisher.publish(topic, schema, message).catch((error: unknown) => {
+        // What was not delivered is noted already; this was never sent.
+        if (error instanceof TypeError) log.error("an event cannot be sent", { topic, error });
+      });
+    },
+    log,
+    children: new Children(),
+    shutdown,
+  };
+  addTask(server, await options.createTaskService(context));
+  const sandbox = await options.createSandboxService?.(context);
+  if (sandbox !== undefined) server.add(Sandbox, sandbox);
+  try {
+    await server.listen(address, { mode: 0o600, reclaimStale: true });
+  } catch (error) {
+    const inUse = ((error as TtrpcError).cause as NodeJS.ErrnoException | undefined)?.code === "EADDRINUSE";
+    if (inUse && (await isAlive(address))) return false;
+    throw error;
+  }
+  // However this process ends: with SIGKILL, `delete` does it.
+  process.on("exit", removerOf(path));
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, shutdown);
+  return true;
+}
+
+/** Where containerd takes events. By hand, without the variable, it is where containerd would have it. */
+function eventsAddress({ params, containerdAddress }: StartRequest): string {
+  const address = process.env["TTRPC_ADDRESS"] || params?.containerdTtrpcAddress;
+  if (address) return address;
+  if (containerdAddress === "") throw new Error("neither TTRPC_ADDRESS nor -address says where events go");
+  return `${containerdAddress}.ttrpc`;
+}
+
+async function shutDown(server: Server, publisher: { close(): Promise<void> }): Promise<void> {
+  // Nothing that a handler or containerd does not do may keep a shim alive.
+  setTimeout(() => process.exit(1), SHUTDOWN_MS);
+  await server.close({ graceMs: GRACE_MS });
+  await publisher.close();
+}
+
+/** The `start` process that waits for this one to serve, if there is one. */
+class Starter {
+  readonly #wire: number | undefined;
+  readonly #log: ShimLog;
+  /** What containerd wrote to its stdin. */
+  readonly input: Uint8Array;
+
+  constructor(log: ShimLog) {
+    this.#log = log;
+    const variable = process.env[STARTER_VARIABLE];
+    // Not for the processes that this one starts.
+    delete process.env[STARTER_VARIABLE];
+    this.#wire = variable === undefined ? undefined : Number(variable);
+    this.input = this.#wire === undefined ? new Uint8Array() : readFileSync(this.#wire);
+  }
+
+  get present(): boolean {
+    return this.#wire !== undefined;
+  }
+
+  /** Tells the address, in the form that containerd reads and in the file where up to 1.7 looks for it later. */
+  started(bootstrap: Bootstrap, address: string, bundle: string): void {
+    if (this.#wire === undefined) return;
+    if (bootstrap.params === undefined) {
+      const file = join(bundle, "address");
+      writeFileSync(`${file}.tmp`, address);
+      renameSync(`${file}.tmp`, file);
+    }
+    this.#answer(STARTED, writeBootstrap(bootstrap, address));
+  }
+
+  failed(why: string): void {
+    this.#answer(FAILED, Buffer.from(why));
+  }
+
+  #answer(kind: number, body: Uint8Array): void {
+    if (this.#wire === undefined) return;
+    try {
+      writeSync(this.#wire, Buffer.concat([Buffer.of(kind), body]));
+      closeSync(this.#wire);
+    } catch (error) {
+      // It was killed, since containerd gave up: nobody knows of this shim.
+      this.#log.error("start has gone", { error });
+      process.exit(1);
+    }
+  }
+}

@@ -1,0 +1,92 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import type { Socket } from "node:net";
+import type { ShimArguments } from "./arguments.js";
+
+/** Names the server's end of the pair of sockets through which it answers `start`. */
+export const STARTER_VARIABLE = "CONTAINERD_SHIM_STARTER";
+const STARTER = 3;
+
+/** The first byte of the answer; the rest is what goes to stdout, or why nothing does. */
+export const STARTED = 0;
+export const FAILED = 1;
+
+const INPUT_LIMIT = 10 << 20;
+
+/**
+ * Starts the server as a daemon, hands it what containerd wrote, and passes its answer on. The server decides on the
+ * address, listens and only then answers, so whoever reads the address can connect, and whatever stops it from serving
+ * is what containerd shows.
+ *
+ * containerd reads stdout and stderr to their ends as one answer. So the daemon has neither, and this process writes
+ * nothing but the answer: it runs no code of the shim's and loads nothing, which also makes it quick.
+ */
+export async function start(name: string, args: ShimArguments): Promise<void> {
+  const log = openLog();
+  const server = spawnServer(name, args, log);
+  closeSync(log);
+  const answer = await answerOf(server, readInput());
+  process.stdout.write(answer, () => process.exit(0));
+}
+
+function spawnServer(name: string, { namespace, id, address, bundle, debug }: ShimArguments, log: number) {
+  const args = ["-namespace", namespace, "-id", id, "-address", address, "-bundle", bundle || process.cwd()];
+  if (debug) args.push("-debug");
+  const node = process.execArgv.filter((arg) => !arg.startsWith("--inspect"));
+  return spawn(process.execPath, [...node, process.argv[1] ?? "", ...args], {
+    // What ps shows in place of "node", and what containerd makes of the runtime's name.
+    argv0: ["containerd-shim", ...name.split(".").slice(-2)].join("-"),
+    // The bundle will be removed, and a shim may outlive it.
+    cwd: "/",
+    detached: true,
+    env: { ...process.env, [STARTER_VARIABLE]: String(STARTER) },
+    stdio: ["ignore", log, log, "pipe"],
+  });
+}
+
+/** What the server answers. Rejects with the reason that it gives, or with how it ended without one. */
+function answerOf(server: ChildProcess, input: Uint8Array): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const wire = server.stdio[STARTER] as Socket;
+    const chunks: Buffer[] = [];
+    const settle = (otherwise: string) => {
+      const answer = Buffer.concat(chunks);
+      if (answer[0] === STARTED) resolve(answer.subarray(1));
+      else reject(new Error(answer[0] === FAILED ? answer.toString("utf8", 1) : otherwise));
+    };
+    wire.on("data", (chunk: Buffer) => chunks.push(chunk));
+    wire.once("end", () => chunks.length > 0 && settle(""));
+    // Of a server that has gone, its end says more.
+    wire.on("error", () => undefined);
+    server.once("error", (error) => settle(`the server did not start: ${error.message}`));
+    server.once("close", (code, signal) =>
+      settle(`the server ended with ${signal ?? code} before it served`),
+    );
+    wire.end(input);
+  });
+}
+
+/** The pipe to containerd's log, which is opened so that neither opening nor writing ever waits for its reader. */
+function openLog(): number {
+  try {
+    const fd = openSync("log", constants.O_RDWR | constants.O_NONBLOCK);
+    if (fstatSync(fd).isFIFO()) return fd;
+    closeSync(fd);
+  } catch {
+    // Without containerd there is none.
+  }
+  return openSync("/dev/null", "r+");
+}
+
+/** All of stdin, which is a pipe that containerd closes, or /dev/null. */
+function readInput(): Buffer {
+  const chunks: Buffer[] = [];
+  for (let size = 0; ;) {
+    const chunk = Buffer.alloc(64 << 10);
+    const length = readSync(0, chunk);
+    if (length === 0) return Buffer.concat(chunks);
+    size += length;
+    if (size > INPUT_LIMIT) throw new Error(`stdin holds more than ${INPUT_LIMIT} bytes`);
+    chunks.push(chunk.subarray(0, length));
+  }
+}

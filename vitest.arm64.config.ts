@@ -1,0 +1,19 @@
+import { configDefaults, defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["__test__/*.test.ts", "__test__/parity/*.test.ts"],
+    exclude: [...configDefaults.exclude, "__test__/examples.test.ts"],
+    pool: "forks",
+    globalSetup: [
+      "__test__/helpers/global-setup.ts",
+      "__test__/parity/global-setup.ts",
+      "__test__/arm64/global-setup.ts",
+    ],
+    setupFiles: ["__test__/arm64/setup.ts"],
+    env: { PARITY_VALUES: "200" },
+    // An emulated processor is some twenty times slower.
+    testTimeout: 200_000,
+    hookTimeout: 200_000,
+  },
+});
