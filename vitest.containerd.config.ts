@@ -10,6 +10,8 @@ export default defineConfig({
     fileParallelism: false,
     // Lists every test by name, so that a skipped suite says in the summary what it needs.
     reporters: ["verbose"],
+    // containerd's own shims, which the same tests run, at times lose or reorder the events of a fast container.
+    retry: 1,
     testTimeout: 30_000,
     hookTimeout: 120_000,
   },
