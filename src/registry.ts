@@ -24,18 +24,12 @@ import {
   file_google_protobuf_empty,
   file_google_protobuf_timestamp,
 } from "@bufbuild/protobuf/wkt";
-import { file_containerd_events_container } from "./generated/containerd/events/container_pb.js";
-import { file_containerd_events_content } from "./generated/containerd/events/content_pb.js";
-import { file_containerd_events_namespace } from "./generated/containerd/events/namespace_pb.js";
-import { file_containerd_events_sandbox } from "./generated/containerd/events/sandbox_pb.js";
-import { file_containerd_events_snapshot } from "./generated/containerd/events/snapshot_pb.js";
-import { file_containerd_events_task } from "./generated/containerd/events/task_pb.js";
+import { eventFiles } from "./events/files.js";
 import { file_containerd_runc_v1_oci } from "./generated/containerd/runc/v1/oci_pb.js";
 import { file_containerd_runhcs_stats_v1_stats } from "./generated/containerd/runhcs/stats/v1/stats_pb.js";
 import { file_containerd_runtime_bootstrap_v1_bootstrap } from "./generated/containerd/runtime/bootstrap/v1/bootstrap_pb.js";
 import { file_containerd_runtime_sandbox_v1_sandbox } from "./generated/containerd/runtime/sandbox/v1/sandbox_pb.js";
 import { file_containerd_services_events_ttrpc_v1_events } from "./generated/containerd/services/events/ttrpc/v1/events_pb.js";
-import { file_containerd_services_images_v1_image } from "./generated/containerd/services/images/v1/image_pb.js";
 import { file_containerd_services_streaming_v1_streaming } from "./generated/containerd/services/streaming/v1/streaming_pb.js";
 import { file_containerd_task_v2_shim } from "./generated/containerd/task/v2/shim_pb.js";
 import { file_containerd_task_v3_shim } from "./generated/containerd/task/v3/shim_pb.js";
@@ -53,21 +47,15 @@ import { file_io_containerd_cgroups_v2_metrics } from "./generated/io/containerd
 
 /** All types of this package by their full names. */
 export const registry: Registry = createRegistry(
+  ...eventFiles,
   file_google_protobuf_any,
   file_google_protobuf_empty,
   file_google_protobuf_timestamp,
-  file_containerd_events_container,
-  file_containerd_events_content,
-  file_containerd_events_namespace,
-  file_containerd_events_sandbox,
-  file_containerd_events_snapshot,
-  file_containerd_events_task,
   file_containerd_runc_v1_oci,
   file_containerd_runhcs_stats_v1_stats,
   file_containerd_runtime_bootstrap_v1_bootstrap,
   file_containerd_runtime_sandbox_v1_sandbox,
   file_containerd_services_events_ttrpc_v1_events,
-  file_containerd_services_images_v1_image,
   file_containerd_services_streaming_v1_streaming,
   file_containerd_task_v2_shim,
   file_containerd_task_v3_shim,

@@ -1,10 +1,20 @@
-import { deferred } from "./outcome.js";
+import { bytes, deferred, text } from "./outcome.js";
 
 /** All that an iterable has, in order. */
 export async function collect<T>(iterable: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const item of iterable) all.push(item);
   return all;
+}
+
+/** Messages with these texts. */
+export async function* several(...messages: string[]): AsyncGenerator<Uint8Array> {
+  for (const message of messages) yield bytes(message);
+}
+
+/** The texts of all messages of a stream, in order. */
+export async function collectTexts(stream: AsyncIterable<Uint8Array>): Promise<string[]> {
+  return (await collect(stream)).map(text);
 }
 
 /** The first of an iterable, which is left open. */

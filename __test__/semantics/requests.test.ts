@@ -14,6 +14,24 @@ import {
   turn,
 } from "./raw-pairs.js";
 
+/** A server of which a handler holds request 1, with the payload "held", until it is released. */
+async function held() {
+  const [entered, release] = [deferred(), deferred()];
+  const pair = await serverOfRaw({
+    Hold: {
+      kind: "unary",
+      async handle(payload) {
+        entered.resolve();
+        await release.promise;
+        return payload;
+      },
+    },
+  });
+  await pair.client.send(request(1, { service: "test.Raw", method: "Hold", payload: bytes("held") }));
+  await entered.promise;
+  return { pair, release };
+}
+
 describe("stream ids at our server", () => {
   test("that were used are INVALID_ARGUMENT, as Go answers, and the request is not run", async () => {
     await using pair = await serverOfRaw();
@@ -39,20 +57,9 @@ describe("stream ids at our server", () => {
   });
 
   test("that are reused while their call runs do not disturb it", async () => {
-    const [entered, release] = [deferred(), deferred()];
-    await using pair = await serverOfRaw({
-      Hold: {
-        kind: "unary",
-        async handle(payload) {
-          entered.resolve();
-          await release.promise;
-          return payload;
-        },
-      },
-    });
+    const { pair: made, release } = await held();
+    await using pair = made;
     const { client } = pair;
-    await client.send(request(1, { service: "test.Raw", method: "Hold", payload: bytes("held") }));
-    await entered.promise;
     const { status } = await client.call(1, { ...ECHO, payload: bytes("again") });
     expect(status.code).toBe(Code.InvalidArgument);
     release.resolve();
@@ -93,20 +100,9 @@ describe("flags at our server", () => {
 
 describe("data for a running unary request at our server", () => {
   test("is INVALID_ARGUMENT on its id, and the request's own answer follows", async () => {
-    const [entered, release] = [deferred(), deferred()];
-    await using pair = await serverOfRaw({
-      Hold: {
-        kind: "unary",
-        async handle(payload) {
-          entered.resolve();
-          await release.promise;
-          return payload;
-        },
-      },
-    });
+    const { pair: made, release } = await held();
+    await using pair = made;
     const { client } = pair;
-    await client.send(request(1, { service: "test.Raw", method: "Hold", payload: bytes("held") }));
-    await entered.promise;
     await client.send(data(1, "nobody asked"));
     const refused = await client.nextResponse();
     expect({ id: refused.streamId, code: refused.status.code }).toEqual({

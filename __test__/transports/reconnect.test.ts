@@ -1,6 +1,7 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { Code, connect, createServer, type Server } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
+import { collectTexts, several } from "../helpers/iterables.js";
 import { bytes, failure, rejection, text } from "../helpers/outcome.js";
 import { RawServer } from "../helpers/raw-peer.js";
 import { Script } from "../helpers/script.js";
@@ -26,16 +27,6 @@ function echoServer(name: string): Server {
     },
     Hold: { kind: "unary", handle: () => new Promise<Uint8Array>(() => {}) },
   });
-}
-
-async function* several(...messages: string[]): AsyncGenerator<Uint8Array> {
-  for (const message of messages) yield bytes(message);
-}
-
-async function collect(stream: AsyncIterable<Uint8Array>): Promise<string[]> {
-  const messages: string[] = [];
-  for await (const message of stream) messages.push(text(message));
-  return messages;
 }
 
 describe("waitForReady", () => {
@@ -104,7 +95,9 @@ describe("a connection with reconnect", () => {
     await using second = echoServer("second");
     const waiting = [
       connection.unary("a.B", "Who", EMPTY).then(text, (error: unknown) => error),
-      collect(connection.bidiStreaming("a.B", "Chat", several("a", "b"))).catch((error: unknown) => error),
+      collectTexts(connection.bidiStreaming("a.B", "Chat", several("a", "b"))).catch(
+        (error: unknown) => error,
+      ),
     ];
     await second.listen(address);
     // Those that waited share the fate of one attempt, which may have come just before the server.
@@ -115,7 +108,10 @@ describe("a connection with reconnect", () => {
     const answer = async (): Promise<string> =>
       connection.unary("a.B", "Who", EMPTY).then(text, () => answer());
     expect(await answer()).toBe("second");
-    expect(await collect(connection.bidiStreaming("a.B", "Chat", several("a")))).toEqual(["second", "a"]);
+    expect(await collectTexts(connection.bidiStreaming("a.B", "Chat", several("a")))).toEqual([
+      "second",
+      "a",
+    ]);
   });
 
   test("keeps calls that are made in the gap until it is back, in their order", async () => {
@@ -158,7 +154,7 @@ describe("a connection with reconnect", () => {
   test("is closed by close() in the gap: calls that wait fail, and so do later ones", async () => {
     const connection = await broken();
     const waiting = failure(connection.unary("a.B", "C", EMPTY));
-    const stream = rejection(collect(connection.bidiStreaming("a.B", "C", several("a"))));
+    const stream = rejection(collectTexts(connection.bidiStreaming("a.B", "C", several("a"))));
     await connection.close();
     expect(await waiting).toMatchObject({ code: Code.Unavailable, cause: { code: "ERR_TTRPC_CLOSED" } });
     expect(await stream).toMatchObject({ code: Code.Unavailable });
@@ -172,7 +168,7 @@ describe("a connection with reconnect", () => {
     const controller = new AbortController();
     const left = failure(connection.unary("a.B", "C", EMPTY, { signal: controller.signal }));
     const stream = rejection(
-      collect(connection.bidiStreaming("a.B", "C", several("a"), { signal: controller.signal })),
+      collectTexts(connection.bidiStreaming("a.B", "C", several("a"), { signal: controller.signal })),
     );
     controller.abort();
     expect(await left).toMatchObject({ code: Code.Canceled });

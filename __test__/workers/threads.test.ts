@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { Code, connect, connectSync, createServer } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
+import { collectTexts, several } from "../helpers/iterables.js";
 import { bytes, deferred, failure, rejection, text } from "../helpers/outcome.js";
 import { Script } from "../helpers/script.js";
 import { temporaryAddress } from "../helpers/temp.js";
@@ -48,16 +49,6 @@ const SERVER = `
   say(await server.listen(workerData));
 `;
 
-async function* several(...messages: string[]): AsyncGenerator<Uint8Array> {
-  for (const message of messages) yield bytes(message);
-}
-
-async function collect(stream: AsyncIterable<Uint8Array>): Promise<string[]> {
-  const messages: string[] = [];
-  for await (const message of stream) messages.push(text(message));
-  return messages;
-}
-
 describe("a server in a worker", () => {
   test("serves calls and streams of the thread that started it, waiting calls included", async () => {
     const worker = workerOf(SERVER, temporaryAddress());
@@ -65,8 +56,8 @@ describe("a server in a worker", () => {
     await using connection = await connect(address);
     using blocking = connectSync(address);
     const outcomes = await Promise.all([
-      collect(connection.bidiStreaming("a.B", "Chat", several("a", "", "b"))),
-      collect(connection.serverStreaming("a.B", "List", bytes("l"))),
+      collectTexts(connection.bidiStreaming("a.B", "Chat", several("a", "", "b"))),
+      collectTexts(connection.serverStreaming("a.B", "List", bytes("l"))),
       connection.clientStreaming("a.B", "Sum", several("four", "five!")).then(text),
       // It waits in place: the worker has a runtime and a loop of its own.
       text(blocking.unary("a.B", "Echo", bytes("in place"))),

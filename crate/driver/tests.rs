@@ -2,7 +2,7 @@
 
 use super::{Driver, Unusable};
 use crate::engine::Engine;
-use crate::port::{Malformed, RECORD_HEADER, event, op};
+use crate::port::{Malformed, event, op, record};
 use crate::socket::Address;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,15 +10,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn record(operation: u8, connection: u32, call: u32, body: &[u8]) -> Vec<u8> {
-    let mut bytes = ((RECORD_HEADER + body.len()) as u32).to_le_bytes().to_vec();
-    bytes.extend([operation, 0, 0, 0]);
-    bytes.extend(connection.to_le_bytes());
-    bytes.extend(call.to_le_bytes());
-    bytes.extend(body);
-    bytes
-}
 
 fn started() -> (Driver, mpsc::Receiver<()>) {
     let (sender, told) = mpsc::channel();

@@ -1,20 +1,11 @@
 //! The engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) for a loop.
 
 use super::Engine;
-use crate::port::{FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, event, op};
+use crate::port::{FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, event, op, record};
 use crate::socket::{Address, wait};
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-
-fn record(operation: u8, connection: u32, call: u32, body: &[u8]) -> Vec<u8> {
-    let mut bytes = ((RECORD_HEADER + body.len()) as u32).to_le_bytes().to_vec();
-    bytes.extend([operation, 0, 0, 0]);
-    bytes.extend(connection.to_le_bytes());
-    bytes.extend(call.to_le_bytes());
-    bytes.extend(body);
-    bytes
-}
 
 fn with_flags(mut record: Vec<u8>, flags: u8) -> Vec<u8> {
     record[5] = flags;

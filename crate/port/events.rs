@@ -30,11 +30,6 @@ impl Events {
         self.taken == self.records.len()
     }
 
-    /// Bytes that wait.
-    pub fn pending(&self) -> usize {
-        self.records.len() - self.taken
-    }
-
     /// How many were written, ever.
     pub fn count(&self) -> usize {
         self.count
@@ -311,7 +306,7 @@ mod tests {
         for call in 0..10 {
             events.outcome(1, call, Outcome::Reply(vec![7; call as usize]));
         }
-        let total = events.pending();
+        let total = events.records.len();
         let mut seen = Vec::new();
         while !events.is_empty() {
             let mut buffer = [0; 60];

@@ -108,3 +108,14 @@ pub const FLAG_LEFT: u8 = 1;
 
 /// Flag of a command: the call may be cancelled.
 pub const FLAG_CANCELLABLE: u8 = 1;
+
+/// A command, for tests.
+#[cfg(test)]
+pub(crate) fn record(operation: u8, connection: u32, call: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = ((RECORD_HEADER + body.len()) as u32).to_le_bytes().to_vec();
+    bytes.extend([operation, 0, 0, 0]);
+    bytes.extend(connection.to_le_bytes());
+    bytes.extend(call.to_le_bytes());
+    bytes.extend(body);
+    bytes
+}

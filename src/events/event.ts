@@ -11,14 +11,8 @@ import { Code } from "../code.js";
 import { decode, encodeWith } from "../codec/codec.js";
 import { TtrpcError } from "../error.js";
 import { keptCopy } from "../slab.js";
-import { file_containerd_events_container } from "../generated/containerd/events/container_pb.js";
-import { file_containerd_events_content } from "../generated/containerd/events/content_pb.js";
-import { file_containerd_events_namespace } from "../generated/containerd/events/namespace_pb.js";
-import { file_containerd_events_sandbox } from "../generated/containerd/events/sandbox_pb.js";
-import { file_containerd_events_snapshot } from "../generated/containerd/events/snapshot_pb.js";
-import { file_containerd_events_task } from "../generated/containerd/events/task_pb.js";
+import { eventFiles } from "./files.js";
 import { ForwardRequestSchema } from "../generated/containerd/services/events/ttrpc/v1/events_pb.js";
-import { file_containerd_services_images_v1_image } from "../generated/containerd/services/images/v1/image_pb.js";
 
 /** An event of containerd. */
 export interface ContainerdEvent {
@@ -40,15 +34,7 @@ export interface ContainerdEvent {
 }
 
 /** The events of containerd. */
-const known = createRegistry(
-  file_containerd_events_container,
-  file_containerd_events_content,
-  file_containerd_events_namespace,
-  file_containerd_events_sandbox,
-  file_containerd_events_snapshot,
-  file_containerd_events_task,
-  file_containerd_services_images_v1_image,
-);
+const known = createRegistry(...eventFiles);
 
 /** Finds message types by their full names. */
 export type TypeOf = (name: string) => DescMessage | undefined;
