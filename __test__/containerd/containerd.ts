@@ -98,7 +98,7 @@ export class Containerd {
   }
 
   /** Starts a container on the busybox root filesystem; it goes on after this has resolved. */
-  async runContainer(id: string, options: Pick<RunOptions, "args" | "memoryLimit">): Promise<void> {
+  async runContainer(id: string, options: Pick<RunOptions, "args" | "memoryLimit" | "group">): Promise<void> {
     const rootfs = join(this.folder, "rootfs");
     try {
       await this.ctr.runDetached({ id, rootfs, runcRoot: join(this.folder, "runc"), ...options });
@@ -141,7 +141,7 @@ export class Containerd {
   async stop(): Promise<void> {
     const failures: unknown[] = [];
     for (const step of [
-      () => this.#deleteContainers(),
+      () => this.deleteContainers(),
       () => this.#endDaemon(),
       () => removeLeftovers(this.folder),
       () => this.#forgetFolder(),
@@ -163,7 +163,8 @@ export class Containerd {
     await this.stop();
   }
 
-  async #deleteContainers(): Promise<void> {
+  /** Ends and deletes every container that there is. */
+  async deleteContainers(): Promise<void> {
     if (hasEnded(this.#daemon)) return;
     for (const { id } of await this.ctr.tasks()) await this.ctr.deleteTask(id, { force: true });
     for (const id of await this.ctr.containers()) await this.ctr.deleteContainer(id);

@@ -62,6 +62,8 @@ export interface RunOptions {
   runcRoot: string;
   args: string[];
   memoryLimit?: number;
+  /** Containers of one group share a shim, which goes with the last of them; else it may end before its last events have left. */
+  group?: string;
 }
 
 /** The `ctr` command of one containerd, in one namespace. */
@@ -85,11 +87,12 @@ export class Ctr {
   }
 
   /** Starts a container whose process goes on after the command has ended, without any input or output. */
-  async runDetached({ id, rootfs, runcRoot, args, memoryLimit }: RunOptions): Promise<void> {
+  async runDetached({ id, rootfs, runcRoot, args, memoryLimit, group }: RunOptions): Promise<void> {
     // With --null-io ctr makes no pipes, which it would put into /run/containerd/fifo.
-    const flags = ["--detach", "--null-io", "--runc-root", runcRoot, "--rootfs"];
+    const flags = ["--detach", "--null-io", "--runc-root", runcRoot];
     if (memoryLimit !== undefined) flags.push("--memory-limit", String(memoryLimit));
-    await this.#ctr(["run", ...flags, rootfs, id, ...args]);
+    if (group !== undefined) flags.push("--annotation", `io.containerd.runc.v2.group=${group}`);
+    await this.#ctr(["run", ...flags, "--rootfs", rootfs, id, ...args]);
   }
 
   /** `ctr events`, from now on: the topic and the message of each, of all namespaces. */

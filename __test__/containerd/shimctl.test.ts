@@ -148,14 +148,17 @@ describeWithEach("shimctl, with a real shim", (release) => {
     await using child = new Shimctl(["events", between, "--forward", containerd.eventsAddress, "--json"]);
     await child.says("listening on");
     await using own = await Containerd.start({ release, shimsPublishTo: between });
-    await own.runContainer("short", { args: ["/bin/true"] });
+    await own.runContainer("stays", { args: ["/bin/sleep", "100000"], group: "pod" });
+    await own.runContainer("short", { args: ["/bin/true"], group: "pod" });
     await child.says("/tasks/exit");
     await own.ctr.deleteTask("short");
     await child.says("/tasks/delete");
     const topics = child.stdout
       .trimEnd()
       .split("\n")
-      .map((line) => (JSON.parse(line) as { topic: string }).topic);
+      .map((line) => JSON.parse(line) as { topic: string; event: { containerId: string } })
+      .filter(({ event }) => event.containerId === "short")
+      .map(({ topic }) => topic);
     expect(topics).toEqual(["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]);
   });
 });

@@ -1,9 +1,11 @@
+import { deepStrictEqual } from "node:assert/strict";
 import { type ChildProcess, execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { vi } from "vitest";
 import type { Containerd } from "./containerd.js";
 import type { CtrContainer, CtrResult } from "./ctr.js";
 import { namespaceOf } from "./leftovers.js";
@@ -159,6 +161,19 @@ export class EventsSeen implements Disposable {
 
   topics(id: string): string[] {
     return this.of(id).map(({ topic }) => topic);
+  }
+
+  /**
+   * Resolves when the topics of a container's task are these. containerd's own shim may tell the last two, exit and
+   * delete, in either order, or end before they have left: of it only what comes before them is asked for.
+   */
+  async tell(id: string, topics: readonly (string | undefined)[], shim: Shim): Promise<void> {
+    const expected = shim === OWN ? topics.slice(0, -2) : topics;
+    await vi.waitFor(() => {
+      const told = shim === OWN ? this.topics(id).slice(0, expected.length) : this.topics(id);
+      // Not with expect, which belongs into tests.
+      deepStrictEqual(told, expected);
+    }, 10_000);
   }
 
   [Symbol.dispose](): void {
