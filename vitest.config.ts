@@ -30,7 +30,7 @@ export default defineConfig({
             "__test__/*.test.ts",
             "__test__/{properties,semantics,streams,transports,workers}/**/*.test.ts",
           ],
-          exclude: ["__test__/{any,bench,entries,examples,otel}.test.ts"],
+          exclude: ["__test__/{any,bench,entries,examples}.test.ts"],
         },
       },
     ],

@@ -1,10 +1,10 @@
-import type { Socket } from "node:net";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type Code, connect, createClient, createServer, packAny, TtrpcError } from "containerd-shim-protos";
 import { TaskExitSchema } from "containerd-shim-protos/events";
 import { CreateTaskRequestSchema, Task } from "containerd-shim-protos/task/v3";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { RawServer, rawConnect } from "../helpers/raw-peer.js";
+import { Tap } from "../helpers/tap.js";
 import { temporaryAddress } from "../helpers/temp.js";
 import { decodeRequest, encodeFrame, FrameType } from "../helpers/wire.js";
 import { type FrameInit, ParityPeer } from "./peer.js";
@@ -16,52 +16,7 @@ const Flags = { RemoteClosed: 1, RemoteOpen: 2, NoData: 4 } as const;
 
 const SEED = 7;
 
-/** All that comes in on a socket, as it is. */
-class Tap {
-  #bytes = Buffer.alloc(0);
-  #wake: (() => void) | undefined;
-
-  constructor(socket: Socket) {
-    socket.on("data", (chunk: Buffer) => {
-      this.#bytes = Buffer.concat([this.#bytes, chunk]);
-      this.#wake?.();
-    });
-  }
-
-  /** The next frame, byte for byte. */
-  async frame(): Promise<Buffer> {
-    await this.#has(4);
-    const length = 10 + this.#bytes.readUInt32BE(0);
-    await this.#has(length);
-    const frame = this.#bytes.subarray(0, length);
-    this.#bytes = this.#bytes.subarray(length);
-    return frame;
-  }
-
-  /** What came and was not taken. */
-  get rest(): Buffer {
-    return this.#bytes;
-  }
-
-  async #has(length: number): Promise<void> {
-    while (this.#bytes.length < length) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-  }
-}
-
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
-
-type Status = NonNullable<NonNullable<FrameInit["response"]>["status"]>;
-
-/** A text of printable characters, some of them of more than one byte. */
-function word(random: Random): string {
-  return Array.from({ length: random.below(20) }, () =>
-    random.onceIn(6) ? random.pick(["é", "日", "🎉"]) : String.fromCodePoint(0x21 + random.below(0x5e)),
-  ).join("");
-}
 
 describe.skipIf(binary === null)(
   `frames as the ttrpc crate writes them${binary === null ? " (skipped: needs cargo)" : ""}`,
@@ -90,12 +45,12 @@ describe.skipIf(binary === null)(
         const random = new Random(SEED);
         for (let index = 0; index < 300; index++) {
           const streamId = 2 * index + 1;
-          const service = word(random) || "s";
-          const method = word(random) || "m";
+          const service = random.word() || "s";
+          const method = random.word() || "m";
           const payload = random.bytes(random.pick([0, 1, 20, 127, 128, 300, 70_000]));
           const timeoutMs = random.pick([undefined, 0, 60_000.5, 120_000, 3_600_000]);
           const pairs = Array.from({ length: random.below(5) }, (_, key) => {
-            const values = Array.from({ length: random.below(4) }, () => word(random));
+            const values = Array.from({ length: random.below(4) }, () => random.word());
             return [`key-${key}`, values] as const;
           });
 
@@ -237,106 +192,6 @@ describe.skipIf(binary === null)(
       });
     });
 
-    describe("are read", () => {
-      /** Statuses and payloads as a server may answer them. */
-      function randomResponse(random: Random): NonNullable<FrameInit["response"]> {
-        if (random.onceIn(2)) {
-          const payload = random.bytes(random.pick([0, 1, 127, 128, 300, 70_000]));
-          // A server of another kind may leave out the status of a call that succeeded.
-          return random.onceIn(2) ? { payload } : { payload, status: { code: 0, message: "", details: [] } };
-        }
-        const details = Array.from({ length: random.below(3) }, () => ({
-          typeUrl: word(random),
-          value: random.bytes(random.below(200)),
-        }));
-        return {
-          payload: new Uint8Array(),
-          status: { code: 1 + random.below(20), message: word(random), details },
-        };
-      }
-
-      /** A response in hexadecimal, or the status of a call that failed. */
-      function outcome(call: Promise<Uint8Array>): Promise<unknown> {
-        return call.then(hex, (error: unknown) => {
-          if (error instanceof TtrpcError) return inHex(error);
-          throw error;
-        });
-      }
-
-      function inHex({ code, message, details }: Status) {
-        return {
-          code,
-          message,
-          details: details.map(({ typeUrl, value }) => ({ typeUrl, value: hex(value) })),
-        };
-      }
-
-      it("by a client", async () => {
-        await using server = await RawServer.listen();
-        await using connection = await connect(server.address);
-        const raw = await server.accept();
-        const random = new Random(SEED);
-        for (let index = 0; index < 300; index++) {
-          const response = randomResponse(random);
-
-          const call = outcome(connection.unary("s", "m", new Uint8Array()));
-          await raw.nextFrame();
-          await raw.send(
-            await peer.frame({ streamId: 2 * index + 1, type: FrameType.Response, flags: 0, response }),
-          );
-
-          const { status, payload } = response;
-          const failed = status !== undefined && status.code !== 0;
-          expect(await call).toEqual(failed ? inHex(status) : hex(payload));
-        }
-      });
-
-      it("by a server", async () => {
-        await using server = createServer();
-        const seen: unknown[] = [];
-        server.addRaw("s", {
-          See: {
-            kind: "unary",
-            handle(payload, { metadata, timeoutMs }) {
-              seen.push({ payload: hex(payload), metadata: Object.entries(metadata), timeoutMs });
-              return new Uint8Array();
-            },
-          },
-        });
-        const raw = await rawConnect(await server.listen(temporaryAddress()));
-        const random = new Random(SEED);
-        for (let index = 0; index < 300; index++) {
-          const payload = random.bytes(random.pick([0, 1, 127, 128, 300, 70_000]));
-          const timeoutNano = random.pick([0n, 60_000_000_000n, 2n ** 63n - 1n]);
-          const keys = Array.from({ length: random.below(4) }, (_, key) => `key-${key}`);
-          const values = keys.map(() => Array.from({ length: 1 + random.below(3) }, () => word(random)));
-
-          await raw.send(
-            await peer.frame({
-              streamId: 2 * index + 1,
-              type: FrameType.Request,
-              flags: 0,
-              request: {
-                service: "s",
-                method: "See",
-                payload,
-                timeoutNano,
-                metadata: keys.flatMap((key, at) => (values[at] ?? []).map((value) => [key, value] as const)),
-              },
-            }),
-          );
-          await raw.nextFrame();
-
-          expect(seen.pop()).toEqual({
-            payload: hex(payload),
-            metadata: keys.map((key, at) => [key, values[at]]),
-            timeoutMs: timeoutNano === 0n ? undefined : Number(timeoutNano) / 1e6,
-          });
-        }
-        raw.end();
-      });
-    });
-
     it("differ from a frame of which any one bit is another", async () => {
       const fields: FrameInit = {
         streamId: 1,
@@ -365,10 +220,10 @@ describe.skipIf(binary === null)(
         const answers = Array.from({ length: 300 }, () => {
           if (random.onceIn(2)) return { payload: random.bytes(random.pick([0, 1, 127, 128, 300, 70_000])) };
           const details = Array.from({ length: random.below(3) }, () =>
-            packAny(TaskExitSchema, { id: word(random), pid: random.next() }),
+            packAny(TaskExitSchema, { id: random.word(), pid: random.next() }),
           );
           const code = random.onceIn(4) ? 17 + random.below(1000) : 1 + random.below(16);
-          return { error: new TtrpcError(word(random), code as Code, { details }) };
+          return { error: new TtrpcError(random.word(), code as Code, { details }) };
         });
         await using server = createServer();
         let next = 0;

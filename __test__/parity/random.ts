@@ -48,4 +48,11 @@ export class Random {
     for (; at < bytes.length; at++) bytes[at] = this.next();
     return bytes.subarray(0, length);
   }
+
+  /** A text of printable characters, some of them of more than one byte. */
+  word(): string {
+    return Array.from({ length: this.below(20) }, () =>
+      this.onceIn(6) ? this.pick(["é", "日", "🎉"]) : String.fromCodePoint(0x21 + this.below(0x5e)),
+    ).join("");
+  }
 }

@@ -1,79 +1,33 @@
-import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks";
-import { context, metrics, propagation, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
-import { CompositePropagator, W3CBaggagePropagator, W3CTraceContextPropagator } from "@opentelemetry/core";
-import {
-  AggregationTemporality,
-  DataPointType,
-  InMemoryMetricExporter,
-  MeterProvider,
-  PeriodicExportingMetricReader,
-} from "@opentelemetry/sdk-metrics";
+import { context, propagation, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import { W3CBaggagePropagator } from "@opentelemetry/core";
+import { DataPointType } from "@opentelemetry/sdk-metrics";
 import {
   BasicTracerProvider,
   InMemorySpanExporter,
-  type ReadableSpan,
   SimpleSpanProcessor,
 } from "@opentelemetry/sdk-trace-base";
 import { Code, connect, createClient, createServer, TtrpcError } from "containerd-shim-protos";
 import { otelClientInterceptor, otelServerInterceptor } from "containerd-shim-protos/otel";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { buildGo } from "./helpers/go-build.js";
-import { describeWithGo } from "./helpers/go-peer.js";
-import { collect, firstOf, Source, times } from "./helpers/iterables.js";
-import { deferred, failure } from "./helpers/outcome.js";
-import { pairWith, SERVICE } from "./helpers/pair.js";
-import { rawConnect, RawServer } from "./helpers/raw-peer.js";
-import { Started } from "./helpers/started.js";
-import { describeWithPeers, peerCalls, StreamPeer } from "./helpers/stream-peer.js";
-import { streaming, streams, streamServer } from "./helpers/stream-server.js";
-import { Streaming, Streams } from "./helpers/streaming.js";
-import { pathOf, temporaryAddress } from "./helpers/temp.js";
-
-const exporter = new InMemorySpanExporter();
-const tracerProvider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
-const metricExporter = new InMemoryMetricExporter(AggregationTemporality.DELTA);
-const reader = new PeriodicExportingMetricReader({ exporter: metricExporter, exportIntervalMillis: 1e6 });
-const meterProvider = new MeterProvider({ readers: [reader] });
-
-// Made before the providers are set, as a module does that is imported before the SDK starts.
-const clientInterceptor = otelClientInterceptor();
-const serverInterceptor = otelServerInterceptor();
-
-context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
-propagation.setGlobalPropagator(
-  new CompositePropagator({ propagators: [new W3CTraceContextPropagator(), new W3CBaggagePropagator()] }),
-);
-trace.setGlobalTracerProvider(tracerProvider);
-metrics.setGlobalMeterProvider(meterProvider);
-
-afterAll(async () => {
-  await meterProvider.shutdown();
-  await tracerProvider.shutdown();
-  for (const api of [context, propagation, trace, metrics]) api.disable();
-});
-
-beforeEach(() => exporter.reset());
-
-const tracer = trace.getTracer("test");
-const interceptors = { interceptors: [clientInterceptor] };
-const tracedServer = () => streamServer({ interceptors: [serverInterceptor] });
-
-/** Resolves to the spans of one kind, when there are as many as expected. */
-async function spans(kind: SpanKind, count: number): Promise<ReadableSpan[]> {
-  for (;;) {
-    const found = exporter.getFinishedSpans().filter((span) => span.kind === kind);
-    if (found.length >= count) return found;
-    await new Promise(setImmediate);
-  }
-}
-
-const clientSpan = async () => (await spans(SpanKind.CLIENT, 1))[0]!;
-const serverSpan = async () => (await spans(SpanKind.SERVER, 1))[0]!;
-
-const ids = (span: ReadableSpan) => ({
-  traceId: span.spanContext().traceId,
-  spanId: span.spanContext().spanId,
-});
+import { describe, expect, test } from "vitest";
+import { collect, firstOf, Source, times } from "../helpers/iterables.js";
+import { deferred, failure } from "../helpers/outcome.js";
+import { pairWith } from "../helpers/pair.js";
+import { streamServer } from "../helpers/stream-server.js";
+import { Streaming, Streams } from "../helpers/streaming.js";
+import { pathOf } from "../helpers/temp.js";
+import {
+  clientSpan,
+  exporter,
+  ids,
+  interceptors,
+  metricExporter,
+  reader,
+  serverInterceptor,
+  serverSpan,
+  spans,
+  tracedServer,
+  tracer,
+} from "./telemetry.js";
 
 const CALLS = [
   ["Echo", (client: Client) => client.echo({ seq: 1 })],
@@ -321,96 +275,6 @@ describe("leaving a stream early", () => {
     const { attributes, status } = await serverSpan();
     expect(attributes["rpc.status_code"]).toBe("CANCELLED");
     expect(status.code).toBe(SpanStatusCode.UNSET);
-  });
-});
-
-describe("the metadata", () => {
-  const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-
-  test("has lower-case keys with one value each, in place of what was there", async () => {
-    await using server = await RawServer.listen();
-    await using connection = await connect(server.address);
-    const peer = await server.accept();
-    const traceparent = ["old", "older"];
-    const call = createClient(Streaming, connection, interceptors).echo(
-      {},
-      { metadata: { traceparent, a: "b" } },
-    );
-    const { metadata, streamId } = await peer.nextRequest();
-    await peer.reply(streamId, new Uint8Array());
-    await call;
-    const { traceId, spanId } = ids(await clientSpan());
-    expect(metadata).toContainEqual(["traceparent", `00-${traceId}-${spanId}-01`]);
-    expect(metadata).toContainEqual(["a", "b"]);
-    expect(metadata).toHaveLength(2);
-  });
-
-  test("that a raw peer sends names the parent, whatever the case of its keys", async () => {
-    await using server = createServer({ interceptors: [serverInterceptor] }).addRaw(SERVICE, {
-      Echo: { kind: "unary", handle: (payload) => payload },
-    });
-    using peer = await rawConnect(await server.listen(temporaryAddress()));
-    const metadata = [["Traceparent", TRACEPARENT] as const, ["tracestate", "x=1"] as const];
-    await peer.call(1, { service: SERVICE, method: "Echo", metadata });
-    const span = await serverSpan();
-    expect(span.parentSpanContext).toMatchObject({
-      traceId: "0af7651916cd43dd8448eb211c80319c",
-      spanId: "b7ad6b7169203331",
-    });
-    expect(span.parentSpanContext?.traceState?.serialize()).toBe("x=1");
-  });
-
-  test.each(["", "00-zz-zz-01", "x".repeat(10_000)])(
-    "that is broken, such as %j, starts a trace",
-    async (text) => {
-      await using server = createServer({ interceptors: [serverInterceptor] }).add(Streaming, streaming);
-      using peer = await rawConnect(await server.listen(temporaryAddress()));
-      const request = {
-        service: Streaming.typeName,
-        method: "Echo",
-        metadata: [["traceparent", text] as const],
-      };
-      await peer.call(1, request);
-      expect((await serverSpan()).parentSpanContext).toBeUndefined();
-    },
-  );
-
-  describeWithPeers("of the peer in $peer", (language) => {
-    test("names the parent of our server's span", async () => {
-      await using server = createServer({ interceptors: [serverInterceptor] })
-        .add(Streaming, streaming)
-        .add(Streams, streams);
-      const address = await server.listen(temporaryAddress());
-      await peerCalls(language, address, "Describe", { metadata: [`traceparent=${TRACEPARENT}`] });
-      expect((await serverSpan()).parentSpanContext?.spanId).toBe("b7ad6b7169203331");
-    });
-
-    test("shows it the span of our client", async () => {
-      await using peer = await StreamPeer.serve(language);
-      await using connection = await connect(peer.address);
-      const { msg } = await createClient(Streams, connection, interceptors).describe({});
-      const { traceId, spanId } = ids(await clientSpan());
-      expect(JSON.parse(msg)).toMatchObject({ metadata: { traceparent: [`00-${traceId}-${spanId}-01`] } });
-    });
-  });
-});
-
-describeWithGo("the interceptor that containerd 2 has", () => {
-  let client = "";
-  beforeAll(() => {
-    client = buildGo("otel", "otel-client");
-  }, 240_000);
-
-  test("sends what makes its span the parent of our server's", async () => {
-    await using server = createServer({ interceptors: [serverInterceptor] }).addRaw(SERVICE, {
-      Echo: { kind: "unary", handle: (payload) => payload },
-    });
-    const address = await server.listen(temporaryAddress());
-    await using calling = new Started(client, [pathOf(address), SERVICE, "Echo"]);
-    expect(await calling.ended()).toBe(0);
-    const { parentSpanContext } = await serverSpan();
-    const traceparent = `00-${parentSpanContext?.traceId}-${parentSpanContext?.spanId}-01`;
-    expect(JSON.parse(calling.output)).toEqual([{ key: "traceparent", value: traceparent }]);
   });
 });
 
