@@ -11,25 +11,10 @@ import {
 } from "containerd-shim-protos";
 import { Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, test } from "vitest";
+import { listen } from "./helpers/channels.js";
 import { temporaryAddress } from "./helpers/temp.js";
 
 const EMPTY = new Uint8Array(0);
-
-/** Listens to channels for as long as it lives; what came is in order. */
-function listen<Message>(...names: string[]): Disposable & { readonly seen: [string, Message][] } {
-  const seen: [string, Message][] = [];
-  const listeners = names.map((name) => {
-    const listener = (message: unknown) => seen.push([name, message as Message]);
-    channel(name).subscribe(listener);
-    return () => channel(name).unsubscribe(listener);
-  });
-  return {
-    seen,
-    [Symbol.dispose]() {
-      for (const stop of listeners) stop();
-    },
-  };
-}
 
 function served(): Server {
   return createServer()

@@ -219,7 +219,7 @@ export class Connection {
   call<T>(route: number, payload: Payload, options: CallOptions | undefined, decode: Decode<T>): Promise<T> {
     if (!clientCalls.active) return this.#call(route, payload, options, decode);
     const bytes = bytesOf(payload);
-    const message = clientCalls.start(this.#message(route, "unary"));
+    const message = clientCalls.start(this.messageOf(route, "unary"));
     const result = this.#call(route, bytes, options, decode);
     result.then(
       () => clientCalls.end(message, {}),
@@ -238,7 +238,12 @@ export class Connection {
     this.port.call(this.#id, route, fields, payload, pending);
   }
 
-  #message(route: number, kind: MethodKind): CallMessage {
+  /**
+   * What the diagnostics channels are told of a call.
+   *
+   * @internal
+   */
+  messageOf(route: number, kind: MethodKind): CallMessage {
     return { ...this.port.routes.nameOf(route), kind, address: this.address, connection: this.#id };
   }
 
@@ -254,7 +259,7 @@ export class Connection {
   }
 
   #tracedStream(route: number, kind: MethodKind): (error: unknown) => void {
-    const message = clientCalls.start(this.#message(route, kind));
+    const message = clientCalls.start(this.messageOf(route, kind));
     return (error) => clientCalls.end(message, error === undefined ? {} : { error: TtrpcError.from(error) });
   }
 

@@ -251,6 +251,7 @@ describe("what would harm containerd", () => {
     const noSchema = await rejection(publisher.publish("/tasks/exit", {} as never, {} as never));
     expect(noSchema).toBeInstanceOf(TypeError);
     expect(() => createPublisher("/tmp/x", { namespace: "a", timeoutMs: 0 })).toThrow("timeoutMs");
+    expect(() => createPublisher("/tmp/x", { namespace: "a", driver: "fibre" as never })).toThrow("driver");
     expect(() => createPublisher({ fd: 3 } as never, { namespace: "a" })).toThrow(TypeError);
   });
 });

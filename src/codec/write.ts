@@ -157,18 +157,23 @@ export function raw(bytes: Uint8Array, at: number, value: Uint8Array): number {
 
 /** Writes a text, with its length. */
 export function text(bytes: Uint8Array, at: number, value: string): number {
+  const end = shortAscii(bytes, at + 1, value);
+  if (end < 0) return longText(bytes, at, value);
+  bytes[at] = value.length;
+  return end;
+}
+
+/** Writes a text that is short and ASCII, where a loop is the fastest way; returns where it ends, or -1 if it is not. */
+export function shortAscii(bytes: Uint8Array, at: number, value: string): number {
   const { length } = value;
-  if (length <= SHORT_TEXT) {
-    let next = at + 1;
-    for (let index = 0; index < length; index++) {
-      const code = value.charCodeAt(index);
-      if (code > 127) return longText(bytes, at, value);
-      bytes[next++] = code;
-    }
-    bytes[at] = length;
-    return next;
+  if (length > SHORT_TEXT) return -1;
+  let next = at;
+  for (let index = 0; index < length; index++) {
+    const code = value.charCodeAt(index);
+    if (code > 127) return -1;
+    bytes[next++] = code;
   }
-  return longText(bytes, at, value);
+  return next;
 }
 
 type Utf8Write = (this: Uint8Array, text: string, at: number, length: number) => number;

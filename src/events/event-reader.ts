@@ -12,7 +12,9 @@ export interface Taker {
 /** Where a reader takes events. */
 export interface EventSource {
   /** Whether an event that was taken is acknowledged only when the reader is done with it. */
-  keeps(): boolean;
+  readonly keeps: boolean;
+  /** Takes what is there for a reader that comes next, up to `max`. */
+  takeNow(max: number): HeldEvent[];
   take(taker: Taker): void;
   forget(taker: Taker): void;
   done(events: readonly HeldEvent[]): void;
@@ -37,22 +39,24 @@ export class EventReader<T> implements AsyncIterableIterator<T> {
   next(): Promise<IteratorResult<T>> {
     if (this.#left) return Promise.resolve({ value: undefined, done: true });
     if (this.#inHand.length > 0) this.#source.done(this.#inHand.splice(0));
+    const ready = this.#source.takeNow(this.#max);
+    if (ready.length > 0) return Promise.resolve(this.#give(ready));
     return new Promise((resolve) => {
       const taker: Taker = {
         max: this.#max,
         give: (events) => {
           this.#takers.delete(taker);
-          if (events === undefined) {
-            resolve({ value: undefined, done: true });
-            return;
-          }
-          if (this.#source.keeps()) this.#inHand.push(...events);
-          resolve({ value: this.#valueOf(events), done: false });
+          resolve(events === undefined ? { value: undefined, done: true } : this.#give(events));
         },
       };
       this.#takers.add(taker);
       this.#source.take(taker);
     });
+  }
+
+  #give(events: HeldEvent[]): IteratorResult<T> {
+    if (this.#source.keeps) this.#inHand.push(...events);
+    return { value: this.#valueOf(events), done: false };
   }
 
   return(): Promise<IteratorResult<T>> {

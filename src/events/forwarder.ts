@@ -1,39 +1,55 @@
 import { type Address, parseAddress } from "../address.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
+import type { EventQueue, Onward } from "./event-queue.js";
 import type { HeldEvent, Passing } from "./held-event.js";
-import { Parcel, Pipeline } from "./pipeline.js";
-import { EventSink, type Onward } from "./sink.js";
-import { type EventSinkOptions, sinkPlan } from "./sink-options.js";
+import { Parcel } from "./parcel.js";
+import { Pipeline } from "./pipeline.js";
+import { EventSink } from "./sink.js";
+import { type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
+
+/** A request as it came, on its way to containerd. */
+class PassedOn extends Parcel {
+  constructor(
+    readonly held: HeldEvent,
+    { payload, metadata, expiresAt }: Passing,
+    readonly passed: (parcel: PassedOn, error: TtrpcError | undefined, reply: Uint8Array) => void,
+  ) {
+    super(payload, metadata, held.connection, expiresAt);
+  }
+
+  settled(error: TtrpcError | undefined, reply: Uint8Array): void {
+    this.passed(this, error, reply);
+  }
+}
 
 /** Passes events on to containerd, and its answers back. */
 class ToContainerd implements Onward {
   readonly #pipeline: Pipeline;
   readonly #parcels = new Map<HeldEvent, Parcel>();
-  #passed: EventSink["passed"] = () => {};
+  readonly #passed: EventQueue["passed"];
 
-  constructor(address: string, maxInFlight: number) {
+  constructor(address: string, { driver, maxQueuedEvents }: SinkPlan, passed: EventQueue["passed"]) {
+    this.#passed = passed;
     this.#pipeline = new Pipeline(address, {
-      maxInFlight,
+      driver,
+      maxInFlight: maxQueuedEvents,
       timeoutMs: Number.POSITIVE_INFINITY,
       // What containerd answers is its answer. A connection that was lost is made again, within the caller's time.
       retries: ({ code, cause }) => code === Code.Unavailable && cause !== undefined,
     });
   }
 
-  /** Says who is to hear of outcomes. */
-  reportTo(sink: EventSink): void {
-    this.#passed = sink.passed.bind(sink);
-  }
-
-  pass(held: HeldEvent, { payload, metadata, connection, expiresAt }: Passing): void {
-    const parcel = new Parcel(payload, metadata, connection, expiresAt, (error, reply) => {
-      this.#parcels.delete(held);
-      this.#passed(held, error, reply);
-    });
+  pass(held: HeldEvent, passing: Passing): void {
+    const parcel = new PassedOn(held, passing, this.#settled);
     this.#parcels.set(held, parcel);
     this.#pipeline.push(parcel);
   }
+
+  readonly #settled = ({ held }: PassedOn, error: TtrpcError | undefined, reply: Uint8Array): void => {
+    this.#parcels.delete(held);
+    this.#passed(held, error, reply);
+  };
 
   cancel(held: HeldEvent): void {
     const parcel = this.#parcels.get(held);
@@ -76,8 +92,5 @@ export function forwardEvents(
   const plan = sinkPlan(options, "arrived");
   const { text, binding } = parseAddress(containerd);
   if (binding === undefined) throw new TypeError(`${text} cannot be connected to again`);
-  const onward = new ToContainerd(text, plan.maxQueuedEvents);
-  const sink = new EventSink(address, plan, onward);
-  onward.reportTo(sink);
-  return sink;
+  return new EventSink(address, plan, (passed) => new ToContainerd(text, plan, passed));
 }

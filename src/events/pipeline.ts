@@ -1,53 +1,16 @@
 import { Code } from "../code.js";
 import { connect, type Connection } from "../connection.js";
+import { clientCalls } from "../diagnostics.js";
 import { TtrpcError } from "../error.js";
-import type { BatchReader } from "../port/reader.js";
-import type { PendingCall } from "../port/types.js";
+import type { Driver } from "../port/driver.js";
 import { port } from "../port/port.js";
 import { Fifo } from "./fifo.js";
-
-/** What becomes of a parcel: `reply` are the bytes of the answer. Called once, and never while a batch is read. */
-export type Settled = (error: TtrpcError | undefined, reply: Uint8Array) => void;
-
-/** A ForwardRequest on its way to a server of events. */
-export class Parcel implements PendingCall {
-  state: "waiting" | "sent" | "delivered" | "failed" | "settled" = "waiting";
-  error: TtrpcError | undefined;
-  reply = NO_BYTES;
-  /** Hears of the outcome of a call, while a batch is read. */
-  landed: ((parcel: Parcel) => void) | undefined;
-
-  /**
-   * @param payload - The encoded ForwardRequest.
-   * @param metadata - Metadata to send with it.
-   * @param lane - Parcels of one lane keep their order.
-   * @param expiresAt - When it is given up, by `performance.now()`.
-   */
-  constructor(
-    readonly payload: Uint8Array,
-    readonly metadata: readonly (readonly [string, string])[],
-    readonly lane: number,
-    readonly expiresAt: number,
-    readonly settled: Settled,
-  ) {}
-
-  succeed(reader: BatchReader): void {
-    this.state = "delivered";
-    if (reader.rest > 0) this.reply = reader.payload();
-    this.landed?.(this);
-  }
-
-  fail(error: TtrpcError): void {
-    this.state = "failed";
-    this.error = error;
-    this.landed?.(this);
-  }
-}
-
-const NO_BYTES: Uint8Array = new Uint8Array(0);
+import { NO_BYTES, type Parcel, type ParcelOwner } from "./parcel.js";
 
 /** What a pipeline goes by. */
 export interface PipelineOptions {
+  /** What turns its connections. */
+  readonly driver: Driver;
   /** Calls in flight at once. */
   readonly maxInFlight: number;
   /** Milliseconds that one try may take, or infinity. */
@@ -60,6 +23,9 @@ const CONNECT_TIMEOUT_MS = 5000;
 const FIRST_DELAY_MS = 20;
 const LONGEST_DELAY_MS = 1000;
 
+/** Parcels that leave together: while the next are made ready, the server works on these. */
+const BUNDLE = 128;
+
 /**
  * Sends parcels in order to one address, and again what failed, over a connection that it makes when there is something
  * to send and again when it was lost.
@@ -68,10 +34,11 @@ const LONGEST_DELAY_MS = 1000;
  * sent again from the first on, unless a later parcel of its lane was delivered: to send it now would change the order,
  * so it fails.
  */
-export class Pipeline {
+export class Pipeline implements ParcelOwner {
   readonly #address: string;
   readonly #options: PipelineOptions;
-  readonly #route = port("loop").route("containerd.services.events.ttrpc.v1.Events", "Forward");
+  readonly #timeoutNs: number;
+  readonly #route: number;
   readonly #queue = new Fifo<Parcel>(({ state }) => state === "waiting");
   /** How many at the front were sent, or settled behind one that was. */
   #sent = 0;
@@ -89,6 +56,8 @@ export class Pipeline {
   constructor(address: string, options: PipelineOptions) {
     this.#address = address;
     this.#options = options;
+    this.#timeoutNs = nanoseconds(options.timeoutMs);
+    this.#route = port(options.driver).route("containerd.services.events.ttrpc.v1.Events", "Forward");
   }
 
   /** Parcels that have no outcome. */
@@ -149,33 +118,38 @@ export class Pipeline {
       if (this.#flying === 0) this.#recover();
       return;
     }
+    this.#sendOn();
+    this.#dropSettled();
+  }
+
+  #sendOn(): void {
     const { maxInFlight } = this.#options;
-    while (this.#flying < maxInFlight && this.#sent < this.#queue.length) {
+    const now = performance.now();
+    let sent = 0;
+    // What comes back meanwhile is judged first: if it failed, nothing is to be sent behind it.
+    while (this.#outcomes.length === 0 && this.#flying < maxInFlight && this.#sent < this.#queue.length) {
       if (this.#connection === undefined) {
         void this.#open();
         return;
       }
       const parcel = this.#queue.at(this.#sent++);
-      if (parcel?.state === "waiting") this.#send(parcel, this.#connection);
-      // It may have been settled without being sent.
-      if (this.#recovering) return;
+      if (parcel?.state === "waiting") this.#send(parcel, this.#connection, now);
+      if (++sent % BUNDLE === 0) this.#connection.port.flush();
     }
-    this.#dropSettled();
   }
 
-  #send(parcel: Parcel, connection: Connection): void {
-    const left = parcel.expiresAt - performance.now();
+  #send(parcel: Parcel, connection: Connection, now: number): void {
+    const left = parcel.expiresAt - now;
     if (left <= 0) {
       settle(parcel, expired(parcel));
       return;
     }
-    const timeoutMs = Math.min(left, this.#options.timeoutMs);
-    // 0 is none.
-    const timeoutNs = timeoutMs === Number.POSITIVE_INFINITY ? 0 : Math.ceil(timeoutMs * 1e6);
+    const timeoutNs = left < this.#options.timeoutMs ? nanoseconds(left) : this.#timeoutNs;
     const fields = { timeoutNs, metadata: parcel.metadata, cancellable: false };
     parcel.state = "sent";
+    parcel.owner = this;
     this.#flying++;
-    parcel.landed = this.#landed;
+    if (clientCalls.active) parcel.trace = clientCalls.start(connection.messageOf(this.#route, "unary"));
     try {
       connection.start(this.#route, parcel.payload, fields, parcel);
     } catch (error) {
@@ -184,14 +158,18 @@ export class Pipeline {
     }
   }
 
-  readonly #landed = (parcel: Parcel): void => {
+  landed(parcel: Parcel): void {
     this.#flying--;
     this.#outcomes.push(parcel);
     this.#schedule();
-  };
+  }
 
   #judge(parcel: Parcel): void {
-    const { error } = parcel;
+    const { error, trace } = parcel;
+    if (trace !== undefined) {
+      parcel.trace = undefined;
+      clientCalls.end(trace, parcel.state === "delivered" ? {} : { error });
+    }
     if (parcel.state === "delivered") {
       this.#delayMs = FIRST_DELAY_MS;
       parcel.settled(undefined, parcel.reply);
@@ -262,6 +240,7 @@ export class Pipeline {
     while (this.#connection === undefined && this.#queue.length > 0 && this.#closed === undefined) {
       try {
         const connection = await connect(this.#address, {
+          driver: this.#options.driver,
           connectTimeoutMs: Math.min(this.#options.timeoutMs, CONNECT_TIMEOUT_MS),
         });
         if (this.#closed !== undefined) await connection.close();
@@ -285,6 +264,11 @@ export class Pipeline {
       if (this.#connection === connection) this.#connection = undefined;
     });
   }
+}
+
+/** A timeout as it crosses; 0 is none. */
+function nanoseconds(ms: number): number {
+  return ms === Number.POSITIVE_INFINITY ? 0 : Math.ceil(ms * 1e6);
 }
 
 function settle(parcel: Parcel, error: TtrpcError | undefined): void {

@@ -4,10 +4,12 @@ import type { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { parseAddress } from "../address.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
+import { checkDriver, type Driver } from "../port/driver.js";
 import { MESSAGE_LIMIT } from "../port/records.js";
 import { type ContainerdEvent, eventOf, namespaceFault, topicFault, writeEvent } from "./event.js";
 import { checkLimits } from "./limits.js";
-import { Parcel, Pipeline } from "./pipeline.js";
+import { Pipeline } from "./pipeline.js";
+import { Publication } from "./publication.js";
 
 /** Options of {@link createPublisher}. */
 export interface PublisherOptions {
@@ -27,6 +29,8 @@ export interface PublisherOptions {
    * `forwardEvents` before one.
    */
   readonly maxInFlight?: number;
+  /** What turns the connection's runtime. `"loop"` if left out; see {@link Driver}. */
+  readonly driver?: Driver;
 }
 
 /** Options of {@link Publisher.publish}. */
@@ -91,14 +95,14 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     super();
     const { text, binding } = parseAddress(address);
     if (binding === undefined) throw new TypeError(`${text} cannot be connected to again`);
-    const { namespace, ...limits } = options ?? {};
+    const { namespace, driver, ...limits } = options ?? {};
     const fault = namespaceFault(namespace);
     if (fault !== undefined) throw new TypeError(fault);
     this.#namespace = namespace;
     this.#limits = { ...DEFAULTS, ...limits };
     const { timeoutMs, maxInFlight, retryForMs, maxQueuedEvents, maxQueuedBytes } = this.#limits;
     checkLimits({ timeoutMs, maxInFlight, retryForMs, maxQueuedEvents, maxQueuedBytes }, ["retryForMs"]);
-    this.#pipeline = new Pipeline(text, { maxInFlight, timeoutMs, retries });
+    this.#pipeline = new Pipeline(text, { driver: checkDriver(driver), maxInFlight, timeoutMs, retries });
   }
 
   /** Events that were not delivered yet. */
@@ -132,6 +136,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     message: MessageInitShape<Desc>,
     options: PublishOptions = {},
   ): Promise<void> {
+    const now = performance.now();
     let payload: Uint8Array;
     let namespace: string;
     try {
@@ -140,36 +145,34 @@ export class Publisher extends EventEmitter<PublisherEvents> {
       if (fault !== undefined) throw new TypeError(fault);
       if (schema?.kind !== "message")
         throw new TypeError("schema must be a message descriptor of protobuf-es");
-      payload = writeEvent(namespace, topic, options.timestamp ?? now(), schema, message);
+      payload = writeEvent(namespace, topic, options.timestamp ?? timestampAt(now), schema, message);
     } catch (error) {
       return Promise.reject(error);
     }
-    const size = payload.length;
-    const refusal = this.#refusal(size);
-    const result = new Promise<void>((resolve, reject) => {
-      if (refusal !== undefined) {
-        this.#undelivered(payload, refusal);
-        reject(refusal);
-        return;
-      }
+    const metadata = this.#metadataOf(namespace);
+    const expiresAt = now + this.#limits.retryForMs;
+    const publication = new Publication(payload, metadata, expiresAt, this.#settled);
+    const refusal = this.#refusal(payload.length);
+    if (refusal !== undefined) this.#giveUp(publication, refusal);
+    else {
       this.#events++;
-      this.#bytes += size;
-      const expiresAt = performance.now() + this.#limits.retryForMs;
-      const settled = (error: TtrpcError | undefined) => {
-        this.#events--;
-        this.#bytes -= size;
-        if (error === undefined) resolve();
-        else {
-          this.#undelivered(payload, error);
-          reject(error);
-        }
-        if (this.#waiting.length > 0 && this.#hasRoom()) for (const go of this.#waiting.splice(0)) go();
-      };
-      this.#pipeline.push(new Parcel(payload, this.#metadataOf(namespace), 0, expiresAt, settled));
-    });
-    // Told by `undelivered`, so that nobody has to await it.
-    result.catch(() => undefined);
-    return result;
+      this.#bytes += payload.length;
+      this.#pipeline.push(publication);
+    }
+    return publication.result;
+  }
+
+  readonly #settled = (publication: Publication, error: TtrpcError | undefined): void => {
+    this.#events--;
+    this.#bytes -= publication.payload.length;
+    if (error === undefined) publication.delivered();
+    else this.#giveUp(publication, error);
+    if (this.#waiting.length > 0 && this.#hasRoom()) for (const go of this.#waiting.splice(0)) go();
+  };
+
+  #giveUp(publication: Publication, error: TtrpcError): void {
+    this.#undelivered(publication.payload, error);
+    publication.givenUp(error);
   }
 
   /** Resolves when there is room for another event: for those who publish faster than the server takes. */
@@ -243,18 +246,24 @@ function closedError(): TtrpcError {
 }
 
 let offset = performance.timeOrigin;
+let second = 0;
+let secondAsBigInt = 0n;
 
-/** The time with what the monotonic clock has of it below a millisecond. */
-function now(): { seconds: bigint; nanos: number } {
+/** The time with what the monotonic clock, which shows `now`, has of it below a millisecond. */
+function timestampAt(now: number): { seconds: bigint; nanos: number } {
   const wall = Date.now();
-  let ms = offset + performance.now();
+  let ms = offset + now;
   if (Math.abs(ms - wall) > 2) {
     // The system's clock was set.
     offset += wall - ms;
     ms = wall;
   }
   const seconds = Math.floor(ms / 1000);
-  return { seconds: BigInt(seconds), nanos: Math.floor((ms - seconds * 1000) * 1e6) };
+  if (seconds !== second) {
+    second = seconds;
+    secondAsBigInt = BigInt(seconds);
+  }
+  return { seconds: secondAsBigInt, nanos: Math.floor((ms - seconds * 1000) * 1e6) };
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Registry } from "@bufbuild/protobuf";
+import { checkDriver, type Driver } from "../port/driver.js";
 import type { ListenOptions } from "../server.js";
 import { type ContainerdEvent, namespaceFault, type TypeOf, typesOf } from "./event.js";
 import { checkLimits } from "./limits.js";
@@ -39,6 +40,8 @@ export interface EventSinkOptions extends ListenOptions {
   readonly whenFull?: "wait" | "dropOldest" | "fail";
   /** Admits only peers of this process's own user and group, over a unix socket, as containerd does. */
   readonly requireSameUser?: boolean;
+  /** What turns the server's runtime, and a forwarder's connection. `"loop"` if left out; see {@link Driver}. */
+  readonly driver?: Driver;
 }
 
 /** What became of the events that came. */
@@ -68,6 +71,7 @@ export interface SinkPlan {
   readonly maxQueuedEvents: number;
   readonly maxQueuedBytes: number;
   readonly requireSameUser: boolean | undefined;
+  readonly driver: Driver;
   readonly wants: (event: ContainerdEvent) => boolean;
   readonly typeOf: TypeOf;
   readonly listen: ListenOptions;
@@ -87,6 +91,7 @@ export function sinkPlan(options: EventSinkOptions, defaultAcknowledge: SinkPlan
     maxQueuedBytes = 16 << 20,
     whenFull = "wait",
     requireSameUser,
+    driver,
     mode,
     reclaimStale,
   } = options;
@@ -106,6 +111,7 @@ export function sinkPlan(options: EventSinkOptions, defaultAcknowledge: SinkPlan
     maxQueuedEvents,
     maxQueuedBytes,
     requireSameUser,
+    driver: checkDriver(driver),
     wants,
     typeOf: typesOf(registry),
     listen: { mode, reclaimStale },

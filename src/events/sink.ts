@@ -1,27 +1,17 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Address } from "../address.js";
-import { Code } from "../code.js";
+import { serverCalls } from "../diagnostics.js";
 import { TtrpcError } from "../error.js";
 import { port } from "../port/port.js";
 import type { BatchReader } from "../port/reader.js";
 import { Server } from "../server.js";
-import { type ContainerdEvent, readEvent, refuseEvent } from "./event.js";
-import { EventReader, type EventSource, eventsOf, type Taker } from "./event-reader.js";
-import { Fifo } from "./fifo.js";
-import { type EventOwner, HeldEvent, type Passing } from "./held-event.js";
-import { checkLimits } from "./limits.js";
 import { keptCopy } from "../slab.js";
+import { type ContainerdEvent, readEvent, refuseEvent } from "./event.js";
+import { closedError, EventQueue, type Onward } from "./event-queue.js";
+import { EventReader, eventsOf } from "./event-reader.js";
+import { HeldEvent, type Passing, tracedRequest } from "./held-event.js";
+import { checkLimits } from "./limits.js";
 import { type EventCounts, type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
-
-/** Where events go before the consumer may have them. */
-export interface Onward {
-  /** Passes an event on, and then calls {@link EventSink.passed}, never while a batch is read. */
-  pass(held: HeldEvent, passing: Passing): void;
-  /** The caller gave an event up. */
-  cancel(held: HeldEvent): void;
-  /** Resolves when every event has its outcome. */
-  close(graceMs: number): Promise<void>;
-}
 
 const NO_LIMIT = 2 ** 32 - 1;
 const DEFAULT_GRACE_MS = 5000;
@@ -30,50 +20,31 @@ const DEFAULT_GRACE_MS = 5000;
  * A server of containerd's ttrpc service of events, and the events that came: iterate over it, or over
  * {@link EventSink.batches}. Made by {@link listenEvents}. Several loops share the events, each of which goes to one.
  */
-export class EventSink implements AsyncIterable<ContainerdEvent>, EventOwner {
+export class EventSink implements AsyncIterable<ContainerdEvent> {
   /** The address that is bound; for `tcp://ip:0` it has the port. */
   readonly address: string;
   readonly #plan: SinkPlan;
   readonly #server: Server;
   readonly #onward: Onward | undefined;
-  readonly #counts = {
-    received: 0,
-    taken: 0,
-    filtered: 0,
-    dropped: 0,
-    refused: 0,
-    expired: 0,
-    queued: 0,
-    queuedBytes: 0,
-  };
-  /** Events that have a place, in the order of their arrival. */
-  readonly #queue = new Fifo<HeldEvent>(isThere);
-  /** Events that wait for a place. */
-  readonly #outside = new Fifo<HeldEvent>(isThere);
-  readonly #takers = new Set<Taker>();
+  readonly #queue: EventQueue;
   /** What came in the batch that is read. */
   #arrived: HeldEvent[] = [];
-  #refused: { call: number; error: TtrpcError }[] = [];
+  #refused: { call: number; connection: number; error: TtrpcError }[] = [];
   #scheduled = false;
-  /** Taken, to be acknowledged when the turn is over. */
-  #taken: HeldEvent[] = [];
-  /** Taken, to be acknowledged when the consumer is done with them. */
-  #inHand = 0;
-  #handsFree: (() => void) | undefined;
   #closing: Promise<void> | undefined;
-  #stopped = false;
 
   /** @internal */
-  constructor(address: Address, plan: SinkPlan, onward?: Onward) {
+  constructor(address: Address, plan: SinkPlan, onwardOf?: (passed: EventQueue["passed"]) => Onward) {
     this.#plan = plan;
-    this.#onward = onward;
-    const { requireSameUser, whenFull, maxQueuedEvents, maxQueuedBytes } = plan;
+    this.#onward = onwardOf?.((held, error, reply) => this.#queue.passed(held, error, reply));
+    const { driver, requireSameUser, whenFull, maxQueuedEvents, maxQueuedBytes } = plan;
+    this.#queue = new EventQueue(port(driver), plan, this.#onward);
     // An event that waits is a request that waits, so what bounds requests bounds those that wait for a place, too.
     const holdBack = whenFull === "wait";
     const limits = holdBack
       ? { maxConcurrentCalls: maxQueuedEvents, maxQueuedBytes }
       : { maxConcurrentCalls: NO_LIMIT, maxQueuedBytes: NO_LIMIT };
-    this.#server = new Server({ requireSameUser, ...limits }, holdBack);
+    this.#server = new Server({ driver, requireSameUser, ...limits }, holdBack);
     this.#server.addSink("containerd.services.events.ttrpc.v1.Events", "Forward", (reader) => {
       this.#receive(reader);
       return undefined;
@@ -83,12 +54,12 @@ export class EventSink implements AsyncIterable<ContainerdEvent>, EventOwner {
 
   /** What became of the events so far. */
   get counts(): EventCounts {
-    return { ...this.#counts };
+    return { ...this.#queue.counts };
   }
 
   /** The events one by one. */
   [Symbol.asyncIterator](): AsyncIterableIterator<ContainerdEvent> {
-    return new EventReader(this.#source, 1, ([held]) => held?.event as ContainerdEvent);
+    return new EventReader(this.#queue, 1, ([held]) => held?.event as ContainerdEvent);
   }
 
   /**
@@ -100,7 +71,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent>, EventOwner {
    */
   batches({ maxEvents = 1000 }: { maxEvents?: number } = {}): AsyncIterableIterator<ContainerdEvent[]> {
     checkLimits({ maxEvents });
-    return new EventReader(this.#source, maxEvents, eventsOf);
+    return new EventReader(this.#queue, maxEvents, eventsOf);
   }
 
   /**
@@ -124,41 +95,27 @@ export class EventSink implements AsyncIterable<ContainerdEvent>, EventOwner {
   }
 
   async #close(graceMs: number): Promise<void> {
-    this.#stopped = true;
     const until = performance.now() + graceMs;
-    const refuse = (held: HeldEvent) => this.#refuse(held, closedError());
-    for (const held of this.#outside.clear()) if (isThere(held)) refuse(held);
+    this.#queue.stop();
     await this.#onward?.close(graceMs);
-    for (const held of this.#queue.clear()) {
-      if (!isThere(held)) continue;
-      if (held.waits) refuse(held);
-      else this.#queue.push(held);
-    }
-    this.#deliver();
-    this.#acknowledgeTaken();
+    const handsFree = this.#queue.end();
     const ended = new AbortController();
     const grace = sleep(Math.max(until - performance.now(), 0), undefined, { signal: ended.signal });
-    await Promise.race([
-      grace.catch(() => undefined),
-      new Promise<void>((resolve) => {
-        this.#handsFree = () => this.#inHand === 0 && resolve();
-        this.#handsFree();
-      }),
-    ]);
+    await Promise.race([grace.catch(() => undefined), handsFree]);
     ended.abort();
     await this.#server.close({ graceMs: Math.max(until - performance.now(), 0) });
   }
 
   /** Takes a request out of a batch. */
   #receive(reader: BatchReader): void {
-    const counts = this.#counts;
+    const { counts } = this.#queue;
     counts.received++;
     const { call, connection } = reader;
     const timeoutNs = reader.f64();
     const metadata = this.#onward === undefined ? reader.skipPairs() : reader.pairs();
     const size = reader.rest;
     try {
-      if (this.#stopped) throw closedError();
+      if (this.#queue.stopped) throw closedError();
       const payload = reader.read(keptCopy);
       const event = readEvent(payload, this.#plan.typeOf);
       let passing: Passing | undefined;
@@ -166,12 +123,13 @@ export class EventSink implements AsyncIterable<ContainerdEvent>, EventOwner {
       if (metadata === undefined) refuseEvent(event);
       else {
         const expiresAt = timeoutNs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutNs / 1e6;
-        passing = { payload, metadata, connection, expiresAt };
+        passing = { payload, metadata, expiresAt };
       }
-      this.#arrived.push(new HeldEvent(this, call, event, size, this.#plan.wants(event), passing));
+      const wanted = this.#plan.wants(event);
+      this.#arrived.push(new HeldEvent(this.#queue, call, connection, event, size, wanted, passing));
     } catch (error) {
       counts.refused++;
-      this.#refused.push({ call, error: TtrpcError.from(error) });
+      this.#refused.push({ call, connection, error: TtrpcError.from(error) });
     }
     this.#schedule();
   }
@@ -182,207 +140,17 @@ export class EventSink implements AsyncIterable<ContainerdEvent>, EventOwner {
     this.#scheduled = true;
     process.nextTick(() => {
       this.#scheduled = false;
-      for (const { call, error } of this.#refused.splice(0)) port("loop").reply(call, undefined, error);
+      for (const { call, connection, error } of this.#refused.splice(0)) {
+        const trace = tracedRequest(connection);
+        this.#queue.port.reply(call, undefined, error);
+        if (trace !== undefined) serverCalls.end(trace, { error });
+      }
       const arrived = this.#arrived;
       this.#arrived = [];
-      for (const held of arrived) this.#place(held);
-      this.#deliver();
+      for (const held of arrived) this.#queue.place(held);
+      this.#queue.deliver();
     });
   }
-
-  #place(held: HeldEvent): void {
-    const { whenFull } = this.#plan;
-    if (this.#stopped) this.#refuse(held, closedError());
-    else if (!held.wanted && held.passing === undefined) {
-      this.#counts.filtered++;
-      held.state = "gone";
-      held.answer();
-    } else if (this.#outside.length === 0 && this.#hasRoomFor(held)) this.#admit(held);
-    else if (whenFull === "wait") {
-      held.place = "outside";
-      this.#outside.push(held);
-    } else if (whenFull === "dropOldest") {
-      while (!this.#hasRoomFor(held) && this.#dropOldest());
-      this.#admit(held);
-    } else this.#refuse(held, new TtrpcError("the queue of events is full", Code.ResourceExhausted));
-  }
-
-  #hasRoomFor({ size }: HeldEvent): boolean {
-    const { queued, queuedBytes } = this.#counts;
-    const { maxQueuedEvents, maxQueuedBytes } = this.#plan;
-    // One that is larger than all the room can only pass alone.
-    return queued < maxQueuedEvents && (queued === 0 || queuedBytes + size <= maxQueuedBytes);
-  }
-
-  #admit(held: HeldEvent): void {
-    held.place = "queue";
-    this.#counts.queued++;
-    this.#counts.queuedBytes += held.size;
-    this.#queue.push(held);
-    if (held.passing === undefined || this.#onward === undefined) this.#ready(held);
-    else this.#onward.pass(held, held.passing);
-  }
-
-  #ready(held: HeldEvent): void {
-    held.state = "ready";
-    if (this.#plan.acknowledge === "arrived") held.answer();
-  }
-
-  /**
-   * An event that was passed on has its outcome.
-   *
-   * @internal
-   */
-  passed(held: HeldEvent, error: TtrpcError | undefined, reply: Uint8Array): void {
-    if (error !== undefined) {
-      this.#refuse(held, error);
-      return;
-    }
-    held.reply = reply;
-    if (held.state === "gone") held.answer();
-    else if (held.wanted) {
-      this.#ready(held);
-      this.#schedule();
-    } else {
-      this.#counts.filtered++;
-      this.#lose(held);
-      held.answer();
-    }
-  }
-
-  #refuse(held: HeldEvent, error: TtrpcError): void {
-    if (held.state !== "gone") this.#counts.refused++;
-    this.#lose(held);
-    held.answer(error);
-  }
-
-  /** The consumer will not get it. */
-  #lose(held: HeldEvent): void {
-    if (held.state === "gone") return;
-    held.state = "gone";
-    if (held.place === "outside") this.#outside.died();
-    if (held.place !== "queue") return;
-    this.#leave(held);
-    this.#queue.died();
-    this.#fill();
-  }
-
-  #leave(held: HeldEvent): void {
-    held.place = "out";
-    this.#counts.queued--;
-    this.#counts.queuedBytes -= held.size;
-  }
-
-  /** Gives places to those that wait for one. */
-  #fill(): void {
-    for (let held = this.#outside.first(); held !== undefined; held = this.#outside.first()) {
-      if (!this.#hasRoomFor(held)) return;
-      this.#outside.shift();
-      this.#admit(held);
-    }
-  }
-
-  #dropOldest(): boolean {
-    const oldest = this.#queue.first();
-    if (oldest === undefined) return false;
-    this.#counts.dropped++;
-    const passed = oldest.state === "ready";
-    this.#lose(oldest);
-    // One that is on its way to containerd is answered by it.
-    if (passed) oldest.answer();
-    return true;
-  }
-
-  /** @internal */
-  aborted(held: HeldEvent, deadline: boolean): void {
-    if (held.state === "gone" || (held.place === "out" && held.state === "ready")) return;
-    // A publisher whose deadline passed sends the event again. One that is gone does not: what it sent is kept, as far
-    // as there is room.
-    if (!deadline && (held.place !== "outside" || this.#outside.length <= this.#plan.maxQueuedEvents)) return;
-    this.#counts.expired++;
-    this.#onward?.cancel(held);
-    this.#lose(held);
-  }
-
-  /** Gives what is ready to those that wait for it. */
-  #deliver(): void {
-    for (const taker of this.#takers) {
-      const events = this.#takeUpTo(taker.max);
-      const over = events.length === 0 && this.#stopped && this.#queue.first() === undefined;
-      if (events.length === 0 && !over) return;
-      this.#takers.delete(taker);
-      taker.give(over ? undefined : events);
-    }
-  }
-
-  #takeUpTo(max: number): HeldEvent[] {
-    const events: HeldEvent[] = [];
-    while (events.length < max) {
-      const held = this.#queue.first();
-      if (held?.state !== "ready") break;
-      this.#queue.shift();
-      this.#leave(held);
-      events.push(held);
-    }
-    if (events.length === 0) return events;
-    this.#counts.taken += events.length;
-    const { acknowledge } = this.#plan;
-    if (acknowledge === "done") this.#inHand += events.length;
-    else if (acknowledge === "taken") {
-      // Behind the consumer, which runs on promises, and behind the end of the process if it throws.
-      if (this.#taken.length === 0) setImmediate(() => this.#acknowledgeTaken());
-      this.#taken.push(...events);
-    }
-    this.#fill();
-    return events;
-  }
-
-  #acknowledgeTaken(): void {
-    const taken = this.#taken;
-    this.#taken = [];
-    for (const held of taken) held.answer();
-  }
-
-  readonly #source: EventSource = {
-    take: (taker) => {
-      this.#takers.add(taker);
-      this.#deliver();
-    },
-    forget: (taker) => {
-      this.#takers.delete(taker);
-    },
-    done: (events) => {
-      this.#inHand -= events.length;
-      for (const held of events) held.answer();
-      this.#handsFree?.();
-    },
-    putBack: (events) => {
-      this.#inHand -= events.length;
-      this.#counts.taken -= events.length;
-      if (this.#stopped) {
-        for (const held of events) this.#refuse(held, closedError());
-        this.#handsFree?.();
-        return;
-      }
-      for (const held of events) {
-        held.place = "queue";
-        this.#counts.queued++;
-        this.#counts.queuedBytes += held.size;
-      }
-      this.#queue.unshift(events);
-      this.#handsFree?.();
-      this.#schedule();
-    },
-    keeps: () => this.#plan.acknowledge === "done",
-  };
-}
-
-function isThere({ state }: HeldEvent): boolean {
-  return state !== "gone";
-}
-
-function closedError(): TtrpcError {
-  return new TtrpcError("the server of events is closed", Code.Unavailable);
 }
 
 /**

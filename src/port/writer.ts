@@ -1,4 +1,5 @@
 import type { OutgoingMessage } from "../codec/payload.js";
+import { shortAscii } from "../codec/write.js";
 import { RECORD_HEADER } from "./records.js";
 
 const encoder = new TextEncoder();
@@ -43,8 +44,10 @@ export class BatchWriter {
   }
 
   string(value: string): void {
-    if (value === "") {
-      this.u32(0);
+    const end = shortAscii(this.bytes, this.#at + 4, value);
+    if (end >= 0) {
+      this.u32(value.length);
+      this.#at = end;
       return;
     }
     const { written } = encoder.encodeInto(value, this.bytes.subarray(this.#at + 4));

@@ -1,0 +1,39 @@
+import { createPublisher, forwardEvents } from "containerd-shim-protos/events";
+import { afterEach, expect, test } from "vitest";
+import { describeWithPeer, peerPublish } from "../helpers/peer.js";
+import { temporaryAddress } from "../helpers/temp.js";
+import { publishExit, statuses, upTo } from "./exits.js";
+import { closeAll, publisherTo, sinkAt } from "./sinks.js";
+
+afterEach(closeAll);
+
+const COUNT = 3000;
+
+describeWithPeer("with a thread of its own", () => {
+  test("a sink gives the Rust client's events in order, and holds it back where they are too many", async () => {
+    const { events, address } = sinkAt({ driver: "thread", maxQueuedEvents: 50 });
+    const published = peerPublish(address, { count: COUNT, inflight: 200 });
+    expect(await statuses(events, COUNT)).toEqual(upTo(COUNT));
+    expect(await published).toEqual({ failed: 0, first: null });
+  });
+
+  test("a forwarder passes on what a publisher on such a thread sends", async () => {
+    const { events, address } = sinkAt();
+    await using forwarder = forwardEvents(temporaryAddress(), address, { driver: "thread" });
+    const publisher = publisherTo(forwarder.address, { driver: "thread", maxInFlight: 100 });
+    const published = upTo(COUNT).map((status) => publishExit(publisher, status));
+    const [passed, came] = await Promise.all([statuses(forwarder, COUNT), statuses(events, COUNT)]);
+    expect(passed).toEqual(upTo(COUNT));
+    expect(came).toEqual(upTo(COUNT));
+    await Promise.all(published);
+  });
+
+  test("a publisher delivers once its server is there", async () => {
+    const address = temporaryAddress();
+    await using publisher = createPublisher(address, { namespace: "default", driver: "thread" });
+    const published = publishExit(publisher, 7);
+    const { events } = sinkAt({}, address);
+    expect(await statuses(events, 1)).toEqual([7]);
+    await published;
+  });
+});

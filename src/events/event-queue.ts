@@ -1,0 +1,289 @@
+import { Code } from "../code.js";
+import { TtrpcError } from "../error.js";
+import type { Port } from "../port/port.js";
+import type { EventSource, Taker } from "./event-reader.js";
+import { Fifo } from "./fifo.js";
+import type { EventOwner, HeldEvent, Passing } from "./held-event.js";
+import type { EventCounts, SinkPlan } from "./sink-options.js";
+
+/** Where events go before the consumer may have them. */
+export interface Onward {
+  /** Passes an event on, and then calls {@link EventQueue.passed}, never while a batch is read. */
+  pass(held: HeldEvent, passing: Passing): void;
+  /** The caller gave an event up. */
+  cancel(held: HeldEvent): void;
+  /** Resolves when every event has its outcome. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** The events of a server, from their arrival until the consumer is done with them. */
+export class EventQueue implements EventSource, EventOwner {
+  readonly port: Port;
+  /** What became of the events so far. */
+  readonly counts: { -readonly [Name in keyof EventCounts]: EventCounts[Name] } = {
+    received: 0,
+    taken: 0,
+    filtered: 0,
+    dropped: 0,
+    refused: 0,
+    expired: 0,
+    queued: 0,
+    queuedBytes: 0,
+  };
+  readonly #plan: SinkPlan;
+  readonly #onward: Onward | undefined;
+  /** Events that have a place, in the order of their arrival. */
+  readonly #queue = new Fifo<HeldEvent>(isThere);
+  /** Events that wait for a place. */
+  readonly #outside = new Fifo<HeldEvent>(isThere);
+  readonly #takers = new Set<Taker>();
+  #delivering = false;
+  /** Taken, to be acknowledged when the turn is over. */
+  #taken: HeldEvent[] = [];
+  /** Taken, to be acknowledged when the consumer is done with them. */
+  #inHand = 0;
+  #handsFree: (() => void) | undefined;
+  #stopped = false;
+
+  constructor(port: Port, plan: SinkPlan, onward: Onward | undefined) {
+    this.port = port;
+    this.#plan = plan;
+    this.#onward = onward;
+  }
+
+  /** Whether it takes nothing more. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
+  /** Finds a place for an event that came; {@link deliver} is to be called then. */
+  place(held: HeldEvent): void {
+    // Its deadline may have passed in the batch that brought it.
+    if (held.state === "gone") return;
+    held.started();
+    const { whenFull } = this.#plan;
+    if (this.#stopped) this.#refuse(held, closedError());
+    else if (!held.wanted && held.passing === undefined) {
+      this.counts.filtered++;
+      held.state = "gone";
+      held.answer();
+    } else if (this.#outside.length === 0 && this.#hasRoomFor(held)) this.#admit(held);
+    else if (whenFull === "wait") {
+      held.place = "outside";
+      this.#outside.push(held);
+    } else if (whenFull === "dropOldest") {
+      while (!this.#hasRoomFor(held) && this.#dropOldest());
+      this.#admit(held);
+    } else this.#refuse(held, new TtrpcError("the queue of events is full", Code.ResourceExhausted));
+  }
+
+  #hasRoomFor({ size }: HeldEvent): boolean {
+    const { queued, queuedBytes } = this.counts;
+    const { maxQueuedEvents, maxQueuedBytes } = this.#plan;
+    // One that is larger than all the room can only pass alone.
+    return queued < maxQueuedEvents && (queued === 0 || queuedBytes + size <= maxQueuedBytes);
+  }
+
+  #admit(held: HeldEvent): void {
+    this.#enter(held);
+    this.#queue.push(held);
+    if (held.passing === undefined || this.#onward === undefined) this.#ready(held);
+    else this.#onward.pass(held, held.passing);
+  }
+
+  #ready(held: HeldEvent): void {
+    held.state = "ready";
+    if (this.#plan.acknowledge === "arrived") held.answer();
+  }
+
+  /** An event that was passed on has its outcome. */
+  passed(held: HeldEvent, error: TtrpcError | undefined, reply: Uint8Array): void {
+    if (error !== undefined) {
+      this.#refuse(held, error);
+      return;
+    }
+    held.reply = reply;
+    if (held.state === "gone") held.answer();
+    else if (held.wanted) {
+      this.#ready(held);
+      this.#deliverSoon();
+    } else {
+      this.counts.filtered++;
+      this.#lose(held);
+      held.answer();
+    }
+  }
+
+  #refuse(held: HeldEvent, error: TtrpcError): void {
+    if (held.state !== "gone") this.counts.refused++;
+    this.#lose(held);
+    held.answer(error);
+  }
+
+  /** The consumer will not get it. */
+  #lose(held: HeldEvent): void {
+    if (held.state === "gone") return;
+    held.state = "gone";
+    if (held.place === "outside") this.#outside.died();
+    if (held.place !== "queue") return;
+    this.#leave(held);
+    this.#queue.died();
+    this.#fill();
+  }
+
+  #enter(held: HeldEvent): void {
+    held.place = "queue";
+    this.counts.queued++;
+    this.counts.queuedBytes += held.size;
+  }
+
+  #leave(held: HeldEvent): void {
+    held.place = "out";
+    this.counts.queued--;
+    this.counts.queuedBytes -= held.size;
+  }
+
+  /** Gives places to those that wait for one. */
+  #fill(): void {
+    for (let held = this.#outside.first(); held !== undefined; held = this.#outside.first()) {
+      if (!this.#hasRoomFor(held)) return;
+      this.#outside.shift();
+      this.#admit(held);
+    }
+  }
+
+  #dropOldest(): boolean {
+    const oldest = this.#queue.first();
+    if (oldest === undefined) return false;
+    this.counts.dropped++;
+    const passed = oldest.state === "ready";
+    this.#lose(oldest);
+    // One that is on its way to containerd is answered by it.
+    if (passed) oldest.answer();
+    return true;
+  }
+
+  aborted(held: HeldEvent, deadline: boolean): void {
+    if (held.state === "gone" || (held.place === "out" && held.state === "ready")) return;
+    // A publisher whose deadline passed sends the event again. One that is gone does not: what it sent is kept, as far
+    // as there is room.
+    if (!deadline && (held.place !== "outside" || this.#outside.length <= this.#plan.maxQueuedEvents)) return;
+    this.counts.expired++;
+    this.#onward?.cancel(held);
+    this.#lose(held);
+  }
+
+  /** Gives what is ready to those that wait for it. */
+  deliver(): void {
+    for (const taker of this.#takers) {
+      const events = this.#takeUpTo(taker.max);
+      const over = events.length === 0 && this.#stopped && this.#queue.first() === undefined;
+      if (events.length === 0 && !over) return;
+      this.#takers.delete(taker);
+      taker.give(over ? undefined : events);
+    }
+  }
+
+  #deliverSoon(): void {
+    if (this.#delivering) return;
+    this.#delivering = true;
+    process.nextTick(() => {
+      this.#delivering = false;
+      this.deliver();
+    });
+  }
+
+  #takeUpTo(max: number): HeldEvent[] {
+    const events: HeldEvent[] = [];
+    while (events.length < max) {
+      const held = this.#queue.first();
+      if (held?.state !== "ready") break;
+      this.#queue.shift();
+      this.#leave(held);
+      events.push(held);
+    }
+    if (events.length === 0) return events;
+    this.counts.taken += events.length;
+    const { acknowledge } = this.#plan;
+    if (acknowledge === "done") this.#inHand += events.length;
+    else if (acknowledge === "taken") {
+      // Behind the consumer, which runs on promises, and behind the end of the process if it throws.
+      if (this.#taken.length === 0) setImmediate(() => this.#acknowledgeTaken());
+      for (const held of events) this.#taken.push(held);
+    }
+    this.#fill();
+    return events;
+  }
+
+  #acknowledgeTaken(): void {
+    const taken = this.#taken;
+    this.#taken = [];
+    for (const held of taken) held.answer();
+  }
+
+  get keeps(): boolean {
+    return this.#plan.acknowledge === "done";
+  }
+
+  takeNow(max: number): HeldEvent[] {
+    // Those that wait come first.
+    return this.#takers.size > 0 ? [] : this.#takeUpTo(max);
+  }
+
+  take(taker: Taker): void {
+    this.#takers.add(taker);
+    this.deliver();
+  }
+
+  forget(taker: Taker): void {
+    this.#takers.delete(taker);
+  }
+
+  done(events: readonly HeldEvent[]): void {
+    this.#inHand -= events.length;
+    for (const held of events) held.answer();
+    this.#handsFree?.();
+  }
+
+  putBack(events: readonly HeldEvent[]): void {
+    this.#inHand -= events.length;
+    this.counts.taken -= events.length;
+    if (this.#stopped) for (const held of events) this.#refuse(held, closedError());
+    else {
+      for (const held of events) this.#enter(held);
+      this.#queue.unshift(events);
+      this.#deliverSoon();
+    }
+    this.#handsFree?.();
+  }
+
+  /** Takes nothing more, and refuses what has no place. */
+  stop(): void {
+    this.#stopped = true;
+    for (const held of this.#outside.clear()) if (isThere(held)) this.#refuse(held, closedError());
+  }
+
+  /** Refuses what was not acknowledged, and ends loops. Resolves when the consumer is done with what it has. */
+  end(): Promise<void> {
+    for (const held of this.#queue.clear()) {
+      if (!isThere(held)) continue;
+      if (held.waits) this.#refuse(held, closedError());
+      else this.#queue.push(held);
+    }
+    this.deliver();
+    this.#acknowledgeTaken();
+    return new Promise((resolve) => {
+      this.#handsFree = () => this.#inHand === 0 && resolve();
+      this.#handsFree();
+    });
+  }
+}
+
+function isThere({ state }: HeldEvent): boolean {
+  return state !== "gone";
+}
+
+/** The error of an event that came to a server that is closed. */
+export function closedError(): TtrpcError {
+  return new TtrpcError("the server of events is closed", Code.Unavailable);
+}

@@ -1,0 +1,51 @@
+import type { CallMessage } from "../diagnostics.js";
+import type { TtrpcError } from "../error.js";
+import type { BatchReader } from "../port/reader.js";
+import type { PendingCall } from "../port/types.js";
+
+/** Hears that a call has its outcome, while a batch is read. */
+export interface ParcelOwner {
+  landed(parcel: Parcel): void;
+}
+
+/** A ForwardRequest on its way to a server of events. */
+export abstract class Parcel implements PendingCall {
+  state: "waiting" | "sent" | "delivered" | "failed" | "settled" = "waiting";
+  error: TtrpcError | undefined = undefined;
+  reply = NO_BYTES;
+  /** Who sent it. */
+  owner: ParcelOwner | undefined = undefined;
+  /** What the diagnostics channels were told of the try that is under way. */
+  trace: CallMessage | undefined = undefined;
+
+  /**
+   * @param payload - The encoded ForwardRequest.
+   * @param metadata - Metadata to send with it.
+   * @param lane - Parcels of one lane keep their order.
+   * @param expiresAt - When it is given up, by `performance.now()`.
+   */
+  constructor(
+    readonly payload: Uint8Array,
+    readonly metadata: readonly (readonly [string, string])[],
+    readonly lane: number,
+    readonly expiresAt: number,
+  ) {}
+
+  /** What becomes of it: `reply` are the bytes of the answer. Called once, and never while a batch is read. */
+  abstract settled(error: TtrpcError | undefined, reply: Uint8Array): void;
+
+  succeed(reader: BatchReader): void {
+    this.state = "delivered";
+    if (reader.rest > 0) this.reply = reader.payload();
+    this.owner?.landed(this);
+  }
+
+  fail(error: TtrpcError): void {
+    this.state = "failed";
+    this.error = error;
+    this.owner?.landed(this);
+  }
+}
+
+/** The answer that is an empty message. */
+export const NO_BYTES: Uint8Array = new Uint8Array(0);
