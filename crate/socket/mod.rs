@@ -72,6 +72,10 @@ pub enum Progress {
     Pending,
 }
 
+/// A unix socket holds no more than its sender's buffer, by default 208 KiB, and each time it is full both
+/// sides change places. The kernel doubles the number, and cuts it to `net.core.wmem_max`.
+const SEND_BUFFER: usize = 512 << 10;
+
 impl Stream {
     /// Starts to connect without waiting. A unix socket whose backlog is full answers EAGAIN.
     pub fn connect(address: &Address) -> io::Result<(Self, Progress)> {
@@ -111,6 +115,8 @@ impl Stream {
             // A failure costs latency and nothing else.
             let _ = self.socket.set_tcp_nodelay(true);
             let _ = self.socket.set_keepalive(true);
+        } else {
+            let _ = self.socket.set_send_buffer_size(SEND_BUFFER);
         }
     }
 
