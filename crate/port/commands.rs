@@ -263,7 +263,9 @@ mod tests {
         ]
         .concat();
         let batch = record(op::CALL, &body);
-        let Some(Ok(Command::Call(call))) = commands(&batch, &mut VecDeque::new()).next() else { panic!("not a call") };
+        let Some(Ok(Command::Call(call))) = commands(&batch, &mut VecDeque::new()).next() else {
+            panic!("not a call")
+        };
         assert_eq!((call.connection, call.call, call.route, call.cancellable), (3, 4, 2, true));
         assert_eq!(call.timeout_nano, 1_500_000_000);
         let pairs: Vec<_> = call.metadata.iter().map(|pair| (&*pair.key, &*pair.value)).collect();
@@ -286,15 +288,42 @@ mod tests {
     }
 
     #[test]
+    fn payloads_that_were_lent_belong_to_the_records_that_say_so_in_order() {
+        let whole = |body: &[u8]| {
+            let mut bytes = record(op::SEND, body);
+            bytes[5] |= FLAG_WHOLE;
+            bytes
+        };
+        let batch =
+            [whole(b""), record(op::SEND, b"in the record"), whole(b""), whole(b"")].concat();
+        let mut lent = VecDeque::from([b"first".to_vec(), b"second".to_vec()]);
+        let payloads: Vec<_> = commands(&batch, &mut lent)
+            .map(|command| match command {
+                Ok(Command::Send { payload, .. }) => payload,
+                other => format!("{other:?}").into_bytes(),
+            })
+            .collect();
+        let expected: [&[u8]; 4] =
+            [b"first", b"in the record", b"second", br#"Err(Malformed("a payload was not lent"))"#];
+        assert_eq!(payloads, expected);
+    }
+
+    #[test]
     fn no_cut_of_a_batch_reads_past_its_end() {
         let batch =
             record(op::CALL, &[&0f64.to_le_bytes()[..], &1u32.to_le_bytes(), &text("k")].concat());
         for end in 1..batch.len() {
             let mut cut = batch[..end].to_vec();
-            assert!(commands(&cut, &mut VecDeque::new()).any(|command| command.is_err()), "cut at {end}");
+            assert!(
+                commands(&cut, &mut VecDeque::new()).any(|command| command.is_err()),
+                "cut at {end}"
+            );
             if end >= RECORD_HEADER {
                 cut[..4].copy_from_slice(&(end as u32).to_le_bytes());
-                assert!(commands(&cut, &mut VecDeque::new()).any(|command| command.is_err()), "short record of {end}");
+                assert!(
+                    commands(&cut, &mut VecDeque::new()).any(|command| command.is_err()),
+                    "short record of {end}"
+                );
             }
         }
     }

@@ -63,6 +63,10 @@ pub struct Stream {
     anonymous: bool,
 }
 
+/// A unix socket holds what its sender's buffer does, by default less than 208 KiB, and whenever that is full
+/// the two sides change places. The kernel doubles the number, and cuts it to `net.core.wmem_max` before.
+const SEND_BUFFER: usize = 512 << 10;
+
 /// How far a connection attempt got without waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -71,10 +75,6 @@ pub enum Progress {
     /// It is open or failed once the descriptor can be written to.
     Pending,
 }
-
-/// A unix socket holds no more than its sender's buffer, by default 208 KiB, and each time it is full both
-/// sides change places. The kernel doubles the number, and cuts it to `net.core.wmem_max`.
-const SEND_BUFFER: usize = 512 << 10;
 
 impl Stream {
     /// Starts to connect without waiting. A unix socket whose backlog is full answers EAGAIN.
@@ -109,13 +109,16 @@ impl Stream {
         self.anonymous = true;
     }
 
-    /// Frames are gathered before they are written, so waiting for more of them only adds latency.
+    /// Frames are gathered before they are written, so waiting for more of them only adds latency. A
+    /// failure costs time and nothing else.
     fn tune(&self, domain: Domain) {
         if domain == Domain::IPV4 || domain == Domain::IPV6 {
-            // A failure costs latency and nothing else.
             let _ = self.socket.set_tcp_nodelay(true);
             let _ = self.socket.set_keepalive(true);
-        } else {
+        } else if domain == Domain::UNIX
+            && self.socket.send_buffer_size().is_ok_and(|size| size < SEND_BUFFER)
+        {
+            // Who has asked for more keeps it.
             let _ = self.socket.set_send_buffer_size(SEND_BUFFER);
         }
     }
