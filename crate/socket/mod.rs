@@ -63,10 +63,6 @@ pub struct Stream {
     anonymous: bool,
 }
 
-/// A unix socket holds what its sender's buffer does, by default less than 208 KiB, and whenever that is full
-/// the two sides change places. The kernel doubles the number, and cuts it to `net.core.wmem_max` before.
-const SEND_BUFFER: usize = 512 << 10;
-
 /// How far a connection attempt got without waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -109,17 +105,12 @@ impl Stream {
         self.anonymous = true;
     }
 
-    /// Frames are gathered before they are written, so waiting for more of them only adds latency. A
-    /// failure costs time and nothing else.
+    /// Frames are gathered before they are written, so waiting for more of them only adds latency.
     fn tune(&self, domain: Domain) {
         if domain == Domain::IPV4 || domain == Domain::IPV6 {
+            // A failure costs latency and nothing else.
             let _ = self.socket.set_tcp_nodelay(true);
             let _ = self.socket.set_keepalive(true);
-        } else if domain == Domain::UNIX
-            && self.socket.send_buffer_size().is_ok_and(|size| size < SEND_BUFFER)
-        {
-            // Who has asked for more keeps it.
-            let _ = self.socket.set_send_buffer_size(SEND_BUFFER);
         }
     }
 
