@@ -15,6 +15,8 @@ export declare class Port {
    * of events that are in the inbound buffer; if any, call `take` for more when they are read.
    */
   submit(length: number): number
+  /** Copies a payload of a command that is to be submitted and has the flag that says so. */
+  lend(payload: Uint8Array): void
   /** Moves events that wait into the inbound buffer; returns their bytes. */
   take(): number
   /** The payload of the next event that has it whole. To be called once for each, in order. */

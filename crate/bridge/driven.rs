@@ -69,6 +69,17 @@ impl Driven {
         }
     }
 
+    /// Takes the payload of a command of the next batch.
+    pub(super) fn lend(&self, payload: Vec<u8>) -> Result<()> {
+        match self {
+            Self::Loop(looped) => looped.with(|engine| engine.lend(payload)),
+            Self::Thread(threaded) => {
+                threaded.driver().map(|driver| driver.lend(payload)).ok_or(Unusable::TornDown)
+            }
+        }
+        .map_err(unusable)
+    }
+
     /// Has the commands in the first `length` bytes of the outbound buffer carried out: at once, or
     /// soon, by the thread.
     pub(super) fn submit(&self, length: usize) -> Result<()> {

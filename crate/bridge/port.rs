@@ -51,6 +51,12 @@ impl Port {
         Ok(self.take())
     }
 
+    /// Copies a payload of a command that is to be submitted and has the flag that says so.
+    #[napi]
+    pub fn lend(&self, payload: Uint8ArraySlice<'_>) -> Result<()> {
+        self.driven.lend(payload.to_vec())
+    }
+
     /// Moves events that wait into the inbound buffer; returns their bytes.
     #[napi]
     pub fn take(&self) -> u32 {

@@ -83,6 +83,8 @@ struct Queue {
 
 enum Work {
     Batch(Vec<u8>),
+    /// The payload of a command of the next batch.
+    Lent(Vec<u8>),
     Other(Box<dyn FnOnce(&mut Turned) + Send>),
 }
 
@@ -123,11 +125,7 @@ impl Driver {
     ///
     /// The error is of an earlier batch.
     pub fn submit(&self, batch: &[u8]) -> Result<(), Malformed> {
-        let mut queue = lock(&self.common.queue);
-        while queue.bytes > QUEUE_LIMIT {
-            queue = self.common.emptied.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-        queue.bytes += batch.len();
+        let mut queue = self.queue(batch.len());
         // Records follow each other, so two batches are as good as one.
         if let Some(Work::Batch(last)) = queue.work.back_mut() {
             last.extend_from_slice(batch);
@@ -138,6 +136,21 @@ impl Driver {
         }
         self.wake(queue);
         lock(&self.common.malformed).take().map_or(Ok(()), Err)
+    }
+
+    /// Leaves the payload of a command of the next batch; waits as [`Driver::submit`] does.
+    pub fn lend(&self, payload: Vec<u8>) {
+        self.queue(payload.len()).work.push_back(Work::Lent(payload));
+    }
+
+    /// The queue, with room for so many bytes more.
+    fn queue(&self, bytes: usize) -> MutexGuard<'_, Queue> {
+        let mut queue = lock(&self.common.queue);
+        while queue.bytes > QUEUE_LIMIT {
+            queue = self.common.emptied.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.bytes += bytes;
+        queue
     }
 
     /// Has the thread run `work` on the engine behind all that was left before, and waits for it.
@@ -247,6 +260,7 @@ impl Common {
                 batch.shrink_to(KEEP_CAPACITY);
                 lock(&self.queue).spare = batch;
             }
+            Work::Lent(payload) => turned.engine.lend(payload),
             Work::Other(work) => work(turned),
         }
     }

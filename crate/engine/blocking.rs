@@ -64,7 +64,8 @@ impl Engine {
     /// Starts the last call with `sink` and everything before it as usual. Returns its connection.
     fn start_blocking(&mut self, batch: &[u8], sink: Sink) -> Result<u32, Malformed> {
         let mut last = None;
-        for command in commands(batch) {
+        let mut lent = std::mem::take(&mut self.lent);
+        for command in commands(batch, &mut lent) {
             if let Some(earlier) = last.replace(command?) {
                 self.command(earlier);
             }

@@ -31,6 +31,7 @@ use crate::socket::{Address, Progress, Stream};
 use crate::transport::{Closed, Pipe, Role, Touched, Wire, lock};
 use deadlines::Deadlines;
 use link::{End, Link};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex};
@@ -72,6 +73,8 @@ pub struct Engine {
     listeners: IdMap<listeners::Entry>,
     routes: Vec<calls::Route>,
     changes: Vec<Change>,
+    /// Payloads of commands that are still to be submitted.
+    lent: VecDeque<Vec<u8>>,
     scratch: Vec<u32>,
 }
 
@@ -119,7 +122,7 @@ const BUSY: usize = 16;
 
 /// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the
 /// others nor JavaScript.
-const READ_BUDGET: usize = 1 << 20;
+const READ_BUDGET: usize = 256 << 10;
 
 /// The same where requests are held back at a limit: what is read is what may go beyond it.
 const WAITING_READ_BUDGET: usize = 64 << 10;
@@ -145,6 +148,7 @@ impl Engine {
             listeners: IdMap::default(),
             routes: Vec::new(),
             changes: Vec::new(),
+            lent: VecDeque::new(),
             scratch: Vec::new(),
         })
     }
@@ -207,11 +211,17 @@ impl Engine {
         }
     }
 
+    /// Takes the payload of a command that is to be submitted and has [`FLAG_WHOLE`](crate::port::FLAG_WHOLE).
+    pub fn lend(&mut self, payload: Vec<u8>) {
+        self.lent.push_back(payload);
+    }
+
     /// Carries out a batch of commands.
     pub fn submit(&mut self, batch: &[u8]) -> Result<(), Malformed> {
         let mut result = Ok(());
+        let mut lent = std::mem::take(&mut self.lent);
         self.turn(|engine| {
-            result = commands(batch).try_for_each(|command| {
+            result = commands(batch, &mut lent).try_for_each(|command| {
                 engine.command(command?);
                 Ok(())
             });

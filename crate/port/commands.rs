@@ -1,7 +1,10 @@
 //! Reads the commands of a batch.
 
-use super::{FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, RECORD_HEADER, Side, op};
+use super::{
+    FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, Side, op,
+};
 use protobuf::EnumOrUnknown;
+use std::collections::VecDeque;
 use ttrpc::proto::{Any, KeyValue, Status};
 
 /// The batch breaks the record format: a bug of the JavaScript half, never of its user.
@@ -99,8 +102,11 @@ pub struct Reply {
     pub payload: Vec<u8>,
 }
 
-/// The commands of a batch, in order.
-pub fn commands(batch: &[u8]) -> impl Iterator<Item = Result<Command, Malformed>> + '_ {
+/// The commands of a batch, in order. `lent` has the payloads that do not lie in their records.
+pub fn commands<'a>(
+    batch: &'a [u8],
+    lent: &'a mut VecDeque<Vec<u8>>,
+) -> impl Iterator<Item = Result<Command, Malformed>> + 'a {
     let mut rest = batch;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -110,7 +116,7 @@ pub fn commands(batch: &[u8]) -> impl Iterator<Item = Result<Command, Malformed>
         if record.is_err() {
             rest = &[];
         }
-        Some(record.and_then(command))
+        Some(record.and_then(|record| command(record, lent)))
     })
 }
 
@@ -124,7 +130,7 @@ fn split_record<'a>(batch: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
     Ok(record)
 }
 
-fn command(record: &[u8]) -> Result<Command, Malformed> {
+fn command(record: &[u8], lent: &mut VecDeque<Vec<u8>>) -> Result<Command, Malformed> {
     let mut body = Body(&record[RECORD_HEADER..]);
     let route = u16::from_le_bytes([record[6], record[7]]);
     let word = |at: usize| {
@@ -132,6 +138,13 @@ fn command(record: &[u8]) -> Result<Command, Malformed> {
     };
     let flag = |flag: u8| record[5] & flag != 0;
     let side = if flag(FLAG_SERVED) { Side::Served } else { Side::Called };
+    let mut payload = |body: Body<'_>| {
+        if flag(FLAG_WHOLE) {
+            lent.pop_front().ok_or(Malformed("a payload was not lent"))
+        } else {
+            Ok(body.0.to_vec())
+        }
+    };
     Ok(match record[4] {
         op::ROUTE => Command::Route { route, service: body.string()?, method: body.string()? },
         operation @ (op::CALL | op::OPEN) => {
@@ -142,7 +155,7 @@ fn command(record: &[u8]) -> Result<Command, Malformed> {
                 cancellable: flag(super::FLAG_CANCELLABLE),
                 timeout_nano: body.nanoseconds()?,
                 metadata: body.metadata()?,
-                payload: body.0.to_vec(),
+                payload: payload(body)?,
             };
             if operation == op::CALL {
                 Command::Call(call)
@@ -158,9 +171,9 @@ fn command(record: &[u8]) -> Result<Command, Malformed> {
         op::REPLY => Command::Reply(Reply {
             call: word(12),
             status: body.status()?,
-            payload: body.0.to_vec(),
+            payload: payload(body)?,
         }),
-        op::SEND => Command::Send { side, call: word(12), payload: body.0.to_vec() },
+        op::SEND => Command::Send { side, call: word(12), payload: payload(body)? },
         op::HALF_CLOSE => Command::HalfClose { call: word(12) },
         op::TAKEN => {
             Command::Taken { side, call: word(12), messages: body.count()?, bytes: body.count()? }
@@ -250,7 +263,9 @@ mod tests {
         ]
         .concat();
         let batch = record(op::CALL, &body);
-        let Some(Ok(Command::Call(call))) = commands(&batch).next() else { panic!("not a call") };
+        let Some(Ok(Command::Call(call))) = commands(&batch, &mut VecDeque::new()).next() else {
+            panic!("not a call")
+        };
         assert_eq!((call.connection, call.call, call.route, call.cancellable), (3, 4, 2, true));
         assert_eq!(call.timeout_nano, 1_500_000_000);
         let pairs: Vec<_> = call.metadata.iter().map(|pair| (&*pair.key, &*pair.value)).collect();
@@ -264,7 +279,7 @@ mod tests {
             [&99i32.to_le_bytes()[..], &text("m"), &1u32.to_le_bytes(), &text("t"), &text("v")]
                 .concat();
         let batch = record(op::REPLY, &body);
-        let Some(Ok(Command::Reply(reply))) = commands(&batch).next() else {
+        let Some(Ok(Command::Reply(reply))) = commands(&batch, &mut VecDeque::new()).next() else {
             panic!("not a reply")
         };
         assert_eq!(reply.status.code.value(), 99);
@@ -273,15 +288,42 @@ mod tests {
     }
 
     #[test]
+    fn payloads_that_were_lent_belong_to_the_records_that_say_so_in_order() {
+        let whole = |body: &[u8]| {
+            let mut bytes = record(op::SEND, body);
+            bytes[5] |= FLAG_WHOLE;
+            bytes
+        };
+        let batch =
+            [whole(b""), record(op::SEND, b"in the record"), whole(b""), whole(b"")].concat();
+        let mut lent = VecDeque::from([b"first".to_vec(), b"second".to_vec()]);
+        let payloads: Vec<_> = commands(&batch, &mut lent)
+            .map(|command| match command {
+                Ok(Command::Send { payload, .. }) => payload,
+                other => format!("{other:?}").into_bytes(),
+            })
+            .collect();
+        let expected: [&[u8]; 4] =
+            [b"first", b"in the record", b"second", br#"Err(Malformed("a payload was not lent"))"#];
+        assert_eq!(payloads, expected);
+    }
+
+    #[test]
     fn no_cut_of_a_batch_reads_past_its_end() {
         let batch =
             record(op::CALL, &[&0f64.to_le_bytes()[..], &1u32.to_le_bytes(), &text("k")].concat());
         for end in 1..batch.len() {
             let mut cut = batch[..end].to_vec();
-            assert!(commands(&cut).any(|command| command.is_err()), "cut at {end}");
+            assert!(
+                commands(&cut, &mut VecDeque::new()).any(|command| command.is_err()),
+                "cut at {end}"
+            );
             if end >= RECORD_HEADER {
                 cut[..4].copy_from_slice(&(end as u32).to_le_bytes());
-                assert!(commands(&cut).any(|command| command.is_err()), "short record of {end}");
+                assert!(
+                    commands(&cut, &mut VecDeque::new()).any(|command| command.is_err()),
+                    "short record of {end}"
+                );
             }
         }
     }

@@ -14,8 +14,9 @@
 //! | 12 | 4 | call |
 //! | 16 | … | body, by operation |
 //!
-//! A payload of an event from [`WHOLE`] bytes on does not lie in its record, which has [`FLAG_WHOLE`]
-//! instead: it is handed over as the memory that it came in, and copied nowhere on the way.
+//! A payload from [`WHOLE`] bytes on does not lie in its record, which has [`FLAG_WHOLE`] instead. That of
+//! an event is handed over as the memory that it came in. That of a command was lent before: it is copied
+//! once, into the memory that ttrpc gets. (A message that is encoded into its record stays there.)
 //!
 //! A string or byte field in a body is a u32 length and that many bytes; a payload is the rest of the
 //! record. `src/port/records.ts` is the other side and keeps the same order.
@@ -98,7 +99,7 @@ pub const FLAG_CLIENT_STREAM: u8 = 2;
 /// Flag of [`op::OPEN`] and of [`event::REQUEST`]: the server sends any number of messages.
 pub const FLAG_SERVER_STREAM: u8 = 4;
 
-/// Flag of an event: its payload is the next of those that are handed over whole.
+/// Flag of a record: its payload is the next of those that cross whole.
 pub const FLAG_WHOLE: u8 = 0x80;
 /// From how many bytes on. Below, a copy is cheaper than what an ArrayBuffer of its own costs.
 pub const WHOLE: usize = 32 << 10;

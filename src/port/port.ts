@@ -12,6 +12,7 @@ import {
   FLAG_LEFT,
   FLAG_SERVED,
   MESSAGE_LIMIT,
+  WHOLE,
 } from "./records.js";
 import type {
   ActiveRequest,
@@ -170,9 +171,7 @@ export class Port {
   ): void {
     this.#writeCall(Command.Call, 0, connection, route, fields, payload, 0);
     const reader = this.#reader;
-    const used = this.#writer.used;
-    this.#writer.used = 0;
-    const { size, whole } = this.native.callBlocking(used);
+    const { size, whole } = this.native.callBlocking(this.#writer.take());
     this.#whole = whole;
     reader.rewind();
     reader.next(size);
@@ -242,9 +241,7 @@ export class Port {
   };
 
   #submit(): number {
-    const used = this.#writer.used;
-    this.#writer.used = 0;
-    return this.native.submit(used);
+    return this.native.submit(this.#writer.take());
   }
 
   /** Makes room for a record with a body of up to `size` bytes. */
@@ -287,8 +284,13 @@ export class Port {
     const writer = this.#writer;
     let size: number;
     if (payload instanceof Uint8Array) {
-      writer.raw(payload);
       size = payload.length;
+      if (size >= WHOLE) {
+        this.native.lend(payload);
+        writer.whole(size);
+      } else {
+        writer.raw(payload);
+      }
     } else {
       size = writer.message(payload);
       if (size < 0) {

@@ -1,14 +1,19 @@
 import type { OutgoingMessage } from "../codec/payload.js";
 import { shortAscii } from "../codec/write.js";
-import { RECORD_HEADER } from "./records.js";
+import { FLAG_WHOLE, RECORD_HEADER } from "./records.js";
 
 const encoder = new TextEncoder();
+
+/** Payloads of so many bytes leave without waiting for more, so that the peer has something to do meanwhile. */
+const LENT_LIMIT = 256 << 10;
 
 /** Writes records into the outbound buffer. */
 export class BatchWriter {
   readonly bytes: Uint8Array;
   /** Bytes of whole records. */
   used = 0;
+  /** Bytes of payloads that were lent for them. */
+  lent = 0;
   /** Whether a message is being encoded, whose getters are code of the user: nothing else may be written meanwhile. */
   encoding = false;
   readonly #view: DataView;
@@ -21,7 +26,15 @@ export class BatchWriter {
 
   /** Whether a record with a body of up to `size` bytes fits behind those that wait. */
   fits(size: number): boolean {
-    return this.used + RECORD_HEADER + size <= this.bytes.length;
+    return this.lent < LENT_LIMIT && this.used + RECORD_HEADER + size <= this.bytes.length;
+  }
+
+  /** Takes all records out; returns how many bytes they have. */
+  take(): number {
+    const { used } = this;
+    this.used = 0;
+    this.lent = 0;
+    return used;
   }
 
   begin(operation: number, flags: number, route: number, connection: number, call: number): void {
@@ -63,6 +76,13 @@ export class BatchWriter {
   raw(value: Uint8Array): void {
     this.bytes.set(value, this.#at);
     this.#at += value.length;
+  }
+
+  /** The payload of the record, of `size` bytes, does not lie in it. */
+  whole(size: number): void {
+    const at = this.used + 5;
+    this.#view.setUint8(at, this.#view.getUint8(at) | FLAG_WHOLE);
+    this.lent += size;
   }
 
   /** Encodes a message; returns how long it is, or -1 if there is not enough room for it. */
