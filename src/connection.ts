@@ -12,7 +12,7 @@ import type { ConnectionClosed } from "./port/reader.js";
 import type { CallFields, PendingCall } from "./port/types.js";
 import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "./port/records.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
-import { encoded, failedStream, shortened, StreamCall } from "./stream/stream-call.js";
+import { failedStream, iteratorOf, shortened, StreamCall } from "./stream/stream-call.js";
 
 /** Options of {@link connect}. */
 export interface ConnectOptions {
@@ -202,8 +202,10 @@ export class Connection {
         fields: callFields(options),
         signal: options?.signal,
         payload,
-        requests:
-          requests && encoded(requests.messages as AsyncIterable<unknown>, requests.toPayload, "requests"),
+        requests: requests && {
+          iterator: iteratorOf(requests.messages as AsyncIterable<unknown>, "requests"),
+          encode: requests.toPayload,
+        },
         decode,
         settled: clientCalls.active ? this.#tracedStream(number, kind) : undefined,
       };

@@ -10,7 +10,7 @@ import type { BatchReader } from "./port/reader.js";
 import type { ServedMethod } from "./service.js";
 import { MessageQueue, type QueueOwner } from "./stream/message-queue.js";
 import { SendWindow } from "./stream/send-window.js";
-import { encoded } from "./stream/stream-call.js";
+import { iteratorOf } from "./stream/stream-call.js";
 
 /** A server's method, and its interceptors around it, if there are any. */
 export interface Served extends ServedMethod {
@@ -159,7 +159,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
   readonly served = true;
   readonly #requests: MessageQueue<unknown>;
   readonly #window = new SendWindow();
-  #responses: AsyncIterator<Payload> | undefined;
+  #responses: AsyncIterator<unknown> | Iterator<unknown> | undefined;
   #aborted = false;
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
@@ -193,7 +193,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     // A handler that waits for a message or for room hears of it too, whether or not it looks at its signal.
     this.#requests.fail(this.context.signal.reason);
     this.#window.close();
-    Promise.resolve(this.#responses?.return?.()).catch(() => undefined);
+    this.#endResponses().catch(() => undefined);
   }
 
   async run(): Promise<void> {
@@ -223,17 +223,17 @@ class StreamRequest extends RunningRequest implements QueueOwner {
   async #send(responses: unknown): Promise<void> {
     const { service, method, encode } = this.method;
     const what = `what the handler of ${service}/${method} returns`;
-    const iterator = encoded(responses as AsyncIterable<unknown>, encode, what);
+    const iterator = iteratorOf(responses as AsyncIterable<unknown>, what);
     this.#responses = iterator;
     try {
       while (!this.#aborted) {
         const { value, done } = await iterator.next();
         if (done === true) return;
-        let payload = value;
+        let payload = encode(value);
         const room = this.#window.room();
         if (room !== undefined) {
           // What the generator gave is not to change while it waits.
-          payload = bytesOf(value);
+          payload = bytesOf(payload);
           await room;
         }
         if (this.#aborted) break;
@@ -241,10 +241,14 @@ class StreamRequest extends RunningRequest implements QueueOwner {
       }
     } catch (error) {
       // A response that cannot be encoded or sent leaves the generator standing at its yield.
-      await iterator.return?.();
+      await this.#endResponses();
       throw error;
     }
-    await iterator.return?.();
+    await this.#endResponses();
+  }
+
+  async #endResponses(): Promise<void> {
+    await this.#responses?.return?.();
   }
 }
 

@@ -49,8 +49,17 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
       return;
     }
     const waiting = this.#waiting.shift();
-    if (waiting === undefined) this.#messages.push(reader.payload());
-    else this.#give(reader.rest, waiting, () => reader.read(this.#decode));
+    if (waiting === undefined) {
+      this.#messages.push(reader.payload());
+      return;
+    }
+    this.#take(reader.rest);
+    try {
+      waiting.resolve({ value: reader.read(this.#decode), done: false });
+    } catch (error) {
+      this.#giveUp();
+      waiting.reject(error);
+    }
   }
 
   /** No more comes; with an error, the reader gets it behind the messages that wait. */
@@ -71,13 +80,20 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
   }
 
   next(): Promise<IteratorResult<T, undefined>> {
+    const message = this.#messages[this.#head];
+    if (message !== undefined) {
+      this.#advance();
+      this.#take(message.length);
+      try {
+        return Promise.resolve({ value: this.#decode(message, 0, message.length, true), done: false });
+      } catch (error) {
+        this.#giveUp();
+        return Promise.reject(error);
+      }
+    }
     return new Promise((resolve, reject) => {
       const waiting = { resolve, reject };
-      const message = this.#messages[this.#head];
-      if (message !== undefined) {
-        this.#advance();
-        this.#give(message.length, waiting, () => this.#decode(message, 0, message.length, true));
-      } else if (this.#ended) this.#finish(waiting);
+      if (this.#ended) this.#finish(waiting);
       else this.#waiting.push(waiting);
     });
   }
@@ -126,21 +142,12 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     }
   }
 
-  #give(bytes: number, waiting: Waiting<T>, decode: () => T): void {
-    this.#take(bytes);
-    let value: T;
-    try {
-      value = decode();
-    } catch (error) {
-      // What follows is not to be trusted either.
-      const abandoned = !this.#ended;
-      this.fail(undefined);
-      // Not at once: a batch may be being read.
-      if (abandoned) queueMicrotask(() => this.#owner.abandoned());
-      waiting.reject(error);
-      return;
-    }
-    waiting.resolve({ value, done: false });
+  /** A message does not decode: what follows is not to be trusted either. */
+  #giveUp(): void {
+    const abandoned = !this.#ended;
+    this.fail(undefined);
+    // Not at once: a batch may be being read.
+    if (abandoned) queueMicrotask(() => this.#owner.abandoned());
   }
 
   #finish(waiting: Waiting<T>): void {

@@ -18,8 +18,8 @@ export interface StreamInit<O> {
   readonly signal: AbortSignal | undefined;
   /** The request of a server-streaming call. */
   readonly payload: Payload;
-  /** The requests of the other kinds, encoded. */
-  readonly requests: AsyncIterator<Payload> | undefined;
+  /** The requests of the other kinds. */
+  readonly requests: Outgoing | undefined;
   readonly decode: Decode<O>;
   /** Hears how the call ended, undefined if in order. */
   readonly settled?: (error: unknown) => void;
@@ -128,20 +128,24 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
     else this.#reject(error);
     // The generator's own code must not run while a batch is read; what it throws now concerns nobody.
     Promise.resolve()
-      .then(() => requests?.return?.())
+      .then(() => requests?.iterator.return?.())
       .catch(() => undefined);
   }
 
-  async #pump(requests: AsyncIterator<Payload>): Promise<void> {
+  async #pump({ iterator, encode }: Outgoing): Promise<void> {
     const { port } = this.#init;
+    // The caller has its call before its own code runs.
+    await Promise.resolve();
     try {
       for (;;) {
-        await this.#window.room();
+        // Whatever is awaited takes a turn of its own, for each message.
+        const room = this.#window.room();
+        if (room !== undefined) await room;
         if (this.#settled) return;
-        const { value, done } = await requests.next();
+        const { value, done } = await iterator.next();
         if (this.#settled) return;
-        if (done) break;
-        this.#window.add(port.send(this.served, this.id, value));
+        if (done === true) break;
+        this.#window.add(port.send(this.served, this.id, encode(value)));
       }
       port.halfClose(this.id);
     } catch (cause) {
@@ -173,23 +177,10 @@ export function failedStream(error: unknown): {
   return { replies, response };
 }
 
-/** The iterator of anything that a caller or handler may give for a stream of messages, each as a payload. */
-export function encoded<T>(
-  messages: AsyncIterable<T> | Iterable<T>,
-  encode: (message: T) => Payload,
-  what: string,
-): AsyncIterator<Payload> {
-  const iterator = iteratorOf(messages, what);
-  return {
-    async next() {
-      const { value, done } = await iterator.next();
-      return done === true ? { value: undefined, done } : { value: encode(value as T), done: false };
-    },
-    async return() {
-      await iterator.return?.();
-      return { value: undefined, done: true };
-    },
-  };
+/** What a caller or handler gives for a stream of messages, and how a payload is made of each. */
+export interface Outgoing {
+  readonly iterator: AsyncIterator<unknown> | Iterator<unknown>;
+  readonly encode: (message: unknown) => Payload;
 }
 
 /** The iterator of messages. Throws a TypeError that says what they are if they cannot be iterated. */
