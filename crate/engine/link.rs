@@ -92,6 +92,23 @@ impl Link {
         }
     }
 
+    /// How many bytes to take from the socket in one turn.
+    ///
+    /// A server takes half of what waits. The answers to it leave before the rest is looked at, so that
+    /// the peer has work meanwhile: it may send no more until it is answered, and then the two sides
+    /// would work by turns.
+    pub(super) fn share(&self) -> usize {
+        let most = if self.waits_for_room() { WAITING_READ_BUDGET } else { READ_BUDGET };
+        if !self.is_server() {
+            return most;
+        }
+        match self.stream.waiting() {
+            // The end of the connection, for one.
+            0 => most,
+            waiting => (waiting / 2).max(self.wire.frame() * FEW_FRAMES).clamp(SMALL_READ, most),
+        }
+    }
+
     /// Takes what the socket has, up to `budget` bytes.
     pub(super) fn receive(&self, budget: usize) -> usize {
         self.wire.receive(budget, |into| self.stream.read(into))
@@ -124,6 +141,17 @@ impl Link {
         matches!(self.end, End::Server { .. })
     }
 }
+
+/// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the
+/// others nor JavaScript.
+const READ_BUDGET: usize = 256 << 10;
+
+/// The same where requests are held back at a limit: what is read is what may go beyond it.
+const WAITING_READ_BUDGET: usize = 64 << 10;
+
+/// What waits is not divided into less than this many frames as long as the last one, or bytes.
+const FEW_FRAMES: usize = 4;
+const SMALL_READ: usize = 512;
 
 /// Calls that a connection can make: ids are odd numbers of 32 bits that only grow. ttrpc would start
 /// again from 1, and a server that keeps the protocol's rule would refuse everything from then on.

@@ -120,13 +120,6 @@ impl Descriptor {
 /// in a loop shows as a read, a write or an event at least once in eight.
 const BUSY: usize = 16;
 
-/// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the
-/// others nor JavaScript.
-const READ_BUDGET: usize = 256 << 10;
-
-/// The same where requests are held back at a limit: what is read is what may go beyond it.
-const WAITING_READ_BUDGET: usize = 64 << 10;
-
 /// While more than this waits for the socket, no call of the connection starts and its streams send
 /// no message.
 pub(crate) const SEND_LIMIT: usize = 1 << 20;
@@ -290,7 +283,7 @@ impl Engine {
                 link.wire.mark();
             }
             if read {
-                link.receive(if link.waits_for_room() { WAITING_READ_BUDGET } else { READ_BUDGET });
+                link.receive(link.share());
             }
         });
     }

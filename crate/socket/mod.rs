@@ -127,6 +127,14 @@ impl Stream {
         (&self.socket).read(into)
     }
 
+    /// Bytes that can be read now; 0 where the system does not say.
+    pub fn waiting(&self) -> usize {
+        let mut count: libc::c_int = 0;
+        // SAFETY: the descriptor is open, and FIONREAD writes one int.
+        let result = unsafe { libc::ioctl(self.fd(), libc::FIONREAD, &raw mut count) };
+        if result == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
+    }
+
     /// `send(2)`, without a SIGPIPE.
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL)

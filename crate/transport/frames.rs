@@ -15,12 +15,19 @@ pub(super) struct Scanner {
     scanned: usize,
     /// Bytes of the current frame's body still to come.
     body_left: usize,
+    /// Bytes of the whole frame.
+    frame: usize,
 }
 
 impl Scanner {
     /// How far the buffer was looked at.
     pub(super) fn scanned(&self) -> usize {
         self.scanned
+    }
+
+    /// Bytes of the last frame of which the header was seen.
+    pub(super) fn frame(&self) -> usize {
+        self.frame
     }
 
     /// Whether the stream stands inside a frame, given the buffer's length.
@@ -61,6 +68,7 @@ impl Scanner {
                 return Ok(());
             }
             self.body_left = length(header);
+            self.frame = MESSAGE_HEADER_LENGTH + self.body_left;
             self.scanned += MESSAGE_HEADER_LENGTH;
         }
     }

@@ -148,6 +148,11 @@ impl Wire {
         total
     }
 
+    /// Bytes of the frame that was received last, or is being received.
+    pub fn frame(&self) -> usize {
+        self.lock().rx_scanner.frame()
+    }
+
     /// Hands what ttrpc wrote to the socket until all is gone or it would block. `write` answers as
     /// `write(2)` does.
     pub fn send(&self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
