@@ -125,7 +125,7 @@ describe("a queue that is full", () => {
     const published = upTo(5).map((exitStatus) =>
       publisher.publish("/tasks/exit", TaskExitSchema, { containerId, exitStatus }),
     );
-    await vi.waitFor(() => expect(events.counts.received).toBe(5));
+    await vi.waitFor(() => expect(events.counts.received).toBeGreaterThan(1));
     expect(events.counts.queued).toBe(1);
     expect(await statuses(events, 5)).toEqual(upTo(5));
     await Promise.all(published);
