@@ -128,7 +128,7 @@ function established(
       if (signal !== undefined) unlistenToAbort(signal, onAbort);
     };
     if (signal !== undefined) listenToAbort(signal, onAbort);
-    port.connections.set(id, {
+    port.inbox.connections.set(id, {
       connected() {
         settle();
         resolve(openedLink(port, id, address));
@@ -148,7 +148,7 @@ function established(
 function openedLink(port: Port, id: number, { duplex }: ParsedAddress): OpenLink {
   let ended: ConnectionClosed | undefined;
   let listener: ((why: ConnectionClosed) => void) | undefined;
-  port.connections.set(id, {
+  port.inbox.connections.set(id, {
     closed(why) {
       const error = why.reason === "local" ? undefined : duplexFailure(duplex);
       ended = error === undefined ? why : { reason: "error", error };

@@ -46,7 +46,7 @@ export abstract class RunningRequest implements ActiveRequest {
 
   /** The peer does not wait any more. The handler counts as running until it returns. */
   abort(deadline: boolean): void {
-    this.port.requests.delete(this.id);
+    this.port.inbox.requests.delete(this.id);
     this.giveUp(deadline ? "deadline" : "disconnect");
   }
 
@@ -77,7 +77,7 @@ export abstract class RunningRequest implements ActiveRequest {
   }
 
   protected succeed(payload: Payload | undefined): void {
-    if (this.port.requests.get(this.id) === this) {
+    if (this.port.inbox.requests.get(this.id) === this) {
       try {
         this.port.reply(this.id, payload, undefined);
       } catch (error) {
@@ -85,14 +85,14 @@ export abstract class RunningRequest implements ActiveRequest {
         this.fail(error);
         return;
       }
-      this.port.requests.delete(this.id);
+      this.port.inbox.requests.delete(this.id);
     }
     this.#finish(undefined);
   }
 
   protected fail(reason: unknown): void {
     this.#finish(reason ?? new TtrpcError(String(reason)));
-    if (!this.port.requests.delete(this.id)) return;
+    if (!this.port.inbox.requests.delete(this.id)) return;
     try {
       this.port.reply(this.id, undefined, TtrpcError.from(reason));
     } catch (cause) {

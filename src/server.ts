@@ -173,7 +173,7 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#methods.push({
       service,
       method,
-      route: this.#port.methods.add(sink),
+      route: this.#port.inbox.methods.add(sink),
       clientStreams: kind === "client_streaming" || kind === "bidi_streaming",
       serverStreams: kind === "server_streaming" || kind === "bidi_streaming",
     });
@@ -219,7 +219,7 @@ export class Server extends EventEmitter<ServerEvents> {
     if (opened.id === 0) throw openError(parsed, opened, "cannot listen on");
     const path = socketPath(parsed);
     this.#listeners.set(opened.id, path === undefined ? () => {} : removerOf(path));
-    this.#port.listeners.set(opened.id, {
+    this.#port.inbox.listeners.set(opened.id, {
       accepted: (connection, peer) => this.#accepted(connection, peer),
       acceptFailed: (error) => this.#acceptFailed(error),
     });
@@ -257,7 +257,7 @@ export class Server extends EventEmitter<ServerEvents> {
       grace,
       new Promise<void>((resolve) => this.#whenIdle(() => this.#active === 0, resolve)),
     ]);
-    for (const request of this.#port.requests.values()) {
+    for (const request of this.#port.inbox.requests.values()) {
       if (request instanceof RunningRequest && this.#connections.has(request.connection)) {
         request.giveUp("shutdown");
       }
@@ -272,8 +272,8 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#port.schedule();
     await gone;
     ended.abort();
-    for (const id of this.#listeners.keys()) this.#port.listeners.delete(id);
-    for (const { route } of this.#methods) this.#port.methods.remove(route);
+    for (const id of this.#listeners.keys()) this.#port.inbox.listeners.delete(id);
+    for (const { route } of this.#methods) this.#port.inbox.methods.remove(route);
   }
 
   #whenIdle(isIdle: () => boolean, resolve: () => void): void {
@@ -286,7 +286,7 @@ export class Server extends EventEmitter<ServerEvents> {
     const message: ConnectionMessage = { side: "server", id };
     // Not at once: a batch is being read.
     queueMicrotask(() => connections.start(message));
-    this.#port.connections.set(id, {
+    this.#port.inbox.connections.set(id, {
       closed: (why) => {
         connections.end(message, { why });
         this.#connections.delete(id);

@@ -30,7 +30,7 @@ export class SyncConnection {
   constructor(id: number, address: string) {
     this.#id = id;
     this.address = address;
-    port("loop").connections.set(id, { closed: (why) => (this.#why ??= why) });
+    port("loop").inbox.connections.set(id, { closed: (why) => (this.#why ??= why) });
   }
 
   /**

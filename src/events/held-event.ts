@@ -62,7 +62,7 @@ export class HeldEvent implements ActiveRequest {
     this.size = size;
     this.wanted = wanted;
     this.passing = passing;
-    owner.port.requests.set(call, this);
+    owner.port.inbox.requests.set(call, this);
   }
 
   /** Whether its publisher has had no answer, and waits for one. */
@@ -81,7 +81,7 @@ export class HeldEvent implements ActiveRequest {
     if (call === 0) return;
     this.#call = 0;
     const { port } = this.#owner;
-    port.requests.delete(call);
+    port.inbox.requests.delete(call);
     port.reply(call, error === undefined ? this.reply : undefined, error);
     this.#ended(error);
   }

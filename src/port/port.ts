@@ -1,64 +1,43 @@
 import type { Payload } from "../codec/payload.js";
 import { loadNative, type NativePort } from "../native.js";
-import { transportError, TtrpcError } from "../error.js";
+import { TtrpcError } from "../error.js";
 import { Code } from "../code.js";
-import { BatchReader } from "./reader.js";
+import { Inbox } from "./inbox.js";
 import type { MessageQueue } from "../stream/message-queue.js";
 import {
   BATCH_SIZE,
   Command,
-  Event,
   FLAG_CANCELLABLE,
   FLAG_LEFT,
   FLAG_SERVED,
   MESSAGE_LIMIT,
   WHOLE,
 } from "./records.js";
-import type {
-  ActiveRequest,
-  CallFields,
-  ConnectionSink,
-  ListenerSink,
-  MethodSink,
-  PendingCall,
-  PendingStream,
-} from "./types.js";
+import type { CallFields, PendingCall, PendingStream } from "./types.js";
 import type { Driver } from "./driver.js";
 import { codeOf, errorSize, knownSize, oversize } from "./size.js";
-import { Methods, Routes } from "./routes.js";
-import { Slots } from "./slots.js";
+import { Routes } from "./routes.js";
 import { BatchWriter, stringSize } from "./writer.js";
 
 /**
- * A port of this environment to the addon, one for each driver that is used. Commands of one tick gather in one buffer and cross in one call; events
- * come back in one buffer and one callback.
- *
- * While a batch is read, no code of the user runs: promises are settled (their reactions run later) and everything
- * else is put off until the buffer is free. So a user's code may call back into the port at any time.
+ * A port of this environment to the addon, one for each driver that is used. Commands of one tick gather in one buffer and
+ * cross in one call; events come back in one buffer and one callback.
  */
 export class Port {
   readonly #writer = new BatchWriter(BATCH_SIZE);
   #whole: Uint8Array | null = null;
-  readonly #reader = new BatchReader(BATCH_SIZE, () => this.#takeWhole());
+  readonly inbox = new Inbox(() => this.#takeWhole());
   readonly native: NativePort;
-  readonly #calls = new Slots<PendingCall | PendingStream>();
   readonly routes = new Routes();
-  readonly methods = new Methods<MethodSink>();
-  readonly connections = new Map<number, ConnectionSink>();
-  readonly listeners = new Map<number, ListenerSink>();
-  /** Requests that need an answer. */
-  readonly requests = new Slots<ActiveRequest>();
   #taken: MessageQueue<unknown>[] = [];
-  /** What is put off until the batch is read: requests to run, and other things to do. */
-  #after: (ActiveRequest | (() => void))[] = [];
   #scheduled = false;
 
   constructor(driver: Driver) {
     const { bytes } = this.#writer;
     this.native = new (loadNative().Port)(
       bytes,
-      this.#reader.bytes,
-      (size) => this.#read(size),
+      this.inbox.bytes,
+      (size) => this.inbox.read(size),
       driver === "thread",
     );
   }
@@ -111,12 +90,12 @@ export class Port {
     payload: Payload,
     pending: PendingCall | PendingStream,
   ): number {
-    const id = this.#calls.add(pending);
+    const id = this.inbox.calls.add(pending);
     if (id === undefined) throw new TtrpcError("a million calls are under way", Code.ResourceExhausted);
     try {
       this.#writeCall(command, flags, connection, route, fields, payload, id);
     } catch (error) {
-      this.#calls.free(id);
+      this.inbox.calls.free(id);
       throw error;
     }
     this.schedule();
@@ -170,12 +149,9 @@ export class Port {
     pending: PendingCall,
   ): void {
     this.#writeCall(Command.Call, 0, connection, route, fields, payload, 0);
-    const reader = this.#reader;
     const { size, whole } = this.native.callBlocking(this.#writer.take());
     this.#whole = whole;
-    reader.rewind();
-    reader.next(size);
-    this.#settle(pending);
+    this.inbox.settle(size, pending);
     // Events of other connections, if there are any, wait until the caller is done.
     this.schedule();
   }
@@ -185,7 +161,7 @@ export class Port {
    * requests end in order; otherwise the peer is told that they are not all.
    */
   cancel(id: number, left = false): void {
-    this.#calls.free(id);
+    this.inbox.calls.free(id);
     this.#reserve(0);
     this.#writer.begin(Command.Cancel, left ? FLAG_LEFT : 0, 0, 0, id);
     this.#writer.end();
@@ -226,7 +202,7 @@ export class Port {
   /** Hands the batch over now. What comes back is dealt with when the running code is done. */
   flush(): void {
     const size = this.#submit();
-    if (size > 0) this.#read(size, true);
+    if (size > 0) this.inbox.read(size, true);
     this.schedule();
   }
 
@@ -235,7 +211,7 @@ export class Port {
     this.#reportTaken();
     let size = this.#submit();
     while (size > 0) {
-      this.#read(size);
+      this.inbox.read(size);
       size = this.native.take();
     }
   };
@@ -312,100 +288,6 @@ export class Port {
     const whole = this.#whole ?? this.native.takeWhole();
     this.#whole = null;
     return whole;
-  }
-
-  /** Reads the events in the inbound buffer, then does what they call for, at once or in a later tick. */
-  #read(size: number, later = false): void {
-    const reader = this.#reader;
-    reader.rewind();
-    while (reader.next(size)) this.#event(reader);
-    if (this.#after.length === 0) return;
-    const after = this.#after;
-    this.#after = [];
-    const run = () => {
-      for (const action of after) {
-        if (typeof action === "function") action();
-        else action.run();
-      }
-    };
-    if (later) process.nextTick(run);
-    else run();
-  }
-
-  #event(reader: BatchReader): void {
-    const { connection, call } = reader;
-    switch (reader.operation) {
-      case Event.Response:
-      case Event.Status:
-      case Event.Failed: {
-        const pending = this.#calls.get(call);
-        if (pending === undefined) return;
-        this.#calls.free(call);
-        this.#settle(pending);
-        return;
-      }
-      case Event.Request: {
-        const active = this.methods.get(reader.route)?.(reader);
-        if (active === undefined) return;
-        this.requests.set(call, active);
-        this.#after.push(active);
-        return;
-      }
-      case Event.Message:
-        this.#stream(reader)?.message(reader);
-        return;
-      case Event.Sent:
-        this.#stream(reader)?.sent(reader.u32(), reader.u32());
-        return;
-      case Event.End: {
-        this.#stream(reader)?.end();
-        if (reader.flags !== FLAG_SERVED) this.#calls.free(call);
-        return;
-      }
-      case Event.Aborted: {
-        const deadline = reader.flags === 1;
-        // At once: the slot may have a new user in this very batch.
-        const request = this.requests.get(call);
-        this.requests.delete(call);
-        if (request !== undefined) this.#after.push(() => request.abort(deadline));
-        return;
-      }
-      case Event.Connected:
-        this.#after.push(() => this.connections.get(connection)?.connected?.());
-        return;
-      case Event.Closed: {
-        const why = reader.closed();
-        this.#after.push(() => {
-          const sink = this.connections.get(connection);
-          this.connections.delete(connection);
-          sink?.closed(why);
-        });
-        return;
-      }
-      case Event.Accepted: {
-        const peer =
-          reader.flags === 1 ? { pid: reader.i32(), uid: reader.u32(), gid: reader.u32() } : undefined;
-        // At once: a request of it may be next in the batch.
-        this.listeners.get(call)?.accepted(connection, peer);
-        return;
-      }
-      case Event.AcceptFailed: {
-        const error = transportError("cannot accept a connection", reader.i32(), reader.string());
-        this.#after.push(() => this.listeners.get(call)?.acceptFailed(error));
-      }
-    }
-  }
-
-  #stream({ flags, call }: BatchReader): PendingStream | ActiveRequest | undefined {
-    return flags === FLAG_SERVED
-      ? this.requests.get(call)
-      : (this.#calls.get(call) as PendingStream | undefined);
-  }
-
-  #settle(pending: PendingCall): void {
-    const reader = this.#reader;
-    if (reader.operation === Event.Response) pending.succeed(reader);
-    else pending.fail(reader.operation === Event.Status ? reader.status() : reader.failure());
   }
 }
 
