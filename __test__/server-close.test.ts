@@ -112,6 +112,39 @@ describe("closing a server", () => {
     expect(await connection.closed).toMatchObject({ reason: "remote" });
   });
 
+  test("waits for all handlers if the grace time has no end", async () => {
+    const { entered, release, methods } = holding();
+    const server = createServer().addRaw("a.B", methods);
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    const reply = connection.unary("a.B", "Hold", bytes("in flight"));
+    const context = await entered;
+    const closing = server.close({ graceMs: Number.POSITIVE_INFINITY });
+    // A timer that is too long for Node fires before this one.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(context.signal.aborted).toBe(false);
+    release();
+    expect(text(await reply)).toBe("in flight");
+    await closing;
+  });
+
+  test("is cut short by a second call with less grace time, and by none without", async () => {
+    const { entered, release, methods } = holding();
+    const server = createServer().addRaw("a.B", methods);
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    const call = failure(connection.unary("a.B", "Hold", EMPTY));
+    const context = await entered;
+    const closing = server.close({ graceMs: Number.POSITIVE_INFINITY });
+    void server.close();
+    expect(context.signal.aborted).toBe(false);
+    void server.close({ graceMs: 0 });
+    expect(await aborted(context.signal)).toMatchObject({ code: Code.Unavailable });
+    expect(await call).toMatchObject({ code: Code.Unavailable });
+    release();
+    await closing;
+    // One that comes late starts no timer, which would keep the process alive.
+    await server.close({ graceMs: 60_000 });
+  });
+
   test("may be repeated, and forbids to listen again", async () => {
     const server = createServer().addRaw("a.B", {});
     await server.listen(temporaryAddress());

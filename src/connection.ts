@@ -1,5 +1,5 @@
 import { type Address, parseAddress } from "./address.js";
-import { type CallOptions, callFields, checkPayload, unaryCall } from "./call.js";
+import { type CallOptions, callFields, checkPayload, checkSignal, unaryCall } from "./call.js";
 import { Code } from "./code.js";
 import { bytesOf, type Decode, type Payload, rawPayload } from "./codec/payload.js";
 import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "./diagnostics.js";
@@ -358,6 +358,8 @@ export async function connect(address: Address, options: ConnectOptions = {}): P
     reconnect,
   } = options;
   checkTimeout(timeoutMs);
+  checkSignal(signal);
+  if (typeof waitForReady !== "boolean") throw new TypeError("waitForReady must be a boolean");
   const driver = checkDriver(options.driver);
   let reconnector: Reconnector | undefined;
   if (reconnect !== undefined) {
