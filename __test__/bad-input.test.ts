@@ -317,6 +317,8 @@ describe("options", () => {
     expect(() => createServer({ maxConnections: undefined, maxQueuedBytes: undefined })).not.toThrow();
     const reconnect = { maxDelayMs: undefined, maxAttempts: undefined };
     expect(await failure(connect("/nobody/there", { reconnect }))).toMatchObject({ code: Code.Unavailable });
+    const never = connect("/nobody/there", { reconnect: false });
+    expect(await failure(never)).toMatchObject({ code: Code.Unavailable });
     const publisher = createPublisher("/nobody/there", { namespace: "default", timeoutMs: undefined });
     await publisher.close();
   });
