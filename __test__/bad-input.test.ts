@@ -6,8 +6,9 @@ import {
   connectSync,
   createClient,
   createServer,
+  createSyncClient,
 } from "containerd-shim-protos";
-import { Events } from "containerd-shim-protos/events";
+import { createPublisher, Events } from "containerd-shim-protos/events";
 import { Task } from "containerd-shim-protos/task/v3";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bytes, failure, failureOf, rejection, text } from "./helpers/outcome.js";
@@ -290,5 +291,51 @@ describe("createServer", () => {
     await using server = createServer().addRaw("a.B", {});
     await server.listen(temporaryAddress());
     expect(failureOf(() => server.addRaw("a.C", {}))).toMatchObject({ code: Code.FailedPrecondition });
+  });
+});
+
+describe("a client", () => {
+  test.each([
+    ["a Promise", () => connect("/nobody/there")],
+    ["undefined", () => undefined],
+    ["null", () => null],
+    ["object", () => ({})],
+  ])("is not made on %s in place of a connection", (what, give) => {
+    const given = give();
+    if (given instanceof Promise) given.catch(() => undefined);
+    expect(() => createClient(Task, given as Connection)).toThrow(
+      new TypeError(`connection must be the Connection that connect() resolves to, not ${what}`),
+    );
+    expect(() => createSyncClient(Task, given as never)).toThrow(
+      new TypeError(`connection must be the SyncConnection that connectSync() returns, not ${what}`),
+    );
+  });
+});
+
+describe("options", () => {
+  test("that are undefined are as if they were left out", async () => {
+    expect(() => createServer({ maxConnections: undefined, maxQueuedBytes: undefined })).not.toThrow();
+    const reconnect = { maxDelayMs: undefined, maxAttempts: undefined };
+    expect(await failure(connect("/nobody/there", { reconnect }))).toMatchObject({ code: Code.Unavailable });
+    const never = connect("/nobody/there", { reconnect: false });
+    expect(await failure(never)).toMatchObject({ code: Code.Unavailable });
+    const publisher = createPublisher("/nobody/there", { namespace: "default", timeoutMs: undefined });
+    await publisher.close();
+  });
+
+  test.each([
+    [{ signal: 5 }, "signal must be an AbortSignal"],
+    [{ signal: {} }, "signal must be an AbortSignal"],
+    [{ waitForReady: "yes" }, "waitForReady must be a boolean"],
+  ])("of connect are refused: %j", async (options, message) => {
+    expect(await rejection(connect(temporaryAddress(), options as never))).toEqual(new TypeError(message));
+  });
+
+  test("that end an attempt to connect are said to have done so", async () => {
+    const address = temporaryAddress();
+    expect(await failure(connect(address, { signal: AbortSignal.abort() }))).toMatchObject({
+      code: Code.Canceled,
+      message: `the attempt to connect to ${address} was canceled`,
+    });
   });
 });

@@ -1,7 +1,7 @@
 import { Code, connect, createServer } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
-import { bytes, text } from "./helpers/outcome.js";
-import { type RawConnection, rawConnect } from "./helpers/raw-peer.js";
+import { aborted, bytes, deferred, text } from "./helpers/outcome.js";
+import { LARGE, type RawConnection, rawConnect, sayAndReset, someArrived } from "./helpers/raw-peer.js";
 import { temporaryAddress } from "./helpers/temp.js";
 import { encodeFrame, encodeRequest, FrameType } from "./helpers/wire.js";
 
@@ -197,5 +197,25 @@ describe("our server of a client that misbehaves", () => {
     client.end();
     await client.ended;
     await expectGoodClientServed(address);
+  });
+
+  test("tells the handlers of a client that resets the connection in the middle of a frame", async () => {
+    const gone = deferred<unknown>();
+    await using server = createServer().addRaw("test.Echo", {
+      Echo: { kind: "unary", handle: (payload) => payload },
+      Hang: {
+        kind: "unary",
+        handle: async (_, { signal }) => {
+          gone.resolve(await aborted(signal));
+          return EMPTY;
+        },
+      },
+    });
+    const client = await rawConnect(await server.listen(temporaryAddress()));
+    await client.request(1, { service: "test.Echo", method: "Hang" });
+    await client.request(3, { ...ECHO, payload: LARGE });
+    await someArrived(client);
+    sayAndReset(client, new Uint8Array([0, 0, 0]));
+    expect(await gone.promise).toMatchObject({ code: Code.Canceled });
   });
 });

@@ -2,7 +2,7 @@ import { Code, codeName, connect, type Connection, createClient } from "containe
 import { Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, test } from "vitest";
 import { bytes, failure, text } from "./helpers/outcome.js";
-import { type RawConnection, RawServer } from "./helpers/raw-peer.js";
+import { LARGE, type RawConnection, RawServer, sayAndReset, someArrived } from "./helpers/raw-peer.js";
 import { encodeFrame, encodeResponse, FrameType } from "./helpers/wire.js";
 
 const EMPTY = new Uint8Array();
@@ -232,6 +232,30 @@ describe("our client of a server that misbehaves", () => {
     peer.socket.end(encodeFrame({ streamId, type: FrameType.Response, body }));
     expect(text(await call)).toBe("last words");
     expect(await connection.closed).toEqual({ reason: "remote" });
+  });
+
+  test("delivers a reply that comes right before the peer resets the connection", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const call = connection.unary("a.B", "C", LARGE);
+    await someArrived(peer);
+    const body = encodeResponse({ status: {}, payload: bytes("last words") });
+    sayAndReset(peer, encodeFrame({ streamId: 1, type: FrameType.Response, body }));
+    expect(text(await call)).toBe("last words");
+    expect(await connection.closed).toMatchObject({
+      reason: "error",
+      error: { code: Code.Unavailable, cause: { code: "ECONNRESET" } },
+    });
+  });
+
+  test("fails calls when the peer resets the connection in the middle of a frame", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const call = failure(connection.unary("a.B", "C", LARGE));
+    await someArrived(peer);
+    sayAndReset(peer, new Uint8Array([0, 0, 0]));
+    expect(await call).toMatchObject({ code: Code.Unavailable, cause: { code: "ECONNRESET" } });
+    expect(await connection.closed).toMatchObject({ reason: "error" });
   });
 
   test.each([

@@ -17,14 +17,15 @@ import { abstractAddress, temporaryAddress } from "./helpers/temp.js";
 const EMPTY = new Uint8Array();
 const [{ api }] = VERSIONS as [(typeof VERSIONS)[number]];
 
-/** A method that is entered, waits to be released and then replies. */
-function holding() {
+/** A method that is entered, so many times, waits to be released and then replies. */
+function holding(times = 1) {
+  let left = times;
   const [entered, release] = [deferred<HandlerContext>(), deferred()];
   const methods: RawMethods = {
     Hold: {
       kind: "unary",
       async handle(payload, context) {
-        entered.resolve(context);
+        if (--left === 0) entered.resolve(context);
         await release.promise;
         return payload;
       },
@@ -54,7 +55,7 @@ describe("closing a server", () => {
   });
 
   test("delivers a reply of 4 MiB and many small ones that wait to be sent", async () => {
-    const { entered, release, methods } = holding();
+    const { entered, release, methods } = holding(100);
     const server = createServer().addRaw("a.B", {
       ...methods,
       Large: { kind: "unary", handle: () => entered.then(() => new Uint8Array(4_000_000).fill(5)) },
@@ -110,6 +111,39 @@ describe("closing a server", () => {
     // Its reply has nowhere to go.
     release();
     expect(await connection.closed).toMatchObject({ reason: "remote" });
+  });
+
+  test("waits for all handlers if the grace time has no end", async () => {
+    const { entered, release, methods } = holding();
+    const server = createServer().addRaw("a.B", methods);
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    const reply = connection.unary("a.B", "Hold", bytes("in flight"));
+    const context = await entered;
+    const closing = server.close({ graceMs: Number.POSITIVE_INFINITY });
+    // A timer that is too long for Node fires before this one.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(context.signal.aborted).toBe(false);
+    release();
+    expect(text(await reply)).toBe("in flight");
+    await closing;
+  });
+
+  test("is cut short by a second call with less grace time, and by none without", async () => {
+    const { entered, release, methods } = holding();
+    const server = createServer().addRaw("a.B", methods);
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    const call = failure(connection.unary("a.B", "Hold", EMPTY));
+    const context = await entered;
+    const closing = server.close({ graceMs: Number.POSITIVE_INFINITY });
+    void server.close();
+    expect(context.signal.aborted).toBe(false);
+    void server.close({ graceMs: 0 });
+    expect(await aborted(context.signal)).toMatchObject({ code: Code.Unavailable });
+    expect(await call).toMatchObject({ code: Code.Unavailable });
+    release();
+    await closing;
+    // One that comes late starts no timer, which would keep the process alive.
+    await server.close({ graceMs: 60_000 });
   });
 
   test("may be repeated, and forbids to listen again", async () => {

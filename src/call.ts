@@ -33,14 +33,19 @@ const NO_FIELDS: CallFields = { timeoutNs: 0, metadata: NO_METADATA, cancellable
 export function callFields(options: CallOptions | undefined): CallFields {
   if (options === undefined) return NO_FIELDS;
   const { timeoutMs, metadata, signal } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new TypeError("signal must be an AbortSignal");
-  }
+  checkSignal(signal);
   return {
     timeoutNs: timeoutNanoseconds(timeoutMs),
     metadata: metadata === undefined ? NO_METADATA : metadataPairs(metadata),
     cancellable: signal !== undefined,
   };
+}
+
+/** Checks a signal. Throws a TypeError if it is none. */
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new TypeError("signal must be an AbortSignal");
+  }
 }
 
 /** The longest timeout that ttrpc's 64-bit nanoseconds hold. */

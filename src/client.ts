@@ -11,7 +11,7 @@ import type {
 } from "@bufbuild/protobuf";
 import type { CallOptions } from "./call.js";
 import { messageDecoder, OutgoingMessage } from "./codec/payload.js";
-import type { Connection } from "./connection.js";
+import { Connection } from "./connection.js";
 import {
   checkInterceptors,
   type ClientCall,
@@ -69,6 +69,7 @@ export function createClient<Service extends DescService>(
   { interceptors }: ClientOptions = {},
 ): Client<Service> {
   checkInterceptors(interceptors);
+  checkConnection(connection, Connection, "connect() resolves to");
   return methodsOf(service, connection.port, (method, route) => {
     const start = starter(method, route, connection);
     const streams = method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
@@ -150,6 +151,18 @@ function deferred(iterable: Promise<unknown>): AsyncIterableIterator<unknown> {
       return this;
     },
   };
+}
+
+/** Checks that a client is given its kind of connection. Throws a TypeError that says what it was given. */
+export function checkConnection<T extends object>(
+  connection: T,
+  kind: abstract new (...parts: never) => T,
+  made: string,
+): void {
+  if (connection instanceof kind) return;
+  const given: unknown = connection;
+  const what = given instanceof Promise ? "a Promise" : given === null ? "null" : typeof given;
+  throw new TypeError(`connection must be the ${kind.name} that ${made}, not ${what}`);
 }
 
 /** Makes a function for each method of a service, under the name that protobuf-es gives it. */

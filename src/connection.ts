@@ -1,5 +1,5 @@
 import { type Address, parseAddress } from "./address.js";
-import { type CallOptions, callFields, checkPayload, unaryCall } from "./call.js";
+import { type CallOptions, callFields, checkPayload, checkSignal, unaryCall } from "./call.js";
 import { Code } from "./code.js";
 import { bytesOf, type Decode, type Payload, rawPayload } from "./codec/payload.js";
 import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "./diagnostics.js";
@@ -29,7 +29,7 @@ export interface ConnectOptions {
    * Makes the connection again whenever it ends other than by `close()`. Calls in flight fail all the same, since the
    * peer may have carried them out; calls made before the connection is back wait for the next attempt.
    */
-  readonly reconnect?: ReconnectOptions | true;
+  readonly reconnect?: ReconnectOptions | boolean;
   /** What turns the connection's runtime. `"loop"` if left out; see {@link Driver}. */
   readonly driver?: Driver;
 }
@@ -358,9 +358,11 @@ export async function connect(address: Address, options: ConnectOptions = {}): P
     reconnect,
   } = options;
   checkTimeout(timeoutMs);
+  checkSignal(signal);
+  if (typeof waitForReady !== "boolean") throw new TypeError("waitForReady must be a boolean");
   const driver = checkDriver(options.driver);
   let reconnector: Reconnector | undefined;
-  if (reconnect !== undefined) {
+  if (reconnect !== undefined && reconnect !== false) {
     if (parsed.binding === undefined) throw new TypeError(`${parsed.text} cannot be connected to again`);
     reconnector = new Reconnector(reconnectOptions(reconnect), (stop) =>
       openLink(parsed, { driver, timeoutMs, waitForReady: false, signal: stop }),

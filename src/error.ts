@@ -94,9 +94,9 @@ export function transportError(what: string, errno: number, text = ""): TtrpcErr
   return new TtrpcError(message, Code.Unavailable, { cause });
 }
 
-/** The error of a call that its caller gave up. */
-export function canceledError(signal: AbortSignal): TtrpcError {
-  return new TtrpcError("the call was canceled", Code.Canceled, { cause: signal.reason });
+/** The error of a call, or of something else, that its caller gave up. */
+export function canceledError(signal: AbortSignal, what = "the call"): TtrpcError {
+  return new TtrpcError(`${what} was canceled`, Code.Canceled, { cause: signal.reason });
 }
 
 /** One detail of a status, as it crosses. */

@@ -6,6 +6,7 @@ import { listenToAbort, unlistenToAbort } from "./abort.js";
 import type { ParsedAddress } from "./address.js";
 import { Code } from "./code.js";
 import { canceledError, textOf, transportError, TtrpcError } from "./error.js";
+import { LONGEST_TIMER_MS } from "./limits.js";
 import type { BindingOpened } from "./native.js";
 import type { Driver } from "./port/driver.js";
 import { type Port, port as portOf } from "./port/port.js";
@@ -44,7 +45,7 @@ export async function openLink(address: ParsedAddress, options: LinkOptions): Pr
   const port = portOf(driver);
   const until = performance.now() + timeoutMs;
   for (;;) {
-    if (signal?.aborted) throw canceledError(signal);
+    if (signal?.aborted) throw canceledError(signal, attemptTo(address));
     let failure: TtrpcError;
     let retryMs: number | undefined;
     try {
@@ -117,11 +118,10 @@ function established(
       port.native.close(id, false);
       port.schedule();
     };
-    const onAbort = { aborted: (by: AbortSignal) => giveUp(canceledError(by)) };
+    const onAbort = { aborted: (by: AbortSignal) => giveUp(canceledError(by, attemptTo(address))) };
     const timer = setTimeout(
       () => giveUp(openError(address, { errno: ETIMEDOUT, text: null })),
-      // Node's longest timer.
-      Math.min(timeoutMs, 2 ** 31 - 1),
+      Math.min(timeoutMs, LONGEST_TIMER_MS),
     );
     const settle = () => {
       clearTimeout(timer);
@@ -172,6 +172,10 @@ export function openError(
   what = "cannot connect to",
 ): TtrpcError {
   return transportError(`${what} ${address}`, errno, text ?? "");
+}
+
+function attemptTo({ text }: ParsedAddress): string {
+  return `the attempt to connect to ${text}`;
 }
 
 /** Checks a timeout for connecting. */

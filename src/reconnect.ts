@@ -1,6 +1,7 @@
 import { listenToAbort, unlistenToAbort } from "./abort.js";
 import { Code } from "./code.js";
 import { canceledError, TtrpcError } from "./error.js";
+import { LONGEST_TIMER_MS, withDefaults } from "./limits.js";
 import type { OpenLink } from "./open-link.js";
 
 /** How a connection that ended is made again. */
@@ -25,8 +26,9 @@ const DEFAULTS = {
 /** Checks the options. Throws a TypeError that names the one that is wrong. */
 export function reconnectOptions(options: ReconnectOptions | true): typeof DEFAULTS {
   const given = options === true ? {} : options;
-  if (typeof given !== "object" || given === null) throw new TypeError("reconnect must be true or an object");
-  const checked = { ...DEFAULTS, ...given };
+  if (typeof given !== "object" || given === null)
+    throw new TypeError("reconnect must be a boolean or an object");
+  const checked = withDefaults(DEFAULTS, given);
   for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
     const least = name === "initialDelayMs" || name === "maxDelayMs" ? 1 : 0;
     if (typeof checked[name] !== "number" || !(checked[name] >= least)) {
@@ -82,7 +84,8 @@ export class Reconnector {
     } else if (livedMs < Number.POSITIVE_INFINITY) this.#failed = 0;
     const delay = Math.min(initialDelayMs * 2 ** this.#failed, maxDelayMs);
     // A quarter less or more, so that the many clients of one server do not come back at once.
-    this.#timer = setTimeout(() => void attempt(), delay * (0.75 + Math.random() / 2));
+    const spread = Math.min(delay * (0.75 + Math.random() / 2), LONGEST_TIMER_MS);
+    this.#timer = setTimeout(() => void attempt(), spread);
     // Waiting for a server keeps the process alive only while a call does.
     if (this.#waiting.size === 0) this.#timer.unref();
     const attempt = async () => {
@@ -137,7 +140,7 @@ export class Reconnector {
       const onAbort = { aborted: (by: AbortSignal) => waiting.reject(canceledError(by)) };
       const late = () =>
         waiting.reject(new TtrpcError("the deadline passed before the call was sent", Code.DeadlineExceeded));
-      const timer = timeoutMs ? setTimeout(late, Math.min(timeoutMs, 2 ** 31 - 1)) : undefined;
+      const timer = timeoutMs ? setTimeout(late, Math.min(timeoutMs, LONGEST_TIMER_MS)) : undefined;
       const waiting: Waiting = {
         resolve(id) {
           done();

@@ -1,6 +1,5 @@
 import { EventEmitter } from "node:events";
 import { constants } from "node:os";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { DescService } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "./address.js";
 import { Code } from "./code.js";
@@ -10,6 +9,7 @@ import { type ConnectionMessage, connections } from "./diagnostics.js";
 import { TtrpcError } from "./error.js";
 import type { BindingListenOptions, BindingMethod } from "./native.js";
 import { checkInterceptors, intercept, type ServerCall, type ServerInterceptor } from "./interceptor.js";
+import { checkLimits, LONGEST_TIMER_MS, withDefaults } from "./limits.js";
 import { checkDriver, type Driver } from "./port/driver.js";
 import { type Port, port } from "./port/port.js";
 import type { BatchReader } from "./port/reader.js";
@@ -55,7 +55,7 @@ export interface ListenOptions {
 export interface CloseOptions {
   /**
    * Milliseconds that handlers may go on for. Then their signals abort, and connections end without their replies.
-   * 5 000 if left out.
+   * 5 000 if left out; `Infinity` waits for all of them.
    */
   readonly graceMs?: number;
 }
@@ -68,7 +68,6 @@ export interface ServerEvents {
 
 const DEFAULTS = { maxConnections: 10_000, maxConcurrentCalls: 10_000, maxQueuedBytes: 64 << 20 };
 const DEFAULT_GRACE_MS = 5000;
-const LARGEST_LIMIT = 2 ** 32 - 1;
 const { EADDRINUSE } = constants.errno;
 
 /** A ttrpc server, made by {@link createServer}. While it listens, it keeps the process alive. */
@@ -86,6 +85,8 @@ export class Server extends EventEmitter<ServerEvents> {
   #active = 0;
   #listened = false;
   #closing: Promise<void> | undefined;
+  /** While it closes: each call of close may end the handlers' time. */
+  #endGraceAfter: (graceMs: number) => void = () => {};
   #idle: (() => void) | undefined;
 
   /**
@@ -103,13 +104,8 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#requireSameUser = requireSameUser;
     checkInterceptors(interceptors);
     this.#interceptors = interceptors;
-    this.#limits = { ...DEFAULTS, ...limits };
-    for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
-      const value = this.#limits[name];
-      if (!Number.isInteger(value) || value < 1 || value > LARGEST_LIMIT) {
-        throw new TypeError(`${name} must be an integer from 1 to ${LARGEST_LIMIT}, not ${String(value)}`);
-      }
-    }
+    this.#limits = withDefaults(DEFAULTS, limits);
+    checkLimits(this.#limits);
   }
 
   /**
@@ -228,7 +224,7 @@ export class Server extends EventEmitter<ServerEvents> {
 
   /**
    * Stops listening, lets handlers go on for `graceMs`, delivers their replies, and closes all connections. Resolves
-   * when every socket is gone. A second call returns the same promise.
+   * when every socket is gone. A second call returns the same promise, and cuts the handlers' time short if it gives less.
    */
   close(options: CloseOptions = {}): Promise<void> {
     const { graceMs = DEFAULT_GRACE_MS } = options;
@@ -237,7 +233,10 @@ export class Server extends EventEmitter<ServerEvents> {
         new TypeError(`graceMs must be a number of milliseconds, 0 or more, not ${String(graceMs)}`),
       );
     }
-    return (this.#closing ??= this.#close(graceMs));
+    const isFirst = this.#closing === undefined;
+    this.#closing ??= this.#close();
+    if (isFirst || options.graceMs !== undefined) this.#endGraceAfter(graceMs);
+    return this.#closing;
   }
 
   /** Closes the server, for `await using`. */
@@ -245,14 +244,18 @@ export class Server extends EventEmitter<ServerEvents> {
     return this.close();
   }
 
-  async #close(graceMs: number): Promise<void> {
+  async #close(): Promise<void> {
     const { native } = this.#port;
     for (const [id, remove] of this.#listeners) {
       native.closeListener(id);
       remove();
     }
-    const ended = new AbortController();
-    const grace = sleep(graceMs, undefined, { signal: ended.signal }).catch(() => undefined);
+    const timers: NodeJS.Timeout[] = [];
+    const grace = new Promise<void>((resolve) => {
+      this.#endGraceAfter = (graceMs) => {
+        timers.push(setTimeout(resolve, Math.min(graceMs, LONGEST_TIMER_MS)));
+      };
+    });
     await Promise.race([
       grace,
       new Promise<void>((resolve) => this.#whenIdle(() => this.#active === 0, resolve)),
@@ -271,7 +274,8 @@ export class Server extends EventEmitter<ServerEvents> {
     for (const id of this.#connections.keys()) native.close(id, false);
     this.#port.schedule();
     await gone;
-    ended.abort();
+    this.#endGraceAfter = () => {};
+    for (const timer of timers) clearTimeout(timer);
     for (const id of this.#listeners.keys()) this.#port.inbox.listeners.delete(id);
     for (const { route } of this.#methods) this.#port.inbox.methods.remove(route);
   }

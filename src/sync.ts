@@ -1,7 +1,7 @@
 import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "./address.js";
 import { callFields, checkPayload, type SyncCallOptions } from "./call.js";
-import { methodsOf } from "./client.js";
+import { checkConnection, methodsOf } from "./client.js";
 import { Code } from "./code.js";
 import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload } from "./codec/payload.js";
 import { closedError } from "./connection.js";
@@ -130,6 +130,7 @@ export function createSyncClient<Service extends DescService>(
   service: Service,
   connection: SyncConnection,
 ): SyncClient<Service> {
+  checkConnection(connection, SyncConnection, "connectSync() returns");
   return methodsOf(service, port("loop"), ({ methodKind, input, output }, route) => {
     if (methodKind !== "unary") return undefined;
     const decode = messageDecoder(output);

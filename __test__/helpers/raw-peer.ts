@@ -166,3 +166,25 @@ export async function rawConnect(address: string): Promise<RawConnection> {
   await once(socket, "connect");
   return new RawConnection(socket);
 }
+
+/** More than a raw peer takes at a time, and less than a unix socket holds. */
+export const LARGE = new Uint8Array(100 << 10);
+
+/** Resolves when the first bytes have come, of which no more are read. */
+export async function someArrived({ socket }: RawConnection): Promise<void> {
+  await new Promise<void>((resolve) => {
+    socket.once("data", () => {
+      socket.pause();
+      resolve();
+    });
+  });
+}
+
+/**
+ * Says something and closes with bytes of the other side unread, which the system takes for a reset. Both are there
+ * before the other side, if it is on the same thread, looks again.
+ */
+export function sayAndReset({ socket }: RawConnection, raw: Uint8Array): void {
+  socket.write(raw);
+  socket.destroy();
+}

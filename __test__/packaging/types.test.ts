@@ -138,19 +138,25 @@ describe.each(runtimes.map((runtime) => [runtime.version, runtime] as const))("N
     },
   );
 
-  it("runs a bundle that has the package in it, with the addon beside it in node_modules", async () => {
-    const { compiled } = await compile("bundler", "latest");
-    const bundle = join(consumer.project, "bundle.mjs");
-    const esbuild = join(ROOT, "node_modules", ".bin", "esbuild");
-    const args = [
-      compiled,
-      "--bundle",
-      "--platform=node",
-      "--format=esm",
-      `--outfile=${bundle}`,
-      "--log-level=warning",
-    ];
-    expect(await run(esbuild, args, { cwd: consumer.project })).toMatchObject({ status: 0, stderr: "" });
-    await expectRuns(runtime, bundle);
-  });
+  it.each([
+    ["esm", "mjs"],
+    ["cjs", "cjs"],
+  ])(
+    "runs a bundle of the format %s, with the addon beside it in node_modules",
+    async (format, extension) => {
+      const { compiled } = await compile("bundler", "latest");
+      const bundle = join(consumer.project, `bundle.${extension}`);
+      const esbuild = join(ROOT, "node_modules", ".bin", "esbuild");
+      const args = [
+        compiled,
+        "--bundle",
+        "--platform=node",
+        `--format=${format}`,
+        `--outfile=${bundle}`,
+        "--log-level=warning",
+      ];
+      expect(await run(esbuild, args, { cwd: consumer.project })).toMatchObject({ status: 0, stderr: "" });
+      await expectRuns(runtime, bundle);
+    },
+  );
 });

@@ -342,3 +342,31 @@ describe("a stream's metadata at our server", () => {
     }
   });
 });
+
+test("requests that their handler did not take, of a peer that has gone, do not end as if they were all", async () => {
+  const [begun, outcome] = [deferred(), deferred<unknown>()];
+  await using pair = await serverOfRaw({
+    Sum: {
+      kind: "client_streaming",
+      async handle(requests, { signal }) {
+        try {
+          for await (const _ of requests) {
+            begun.resolve();
+            await aborted(signal);
+          }
+          outcome.resolve("the end");
+        } catch (error) {
+          outcome.resolve(error);
+        }
+        return EMPTY;
+      },
+    },
+  });
+  const messages = [data(1, "a"), data(1, "b"), data(1, EMPTY, HALF_CLOSE)];
+  await pair.client.send(Buffer.concat([request(1, SUM, OPEN_BY_RUST), ...messages]));
+  await begun.promise;
+  // What comes behind it has arrived when this is answered.
+  await expectServed(pair, 3);
+  pair.client[Symbol.dispose]();
+  expect(await outcome.promise).toMatchObject({ code: Code.Canceled });
+});

@@ -134,6 +134,14 @@ impl Looped {
         }
     }
 
+    /// What a descriptor in error still has to be read may take more than one turn, the last of which
+    /// finds the error.
+    fn resume(&self, token: u32) {
+        if let Some(watcher) = self.watchers.borrow().get(&token) {
+            watcher.resume(on_ready);
+        }
+    }
+
     fn set_timer(&self) {
         let engine = self.engine.borrow();
         let Some(engine) = engine.as_ref() else { return };
@@ -209,6 +217,9 @@ unsafe extern "C" fn on_ready(handle: Handle, status: c_int, events: c_int) {
         // An error of the descriptor shows at the next read or write of it.
         let read = status < 0 || events & (READABLE | DISCONNECT) != 0;
         let write = status < 0 || events & WRITABLE != 0;
+        if status < 0 {
+            looped.resume(token);
+        }
         if looped.with(|engine| engine.ready(token, read, write)).is_ok() {
             looped.batches.deliver(&looped.events);
         }

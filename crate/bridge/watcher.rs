@@ -99,6 +99,15 @@ impl Watcher {
         Ok(())
     }
 
+    /// Polls on after an error, at which libuv stops polling.
+    pub(super) fn resume(&self, callback: PollCallback) {
+        if self.events.get() != 0 {
+            // SAFETY: the handle is an initialised uv_poll_t that is not closing. Starting it can only
+            // fail for one that is.
+            unsafe { (self.uv.poll_start)(self.handle, self.events.get(), callback) };
+        }
+    }
+
     /// Whether the loop runs on for it.
     pub(super) fn hold(&self, hold: bool) {
         // SAFETY: the handle is initialised and not closing.

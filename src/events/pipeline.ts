@@ -2,6 +2,7 @@ import { Code } from "../code.js";
 import { connect, type Connection } from "../connection.js";
 import { clientCalls } from "../diagnostics.js";
 import { TtrpcError } from "../error.js";
+import { LONGEST_TIMER_MS } from "../limits.js";
 import type { Driver } from "../port/driver.js";
 import { port } from "../port/port.js";
 import { Fifo } from "./fifo.js";
@@ -81,7 +82,7 @@ export class Pipeline implements ParcelOwner {
   async close(graceMs: number, error: TtrpcError): Promise<void> {
     if (this.#queue.length > 0) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, Math.min(graceMs, 2 ** 31 - 1));
+        const timer = setTimeout(resolve, Math.min(graceMs, LONGEST_TIMER_MS));
         this.#idle = () => {
           clearTimeout(timer);
           resolve();

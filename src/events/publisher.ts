@@ -7,7 +7,7 @@ import { TtrpcError } from "../error.js";
 import { checkDriver, type Driver } from "../port/driver.js";
 import { MESSAGE_LIMIT } from "../port/records.js";
 import { type ContainerdEvent, eventOf, namespaceFault, topicFault, writeEvent } from "./event.js";
-import { checkLimits } from "./limits.js";
+import { checkLimits, withDefaults } from "../limits.js";
 import { Pipeline } from "./pipeline.js";
 import { Publication } from "./publication.js";
 
@@ -99,9 +99,9 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     const fault = namespaceFault(namespace);
     if (fault !== undefined) throw new TypeError(fault);
     this.#namespace = namespace;
-    this.#limits = { ...DEFAULTS, ...limits };
-    const { timeoutMs, maxInFlight, retryForMs, maxQueuedEvents, maxQueuedBytes } = this.#limits;
-    checkLimits({ timeoutMs, maxInFlight, retryForMs, maxQueuedEvents, maxQueuedBytes }, ["retryForMs"]);
+    this.#limits = withDefaults(DEFAULTS, limits);
+    checkLimits(this.#limits, ["retryForMs"]);
+    const { timeoutMs, maxInFlight } = this.#limits;
     this.#pipeline = new Pipeline(text, { driver: checkDriver(driver), maxInFlight, timeoutMs, retries });
   }
 

@@ -2,7 +2,7 @@ import type { Registry } from "@bufbuild/protobuf";
 import { checkDriver, type Driver } from "../port/driver.js";
 import type { ListenOptions } from "../server.js";
 import { type ContainerdEvent, namespaceFault, type TypeOf, typesOf } from "./event.js";
-import { checkLimits } from "./limits.js";
+import { checkLimits } from "../limits.js";
 
 /** Options of {@link listenEvents} and {@link forwardEvents}. */
 export interface EventSinkOptions extends ListenOptions {

@@ -10,7 +10,7 @@ import { type ContainerdEvent, readEvent, refuseEvent } from "./event.js";
 import { closedError, EventQueue, type Onward } from "./event-queue.js";
 import { EventReader, eventsOf } from "./event-reader.js";
 import { HeldEvent, type Passing, tracedRequest } from "./held-event.js";
-import { checkLimits } from "./limits.js";
+import { checkLimits, LONGEST_TIMER_MS } from "../limits.js";
 import { type EventCounts, type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
 
 const NO_LIMIT = 2 ** 32 - 1;
@@ -100,7 +100,8 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     await this.#onward?.close(graceMs);
     const handsFree = this.#queue.end();
     const ended = new AbortController();
-    const grace = sleep(Math.max(until - performance.now(), 0), undefined, { signal: ended.signal });
+    const left = Math.min(Math.max(until - performance.now(), 0), LONGEST_TIMER_MS);
+    const grace = sleep(left, undefined, { signal: ended.signal });
     await Promise.race([grace.catch(() => undefined), handsFree]);
     ended.abort();
     await this.#server.close({ graceMs: Math.max(until - performance.now(), 0) });

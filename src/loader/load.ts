@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import type * as Native from "../../index.js";
 import { textOf } from "../error.js";
 import { VERSION } from "../version.js";
@@ -9,7 +9,10 @@ import { currentPlatform, type Platform, platformName, PREBUILT } from "./platfo
 const NAME = "containerd-shim-protos";
 const OVERRIDE = "NAPI_RS_NATIVE_LIBRARY_PATH";
 
-const require = createRequire(import.meta.url);
+/** This file, which a bundler may have made a part of a CommonJS file, where `import.meta` is empty. */
+const HERE = (import.meta.url as string | undefined) ?? pathToFileURL(__filename).href;
+
+const require = createRequire(HERE);
 
 /** An addon that was tried and did not do. */
 interface Attempt {
@@ -42,7 +45,7 @@ export function loadAddon(): typeof Native {
 function candidates(name: string): readonly string[] {
   const override = process.env[OVERRIDE];
   if (override) return [resolve(override)];
-  return [fileURLToPath(new URL(`../../${NAME}.${name}.node`, import.meta.url)), `${NAME}-${name}`];
+  return [fileURLToPath(new URL(`../../${NAME}.${name}.node`, HERE)), `${NAME}-${name}`];
 }
 
 /** Loads an addon and checks that it is of this very version: the two sides of the port share a record format. */

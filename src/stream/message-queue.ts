@@ -76,6 +76,8 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     this.#messages = [];
     this.#head = 0;
     for (const message of dropped) this.#take(message.length);
+    // A reader that did not get all must not take the end for that of the whole.
+    if (dropped.length > 0) this.#error = error;
     this.end(error);
   }
 
