@@ -26,7 +26,8 @@ const DEFAULTS = {
 /** Checks the options. Throws a TypeError that names the one that is wrong. */
 export function reconnectOptions(options: ReconnectOptions | true): typeof DEFAULTS {
   const given = options === true ? {} : options;
-  if (typeof given !== "object" || given === null) throw new TypeError("reconnect must be a boolean or an object");
+  if (typeof given !== "object" || given === null)
+    throw new TypeError("reconnect must be a boolean or an object");
   const checked = withDefaults(DEFAULTS, given);
   for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
     const least = name === "initialDelayMs" || name === "maxDelayMs" ? 1 : 0;
