@@ -74,7 +74,11 @@ describeWithPeer("a large payload", () => {
       const same = outcomes.map((outcome, index) =>
         outcome.status === "fulfilled" ? isSame(outcome.value, payloads[index]!) : "given up",
       );
-      expect(same).toEqual(payloads.map((_, index) => (index % 5 === 4 ? "given up" : true)));
+      // A thread of its own may have answered the first of them before they were given up.
+      const allowed = (outcome: unknown, index: number) =>
+        outcome === true || (outcome === "given up" && index % 5 === 4);
+      expect(same.map(allowed)).toEqual(same.map(() => true));
+      expect(same.at(-1)).toBe("given up");
       // The connection stands between two frames.
       const last = payloadOf(LARGE, 3);
       expect(isSame(await connection.unary("test.Echo", "Echo", last), last)).toBe(true);
