@@ -30,7 +30,7 @@ await runMain(async () => {
     excludePrivate: true,
     disableSources: true,
     // Types that are only there to compute others.
-    intentionallyNotExported: ["ClientMethod", "MethodImpl", "MaybePromise", "DRIVERS", "EventOwner"],
+    intentionallyNotExported: ["ClientMethod", "MethodImpl", "MaybePromise", "DRIVERS"],
     treatWarningsAsErrors: true,
     // Links of the guides lead to folders of the repository too; __test__/docs follows them.
     validation: { notDocumented: true, invalidPath: false },
