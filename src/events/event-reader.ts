@@ -55,7 +55,7 @@ export class EventReader<T> implements AsyncIterableIterator<T> {
   }
 
   #give(events: HeldEvent[]): IteratorResult<T> {
-    if (this.#source.keeps) this.#inHand.push(...events);
+    if (this.#source.keeps) this.#inHand = [...this.#inHand, ...events];
     return { value: this.#valueOf(events), done: false };
   }
 

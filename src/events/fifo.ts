@@ -36,7 +36,7 @@ export class Fifo<T> {
 
   /** Puts items before the first, in their order. */
   unshift(items: readonly T[]): void {
-    this.#items.splice(0, this.#head, ...items);
+    this.#items = [...items, ...this.#items.slice(this.#head)];
     this.#head = 0;
   }
 
