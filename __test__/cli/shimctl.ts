@@ -12,6 +12,18 @@ const { bin } = JSON.parse(readFileSync(path.join(ROOT, "package.json"), "utf8")
 /** The built command, as npm links it. */
 export const SHIMCTL = path.join(ROOT, bin.shimctl);
 
+/** A terminal that shows colours, whatever runs the tests: Node asks all of these, `CI` among them. */
+const PLAIN_TERMINAL: NodeJS.ProcessEnv = {
+  TERM: "xterm-256color",
+  CI: undefined,
+  FORCE_COLOR: undefined,
+  NODE_DISABLE_COLORS: undefined,
+  NO_COLOR: undefined,
+  TEAMCITY_VERSION: undefined,
+  TF_BUILD: undefined,
+  TMUX: undefined,
+};
+
 /** What a process has come to. */
 export interface Outcome {
   readonly code: number | null;
@@ -41,9 +53,7 @@ export class Shimctl implements AsyncDisposable {
     command: readonly string[] = [process.execPath, SHIMCTL],
   ) {
     const [file = "", ...rest] = [...command, ...args];
-    // The colours of the terminal that runs the tests are not what is tested.
-    const { NO_COLOR: _, FORCE_COLOR: __, ...inherited } = process.env;
-    const child = spawn(file, rest, { cwd, env: { ...inherited, TERM: "xterm-256color", ...env } });
+    const child = spawn(file, rest, { cwd, env: { ...process.env, ...PLAIN_TERMINAL, ...env } });
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       this.#stdout += text;
       this.#tell();
