@@ -4,6 +4,7 @@
 //! other only if it sleeps, and once for all that gathered meanwhile. Work is done in the order in which it was
 //! left. The thread never waits for JavaScript, so JavaScript may wait for it.
 
+mod gathering;
 mod poller;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod tests;
 use crate::engine::{Change, Engine, EventQueue};
 use crate::port::Malformed;
 use crate::transport::lock;
+use gathering::Gathering;
 use poller::{Poller, Ready, Waker};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -19,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Batches that wait for the thread may have this much altogether; whoever leaves more waits until it
 /// has taken some.
@@ -226,12 +228,23 @@ impl Common {
         let mut ready = Vec::new();
         // The other side knows that nothing keeps the process alive.
         let mut known_idle = true;
+        let mut gathering = Gathering::default();
         while let Some(left) = self.take(&mut work) {
             known_idle &= work.is_empty();
             for work in work.drain(..) {
                 self.carry_out(work, &mut turned);
             }
-            known_idle = self.publish(&turned, left, known_idle, events);
+            let holds = self.publish(&turned, left);
+            if self.gathers(&mut gathering, &turned, events) {
+                known_idle &= !holds;
+                self.poll(&mut turned, &mut ready, Some(Duration::ZERO));
+                continue;
+            }
+            let news = !events.is_empty() || !(holds || known_idle);
+            if news && !self.told.swap(true, Ordering::SeqCst) {
+                (self.tell)();
+            }
+            known_idle = !holds;
             self.wait(&mut turned, &mut ready);
         }
     }
@@ -265,16 +278,21 @@ impl Common {
         }
     }
 
-    /// Tells the other side what there is for it. Returns whether it knows that nothing holds.
-    fn publish(&self, turned: &Turned, left: u64, known_idle: bool, events: &EventQueue) -> bool {
+    /// Lets the other side see how far this one is. Returns whether the process is to be kept alive.
+    fn publish(&self, turned: &Turned, left: u64) -> bool {
         let holds = turned.poller.holds() || turned.engine.timer_holds();
         self.holds.store(holds, Ordering::SeqCst);
         self.done.store(left, Ordering::SeqCst);
-        let news = !events.is_empty() || !(holds || known_idle);
-        if news && !self.told.swap(true, Ordering::SeqCst) {
-            (self.tell)();
+        holds
+    }
+
+    /// Whether to look for more events before the other side is told of those that wait.
+    fn gathers(&self, gathering: &mut Gathering, turned: &Turned, events: &EventQueue) -> bool {
+        if events.is_empty() || self.told.load(Ordering::SeqCst) {
+            gathering.stop();
+            return false;
         }
-        !holds
+        gathering.goes_on(Instant::now(), events.count(), || turned.engine.in_flight())
     }
 
     /// Waits for work, descriptors and deadlines, and deals with the last two.
@@ -285,6 +303,10 @@ impl Common {
             let busy = queue.stopped || !queue.work.is_empty();
             if busy { Some(Duration::ZERO) } else { turned.engine.next_deadline() }
         };
+        self.poll(turned, ready, timeout);
+    }
+
+    fn poll(&self, turned: &mut Turned, ready: &mut Vec<Ready>, timeout: Option<Duration>) {
         // epoll fails for a bug of ours only; the pause keeps that from taking a whole core.
         if turned.poller.wait(timeout, ready).is_err() {
             std::thread::sleep(Duration::from_millis(5));

@@ -34,6 +34,7 @@ use link::{End, Link};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use streams::Input;
@@ -319,6 +320,11 @@ impl Engine {
     /// for a while is watched by nothing else.
     pub fn timer_holds(&self) -> bool {
         self.listeners.values().any(|entry| entry.paused_until.is_some())
+    }
+
+    /// Calls and requests under way, of all connections.
+    pub fn in_flight(&self) -> usize {
+        self.links.values().map(|link| link.in_flight.load(Ordering::Relaxed) as usize).sum()
     }
 
     /// The events that wait, for whoever hands them over.

@@ -23,6 +23,11 @@ impl EventQueue {
         lock(&self.0.events).take_whole()
     }
 
+    /// How many events there ever were.
+    pub fn count(&self) -> usize {
+        lock(&self.0.events).count()
+    }
+
     /// Whether no event waits.
     pub fn is_empty(&self) -> bool {
         lock(&self.0.events).is_empty()
