@@ -27,6 +27,8 @@ pub(super) struct Looped {
     batches: Batches,
     watchers: RefCell<IdMap<Watcher>>,
     timer: RefCell<Option<Watcher>>,
+    /// Hands over what the descriptors of one turn of the loop brought.
+    check: RefCell<Option<Watcher>>,
     /// When the timer fires. It may be earlier than needed: then it is set again.
     timer_at: Cell<Option<Instant>>,
     /// Whether the timer keeps the process alive.
@@ -53,6 +55,7 @@ impl Looped {
             batches,
             watchers: RefCell::default(),
             timer: RefCell::new(None),
+            check: RefCell::new(None),
             timer_at: Cell::new(None),
             timer_holds: Cell::new(false),
             unwatchable: Cell::new(None),
@@ -61,6 +64,8 @@ impl Looped {
         });
         let timer = Watcher::timer(uv, event_loop, &looped)?;
         *looped.timer.borrow_mut() = Some(timer);
+        let check = Watcher::check(uv, event_loop, &looped)?;
+        *looped.check.borrow_mut() = Some(check);
         let mut handle = ptr::null_mut();
         let data = Rc::into_raw(looped.clone()).cast_mut().cast::<c_void>();
         let env = looped.batches.env();
@@ -142,6 +147,18 @@ impl Looped {
         }
     }
 
+    /// Hands over what waits once the other descriptors of this turn of the loop were read: one
+    /// callback for all, or sooner if it is much.
+    fn deliver_soon(&self) {
+        if self.events.is_much() {
+            self.batches.deliver(&self.events);
+        } else if !self.events.is_empty()
+            && let Some(check) = self.check.borrow().as_ref()
+        {
+            check.start_checking(on_check);
+        }
+    }
+
     fn set_timer(&self) {
         let engine = self.engine.borrow();
         let Some(engine) = engine.as_ref() else { return };
@@ -179,8 +196,10 @@ impl Looped {
         for (_, watcher) in std::mem::take(&mut *self.watchers.borrow_mut()) {
             watcher.close(self);
         }
-        if let Some(timer) = self.timer.borrow_mut().take() {
-            timer.close(self);
+        for other in [&self.timer, &self.check] {
+            if let Some(watcher) = other.borrow_mut().take() {
+                watcher.close(self);
+            }
         }
         // Descriptors close with the engine, so only after nothing watches them.
         drop(engine);
@@ -221,8 +240,19 @@ unsafe extern "C" fn on_ready(handle: Handle, status: c_int, events: c_int) {
             looped.resume(token);
         }
         if looped.with(|engine| engine.ready(token, read, write)).is_ok() {
-            looped.batches.deliver(&looped.events);
+            looped.deliver_soon();
         }
+    });
+}
+
+unsafe extern "C" fn on_check(handle: Handle) {
+    guarded(|| {
+        // SAFETY: libuv calls back for a handle of a `Watcher`.
+        let Some((looped, _)) = (unsafe { owner(handle) }) else { return };
+        if let Some(check) = looped.check.borrow().as_ref() {
+            check.stop_checking();
+        }
+        looped.batches.deliver(&looped.events);
     });
 }
 

@@ -27,6 +27,7 @@ pub(super) const DISCONNECT: c_int = 4;
 #[derive(Debug, Clone, Copy)]
 #[repr(i32)]
 pub(super) enum Kind {
+    Check = 2,
     Poll = 8,
     Timer = 13,
 }
@@ -67,6 +68,9 @@ functions! {
     close: unsafe extern "C" fn(Handle, HandleCallback) = "uv_close";
     hold: unsafe extern "C" fn(Handle) = "uv_ref";
     release: unsafe extern "C" fn(Handle) = "uv_unref";
+    check_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_check_init";
+    check_start: unsafe extern "C" fn(Handle, HandleCallback) -> c_int = "uv_check_start";
+    check_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_check_stop";
     poll_init: unsafe extern "C" fn(*mut c_void, Handle, c_int) -> c_int = "uv_poll_init";
     poll_start: unsafe extern "C" fn(Handle, c_int, PollCallback) -> c_int = "uv_poll_start";
     poll_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_poll_stop";

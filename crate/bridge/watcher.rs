@@ -1,4 +1,4 @@
-//! libuv handles: one `uv_poll` per watched descriptor, and one timer.
+//! libuv handles: one `uv_poll` per watched descriptor, one timer, and one `uv_check`.
 
 use super::looped::Looped;
 use super::uv::{
@@ -14,7 +14,7 @@ use std::rc::{Rc, Weak};
 /// What a handle's callbacks find.
 struct Owner {
     looped: Weak<Looped>,
-    /// Names the descriptor for the engine; 0 for the timer.
+    /// Names the descriptor for the engine; 0 for the others.
     token: u32,
 }
 
@@ -48,6 +48,14 @@ impl Watcher {
         let handle = allocate(uv, Kind::Timer)?;
         // SAFETY: `handle` has room for a uv_timer_t and `on` is this thread's loop.
         let result = unsafe { (uv.timer_init)(on.0, handle) };
+        Self::initialised(uv, handle, result, 0, looped)
+    }
+
+    /// What is called once the descriptors of a turn of the loop have been.
+    pub(super) fn check(uv: &'static Uv, on: Loop, looped: &Rc<Looped>) -> io::Result<Self> {
+        let handle = allocate(uv, Kind::Check)?;
+        // SAFETY: `handle` has room for a uv_check_t and `on` is this thread's loop.
+        let result = unsafe { (uv.check_init)(on.0, handle) };
         Self::initialised(uv, handle, result, 0, looped)
     }
 
@@ -119,6 +127,19 @@ impl Watcher {
         // SAFETY: the handle is an initialised uv_timer_t that is not closing. Starting it can only
         // fail for a missing callback.
         unsafe { (self.uv.timer_start)(self.handle, callback, milliseconds, 0) };
+    }
+
+    /// Calls back after the descriptors of this turn of the loop, and of the next ones.
+    pub(super) fn start_checking(&self, callback: HandleCallback) {
+        // SAFETY: the handle is an initialised uv_check_t that is not closing. Starting it can only
+        // fail for a missing callback.
+        unsafe { (self.uv.check_start)(self.handle, callback) };
+    }
+
+    /// Calls back no more.
+    pub(super) fn stop_checking(&self) {
+        // SAFETY: the handle is an initialised uv_check_t that is not closing.
+        unsafe { (self.uv.check_stop)(self.handle) };
     }
 
     /// Stops watching at once and frees the handle in a later turn of the loop. The descriptor may

@@ -32,6 +32,8 @@ pub(super) struct Link {
     pub(super) blocking: bool,
     /// To be closed, with this reason, once the socket has taken all and no call is in flight.
     pub(super) finishing: Option<Closed>,
+    /// The last read took all that it might.
+    more_waits: bool,
     /// Reported as ended.
     pub(super) reported: bool,
 }
@@ -88,25 +90,27 @@ impl Link {
             watched: Interest::default(),
             blocking: false,
             finishing: None,
+            more_waits: false,
             reported: false,
         }
     }
 
-    /// How many bytes to take from the socket in one turn.
+    /// Takes what the socket has, or part of it.
     ///
     /// A server takes half of what waits. The answers to it leave before the rest is looked at, so that
     /// the peer has work meanwhile: it may send no more until it is answered, and then the two sides
     /// would work by turns.
-    pub(super) fn share(&self) -> usize {
+    pub(super) fn receive_share(&mut self) {
         let most = if self.waits_for_room() { WAITING_READ_BUDGET } else { READ_BUDGET };
-        if !self.is_server() {
-            return most;
-        }
-        match self.stream.waiting() {
-            // The end of the connection, for one.
-            0 => most,
-            waiting => (waiting / 2).max(self.wire.frame() * FEW_FRAMES).clamp(SMALL_READ, most),
-        }
+        let budget = if self.is_server() {
+            let few = (self.wire.frame() * FEW_FRAMES).clamp(SMALL_READ, most);
+            // Asking how much waits is a system call, worth it only where there was more last time.
+            let waiting = if self.more_waits { self.stream.waiting() } else { 0 };
+            (waiting / 2).clamp(few, most)
+        } else {
+            most
+        };
+        self.more_waits = self.receive(budget) == budget;
     }
 
     /// Takes what the socket has, up to `budget` bytes.

@@ -284,7 +284,7 @@ impl Engine {
                 link.wire.mark();
             }
             if read {
-                link.receive(link.share());
+                link.receive_share();
             }
         });
     }
@@ -310,9 +310,8 @@ impl Engine {
 
     /// How long until [`Engine::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Duration> {
-        let now = Instant::now();
         let resume = self.listeners.values().filter_map(|entry| entry.paused_until).min();
-        let resume = resume.map(|at| at.saturating_duration_since(now));
+        let resume = resume.map(|at| at.saturating_duration_since(Instant::now()));
         [self.shared.deadlines.next(), resume].into_iter().flatten().min()
     }
 

@@ -28,6 +28,11 @@ impl EventQueue {
         lock(&self.0.events).count()
     }
 
+    /// Whether what waits is worth handing over by itself.
+    pub fn is_much(&self) -> bool {
+        lock(&self.0.events).is_much()
+    }
+
     /// Whether no event waits.
     pub fn is_empty(&self) -> bool {
         lock(&self.0.events).is_empty()

@@ -19,15 +19,28 @@ pub struct Events {
     whole: VecDeque<Vec<u8>>,
     taken: usize,
     count: usize,
+    /// What `count` was when nothing waited.
+    emptied_at: usize,
 }
 
 /// Storage larger than this is given back once it is empty.
 const KEEP_CAPACITY: usize = 1024 * 1024;
 
+/// So many bytes, or events, are worth a callback of their own, and whoever made them has the rest.
+const MUCH: usize = 64 * 1024;
+const MANY: usize = 32;
+
 impl Events {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.taken == self.records.len()
+    }
+
+    /// Whether what waits is worth handing over by itself.
+    pub fn is_much(&self) -> bool {
+        !self.whole.is_empty()
+            || self.records.len() - self.taken > MUCH
+            || self.count - self.emptied_at >= MANY
     }
 
     /// How many were written, ever.
@@ -56,6 +69,7 @@ impl Events {
             self.records.clear();
             self.records.shrink_to(KEEP_CAPACITY);
             self.taken = 0;
+            self.emptied_at = self.count;
         }
         size
     }
