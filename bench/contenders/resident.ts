@@ -27,10 +27,14 @@ async function idle(): Promise<object> {
   const client = await contender.connect(path);
   await client.unary(payloadOf(64));
   await sleep(Number(settle) * 1000);
-  const start = process.cpuUsage();
-  await sleep(Number(seconds) * 1000);
-  const { user, system } = process.cpuUsage(start);
-  return { cpuMs: (user + system) / 1000 };
+  const cpuMs: number[] = [];
+  while (cpuMs.length < Number(seconds)) {
+    const start = process.cpuUsage();
+    await sleep(1000);
+    const { user, system } = process.cpuUsage(start);
+    cpuMs.push((user + system) / 1000);
+  }
+  return { cpuMs };
 }
 
 console.log(JSON.stringify(await (what === "memory" ? memory() : idle())));

@@ -8,6 +8,7 @@ import { bytes, type Case } from "../work/cases.js";
 import type { Comparison } from "./comparison.js";
 import { figure, mebibytes, ranged, ratio } from "./format.js";
 import { targets } from "./targets.js";
+import { spread } from "./statistics.js";
 
 /** What is drawn where. */
 const PLOTS: Readonly<Record<string, string>> = {
@@ -162,10 +163,17 @@ function costSections(run: Comparison): string[] {
     sections.push(table(["", "at the first call", "after a second of calls, 64 in flight"], rows));
   }
   if (idle !== undefined) {
-    const seconds = idle[0]?.seconds ?? 0;
-    const rows = idle.map((one) => [one.label, `${one.cpuMs.toFixed(1)} ms`]);
-    sections.push("### Idle", `CPU time in ${seconds} seconds, with a server and a connection to it open.`);
-    sections.push(table(["", "CPU time"], rows));
+    const seconds = idle[0]?.cpuMs.length ?? 0;
+    const rows = idle.map(({ label, cpuMs }) => [
+      label,
+      ranged(spread(cpuMs), " ms"),
+      `${cpuMs.reduce((sum, one) => sum + one, 0).toFixed(1)} ms`,
+    ]);
+    sections.push(
+      "### Idle",
+      `CPU time with a server and a connection to it open, second by second. In one or two of them V8, which finds that nothing happens, collects garbage.`,
+    );
+    sections.push(table(["", "a second", `in ${seconds} seconds`], rows));
   }
   return sections.length === 0 ? [] : ["## Costs", ...sections];
 }

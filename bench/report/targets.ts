@@ -61,7 +61,7 @@ export function targets(run: Comparison): Target[] {
   against(cpu, unary(64), "≤", { plain: 0.4 }, "cpuUs", "thread");
 
   const idle = run.costs.idle?.find(({ name }) => name === "package");
-  const perSecond = idle && spread([idle.cpuMs / idle.seconds]);
+  const perSecond = idle && spread(idle.cpuMs);
   judge("idle: CPU time with a connection and a server", "≤", IDLE_MS_PER_SECOND, perSecond, " ms/s");
   judge("time to load", "≤", 30, run.costs.load?.[0]?.load, " ms");
   return all;

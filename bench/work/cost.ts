@@ -23,12 +23,12 @@ export interface Memory {
   readonly afterLoad: number;
 }
 
-/** Milliseconds of CPU time in so many seconds of waiting. */
+/** CPU time while nothing happens. */
 export interface Idle {
   readonly name: Name;
   readonly label: string;
-  readonly cpuMs: number;
-  readonly seconds: number;
+  /** Milliseconds, second by second. */
+  readonly cpuMs: readonly number[];
 }
 
 export interface Costs {
@@ -83,8 +83,8 @@ export async function memory(
 }
 
 /**
- * All at the same time, since none has anything to do. To settle takes 12 seconds, since V8 collects garbage when nothing
- * has happened for 8; less is enough when the end comes before that.
+ * All at the same time, since none has anything to do. Second by second, since what V8 does when it finds that nothing has
+ * happened for a while (it collects garbage, which takes tens of milliseconds) is over in one or two of them.
  */
 export function idle(
   processes: Processes,
@@ -97,7 +97,6 @@ export function idle(
     return {
       name,
       label,
-      seconds,
       ...(await resident("idle", one, path, `${settle}`, `${seconds}`)),
     } as Idle;
   };
