@@ -23,9 +23,9 @@ export declare class Port {
   takeWhole(): Uint8Array
   /**
    * Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Its
-   * outcome is one event in the inbound buffer. Not on a thread's engine.
+   * outcome is one event in the inbound buffer, whose bytes are returned. Not on a thread's engine.
    */
-  callBlocking(length: number): BindingOutcome
+  callBlocking(length: number): number
   /** Starts to connect; the outcome comes as an event. */
   connect(address: BindingAddress): BindingOpened
   /** Connects and waits for it, at most `timeout` milliseconds. */
@@ -114,14 +114,6 @@ export interface BindingOpened {
   errno: number
   /** What went wrong, in words. */
   text: string | null
-}
-
-/** The outcome of a call that was waited for. */
-export interface BindingOutcome {
-  /** Bytes of the one event in the inbound buffer. */
-  size: number
-  /** Its payload, if the event has it whole. */
-  whole: Uint8Array | null
 }
 
 /** A pair of connected descriptors. */

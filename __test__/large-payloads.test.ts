@@ -1,13 +1,14 @@
-/** Payloads that cross to ttrpc without lying in the batch: from 32 KiB on. */
+/** Payloads that cross to ttrpc without lying in the batch: from 8 KiB on. */
 
 import { connect, connectSync, createServer, type Driver } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { collect, times } from "./helpers/iterables.js";
 import { deferred, failure } from "./helpers/outcome.js";
 import { describeWithPeer, Peer } from "./helpers/peer.js";
+import { Script } from "./helpers/script.js";
 import { temporaryAddress } from "./helpers/temp.js";
 
-const LARGE = 32 << 10;
+const LARGE = 8 << 10;
 /** On both sides of where payloads leave the batch, and more than a socket's buffer holds. */
 const SIZES = [LARGE - 1, LARGE, LARGE + 1, 1 << 20];
 const DRIVERS: Driver[] = ["loop", "thread"];
@@ -132,6 +133,35 @@ describeWithPeer("a large payload", () => {
       expect(isSame(await reply, payload)).toBe(true);
     });
   });
+
+  test.each([
+    { kept: 0, atMost: 200 },
+    { kept: 200, atMost: 350 },
+  ])(
+    "does not pile up in memory: of 6000 of 256 KiB with $kept kept, $atMost MiB at most are resident",
+    { timeout: 60_000 },
+    async ({ kept, atMost }) => {
+      await using peer = await Peer.echo();
+      await using script = new Script(
+        `const connection = await product.connect(address);
+         const payload = new Uint8Array(256 << 10);
+         const ring = [];
+         let most = 0;
+         const before = process.memoryUsage.rss();
+         for (let call = 0; call < 6000; call += 8) {
+           const calls = Array.from({ length: 8 }, () => connection.unary("test.Echo", "Echo", payload));
+           ring.push(...await Promise.all(calls));
+           ring.splice(0, ring.length - ${kept});
+           most = Math.max(most, process.memoryUsage.rss() - before);
+         }
+         say(String(most >> 20));
+         process.exit(0);`,
+        peer.address,
+      );
+      const [most] = await script.rest();
+      expect(Number(most)).toBeLessThan(atMost);
+    },
+  );
 
   test.each(SIZES)("of %i bytes crosses in a blocking call", async (size) => {
     await using peer = await Peer.echo();

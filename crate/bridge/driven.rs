@@ -4,12 +4,10 @@ use super::batches::Batches;
 use super::looped::Looped;
 use super::threaded::Threaded;
 use super::uv::{Loop, Uv};
-use super::values::BindingOutcome;
 use crate::driver::Unusable;
 use crate::engine::Engine;
 use crate::port::{Events, Malformed};
 use crate::status::Outcome;
-use napi::bindgen_prelude::Uint8Array;
 use napi::{Error, Result, sys};
 use std::io;
 use std::ptr;
@@ -118,8 +116,8 @@ impl Driven {
     }
 
     /// Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Its
-    /// outcome is one event in the inbound buffer.
-    pub(super) fn call_blocking(&self, length: usize) -> Result<BindingOutcome> {
+    /// outcome is one event in the inbound buffer. Returns its bytes, and the payload if it has it whole.
+    pub(super) fn call_blocking(&self, length: usize) -> Result<(usize, Option<Vec<u8>>)> {
         let Self::Loop(looped) = self else {
             return Err(Error::from_reason("blocking calls are made on the loop's engine"));
         };
@@ -130,8 +128,8 @@ impl Driven {
             .map_err(malformed)?;
         let mut events = Events::default();
         events.outcome(0, 0, outcome);
-        let size = looped.batches().fill(|buffer| events.fill(buffer)) as u32;
-        Ok(BindingOutcome { size, whole: events.take_whole().map(Uint8Array::from) })
+        let size = looped.batches().fill(|buffer| events.fill(buffer));
+        Ok((size, events.take_whole()))
     }
 }
 

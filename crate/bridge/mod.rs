@@ -5,14 +5,16 @@
 //!   - [`looped`]: turns the engine when libuv says so and hands the events over.
 //!   - [`threaded`]: leaves work to a thread and hands the events over when Node says so.
 //! - [`batches`]: the two buffers that cross, and the callback.
+//! - [`payloads`]: large ones, which cross by themselves.
 //! - [`system`]: the kernel's calls for shims.
-//! - [`watcher`]: one `uv_poll` handle per descriptor, and the timer.
+//! - [`watcher`]: one `uv_poll` handle per descriptor, the timer, and the check.
 //! - [`uv`]: the few functions of libuv that are used.
 //! - [`values`]: what crosses besides the batches.
 
 mod batches;
 mod driven;
 mod looped;
+mod payloads;
 pub mod port;
 pub mod system;
 mod threaded;

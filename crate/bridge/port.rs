@@ -2,16 +2,17 @@
 
 use super::batches::Batches;
 use super::driven::Driven;
+use super::payloads::Payloads;
 use super::values::{
-    BindingAddress, BindingListenOptions, BindingOpened, BindingOutcome, BindingPair,
-    BindingVersions,
+    BindingAddress, BindingListenOptions, BindingOpened, BindingPair, BindingVersions,
 };
 use crate::engine::{Engine, Excess, Hold, ListenOptions, Method, Services};
 use crate::port::{RECORD_LIMIT, StreamKind};
 use crate::socket::{Address, Stream, own, pair};
-use napi::bindgen_prelude::{Env, Function, Uint8Array, Uint8ArraySlice};
+use napi::bindgen_prelude::{Env, Function, Uint8ArraySlice};
 use napi::{Error, Result};
 use napi_derive::napi;
+use std::cell::RefCell;
 use std::os::fd::IntoRawFd as _;
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ use std::time::Duration;
 #[napi]
 pub struct Port {
     driven: Driven,
+    payloads: Payloads,
+    /// The payload of the outcome of a blocking call.
+    outcome: RefCell<Option<Vec<u8>>>,
 }
 
 #[napi]
@@ -40,7 +44,7 @@ impl Port {
         }
         let batches = Batches::new(env, outbound, inbound, deliver)?;
         let driven = if thread { Driven::by_thread(batches) } else { Driven::by_loop(batches) };
-        Ok(Self { driven: driven? })
+        Ok(Self { driven: driven?, payloads: Payloads::default(), outcome: RefCell::default() })
     }
 
     /// Carries out the commands in the first `length` bytes of the outbound buffer. Returns the bytes
@@ -65,16 +69,20 @@ impl Port {
 
     /// The payload of the next event that has it whole. To be called once for each, in order.
     #[napi]
-    pub fn take_whole(&self) -> Result<Uint8Array> {
+    pub fn take_whole<'env>(&self, env: &'env Env) -> Result<Uint8ArraySlice<'env>> {
         let missing = || Error::from_reason("no event has a whole payload");
-        self.driven.take_whole().map(Uint8Array::from).ok_or_else(missing)
+        let of_outcome = self.outcome.borrow_mut().take();
+        let payload = of_outcome.or_else(|| self.driven.take_whole()).ok_or_else(missing)?;
+        self.payloads.give(env, payload)
     }
 
     /// Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Its
-    /// outcome is one event in the inbound buffer. Not on a thread's engine.
+    /// outcome is one event in the inbound buffer, whose bytes are returned. Not on a thread's engine.
     #[napi]
-    pub fn call_blocking(&self, length: u32) -> Result<BindingOutcome> {
-        self.driven.call_blocking(length as usize)
+    pub fn call_blocking(&self, length: u32) -> Result<u32> {
+        let (size, whole) = self.driven.call_blocking(length as usize)?;
+        *self.outcome.borrow_mut() = whole;
+        Ok(size as u32)
     }
 
     /// Starts to connect; the outcome comes as an event.

@@ -1,7 +1,6 @@
 //! What crosses besides the batches. Defaults and validation are TypeScript's; absent is `null`.
 
 use crate::socket::Address;
-use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 use std::io;
 
@@ -62,15 +61,6 @@ impl BindingOpened {
             }
         }
     }
-}
-
-/// The outcome of a call that was waited for.
-#[napi(object, use_nullable = true)]
-pub struct BindingOutcome {
-    /// Bytes of the one event in the inbound buffer.
-    pub size: u32,
-    /// Its payload, if the event has it whole.
-    pub whole: Option<Uint8Array>,
 }
 
 /// A pair of connected descriptors.

@@ -102,7 +102,7 @@ pub const FLAG_SERVER_STREAM: u8 = 4;
 /// Flag of a record: its payload is the next of those that cross whole.
 pub const FLAG_WHOLE: u8 = 0x80;
 /// From how many bytes on. Below, a copy is cheaper than what an ArrayBuffer of its own costs.
-pub const WHOLE: usize = 32 << 10;
+pub const WHOLE: usize = 8 << 10;
 
 /// Flag of [`op::CANCEL`]: the reader left.
 pub const FLAG_LEFT: u8 = 1;

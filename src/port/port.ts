@@ -25,8 +25,7 @@ import { BatchWriter, stringSize } from "./writer.js";
  */
 export class Port {
   readonly #writer = new BatchWriter(BATCH_SIZE);
-  #whole: Uint8Array | null = null;
-  readonly inbox = new Inbox(() => this.#takeWhole());
+  readonly inbox = new Inbox(() => this.native.takeWhole());
   readonly native: NativePort;
   readonly routes = new Routes();
   #taken: MessageQueue<unknown>[] = [];
@@ -149,9 +148,7 @@ export class Port {
     pending: PendingCall,
   ): void {
     this.#writeCall(Command.Call, 0, connection, route, fields, payload, 0);
-    const { size, whole } = this.native.callBlocking(this.#writer.take());
-    this.#whole = whole;
-    this.inbox.settle(size, pending);
+    this.inbox.settle(this.native.callBlocking(this.#writer.take()), pending);
     // Events of other connections, if there are any, wait until the caller is done.
     this.schedule();
   }
@@ -282,12 +279,6 @@ export class Port {
     if (size > MESSAGE_LIMIT) throw oversize(size);
     writer.end();
     return size;
-  }
-
-  #takeWhole(): Uint8Array {
-    const whole = this.#whole ?? this.native.takeWhole();
-    this.#whole = null;
-    return whole;
   }
 }
 

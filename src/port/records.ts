@@ -27,7 +27,7 @@ export const FLAG_SERVER_STREAM = 4;
 /** Flag of a record: its payload crosses whole, and not in the record. */
 export const FLAG_WHOLE = 0x80;
 /** From how many bytes on. Below, a copy is cheaper. */
-export const WHOLE = 32 << 10;
+export const WHOLE = 8 << 10;
 
 /** The call may be canceled. */
 export const FLAG_CANCELLABLE = 1;
