@@ -143,6 +143,23 @@ describe("a reader that takes nothing", () => {
     expectChunks(await collect(replies), COUNT);
   });
 
+  test("holds nothing up once it has left, though its own requests are stuck", async () => {
+    await using time = await clock();
+    await using raw = await rawServerOf();
+    const { connection, peer } = raw;
+    const requests = new Source(chunk, COUNT);
+    const replies = connection.bidiStreaming(SERVICE, "Both", requests)[Symbol.asyncIterator]();
+    const { streamId } = await peer.nextRequest();
+    peer.socket.pause();
+    await standstill(() => requests.taken, time.tick);
+    await replies.return!();
+    const flood = Buffer.concat(
+      Array.from({ length: COUNT }, (_, index) => dataFrame(streamId, chunk(index))),
+    );
+    // It is called back when the kernel has taken all of it.
+    await new Promise<void>((taken) => peer.socket.write(flood, () => taken()));
+  });
+
   test("bounds what a client of raw frames can send to our server", async () => {
     await using time = await clock();
     const gate = deferred();

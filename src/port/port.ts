@@ -30,13 +30,18 @@ export class Port {
   readonly routes = new Routes();
   #taken: MessageQueue<unknown>[] = [];
   #scheduled = false;
+  /** Batches handed over since the event loop last had its turn, as far as is known. */
+  #inARow = 0;
 
   constructor(driver: Driver) {
     const { bytes } = this.#writer;
     this.native = new (loadNative().Port)(
       bytes,
       this.inbox.bytes,
-      (size) => this.inbox.read(size),
+      (size) => {
+        this.#inARow = 0;
+        this.inbox.read(size);
+      },
       driver === "thread",
     );
   }
@@ -193,7 +198,14 @@ export class Port {
   schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    process.nextTick(this.#flush);
+    if (this.#inARow++ < MOST_IN_A_ROW) {
+      process.nextTick(this.#flush);
+      return;
+    }
+    // A stream whose messages the socket takes at once is asked for the next ones by what it just sent, and would keep
+    // the event loop from everything else.
+    this.#inARow = 0;
+    setImmediate(this.#flush);
   }
 
   /** Hands the batch over now. What comes back is dealt with when the running code is done. */
@@ -283,6 +295,9 @@ export class Port {
 }
 
 const NOTHING = new Uint8Array(0);
+
+/** Each may carry as much as streams send ahead, 1 MiB of one of them. */
+const MOST_IN_A_ROW = 4;
 
 const opened: Partial<Record<Driver, Port>> = {};
 
