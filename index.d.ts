@@ -5,20 +5,19 @@
 export declare class Port {
   /**
    * Opens a port of this environment. `outbound` and `inbound` are each the whole of an
-   * ArrayBuffer that is never detached; `deliver` is called with the number of bytes of events
-   * that are in `inbound`, and must be done with them when it returns. With `thread`, a thread of
+   * ArrayBuffer that is never detached; `deliver` is called with what
+   * `submit` returns, and must be done with them when it returns. With `thread`, a thread of
    * its own turns the engine, otherwise the event loop does.
    */
   constructor(outbound: Uint8Array, inbound: Uint8Array, deliver: (arg: number) => void, thread: boolean)
   /**
    * Carries out the commands in the first `length` bytes of the outbound buffer. Returns the bytes
-   * of events that are in the inbound buffer; if any, call `take` for more when they are read.
+   * of events that are in the inbound buffer, with the bit `MORE` if others wait: these are to be
+   * submitted for again soon, and nothing else calls back for them.
    */
   submit(length: number): number
   /** Copies a payload of a command that is to be submitted and has the flag that says so. */
   lend(payload: Uint8Array): void
-  /** Moves events that wait into the inbound buffer; returns their bytes. */
-  take(): number
   /** The payload of the next event that has it whole. To be called once for each, in order. */
   takeWhole(): Uint8Array
   /**

@@ -139,15 +139,16 @@ describe("what shimctl proxy passes on", () => {
     const server = createServer();
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
+    // Not the connection by which the proxy finds out that somebody is there.
+    const spoken = new Promise<Socket>((resolve) => {
+      server.on("connection", (socket) => socket.once("data", () => resolve(socket)));
+    });
     const port = (listener: { address(): unknown }) => (listener.address() as { port: number }).port;
     await using proxy = new Shimctl(["proxy", "tcp://127.0.0.1:0", `tcp://127.0.0.1:${port(server)}`]);
     await proxy.says("passing on to");
     const client = connect(Number(/listening on tcp:\S+:(\d+)/.exec(proxy.stderr)?.[1]), "127.0.0.1");
-    // After the one by which the proxy found out that somebody is there.
-    await once(client, "connect");
-    const [accepted] = (await once(server, "connection")) as [Socket];
     client.write(encodeFrame({ streamId: 1, type: 9, body: Buffer.alloc(0) }));
-    await once(accepted, "data");
+    const accepted = await spoken;
     client.resetAndDestroy();
     const [error] = (await once(accepted, "error")) as [NodeJS.ErrnoException];
     expect(error.code).toBe("ECONNRESET");

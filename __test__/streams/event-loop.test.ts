@@ -1,4 +1,4 @@
-import { connect } from "containerd-shim-protos";
+import { connect, createServer } from "containerd-shim-protos";
 import { expect, test } from "vitest";
 import { Script } from "../helpers/script.js";
 import { pairOf, SERVICE } from "../helpers/pair.js";
@@ -71,3 +71,33 @@ test("a source that never waits leaves the event loop its turns", async () => {
   expect(Number(await script.nextLine())).toBeLessThan(BETWEEN_TURNS);
   expect(count).toBe(COUNT);
 });
+
+test.each(["loop", "thread"])(
+  "a reader of a flood leaves the event loop its turns, driver %s",
+  async (driver) => {
+    await using server = createServer({ driver: "thread" }).addRaw(SERVICE, {
+      Down: {
+        kind: "server_streaming",
+        async *handle() {
+          for (let index = 0; index < COUNT; index++) yield new Uint8Array(SIZE);
+        },
+      },
+    });
+    await using script = new Script(
+      `${COUNTING}
+    const connection = await product.connect(address, { driver: "${driver}" });
+    let count = 0;
+    for await (const _ of connection.serverStreaming("a.B", "Down", new Uint8Array())) {
+      count++;
+      made++;
+    }
+    say(JSON.stringify({ count, most }));
+    process.exit(0);`,
+      await server.listen(temporaryAddress()),
+    );
+    const { count, most } = JSON.parse((await script.nextLine())!) as { count: number; most: number };
+    expect(count).toBe(COUNT);
+    // 256 KiB cross at once, four times in a row.
+    expect(most).toBeLessThan(20_000);
+  },
+);

@@ -1,6 +1,7 @@
 //! The two buffers that a port and its environment share, and the callback that says that events are in one.
 
 use crate::engine::EventQueue;
+use crate::port::Filled;
 use napi::bindgen_prelude::{Env, Function, JsValue, Uint8ArraySlice};
 use napi::{Error, Result, sys};
 use std::ptr;
@@ -70,18 +71,17 @@ impl Batches {
         fill(unsafe { std::slice::from_raw_parts_mut(self.inbound.start, self.inbound.size) })
     }
 
-    /// Hands over all events that wait. Must be called by libuv's or Node's leave, not from JavaScript.
+    /// Hands over events that wait; JavaScript comes for the rest. Must be called by libuv's or Node's
+    /// leave, not from JavaScript.
     pub(super) fn deliver(&self, events: &EventQueue) {
-        loop {
-            let size = self.fill(|buffer| events.fill(buffer));
-            if size == 0 {
-                return;
-            }
-            self.call_back(size);
+        let filled = self.fill(|buffer| events.fill(buffer));
+        if filled.size > 0 {
+            self.call_back(filled);
         }
     }
 
-    fn call_back(&self, size: usize) {
+    /// Says that events are in the inbound buffer. As for `deliver`.
+    pub(super) fn call_back(&self, filled: Filled) {
         let env = self.env;
         let mut scope = ptr::null_mut();
         // SAFETY: the caller is on the thread of `env`, outside of any JavaScript. The reference and
@@ -95,7 +95,7 @@ impl Batches {
                 (ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
             sys::napi_get_reference_value(env, self.deliver, &raw mut function);
             sys::napi_get_global(env, &raw mut receiver);
-            sys::napi_create_uint32(env, size as u32, &raw mut argument);
+            sys::napi_create_uint32(env, filled.bits(), &raw mut argument);
             let status = sys::napi_make_callback(
                 env,
                 self.async_context,

@@ -6,7 +6,7 @@ use super::threaded::Threaded;
 use super::uv::{Loop, Uv};
 use crate::driver::Unusable;
 use crate::engine::Engine;
-use crate::port::{Events, Malformed};
+use crate::port::{Events, Filled, Malformed};
 use crate::status::Outcome;
 use napi::{Error, Result, sys};
 use std::io;
@@ -96,14 +96,11 @@ impl Driven {
         submitted.map_err(malformed)
     }
 
-    /// Moves events that wait into the inbound buffer; returns the bytes written.
-    pub(super) fn take(&self) -> usize {
+    /// Moves events that wait into the inbound buffer.
+    pub(super) fn take(&self) -> Filled {
         match self {
             Self::Loop(looped) => looped.batches().fill(|buffer| looped.events().fill(buffer)),
-            Self::Thread(threaded) => {
-                let Some(driver) = threaded.driver() else { return 0 };
-                threaded.batches().fill(|buffer| driver.events().fill(buffer))
-            }
+            Self::Thread(threaded) => threaded.take(),
         }
     }
 
@@ -128,7 +125,7 @@ impl Driven {
             .map_err(malformed)?;
         let mut events = Events::default();
         events.outcome(0, 0, outcome);
-        let size = looped.batches().fill(|buffer| events.fill(buffer));
+        let Filled { size, .. } = looped.batches().fill(|buffer| events.fill(buffer));
         Ok((size, events.take_whole()))
     }
 }

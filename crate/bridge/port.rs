@@ -28,8 +28,8 @@ pub struct Port {
 #[napi]
 impl Port {
     /// Opens a port of this environment. `outbound` and `inbound` are each the whole of an
-    /// ArrayBuffer that is never detached; `deliver` is called with the number of bytes of events
-    /// that are in `inbound`, and must be done with them when it returns. With `thread`, a thread of
+    /// ArrayBuffer that is never detached; `deliver` is called with what
+    /// `submit` returns, and must be done with them when it returns. With `thread`, a thread of
     /// its own turns the engine, otherwise the event loop does.
     #[napi(constructor)]
     pub fn new(
@@ -48,23 +48,18 @@ impl Port {
     }
 
     /// Carries out the commands in the first `length` bytes of the outbound buffer. Returns the bytes
-    /// of events that are in the inbound buffer; if any, call `take` for more when they are read.
+    /// of events that are in the inbound buffer, with the bit `MORE` if others wait: these are to be
+    /// submitted for again soon, and nothing else calls back for them.
     #[napi]
     pub fn submit(&self, length: u32) -> Result<u32> {
         self.driven.submit(length as usize)?;
-        Ok(self.take())
+        Ok(self.driven.take().bits())
     }
 
     /// Copies a payload of a command that is to be submitted and has the flag that says so.
     #[napi]
     pub fn lend(&self, payload: Uint8ArraySlice<'_>) -> Result<()> {
         self.driven.lend(payload.to_vec())
-    }
-
-    /// Moves events that wait into the inbound buffer; returns their bytes.
-    #[napi]
-    pub fn take(&self) -> u32 {
-        self.driven.take() as u32
     }
 
     /// The payload of the next event that has it whole. To be called once for each, in order.

@@ -4,6 +4,7 @@
 use super::batches::{Batches, check, resource_name};
 use crate::driver::Driver;
 use crate::engine::Engine;
+use crate::port::Filled;
 use napi::{Error, Result, sys};
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
@@ -19,6 +20,8 @@ pub(super) struct Threaded {
     news: News,
     /// Whether the process is kept alive.
     holds: Cell<bool>,
+    /// JavaScript comes for events without being told.
+    comes: Cell<bool>,
 }
 
 /// The threadsafe function that calls [`on_news`].
@@ -51,6 +54,7 @@ impl Threaded {
             batches,
             news: News(ptr::null_mut()),
             holds: Cell::new(true),
+            comes: Cell::new(false),
         });
         let mut news = ptr::null_mut();
         // SAFETY: `env` is the current environment, and what is passed is valid for the call. The
@@ -117,11 +121,29 @@ impl Threaded {
         }
     }
 
+    /// Hands over events that wait; JavaScript comes for the rest.
     fn look(&self) {
-        let Some(driver) = self.driver() else { return };
-        driver.look();
-        self.batches.deliver(driver.events());
+        self.comes.set(true);
+        let filled = self.take();
+        if filled.size > 0 {
+            self.batches.call_back(filled);
+        }
+    }
+
+    /// Moves events that wait into the inbound buffer.
+    pub(super) fn take(&self) -> Filled {
+        let Some(driver) = self.driver() else { return Filled::default() };
+        // Otherwise the news is still on its way, and must not be sent once more.
+        if self.comes.get() {
+            driver.look();
+        }
+        let filled = self.batches.fill(|buffer| driver.events().fill(buffer));
+        self.comes.set(filled.more);
+        if filled.more {
+            driver.will_look();
+        }
         self.hold(driver.holds());
+        filled
     }
 }
 

@@ -187,11 +187,19 @@ impl Driver {
         self.common.told.store(false, Ordering::SeqCst);
     }
 
-    /// Whether the process must be kept alive: work is left, or what was done asks for it.
+    /// Events wait that will be taken by a later [`Driver::look`], for which nobody needs to be told.
+    pub fn will_look(&self) {
+        self.common.told.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the process must be kept alive: work is left, or what was done asks for it, or is to be
+    /// told.
     pub fn holds(&self) -> bool {
         let common = &self.common;
+        // The events come last: those of what is done are there by now.
         common.done.load(Ordering::SeqCst) != common.left.load(Ordering::SeqCst)
             || common.holds.load(Ordering::SeqCst)
+            || !self.events.is_empty()
     }
 
     /// Work was left in `queue`.

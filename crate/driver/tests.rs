@@ -33,7 +33,7 @@ fn next_events(driver: &Driver, told: &mpsc::Receiver<()>) -> Vec<u8> {
     told.recv_timeout(SOON).unwrap();
     driver.look();
     let mut bytes = vec![0; 1 << 20];
-    let size = driver.events().fill(&mut bytes);
+    let size = driver.events().fill(&mut bytes).size;
     let mut rest = &bytes[..size];
     let mut operations = Vec::new();
     while let Some(length) = rest.first_chunk() {

@@ -1,6 +1,7 @@
 //! The way out of an engine.
 
 use super::Shared;
+use crate::port::Filled;
 use crate::transport::lock;
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ impl EventQueue {
         Self(shared)
     }
 
-    /// Moves whole event records into `buffer`; returns the bytes written.
-    pub fn fill(&self, buffer: &mut [u8]) -> usize {
+    /// Moves whole event records into `buffer`.
+    pub fn fill(&self, buffer: &mut [u8]) -> Filled {
         lock(&self.0.events).fill(buffer)
     }
 

@@ -57,13 +57,13 @@ fn one_turn_hands_over_all_messages_of_a_burst() {
     peer.write_all(&data.repeat(1000)).unwrap();
     engine.ready(connection, true, false);
     let mut events = vec![0; 1 << 20];
-    let size = engine.events().fill(&mut events);
+    let size = engine.events().fill(&mut events).size;
     assert_eq!(size, 1000 * (RECORD_HEADER + 1));
 
     // Its end is one of the peer's, and what JavaScript holds counts until it was taken.
     peer.write_all(&[&[0; 4], &id.to_be_bytes()[..], &[3, 5]].concat()).unwrap();
     engine.ready(connection, true, false);
-    assert!(engine.events().fill(&mut events) > 0);
+    assert!(engine.events().fill(&mut events).size > 0);
     assert_eq!((events[4], engine.shared.streams.lock().unwrap().len()), (event::END, 1));
     assert_eq!(engine.links[&connection].wire.unread(), 1000 * (1 + 64));
     let taken = [1000u32.to_le_bytes(), 1000u32.to_le_bytes()].concat();
@@ -105,7 +105,7 @@ fn a_message_as_large_as_the_limit_arrives() {
         assert!(wait(engine.links[&connection].stream.fd(), false, -1).unwrap());
         engine.ready(connection, true, false);
     }
-    assert_eq!(engine.events().fill(&mut events), RECORD_HEADER);
+    assert_eq!(engine.events().fill(&mut events).size, RECORD_HEADER);
     assert_eq!(events[5] & FLAG_WHOLE, FLAG_WHOLE);
     assert_eq!(engine.events().take_whole(), Some(vec![7; size]));
     drop(writer.join().unwrap());
@@ -162,7 +162,7 @@ fn a_connection_ends_when_its_stream_ids_are_used_up_but_not_before_its_calls() 
     engine.submit(&[route(), call(1), call(2)].concat()).unwrap();
     assert_eq!(frames(&mut peer).len(), 1);
     let mut events = vec![0; 1 << 16];
-    let size = engine.events().fill(&mut events);
+    let size = engine.events().fill(&mut events).size;
     assert_eq!((events[4], events[12]), (event::CONNECTED, 0));
     assert_eq!((events[RECORD_HEADER + 4], events[RECORD_HEADER + 12]), (event::FAILED, 2));
     assert!(engine.links.contains_key(&connection) && size > 0);

@@ -1,8 +1,8 @@
 //! Writes events for JavaScript.
 
 use super::{
-    FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, RECORD_LIMIT,
-    Side, StreamKind, WHOLE, event,
+    FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, FLAG_WHOLE, MORE, RECORD_HEADER,
+    RECORD_LIMIT, Side, StreamKind, WHOLE, event,
 };
 use crate::socket::Credentials;
 use crate::status::{Code, Failure, Outcome};
@@ -22,6 +22,26 @@ pub struct Events {
     /// What `count` was when nothing waited.
     emptied_at: usize,
 }
+
+/// What [`Events::fill`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Filled {
+    /// The bytes written.
+    pub size: usize,
+    /// Whether more events wait.
+    pub more: bool,
+}
+
+impl Filled {
+    /// As a number that crosses.
+    pub fn bits(self) -> u32 {
+        self.size as u32 | if self.more { MORE } else { 0 }
+    }
+}
+
+/// So many bytes of records cross together, unless one alone has more: JavaScript does nothing else while
+/// it reads them.
+const CROSSING: usize = 256 * 1024;
 
 /// Storage larger than this is given back once it is empty.
 const KEEP_CAPACITY: usize = 1024 * 1024;
@@ -48,16 +68,17 @@ impl Events {
         self.count
     }
 
-    /// Moves as many whole records as fit into `buffer`; returns the bytes written.
-    pub fn fill(&mut self, buffer: &mut [u8]) -> usize {
+    /// Moves whole records into `buffer`: as many as fit and may cross together, but one if there is any.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Filled {
         self.skip_oversized(buffer.len());
         let waiting = &self.records[self.taken..];
         let mut size = waiting.len();
-        if size > buffer.len() {
+        let limit = buffer.len().min(CROSSING);
+        if size > limit {
             size = 0;
             while let Some(length) = waiting[size..].first_chunk() {
                 let next = size + u32::from_le_bytes(*length) as usize;
-                if next > buffer.len() {
+                if next > limit && size > 0 {
                     break;
                 }
                 size = next;
@@ -71,7 +92,7 @@ impl Events {
             self.taken = 0;
             self.emptied_at = self.count;
         }
-        size
+        Filled { size, more: !self.is_empty() }
     }
 
     /// The next payload that is handed over whole: that of the next record with [`FLAG_WHOLE`].
@@ -324,7 +345,8 @@ mod tests {
         let mut seen = Vec::new();
         while !events.is_empty() {
             let mut buffer = [0; 60];
-            let size = events.fill(&mut buffer);
+            let Filled { size, more } = events.fill(&mut buffer);
+            assert_eq!(more, !events.is_empty());
             assert!(size > 0);
             seen.extend_from_slice(&buffer[..size]);
         }

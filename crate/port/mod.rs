@@ -25,7 +25,7 @@ mod commands;
 mod events;
 
 pub use commands::{Call, Command, Malformed, Reply, StreamKind, commands};
-pub use events::{Events, request_size};
+pub use events::{Events, Filled, request_size};
 
 /// The largest record, in bytes: that of the largest message and its fields. Each buffer has room for
 /// one. Metadata and details are denser on the wire than here, so a peer can send what does not fit.
@@ -103,6 +103,9 @@ pub const FLAG_SERVER_STREAM: u8 = 4;
 pub const FLAG_WHOLE: u8 = 0x80;
 /// From how many bytes on. Below, a copy is cheaper than what an ArrayBuffer of its own costs.
 pub const WHOLE: usize = 8 << 10;
+
+/// Bit of the number of bytes of events that crossed: more of them wait.
+pub const MORE: u32 = 1 << 31;
 
 /// Flag of [`op::CANCEL`]: the reader left.
 pub const FLAG_LEFT: u8 = 1;

@@ -28,6 +28,8 @@ export class Inbox {
   readonly requests = new Slots<ActiveRequest>();
   /** What is put off until the batch is read: requests to run, and other things to do. */
   #after: (ActiveRequest | (() => void))[] = [];
+  /** How many batches have things to do in a later tick: those of a batch behind them wait too. */
+  #putOff = 0;
 
   /** `takeWhole` gives the next payload that does not lie in its record. */
   constructor(takeWhole: () => Uint8Array) {
@@ -53,8 +55,15 @@ export class Inbox {
         else action.run();
       }
     };
-    if (later) process.nextTick(run);
-    else run();
+    if (!later && this.#putOff === 0) {
+      run();
+      return;
+    }
+    this.#putOff++;
+    process.nextTick(() => {
+      this.#putOff--;
+      run();
+    });
   }
 
   /** Settles a call with the only event there is. */

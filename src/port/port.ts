@@ -11,6 +11,7 @@ import {
   FLAG_LEFT,
   FLAG_SERVED,
   MESSAGE_LIMIT,
+  MORE,
   WHOLE,
 } from "./records.js";
 import type { CallFields, PendingCall, PendingStream } from "./types.js";
@@ -38,9 +39,9 @@ export class Port {
     this.native = new (loadNative().Port)(
       bytes,
       this.inbox.bytes,
-      (size) => {
+      (filled) => {
         this.#inARow = 0;
-        this.inbox.read(size);
+        this.#read(filled);
       },
       driver === "thread",
     );
@@ -210,23 +211,25 @@ export class Port {
 
   /** Hands the batch over now. What comes back is dealt with when the running code is done. */
   flush(): void {
-    const size = this.#submit();
-    if (size > 0) this.inbox.read(size, true);
+    this.#read(this.#submit(), true);
     this.schedule();
   }
 
   readonly #flush = (): void => {
     this.#scheduled = false;
     this.#reportTaken();
-    let size = this.#submit();
-    while (size > 0) {
-      this.inbox.read(size);
-      size = this.native.take();
-    }
+    this.#read(this.#submit());
   };
 
   #submit(): number {
     return this.native.submit(this.#writer.take());
+  }
+
+  /** Reads events that crossed; comes for the rest soon. */
+  #read(filled: number, later = false): void {
+    if (filled >= MORE) this.schedule();
+    const size = filled % MORE;
+    if (size > 0) this.inbox.read(size, later);
   }
 
   /** Makes room for a record with a body of up to `size` bytes. */

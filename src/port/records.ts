@@ -29,6 +29,9 @@ export const FLAG_WHOLE = 0x80;
 /** From how many bytes on. Below, a copy is cheaper. */
 export const WHOLE = 8 << 10;
 
+/** Bit of the number of bytes of events that crossed: more of them wait. */
+export const MORE = 2 ** 31;
+
 /** The call may be canceled. */
 export const FLAG_CANCELLABLE = 1;
 
