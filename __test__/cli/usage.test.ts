@@ -19,6 +19,15 @@ describe("help", () => {
     await expect(stdout).toMatchFileSnapshot(`golden/help-${command}.txt`);
   });
 
+  it.each([[["help"], "golden/help.txt"] as const, [["help", "ls"], "golden/help-ls.txt"] as const])(
+    "is what %j prints",
+    async (args, golden) => {
+      const { code, stdout, stderr } = await shimctl(args);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      await expect(stdout).toMatchFileSnapshot(golden);
+    },
+  );
+
   it.skipIf(noTerminal)(`has headings in bold on a terminal${needsTerminal}`, async () => {
     const { code, stdout } = await onTerminal(["--help"]);
     expect(code).toBe(0);
@@ -46,6 +55,7 @@ describe("the version", () => {
 describe("a wrong command line ends with 2 and says what to do:", () => {
   it.each([
     ["an unknown command", ["lss"], "unknown command 'lss'\n(Did you mean ls?)"],
+    ["help of an unknown command", ["help", "lss"], "Allowed choices are ls, call, describe"],
     ["an unknown option", ["ls", "--jsno"], "unknown option '--jsno'\n(Did you mean --json?)"],
     ["a missing argument", ["call"], "missing required argument 'address'"],
     ["a missing method", ["call", "/x"], "missing required argument 'service/method'"],

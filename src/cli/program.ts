@@ -16,7 +16,8 @@ export function program(): Command {
     .description("Talks ttrpc to live shims of containerd, and to any other ttrpc service.")
     .version(SHIMCTL_VERSION, "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
-    .helpCommand("help [command]", "print the help of a command")
+    // commander's own says of an unknown command only that there is help.
+    .helpCommand(false)
     // commander takes styles out again where there is no terminal.
     .configureHelp({ styleTitle: (title) => styleText("bold", title, { validateStream: false }) })
     .configureOutput({
@@ -125,6 +126,16 @@ export function program(): Command {
     .description("print a script that completes shimctl's words in a shell")
     .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish"]))
     .action(async (shell) => (await import("./commands/completion.js")).completion(shell));
+
+  const names = shimctl.commands.map((command) => command.name());
+  shimctl
+    .command("help")
+    .description("print the help of a command")
+    .addArgument(new Argument("[command]", "the command; all of them if left out").choices(names))
+    .action((name?: string) => {
+      const command = shimctl.commands.find((one) => one.name() === name) ?? shimctl;
+      command.help();
+    });
 
   shimctl
     .command("complete", { hidden: true })
