@@ -11,11 +11,11 @@ export declare class Port {
    */
   constructor(outbound: Uint8Array, inbound: Uint8Array, deliver: (arg: number) => void, thread: boolean)
   /**
-   * Carries out the commands in the first `length` bytes of the outbound buffer. Returns the bytes
-   * of events that are in the inbound buffer, with the bit `MORE` if others wait: these are to be
-   * submitted for again soon, and nothing else calls back for them.
+   * Carries out the commands in the first `length` bytes of the outbound buffer. With `take`,
+   * returns the bytes of events that are in the inbound buffer, with the bit `MORE` if others wait,
+   * or are to be waited for: `submit` is then to be called again, in a later turn of the event loop.
    */
-  submit(length: number): number
+  submit(length: number, take: boolean): number
   /** Copies a payload of a command that is to be submitted and has the flag that says so. */
   lend(payload: Uint8Array): void
   /** The payload of the next event that has it whole. To be called once for each, in order. */

@@ -88,6 +88,8 @@ export class Server extends EventEmitter<ServerEvents> {
   /** While it closes: each call of close may end the handlers' time. */
   #endGraceAfter: (graceMs: number) => void = () => {};
   #idle: (() => void) | undefined;
+  /** Listeners that may still have something to tell. */
+  #listening = 0;
 
   /**
    * @param holdBack - Requests beyond the limits are not refused; their connections are not read until there is room.
@@ -214,10 +216,15 @@ export class Server extends EventEmitter<ServerEvents> {
     if (opened.errno === EADDRINUSE && reclaim && reclaimStale(parsed)) opened = bind();
     if (opened.id === 0) throw openError(parsed, opened, "cannot listen on");
     const path = socketPath(parsed);
+    this.#listening++;
     this.#listeners.set(opened.id, path === undefined ? () => {} : removerOf(path));
     this.#port.inbox.listeners.set(opened.id, {
       accepted: (connection, peer) => this.#accepted(connection, peer),
       acceptFailed: (error) => this.#acceptFailed(error),
+      closed: () => {
+        this.#listening--;
+        this.#idle?.();
+      },
     });
     return parsed.binding?.kind === "tcp" ? `tcp://${opened.bound}` : parsed.text;
   }
@@ -250,6 +257,7 @@ export class Server extends EventEmitter<ServerEvents> {
       native.closeListener(id);
       remove();
     }
+    this.#port.schedule();
     const timers: NodeJS.Timeout[] = [];
     const grace = new Promise<void>((resolve) => {
       this.#endGraceAfter = (graceMs) => {
@@ -258,7 +266,9 @@ export class Server extends EventEmitter<ServerEvents> {
     });
     await Promise.race([
       grace,
-      new Promise<void>((resolve) => this.#whenIdle(() => this.#active === 0, resolve)),
+      new Promise<void>((resolve) =>
+        this.#whenIdle(() => this.#active === 0 && this.#listening === 0, resolve),
+      ),
     ]);
     for (const request of this.#port.inbox.requests.values()) {
       if (request instanceof RunningRequest && this.#connections.has(request.connection)) {
@@ -269,14 +279,15 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#port.flush();
     for (const id of this.#connections.keys()) native.close(id, true);
     this.#port.schedule();
-    const gone = new Promise<void>((resolve) => this.#whenIdle(() => this.#connections.size === 0, resolve));
+    const gone = new Promise<void>((resolve) =>
+      this.#whenIdle(() => this.#connections.size === 0 && this.#listening === 0, resolve),
+    );
     await Promise.race([grace, gone]);
     for (const id of this.#connections.keys()) native.close(id, false);
     this.#port.schedule();
     await gone;
     this.#endGraceAfter = () => {};
     for (const timer of timers) clearTimeout(timer);
-    for (const id of this.#listeners.keys()) this.#port.inbox.listeners.delete(id);
     for (const { route } of this.#methods) this.#port.inbox.methods.remove(route);
   }
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect, connectSync, createServer, type Driver } from "containerd-shim-protos";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { bytes, failureOf, rejection, text } from "../helpers/outcome.js";
 import { RawServer } from "../helpers/raw-peer.js";
 import { Script } from "../helpers/script.js";
@@ -28,6 +28,19 @@ describe("a driver", () => {
       connection.unary("a.B", "Echo", bytes(`${index}`)).then(text),
     );
     expect(await Promise.all(replies)).toEqual(replies.map((_, index) => `${index}`));
+  });
+
+  test.each<Driver>(["loop", "thread"])("(%s) goes on where a test has its own timers", async (driver) => {
+    await using server = createServer({ driver }).addRaw("a.B", echo);
+    await using connection = await connect(await server.listen(temporaryAddress()), { driver });
+    vi.useFakeTimers({ toFake: ["setImmediate", "setTimeout"] });
+    try {
+      for (let index = 0; index < 20; index++) {
+        expect(text(await connection.unary("a.B", "Echo", bytes(`${index}`)))).toBe(`${index}`);
+      }
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test("of a server on this thread is of no help to a call that blocks it", async () => {

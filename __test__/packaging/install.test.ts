@@ -7,7 +7,7 @@ import { NAME, tarballOf, tarballs, VERSION } from "./release.js";
 const runtimes = inject("runtimes");
 
 /** What fixtures/talk.mjs prints when all is well. */
-const TALK = { id: "a,b", own: true, status: "RUNNING", chat: ["one", "two"], code: "NotFound" };
+const TALK = { id: "a,b", own: true, status: "RUNNING", chat: ["one", "two"], code: "NotFound", same: true };
 
 const named = (list: readonly Runtime[]) =>
   list.map((runtime) => [`Node ${runtime.version} on ${runtime.platform}`, runtime] as const);

@@ -16,11 +16,40 @@ use std::rc::Rc;
 /// and is twice what makes it collect.
 const UNCOUNTED_LIMIT: usize = 64 << 20;
 
+/// What V8 is told of in their place grows by so much.
+const CUSHION_STEP: usize = 8 << 20;
+
 /// Hands payloads over.
 #[derive(Debug, Default)]
 pub(super) struct Payloads {
-    /// Bytes that live and are kept from V8's count.
-    uncounted: Rc<Cell<usize>>,
+    account: Rc<Account>,
+}
+
+/// V8 takes a payload from its count when it frees it, and this gives back what it took only later. V8
+/// aborts the process where its count gets below zero meanwhile. So it is told of as many bytes that are
+/// not there as are kept from its count, at most: once, and not with each payload.
+#[derive(Debug, Default)]
+struct Account {
+    uncounted: Cell<usize>,
+    cushion: Cell<usize>,
+}
+
+impl Account {
+    /// Keeps so many bytes from V8's count. Returns what its count is to be changed by.
+    fn take(&self, length: usize) -> i64 {
+        let uncounted = self.uncounted.get() + length;
+        self.uncounted.set(uncounted);
+        let cushion = self.cushion.get().max(uncounted.next_multiple_of(CUSHION_STEP));
+        let grown = cushion - self.cushion.replace(cushion);
+        grown as i64 - length as i64
+    }
+
+    /// Gives them back, and the cushion with the last. Returns what V8's count is to be changed by.
+    fn give_back(&self, length: usize) -> i64 {
+        self.uncounted.set(self.uncounted.get() - length);
+        let unneeded = if self.uncounted.get() == 0 { self.cushion.take() } else { 0 };
+        length as i64 - unneeded as i64
+    }
 }
 
 impl Payloads {
@@ -34,33 +63,41 @@ impl Payloads {
             return Err(Error::from_reason("an empty payload does not cross whole"));
         }
         let (start, length) = (payload.as_mut_ptr(), payload.len());
-        let counted = self.uncounted.get() + length > UNCOUNTED_LIMIT;
-        let share = Share { length: if counted { 0 } else { length }, of: self.uncounted.clone() };
-        share.of.set(share.of.get() + share.length);
         ArrayBuffer::copy_from(env, [0])?;
-        let freed = |env: Env, (payload, share): (Vec<u8>, Share)| {
+        let account = self.account.clone();
+        let uncounted = if account.uncounted.get() + length > UNCOUNTED_LIMIT { 0 } else { length };
+        env.adjust_external_memory(account.take(uncounted))?;
+        let freed = move |env: Env, payload: Vec<u8>| {
             drop(payload);
             // Nobody is there to be told that it failed, and the count is of use only.
-            let _ = env.adjust_external_memory(share.length as i64);
+            let _ = env.adjust_external_memory(account.give_back(uncounted));
         };
-        let uncounted = share.length as i64;
         // SAFETY: the bytes are on the heap, where they stay while the vector moves, and the vector,
         // which nobody else sees, lives until `freed` is called.
-        let array =
-            unsafe { Uint8ArraySlice::from_external(env, start, length, (payload, share), freed)? };
-        env.adjust_external_memory(-uncounted)?;
-        Ok(array)
+        unsafe { Uint8ArraySlice::from_external(env, start, length, payload, freed) }
     }
 }
 
-/// What one payload has of the uncounted bytes.
-struct Share {
-    length: usize,
-    of: Rc<Cell<usize>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.of.set(self.of.get() - self.length);
+    /// V8 frees before this side hears of it: what it is told of must cover all that it is not told of.
+    #[test]
+    fn what_is_kept_from_the_count_is_covered_at_any_time() {
+        let account = Account::default();
+        let mut told = 0;
+        let mut live = Vec::new();
+        for length in [1, CUSHION_STEP - 1, 1, 300_000, CUSHION_STEP * 3, 5] {
+            told += account.take(length);
+            live.push(length);
+            assert!(told >= 0, "{told}");
+            assert!(told < CUSHION_STEP as i64);
+        }
+        while let Some(length) = live.pop() {
+            told += account.give_back(length);
+            assert!(told >= 0, "{told}");
+        }
+        assert_eq!((told, account.uncounted.get(), account.cushion.get()), (0, 0, 0));
     }
 }

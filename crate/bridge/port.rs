@@ -47,13 +47,12 @@ impl Port {
         Ok(Self { driven: driven?, payloads: Payloads::default(), outcome: RefCell::default() })
     }
 
-    /// Carries out the commands in the first `length` bytes of the outbound buffer. Returns the bytes
-    /// of events that are in the inbound buffer, with the bit `MORE` if others wait: these are to be
-    /// submitted for again soon, and nothing else calls back for them.
+    /// Carries out the commands in the first `length` bytes of the outbound buffer. With `take`,
+    /// returns the bytes of events that are in the inbound buffer, with the bit `MORE` if others wait,
+    /// or are to be waited for: `submit` is then to be called again, in a later turn of the event loop.
     #[napi]
-    pub fn submit(&self, length: u32) -> Result<u32> {
-        self.driven.submit(length as usize)?;
-        Ok(self.driven.take().bits())
+    pub fn submit(&self, length: u32, take: bool) -> Result<u32> {
+        Ok(self.driven.submit(length as usize, take)?.bits())
     }
 
     /// Copies a payload of a command that is to be submitted and has the flag that says so.

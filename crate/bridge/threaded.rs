@@ -121,19 +121,38 @@ impl Threaded {
         }
     }
 
-    /// Hands over events that wait; JavaScript comes for the rest.
+    /// Hands over events that wait. Until JavaScript has come for more, in a later turn of the event
+    /// loop, it is told of no others: Node would call again before it returned to the loop.
     fn look(&self) {
+        let Some(driver) = self.driver() else { return };
+        let mut filled = self.batches.fill(|buffer| driver.events().fill(buffer));
+        if filled.size == 0 {
+            // They were taken meanwhile, which the other side has not heard of.
+            self.comes.set(true);
+            filled = self.take();
+            if filled.size == 0 {
+                return;
+            }
+            driver.will_look();
+        }
         self.comes.set(true);
-        let filled = self.take();
-        if filled.size > 0 {
-            self.batches.call_back(filled);
+        self.batches.call_back(Filled { more: true, ..filled });
+    }
+
+    /// To be called before work is left that JavaScript came with: behind it, the thread tells of events that
+    /// wait, and of those that have gathered by then.
+    pub(super) fn comes_with_work(&self) {
+        if self.comes.take()
+            && let Some(driver) = self.driver()
+        {
+            driver.look();
         }
     }
 
     /// Moves events that wait into the inbound buffer.
     pub(super) fn take(&self) -> Filled {
         let Some(driver) = self.driver() else { return Filled::default() };
-        // Otherwise the news is still on its way, and must not be sent once more.
+        // Otherwise the news is still on its way.
         if self.comes.get() {
             driver.look();
         }

@@ -46,7 +46,7 @@ impl Gathering {
         count: usize,
         in_flight: impl FnOnce() -> usize,
     ) -> bool {
-        let Some(look) = &mut self.look else { return self.begin(now, count, in_flight()) };
+        let Some(look) = &mut self.look else { return self.begin(now, count, in_flight) };
         if look.count != count {
             look.count = count;
             look.last = now;
@@ -61,14 +61,14 @@ impl Gathering {
         false
     }
 
-    fn begin(&mut self, now: Instant, count: usize, in_flight: usize) -> bool {
-        // With the one that is there.
-        let enough = (in_flight / 2).min(ENOUGH).saturating_sub(1);
-        if enough == 0 {
-            return false;
-        }
+    fn begin(&mut self, now: Instant, count: usize, in_flight: impl FnOnce() -> usize) -> bool {
         if self.left_untried > 0 {
             self.left_untried -= 1;
+            return false;
+        }
+        // With the one that is there.
+        let enough = (in_flight() / 2).min(ENOUGH).saturating_sub(1);
+        if enough == 0 {
             return false;
         }
         self.look = Some(Look { since: now, last: now, first_count: count, count, enough });

@@ -145,9 +145,11 @@ impl Engine {
 
     /// Stops accepting. Connections that were accepted go on.
     pub fn close_listener(&mut self, token: u32) {
-        if let Some(Entry { listener: Some(listener), .. }) = self.listeners.remove(&token) {
+        let Some(entry) = self.listeners.remove(&token) else { return };
+        if let Some(listener) = entry.listener {
             self.changes.push(Change::Forget { token, descriptor: Descriptor::Listener(listener) });
         }
+        lock(&self.shared.events).listener_closed(token);
     }
 
     pub(super) fn connection_ended(&mut self, listener: u32) {

@@ -1,8 +1,9 @@
 //! Writes events for JavaScript.
 
+use super::crossing::{Filled, crossing};
 use super::{
-    FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, FLAG_WHOLE, MORE, RECORD_HEADER,
-    RECORD_LIMIT, Side, StreamKind, WHOLE, event,
+    FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, RECORD_LIMIT,
+    Side, StreamKind, WHOLE, event,
 };
 use crate::socket::Credentials;
 use crate::status::{Code, Failure, Outcome};
@@ -22,26 +23,6 @@ pub struct Events {
     /// What `count` was when nothing waited.
     emptied_at: usize,
 }
-
-/// What [`Events::fill`] did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Filled {
-    /// The bytes written.
-    pub size: usize,
-    /// Whether more events wait.
-    pub more: bool,
-}
-
-impl Filled {
-    /// As a number that crosses.
-    pub fn bits(self) -> u32 {
-        self.size as u32 | if self.more { MORE } else { 0 }
-    }
-}
-
-/// So many bytes of records cross together, unless one alone has more: JavaScript does nothing else while
-/// it reads them.
-const CROSSING: usize = 256 * 1024;
 
 /// Storage larger than this is given back once it is empty.
 const KEEP_CAPACITY: usize = 1024 * 1024;
@@ -72,18 +53,7 @@ impl Events {
     pub fn fill(&mut self, buffer: &mut [u8]) -> Filled {
         self.skip_oversized(buffer.len());
         let waiting = &self.records[self.taken..];
-        let mut size = waiting.len();
-        let limit = buffer.len().min(CROSSING);
-        if size > limit {
-            size = 0;
-            while let Some(length) = waiting[size..].first_chunk() {
-                let next = size + u32::from_le_bytes(*length) as usize;
-                if next > limit && size > 0 {
-                    break;
-                }
-                size = next;
-            }
-        }
+        let size = crossing(waiting, &self.whole, buffer.len());
         buffer[..size].copy_from_slice(&waiting[..size]);
         self.taken += size;
         if self.is_empty() {
@@ -91,6 +61,10 @@ impl Events {
             self.records.shrink_to(KEEP_CAPACITY);
             self.taken = 0;
             self.emptied_at = self.count;
+        } else if self.taken > KEEP_CAPACITY && self.taken > self.records.len() / 2 {
+            // Whoever writes may never let it be empty. Less is moved than was taken.
+            self.records.drain(..self.taken);
+            self.taken = 0;
         }
         Filled { size, more: !self.is_empty() }
     }
@@ -169,6 +143,11 @@ impl Events {
             .i32(error.raw_os_error().unwrap_or(0))
             .bytes(error.to_string().as_bytes())
             .end();
+    }
+
+    /// A listener accepts no more.
+    pub fn listener_closed(&mut self, listener: u32) {
+        Record::new(self, event::LISTENER_CLOSED, 0, 0, 0, listener).end();
     }
 
     /// A request for a handler.
@@ -334,6 +313,41 @@ impl<'a> Record<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queue_that_is_never_empty_does_not_grow() {
+        let mut events = Events::default();
+        let mut buffer = vec![0; RECORD_LIMIT];
+        let write = |events: &mut Events| {
+            events.outcome(1, 7, Outcome::Reply(vec![7; 4000]));
+        };
+        (0..100).for_each(|_| write(&mut events));
+        for _ in 0..1000 {
+            let before = events.count();
+            let filled = events.fill(&mut buffer);
+            assert!(filled.more);
+            while events.count() < before + filled.size / 4016 {
+                write(&mut events);
+            }
+        }
+        assert!(events.records.capacity() <= 4 * KEEP_CAPACITY, "{}", events.records.capacity());
+    }
+
+    #[test]
+    fn few_payloads_cross_at_once_beside_their_records() {
+        let mut events = Events::default();
+        for call in 0..10 {
+            events.outcome(1, call, Outcome::Reply(vec![7; 1 << 20]));
+        }
+        let mut buffer = vec![0; RECORD_LIMIT];
+        for expected in [4, 4, 2] {
+            assert_eq!(events.fill(&mut buffer).size, expected * RECORD_HEADER);
+            for _ in 0..expected {
+                assert_eq!(events.take_whole().map(|payload| payload.len()), Some(1 << 20));
+            }
+        }
+        assert!(events.is_empty() && events.take_whole().is_none());
+    }
 
     #[test]
     fn only_whole_records_are_handed_over_and_none_is_lost() {

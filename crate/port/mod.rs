@@ -22,10 +22,12 @@
 //! record. `src/port/records.ts` is the other side and keeps the same order.
 
 mod commands;
+mod crossing;
 mod events;
 
 pub use commands::{Call, Command, Malformed, Reply, StreamKind, commands};
-pub use events::{Events, Filled, request_size};
+pub use crossing::Filled;
+pub use events::{Events, request_size};
 
 /// The largest record, in bytes: that of the largest message and its fields. Each buffer has room for
 /// one. Metadata and details are denser on the wire than here, so a peer can send what does not fit.
@@ -81,6 +83,8 @@ pub mod event {
     pub const END: u8 = 11;
     /// Messages of a stream have left. Flag: side. Body: how many (u32), their bytes (u32).
     pub const SENT: u8 = 12;
+    /// A listener accepts no more, and all that it accepted was reported. `call` is the listener.
+    pub const LISTENER_CLOSED: u8 = 13;
 }
 
 /// Which side opened a stream. As a flag: [`FLAG_SERVED`].

@@ -28,8 +28,6 @@ export class Inbox {
   readonly requests = new Slots<ActiveRequest>();
   /** What is put off until the batch is read: requests to run, and other things to do. */
   #after: (ActiveRequest | (() => void))[] = [];
-  /** How many batches have things to do in a later tick: those of a batch behind them wait too. */
-  #putOff = 0;
 
   /** `takeWhole` gives the next payload that does not lie in its record. */
   constructor(takeWhole: () => Uint8Array) {
@@ -41,29 +39,18 @@ export class Inbox {
     return this.#reader.bytes;
   }
 
-  /** Reads the events in the inbound buffer, then does what they call for, at once or in a later tick. */
-  read(size: number, later = false): void {
+  /** Reads the events in the inbound buffer, then does what they call for. */
+  read(size: number): void {
     const reader = this.#reader;
     reader.rewind();
     while (reader.next(size)) this.#event(reader);
     if (this.#after.length === 0) return;
     const after = this.#after;
     this.#after = [];
-    const run = () => {
-      for (const action of after) {
-        if (typeof action === "function") action();
-        else action.run();
-      }
-    };
-    if (!later && this.#putOff === 0) {
-      run();
-      return;
+    for (const action of after) {
+      if (typeof action === "function") action();
+      else action.run();
     }
-    this.#putOff++;
-    process.nextTick(() => {
-      this.#putOff--;
-      run();
-    });
   }
 
   /** Settles a call with the only event there is. */
@@ -134,6 +121,12 @@ export class Inbox {
       case Event.AcceptFailed: {
         const error = transportError("cannot accept a connection", reader.i32(), reader.string());
         this.#after.push(() => this.listeners.get(call)?.acceptFailed(error));
+        return;
+      }
+      case Event.ListenerClosed: {
+        const listener = this.listeners.get(call);
+        this.listeners.delete(call);
+        listener?.closed();
       }
     }
   }

@@ -1,3 +1,5 @@
+// Not the global one, which tests put their own in place of.
+import { setImmediate as inNextTurn } from "node:timers";
 import type { Payload } from "../codec/payload.js";
 import { loadNative, type NativePort } from "../native.js";
 import { TtrpcError } from "../error.js";
@@ -33,9 +35,11 @@ export class Port {
   #scheduled = false;
   /** Batches handed over since the event loop last had its turn, as far as is known. */
   #inARow = 0;
+  readonly #mostInARow: number;
 
   constructor(driver: Driver) {
     const { bytes } = this.#writer;
+    this.#mostInARow = driver === "thread" ? 0 : MOST_IN_A_ROW;
     this.native = new (loadNative().Port)(
       bytes,
       this.inbox.bytes,
@@ -199,37 +203,33 @@ export class Port {
   schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    if (this.#inARow++ < MOST_IN_A_ROW) {
+    if (this.#inARow++ < this.#mostInARow) {
       process.nextTick(this.#flush);
       return;
     }
-    // A stream whose messages the socket takes at once is asked for the next ones by what it just sent, and would keep
-    // the event loop from everything else.
+    // What a batch brings may be asked for the next one at once, for ever: by a stream whose messages the socket takes, or
+    // where another thread is as fast as this one. The event loop has other things to do too.
     this.#inARow = 0;
-    setImmediate(this.#flush);
+    inNextTurn(this.#flush);
   }
 
-  /** Hands the batch over now. What comes back is dealt with when the running code is done. */
+  /** Hands the batch over now. What comes of it is dealt with later. */
   flush(): void {
-    this.#read(this.#submit(), true);
+    this.native.submit(this.#writer.take(), false);
     this.schedule();
   }
 
   readonly #flush = (): void => {
     this.#scheduled = false;
     this.#reportTaken();
-    this.#read(this.#submit());
+    this.#read(this.native.submit(this.#writer.take(), true));
   };
 
-  #submit(): number {
-    return this.native.submit(this.#writer.take());
-  }
-
   /** Reads events that crossed; comes for the rest soon. */
-  #read(filled: number, later = false): void {
+  #read(filled: number): void {
     if (filled >= MORE) this.schedule();
     const size = filled % MORE;
-    if (size > 0) this.inbox.read(size, later);
+    if (size > 0) this.inbox.read(size);
   }
 
   /** Makes room for a record with a body of up to `size` bytes. */
@@ -299,7 +299,10 @@ export class Port {
 
 const NOTHING = new Uint8Array(0);
 
-/** Each may carry as much as streams send ahead, 1 MiB of one of them. */
+/**
+ * Each may carry as much as streams send ahead, 1 MiB of one of them. A thread that turns the runtime goes on meanwhile, so
+ * a batch in each turn of the event loop is enough for it.
+ */
 const MOST_IN_A_ROW = 4;
 
 const opened: Partial<Record<Driver, Port>> = {};

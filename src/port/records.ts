@@ -52,6 +52,7 @@ export const Event = {
   Message: 10,
   End: 11,
   Sent: 12,
+  ListenerClosed: 13,
 } as const;
 
 /** Why a connection ended, by the number that crosses. */

@@ -27,6 +27,8 @@ export interface ConnectionSink {
 export interface ListenerSink {
   accepted(connection: number, peer: PeerCredentials | undefined): void;
   acceptFailed(error: TtrpcError): void;
+  /** It accepts no more, and all that it accepted was told. */
+  closed(): void;
 }
 
 /** Who is at the other end of a unix socket, as the kernel says. */

@@ -1,0 +1,51 @@
+//! How much crosses to JavaScript at once: it does nothing else while it reads.
+
+use super::{FLAG_WHOLE, MORE};
+use std::collections::VecDeque;
+
+/// What [`Events::fill`](super::Events::fill) did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Filled {
+    /// The bytes written.
+    pub size: usize,
+    /// Whether more events wait.
+    pub more: bool,
+}
+
+impl Filled {
+    /// As a number that crosses.
+    pub fn bits(self) -> u32 {
+        self.size as u32 | if self.more { MORE } else { 0 }
+    }
+}
+
+/// So many bytes of records cross together, unless one alone has more.
+const RECORDS: usize = 256 * 1024;
+
+/// And so many of the payloads that cross beside them.
+const WHOLE_PAYLOADS: usize = 4 * 1024 * 1024;
+
+/// Where a record has its flags.
+const FLAGS_AT: usize = 5;
+
+/// The bytes of the records in `waiting` that cross next, where there is room for so many. `whole` are the
+/// payloads of those that have them beside them.
+pub(super) fn crossing(waiting: &[u8], whole: &VecDeque<Vec<u8>>, room: usize) -> usize {
+    let limit = room.min(RECORDS);
+    if waiting.len() <= limit && whole.is_empty() {
+        return waiting.len();
+    }
+    let mut payloads = whole.iter();
+    let (mut size, mut beside) = (0, 0);
+    while let Some(length) = waiting[size..].first_chunk() {
+        let next = size + u32::from_le_bytes(*length) as usize;
+        if waiting[size + FLAGS_AT] & FLAG_WHOLE != 0 {
+            beside += payloads.next().map_or(0, Vec::len);
+        }
+        if size > 0 && (next > limit || beside > WHOLE_PAYLOADS) {
+            break;
+        }
+        size = next;
+    }
+    size
+}
