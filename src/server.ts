@@ -226,6 +226,8 @@ export class Server extends EventEmitter<ServerEvents> {
         this.#idle?.();
       },
     });
+    // The peer of a connected descriptor is accepted already.
+    this.#port.schedule();
     return parsed.binding?.kind === "tcp" ? `tcp://${opened.bound}` : parsed.text;
   }
 

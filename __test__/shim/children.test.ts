@@ -14,9 +14,10 @@ const running = setInterval(() => undefined, 1000);
 /** Children that have not been reaped, running ones too. */
 const left = () => readdirSync("/proc/self/task").flatMap((thread) => readFileSync(\`/proc/self/task/\${thread}/children\`, "utf8").split(" ").filter(Boolean));
 const noneLeft = async () => { while (left().length > 0) await sleep(5); };
-/** Starts a process and leaves it: what it says first is its pid. */
+/** Starts a process and leaves it: what it says first is its pid. It begins when its parent, which may reap it, is gone. */
 const orphan = async (script) => {
-  const parent = spawn("sh", ["-c", 'sh -c "$0" & echo $!', script], { stdio: ["ignore", "pipe", "inherit"] });
+  const orphaned = "while kill -0 $0 2>/dev/null; do sleep 0.01; done; " + script;
+  const parent = spawn("sh", ["-c", 'sh -c "$0" $$ & echo $!', orphaned], { stdio: ["ignore", "pipe", "inherit"] });
   const [[pid]] = await Promise.all([once(parent.stdout, "data"), once(parent, "exit")]);
   return Number(pid);
 };

@@ -127,7 +127,7 @@ export class Pipeline implements ParcelOwner {
     const { maxInFlight } = this.#options;
     const now = performance.now();
     let sent = 0;
-    // What comes back meanwhile is judged first: if it failed, nothing is to be sent behind it.
+    // What fails at once is judged first: nothing is to be sent behind it.
     while (this.#outcomes.length === 0 && this.#flying < maxInFlight && this.#sent < this.#queue.length) {
       if (this.#connection === undefined) {
         void this.#open();

@@ -51,7 +51,10 @@ export class BatchReader {
   /** Goes to the next record, if it starts before `size`. */
   next(size: number): boolean {
     const at = this.#next;
-    if (at >= size) return false;
+    if (at >= size) {
+      this.#whole = undefined;
+      return false;
+    }
     const view = this.#view;
     this.#next = at + view.getUint32(at, true);
     const word = view.getUint32(at + 4, true);
