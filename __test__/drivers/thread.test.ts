@@ -1,10 +1,11 @@
+import { writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect, connectSync, createServer, type Driver } from "containerd-shim-protos";
 import { describe, expect, test, vi } from "vitest";
 import { bytes, failureOf, rejection, text } from "../helpers/outcome.js";
 import { RawServer } from "../helpers/raw-peer.js";
 import { Script } from "../helpers/script.js";
-import { temporaryAddress } from "../helpers/temp.js";
+import { temporaryAddress, temporaryPath } from "../helpers/temp.js";
 
 const EMPTY = new Uint8Array();
 const echo = { Echo: { kind: "unary", handle: (payload: Uint8Array) => payload } } as const;
@@ -87,15 +88,17 @@ describe("a thread that drives", () => {
 
   test("delivers a call that was made just before JavaScript got busy", async () => {
     await using server = await RawServer.listen();
+    const arrived = temporaryPath("arrived");
     await using script = new Script(
       `
+      import { existsSync } from "node:fs";
       const connection = await product.connect(address, { driver: "thread" });
       const reply = connection.unary("a.B", "C", new Uint8Array());
       await new Promise((resolve) => process.nextTick(resolve));
       say("called");
-      const until = performance.now() + 2000;
-      while (performance.now() < until);
-      say("free");
+      const until = performance.now() + 10_000;
+      while (!existsSync("${arrived}") && performance.now() < until);
+      say(existsSync("${arrived}") ? "arrived" : "not while JavaScript was busy");
       say(new TextDecoder().decode(await reply));
     `,
       server.address,
@@ -103,8 +106,32 @@ describe("a thread that drives", () => {
     const peer = await server.accept();
     expect(await script.nextLine()).toBe("called");
     const { streamId } = await peer.nextRequest();
+    writeFileSync(arrived, "");
     await peer.reply(streamId, bytes("reply"));
-    expect(await script.rest()).toEqual(["free", "reply"]);
+    expect(await script.rest()).toEqual(["arrived", "reply"]);
+  });
+
+  test("lets a reply arrive that was given just before the process exits", async () => {
+    for (let round = 0; round < 10; round++) {
+      await using script = new Script(
+        `
+        const server = product.createServer({ driver: "thread" });
+        server.addRaw("a.B", {
+          Last: {
+            kind: "unary",
+            handle: (payload) => {
+              setImmediate(() => process.exit(0));
+              return payload;
+            },
+          },
+        });
+        say(await server.listen(address));
+      `,
+        temporaryAddress(),
+      );
+      await using connection = await connect((await script.nextLine())!);
+      expect(text(await connection.unary("a.B", "Last", bytes("last")))).toBe("last");
+    }
   });
 
   test("takes more than its queue holds, and loses none", async () => {

@@ -79,8 +79,7 @@ impl Driven {
     }
 
     /// Has the commands in the first `length` bytes of the outbound buffer carried out: at once, or
-    /// soon, by the thread. Then, with `take`, moves events that wait into the inbound buffer. The thread
-    /// tells of them once it has seen to the commands, so they are not taken where there are any.
+    /// soon, by the thread. Then, with `take`, moves events that wait into the inbound buffer.
     pub(super) fn submit(&self, length: usize, take: bool) -> Result<Filled> {
         match self {
             Self::Loop(looped) => {
@@ -102,11 +101,8 @@ impl Driven {
             Self::Thread(threaded) => {
                 let driver = threaded.driver().ok_or(Unusable::TornDown).map_err(unusable)?;
                 threaded.busy();
-                if take {
-                    threaded.comes_with_work();
-                }
                 threaded.batches().read(length, |batch| driver.submit(batch)).map_err(malformed)?;
-                Ok(Filled::default())
+                Ok(if take { threaded.take() } else { Filled::default() })
             }
         }
     }

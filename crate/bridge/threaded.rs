@@ -139,22 +139,17 @@ impl Threaded {
         self.batches.call_back(Filled { more: true, ..filled });
     }
 
-    /// To be called before work is left that JavaScript came with: behind it, the thread tells of events that
-    /// wait, and of those that have gathered by then.
-    pub(super) fn comes_with_work(&self) {
-        if self.comes.take()
-            && let Some(driver) = self.driver()
-        {
-            driver.look();
-        }
-    }
-
-    /// Moves events that wait into the inbound buffer.
+    /// Moves events that wait into the inbound buffer; or none, where the thread is about to tell of them
+    /// when more have gathered.
     pub(super) fn take(&self) -> Filled {
         let Some(driver) = self.driver() else { return Filled::default() };
         // Otherwise the news is still on its way.
-        if self.comes.get() {
+        if self.comes.take() {
             driver.look();
+            if !driver.sleeps() {
+                self.hold(driver.holds());
+                return Filled::default();
+            }
         }
         let filled = self.batches.fill(|buffer| driver.events().fill(buffer));
         self.comes.set(filled.more);

@@ -187,6 +187,11 @@ impl Driver {
         self.common.told.store(false, Ordering::SeqCst);
     }
 
+    /// Whether the thread sleeps. If not, it will see what was changed before this was asked.
+    pub fn sleeps(&self) -> bool {
+        self.common.asleep.load(Ordering::SeqCst)
+    }
+
     /// Events wait that will be taken by a later [`Driver::look`], for which nobody needs to be told.
     pub fn will_look(&self) {
         self.common.told.store(true, Ordering::SeqCst);
@@ -253,20 +258,21 @@ impl Common {
                 (self.tell)();
             }
             known_idle = !holds;
-            self.wait(&mut turned, &mut ready);
+            self.wait(&mut turned, &mut ready, events);
+        }
+        // What was left before the end is not lost if the sockets take it.
+        for work in work.drain(..) {
+            self.carry_out(work, &mut turned);
         }
     }
 
     /// Takes all work that was left. Returns how often that was, or None if this is the end.
     fn take(&self, work: &mut VecDeque<Work>) -> Option<u64> {
         let mut queue = lock(&self.queue);
-        if queue.stopped {
-            return None;
-        }
         std::mem::swap(&mut queue.work, work);
         queue.bytes = 0;
         self.emptied.notify_all();
-        Some(self.left.load(Ordering::SeqCst))
+        (!queue.stopped).then(|| self.left.load(Ordering::SeqCst))
     }
 
     fn carry_out(&self, work: Work, turned: &mut Turned) {
@@ -304,11 +310,13 @@ impl Common {
     }
 
     /// Waits for work, descriptors and deadlines, and deals with the last two.
-    fn wait(&self, turned: &mut Turned, ready: &mut Vec<Ready>) {
+    fn wait(&self, turned: &mut Turned, ready: &mut Vec<Ready>, events: &EventQueue) {
         self.asleep.store(true, Ordering::SeqCst);
+        // Both may have changed before the other side could see that this one sleeps.
+        let untold = !self.told.load(Ordering::SeqCst) && !events.is_empty();
         let timeout = {
             let queue = lock(&self.queue);
-            let busy = queue.stopped || !queue.work.is_empty();
+            let busy = untold || queue.stopped || !queue.work.is_empty();
             if busy { Some(Duration::ZERO) } else { turned.engine.next_deadline() }
         };
         self.poll(turned, ready, timeout);

@@ -211,6 +211,8 @@ export class Port {
     // where another thread is as fast as this one. The event loop has other things to do too.
     this.#inARow = 0;
     inNextTurn(this.#flush);
+    // The thread can begin with it while JavaScript is busy.
+    if (this.#mostInARow === 0) process.nextTick(this.#leave);
   }
 
   /** Hands the batch over now. What comes of it is dealt with later. */
@@ -218,6 +220,11 @@ export class Port {
     this.native.submit(this.#writer.take(), false);
     this.schedule();
   }
+
+  readonly #leave = (): void => {
+    this.#reportTaken();
+    this.native.submit(this.#writer.take(), false);
+  };
 
   readonly #flush = (): void => {
     this.#scheduled = false;
