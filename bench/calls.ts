@@ -41,7 +41,7 @@ const { quick, wants } = options;
 if (wants("load")) costs.load = await loadTimes(processes, all, quick ? 5 : 15);
 if (wants("memory")) costs.memory = await memory(processes, all);
 if (wants("idle")) {
-  costs.idle = await idle(processes, all, { settle: 1, seconds: quick ? 5 : 10 });
+  costs.idle = await idle(processes, all, quick ? 5 : 10);
 }
 
 const run = new Comparison(all, measured, costs);

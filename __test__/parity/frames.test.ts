@@ -1,9 +1,10 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { type Code, connect, createClient, createServer, packAny, TtrpcError } from "containerd-shim-protos";
+import { type Code, createClient, createServer, packAny, TtrpcError } from "containerd-shim-protos";
 import { TaskExitSchema } from "containerd-shim-protos/events";
 import { CreateTaskRequestSchema, Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, it } from "vitest";
-import { RawServer, rawConnect } from "../helpers/raw-peer.js";
+import { rawServerOf } from "../helpers/pair.js";
+import { rawConnect } from "../helpers/raw-peer.js";
 import { Tap } from "../helpers/tap.js";
 import { temporaryAddress } from "../helpers/temp.js";
 import { decodeRequest, encodeFrame, FrameType } from "../helpers/wire.js";
@@ -25,9 +26,8 @@ describeWithRust("frames as the ttrpc crate writes them", (peer) => {
 
   describe("of a client", () => {
     it("are requests of all kinds of names, payloads, timeouts and metadata", async () => {
-      await using server = await RawServer.listen();
-      await using connection = await connect(server.address);
-      const raw = await server.accept();
+      await using served = await rawServerOf();
+      const { connection, peer: raw } = served;
       const tap = new Tap(raw.socket);
       const random = new Random(SEED);
       for (let index = 0; index < 300; index++) {
@@ -65,9 +65,8 @@ describeWithRust("frames as the ttrpc crate writes them", (peer) => {
     });
 
     it("are typed requests", async () => {
-      await using server = await RawServer.listen();
-      await using connection = await connect(server.address);
-      const raw = await server.accept();
+      await using served = await rawServerOf();
+      const { connection, peer: raw } = served;
       const tap = new Tap(raw.socket);
       const types = await peer().types();
       const request = {
@@ -98,9 +97,8 @@ describeWithRust("frames as the ttrpc crate writes them", (peer) => {
     });
 
     it("are those of a call whose requests are a stream", async () => {
-      await using server = await RawServer.listen();
-      await using connection = await connect(server.address);
-      const raw = await server.accept();
+      await using served = await rawServerOf();
+      const { connection, peer: raw } = served;
       const tap = new Tap(raw.socket);
       async function* requests() {
         yield Buffer.from("one");
@@ -146,9 +144,8 @@ describeWithRust("frames as the ttrpc crate writes them", (peer) => {
     });
 
     it("are the one of a call whose responses are a stream", async () => {
-      await using server = await RawServer.listen();
-      await using connection = await connect(server.address);
-      const raw = await server.accept();
+      await using served = await rawServerOf();
+      const { connection, peer: raw } = served;
       const tap = new Tap(raw.socket);
 
       const call = connection.serverStreaming("s", "List", Buffer.from("all"));

@@ -1,6 +1,6 @@
 /**
  * What a contender in JavaScript costs a process that does nothing else. Prints one line of JSON.
- * `resident.ts memory NAME PATH` calls a server at PATH; `resident.ts idle NAME PATH SETTLE SECONDS` serves at PATH, connects
+ * `resident.ts memory NAME PATH` calls a server at PATH; `resident.ts idle NAME PATH SECONDS` serves at PATH, connects
  * to itself, and waits after it has settled.
  */
 
@@ -9,7 +9,7 @@ import { payloadOf } from "./handlers.js";
 import { loadContender } from "./load.js";
 import { measure } from "./measure.js";
 
-const [what, name = "", path = "", settle = "", seconds = ""] = process.argv.slice(2);
+const [what, name = "", path = "", seconds = ""] = process.argv.slice(2);
 
 async function memory(): Promise<object> {
   const before = process.memoryUsage().rss;
@@ -26,7 +26,7 @@ async function idle(): Promise<object> {
   await contender.serve(path);
   const client = await contender.connect(path);
   await client.unary(payloadOf(64));
-  await sleep(Number(settle) * 1000);
+  await sleep(1000);
   const cpuMs: number[] = [];
   while (cpuMs.length < Number(seconds)) {
     const start = process.cpuUsage();

@@ -89,7 +89,7 @@ export async function memory(
 export function idle(
   processes: Processes,
   contestants: ReadonlyMap<Name, Contestant>,
-  { settle, seconds }: { readonly settle: number; readonly seconds: number },
+  seconds: number,
 ): Promise<Idle[]> {
   const wait = async (one: Contestant): Promise<Idle> => {
     const { name, label } = one;
@@ -97,7 +97,7 @@ export function idle(
     return {
       name,
       label,
-      ...(await resident("idle", one, path, `${settle}`, `${seconds}`)),
+      ...(await resident("idle", one, path, `${seconds}`)),
     } as Idle;
   };
   return Promise.all(inJavaScript(contestants).map(wait));

@@ -79,31 +79,28 @@ impl Driven {
     }
 
     /// Has the commands in the first `length` bytes of the outbound buffer carried out: at once, or
-    /// soon, by the thread. Then, with `take`, moves events that wait into the inbound buffer.
-    pub(super) fn submit(&self, length: usize, take: bool) -> Result<Filled> {
-        match self {
-            Self::Loop(looped) => {
-                let batches = looped.batches();
-                batches
-                    .read(length, |batch| looped.with(|engine| engine.submit(batch)))
-                    .map_err(unusable)?
-                    .map_err(malformed)?;
-                let events = looped.events();
-                Ok(if take {
-                    batches.fill(|buffer| events.fill(buffer))
-                } else {
-                    Filled::default()
-                })
-            }
-            Self::Thread(threaded) if length == 0 => {
-                Ok(if take { threaded.take() } else { Filled::default() })
-            }
+    /// soon, by the thread.
+    pub(super) fn submit(&self, length: usize) -> Result<()> {
+        let submitted = match self {
+            Self::Loop(looped) => looped
+                .batches()
+                .read(length, |batch| looped.with(|engine| engine.submit(batch)))
+                .map_err(unusable)?,
+            Self::Thread(_) if length == 0 => Ok(()),
             Self::Thread(threaded) => {
                 let driver = threaded.driver().ok_or(Unusable::TornDown).map_err(unusable)?;
                 threaded.busy();
-                threaded.batches().read(length, |batch| driver.submit(batch)).map_err(malformed)?;
-                Ok(if take { threaded.take() } else { Filled::default() })
+                threaded.batches().read(length, |batch| driver.submit(batch))
             }
+        };
+        submitted.map_err(malformed)
+    }
+
+    /// Moves events that wait into the inbound buffer.
+    pub(super) fn take(&self) -> Filled {
+        match self {
+            Self::Loop(looped) => looped.batches().fill(|buffer| looped.events().fill(buffer)),
+            Self::Thread(threaded) => threaded.take(),
         }
     }
 

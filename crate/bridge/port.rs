@@ -52,7 +52,8 @@ impl Port {
     /// or are to be waited for: `submit` is then to be called again, in a later turn of the event loop.
     #[napi]
     pub fn submit(&self, length: u32, take: bool) -> Result<u32> {
-        Ok(self.driven.submit(length as usize, take)?.bits())
+        self.driven.submit(length as usize)?;
+        Ok(if take { self.driven.take().bits() } else { 0 })
     }
 
     /// Copies a payload of a command that is to be submitted and has the flag that says so.
