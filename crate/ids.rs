@@ -1,13 +1,31 @@
-//! Maps keyed by the small integers that both sides of the port hand out.
+//! Names of what both sides of the port deal with, and maps keyed by them.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// A map from an id to its owner's record.
-pub type IdMap<V> = HashMap<u32, V, BuildHasherDefault<IdHasher>>;
+pub type IdMap<V, K = u32> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
 /// A set of ids.
 pub type IdSet = HashSet<u32, BuildHasherDefault<IdHasher>>;
+
+/// Names one call, or one request, of a port. No other of its kind ever has the same.
+///
+/// The slot is small, so that JavaScript can use it as an index. Slots are used again, each time with
+/// the next generation, and never again once the generations are used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallId {
+    /// Where JavaScript keeps it.
+    pub slot: u32,
+    /// How many had the slot before it.
+    pub generation: u32,
+}
+
+impl Hash for CallId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from(self.generation) << 32 | u64::from(self.slot));
+    }
+}
 
 /// Spreads consecutive integers with one multiplication.
 ///
@@ -28,53 +46,109 @@ impl Hasher for IdHasher {
     }
 
     fn write_u32(&mut self, id: u32) {
+        self.write_u64(u64::from(id));
+    }
+
+    fn write_u64(&mut self, id: u64) {
         // Fibonacci hashing: the high bits, which hashbrown takes its tags from, depend on all of id.
-        self.0 = u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20);
+        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20);
     }
 }
 
-/// Hands out ids whose low bits are small, for the other side to use as an index. An id that was given
-/// back comes again only after its slot was used [`USES`] times.
-#[derive(Debug, Default)]
-pub struct SlotIds {
-    free: Vec<u32>,
+/// Hands out the ids of requests.
+#[derive(Debug)]
+pub struct CallIds {
+    free: Vec<CallId>,
+    /// The highest slot that was ever handed out.
     slots: u32,
+    in_use: usize,
+    /// How often a slot is used.
+    generations: u32,
 }
 
-/// Bits of an id that are the number of its slot.
-const SLOT_BITS: u32 = 20;
+/// So many calls of one side may be under way.
+const MOST_IN_USE: usize = (1 << 20) - 1;
 
-/// How often a slot is used before its ids repeat. Ids are below 2^31.
-const USES: u32 = 1 << (31 - SLOT_BITS);
+impl CallIds {
+    /// Slots are used `generations` times each.
+    pub fn new(generations: u32) -> Self {
+        Self { free: Vec::new(), slots: 0, in_use: 0, generations }
+    }
 
-impl SlotIds {
-    /// An id, never 0; None if a million are in use.
-    pub fn take(&mut self) -> Option<u32> {
-        if let Some(id) = self.free.pop() {
-            return Some(id);
-        }
-        if self.slots + 1 >= 1 << SLOT_BITS {
+    /// An id; its slot is never 0. None if a million are in use.
+    pub fn take(&mut self) -> Option<CallId> {
+        if self.in_use >= MOST_IN_USE {
             return None;
         }
-        self.slots += 1;
-        Some(self.slots)
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None => {
+                self.slots = self.slots.checked_add(1)?;
+                CallId { slot: self.slots, generation: 0 }
+            }
+        };
+        self.in_use += 1;
+        Some(id)
     }
 
-    /// Gives an id back.
-    pub fn give_back(&mut self, id: u32) {
-        let uses = (id >> SLOT_BITS) + 1;
-        self.free.push((uses % USES) << SLOT_BITS | id & ((1 << SLOT_BITS) - 1));
+    /// Gives an id back: its slot gets the next generation, or is retired with its last.
+    pub fn give_back(&mut self, CallId { slot, generation }: CallId) {
+        self.in_use -= 1;
+        if generation + 1 < self.generations {
+            self.free.push(CallId { slot, generation: generation + 1 });
+        }
     }
 }
 
-/// Hands out ids that do not repeat before 2^32 of them were used.
+/// Hands out the ids of connections and listeners. They repeat after 2^32, but never while one is in use.
 #[derive(Debug, Default)]
 pub struct IdSource(u32);
 
 impl IdSource {
-    /// The next id; never 0, which stands for "none" in the port's records.
-    pub fn next_id(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(1).max(1);
-        self.0
+    /// The next id that is not `taken`; never 0, which stands for "none" in the port's records.
+    pub fn next_id(&mut self, taken: impl Fn(u32) -> bool) -> u32 {
+        loop {
+            self.0 = self.0.wrapping_add(1).max(1);
+            if !taken(self.0) {
+                return self.0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_call_id_is_ever_handed_out_twice() {
+        let mut ids = CallIds::new(3);
+        let mut seen = HashSet::new();
+        let mut held = Vec::new();
+        for round in 0..1000 {
+            held.push(ids.take().unwrap());
+            let id = held[held.len() - 1];
+            assert!(id.slot > 0 && seen.insert((id.slot, id.generation)), "{id:?} again");
+            if round % 3 > 0 {
+                ids.give_back(held.swap_remove(round * 7 % held.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_million_calls_are_the_most() {
+        let mut ids = CallIds::new(2);
+        let taken: Vec<_> = std::iter::from_fn(|| ids.take()).collect();
+        assert_eq!(taken.len(), MOST_IN_USE);
+        ids.give_back(taken[7]);
+        assert_eq!(ids.take(), Some(CallId { slot: taken[7].slot, generation: 1 }));
+        assert_eq!(ids.take(), None);
+    }
+
+    #[test]
+    fn an_id_in_use_is_passed_over_when_the_ids_come_round() {
+        let mut ids = IdSource(u32::MAX - 1);
+        let taken = |id| id == u32::MAX || id == 1;
+        assert_eq!((ids.next_id(taken), ids.next_id(taken)), (2, 3));
     }
 }

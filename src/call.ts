@@ -89,6 +89,9 @@ export function unaryCall<T>(
 }
 
 class PendingUnary<T> implements PendingCall {
+  slot = 0;
+  generation = 0;
+
   constructor(
     readonly resolve: (value: T) => void,
     readonly reject: (error: unknown) => void,
@@ -111,7 +114,6 @@ class PendingUnary<T> implements PendingCall {
 class CancellableUnary<T> extends PendingUnary<T> implements AbortListener {
   readonly #port: Port;
   readonly #signal: AbortSignal;
-  #id = 0;
 
   constructor(
     resolve: (value: T) => void,
@@ -126,12 +128,14 @@ class CancellableUnary<T> extends PendingUnary<T> implements AbortListener {
   }
 
   start(connection: number, route: number, fields: CallFields, payload: Payload): void {
-    this.#id = this.#port.call(connection, route, fields, payload, this);
-    listenToAbort(this.#signal, this);
+    this.#port.call(connection, route, fields, payload, this);
+    // A getter of the message may have aborted it.
+    if (this.#signal.aborted) this.aborted();
+    else listenToAbort(this.#signal, this);
   }
 
   aborted(): void {
-    this.#port.cancel(this.#id);
+    this.#port.cancel(this);
     this.fail(canceledError(this.#signal));
   }
 

@@ -12,7 +12,8 @@ import type { ConnectionClosed } from "./port/reader.js";
 import type { CallFields, PendingCall } from "./port/types.js";
 import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "./port/records.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
-import { failedStream, iteratorOf, shortened, StreamCall } from "./stream/stream-call.js";
+import { iteratorOf } from "./stream/outgoing.js";
+import { failedStream, shortened, StreamCall } from "./stream/stream-call.js";
 
 /** Options of {@link connect}. */
 export interface ConnectOptions {

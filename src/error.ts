@@ -50,11 +50,7 @@ export class TtrpcError extends Error {
     }
     this.code = code;
     this.details = [...(options.details ?? [])];
-    for (const [index, any] of this.details.entries()) {
-      if (typeof any?.typeUrl !== "string" || !(any.value instanceof Uint8Array)) {
-        throw new TypeError(`details[${index}] must be an Any: pack messages with packAny`);
-      }
-    }
+    checkDetails(this.details);
   }
 
   /**
@@ -62,8 +58,21 @@ export class TtrpcError extends Error {
    * becomes the cause, anything else becomes the message.
    */
   static from(reason: unknown): TtrpcError {
-    if (reason instanceof TtrpcError) return reason;
+    try {
+      if (reason instanceof TtrpcError) return reason;
+    } catch {
+      // A Proxy that was revoked, or whose traps throw, is no TtrpcError.
+    }
     return new TtrpcError(textOf(reason), Code.Unknown, { cause: reason });
+  }
+}
+
+/** Checks details, which whoever has an error may have changed. Throws a TypeError that names the one that is wrong. */
+export function checkDetails(details: readonly Any[]): void {
+  for (const [index, any] of details.entries()) {
+    if (typeof any?.typeUrl !== "string" || !(any.value instanceof Uint8Array)) {
+      throw new TypeError(`details[${index}] must be an Any: pack messages with packAny`);
+    }
   }
 }
 
@@ -73,7 +82,7 @@ export function textOf(reason: unknown): string {
     return String(reason instanceof Error ? reason.message : reason);
   } catch {
     // An object without a prototype, or with a toString that throws.
-    return Object.prototype.toString.call(reason);
+    return typeof reason === "function" ? "[object Function]" : "[object Object]";
   }
 }
 

@@ -10,7 +10,7 @@ import type { BatchReader } from "./port/reader.js";
 import type { ServedMethod } from "./service.js";
 import { MessageQueue, type QueueOwner } from "./stream/message-queue.js";
 import { SendWindow } from "./stream/send-window.js";
-import { iteratorOf } from "./stream/stream-call.js";
+import { checkedResult, iteratorOf } from "./stream/outgoing.js";
 
 /** A server's method, and its interceptors around it, if there are any. */
 export interface Served extends ServedMethod {
@@ -25,7 +25,8 @@ export interface RequestHost {
 
 /** A request that a handler works on. It is answered once; when its answer is not wanted any more, not at all. */
 export abstract class RunningRequest implements ActiveRequest {
-  readonly id: number;
+  readonly slot: number;
+  readonly generation: number;
   readonly connection: number;
   protected readonly context: HandlerContext;
   protected readonly method: Served;
@@ -37,7 +38,8 @@ export abstract class RunningRequest implements ActiveRequest {
     this.#host = host;
     this.port = host.port;
     this.method = method;
-    this.id = request.id;
+    this.slot = request.slot;
+    this.generation = request.generation;
     this.connection = request.connection;
     this.context = new HandlerContext(method.service, method.method, request, connection);
   }
@@ -46,7 +48,6 @@ export abstract class RunningRequest implements ActiveRequest {
 
   /** The peer does not wait any more. The handler counts as running until it returns. */
   abort(deadline: boolean): void {
-    this.port.inbox.requests.delete(this.id);
     this.giveUp(deadline ? "deadline" : "disconnect");
   }
 
@@ -69,38 +70,33 @@ export abstract class RunningRequest implements ActiveRequest {
     return intercepted({ service, method, kind, request, context: this.context });
   }
 
-  #finish(error: unknown): void {
+  #finish(error: TtrpcError | undefined): void {
     this.#host.finished();
-    if (this.#message !== undefined) {
-      serverCalls.end(this.#message, error === undefined ? {} : { error: TtrpcError.from(error) });
-    }
+    if (this.#message !== undefined) serverCalls.end(this.#message, error === undefined ? {} : { error });
   }
 
   protected succeed(payload: Payload | undefined): void {
-    if (this.port.inbox.requests.get(this.id) === this) {
-      try {
-        this.port.reply(this.id, payload, undefined);
-      } catch (error) {
-        // It is a wrong message, which shows when it is encoded, or too long.
-        this.fail(error);
-        return;
-      }
-      this.port.inbox.requests.delete(this.id);
+    try {
+      this.port.reply(this, payload, undefined);
+    } catch (error) {
+      // It is a wrong message, which shows when it is encoded, or too long.
+      this.fail(error);
+      return;
     }
     this.#finish(undefined);
   }
 
   protected fail(reason: unknown): void {
-    this.#finish(reason ?? new TtrpcError(String(reason)));
-    if (!this.port.inbox.requests.delete(this.id)) return;
+    const error = TtrpcError.from(reason);
     try {
-      this.port.reply(this.id, undefined, TtrpcError.from(reason));
+      this.port.reply(this, undefined, error);
     } catch (cause) {
       // A TtrpcError that was changed after it was made. The caller must hear something.
       const { service, method } = this.method;
       const text = `the handler of ${service}/${method} threw what cannot be sent: ${textOf(cause)}`;
-      this.port.reply(this.id, undefined, new TtrpcError(text, Code.Internal));
+      this.port.reply(this, undefined, new TtrpcError(text, Code.Internal));
     }
+    this.#finish(error);
   }
 }
 
@@ -129,17 +125,19 @@ class UnaryRequest extends RunningRequest {
     try {
       if (this.#wrong !== undefined) throw this.#wrong.error;
       response = this.call(this.#request);
+      // A handler that has its answer at once pays for no promise. What it returned may throw when it is looked at.
+      if (typeof (response as PromiseLike<unknown> | undefined)?.then === "function") {
+        void Promise.resolve(response).then(
+          (message) => this.#answer(message),
+          (error: unknown) => this.fail(error),
+        );
+        return;
+      }
     } catch (error) {
       this.fail(error);
       return;
     }
-    // A handler that has its answer at once pays for no promise.
-    if (typeof (response as PromiseLike<unknown> | undefined)?.then === "function") {
-      void Promise.resolve(response).then(
-        (message) => this.#answer(message),
-        (error: unknown) => this.fail(error),
-      );
-    } else this.#answer(response);
+    this.#answer(response);
   }
 
   #answer(message: unknown): void {
@@ -159,7 +157,10 @@ class StreamRequest extends RunningRequest implements QueueOwner {
   readonly served = true;
   readonly #requests: MessageQueue<unknown>;
   readonly #window = new SendWindow();
+  /** What the handler's messages come from, until it is over or was ended. */
   #responses: AsyncIterator<unknown> | Iterator<unknown> | undefined;
+  /** Resolves when an iterator that was ended has said so. */
+  #tidied: Promise<void> | undefined;
   #aborted = false;
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
@@ -193,7 +194,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     // A handler that waits for a message or for room hears of it too, whether or not it looks at its signal.
     this.#requests.fail(this.context.signal.reason);
     this.#window.close();
-    this.#endResponses().catch(() => undefined);
+    this.#endResponses();
   }
 
   async run(): Promise<void> {
@@ -225,10 +226,13 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     const what = `what the handler of ${service}/${method} returns`;
     const iterator = iteratorOf(responses as AsyncIterable<unknown>, what);
     this.#responses = iterator;
+    let left = true;
     try {
       while (!this.#aborted) {
-        const { value, done } = await iterator.next();
+        left = false;
+        const { value, done } = checkedResult(await iterator.next(), what);
         if (done === true) return;
+        left = true;
         let payload = encode(value);
         const room = this.#window.room();
         if (room !== undefined) {
@@ -237,18 +241,28 @@ class StreamRequest extends RunningRequest implements QueueOwner {
           await room;
         }
         if (this.#aborted) break;
-        this.#window.add(this.port.send(this.served, this.id, payload));
+        this.#window.add(this.port.send(this, payload));
       }
-    } catch (error) {
-      // A response that cannot be encoded or sent leaves the generator standing at its yield.
-      await this.#endResponses();
-      throw error;
+    } finally {
+      // As in a `for await`: an iterator that is left at a message is told, one that ended or threw is not.
+      if (left) this.#endResponses();
+      this.#responses = undefined;
     }
-    await this.#endResponses();
+    // The handler is running until its generator has tidied up; nobody waits for its answer any more.
+    await this.#tidied;
   }
 
-  async #endResponses(): Promise<void> {
-    await this.#responses?.return?.();
+  /** Neither what it throws nor how long it takes is the call's: that has its outcome. */
+  #endResponses(): void {
+    const responses = this.#responses;
+    if (responses === undefined) return;
+    this.#responses = undefined;
+    this.#tidied = Promise.resolve()
+      .then(() => responses.return?.())
+      .then(
+        () => undefined,
+        () => undefined,
+      );
   }
 }
 

@@ -14,6 +14,7 @@ import { checkDriver, type Driver } from "./port/driver.js";
 import { type Port, port } from "./port/port.js";
 import type { BatchReader } from "./port/reader.js";
 import type { ActiveRequest, IncomingRequest, MethodSink, PeerCredentials } from "./port/types.js";
+import { RefusedRequest } from "./refused-request.js";
 import { type RequestHost, RunningRequest, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
 import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
@@ -323,12 +324,11 @@ export class Server extends EventEmitter<ServerEvents> {
     });
   }
 
-  #serve(served: Served, request: IncomingRequest, reader: BatchReader): ActiveRequest | undefined {
+  #serve(served: Served, request: IncomingRequest, reader: BatchReader): ActiveRequest {
     const peer = this.#connections.get(request.connection);
     if (peer === undefined || this.#closing !== undefined) {
       const error = new TtrpcError("the server is shutting down", Code.Unavailable);
-      queueMicrotask(() => this.#port.reply(request.id, undefined, error));
-      return undefined;
+      return new RefusedRequest(this.#port, request, error);
     }
     this.#active++;
     return runningRequest(this.#host, served, request, peer, reader);

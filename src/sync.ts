@@ -58,6 +58,8 @@ export class SyncConnection {
     }
     let outcome: { value: T } | { error: unknown } | undefined;
     port("loop").callBlocking(this.#id, route, fields, payload, {
+      slot: 0,
+      generation: 0,
       succeed(reader) {
         try {
           outcome = { value: reader.read(decode) };

@@ -6,6 +6,7 @@ use super::threaded::Threaded;
 use super::uv::{Loop, Uv};
 use crate::driver::Unusable;
 use crate::engine::Engine;
+use crate::ids::CallId;
 use crate::port::{Events, Filled, Malformed};
 use crate::status::Outcome;
 use napi::{Error, Result, sys};
@@ -21,7 +22,7 @@ pub(super) enum Driven {
 
 impl Driven {
     /// Makes an engine that the event loop turns.
-    pub(super) fn by_loop(batches: Batches) -> Result<Self> {
+    pub(super) fn by_loop(batches: Batches, generations: u32) -> Result<Self> {
         let uv = Uv::get().map_err(|symbol| {
             Error::from_reason(format!("this JavaScript runtime does not export libuv's {symbol}"))
         })?;
@@ -30,14 +31,14 @@ impl Driven {
         super::batches::check(unsafe {
             sys::napi_get_uv_event_loop(batches.env(), &raw mut event_loop)
         })?;
-        let engine = Engine::new().map_err(system)?;
+        let engine = Engine::new(generations).map_err(system)?;
         let looped = Looped::new(uv, Loop(event_loop.cast()), batches, engine).map_err(system)?;
         Ok(Self::Loop(looped))
     }
 
     /// Makes an engine that a thread of its own turns.
-    pub(super) fn by_thread(batches: Batches) -> Result<Self> {
-        let engine = Engine::new().map_err(system)?;
+    pub(super) fn by_thread(batches: Batches, generations: u32) -> Result<Self> {
+        let engine = Engine::new(generations).map_err(system)?;
         Threaded::new(batches, engine).map(Self::Thread)
     }
 
@@ -124,7 +125,7 @@ impl Driven {
             .map_err(unusable)?
             .map_err(malformed)?;
         let mut events = Events::default();
-        events.outcome(0, 0, outcome);
+        events.outcome(0, CallId::default(), outcome);
         let Filled { size, .. } = looped.batches().fill(|buffer| events.fill(buffer));
         Ok((size, events.take_whole()))
     }

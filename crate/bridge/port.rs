@@ -29,21 +29,27 @@ pub struct Port {
 impl Port {
     /// Opens a port of this environment. `outbound` and `inbound` are each the whole of an
     /// ArrayBuffer that is never detached; `deliver` is called with what
-    /// `submit` returns, and must be done with them when it returns. With `thread`, a thread of
-    /// its own turns the engine, otherwise the event loop does.
+    /// `submit` returns, and must be done with them when it returns. The slot of a request is used
+    /// `generations` times. With `thread`, a thread of its own turns the engine, otherwise the event
+    /// loop does.
     #[napi(constructor)]
     pub fn new(
         env: Env,
         outbound: Uint8ArraySlice<'_>,
         inbound: Uint8ArraySlice<'_>,
         deliver: Function<'_, u32, ()>,
+        generations: u32,
         thread: bool,
     ) -> Result<Self> {
         if inbound.len() < RECORD_LIMIT || outbound.len() < RECORD_LIMIT {
             return Err(Error::from_reason(format!("each buffer must have {RECORD_LIMIT} bytes")));
         }
         let batches = Batches::new(env, outbound, inbound, deliver)?;
-        let driven = if thread { Driven::by_thread(batches) } else { Driven::by_loop(batches) };
+        let driven = if thread {
+            Driven::by_thread(batches, generations)
+        } else {
+            Driven::by_loop(batches, generations)
+        };
         Ok(Self { driven: driven?, payloads: Payloads::default(), outcome: RefCell::default() })
     }
 

@@ -13,7 +13,8 @@ const SOON: Duration = Duration::from_secs(10);
 
 fn started() -> (Driver, mpsc::Receiver<()>) {
     let (sender, told) = mpsc::channel();
-    let driver = Driver::start(Engine::new().unwrap(), move || sender.send(()).unwrap()).unwrap();
+    let driver =
+        Driver::start(Engine::new(u32::MAX).unwrap(), move || sender.send(()).unwrap()).unwrap();
     (driver, told)
 }
 

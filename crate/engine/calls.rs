@@ -4,6 +4,7 @@ use super::deadlines::Deadline;
 use super::link::{End, Link};
 use super::streams::{self, Handle, Input};
 use super::{Engine, SEND_LIMIT, Shared};
+use crate::ids::CallId;
 use crate::port::{Call, Side, StreamKind};
 use crate::status::{Code, Failure, Outcome, wire_size};
 use crate::transport::{CloseKind, Closed, Wire, lock};
@@ -94,7 +95,9 @@ impl Engine {
         if let Some(closed) = link.wire.closed() {
             return guard.settle(Outcome::Failed(Failure::closed(closed)));
         }
-        let Some(Route { service, method }) = self.routes.get(usize::from(route)).cloned() else {
+        let Some(Route { service, method }) =
+            self.routes.get(usize::from(route)).cloned().flatten()
+        else {
             return guard
                 .settle(Outcome::Failed(Failure::of_call(Code::Internal, "unknown route")));
         };
@@ -119,7 +122,7 @@ impl Engine {
     }
 
     /// Gives a call up: a waiting one is never sent, of a sent one the answer is dropped.
-    pub(super) fn cancel(&mut self, call: u32, left: bool) {
+    pub(super) fn cancel(&mut self, call: CallId, left: bool) {
         if let Some(stream) = lock(&self.shared.streams).remove(&call) {
             stream.meter.give_up();
             if left {
@@ -228,7 +231,7 @@ pub(super) struct Guard {
     pub(super) wire: Arc<Wire>,
     in_flight: Arc<AtomicU32>,
     pub(super) connection: u32,
-    pub(super) call: u32,
+    pub(super) call: CallId,
     sink: Option<Sink>,
     /// Whether an entry in [`Shared::cancellable`] goes with it.
     cancellable: bool,
@@ -242,7 +245,7 @@ impl Guard {
         shared: &Arc<Shared>,
         link: &Link,
         connection: u32,
-        call: u32,
+        call: CallId,
         sink: Sink,
         timeout_nano: i64,
     ) -> Self {
@@ -302,7 +305,7 @@ impl Drop for Guard {
     }
 }
 
-fn settle(shared: &Shared, sink: &Sink, connection: u32, call: u32, outcome: Outcome) {
+fn settle(shared: &Shared, sink: &Sink, connection: u32, call: CallId, outcome: Outcome) {
     match sink {
         Sink::Events => lock(&shared.events).outcome(connection, call, outcome),
         Sink::Slot(slot) => *lock(slot) = Some(outcome),

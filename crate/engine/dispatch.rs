@@ -5,7 +5,7 @@ use super::deadlines::Deadline;
 use super::gauge::Gauge;
 use super::served::Streamer;
 use super::streams::{Handle, Input};
-use crate::ids::{IdMap, SlotIds};
+use crate::ids::{CallId, CallIds, IdMap};
 use crate::port::{RECORD_LIMIT, Reply, StreamKind, request_size};
 use crate::status::{Code, Failure, MESSAGE_LIMIT, response_of_status};
 use crate::transport::{Wire, lock};
@@ -33,14 +33,23 @@ pub struct Method {
 }
 
 /// Requests that JavaScript has not answered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Requests {
-    ids: SlotIds,
-    waiting: IdMap<oneshot::Sender<Reply>>,
-    streams: IdMap<Handle>,
+    ids: CallIds,
+    waiting: IdMap<oneshot::Sender<Reply>, CallId>,
+    streams: IdMap<Handle, CallId>,
 }
 
 impl Requests {
+    /// Slots are used `generations` times each.
+    pub(super) fn new(generations: u32) -> Self {
+        Self {
+            ids: CallIds::new(generations),
+            waiting: IdMap::default(),
+            streams: IdMap::default(),
+        }
+    }
+
     /// Passes an answer on; one that nobody waits for any more is dropped.
     pub(super) fn answer(&mut self, reply: Reply) {
         if let Some(handler) = self.waiting.remove(&reply.call) {
@@ -51,7 +60,7 @@ impl Requests {
     }
 
     /// A stream that JavaScript serves.
-    pub(super) fn stream(&self, call: u32) -> Option<&Handle> {
+    pub(super) fn stream(&self, call: CallId) -> Option<&Handle> {
         self.streams.get(&call)
     }
 }
@@ -152,7 +161,7 @@ pub(super) fn within_limit(response: Response) -> Response {
 #[derive(Debug)]
 pub(super) struct Ticket {
     peer: Arc<Peer>,
-    pub(super) call: u32,
+    pub(super) call: CallId,
     size: u32,
     expires: Option<Instant>,
     open: bool,

@@ -122,7 +122,7 @@ impl Engine {
             max_queued_bytes,
             excess,
         } = options;
-        let token = self.ids.next_id();
+        let token = self.next_id();
         let entry = Entry {
             listener,
             require_same_user,
@@ -204,8 +204,8 @@ impl Engine {
 
     /// Runs a ttrpc server on an accepted connection. Must be called inside the runtime.
     fn attach(&mut self, listener: u32, stream: Stream) -> Option<u32> {
+        let connection = self.next_id();
         let entry = self.listeners.get(&listener)?;
-        let connection = self.ids.next_id();
         let (wire, pipe) = Wire::pair(Role::Server, connection, self.shared.touched.clone());
         let peer = Peer {
             shared: self.shared.clone(),

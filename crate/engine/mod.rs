@@ -25,7 +25,7 @@ pub use link::{Hold, Interest};
 pub use listeners::ListenOptions;
 pub use queue::EventQueue;
 
-use crate::ids::{IdMap, IdSource};
+use crate::ids::{CallId, IdMap, IdSource};
 use crate::port::{Command, Events, Malformed, Side, commands};
 use crate::socket::{Address, Progress, Stream};
 use crate::transport::{Closed, Pipe, Role, Touched, Wire, lock};
@@ -45,19 +45,30 @@ use ttrpc::r#async::transport::Socket;
 
 /// What tasks and the engine share. All of it but the events, which may be taken on another thread, is
 /// used on the engine's own: there the mutexes satisfy ttrpc's `Send` bounds and are never contended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
     events: Mutex<Events>,
     touched: Arc<Touched>,
     deadlines: Arc<Deadlines>,
     /// Calls that a cancel may end.
-    cancellable: Mutex<IdMap<AbortHandle>>,
+    cancellable: Mutex<IdMap<AbortHandle, CallId>>,
     /// Streams that this side opened.
-    streams: Mutex<IdMap<streams::Handle>>,
+    streams: Mutex<IdMap<streams::Handle, CallId>>,
     requests: Mutex<dispatch::Requests>,
 }
 
 impl Shared {
+    fn new(generations: u32) -> Self {
+        Self {
+            events: Mutex::default(),
+            touched: Arc::default(),
+            deadlines: Arc::default(),
+            cancellable: Mutex::default(),
+            streams: Mutex::default(),
+            requests: Mutex::new(dispatch::Requests::new(generations)),
+        }
+    }
+
     /// Counts what tasks do.
     fn progress(&self) -> usize {
         self.touched.activity() + lock(&self.events).count()
@@ -72,7 +83,7 @@ pub struct Engine {
     ids: IdSource,
     links: IdMap<Link>,
     listeners: IdMap<listeners::Entry>,
-    routes: Vec<calls::Route>,
+    routes: Vec<Option<calls::Route>>,
     changes: Vec<Change>,
     /// Payloads of commands that are still to be submitted.
     lent: VecDeque<Vec<u8>>,
@@ -126,8 +137,8 @@ const BUSY: usize = 16;
 pub(crate) const SEND_LIMIT: usize = 1 << 20;
 
 impl Engine {
-    /// An engine with nothing in it.
-    pub fn new() -> io::Result<Self> {
+    /// An engine with nothing in it, whose requests use a slot `generations` times; see [`CallId`].
+    pub fn new(generations: u32) -> io::Result<Self> {
         // Without an I/O driver a turn makes no system call of its own; the event interval keeps
         // tokio from interrupting a long turn to look for timers.
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -136,7 +147,7 @@ impl Engine {
             .build()?;
         Ok(Self {
             runtime: Arc::new(runtime),
-            shared: Arc::default(),
+            shared: Arc::new(Shared::new(generations)),
             ids: IdSource::default(),
             links: IdMap::default(),
             listeners: IdMap::default(),
@@ -159,7 +170,7 @@ impl Engine {
     }
 
     fn open(&mut self, stream: Stream, progress: Progress, blocking: bool) -> u32 {
-        let connection = self.ids.next_id();
+        let connection = self.next_id();
         let (wire, pipe) = Wire::pair(Role::Client, connection, self.shared.touched.clone());
         let end = End::Client(Some(self.client(pipe)));
         let mut link = Link::new(stream, progress, wire, end);
@@ -171,6 +182,12 @@ impl Engine {
         }
         self.turn(|_| {});
         connection
+    }
+
+    /// A name for a connection or listener, which no other has.
+    fn next_id(&mut self) -> u32 {
+        let Self { ids, links, listeners, .. } = self;
+        ids.next_id(|id| links.contains_key(&id) || listeners.contains_key(&id))
     }
 
     fn client(&self, pipe: Pipe) -> Arc<Client> {
@@ -225,8 +242,12 @@ impl Engine {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Route { service, method, .. } => {
-                self.routes.push(calls::Route { service, method })
+            Command::Route { route, service, method } => {
+                let route = usize::from(route);
+                if self.routes.len() <= route {
+                    self.routes.resize(route + 1, None);
+                }
+                self.routes[route] = Some(calls::Route { service, method });
             }
             Command::Call(call) => self.call(call, calls::Sink::Events),
             Command::Cancel { call, left } => self.cancel(call, left),
@@ -245,7 +266,7 @@ impl Engine {
     }
 
     /// A stream that has ended meanwhile needs nothing any more.
-    fn with_stream(&self, side: Side, call: u32, work: impl FnOnce(&streams::Handle)) {
+    fn with_stream(&self, side: Side, call: CallId, work: impl FnOnce(&streams::Handle)) {
         match side {
             Side::Called => {
                 let mut streams = lock(&self.shared.streams);

@@ -3,6 +3,7 @@
 use super::SEND_LIMIT;
 use super::dispatch::{METADATA_TOO_LARGE, Peer, TOO_MANY, Ticket, within_limit};
 use super::streams::{Handle, Input, Raw, Sent};
+use crate::ids::CallId;
 use crate::port::{RECORD_LIMIT, Reply, Side, StreamKind, request_size};
 use crate::status::{Code, Failure, response_of_status};
 use crate::transport::lock;
@@ -111,7 +112,7 @@ impl StreamHandler for Streamer {
 /// Sends what JavaScript sends, until it answers.
 async fn outgoing(
     peer: &Peer,
-    call: u32,
+    call: CallId,
     sender: SSSender<Raw>,
     mut queue: mpsc::UnboundedReceiver<Input>,
 ) -> Result<Reply, Response> {
@@ -137,7 +138,7 @@ async fn outgoing(
 /// What the peer sends on a stream.
 struct Incoming<'a> {
     peer: &'a Peer,
-    call: u32,
+    call: CallId,
     meter: &'a Meter,
     /// The flags of the request.
     flags: u8,

@@ -6,6 +6,7 @@
 
 use super::calls::Guard;
 use super::{SEND_LIMIT, Shared};
+use crate::ids::CallId;
 use crate::port::{Reply, Side, StreamKind};
 use crate::status::{Code, Failure, Outcome};
 use crate::transport::meter::Meter;
@@ -86,7 +87,7 @@ pub(super) struct Sent<'a> {
     pub(super) shared: &'a Shared,
     pub(super) side: Side,
     pub(super) connection: u32,
-    pub(super) call: u32,
+    pub(super) call: CallId,
     messages: usize,
     bytes: usize,
 }
@@ -95,7 +96,7 @@ pub(super) struct Sent<'a> {
 const SENT_BATCH: usize = 64 * 1024;
 
 impl<'a> Sent<'a> {
-    pub(super) fn new(shared: &'a Shared, side: Side, connection: u32, call: u32) -> Self {
+    pub(super) fn new(shared: &'a Shared, side: Side, connection: u32, call: CallId) -> Self {
         Self { shared, side, connection, call, messages: 0, bytes: 0 }
     }
 

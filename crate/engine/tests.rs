@@ -23,7 +23,7 @@ fn connected() -> (Engine, u32, UnixStream) {
         let address = std::os::unix::net::SocketAddr::from_abstract_name(&name[1..]).unwrap();
         UnixListener::bind_addr(&address).unwrap()
     };
-    let mut engine = Engine::new().unwrap();
+    let mut engine = Engine::new(u32::MAX).unwrap();
     let connection = engine.connect(&Address::Unix(name.into_bytes())).unwrap();
     let (peer, _) = listener.accept().unwrap();
     (engine, connection, peer)

@@ -3,6 +3,7 @@
 use super::{
     FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, Side, op,
 };
+use crate::ids::CallId;
 use protobuf::EnumOrUnknown;
 use std::collections::VecDeque;
 use ttrpc::proto::{Any, KeyValue, Status};
@@ -16,7 +17,7 @@ pub struct Malformed(pub &'static str);
 pub enum Command {
     /// Names a service and method by a number.
     Route {
-        /// The number; numbers are given in order, from 0.
+        /// The number.
         route: u16,
         /// The full name of the service.
         service: String,
@@ -28,7 +29,7 @@ pub enum Command {
     /// Gives a call up.
     Cancel {
         /// The call.
-        call: u32,
+        call: CallId,
         /// The reader of a stream left: its requests end in order.
         left: bool,
     },
@@ -41,21 +42,21 @@ pub enum Command {
         /// Whose stream it is.
         side: Side,
         /// The call or request.
-        call: u32,
+        call: CallId,
         /// The encoded message.
         payload: Vec<u8>,
     },
     /// Sends no more on a stream.
     HalfClose {
         /// The call.
-        call: u32,
+        call: CallId,
     },
     /// Messages of a stream were taken.
     Taken {
         /// Whose stream it is.
         side: Side,
         /// The call or request.
-        call: u32,
+        call: CallId,
         /// How many.
         messages: usize,
         /// Their bytes altogether.
@@ -78,7 +79,7 @@ pub struct Call {
     /// The connection to make it on.
     pub connection: u32,
     /// The id that its outcome carries.
-    pub call: u32,
+    pub call: CallId,
     /// The service and method.
     pub route: u16,
     /// Whether a cancel may follow.
@@ -95,7 +96,7 @@ pub struct Call {
 #[derive(Debug)]
 pub struct Reply {
     /// The request's id.
-    pub call: u32,
+    pub call: CallId,
     /// The status, which may be OK.
     pub status: Status,
     /// The encoded response message.
@@ -136,6 +137,7 @@ fn command(record: &[u8], lent: &mut VecDeque<Vec<u8>>) -> Result<Command, Malfo
     let word = |at: usize| {
         u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]])
     };
+    let call = CallId { slot: word(12), generation: word(16) };
     let flag = |flag: u8| record[5] & flag != 0;
     let side = if flag(FLAG_SERVED) { Side::Served } else { Side::Called };
     let mut payload = |body: Body<'_>| {
@@ -150,7 +152,7 @@ fn command(record: &[u8], lent: &mut VecDeque<Vec<u8>>) -> Result<Command, Malfo
         operation @ (op::CALL | op::OPEN) => {
             let call = Call {
                 connection: word(8),
-                call: word(12),
+                call,
                 route,
                 cancellable: flag(super::FLAG_CANCELLABLE),
                 timeout_nano: body.nanoseconds()?,
@@ -167,17 +169,13 @@ fn command(record: &[u8], lent: &mut VecDeque<Vec<u8>>) -> Result<Command, Malfo
                 Command::Open(call, kind)
             }
         }
-        op::CANCEL => Command::Cancel { call: word(12), left: flag(super::FLAG_LEFT) },
-        op::REPLY => Command::Reply(Reply {
-            call: word(12),
-            status: body.status()?,
-            payload: payload(body)?,
-        }),
-        op::SEND => Command::Send { side, call: word(12), payload: payload(body)? },
-        op::HALF_CLOSE => Command::HalfClose { call: word(12) },
-        op::TAKEN => {
-            Command::Taken { side, call: word(12), messages: body.count()?, bytes: body.count()? }
+        op::CANCEL => Command::Cancel { call, left: flag(super::FLAG_LEFT) },
+        op::REPLY => {
+            Command::Reply(Reply { call, status: body.status()?, payload: payload(body)? })
         }
+        op::SEND => Command::Send { side, call, payload: payload(body)? },
+        op::HALF_CLOSE => Command::HalfClose { call },
+        op::TAKEN => Command::Taken { side, call, messages: body.count()?, bytes: body.count()? },
         _ => return Err(Malformed("an operation is unknown")),
     })
 }
@@ -241,7 +239,7 @@ mod tests {
 
     fn record(operation: u8, body: &[u8]) -> Vec<u8> {
         let mut bytes = ((RECORD_HEADER + body.len()) as u32).to_le_bytes().to_vec();
-        bytes.extend([operation, 1, 2, 0, 3, 0, 0, 0, 4, 0, 0, 0]);
+        bytes.extend([operation, 1, 2, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0]);
         bytes.extend(body);
         bytes
     }
@@ -266,7 +264,8 @@ mod tests {
         let Some(Ok(Command::Call(call))) = commands(&batch, &mut VecDeque::new()).next() else {
             panic!("not a call")
         };
-        assert_eq!((call.connection, call.call, call.route, call.cancellable), (3, 4, 2, true));
+        let id = CallId { slot: 4, generation: 5 };
+        assert_eq!((call.connection, call.call, call.route, call.cancellable), (3, id, 2, true));
         assert_eq!(call.timeout_nano, 1_500_000_000);
         let pairs: Vec<_> = call.metadata.iter().map(|pair| (&*pair.key, &*pair.value)).collect();
         assert_eq!(pairs, [("k", "v1"), ("k", "v2")]);

@@ -5,6 +5,7 @@ use super::{
     FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, RECORD_LIMIT,
     Side, StreamKind, WHOLE, event,
 };
+use crate::ids::CallId;
 use crate::socket::Credentials;
 use crate::status::{Code, Failure, Outcome};
 use crate::transport::Closed;
@@ -88,7 +89,7 @@ impl Events {
     }
 
     /// How a call ended.
-    pub fn outcome(&mut self, connection: u32, call: u32, outcome: Outcome) {
+    pub fn outcome(&mut self, connection: u32, call: CallId, outcome: Outcome) {
         match outcome {
             Outcome::Reply(payload) => {
                 let record = Record::new(self, event::RESPONSE, 0, 0, connection, call);
@@ -119,18 +120,24 @@ impl Events {
 
     /// A connection that was asked for is open.
     pub fn connected(&mut self, connection: u32) {
-        Record::new(self, event::CONNECTED, 0, 0, connection, 0).end();
+        Record::new(self, event::CONNECTED, 0, 0, connection, CallId::default()).end();
     }
 
     /// A connection ended.
     pub fn closed(&mut self, connection: u32, closed: &Closed) {
-        Record::new(self, event::CLOSED, 0, 0, connection, 0).closed(closed).end();
+        Record::new(self, event::CLOSED, 0, 0, connection, CallId::default()).closed(closed).end();
     }
 
     /// A listener accepted a connection.
     pub fn accepted(&mut self, listener: u32, connection: u32, peer: Option<Credentials>) {
-        let mut record =
-            Record::new(self, event::ACCEPTED, u8::from(peer.is_some()), 0, connection, listener);
+        let mut record = Record::new(
+            self,
+            event::ACCEPTED,
+            u8::from(peer.is_some()),
+            0,
+            connection,
+            of_listener(listener),
+        );
         if let Some(peer) = peer {
             record = record.i32(peer.pid).u32(peer.uid).u32(peer.gid);
         }
@@ -139,7 +146,7 @@ impl Events {
 
     /// A listener could not accept.
     pub fn accept_failed(&mut self, listener: u32, error: &std::io::Error) {
-        Record::new(self, event::ACCEPT_FAILED, 0, 0, 0, listener)
+        Record::new(self, event::ACCEPT_FAILED, 0, 0, 0, of_listener(listener))
             .i32(error.raw_os_error().unwrap_or(0))
             .bytes(error.to_string().as_bytes())
             .end();
@@ -147,11 +154,11 @@ impl Events {
 
     /// A listener accepts no more.
     pub fn listener_closed(&mut self, listener: u32) {
-        Record::new(self, event::LISTENER_CLOSED, 0, 0, 0, listener).end();
+        Record::new(self, event::LISTENER_CLOSED, 0, 0, 0, of_listener(listener)).end();
     }
 
     /// A request for a handler.
-    pub fn request(&mut self, connection: u32, call: u32, route: u16, request: ttrpc::Request) {
+    pub fn request(&mut self, connection: u32, call: CallId, route: u16, request: ttrpc::Request) {
         Record::new(self, event::REQUEST, 0, route, connection, call)
             .f64(request.timeout_nano as f64)
             .u32(request.metadata.len() as u32)
@@ -163,7 +170,7 @@ impl Events {
     pub fn stream_request(
         &mut self,
         connection: u32,
-        call: u32,
+        call: CallId,
         route: u16,
         kind: StreamKind,
         context: &TtrpcContext,
@@ -184,17 +191,24 @@ impl Events {
     }
 
     /// A message of a stream.
-    pub fn message(&mut self, side: Side, connection: u32, call: u32, payload: Vec<u8>) {
+    pub fn message(&mut self, side: Side, connection: u32, call: CallId, payload: Vec<u8>) {
         Record::new(self, event::MESSAGE, served(side), 0, connection, call).payload(payload);
     }
 
     /// The peer sends no more on a stream.
-    pub fn stream_end(&mut self, side: Side, connection: u32, call: u32) {
+    pub fn stream_end(&mut self, side: Side, connection: u32, call: CallId) {
         Record::new(self, event::END, served(side), 0, connection, call).end();
     }
 
     /// Messages of a stream have left.
-    pub fn sent(&mut self, side: Side, connection: u32, call: u32, messages: usize, bytes: usize) {
+    pub fn sent(
+        &mut self,
+        side: Side,
+        connection: u32,
+        call: CallId,
+        messages: usize,
+        bytes: usize,
+    ) {
         Record::new(self, event::SENT, served(side), 0, connection, call)
             .u32(messages as u32)
             .u32(bytes as u32)
@@ -202,7 +216,7 @@ impl Events {
     }
 
     /// A request needs no answer any more.
-    pub fn aborted(&mut self, connection: u32, call: u32, deadline: bool) {
+    pub fn aborted(&mut self, connection: u32, call: CallId, deadline: bool) {
         Record::new(self, event::ABORTED, u8::from(deadline), 0, connection, call).end();
     }
 }
@@ -214,6 +228,11 @@ pub fn request_size<'a>(
 ) -> usize {
     pairs
         .fold(RECORD_HEADER + 12 + payload, |size, (key, value)| size + 8 + key.len() + value.len())
+}
+
+/// A listener's number stands where a record has the slot of its call.
+fn of_listener(listener: u32) -> CallId {
+    CallId { slot: listener, generation: 0 }
 }
 
 fn status_size(status: &Status) -> usize {
@@ -239,7 +258,7 @@ impl<'a> Record<'a> {
         flags: u8,
         route: u16,
         connection: u32,
-        call: u32,
+        call: CallId,
     ) -> Self {
         events.count += 1;
         let Events { records: events, whole, .. } = events;
@@ -249,7 +268,8 @@ impl<'a> Record<'a> {
         header[5] = flags;
         header[6..8].copy_from_slice(&route.to_le_bytes());
         header[8..12].copy_from_slice(&connection.to_le_bytes());
-        header[12..16].copy_from_slice(&call.to_le_bytes());
+        header[12..16].copy_from_slice(&call.slot.to_le_bytes());
+        header[16..20].copy_from_slice(&call.generation.to_le_bytes());
         events.extend_from_slice(&header);
         Self { events, whole, start }
     }
@@ -314,19 +334,23 @@ impl<'a> Record<'a> {
 mod tests {
     use super::*;
 
+    fn id(slot: u32) -> CallId {
+        CallId { slot, generation: 3 }
+    }
+
     #[test]
     fn a_queue_that_is_never_empty_does_not_grow() {
         let mut events = Events::default();
         let mut buffer = vec![0; RECORD_LIMIT];
         let write = |events: &mut Events| {
-            events.outcome(1, 7, Outcome::Reply(vec![7; 4000]));
+            events.outcome(1, id(7), Outcome::Reply(vec![7; 4000]));
         };
         (0..100).for_each(|_| write(&mut events));
         for _ in 0..1000 {
             let before = events.count();
             let filled = events.fill(&mut buffer);
             assert!(filled.more);
-            while events.count() < before + filled.size / 4016 {
+            while events.count() < before + filled.size / (4000 + RECORD_HEADER) {
                 write(&mut events);
             }
         }
@@ -337,7 +361,7 @@ mod tests {
     fn few_payloads_cross_at_once_beside_their_records() {
         let mut events = Events::default();
         for call in 0..10 {
-            events.outcome(1, call, Outcome::Reply(vec![7; 1 << 20]));
+            events.outcome(1, id(call), Outcome::Reply(vec![7; 1 << 20]));
         }
         let mut buffer = vec![0; RECORD_LIMIT];
         for expected in [4, 4, 2] {
@@ -353,7 +377,7 @@ mod tests {
     fn only_whole_records_are_handed_over_and_none_is_lost() {
         let mut events = Events::default();
         for call in 0..10 {
-            events.outcome(1, call, Outcome::Reply(vec![7; call as usize]));
+            events.outcome(1, id(call), Outcome::Reply(vec![7; call as usize]));
         }
         let total = events.records.len();
         let mut seen = Vec::new();

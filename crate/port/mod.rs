@@ -11,8 +11,9 @@
 //! | 5 | 1 | flags |
 //! | 6 | 2 | route: which service and method |
 //! | 8 | 4 | connection |
-//! | 12 | 4 | call |
-//! | 16 | … | body, by operation |
+//! | 12 | 4 | call: its slot, or the number of a listener |
+//! | 16 | 4 | call: its generation |
+//! | 20 | … | body, by operation |
 //!
 //! A payload from [`WHOLE`] bytes on does not lie in its record, which has [`FLAG_WHOLE`] instead. That of
 //! an event is handed over as the memory that it came in. That of a command was lent before: it is copied
@@ -34,7 +35,7 @@ pub use events::{Events, request_size};
 pub const RECORD_LIMIT: usize = 5 << 20;
 
 /// Bytes before a record's body.
-pub const RECORD_HEADER: usize = 16;
+pub const RECORD_HEADER: usize = 20;
 
 /// Operations of commands.
 pub mod op {
@@ -124,6 +125,7 @@ pub(crate) fn record(operation: u8, connection: u32, call: u32, body: &[u8]) -> 
     bytes.extend([operation, 0, 0, 0]);
     bytes.extend(connection.to_le_bytes());
     bytes.extend(call.to_le_bytes());
+    bytes.extend([0; 4]);
     bytes.extend(body);
     bytes
 }

@@ -2,6 +2,7 @@ import { Code } from "../code.js";
 import { type CallMessage, serverCalls } from "../diagnostics.js";
 import { TtrpcError } from "../error.js";
 import type { Port } from "../port/port.js";
+import type { Named } from "../port/slots.js";
 import type { ActiveRequest } from "../port/types.js";
 import type { ContainerdEvent } from "./event.js";
 
@@ -17,6 +18,11 @@ export interface Passing {
   readonly metadata: readonly (readonly [string, string])[];
   /** When its caller gives up, by `performance.now()`; infinity if never. */
   readonly expiresAt: number;
+}
+
+/** The name of a request, and where it came from. */
+export interface RequestName extends Readonly<Named> {
+  readonly connection: number;
 }
 
 /** Tells the diagnostics channels of a request that is about to be dealt with, if anybody listens. */
@@ -40,54 +46,52 @@ export class HeldEvent implements ActiveRequest {
   place: "outside" | "queue" | "out" = "out";
   /** The answer, if it is another than an empty message. */
   reply: Uint8Array | undefined = undefined;
+  readonly slot: number;
+  readonly generation: number;
   readonly #owner: EventOwner;
-  /** The request that waits for an answer; 0 if none does. */
-  #call: number;
+  /** Whether the request waits for an answer. */
+  #waits = true;
   /** What the diagnostics channels were told of it. */
   #trace: CallMessage | undefined = undefined;
 
   constructor(
     owner: EventOwner,
-    call: number,
-    connection: number,
+    { slot, generation, connection }: RequestName,
     event: ContainerdEvent,
     size: number,
     wanted: boolean,
     passing: Passing | undefined,
   ) {
     this.#owner = owner;
-    this.#call = call;
+    this.slot = slot;
+    this.generation = generation;
     this.connection = connection;
     this.event = event;
     this.size = size;
     this.wanted = wanted;
     this.passing = passing;
-    owner.port.inbox.requests.set(call, this);
   }
 
   /** Whether its publisher has had no answer, and waits for one. */
   get waits(): boolean {
-    return this.#call !== 0;
+    return this.#waits;
   }
 
   /** It is about to be dealt with. Not to be called while a batch is read. */
   started(): void {
-    if (this.#call !== 0) this.#trace = tracedRequest(this.connection);
+    if (this.#waits) this.#trace = tracedRequest(this.connection);
   }
 
   /** Answers the request, if it still waits. Not to be called while a batch is read. */
   answer(error?: TtrpcError): void {
-    const call = this.#call;
-    if (call === 0) return;
-    this.#call = 0;
-    const { port } = this.#owner;
-    port.inbox.requests.delete(call);
-    port.reply(call, error === undefined ? this.reply : undefined, error);
+    if (!this.#waits) return;
+    this.#waits = false;
+    this.#owner.port.reply(this, error === undefined ? this.reply : undefined, error);
     this.#ended(error);
   }
 
   abort(deadline: boolean): void {
-    this.#call = 0;
+    this.#waits = false;
     const error = deadline
       ? new TtrpcError("the deadline of the event's publisher passed", Code.DeadlineExceeded)
       : new TtrpcError("the event's publisher has gone", Code.Canceled);

@@ -10,6 +10,8 @@ export interface ParcelOwner {
 
 /** A ForwardRequest on its way to a server of events. */
 export abstract class Parcel implements PendingCall {
+  slot = 0;
+  generation = 0;
   state: "waiting" | "sent" | "delivered" | "failed" | "settled" = "waiting";
   error: TtrpcError | undefined = undefined;
   reply = NO_BYTES;

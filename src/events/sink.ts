@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Address } from "../address.js";
-import { serverCalls } from "../diagnostics.js";
 import { TtrpcError } from "../error.js";
 import { port } from "../port/port.js";
 import type { BatchReader } from "../port/reader.js";
+import type { ActiveRequest } from "../port/types.js";
+import { RefusedRequest } from "../refused-request.js";
 import { Server } from "../server.js";
 import { keptCopy } from "../slab.js";
 import { type ContainerdEvent, readEvent, refuseEvent } from "./event.js";
@@ -29,7 +30,6 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
   readonly #queue: EventQueue;
   /** What came in the batch that is read. */
   #arrived: HeldEvent[] = [];
-  #refused: { call: number; connection: number; error: TtrpcError }[] = [];
   #scheduled = false;
   #closing: Promise<void> | undefined;
 
@@ -46,8 +46,9 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
       : { maxConcurrentCalls: NO_LIMIT, maxQueuedBytes: NO_LIMIT };
     this.#server = new Server({ driver, requireSameUser, ...limits }, holdBack);
     this.#server.addSink("containerd.services.events.ttrpc.v1.Events", "Forward", (reader) => {
-      this.#receive(reader);
-      return undefined;
+      const request = this.#receive(reader);
+      this.#schedule();
+      return request;
     });
     this.address = this.#server.listenNow(address, plan.listen);
   }
@@ -108,10 +109,11 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
   }
 
   /** Takes a request out of a batch. */
-  #receive(reader: BatchReader): void {
+  #receive(reader: BatchReader): ActiveRequest {
     const { counts } = this.#queue;
     counts.received++;
-    const { call, connection } = reader;
+    const { slot, generation, connection } = reader;
+    const name = { slot, generation, connection };
     const timeoutNs = reader.f64();
     const metadata = this.#onward === undefined ? reader.skipPairs() : reader.pairs();
     const size = reader.rest;
@@ -127,12 +129,13 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
         passing = { payload, metadata, expiresAt };
       }
       const wanted = this.#plan.wants(event);
-      this.#arrived.push(new HeldEvent(this.#queue, call, connection, event, size, wanted, passing));
+      const held = new HeldEvent(this.#queue, name, event, size, wanted, passing);
+      this.#arrived.push(held);
+      return held;
     } catch (error) {
       counts.refused++;
-      this.#refused.push({ call, connection, error: TtrpcError.from(error) });
+      return new RefusedRequest(this.#queue.port, name, TtrpcError.from(error), tracedRequest);
     }
-    this.#schedule();
   }
 
   /** What the batch brought is dealt with when it has been read. */
@@ -141,11 +144,6 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     this.#scheduled = true;
     process.nextTick(() => {
       this.#scheduled = false;
-      for (const { call, connection, error } of this.#refused.splice(0)) {
-        const trace = tracedRequest(connection);
-        this.#queue.port.reply(call, undefined, error);
-        if (trace !== undefined) serverCalls.end(trace, { error });
-      }
       const arrived = this.#arrived;
       this.#arrived = [];
       for (const held of arrived) this.#queue.place(held);

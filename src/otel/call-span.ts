@@ -10,7 +10,7 @@ import {
 import { Code, codeName } from "../code.js";
 import { TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
-import { iteratorOf } from "../stream/stream-call.js";
+import { iteratorOf } from "../stream/outgoing.js";
 import type { Instruments } from "./options.js";
 
 /** One call, from its start to its one end: its span, its context and its duration. */

@@ -2,7 +2,7 @@ import { transportError } from "../error.js";
 import { BatchReader } from "./reader.js";
 import { BATCH_SIZE, Event, FLAG_SERVED } from "./records.js";
 import { Methods } from "./routes.js";
-import { Slots } from "./slots.js";
+import { CallSlots, RequestSlots } from "./slots.js";
 import type {
   ActiveRequest,
   ConnectionSink,
@@ -20,12 +20,12 @@ import type {
  */
 export class Inbox {
   readonly #reader: BatchReader;
-  readonly calls = new Slots<PendingCall | PendingStream>();
+  readonly calls = new CallSlots<PendingCall | PendingStream>();
   readonly methods = new Methods<MethodSink>();
   readonly connections = new Map<number, ConnectionSink>();
   readonly listeners = new Map<number, ListenerSink>();
   /** Requests that need an answer. */
-  readonly requests = new Slots<ActiveRequest>();
+  readonly requests = new RequestSlots<ActiveRequest>();
   /** What is put off until the batch is read: requests to run, and other things to do. */
   #after: (ActiveRequest | (() => void))[] = [];
 
@@ -39,17 +39,30 @@ export class Inbox {
     return this.#reader.bytes;
   }
 
-  /** Reads the events in the inbound buffer, then does what they call for. */
+  /**
+   * Reads the events in the inbound buffer, then does what they call for. What throws costs no other event its effect:
+   * the error is thrown again by itself, for the process to see.
+   */
   read(size: number): void {
     const reader = this.#reader;
     reader.rewind();
-    while (reader.next(size)) this.#event(reader);
+    while (reader.next(size)) {
+      try {
+        this.#event(reader);
+      } catch (error) {
+        throwLater(error);
+      }
+    }
     if (this.#after.length === 0) return;
     const after = this.#after;
     this.#after = [];
     for (const action of after) {
-      if (typeof action === "function") action();
-      else action.run();
+      try {
+        if (typeof action === "function") action();
+        else action.run();
+      } catch (error) {
+        throwLater(error);
+      }
     }
   }
 
@@ -62,21 +75,21 @@ export class Inbox {
   }
 
   #event(reader: BatchReader): void {
-    const { connection, call } = reader;
+    const { connection, slot, generation } = reader;
     switch (reader.operation) {
       case Event.Response:
       case Event.Status:
       case Event.Failed: {
-        const pending = this.calls.get(call);
+        const pending = this.calls.get(slot, generation);
         if (pending === undefined) return;
-        this.calls.free(call);
+        this.calls.delete(pending);
         this.#settle(pending);
         return;
       }
       case Event.Request: {
         const active = this.methods.get(reader.route)?.(reader);
         if (active === undefined) return;
-        this.requests.set(call, active);
+        this.requests.add(active);
         this.#after.push(active);
         return;
       }
@@ -87,16 +100,19 @@ export class Inbox {
         this.#stream(reader)?.sent(reader.u32(), reader.u32());
         return;
       case Event.End: {
-        this.#stream(reader)?.end();
-        if (reader.flags !== FLAG_SERVED) this.calls.free(call);
+        const stream = this.#stream(reader);
+        if (stream === undefined) return;
+        if (reader.flags !== FLAG_SERVED) this.calls.delete(stream as PendingStream);
+        stream.end();
         return;
       }
       case Event.Aborted: {
         const deadline = reader.flags === 1;
+        const request = this.requests.get(slot, generation);
+        if (request === undefined) return;
         // At once: the slot may have a new user in this very batch.
-        const request = this.requests.get(call);
-        this.requests.delete(call);
-        if (request !== undefined) this.#after.push(() => request.abort(deadline));
+        this.requests.delete(request);
+        this.#after.push(() => request.abort(deadline));
         return;
       }
       case Event.Connected:
@@ -115,26 +131,26 @@ export class Inbox {
         const peer =
           reader.flags === 1 ? { pid: reader.i32(), uid: reader.u32(), gid: reader.u32() } : undefined;
         // At once: a request of it may be next in the batch.
-        this.listeners.get(call)?.accepted(connection, peer);
+        this.listeners.get(slot)?.accepted(connection, peer);
         return;
       }
       case Event.AcceptFailed: {
         const error = transportError("cannot accept a connection", reader.i32(), reader.string());
-        this.#after.push(() => this.listeners.get(call)?.acceptFailed(error));
+        this.#after.push(() => this.listeners.get(slot)?.acceptFailed(error));
         return;
       }
       case Event.ListenerClosed: {
-        const listener = this.listeners.get(call);
-        this.listeners.delete(call);
+        const listener = this.listeners.get(slot);
+        this.listeners.delete(slot);
         listener?.closed();
       }
     }
   }
 
-  #stream({ flags, call }: BatchReader): PendingStream | ActiveRequest | undefined {
+  #stream({ flags, slot, generation }: BatchReader): PendingStream | ActiveRequest | undefined {
     return flags === FLAG_SERVED
-      ? this.requests.get(call)
-      : (this.calls.get(call) as PendingStream | undefined);
+      ? this.requests.get(slot, generation)
+      : (this.calls.get(slot, generation) as PendingStream | undefined);
   }
 
   #settle(pending: PendingCall): void {
@@ -142,4 +158,11 @@ export class Inbox {
     if (reader.operation === Event.Response) pending.succeed(reader);
     else pending.fail(reader.operation === Event.Status ? reader.status() : reader.failure());
   }
+}
+
+/** Nobody here can deal with an error of code that was called; it must be seen all the same. */
+function throwLater(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
 }

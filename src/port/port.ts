@@ -2,10 +2,10 @@
 import { setImmediate as inNextTurn } from "node:timers";
 import type { Payload } from "../codec/payload.js";
 import { loadNative, type NativePort } from "../native.js";
-import { TtrpcError } from "../error.js";
+import { checkDetails, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { Inbox } from "./inbox.js";
-import type { MessageQueue } from "../stream/message-queue.js";
+import type { MessageQueue, Stream } from "../stream/message-queue.js";
 import {
   BATCH_SIZE,
   Command,
@@ -16,10 +16,11 @@ import {
   MORE,
   WHOLE,
 } from "./records.js";
-import type { CallFields, PendingCall, PendingStream } from "./types.js";
+import type { ActiveRequest, CallFields, PendingCall, PendingStream } from "./types.js";
 import type { Driver } from "./driver.js";
 import { codeOf, errorSize, knownSize, oversize } from "./size.js";
 import { Routes } from "./routes.js";
+import { generationsPerSlot, type Named } from "./slots.js";
 import { BatchWriter, stringSize } from "./writer.js";
 
 /**
@@ -31,8 +32,11 @@ export class Port {
   readonly inbox = new Inbox(() => this.native.takeWhole());
   readonly native: NativePort;
   readonly routes = new Routes();
+  /** Commands that came while a message was being encoded. */
+  #deferred: (() => void)[] = [];
   #taken: MessageQueue<unknown>[] = [];
   #scheduled = false;
+  #leaving = false;
   /** Batches handed over since the event loop last had its turn, as far as is known. */
   #inARow = 0;
   readonly #mostInARow: number;
@@ -47,6 +51,7 @@ export class Port {
         this.#inARow = 0;
         this.#read(filled);
       },
+      generationsPerSlot(),
       driver === "thread",
     );
   }
@@ -55,27 +60,23 @@ export class Port {
   route(service: string, method: string): number {
     const known = this.routes.find(service, method);
     if (known !== undefined) return known;
-    const route = this.routes.add(service, method);
+    const route = this.routes.next(service, method);
     this.#reserve(stringSize(service) + stringSize(method));
     const writer = this.#writer;
-    writer.begin(Command.Route, 0, route, 0, 0);
+    writer.begin(Command.Route, 0, route, 0, NOBODY);
     writer.string(service);
     writer.string(method);
     writer.end();
+    // Only now: a number that Rust has not heard of must not be known here.
+    this.routes.add(service, method, route);
     this.schedule();
     return route;
   }
 
-  /** Puts a call into the batch. Returns its id, for {@link cancel}. */
-  call(
-    connection: number,
-    route: number,
-    fields: CallFields,
-    payload: Payload,
-    pending: PendingCall,
-  ): number {
+  /** Puts a call into the batch, and names it. */
+  call(connection: number, route: number, fields: CallFields, payload: Payload, pending: PendingCall): void {
     const flags = fields.cancellable ? FLAG_CANCELLABLE : 0;
-    return this.#start(Command.Call, flags, connection, route, fields, payload, pending);
+    this.#start(Command.Call, flags, connection, route, fields, payload, pending);
   }
 
   /** Opens a stream, as {@link call} makes a call. `kind` is its flags. */
@@ -86,8 +87,8 @@ export class Port {
     fields: CallFields,
     payload: Payload,
     pending: PendingStream,
-  ): number {
-    return this.#start(Command.Open, kind, connection, route, fields, payload, pending);
+  ): void {
+    this.#start(Command.Open, kind, connection, route, fields, payload, pending);
   }
 
   #start(
@@ -98,34 +99,30 @@ export class Port {
     fields: CallFields,
     payload: Payload,
     pending: PendingCall | PendingStream,
-  ): number {
-    const id = this.inbox.calls.add(pending);
-    if (id === undefined) throw new TtrpcError("a million calls are under way", Code.ResourceExhausted);
+  ): void {
+    const { calls } = this.inbox;
+    if (!calls.add(pending)) throw new TtrpcError("a million calls are under way", Code.ResourceExhausted);
     try {
-      this.#writeCall(command, flags, connection, route, fields, payload, id);
+      this.#writeCall(command, flags, connection, route, fields, payload, pending);
     } catch (error) {
-      this.inbox.calls.free(id);
+      calls.delete(pending);
       throw error;
     }
     this.schedule();
-    return id;
   }
 
   /** Sends a message of a stream; returns how long it is. The caller keeps within its window. */
-  send(served: boolean, id: number, payload: Payload): number {
+  send(stream: Stream, payload: Payload): number {
     this.#reserve(knownSize(payload));
-    this.#writer.begin(Command.Send, served ? FLAG_SERVED : 0, 0, 0, id);
+    this.#writer.begin(Command.Send, stream.served ? FLAG_SERVED : 0, 0, 0, stream);
     const size = this.#endWith(payload);
     this.schedule();
     return size;
   }
 
   /** Sends no more on a stream of this side. */
-  halfClose(id: number): void {
-    this.#reserve(0);
-    this.#writer.begin(Command.HalfClose, 0, 0, 0, id);
-    this.#writer.end();
-    this.schedule();
+  halfClose(stream: Stream): void {
+    this.#command(Command.HalfClose, 0, stream);
   }
 
   /** A reader took messages. Rust is told with the next batch. */
@@ -139,10 +136,10 @@ export class Port {
     const queues = this.#taken;
     this.#taken = [];
     for (const queue of queues) {
-      const { served, id, messages, bytes } = queue.takeReport();
+      const { stream, messages, bytes } = queue.takeReport();
       this.#reserve(8);
       const writer = this.#writer;
-      writer.begin(Command.Taken, served ? FLAG_SERVED : 0, 0, 0, id);
+      writer.begin(Command.Taken, stream.served ? FLAG_SERVED : 0, 0, 0, stream);
       writer.u32(messages);
       writer.u32(bytes);
       writer.end();
@@ -157,29 +154,40 @@ export class Port {
     payload: Payload,
     pending: PendingCall,
   ): void {
-    this.#writeCall(Command.Call, 0, connection, route, fields, payload, 0);
+    this.#writeCall(Command.Call, 0, connection, route, fields, payload, NOBODY);
     this.inbox.settle(this.native.callBlocking(this.#writer.take()), pending);
     // Events of other connections, if there are any, wait until the caller is done.
     this.schedule();
   }
 
   /**
-   * Gives up a call or a stream. Its pending is not called any more. `left`: the reader of a stream left, and its
-   * requests end in order; otherwise the peer is told that they are not all.
+   * Gives up a call or a stream, if it is still under way. It hears nothing any more. `left`: the reader of a stream left,
+   * and its requests end in order; otherwise the peer is told that they are not all.
    */
-  cancel(id: number, left = false): void {
-    this.inbox.calls.free(id);
+  cancel(call: PendingCall | PendingStream, left = false): void {
+    if (this.inbox.calls.delete(call)) this.#command(Command.Cancel, left ? FLAG_LEFT : 0, call);
+  }
+
+  /** Writes a command without a body, behind the message that is being encoded, if one is. */
+  #command(operation: number, flags: number, call: Named): void {
+    if (this.#writer.encoding) {
+      this.#deferred.push(() => this.#command(operation, flags, call));
+      return;
+    }
     this.#reserve(0);
-    this.#writer.begin(Command.Cancel, left ? FLAG_LEFT : 0, 0, 0, id);
+    this.#writer.begin(operation, flags, 0, 0, call);
     this.#writer.end();
     this.schedule();
   }
 
   /**
-   * Answers a request. An error that cannot cross is replaced by one that says so; a payload that cannot is thrown for,
-   * and nothing is answered.
+   * Answers a request, if it still needs an answer. An error that cannot cross is replaced by one that says so; a payload
+   * that cannot is thrown for, and nothing is answered.
    */
-  reply(request: number, payload: Payload | undefined, error: TtrpcError | undefined): void {
+  reply(request: ActiveRequest, payload: Payload | undefined, error: TtrpcError | undefined): void {
+    const { requests } = this.inbox;
+    if (!requests.has(request)) return;
+    if (error !== undefined && error.details.length > 0) checkDetails(error.details);
     const size = error === undefined ? knownSize(payload) : errorSize(error);
     if (error !== undefined && size > MESSAGE_LIMIT) {
       this.reply(request, undefined, oversize(size));
@@ -196,11 +204,17 @@ export class Port {
       writer.field(value);
     }
     this.#endWith(payload ?? NOTHING);
+    requests.delete(request);
     this.schedule();
   }
 
   /** Hands the batch over, and takes what waits, when the running code is done. */
   schedule(): void {
+    // The thread can begin with what a tick wrote while JavaScript is busy, whenever it comes for events.
+    if (this.#mostInARow === 0 && !this.#leaving) {
+      this.#leaving = true;
+      process.nextTick(this.#leave);
+    }
     if (this.#scheduled) return;
     this.#scheduled = true;
     if (this.#inARow++ < this.#mostInARow) {
@@ -211,19 +225,22 @@ export class Port {
     // where another thread is as fast as this one. The event loop has other things to do too.
     this.#inARow = 0;
     inNextTurn(this.#flush);
-    // The thread can begin with it while JavaScript is busy.
-    if (this.#mostInARow === 0) process.nextTick(this.#leave);
   }
 
-  /** Hands the batch over now. What comes of it is dealt with later. */
+  /** Hands the batch over now, or behind the message that is being encoded. What comes of it is dealt with later. */
   flush(): void {
+    if (this.#writer.encoding) {
+      this.#deferred.push(() => this.flush());
+      return;
+    }
     this.native.submit(this.#writer.take(), false);
     this.schedule();
   }
 
   readonly #leave = (): void => {
+    this.#leaving = false;
     this.#reportTaken();
-    this.native.submit(this.#writer.take(), false);
+    if (this.#writer.used > 0) this.native.submit(this.#writer.take(), false);
   };
 
   readonly #flush = (): void => {
@@ -257,14 +274,14 @@ export class Port {
     route: number,
     fields: CallFields,
     payload: Payload,
-    id: number,
+    call: Readonly<Named>,
   ): void {
     const { timeoutNs, metadata } = fields;
     let size = 12 + knownSize(payload);
     for (const [key, value] of metadata) size += stringSize(key) + stringSize(value);
     this.#reserve(size);
     const writer = this.#writer;
-    writer.begin(command, flags, route, connection, id);
+    writer.begin(command, flags, route, connection, call);
     writer.f64(timeoutNs);
     writer.u32(metadata.length);
     for (const [key, value] of metadata) {
@@ -274,13 +291,23 @@ export class Port {
     this.#endWith(payload);
   }
 
-  /** Ends a record with a payload; returns how long that is. */
+  /** Ends a record with a payload; returns how long that is. If it throws, there is no record. */
   #endWith(payload: Payload): number {
+    try {
+      return this.#writePayload(payload);
+    } finally {
+      if (this.#deferred.length > 0) for (const command of this.#deferred.splice(0)) command();
+    }
+  }
+
+  #writePayload(payload: Payload): number {
     const writer = this.#writer;
     let size: number;
     if (payload instanceof Uint8Array) {
       size = payload.length;
+      if (size > MESSAGE_LIMIT) throw oversize(size);
       if (size >= WHOLE) {
+        // Nothing may fail from here on: what is lent belongs to the next record that says so.
         this.native.lend(payload);
         writer.whole(size);
       } else {
@@ -305,6 +332,9 @@ export class Port {
 }
 
 const NOTHING = new Uint8Array(0);
+
+/** The name of no call. */
+const NOBODY: Named = { slot: 0, generation: 0 };
 
 /**
  * Each may carry as much as streams send ahead, 1 MiB of one of them. A thread that turns the runtime goes on meanwhile, so

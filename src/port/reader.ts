@@ -41,7 +41,9 @@ export class BatchReader {
   flags = 0;
   route = 0;
   connection = 0;
-  call = 0;
+  /** The slot of the call, or the number of a listener. */
+  slot = 0;
+  generation = 0;
 
   /** Goes to the first record. */
   rewind(): void {
@@ -67,7 +69,8 @@ export class BatchReader {
     }
     this.route = word >>> 16;
     this.connection = view.getUint32(at + 8, true);
-    this.call = view.getUint32(at + 12, true);
+    this.slot = view.getUint32(at + 12, true);
+    this.generation = view.getUint32(at + 16, true);
     this.#at = at + RECORD_HEADER;
     return true;
   }
@@ -125,7 +128,8 @@ export class BatchReader {
   /** The fields of a request. The reader stands at its payload then. */
   request(): IncomingRequest {
     return {
-      id: this.call,
+      slot: this.slot,
+      generation: this.generation,
       connection: this.connection,
       timeoutMs: this.f64() / 1e6,
       metadata: this.metadata(),

@@ -3,8 +3,8 @@
  * order.
  */
 
-/** Bytes before a record's body: length, operation, flags, route, connection, call. */
-export const RECORD_HEADER = 16;
+/** Bytes before a record's body: length, operation, flags, route, connection, slot and generation of the call. */
+export const RECORD_HEADER = 20;
 
 /** What JavaScript asks for. */
 export const Command = {

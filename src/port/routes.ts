@@ -4,6 +4,8 @@ import { TtrpcError } from "../error.js";
 /** Numbers are 16 bits wide. */
 const LIMIT = 0xffff;
 
+const LONGEST_NAME = 4096;
+
 /**
  * The numbers that the methods of calls have. They are never given back: a program names a bounded set of methods.
  */
@@ -15,15 +17,20 @@ export class Routes {
     return this.#numbers.get(service)?.get(method);
   }
 
-  /** Gives a method its number. Throws a TypeError if one of the names is none. */
-  add(service: string, method: string): number {
+  /** The number that {@link add} may give a method. Throws a TypeError if one of the names is none. */
+  next(service: string, method: string): number {
     checkName("service", service);
     checkName("method", method);
     if (this.#count > LIMIT)
       throw new TtrpcError(`more than ${LIMIT} methods were called`, Code.ResourceExhausted);
+    return this.#count;
+  }
+
+  /** Gives a method its number, which Rust has been told. */
+  add(service: string, method: string, route: number): void {
     const methods = this.#numbers.get(service) ?? new Map<string, number>();
-    this.#numbers.set(service, methods.set(method, this.#count));
-    return this.#count++;
+    this.#numbers.set(service, methods.set(method, route));
+    this.#count = route + 1;
   }
 
   /** The service and method that a number stands for. */
@@ -38,6 +45,10 @@ export class Routes {
 function checkName(what: string, name: unknown): void {
   if (typeof name !== "string" || name === "") throw new TypeError(`${what} must be a non-empty string`);
   if (!name.isWellFormed()) throw new TypeError(`${what} has a lone surrogate`);
+  // Names are kept for good, so they must not be what fills memory.
+  if (name.length > LONGEST_NAME) {
+    throw new TypeError(`${what} has ${name.length} characters, more than ${LONGEST_NAME}`);
+  }
 }
 
 /** The numbers that the methods of servers have, and what takes their requests. */

@@ -1,62 +1,98 @@
-/** An id is the index of a slot and, above it, how often the slot was used before: late news of an earlier user has another. */
-const INDEX_BITS = 20;
-const INDEX_MASK = (1 << INDEX_BITS) - 1;
-/** Ids stay below 2^31, which V8 keeps without an object of its own. */
-const ID_MASK = 2 ** 31 - 1;
+/**
+ * The name of a call or of a request: the slot that it has, and how many had the slot before it. A slot that has had as
+ * many as it may is not used again, so no two of a port ever have the same name.
+ */
+export interface Named {
+  slot: number;
+  generation: number;
+}
+
+/** So many calls of one side may be under way. */
+const MOST_IN_USE = (1 << 20) - 1;
+
+let generations = 2 ** 31 - 1;
+
+/** How often a slot is used. The numbers of its users stay below 2^31, which V8 keeps without an object of their own. */
+export function generationsPerSlot(): number {
+  return generations;
+}
+
+/** Makes slots wear out early, so that tests see it happen. To be called before the first port is opened. */
+export function limitGenerations(limit: number): void {
+  generations = limit;
+}
 
 /**
- * What is under way, by its id. Not a Map: one whose entries come and go by the thousand is copied all the time, and each
+ * What is under way, by its name. Not a Map: one whose entries come and go by the thousand is copied all the time, and each
  * copy that V8 has moved to its old generation keeps all later ones, and what they hold, until the next full collection.
+ *
+ * Everything here is done for the present user of a slot only. Whoever had it before is told that there is nothing.
  */
-export class Slots<T> {
-  /** Nothing has the id 0. */
-  readonly #values: (T | undefined)[] = [undefined];
-  readonly #ids: number[] = [0];
-  readonly #free: number[] = [];
+abstract class Slots<T extends Named> {
+  /** Nothing has the slot 0. */
+  protected readonly users: (T | undefined)[] = [undefined];
 
-  /** Gives `value` an id; undefined if a million values have one. */
-  add(value: T): number | undefined {
-    const index = this.#free.pop() ?? this.#values.length;
-    if (index > INDEX_MASK) return undefined;
-    const id = this.#ids[index] ?? index;
-    this.set(id, value);
-    return id;
+  /** Who has this name; undefined if nobody has it any more. */
+  get(slot: number, generation: number): T | undefined {
+    const user = this.users[slot];
+    return user !== undefined && user.generation === generation ? user : undefined;
   }
 
-  /** Puts `value` where somebody else has given it the id. */
-  set(id: number, value: T): void {
-    const index = id & INDEX_MASK;
-    while (this.#values.length <= index) {
-      this.#ids.push(0);
-      this.#values.push(undefined);
-    }
-    this.#ids[index] = id;
-    this.#values[index] = value;
-  }
-
-  get(id: number): T | undefined {
-    const index = id & INDEX_MASK;
-    return this.#ids[index] === id ? this.#values[index] : undefined;
-  }
-
-  /** Takes a value out, whose id is then nobody's. Returns whether there was one. */
-  delete(id: number): boolean {
-    const index = id & INDEX_MASK;
-    if (this.#ids[index] !== id || this.#values[index] === undefined) return false;
-    this.#values[index] = undefined;
-    return true;
-  }
-
-  /** As `delete`, of one that `add` gave the id: the slot may be used again. */
-  free(id: number): boolean {
-    if (!this.delete(id)) return false;
-    const index = id & INDEX_MASK;
-    this.#ids[index] = (id + (1 << INDEX_BITS)) & ID_MASK;
-    this.#free.push(index);
-    return true;
+  /** Whether `user` is under way. */
+  has(user: T): boolean {
+    return this.users[user.slot] === user;
   }
 
   *values(): Iterable<T> {
-    for (const value of this.#values) if (value !== undefined) yield value;
+    for (const user of this.users) if (user !== undefined) yield user;
+  }
+}
+
+/** Calls of this side, which get their names here. */
+export class CallSlots<T extends Named> extends Slots<T> {
+  /** The next generation of each slot. */
+  readonly #generations: number[] = [0];
+  readonly #free: number[] = [];
+  readonly #perSlot = generationsPerSlot();
+  #inUse = 0;
+
+  /** Names `call`. Returns whether there was a name for it: a million calls may be under way. */
+  add(call: T): boolean {
+    if (this.#inUse >= MOST_IN_USE) return false;
+    this.#inUse++;
+    const slot = this.#free.pop() ?? this.users.length;
+    call.slot = slot;
+    call.generation = this.#generations[slot] ??= 0;
+    this.users[slot] = call;
+    return true;
+  }
+
+  /** Ends a call. Returns whether it was under way. */
+  delete(call: T): boolean {
+    const { slot } = call;
+    if (this.users[slot] !== call) return false;
+    this.users[slot] = undefined;
+    this.#inUse--;
+    const next = call.generation + 1;
+    this.#generations[slot] = next;
+    if (next < this.#perSlot) this.#free.push(slot);
+    return true;
+  }
+}
+
+/** Requests of peers, which Rust names. */
+export class RequestSlots<T extends Named> extends Slots<T> {
+  /** Rust gives a slot again only once it has told that its user needs no answer, or has taken the answer. */
+  add(request: T): void {
+    const { users } = this;
+    while (users.length <= request.slot) users.push(undefined);
+    users[request.slot] = request;
+  }
+
+  /** Ends a request. Returns whether it was under way. */
+  delete(request: T): boolean {
+    if (this.users[request.slot] !== request) return false;
+    this.users[request.slot] = undefined;
+    return true;
   }
 }

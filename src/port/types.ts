@@ -1,9 +1,10 @@
 import type { TtrpcError } from "../error.js";
 import type { Metadata } from "../metadata.js";
 import type { BatchReader, ConnectionClosed } from "./reader.js";
+import type { Named } from "./slots.js";
 
 /** A call that waits for its outcome. One of the two is called, once, while the batch is read. */
-export interface PendingCall {
+export interface PendingCall extends Named {
   /** `reader` stands at the payload. */
   succeed(reader: BatchReader): void;
   fail(error: TtrpcError): void;
@@ -42,8 +43,7 @@ export interface PeerCredentials {
 }
 
 /** A request as it comes out of a batch. */
-export interface IncomingRequest {
-  readonly id: number;
+export interface IncomingRequest extends Readonly<Named> {
   readonly connection: number;
   /** Milliseconds that the caller gave, 0 for none. */
   readonly timeoutMs: number;
@@ -51,7 +51,7 @@ export interface IncomingRequest {
 }
 
 /** A request that a handler works on. */
-export interface ActiveRequest {
+export interface ActiveRequest extends Named {
   /** Starts the handler. Called when no batch is being read. */
   run(): void;
   /** The request needs no answer any more: its deadline passed, or its connection ended. */
@@ -63,8 +63,11 @@ export interface ActiveRequest {
   sent(messages: number, bytes: number): void;
 }
 
-/** Takes a request of one method out of a batch, without running code of the user yet. `reader` stands at its fields. */
-export type MethodSink = (reader: BatchReader) => ActiveRequest | undefined;
+/**
+ * Takes a request of one method out of a batch, without running code of the user yet. `reader` stands at its fields.
+ * What it returns has the request's name.
+ */
+export type MethodSink = (reader: BatchReader) => ActiveRequest;
 
 /** A call's fields besides its payload, checked. */
 export interface CallFields {

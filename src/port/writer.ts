@@ -1,6 +1,7 @@
 import type { OutgoingMessage } from "../codec/payload.js";
 import { shortAscii } from "../codec/write.js";
 import { FLAG_WHOLE, RECORD_HEADER } from "./records.js";
+import type { Named } from "./slots.js";
 
 const encoder = new TextEncoder();
 
@@ -37,12 +38,13 @@ export class BatchWriter {
     return used;
   }
 
-  begin(operation: number, flags: number, route: number, connection: number, call: number): void {
+  begin(operation: number, flags: number, route: number, connection: number, call: Readonly<Named>): void {
     const view = this.#view;
     const at = this.used;
     view.setUint32(at + 4, operation | (flags << 8) | (route << 16), true);
     view.setUint32(at + 8, connection, true);
-    view.setUint32(at + 12, call, true);
+    view.setUint32(at + 12, call.slot, true);
+    view.setUint32(at + 16, call.generation, true);
     this.#at = at + RECORD_HEADER;
   }
 

@@ -1,11 +1,14 @@
 import type { Decode } from "../codec/payload.js";
 import type { BatchReader } from "../port/reader.js";
+import type { Named } from "../port/slots.js";
+
+/** A stream by its name: one that this side serves, or one that it opened. */
+export interface Stream extends Named {
+  readonly served: boolean;
+}
 
 /** What a reader of a stream means to its owner. */
-export interface QueueOwner {
-  /** Whose stream it is, and its number there, for telling Rust what was taken. */
-  readonly served: boolean;
-  readonly id: number;
+export interface QueueOwner extends Stream {
   /** Messages of `queue` were taken, which Rust is to be told. */
   taken(queue: MessageQueue<unknown>): void;
   /** The reader wants no more. Called at most once, and not after the stream has ended and was read to its end. */
@@ -115,9 +118,8 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
   }
 
   /** What was taken since the last call, for Rust. */
-  takeReport(): { served: boolean; id: number; messages: number; bytes: number } {
-    const { served, id } = this.#owner;
-    const report = { served, id, messages: this.#takenMessages, bytes: this.#takenBytes };
+  takeReport(): { stream: Stream; messages: number; bytes: number } {
+    const report = { stream: this.#owner, messages: this.#takenMessages, bytes: this.#takenBytes };
     this.#takenMessages = 0;
     this.#takenBytes = 0;
     this.#noted = false;

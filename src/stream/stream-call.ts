@@ -6,6 +6,7 @@ import type { BatchReader } from "../port/reader.js";
 import { canceledError, textOf, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { MessageQueue, type QueueOwner } from "./message-queue.js";
+import { checkedResult, type Outgoing } from "./outgoing.js";
 import { SendWindow } from "./send-window.js";
 
 /** What a streaming call is made of. */
@@ -40,7 +41,10 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
   #resolve!: (response: O) => void;
   #reject!: (error: unknown) => void;
   #settled = false;
-  id = 0;
+  /** Whether the request iterable ended, or threw: then it is not to be ended. */
+  #requestsOver = false;
+  slot = 0;
+  generation = 0;
 
   /** @param connection - The engine's connection, or one that is still to come and how long it took. */
   constructor(init: StreamInit<O>, connection: number | Promise<{ id: number; waitedMs: number }>) {
@@ -56,16 +60,29 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
     if (signal?.aborted) this.#settle(canceledError(signal));
     else if (typeof connection === "number") this.#start(connection, init.fields);
     else {
-      connection
-        .then(({ id, waitedMs }) => this.#settled || this.#start(id, shortened(init.fields, waitedMs)))
-        .catch((error: unknown) => this.#settle(error));
+      connection.then(
+        ({ id, waitedMs }) => this.#settled || this.#start(id, shortened(init.fields, waitedMs)),
+        (error: unknown) => this.#settle(error),
+      );
     }
   }
 
   #start(connection: number, fields: CallFields): void {
     const { port, route, kind, payload, signal, requests } = this.#init;
-    this.id = port.open(connection, route, kind, fields, payload, this);
-    if (signal !== undefined) listenToAbort(signal, this);
+    try {
+      port.open(connection, route, kind, fields, payload, this);
+    } catch (error) {
+      this.#settle(error);
+      return;
+    }
+    if (signal !== undefined) {
+      // A getter of the request may have aborted it.
+      if (signal.aborted) {
+        this.aborted(signal);
+        return;
+      }
+      listenToAbort(signal, this);
+    }
     if (requests !== undefined) void this.#pump(requests);
   }
 
@@ -104,13 +121,14 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
 
   /** The reader left. */
   abandoned(): void {
-    if (this.id !== 0) this.#init.port.cancel(this.id, true);
+    this.#init.port.cancel(this, true);
     this.#settle(undefined);
   }
 
   /** Ends the call from this side. What the reader has not taken is dropped. */
   #giveUp(error: unknown): void {
-    if (this.id !== 0) this.#init.port.cancel(this.id);
+    if (this.#settled) return;
+    this.#init.port.cancel(this);
     if (error !== undefined) this.replies.fail(error);
     this.#settle(error);
   }
@@ -126,9 +144,11 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
     if (error === undefined)
       this.#reject(new TtrpcError("the stream ended without a response", Code.Internal));
     else this.#reject(error);
+    if (requests === undefined || this.#requestsOver) return;
+    this.#requestsOver = true;
     // The generator's own code must not run while a batch is read; what it throws now concerns nobody.
     Promise.resolve()
-      .then(() => requests?.iterator.return?.())
+      .then(() => requests.iterator.return?.())
       .catch(() => undefined);
   }
 
@@ -142,12 +162,21 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
         const room = this.#window.room();
         if (room !== undefined) await room;
         if (this.#settled) return;
-        const { value, done } = await iterator.next();
+        let result: unknown;
+        try {
+          result = await iterator.next();
+        } catch (error) {
+          // As in a `for await`: an iterator that throws is over, and not to be ended.
+          this.#requestsOver = true;
+          throw error;
+        }
         if (this.#settled) return;
+        const { value, done } = checkedResult(result, "requests");
         if (done === true) break;
-        this.#window.add(port.send(this.served, this.id, encode(value)));
+        this.#window.add(port.send(this, encode(value)));
       }
-      port.halfClose(this.id);
+      this.#requestsOver = true;
+      port.halfClose(this);
     } catch (cause) {
       const reason = cause instanceof TtrpcError || cause instanceof TypeError ? cause : undefined;
       const text = `the requests of the call failed: ${textOf(cause)}`;
@@ -167,7 +196,7 @@ export function failedStream(error: unknown): {
   replies: AsyncIterableIterator<never>;
   response: Promise<never>;
 } {
-  const owner: QueueOwner = { served: false, id: 0, taken: () => {}, abandoned: () => {} };
+  const owner = { served: false, slot: 0, generation: 0, taken: () => {}, abandoned: () => {} };
   const replies = new MessageQueue<never>(owner, () => {
     throw error;
   });
@@ -175,22 +204,4 @@ export function failedStream(error: unknown): {
   const response = Promise.reject(error);
   response.catch(() => undefined);
   return { replies, response };
-}
-
-/** What a caller or handler gives for a stream of messages, and how a payload is made of each. */
-export interface Outgoing {
-  readonly iterator: AsyncIterator<unknown> | Iterator<unknown>;
-  readonly encode: (message: unknown) => Payload;
-}
-
-/** The iterator of messages. Throws a TypeError that says what they are if they cannot be iterated. */
-export function iteratorOf<T>(
-  messages: AsyncIterable<T> | Iterable<T>,
-  what: string,
-): AsyncIterator<T> | Iterator<T> {
-  if (typeof messages === "object" && messages !== null) {
-    if (Symbol.asyncIterator in messages) return messages[Symbol.asyncIterator]();
-    if (Symbol.iterator in messages) return messages[Symbol.iterator]();
-  }
-  throw new TypeError(`${what} must be an AsyncIterable`);
 }
