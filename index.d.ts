@@ -23,14 +23,22 @@ export declare class Port {
   takeWhole(): Uint8Array
   /**
    * Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Its
-   * outcome is one event in the inbound buffer, whose bytes are returned. Not on a thread's engine.
+   * outcome is one event in the inbound buffer, whose bytes are returned; 0 if it is not there yet,
+   * and `wait_blocking` is to be called. Not on a thread's engine.
    */
   callBlocking(length: number): number
+  /** Waits on for the outcome of `call_blocking`, and returns what that does. */
+  waitBlocking(): number
   /** Starts to connect; the outcome comes as an event. */
   connect(address: BindingAddress): BindingOpened
-  /** Connects and waits for it, at most `timeout` milliseconds. */
+  /**
+   * Connects and waits for it, at most `timeout` milliseconds. EINPROGRESS: it goes on, by
+   * `wait_connect`.
+   */
   connectBlocking(address: BindingAddress, timeout: number): BindingOpened
-  /** Takes over a connected descriptor. */
+  /** Waits on for the connection of `connect_blocking`. */
+  waitConnect(): BindingOpened
+  /** Takes over a connected descriptor. EEXIST: Node or an engine has it already, and keeps it. */
   adopt(fd: number, blocking: boolean): BindingOpened
   /** Makes a pair of connected descriptors, for a transport that JavaScript moves the bytes of. */
   pair(): BindingPair

@@ -29,7 +29,7 @@ export interface LinkOptions {
   readonly waitForReady: boolean;
 }
 
-const { EAGAIN, ECONNREFUSED, ENOENT, ETIMEDOUT } = constants.errno;
+const { EAGAIN, ECONNREFUSED, EEXIST, ENOENT, ETIMEDOUT } = constants.errno;
 
 /** Milliseconds that an attempt to connect may take where the caller says nothing. */
 export const CONNECT_TIMEOUT_MS = 10_000;
@@ -167,10 +167,15 @@ function openedLink(port: Port, id: number, { duplex }: ParsedAddress): OpenLink
 
 /** The error of an address that cannot be opened. */
 export function openError(
-  { text: address }: ParsedAddress,
+  { text: address, fd }: ParsedAddress,
   { errno, text }: Pick<BindingOpened, "errno" | "text">,
   what = "cannot connect to",
 ): TtrpcError {
+  if (fd !== undefined && errno === EEXIST) {
+    const { cause } = transportError(what, errno);
+    const why = "Node or this package uses the descriptor already, and still does";
+    return new TtrpcError(`${what} ${address}: ${why}`, Code.FailedPrecondition, { cause });
+  }
   return transportError(`${what} ${address}`, errno, text ?? "");
 }
 

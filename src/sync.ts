@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "./address.js";
 import { callFields, checkPayload, type SyncCallOptions } from "./call.js";
@@ -108,10 +109,12 @@ export function connectSync(address: Address, options: SyncConnectOptions = {}):
   if (parsed.duplex !== undefined)
     throw new TypeError("a Duplex needs the event loop, which a blocking call stops");
   const { native } = port("loop");
-  const opened =
+  let opened =
     parsed.binding === undefined
       ? native.adopt(parsed.fd ?? -1, true)
       : native.connectBlocking(parsed.binding, connectTimeoutMs);
+  // Between two waits this thread can be ended.
+  while (opened.errno === constants.errno.EINPROGRESS) opened = native.waitConnect();
   if (opened.id === 0) throw openError(parsed, opened);
   return new SyncConnection(opened.id, parsed.text);
 }

@@ -147,4 +147,28 @@ describe("a thread that drives", () => {
     expect(codes.filter((code) => code !== payload.length && code !== 8)).toEqual([]);
     expect(codes.filter((code) => code === payload.length).length).toBeGreaterThan(32);
   });
+
+  test("that cannot be started is an error that says so, and does not keep the process", async () => {
+    await using script = new Script(
+      `
+      import fs from "node:fs";
+      await product.createServer().addRaw("a.B", {}).close();
+      const open = [];
+      try { for (;;) open.push(fs.openSync("/dev/null")); } catch {}
+      fs.closeSync(open.pop());
+      let failure;
+      try { product.createServer({ driver: "thread" }); } catch (error) { failure = error; }
+      for (const fd of open) fs.closeSync(fd);
+      say([failure.code, failure.cause.code, failure.message].join(" "));
+      product.createServer({ driver: "thread" });
+      say("started");
+    `,
+      "",
+      { maxFiles: 128 },
+    );
+    expect(await script.rest()).toEqual([
+      '14 EMFILE cannot start driver "thread": EMFILE, too many open files',
+      "started",
+    ]);
+  });
 });

@@ -1,11 +1,13 @@
 import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { Code, connect, connectSync, createServer } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { collectTexts, several } from "../helpers/iterables.js";
 import { bytes, deferred, failure, rejection, text } from "../helpers/outcome.js";
+import { RawServer } from "../helpers/raw-peer.js";
 import { Script } from "../helpers/script.js";
-import { temporaryAddress } from "../helpers/temp.js";
+import { temporaryAddress, temporaryPath } from "../helpers/temp.js";
 import { PACKAGE } from "../helpers/package.js";
 
 const EMPTY = new Uint8Array();
@@ -252,4 +254,66 @@ describe("worker.terminate() in the middle of calls and streams", () => {
     );
     expect(await script.rest()).toEqual(["200", "no descriptor more"]);
   }, 60_000);
+});
+
+describe("a worker that waits in a blocking call that is never answered", () => {
+  const WAITING = `
+    const connection = product.connectSync(workerData);
+    say("waiting");
+    connection.unary("a.B", "Never", new Uint8Array());
+  `;
+
+  test("ends by terminate()", async () => {
+    await using server = await RawServer.listen();
+    const worker = workerOf(WAITING, server.address);
+    expect(await nextMessage(worker)).toBe("waiting");
+    await (await server.accept()).nextRequest();
+    await worker.terminate();
+  });
+
+  test("does not keep the process from process.exit()", async () => {
+    await using server = await RawServer.listen();
+    await using script = new Script(
+      `
+      import { Worker } from "node:worker_threads";
+      const source = \`
+        const { parentPort, workerData } = require("node:worker_threads");
+        import("${PACKAGE}").then((product) => {
+          const connection = product.connectSync(workerData);
+          parentPort.postMessage("waiting");
+          connection.unary("a.B", "Never", new Uint8Array());
+        });
+      \`;
+      new Worker(source, { eval: true, workerData: address, execArgv: [] }).on("message", () => say("waiting"));
+      setTimeout(() => process.exit(0), 300);
+    `,
+      server.address,
+    );
+    expect(await script.nextLine()).toBe("waiting");
+    await (await server.accept()).nextRequest();
+    expect(await script.rest()).toEqual([]);
+  });
+
+  test("ends by terminate() while it waits for room in a backlog", async () => {
+    // Nobody accepts: the process is stopped.
+    await using listener = new Script(
+      `
+      import net from "node:net";
+      net.createServer().listen({ path: address, backlog: 1 }, () => say("listening"));
+    `,
+      temporaryPath(),
+    );
+    expect(await listener.nextLine()).toBe("listening");
+    listener.pause();
+    const worker = workerOf(
+      `for (;;) {
+        const last = product.connectSync("unix://" + workerData, { connectTimeoutMs: 1e9 });
+        say(last.address);
+      }`,
+      listener.address,
+    );
+    expect(await nextMessage(worker)).toBe(`unix://${listener.address}`);
+    await sleep(200);
+    await worker.terminate();
+  });
 });

@@ -5,10 +5,9 @@ use super::looped::Looped;
 use super::threaded::Threaded;
 use super::uv::{Loop, Uv};
 use crate::driver::Unusable;
-use crate::engine::Engine;
+use crate::engine::{Awaited, Engine};
 use crate::ids::CallId;
 use crate::port::{Events, Filled, Malformed};
-use crate::status::Outcome;
 use napi::{Error, Result, sys};
 use std::io;
 use std::ptr;
@@ -113,21 +112,46 @@ impl Driven {
         }
     }
 
-    /// Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Its
-    /// outcome is one event in the inbound buffer. Returns its bytes, and the payload if it has it whole.
-    pub(super) fn call_blocking(&self, length: usize) -> Result<(usize, Option<Vec<u8>>)> {
-        let Self::Loop(looped) = self else {
-            return Err(Error::from_reason("blocking calls are made on the loop's engine"));
-        };
-        let outcome: Outcome = looped
+    /// The environment that this belongs to.
+    pub(super) fn env(&self) -> sys::napi_env {
+        match self {
+            Self::Loop(looped) => looped.batches().env(),
+            Self::Thread(threaded) => threaded.batches().env(),
+        }
+    }
+
+    /// Makes the one call in the first `length` bytes of the outbound buffer, for `wait_blocking`.
+    pub(super) fn start_blocking(&self, length: usize) -> Result<Awaited> {
+        let looped = self.looped()?;
+        looped
             .batches()
-            .read(length, |batch| looped.with(|engine| engine.call_blocking(batch)))
+            .read(length, |batch| looped.with(|engine| engine.start_blocking(batch)))
             .map_err(unusable)?
-            .map_err(malformed)?;
+            .map_err(malformed)
+    }
+
+    fn looped(&self) -> Result<&Rc<Looped>> {
+        match self {
+            Self::Loop(looped) => Ok(looped),
+            Self::Thread(_) => {
+                Err(Error::from_reason("blocking calls are made on the loop's engine"))
+            }
+        }
+    }
+
+    /// Waits a moment for the outcome of a call, which is one event in the inbound buffer. Returns its
+    /// bytes, and the payload if it has it whole; None if it is not there yet.
+    pub(super) fn wait_blocking(
+        &self,
+        awaited: &Awaited,
+    ) -> Result<Option<(usize, Option<Vec<u8>>)>> {
+        let looped = self.looped()?;
+        let outcome = looped.with(|engine| engine.wait_blocking(awaited)).map_err(unusable)?;
+        let Some(outcome) = outcome else { return Ok(None) };
         let mut events = Events::default();
         events.outcome(0, CallId::default(), outcome);
         let Filled { size, .. } = looped.batches().fill(|buffer| events.fill(buffer));
-        Ok((size, events.take_whole()))
+        Ok(Some((size, events.take_whole())))
     }
 }
 

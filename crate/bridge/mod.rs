@@ -12,6 +12,7 @@
 //! - [`values`]: what crosses besides the batches.
 
 mod batches;
+mod descriptors;
 mod driven;
 mod looped;
 mod payloads;

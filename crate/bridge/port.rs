@@ -1,12 +1,13 @@
 //! The class that JavaScript makes one of per environment.
 
 use super::batches::Batches;
+use super::descriptors::check_free;
 use super::driven::Driven;
 use super::payloads::Payloads;
 use super::values::{
     BindingAddress, BindingListenOptions, BindingOpened, BindingPair, BindingVersions,
 };
-use crate::engine::{Engine, Excess, Hold, ListenOptions, Method, Services};
+use crate::engine::{Attempt, Awaited, Engine, Excess, Hold, ListenOptions, Method, Services};
 use crate::port::{RECORD_LIMIT, StreamKind};
 use crate::socket::{Address, Stream, own, pair};
 use napi::bindgen_prelude::{Env, Function, Uint8ArraySlice};
@@ -23,6 +24,10 @@ pub struct Port {
     payloads: Payloads,
     /// The payload of the outcome of a blocking call.
     outcome: RefCell<Option<Vec<u8>>>,
+    /// The blocking call that waits for its outcome.
+    awaited: RefCell<Option<Awaited>>,
+    /// The blocking attempt to connect that goes on.
+    attempt: RefCell<Option<Attempt>>,
 }
 
 #[napi]
@@ -50,7 +55,13 @@ impl Port {
         } else {
             Driven::by_loop(batches, generations)
         };
-        Ok(Self { driven: driven?, payloads: Payloads::default(), outcome: RefCell::default() })
+        Ok(Self {
+            driven: driven?,
+            payloads: Payloads::default(),
+            outcome: RefCell::default(),
+            awaited: RefCell::default(),
+            attempt: RefCell::default(),
+        })
     }
 
     /// Carries out the commands in the first `length` bytes of the outbound buffer. With `take`,
@@ -78,10 +89,22 @@ impl Port {
     }
 
     /// Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Its
-    /// outcome is one event in the inbound buffer, whose bytes are returned. Not on a thread's engine.
+    /// outcome is one event in the inbound buffer, whose bytes are returned; 0 if it is not there yet,
+    /// and `wait_blocking` is to be called. Not on a thread's engine.
     #[napi]
     pub fn call_blocking(&self, length: u32) -> Result<u32> {
-        let (size, whole) = self.driven.call_blocking(length as usize)?;
+        *self.awaited.borrow_mut() = Some(self.driven.start_blocking(length as usize)?);
+        self.wait_blocking()
+    }
+
+    /// Waits on for the outcome of `call_blocking`, and returns what that does.
+    #[napi]
+    pub fn wait_blocking(&self) -> Result<u32> {
+        let awaited = self.awaited.borrow_mut().take().ok_or_else(nothing_waits)?;
+        let Some((size, whole)) = self.driven.wait_blocking(&awaited)? else {
+            *self.awaited.borrow_mut() = Some(awaited);
+            return Ok(0);
+        };
         *self.outcome.borrow_mut() = whole;
         Ok(size as u32)
     }
@@ -92,16 +115,38 @@ impl Port {
         self.open(move |engine| engine.connect(&Address::try_from(address)?))
     }
 
-    /// Connects and waits for it, at most `timeout` milliseconds.
+    /// Connects and waits for it, at most `timeout` milliseconds. EINPROGRESS: it goes on, by
+    /// `wait_connect`.
     #[napi]
     pub fn connect_blocking(&self, address: BindingAddress, timeout: f64) -> Result<BindingOpened> {
         let timeout = Duration::try_from_secs_f64(timeout / 1000.0).unwrap_or(Duration::MAX);
-        self.open(move |engine| engine.connect_blocking(&Address::try_from(address)?, timeout))
+        match Address::try_from(address) {
+            Ok(address) => *self.attempt.borrow_mut() = Some(Attempt::new(address, timeout)),
+            Err(error) => return Ok(BindingOpened::new(Err(error), None)),
+        }
+        self.wait_connect()
     }
 
-    /// Takes over a connected descriptor.
+    /// Waits on for the connection of `connect_blocking`.
+    #[napi]
+    pub fn wait_connect(&self) -> Result<BindingOpened> {
+        let mut attempt = self.attempt.borrow_mut().take().ok_or_else(nothing_waits)?;
+        let (result, attempt) = self.driven.with(move |engine| {
+            let result = engine.connect_blocking(&mut attempt);
+            (result, attempt)
+        })?;
+        if matches!(&result, Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS)) {
+            *self.attempt.borrow_mut() = Some(attempt);
+        }
+        Ok(BindingOpened::new(result, None))
+    }
+
+    /// Takes over a connected descriptor. EEXIST: Node or an engine has it already, and keeps it.
     #[napi]
     pub fn adopt(&self, fd: i32, blocking: bool) -> Result<BindingOpened> {
+        if let Err(error) = check_free(self.driven.env(), fd) {
+            return Ok(BindingOpened::new(Err(error), None));
+        }
         self.open(move |engine| {
             let stream = Stream::adopt(own(fd)?)?;
             Ok(if blocking { engine.open_blocking(stream) } else { engine.adopt(stream) })
@@ -176,6 +221,9 @@ impl Port {
         anonymous: bool,
         options: BindingListenOptions,
     ) -> Result<BindingOpened> {
+        if let Err(error) = check_free(self.driven.env(), fd) {
+            return Ok(BindingOpened::new(Err(error), None));
+        }
         self.open_listener(move |engine| {
             engine.listen_on(own(fd)?, anonymous, listen_options(options))
         })
@@ -206,6 +254,10 @@ impl Port {
         let failed = unwatchable.filter(|(token, _)| result.as_ref().is_ok_and(|id| id == token));
         Ok(BindingOpened::new(failed.map_or(result, |(_, error)| Err(error)), bound))
     }
+}
+
+fn nothing_waits() -> Error {
+    Error::from_reason("there is nothing to wait for")
 }
 
 /// What a connection attempt would meet at once: the system's error number, or 0 if there is somebody or

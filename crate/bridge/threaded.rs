@@ -81,8 +81,17 @@ impl Threaded {
         // The context is counted; `freed` takes the count back.
         let _ = Rc::into_raw(threaded.clone());
         let news = threaded.news;
-        let driver = Driver::start(engine, move || news.tell())
-            .map_err(|error| Error::from_reason(error.to_string()))?;
+        let driver = Driver::start(engine, move || news.tell()).map_err(|error| {
+            // Otherwise it would keep the process alive for ever.
+            // SAFETY: it was made above, nothing else has it, and it is not used any more.
+            unsafe {
+                sys::napi_release_threadsafe_function(
+                    news.0,
+                    sys::ThreadsafeFunctionReleaseMode::abort,
+                );
+            }
+            Error::from_reason(error.to_string())
+        })?;
         *threaded.driver.borrow_mut() = Some(Rc::new(driver));
         threaded.hold(false);
         let data = Rc::into_raw(threaded.clone()).cast_mut().cast::<c_void>();

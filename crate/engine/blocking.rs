@@ -13,27 +13,73 @@ use std::time::{Duration, Instant};
 /// How long a connection attempt waits before it asks a full backlog again.
 const BACKLOG_RETRY: Duration = Duration::from_millis(5);
 
-impl Engine {
-    /// Connects and waits for it, at most until `timeout` passed: then the error is `TimedOut`.
-    /// The connection is never watched: it moves only during [`Engine::call_blocking`].
-    pub fn connect_blocking(&mut self, address: &Address, timeout: Duration) -> io::Result<u32> {
+/// How long a wait lasts before the caller has its turn: a thread that is told to end ends only there.
+const TURN: Duration = Duration::from_millis(20);
+
+/// A call that a blocking caller waits for.
+#[derive(Debug)]
+pub struct Awaited {
+    connection: u32,
+    outcome: Arc<Mutex<Option<Outcome>>>,
+}
+
+/// An attempt to connect that a blocking caller waits for.
+#[derive(Debug)]
+pub struct Attempt {
+    address: Address,
+    /// None is no limit.
+    until: Option<Instant>,
+    /// What is to become the connection.
+    pending: Option<Stream>,
+}
+
+impl Attempt {
+    /// To be given up after `timeout`.
+    pub fn new(address: Address, timeout: Duration) -> Self {
         // A time that no clock reaches is no limit.
-        let until = Instant::now().checked_add(timeout);
-        let stream = loop {
-            match Stream::connect(address) {
-                Ok((stream, Progress::Connected)) => break stream,
-                Ok((stream, Progress::Pending)) => {
-                    while !wait(stream.fd(), true, milliseconds(left(until)?))? {}
-                    stream.finish_connect()?;
-                    break stream;
-                }
-                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
-                    std::thread::sleep(left(until)?.min(BACKLOG_RETRY));
-                }
-                Err(error) => return Err(error),
+        Self { address, until: Instant::now().checked_add(timeout), pending: None }
+    }
+
+    /// Connects; `WouldBlock` says that it takes longer, as when a backlog is full.
+    fn go_on(&mut self, most: Duration) -> io::Result<Stream> {
+        if let Some(stream) = self.pending.take() {
+            if !wait(stream.fd(), true, milliseconds(most))? {
+                self.pending = Some(stream);
+                return Err(io::ErrorKind::WouldBlock.into());
             }
-        };
-        Ok(self.open_blocking(stream))
+            return stream.finish_connect().map(|()| stream);
+        }
+        match Stream::connect(&self.address) {
+            Ok((stream, Progress::Connected)) => Ok(stream),
+            Ok((stream, Progress::Pending)) => {
+                self.pending = Some(stream);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            Err(error) => {
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    std::thread::sleep(most.min(BACKLOG_RETRY));
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Connects and waits for it: until the attempt's time is over, which is `TimedOut`, but only for a
+    /// moment, after which the error is EINPROGRESS and this is to be called again. The connection is
+    /// never watched: it moves only during [`Engine::wait_blocking`].
+    pub fn connect_blocking(&mut self, attempt: &mut Attempt) -> io::Result<u32> {
+        let turn = Instant::now() + TURN;
+        loop {
+            let most = left(attempt.until)?.min(turn.saturating_duration_since(Instant::now()));
+            match attempt.go_on(most) {
+                Ok(stream) => return Ok(self.open_blocking(stream)),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                Err(_) if Instant::now() < turn => {}
+                Err(_) => return Err(io::Error::from_raw_os_error(libc::EINPROGRESS)),
+            }
+        }
     }
 
     /// Makes a connection of a connected stream that moves only during [`Engine::call_blocking`].
@@ -51,18 +97,18 @@ impl Engine {
         self.listeners.values().any(|entry| entry.is(peer))
     }
 
-    /// Carries out `batch`, whose last command must be a call, and waits for that call's outcome.
-    pub fn call_blocking(&mut self, batch: &[u8]) -> Result<Outcome, Malformed> {
-        let slot = Arc::new(Mutex::new(None));
+    /// Carries out `batch`, whose last command must be a call, for [`Engine::wait_blocking`].
+    pub fn start_blocking(&mut self, batch: &[u8]) -> Result<Awaited, Malformed> {
+        let outcome = Arc::new(Mutex::new(None));
         let mut result = Err(Malformed("a blocking batch does not end in a call"));
         self.turn(|engine| {
-            result = engine.start_blocking(batch, Sink::Slot(slot.clone()));
+            result = engine.start_last(batch, Sink::Slot(outcome.clone()));
         });
-        result.map(|connection| self.wait_for(connection, &slot))
+        result.map(|connection| Awaited { connection, outcome })
     }
 
     /// Starts the last call with `sink` and everything before it as usual. Returns its connection.
-    fn start_blocking(&mut self, batch: &[u8], sink: Sink) -> Result<u32, Malformed> {
+    fn start_last(&mut self, batch: &[u8], sink: Sink) -> Result<u32, Malformed> {
         let mut last = None;
         let mut lent = std::mem::take(&mut self.lent);
         for command in commands(batch, &mut lent) {
@@ -78,18 +124,24 @@ impl Engine {
         Ok(connection)
     }
 
-    fn wait_for(&mut self, connection: u32, slot: &Mutex<Option<Outcome>>) -> Outcome {
+    /// Waits for the outcome of a call, for a moment: None if it is not there by then.
+    pub fn wait_blocking(&mut self, awaited: &Awaited) -> Option<Outcome> {
+        let turn = Instant::now() + TURN;
         loop {
-            if let Some(outcome) = lock(slot).take() {
-                return outcome;
+            if let Some(outcome) = lock(&awaited.outcome).take() {
+                return Some(outcome);
+            }
+            let most = turn.saturating_duration_since(Instant::now());
+            if most.is_zero() {
+                return None;
             }
             // A link is only removed after its calls have settled.
-            let Some(link) = self.links.get(&connection) else { continue };
+            let Some(link) = self.links.get(&awaited.connection) else { continue };
             let fd = link.stream.fd();
             let writes = link.wire.unsent() > 0;
-            let timeout = self.next_deadline().map_or(-1, milliseconds);
-            match wait(fd, writes, timeout) {
-                Ok(true) => self.ready(connection, true, writes),
+            let timeout = self.next_deadline().map_or(most, |deadline| deadline.min(most));
+            match wait(fd, writes, milliseconds(timeout)) {
+                Ok(true) => self.ready(awaited.connection, true, writes),
                 Ok(false) => self.expire(),
                 // poll(2) fails for lack of memory only; the next round tries again.
                 Err(_) => std::thread::sleep(BACKLOG_RETRY),

@@ -19,6 +19,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+pub use blocking::{Attempt, Awaited};
 pub use dispatch::{Method, Services};
 pub use gauge::Excess;
 pub use link::{Hold, Interest};

@@ -1,5 +1,10 @@
 //! Non-blocking stream sockets of every address family.
 
+mod claim;
+
+pub use claim::is_claimed;
+
+use claim::Claim;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -58,6 +63,8 @@ impl Credentials {
 /// A connected or connecting descriptor.
 #[derive(Debug)]
 pub struct Stream {
+    /// Before the socket: it is dropped first.
+    _claim: Claim,
     socket: Socket,
     /// The descriptor at the other end is this process's own, with the peer somewhere behind it.
     anonymous: bool,
@@ -73,6 +80,10 @@ pub enum Progress {
 }
 
 impl Stream {
+    fn new(socket: Socket) -> Self {
+        Self { _claim: Claim::new(socket.as_raw_fd()), socket, anonymous: false }
+    }
+
     /// Starts to connect without waiting. A unix socket whose backlog is full answers EAGAIN.
     pub fn connect(address: &Address) -> io::Result<(Self, Progress)> {
         let address = address.sock_addr()?;
@@ -82,7 +93,7 @@ impl Stream {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Progress::Pending,
             Err(error) => return Err(error),
         };
-        let stream = Self { socket, anonymous: false };
+        let stream = Self::new(socket);
         stream.tune(address.domain());
         Ok((stream, progress))
     }
@@ -95,7 +106,7 @@ impl Stream {
         }
         socket.set_nonblocking(true)?;
         let domain = socket.local_addr()?.domain();
-        let stream = Self { socket, anonymous: false };
+        let stream = Self::new(socket);
         stream.tune(domain);
         Ok(stream)
     }
@@ -181,6 +192,8 @@ impl Stream {
 /// A listening descriptor.
 #[derive(Debug)]
 pub struct Listener {
+    /// Before the socket: it is dropped first.
+    _claim: Claim,
     socket: Socket,
     /// What the kernel says it is bound to.
     pub name: SockAddr,
@@ -231,7 +244,7 @@ impl Listener {
 
     fn listening(socket: Socket) -> io::Result<Self> {
         let name = socket.local_addr()?;
-        Ok(Self { socket, name })
+        Ok(Self { _claim: Claim::new(socket.as_raw_fd()), socket, name })
     }
 
     /// Takes one connection that waits, if there is one.
@@ -239,7 +252,7 @@ impl Listener {
         loop {
             return match self.socket.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) {
                 Ok((socket, _)) => {
-                    let stream = Stream { socket, anonymous: false };
+                    let stream = Stream::new(socket);
                     stream.tune(self.name.domain());
                     Ok(Some(stream))
                 }

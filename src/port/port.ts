@@ -2,7 +2,7 @@
 import { setImmediate as inNextTurn } from "node:timers";
 import type { Payload } from "../codec/payload.js";
 import { loadNative, type NativePort } from "../native.js";
-import { checkDetails, TtrpcError } from "../error.js";
+import { checkDetails, textOf, transportError, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { Inbox } from "./inbox.js";
 import type { MessageQueue, Stream } from "../stream/message-queue.js";
@@ -44,16 +44,22 @@ export class Port {
   constructor(driver: Driver) {
     const { bytes } = this.#writer;
     this.#mostInARow = driver === "thread" ? 0 : MOST_IN_A_ROW;
-    this.native = new (loadNative().Port)(
-      bytes,
-      this.inbox.bytes,
-      (filled) => {
-        this.#inARow = 0;
-        this.#read(filled);
-      },
-      generationsPerSlot(),
-      driver === "thread",
-    );
+    try {
+      this.native = new (loadNative().Port)(
+        bytes,
+        this.inbox.bytes,
+        (filled) => {
+          this.#inARow = 0;
+          this.#read(filled);
+        },
+        generationsPerSlot(),
+        driver === "thread",
+      );
+    } catch (error) {
+      const [, errno] = /\(os error (\d+)\)$/.exec(textOf(error)) ?? [];
+      if (errno === undefined) throw error;
+      throw transportError(`cannot start driver "${driver}"`, Number(errno));
+    }
   }
 
   /** The number of a service and method. Throws a TypeError if one of the names is none. */
@@ -155,7 +161,10 @@ export class Port {
     pending: PendingCall,
   ): void {
     this.#writeCall(Command.Call, 0, connection, route, fields, payload, NOBODY);
-    this.inbox.settle(this.native.callBlocking(this.#writer.take()), pending);
+    let size = this.native.callBlocking(this.#writer.take());
+    // Between two waits this thread can be ended.
+    while (size === 0) size = this.native.waitBlocking();
+    this.inbox.settle(size, pending);
     // Events of other connections, if there are any, wait until the caller is done.
     this.schedule();
   }
