@@ -144,8 +144,10 @@ describe("clients in workers", () => {
       say(Buffer.from(connection.unary("a.B", "Echo", Buffer.from("waited"))).toString());
     `;
     const worker = workerOf(code, address);
+    // A worker that has ended tells both at once.
+    const exit = once(worker, "exit");
     expect(await nextMessage(worker)).toBe("waited");
-    expect(await once(worker, "exit")).toEqual([0]);
+    expect(await exit).toEqual([0]);
   });
 });
 
