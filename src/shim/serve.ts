@@ -5,7 +5,6 @@ import { textOf, type TtrpcError } from "../error.js";
 import { createPublisher } from "../events/index.js";
 import { Sandbox } from "../sandbox.js";
 import { createServer, type Server } from "../server.js";
-import { removerOf } from "../socket-file.js";
 import { socketAddress } from "./address.js";
 import type { ShimArguments } from "./arguments.js";
 import { type Bootstrap, readBootstrap, writeBootstrap } from "./bootstrap.js";
@@ -138,7 +137,7 @@ async function listen(
     throw error;
   }
   // However this process ends: with SIGKILL, `delete` does it.
-  process.on("exit", removerOf(path));
+  process.on("exit", () => server.removeFiles());
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, shutdown);
   return true;
 }
