@@ -34,6 +34,17 @@ export interface AdoptedChild {
 /** containerd's status of what ended unseen. */
 const UNKNOWN = 255;
 
+/** How long an ended orphan is kept for adoptions that are under way, and how many ends are noted for those beyond. */
+const KEEP_MS = 5000;
+const NOTED_LIMIT = 4096;
+
+/** When an ended process was seen first: the last adoption that had begun, and the time by two clocks. */
+interface Seen {
+  readonly adoption: number;
+  readonly at: number;
+  readonly exitedAt: Date;
+}
+
 /** An answer of the addon's `parentOf`. */
 const THIS_THREAD = 1;
 const OTHER_THREAD = 2;
@@ -72,9 +83,9 @@ class Adopted implements AdoptedChild {
     }
   }
 
-  end(status: number): void {
+  end(exit: ChildExit): void {
     this.#over = true;
-    this.#settle({ pid: this.pid, status, exitedAt: new Date() });
+    this.#settle(exit);
   }
 }
 
@@ -94,13 +105,17 @@ export class Children {
   // - Announced with `leave`.
   // - Adopted. Its pid cannot come round, since only this class reaps it.
   // - Any other is an orphan. It may be what an adoption that is under way is about to name, so it is kept until all
-  //   those have ended that began before it was seen: until then its pid cannot come round either.
+  //   those have ended that began before it was seen: until then its pid cannot come round either. If they take long,
+  //   only its end is noted; should its pid have come round when it is named, it names the process that has it then.
   readonly #adopted = new Map<number, Adopted>();
   /** The adoptions that are under way, the oldest first, and the number of the last one that began. */
   readonly #adoptions = new Set<number>();
   #lastAdoption = 0;
-  /** Orphans that have ended and are kept: the last adoption that had begun when each was seen. */
-  #kept = new Map<number, number>();
+  /** Orphans that have ended and are kept. */
+  #kept = new Map<number, Seen>();
+  #keepsUntil: NodeJS.Timeout | undefined;
+  /** Those that were kept for as long as may be, with how they ended. */
+  readonly #noted = new Map<number, Seen & ChildExit>();
   /** What was announced, with the time at which it started. */
   readonly #left = new Map<number, string>();
 
@@ -117,7 +132,7 @@ export class Children {
 
   /**
    * Adopts the process whose pid `start` resolves to, even if it has ended by then. It must be one that `start` has
-   * made, or that runs still. Orphans that end meanwhile are not reaped before `start` has settled, so it must settle.
+   * made, or that runs still. Orphans that end meanwhile are not reaped before `start` has settled, or for 5 seconds.
    *
    * ```ts
    * const { pid, exited } = await children.adopt(async () => {
@@ -167,9 +182,11 @@ export class Children {
     }
     const started = parent === THIS_THREAD ? undefined : startTime(pid);
     if (parent !== THIS_THREAD && started === undefined) {
+      const noted = this.#noted.get(pid);
+      if (noted !== undefined) return over(noted);
       throw Object.assign(new Error(`there is no process ${pid} to adopt`), { code: "ESRCH" });
     }
-    if (before !== undefined) this.#end(pid, before, UNKNOWN);
+    if (before !== undefined) this.#end(before, unknownExit(pid));
     const adopted = new Adopted(pid, started);
     this.#adopted.set(pid, adopted);
     return adopted;
@@ -182,23 +199,35 @@ export class Children {
     const ended = new Set(pids);
     for (const adopted of this.#adopted.values()) this.#lookAt(adopted);
     const others = ended.size === 0 ? ended : ofLoop();
-    const kept = new Map<number, number>();
+    const [oldest = Infinity] = this.#adoptions;
+    const now = performance.now();
+    const kept = new Map<number, Seen>();
     for (const pid of ended) {
       if (others.has(pid) || this.#isLeft(pid)) continue;
       const adopted = this.#adopted.get(pid);
-      const seen = this.#kept.get(pid) ?? this.#lastAdoption;
-      const [oldest = Infinity] = this.#adoptions;
-      if (adopted === undefined && oldest <= seen) kept.set(pid, seen);
-      else this.#reap(pid, adopted);
+      const seen = this.#kept.get(pid) ?? {
+        adoption: this.#lastAdoption,
+        at: now,
+        exitedAt: new Date(),
+      };
+      const mayBeNamed = adopted === undefined && oldest <= seen.adoption;
+      if (mayBeNamed && now - seen.at < KEEP_MS) kept.set(pid, seen);
+      else {
+        const exit = { ...seen, pid, status: this.#reap(pid) };
+        this.#end(adopted, exit);
+        if (mayBeNamed) this.#note(exit);
+      }
     }
     this.#kept = kept;
+    if (kept.size > 0) this.#lookAgainAt(Math.min(...Array.from(kept.values(), ({ at }) => at)) + KEEP_MS);
+    for (const [pid, { adoption }] of this.#noted) if (adoption < oldest) this.#noted.delete(pid);
     for (const pid of this.#left.keys()) if (parentOf(pid) === 0) this.#left.delete(pid);
   }
 
   /** Sees whether an adopted process has become a child of this one, or has gone elsewhere. */
   #lookAt(adopted: Adopted): void {
     const { pid } = adopted;
-    if (!adopted.isThere) this.#end(pid, adopted, UNKNOWN);
+    if (!adopted.isThere) this.#end(adopted, unknownExit(pid));
     else if (parentOf(pid) === THIS_THREAD) adopted.startTime = undefined;
   }
 
@@ -207,16 +236,44 @@ export class Children {
     return started !== undefined && started === startTime(pid);
   }
 
-  #reap(pid: number, adopted: Adopted | undefined): void {
+  #reap(pid: number): number {
     const status = loadNative().reapChild(pid);
     // An addon that waits for whatever ends may have been first.
-    this.#end(pid, adopted, status === -ECHILD ? UNKNOWN : checked("waitpid", status));
+    return status === -ECHILD ? UNKNOWN : checked("waitpid", status);
   }
 
-  #end(pid: number, adopted: Adopted | undefined, status: number): void {
+  #end(adopted: Adopted | undefined, { pid, status, exitedAt }: ChildExit): void {
     this.#adopted.delete(pid);
-    adopted?.end(status);
+    adopted?.end({ pid, status, exitedAt });
   }
+
+  #note(noted: Seen & ChildExit): void {
+    // Behind those that were noted before.
+    this.#noted.delete(noted.pid);
+    this.#noted.set(noted.pid, noted);
+    const [oldest = 0] = this.#noted.keys();
+    if (this.#noted.size > NOTED_LIMIT) this.#noted.delete(oldest);
+  }
+
+  /** No signal says that something has been kept for long enough. */
+  #lookAgainAt(time: number): void {
+    this.#keepsUntil ??= setTimeout(
+      () => {
+        this.#keepsUntil = undefined;
+        this.#look();
+      },
+      Math.ceil(time - performance.now()) + 1,
+    ).unref();
+  }
+}
+
+/** A process that was reaped before it was adopted. */
+function over({ pid, status, exitedAt }: ChildExit): AdoptedChild {
+  return { pid, exited: Promise.resolve({ pid, status, exitedAt }), kill: () => false };
+}
+
+function unknownExit(pid: number): ChildExit {
+  return { pid, status: UNKNOWN, exitedAt: new Date() };
 }
 
 function isPid(pid: unknown): pid is number {
