@@ -77,6 +77,14 @@ export interface BindingAddress {
   port: number | null
 }
 
+/** Children that have ended and were not reaped. */
+export interface BindingEnded {
+  /** The pids of those that are this thread's. They stay as they are. */
+  pids: Array<number>
+  /** The system's error number below 0, or 0. */
+  errno: number
+}
+
 /** What a listener is made with. */
 export interface BindingListenOptions {
   /** The methods that JavaScript handles. */
@@ -144,23 +152,32 @@ export interface BindingVersions {
   taskApi: number
 }
 
+/** The pids of the children that the event loop of this environment waits for. */
+export declare function childrenOfLoop(): Array<number>
+
+/** The children of this thread that have ended. */
+export declare function endedChildren(): BindingEnded
+
 /** Listens at a path for the terminal of a container. A descriptor, which the caller owns. */
 export declare function listenConsole(path: string): number
 
-/** The pid of a child that has ended and was not reaped, which stays as it is; 0 if there is none. */
-export declare function peekChild(): number
+/** Whose child a process is: 0 for none of this process's, 1 for this thread's, 2 for another thread's. */
+export declare function parentOf(pid: number): number
 
-/**
- * What a connection attempt would meet at once: the system's error number, or 0 if there is somebody or
- * it takes time to tell.
- */
-export declare function probe(address: BindingAddress): number
-
-/** Reaps a child that has ended: its exit code, or 128 and the signal that ended it. */
+/** Reaps a child of this thread that has ended: its exit code, or 128 and the signal that ended it. */
 export declare function reapChild(pid: number): number
 
 /** The terminal that was sent to such a socket. A descriptor, which the caller owns. */
 export declare function receiveConsole(listener: number): number
+
+/** Removes the file of a unix socket if it is the one with this device and inode, whose socket is open. */
+export declare function removeOwnSocket(path: string, device: bigint, inode: bigint): number
+
+/**
+ * Removes the file of a unix socket if nobody listens on it any more: 1 if the path is free then, 0 if it
+ * is no socket or somebody does.
+ */
+export declare function removeStaleSocket(path: string): number
 
 /** Sets the size of a terminal, in characters. */
 export declare function resizeConsole(terminal: number, width: number, height: number): number

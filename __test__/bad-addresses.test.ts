@@ -19,6 +19,11 @@ describe.each(WAYS)("$way", ({ open }) => {
   test.each([
     "",
     "relative/path.sock",
+    "rel.sock",
+    "./rel.sock",
+    "unix://rel.sock",
+    "unix://./rel.sock",
+    "unix://../rel.sock",
     "http://127.0.0.1:80",
     "UNIX:///run/a.sock",
     "unix:/run/a.sock",

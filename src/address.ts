@@ -44,13 +44,19 @@ export function parseAddress(address: Address): ParsedAddress {
   if (address.startsWith("tcp://")) return tcp(address, address.slice("tcp://".length));
   if (address.startsWith("vsock://")) return vsock(address, address.slice("vsock://".length));
   if (address.startsWith("/")) return unix(`unix://${address}`, address);
+  throw unknown(address);
+}
+
+function unknown(text: string): TypeError {
   const known = "unix:///path, unix://@name, tcp://ip:port, vsock://cid:port or an absolute path";
-  throw new TypeError(`the address ${JSON.stringify(address)} is not one of ${known}`);
+  return new TypeError(`the address ${JSON.stringify(text)} is not one of ${known}`);
 }
 
 function unix(text: string, name: string): ParsedAddress {
   const abstract = name.startsWith("@");
   if (name === "" || name === "@") throw new TypeError(`the address ${JSON.stringify(text)} names no socket`);
+  // What a relative path names changes with the working directory, which a daemon leaves.
+  if (!abstract && !name.startsWith("/")) throw unknown(text);
   const size = Buffer.byteLength(name);
   if (size > UNIX_LIMIT) {
     throw new TypeError(

@@ -46,8 +46,8 @@ export interface ListenOptions {
   /** Permission bits of a unix socket's file, set before anyone can connect. By the umask if left out. */
   readonly mode?: number;
   /**
-   * Removes a unix socket's file if nobody listens on it any more. A live server's file, or one that is no socket, is
-   * never removed.
+   * Removes a unix socket's file if nobody listens on it any more. A live server's file, one of a server that is about
+   * to listen, or one that is no socket, is never removed: of several servers that listen at one moment, one succeeds.
    */
   readonly reclaimStale?: boolean;
 }
@@ -81,6 +81,7 @@ export class Server extends EventEmitter<ServerEvents> {
   readonly #interceptors: readonly ServerInterceptor[];
   readonly #methods: BindingMethod[] = [];
   readonly #services = new Set<string>();
+  /** What removes the files of those that listen. */
   readonly #listeners = new Map<number, () => void>();
   readonly #connections = new Map<number, ServerConnection>();
   #active = 0;
@@ -224,6 +225,7 @@ export class Server extends EventEmitter<ServerEvents> {
       acceptFailed: (error) => this.#acceptFailed(error),
       closed: () => {
         this.#listening--;
+        this.#listeners.delete(opened.id);
         this.#idle?.();
       },
     });
@@ -254,11 +256,21 @@ export class Server extends EventEmitter<ServerEvents> {
     return this.close();
   }
 
+  /**
+   * Removes the socket files of the listeners that are open still, for a process that ends without closing its server.
+   *
+   * @internal
+   */
+  removeFiles(): void {
+    for (const remove of this.#listeners.values()) remove();
+  }
+
   async #close(): Promise<void> {
     const { native } = this.#port;
     for (const [id, remove] of this.#listeners) {
-      native.closeListener(id);
+      // In this order: see removerOf.
       remove();
+      native.closeListener(id);
     }
     this.#port.schedule();
     const timers: NodeJS.Timeout[] = [];

@@ -1,10 +1,11 @@
-import { lstatSync, unlinkSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { constants } from "node:os";
+import { dirname } from "node:path";
 import type { ParsedAddress } from "./address.js";
-import { textOf } from "./error.js";
+import { transportError } from "./error.js";
 import { loadNative } from "./native.js";
 
-const { ECONNREFUSED } = constants.errno;
+const { EBUSY } = constants.errno;
 
 /** The path of an address's socket file, if it has one. */
 export function socketPath({ binding }: ParsedAddress): string | undefined {
@@ -12,33 +13,32 @@ export function socketPath({ binding }: ParsedAddress): string | undefined {
 }
 
 /**
- * Removes a socket file that nobody listens on any more. Returns whether it did: a file that is not a socket, or whose
- * socket is alive, stays.
+ * Removes a socket file that nobody listens on any more. Returns whether the path is free: a file that is not a socket,
+ * or whose socket is alive or about to listen, stays. Throws a TtrpcError of code `Unavailable` if a stale file cannot be
+ * removed.
  */
 export function reclaimStale(address: ParsedAddress): boolean {
   const path = socketPath(address);
-  if (path === undefined || address.binding === undefined || lstat(path)?.isSocket() !== true) return false;
-  if (loadNative().probe(address.binding) !== ECONNREFUSED) return false;
-  unlinkSync(path);
-  return true;
+  if (path === undefined) return false;
+  const result = loadNative().removeStaleSocket(path);
+  if (result >= 0) return result > 0;
+  const why = -result === EBUSY ? `, another process holds its lock in ${dirname(path)}` : "";
+  throw transportError(`cannot remove what may be a stale socket file, ${path}${why}`, -result);
 }
 
 /**
- * Remembers which file a path names now. Returns what removes it, if the path still names that file. One that cannot be
+ * Remembers the file of a socket that listens. Returns what removes it if the path still names that file, once; to be
+ * called while the socket is open, which keeps the number of its inode from being another file's. A file that cannot be
  * removed stays, for `reclaimStale` to find: it must not stop a server from closing.
  */
 export function removerOf(path: string): () => void {
-  const ours = lstat(path);
+  let own = lstatSync(path, { throwIfNoEntry: false, bigint: true });
   return () => {
-    try {
-      const now = lstat(path);
-      if (ours !== undefined && now?.ino === ours.ino && now.dev === ours.dev) unlinkSync(path);
-    } catch (error) {
-      process.emitWarning(`cannot remove ${path}: ${textOf(error)}`, { type: "TtrpcWarning" });
-    }
+    if (own === undefined) return;
+    const result = loadNative().removeOwnSocket(path, own.dev, own.ino);
+    own = undefined;
+    if (result >= 0) return;
+    const error = transportError(`cannot remove ${path}`, -result);
+    process.emitWarning(error.message, { type: "TtrpcWarning" });
   };
-}
-
-function lstat(path: string) {
-  return lstatSync(path, { throwIfNoEntry: false });
 }

@@ -1,26 +1,17 @@
-import { expect, test } from "vitest";
+import { spawnSync } from "node:child_process";
+import { describe, expect, test } from "vitest";
 import { Script } from "../helpers/script.js";
 
 /** Everything here is about a process's own children, so each test has a process of its own. */
 const PRELUDE = `
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Children } from "./dist/shim/children.js";
+import { busy, noneLeft, orphan } from "./__test__/shim/orphans.mjs";
 const children = new Children();
 // In a shim it is the server.
 const running = setInterval(() => undefined, 1000);
-/** Children that have not been reaped, running ones too. */
-const left = () => readdirSync("/proc/self/task").flatMap((thread) => readFileSync(\`/proc/self/task/\${thread}/children\`, "utf8").split(" ").filter(Boolean));
-const noneLeft = async () => { while (left().length > 0) await sleep(5); };
-/** Starts a process and leaves it: what it says first is its pid. It begins when its parent, which may reap it, is gone. */
-const orphan = async (script) => {
-  const orphaned = "while kill -0 $0 2>/dev/null; do sleep 0.01; done; " + script;
-  const parent = spawn("sh", ["-c", 'sh -c "$0" $$ & echo $!', orphaned], { stdio: ["ignore", "pipe", "inherit"] });
-  const [[pid]] = await Promise.all([once(parent.stdout, "data"), once(parent, "exit")]);
-  return Number(pid);
-};
 `;
 
 test("an adopted process tells its exit code, or 128 and its signal", async () => {
@@ -37,7 +28,7 @@ test("an adopted process tells its exit code, or 128 and its signal", async () =
   expect(await script.rest()).toEqual(["[7,137]", "true"]);
 });
 
-test("a process that ended before it could be adopted tells it all the same", async () => {
+test("a process that ended and was reaped long before it could be adopted tells it all the same", async () => {
   await using script = new Script(`${PRELUDE}
     const { exited } = await children.adopt(async () => {
       const pid = await orphan("exit 9");
@@ -92,4 +83,202 @@ test("what fails to start is not adopted", async () => {
     say(await children.adopt(async () => { throw new Error("no runtime"); }).catch(({ message }) => message));
   `);
   expect(await script.rest()).toEqual(["no runtime"]);
+});
+
+test("a child of Node's is not taken, whatever else ended before it", async () => {
+  await using script = new Script(`${PRELUDE}
+    let told = 0;
+    for (let i = 0; i < 30; i++) {
+      const adopted = [await children.adopt(() => orphan("sleep 0.01")), await children.adopt(() => orphan("sleep 0.02"))];
+      // The signals of both wait, and no child of Node's is left that libuv would look after.
+      await sleep(5);
+      busy(60);
+      const own = spawn("true", { stdio: "ignore" });
+      const exit = once(own, "exit");
+      busy(20);
+      if ((await Promise.race([exit, sleep(5000, ["lost"])]))[0] === 0) told++;
+      await Promise.all(adopted.map(({ exited }) => exited));
+    }
+    clearInterval(running);
+    say(String(told));
+  `);
+  expect(await script.rest()).toEqual(["30"]);
+});
+
+test("a process that is adopted twice tells both", async () => {
+  await using script = new Script(`${PRELUDE}
+    const pid = await orphan("sleep 0.1; exit 6");
+    const both = await Promise.all([children.adopt(async () => pid), children.adopt(async () => pid)]);
+    say(JSON.stringify((await Promise.all(both.map(({ exited }) => exited))).map(({ status }) => status)));
+    clearInterval(running);
+  `);
+  expect(await script.rest()).toEqual(["[6,6]"]);
+});
+
+test("a process that its own parent waits for tells that its status is not known", async () => {
+  await using script = new Script(`${PRELUDE}
+    const parent = spawn("sh", ["-c", "sleep 100 & echo $!; wait $!; echo gone; read line"], { stdio: ["pipe", "pipe", "ignore"] });
+    const pid = Number((await once(parent.stdout, "data"))[0]);
+    const child = await children.adopt(async () => pid);
+    say(String(child.kill("SIGKILL")));
+    await once(parent.stdout, "data");
+    say(String(child.kill("SIGKILL")));
+    parent.stdin.end();
+    say(String((await child.exited).status));
+    clearInterval(running);
+  `);
+  expect(await script.rest()).toEqual(["true", "false", "255"]);
+});
+
+test("a signal reaches an adopted process until it has ended", async () => {
+  await using script = new Script(`${PRELUDE}
+    const child = await children.adopt(() => orphan("exec sleep 100"));
+    say(String(child.kill(0)));
+    say(String(child.kill()));
+    say(String((await child.exited).status));
+    say(String(child.kill()));
+    clearInterval(running);
+  `);
+  expect(await script.rest()).toEqual(["true", "true", "143", "false"]);
+});
+
+test("what is no process, or one that Node waits for, is not adopted", async () => {
+  await using script = new Script(`${PRELUDE}
+    const refused = async (pid) => {
+      const error = await children.adopt(async () => pid).catch((error) => error);
+      say(\`\${error.name} \${error.code}: \${error.message.replace(/\\d{2,}/, "N")}\`);
+    };
+    for (const pid of [Number.NaN, 0, -1, 1.5, undefined, process.pid]) await refused(pid);
+    await refused(2 ** 31 - 1);
+    const own = spawn("cat");
+    await refused(own.pid);
+    const exit = once(own, "exit");
+    own.kill("SIGKILL");
+    say((await exit)[1]);
+    const { Worker } = await import("node:worker_threads");
+    const worker = new Worker(\`
+      const own = require("node:child_process").spawn("cat");
+      own.once("exit", (code, signal) => require("node:worker_threads").parentPort.postMessage(signal));
+      require("node:worker_threads").parentPort.postMessage(own.pid);
+    \`, { eval: true, execArgv: [] });
+    const [theirs] = await once(worker, "message");
+    await refused(theirs);
+    process.kill(theirs, "SIGKILL");
+    say((await once(worker, "message"))[0]);
+    clearInterval(running);
+  `);
+  expect(await script.rest()).toEqual([
+    ...["NaN", "0", "-1", "1.5", "undefined", "N"].map(
+      (pid) => `TypeError undefined: the pid of an adopted process must be one, not ${pid}`,
+    ),
+    "Error ESRCH: there is no process N to adopt",
+    "TypeError undefined: process N was started by Node, which tells how it ends",
+    "SIGKILL",
+    "TypeError undefined: process N was started by Node, which tells how it ends",
+    "SIGKILL",
+  ]);
+});
+
+test("a child that was announced as another's is left to it", async () => {
+  // An adopted process stands for one that an addon has forked: to Node, both are children that it did not start.
+  await using script = new Script(`${PRELUDE}
+    const { readFileSync } = await import("node:fs");
+    const state = (pid) => readFileSync(\`/proc/\${pid}/stat\`, "latin1").replace(/.*\\) /, "")[0];
+    const pid = await orphan("sleep 0.05; exit 8");
+    children.leave(pid);
+    while (state(pid) !== "Z") await sleep(5);
+    // Ends of others go by.
+    await once(spawn("true"), "exit");
+    const { status } = await (await children.adopt(() => orphan("exit 2"))).exited;
+    say(\`\${status} \${state(pid)}\`);
+    for (const none of [1, 0, Number.NaN]) {
+      try { children.leave(none) } catch (error) { say(\`\${error.name}: \${error.message}\`) }
+    }
+    clearInterval(running);
+  `);
+  const refusal = (pid: string) => `TypeError: ${pid} is not the pid of a child of this process`;
+  expect(await script.rest()).toEqual(["2 Z", refusal("1"), refusal("0"), refusal("NaN")]);
+});
+
+test("orphans that end while adoptions follow on one another are reaped all the same", async () => {
+  await using script = new Script(`${PRELUDE}
+    let over = false;
+    // At every moment an adoption is under way.
+    const adopting = async () => { while (!over) await (await children.adopt(() => orphan("exit 1"))).exited; };
+    const all = [adopting(), adopting(), adopting()];
+    const pids = [];
+    for (let i = 0; i < 20; i++) pids.push(await orphan("exit 3"));
+    const { existsSync } = await import("node:fs");
+    while (pids.some((pid) => existsSync(\`/proc/\${pid}\`))) await sleep(5);
+    over = true;
+    await Promise.all(all);
+    await noneLeft();
+    clearInterval(running);
+    say("none left");
+  `);
+  expect(await script.rest()).toEqual(["none left"]);
+});
+
+test.each([1, 2, 3])("of a random mixture each tells its own end once (seed %i)", async (seed) => {
+  await using script = new Script(
+    `await (await import("./__test__/shim/orphans-load.mjs")).run(${seed}, 40, say);`,
+  );
+  expect(await script.rest()).toEqual(["all told, none left"]);
+});
+
+/** Runs a script as the first process of a pid namespace, where it chooses which pid comes next. */
+function inNamespace(source: string): Script {
+  const inner = `const say = (line) => process.stdout.write(line + "\\n");
+    ${PRELUDE}
+    const { writeFileSync } = await import("node:fs");
+    const next = (pid) => writeFileSync("/proc/sys/kernel/ns_last_pid", String(pid - 1));
+    ${source}
+    clearInterval(running);`;
+  return new Script(`
+    const { spawnSync } = await import("node:child_process");
+    const node = [process.execPath, "--input-type=module", "-e", ${JSON.stringify(inner)}];
+    const { status } = spawnSync("unshare", [${UNSHARE.map((arg) => JSON.stringify(arg)).join()}, ...node], { stdio: "inherit" });
+    process.exitCode = status ?? 1;
+  `);
+}
+
+const UNSHARE = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+const choosesPids =
+  spawnSync("unshare", [...UNSHARE, "sh", "-c", "echo 100 > /proc/sys/kernel/ns_last_pid"]).status === 0;
+
+describe.skipIf(!choosesPids)(`a pid that comes round${choosesPids ? "" : " (skipped: needs root)"}`, () => {
+  test("is not taken for that of a process that ended while it was being adopted", async () => {
+    await using script = inNamespace(`
+      const { exited } = await children.adopt(async () => {
+        const pid = await orphan("exit 3");
+        await sleep(50);
+        for (let i = 0; i < 3; i++) {
+          // Its parent, and then itself.
+          next(pid - 1);
+          await orphan("exit 4");
+          await sleep(50);
+        }
+        return pid;
+      });
+      say(String((await exited).status));
+    `);
+    expect(await script.rest()).toEqual(["3"]);
+  });
+
+  test("is not taken from Node when the process that had it has gone elsewhere", async () => {
+    await using script = inNamespace(`
+      const parent = spawn("sh", ["-c", "sleep 100 & echo $!; wait $!; echo gone; read line"], { stdio: ["pipe", "pipe", "ignore"] });
+      const pid = Number((await once(parent.stdout, "data"))[0]);
+      const child = await children.adopt(async () => pid);
+      process.kill(pid, "SIGKILL");
+      await once(parent.stdout, "data");
+      next(pid);
+      const own = spawn("sh", ["-c", "exit 5"]);
+      say(String(own.pid === pid));
+      busy(50);
+      say(JSON.stringify([(await once(own, "exit"))[0], (await child.exited).status, child.kill()]));
+      parent.kill("SIGKILL");
+    `);
+    expect(await script.rest()).toEqual(["true", "[5,255,false]"]);
+  });
 });

@@ -6,7 +6,8 @@
 //!   - [`threaded`]: leaves work to a thread and hands the events over when Node says so.
 //! - [`batches`]: the two buffers that cross, and the callback.
 //! - [`payloads`]: large ones, which cross by themselves.
-//! - [`system`]: the kernel's calls for shims.
+//! - [`processes`]: what libuv waits for.
+//! - [`system`]: the kernel's calls for shims and for socket files.
 //! - [`watcher`]: one `uv_poll` handle per descriptor, the timer, and the check.
 //! - [`uv`]: the few functions of libuv that are used.
 //! - [`values`]: what crosses besides the batches.
@@ -17,6 +18,7 @@ mod driven;
 mod looped;
 mod payloads;
 pub mod port;
+mod processes;
 pub mod system;
 mod threaded;
 mod uv;

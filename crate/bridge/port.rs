@@ -260,14 +260,6 @@ fn nothing_waits() -> Error {
     Error::from_reason("there is nothing to wait for")
 }
 
-/// What a connection attempt would meet at once: the system's error number, or 0 if there is somebody or
-/// it takes time to tell.
-#[napi]
-pub fn probe(address: BindingAddress) -> i32 {
-    let attempt = Address::try_from(address).and_then(|address| Stream::connect(&address));
-    attempt.map_or_else(|error| error.raw_os_error().unwrap_or(0), |_| 0)
-}
-
 /// The versions that this addon was built from.
 #[napi]
 pub fn versions() -> BindingVersions {

@@ -1,11 +1,16 @@
-//! The kernel's calls for shims. Each returns what the system returned, or its error number below 0,
+//! The kernel's calls for shims and for socket files. Each returns what the system returned, or its error number below 0,
 //! which TypeScript makes an error of.
 
-use crate::system::{children, console};
+use super::processes;
+use crate::socket::file::{self, Identity};
+use crate::system::children::{self, Parent};
+use crate::system::console;
+use napi::Result;
+use napi::bindgen_prelude::{BigInt, Env};
 use napi_derive::napi;
 use std::io;
 use std::os::fd::{IntoRawFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Makes orphaned descendants children of this process.
 #[napi]
@@ -13,16 +18,58 @@ pub fn become_subreaper() -> i32 {
     answer(children::become_subreaper().map(|()| 0))
 }
 
-/// The pid of a child that has ended and was not reaped, which stays as it is; 0 if there is none.
-#[napi]
-pub fn peek_child() -> i32 {
-    answer(children::peek().map(|pid| pid.unwrap_or(0) as i32))
+/// Children that have ended and were not reaped.
+#[napi(object, use_nullable = true)]
+pub struct BindingEnded {
+    /// The pids of those that are this thread's. They stay as they are.
+    pub pids: Vec<u32>,
+    /// The system's error number below 0, or 0.
+    pub errno: i32,
 }
 
-/// Reaps a child that has ended: its exit code, or 128 and the signal that ended it.
+/// The children of this thread that have ended.
+#[napi]
+pub fn ended_children() -> BindingEnded {
+    match children::ended() {
+        Ok(pids) => BindingEnded { pids, errno: 0 },
+        Err(error) => BindingEnded { pids: Vec::new(), errno: answer(Err(error)) },
+    }
+}
+
+/// Whose child a process is: 0 for none of this process's, 1 for this thread's, 2 for another thread's.
+#[napi]
+pub fn parent_of(pid: u32) -> i32 {
+    answer(children::parent_of(pid).map(|parent| match parent {
+        Parent::Other => 0,
+        Parent::ThisThread => 1,
+        Parent::OtherThread => 2,
+    }))
+}
+
+/// Reaps a child of this thread that has ended: its exit code, or 128 and the signal that ended it.
 #[napi]
 pub fn reap_child(pid: u32) -> i32 {
     answer(children::reap(pid).map(|status| status as i32))
+}
+
+/// The pids of the children that the event loop of this environment waits for.
+#[napi]
+pub fn children_of_loop(env: Env) -> Result<Vec<u32>> {
+    processes::of_loop(&env)
+}
+
+/// Removes the file of a unix socket if nobody listens on it any more: 1 if the path is free then, 0 if it
+/// is no socket or somebody does.
+#[napi]
+pub fn remove_stale_socket(path: String) -> i32 {
+    answer(file::remove_stale(Path::new(&path)).map(i32::from))
+}
+
+/// Removes the file of a unix socket if it is the one with this device and inode, whose socket is open.
+#[napi]
+pub fn remove_own_socket(path: String, device: BigInt, inode: BigInt) -> i32 {
+    let own = Identity { device: device.get_u64().1, inode: inode.get_u64().1 };
+    answer(file::remove_own(Path::new(&path), own).map(|()| 0))
 }
 
 /// Listens at a path for the terminal of a container. A descriptor, which the caller owns.

@@ -78,7 +78,7 @@ functions! {
     timer_start: unsafe extern "C" fn(Handle, HandleCallback, u64, u64) -> c_int = "uv_timer_start";
 }
 
-fn find(symbol: &str) -> Option<*mut c_void> {
+pub(super) fn find(symbol: &str) -> Option<*mut c_void> {
     let mut name = [0u8; 32];
     name[..symbol.len()].copy_from_slice(symbol.as_bytes());
     let name = CStr::from_bytes_until_nul(&name).ok()?;

@@ -1,4 +1,7 @@
-//! Non-blocking stream sockets of every address family.
+//! Non-blocking stream sockets of every address family, and the files of unix sockets: [`file`].
+
+pub mod file;
+mod lock;
 
 mod claim;
 
@@ -210,21 +213,17 @@ impl Listener {
         if matches!(address, Address::Tcp(_)) {
             socket.set_reuse_address(true)?;
         }
-        socket.bind(&name)?;
-        if let (Address::Unix(path), Some(mode)) = (address, mode)
-            && path.first() != Some(&0)
-        {
-            // Between bind and listen a connect is refused, so nobody gets in before the mode is set.
-            use std::os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _};
-            let path = std::ffi::OsStr::from_bytes(path);
-            if let Err(error) =
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-            {
-                let _ = std::fs::remove_file(path);
-                return Err(error);
+        match address {
+            Address::Unix(path) if path.first() != Some(&0) => {
+                use std::os::unix::ffi::OsStrExt as _;
+                let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
+                file::listen(&socket, &name, path, mode, BACKLOG)?;
+            }
+            _ => {
+                socket.bind(&name)?;
+                socket.listen(BACKLOG)?;
             }
         }
-        socket.listen(BACKLOG)?;
         Self::listening(socket)
     }
 
@@ -329,4 +328,8 @@ pub fn own(fd: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: the descriptor is open, and the caller gives it up, as the API's documentation says.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -1,6 +1,10 @@
-//! Children that have ended. To look at one and to reap it are two calls, so that a child whose end
-//! somebody else waits for (libuv, for those that Node started) can be left alone.
+//! Children of this thread that have ended. To look at them and to reap one are two calls, so that a
+//! child whose end somebody else waits for (libuv, for those that Node started) can be left alone.
+//!
+//! The kernel keeps children by the thread that started them, and gives orphans to the main thread. So
+//! on the main thread, `__WNOTHREAD` leaves aside what the other threads of the process have started.
 
+use std::fs;
 use std::io;
 
 /// Makes orphaned descendants children of this process, as a shim needs it: an OCI runtime ends and
@@ -10,23 +14,75 @@ pub fn become_subreaper() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
 }
 
-/// A child that has ended and was not reaped, if there is one; it stays as it is. The order is the
-/// kernel's and does not change: as long as the same one is there, it is given again.
-pub fn peek() -> io::Result<Option<u32>> {
+/// Whose child a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// This thread's, which started it or was given it.
+    ThisThread,
+    /// Another thread's of this process, which started it.
+    OtherThread,
+    /// No child of this process.
+    Other,
+}
+
+/// Whose child `pid` is, whether it runs or has ended and was not reaped.
+pub fn parent_of(pid: u32) -> io::Result<Parent> {
+    Ok(if look(libc::P_PID, pid, libc::__WNOTHREAD)?.is_some() {
+        Parent::ThisThread
+    } else if look(libc::P_PID, pid, 0)?.is_some() {
+        Parent::OtherThread
+    } else {
+        Parent::Other
+    })
+}
+
+/// This thread's children that have ended and were not reaped. They stay as they are.
+pub fn ended() -> io::Result<Vec<u32>> {
+    // Mostly there is none, and this one call tells.
+    if look(libc::P_ALL, 0, libc::__WNOTHREAD)?.is_none_or(|first| first == 0) {
+        return Ok(Vec::new());
+    }
+    let mut ended = Vec::new();
+    for pid in candidates()? {
+        if look(libc::P_PID, pid, libc::__WNOTHREAD)? == Some(pid) {
+            ended.push(pid);
+        }
+    }
+    Ok(ended)
+}
+
+/// Pids among which this thread's children are.
+fn candidates() -> io::Result<Vec<u32>> {
+    match fs::read_to_string("/proc/thread-self/children") {
+        Ok(list) => Ok(list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()),
+        // A kernel without CONFIG_PROC_CHILDREN: then among all there are.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => all(),
+        Err(error) => Err(error),
+    }
+}
+
+fn all() -> io::Result<Vec<u32>> {
+    let names =
+        fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Ok(names.filter_map(|name| name.parse().ok()).collect())
+}
+
+/// Of these children, the pid of one that has ended, or 0 if none has; None if there are none.
+fn look(kind: libc::idtype_t, id: u32, options: libc::c_int) -> io::Result<Option<u32>> {
     // SAFETY: all zeros is a siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let options = options | libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: `info` is a local that the kernel may write.
-    match check(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) }) {
+    match check(unsafe { libc::waitid(kind, id, &raw mut info, options) }) {
         // SAFETY: waitid filled in what it tells of a child, or left the zeros.
-        Ok(_) => Ok(u32::try_from(unsafe { info.si_pid() }).ok().filter(|pid| *pid != 0)),
+        Ok(_) => Ok(Some(u32::try_from(unsafe { info.si_pid() }).unwrap_or(0))),
         Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Reaps one child that has ended. Its status as a shell tells it: the exit code, or 128 and the
-/// signal. `WouldBlock` if it has not ended.
+/// Reaps one child of this thread that has ended. Its status as a shell tells it: the exit code, or 128
+/// and the signal. `WouldBlock` if it has not ended.
 pub fn reap(pid: u32) -> io::Result<u32> {
     let pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
     if pid == 0 {
@@ -34,8 +90,9 @@ pub fn reap(pid: u32) -> io::Result<u32> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut status = 0;
+    let options = libc::WNOHANG | libc::__WNOTHREAD;
     // SAFETY: `status` is a local that the kernel may write.
-    if check(unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) })? == 0 {
+    if check(unsafe { libc::waitpid(pid, &raw mut status, options) })? == 0 {
         return Err(io::ErrorKind::WouldBlock.into());
     }
     Ok(if libc::WIFSIGNALED(status) {
@@ -53,20 +110,15 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 mod tests {
     use super::*;
     use std::process::{Child, Command};
-    use std::sync::Mutex;
-
-    /// Children belong to the process, and tests share it.
-    static ALONE: Mutex<()> = Mutex::new(());
+    use std::sync::mpsc;
+    use std::thread;
 
     fn spawn(script: &str) -> Child {
         Command::new("sh").args(["-c", script]).spawn().expect("there is a sh")
     }
 
-    fn peek_until_there() -> u32 {
-        loop {
-            if let Some(pid) = peek().expect("waitid works") {
-                return pid;
-            }
+    fn until_ended(pid: u32) {
+        while !ended().expect("waitid works").contains(&pid) {
             std::thread::yield_now();
         }
     }
@@ -74,28 +126,65 @@ mod tests {
     #[test]
     #[expect(clippy::zombie_processes, reason = "reaped by what is tested")]
     fn a_child_is_seen_until_it_is_reaped_and_tells_its_code() {
-        let _alone = ALONE.lock();
         let child = spawn("exit 7");
-        assert_eq!(peek_until_there(), child.id());
-        assert_eq!(peek().expect("waitid works"), Some(child.id()));
+        until_ended(child.id());
+        assert_eq!(ended().expect("waitid works"), [child.id()]);
         assert_eq!(reap(child.id()).expect("it has ended"), 7);
-        assert_eq!(peek().expect("waitid works"), None);
+        assert_eq!(ended().expect("waitid works"), []);
+        assert_eq!(parent_of(child.id()).expect("waitid works"), Parent::Other);
+    }
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "reaped by what is tested")]
+    fn one_that_is_left_hides_no_other() {
+        let (first, second) = (spawn("exit 1"), spawn("exit 2"));
+        until_ended(first.id());
+        until_ended(second.id());
+        assert_eq!(reap(second.id()).expect("it has ended"), 2);
+        assert_eq!(ended().expect("waitid works"), [first.id()]);
+        assert_eq!(reap(first.id()).expect("it has ended"), 1);
     }
 
     #[test]
     #[expect(clippy::zombie_processes, reason = "reaped by what is tested")]
     fn a_signal_is_told_as_a_shell_does() {
-        let _alone = ALONE.lock();
         let child = spawn("kill -KILL $$");
-        assert_eq!(peek_until_there(), child.id());
+        until_ended(child.id());
         assert_eq!(reap(child.id()).expect("it has ended"), 137);
     }
 
     #[test]
     fn a_child_that_runs_is_not_waited_for() {
-        let _alone = ALONE.lock();
         let mut child = spawn("exec sleep 100");
         assert_eq!(reap(child.id()).expect_err("it runs").kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(parent_of(child.id()).expect("waitid works"), Parent::ThisThread);
+        child.kill().expect("it is ours");
+        child.wait().expect("it was not reaped");
+    }
+
+    #[test]
+    fn what_another_thread_started_is_left_to_it() {
+        let (started, child) = mpsc::channel();
+        let (go_on, over) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let mut child = spawn("exit 3");
+            until_ended(child.id());
+            started.send(child.id()).expect("the test waits");
+            over.recv().expect("the test goes on");
+            child.wait().expect("it was not reaped").code()
+        });
+        let pid = child.recv().expect("it is started");
+        assert_eq!(ended().expect("waitid works"), []);
+        assert_eq!(parent_of(pid).expect("waitid works"), Parent::OtherThread);
+        assert_eq!(reap(pid).expect_err("not ours").raw_os_error(), Some(libc::ECHILD));
+        go_on.send(()).expect("it waits");
+        assert_eq!(thread.join().expect("it does not panic"), Some(3));
+    }
+
+    #[test]
+    fn all_pids_stand_in_for_a_list_that_the_kernel_does_not_keep() {
+        let mut child = spawn("exec sleep 100");
+        assert!(all().expect("there is a /proc").contains(&child.id()));
         child.kill().expect("it is ours");
         child.wait().expect("it was not reaped");
     }
@@ -104,5 +193,6 @@ mod tests {
     fn what_is_no_child_is_an_error() {
         assert_eq!(reap(1).expect_err("nobody's").raw_os_error(), Some(libc::ECHILD));
         assert_eq!(reap(0).expect_err("no process").kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(parent_of(1).expect("waitid works"), Parent::Other);
     }
 }

@@ -38,12 +38,15 @@ pub fn resize(terminal: RawFd, width: u16, height: u16) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Room for one descriptor, aligned as control messages are.
+/// Descriptors that are taken in at once; the kernel closes what a peer sends beyond them.
+const ROOM: usize = 8;
+
+/// Room for them, aligned as control messages are.
 #[repr(C)]
 union Control {
     header: libc::cmsghdr,
     // SAFETY: CMSG_SPACE only computes.
-    bytes: [u8; unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as usize],
+    bytes: [u8; unsafe { libc::CMSG_SPACE((ROOM * size_of::<RawFd>()) as u32) } as usize],
 }
 
 fn receive_descriptor(connection: RawFd) -> io::Result<OwnedFd> {
@@ -60,20 +63,37 @@ fn receive_descriptor(connection: RawFd) -> io::Result<OwnedFd> {
     if unsafe { libc::recvmsg(connection, &raw mut message, libc::MSG_CMSG_CLOEXEC) } == -1 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel filled in the control messages and their length; a header of this kind is
-    // followed by the descriptor, which nobody else owns.
+    // All are owned, so that those that are not returned are closed.
+    // SAFETY: the kernel has filled in the message that it points at.
+    unsafe { descriptors(&message) }.into_iter().next().ok_or_else(|| {
+        let text = "the peer of a console socket sent no descriptor";
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })
+}
+
+/// Takes what came with a message.
+///
+/// # Safety
+///
+/// `message` was filled in by `recvmsg`, and this is done once.
+unsafe fn descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut received = Vec::new();
+    // SAFETY: the headers are the kernel's; one of this kind is followed by descriptors up to its
+    // length, which nobody else owns.
     unsafe {
-        let header = libc::CMSG_FIRSTHDR(&raw const message);
-        if header.is_null()
-            || (*header).cmsg_level != libc::SOL_SOCKET
-            || (*header).cmsg_type != libc::SCM_RIGHTS
-        {
-            let text = "the peer of a console socket sent no descriptor";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while let Some(control) = header.as_ref() {
+            if (control.cmsg_level, control.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                let size = control.cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let first = libc::CMSG_DATA(header).cast::<RawFd>();
+                for index in 0..size / size_of::<RawFd>() {
+                    received.push(OwnedFd::from_raw_fd(first.add(index).read_unaligned()));
+                }
+            }
+            header = libc::CMSG_NXTHDR(message, header);
         }
-        let fd = libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned();
-        Ok(OwnedFd::from_raw_fd(fd))
     }
+    received
 }
 
 #[cfg(test)]
@@ -87,21 +107,28 @@ mod tests {
         std::env::temp_dir().join(format!("console-{}-{name}", std::process::id()))
     }
 
-    fn send(stream: &UnixStream, fd: RawFd) {
+    /// Sends up to sixteen descriptors.
+    fn send(stream: &UnixStream, fds: &[RawFd]) {
         let mut name = *b"/dev/pts/7";
         let mut part = libc::iovec { iov_base: name.as_mut_ptr().cast(), iov_len: name.len() };
-        // SAFETY: the message points at locals; the control buffer has room for one descriptor.
+        let size = size_of_val(fds) as u32;
+        // Aligned as a header is.
+        let mut control = [0u64; 12];
+        // SAFETY: the message points at locals; the control buffer has room for the descriptors.
         unsafe {
-            let (mut control, mut message): (Control, libc::msghdr) = std::mem::zeroed();
+            let mut message: libc::msghdr = std::mem::zeroed();
             message.msg_iov = &raw mut part;
             message.msg_iovlen = 1;
             message.msg_control = (&raw mut control).cast();
-            message.msg_controllen = size_of::<Control>() as _;
+            message.msg_controllen = libc::CMSG_SPACE(size) as _;
+            assert!(libc::CMSG_SPACE(size) as usize <= size_of_val(&control));
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
-            (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
-            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd);
+            (*header).cmsg_len = libc::CMSG_LEN(size) as _;
+            for (index, fd) in fds.iter().enumerate() {
+                libc::CMSG_DATA(header).cast::<RawFd>().add(index).write_unaligned(*fd);
+            }
             assert_eq!(libc::sendmsg(stream.as_raw_fd(), &raw const message, 0), 10);
         }
     }
@@ -112,7 +139,7 @@ mod tests {
         let listener = listen(&path).expect("the folder is writable");
         let (mut ours, theirs) = UnixStream::pair().expect("a pair");
         let runtime = UnixStream::connect(&path).expect("it listens");
-        send(&runtime, theirs.as_raw_fd());
+        send(&runtime, &[theirs.as_raw_fd()]);
         drop((runtime, theirs));
 
         let received = receive(listener.as_raw_fd()).expect("it was sent");
@@ -121,6 +148,28 @@ mod tests {
         ours.read_to_string(&mut text).expect("the received end is closed");
         assert_eq!(text, "here");
         std::fs::remove_file(path).expect("it was bound");
+    }
+
+    #[test]
+    fn of_several_descriptors_the_first_is_taken_and_the_others_are_closed() {
+        for count in [2, 3, ROOM, ROOM + 1, 16] {
+            let path = path("several");
+            let listener = listen(&path).expect("the folder is writable");
+            let (mut ours, theirs) = UnixStream::pair().expect("a pair");
+            let first = File::open("/dev/null").expect("there is one");
+            let runtime = UnixStream::connect(&path).expect("it listens");
+            let mut sent = vec![theirs.as_raw_fd(); count];
+            sent[0] = first.as_raw_fd();
+            send(&runtime, &sent);
+            drop((runtime, theirs));
+            let received = File::from(receive(listener.as_raw_fd()).expect("it was sent"));
+            let kind = received.metadata().expect("it is open").file_type();
+            assert!(std::os::unix::fs::FileTypeExt::is_char_device(&kind));
+            // The other end is gone only if all that has it is closed.
+            ours.set_nonblocking(true).expect("it is a socket");
+            assert_eq!(ours.read(&mut [0]).expect("nobody has the other end"), 0);
+            std::fs::remove_file(path).expect("it was bound");
+        }
     }
 
     #[test]

@@ -1,14 +1,18 @@
 import { constants } from "node:os";
+import { isMainThread } from "node:worker_threads";
 import { loadNative } from "../native.js";
-import { checked } from "./system.js";
+import { checked, startTime } from "./system.js";
 
-const { ECHILD, EAGAIN } = constants.errno;
+const { ECHILD } = constants.errno;
 
 /** How a process ended. */
 export interface ChildExit {
   /** Its process id, which may be another's by now. */
   readonly pid: number;
-  /** As a shell tells it: the exit code, or 128 and the number of the signal. */
+  /**
+   * As a shell tells it: the exit code, or 128 and the number of the signal. 255 if nobody knows: something else in
+   * this process, or a parent that it had still, has waited for it.
+   */
   readonly status: number;
   /** When it was found to have ended. */
   readonly exitedAt: Date;
@@ -16,35 +20,119 @@ export interface ChildExit {
 
 /** A process that the shim waits for although it did not start it. */
 export interface AdoptedChild {
-  /** Its process id. */
+  /** Its process id, which may be another's once it has ended: signals are sent with {@link kill}. */
   readonly pid: number;
   /** Resolves when it has ended; never rejects. To wait for it does not keep Node running, as the server does. */
   readonly exited: Promise<ChildExit>;
+  /**
+   * Sends a signal to this process and no other, SIGTERM if none is named. Returns false if it has ended. Throws the
+   * system's error if it must not be sent.
+   */
+  kill(signal?: NodeJS.Signals | number): boolean;
+}
+
+/** containerd's status of what ended unseen. */
+const UNKNOWN = 255;
+
+/** How long an ended orphan is kept for adoptions that are under way, and how many ends are noted for those beyond. */
+const KEEP_MS = 5000;
+const NOTED_LIMIT = 4096;
+
+/** When an ended process was seen first: the last adoption that had begun, and the time by two clocks. */
+interface Seen {
+  readonly adoption: number;
+  readonly at: number;
+  readonly exitedAt: Date;
+}
+
+/** An answer of the addon's `parentOf`. */
+const THIS_THREAD = 1;
+const OTHER_THREAD = 2;
+
+/** A process that was adopted and was not reaped. */
+class Adopted implements AdoptedChild {
+  readonly exited: Promise<ChildExit>;
+  /** Until it is a child of this process, its pid is held by someone else: this tells whether it is still the same. */
+  startTime: string | undefined;
+  #settle!: (exit: ChildExit) => void;
+  #over = false;
+
+  constructor(
+    readonly pid: number,
+    startTime: string | undefined,
+  ) {
+    this.startTime = startTime;
+    this.exited = new Promise((resolve) => (this.#settle = resolve));
+  }
+
+  /** Whether the pid is still this process's. */
+  get isThere(): boolean {
+    if (this.#over) return false;
+    return this.startTime === undefined
+      ? parentOf(this.pid) === THIS_THREAD
+      : this.startTime === startTime(this.pid);
+  }
+
+  kill(signal: NodeJS.Signals | number = "SIGTERM"): boolean {
+    if (!this.isThere) return false;
+    try {
+      return process.kill(this.pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
+      throw error;
+    }
+  }
+
+  end(exit: ChildExit): void {
+    this.#over = true;
+    this.#settle(exit);
+  }
 }
 
 /**
  * The processes that fall to the shim: it is a _child subreaper_, so what an OCI runtime starts and leaves becomes the
  * shim's child. All of them are reaped when they end, and those that were adopted tell how.
  *
- * The children that Node itself has started are left to Node: `spawn` and its kin work as ever on this thread. (Those
- * of worker threads do not: their ends may be missed.)
+ * Whatever Node has started is left to Node: `spawn` and its kin work as ever, on this thread and in workers. A child
+ * that a native addon forks on the main thread and waits for itself has to be announced with {@link leave}.
  */
 export class Children {
-  readonly #adopted = new Map<number, (exit: ChildExit) => void>();
-  /** What has ended since an adoption began, for each that goes on. */
-  readonly #recording = new Set<Map<number, ChildExit>>();
-  /** The ended child that nobody is known to wait for, and that was there at the signal before. */
-  #candidate = 0;
+  // What an ended child of the process is, and who may reap it:
+  //
+  // - Of another thread, which has started it. The kernel gives orphans to the main thread, so it is left to that one.
+  // - Waited for by this thread's event loop. libuv has a handle for each of its children, from before `spawn` returns
+  //   until it has reaped it itself. `spawnSync` does not return before it has done so.
+  // - Announced with `leave`.
+  // - Adopted. Its pid cannot come round, since only this class reaps it.
+  // - Any other is an orphan. It may be what an adoption that is under way is about to name, so it is kept until all
+  //   those have ended that began before it was seen: until then its pid cannot come round either. If they take long,
+  //   only its end is noted; should its pid have come round when it is named, it names the process that has it then.
+  readonly #adopted = new Map<number, Adopted>();
+  /** The adoptions that are under way, the oldest first, and the number of the last one that began. */
+  readonly #adoptions = new Set<number>();
+  #lastAdoption = 0;
+  /** Orphans that have ended and are kept. */
+  #kept = new Map<number, Seen>();
+  #keepsUntil: NodeJS.Timeout | undefined;
+  /** Those that were kept for as long as may be, with how they ended. */
+  readonly #noted = new Map<number, Seen & ChildExit>();
+  /** What was announced, with the time at which it started. */
+  readonly #left = new Map<number, string>();
 
   /** @internal */
   constructor() {
+    if (!isMainThread) throw new Error("orphans fall to the main thread, so children are adopted there");
+    if ("bun" in process.versions || "deno" in process.versions) {
+      throw new Error("a shim needs Node.js: other runtimes do not tell which children are their own");
+    }
     checked("prctl", loadNative().becomeSubreaper());
-    process.on("SIGCHLD", () => this.#reap());
-    this.#reap();
+    process.on("SIGCHLD", () => this.#look());
+    this.#look();
   }
 
   /**
-   * Adopts the process whose pid `start` resolves to, even if it has ended by then.
+   * Adopts the process whose pid `start` resolves to, even if it has ended by then. It must be one that `start` has
+   * made, or that runs still. Orphans that end meanwhile are not reaped before `start` has settled, or for 5 seconds.
    *
    * ```ts
    * const { pid, exited } = await children.adopt(async () => {
@@ -53,51 +141,150 @@ export class Children {
    * });
    * ```
    *
-   * Rejects with whatever `start` rejects with.
+   * Rejects with whatever `start` rejects with; with a TypeError if it resolves to what is no pid, or that of a process
+   * which Node has started and whose end Node tells; with an Error of code `ESRCH` if there is no such process.
    */
   async adopt(start: () => Promise<number>): Promise<AdoptedChild> {
-    const ended = new Map<number, ChildExit>();
-    this.#recording.add(ended);
+    const adoption = ++this.#lastAdoption;
+    this.#adoptions.add(adoption);
     try {
-      const pid = await start();
-      const exit = ended.get(pid);
-      const exited =
-        exit === undefined
-          ? new Promise<ChildExit>((resolve) => this.#adopted.set(pid, resolve))
-          : Promise.resolve(exit);
-      return { pid, exited };
+      return this.#take(await start());
     } finally {
-      this.#recording.delete(ended);
+      this.#adoptions.delete(adoption);
+      this.#look();
     }
   }
 
   /**
-   * Reaps what is not Node's. libuv keeps to itself which children it waits for, but at each SIGCHLD it reaps all of
-   * them that have ended. So a child that is still there at the next SIGCHLD is nobody's; and there is a next one,
-   * because one is raised.
+   * Leaves a child alone that a native addon has forked on this thread and waits for itself. To be called before
+   * control returns to the event loop. Node's own children, and those of other threads, are left alone without.
+   *
+   * ```ts
+   * const terminal = pty.spawn("sh", [], {});
+   * children.leave(terminal.pid);
+   * ```
+   *
+   * Throws a TypeError if `pid` is no child of this process.
    */
-  #reap(): void {
-    const native = loadNative();
-    for (;;) {
-      const pid = checked("waitid", native.peekChild());
-      if (pid !== 0 && pid !== this.#candidate && !this.#adopted.has(pid)) {
-        this.#candidate = pid;
-        process.kill(process.pid, "SIGCHLD");
-        return;
-      }
-      this.#candidate = 0;
-      if (pid === 0) return;
-      const status = native.reapChild(pid);
-      // Between the two calls nothing of this thread runs, but a worker's libuv may have been first.
-      if (status === -ECHILD || status === -EAGAIN) continue;
-      this.#ended({ pid, status: checked("waitpid", status), exitedAt: new Date() });
-    }
+  leave(pid: number): void {
+    const started = isPid(pid) && parentOf(pid) !== 0 ? startTime(pid) : undefined;
+    if (started === undefined) throw new TypeError(`${String(pid)} is not the pid of a child of this process`);
+    this.#left.set(pid, started);
   }
 
-  #ended(exit: ChildExit): void {
-    const settle = this.#adopted.get(exit.pid);
-    this.#adopted.delete(exit.pid);
-    if (settle !== undefined) settle(exit);
-    else for (const ended of this.#recording) ended.set(exit.pid, exit);
+  #take(pid: number): AdoptedChild {
+    if (!isPid(pid)) throw new TypeError(`the pid of an adopted process must be one, not ${String(pid)}`);
+    const before = this.#adopted.get(pid);
+    if (before?.isThere) return before;
+    const parent = parentOf(pid);
+    if (parent === OTHER_THREAD || ofLoop().has(pid)) {
+      throw new TypeError(`process ${pid} was started by Node, which tells how it ends`);
+    }
+    const started = parent === THIS_THREAD ? undefined : startTime(pid);
+    if (parent !== THIS_THREAD && started === undefined) {
+      const noted = this.#noted.get(pid);
+      if (noted !== undefined) return over(noted);
+      throw Object.assign(new Error(`there is no process ${pid} to adopt`), { code: "ESRCH" });
+    }
+    if (before !== undefined) this.#end(before, unknownExit(pid));
+    const adopted = new Adopted(pid, started);
+    this.#adopted.set(pid, adopted);
+    return adopted;
   }
+
+  /** Looks at all children that have ended, and reaps those that are nobody else's. */
+  #look(): void {
+    const { pids, errno } = loadNative().endedChildren();
+    checked("waitid", errno);
+    const ended = new Set(pids);
+    for (const adopted of this.#adopted.values()) this.#lookAt(adopted);
+    const others = ended.size === 0 ? ended : ofLoop();
+    const [oldest = Infinity] = this.#adoptions;
+    const now = performance.now();
+    const kept = new Map<number, Seen>();
+    for (const pid of ended) {
+      if (others.has(pid) || this.#isLeft(pid)) continue;
+      const adopted = this.#adopted.get(pid);
+      const seen = this.#kept.get(pid) ?? {
+        adoption: this.#lastAdoption,
+        at: now,
+        exitedAt: new Date(),
+      };
+      const mayBeNamed = adopted === undefined && oldest <= seen.adoption;
+      if (mayBeNamed && now - seen.at < KEEP_MS) kept.set(pid, seen);
+      else {
+        const exit = { ...seen, pid, status: this.#reap(pid) };
+        this.#end(adopted, exit);
+        if (mayBeNamed) this.#note(exit);
+      }
+    }
+    this.#kept = kept;
+    if (kept.size > 0) this.#lookAgainAt(Math.min(...Array.from(kept.values(), ({ at }) => at)) + KEEP_MS);
+    for (const [pid, { adoption }] of this.#noted) if (adoption < oldest) this.#noted.delete(pid);
+    for (const pid of this.#left.keys()) if (parentOf(pid) === 0) this.#left.delete(pid);
+  }
+
+  /** Sees whether an adopted process has become a child of this one, or has gone elsewhere. */
+  #lookAt(adopted: Adopted): void {
+    const { pid } = adopted;
+    if (!adopted.isThere) this.#end(adopted, unknownExit(pid));
+    else if (parentOf(pid) === THIS_THREAD) adopted.startTime = undefined;
+  }
+
+  #isLeft(pid: number): boolean {
+    const started = this.#left.get(pid);
+    return started !== undefined && started === startTime(pid);
+  }
+
+  #reap(pid: number): number {
+    const status = loadNative().reapChild(pid);
+    // An addon that waits for whatever ends may have been first.
+    return status === -ECHILD ? UNKNOWN : checked("waitpid", status);
+  }
+
+  #end(adopted: Adopted | undefined, { pid, status, exitedAt }: ChildExit): void {
+    this.#adopted.delete(pid);
+    adopted?.end({ pid, status, exitedAt });
+  }
+
+  #note(noted: Seen & ChildExit): void {
+    // Behind those that were noted before.
+    this.#noted.delete(noted.pid);
+    this.#noted.set(noted.pid, noted);
+    const [oldest = 0] = this.#noted.keys();
+    if (this.#noted.size > NOTED_LIMIT) this.#noted.delete(oldest);
+  }
+
+  /** No signal says that something has been kept for long enough. */
+  #lookAgainAt(time: number): void {
+    this.#keepsUntil ??= setTimeout(
+      () => {
+        this.#keepsUntil = undefined;
+        this.#look();
+      },
+      Math.ceil(time - performance.now()) + 1,
+    ).unref();
+  }
+}
+
+/** A process that was reaped before it was adopted. */
+function over({ pid, status, exitedAt }: ChildExit): AdoptedChild {
+  return { pid, exited: Promise.resolve({ pid, status, exitedAt }), kill: () => false };
+}
+
+function unknownExit(pid: number): ChildExit {
+  return { pid, status: UNKNOWN, exitedAt: new Date() };
+}
+
+function isPid(pid: unknown): pid is number {
+  return Number.isInteger(pid) && Number(pid) > 0 && Number(pid) < 2 ** 31 && pid !== process.pid;
+}
+
+function parentOf(pid: number): number {
+  return checked("waitid", loadNative().parentOf(pid));
+}
+
+/** The children that the event loop of this thread waits for. */
+function ofLoop(): Set<number> {
+  return new Set(loadNative().childrenOfLoop());
 }

@@ -24,7 +24,7 @@ export class ConsoleSocket {
   /** The path to give to the runtime. */
   readonly path: string;
   readonly #folder: string;
-  readonly #listener: number;
+  #listener: number | undefined;
 
   /** @internal */
   constructor() {
@@ -41,12 +41,17 @@ export class ConsoleSocket {
 
   /** The terminal that the runtime has sent, once it has ended well. Throws if it sent none. */
   receive(): Console {
+    if (this.#listener === undefined) throw new Error("the console socket has been removed");
     return new Console(checked("receive the terminal", loadNative().receiveConsole(this.#listener)));
   }
 
   /** Removes the socket. */
   [Symbol.dispose](): void {
-    closeSync(this.#listener);
+    const listener = this.#listener;
+    // A second time, number and path may be another's.
+    this.#listener = undefined;
+    if (listener === undefined) return;
+    closeSync(listener);
     rmSync(this.#folder, { recursive: true });
   }
 }
@@ -64,7 +69,7 @@ export class Console {
   /** @internal */
   constructor(terminal: number) {
     this.#terminal = terminal;
-    this.#stream = new ReadStream(terminal);
+    this.#stream = streamOf(terminal);
     // EIO: the last process that had the terminal has ended. All that it printed was read before.
     this.#stream.on("error", () => undefined);
     this.drained = new Promise((resolve) => {
@@ -82,7 +87,7 @@ export class Console {
     else {
       // Readers may come and go, as `ctr attach` does.
       const reader = openSync(stdout, O_RDONLY | O_NONBLOCK);
-      const fd = openSync(stdout, O_WRONLY | O_NONBLOCK);
+      const fd = openOr(() => closeSync(reader), stdout, O_WRONLY);
       this.#output = new Socket({ fd, readable: false, writable: true });
       this.#output.on("error", () => this.#stream.resume());
       this.#output.once("close", () => closeSync(reader));
@@ -90,8 +95,9 @@ export class Console {
     }
     if (stdin === "") return;
     const both = openSync(stdin, O_RDWR | O_NONBLOCK);
-    this.#stdin = new Socket({ fd: openSync(stdin, O_RDONLY | O_NONBLOCK), readable: true, writable: false });
-    this.#stdinHold = openSync(stdin, O_WRONLY | O_NONBLOCK);
+    const fd = openOr(() => closeSync(both), stdin, O_RDONLY);
+    this.#stdin = new Socket({ fd, readable: true, writable: false });
+    this.#stdinHold = openOr(() => closeSync(both), stdin, O_WRONLY);
     closeSync(both);
     this.#stdin.on("error", () => undefined);
     this.#stdin.pipe(this.#stream as unknown as Socket, { end: false });
@@ -106,8 +112,9 @@ export class Console {
 
   /** Lets stdin end as soon as whoever writes to it has closed it. */
   closeStdin(): void {
-    if (this.#stdinHold !== undefined) closeSync(this.#stdinHold);
+    const hold = this.#stdinHold;
     this.#stdinHold = undefined;
+    if (hold !== undefined) closeSync(hold);
     if (this.#stream.destroyed) this.#stdin?.destroy();
   }
 
@@ -115,6 +122,26 @@ export class Console {
   close(): void {
     this.#stream.destroy();
     this.#output?.destroy();
+  }
+}
+
+/** What comes from a terminal, which it owns. */
+function streamOf(terminal: number): ReadStream {
+  try {
+    return new ReadStream(terminal);
+  } catch (error) {
+    // A peer may send anything.
+    closeSync(terminal);
+    throw error;
+  }
+}
+
+function openOr(giveUp: () => void, path: string, flags: number): number {
+  try {
+    return openSync(path, flags | O_NONBLOCK);
+  } catch (error) {
+    giveUp();
+    throw error;
   }
 }
 

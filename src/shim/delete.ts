@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { parseAddress } from "../address.js";
 import { encode } from "../codec/codec.js";
+import { textOf } from "../error.js";
 import { reclaimStale } from "../socket-file.js";
 import { DeleteResponseSchema } from "../task/v3.js";
 import type { ShimArguments } from "./arguments.js";
@@ -29,7 +30,13 @@ function removeDeadSocket(bundle: string): void {
     unlessMissing(
       () => (JSON.parse(readFileSync(join(bundle, "bootstrap.json"), "utf8")) as { address: string }).address,
     );
-  if (address?.startsWith("unix://")) reclaimStale(parseAddress(address));
+  if (address?.startsWith("unix://") !== true) return;
+  try {
+    reclaimStale(parseAddress(address));
+  } catch (error) {
+    // The container is cleared up all the same.
+    console.error(textOf(error));
+  }
 }
 
 function unlessMissing(read: () => string): string | undefined {

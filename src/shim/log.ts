@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { Writable } from "node:stream";
 import { inspect } from "node:util";
+import { Lines, shortened } from "./lines.js";
 
 /** More to say in a line of the log; an Error is shown by its stack. */
 export type LogFields = Readonly<Record<string, unknown>>;
@@ -13,14 +14,20 @@ export type LogFields = Readonly<Record<string, unknown>>;
  * context.log.warn("cannot unmount", { path, error });
  * ```
  *
- * A line that does not fit into the pipe to containerd is dropped, so that a shim goes on while containerd is away; how
- * many were is said as soon as there is room.
+ * A line for which the pipe to containerd has no room is dropped, so that a shim goes on while containerd is away; how
+ * many were is said as soon as there is room. Lines are whole: one that the pipe has taken in part goes on when there is
+ * room, and nothing else comes before it has. A message or field longer than 64 Ki characters is cut, and says so.
  */
 export class ShimLog {
   readonly #descriptor: number;
   readonly #debug: boolean;
   readonly #always: string;
+  /** Lines dropped since the last that was written. */
   #dropped = 0;
+  /** What the pipe has not taken yet of the last line that was written. */
+  #rest: Uint8Array | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #triesAtExit = false;
 
   /** @internal */
   constructor(descriptor: number, debug: boolean, fields: LogFields) {
@@ -50,42 +57,91 @@ export class ShimLog {
   }
 
   #write(level: string, message: string, fields: LogFields = {}): void {
-    if (this.#dropped > 0) {
-      const news = `${this.#dropped} lines of the log were dropped`;
-      if (!this.#put(this.#line("warning", news, {}))) return;
-      this.#dropped = 0;
-    }
-    this.#put(this.#line(level, message, fields));
+    if (this.#catchUp() && this.#put(level, message, fields)) return;
+    this.#dropped++;
+    this.#tryAgain(FIRST_RETRY_MS);
   }
 
-  #line(level: string, message: string, fields: LogFields): string {
+  /** Writes the rest of the last line, and how many were dropped since. Returns whether there is room for more. */
+  #catchUp(): boolean {
+    if (this.#rest !== undefined) this.#rest = this.#send(this.#rest);
+    if (this.#rest !== undefined) return false;
+    if (this.#dropped === 0) return true;
+    if (!this.#put("warning", `${this.#dropped} lines of the log were dropped`, {})) return false;
+    this.#dropped = 0;
+    return this.#rest === undefined;
+  }
+
+  /** Writes a line, unless there is no room to begin it. */
+  #put(level: string, message: string, fields: LogFields): boolean {
     const time = new Date().toISOString();
-    return `time="${time}" level=${level} msg=${JSON.stringify(message)}${pairs(fields)}${this.#always}\n`;
+    const line = Buffer.from(
+      `time="${time}" level=${level} msg=${text(message)}${pairs(fields)}${this.#always}\n`,
+    );
+    const rest = this.#send(line);
+    if (rest === line) return false;
+    this.#rest = rest;
+    if (rest !== undefined) this.#tryAgain(FIRST_RETRY_MS);
+    return true;
   }
 
-  /** One write a line: up to 4096 bytes the lines of several writers do not mix. */
-  #put(line: string): boolean {
+  /**
+   * One write a line: up to 4096 bytes it is written as a whole or not at all, and the lines of several writers do not
+   * mix. Returns what was not written.
+   */
+  #send(bytes: Uint8Array): Uint8Array | undefined {
     try {
-      writeSync(this.#descriptor, line);
-      return true;
+      const written = writeSync(this.#descriptor, bytes);
+      return written < bytes.length ? bytes.subarray(written) : undefined;
     } catch {
       // EAGAIN: it is full. Whatever else it is, there is nowhere to say so.
-      this.#dropped++;
-      return false;
+      return bytes;
     }
+  }
+
+  /** What is left must not wait for the next line, which may never come. */
+  #tryAgain(afterMs: number): void {
+    if (!this.#triesAtExit) process.on("exit", () => this.#catchUp());
+    this.#triesAtExit = true;
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      if (!this.#catchUp()) this.#tryAgain(Math.min(afterMs * 2, LAST_RETRY_MS));
+    }, afterMs).unref();
   }
 }
 
+const FIRST_RETRY_MS = 10;
+const LAST_RETRY_MS = 1000;
+
 function pairs(fields: LogFields): string {
-  return Object.entries(fields)
-    .map(([name, value]) => ` ${name}=${text(value)}`)
-    .join("");
+  try {
+    return Object.entries(fields)
+      .map(([name, value]) => ` ${name.replaceAll(UNFIT_FOR_NAME, "_")}=${text(value)}`)
+      .join("");
+  } catch (error) {
+    // A getter that throws. The line itself is worth having.
+    return ` fields=${text(error)}`;
+  }
 }
+
+/** What would end a name, or a line. */
+const UNFIT_FOR_NAME = /[\s="\p{Cc}]/gu;
+/** Control characters that JSON leaves as they are. */
+const CONTROLS = /[\u007f-\u009f]/g;
 
 function text(value: unknown): string {
   if (typeof value === "number" || typeof value === "bigint" || typeof value === "boolean")
     return String(value);
-  return JSON.stringify(typeof value === "string" ? value : inspect(value, { breakLength: Infinity }));
+  const quoted = JSON.stringify(shortened(typeof value === "string" ? value : shown(value)));
+  return quoted.replaceAll(CONTROLS, (control) => `\\u00${control.charCodeAt(0).toString(16)}`);
+}
+
+function shown(value: unknown): string {
+  try {
+    return inspect(value, { breakLength: Infinity });
+  } catch {
+    return "a value that cannot be shown";
+  }
 }
 
 /**
@@ -105,15 +161,15 @@ export function logStandardStreams(log: ShimLog): void {
 }
 
 function replaceStream(name: "stdout" | "stderr", write: (line: string) => void): void {
-  let rest = "";
+  const lines = new Lines(write);
   const value = new Writable({
     decodeStrings: false,
-    write(chunk: string | Uint8Array, _encoding, done) {
-      const lines = (rest + (typeof chunk === "string" ? chunk : Buffer.from(chunk).toString())).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) write(line);
+    write(chunk: string | Uint8Array, encoding, done) {
+      const isText = typeof chunk === "string" && (encoding === "utf8" || encoding === "utf-8");
+      lines.write(isText || typeof chunk !== "string" ? chunk : Buffer.from(chunk, encoding));
       done();
     },
   });
+  process.on("exit", () => lines.end());
   Object.defineProperty(process, name, { configurable: true, enumerable: true, value });
 }

@@ -5,7 +5,6 @@ import { textOf, type TtrpcError } from "../error.js";
 import { createPublisher } from "../events/index.js";
 import { Sandbox } from "../sandbox.js";
 import { createServer, type Server } from "../server.js";
-import { removerOf } from "../socket-file.js";
 import { socketAddress } from "./address.js";
 import type { ShimArguments } from "./arguments.js";
 import { type Bootstrap, readBootstrap, writeBootstrap } from "./bootstrap.js";
@@ -138,7 +137,7 @@ async function listen(
     throw error;
   }
   // However this process ends: with SIGKILL, `delete` does it.
-  process.on("exit", removerOf(path));
+  process.on("exit", () => server.removeFiles());
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, shutdown);
   return true;
 }
@@ -160,7 +159,9 @@ async function shutDown(server: Server, publisher: { close(): Promise<void> }): 
 
 /** The `start` process that waits for this one to serve, if there is one. */
 class Starter {
-  readonly #wire: number | undefined;
+  readonly present: boolean;
+  /** Until it is answered. */
+  #wire: number | undefined;
   readonly #log: ShimLog;
   /** What containerd wrote to its stdin. */
   readonly input: Uint8Array;
@@ -171,11 +172,8 @@ class Starter {
     // Not for the processes that this one starts.
     delete process.env[STARTER_VARIABLE];
     this.#wire = variable === undefined ? undefined : Number(variable);
+    this.present = this.#wire !== undefined;
     this.input = this.#wire === undefined ? new Uint8Array() : readFileSync(this.#wire);
-  }
-
-  get present(): boolean {
-    return this.#wire !== undefined;
   }
 
   /** Tells the address, in the form that containerd reads and in the file where up to 1.7 looks for it later. */
@@ -194,10 +192,12 @@ class Starter {
   }
 
   #answer(kind: number, body: Uint8Array): void {
-    if (this.#wire === undefined) return;
+    const wire = this.#wire;
+    this.#wire = undefined;
+    if (wire === undefined) return;
     try {
-      writeSync(this.#wire, Buffer.concat([Buffer.of(kind), body]));
-      closeSync(this.#wire);
+      writeSync(wire, Buffer.concat([Buffer.of(kind), body]));
+      closeSync(wire);
     } catch (error) {
       // It was killed, since containerd gave up: nobody knows of this shim.
       this.#log.error("start has gone", { error });

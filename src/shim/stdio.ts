@@ -24,11 +24,11 @@ export class Stdio {
   /** For the option `stdio` of `spawn`. */
   readonly descriptors: readonly ["ignore" | number, "ignore" | number, "ignore" | number];
   /** To be closed once a process has them, or its reader would never see the end. */
-  #handed: number[] = [];
+  readonly #handed: number[] = [];
   /** What keeps stdin from ending. */
   #stdin: number | undefined;
   /** What keeps a process from failing when the reader of its output goes and another comes. */
-  #readers: number[] = [];
+  readonly #readers: number[] = [];
 
   /** @internal */
   constructor({ stdin, stdout, stderr }: StdioPaths) {
@@ -42,22 +42,21 @@ export class Stdio {
 
   /** To be called when a process has been started with {@link descriptors}, or could not be. */
   handedOver(): void {
-    closeAll(this.#handed);
-    this.#handed = [];
+    closeAll(this.#handed.splice(0));
   }
 
   /** Lets stdin end as soon as whoever writes to it has closed it: what CloseIO asks for. */
   closeStdin(): void {
-    if (this.#stdin !== undefined) closeSync(this.#stdin);
+    const stdin = this.#stdin;
     this.#stdin = undefined;
+    if (stdin !== undefined) closeSync(stdin);
   }
 
   /** Closes all that is open still. To be called when the process has ended. */
   close(): void {
     this.handedOver();
     this.closeStdin();
-    closeAll(this.#readers);
-    this.#readers = [];
+    closeAll(this.#readers.splice(0));
   }
 
   #input(path: string): "ignore" | number {
@@ -118,6 +117,7 @@ export function openStdio(paths: StdioPaths): Stdio {
   return new Stdio(paths);
 }
 
+/** Of descriptors that nobody else knows any more: a number that is closed twice may be another's the second time. */
 function closeAll(descriptors: readonly number[]): void {
   for (const fd of descriptors) closeSync(fd);
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { getSystemErrorName } from "node:util";
 
 /** The result of a call of the addon that returns the system's error numbers below 0. Throws an Error with its `code`. */
@@ -5,4 +6,19 @@ export function checked(syscall: string, result: number): number {
   if (result >= 0) return result;
   const code = getSystemErrorName(result);
   throw Object.assign(new Error(`${syscall}: ${code}`), { code, errno: result, syscall });
+}
+
+/**
+ * When a process was started, in the kernel's ticks since boot: with its pid, this names one process and no later one.
+ * Undefined if there is none.
+ */
+export function startTime(pid: number): string | undefined {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  } catch {
+    return undefined;
+  }
+  // The name, in brackets, may hold anything; the state behind it is the third field, and this is the 22nd.
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
 }

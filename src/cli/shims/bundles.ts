@@ -25,9 +25,10 @@ export function findTasks(state: string): Found[] {
   );
 }
 
-/** The sockets in the socket folder. */
+/** The sockets in the socket folder. What begins with a dot is the lock of one. */
 export function findSockets(sockets: string): Found[] {
-  return entries(sockets).map((name) => ({ address: `unix://${path.join(sockets, name)}` }));
+  const names = entries(sockets).filter((name) => !name.startsWith("."));
+  return names.map((name) => ({ address: `unix://${path.join(sockets, name)}` }));
 }
 
 function foundIn(state: string, namespace: string, id: string): Found {

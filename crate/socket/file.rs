@@ -1,0 +1,156 @@
+//! Files of unix sockets: how one is made, and when one may be removed.
+//!
+//! A path belongs to whoever listens on it. To look at what a path names and to remove it are two steps,
+//! and between them it may come to name another's socket; so do "bind" and "listen", between which a
+//! socket looks like one that was left behind. Whoever makes or removes a socket file here therefore
+//! holds a lock on its path throughout: [`Lock`]. The rules under it:
+//!
+//! - a socket that is made is bound and listens when the lock is let go;
+//! - a file is stale if it is a socket, nobody answers, and no socket of this network namespace is bound
+//!   to it (programs that know nothing of the lock may be between bind and listen);
+//! - a listener removes its own file while it listens still. Until then the kernel holds the file's
+//!   inode, so that no other file can have its number.
+
+use super::lock::Lock;
+use super::{Address, Stream, check};
+use socket2::{SockAddr, Socket};
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
+
+/// Which file a path names: its device and its inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The device.
+    pub device: u64,
+    /// The inode, which is this file's for as long as something holds it.
+    pub inode: u64,
+}
+
+impl Identity {
+    /// Of what `path` names now, which may be a link.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        fs::symlink_metadata(path).map(|metadata| Self::from(&metadata))
+    }
+}
+
+impl From<&Metadata> for Identity {
+    fn from(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// Makes the file of a socket, which listens when this returns. The file never has more permissions
+/// than `mode`, and has them all before anybody can connect.
+pub(super) fn listen(
+    socket: &Socket,
+    name: &SockAddr,
+    path: &Path,
+    mode: Option<u32>,
+    backlog: i32,
+) -> io::Result<()> {
+    // Where there can be no lock, bind itself still takes no path that exists.
+    let _lock = Lock::take(path);
+    if let Some(mode) = mode {
+        // What the kernel makes the file with, less the umask.
+        // SAFETY: the descriptor is open, and fchmod touches no memory.
+        check(unsafe { libc::fchmod(socket.as_raw_fd(), mode) })?;
+    }
+    socket.bind(name)?;
+    let listening =
+        mode.map_or(Ok(()), |mode| widen(path, mode)).and_then(|()| socket.listen(backlog));
+    if listening.is_err() {
+        // Nobody can have connected, and under the lock nobody else has taken the path.
+        let _ = fs::remove_file(path);
+    }
+    listening
+}
+
+/// Gives a new file what the umask took from its mode.
+fn widen(path: &Path, mode: u32) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // Held, and never followed: what is changed is what was looked at.
+    // SAFETY: `path` is a C string; the descriptor that comes back is nobody else's.
+    let file = unsafe {
+        let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        File::from(OwnedFd::from_raw_fd(check(libc::open(path.as_ptr(), flags))?))
+    };
+    let metadata = file.metadata()?;
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::from_raw_os_error(libc::ENOTSOCK));
+    }
+    if metadata.mode() & 0o777 == mode {
+        return Ok(());
+    }
+    let held = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    // SAFETY: `held` is a C string.
+    check(unsafe { libc::chmod(held.as_ptr(), mode) }).map(drop)
+}
+
+/// Removes a socket file that nobody listens on any more. Returns whether the path is free: a file that
+/// is no socket, or whose socket is alive, stays.
+pub fn remove_stale(path: &Path) -> io::Result<bool> {
+    let _lock = Lock::take(path)?;
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+        Ok(metadata) if !metadata.file_type().is_socket() => return Ok(false),
+        Ok(_) => {}
+    }
+    let address = Address::Unix(path.as_os_str().as_bytes().to_vec());
+    match Stream::connect(&address) {
+        Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) && !is_bound(path) => {}
+        // It lives, or has no room, or is of another type.
+        _ => return Ok(false),
+    }
+    fs::remove_file(path)?;
+    Ok(true)
+}
+
+/// Removes the file at `path` if it is `own`: a listener's, that listens still.
+pub fn remove_own(path: &Path, own: Identity) -> io::Result<()> {
+    // Without it: nobody who keeps to the rules removes the file of a listener, so it is still there.
+    let _lock = Lock::take(path);
+    match Identity::of(path) {
+        Ok(now) if now == own => fs::remove_file(path),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a socket of this network namespace is bound to the file at `path` and is no connection: it
+/// listens, or will. Where the kernel's list cannot be read, none is known.
+fn is_bound(path: &Path) -> bool {
+    let (Ok(list), Ok(file)) = (fs::read("/proc/net/unix"), Identity::of(path)) else {
+        return false;
+    };
+    // The list has what bind was given, which may name the file in another way.
+    let is_it = |name: &Path| {
+        name == path
+            || name.file_name() == path.file_name() && Identity::of(name).is_ok_and(|it| it == file)
+    };
+    list.split(|byte| *byte == b'\n').filter_map(unconnected).any(|name| is_it(Path::new(name)))
+}
+
+/// The name in a line of the list, unless it is a connection's:
+/// `Num RefCount Protocol Flags Type St Inode Path`.
+fn unconnected(line: &[u8]) -> Option<&OsStr> {
+    let mut rest = line;
+    let mut field = || {
+        let text = rest.trim_ascii_start();
+        let end = text.iter().position(|byte| *byte == b' ')?;
+        rest = &text[end + 1..];
+        Some(&text[..end])
+    };
+    for _ in 0..5 {
+        field()?;
+    }
+    let state = field()?;
+    field()?;
+    (state == b"01").then(|| OsStr::from_bytes(rest))
+}

@@ -1,0 +1,98 @@
+//! The lock that decides who may make or remove a socket file.
+
+use super::check;
+use super::file::Identity;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The right to make or remove the socket file of one path, for as long as this lives.
+///
+/// It is a lock of the kernel's on an empty file beside the socket, `.NAME.ttrpc-lock`, which is there
+/// for just as long. The kernel lets it go when its holder dies; the file that then stays is the next
+/// one's. A socket itself cannot be locked, and its folder can be, by whoever may read it.
+pub(super) struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+/// How long to wait for it. It is held for microseconds, unless its holder is stopped or hostile.
+const PATIENCE: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+
+impl Lock {
+    /// Waits for the lock of a socket's path. `EBUSY` says that it was held for too long.
+    pub(super) fn take(socket: &Path) -> io::Result<Self> {
+        let path = path_for(socket)?;
+        let until = Instant::now() + PATIENCE;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .open(&path)?;
+            match try_lock(&file) {
+                // Whoever had it before may have removed the file: then this is a lock on nothing.
+                Ok(true) if is_at(&file, &path)? => return Ok(Self { file, path }),
+                Ok(_) => {}
+                Err(error) => {
+                    // This filesystem has no locks, so nobody has one.
+                    remove(&file, &path);
+                    return Err(error);
+                }
+            }
+            if Instant::now() >= until {
+                return Err(io::Error::from_raw_os_error(libc::EBUSY));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        remove(&self.file, &self.path);
+    }
+}
+
+/// The file that is locked for a socket's.
+fn path_for(socket: &Path) -> io::Result<PathBuf> {
+    let mut name = OsString::from(".");
+    name.push(socket.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+    name.push(".ttrpc-lock");
+    Ok(socket.with_file_name(name))
+}
+
+fn try_lock(file: &File) -> io::Result<bool> {
+    // SAFETY: the descriptor is open, and flock touches no memory.
+    match check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    match Identity::of(path) {
+        Ok(now) => Ok(now == Identity::from(&file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the file of a lock. What holds something is none.
+fn remove(file: &File, path: &Path) {
+    if file.metadata().is_ok_and(|file| file.is_file() && file.len() == 0) {
+        let _ = fs::remove_file(path);
+    }
+}

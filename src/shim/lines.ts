@@ -1,0 +1,78 @@
+import { StringDecoder } from "node:string_decoder";
+
+/** The longest text that a line of the log holds, in UTF-16 units: what is kept of a line that has not ended is less. */
+export const LONGEST_TEXT = 64 << 10;
+
+/** Marks where a line was broken: at the end of its part, and at the beginning of the next. */
+const MARK = "…";
+
+/**
+ * Divides text that comes in pieces into lines. A line that is too long becomes several, each with a mark where it was
+ * broken. A character that is divided between two pieces stays one.
+ */
+export class Lines {
+  readonly #line: (line: string) => void;
+  readonly #decoder = new StringDecoder("utf8");
+  /** Of a line that has not ended. */
+  #rest = "";
+
+  /** @param line - Is called with each line, without its end. */
+  constructor(line: (line: string) => void) {
+    this.#line = line;
+  }
+
+  /** Takes the next piece: UTF-8, or text. */
+  write(piece: string | Uint8Array): void {
+    // What was left of a character will not be completed by a text.
+    const text = typeof piece === "string" ? this.#decoder.end() + piece : this.#decoder.write(piece);
+    let from = 0;
+    for (let to = text.indexOf("\n"); to >= 0; to = text.indexOf("\n", from)) {
+      this.#add(text, from, to);
+      this.#emit();
+      from = to + 1;
+    }
+    this.#add(text, from, text.length);
+    // A part of a string keeps the whole of it in memory.
+    if (text.length > LONGEST_TEXT) this.#rest = Buffer.from(this.#rest, "utf16le").toString("utf16le");
+  }
+
+  /** What has come of a line that will not end is a line. */
+  end(): void {
+    const last = this.#decoder.end();
+    this.#add(last, 0, last.length);
+    if (this.#rest !== "") this.#emit();
+  }
+
+  #add(text: string, from: number, to: number): void {
+    let start = from;
+    for (;;) {
+      const room = LONGEST_TEXT - MARK.length - this.#rest.length;
+      if (to - start <= room) break;
+      const cut = wholeTo(text, start, start + room);
+      this.#rest += text.slice(start, cut) + MARK;
+      this.#emit();
+      this.#rest = MARK;
+      start = cut;
+    }
+    this.#rest += text.slice(start, to);
+  }
+
+  #emit(): void {
+    const line = this.#rest;
+    this.#rest = "";
+    this.#line(line);
+  }
+}
+
+/** The first `length` units of a text at most, without half a character, and a mark that says how many are left out. */
+export function shortened(text: string): string {
+  if (text.length <= LONGEST_TEXT) return text;
+  const cut = wholeTo(text, 0, LONGEST_TEXT - 32);
+  return `${text.slice(0, cut)}${MARK} (${text.length - cut} more)`;
+}
+
+/** Where to cut a text at `end` or one before, so that no surrogate loses its other half. */
+function wholeTo(text: string, start: number, end: number): number {
+  const isLow = (text.charCodeAt(end) & 0xfc00) === 0xdc00;
+  return isLow && end - 1 > start ? end - 1 : end;
+}
