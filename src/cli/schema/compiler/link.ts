@@ -16,6 +16,9 @@ import { integerOf } from "./cursor.js";
 import type { DefaultUse, OptionUse, Parsed, Reference } from "./parsed.js";
 import { type Symbol, Symbols } from "./symbols.js";
 
+/** Whether an option is one of the user's own. */
+const own = (use: OptionUse) => use.parts.some(({ extension }) => extension);
+
 const END_OF_MESSAGE_SET = 2 ** 31 - 1;
 
 /** Finds what names stand for in files that are all there, and sets their options. */
@@ -44,7 +47,6 @@ export class Linker {
       });
     }
     const protos = this.#files.map(({ proto }) => proto);
-    const own = (use: OptionUse) => use.parts.some(({ extension }) => extension);
     for (const file of this.#files) {
       for (const use of file.options) if (!own(use)) this.#option(use, file);
       for (const [field, entry] of file.maps) spread(field, entry);
@@ -147,11 +149,11 @@ export class Linker {
     registry?: Registry,
   ): void {
     const [first] = parts;
-    const optional = new Set(
-      proto.optionDependency
-        .flatMap((name) => this.#protoOf(name) ?? [])
-        .flatMap((file) => [...this.#symbols.visibleTo(file)]),
-    );
+    const optional = new Set<FileDescriptorProto>();
+    for (const { proto: imported } of [...this.#files, ...this.#wellKnown]) {
+      if (!proto.optionDependency.includes(imported.name)) continue;
+      for (const file of this.#symbols.visibleTo(imported)) optional.add(file);
+    }
     const names = parts.map(({ name, at, extension }) => {
       if (!extension) return name;
       const result = this.#symbols.find(name, scope, proto, ({ kind }) => kind === "extension", optional);
@@ -165,10 +167,6 @@ export class Linker {
       const name = parts.map((part) => (part.extension ? `(${part.name})` : part.name)).join(".");
       throw source.error(first?.at ?? 0, `the option ${name} cannot be set: ${(error as Error).message}`);
     }
-  }
-
-  #protoOf(name: string): FileDescriptorProto | undefined {
-    return [...this.#files, ...this.#wellKnown].find(({ proto }) => proto.name === name)?.proto;
   }
 }
 
