@@ -51,7 +51,7 @@ describe("the bundle of shimctl", () => {
 
   it("comes with the licences of what is in it", () => {
     const notices = readFileSync(path.join(BUNDLE, "THIRD-PARTY-NOTICES.txt"), "utf8");
-    for (const name of ["commander", "cli-progress", "log-update", "protobufjs"]) {
+    for (const name of ["commander", "cli-progress", "log-update", "lossless-json"]) {
       expect(notices).toMatch(new RegExp(`^${name} \\d`, "m"));
     }
   });

@@ -1,7 +1,12 @@
-import { type DescMethod, fromBinary, type JsonValue, type Registry, toBinary } from "@bufbuild/protobuf";
-import { Code, type MethodKind, TtrpcError } from "../index.js";
+import { type DescMethod, fromBinary, type Registry, toBinary } from "@bufbuild/protobuf";
+import type { MethodKind } from "../index.js";
 import { UsageError } from "./errors.js";
-import { messageFromJson, messageToJson } from "./json.js";
+import { messageToJson } from "./json.js";
+import { messageFromJson } from "./json-input.js";
+import { type Json, parseJson } from "./json-value.js";
+import { jsonLine, jsonText } from "./output/json.js";
+import { problemOf } from "./output/raw.js";
+import type { Part } from "./output/text.js";
 import { splitRoute } from "./schema/schema.js";
 
 /** How the messages of a method are read from lines and written to lines. */
@@ -11,7 +16,10 @@ export interface Format {
   readonly kind: MethodKind;
   readonly what: string;
   encode(text: string): Uint8Array;
-  decode(bytes: Uint8Array): JsonValue | string;
+  /** A message in one line. Throws if the bytes are none. */
+  line(bytes: Uint8Array): Part;
+  /** A message for whoever reads it alone, which may be in several lines. */
+  lines(bytes: Uint8Array): Part[];
 }
 
 /** Messages of a method as JSON. */
@@ -25,18 +33,20 @@ export function formatOf(
     kind: methodKind,
     what: `a ${input.typeName}`,
     encode: (text) => {
-      const json = text.trim() === "" ? {} : (JSON.parse(text) as JsonValue);
+      const json = text.trim() === "" ? {} : parseJson(text);
       return toBinary(input, messageFromJson(input, json, registry));
     },
-    decode(bytes) {
-      try {
-        return messageToJson(output, fromBinary(output, bytes), registry);
-      } catch (cause) {
-        const text = `the reply is not a ${output.typeName}: ${(cause as Error).message}`;
-        throw new TtrpcError(text, Code.Internal, { cause });
-      }
-    },
+    line: (bytes) => jsonLine(decode(bytes)),
+    lines: (bytes) => jsonText(decode(bytes)),
   };
+
+  function decode(bytes: Uint8Array): Json {
+    try {
+      return messageToJson(output, fromBinary(output, bytes), registry);
+    } catch (error) {
+      throw new Error(`the reply is not a ${output.typeName}: ${problemOf(error)}`, { cause: error });
+    }
+  }
 }
 
 /** Messages as hexadecimal, of a method that need not be known. */
@@ -51,8 +61,13 @@ export function rawFormat(route: string, kind: MethodKind = "unary"): Format {
         throw new Error("it must be pairs of the digits 0 to 9 and a to f");
       return Buffer.from(digits, "hex");
     },
-    decode: (bytes) => Buffer.from(bytes).toString("hex"),
+    line: hex,
+    lines: (bytes) => [hex(bytes)],
   };
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
 }
 
 /** The bytes of a message that the user gave; `where` is where. */
@@ -61,7 +76,7 @@ export function encoded(format: Format, text: string, where: string): Uint8Array
     return format.encode(text);
   } catch (error) {
     throw new UsageError(
-      `${where} is not ${format.what}: ${(error as Error).message}`,
+      `${where} is not ${format.what}: ${problemOf(error)}`,
       `\`shimctl describe ${format.service}/${format.method}\``,
     );
   }

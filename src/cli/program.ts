@@ -1,7 +1,7 @@
 import { styleText } from "node:util";
 import { Argument, Command, Option } from "commander";
 import { count, duration, metadata, repeated } from "./arguments.js";
-import { styledError } from "./output/stdout.js";
+import { printError, styledError } from "./output/stdout.js";
 import { withSchemaOptions } from "./schema/options.js";
 
 declare const SHIMCTL_VERSION: string;
@@ -21,7 +21,13 @@ export function program(): Command {
     // commander takes styles out again where there is no terminal.
     .configureHelp({ styleTitle: (title) => styleText("bold", title, { validateStream: false }) })
     .configureOutput({
-      outputError: (text, write) => write(styledError("red", text.replace(/^error:/, "shimctl:"))),
+      outputError(text) {
+        const lines = text
+          .replace(/^error:/, "shimctl:")
+          .trimEnd()
+          .split("\n");
+        printError(lines.map((line) => styledError("red", line)));
+      },
     })
     .showHelpAfterError("  try `shimctl help`, or `shimctl help COMMAND`")
     .showSuggestionAfterError(true)

@@ -2,22 +2,33 @@ import { TtrpcError } from "../index.js";
 import { ExitCode } from "./exit-code.js";
 import { Interrupted } from "./errors.js";
 import { exitCodeOf, headline, hint } from "./exit.js";
+import { printFault } from "./output/fault.js";
 import { printError, styledError } from "./output/stdout.js";
+import { text } from "./output/text.js";
 
 /** Says on stderr what went wrong and what to try; resolves to the exit code. */
 export async function report(error: unknown): Promise<number> {
   const code = exitCodeOf(error);
   if (error instanceof Interrupted) return code;
   if (code === ExitCode.Software) {
-    printError(`shimctl: a fault of shimctl itself: ${(error as Error | undefined)?.stack ?? String(error)}`);
+    printFault(error);
     return code;
   }
   printError(styledError("red", `shimctl: ${headline(error)}`));
   if (error instanceof TtrpcError && error.details.length > 0) {
-    const [{ anyToJson }, { registry }] = await Promise.all([import("./json.js"), import("../registry.js")]);
-    for (const detail of error.details) printError(`  ${JSON.stringify(anyToJson(detail, registry))}`);
+    await printDetails(error);
   }
   const advice = hint(error);
   if (advice !== undefined) printError(`  try ${advice}`);
   return code;
+}
+
+async function printDetails({ details }: TtrpcError): Promise<void> {
+  const [{ anyToJson }, { registryInUse }, { plainJson }] = await Promise.all([
+    import("./json.js"),
+    import("./schema/schema.js"),
+    import("./output/json.js"),
+  ]);
+  const registry = await registryInUse();
+  for (const detail of details) printError(text`  ${plainJson(anyToJson(detail, registry))}`);
 }

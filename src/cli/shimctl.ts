@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 import { CommanderError } from "commander";
 import { ExitCode } from "./exit-code.js";
-import { endWithReader } from "./output/stdout.js";
+import { printFault } from "./output/fault.js";
+import { endWithReader, leaveUnread } from "./output/stdout.js";
 import { program } from "./program.js";
 
 /** Runs a command line and sets the exit code. */
@@ -9,7 +10,7 @@ async function main(argv: readonly string[]): Promise<void> {
   endWithReader();
   // What nobody waits for. Node's own exit code for it is that of a status here.
   process.once("uncaughtException", (error) => {
-    process.stderr.write(`shimctl: a fault of shimctl itself: ${error.stack ?? String(error)}\n`);
+    printFault(error);
     process.exit(ExitCode.Software);
   });
   try {
@@ -26,3 +27,4 @@ async function main(argv: readonly string[]): Promise<void> {
 }
 
 await main(process.argv);
+leaveUnread();

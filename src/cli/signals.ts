@@ -1,4 +1,5 @@
 import { Interrupted } from "./errors.js";
+import { endWaitsWith } from "./output/stdout.js";
 
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
@@ -14,6 +15,7 @@ export async function interruptible<T>(action: (signal: AbortSignal) => Promise<
     controller.abort(interrupted);
   };
   for (const signal of SIGNALS) process.on(signal, stop);
+  endWaitsWith(controller.signal);
   try {
     const result = await action(controller.signal);
     controller.signal.throwIfAborted();

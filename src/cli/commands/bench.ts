@@ -7,7 +7,7 @@ import { UsageError } from "../errors.js";
 import { transportCode } from "../exit.js";
 import { Input } from "../input.js";
 import { jsonText } from "../output/json.js";
-import { print, styled } from "../output/stdout.js";
+import { print, printError, styled, styledError } from "../output/stdout.js";
 import { table } from "../output/table.js";
 import { latency } from "../output/units.js";
 import { findMethod, loadRegistry } from "../schema/schema.js";
@@ -33,7 +33,10 @@ class Measurement {
   readonly latencies: RecordableHistogram = createHistogram({ highest: Number.MAX_SAFE_INTEGER });
   /** How many calls failed, by the name of the code. */
   readonly failures = new Map<string, number>();
+  /** Those that have an answer. */
   calls = 0;
+  /** Those that were given up without one, those of the warm-up included. */
+  unanswered = 0;
   seconds = 0;
 }
 
@@ -61,10 +64,12 @@ export async function bench(
       const callers = connections.map(
         (connection) => () => connection.unary(service, method, request, { timeoutMs, metadata }),
       );
-      await rounds(callers, options.concurrency, { until: performance.now() + options.warmup, signal });
+      const warmup = { until: performance.now() + options.warmup, ...limits(options, close), signal };
+      measurement.unanswered = await rounds(callers, options.concurrency, warmup);
+      if (measurement.unanswered > 0) return;
       const bar = progressBar();
       try {
-        await measure(callers, options, measurement, bar, signal);
+        await measure(callers, options, measurement, { ...limits(options, close), signal }, bar);
       } finally {
         bar?.stop();
       }
@@ -72,9 +77,28 @@ export async function bench(
   ).catch((error: unknown) => {
     stopped = error;
   });
-  if (measurement.calls > 0) await report(measurement, options);
+  if (measurement.calls + measurement.unanswered > 0) await report(measurement, options);
   if (stopped !== undefined) throw stopped;
-  if (measurement.failures.size > 0) process.exitCode = ExitCode.Status;
+  if (measurement.unanswered > 0) {
+    const calls = measurement.unanswered === 1 ? "call was" : "calls were";
+    const patience = latency(patienceOf(options));
+    printError(
+      styledError("red", `shimctl: ${measurement.unanswered} ${calls} not answered within ${patience}`),
+    );
+  }
+  if (measurement.failures.size + measurement.unanswered > 0) process.exitCode = ExitCode.Status;
+}
+
+/** How long a peer may answer nothing, unless calls have a deadline of their own. */
+const PATIENCE_MS = 5000;
+
+function patienceOf({ timeout }: BenchOptions): number {
+  // Which ends calls by itself; should it not, there is a limit nevertheless.
+  return timeout === undefined ? PATIENCE_MS : timeout + PATIENCE_MS;
+}
+
+function limits(options: BenchOptions, giveUp: () => void): Pick<Limits, "patience" | "giveUp"> {
+  return { patience: patienceOf(options), giveUp };
 }
 
 async function withConnections(
@@ -97,37 +121,64 @@ interface Limits {
   readonly until?: number;
   /** How many calls to begin. */
   readonly calls?: number;
+  /** How many milliseconds calls have beyond `until`, or without it from one answer to the next. */
+  readonly patience: number;
   readonly signal: AbortSignal;
-  settled?(startedAt: number, error?: TtrpcError): void;
+  settled?(tookMs: number, error?: TtrpcError): void;
+  /** Called when that was too long, to end the calls in flight. */
+  giveUp(): void;
 }
 
-/** Keeps `concurrency` calls in flight until a limit is reached. A connection that is lost ends it. */
-async function rounds(callers: readonly Caller[], concurrency: number, limits: Limits): Promise<void> {
-  const { until = Number.POSITIVE_INFINITY, calls = Number.POSITIVE_INFINITY, signal, settled } = limits;
-  let begun = 0;
+/**
+ * Keeps `concurrency` calls in flight until a limit is reached. A connection that is lost ends it. Resolves to the number
+ * of calls that were given up: those that were in flight when time was up have some more, and of a number of calls one
+ * has to be answered in every such time.
+ */
+async function rounds(callers: readonly Caller[], concurrency: number, limit: Limits): Promise<number> {
+  const { until = Number.POSITIVE_INFINITY, calls = Number.POSITIVE_INFINITY, signal, settled } = limit;
+  const now = { begun: 0, inFlight: 0, unanswered: 0, answeredAt: performance.now() };
+  const watch = setInterval(
+    () => {
+      const since = until === Number.POSITIVE_INFINITY ? now.answeredAt : until;
+      if (now.unanswered > 0 || performance.now() - since < limit.patience) return;
+      now.unanswered = now.inFlight;
+      limit.giveUp();
+    },
+    Math.min(limit.patience, 100),
+  );
   const worker = async (_: unknown, index: number) => {
     const call = callers[index % callers.length]!;
-    while (begun < calls && !signal.aborted && performance.now() < until) {
-      begun++;
+    while (now.begun < calls && !signal.aborted && performance.now() < until) {
+      now.begun++;
+      now.inFlight++;
       const startedAt = performance.now();
+      let failure: TtrpcError | undefined;
       try {
         await call();
-        settled?.(startedAt);
       } catch (error) {
+        if (now.unanswered > 0) return;
         if (!(error instanceof TtrpcError) || transportCode(error) !== undefined) throw error;
-        settled?.(startedAt, error);
+        failure = error;
       }
+      now.inFlight--;
+      now.answeredAt = performance.now();
+      settled?.(now.answeredAt - startedAt, failure);
     }
   };
-  await Promise.all(Array.from({ length: concurrency }, worker));
+  try {
+    await Promise.all(Array.from({ length: concurrency }, worker));
+  } finally {
+    clearInterval(watch);
+  }
+  return now.unanswered;
 }
 
 async function measure(
   callers: readonly Caller[],
   { concurrency, duration, calls }: BenchOptions,
   measurement: Measurement,
+  limit: Limits,
   bar: SingleBar | undefined,
-  signal: AbortSignal,
 ): Promise<void> {
   const start = performance.now();
   bar?.start(calls ?? duration, 0);
@@ -135,12 +186,12 @@ async function measure(
     bar?.update(calls === undefined ? Math.min(performance.now() - start, duration) : measurement.calls);
   }, 100);
   try {
-    await rounds(callers, concurrency, {
+    measurement.unanswered = await rounds(callers, concurrency, {
       ...(calls === undefined ? { until: start + duration } : { calls }),
-      signal,
-      settled(startedAt, error) {
+      ...limit,
+      settled(tookMs, error) {
         measurement.calls++;
-        measurement.latencies.record(Math.max(Math.round((performance.now() - startedAt) * 1e6), 1));
+        measurement.latencies.record(Math.max(Math.round(tookMs * 1e6), 1));
         if (error === undefined) return;
         const name = codeName(error.code);
         measurement.failures.set(name, (measurement.failures.get(name) ?? 0) + 1);
@@ -151,7 +202,7 @@ async function measure(
     measurement.seconds = (performance.now() - start) / 1000;
     bar?.update(calls === undefined ? Math.min(measurement.seconds * 1000, duration) : measurement.calls);
   }
-  signal.throwIfAborted();
+  limit.signal.throwIfAborted();
 }
 
 /** A bar on stderr, where that is a terminal. */
@@ -175,26 +226,30 @@ async function report(
   measurement: Measurement,
   { concurrency, connections, json }: BenchOptions,
 ): Promise<void> {
-  const { calls, seconds, latencies, failures } = measurement;
+  const { calls, unanswered, seconds, latencies, failures } = measurement;
   const percentiles = PERCENTILES.map((percentile): [string, number] => [
     `p${percentile}`,
     ms(latencies.percentile(percentile)),
   ]);
   const failed = [...failures.values()].reduce((total, count) => total + count, 0);
-  const spread: [string, number][] = [
+  const all: [string, number][] = [
     ["min", ms(latencies.min)],
     ["mean", ms(latencies.mean)],
     ...percentiles,
     ["max", ms(latencies.max)],
   ];
+  // Of no calls there are none.
+  const spread = calls === 0 ? [] : all;
+  const rate = calls === 0 ? 0 : calls / seconds;
   if (json) {
     return print(
       jsonText({
         calls,
         failed,
         failures: Object.fromEntries(failures),
+        unanswered,
         seconds,
-        callsPerSecond: calls / seconds,
+        callsPerSecond: rate,
         concurrency,
         connections,
         latencyMs: Object.fromEntries(spread),
@@ -209,10 +264,11 @@ async function report(
         ? "0"
         : styled("red", `${failed} (${[...failures].map(([name, count]) => `${name} ${count}`).join(", ")})`),
     ],
+    ...(unanswered > 0 ? [["unanswered", styled("red", String(unanswered))]] : []),
     ["seconds", seconds.toFixed(2)],
     ["in flight", `${concurrency} on ${connections} connection${connections === 1 ? "" : "s"}`],
-    ["calls/s", Math.round(calls / seconds).toString()],
+    ["calls/s", Math.round(rate).toString()],
     ...spread.map(([name, value]) => [name, latency(value)]),
   ];
-  await print(table(rows.map(([name = "", value = ""]) => [styled("bold", name), value])).join("\n"));
+  await print(table(rows.map(([name = "", value = ""]) => [styled("bold", name), value])));
 }

@@ -1,11 +1,14 @@
 import type { CallOptions, Connection, MethodKind } from "../../index.js";
 import { withConnection } from "../connecting.js";
 import { UsageError } from "../errors.js";
+import { ExitCode } from "../exit-code.js";
 import { encoded, type Format, formatOf, rawFormat } from "../format.js";
 import { Input } from "../input.js";
-import { jsonLine, jsonText } from "../output/json.js";
-import { print } from "../output/stdout.js";
-import { findMethod, loadRegistry } from "../schema/schema.js";
+import { jsonLine } from "../output/json.js";
+import { rawOf } from "../output/raw.js";
+import { print, printError, styledError } from "../output/stdout.js";
+import type { Part } from "../output/text.js";
+import { findMethod, loadRegistry, namesSchema } from "../schema/schema.js";
 import type { SchemaOptions } from "../schema/options.js";
 import { interruptible } from "../signals.js";
 
@@ -24,7 +27,7 @@ export async function call(
   data: string | undefined,
   options: CallCommandOptions,
 ): Promise<void> {
-  const format = options.raw ? rawFormat(route, options.kind) : await jsonFormat(route, options);
+  const format = options.raw ? await hexFormat(route, options) : await jsonFormat(route, options);
   const input = new Input(data);
   const { timeout: timeoutMs, metadata } = options;
   await interruptible((signal) =>
@@ -107,13 +110,29 @@ async function single(format: Format, input: Input): Promise<Uint8Array> {
 }
 
 async function show(format: Format, bytes: Uint8Array): Promise<void> {
-  const value = format.decode(bytes);
-  await print(typeof value === "string" ? value : jsonText(value));
+  await print(orRaw(bytes, () => format.lines(bytes)));
 }
 
 async function showLine(format: Format, bytes: Uint8Array): Promise<void> {
-  const value = format.decode(bytes);
-  await print(typeof value === "string" ? value : jsonLine(value));
+  await print(orRaw(bytes, () => [format.line(bytes)]));
+}
+
+/** A reply that is none is shown with its bytes, since those behind it may be right, and makes the call a failure. */
+function orRaw(bytes: Uint8Array, lines: () => Part[]): Part[] {
+  try {
+    return lines();
+  } catch (error) {
+    const raw = rawOf(bytes, error);
+    printError(styledError("red", `shimctl: ${raw.problem}`));
+    process.exitCode = ExitCode.Status;
+    return [jsonLine({ ...raw })];
+  }
+}
+
+async function hexFormat(route: string, options: CallCommandOptions): Promise<Format> {
+  // For the details of a status, which are shown as JSON nevertheless.
+  if (namesSchema(options)) await loadRegistry(options);
+  return rawFormat(route, options.kind);
 }
 
 async function jsonFormat(route: string, options: CallCommandOptions): Promise<Format> {

@@ -1,11 +1,15 @@
 import type { Command } from "commander";
 import { print } from "../output/stdout.js";
+import { text } from "../output/text.js";
 import { candidates, type Candidates } from "../completion/candidates.js";
 import { SCRIPTS } from "../completion/scripts.js";
 
+/** What a shell takes for one word, as it is. Whoever names a socket otherwise does not write command lines by it. */
+const PLAIN = /^[\w./:@%+,=~-]+$/;
+
 /** Prints the script that teaches a shell to complete shimctl's words. */
 export async function completion(shell: keyof typeof SCRIPTS): Promise<void> {
-  await print(SCRIPTS[shell].trim());
+  await print(SCRIPTS[shell].trim().split("\n"));
 }
 
 /**
@@ -20,5 +24,6 @@ export async function complete(shimctl: Command, words: readonly string[]): Prom
     // A word is wrong, or a file cannot be read: whoever presses the tab key is still typing.
   }
   if (found === "files") return print("files");
-  await print(["words", ...found.map(({ word, about }) => `${word}\t${about}`)].join("\n"));
+  const plain = found.filter(({ word }) => PLAIN.test(word));
+  await print(["words", ...plain.map(({ word, about }) => text`${word}\t${about}`)]);
 }

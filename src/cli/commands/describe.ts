@@ -1,6 +1,7 @@
 import type { Registry } from "@bufbuild/protobuf";
 import { print, styled } from "../output/stdout.js";
 import { definition, methodText, type Palette } from "../schema/print.js";
+import type { Text } from "../output/text.js";
 import { findMethod, findType, loadRegistry, servicesOf } from "../schema/schema.js";
 import type { SchemaOptions } from "../schema/options.js";
 
@@ -16,12 +17,14 @@ export async function describe(names: readonly string[], options: SchemaOptions)
     names.length === 0
       ? servicesOf(registry).map((service) => definition(service, PALETTE))
       : names.flatMap((name) => textsOf(registry, name));
-  await print(texts.join("\n\n"));
+  const [first = [], ...others] = texts;
+  await print(first);
+  for (const lines of others) await print(["", ...lines]);
 }
 
-function textsOf(registry: Registry, name: string): string[] {
+function textsOf(registry: Registry, name: string): Text[][] {
   if (!name.includes("/")) return [definition(findType(registry, name), PALETTE)];
   const method = findMethod(registry, name);
   const messages = new Set([method.input, method.output]);
-  return [methodText(method, PALETTE), ...[...messages].map((type) => definition(type, PALETTE))];
+  return [[methodText(method, PALETTE)], ...[...messages].map((type) => definition(type, PALETTE))];
 }

@@ -1,5 +1,5 @@
-import { create, type Registry } from "@bufbuild/protobuf";
-import { timestampDate } from "@bufbuild/protobuf/wkt";
+import { create, type Registry, toJson } from "@bufbuild/protobuf";
+import { type Timestamp, timestampDate, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import {
   type ContainerdEvent,
   EnvelopeSchema,
@@ -11,9 +11,13 @@ import { withConnection } from "../connecting.js";
 import { UsageError } from "../errors.js";
 import { transportCode } from "../exit.js";
 import { anyToJson, messageToJson } from "../json.js";
+import type { Json, JsonMap } from "../json-value.js";
 import { listeningError } from "../listening.js";
-import { jsonLine } from "../output/json.js";
+import { Feed } from "../output/feed.js";
+import { jsonLine, plainJson } from "../output/json.js";
+import { rawOf } from "../output/raw.js";
 import { print, printError, styled } from "../output/stdout.js";
+import { Text } from "../output/text.js";
 import type { SchemaOptions } from "../schema/options.js";
 import { loadRegistry } from "../schema/schema.js";
 import { untilStopped } from "../signals.js";
@@ -28,7 +32,7 @@ export interface EventsOptions extends SchemaOptions {
 
 /** Takes events as containerd does, and prints them, until it is stopped. */
 export async function events(address: string, options: EventsOptions): Promise<void> {
-  const { forward, json } = options;
+  const { forward } = options;
   const registry = await loadRegistry(options);
   // An event that containerd is not there to take would only be held up.
   if (forward !== undefined) await withConnection(forward, {}, async () => undefined);
@@ -38,8 +42,19 @@ export async function events(address: string, options: EventsOptions): Promise<v
     if (signal.aborted) void sink.close();
     // Not on stdout, which is for events.
     printError(`listening on ${sink.address}${forward === undefined ? "" : `, passing on to ${forward}`}`);
-    for await (const event of sink) await print(json ? jsonOf(event, registry) : lineOf(event, registry));
-    await sink.close();
+    const feed = new Feed();
+    try {
+      for await (const event of sink) {
+        const line = formatted(event, registry, options);
+        // What passes on its way to containerd does not wait for whoever reads here.
+        if (forward === undefined) await print(line);
+        else feed.write(line);
+      }
+    } finally {
+      // Whatever ended it: what nobody takes must not be taken in.
+      await sink.close();
+      feed.end();
+    }
   });
 }
 
@@ -58,18 +73,47 @@ function listen(address: string, { topic, namespace, forward }: EventsOptions): 
   }
 }
 
-function jsonOf({ timestamp, namespace, topic, any: event }: ContainerdEvent, registry: Registry): string {
-  const envelope = create(EnvelopeSchema, { timestamp, namespace, topic, event });
-  return jsonLine(messageToJson(EnvelopeSchema, envelope, registry));
+/** An event in one line; with its bytes where it cannot be written as it is. */
+function formatted(event: ContainerdEvent, registry: Registry, { json }: EventsOptions): Text {
+  try {
+    return json ? jsonOf(event, registry) : lineOf(event, registry);
+  } catch (error) {
+    const { namespace, topic, type, any } = event;
+    const raw = { timestamp: rawTime(event.timestamp), namespace, topic, type, ...rawOf(any.value, error) };
+    return jsonLine(raw);
+  }
 }
 
-function lineOf({ timestamp, namespace, topic, type, any }: ContainerdEvent, registry: Registry): string {
+function jsonOf({ timestamp, namespace, topic, any: event }: ContainerdEvent, registry: Registry): Text {
+  const envelope = create(EnvelopeSchema, { namespace, topic, event });
+  const json = messageToJson(EnvelopeSchema, envelope, registry) as JsonMap;
+  return jsonLine({ timestamp: timeOf(timestamp), ...json });
+}
+
+function lineOf({ timestamp, namespace, topic, type, any }: ContainerdEvent, registry: Registry): Text {
   const { "@type": _, ...event } = anyToJson(any, registry);
-  return [
-    styled("dim", timestampDate(timestamp).toISOString()),
+  const time = timeOf(timestamp);
+  // To the millisecond, where it is a time.
+  const shown = typeof time === "string" ? timestampDate(timestamp).toISOString() : plainJson(time);
+  const parts = [
+    styled("dim", shown),
     namespace,
     styled("bold", topic),
     styled("dim", type),
     jsonLine(event),
-  ].join(" ");
+  ];
+  return Text.joined(parts, " ");
+}
+
+/** A timestamp as JSON has it; the numbers that it is made of if these are no time. */
+function timeOf(timestamp: Timestamp): Json {
+  try {
+    return toJson(TimestampSchema, timestamp);
+  } catch {
+    return rawTime(timestamp);
+  }
+}
+
+function rawTime({ seconds, nanos }: Timestamp): Json {
+  return { seconds: String(seconds), nanos };
 }

@@ -2,6 +2,7 @@ import { live } from "../output/live.js";
 import { jsonLine, jsonText } from "../output/json.js";
 import { print, printError, styled } from "../output/stdout.js";
 import { table } from "../output/table.js";
+import type { Text } from "../output/text.js";
 import { age } from "../output/units.js";
 import { findSockets, findTasks } from "../shims/bundles.js";
 import { inspectShims, type Shim } from "../shims/inspect.js";
@@ -23,7 +24,7 @@ export async function ls(options: LsOptions): Promise<void> {
   const shims = (signal: AbortSignal) => allShims(options, signal);
   if (options.watch !== true) {
     const found = await interruptible(shims);
-    await print(options.json ? jsonText(found.map((shim) => ({ ...shim }))) : tableOf(found).join("\n"));
+    await print(options.json ? jsonText(found.map((shim) => ({ ...shim }))) : tableOf(found));
     if (found.length === 0) printError(`no shims in ${options.state}`);
     return;
   }
@@ -60,7 +61,7 @@ function pathOf(address: string): string {
 
 const HEADINGS = ["NAMESPACE", "ID", "PID", "VERSION", "STATE", "UPTIME", "ADDRESS"];
 
-function tableOf(shims: readonly Shim[]): string[] {
+function tableOf(shims: readonly Shim[]): Text[] {
   const rows = shims.map((shim) => [
     shim.namespace ?? "-",
     shim.id ?? "-",
@@ -81,7 +82,7 @@ const STYLES: Readonly<Record<string, Parameters<typeof styled>[0]>> = {
   orphan: "yellow",
 };
 
-function stateOf({ state, error }: Shim): string {
+function stateOf({ state, error }: Shim): Text {
   const text = error === null ? state : `${state} (${error})`;
   return styled(STYLES[state] ?? "yellow", text);
 }

@@ -1,6 +1,5 @@
 import { once } from "node:events";
 import { connect, createServer, type NetConnectOpts, type Server, type Socket } from "node:net";
-import type { JsonValue } from "@bufbuild/protobuf";
 import { type ParsedAddress, parseAddress } from "../../address.js";
 import { transportError } from "../../error.js";
 import { reclaimStale } from "../../socket-file.js";
@@ -8,9 +7,12 @@ import { UsageError } from "../errors.js";
 import { listeningError } from "../listening.js";
 import { Feed } from "../output/feed.js";
 import { jsonLine } from "../output/json.js";
-import { printError } from "../output/stdout.js";
-import { Decoder } from "../proxy/decoder.js";
+import { rawOf } from "../output/raw.js";
+import { printError, styledError } from "../output/stdout.js";
+import type { Text } from "../output/text.js";
+import { Decoder, type Sender } from "../proxy/decoder.js";
 import { eventLine, type Happening } from "../proxy/event-line.js";
+import type { Frame } from "../proxy/frames.js";
 import { relay } from "../proxy/relay.js";
 import type { SchemaOptions } from "../schema/options.js";
 import { loadRegistry } from "../schema/schema.js";
@@ -34,13 +36,10 @@ export async function proxy(listen: string, target: string, options: ProxyOption
     const connection = ++connections;
     const decoder = new Decoder(registry);
     sockets.add(client);
-    const tell = (what: Happening) => {
-      const event = { time: new Date().toISOString(), connection, ...what };
-      feed.write(options.json ? jsonLine(event as unknown as JsonValue) : eventLine(event));
-    };
+    const tell = (what: Happening) => feed.write(lineOf(what, connection, options));
     tell({ event: "open" });
     relay(client, targetSocket, {
-      frame: (frame, sender) => tell({ event: "frame", ...decoder.decode(frame, sender) }),
+      frame: (frame, sender) => feed.write(frameOf(frame, sender, decoder, connection, options)),
       lost: (sender) => tell({ event: "lost", from: sender }),
       closed(bytes, error) {
         sockets.delete(client);
@@ -50,13 +49,38 @@ export async function proxy(listen: string, target: string, options: ProxyOption
   });
   await untilStopped(async (signal) => {
     const bound = await listenAt(server, at);
+    // Such as that there are too many connections: those that are there go on.
+    server.on("error", ({ message }) => printError(styledError("red", `shimctl: ${message}`)));
     // Not on stdout, which is for frames.
     printError(`listening on ${bound}, passing on to ${to.text}`);
     if (!signal.aborted) await once(signal, "abort");
     server.close();
     for (const socket of sockets) socket.destroy();
     await once(server, "close");
+    feed.end();
   });
+}
+
+function lineOf(what: Happening, connection: number, { json }: ProxyOptions): Text {
+  const event = { time: new Date().toISOString(), connection, ...what };
+  return json ? jsonLine({ ...event }) : eventLine(event);
+}
+
+/** A frame in one line; with its bytes if what it says cannot be written. */
+function frameOf(
+  frame: Frame,
+  from: Sender,
+  decoder: Decoder,
+  connection: number,
+  options: ProxyOptions,
+): Text {
+  try {
+    return lineOf({ event: "frame", ...decoder.decode(frame, from) }, connection, options);
+  } catch (error) {
+    const { streamId: stream, size, body = new Uint8Array() } = frame;
+    const raw = { stream, from, type: "unknown", size, ...rawOf(body, error) } as const;
+    return lineOf({ event: "frame", ...raw }, connection, options);
+  }
 }
 
 /** An address as Node's sockets take it. */

@@ -5,6 +5,7 @@ import { live } from "../output/live.js";
 import { sparkline } from "../output/sparkline.js";
 import { onTerminal, print, styled, width } from "../output/stdout.js";
 import { table } from "../output/table.js";
+import { text } from "../output/text.js";
 import { bytes } from "../output/units.js";
 import { type Usage, usageOf } from "../shims/metrics.js";
 import { findTask } from "../shims/task.js";
@@ -132,16 +133,16 @@ function liveView(id: string): View {
       history.push(sample);
       if (history.length > HISTORY) history.shift();
       const room = Math.max(Math.min(width() - 40, HISTORY), 10);
-      const line = (name: string, text: string, of: (sample: Sample) => number, top?: number) => [
+      const line = (name: string, figure: string, of: (sample: Sample) => number, top?: number) => [
         styled("bold", name),
-        text,
+        figure,
         styled("cyan", sparkline(history.map(of), room, top)),
       ];
       const { memoryLimitBytes: limit } = sample;
       const memory =
         limit === undefined ? bytes(sample.memoryBytes) : `${bytes(sample.memoryBytes)} of ${bytes(limit)}`;
       await view.show([
-        `${styled("bold", id)}  cgroup v${sample.cgroup}  ${clock(sample.time)}`,
+        text`${styled("bold", id)}  cgroup v${sample.cgroup}  ${clock(sample.time)}`,
         "",
         ...table([
           line("CPU", percent(sample.cpuPercent), (each) => each.cpuPercent),

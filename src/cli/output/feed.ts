@@ -1,4 +1,5 @@
-import { styledError } from "./stdout.js";
+import { onceRead, printError, printNow, styledError, waiting } from "./stdout.js";
+import type { Part } from "./text.js";
 
 /** Bytes that may wait for whoever reads stdout. */
 const MOST_WAITING = 16 * 1024 * 1024;
@@ -10,17 +11,19 @@ const MOST_WAITING = 16 * 1024 * 1024;
 export class Feed {
   #leftOut = 0;
 
-  write(line: string): void {
-    if (process.stdout.writableLength > MOST_WAITING) {
-      this.#leftOut++;
+  write(line: Part): void {
+    if (waiting() > MOST_WAITING) {
+      if (this.#leftOut++ === 0) onceRead(() => this.end());
       return;
     }
-    if (this.#leftOut > 0) {
-      process.stderr.write(
-        `${styledError("red", `${this.#leftOut} lines left out: the reader is too slow`)}\n`,
-      );
-      this.#leftOut = 0;
-    }
-    process.stdout.write(`${line}\n`);
+    this.end();
+    printNow(line);
+  }
+
+  /** Tells how many lines were left out, if any were since it was told last. */
+  end(): void {
+    if (this.#leftOut === 0) return;
+    printError(styledError("red", `${this.#leftOut} lines left out: the reader is too slow`));
+    this.#leftOut = 0;
   }
 }

@@ -1,10 +1,10 @@
-import { stripVTControlCharacters } from "node:util";
 import { createLogUpdate } from "log-update";
 import { onTerminal, print, width } from "./stdout.js";
+import { type Part, Text } from "./text.js";
 
 /** Shows text that changes: in its place on a terminal, one after the other elsewhere. */
 export interface Live {
-  show(lines: readonly string[]): Promise<void>;
+  show(lines: readonly Part[]): Promise<void>;
   /** Leaves what was shown last. */
   done(): void;
 }
@@ -13,7 +13,7 @@ export interface Live {
 export function live(): Live {
   if (!onTerminal()) {
     return {
-      show: (lines) => print(lines.join("\n")),
+      show: (lines) => print(lines),
       done() {},
     };
   }
@@ -24,26 +24,8 @@ export function live(): Live {
       const room = Math.max((process.stdout.rows || 24) - 1, 2);
       const more = lines.length - room;
       const shown = more > 0 ? [...lines.slice(0, room - 1), `… ${more + 1} more lines`] : lines;
-      update(shown.map((line) => cut(line, width())).join("\n"));
+      update(shown.map((line) => Text.of(line).cut(width()).rendered).join("\n"));
     },
     done: () => update.done(),
   };
 }
-
-/** A line cut to a width, escape sequences not counted. */
-function cut(line: string, columns: number): string {
-  if (stripVTControlCharacters(line).length <= columns) return line;
-  let [visible, result] = [0, ""];
-  for (const part of line.split(STYLE)) {
-    if (STYLE.test(part)) result += part;
-    else {
-      result += part.slice(0, Math.max(columns - visible, 0));
-      visible += part.length;
-    }
-  }
-  return result;
-}
-
-const ESCAPE = "\u001b";
-/** The escape sequence of a style; in parentheses, so that `split` keeps it. */
-const STYLE = new RegExp(`(${ESCAPE}\\[[\\d;]*m)`);

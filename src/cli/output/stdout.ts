@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { styleText } from "node:util";
+import { type Part, Text } from "./text.js";
 
 type Style = Parameters<typeof styleText>[0];
 
@@ -14,23 +15,61 @@ export function width(): number {
 }
 
 /** A text in a style, where stdout shows styles: on a terminal, by NO_COLOR and by FORCE_COLOR. */
-export function styled(style: Style, text: string): string {
-  return styleText(style, text, { stream: process.stdout });
+export function styled(style: Style, part: Part): Text {
+  return Text.painted(part, (plain) => styleText(style, plain, { stream: process.stdout }));
 }
 
 /** As {@link styled}, for stderr. */
-export function styledError(style: Style, text: string): string {
-  return styleText(style, text, { stream: process.stderr });
+export function styledError(style: Style, part: Part): Text {
+  return Text.painted(part, (plain) => styleText(style, plain, { stream: process.stderr }));
 }
 
-/** Writes a line to stdout and waits while its reader is behind. */
-export async function print(line: string): Promise<void> {
-  if (!process.stdout.write(`${line}\n`)) await once(process.stdout, "drain");
+let stop: AbortSignal | undefined;
+
+/** Says what ends the wait for a reader, so that one that has stopped reading cannot keep shimctl from ending. */
+export function endWaitsWith(signal: AbortSignal): void {
+  stop = signal;
 }
 
-/** Writes a line to stderr. */
-export function printError(line: string): void {
-  process.stderr.write(`${line}\n`);
+/** Ends the process if it was stopped and its reader is behind, for whom it would wait otherwise. */
+export function leaveUnread(): void {
+  if (stop?.aborted && waiting() > 0) process.exit();
+}
+
+/** Writes lines to stdout and waits while their reader is behind. A newline within a line is escaped, too. */
+export async function print(lines: Part | readonly Part[]): Promise<void> {
+  if (write(process.stdout, lines)) return;
+  try {
+    await once(process.stdout, "drain", { signal: stop });
+  } catch (error) {
+    if (!stop?.aborted) throw error;
+  }
+}
+
+/** Writes a line to stdout without waiting; see {@link waiting}. */
+export function printNow(line: Part): void {
+  write(process.stdout, line);
+}
+
+/** How many bytes wait for the reader of stdout. */
+export function waiting(): number {
+  return process.stdout.writableLength;
+}
+
+/** Calls back when nothing waits for the reader of stdout any more. */
+export function onceRead(callback: () => void): void {
+  process.stdout.once("drain", callback);
+}
+
+/** Writes lines to stderr. */
+export function printError(lines: Part | readonly Part[]): void {
+  write(process.stderr, lines);
+}
+
+/** The one place from which anything goes to a terminal, but for what draws in place: a progress bar and a live view. */
+function write(stream: NodeJS.WriteStream, lines: Part | readonly Part[]): boolean {
+  const all = typeof lines === "object" && !(lines instanceof Text) ? lines : [lines];
+  return stream.write(all.map((line) => `${Text.of(line).rendered}\n`).join(""));
 }
 
 /** Ends the process without a word when its reader has gone, as `| head` does. */

@@ -1,27 +1,21 @@
-import { stripVTControlCharacters } from "node:util";
+import { type Part, Text } from "./text.js";
 
 const GAP = "  ";
 
 /** Lines of cells in columns as wide as they need to be. The last column is not padded. */
-export function table(rows: readonly (readonly string[])[], alignRight: readonly number[] = []): string[] {
+export function table(rows: readonly (readonly Part[])[]): Text[] {
+  const cells = rows.map((row) => row.map((cell) => Text.of(cell)));
   const widths: number[] = [];
-  for (const row of rows) {
-    for (const [column, cell] of row.entries()) {
-      widths[column] = Math.max(widths[column] ?? 0, visibleLength(cell));
-    }
+  for (const row of cells) {
+    for (const [column, { length }] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, length);
   }
-  return rows.map((row) =>
-    row
-      .map((cell, column) => {
-        const padding = " ".repeat((widths[column] ?? 0) - visibleLength(cell));
-        if (alignRight.includes(column)) return padding + cell;
-        return column === row.length - 1 ? cell : cell + padding;
-      })
-      .join(GAP)
-      .trimEnd(),
+  return cells.map((row) =>
+    Text.joined(
+      row.map((cell, column) => {
+        if (column === row.length - 1) return cell;
+        return Text.joined([cell, " ".repeat((widths[column] ?? 0) - cell.length)]);
+      }),
+      GAP,
+    ),
   );
-}
-
-function visibleLength(text: string): number {
-  return stripVTControlCharacters(text).length;
 }

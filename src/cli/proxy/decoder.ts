@@ -1,11 +1,7 @@
-import {
-  type DescMessage,
-  type DescMethod,
-  fromBinary,
-  type JsonValue,
-  type Registry,
-} from "@bufbuild/protobuf";
+import { type DescMessage, type DescMethod, fromBinary, type Registry } from "@bufbuild/protobuf";
 import { anyToJson, messageToJson } from "../json.js";
+import type { Json } from "../json-value.js";
+import { problemOf, rawOf } from "../output/raw.js";
 import { type RequestEnvelope, type ResponseEnvelope, readRequest, readResponse } from "./envelope.js";
 import { Flag, type Frame, FrameType } from "./frames.js";
 
@@ -27,12 +23,12 @@ export interface Decoded {
   readonly open?: true;
   /** The sender sends no more on this stream. */
   readonly end?: true;
-  readonly message?: JsonValue;
+  readonly message?: Json;
   /** The bytes, in hexadecimal, of what cannot be shown as a message. */
   readonly raw?: string;
   /** Why it cannot. */
   readonly problem?: string;
-  readonly status?: { readonly code: number; readonly message: string; readonly details: JsonValue[] };
+  readonly status?: { readonly code: number; readonly message: string; readonly details: readonly Json[] };
   /** Of what the server sends: since the request. */
   readonly latencyMs?: number;
 }
@@ -74,10 +70,10 @@ export class Decoder {
         case FrameType.Data:
           return { ...base, ...this.#data(frame, from, body) };
         default:
-          return { ...base, ...rawBytes(body), problem: `the type ${type} does not exist` };
+          return { ...base, ...rawOf(body, `the type ${type} does not exist`) };
       }
     } catch (error) {
-      return { ...base, ...this.#called(stream, from), ...rawBytes(body), problem: (error as Error).message };
+      return { ...base, ...this.#called(stream, from), ...rawOf(body, error) };
     }
   }
 
@@ -132,15 +128,11 @@ export class Decoder {
   }
 
   #message(desc: DescMessage | undefined, bytes: Uint8Array): Partial<Decoded> {
-    if (desc === undefined) return { ...rawBytes(bytes), problem: "its definition is not known" };
+    if (desc === undefined) return rawOf(bytes, "its definition is not known");
     try {
       return { message: messageToJson(desc, fromBinary(desc, bytes), this.#registry) };
     } catch (error) {
-      return { ...rawBytes(bytes), problem: `not a ${desc.typeName}: ${(error as Error).message}` };
+      return rawOf(bytes, `not a ${desc.typeName}: ${problemOf(error)}`);
     }
   }
-}
-
-function rawBytes(bytes: Uint8Array): { raw: string } {
-  return { raw: Buffer.from(bytes).toString("hex") };
 }

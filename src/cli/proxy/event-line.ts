@@ -1,6 +1,7 @@
 import { codeName } from "../../index.js";
-import { jsonLine } from "../output/json.js";
+import { jsonLine, plainJson } from "../output/json.js";
 import { styled } from "../output/stdout.js";
+import { type Part, Text, text } from "../output/text.js";
 import { latency } from "../output/units.js";
 import type { Decoded, Sender } from "./decoder.js";
 
@@ -16,33 +17,33 @@ export type Happening =
 export type ProxyEvent = Happening & { readonly time: string; readonly connection: number };
 
 /** What happened, in one line. */
-export function eventLine(event: ProxyEvent): string {
+export function eventLine(event: ProxyEvent): Text {
   const time = styled("dim", new Date(event.time).toTimeString().slice(0, 8) + event.time.slice(19, 23));
   const where = (stream?: number) =>
     styled("dim", stream === undefined ? `${event.connection}` : `${event.connection}:${stream}`);
   switch (event.event) {
     case "open":
-      return `${time} ${where()} ${styled("dim", "open")}`;
+      return text`${time} ${where()} ${styled("dim", "open")}`;
     case "close": {
       const { client, server } = event.bytes;
       const why = event.error === undefined ? "" : `: ${event.error}`;
-      return `${time} ${where()} ${styled("dim", `closed, ${client} bytes →, ${server} bytes ←${why}`)}`;
+      return text`${time} ${where()} ${styled("dim", `closed, ${client} bytes →, ${server} bytes ←${why}`)}`;
     }
     case "lost":
-      return `${time} ${where()} ${styled("red", `the ${event.from} does not speak ttrpc; its bytes are passed on unread`)}`;
+      return text`${time} ${where()} ${styled("red", `the ${event.from} does not speak ttrpc; its bytes are passed on unread`)}`;
     case "frame":
-      return `${time} ${where(event.stream)} ${frameLine(event)}`;
+      return text`${time} ${where(event.stream)} ${frameLine(event)}`;
   }
 }
 
 const ARROWS = { client: "→", server: "←" } as const;
 
-function frameLine(frame: Decoded): string {
+function frameLine(frame: Decoded): Text {
   const { from, type, service, method, latencyMs, status, message, raw, problem } = frame;
-  const parts = [styled(from === "client" ? "cyan" : "green", ARROWS[from])];
+  const parts: Part[] = [styled(from === "client" ? "cyan" : "green", ARROWS[from])];
   if (type !== "request" && type !== "response") parts.push(type);
-  if (service !== undefined) parts.push(`${service}/${styled("bold", method ?? "")}`);
-  if (frame.metadata !== undefined) parts.push(styled("dim", JSON.stringify(frame.metadata)));
+  if (service !== undefined) parts.push(text`${service}/${styled("bold", method ?? "")}`);
+  if (frame.metadata !== undefined) parts.push(styled("dim", plainJson(frame.metadata)));
   if (frame.timeoutMs !== undefined) parts.push(styled("dim", `within ${latency(frame.timeoutMs)}`));
   if (latencyMs !== undefined) parts.push(styled("yellow", latency(latencyMs)));
   if (status !== undefined)
@@ -54,5 +55,5 @@ function frameLine(frame: Decoded): string {
   if (frame.open) parts.push(styled("dim", "open"));
   if (frame.end && (type === "data" || (message ?? raw ?? status) === undefined))
     parts.push(styled("dim", "end"));
-  return parts.join(" ");
+  return Text.joined(parts, " ");
 }

@@ -33,6 +33,12 @@ export class FrameScanner {
     return this.#lost;
   }
 
+  /** Looks for no more frames. */
+  giveUp(): void {
+    this.#lost = true;
+    this.#body = undefined;
+  }
+
   /** The frames that end in these bytes. */
   push(chunk: Buffer): Frame[] {
     const frames: Frame[] = [];

@@ -25,7 +25,12 @@ export function relay(client: Socket, target: NetConnectOpts, events: RelayEvent
     socket.on("data", (chunk: Buffer) => {
       bytes[from] += chunk.length;
       if (scanner.lost) return;
-      for (const frame of scanner.push(chunk)) events.frame(frame, from);
+      try {
+        for (const frame of scanner.push(chunk)) events.frame(frame, from);
+      } catch {
+        // Whatever goes wrong with looking, the bytes pass.
+        scanner.giveUp();
+      }
       if (scanner.lost) events.lost(from);
     });
     socket.pipe(other);

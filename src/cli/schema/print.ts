@@ -8,18 +8,19 @@ import {
   ScalarType,
 } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
+import { type Part, Text, text } from "../output/text.js";
 import type { NamedType } from "./schema.js";
 
 const INDENT = "  ";
 
 /** Styles the parts of a definition. */
 export interface Palette {
-  keyword(text: string): string;
-  name(text: string): string;
+  keyword(text: string): Text;
+  name(text: string): Text;
 }
 
-/** The definition of a type in the language of .proto files, with full names of types. */
-export function definition(type: NamedType, palette: Palette): string {
+/** The definition of a type in the language of .proto files, in lines, with full names of types. */
+export function definition(type: NamedType, palette: Palette): Text[] {
   switch (type.kind) {
     case "service":
       return serviceText(type, palette);
@@ -31,69 +32,66 @@ export function definition(type: NamedType, palette: Palette): string {
 }
 
 /** The definition of a method. */
-export function methodText({ name, methodKind, input, output }: DescMethod, palette: Palette): string {
-  const stream = (streams: boolean) => (streams ? `${palette.keyword("stream")} ` : "");
-  const request =
-    stream(methodKind === "client_streaming" || methodKind === "bidi_streaming") + input.typeName;
-  const response =
-    stream(methodKind === "server_streaming" || methodKind === "bidi_streaming") + output.typeName;
+export function methodText({ name, methodKind, input, output }: DescMethod, palette: Palette): Text {
   const { keyword } = palette;
-  return `${keyword("rpc")} ${palette.name(name)}(${request}) ${keyword("returns")} (${response});`;
+  const stream = (streams: boolean) => (streams ? text`${keyword("stream")} ` : "");
+  const request = text`${stream(methodKind === "client_streaming" || methodKind === "bidi_streaming")}${input.typeName}`;
+  const response = text`${stream(methodKind === "server_streaming" || methodKind === "bidi_streaming")}${output.typeName}`;
+  return text`${keyword("rpc")} ${palette.name(name)}(${request}) ${keyword("returns")} (${response});`;
 }
 
-function serviceText(service: DescService, palette: Palette): string {
-  const methods = service.methods.map((method) => methodText(method, palette));
-  return block(`${palette.keyword("service")} ${palette.name(service.typeName)}`, methods);
+function serviceText(service: DescService, palette: Palette): Text[] {
+  const methods = service.methods.map((method) => [methodText(method, palette)]);
+  return block(text`${palette.keyword("service")} ${palette.name(service.typeName)}`, methods);
 }
 
-function messageText(message: DescMessage, name: string, palette: Palette): string {
+function messageText(message: DescMessage, name: string, palette: Palette): Text[] {
   const nested = [
     ...message.nestedEnums.map((type) => enumText(type, type.name, palette)),
     ...message.nestedMessages.map((type) => messageText(type, type.name, palette)),
   ];
   const members = message.members.map((member) =>
-    member.kind === "oneof" ? oneofText(member, palette) : fieldText(member, palette),
+    member.kind === "oneof" ? oneofText(member, palette) : [fieldText(member, palette)],
   );
-  return block(`${palette.keyword("message")} ${palette.name(name)}`, [...nested, ...members]);
+  return block(text`${palette.keyword("message")} ${palette.name(name)}`, [...nested, ...members]);
 }
 
-function oneofText(oneof: DescOneof, palette: Palette): string {
-  const fields = oneof.fields.map((field) => fieldText(field, palette));
-  return block(`${palette.keyword("oneof")} ${palette.name(oneof.name)}`, fields);
+function oneofText(oneof: DescOneof, palette: Palette): Text[] {
+  const fields = oneof.fields.map((field) => [fieldText(field, palette)]);
+  return block(text`${palette.keyword("oneof")} ${palette.name(oneof.name)}`, fields);
 }
 
-function fieldText(field: DescField, palette: Palette): string {
+function fieldText(field: DescField, palette: Palette): Text {
   const deprecated = field.deprecated ? " [deprecated = true]" : "";
-  return `${labelOf(field, palette)}${typeOf(field, palette)} ${palette.name(field.name)} = ${field.number}${deprecated};`;
+  return text`${labelOf(field, palette)}${typeOf(field, palette)} ${palette.name(field.name)} = ${field.number}${deprecated};`;
 }
 
-function labelOf(field: DescField, { keyword }: Palette): string {
-  if (field.fieldKind === "list") return `${keyword("repeated")} `;
+function labelOf(field: DescField, { keyword }: Palette): Part {
+  if (field.fieldKind === "list") return text`${keyword("repeated")} `;
   if (field.fieldKind === "map" || field.oneof !== undefined) return "";
-  if (field.presence === FeatureSet_FieldPresence.LEGACY_REQUIRED) return `${keyword("required")} `;
+  if (field.presence === FeatureSet_FieldPresence.LEGACY_REQUIRED) return text`${keyword("required")} `;
   // Every message has presence, so to say so of one would tell nothing.
   if (field.presence === FeatureSet_FieldPresence.EXPLICIT && field.fieldKind !== "message") {
-    return `${keyword("optional")} `;
+    return text`${keyword("optional")} `;
   }
   return "";
 }
 
-function typeOf(field: DescField, { keyword }: Palette): string {
+function typeOf(field: DescField, { keyword }: Palette): Part {
   const scalar = (type: ScalarType) => keyword((ScalarType[type] ?? "").toLowerCase());
   const value =
     field.message?.typeName ??
     field.enum?.typeName ??
     (field.scalar === undefined ? "" : scalar(field.scalar));
-  return field.fieldKind === "map" ? `${keyword("map")}<${scalar(field.mapKey)}, ${value}>` : value;
+  return field.fieldKind === "map" ? text`${keyword("map")}<${scalar(field.mapKey)}, ${value}>` : value;
 }
 
-function enumText(type: DescEnum, name: string, palette: Palette): string {
-  const values = type.values.map((value) => `${palette.name(value.name)} = ${value.number};`);
-  return block(`${palette.keyword("enum")} ${palette.name(name)}`, values);
+function enumText(type: DescEnum, name: string, palette: Palette): Text[] {
+  const values = type.values.map((value) => [text`${palette.name(value.name)} = ${value.number};`]);
+  return block(text`${palette.keyword("enum")} ${palette.name(name)}`, values);
 }
 
-function block(head: string, members: readonly string[]): string {
-  if (members.length === 0) return `${head} {}`;
-  const lines = members.flatMap((member) => member.split("\n")).map((line) => `${INDENT}${line}`);
-  return [`${head} {`, ...lines, "}"].join("\n");
+function block(head: Text, members: readonly Text[][]): Text[] {
+  if (members.length === 0) return [text`${head} {}`];
+  return [text`${head} {`, ...members.flat().map((line) => Text.joined([INDENT, line])), Text.of("}")];
 }

@@ -1,9 +1,12 @@
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import path from "node:path";
-import type { DescEnum, DescMessage, Registry } from "@bufbuild/protobuf";
-import protobuf from "protobufjs";
+import type { DescFile, Registry } from "@bufbuild/protobuf";
+import type { FileDescriptorProto } from "@bufbuild/protobuf/wkt";
 import { UsageError } from "../errors.js";
-import { descriptorOf, type SourceFile } from "./descriptor.js";
+import { Linker } from "./compiler/link.js";
+import type { Parsed } from "./compiler/parsed.js";
+import { parseProto } from "./compiler/parser.js";
+import { Source } from "./compiler/tokens.js";
 import { registryOfFiles } from "./files.js";
 import { WELL_KNOWN_FILES } from "./well-known.js";
 
@@ -12,17 +15,25 @@ import { WELL_KNOWN_FILES } from "./well-known.js";
  * the files themselves; protobuf's own files are always there.
  */
 export function registryOfProtos(files: readonly string[], importPaths: readonly string[]): Registry {
-  const loader = new Loader(importPaths);
-  for (const file of files) loader.load(file);
-  const sources = loader.finish();
-  return registryOfFiles(sources.map(descriptorOf), files.join(", "));
+  return registryOfFiles(compile(files, importPaths), files.join(", "));
 }
 
-/** Parses files into one tree of types, which knows which file each of them is from. */
+/** The descriptors of .proto files and of all that they import, protobuf's own left out. */
+export function compile(
+  files: readonly string[],
+  importPaths: readonly string[] = [],
+): FileDescriptorProto[] {
+  const loader = new Loader(importPaths);
+  for (const file of files) loader.load(file);
+  const linker = new Linker(loader.parsed, loader.wellKnown);
+  return linker.link((protos) => registryOfFiles(protos, files.join(", ")));
+}
+
+/** Reads files and what they import. */
 class Loader {
-  readonly #root = new protobuf.Root();
   /** By the real path, since one file may be imported by several names. */
-  readonly #sources = new Map<string, SourceFile>();
+  readonly #parsed = new Map<string, Parsed>();
+  readonly #wellKnown = new Map<string, DescFile>();
   readonly #importPaths: readonly string[];
   /** The folders of the files that were named, for imports between files of one folder. */
   readonly #folders = new Set<string>();
@@ -31,7 +42,15 @@ class Loader {
     this.#importPaths = importPaths;
   }
 
-  /** Loads a file that the user named. */
+  get parsed(): Parsed[] {
+    return [...this.#parsed.values()];
+  }
+
+  get wellKnown(): DescFile[] {
+    return [...this.#wellKnown.values()];
+  }
+
+  /** Reads a file that the user named. */
   load(name: string): void {
     const candidates = [name, ...this.#importPaths.map((folder) => path.join(folder, name))];
     const found = candidates.find((candidate) => existsSync(candidate));
@@ -40,16 +59,11 @@ class Loader {
     this.#loadFile(found);
   }
 
-  /** Loads what a file imports; returns by what name the descriptors know it. */
+  /** Reads what a file imports; returns by what name the descriptors know it. */
   #import(name: string, importer: string): string {
     const wellKnown = WELL_KNOWN_FILES.get(name);
     if (wellKnown !== undefined) {
-      if (!this.#sources.has(name)) {
-        const namespace = this.#root.define("google.protobuf");
-        // Only the names are needed, to resolve references.
-        for (const type of [...wellKnown.messages, ...wellKnown.enums]) namespace.add(placeholder(type));
-        this.#sources.set(name, { name, dependencies: [], types: [], wellKnown: true });
-      }
+      this.#addWellKnown(wellKnown);
       return name;
     }
     const candidates = [...this.#importPaths, ...this.#folders].map((folder) => path.join(folder, name));
@@ -61,58 +75,45 @@ class Loader {
     );
   }
 
+  #addWellKnown(file: DescFile): void {
+    if (this.#wellKnown.has(file.proto.name)) return;
+    this.#wellKnown.set(file.proto.name, file);
+    for (const dependency of file.dependencies) this.#addWellKnown(dependency);
+  }
+
   #loadFile(file: string): string {
     const name = realpathSync(file);
-    if (this.#sources.has(name)) return name;
-    let text: string;
-    try {
-      text = readFileSync(name, "utf8");
-    } catch (error) {
-      throw new UsageError(`cannot read ${file}: ${(error as Error).message}`);
+    const wellKnown = [...WELL_KNOWN_FILES.values()].find(({ proto }) => name.endsWith(`/${proto.name}`));
+    if (wellKnown !== undefined) {
+      this.#addWellKnown(wellKnown);
+      return wellKnown.proto.name;
     }
-    const parsed = this.#parse(name, text);
-    const dependencies: string[] = [];
+    if (this.#parsed.has(name)) return name;
+    const parsed = parseProto(new Source(file, readText(file)));
+    const { proto, imports } = parsed;
+    proto.name = name;
     // Before its imports, so that a cycle ends here; which it is not allowed to be is found out later.
-    this.#sources.set(name, { name, package: parsed.package, dependencies, types: [], wellKnown: false });
-    for (const imported of [...(parsed.imports ?? []), ...(parsed.weakImports ?? [])]) {
-      dependencies.push(this.#import(imported, file));
+    this.#parsed.set(name, parsed);
+    const seen = new Set<string>();
+    for (const { name: imported, at, option } of imports) {
+      if (seen.has(imported)) throw parsed.source.error(at, `${imported} is imported twice`);
+      seen.add(imported);
+      (option ? proto.optionDependency : proto.dependency).push(this.#import(imported, file));
     }
     return name;
   }
-
-  /** The files with what each declares. Throws a UsageError for a type that nobody declares. */
-  finish(): SourceFile[] {
-    try {
-      this.#root.resolveAll();
-    } catch (error) {
-      throw new UsageError(`a type cannot be resolved: ${(error as Error).message}`);
-    }
-    const visit = (namespace: protobuf.NamespaceBase) => {
-      for (const object of namespace.nestedArray) {
-        if (object.filename !== null) this.#sources.get(object.filename)?.types.push(object);
-        else if (object instanceof protobuf.Namespace) visit(object);
-      }
-    };
-    visit(this.#root);
-    return [...this.#sources.values()].filter(({ wellKnown }) => !wellKnown);
-  }
-
-  #parse(name: string, source: string): protobuf.IParserResult {
-    const parser = protobuf.parse as typeof protobuf.parse & { filename: string | null };
-    parser.filename = name;
-    try {
-      return parser(source, this.#root, { keepCase: true });
-    } catch (error) {
-      throw new UsageError(`${name} cannot be parsed: ${(error as Error).message}`);
-    } finally {
-      parser.filename = null;
-    }
-  }
 }
 
-function placeholder(type: DescMessage | DescEnum): protobuf.ReflectionObject {
-  if (type.kind === "enum") return new protobuf.Enum(type.name, { [type.values[0]?.name ?? "ZERO"]: 0 });
-  const message = new protobuf.Type(type.name);
-  for (const nested of [...type.nestedMessages, ...type.nestedEnums]) message.add(placeholder(nested));
-  return message;
+function readText(file: string): string {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(file);
+  } catch (error) {
+    throw new UsageError(`cannot read ${file}: ${(error as Error).message}`);
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new UsageError(`${file} is not UTF-8`);
+  }
 }

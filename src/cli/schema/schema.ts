@@ -11,6 +11,18 @@ import { UsageError } from "../errors.js";
 import type { SchemaOptions } from "./options.js";
 import { WELL_KNOWN_FILES } from "./well-known.js";
 
+let loaded: Registry | undefined;
+
+/** The types that the command at work has loaded; the bundled ones if it has loaded none. */
+export async function registryInUse(): Promise<Registry> {
+  return loaded ?? loadRegistry({});
+}
+
+/** Whether options name types of the user's own. */
+export function namesSchema({ proto = [], descriptorSet = [] }: SchemaOptions): boolean {
+  return proto.length > 0 || descriptorSet.length > 0;
+}
+
 /** The bundled types, protobuf's own, and those that the options name. */
 export async function loadRegistry(options: SchemaOptions): Promise<Registry> {
   const { registry: bundled } = await import("../../registry.js");
@@ -25,7 +37,8 @@ export async function loadRegistry(options: SchemaOptions): Promise<Registry> {
     for (const file of descriptorSet) own.push(registryOfSet(readFile(file), file));
   }
   // The last of a name counts.
-  return createRegistry(...WELL_KNOWN_FILES.values(), bundled, ...own);
+  loaded = createRegistry(...WELL_KNOWN_FILES.values(), bundled, ...own);
+  return loaded;
 }
 
 /** Reads a file that the user named. */

@@ -1,6 +1,8 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { UsageError } from "../errors.js";
+import { isObject, type Json, parseJson } from "../json-value.js";
+import { problemOf } from "../output/raw.js";
 
 /** The folder of containerd's state in which each task has a bundle, below its namespace. */
 const TASKS = "io.containerd.runtime.v2.task";
@@ -21,7 +23,7 @@ export interface Found {
 /** The tasks in containerd's state folder. Throws a UsageError if it is none. */
 export function findTasks(state: string): Found[] {
   return namespaces(state).flatMap((namespace) =>
-    entries(path.join(state, TASKS, namespace)).map((id) => foundIn(state, namespace, id)),
+    entries(path.join(state, TASKS, namespace), true).map((id) => foundIn(state, namespace, id)),
   );
 }
 
@@ -46,17 +48,17 @@ function namespaces(state: string): string[] {
   return entries(path.join(state, TASKS));
 }
 
-function entries(folder: string): string[] {
-  return (list(folder) ?? []).toSorted();
+function entries(folder: string, nested = false): string[] {
+  return (list(folder, nested) ?? []).toSorted();
 }
 
-function list(folder: string): string[] | undefined {
+function list(folder: string, nested = false): string[] | undefined {
   try {
     return readdirSync(folder);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    // A task may end while we look.
-    if (code === "ENOENT") return undefined;
+    // A task may end while we look, and a file may lie where there are folders only.
+    if (code === "ENOENT" || (code === "ENOTDIR" && nested)) return undefined;
     throw new UsageError(
       `cannot read ${folder}: ${message}`,
       code === "EACCES" ? "again as root: containerd's state is its own" : undefined,
@@ -69,10 +71,13 @@ function readBundle(bundle: string): Pick<Found, "address" | "version" | "proble
   for (const name of ["bootstrap.json", "address"]) {
     let text: string;
     try {
-      text = readFileSync(path.join(bundle, name), "utf8").trim();
+      const file = path.join(bundle, name);
+      // To read from a pipe would be to wait for whoever writes into it.
+      if (!statSync(file).isFile()) return { problem: `${name} is no file` };
+      text = readFileSync(file, "utf8").trim();
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
-      return { problem: (error as Error).message };
+      return { problem: problemOf(error) };
     }
     return text.startsWith("{") ? fromBootstrap(text, name) : { address: withScheme(text) };
   }
@@ -80,15 +85,17 @@ function readBundle(bundle: string): Pick<Found, "address" | "version" | "proble
 }
 
 function fromBootstrap(text: string, name: string): Pick<Found, "address" | "version" | "problem"> {
-  let bootstrap: { version?: unknown; address?: unknown; protocol?: unknown };
+  let bootstrap: Json;
   try {
-    bootstrap = JSON.parse(text) as typeof bootstrap;
+    bootstrap = parseJson(text);
   } catch (error) {
-    return { problem: `${name}: ${(error as Error).message}` };
+    return { problem: `${name}: ${problemOf(error)}` };
   }
-  const { version, address, protocol = "ttrpc" } = bootstrap;
+  const { version, address, protocol = "ttrpc" } = isObject(bootstrap) ? bootstrap : {};
   if (typeof address !== "string") return { problem: `${name} names no address` };
-  if (protocol !== "ttrpc") return { address, problem: `it speaks ${String(protocol)}` };
+  if (protocol !== "ttrpc") {
+    return { address, problem: `it speaks ${typeof protocol === "string" ? protocol : "no protocol"}` };
+  }
   return { address: withScheme(address), ...(typeof version === "number" && { version }) };
 }
 

@@ -1,0 +1,82 @@
+import { LosslessNumber, parse } from "lossless-json";
+
+/** A JSON value. A number that JavaScript would change is kept as it is written. */
+export type Json =
+  | null
+  | boolean
+  | number
+  | string
+  | LosslessNumber
+  | readonly Json[]
+  | { readonly [key: string]: Json | undefined };
+
+/** A JSON object. */
+export type JsonMap = { readonly [key: string]: Json | undefined };
+
+/** How deep values may lie in one another, which is what protobuf has for messages. */
+export const MOST_NESTED = 100;
+
+/**
+ * Reads JSON, with numbers as they are written. Throws an Error that says what is wrong and where; so it does for a key
+ * that an object has twice, and for what lies deeper than {@link MOST_NESTED}.
+ */
+export function parseJson(text: string): Json {
+  if (depthOf(text) > MOST_NESTED) throw new Error(`it is nested deeper than ${MOST_NESTED} levels`);
+  return parse(text, undefined, {
+    parseNumber: numberOf,
+    onDuplicateKey({ key, position }) {
+      throw new SyntaxError(`Duplicate key ${JSON.stringify(key)} at position ${position}`);
+    },
+  }) as Json;
+}
+
+/** A number, or its text if that says something else. */
+function numberOf(text: string): number | LosslessNumber {
+  const number = Number(text);
+  return String(number) === text ? number : new LosslessNumber(text);
+}
+
+/** How deep brackets lie in one another, those in strings left out. */
+function depthOf(text: string): number {
+  let [depth, most, quoted] = [0, 0, false];
+  for (let at = 0; at < text.length; at++) {
+    const character = text.charCodeAt(at);
+    if (quoted) {
+      if (character === BACKSLASH) at++;
+      else if (character === QUOTE) quoted = false;
+    } else if (character === QUOTE) quoted = true;
+    else if (character === OPENING_BRACKET || character === OPENING_BRACE) most = Math.max(most, ++depth);
+    else if (character === CLOSING_BRACKET || character === CLOSING_BRACE) depth--;
+  }
+  return most;
+}
+
+const [QUOTE, BACKSLASH] = [0x22, 0x5c];
+const [OPENING_BRACKET, CLOSING_BRACKET, OPENING_BRACE, CLOSING_BRACE] = [0x5b, 0x5d, 0x7b, 0x7d];
+
+export function isObject(json: Json | undefined): json is JsonMap {
+  return typeof json === "object" && json !== null && !Array.isArray(json) && !isNumberText(json);
+}
+
+/** Whether a value is a number of which JavaScript has no exact one, or not that text. */
+export function isNumberText(json: Json | undefined): json is LosslessNumber {
+  return json instanceof LosslessNumber;
+}
+
+/** More digits than any number of protobuf has. */
+const MOST_DIGITS = 40;
+
+/** The whole number that a number in JSON is, without any rounding; undefined if it is none. */
+export function wholeNumber(json: number | LosslessNumber): bigint | undefined {
+  const text = String(json);
+  const [, sign = "", whole = "", fraction = "", exponent = "0"] =
+    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? [];
+  if (whole === "") return undefined;
+  const digits = (whole + fraction).replace(/^0+(?=\d)/, "");
+  if (/^0*$/.test(digits)) return 0n;
+  const zeros = Number(exponent) - fraction.length;
+  if (digits.length + zeros > MOST_DIGITS) return undefined;
+  if (zeros >= 0) return BigInt(`${sign}${digits}${"0".repeat(zeros)}`);
+  const kept = digits.slice(0, zeros);
+  return /^0+$/.test(digits.slice(zeros)) && kept !== "" ? BigInt(sign + kept) : undefined;
+}

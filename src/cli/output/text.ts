@@ -1,0 +1,106 @@
+/**
+ * What would do something else in a terminal than be read: C0 and C1 control characters with DEL, the separators of lines
+ * and paragraphs, and what turns the direction of writing.
+ */
+const CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
+
+const SHORT: Readonly<Record<string, string>> = {
+  "\b": String.raw`\b`,
+  "\f": String.raw`\f`,
+  "\n": String.raw`\n`,
+  "\r": String.raw`\r`,
+  "\t": String.raw`\t`,
+};
+
+/** A text with escapes, as JSON has them, in place of control characters. */
+export function escaped(plain: string): string {
+  return plain.replaceAll(
+    CONTROLS,
+    (character) => SHORT[character] ?? String.raw`\u` + character.charCodeAt(0).toString(16).padStart(4, "0"),
+  );
+}
+
+/** A part of a line. A string may be a peer's, and is escaped; see {@link Text}. */
+export type Part = string | number | Text;
+
+const ESCAPE = "\u001b";
+/** The escape sequence of a style; in parentheses, so that `split` keeps it. */
+const STYLE = new RegExp(`(${ESCAPE}\\[[\\d;]*m)`);
+
+/**
+ * A line, or a part of one, that a terminal may have: it has no control characters but those of shimctl's own styles.
+ * Whatever is printed is either of this class or a string that is escaped then, so that what peers say cannot steer a
+ * terminal, nor look like a further line.
+ */
+export class Text {
+  readonly #rendered: string;
+  /** How many characters are to be seen. */
+  readonly length: number;
+
+  private constructor(rendered: string, length: number) {
+    this.#rendered = rendered;
+    this.length = length;
+  }
+
+  /** A string with its control characters escaped, or what is a text already. */
+  static of(part: Part): Text {
+    if (part instanceof Text) return part;
+    const rendered = escaped(String(part));
+    return new Text(rendered, rendered.length);
+  }
+
+  /**
+   * A text with escape sequences around it, or between its characters.
+   *
+   * @param paint - Adds escape sequences of styles, and nothing else, to a text without control characters.
+   */
+  static painted(part: Part, paint: (plain: string) => string): Text {
+    const { rendered, length } = Text.of(part);
+    return new Text(paint(rendered), length);
+  }
+
+  /** Shimctl's own words, and what was escaped before: JSON has escapes of its own. */
+  static trusted(rendered: string, length: number): Text {
+    return new Text(rendered, length);
+  }
+
+  /** Texts in a row. */
+  static joined(parts: readonly Part[], separator: Part = ""): Text {
+    const texts = parts.map((part) => Text.of(part));
+    const between = Text.of(separator);
+    const length = texts.reduce((total, each) => total + each.length, 0);
+    return new Text(
+      texts.map(({ rendered }) => rendered).join(between.rendered),
+      length + between.length * Math.max(texts.length - 1, 0),
+    );
+  }
+
+  /** What goes to the terminal. */
+  get rendered(): string {
+    return this.#rendered;
+  }
+
+  /** As much of it as fits into some columns, with all its styles. */
+  cut(columns: number): Text {
+    if (this.length <= columns) return this;
+    let [visible, result] = [0, ""];
+    for (const part of this.#rendered.split(STYLE)) {
+      if (STYLE.test(part)) result += part;
+      else {
+        result += part.slice(0, Math.max(columns - visible, 0));
+        visible += part.length;
+      }
+    }
+    return new Text(result, columns);
+  }
+
+  toString(): string {
+    return this.#rendered;
+  }
+}
+
+/** A text of shimctl's own words and of parts that may be anybody's. */
+export function text(words: TemplateStringsArray, ...parts: Part[]): Text {
+  const own = words.map((word) => Text.trusted(word, word.length));
+  return Text.joined(own.flatMap((word, index) => (index === 0 ? [word] : [parts[index - 1]!, word])));
+}
