@@ -9,18 +9,18 @@ mod blocking;
 mod calls;
 mod deadlines;
 mod dispatch;
-mod gauge;
 mod link;
 mod listeners;
 mod queue;
+mod room;
 mod served;
 mod settle;
 mod streams;
 #[cfg(test)]
 mod tests;
 
+pub use crate::transport::budget::Excess;
 pub use dispatch::{Method, Services};
-pub use gauge::Excess;
 pub use link::{Hold, Interest};
 pub use listeners::ListenOptions;
 pub use queue::EventQueue;
@@ -28,13 +28,13 @@ pub use queue::EventQueue;
 use crate::ids::{IdMap, IdSource};
 use crate::port::{Command, Events, Malformed, Side, commands};
 use crate::socket::{Address, Progress, Stream};
-use crate::transport::{Closed, Pipe, Role, Touched, Wire, lock};
+use crate::transport::{Closed, Making, Pipe, Role, Touched, Wire, lock};
 use deadlines::Deadlines;
 use link::{End, Link};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use streams::Input;
@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     /// Streams that this side opened.
     streams: Mutex<IdMap<streams::Handle>>,
     requests: Mutex<dispatch::Requests>,
+    /// Calls and requests under way, of all connections.
+    in_flight: AtomicUsize,
 }
 
 impl Shared {
@@ -160,7 +162,9 @@ impl Engine {
 
     fn open(&mut self, stream: Stream, progress: Progress, blocking: bool) -> u32 {
         let connection = self.ids.next_id();
-        let (wire, pipe) = Wire::pair(Role::Client, connection, self.shared.touched.clone());
+        let touched = self.shared.touched.clone();
+        let making = Making { token: connection, touched, budget: None, blocking };
+        let (wire, pipe) = Wire::pair(Role::Client, making);
         let end = End::Client(Some(self.client(pipe)));
         let mut link = Link::new(stream, progress, wire, end);
         link.blocking = blocking;
@@ -231,9 +235,10 @@ impl Engine {
             Command::Call(call) => self.call(call, calls::Sink::Events),
             Command::Cancel { call, left } => self.cancel(call, left),
             Command::Reply(reply) => lock(&self.shared.requests).answer(reply),
+            Command::LetGo { call } => lock(&self.shared.requests).let_go(call),
             Command::Open(call, kind) => self.open_stream(call, kind),
             Command::Send { side, call, payload } => {
-                self.with_stream(side, call, |stream| stream.put(Input::Message(payload)));
+                self.with_stream(side, call, |stream| stream.send(payload));
             }
             Command::HalfClose { call } => {
                 self.with_stream(Side::Called, call, |stream| stream.put(Input::HalfClose));
@@ -284,7 +289,7 @@ impl Engine {
                 link.wire.mark();
             }
             if read {
-                link.receive_share();
+                link.readable();
             }
         });
     }
@@ -323,7 +328,7 @@ impl Engine {
 
     /// Calls and requests under way, of all connections.
     pub fn in_flight(&self) -> usize {
-        self.links.values().map(|link| link.in_flight.load(Ordering::Relaxed) as usize).sum()
+        self.shared.in_flight.load(Ordering::Relaxed)
     }
 
     /// The events that wait, for whoever hands them over.
@@ -356,8 +361,8 @@ impl Engine {
         let runtime = self.runtime.clone();
         // Waiting calls start between two runs.
         let _inside = runtime.enter();
-        while self.settle() {
-            self.run(|_| {});
+        while self.settle() | self.has_room() {
+            self.run(Self::go_on);
         }
     }
 

@@ -50,6 +50,11 @@ pub enum Command {
         /// The call.
         call: u32,
     },
+    /// Nothing is held any more of a request that needed no answer.
+    LetGo {
+        /// The request.
+        call: u32,
+    },
     /// Messages of a stream were taken.
     Taken {
         /// Whose stream it is.
@@ -174,6 +179,7 @@ fn command(record: &[u8], lent: &mut VecDeque<Vec<u8>>) -> Result<Command, Malfo
             payload: payload(body)?,
         }),
         op::SEND => Command::Send { side, call: word(12), payload: payload(body)? },
+        op::LET_GO => Command::LetGo { call: word(12) },
         op::HALF_CLOSE => Command::HalfClose { call: word(12) },
         op::TAKEN => {
             Command::Taken { side, call: word(12), messages: body.count()?, bytes: body.count()? }
