@@ -86,13 +86,16 @@ export abstract class RunningRequest implements ActiveRequest {
         return;
       }
       this.port.inbox.requests.delete(this.id);
-    }
+    } else this.port.letGo(this.id);
     this.#finish(undefined);
   }
 
   protected fail(reason: unknown): void {
     this.#finish(reason ?? new TtrpcError(String(reason)));
-    if (!this.port.inbox.requests.delete(this.id)) return;
+    if (!this.port.inbox.requests.delete(this.id)) {
+      this.port.letGo(this.id);
+      return;
+    }
     try {
       this.port.reply(this.id, undefined, TtrpcError.from(reason));
     } catch (cause) {

@@ -3,10 +3,8 @@
 //! ttrpc makes an object of each field that an envelope repeats, or that it does not know, and keeps
 //! them for as long as a stream is open: a frame of 4 MiB would become hundreds.
 
-use ttrpc::proto::MESSAGE_HEADER_LENGTH;
-
 /// Entries of metadata that a request may have. What real programs send has a dozen.
-pub const METADATA_LIMIT: usize = 1024;
+const METADATA_LIMIT: usize = 1024;
 
 /// Details that a status may have.
 const DETAILS_LIMIT: usize = 1024;
@@ -115,11 +113,11 @@ impl Envelope {
         Ok(())
     }
 
-    /// What ttrpc and JavaScript keep of a request besides its payload while it is open: an entry of
-    /// metadata is two texts, with something around each.
+    /// What ttrpc and JavaScript keep of the request of a stream besides its payload, each of all texts,
+    /// with something around those of an entry of metadata.
     pub(super) fn kept(&self, length: usize) -> usize {
-        const ENTRY: usize = 256;
-        length.saturating_sub(self.payload + MESSAGE_HEADER_LENGTH) + self.entries * ENTRY
+        const ENTRY: usize = 128;
+        2 * (length.saturating_sub(self.payload) + self.entries * ENTRY)
     }
 }
 

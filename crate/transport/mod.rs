@@ -22,7 +22,6 @@ mod touched;
 mod watch;
 
 pub use closed::{CloseKind, Closed};
-pub use envelope::METADATA_LIMIT;
 pub use pipe::Pipe;
 pub use touched::Touched;
 pub use watch::Role;

@@ -43,6 +43,8 @@ export class HeldEvent implements ActiveRequest {
   readonly #owner: EventOwner;
   /** The request that waits for an answer; 0 if none does. */
   #call: number;
+  /** The request that was aborted and counts for as long as the event is held; 0 if none does. */
+  #aborted = 0;
   /** What the diagnostics channels were told of it. */
   #trace: CallMessage | undefined = undefined;
 
@@ -77,6 +79,7 @@ export class HeldEvent implements ActiveRequest {
 
   /** Answers the request, if it still waits. Not to be called while a batch is read. */
   answer(error?: TtrpcError): void {
+    this.letGo();
     const call = this.#call;
     if (call === 0) return;
     this.#call = 0;
@@ -87,12 +90,21 @@ export class HeldEvent implements ActiveRequest {
   }
 
   abort(deadline: boolean): void {
+    this.#aborted = this.#call;
     this.#call = 0;
     const error = deadline
       ? new TtrpcError("the deadline of the event's publisher passed", Code.DeadlineExceeded)
       : new TtrpcError("the event's publisher has gone", Code.Canceled);
     this.#ended(error);
     this.#owner.aborted(this, deadline);
+    if (this.state === "gone") this.letGo();
+  }
+
+  /** It waits in no queue any more. */
+  letGo(): void {
+    const call = this.#aborted;
+    this.#aborted = 0;
+    if (call !== 0) this.#owner.port.letGo(call);
   }
 
   #ended(error: TtrpcError | undefined): void {

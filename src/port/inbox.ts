@@ -29,8 +29,14 @@ export class Inbox {
   /** What is put off until the batch is read: requests to run, and other things to do. */
   #after: (ActiveRequest | (() => void))[] = [];
 
-  /** `takeWhole` gives the next payload that does not lie in its record. */
-  constructor(takeWhole: () => Uint8Array) {
+  readonly #letGo: (request: number) => void;
+
+  /**
+   * `takeWhole` gives the next payload that does not lie in its record; `letGo` is told of a request that was aborted and of
+   * which nothing is held.
+   */
+  constructor(takeWhole: () => Uint8Array, letGo: (request: number) => void) {
+    this.#letGo = letGo;
     this.#reader = new BatchReader(BATCH_SIZE, takeWhole);
   }
 
@@ -96,7 +102,10 @@ export class Inbox {
         // At once: the slot may have a new user in this very batch.
         const request = this.requests.get(call);
         this.requests.delete(call);
-        if (request !== undefined) this.#after.push(() => request.abort(deadline));
+        this.#after.push(() => {
+          if (request === undefined) this.#letGo(call);
+          else request.abort(deadline);
+        });
         return;
       }
       case Event.Connected:

@@ -28,7 +28,10 @@ import { BatchWriter, stringSize } from "./writer.js";
  */
 export class Port {
   readonly #writer = new BatchWriter(BATCH_SIZE);
-  readonly inbox = new Inbox(() => this.native.takeWhole());
+  readonly inbox = new Inbox(
+    () => this.native.takeWhole(),
+    (request) => this.letGo(request),
+  );
   readonly native: NativePort;
   readonly routes = new Routes();
   #taken: MessageQueue<unknown>[] = [];
@@ -196,6 +199,17 @@ export class Port {
       writer.field(value);
     }
     this.#endWith(payload ?? NOTHING);
+    this.schedule();
+  }
+
+  /**
+   * Nothing is held any more of a request that was aborted, whose handler may have run on: it counts no longer. To be called
+   * once for each, and not for one that was answered.
+   */
+  letGo(request: number): void {
+    this.#reserve(0);
+    this.#writer.begin(Command.LetGo, 0, 0, 0, request);
+    this.#writer.end();
     this.schedule();
   }
 
