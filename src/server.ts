@@ -222,6 +222,8 @@ export class Server extends EventEmitter<ServerEvents> {
       accepted: (connection, peer) => this.#accepted(connection, peer),
       acceptFailed: (error) => this.#acceptFailed(error),
       closed: () => {
+        this.#listeners.get(opened.id)?.();
+        this.#listeners.delete(opened.id);
         this.#listening--;
         this.#idle?.();
       },
@@ -258,6 +260,7 @@ export class Server extends EventEmitter<ServerEvents> {
     for (const [id, remove] of this.#listeners) {
       native.closeListener(id);
       remove();
+      this.#listeners.set(id, () => {});
     }
     this.#port.schedule();
     const timers: NodeJS.Timeout[] = [];

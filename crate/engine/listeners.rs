@@ -108,6 +108,8 @@ impl Engine {
             {
                 // There is no listener that would.
                 link.hold = Hold::Always;
+            } else {
+                engine.close_listener(token);
             }
         });
         Ok(token)
@@ -156,8 +158,11 @@ impl Engine {
     }
 
     pub(super) fn connection_ended(&mut self, listener: u32) {
-        if let Some(entry) = self.listeners.get_mut(&listener) {
-            entry.connections -= 1;
+        let Some(entry) = self.listeners.get_mut(&listener) else { return };
+        entry.connections -= 1;
+        if entry.listener.is_none() && entry.connections == 0 {
+            // The one peer that was served has gone.
+            self.close_listener(listener);
         }
     }
 

@@ -15,6 +15,7 @@ mod queue;
 mod room;
 mod served;
 mod settle;
+mod stalled;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -79,6 +80,7 @@ pub struct Engine {
     /// Payloads of commands that are still to be submitted.
     lent: VecDeque<Vec<u8>>,
     scratch: Vec<u32>,
+    contended: stalled::Contended,
 }
 
 /// Something that the descriptors' watcher must do.
@@ -146,6 +148,7 @@ impl Engine {
             changes: Vec::new(),
             lent: VecDeque::new(),
             scratch: Vec::new(),
+            contended: stalled::Contended::default(),
         })
     }
 
@@ -308,7 +311,7 @@ impl Engine {
     pub fn expire(&mut self) {
         self.expire_waiting();
         self.resume_listeners();
-        self.turn(|_| {});
+        self.turn(Self::end_stalled);
         // The first turn ends with a look at the clock, which readies the tasks of expired timers.
         self.turn(|_| {});
     }
@@ -316,8 +319,9 @@ impl Engine {
     /// How long until [`Engine::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Duration> {
         let resume = self.listeners.values().filter_map(|entry| entry.paused_until).min();
-        let resume = resume.map(|at| at.saturating_duration_since(Instant::now()));
-        [self.shared.deadlines.next(), resume].into_iter().flatten().min()
+        let next = resume.into_iter().chain(self.contended_at()).min();
+        let next = next.map(|at| at.saturating_duration_since(Instant::now()));
+        [self.shared.deadlines.next(), next].into_iter().flatten().min()
     }
 
     /// Whether waiting for the next deadline must keep the process alive: a listener that cannot accept
@@ -364,6 +368,7 @@ impl Engine {
         while self.settle() | self.has_room() {
             self.run(Self::go_on);
         }
+        self.watch_contended();
     }
 
     /// `work` runs inside the runtime, where spawning and waking cost no system call.

@@ -108,6 +108,7 @@ fn report(shared: &Shared, token: u32, link: &mut Link) {
     // The peer hears of it now, however long ttrpc's tasks hold on to their end.
     link.stream.shutdown();
     link.wire.wake();
+    link.wire.forget_unsent();
     fail_waiting(link, &closed);
     // Without its client, ttrpc's tasks end. A server stays until they have: one that is told to shut
     // down lets its handlers run on, where one that sees the end of its connection cancels them.

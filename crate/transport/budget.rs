@@ -65,6 +65,8 @@ pub struct Budget {
     touched: Arc<Touched>,
     /// The engine is to look at it when the turn is over.
     is_freed: AtomicBool,
+    /// The engine has an eye on those who keep others waiting.
+    is_contended: AtomicBool,
     itself: Weak<Self>,
 }
 
@@ -93,6 +95,7 @@ impl Budget {
             held_back: Mutex::default(),
             touched,
             is_freed: AtomicBool::new(false),
+            is_contended: AtomicBool::new(false),
             itself: itself.clone(),
         })
     }
@@ -151,6 +154,18 @@ impl Budget {
     /// A connection waits for room in a share.
     pub(super) fn wait(&self, kind: Kind, token: u32) {
         lock(&self.share(kind).waiting).push_back(token);
+        if !self.is_contended.swap(true, Relaxed) {
+            self.touched.contended(self.itself.clone());
+        }
+    }
+
+    /// Whether somebody waits for what others hold.
+    pub fn is_contended(&self) -> bool {
+        let waits = [Kind::Frames, Kind::Messages, Kind::Replies]
+            .into_iter()
+            .any(|kind| self.is_waited_for(kind));
+        self.is_contended.store(waits, Relaxed);
+        waits
     }
 
     /// Whether a connection waits for what others hold of a kind.
@@ -159,7 +174,7 @@ impl Budget {
     }
 
     /// Whether the connections together have all that they may have of a kind.
-    pub(super) fn is_full(&self, kind: Kind) -> bool {
+    pub fn is_full(&self, kind: Kind) -> bool {
         let share = self.share(kind);
         share.used.load(Relaxed) >= share.limit
     }

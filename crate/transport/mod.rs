@@ -208,6 +208,13 @@ impl Wire {
         self.touch(&mut flow);
     }
 
+    /// Gives up what the socket has not taken.
+    pub fn forget_unsent(&self) {
+        let mut flow = self.lock();
+        flow.tx.clear(&self.touched.sent);
+        self.count_replies(&flow);
+    }
+
     /// Waits for the end of the connection.
     pub async fn ended(&self) -> Closed {
         loop {

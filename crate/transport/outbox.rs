@@ -86,7 +86,8 @@ impl Outbox {
         }
     }
 
-    fn clear(&mut self, spare: &Spare) {
+    /// Forgets what waits.
+    pub(super) fn clear(&mut self, spare: &Spare) {
         self.scanner.removed(self.bytes.len());
         self.bytes.clear();
         self.taken = 0;

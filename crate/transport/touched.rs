@@ -22,6 +22,8 @@ pub struct Touched {
     crowd: Mutex<VecDeque<u32>>,
     /// Budgets in which there may be room again.
     freed: Mutex<Vec<Weak<Budget>>>,
+    /// Budgets in which somebody has begun to wait.
+    contended: Mutex<Vec<Weak<Budget>>>,
     /// Bytes of memory that connections keep although nothing is in them.
     slack: AtomicUsize,
     pub(super) received: Spare,
@@ -58,6 +60,11 @@ impl Touched {
     /// Takes the budgets in which there may be room again.
     pub fn take_freed(&self) -> Vec<Weak<Budget>> {
         std::mem::take(&mut lock(&self.freed))
+    }
+
+    /// Takes the budgets in which somebody has begun to wait.
+    pub fn take_contended(&self) -> Vec<Weak<Budget>> {
+        std::mem::take(&mut lock(&self.contended))
     }
 
     /// JavaScript has taken all events.
@@ -103,6 +110,10 @@ impl Touched {
 
     pub(super) fn freed(&self, budget: Weak<Budget>) {
         lock(&self.freed).push(budget);
+    }
+
+    pub(super) fn contended(&self, budget: Weak<Budget>) {
+        lock(&self.contended).push(budget);
     }
 
     pub(super) fn add(&self, token: u32) {
