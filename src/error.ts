@@ -87,6 +87,12 @@ let systemErrors: ReturnType<typeof getSystemErrorMap> | undefined;
  * `what` does not say it all.
  */
 export function transportError(what: string, errno: number, text = ""): TtrpcError {
+  const [message, cause] = transportCause(what, errno, text);
+  return new TtrpcError(message, Code.Unavailable, { cause });
+}
+
+/** The message and the cause of {@link transportError}, which many errors for one reason have in common. */
+export function transportCause(what: string, errno: number, text: string): [message: string, cause: Error] {
   // Node makes a new map for each who asks, and a connection may end with a hundred thousand calls.
   systemErrors ??= getSystemErrorMap();
   const [code, meaning] = systemErrors.get(-errno) ?? [ERR_TTRPC_CLOSED, text];
@@ -95,7 +101,7 @@ export function transportError(what: string, errno: number, text = ""): TtrpcErr
     code,
     ...(errno > 0 && { errno: -errno }),
   });
-  return new TtrpcError(message, Code.Unavailable, { cause });
+  return [message, cause];
 }
 
 /** The error of a call, or of something else, that its caller gave up. */
