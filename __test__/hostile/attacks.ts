@@ -13,6 +13,8 @@ export interface Attack {
   /** In words, behind "a client that …". */
   readonly what: string;
   readonly connections: number;
+  /** Milliseconds for which handlers hold all that the server may have, and a good client is refused. */
+  readonly lasts?: number;
   /** Of a sink of events. */
   readonly onSink?: true;
   run(sockets: readonly Socket[], path: string): Promise<void> | void;
@@ -205,6 +207,7 @@ export const attacks = {
   expired: {
     what: "sends two hundred requests of 1 MiB whose deadlines their handlers let pass",
     connections: 1,
+    lasts: 2500,
     run: (sockets) =>
       writeToAll(sockets, 200, (index) =>
         request(2 * index + 1, "Stubborn", { payload: BODY.subarray(0, MIB), timeoutNano: 1_000_000n }),
@@ -224,6 +227,7 @@ export const attacks = {
   gone: {
     what: "leaves two hundred requests of 1 MiB to handlers that go on without it",
     connections: 0,
+    lasts: 2500,
     async run(_, path) {
       for (let index = 0; index < 200; index++) {
         const socket = connect(path);
@@ -240,7 +244,7 @@ export const attacks = {
     what: "publishes large events on each of five hundred connections to a sink that is full",
     connections: 500,
     onSink: true,
-    run: onAll(() => event(60_000)),
+    run: onAll(() => event(400_000)),
   },
 } as const satisfies Record<string, Attack>;
 

@@ -52,7 +52,8 @@ export const rows: readonly Row[] = [
     what: "replies, and messages to peers, that wait for the socket",
     limit: "16 KiB a connection; beyond, 8 MiB each, and ½ of `maxQueuedBytes` for a listener",
     then: "no handler starts; a peer that takes nothing for 1 s while others wait is closed",
-    bytes: QUEUED / 2,
+    // Handlers that have started at once may give 1 MiB each before the next ones are stopped.
+    bytes: QUEUED / 2 + 32 * MIB,
     attacks: ["unread", "unreadPromises", "unreadOnes", "unreadStreams"],
   },
   {

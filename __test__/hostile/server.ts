@@ -41,7 +41,7 @@ async function serve(): Promise<void> {
       kind: "unary",
       async handle(payload) {
         started++;
-        await sleep(700);
+        await sleep(2500);
         return payload;
       },
     },
