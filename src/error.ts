@@ -89,18 +89,28 @@ export function textOf(reason: unknown): string {
 /** The code of a cause when the connection ended without an error of the system. */
 export const ERR_TTRPC_CLOSED = "ERR_TTRPC_CLOSED";
 
+let systemErrors: ReturnType<typeof getSystemErrorMap> | undefined;
+
 /**
  * The error of a transport that failed with an error number of the system, or with none: then `text` says why, if
  * `what` does not say it all.
  */
 export function transportError(what: string, errno: number, text = ""): TtrpcError {
-  const [code, meaning] = getSystemErrorMap().get(-errno) ?? [ERR_TTRPC_CLOSED, text];
+  const [message, cause] = transportCause(what, errno, text);
+  return new TtrpcError(message, Code.Unavailable, { cause });
+}
+
+/** The message and the cause of {@link transportError}, which many errors for one reason have in common. */
+export function transportCause(what: string, errno: number, text: string): [message: string, cause: Error] {
+  // Node makes a new map for each who asks, and a connection may end with a hundred thousand calls.
+  systemErrors ??= getSystemErrorMap();
+  const [code, meaning] = systemErrors.get(-errno) ?? [ERR_TTRPC_CLOSED, text];
   const message = errno > 0 ? `${what}: ${code}, ${meaning}` : meaning === "" ? what : `${what}: ${meaning}`;
   const cause = Object.assign(new Error(text || meaning || what), {
     code,
     ...(errno > 0 && { errno: -errno }),
   });
-  return new TtrpcError(message, Code.Unavailable, { cause });
+  return [message, cause];
 }
 
 /** The error of a call, or of something else, that its caller gave up. */

@@ -7,6 +7,9 @@ export type Metadata = Record<string, string[]>;
  */
 export type MetadataInit = Readonly<Record<string, string | readonly string[]>>;
 
+/** Values of metadata, of all keys together, that a call may have. A server refuses more, too. */
+const METADATA_LIMIT = 1024;
+
 /** The pairs in the order in which they cross. Throws a TypeError that names the key that is wrong. */
 export function metadataPairs(metadata: MetadataInit): [key: string, value: string][] {
   if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata)) {
@@ -25,6 +28,9 @@ export function metadataPairs(metadata: MetadataInit): [key: string, value: stri
     } else {
       throw new TypeError(`metadata[${JSON.stringify(name)}] must be a string or an array of strings`);
     }
+  }
+  if (pairs.length > METADATA_LIMIT) {
+    throw new TypeError(`metadata has ${pairs.length} values, more than ${METADATA_LIMIT}`);
   }
   return pairs;
 }

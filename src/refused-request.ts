@@ -34,7 +34,10 @@ export class RefusedRequest implements ActiveRequest {
     if (message !== undefined) serverCalls.end(message, { error: this.#error });
   }
 
-  abort(): void {}
+  abort(): void {
+    this.#port.letGo(this);
+  }
+
   message(): void {}
   end(): void {}
   sent(): void {}

@@ -33,6 +33,9 @@ export abstract class RunningRequest implements ActiveRequest {
   protected readonly port: Port;
   readonly #host: RequestHost;
   #message: CallMessage | undefined;
+  /** Whether Rust counts it until it is let go. */
+  #counts = false;
+  #isDone = false;
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
     this.#host = host;
@@ -48,6 +51,11 @@ export abstract class RunningRequest implements ActiveRequest {
 
   /** The peer does not wait any more. The handler counts as running until it returns. */
   abort(deadline: boolean): void {
+    if (this.#isDone) {
+      this.port.letGo(this);
+      return;
+    }
+    this.#counts = true;
     this.giveUp(deadline ? "deadline" : "disconnect");
   }
 
@@ -72,6 +80,8 @@ export abstract class RunningRequest implements ActiveRequest {
 
   #finish(error: TtrpcError | undefined): void {
     this.#host.finished();
+    this.#isDone = true;
+    if (this.#counts) this.port.letGo(this);
     if (this.#message !== undefined) serverCalls.end(this.#message, error === undefined ? {} : { error });
   }
 

@@ -224,8 +224,8 @@ export class Server extends EventEmitter<ServerEvents> {
       accepted: (connection, peer) => this.#accepted(connection, peer),
       acceptFailed: (error) => this.#acceptFailed(error),
       closed: () => {
-        this.#listening--;
         this.#listeners.delete(opened.id);
+        this.#listening--;
         this.#idle?.();
       },
     });

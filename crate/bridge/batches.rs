@@ -74,10 +74,17 @@ impl Batches {
     /// Hands over events that wait; JavaScript comes for the rest. Must be called by libuv's or Node's
     /// leave, not from JavaScript.
     pub(super) fn deliver(&self, events: &EventQueue) {
-        let filled = self.fill(|buffer| events.fill(buffer));
+        let filled = self.take(events);
         if filled.size > 0 {
             self.call_back(filled);
         }
+    }
+
+    /// Moves events of an engine that this thread turns into the inbound buffer. JavaScript is to come
+    /// again, too, where connections wait for it to have taken them.
+    pub(super) fn take(&self, events: &EventQueue) -> Filled {
+        let Filled { size, more } = self.fill(|buffer| events.fill(buffer));
+        Filled { size, more: more || events.is_crowded() }
     }
 
     /// Says that events are in the inbound buffer. As for `deliver`.

@@ -86,7 +86,10 @@ impl Driven {
                 .batches()
                 .read(length, |batch| looped.with(|engine| engine.submit(batch)))
                 .map_err(unusable)?,
-            Self::Thread(_) if length == 0 => Ok(()),
+            Self::Thread(threaded) if length == 0 => {
+                threaded.driver().ok_or(Unusable::TornDown).map_err(unusable)?.nudge();
+                Ok(())
+            }
             Self::Thread(threaded) => {
                 let driver = threaded.driver().ok_or(Unusable::TornDown).map_err(unusable)?;
                 threaded.busy();
@@ -99,7 +102,7 @@ impl Driven {
     /// Moves events that wait into the inbound buffer.
     pub(super) fn take(&self) -> Filled {
         match self {
-            Self::Loop(looped) => looped.batches().fill(|buffer| looped.events().fill(buffer)),
+            Self::Loop(looped) => looped.batches().take(looped.events()),
             Self::Thread(threaded) => threaded.take(),
         }
     }

@@ -135,6 +135,7 @@ impl Threaded {
     fn look(&self) {
         let Some(driver) = self.driver() else { return };
         let mut filled = self.batches.fill(|buffer| driver.events().fill(buffer));
+        driver.nudge();
         if filled.size == 0 {
             // They were taken meanwhile, which the other side has not heard of.
             self.comes.set(true);
@@ -161,6 +162,7 @@ impl Threaded {
             }
         }
         let filled = self.batches.fill(|buffer| driver.events().fill(buffer));
+        driver.nudge();
         self.comes.set(filled.more);
         if filled.more {
             driver.will_look();

@@ -149,6 +149,8 @@ impl Driver {
     fn queue(&self, bytes: usize) -> MutexGuard<'_, Queue> {
         let mut queue = lock(&self.common.queue);
         while queue.bytes > QUEUE_LIMIT {
+            // What was lent alone has woken nobody.
+            self.common.rouse();
             queue = self.common.emptied.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         queue.bytes += bytes;
@@ -207,13 +209,18 @@ impl Driver {
             || !self.events.is_empty()
     }
 
+    /// Events were taken: connections that wait for that go on.
+    pub fn nudge(&self) {
+        if self.events.is_crowded() {
+            self.common.rouse();
+        }
+    }
+
     /// Work was left in `queue`.
     fn wake(&self, queue: MutexGuard<'_, Queue>) {
         self.common.left.fetch_add(1, Ordering::SeqCst);
         drop(queue);
-        if self.common.asleep.swap(false, Ordering::SeqCst) {
-            self.common.waker.wake();
-        }
+        self.common.rouse();
     }
 }
 
@@ -247,6 +254,7 @@ impl Common {
             for work in work.drain(..) {
                 self.carry_out(work, &mut turned);
             }
+            turned.turn(Engine::resume);
             let holds = self.publish(&turned, left);
             if self.gathers(&mut gathering, &turned, events) {
                 known_idle &= !holds;
@@ -263,6 +271,13 @@ impl Common {
         // What was left before the end is not lost if the sockets take it.
         for work in work.drain(..) {
             self.carry_out(work, &mut turned);
+        }
+    }
+
+    /// Wakes the thread if it sleeps.
+    fn rouse(&self) {
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            self.waker.wake();
         }
     }
 
@@ -316,7 +331,8 @@ impl Common {
         let untold = !self.told.load(Ordering::SeqCst) && !events.is_empty();
         let timeout = {
             let queue = lock(&self.queue);
-            let busy = untold || queue.stopped || !queue.work.is_empty();
+            let busy =
+                untold || queue.stopped || !queue.work.is_empty() || turned.engine.has_room();
             if busy { Some(Duration::ZERO) } else { turned.engine.next_deadline() }
         };
         self.poll(turned, ready, timeout);

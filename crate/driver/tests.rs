@@ -95,6 +95,21 @@ fn a_malformed_batch_is_told_with_a_later_one() {
     assert_eq!(driver.submit(&[]), Ok(()));
 }
 
+/// Nothing but a batch woke it, and who lends more than may wait waits before there is one.
+#[test]
+fn payloads_beyond_what_may_wait_wake_the_thread_that_takes_them() {
+    let (driver, _told) = started();
+    let (sender, done) = mpsc::channel();
+    let lender = std::thread::spawn(move || {
+        for _ in 0..130 {
+            driver.lend(vec![0; 1 << 20]);
+        }
+        sender.send(()).unwrap();
+    });
+    assert_eq!(done.recv_timeout(SOON), Ok(()));
+    lender.join().unwrap();
+}
+
 #[test]
 fn the_thread_ends_with_its_owner() {
     let (driver, told) = started();

@@ -250,6 +250,7 @@ impl Guard {
         timeout_nano: i64,
     ) -> Self {
         link.in_flight.fetch_add(1, Ordering::Relaxed);
+        shared.in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
             shared: shared.clone(),
             wire: link.wire.clone(),
@@ -299,6 +300,7 @@ impl Drop for Guard {
                 streams.remove(&self.call);
             }
         }
+        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.in_flight.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.wire.mark();
         }

@@ -2,12 +2,12 @@
 
 use super::Shared;
 use super::deadlines::Deadline;
-use super::gauge::Gauge;
 use super::served::Streamer;
 use super::streams::{Handle, Input};
 use crate::ids::{CallId, CallIds, IdMap};
 use crate::port::{RECORD_LIMIT, Reply, StreamKind, request_size};
 use crate::status::{Code, Failure, MESSAGE_LIMIT, response_of_status};
+use crate::transport::budget::{Budget, Charge};
 use crate::transport::{Wire, lock};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub(super) struct Requests {
     ids: CallIds,
     waiting: IdMap<oneshot::Sender<Reply>, CallId>,
     streams: IdMap<Handle, CallId>,
+    /// What counts of requests that need no answer any more, until JavaScript has let go of them.
+    aborted: IdMap<Charge, CallId>,
 }
 
 impl Requests {
@@ -47,7 +49,13 @@ impl Requests {
             ids: CallIds::new(generations),
             waiting: IdMap::default(),
             streams: IdMap::default(),
+            aborted: IdMap::default(),
         }
+    }
+
+    /// JavaScript holds nothing any more of a request that needed no answer.
+    pub(super) fn let_go(&mut self, call: CallId) {
+        self.aborted.remove(&call);
     }
 
     /// Passes an answer on; one that nobody waits for any more is dropped.
@@ -55,7 +63,7 @@ impl Requests {
         if let Some(handler) = self.waiting.remove(&reply.call) {
             let _ = handler.send(reply);
         } else if let Some(stream) = self.streams.get(&reply.call) {
-            stream.put(Input::Finish(reply));
+            stream.put(Input::Finish(Box::new(reply)));
         }
     }
 
@@ -71,7 +79,7 @@ pub(super) struct Peer {
     pub(super) shared: Arc<Shared>,
     pub(super) wire: Arc<Wire>,
     pub(super) connection: u32,
-    pub(super) gauge: Arc<Gauge>,
+    pub(super) budget: Arc<Budget>,
     /// Requests of the connection between their arrival and the last byte of their answer.
     pub(super) in_flight: Arc<AtomicU32>,
 }
@@ -108,13 +116,16 @@ struct Handler {
 impl MethodHandler for Handler {
     /// Always `Ok`: ttrpc turns an `Err`, whatever status it carries, into UNKNOWN.
     async fn handler(&self, context: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
-        let Peer { shared, wire, connection, gauge, .. } = &*self.peer;
+        let Peer { shared, wire, connection, budget, .. } = &*self.peer;
         if request.timeout_nano < 0 {
             // ttrpc reads it as unsigned, which is no deadline for 584 years. Go has it expired.
             return Ok(response_of_status(Code::DeadlineExceeded, "context deadline exceeded"));
         }
-        let size = request.payload.len() as u32;
-        if let Some(refusal) = gauge.refusal(size) {
+        let entries = &request.metadata;
+        let metadata: usize =
+            entries.iter().map(|pair| METADATA_COST + pair.key.len() + pair.value.len()).sum();
+        let size = request.payload.len() + metadata;
+        if let Some(refusal) = budget.refusal(size) {
             return Ok(response_of_status(Code::ResourceExhausted, refusal));
         }
         let pairs = request.metadata.iter().map(|pair| (&pair.key, &pair.value));
@@ -122,6 +133,9 @@ impl MethodHandler for Handler {
             return Ok(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE));
         }
         let (sender, answer) = oneshot::channel();
+        let stream_id = context.mh.stream_id;
+        // It would stay until the answer is there, and JavaScript has its own.
+        drop(context);
         let Some(mut ticket) = Ticket::issue(&self.peer, size, request.timeout_nano) else {
             return Ok(response_of_status(Code::ResourceExhausted, TOO_MANY));
         };
@@ -132,13 +146,16 @@ impl MethodHandler for Handler {
         let Ok(Reply { status, payload, .. }) = answer else {
             return Ok(response_of_status(Code::Unavailable, "the server is shutting down"));
         };
-        wire.exempt_own(context.mh.stream_id, &status);
+        wire.exempt_own(stream_id, &status);
         let mut response = Response::new();
         response.status = protobuf::MessageField::some(status);
         response.payload = payload;
         Ok(within_limit(response))
     }
 }
+
+/// What JavaScript has around the two texts of an entry of metadata.
+const METADATA_COST: usize = 128;
 
 /// Said of a request whose metadata does not fit a record of the port.
 pub(super) const METADATA_TOO_LARGE: &str = "the request has too many metadata entries";
@@ -162,7 +179,8 @@ pub(super) fn within_limit(response: Response) -> Response {
 pub(super) struct Ticket {
     peer: Arc<Peer>,
     pub(super) call: CallId,
-    size: u32,
+    /// What counts of it.
+    charge: Option<Charge>,
     expires: Option<Instant>,
     open: bool,
     _deadline: Option<Deadline>,
@@ -170,14 +188,15 @@ pub(super) struct Ticket {
 
 impl Ticket {
     /// None if there is no id left.
-    pub(super) fn issue(peer: &Arc<Peer>, size: u32, timeout_nano: i64) -> Option<Self> {
+    pub(super) fn issue(peer: &Arc<Peer>, size: usize, timeout_nano: i64) -> Option<Self> {
         let call = lock(&peer.shared.requests).ids.take()?;
-        peer.gauge.enter(size);
+        let charge = Some(peer.budget.enter(size));
+        peer.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         peer.in_flight.fetch_add(1, Ordering::Relaxed);
         Some(Self {
             peer: peer.clone(),
             call,
-            size,
+            charge,
             expires: (timeout_nano > 0)
                 .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
                 .flatten(),
@@ -199,8 +218,8 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Peer { shared, connection, gauge, in_flight, wire } = &*self.peer;
-        gauge.leave(self.size);
+        let Peer { shared, connection, in_flight, wire, .. } = &*self.peer;
+        shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         if in_flight.fetch_sub(1, Ordering::Relaxed) == 1 {
             wire.mark();
         }
@@ -208,6 +227,11 @@ impl Drop for Ticket {
         requests.waiting.remove(&self.call);
         requests.streams.remove(&self.call);
         requests.ids.give_back(self.call);
+        if self.open
+            && let Some(charge) = self.charge.take()
+        {
+            requests.aborted.insert(self.call, charge);
+        }
         drop(requests);
         if self.open {
             // On a connection that goes on, it is the deadline that drops a handler.

@@ -1,9 +1,9 @@
 //! One connection: its descriptor, its wire and what ttrpc runs on it.
 
 use super::calls::Waiting;
-use super::gauge::Gauge;
 use crate::socket::{Progress, Stream};
-use crate::transport::{Closed, Wire};
+use crate::transport::budget::Budget;
+use crate::transport::{CloseKind, Closed, Wire};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(super) enum End {
         /// Its tasks stop when it is dropped.
         _server: Server,
         listener: u32,
-        gauge: Arc<Gauge>,
+        budget: Arc<Budget>,
     },
 }
 
@@ -95,6 +95,27 @@ impl Link {
         }
     }
 
+    /// The socket has something, or has ended.
+    pub(super) fn readable(&mut self) {
+        if self.wire.may_receive() {
+            self.receive_share();
+        } else if self.stream.has_hung_up() {
+            // Whoever waits for it is gone, if this side serves it; if not, it may have answered before.
+            if self.is_server() {
+                self.wire.fail(hung_up());
+            } else {
+                self.receive(READ_BUDGET);
+            }
+        }
+    }
+
+    /// What it waited for may have come.
+    pub(super) fn go_on(&mut self) {
+        if self.wire.go_on() {
+            self.readable();
+        }
+    }
+
     /// Takes what the socket has, or part of it.
     ///
     /// A server takes half of what waits. The answers to it leave before the rest is looked at, so that
@@ -131,19 +152,27 @@ impl Link {
         self.stream.finish_connect()
     }
 
-    /// Whether its requests are held back while there are too many.
-    pub(super) fn waits_for_room(&self) -> bool {
-        matches!(&self.end, End::Server { gauge, .. } if gauge.waits())
+    /// What it shares with the other connections of its listener.
+    pub(super) fn budget(&self) -> Option<&Arc<Budget>> {
+        match &self.end {
+            End::Server { budget, .. } => Some(budget),
+            End::Client(_) => None,
+        }
     }
 
-    /// Whether there are too many now.
-    pub(super) fn is_held_back(&self, token: u32) -> bool {
-        matches!(&self.end, End::Server { gauge, .. } if gauge.holds_back(token, &self.wire))
+    /// Whether its requests are held back while there are too many.
+    fn waits_for_room(&self) -> bool {
+        self.budget().is_some_and(|budget| budget.waits())
     }
 
     pub(super) fn is_server(&self) -> bool {
         matches!(self.end, End::Server { .. })
     }
+}
+
+fn hung_up() -> Closed {
+    let text = "the peer closed the connection".to_owned();
+    Closed { kind: CloseKind::Remote, errno: 0, text }
 }
 
 /// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the

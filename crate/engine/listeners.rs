@@ -4,11 +4,11 @@
 //! handlers neither who the peer is nor that it went, and spins when descriptors run out.
 
 use super::dispatch::{Peer, Services, table};
-use super::gauge::{Excess, Gauge};
 use super::link::{End, Hold, Interest, Link};
 use super::{Change, Descriptor, Engine};
 use crate::socket::{Address, Listener, PeerName, Progress, Stream};
-use crate::transport::{Pipe, Role, Wire, lock};
+use crate::transport::budget::{Budget, Excess, Limits};
+use crate::transport::{Making, Pipe, Role, Wire, lock};
 use futures::{FutureExt as _, StreamExt as _, stream};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -39,7 +39,7 @@ pub(super) struct Entry {
     listener: Option<Listener>,
     require_same_user: bool,
     services: Arc<Services>,
-    gauge: Arc<Gauge>,
+    budget: Arc<Budget>,
     max_connections: u32,
     connections: u32,
     /// Not watched until then: accepting failed.
@@ -108,6 +108,8 @@ impl Engine {
             {
                 // There is no listener that would.
                 link.hold = Hold::Always;
+            } else {
+                engine.close_listener(token);
             }
         });
         Ok(token)
@@ -127,7 +129,10 @@ impl Engine {
             listener,
             require_same_user,
             services: Arc::new(services),
-            gauge: Arc::new(Gauge::new(max_concurrent_calls, max_queued_bytes, excess)),
+            budget: Budget::new(
+                Limits { calls: max_concurrent_calls, bytes: max_queued_bytes, excess },
+                self.shared.touched.clone(),
+            ),
             max_connections,
             connections: 0,
             paused_until: None,
@@ -153,8 +158,11 @@ impl Engine {
     }
 
     pub(super) fn connection_ended(&mut self, listener: u32) {
-        if let Some(entry) = self.listeners.get_mut(&listener) {
-            entry.connections -= 1;
+        let Some(entry) = self.listeners.get_mut(&listener) else { return };
+        entry.connections -= 1;
+        if entry.listener.is_none() && entry.connections == 0 {
+            // The one peer that was served has gone.
+            self.close_listener(listener);
         }
     }
 
@@ -206,19 +214,26 @@ impl Engine {
     fn attach(&mut self, listener: u32, stream: Stream) -> Option<u32> {
         let connection = self.next_id();
         let entry = self.listeners.get(&listener)?;
-        let (wire, pipe) = Wire::pair(Role::Server, connection, self.shared.touched.clone());
+        let budget = entry.budget.clone();
+        let making = Making {
+            token: connection,
+            touched: self.shared.touched.clone(),
+            budget: Some(budget.clone()),
+            blocking: false,
+        };
+        let (wire, pipe) = Wire::pair(Role::Server, making);
         let peer = Peer {
             shared: self.shared.clone(),
             wire: wire.clone(),
             connection,
-            gauge: entry.gauge.clone(),
+            budget: budget.clone(),
             in_flight: Arc::default(),
         };
-        let (in_flight, gauge) = (peer.in_flight.clone(), peer.gauge.clone());
+        let in_flight = peer.in_flight.clone();
         let server = server(pipe, &entry.services, &Arc::new(peer));
         lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
         wire.mark();
-        let end = End::Server { _server: server, listener, gauge };
+        let end = End::Server { _server: server, listener, budget };
         let mut link = Link::new(stream, Progress::Connected, wire, end);
         link.in_flight = in_flight;
         self.links.insert(connection, link);

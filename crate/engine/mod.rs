@@ -9,19 +9,20 @@ mod blocking;
 mod calls;
 mod deadlines;
 mod dispatch;
-mod gauge;
 mod link;
 mod listeners;
 mod queue;
+mod room;
 mod served;
 mod settle;
+mod stalled;
 mod streams;
 #[cfg(test)]
 mod tests;
 
+pub use crate::transport::budget::Excess;
 pub use blocking::{Attempt, Awaited};
 pub use dispatch::{Method, Services};
-pub use gauge::Excess;
 pub use link::{Hold, Interest};
 pub use listeners::ListenOptions;
 pub use queue::EventQueue;
@@ -29,13 +30,13 @@ pub use queue::EventQueue;
 use crate::ids::{CallId, IdMap, IdSource};
 use crate::port::{Command, Events, Malformed, Side, commands};
 use crate::socket::{Address, Progress, Stream};
-use crate::transport::{Closed, Pipe, Role, Touched, Wire, lock};
+use crate::transport::{Closed, Making, Pipe, Role, Touched, Wire, lock};
 use deadlines::Deadlines;
 use link::{End, Link};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use streams::Input;
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     /// Streams that this side opened.
     streams: Mutex<IdMap<streams::Handle, CallId>>,
     requests: Mutex<dispatch::Requests>,
+    /// Calls and requests under way, of all connections.
+    in_flight: AtomicUsize,
 }
 
 impl Shared {
@@ -67,6 +70,7 @@ impl Shared {
             cancellable: Mutex::default(),
             streams: Mutex::default(),
             requests: Mutex::new(dispatch::Requests::new(generations)),
+            in_flight: AtomicUsize::default(),
         }
     }
 
@@ -89,6 +93,7 @@ pub struct Engine {
     /// Payloads of commands that are still to be submitted.
     lent: VecDeque<Vec<u8>>,
     scratch: Vec<u32>,
+    contended: stalled::Contended,
 }
 
 /// Something that the descriptors' watcher must do.
@@ -156,6 +161,7 @@ impl Engine {
             changes: Vec::new(),
             lent: VecDeque::new(),
             scratch: Vec::new(),
+            contended: stalled::Contended::default(),
         })
     }
 
@@ -172,7 +178,9 @@ impl Engine {
 
     fn open(&mut self, stream: Stream, progress: Progress, blocking: bool) -> u32 {
         let connection = self.next_id();
-        let (wire, pipe) = Wire::pair(Role::Client, connection, self.shared.touched.clone());
+        let touched = self.shared.touched.clone();
+        let making = Making { token: connection, touched, budget: None, blocking };
+        let (wire, pipe) = Wire::pair(Role::Client, making);
         let end = End::Client(Some(self.client(pipe)));
         let mut link = Link::new(stream, progress, wire, end);
         link.blocking = blocking;
@@ -253,9 +261,10 @@ impl Engine {
             Command::Call(call) => self.call(call, calls::Sink::Events),
             Command::Cancel { call, left } => self.cancel(call, left),
             Command::Reply(reply) => lock(&self.shared.requests).answer(reply),
+            Command::LetGo { call } => lock(&self.shared.requests).let_go(call),
             Command::Open(call, kind) => self.open_stream(call, kind),
             Command::Send { side, call, payload } => {
-                self.with_stream(side, call, |stream| stream.put(Input::Message(payload)));
+                self.with_stream(side, call, |stream| stream.send(payload));
             }
             Command::HalfClose { call } => {
                 self.with_stream(Side::Called, call, |stream| stream.put(Input::HalfClose));
@@ -306,7 +315,7 @@ impl Engine {
                 link.wire.mark();
             }
             if read {
-                link.receive_share();
+                link.readable();
             }
         });
     }
@@ -325,7 +334,7 @@ impl Engine {
     pub fn expire(&mut self) {
         self.expire_waiting();
         self.resume_listeners();
-        self.turn(|_| {});
+        self.turn(Self::end_stalled);
         // The first turn ends with a look at the clock, which readies the tasks of expired timers.
         self.turn(|_| {});
     }
@@ -333,8 +342,9 @@ impl Engine {
     /// How long until [`Engine::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Duration> {
         let resume = self.listeners.values().filter_map(|entry| entry.paused_until).min();
-        let resume = resume.map(|at| at.saturating_duration_since(Instant::now()));
-        [self.shared.deadlines.next(), resume].into_iter().flatten().min()
+        let next = resume.into_iter().chain(self.contended_at()).min();
+        let next = next.map(|at| at.saturating_duration_since(Instant::now()));
+        [self.shared.deadlines.next(), next].into_iter().flatten().min()
     }
 
     /// Whether waiting for the next deadline must keep the process alive: a listener that cannot accept
@@ -345,7 +355,7 @@ impl Engine {
 
     /// Calls and requests under way, of all connections.
     pub fn in_flight(&self) -> usize {
-        self.links.values().map(|link| link.in_flight.load(Ordering::Relaxed) as usize).sum()
+        self.shared.in_flight.load(Ordering::Relaxed)
     }
 
     /// The events that wait, for whoever hands them over.
@@ -378,9 +388,10 @@ impl Engine {
         let runtime = self.runtime.clone();
         // Waiting calls start between two runs.
         let _inside = runtime.enter();
-        while self.settle() {
-            self.run(|_| {});
+        while self.settle() | self.has_room() {
+            self.run(Self::go_on);
         }
+        self.watch_contended();
     }
 
     /// `work` runs inside the runtime, where spawning and waking cost no system call.

@@ -16,7 +16,16 @@ impl EventQueue {
 
     /// Moves whole event records into `buffer`.
     pub fn fill(&self, buffer: &mut [u8]) -> Filled {
-        lock(&self.0.events).fill(buffer)
+        let filled = lock(&self.0.events).fill(buffer);
+        if !filled.more {
+            self.0.touched.events_taken();
+        }
+        filled
+    }
+
+    /// Whether connections wait for events to be taken, and go on with the engine's next turn behind that.
+    pub fn is_crowded(&self) -> bool {
+        self.0.touched.is_crowded()
     }
 
     /// The payload of the next record that says that it is handed over whole.

@@ -33,15 +33,21 @@ impl StreamHandler for Streamer {
         context: TtrpcContext,
         stream: StreamInner,
     ) -> ttrpc::Result<Option<Response>> {
-        let Peer { shared, wire, connection, gauge, .. } = &*self.peer;
-        let timeout = context.timeout_nano;
+        let Peer { shared, wire, connection, budget, .. } = &*self.peer;
+        let TtrpcContext { mh: header, timeout_nano: timeout, .. } = context;
         if timeout < 0 {
             return Ok(Some(response_of_status(
                 Code::DeadlineExceeded,
                 "context deadline exceeded",
             )));
         }
-        if let Some(refusal) = gauge.refusal(0) {
+        // ttrpc has what it read of the request for as long as this runs.
+        let (payload, kept) = wire.request(header.stream_id);
+        if payload > 0 && header.flags & FLAG_NO_DATA != 0 {
+            let text = "the request has data, and says that it has none";
+            return Ok(Some(response_of_status(Code::InvalidArgument, text)));
+        }
+        if let Some(refusal) = budget.refusal(kept) {
             return Ok(Some(response_of_status(Code::ResourceExhausted, refusal)));
         }
         let pairs = context.metadata.iter();
@@ -49,15 +55,11 @@ impl StreamHandler for Streamer {
         if request_size(pairs, 0) > RECORD_LIMIT {
             return Ok(Some(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE)));
         }
-        let Some(mut ticket) = Ticket::issue(&self.peer, 0, timeout) else {
+        let Some(mut ticket) = Ticket::issue(&self.peer, kept, timeout) else {
             return Ok(Some(response_of_status(Code::ResourceExhausted, TOO_MANY)));
         };
         let meter = wire.meter();
-        wire.opened_stream(
-            context.mh.stream_id,
-            &meter,
-            context.mh.flags & FLAG_REMOTE_CLOSED != 0,
-        );
+        wire.opened_stream(header.stream_id, &meter, header.flags & FLAG_REMOTE_CLOSED != 0);
         let (input, queue) = mpsc::unbounded_channel();
         ticket.stream(Handle { input, meter: meter.clone(), wire: wire.clone() });
         lock(&shared.events).stream_request(
@@ -67,14 +69,11 @@ impl StreamHandler for Streamer {
             self.kind,
             &context,
         );
+        drop(context);
 
         let (sender, receiver) = ServerStream::<Raw, Raw>::new(stream).split();
-        let incoming = Incoming {
-            peer: &self.peer,
-            call: ticket.call,
-            meter: &meter,
-            flags: context.mh.flags,
-        };
+        let incoming =
+            Incoming { peer: &self.peer, call: ticket.call, meter: &meter, flags: header.flags };
         let limit = if timeout > 0 { Duration::from_nanos(timeout as u64) } else { Duration::MAX };
         let answer = tokio::select! {
             biased;
@@ -94,7 +93,7 @@ impl StreamHandler for Streamer {
         Ok(match answer {
             Some(Ok(Reply { status, payload, .. })) => {
                 ticket.answered();
-                wire.exempt_own(context.mh.stream_id, &status);
+                wire.exempt_own(header.stream_id, &status);
                 let ended = status.code.value() == 0 && self.kind.server;
                 (!ended).then(|| {
                     let mut response = Response::new();
@@ -122,13 +121,14 @@ async fn outgoing(
             None => {
                 return Err(response_of_status(Code::Unavailable, "the server is shutting down"));
             }
-            Some(Input::Finish(reply)) => return Ok(reply),
+            Some(Input::Finish(reply)) => return Ok(*reply),
             Some(Input::HalfClose) => {}
-            Some(Input::Message(payload)) => {
+            Some(Input::Message(payload, queued)) => {
                 peer.wire.writable(SEND_LIMIT).await;
                 let size = payload.len();
                 // It fails when the connection ends, which ends the handler too.
                 let _ = sender.send(&Raw(payload)).await;
+                drop(queued);
                 sent.add(size);
             }
         }
@@ -159,7 +159,7 @@ impl Incoming<'_> {
                     let phantom = from_request && has(FLAG_REMOTE_OPEN) && payload.is_empty();
                     if from_request && !phantom {
                         // The others were counted when their frames came in.
-                        self.meter.arrived(payload.len());
+                        self.meter.arrived(1, payload.len());
                     }
                     if !phantom {
                         self.meter.handed_over(payload.len());

@@ -4,16 +4,9 @@
 use super::calls::{fail_waiting, start_waiting};
 use super::link::{End, Hold, Interest, Link};
 use super::{Change, Descriptor, Engine, SEND_LIMIT, Shared};
-use crate::transport::{Closed, lock};
+use crate::transport::{Closed, REPLY_LIMIT, lock};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// A connection whose ttrpc end has not read this much is not read from.
-const READ_LIMIT: usize = 4 << 20;
-
-/// While more than this waits for the socket, no request of the connection is read. It is well above
-/// what streams may fill (they wait from [`SEND_LIMIT`] on), so that a busy stream stops no calls.
-const REPLY_LIMIT: usize = 8 << 20;
 
 /// A connection on which this much of its streams was not taken is not read from. What is on its way
 /// by then, one turn's reading, comes on top.
@@ -76,19 +69,22 @@ fn settle_link(
         return (first, look.released);
     }
     let mut woke = false;
-    if look.unsent <= SEND_LIMIT && link.wire.take_writers() {
-        link.wire.wake();
+    if look.unsent <= SEND_LIMIT {
+        woke |= link.wire.wake_writers();
+    }
+    if link.wire.replies_read() {
         woke = true;
+        link.go_on();
+        look = link.wire.look();
     }
     if !link.connecting && !link.waiting.is_empty() && look.unsent <= SEND_LIMIT {
         woke |= start_waiting(shared, link, SEND_LIMIT + 1 - look.unsent);
     }
     let busy = link.in_flight.load(Ordering::Relaxed) > 0 || link.connecting;
     let read = !link.connecting
-        && look.unread <= READ_LIMIT
+        && !look.refused
         && link.wire.unread() <= STREAM_LIMIT
-        && !(link.is_server() && look.unsent > REPLY_LIMIT)
-        && !link.is_held_back(token);
+        && !(link.is_server() && look.unsent > REPLY_LIMIT);
     let interest = Interest {
         read,
         hangup: !read && !link.connecting,
@@ -112,6 +108,7 @@ fn report(shared: &Shared, token: u32, link: &mut Link) {
     // The peer hears of it now, however long ttrpc's tasks hold on to their end.
     link.stream.shutdown();
     link.wire.wake();
+    link.wire.forget_unsent();
     fail_waiting(link, &closed);
     // Without its client, ttrpc's tasks end. A server stays until they have: one that is told to shut
     // down lets its handlers run on, where one that sees the end of its connection cancels them.

@@ -10,7 +10,7 @@ use crate::ids::CallId;
 use crate::port::{Reply, Side, StreamKind};
 use crate::status::{Code, Failure, Outcome};
 use crate::transport::meter::Meter;
-use crate::transport::{Wire, lock};
+use crate::transport::{Queued, Wire, lock};
 use futures::FutureExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -23,12 +23,12 @@ use ttrpc::proto::Codec;
 /// What JavaScript does with a stream.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// Send a message.
-    Message(Vec<u8>),
+    /// Send a message, which counts until it is given to ttrpc.
+    Message(Vec<u8>, Queued),
     /// Send no more.
     HalfClose,
     /// Served: end with this status and, where there is a single response, payload.
-    Finish(Reply),
+    Finish(Box<Reply>),
 }
 
 /// The engine's hold on a stream. Dropping it gives the stream up.
@@ -43,6 +43,11 @@ impl Handle {
     pub(super) fn put(&self, input: Input) {
         // The task may be about to end, and then needs nothing.
         let _ = self.input.send(input);
+    }
+
+    pub(super) fn send(&self, payload: Vec<u8>) {
+        let queued = Queued::new(&self.wire, payload.len());
+        self.put(Input::Message(payload, queued));
     }
 
     pub(super) fn taken(&self, messages: usize, bytes: usize) {
@@ -274,7 +279,7 @@ async fn send(open: &Open<'_>, mut queue: mpsc::UnboundedReceiver<Input>) -> End
     loop {
         let result = match sent.next(&mut queue).await {
             None => return End::GivenUp,
-            Some(Input::Message(payload)) => {
+            Some(Input::Message(payload, _)) => {
                 wire.writable(SEND_LIMIT).await;
                 let size = payload.len();
                 let result = open.sender.send(&Raw(payload)).await;

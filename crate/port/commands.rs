@@ -51,6 +51,11 @@ pub enum Command {
         /// The call.
         call: CallId,
     },
+    /// Nothing is held any more of a request that needed no answer.
+    LetGo {
+        /// The request.
+        call: CallId,
+    },
     /// Messages of a stream were taken.
     Taken {
         /// Whose stream it is.
@@ -174,6 +179,7 @@ fn command(record: &[u8], lent: &mut VecDeque<Vec<u8>>) -> Result<Command, Malfo
             Command::Reply(Reply { call, status: body.status()?, payload: payload(body)? })
         }
         op::SEND => Command::Send { side, call, payload: payload(body)? },
+        op::LET_GO => Command::LetGo { call },
         op::HALF_CLOSE => Command::HalfClose { call },
         op::TAKEN => Command::Taken { side, call, messages: body.count()?, bytes: body.count()? },
         _ => return Err(Malformed("an operation is unknown")),

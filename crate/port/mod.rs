@@ -56,6 +56,8 @@ pub mod op {
     pub const HALF_CLOSE: u8 = 7;
     /// Messages of a stream were taken. Flag: side. Body: how many (u32), their bytes (u32).
     pub const TAKEN: u8 = 8;
+    /// Nothing is held any more of a request that needed no answer: [`event::ABORTED`](super::event::ABORTED).
+    pub const LET_GO: u8 = 9;
 }
 
 /// Operations of events.

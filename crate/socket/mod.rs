@@ -149,6 +149,14 @@ impl Stream {
         if result == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
     }
 
+    /// Whether the peer sends no more, whatever is still to be read.
+    pub fn has_hung_up(&self) -> bool {
+        let mut poll = libc::pollfd { fd: self.fd(), events: libc::POLLRDHUP, revents: 0 };
+        // SAFETY: `poll` is one valid pollfd.
+        let result = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        result > 0 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+    }
+
     /// `send(2)`, without a SIGPIPE.
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL)

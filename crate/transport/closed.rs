@@ -33,6 +33,11 @@ impl Closed {
         Self { kind: CloseKind::Local, errno: 0, text: String::new() }
     }
 
+    /// The peer holds what others wait for.
+    pub fn stalled(why: &str) -> Self {
+        Self { kind: CloseKind::Error, errno: libc::ETIMEDOUT, text: why.to_owned() }
+    }
+
     /// A socket operation failed.
     pub fn failed(operation: &str, error: &io::Error) -> Self {
         Self {

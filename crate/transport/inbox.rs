@@ -1,25 +1,25 @@
 //! What came from the peer and was not read by ttrpc yet.
 
-use super::frames::Scanner;
-use super::{KEEP_CAPACITY, lock};
+use super::lock;
 use std::sync::Mutex;
 
-/// Storage that no connection holds at the moment: between two reads most hold none, so that thousands
+/// Storage that no connection holds at the moment: between two turns most hold none, so that thousands
 /// of idle connections cost no buffers.
 #[derive(Debug, Default)]
 pub(super) struct Spare(Mutex<Vec<Vec<u8>>>);
 
-/// More is given back to the allocator.
-const SPARE_LIMIT: usize = 16;
+/// So much of it is kept, in pieces of no more than so many bytes; the rest is given back to the allocator.
+const SPARE_LIMIT: usize = 8;
+const KEEP_CAPACITY: usize = 512 * 1024;
 
 impl Spare {
-    fn take(&self) -> Vec<u8> {
+    pub(super) fn take(&self) -> Vec<u8> {
         lock(&self.0).pop().unwrap_or_default()
     }
 
-    fn put(&self, storage: Vec<u8>) {
+    pub(super) fn put(&self, storage: Vec<u8>) {
         let mut spare = lock(&self.0);
-        if spare.len() < SPARE_LIMIT && storage.len() <= KEEP_CAPACITY {
+        if spare.len() < SPARE_LIMIT && storage.capacity() <= KEEP_CAPACITY {
             spare.push(storage);
         }
     }
@@ -36,28 +36,47 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Free space of `size` bytes behind what is there.
-    pub(super) fn space(&mut self, size: usize, scanner: &mut Scanner, spare: &Spare) -> &mut [u8] {
+    pub(super) fn space(&mut self, size: usize, spare: &Spare) -> &mut [u8] {
         if self.storage.is_empty() {
             self.storage = spare.take();
         }
         if self.start > 0 {
             self.storage.copy_within(self.start..self.end, 0);
-            scanner.removed(self.start);
             self.end -= self.start;
             self.start = 0;
         }
         let needed = self.end + size;
         if self.storage.len() < needed {
+            if self.storage.capacity() < needed {
+                self.grow(needed, spare);
+            }
             self.storage.resize(needed, 0);
         }
         &mut self.storage[self.end..needed]
     }
 
-    /// Gives the storage back if nothing is in it.
+    /// Other storage, with room for what the next reads bring too. It grows with what has arrived, and
+    /// with nothing that the peer announces.
+    fn grow(&mut self, needed: usize, spare: &Spare) {
+        let mut other = spare.take();
+        other.clear();
+        other.reserve_exact(needed.max(2 * self.storage.capacity().min(self.end)));
+        other.extend_from_slice(&self.storage[..self.end]);
+        spare.put(std::mem::replace(&mut self.storage, other));
+    }
+
+    /// Gives storage back in which nothing is.
     pub(super) fn recycle(&mut self, spare: &Spare) {
-        if self.end == 0 && !self.storage.is_empty() {
+        if self.end == 0 && self.storage.capacity() > 0 {
             spare.put(std::mem::take(&mut self.storage));
         }
+    }
+
+    /// Moves what is there into storage of its own size.
+    pub(super) fn compact(&mut self, spare: &Spare) {
+        let small = self.storage[self.start..self.end].to_vec();
+        (self.start, self.end) = (0, small.len());
+        spare.put(std::mem::replace(&mut self.storage, small));
     }
 
     /// `count` bytes of the space were filled.
@@ -65,35 +84,76 @@ impl Inbox {
         self.end += count;
     }
 
-    /// All bytes from the start of the storage, which is what the scanner's positions count from.
+    /// All bytes that are there.
     pub(super) fn bytes(&mut self) -> &mut [u8] {
-        &mut self.storage[..self.end]
+        &mut self.storage[self.start..self.end]
     }
 
-    /// Where the bytes end, in the scanner's positions.
-    pub(super) fn end(&self) -> usize {
-        self.end
+    /// Whether nothing is there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    /// Bytes that were scanned and not taken.
-    pub(super) fn readable(&self, scanner: &Scanner) -> usize {
-        scanner.scanned() - self.start
+    /// How many bytes are there.
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
     }
 
-    /// Takes `count` readable bytes from the front.
-    pub(super) fn take(&mut self, count: usize, scanner: &mut Scanner) -> &[u8] {
+    /// Takes `count` bytes from the front.
+    pub(super) fn take(&mut self, count: usize) -> &[u8] {
         let at = self.start;
         self.start += count;
         if self.start == self.end {
-            scanner.removed(self.end);
             self.start = 0;
             self.end = 0;
         }
         &self.storage[at..at + count]
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
+    /// Bytes of memory in which nothing is.
+    pub(super) fn slack(&self) -> usize {
+        self.storage.capacity() - self.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_rest_of_a_large_burst_keeps_little() {
+        let spare = Spare::default();
+        let mut inbox = Inbox::default();
+        inbox.space(300_000, &spare).fill(7);
+        inbox.filled(300_000);
+        inbox.take(299_999);
+        inbox.compact(&spare);
+        assert_eq!(inbox.bytes(), [7]);
+        assert!(inbox.slack() < 64, "{}", inbox.slack());
+        inbox.take(1);
+        inbox.recycle(&spare);
+        assert_eq!(inbox.slack(), 0);
+    }
+
+    #[test]
+    fn bytes_keep_their_order_however_they_come_and_go() {
+        let spare = Spare::default();
+        let mut inbox = Inbox::default();
+        let (mut written, mut read) = (0u8, 0u8);
+        for step in 0..2000usize {
+            let size = step * 37 % 300;
+            for byte in &mut inbox.space(size, &spare)[..] {
+                *byte = written;
+                written = written.wrapping_add(1);
+            }
+            inbox.filled(size);
+            for byte in inbox.take(inbox.len().min(step * 53 % 310)) {
+                assert_eq!(*byte, read);
+                read = read.wrapping_add(1);
+            }
+            if step % 7 == 0 {
+                inbox.compact(&spare);
+            }
+        }
     }
 }

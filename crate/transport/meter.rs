@@ -4,6 +4,7 @@
 //! a slow reader's memory is that its connection is not read while too much waits. For that, bytes are
 //! counted from the moment their frame is whole until JavaScript has taken the message.
 
+use super::budget::Tally;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use tokio::sync::Notify;
@@ -17,7 +18,7 @@ pub struct Meter {
     unread: AtomicUsize,
     /// Of these, what JavaScript holds.
     held: AtomicUsize,
-    total: Arc<AtomicUsize>,
+    total: Option<Arc<Tally>>,
     /// Served: the peer has said that it sends no more.
     half_closed: AtomicBool,
     /// Called: the peer has ended the stream with a response.
@@ -30,13 +31,13 @@ pub struct Meter {
 }
 
 /// What a message takes besides its bytes, so that empty ones count too.
-const MESSAGE_COST: usize = 64;
+pub(super) const MESSAGE_COST: usize = 64;
 
 impl Meter {
     /// A stream of the connection whose count is `total`.
-    pub fn new(total: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(total: Arc<Tally>) -> Self {
         let mut meter = Self::default();
-        meter.total = total;
+        meter.total = Some(total);
         meter
     }
 
@@ -49,10 +50,13 @@ impl Meter {
         self.stream_id.store(stream_id, Relaxed);
     }
 
-    /// A message of `size` bytes came in.
-    pub fn arrived(&self, size: usize) {
-        self.unread.fetch_add(size + MESSAGE_COST, Relaxed);
-        self.total.fetch_add(size + MESSAGE_COST, Relaxed);
+    /// `messages` of `size` bytes altogether came in.
+    pub fn arrived(&self, messages: usize, size: usize) {
+        let cost = size + messages * MESSAGE_COST;
+        self.unread.fetch_add(cost, Relaxed);
+        if let Some(total) = &self.total {
+            total.add(cost);
+        }
     }
 
     /// A message of `size` bytes was handed to JavaScript.
@@ -131,17 +135,20 @@ impl Meter {
     fn lower(&self, cost: usize) {
         let cost = cost.min(self.unread.load(Relaxed));
         self.unread.fetch_sub(cost, Relaxed);
-        self.total.fetch_sub(cost, Relaxed);
+        if let Some(total) = &self.total {
+            total.sub(cost);
+        }
     }
 
     /// Bytes that arrived and were not taken.
-    pub fn unread(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn unread(&self) -> usize {
         self.unread.load(Relaxed)
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.total.fetch_sub(*self.unread.get_mut(), Relaxed);
+        self.give_up();
     }
 }

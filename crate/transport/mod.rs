@@ -6,11 +6,16 @@
 //! would make ttrpc close the whole connection; here there is no middle.) What bounds the buffer is
 //! the engine: it starts no call and reads no request while [`Wire::unsent`] is above its limit.
 
+pub mod budget;
 mod closed;
 pub mod codes;
+mod envelope;
 mod frames;
+mod gate;
 mod inbox;
+mod incoming;
 pub mod meter;
+mod outbox;
 mod pipe;
 mod requested;
 mod touched;
@@ -21,16 +26,19 @@ pub use pipe::Pipe;
 pub use touched::Touched;
 pub use watch::Role;
 
-use frames::Scanner;
-use inbox::Inbox;
+use budget::{Budget, Kind, Tally};
+use gate::Block;
+pub use gate::REPLY_LIMIT;
+use incoming::Incoming;
 use meter::Meter;
+use outbox::Outbox;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use tokio::sync::Notify;
 use ttrpc::proto::{FLAG_NO_DATA, FLAG_REMOTE_CLOSED, MessageHeader, Status};
-use watch::{NotTtrpc, Watch};
+use watch::Watch;
 
 /// The engine's end of one connection.
 #[derive(Debug)]
@@ -38,45 +46,70 @@ pub struct Wire {
     token: u32,
     touched: Arc<Touched>,
     flow: Mutex<Flow>,
-    /// Bytes of streams that arrived and were not taken.
-    unread: Arc<AtomicUsize>,
-    /// Wakes those that wait for the end, or for the socket to take what was sent.
-    changed: Notify,
-    /// Somebody waits for the socket to take what was sent.
-    writers: AtomicBool,
+    /// Of the listener that accepted it.
+    budget: Option<Arc<Budget>>,
+    frames: Tally,
+    messages: Arc<Tally>,
+    replies: Tally,
+    /// Bytes of messages that streams of the peer's are about to send.
+    queued: AtomicUsize,
+    /// A blocking caller turns it in place, and nobody takes events meanwhile.
+    blocking: bool,
+    /// Wakes those that wait for the end.
+    ended: Notify,
+    /// Wakes those that wait for the socket to take what was sent, and how many they are.
+    writable: Notify,
+    writers: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Flow {
     watch: Watch,
     /// Bytes from the peer that ttrpc has not read.
-    rx: Inbox,
-    rx_scanner: Scanner,
+    rx: Incoming,
+    /// What nothing is in of the memory of `rx`, as it was told.
+    slack: usize,
     /// Bytes of ttrpc that the socket has not taken.
-    tx: Vec<u8>,
-    tx_taken: usize,
-    tx_scanner: Scanner,
+    tx: Outbox,
     reader: Option<Waker>,
+    /// Bytes that count as a message that is not whole.
+    reserved: usize,
+    /// Why the frame at the front is not passed on, or nothing is read.
+    block: Option<Block>,
+    /// The socket had something and was not read for it.
+    refused: bool,
     closed: Option<Closed>,
     /// ttrpc dropped its end.
     released: bool,
     is_touched: bool,
 }
 
-/// Buffers larger than this are given back once they are empty.
-const KEEP_CAPACITY: usize = 256 * 1024;
+/// What a connection is made with.
+#[derive(Debug, Clone)]
+pub struct Making {
+    /// What is collected where it is touched.
+    pub token: u32,
+    /// What collects.
+    pub touched: Arc<Touched>,
+    /// Of the listener that accepted it; none for one that this side made.
+    pub budget: Option<Arc<Budget>>,
+    /// A blocking caller turns it in place.
+    pub blocking: bool,
+}
 
 impl Wire {
-    /// A connection's two ends. `token` is what `touched` collects.
-    pub fn pair(role: Role, token: u32, touched: Arc<Touched>) -> (Arc<Wire>, Pipe) {
+    /// A connection's two ends.
+    pub fn pair(role: Role, making: Making) -> (Arc<Wire>, Pipe) {
+        let Making { token, touched, budget, blocking } = making;
         let flow = Flow {
             watch: Watch::new(role),
-            rx: Inbox::default(),
-            rx_scanner: Scanner::default(),
-            tx: Vec::new(),
-            tx_taken: 0,
-            tx_scanner: Scanner::default(),
+            rx: Incoming::default(),
+            slack: 0,
+            tx: Outbox::default(),
             reader: None,
+            reserved: 0,
+            block: None,
+            refused: false,
             closed: None,
             released: false,
             is_touched: false,
@@ -85,15 +118,21 @@ impl Wire {
             token,
             touched,
             flow: Mutex::new(flow),
-            unread: Arc::default(),
-            changed: Notify::new(),
-            writers: AtomicBool::new(false),
+            frames: Tally::new(Kind::Frames, budget.clone()),
+            messages: Arc::new(Tally::new(Kind::Messages, budget.clone())),
+            replies: Tally::new(Kind::Replies, budget.clone()),
+            queued: AtomicUsize::new(0),
+            budget,
+            blocking,
+            ended: Notify::new(),
+            writable: Notify::new(),
+            writers: AtomicUsize::new(0),
         });
         (wire.clone(), Pipe::new(wire))
     }
 
     /// Reads from the socket straight into the buffer until it would block, ends, or `budget` bytes
-    /// came. `read` gets free space and answers as `read(2)` does.
+    /// came, or what may lie there. `read` gets free space and answers as `read(2)` does.
     ///
     /// Returns the bytes read. The end of the socket closes the wire with the reason.
     pub fn receive(
@@ -103,17 +142,19 @@ impl Wire {
     ) -> usize {
         let mut flow = self.lock();
         let flow = &mut *flow;
+        flow.watch.received();
         let mut total = 0;
         let ended = loop {
-            let chunk = (budget - total).min(READ_CHUNK);
+            let chunk = self.allowance(flow).min(budget - total).min(READ_CHUNK);
             if chunk == 0 {
                 break None;
             }
-            match read(flow.rx.space(chunk, &mut flow.rx_scanner, &self.touched.spare)) {
+            match read(flow.rx.inbox.space(chunk, &self.touched.received)) {
                 Ok(0) => break Some(None),
                 Ok(count) => {
-                    flow.rx.filled(count);
+                    flow.rx.inbox.filled(count);
                     total += count;
+                    self.advance(flow);
                     // A short read is as good as WouldBlock and saves the call that would say so.
                     if count < chunk {
                         break None;
@@ -124,55 +165,30 @@ impl Wire {
                 Err(error) => break Some(Some(error)),
             }
         };
-        if let Err(NotTtrpc(header)) = flow.watch.inbound(&mut flow.rx_scanner, flow.rx.bytes()) {
-            flow.close(Closed {
-                kind: CloseKind::Protocol,
-                errno: 0,
-                text: format!("the peer sent what is not a ttrpc frame: {}", header.escape_ascii()),
-            });
-        }
-        let replies = flow.watch.own_replies();
-        if !replies.is_empty() && flow.closed.is_none() {
-            flow.inject(&replies);
-        }
-        flow.rx.recycle(&self.touched.spare);
+        flow.rx.inbox.recycle(&self.touched.received);
+        self.count_frames(flow);
         match ended {
             Some(Some(error)) => flow.close(Closed::failed("read", &error)),
             Some(None) => flow.end_of_stream(),
             None => {}
         }
-        if let Some(reader) = flow.reader.take() {
-            reader.wake();
-        }
+        flow.wake_reader();
         self.touch(flow);
         total
     }
 
     /// Bytes of the frame that was received last, or is being received.
     pub fn frame(&self) -> usize {
-        self.lock().rx_scanner.frame()
+        self.lock().rx.last_frame()
     }
 
     /// Hands what ttrpc wrote to the socket until all is gone or it would block. `write` answers as
     /// `write(2)` does.
-    pub fn send(&self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+    pub fn send(&self, write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         let mut flow = self.lock();
-        while flow.tx_taken < flow.tx.len() {
-            match write(&flow.tx[flow.tx_taken..]) {
-                Ok(count) => flow.tx_taken += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    flow.forget_sent();
-                    return Ok(());
-                }
-                Err(error) => {
-                    flow.discard_unsent();
-                    return Err(error);
-                }
-            }
-        }
-        flow.discard_unsent();
-        Ok(())
+        let sent = flow.tx.send(&self.touched.sent, write);
+        self.count_replies(&flow);
+        sent
     }
 
     /// Ends the connection behind what was read of it: the peer may have answered before it went. The
@@ -188,15 +204,21 @@ impl Wire {
     pub fn close(&self, closed: Closed) {
         let mut flow = self.lock();
         flow.close(closed);
-        flow.rx.clear();
-        flow.rx_scanner = Scanner::default();
+        self.discard(&mut flow);
         self.touch(&mut flow);
+    }
+
+    /// Gives up what the socket has not taken.
+    pub fn forget_unsent(&self) {
+        let mut flow = self.lock();
+        flow.tx.clear(&self.touched.sent);
+        self.count_replies(&flow);
     }
 
     /// Waits for the end of the connection.
     pub async fn ended(&self) -> Closed {
         loop {
-            let changed = self.changed.notified();
+            let changed = self.ended.notified();
             if let Some(closed) = self.closed() {
                 return closed;
             }
@@ -207,33 +229,41 @@ impl Wire {
     /// Waits until no more than `limit` bytes wait for the socket, or the connection has ended.
     pub async fn writable(&self, limit: usize) {
         loop {
-            let changed = self.changed.notified();
+            let changed = self.writable.notified();
             if self.unsent() <= limit || self.closed().is_some() {
                 return;
             }
-            self.writers.store(true, Ordering::Relaxed);
-            changed.await;
+            {
+                let _counted = Writer::new(&self.writers);
+                changed.await;
+            }
+            // There may be room for the next one too.
+            self.mark();
         }
     }
 
-    /// Whether somebody waits in [`Wire::writable`], since this was last asked.
-    pub fn take_writers(&self) -> bool {
-        self.writers.swap(false, Ordering::Relaxed)
+    /// Wakes some of those that wait in [`Wire::writable`]. Returns whether there is any. Must be called
+    /// inside the runtime.
+    pub fn wake_writers(&self) -> bool {
+        let few = self.writers.load(Ordering::Relaxed).min(WRITERS_AT_ONCE);
+        (0..few).for_each(|_| self.writable.notify_one());
+        few > 0
     }
 
-    /// Wakes those that wait in [`Wire::ended`] and [`Wire::writable`]. Must be called inside the runtime.
+    /// Wakes all that wait in [`Wire::ended`] and [`Wire::writable`]. Must be called inside the runtime.
     pub fn wake(&self) {
-        self.changed.notify_waiters();
+        self.ended.notify_waiters();
+        self.writable.notify_waiters();
     }
 
     /// Bytes of streams that arrived and were not taken.
     pub fn unread(&self) -> usize {
-        self.unread.load(Ordering::Relaxed)
+        self.messages.held()
     }
 
     /// A count for one stream of this connection.
     pub fn meter(&self) -> Arc<Meter> {
-        Arc::new(Meter::new(self.unread.clone()))
+        Arc::new(Meter::new(self.messages.clone()))
     }
 
     /// The request of the stream that `meter` counts was just given to ttrpc.
@@ -260,7 +290,7 @@ impl Wire {
         }
         let mut header = MessageHeader::new_data(stream_id, 1);
         header.set_flags(FLAG_REMOTE_CLOSED | FLAG_NO_DATA);
-        flow.inject(&[&Vec::from(header)[..], &[0]].concat());
+        self.inject(&mut flow, &[&Vec::from(header)[..], &[0]].concat());
         self.touch(&mut flow);
     }
 
@@ -281,6 +311,12 @@ impl Wire {
         }
     }
 
+    /// The bytes of a stream's request: of its payload, and of what is kept besides. To be asked where its
+    /// handler begins.
+    pub fn request(&self, stream_id: u32) -> (usize, usize) {
+        self.lock().watch.request(stream_id)
+    }
+
     /// Marks the connection as touched, so that the engine looks at it when the turn is over.
     pub fn mark(&self) {
         self.touch(&mut self.lock());
@@ -290,9 +326,10 @@ impl Wire {
     pub fn look(&self) -> Look {
         let mut flow = self.lock();
         flow.is_touched = false;
+        self.tidy(&mut flow);
         Look {
-            unsent: flow.tx.len() - flow.tx_taken,
-            unread: flow.rx.readable(&flow.rx_scanner),
+            unsent: flow.tx.len(),
+            refused: flow.refused,
             closed: flow.closed.is_some(),
             released: flow.released,
         }
@@ -300,8 +337,7 @@ impl Wire {
 
     /// Bytes that the socket has not taken yet.
     pub fn unsent(&self) -> usize {
-        let flow = self.lock();
-        flow.tx.len() - flow.tx_taken
+        self.lock().tx.len()
     }
 
     /// Why the connection ended, if it has.
@@ -324,13 +360,60 @@ impl Wire {
 /// The first read of a turn takes what a busy peer sends in one; more reads follow while they are full.
 const READ_CHUNK: usize = 64 * 1024;
 
+/// Of those that wait for the socket, so many go on at once: each may send what fills it again.
+const WRITERS_AT_ONCE: usize = 16;
+
+/// A message of a stream that is about to be sent: it counts like what waits for the socket.
+#[derive(Debug)]
+pub struct Queued {
+    wire: Option<Arc<Wire>>,
+    bytes: usize,
+}
+
+impl Queued {
+    /// Counts `bytes` until it is dropped, where the peer's calls have a budget.
+    pub fn new(wire: &Arc<Wire>, bytes: usize) -> Self {
+        let wire = wire.budget.as_ref().map(|_| wire.clone());
+        if let Some(wire) = &wire {
+            wire.queued.fetch_add(bytes, Ordering::Relaxed);
+            wire.count_replies(&wire.lock());
+        }
+        Self { wire, bytes }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        if let Some(wire) = &self.wire {
+            wire.queued.fetch_sub(self.bytes, Ordering::Relaxed);
+            wire.count_replies(&wire.lock());
+        }
+    }
+}
+
+/// Somebody who waits for the socket.
+struct Writer<'a>(&'a AtomicUsize);
+
+impl<'a> Writer<'a> {
+    fn new(writers: &'a AtomicUsize) -> Self {
+        writers.fetch_add(1, Ordering::Relaxed);
+        Self(writers)
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A wire's state after a turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
     /// Bytes that the socket has not taken.
     pub unsent: usize,
-    /// Bytes that ttrpc has not read.
-    pub unread: usize,
+    /// The socket had something and was not read for it.
+    pub refused: bool,
     /// The connection ended.
     pub closed: bool,
     /// ttrpc let go of it.
@@ -341,14 +424,22 @@ impl Flow {
     fn close(&mut self, closed: Closed) {
         if self.closed.is_none() {
             self.closed = Some(closed);
+            // A server's connection waits for nothing any more; a client's has answers to deliver.
+            if self.watch.is_server() {
+                self.block = None;
+            }
         }
+        self.wake_reader();
+    }
+
+    fn wake_reader(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
     }
 
     fn end_of_stream(&mut self) {
-        let closed = if self.rx_scanner.mid_frame(self.rx.end()) {
+        let closed = if self.rx.mid_frame() {
             let text = "the peer closed the connection in the middle of a message".to_owned();
             Closed { kind: CloseKind::Error, errno: libc::ECONNRESET, text }
         } else {
@@ -359,30 +450,6 @@ impl Flow {
             }
         };
         self.close(closed);
-    }
-
-    /// Sends whole frames of this side's own. ttrpc writes a frame in one poll of its task, so whenever
-    /// another runs, the stream stands between two.
-    fn inject(&mut self, frames: &[u8]) {
-        self.tx.extend_from_slice(frames);
-        self.watch.outbound(&mut self.tx_scanner, &mut self.tx);
-    }
-
-    /// A connection that is never quite drained must not keep all that it ever sent. Moving the rest to
-    /// the front costs no more than was sent since the last time.
-    fn forget_sent(&mut self) {
-        if self.tx_taken > self.tx.len() / 2 {
-            self.tx.drain(..self.tx_taken);
-            self.tx_scanner.removed(self.tx_taken);
-            self.tx_taken = 0;
-        }
-    }
-
-    fn discard_unsent(&mut self) {
-        self.tx_scanner.removed(self.tx.len());
-        self.tx.clear();
-        self.tx.shrink_to(KEEP_CAPACITY);
-        self.tx_taken = 0;
     }
 }
 

@@ -23,19 +23,23 @@ impl AsyncRead for Pipe {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut flow = self.0.lock();
+        let wire = &*self.0;
+        let mut flow = wire.lock();
         let flow = &mut *flow;
-        let count = flow.rx.readable(&flow.rx_scanner).min(into.remaining());
+        if flow.rx.readable() == 0 {
+            wire.advance(flow);
+        }
+        let count = flow.rx.readable().min(into.remaining());
         if count == 0 {
-            if flow.closed.is_some() {
+            if flow.closed.is_some() && flow.block.is_none() {
                 return Poll::Ready(Ok(()));
             }
             flow.reader = Some(context.waker().clone());
+            wire.touch(flow);
             return Poll::Pending;
         }
-        self.0.touched.count();
-        into.put_slice(flow.rx.take(count, &mut flow.rx_scanner));
-        flow.rx.recycle(&self.0.touched.spare);
+        wire.touched.count();
+        into.put_slice(flow.rx.take(count));
         Poll::Ready(Ok(()))
     }
 }
@@ -50,14 +54,14 @@ impl AsyncWrite for Pipe {
         let flow = &mut *flow;
         if flow.closed.is_some() {
             // A failed write ends ttrpc's connection before it has read the peer's last words.
-            return Poll::Ready(match flow.rx.readable(&flow.rx_scanner) {
-                0 => Err(io::ErrorKind::BrokenPipe.into()),
-                _ => Ok(bytes.len()),
+            return Poll::Ready(if flow.rx.inbox.is_empty() {
+                Err(io::ErrorKind::BrokenPipe.into())
+            } else {
+                Ok(bytes.len())
             });
         }
         self.0.touched.count();
-        flow.tx.extend_from_slice(bytes);
-        flow.watch.outbound(&mut flow.tx_scanner, &mut flow.tx);
+        self.0.inject(flow, bytes);
         self.0.touch(flow);
         Poll::Ready(Ok(bytes.len()))
     }

@@ -1,9 +1,12 @@
 //! Judges the frames of a connection in passing, and corrects what ttrpc would misread or get wrong.
 //!
-//! Only types, and single bytes of short replies, are changed: no frame grows, shrinks or vanishes.
+//! Of what leaves, only single bytes of short replies are changed: no frame grows, shrinks or vanishes. Of
+//! what comes in, ttrpc does not get what it would ignore, nor what would cost too much.
 
 use super::codes::{STATUS_CODE_AT, code_that_go_answers, make_code_known};
-use super::frames::{Header, Scanner, Visit, flags, kind, length, stream_id};
+use super::envelope::{self, Costly};
+use super::frames::{Header, Scanner, flags, kind, length, stream_id};
+use super::incoming::{Plan, Sort, Verdict};
 use super::meter::Meter;
 use super::requested::Requested;
 use crate::ids::{IdMap, IdSet};
@@ -38,16 +41,11 @@ pub(super) struct Watch {
     role: Role,
     /// The open calls that are streams. On a client, all other ids that await an answer are unary.
     streams: IdMap<Arc<Meter>>,
-    /// The stream whose message is on its way in, and its size. It counts once it is whole: a message
-    /// that counted before could stop the reading of its own rest.
-    arriving: Option<(Arc<Meter>, usize)>,
     /// Client: streams whose requests are on their way through ttrpc, in order.
     opening: VecDeque<Arc<Meter>>,
-    /// Server: streams of which the end came in the same read as their request, which ttrpc has not
-    /// seen yet. Forgotten with the next read.
-    ended_early: IdSet,
-    /// Server: likewise, the sizes of messages that are too large.
-    oversized_early: IdMap<usize>,
+    /// Server: what came in the same read as the request of a stream, whose handler has not begun yet.
+    /// Forgotten with the next read.
+    early: IdMap<Early>,
     /// Server: the ids that requests have had.
     requested: Requested,
     /// Server: replies of the watch's own, whole frames that are to be sent.
@@ -56,16 +54,27 @@ pub(super) struct Watch {
     exempt: IdSet,
 }
 
+/// What is known of a stream before it has a meter.
+#[derive(Debug, Default, Clone, Copy)]
+struct Early {
+    /// Bytes of the payload of its request, and of what is kept besides.
+    payload: usize,
+    kept: usize,
+    messages: usize,
+    bytes: usize,
+    /// The size of a message that is too large, or 0.
+    oversized: usize,
+    ended: bool,
+}
+
 impl Watch {
     /// The watch over a fresh connection.
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
             streams: IdMap::default(),
-            arriving: None,
             opening: VecDeque::new(),
-            ended_early: IdSet::default(),
-            oversized_early: IdMap::default(),
+            early: IdMap::default(),
             requested: Requested::default(),
             own_replies: Vec::new(),
             exempt: IdSet::default(),
@@ -85,11 +94,14 @@ impl Watch {
     /// A stream has its id.
     pub(super) fn opened(&mut self, stream_id: u32, meter: Arc<Meter>) {
         meter.opened(stream_id);
-        if self.ended_early.remove(&stream_id) {
-            meter.half_close();
-        }
-        if let Some(size) = self.oversized_early.remove(&stream_id) {
-            meter.too_large(size);
+        if let Some(early) = self.early.remove(&stream_id) {
+            meter.arrived(early.messages, early.bytes);
+            if early.ended {
+                meter.half_close();
+            }
+            if early.oversized > 0 {
+                meter.too_large(early.oversized);
+            }
         }
         self.streams.insert(stream_id, meter);
     }
@@ -99,108 +111,159 @@ impl Watch {
         if let Some(stream_id) = meter.stream_id() {
             self.streams.remove(&stream_id);
         }
-        self.arriving =
-            self.arriving.take().filter(|(arriving, _)| !std::ptr::eq(&**arriving, meter));
     }
 
-    /// Looks at what came from the peer before ttrpc does.
-    pub(super) fn inbound(
-        &mut self,
-        scanner: &mut Scanner,
-        buffer: &mut [u8],
-    ) -> Result<(), NotTtrpc> {
-        self.ended_early.clear();
-        self.oversized_early.clear();
-        scanner.walk(buffer, |header, rest| {
-            if header[0] != 0 {
-                return Err(NotTtrpc(*header));
-            }
-            self.arrived();
-            Ok(match self.role {
-                Role::Client => self.answer_from_server(header, rest),
-                Role::Server => self.frame_from_client(header),
-            })
-        })?;
-        if scanner.between_frames() {
-            self.arrived();
+    pub(super) fn is_server(&self) -> bool {
+        self.role == Role::Server
+    }
+
+    /// New bytes came: ttrpc has seen by now what came before.
+    pub(super) fn received(&mut self) {
+        self.early.clear();
+    }
+
+    /// Judges a frame from the peer by its header.
+    pub(super) fn plan(&mut self, header: &mut Header) -> Result<Plan, NotTtrpc> {
+        if header[0] != 0 {
+            return Err(NotTtrpc(*header));
         }
-        Ok(())
+        Ok(match self.role {
+            Role::Client => self.plan_from_server(header),
+            Role::Server => self.plan_from_client(header),
+        })
     }
 
-    fn arrived(&mut self) {
-        if let Some((meter, size)) = self.arriving.take() {
-            meter.arrived(size);
-        }
-    }
-
-    /// A DATA frame that answers a unary call would be decoded as a Response and taken for success. A
-    /// status code that ttrpc's enum does not know would end a stream as if it were OK.
-    fn answer_from_server(&mut self, header: &mut Header, rest: &mut [u8]) -> Visit {
-        let (id, size) = (stream_id(header), length(header));
+    /// A DATA frame that answers a unary call would be decoded as a Response and taken for success.
+    fn plan_from_server(&mut self, header: &mut Header) -> Plan {
+        let id = stream_id(header);
+        let fits = length(header) <= MESSAGE_LENGTH_MAX;
         match kind(header) {
-            MESSAGE_TYPE_RESPONSE if self.streams.contains_key(&id) => {
-                if size <= MESSAGE_LENGTH_MAX {
-                    let Some(body) = rest.get_mut(..size) else { return Visit::Wait };
-                    make_code_known(body);
-                }
-                if let Some(meter) = self.streams.remove(&id) {
-                    meter.answer();
-                }
+            MESSAGE_TYPE_RESPONSE if fits => Plan::Gather(Sort::Response),
+            MESSAGE_TYPE_RESPONSE => {
+                self.answered(id);
+                Plan::Through
             }
-            MESSAGE_TYPE_DATA => match self.streams.get(&id) {
-                Some(meter) => {
-                    // One that is too large ends the stream and is never handed over.
-                    if size <= MESSAGE_LENGTH_MAX {
-                        self.arriving = Some((meter.clone(), size));
-                    }
-                    if flags(header) & FLAG_REMOTE_CLOSED != 0 {
-                        self.streams.remove(&id);
-                    }
+            MESSAGE_TYPE_DATA if !self.streams.contains_key(&id) => {
+                header[8] = TYPE_REFUSED;
+                Plan::Head
+            }
+            MESSAGE_TYPE_DATA if fits => Plan::Gather(Sort::Message),
+            MESSAGE_TYPE_DATA => {
+                // It ends the stream and is never handed over.
+                if flags(header) & FLAG_REMOTE_CLOSED != 0 {
+                    self.streams.remove(&id);
                 }
-                None => header[8] = TYPE_REFUSED,
-            },
-            _ => {}
+                Plan::Through
+            }
+            _ => Plan::Head,
         }
-        Visit::Pass
     }
 
     /// ttrpc runs a request whose id was used before, and the streams of the two get mixed up.
-    fn frame_from_client(&mut self, header: &mut Header) -> Visit {
+    fn plan_from_client(&mut self, header: &mut Header) -> Plan {
         let id = stream_id(header);
+        let fits = length(header) <= MESSAGE_LENGTH_MAX;
+        let is_odd = id % 2 == 1;
         match kind(header) {
-            // An even id is refused by ttrpc itself.
-            MESSAGE_TYPE_REQUEST if id % 2 == 1 && !self.requested.take(id) => {
-                header[8] = TYPE_REFUSED;
-                self.refuse(id, "StreamID cannot be re-used and must increment");
+            MESSAGE_TYPE_REQUEST if is_odd && !self.requested.take(id) => {
+                let text = "StreamID cannot be re-used and must increment";
+                self.refuse(id, Code::InvalidArgument, text);
+                Plan::Drop
             }
+            MESSAGE_TYPE_REQUEST if !fits => Plan::Through,
+            MESSAGE_TYPE_REQUEST if is_odd => Plan::Gather(Sort::Request),
             MESSAGE_TYPE_DATA => match self.streams.get(&id) {
                 // Nobody takes what comes behind the end, and ttrpc would queue it without limit.
-                Some(meter) if meter.is_half_closed() => header[8] = TYPE_REFUSED,
-                Some(meter) if length(header) > MESSAGE_LENGTH_MAX => {
-                    meter.too_large(length(header))
+                Some(meter) if meter.is_half_closed() => Plan::Drop,
+                None if self.early.get(&id).is_some_and(|early| early.ended) => Plan::Drop,
+                Some(meter) if !fits => {
+                    meter.too_large(length(header));
+                    Plan::Through
                 }
+                None if !fits => {
+                    self.early.entry(id).or_default().oversized = length(header);
+                    Plan::Through
+                }
+                _ if is_odd => Plan::Gather(Sort::Message),
+                _ => Plan::Head,
+            },
+            // ttrpc refuses even ids, and ignores what it does not know.
+            _ if is_odd => Plan::Drop,
+            _ => Plan::Head,
+        }
+    }
+
+    /// Judges a frame that is whole.
+    pub(super) fn judge(&mut self, header: &mut Header, body: &mut [u8]) -> Verdict {
+        let id = stream_id(header);
+        let ends = flags(header) & FLAG_REMOTE_CLOSED != 0;
+        match (self.role, kind(header)) {
+            (Role::Client, MESSAGE_TYPE_RESPONSE) => {
+                if let Err(costly) = envelope::response(body) {
+                    self.answered(id);
+                    return Verdict::Replace(costly);
+                }
+                // A status code that ttrpc's enum does not know would end a stream as if it were OK.
+                if self.answered(id) {
+                    make_code_known(body);
+                }
+            }
+            (Role::Client, MESSAGE_TYPE_DATA) => {
+                let Some(meter) = self.streams.get(&id) else {
+                    // The stream was given up meanwhile.
+                    return Verdict::Refuse;
+                };
+                meter.arrived(1, body.len());
+                if ends {
+                    self.streams.remove(&id);
+                }
+            }
+            (Role::Server, MESSAGE_TYPE_REQUEST) => match envelope::request(body) {
+                Ok(envelope) => {
+                    let early = self.early.entry(id).or_default();
+                    early.payload = envelope.payload;
+                    early.kept = envelope.kept(body.len());
+                }
+                Err(Costly(text)) => {
+                    self.refuse(id, Code::ResourceExhausted, text);
+                    return Verdict::Refuse;
+                }
+            },
+            (Role::Server, MESSAGE_TYPE_DATA) => match self.streams.get(&id) {
                 Some(meter) => {
-                    if flags(header) & FLAG_REMOTE_CLOSED != 0 {
+                    if ends {
                         meter.half_close();
                     }
-                    self.arriving = Some((meter.clone(), length(header)));
+                    meter.arrived(1, body.len());
                 }
-                None if self.ended_early.contains(&id) => header[8] = TYPE_REFUSED,
-                None if length(header) > MESSAGE_LENGTH_MAX => {
-                    self.oversized_early.insert(id, length(header));
+                None => {
+                    let early = self.early.entry(id).or_default();
+                    early.messages += 1;
+                    early.bytes += body.len();
+                    early.ended |= ends;
                 }
-                None if flags(header) & FLAG_REMOTE_CLOSED != 0 => {
-                    self.ended_early.insert(id);
-                }
-                None => {}
             },
             _ => {}
         }
-        Visit::Pass
+        Verdict::Pass
     }
 
-    fn refuse(&mut self, stream_id: u32, text: &str) {
-        let response = response_of_status(Code::InvalidArgument, text);
+    /// Client: a response ends a call. Returns whether that is a stream.
+    fn answered(&mut self, id: u32) -> bool {
+        let stream = self.streams.remove(&id);
+        if let Some(meter) = &stream {
+            meter.answer();
+        }
+        stream.is_some()
+    }
+
+    /// Server: the bytes of a request's payload and of what is kept besides, for whoever handles it.
+    pub(super) fn request(&self, stream_id: u32) -> (usize, usize) {
+        self.early.get(&stream_id).map_or((0, 0), |early| (early.payload, early.kept))
+    }
+
+    fn refuse(&mut self, stream_id: u32, code: Code, text: &str) {
+        let response = response_of_status(code, text);
         // A status of this side's making always encodes.
         let Ok(body) = ttrpc::proto::Codec::encode(&response) else { return };
         let header = MessageHeader::new_response(stream_id, body.len() as u32);
@@ -215,22 +278,18 @@ impl Watch {
 
     /// Looks at what ttrpc wrote before it leaves.
     pub(super) fn outbound(&mut self, scanner: &mut Scanner, buffer: &mut [u8]) {
-        let result: Result<(), std::convert::Infallible> = scanner.walk(buffer, |header, rest| {
-            match (self.role, kind(header)) {
-                (Role::Client, MESSAGE_TYPE_REQUEST) if flags(header) != 0 => {
-                    if let Some(meter) = self.opening.pop_front() {
-                        self.opened(stream_id(header), meter);
-                    }
+        scanner.walk(buffer, |header, rest| match (self.role, kind(header)) {
+            (Role::Client, MESSAGE_TYPE_REQUEST) if flags(header) != 0 => {
+                if let Some(meter) = self.opening.pop_front() {
+                    self.opened(stream_id(header), meter);
                 }
-                (Role::Server, MESSAGE_TYPE_RESPONSE) => {
-                    let size = length(header).min(rest.len());
-                    self.reply_from_ttrpc(stream_id(header), &mut rest[..size]);
-                }
-                _ => {}
             }
-            Ok(Visit::Pass)
+            (Role::Server, MESSAGE_TYPE_RESPONSE) => {
+                let size = length(header).min(rest.len());
+                self.reply_from_ttrpc(stream_id(header), &mut rest[..size]);
+            }
+            _ => {}
         });
-        let Ok(()) = result;
     }
 
     /// ttrpc answers INVALID_ARGUMENT for an unknown service and for an oversized message, where
@@ -247,6 +306,8 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::inbox::Spare;
+    use super::super::incoming::{Gathered, Incoming};
     use super::*;
 
     fn frame(stream_id: u32, kind: u8, flags: u8, body: &[u8]) -> Vec<u8> {
@@ -257,16 +318,57 @@ mod tests {
         bytes
     }
 
-    #[test]
-    fn a_header_is_hidden_until_all_ten_bytes_are_there() {
-        let bytes = frame(1, MESSAGE_TYPE_RESPONSE, 0, b"abc");
-        let mut watch = Watch::new(Role::Client);
-        for cut in 0..bytes.len() {
-            let mut scanner = Scanner::default();
-            watch.inbound(&mut scanner, &mut bytes[..cut].to_vec()).unwrap();
-            assert_eq!(scanner.scanned(), if cut < 10 { 0 } else { cut }, "after {cut} bytes");
-            assert_eq!(scanner.mid_frame(cut), cut != 0, "after {cut} bytes");
+    /// Has the watch look at frames as they come; returns what ttrpc gets.
+    fn passed(watch: &mut Watch, bytes: &[u8]) -> Vec<u8> {
+        let mut incoming = Incoming::default();
+        let mut passed = Vec::new();
+        let spare = Spare::default();
+        for byte in bytes {
+            incoming.inbox.space(1, &spare)[0] = *byte;
+            incoming.inbox.filled(1);
+            while incoming.advance(|header| watch.plan(header)).unwrap()
+                && let Some(Gathered { frame, is_whole: true, .. }) = incoming.gathered()
+            {
+                let (header, body) = incoming.whole().unwrap();
+                let verdict = watch.judge(header, body);
+                incoming.pass(if verdict == Verdict::Pass { frame } else { 0 });
+            }
+            passed.extend(incoming.take(incoming.readable()));
         }
+        passed
+    }
+
+    #[test]
+    fn ttrpc_gets_nothing_of_a_frame_before_its_last_byte() {
+        let bytes = frame(1, MESSAGE_TYPE_RESPONSE, 0, b"\x12\x01a");
+        for cut in 0..bytes.len() {
+            assert_eq!(
+                passed(&mut Watch::new(Role::Client), &bytes[..cut]),
+                [],
+                "after {cut} bytes"
+            );
+        }
+        assert_eq!(passed(&mut Watch::new(Role::Client), &bytes), bytes);
+    }
+
+    #[test]
+    fn of_what_it_ignores_ttrpc_gets_no_body() {
+        let large = [7; 100_000];
+        let ignored = frame(1, 9, 0, &large);
+        let even = frame(2, MESSAGE_TYPE_REQUEST, 0, &large);
+        let next = frame(3, MESSAGE_TYPE_REQUEST, 0, b"");
+        let got = passed(&mut Watch::new(Role::Server), &[&ignored[..], &even, &next].concat());
+        assert_eq!(got, [frame(2, MESSAGE_TYPE_REQUEST, 0, b""), next].concat());
+    }
+
+    #[test]
+    fn a_request_that_costs_too_much_is_answered_in_place_of_ttrpc() {
+        let mut watch = Watch::new(Role::Server);
+        let costly = frame(1, MESSAGE_TYPE_REQUEST, 0, &[0x2a, 0].repeat(1025));
+        let fits = frame(3, MESSAGE_TYPE_REQUEST, 0, &[0x2a, 0].repeat(1024));
+        assert_eq!(passed(&mut watch, &[&costly[..], &fits].concat()), fits);
+        let reply = watch.own_replies();
+        assert_eq!((reply[7], reply[13]), (1, Code::ResourceExhausted as u8));
     }
 
     #[test]
@@ -279,54 +381,60 @@ mod tests {
         watch.outbound(&mut Scanner::default(), &mut sent);
         assert_eq!(meter.stream_id(), Some(3));
 
-        let mut answers = frame(1, MESSAGE_TYPE_DATA, 0, b"x");
-        answers.extend(frame(3, MESSAGE_TYPE_DATA, 0, b"y"));
-        answers.extend(frame(3, MESSAGE_TYPE_DATA, 5, b""));
-        answers.extend(frame(3, MESSAGE_TYPE_DATA, 0, b"late"));
-        watch.inbound(&mut Scanner::default(), &mut answers).unwrap();
-        let kinds = [answers[8], answers[19], answers[30], answers[40]];
-        assert_eq!(kinds, [TYPE_REFUSED, MESSAGE_TYPE_DATA, MESSAGE_TYPE_DATA, TYPE_REFUSED]);
+        let message = frame(3, MESSAGE_TYPE_DATA, 0, b"y");
+        let end = frame(3, MESSAGE_TYPE_DATA, 5, b"");
+        let answers = [
+            frame(1, MESSAGE_TYPE_DATA, 0, b"x"),
+            message.clone(),
+            end.clone(),
+            frame(3, MESSAGE_TYPE_DATA, 0, b"late"),
+        ];
+        let refused = |id| frame(id, TYPE_REFUSED, 0, b"");
+        assert_eq!(
+            passed(&mut watch, &answers.concat()),
+            [refused(1), message, end, refused(3)].concat()
+        );
         // Three frames of one, none and no more bytes: the last was refused.
         assert_eq!(meter.unread(), 1 + 2 * 64);
     }
 
     #[test]
-    fn an_unknown_status_code_of_a_stream_becomes_unknown_once_its_body_is_whole() {
+    fn messages_count_that_came_before_the_handler_of_their_stream_began() {
+        let mut watch = Watch::new(Role::Server);
+        let open = frame(1, MESSAGE_TYPE_REQUEST, 6, b"");
+        let message = frame(1, MESSAGE_TYPE_DATA, 0, b"early");
+        passed(&mut watch, &[open, message].concat());
+        let meter = Arc::new(Meter::default());
+        watch.opened(1, meter.clone());
+        assert_eq!(meter.unread(), 5 + 64);
+    }
+
+    #[test]
+    fn an_unknown_status_code_of_a_stream_becomes_unknown() {
         for (code, expected) in
             [(vec![99], vec![2]), (vec![0xc8, 1], vec![0x82, 0]), (vec![5], vec![5])]
         {
             let mut watch = Watch::new(Role::Client);
             watch.opened(3, Arc::default());
             let body = [&[0x0a, (1 + code.len()) as u8, 0x08], &code[..]].concat();
-            let mut bytes = frame(3, MESSAGE_TYPE_RESPONSE, 0, &body);
-            let mut scanner = Scanner::default();
-            let cut = bytes.len() - 1;
-            watch.inbound(&mut scanner, &mut bytes[..cut]).unwrap();
-            assert_eq!(scanner.scanned(), 0);
-            watch.inbound(&mut scanner, &mut bytes).unwrap();
-            assert_eq!(scanner.scanned(), bytes.len());
-            assert_eq!(bytes[13..], expected);
+            let got = passed(&mut watch, &frame(3, MESSAGE_TYPE_RESPONSE, 0, &body));
+            assert_eq!(got[13..], expected);
         }
     }
 
     #[test]
     fn bytes_of_another_protocol_are_told_by_the_first_one() {
         let mut watch = Watch::new(Role::Server);
-        let refused = watch.inbound(&mut Scanner::default(), &mut b"GET / HTTP/1.1\r\n".to_vec());
-        assert_eq!(refused, Err(NotTtrpc(*b"GET / HTTP")));
+        let mut start = *b"GET / HTTP";
+        assert_eq!(watch.plan(&mut start), Err(NotTtrpc(start)));
     }
 
     #[test]
     fn a_request_with_a_used_id_is_answered_in_place_of_ttrpc() {
         let mut watch = Watch::new(Role::Server);
-        let mut bytes = frame(3, MESSAGE_TYPE_REQUEST, 0, b"a");
-        for id in [3, 1, 1, 5] {
-            bytes.extend(frame(id, MESSAGE_TYPE_REQUEST, 0, b"b"));
-        }
-        watch.inbound(&mut Scanner::default(), &mut bytes).unwrap();
-        let kinds: Vec<u8> = bytes.chunks(11).map(|frame| frame[8]).collect();
-        const RUN: u8 = MESSAGE_TYPE_REQUEST;
-        assert_eq!(kinds, [RUN, TYPE_REFUSED, RUN, TYPE_REFUSED, RUN]);
+        let frames = [3, 3, 1, 1, 5].map(|id| frame(id, MESSAGE_TYPE_REQUEST, 0, b""));
+        let got = passed(&mut watch, &frames.concat());
+        assert_eq!(got, [&frames[0][..], &frames[2], &frames[4]].concat());
         let replies = watch.own_replies();
         let half = replies.len() / 2;
         assert_eq!((replies[7], replies[half + 7]), (3, 1));

@@ -124,6 +124,7 @@ export class EventQueue implements EventSource, EventOwner {
   #lose(held: HeldEvent): void {
     if (held.state === "gone") return;
     held.state = "gone";
+    held.letGo();
     if (held.place === "outside") this.#outside.died();
     if (held.place !== "queue") return;
     this.#leave(held);

@@ -51,6 +51,8 @@ export class HeldEvent implements ActiveRequest {
   readonly #owner: EventOwner;
   /** Whether the request waits for an answer. */
   #waits = true;
+  /** Whether the request was aborted and counts for as long as the event is held. */
+  #aborted = false;
   /** What the diagnostics channels were told of it. */
   #trace: CallMessage | undefined = undefined;
 
@@ -84,6 +86,7 @@ export class HeldEvent implements ActiveRequest {
 
   /** Answers the request, if it still waits. Not to be called while a batch is read. */
   answer(error?: TtrpcError): void {
+    this.letGo();
     if (!this.#waits) return;
     this.#waits = false;
     this.#owner.port.reply(this, error === undefined ? this.reply : undefined, error);
@@ -92,11 +95,20 @@ export class HeldEvent implements ActiveRequest {
 
   abort(deadline: boolean): void {
     this.#waits = false;
+    this.#aborted = true;
     const error = deadline
       ? new TtrpcError("the deadline of the event's publisher passed", Code.DeadlineExceeded)
       : new TtrpcError("the event's publisher has gone", Code.Canceled);
     this.#ended(error);
     this.#owner.aborted(this, deadline);
+    if (this.state === "gone") this.letGo();
+  }
+
+  /** It waits in no queue any more. */
+  letGo(): void {
+    if (!this.#aborted) return;
+    this.#aborted = false;
+    this.#owner.port.letGo(this);
   }
 
   #ended(error: TtrpcError | undefined): void {

@@ -15,6 +15,8 @@ import { checkLimits, LONGEST_TIMER_MS } from "../limits.js";
 import { type EventCounts, type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
 
 const NO_LIMIT = 2 ** 32 - 1;
+/** Bytes of events that came and were not looked at, where the queue itself says what becomes of one too many. */
+const UNSEEN_BYTES = 64 << 20;
 const DEFAULT_GRACE_MS = 5000;
 
 /**
@@ -40,11 +42,12 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     const { driver, requireSameUser, whenFull, maxQueuedEvents, maxQueuedBytes } = plan;
     this.#queue = new EventQueue(port(driver), plan, this.#onward);
     // An event that waits is a request that waits, so what bounds requests bounds those that wait for a place, too.
-    const holdBack = whenFull === "wait";
-    const limits = holdBack
-      ? { maxConcurrentCalls: maxQueuedEvents, maxQueuedBytes }
-      : { maxConcurrentCalls: NO_LIMIT, maxQueuedBytes: NO_LIMIT };
-    this.#server = new Server({ driver, requireSameUser, ...limits }, holdBack);
+    // Elsewhere each is answered at once, and only what JavaScript could not look at yet waits.
+    const limits =
+      whenFull === "wait"
+        ? { maxConcurrentCalls: maxQueuedEvents, maxQueuedBytes }
+        : { maxConcurrentCalls: NO_LIMIT, maxQueuedBytes: UNSEEN_BYTES };
+    this.#server = new Server({ driver, requireSameUser, ...limits }, true);
     this.#server.addSink("containerd.services.events.ttrpc.v1.Events", "Forward", (reader) => {
       const request = this.#receive(reader);
       this.#schedule();

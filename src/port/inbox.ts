@@ -2,7 +2,7 @@ import { transportError } from "../error.js";
 import { BatchReader } from "./reader.js";
 import { BATCH_SIZE, Event, FLAG_SERVED } from "./records.js";
 import { Methods } from "./routes.js";
-import { CallSlots, RequestSlots } from "./slots.js";
+import { CallSlots, type Named, RequestSlots } from "./slots.js";
 import type {
   ActiveRequest,
   ConnectionSink,
@@ -29,8 +29,14 @@ export class Inbox {
   /** What is put off until the batch is read: requests to run, and other things to do. */
   #after: (ActiveRequest | (() => void))[] = [];
 
-  /** `takeWhole` gives the next payload that does not lie in its record. */
-  constructor(takeWhole: () => Uint8Array) {
+  readonly #letGo: (request: Readonly<Named>) => void;
+
+  /**
+   * `takeWhole` gives the next payload that does not lie in its record; `letGo` is told of a request that was aborted and of
+   * which nothing is held.
+   */
+  constructor(takeWhole: () => Uint8Array, letGo: (request: Readonly<Named>) => void) {
+    this.#letGo = letGo;
     this.#reader = new BatchReader(BATCH_SIZE, takeWhole);
   }
 
@@ -109,7 +115,11 @@ export class Inbox {
       case Event.Aborted: {
         const deadline = reader.flags === 1;
         const request = this.requests.get(slot, generation);
-        if (request === undefined) return;
+        if (request === undefined) {
+          // Its answer and this crossed.
+          this.#after.push(() => this.#letGo({ slot, generation }));
+          return;
+        }
         // At once: the slot may have a new user in this very batch.
         this.requests.delete(request);
         this.#after.push(() => request.abort(deadline));

@@ -29,7 +29,10 @@ import { BatchWriter, stringSize } from "./writer.js";
  */
 export class Port {
   readonly #writer = new BatchWriter(BATCH_SIZE);
-  readonly inbox = new Inbox(() => this.native.takeWhole());
+  readonly inbox = new Inbox(
+    () => this.native.takeWhole(),
+    (request) => this.letGo(request),
+  );
   readonly native: NativePort;
   readonly routes = new Routes();
   /** Commands that came while a message was being encoded. */
@@ -178,7 +181,7 @@ export class Port {
   }
 
   /** Writes a command without a body, behind the message that is being encoded, if one is. */
-  #command(operation: number, flags: number, call: Named): void {
+  #command(operation: number, flags: number, call: Readonly<Named>): void {
     if (this.#writer.encoding) {
       this.#deferred.push(() => this.#command(operation, flags, call));
       return;
@@ -215,6 +218,14 @@ export class Port {
     this.#endWith(payload ?? NOTHING);
     requests.delete(request);
     this.schedule();
+  }
+
+  /**
+   * Nothing is held any more of a request that was aborted, whose handler may have run on: it counts no longer. To be called
+   * once for each, and not for one that was answered.
+   */
+  letGo(request: Readonly<Named>): void {
+    this.#command(Command.LetGo, 0, request);
   }
 
   /** Hands the batch over, and takes what waits, when the running code is done. */

@@ -1,7 +1,8 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
 import type { Decode } from "../codec/payload.js";
 import { keptCopy } from "../slab.js";
-import { detail, TtrpcError, transportError } from "../error.js";
+import { Code } from "../code.js";
+import { detail, TtrpcError, transportCause, transportError } from "../error.js";
 import type { Metadata } from "../metadata.js";
 import { CLOSE_KINDS, FLAG_WHOLE, RECORD_HEADER } from "./records.js";
 import type { IncomingRequest } from "./types.js";
@@ -30,6 +31,9 @@ export class BatchReader {
   /** The payload of the record, if it does not lie in it. */
   #whole: Uint8Array | undefined;
 
+  /** Why the last call of this batch failed whose connection had ended: those behind it share the cause. */
+  #failed: { key: string; message: string; cause: Error } | undefined;
+
   /** @param takeWhole - Gives the payloads that do not lie in their records, in order. */
   constructor(size: number, takeWhole: () => Uint8Array) {
     this.#takeWhole = takeWhole;
@@ -48,6 +52,7 @@ export class BatchReader {
   /** Goes to the first record. */
   rewind(): void {
     this.#next = 0;
+    this.#failed = undefined;
   }
 
   /** Goes to the next record, if it starts before `size`. */
@@ -184,16 +189,27 @@ export class BatchReader {
   /** Why a call failed on this side. */
   failure(): TtrpcError {
     const code = this.i32();
-    const text = this.string();
-    if (this.flags === 0) return new TtrpcError(text, code);
-    return this.closed().error ?? transportError("the connection was closed before the reply arrived", 0);
+    const said = this.string();
+    if (this.flags === 0) return new TtrpcError(said, code);
+    const { reason, errno, text } = this.#why();
+    const inOrder = reason === "local" || reason === "remote";
+    const what = inOrder ? "the connection was closed before the reply arrived" : "the connection failed";
+    const key = `${errno} ${what} ${text}`;
+    if (this.#failed?.key !== key) {
+      const [message, cause] = inOrder ? transportCause(what, 0, "") : transportCause(what, errno, text);
+      this.#failed = { key, message, cause };
+    }
+    const { message, cause } = this.#failed;
+    return new TtrpcError(message, Code.Unavailable, { cause });
   }
 
   closed(): ConnectionClosed {
-    const reason = CLOSE_KINDS[this.u8()] ?? "error";
-    const errno = this.i32();
-    const text = this.string();
+    const { reason, errno, text } = this.#why();
     if (reason === "local" || reason === "remote") return { reason };
     return { reason, error: transportError("the connection failed", errno, text) };
+  }
+
+  #why(): { reason: ConnectionClosed["reason"]; errno: number; text: string } {
+    return { reason: CLOSE_KINDS[this.u8()] ?? "error", errno: this.i32(), text: this.string() };
   }
 }

@@ -16,6 +16,7 @@ export const Command = {
   Send: 6,
   HalfClose: 7,
   Taken: 8,
+  LetGo: 9,
 } as const;
 
 /** Flag of a stream's records: the stream is one that this side serves. */

@@ -54,7 +54,10 @@ export interface IncomingRequest extends Readonly<Named> {
 export interface ActiveRequest extends Named {
   /** Starts the handler. Called when no batch is being read. */
   run(): void;
-  /** The request needs no answer any more: its deadline passed, or its connection ended. */
+  /**
+   * The request needs no answer any more: its deadline passed, or its connection ended. The port's `letGo` is to be called
+   * for it once nothing of it is held.
+   */
   abort(deadline: boolean): void;
   /** `reader` stands at the payload of a message. */
   message(reader: BatchReader): void;

@@ -168,7 +168,8 @@ export class Children {
    */
   leave(pid: number): void {
     const started = isPid(pid) && parentOf(pid) !== 0 ? startTime(pid) : undefined;
-    if (started === undefined) throw new TypeError(`${String(pid)} is not the pid of a child of this process`);
+    if (started === undefined)
+      throw new TypeError(`${String(pid)} is not the pid of a child of this process`);
     this.#left.set(pid, started);
   }
 

@@ -1,0 +1,251 @@
+/** What hostile clients do to a server. */
+
+import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { encodeFrame, encodeRequest, FrameType, type RequestEnvelope } from "../helpers/wire.js";
+
+const MIB = 1 << 20;
+const SERVICE = "test.Hostile";
+const OPEN = 2 | 4;
+
+/** Sends what it has to a path; what is sent need not be taken. */
+export interface Attack {
+  /** In words, behind "a client that …". */
+  readonly what: string;
+  readonly connections: number;
+  /** Milliseconds for which handlers hold all that the server may have, and a good client is refused. */
+  readonly lasts?: number;
+  /** Of a sink of events. */
+  readonly onSink?: true;
+  run(sockets: readonly Socket[], path: string): Promise<void> | void;
+}
+
+/** A varint of protobuf. */
+function varint(value: number): Buffer {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
+  return Buffer.from([...bytes, rest]);
+}
+
+/** A field of bytes. */
+export function field(number: number, value: Uint8Array): Buffer {
+  return Buffer.concat([varint(number * 8 + 2), varint(value.length), value]);
+}
+
+function header(length: number, streamId: number, type: number, flags = 0): Buffer {
+  const bytes = Buffer.alloc(10);
+  bytes.writeUInt32BE(length, 0);
+  bytes.writeUInt32BE(streamId, 4);
+  bytes.set([type, flags], 8);
+  return bytes;
+}
+
+function request(
+  streamId: number,
+  method: string,
+  {
+    flags = 0,
+    extra = Buffer.alloc(0),
+    ...envelope
+  }: Partial<RequestEnvelope> & { flags?: number; extra?: Buffer } = {},
+): Buffer {
+  const body = Buffer.concat([encodeRequest({ service: SERVICE, method, ...envelope }), extra]);
+  return encodeFrame({ streamId, type: FrameType.Request, flags, body });
+}
+
+/** So many requests, one behind the other. */
+function requests(count: number, make: (streamId: number) => Buffer): Buffer {
+  return Buffer.concat(Array.from({ length: count }, (_, index) => make(2 * index + 1)));
+}
+
+/** Writes to each socket, and to each again once it has taken that. Gives up when nothing is taken any more. */
+async function writeToAll(
+  sockets: readonly Socket[],
+  times: number,
+  make: (index: number) => Buffer,
+): Promise<void> {
+  for (let index = 0; index < times; index++) {
+    const frame = make(index);
+    const taken = Promise.all(
+      sockets.map((socket) => new Promise<void>((resolve) => socket.write(frame, () => resolve()))),
+    );
+    if (!(await Promise.race([taken.then(() => true), sleep(300).then(() => false)]))) return;
+  }
+}
+
+const BODY = Buffer.alloc(4 * MIB - 300, 97);
+/** One field after the other that no envelope has. */
+const UNKNOWN = Buffer.concat(
+  Array.from({ length: 800_000 }, (_, index) => Buffer.concat([varint((index + 16) * 8), Buffer.from([1])])),
+);
+const METADATA_ENTRIES = Buffer.alloc(4 * MIB - 300, Buffer.from([0x2a, 0]));
+const LONG_METADATA = [["k", BODY.toString("latin1").slice(0, 4 * MIB - 400)]] as const;
+
+const onAll = (make: () => Buffer) => (sockets: readonly Socket[]) => {
+  const bytes = make();
+  for (const socket of sockets) socket.write(bytes);
+};
+
+/** An event, as a publisher sends it. */
+function event(size: number): Buffer {
+  const any = Buffer.concat([
+    field(1, Buffer.from("containerd.events.TaskStart")),
+    field(2, field(1, Buffer.alloc(size, 97))),
+  ]);
+  const envelope = Buffer.concat([
+    field(1, Buffer.from([8, 0x80, 0xe2, 0xcf, 0xaa, 6])),
+    field(2, Buffer.from("namespace")),
+    field(3, Buffer.from("/tasks/start")),
+    field(4, any),
+  ]);
+  const service = "containerd.services.events.ttrpc.v1.Events";
+  const body = encodeRequest({ service, method: "Forward", payload: field(1, envelope) });
+  return encodeFrame({ streamId: 1, type: FrameType.Request, body });
+}
+
+export const attacks = {
+  headers: {
+    what: "announces 4 MiB on each of a thousand connections, and sends no more",
+    connections: 1000,
+    run: onAll(() => header(4 * MIB, 1, FrameType.Request)),
+  },
+  halves: {
+    what: "sends half of a frame of 4 MiB on each of two hundred connections",
+    connections: 200,
+    run: (sockets) =>
+      writeToAll(sockets, 8, (index) =>
+        index === 0
+          ? Buffer.concat([header(4 * MIB, 1, FrameType.Request), BODY.subarray(0, MIB / 4)])
+          : BODY.subarray(0, MIB / 4),
+      ),
+  },
+  rests: {
+    what: "sends 300 KB and the first byte of a header on each of a thousand connections",
+    connections: 1000,
+    async run(sockets) {
+      await writeToAll(sockets, 1, () =>
+        encodeFrame({ streamId: 1, type: 9 as 1, body: BODY.subarray(0, 300_000) }),
+      );
+      await writeToAll(sockets, 1, () => Buffer.from([0]));
+    },
+  },
+  unread: {
+    what: "reads none of four thousand large replies",
+    connections: 1,
+    run: onAll(() => requests(4000, (id) => request(id, "Large"))),
+  },
+  unreadPromises: {
+    what: "reads none of twenty thousand large replies on fifty connections, which come a tick later",
+    connections: 50,
+    run: onAll(() => requests(400, (id) => request(id, "LargeLater"))),
+  },
+  unreadOnes: {
+    what: "reads none of the single large replies of a thousand connections",
+    connections: 1000,
+    run: onAll(() => request(1, "Large")),
+  },
+  unreadStreams: {
+    what: "reads nothing of five hundred streams without end, on ten connections",
+    connections: 10,
+    run: onAll(() => requests(50, (id) => request(id, "Endless", { flags: 1 }))),
+  },
+  untaken: {
+    what: "sends 8 MiB to a stream that takes nothing, on each of fifty connections",
+    connections: 50,
+    async run(sockets) {
+      await writeToAll(sockets, 1, () => request(1, "Untaken", { flags: OPEN }));
+      const message = encodeFrame({ streamId: 1, type: FrameType.Data, body: BODY.subarray(0, MIB / 4) });
+      await writeToAll(sockets, 32, () => message);
+    },
+  },
+  untakenAtOnce: {
+    what: "sends the messages of two thousand streams that take nothing along with their requests",
+    connections: 10,
+    run: onAll(() =>
+      requests(200, (id) =>
+        Buffer.concat([
+          request(id, "Untaken", { flags: OPEN }),
+          encodeFrame({ streamId: id, type: FrameType.Data, body: BODY.subarray(0, 30_000) }),
+        ]),
+      ),
+    ),
+  },
+  entries: {
+    what: "sends twenty requests with two million entries of metadata each",
+    connections: 1,
+    run: (sockets) =>
+      writeToAll(sockets, 20, (index) =>
+        request(2 * index + 1, "Untaken", { flags: OPEN, extra: METADATA_ENTRIES }),
+      ),
+  },
+  unknown: {
+    what: "opens twenty streams with eight hundred thousand unknown fields each",
+    connections: 1,
+    run: (sockets) =>
+      writeToAll(sockets, 20, (index) => request(2 * index + 1, "Untaken", { flags: OPEN, extra: UNKNOWN })),
+  },
+  misplaced: {
+    what: "opens sixty streams with 4 MiB of data each, and says that there is none",
+    connections: 1,
+    run: (sockets) =>
+      writeToAll(sockets, 60, (index) => request(2 * index + 1, "Untaken", { flags: OPEN, payload: BODY })),
+  },
+  metadata: {
+    what: "opens sixty streams with 4 MiB of metadata each",
+    connections: 1,
+    run: (sockets) =>
+      writeToAll(sockets, 60, (index) =>
+        request(2 * index + 1, "Untaken", { flags: OPEN, metadata: LONG_METADATA }),
+      ),
+  },
+  handled: {
+    what: "keeps handlers at sixty requests of 4 MiB",
+    connections: 1,
+    run: (sockets) => writeToAll(sockets, 60, (index) => request(2 * index + 1, "Block", { payload: BODY })),
+  },
+  expired: {
+    what: "sends two hundred requests of 1 MiB whose deadlines their handlers let pass",
+    connections: 1,
+    lasts: 2500,
+    run: (sockets) =>
+      writeToAll(sockets, 200, (index) =>
+        request(2 * index + 1, "Stubborn", { payload: BODY.subarray(0, MIB), timeoutNano: 1_000_000n }),
+      ),
+  },
+  expiredUnseen: {
+    what: "sends requests of 1 MiB whose deadlines pass while JavaScript is busy",
+    connections: 2,
+    async run([first, ...sockets]) {
+      first?.write(request(1, "Busy", { payload: Buffer.from("800") }));
+      await sleep(50);
+      await writeToAll(sockets, 200, (index) =>
+        request(2 * index + 1, "Echo", { payload: BODY.subarray(0, MIB), timeoutNano: 1n }),
+      );
+    },
+  },
+  gone: {
+    what: "leaves two hundred requests of 1 MiB to handlers that go on without it",
+    connections: 0,
+    lasts: 2500,
+    async run(_, path) {
+      for (let index = 0; index < 200; index++) {
+        const socket = connect(path);
+        socket.on("error", () => undefined);
+        await new Promise<void>((resolve) =>
+          socket.write(request(1, "Stubborn", { payload: BODY.subarray(0, MIB) }), () => resolve()),
+        );
+        await sleep(2);
+        socket.destroy();
+      }
+    },
+  },
+  heldBack: {
+    what: "publishes large events on each of five hundred connections to a sink that is full",
+    connections: 500,
+    onSink: true,
+    run: onAll(() => event(400_000)),
+  },
+} as const satisfies Record<string, Attack>;
+
+export type AttackName = keyof typeof attacks;

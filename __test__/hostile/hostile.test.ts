@@ -1,0 +1,163 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { connect } from "containerd-shim-protos";
+import { describe, expect, test } from "vitest";
+import { bytes, text } from "../helpers/outcome.js";
+import { ROOT } from "../helpers/program.js";
+import { pathOf, temporaryAddress } from "../helpers/temp.js";
+import { type Attack, attacks } from "./attacks.js";
+import { rows } from "./rows.js";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** What each connection may have besides the limits. */
+const A_CONNECTION = 64 * KIB;
+
+/**
+ * What a process needs to work on the largest messages one by one, each of which is there three times for a moment, and
+ * what its allocator and V8 keep for a moment of what was freed. It is the same however much is sent.
+ */
+const WORKING_MEMORY = 96 * MIB;
+
+/** What may be on its way from JavaScript to the thread. */
+const ON_ITS_WAY = { loop: 0, thread: 64 * MIB };
+
+/** A script of this folder in a process of its own, which is talked to in lines. */
+class Process implements AsyncDisposable {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(name: string, ...args: string[]) {
+    const script = join(import.meta.dirname, name);
+    const command = ["--expose-gc", "--import", import.meta.resolve("tsx"), script, ...args];
+    this.#child = spawn(process.execPath, command, { cwd: ROOT, stdio: ["pipe", "pipe", "inherit"] });
+    this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  async line(): Promise<string> {
+    const { done, value } = await this.#lines.next();
+    if (done === true) throw new Error("the process has ended");
+    return value;
+  }
+
+  ask(line: string): Promise<string> {
+    this.#child.stdin!.write(`${line}\n`);
+    return this.line();
+  }
+
+  /** The most that was resident since it was last asked, or since the process began. */
+  takePeak(): number {
+    const peak = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${this.#child.pid}/status`, "latin1"))?.[1];
+    writeFileSync(`/proc/${this.#child.pid}/clear_refs`, "5");
+    return Number(peak) * KIB;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = once(this.#child, "close");
+    this.#child.kill("SIGKILL");
+    await closed;
+  }
+}
+
+interface State {
+  readonly started: number;
+  readonly received: number;
+  readonly external: number;
+  readonly heapUsed: number;
+}
+
+/** Sets a client on a server, and returns how much more than before was resident at most, and lies outside of V8's heap. */
+async function suffer(name: string, attack: Attack, driver: string) {
+  const address = temporaryAddress();
+  await using server = new Process("server.ts", driver, attack.onSink ? "sink" : "server", pathOf(address));
+  expect(await server.line()).toBe("ready");
+  const serveGood = async () => {
+    await using connection = await connect(address);
+    const reply = await connection.unary("test.Hostile", "Echo", bytes("good"), { timeoutMs: 8000 });
+    expect(text(reply)).toBe("good");
+  };
+  if (!attack.onSink) await serveGood();
+  await using client = new Process("client.ts", name, pathOf(address));
+  expect(await client.line()).toBe("connected");
+  const before = JSON.parse(await server.ask("state")) as State;
+  server.takePeak();
+  await sleep(50);
+  const idle = server.takePeak();
+
+  expect(await client.ask("go")).toBe("done");
+  await sleep(400);
+  const after = JSON.parse(await server.ask("state")) as State;
+  await sleep(400);
+  const resident = server.takePeak() - idle;
+  await sleep(attack.lasts ?? 0);
+  // Others are served while the hostile client is still there.
+  if (!attack.onSink) await serveGood();
+  else
+    expect(JSON.parse(await server.ask(`take ${attack.connections}`))).toMatchObject({
+      received: attack.connections,
+    });
+  const external = after.external - before.external;
+  return { resident, external, started: after.started };
+}
+
+describe.each(["loop", "thread"] as const)('with driver: "%s"', (driver) => {
+  for (const { what, bytes: limit = 0, attacks: names = [] } of rows) {
+    if (names.length === 0) continue;
+    describe.concurrent(`memory that ${what} take stays within its limit with a client that`, () => {
+      for (const name of names) {
+        const attack: Attack = attacks[name];
+        test(`${attack.what}, and a good one is served`, async () => {
+          const { resident, external } = await suffer(name, attack, driver);
+          const stated = limit + attack.connections * A_CONNECTION + ON_ITS_WAY[driver];
+          const most = stated + WORKING_MEMORY;
+          if (process.env["HOSTILE_SHOW"])
+            console.log(
+              driver,
+              name,
+              Math.round(resident / MIB),
+              Math.round(external / MIB),
+              Math.round(most / MIB),
+            );
+          expect(resident).toBeLessThan(most);
+          expect(external).toBeLessThan(most);
+        });
+      }
+    });
+  }
+});
+
+describe("the table of what bounds memory in docs/design.md", () => {
+  const source = readFileSync(join(ROOT, "docs/design.md"), "utf8");
+  const table = source.split("## What bounds memory")[1]?.split("\n## ")[0] ?? "";
+
+  test("says what these tests show", () => {
+    const lines = table
+      .split("\n")
+      .filter((line) => line.startsWith("|"))
+      .slice(2);
+    const cells = lines.map((line) =>
+      line
+        .split("|")
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    );
+    expect(cells).toEqual(rows.map(({ what, limit, then }) => [what, limit, then]));
+  });
+
+  test.each(rows.filter(({ shown }) => shown !== undefined))("has a test for $what", ({ shown }) => {
+    const [file = "", name = ""] = shown ?? [];
+    expect(readFileSync(join(ROOT, file), "utf8")).toContain(name);
+  });
+
+  test("is shown row by row", () => {
+    for (const { attacks: names = [], shown } of rows)
+      expect(names.length > 0 || shown !== undefined).toBe(true);
+    const tried = rows.flatMap(({ attacks: names = [] }) => names);
+    expect(tried.toSorted()).toEqual(Object.keys(attacks).toSorted());
+  });
+});

@@ -1,0 +1,94 @@
+/**
+ * A server that hostile clients are set on: `server.ts DRIVER KIND PATH`, where KIND is `server` or `sink`. A line on its
+ * standard input has it say how it is; `take N` has it take so many events of the sink first.
+ */
+
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createServer, type HandlerContext } from "containerd-shim-protos";
+import { type EventSink, listenEvents } from "containerd-shim-protos/events";
+
+const [driver = "loop", kind = "server", path = ""] = process.argv.slice(2);
+const address = `unix://${path}`;
+const REPLY = new Uint8Array(256 * 1024).fill(1);
+let started = 0;
+
+const untilAborted = ({ signal }: HandlerContext) =>
+  new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve());
+  });
+
+/** Handlers that do what hurts most. */
+async function serve(): Promise<void> {
+  const server = createServer({ driver: driver as "loop" });
+  server.addRaw("test.Hostile", {
+    Echo: { kind: "unary", handle: (payload) => payload },
+    /** Answers with much for nothing. */
+    Large: { kind: "unary", handle: () => (started++, REPLY.slice()) },
+    LargeLater: { kind: "unary", handle: async () => (started++, REPLY.slice()) },
+    /** Answers when nobody waits any more. */
+    Block: {
+      kind: "unary",
+      async handle(payload, context) {
+        started++;
+        await untilAborted(context);
+        return payload;
+      },
+    },
+    /** Looks at no signal, and keeps what it has for a while. */
+    Stubborn: {
+      kind: "unary",
+      async handle(payload) {
+        started++;
+        await sleep(2500);
+        return payload;
+      },
+    },
+    /** Keeps JavaScript from everything else, for as many milliseconds. */
+    Busy: {
+      kind: "unary",
+      handle(payload) {
+        const until = performance.now() + Number(Buffer.from(payload).toString());
+        while (performance.now() < until);
+        return payload;
+      },
+    },
+    /** Takes no message. */
+    Untaken: {
+      kind: "bidi_streaming",
+      async *handle(_messages, context) {
+        started++;
+        await untilAborted(context);
+      },
+    },
+    /** Sends without end. */
+    Endless: {
+      kind: "server_streaming",
+      async *handle() {
+        started++;
+        for (;;) yield new Uint8Array(64 * 1024).fill(2);
+      },
+    },
+  });
+  await server.listen(address);
+}
+
+let sink: EventSink | undefined;
+if (kind === "sink") {
+  sink = listenEvents(address, { driver: driver as "loop", maxQueuedEvents: 100, maxQueuedBytes: 4 << 20 });
+} else {
+  await serve();
+}
+
+console.log("ready");
+for await (const line of createInterface({ input: process.stdin })) {
+  if (line.startsWith("take") && sink !== undefined) {
+    let left = Number(line.split(" ")[1]);
+    for await (const _ of sink) if (--left === 0) break;
+  }
+  globalThis.gc?.();
+  const { external, heapUsed } = process.memoryUsage();
+  console.log(JSON.stringify({ started, received: sink?.counts.received ?? 0, external, heapUsed }));
+}
+process.exit();

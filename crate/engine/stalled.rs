@@ -1,0 +1,94 @@
+//! Peers that keep others waiting: what they hold of their listener's budget, and neither read nor finish,
+//! is taken from them while somebody waits for it.
+
+use super::Engine;
+use crate::transport::Closed;
+use crate::transport::budget::{Budget, Kind};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// For so long a peer may read nothing of its replies while the listener's share of them is used up.
+const UNREAD: Duration = Duration::from_secs(1);
+
+/// For so long the rest of a frame may be on its way while others wait for the room that it was given.
+const UNFINISHED: Duration = Duration::from_secs(5);
+
+/// How often it is looked at.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// Budgets in which somebody waits.
+#[derive(Debug, Default)]
+pub(super) struct Contended {
+    budgets: Vec<Weak<Budget>>,
+    /// When they are looked at next.
+    at: Option<Instant>,
+}
+
+impl Engine {
+    /// Has an eye on the budgets in which somebody has begun to wait.
+    pub(super) fn watch_contended(&mut self) {
+        let new = self.shared.touched.take_contended();
+        if new.is_empty() {
+            return;
+        }
+        self.contended.budgets.extend(new);
+        self.contended.at.get_or_insert_with(|| Instant::now() + EVERY);
+    }
+
+    /// When peers that keep others waiting are looked for.
+    pub(super) fn contended_at(&self) -> Option<Instant> {
+        self.contended.at
+    }
+
+    /// Ends the connections of peers that keep others waiting, those first that have done so for longest.
+    pub(super) fn end_stalled(&mut self) {
+        let now = Instant::now();
+        if self.contended.at.is_none_or(|at| at > now) {
+            return;
+        }
+        let mut budgets = std::mem::take(&mut self.contended.budgets);
+        budgets.retain(|budget| budget.upgrade().is_some_and(|budget| self.relieve(&budget, now)));
+        self.contended.at = (!budgets.is_empty()).then(|| now + EVERY);
+        self.contended.budgets = budgets;
+    }
+
+    /// Returns whether somebody still waits.
+    fn relieve(&mut self, budget: &Arc<Budget>, now: Instant) -> bool {
+        if budget.is_waited_for(Kind::Replies) {
+            for token in self.stalled(budget, Kind::Replies, now, UNREAD) {
+                if !budget.is_full(Kind::Replies) {
+                    break;
+                }
+                self.end(
+                    token,
+                    "the peer does not read its replies, and others wait for their room",
+                );
+            }
+        }
+        if budget.is_waited_for(Kind::Frames) || budget.is_waited_for(Kind::Messages) {
+            for token in self.stalled(budget, Kind::Frames, now, UNFINISHED) {
+                self.end(token, "the peer does not finish a message, and others wait for its room");
+            }
+        }
+        budget.is_contended()
+    }
+
+    fn stalled(&self, budget: &Arc<Budget>, kind: Kind, now: Instant, limit: Duration) -> Vec<u32> {
+        let links = self.links.iter().filter(|(_, link)| {
+            link.budget().is_some_and(|own| Arc::ptr_eq(own, budget)) && !link.reported
+        });
+        let mut stalled: Vec<(Instant, u32)> = links
+            .filter_map(|(token, link)| Some((link.wire.keeps_waiting(kind)?, *token)))
+            .filter(|(since, _)| now.saturating_duration_since(*since) >= limit)
+            .collect();
+        stalled.sort_unstable();
+        stalled.into_iter().map(|(_, token)| token).collect()
+    }
+
+    fn end(&mut self, token: u32, why: &str) {
+        if let Some(link) = self.links.get_mut(&token) {
+            link.wire.close(Closed::stalled(why));
+            link.wire.forget_unsent();
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What an envelope costs to decode, told before ttrpc does it.
+//!
+//! ttrpc makes an object of each field that an envelope repeats, or that it does not know, and keeps
+//! them for as long as a stream is open: a frame of 4 MiB would become hundreds.
+
+/// Entries of metadata that a request may have. What real programs send has a dozen.
+const METADATA_LIMIT: usize = 1024;
+
+/// Details that a status may have.
+const DETAILS_LIMIT: usize = 1024;
+
+/// Fields that are not ttrpc's, or that come again, which an envelope may have: a later version of the
+/// protocol may add some, and nobody adds so many.
+const STRANGE_LIMIT: usize = 64;
+
+/// What an envelope has.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Envelope {
+    /// Entries of metadata, or details of a status.
+    pub(super) entries: usize,
+    strange: usize,
+    /// The bytes of the payload.
+    pub(super) payload: usize,
+}
+
+/// Why an envelope is not decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Costly(pub(super) &'static str);
+
+/// Looks at a request. One that does not decode is for ttrpc to refuse.
+pub(super) fn request(body: &[u8]) -> Result<Envelope, Costly> {
+    let mut found = Envelope::default();
+    let mut seen = 0u8;
+    walk(body, |number, value| {
+        match (number, value) {
+            (5, Value::Bytes(entry)) => {
+                found.entries += 1;
+                if found.entries > METADATA_LIMIT {
+                    return Err(Costly("the request has more than 1024 entries of metadata"));
+                }
+                return found.inside(entry, 2);
+            }
+            (1..=4, value) if seen & 1 << number == 0 => {
+                seen |= 1 << number;
+                if let (3, Value::Bytes(payload)) = (number, value) {
+                    found.payload = payload.len();
+                }
+            }
+            _ => found.strange += 1,
+        }
+        found.bounded()
+    })?;
+    Ok(found)
+}
+
+/// Looks at a response, as [`request`] does at a request.
+pub(super) fn response(body: &[u8]) -> Result<Envelope, Costly> {
+    let mut found = Envelope::default();
+    let mut seen = 0u8;
+    walk(body, |number, value| {
+        match (number, value) {
+            (1, Value::Bytes(status)) if seen & 1 == 0 => {
+                seen |= 1;
+                return found.status(status);
+            }
+            (2, Value::Bytes(payload)) if seen & 2 == 0 => {
+                seen |= 2;
+                found.payload = payload.len();
+            }
+            _ => found.strange += 1,
+        }
+        found.bounded()
+    })?;
+    Ok(found)
+}
+
+impl Envelope {
+    fn status(&mut self, status: &[u8]) -> Result<(), Costly> {
+        let mut seen = 0u8;
+        walk(status, |number, value| {
+            match (number, value) {
+                (3, Value::Bytes(detail)) => {
+                    self.entries += 1;
+                    if self.entries > DETAILS_LIMIT {
+                        return Err(Costly("the response has more than 1024 details"));
+                    }
+                    return self.inside(detail, 2);
+                }
+                (1 | 2, _) if seen & 1 << number == 0 => seen |= 1 << number,
+                _ => self.strange += 1,
+            }
+            self.bounded()
+        })
+    }
+
+    /// Looks at a message that has the fields 1 to `known`.
+    fn inside(&mut self, message: &[u8], known: u64) -> Result<(), Costly> {
+        let mut seen = 0u8;
+        walk(message, |number, _| {
+            if number <= known && seen & 1 << number == 0 {
+                seen |= 1 << number;
+            } else {
+                self.strange += 1;
+            }
+            self.bounded()
+        })
+    }
+
+    fn bounded(&self) -> Result<(), Costly> {
+        if self.strange > STRANGE_LIMIT {
+            return Err(Costly("the envelope has more than 64 fields that ttrpc does not have"));
+        }
+        Ok(())
+    }
+
+    /// What ttrpc and JavaScript keep of the request of a stream besides its payload, each of all texts,
+    /// with something around those of an entry of metadata.
+    pub(super) fn kept(&self, length: usize) -> usize {
+        const ENTRY: usize = 128;
+        2 * (length.saturating_sub(self.payload) + self.entries * ENTRY)
+    }
+}
+
+enum Value<'a> {
+    Bytes(&'a [u8]),
+    Number,
+}
+
+/// Calls `visit` with the number and the value of each field, until one is malformed.
+fn walk(
+    mut rest: &[u8],
+    mut visit: impl FnMut(u64, Value<'_>) -> Result<(), Costly>,
+) -> Result<(), Costly> {
+    while !rest.is_empty() {
+        let Some(tag) = varint(&mut rest) else { return Ok(()) };
+        let value = match tag & 7 {
+            0 => varint(&mut rest).map(|_| Value::Number),
+            1 => skip(&mut rest, 8).map(|_| Value::Number),
+            2 => varint(&mut rest).and_then(|length| skip(&mut rest, length)).map(Value::Bytes),
+            5 => skip(&mut rest, 4).map(|_| Value::Number),
+            // What is in a group is looked at as if it lay around it: ttrpc skips it.
+            3 | 4 => Some(Value::Number),
+            _ => None,
+        };
+        let Some(value) = value else { return Ok(()) };
+        visit(tag >> 3, value)?;
+    }
+    Ok(())
+}
+
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for (at, byte) in rest.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            *rest = &rest[at + 1..];
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn skip<'a>(rest: &mut &'a [u8], length: u64) -> Option<&'a [u8]> {
+    let length = usize::try_from(length).ok()?;
+    let (skipped, left) = rest.split_at_checked(length)?;
+    *rest = left;
+    Some(skipped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ttrpc::proto::{Codec as _, KeyValue, Request};
+
+    fn with_metadata(entries: usize) -> Request {
+        let mut request = Request::new();
+        request.service = "a.B".to_owned();
+        request.method = "C".to_owned();
+        request.payload = vec![7; 100];
+        request.timeout_nano = -1;
+        request.metadata = vec![KeyValue::new(); entries];
+        request
+    }
+
+    #[test]
+    fn a_request_that_ttrpc_makes_passes_with_as_much_metadata_as_it_may_have() {
+        for entries in [0, 1, METADATA_LIMIT] {
+            let body = with_metadata(entries).encode().unwrap();
+            let found = Envelope { entries, strange: 0, payload: 100 };
+            assert_eq!(request(&body), Ok(found));
+        }
+        let body = with_metadata(METADATA_LIMIT + 1).encode().unwrap();
+        assert!(request(&body).is_err());
+    }
+
+    #[test]
+    fn few_fields_of_a_later_protocol_pass_and_many_do_not_wherever_they_are() {
+        let unknown = |count: usize| [0x98, 0x06, 1].repeat(count);
+        let plain = with_metadata(0).encode().unwrap();
+        let inside = |count: usize| {
+            let fields = unknown(count);
+            [
+                &plain[..],
+                &[0x2a, 0x80 | (fields.len() & 0x7f) as u8, (fields.len() >> 7) as u8],
+                &fields,
+            ]
+            .concat()
+        };
+        for make in [
+            &|count| [plain.clone(), unknown(count)].concat(),
+            &inside as &dyn Fn(usize) -> Vec<u8>,
+        ] {
+            assert!(request(&make(STRANGE_LIMIT)).is_ok());
+            assert!(request(&make(STRANGE_LIMIT + 1)).is_err());
+        }
+        // A service of no bytes, time and again.
+        assert!(request(&[0x0a, 0].repeat(STRANGE_LIMIT + 2)).is_err());
+        assert!(response(&[0x12, 0].repeat(STRANGE_LIMIT + 2)).is_err());
+        assert!(response(&[&[0x0a, 0x82, 0x11][..], &[0x1a, 0].repeat(1089)].concat()).is_err());
+    }
+
+    #[test]
+    fn what_does_not_decode_is_left_to_ttrpc() {
+        let body = with_metadata(3).encode().unwrap();
+        for end in 0..body.len() {
+            assert!(request(&body[..end]).is_ok());
+        }
+        assert!(request(&[0x0f; 20]).is_ok());
+        assert!(response(&[0xff; 20]).is_ok());
+    }
+}

@@ -1,0 +1,287 @@
+//! When the peer's frames are passed on, and when its socket is read: while there is a place for what
+//! comes of it.
+
+use super::budget::{FREE, Kind};
+use super::envelope::Costly;
+use super::incoming::{Gathered, Sort, Verdict};
+use super::meter::MESSAGE_COST;
+use super::watch::NotTtrpc;
+use super::{CloseKind, Closed, Flow, READ_CHUNK, Wire, frames};
+use crate::status::{Code, response_of_status};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use ttrpc::proto::{Codec as _, MESSAGE_HEADER_LENGTH};
+
+/// What a connection waits for before its next frame is passed on, or its socket is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Block {
+    /// JavaScript is to take the events that wait.
+    Events,
+    /// Requests are held back.
+    HeldBack,
+    /// The peer is to read the replies of this connection.
+    Unread,
+    /// Others are to give room back.
+    Room(Kind),
+}
+
+/// While more than this waits for the socket, no frame of the connection is passed on. It is well above
+/// what streams may fill, so that a busy stream stops no calls.
+pub const REPLY_LIMIT: usize = 8 << 20;
+
+impl Wire {
+    /// Whether the socket, which has something, may be read now. If not, it is to be read by whoever lets
+    /// the connection [go on](Wire::go_on).
+    pub fn may_receive(&self) -> bool {
+        let mut flow = self.lock();
+        if flow.block.is_none() && flow.closed.is_none() {
+            let full = || self.budget.as_ref().is_some_and(|budget| budget.holds_back());
+            let block = self.crowd().or_else(|| full().then_some(Block::HeldBack));
+            if let Some(block) = block {
+                self.wait_for(&mut flow, block);
+            }
+        }
+        flow.refused = flow.block.is_some();
+        if flow.refused {
+            self.touch(&mut flow);
+        }
+        !flow.refused
+    }
+
+    /// What the connection waited for may have come. Returns whether its socket has something to be read.
+    pub fn go_on(&self) -> bool {
+        let mut flow = self.lock();
+        flow.block = None;
+        self.advance(&mut flow);
+        self.count_frames(&mut flow);
+        flow.wake_reader();
+        self.touch(&mut flow);
+        flow.block.is_none() && std::mem::take(&mut flow.refused)
+    }
+
+    /// Lets the connection go on if it waited for its own replies to be read.
+    pub fn replies_read(&self) -> bool {
+        let flow = self.lock();
+        flow.block == Some(Block::Unread) && flow.tx.len() <= REPLY_LIMIT
+    }
+
+    /// Whether there is room for the frame that it waits with.
+    pub fn has_room(&self) -> bool {
+        let flow = self.lock();
+        flow.rx.gathered().is_none_or(|gathered| self.lacking(&flow, gathered).is_none())
+    }
+
+    /// Since when the peer keeps others waiting: it has not read its replies, or has not sent the rest of
+    /// a frame for which it was given room.
+    pub fn keeps_waiting(&self, kind: Kind) -> Option<Instant> {
+        let flow = self.lock();
+        match kind {
+            Kind::Replies => flow.tx.stuck().filter(|_| self.replies.is_shared()),
+            _ => {
+                let gathered = flow.rx.gathered()?;
+                flow.rx.granted.filter(|_| !gathered.is_whole && flow.block.is_none())
+            }
+        }
+    }
+
+    /// Bytes that may be read now.
+    pub(super) fn allowance(&self, flow: &Flow) -> usize {
+        if self.budget.is_none() || flow.closed.is_some() {
+            return usize::MAX;
+        }
+        if flow.block.is_some() {
+            return 0;
+        }
+        let there = flow.rx.inbox.len();
+        let free = FREE[Kind::Frames as usize];
+        match flow.rx.gathered() {
+            Some(Gathered { frame, .. }) if flow.rx.granted.is_some() => {
+                frame.saturating_sub(there) + free
+            }
+            _ if self.frames.fits((there + READ_CHUNK).saturating_sub(self.frames.held())) => {
+                READ_CHUNK
+            }
+            _ => free.saturating_sub(there),
+        }
+    }
+
+    /// Goes on to the next frame that ttrpc may read.
+    pub(super) fn advance(&self, flow: &mut Flow) {
+        if flow.block.is_some() {
+            return;
+        }
+        loop {
+            let watch = &mut flow.watch;
+            match flow.rx.advance(|header| watch.plan(header)) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(NotTtrpc(header)) => {
+                    flow.close(not_ttrpc(header));
+                    break;
+                }
+            }
+            let Some(gathered) = flow.rx.gathered() else { break };
+            if !gathered.is_whole {
+                self.grant(flow, gathered);
+                break;
+            }
+            if let Some(block) = self.obstacle(flow, gathered) {
+                if flow.watch.is_server() && flow.closed.is_some() {
+                    // It would be handled for nobody.
+                    self.discard(flow);
+                } else {
+                    self.wait_for(flow, block);
+                }
+                break;
+            }
+            self.pass(flow, gathered);
+        }
+        let replies = flow.watch.own_replies();
+        if !replies.is_empty() && flow.closed.is_none() {
+            self.inject(flow, &replies);
+        }
+    }
+
+    /// Why a frame that is whole is not passed on now, if so.
+    fn obstacle(&self, flow: &Flow, gathered: Gathered) -> Option<Block> {
+        if let Some(block) = self.crowd() {
+            return Some(block);
+        }
+        let budget = self.budget.as_ref()?;
+        if flow.tx.len() > REPLY_LIMIT {
+            Some(Block::Unread)
+        } else if gathered.sort == Sort::Request && budget.holds_back() {
+            Some(Block::HeldBack)
+        } else if flow.rx.granted.is_none() && gathered.sort == Sort::Message {
+            self.messages_lacking(gathered.frame)
+        } else {
+            None
+        }
+    }
+
+    /// What all connections of a listener, and of this JavaScript thread, wait for together.
+    fn crowd(&self) -> Option<Block> {
+        if self.touched.is_enough() && !self.blocking {
+            return Some(Block::Events);
+        }
+        let full = self.budget.as_ref()?.is_full(Kind::Replies);
+        full.then_some(Block::Room(Kind::Replies))
+    }
+
+    fn messages_lacking(&self, frame: usize) -> Option<Block> {
+        (!self.messages.fits(frame + MESSAGE_COST)).then_some(Block::Room(Kind::Messages))
+    }
+
+    /// What there is no room for of a frame, if it is not granted any.
+    fn lacking(&self, flow: &Flow, gathered: Gathered) -> Option<Block> {
+        if flow.rx.granted.is_some() {
+            return None;
+        }
+        let messages = || (gathered.sort == Sort::Message).then_some(gathered.frame);
+        if !gathered.is_whole
+            && !self.frames.fits(gathered.frame.saturating_sub(self.frames.held()))
+        {
+            return Some(Block::Room(Kind::Frames));
+        }
+        self.messages_lacking(messages()?)
+    }
+
+    /// A frame of which more is to come needs room for all of it before more is read than any connection
+    /// may have: half of a frame is of no use to anybody, and so many halves could use up all room.
+    fn grant(&self, flow: &mut Flow, gathered: Gathered) {
+        let needed = gathered.frame > FREE[Kind::Frames as usize];
+        if !needed || flow.rx.granted.is_some() || self.budget.is_none() {
+            return;
+        }
+        match self.lacking(flow, gathered) {
+            Some(block) => self.wait_for(flow, block),
+            None => {
+                flow.rx.granted = Some(Instant::now());
+                if gathered.sort == Sort::Message {
+                    self.messages.add(gathered.frame);
+                    flow.reserved = gathered.frame;
+                }
+            }
+        }
+    }
+
+    fn pass(&self, flow: &mut Flow, gathered: Gathered) {
+        flow.rx.granted = None;
+        self.messages.sub(std::mem::take(&mut flow.reserved));
+        let Flow { rx, watch, .. } = flow;
+        let Some((header, body)) = rx.whole() else { return };
+        let passed = match watch.judge(header, body) {
+            Verdict::Pass => gathered.frame,
+            Verdict::Refuse => 0,
+            Verdict::Replace(costly) => replace(header, body, costly),
+        };
+        rx.pass(passed);
+        if passed > 0 {
+            self.touched.passed(gathered.sort == Sort::Request, passed);
+        }
+    }
+
+    /// Forgets what came and was not passed on.
+    pub(super) fn discard(&self, flow: &mut Flow) {
+        flow.rx.clear();
+        flow.block = None;
+        self.messages.sub(std::mem::take(&mut flow.reserved));
+        self.count_frames(flow);
+    }
+
+    fn wait_for(&self, flow: &mut Flow, block: Block) {
+        flow.block = Some(block);
+        match (block, &self.budget) {
+            (Block::Events, _) => self.touched.wait_for_events(self.token),
+            (Block::HeldBack, Some(budget)) => budget.hold_back(self.token),
+            (Block::Room(kind), Some(budget)) => budget.wait(kind, self.token),
+            _ => {}
+        }
+    }
+
+    /// Sends whole frames of this side's own. ttrpc writes a frame in one poll of its task, so whenever
+    /// another runs, the stream stands between two.
+    pub(super) fn inject(&self, flow: &mut Flow, frames: &[u8]) {
+        flow.tx.extend(frames, &self.touched.sent);
+        let (scanner, bytes) = flow.tx.parts();
+        flow.watch.outbound(scanner, bytes);
+        self.count_replies(flow);
+    }
+
+    pub(super) fn count_frames(&self, flow: &mut Flow) {
+        let there = flow.rx.inbox.len();
+        let granted = flow.rx.granted.and_then(|_| flow.rx.gathered());
+        self.frames.set(granted.map_or(there, |Gathered { frame, .. }| there.max(frame)));
+    }
+
+    pub(super) fn count_replies(&self, flow: &Flow) {
+        self.replies.set(flow.tx.len() + self.queued.load(Ordering::Relaxed));
+    }
+
+    /// Gives memory back that the connection does not need between two turns.
+    pub(super) fn tidy(&self, flow: &mut Flow) {
+        flow.rx.inbox.recycle(&self.touched.received);
+        let slack = flow.rx.inbox.slack();
+        let may = self.touched.keeps(flow.slack, slack);
+        flow.slack = if may { slack } else { 0 };
+        if !may {
+            flow.rx.inbox.compact(&self.touched.received);
+        }
+        self.count_frames(flow);
+    }
+}
+
+fn not_ttrpc(header: frames::Header) -> Closed {
+    let text = format!("the peer sent what is not a ttrpc frame: {}", header.escape_ascii());
+    Closed { kind: CloseKind::Protocol, errno: 0, text }
+}
+
+/// Writes a response over one that costs too much, which is longer. Returns the bytes of its frame.
+fn replace(header: &mut frames::Header, body: &mut [u8], Costly(text): Costly) -> usize {
+    // A status of this side's making always encodes.
+    let response = response_of_status(Code::ResourceExhausted, text).encode().unwrap_or_default();
+    let Some(front) = body.get_mut(..response.len()) else { return 0 };
+    front.copy_from_slice(&response);
+    frames::set_length(header, response.len() as u32);
+    MESSAGE_HEADER_LENGTH + response.len()
+}

@@ -1,0 +1,205 @@
+//! How the peer's frames reach ttrpc: one by one, and each when it is whole.
+//!
+//! ttrpc allocates what a header announces, and keeps what it has read. So a frame is gathered here, in
+//! memory that grows with what has arrived, and passed on when there is a place for it. What nobody wants
+//! of a frame is thrown away as it comes.
+
+use super::envelope::Costly;
+use super::frames::{self, Header};
+use super::inbox::Inbox;
+use std::time::Instant;
+use ttrpc::proto::MESSAGE_HEADER_LENGTH;
+
+/// What becomes of a frame, by its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// It is gathered, and looked at again when it is whole.
+    Gather(Sort),
+    /// ttrpc gets the header alone, as if the body were empty.
+    Head,
+    /// ttrpc gets nothing of it.
+    Drop,
+    /// It is larger than ttrpc takes, which reads it to its end and throws it away.
+    Through,
+}
+
+/// What a frame that is gathered is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// It makes a handler start.
+    Request,
+    /// It is a message of a stream.
+    Message,
+    /// It answers a call.
+    Response,
+}
+
+/// What is found in a frame once it is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// ttrpc gets it.
+    Pass,
+    /// ttrpc gets nothing of it.
+    Refuse,
+    /// ttrpc gets a response that says what is wrong, in its place.
+    Replace(Costly),
+}
+
+/// Where the connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before a header.
+    Between,
+    /// A frame of so many bytes, with its header, is being gathered, or waits to be passed on.
+    Gathering { frame: usize, sort: Sort },
+    /// ttrpc reads so many bytes, all of which are there; then so many are thrown away.
+    Reading { left: usize, behind: usize },
+    /// ttrpc reads so many bytes as they come.
+    Through { left: usize },
+    /// So many bytes are thrown away as they come.
+    Dropping { left: usize },
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) inbox: Inbox,
+    state: State,
+    /// Bytes of the last frame whose header was seen.
+    last: usize,
+    /// Since when there is room for all of the frame that is gathered, where it has to be asked for.
+    pub(super) granted: Option<Instant>,
+}
+
+impl Default for Incoming {
+    fn default() -> Self {
+        Self { inbox: Inbox::default(), state: State::Between, last: 0, granted: None }
+    }
+}
+
+/// A frame that is being gathered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gathered {
+    pub(super) frame: usize,
+    pub(super) sort: Sort,
+    pub(super) is_whole: bool,
+}
+
+impl Incoming {
+    /// Bytes of the last frame whose header was seen.
+    pub(super) fn last_frame(&self) -> usize {
+        self.last
+    }
+
+    /// What ttrpc may read now.
+    pub(super) fn readable(&self) -> usize {
+        match self.state {
+            State::Reading { left, .. } => left,
+            State::Through { left } => left.min(self.inbox.len()),
+            _ => 0,
+        }
+    }
+
+    /// Takes bytes that ttrpc may read.
+    pub(super) fn take(&mut self, count: usize) -> &[u8] {
+        match &mut self.state {
+            State::Reading { left, behind } => {
+                *left -= count;
+                if *left == 0 {
+                    self.state = dropping(*behind);
+                }
+            }
+            State::Through { left } => {
+                *left -= count;
+                if *left == 0 {
+                    self.state = State::Between;
+                }
+            }
+            _ => debug_assert!(count == 0, "nothing may be read"),
+        }
+        self.inbox.take(count)
+    }
+
+    /// The frame that is being gathered, or has to wait.
+    pub(super) fn gathered(&self) -> Option<Gathered> {
+        let State::Gathering { frame, sort } = self.state else { return None };
+        Some(Gathered { frame, sort, is_whole: self.inbox.len() >= frame })
+    }
+
+    /// Goes on to the next header, and asks `plan` about it. Returns whether it stands before a frame
+    /// that is being gathered.
+    pub(super) fn advance<E>(
+        &mut self,
+        mut plan: impl FnMut(&mut Header) -> Result<Plan, E>,
+    ) -> Result<bool, E> {
+        loop {
+            match self.state {
+                State::Dropping { left } => {
+                    let count = left.min(self.inbox.len());
+                    self.inbox.take(count);
+                    if count < left {
+                        self.state = State::Dropping { left: left - count };
+                        return Ok(false);
+                    }
+                    self.state = State::Between;
+                }
+                State::Between => {
+                    let Some(header) = self.inbox.bytes().first_chunk_mut() else {
+                        return Ok(false);
+                    };
+                    let length = frames::length(header);
+                    let frame = MESSAGE_HEADER_LENGTH + length;
+                    self.state = match plan(header)? {
+                        Plan::Gather(sort) => State::Gathering { frame, sort },
+                        Plan::Head => {
+                            frames::set_length(header, 0);
+                            State::Reading { left: MESSAGE_HEADER_LENGTH, behind: length }
+                        }
+                        Plan::Drop => State::Dropping { left: frame },
+                        Plan::Through => State::Through { left: frame },
+                    };
+                    self.last = frame;
+                }
+                State::Gathering { .. } => return Ok(true),
+                State::Reading { .. } | State::Through { .. } => return Ok(false),
+            }
+        }
+    }
+
+    /// The header and the body of the frame that is gathered, which must be whole.
+    pub(super) fn whole(&mut self) -> Option<(&mut Header, &mut [u8])> {
+        let State::Gathering { frame, .. } = self.state else { return None };
+        self.inbox.bytes().get_mut(..frame)?.split_first_chunk_mut()
+    }
+
+    /// Lets ttrpc read the first `left` bytes of the frame that is gathered; the others are thrown away.
+    pub(super) fn pass(&mut self, left: usize) {
+        if let State::Gathering { frame, .. } = self.state {
+            let behind = frame - left;
+            self.state = if left == 0 { dropping(behind) } else { State::Reading { left, behind } };
+        }
+    }
+
+    /// Whether the peer has stopped in the middle of a frame, if it sends no more.
+    pub(super) fn mid_frame(&mut self) -> bool {
+        let mut at = match self.state {
+            State::Between | State::Gathering { .. } => 0,
+            State::Reading { left, behind } => left + behind,
+            State::Through { left } | State::Dropping { left } => left,
+        };
+        let bytes = self.inbox.bytes();
+        while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+            at += MESSAGE_HEADER_LENGTH + frames::length(header);
+        }
+        at != bytes.len()
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn dropping(left: usize) -> State {
+    if left == 0 { State::Between } else { State::Dropping { left } }
+}

@@ -1,0 +1,97 @@
+//! What ttrpc wrote and the socket has not taken.
+
+use super::frames::Scanner;
+use super::inbox::Spare;
+use std::io;
+use std::time::Instant;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    taken: usize,
+    pub(super) scanner: Scanner,
+    /// Since when the socket has taken nothing of what waits.
+    stuck: Option<Instant>,
+}
+
+/// Storage that is this much larger than what is left in it is given back.
+const LARGE_STORAGE: usize = 64 * 1024;
+const SMALL_PART: usize = 4;
+
+impl Outbox {
+    /// Bytes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
+    /// Since when the socket has taken nothing of what waits.
+    pub(super) fn stuck(&self) -> Option<Instant> {
+        self.stuck
+    }
+
+    pub(super) fn extend(&mut self, bytes: &[u8], spare: &Spare) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = spare.take();
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// What was written, for the scanner.
+    pub(super) fn parts(&mut self) -> (&mut Scanner, &mut [u8]) {
+        (&mut self.scanner, &mut self.bytes)
+    }
+
+    /// Gives bytes to `write` until all are gone or it would block. It answers as `write(2)` does.
+    pub(super) fn send(
+        &mut self,
+        spare: &Spare,
+        mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        let before = self.taken;
+        while self.taken < self.bytes.len() {
+            match write(&self.bytes[self.taken..]) {
+                Ok(count) => self.taken += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.taken > before || self.stuck.is_none() {
+                        self.stuck = Some(Instant::now());
+                    }
+                    self.forget_sent();
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.clear(spare);
+                    return Err(error);
+                }
+            }
+        }
+        if !self.bytes.is_empty() {
+            self.clear(spare);
+        }
+        Ok(())
+    }
+
+    /// A connection that is never quite drained must not keep all that it ever sent. Moving the rest to
+    /// the front costs no more than was sent since the last time.
+    fn forget_sent(&mut self) {
+        if self.taken > self.bytes.len() / 2 {
+            self.bytes.drain(..self.taken);
+            self.scanner.removed(self.taken);
+            self.taken = 0;
+            let (left, size) = (self.bytes.len(), self.bytes.capacity());
+            if size > LARGE_STORAGE && left * SMALL_PART < size {
+                self.bytes.shrink_to(left);
+            }
+        }
+    }
+
+    /// Forgets what waits.
+    pub(super) fn clear(&mut self, spare: &Spare) {
+        self.scanner.removed(self.bytes.len());
+        self.bytes.clear();
+        self.taken = 0;
+        self.stuck = None;
+        spare.put(std::mem::take(&mut self.bytes));
+    }
+}
