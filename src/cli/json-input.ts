@@ -63,9 +63,10 @@ class Fields {
     }
     const { message } = field;
     if (message === undefined) this.#plain[key] = exact(field, value, String(field));
-    // Which leaves it unset, whatever it is.
-    else if (value === null && !(setsNull && field.fieldKind === "message")) this.#plain[key] = null;
-    else this.#messages.push((target) => setMessages(field, message, value, target, this.#registry));
+    // null leaves a message unset, a list or a map, too.
+    else if (value !== null || (setsNull && field.fieldKind === "message")) {
+      this.#messages.push((target) => setMessages(field, message, value, target, this.#registry));
+    }
   }
 
   /** Refuses a second value for what has one. */

@@ -1,5 +1,5 @@
 import { isNumberText, type Json, type JsonMap } from "../json-value.js";
-import { onTerminal, styled } from "./stdout.js";
+import { onTerminal, painterOf } from "./stdout.js";
 import { escaped, Text } from "./text.js";
 
 /** JSON in one line, for scripts and streams. */
@@ -102,10 +102,4 @@ class Writer {
 
 function quoted(text: string): string {
   return escaped(JSON.stringify(text));
-}
-
-/** What puts the escape sequences of a colour around a token, if stdout shows colours. */
-function painterOf(colour: Colour): Paint {
-  const [open = "", close = ""] = styled(colour, "_").rendered.split("_");
-  return (token) => open + token + close;
 }

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { styleText } from "node:util";
 import { type Part, Text } from "./text.js";
 
-type Style = Parameters<typeof styleText>[0];
+type Style = "bold" | "dim" | "red" | "green" | "yellow" | "blue" | "magenta" | "cyan";
 
 /** Whether stdout is a terminal, which decides about layout. Colour has rules of its own, see {@link styled}. */
 export function onTerminal(): boolean {
@@ -16,12 +16,32 @@ export function width(): number {
 
 /** A text in a style, where stdout shows styles: on a terminal, by NO_COLOR and by FORCE_COLOR. */
 export function styled(style: Style, part: Part): Text {
-  return Text.painted(part, (plain) => styleText(style, plain, { stream: process.stdout }));
+  return Text.painted(part, painter(style, process.stdout));
 }
 
 /** As {@link styled}, for stderr. */
 export function styledError(style: Style, part: Part): Text {
-  return Text.painted(part, (plain) => styleText(style, plain, { stream: process.stderr }));
+  return Text.painted(part, painter(style, process.stderr));
+}
+
+/** What puts the escape sequences of a style around a text, where stdout shows styles. */
+export function painterOf(style: Style): (plain: string) => string {
+  return painter(style, process.stdout);
+}
+
+const painters = new Map<NodeJS.WriteStream, Map<Style, (plain: string) => string>>();
+
+/** Whether a stream shows styles is asked once, since it costs more than a line does. */
+function painter(style: Style, stream: NodeJS.WriteStream): (plain: string) => string {
+  const known = painters.get(stream) ?? new Map<Style, (plain: string) => string>();
+  painters.set(stream, known);
+  let paint = known.get(style);
+  if (paint === undefined) {
+    const [open = "", close = ""] = styleText(style, "_", { stream }).split("_");
+    paint = (plain) => open + plain + close;
+    known.set(style, paint);
+  }
+  return paint;
 }
 
 let stop: AbortSignal | undefined;

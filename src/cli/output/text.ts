@@ -14,6 +14,8 @@ const SHORT: Readonly<Record<string, string>> = {
 
 /** A text with escapes, as JSON has them, in place of control characters. */
 export function escaped(plain: string): string {
+  // Nearly nothing has any.
+  if (plain.search(CONTROLS) < 0) return plain;
   return plain.replaceAll(
     CONTROLS,
     (character) => SHORT[character] ?? String.raw`\u` + character.charCodeAt(0).toString(16).padStart(4, "0"),
@@ -66,13 +68,14 @@ export class Text {
 
   /** Texts in a row. */
   static joined(parts: readonly Part[], separator: Part = ""): Text {
-    const texts = parts.map((part) => Text.of(part));
     const between = Text.of(separator);
-    const length = texts.reduce((total, each) => total + each.length, 0);
-    return new Text(
-      texts.map(({ rendered }) => rendered).join(between.rendered),
-      length + between.length * Math.max(texts.length - 1, 0),
-    );
+    let [rendered, length] = ["", 0];
+    for (const [index, part] of parts.entries()) {
+      const each = Text.of(part);
+      rendered += (index === 0 ? "" : between.rendered) + each.rendered;
+      length += (index === 0 ? 0 : between.length) + each.length;
+    }
+    return new Text(rendered, length);
   }
 
   /** What goes to the terminal. */
