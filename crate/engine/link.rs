@@ -176,8 +176,8 @@ fn hung_up() -> Closed {
 }
 
 /// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the
-/// others nor JavaScript.
-const READ_BUDGET: usize = 256 << 10;
+/// others nor JavaScript. A payload of 256 KiB comes with its envelope in one.
+const READ_BUDGET: usize = (256 << 10) + 1024;
 
 /// The same where requests are held back at a limit: what is read is what may go beyond it.
 const WAITING_READ_BUDGET: usize = 64 << 10;

@@ -391,7 +391,9 @@ impl Engine {
         while self.settle() | self.has_room() {
             self.run(Self::go_on);
         }
-        self.watch_contended();
+        if self.shared.touched.is_waited() {
+            self.watch_contended();
+        }
     }
 
     /// `work` runs inside the runtime, where spawning and waking cost no system call.

@@ -18,6 +18,9 @@ impl Engine {
     /// Whether some connection that waits may go on.
     pub fn has_room(&self) -> bool {
         let touched = &self.shared.touched;
+        if !touched.is_waited() {
+            return false;
+        }
         if touched.is_crowded() && lock(&self.shared.events).is_empty() {
             touched.events_taken();
         }

@@ -261,11 +261,12 @@ impl Wire {
     /// Gives memory back that the connection does not need between two turns.
     pub(super) fn tidy(&self, flow: &mut Flow) {
         flow.rx.inbox.recycle(&self.touched.received);
-        let slack = flow.rx.inbox.slack();
+        let slack = flow.rx.inbox.slack() + flow.tx.slack();
         let may = self.touched.keeps(flow.slack, slack);
         flow.slack = if may { slack } else { 0 };
         if !may {
             flow.rx.inbox.compact(&self.touched.received);
+            flow.tx.compact(&self.touched.sent);
         }
         self.count_frames(flow);
     }

@@ -8,9 +8,10 @@ use std::sync::Mutex;
 #[derive(Debug, Default)]
 pub(super) struct Spare(Mutex<Vec<Vec<u8>>>);
 
-/// So much of it is kept, in pieces of no more than so many bytes; the rest is given back to the allocator.
+/// So many pieces of it are kept, of a size that serves the next; the rest is given back to the allocator.
 const SPARE_LIMIT: usize = 8;
-const KEEP_CAPACITY: usize = 512 * 1024;
+const SMALLEST: usize = 4 * 1024;
+const KEEP_CAPACITY: usize = 1 << 20;
 
 impl Spare {
     pub(super) fn take(&self) -> Vec<u8> {
@@ -19,7 +20,8 @@ impl Spare {
 
     pub(super) fn put(&self, storage: Vec<u8>) {
         let mut spare = lock(&self.0);
-        if spare.len() < SPARE_LIMIT && storage.capacity() <= KEEP_CAPACITY {
+        let serves = SMALLEST..=KEEP_CAPACITY;
+        if spare.len() < SPARE_LIMIT && serves.contains(&storage.capacity()) {
             spare.push(storage);
         }
     }

@@ -120,6 +120,14 @@ impl Incoming {
         self.inbox.take(count)
     }
 
+    /// Bytes that the frame at hand lacks.
+    pub(super) fn missing(&self) -> usize {
+        match self.state {
+            State::Gathering { frame, .. } => frame.saturating_sub(self.inbox.len()),
+            _ => 0,
+        }
+    }
+
     /// The frame that is being gathered, or has to wait.
     pub(super) fn gathered(&self) -> Option<Gathered> {
         let State::Gathering { frame, sort } = self.state else { return None };

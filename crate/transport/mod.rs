@@ -67,7 +67,7 @@ struct Flow {
     watch: Watch,
     /// Bytes from the peer that ttrpc has not read.
     rx: Incoming,
-    /// What nothing is in of the memory of `rx`, as it was told.
+    /// What nothing is in of the memory of `rx` and `tx`, as it was told.
     slack: usize,
     /// Bytes of ttrpc that the socket has not taken.
     tx: Outbox,
@@ -145,7 +145,12 @@ impl Wire {
         flow.watch.received();
         let mut total = 0;
         let ended = loop {
-            let chunk = self.allowance(flow).min(budget - total).min(READ_CHUNK);
+            // A large frame goes to ttrpc before the next one is begun.
+            if flow.rx.readable() > LARGE_FRAME {
+                break None;
+            }
+            let most = flow.rx.missing().max(READ_CHUNK);
+            let chunk = self.allowance(flow).min(budget - total).min(most);
             if chunk == 0 {
                 break None;
             }
@@ -359,6 +364,9 @@ impl Wire {
 
 /// The first read of a turn takes what a busy peer sends in one; more reads follow while they are full.
 const READ_CHUNK: usize = 64 * 1024;
+
+/// A frame from this size on is worth a turn of its own.
+const LARGE_FRAME: usize = 128 * 1024;
 
 /// Of those that wait for the socket, so many go on at once: each may send what fills it again.
 const WRITERS_AT_ONCE: usize = 16;

@@ -15,10 +15,6 @@ pub(super) struct Outbox {
     stuck: Option<Instant>,
 }
 
-/// Storage that is this much larger than what is left in it is given back.
-const LARGE_STORAGE: usize = 64 * 1024;
-const SMALL_PART: usize = 4;
-
 impl Outbox {
     /// Bytes that wait.
     pub(super) fn len(&self) -> usize {
@@ -35,6 +31,19 @@ impl Outbox {
             self.bytes = spare.take();
         }
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Bytes of memory in which nothing is that waits.
+    pub(super) fn slack(&self) -> usize {
+        self.bytes.capacity() - self.len()
+    }
+
+    /// Moves what waits into storage of its own size.
+    pub(super) fn compact(&mut self, spare: &Spare) {
+        let small = self.bytes[self.taken..].to_vec();
+        self.scanner.removed(self.taken);
+        self.taken = 0;
+        spare.put(std::mem::replace(&mut self.bytes, small));
     }
 
     /// What was written, for the scanner.
@@ -79,10 +88,6 @@ impl Outbox {
             self.bytes.drain(..self.taken);
             self.scanner.removed(self.taken);
             self.taken = 0;
-            let (left, size) = (self.bytes.len(), self.bytes.capacity());
-            if size > LARGE_STORAGE && left * SMALL_PART < size {
-                self.bytes.shrink_to(left);
-            }
         }
     }
 

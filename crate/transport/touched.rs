@@ -4,7 +4,7 @@ use super::budget::Budget;
 use super::inbox::Spare;
 use super::lock;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, Weak};
 
 /// What a turn did to the connections, and what all connections share.
@@ -14,6 +14,8 @@ pub struct Touched {
     tokens: Mutex<Vec<u32>>,
     /// Reads and writes of ttrpc's tasks, ever.
     activity: AtomicUsize,
+    /// Some connection waits, or some budget is to be looked at.
+    is_waited: AtomicBool,
     /// Requests that ttrpc got since JavaScript took the last event.
     requests: AtomicUsize,
     /// Bytes of frames that it got since then.
@@ -52,8 +54,16 @@ impl Touched {
         self.activity.load(Relaxed)
     }
 
+    /// Whether some connection waits, or some budget is to be looked at.
+    pub fn is_waited(&self) -> bool {
+        self.is_waited.load(Relaxed)
+    }
+
     /// Whether some connection that waits may go on.
     pub fn has_room(&self) -> bool {
+        let waits =
+            self.is_crowded() || !lock(&self.freed).is_empty() || !lock(&self.contended).is_empty();
+        self.is_waited.store(waits, Relaxed);
         self.is_crowded() && !self.is_enough() || !lock(&self.freed).is_empty()
     }
 
@@ -91,6 +101,7 @@ impl Touched {
     /// A connection waits until JavaScript has taken events.
     pub(super) fn wait_for_events(&self, token: u32) {
         lock(&self.crowd).push_back(token);
+        self.is_waited.store(true, Relaxed);
     }
 
     /// A frame is passed on.
@@ -110,10 +121,12 @@ impl Touched {
 
     pub(super) fn freed(&self, budget: Weak<Budget>) {
         lock(&self.freed).push(budget);
+        self.is_waited.store(true, Relaxed);
     }
 
     pub(super) fn contended(&self, budget: Weak<Budget>) {
         lock(&self.contended).push(budget);
+        self.is_waited.store(true, Relaxed);
     }
 
     pub(super) fn add(&self, token: u32) {

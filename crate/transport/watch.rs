@@ -22,6 +22,9 @@ use ttrpc::proto::{
 /// ignores it.
 const TYPE_REFUSED: u8 = 0x7f;
 
+/// What is kept of a request that needs not be counted, where it may be a stream's.
+const SMALL_REQUEST: usize = 1024;
+
 /// Which end of the connection ttrpc plays here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -220,9 +223,13 @@ impl Watch {
             }
             (Role::Server, MESSAGE_TYPE_REQUEST) => match envelope::request(body) {
                 Ok(envelope) => {
-                    let early = self.early.entry(id).or_default();
-                    early.payload = envelope.payload;
-                    early.kept = envelope.kept(body.len());
+                    let kept = envelope.kept(body.len());
+                    // A unary request, as all send it, has no flags, and its handler knows what it has.
+                    if flags(header) != 0 || kept > SMALL_REQUEST {
+                        let early = self.early.entry(id).or_default();
+                        early.payload = envelope.payload;
+                        early.kept = kept;
+                    }
                 }
                 Err(Costly(text)) => {
                     self.refuse(id, Code::ResourceExhausted, text);
