@@ -44,7 +44,7 @@ impl Port {
         }
         let batches = Batches::new(env, outbound, inbound, deliver)?;
         let driven = if thread { Driven::by_thread(batches) } else { Driven::by_loop(batches) };
-        Ok(Self { driven: driven?, payloads: Payloads::default(), outcome: RefCell::default() })
+        Ok(Self { driven: driven?, payloads: Payloads::new(), outcome: RefCell::default() })
     }
 
     /// Carries out the commands in the first `length` bytes of the outbound buffer. With `take`,
