@@ -3,6 +3,7 @@
 use super::batches::Batches;
 use super::driven::Driven;
 use super::payloads::Payloads;
+use super::uv::Uv;
 use super::values::{
     BindingAddress, BindingListenOptions, BindingOpened, BindingPair, BindingVersions,
 };
@@ -208,6 +209,12 @@ impl Port {
 pub fn probe(address: BindingAddress) -> i32 {
     let attempt = Address::try_from(address).and_then(|address| Stream::connect(&address));
     attempt.map_or_else(|error| error.raw_os_error().unwrap_or(0), |_| 0)
+}
+
+/// Whether this process has the functions of libuv that an event loop is asked to turn an engine by.
+#[napi]
+pub fn has_libuv() -> bool {
+    Uv::get().is_ok()
 }
 
 /// The versions that this addon was built from.
