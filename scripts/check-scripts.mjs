@@ -36,6 +36,7 @@ const ELSEWHERE = {
   prepublishOnly: "the packaging tests, which see it refuse",
   version: "npm version; a test of the packaging sees that all versions are the same",
   format: "npm run format:check, which is the same but for the writing",
+  "check:prebuilds": "npm run build:prebuilds, which ends with it, and the packaging tests",
   "test:scripts": "this",
 };
 

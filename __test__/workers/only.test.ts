@@ -148,3 +148,23 @@ test("the process may end at any moment while workers load, listen, connect and 
     expect({ after, status, errors: program.errors }).toEqual({ after, status: 7, errors: "" });
   }
 }, 120_000);
+
+test("a worker ends though nobody has its port any more, as when it is terminated while the port is made", async () => {
+  const code = `
+    const { pathToFileURL } = require("node:url");
+    const { loadNative } = await import(pathToFileURL("dist/native.js").href);
+    const { Port } = loadNative();
+    const open = (thread) => void new Port(new Uint8Array(8 << 20), new Uint8Array(8 << 20), () => {}, thread);
+    open(false);
+    open(true);
+    const { setFlagsFromString } = require("node:v8");
+    setFlagsFromString("--expose-gc");
+    const collect = require("node:vm").runInNewContext("gc");
+    // What was collected is finalized in a turn of the event loop.
+    for (let i = 0; i < 10; i++) {
+      collect();
+      await new Promise(setImmediate);
+    }
+  `;
+  expect(await linesOf(`say(String(await run(${JSON.stringify(code)})));`)).toEqual(["0"]);
+});

@@ -37,6 +37,9 @@ pub(super) struct Looped {
     unwatchable: Cell<Option<(u32, std::io::Error)>>,
     open_handles: Cell<usize>,
     cleanup: Cell<sys::napi_async_cleanup_hook_handle>,
+    /// Itself, from the beginning of the teardown to its end: the port may be gone, and nobody else may
+    /// be there to hear that the last handle was freed.
+    ending: Cell<Option<Rc<Self>>>,
 }
 
 impl Looped {
@@ -61,6 +64,7 @@ impl Looped {
             unwatchable: Cell::new(None),
             open_handles: Cell::new(0),
             cleanup: Cell::new(ptr::null_mut()),
+            ending: Cell::new(None),
         });
         let timer = Watcher::timer(uv, event_loop, &looped)?;
         *looped.timer.borrow_mut() = Some(timer);
@@ -192,6 +196,7 @@ impl Looped {
     }
 
     fn tear_down(self: &Rc<Self>) {
+        self.ending.set(Some(self.clone()));
         let engine = self.engine.borrow_mut().take();
         for (_, watcher) in std::mem::take(&mut *self.watchers.borrow_mut()) {
             watcher.close(self);
@@ -214,6 +219,8 @@ impl Looped {
                 // SAFETY: the hook was given by Node and, being replaced by null, is removed once.
                 unsafe { sys::napi_remove_async_cleanup_hook(hook) };
             }
+            // The callers have counts of their own.
+            drop(self.ending.take());
         }
     }
 }
