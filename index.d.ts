@@ -158,6 +158,9 @@ export declare function childrenOfLoop(): Array<number>
 /** The children of this thread that have ended. */
 export declare function endedChildren(): BindingEnded
 
+/** Whether this process has the functions of libuv that an event loop is asked to turn an engine by. */
+export declare function hasLibuv(): boolean
+
 /** Listens at a path for the terminal of a container. A descriptor, which the caller owns. */
 export declare function listenConsole(path: string): number
 

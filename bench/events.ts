@@ -4,7 +4,8 @@
  * native Rust publisher and server, interleaved, several rounds in one run. Prints medians and the ratios that matter.
  *
  * `npm run bench -- events`, or `npm run bench -- events --rounds 9 --inflight 64`. Fewer events than there are by
- * default mislead: the first half second of a process is compiling.
+ * default mislead: the first half second of a process is compiling. `--profile dev` takes the peer that the tests build,
+ * which is not optimised: to try the bench itself.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
@@ -14,18 +15,23 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
+import { buildPeers } from "./run/build.js";
 
 const { values } = parseArgs({
   options: {
     rounds: { type: "string", default: "5" },
     count: { type: "string", default: "300000" },
     inflight: { type: "string", default: "1024" },
+    profile: { type: "string", default: "release" },
   },
 });
 const rounds = Number(values.rounds);
 const count = Number(values.count);
 const { inflight } = values;
-const peer = join(import.meta.dirname, "../target/release/shim-peer");
+if (values.profile !== "dev" && values.profile !== "release") {
+  throw new TypeError("--profile must be dev or release");
+}
+const { rust: peer } = buildPeers(values.profile);
 const child = join(import.meta.dirname, "contenders/events/process.ts");
 const folder = mkdtempSync(join(tmpdir(), "events-bench-"));
 let sockets = 0;

@@ -1,4 +1,5 @@
 import { type AbortListener, listenToAbort, unlistenToAbort } from "./abort.js";
+import { isBytes } from "./bytes.js";
 import type { Decode, Payload } from "./codec/payload.js";
 import { canceledError, type TtrpcError } from "./error.js";
 import { type MetadataInit, metadataPairs } from "./metadata.js";
@@ -62,7 +63,7 @@ function timeoutNanoseconds(timeoutMs: number | undefined): number {
 
 /** Checks a raw payload. */
 export function checkPayload(payload: Uint8Array, what = "payload"): void {
-  if (!(payload instanceof Uint8Array)) {
+  if (!isBytes(payload)) {
     throw new TypeError(`${what} must be a Uint8Array, not ${payload === null ? "null" : typeof payload}`);
   }
 }

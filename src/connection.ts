@@ -31,7 +31,7 @@ export interface ConnectOptions {
    * peer may have carried them out; calls made before the connection is back wait for the next attempt.
    */
   readonly reconnect?: ReconnectOptions | boolean;
-  /** What turns the connection's runtime. `"loop"` if left out; see {@link Driver}. */
+  /** What turns the connection's runtime. `"loop"` if left out, where there is Node's; see {@link Driver}. */
   readonly driver?: Driver;
 }
 

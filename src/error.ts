@@ -2,6 +2,7 @@ import { getSystemErrorMap } from "node:util";
 import { create } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "./code.js";
+import { isBytes } from "./bytes.js";
 
 /** What a {@link TtrpcError} may carry besides its message and code. */
 export interface TtrpcErrorOptions {
@@ -70,7 +71,7 @@ export class TtrpcError extends Error {
 /** Checks details, which whoever has an error may have changed. Throws a TypeError that names the one that is wrong. */
 export function checkDetails(details: readonly Any[]): void {
   for (const [index, any] of details.entries()) {
-    if (typeof any?.typeUrl !== "string" || !(any.value instanceof Uint8Array)) {
+    if (typeof any?.typeUrl !== "string" || !isBytes(any.value)) {
       throw new TypeError(`details[${index}] must be an Any: pack messages with packAny`);
     }
   }

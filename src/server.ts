@@ -37,7 +37,7 @@ export interface ServerOptions {
   readonly requireSameUser?: boolean;
   /** See each request before its handler does, and what the handler returns. The first is the outermost. */
   readonly interceptors?: readonly ServerInterceptor[];
-  /** What turns the server's runtime. `"loop"` if left out; see {@link Driver}. */
+  /** What turns the server's runtime. `"loop"` if left out, where there is Node's; see {@link Driver}. */
   readonly driver?: Driver;
 }
 

@@ -8,6 +8,7 @@ import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload 
 import { closedError } from "./connection.js";
 import { TtrpcError } from "./error.js";
 import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./open-link.js";
+import { requireLoop } from "./port/driver.js";
 import { openPorts, port } from "./port/port.js";
 import type { ConnectionClosed } from "./port/reader.js";
 
@@ -99,8 +100,8 @@ export class SyncConnection {
  * const { shimPid } = task.connect({ id: "1" }, { timeoutMs: 500 });
  * ```
  *
- * Throws a TypeError if the address is not one, and a {@link TtrpcError} of code `Unavailable` whose `cause.code` is
- * the system's if there is nobody there.
+ * Throws a TypeError if the address is not one, or where the event loop is not Node's own (Bun, Deno), and a
+ * {@link TtrpcError} of code `Unavailable` whose `cause.code` is the system's if there is nobody there.
  */
 export function connectSync(address: Address, options: SyncConnectOptions = {}): SyncConnection {
   const parsed = parseAddress(address);
@@ -108,6 +109,7 @@ export function connectSync(address: Address, options: SyncConnectOptions = {}):
   checkTimeout(connectTimeoutMs);
   if (parsed.duplex !== undefined)
     throw new TypeError("a Duplex needs the event loop, which a blocking call stops");
+  requireLoop("a blocking connection");
   const { native } = port("loop");
   let opened =
     parsed.binding === undefined

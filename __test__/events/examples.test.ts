@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import Database from "better-sqlite3";
 import { createPublisher, TaskExitSchema, TaskStartSchema } from "containerd-shim-protos/events";
 import { afterEach, describe, expect, test, vi } from "vitest";
+import { openDatabase } from "../../examples/events/database.js";
 import { temporaryAddress, temporaryPath } from "../helpers/temp.js";
 
 const children = new Set<ChildProcess>();
@@ -59,8 +59,8 @@ describe("the examples", () => {
     await example("sqlite", "--listen", address, "--database", database);
     await Promise.all(published);
     await publisher.close();
-    const rows = new Database(database, { readonly: true });
-    expect(rows.prepare("SELECT count(*) AS count FROM events").get()).toEqual({ count: COUNT });
+    const rows = await openDatabase(database);
+    expect(rows.prepare("SELECT count(*) AS count FROM events").get()).toMatchObject({ count: COUNT });
     rows.close();
   }, 60_000);
 });

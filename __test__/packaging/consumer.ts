@@ -64,6 +64,11 @@ export class Consumer implements Disposable {
     return target;
   }
 
+  /** Writes a file into the project. */
+  write(name: string, text: string): void {
+    writeFileSync(join(this.project, name), text);
+  }
+
   /** A path in an installed package. */
   installed(...path: readonly string[]): string {
     return join(this.project, "node_modules", ...path);

@@ -36,10 +36,10 @@ pub(super) struct Looped {
     /// The descriptor that could not be watched, since this was last asked for.
     unwatchable: Cell<Option<(u32, std::io::Error)>>,
     open_handles: Cell<usize>,
-    /// Itself, from the teardown on until all handles are closed: their callbacks must find it, also
-    /// where a terminated worker never got the object that would own it.
-    until_closed: RefCell<Option<Rc<Looped>>>,
     cleanup: Cell<sys::napi_async_cleanup_hook_handle>,
+    /// Itself, from the beginning of the teardown to its end: the port may be gone, and nobody else may
+    /// be there to hear that the last handle was freed.
+    ending: Cell<Option<Rc<Self>>>,
 }
 
 impl Looped {
@@ -63,8 +63,8 @@ impl Looped {
             timer_holds: Cell::new(false),
             unwatchable: Cell::new(None),
             open_handles: Cell::new(0),
-            until_closed: RefCell::new(None),
             cleanup: Cell::new(ptr::null_mut()),
+            ending: Cell::new(None),
         });
         let timer = Watcher::timer(uv, event_loop, &looped)?;
         *looped.timer.borrow_mut() = Some(timer);
@@ -196,7 +196,7 @@ impl Looped {
     }
 
     fn tear_down(self: &Rc<Self>) {
-        *self.until_closed.borrow_mut() = Some(self.clone());
+        self.ending.set(Some(self.clone()));
         let engine = self.engine.borrow_mut().take();
         for (_, watcher) in std::mem::take(&mut *self.watchers.borrow_mut()) {
             watcher.close(self);
@@ -211,15 +211,16 @@ impl Looped {
         self.finish_teardown();
     }
 
-    /// Once all handles are freed, Node may close the loop. The caller keeps this alive meanwhile.
+    /// Once all handles are freed, Node may close the loop.
     fn finish_teardown(&self) {
         if self.engine.borrow().is_none() && self.open_handles.get() == 0 {
-            self.until_closed.borrow_mut().take();
             let hook = self.cleanup.replace(ptr::null_mut());
             if !hook.is_null() {
                 // SAFETY: the hook was given by Node and, being replaced by null, is removed once.
                 unsafe { sys::napi_remove_async_cleanup_hook(hook) };
             }
+            // The callers have counts of their own.
+            drop(self.ending.take());
         }
     }
 }

@@ -4,6 +4,7 @@ use super::batches::Batches;
 use super::descriptors::check_free;
 use super::driven::Driven;
 use super::payloads::Payloads;
+use super::uv::Uv;
 use super::values::{
     BindingAddress, BindingListenOptions, BindingOpened, BindingPair, BindingVersions,
 };
@@ -57,7 +58,7 @@ impl Port {
         };
         Ok(Self {
             driven: driven?,
-            payloads: Payloads::default(),
+            payloads: Payloads::new(),
             outcome: RefCell::default(),
             awaited: RefCell::default(),
             attempt: RefCell::default(),
@@ -258,6 +259,12 @@ impl Port {
 
 fn nothing_waits() -> Error {
     Error::from_reason("there is nothing to wait for")
+}
+
+/// Whether this process has the functions of libuv that an event loop is asked to turn an engine by.
+#[napi]
+pub fn has_libuv() -> bool {
+    Uv::get().is_ok()
 }
 
 /// The versions that this addon was built from.

@@ -6,17 +6,17 @@
  * not acknowledged comes again: it is the same in every column, and is not written twice.
  */
 
-import Database from "better-sqlite3";
 import { parseArgs } from "node:util";
 import { eventsFromArguments } from "./address.js";
+import { openDatabase } from "./database.js";
 
 const { values } = parseArgs({
   options: { database: { type: "string", default: "events.db" } },
   strict: false,
 });
-const database = new Database(String(values.database));
+const database = await openDatabase(String(values.database));
 // On the disk when the transaction is over.
-database.pragma("synchronous = FULL");
+database.exec("PRAGMA synchronous = FULL");
 database.exec(`
   CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY,
@@ -32,11 +32,12 @@ const insert = database.prepare(
 );
 
 for await (const batch of eventsFromArguments({ acknowledge: "done" }).batches()) {
-  database.transaction(() => {
-    for (const { namespace, topic, timestamp, type, any } of batch) {
-      const nanoseconds = timestamp.seconds * 1_000_000_000n + BigInt(timestamp.nanos);
-      insert.run(namespace, topic, nanoseconds, type, any.value);
-    }
-  })();
+  // A batch that fails ends the program, and SQLite undoes what is not committed.
+  database.exec("BEGIN");
+  for (const { namespace, topic, timestamp, type, any } of batch) {
+    const nanoseconds = timestamp.seconds * 1_000_000_000n + BigInt(timestamp.nanos);
+    insert.run(namespace, topic, nanoseconds, type, any.value);
+  }
+  database.exec("COMMIT");
 }
 database.close();

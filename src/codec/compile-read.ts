@@ -5,6 +5,7 @@ import type { CodecOf } from "./compiled.js";
 import { jsonOf, representation } from "./json.js";
 import * as wire from "./read.js";
 import { quote, Scope } from "./scope.js";
+import { isBytes } from "../bytes.js";
 
 /**
  * Reads a message from the bytes from `at` to `end` into `message` and returns it. Throws BAIL or any other value for
@@ -99,7 +100,7 @@ class ReadCompiler {
     if (kind === "oneof") return "{ case: undefined }";
     if (Array.isArray(value)) return "[]";
     // An empty Uint8Array is one for all messages, as protobuf-es has it.
-    if (value instanceof Uint8Array) return this.#use(value);
+    if (isBytes(value)) return this.#use(value);
     if (typeof value === "object") return "{}";
     return typeof value === "bigint" ? `${value}n` : JSON.stringify(value);
   }

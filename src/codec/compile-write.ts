@@ -4,6 +4,7 @@ import type { Codec, CodecOf } from "./compiled.js";
 import { representation, structOf } from "./json.js";
 import { quote, Scope } from "./scope.js";
 import * as wire from "./write.js";
+import { isBytes } from "../bytes.js";
 
 /**
  * Writes a message at `at` and returns where it ends, which is past the end of the bytes if there was no room. Throws
@@ -310,7 +311,7 @@ class WriteCompiler {
       case ScalarType.BYTES:
         return {
           wireType: LENGTH,
-          check: refuse(`!(v instanceof ${this.#use(Uint8Array)})`),
+          check: refuse(`!${this.#use(isBytes)}(v)`),
           write: call(wire.blob),
         };
       case ScalarType.BOOL:

@@ -38,7 +38,7 @@ export class OutgoingMessage {
 
 /** The bytes of a payload, for one that is not written at once. */
 export function bytesOf(payload: Payload): Uint8Array {
-  return payload instanceof Uint8Array ? payload : payload.toBytes();
+  return payload instanceof OutgoingMessage ? payload.toBytes() : payload;
 }
 
 /**

@@ -6,6 +6,7 @@ import {
   ScalarType,
 } from "@bufbuild/protobuf";
 import { representation } from "./json.js";
+import { isBytes } from "../bytes.js";
 
 /**
  * Checks one value. `path` is made into text only for an error, which is why it is a function: the path of a value that
@@ -140,7 +141,7 @@ function scalar(type: ScalarType, longAsString: boolean): Check {
       return string;
     case ScalarType.BYTES:
       return (value, path) => {
-        if (!(value instanceof Uint8Array)) throw wrong(path, "a Uint8Array", value);
+        if (!isBytes(value)) throw wrong(path, "a Uint8Array", value);
       };
     case ScalarType.BOOL:
       return (value, path) => {

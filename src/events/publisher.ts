@@ -29,7 +29,7 @@ export interface PublisherOptions {
    * `forwardEvents` before one.
    */
   readonly maxInFlight?: number;
-  /** What turns the connection's runtime. `"loop"` if left out; see {@link Driver}. */
+  /** What turns the connection's runtime. `"loop"` if left out, where there is Node's; see {@link Driver}. */
   readonly driver?: Driver;
 }
 

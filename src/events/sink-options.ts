@@ -40,7 +40,7 @@ export interface EventSinkOptions extends ListenOptions {
   readonly whenFull?: "wait" | "dropOldest" | "fail";
   /** Admits only peers of this process's own user and group, over a unix socket, as containerd does. */
   readonly requireSameUser?: boolean;
-  /** What turns the server's runtime, and a forwarder's connection. `"loop"` if left out; see {@link Driver}. */
+  /** What turns the server's runtime, and a forwarder's connection. `"loop"` if left out, where there is Node's; see {@link Driver}. */
   readonly driver?: Driver;
 }
 

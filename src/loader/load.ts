@@ -1,18 +1,22 @@
-import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type * as Native from "../../index.js";
 import { textOf } from "../error.js";
 import { VERSION } from "../version.js";
+import { ownFile } from "./here.js";
 import { currentPlatform, type Platform, platformName, PREBUILT } from "./platform.js";
 
 const NAME = "containerd-shim-protos";
 const OVERRIDE = "NAPI_RS_NATIVE_LIBRARY_PATH";
 
-/** This file, which a bundler may have made a part of a CommonJS file, where `import.meta` is empty. */
-const HERE = (import.meta.url as string | undefined) ?? pathToFileURL(__filename).href;
+/** A path as the URL of its file; a URL as it is. */
+const urlOf = (file: string) => (file.startsWith("file:") ? file : pathToFileURL(file).href);
 
-const require = createRequire(HERE);
+/** The file beside which the addon is looked for: this one, or the bundle that it is a part of. */
+const HERE = urlOf(ownFile() ?? (import.meta.url as string | undefined) ?? process.argv[1] ?? resolve("x"));
+
+// An import of it would make bundlers look for what is required, or put their own require in its place.
+const require = process.getBuiltinModule("node:module").createRequire(HERE);
 
 /** An addon that was tried and did not do. */
 interface Attempt {
@@ -58,6 +62,11 @@ function requireAddon(candidate: string): typeof Native {
   return addon;
 }
 
+/** What Node's permission model answers: that addons are not allowed, that the file may not be read. */
+const DENIALS = ["ERR_DLOPEN_DISABLED", "ERR_ACCESS_DENIED"];
+
+const codeOf = (error: unknown) => String((error as { code?: unknown } | undefined)?.code);
+
 function describeFailure(platform: Platform, attempts: readonly Attempt[]): string {
   const { os, arch, libc } = platform;
   const system = `platform ${os}, architecture ${arch}${libc === undefined ? "" : `, libc ${libc}`}`;
@@ -66,7 +75,7 @@ function describeFailure(platform: Platform, attempts: readonly Attempt[]): stri
     ["Tried:", ...attempts.map(({ candidate, error }) => `  ${candidate}: ${reason(candidate, error)}`)].join(
       "\n",
     ),
-    ...advice(platformName(platform)),
+    ...advice(platformName(platform), attempts),
   ].join("\n\n");
 }
 
@@ -78,7 +87,15 @@ function reason(candidate: string, error: unknown): string {
   return summary.replaceAll("\n", "\n    ");
 }
 
-function advice(name: string): readonly string[] {
+function advice(name: string, attempts: readonly Attempt[]): readonly string[] {
+  if (attempts.some(({ error }) => DENIALS.includes(codeOf(error)))) {
+    return [
+      [
+        "Node's permission model is on. It must allow addons, and reading the addon's file:",
+        "  node --permission --allow-addons --allow-fs-read=/path/to/node_modules ...",
+      ].join("\n"),
+    ];
+  }
   if (process.env[OVERRIDE]) {
     return [`${OVERRIDE} names the one addon to load. Without it, the addon that npm installed is loaded.`];
   }

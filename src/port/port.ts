@@ -1,6 +1,6 @@
 // Not the global one, which tests put their own in place of.
 import { setImmediate as inNextTurn } from "node:timers";
-import type { Payload } from "../codec/payload.js";
+import { OutgoingMessage, type Payload } from "../codec/payload.js";
 import { loadNative, type NativePort } from "../native.js";
 import { checkDetails, textOf, transportError, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
@@ -323,17 +323,7 @@ export class Port {
   #writePayload(payload: Payload): number {
     const writer = this.#writer;
     let size: number;
-    if (payload instanceof Uint8Array) {
-      size = payload.length;
-      if (size > MESSAGE_LIMIT) throw oversize(size);
-      if (size >= WHOLE) {
-        // Nothing may fail from here on: what is lent belongs to the next record that says so.
-        this.native.lend(payload);
-        writer.whole(size);
-      } else {
-        writer.raw(payload);
-      }
-    } else {
+    if (payload instanceof OutgoingMessage) {
       size = writer.message(payload);
       if (size < 0) {
         // How long it is shows only when it is written, so this is where a batch is found to be full.
@@ -343,6 +333,16 @@ export class Port {
         writer.resume(begun);
         size = writer.message(payload);
         if (size < 0) throw oversize(payload.toBytes().length);
+      }
+    } else {
+      size = payload.length;
+      if (size > MESSAGE_LIMIT) throw oversize(size);
+      if (size >= WHOLE) {
+        // Nothing may fail from here on: what is lent belongs to the next record that says so.
+        this.native.lend(payload);
+        writer.whole(size);
+      } else {
+        writer.raw(payload);
       }
     }
     if (size > MESSAGE_LIMIT) throw oversize(size);

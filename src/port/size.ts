@@ -1,4 +1,4 @@
-import type { Payload } from "../codec/payload.js";
+import { OutgoingMessage, type Payload } from "../codec/payload.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { MESSAGE_LIMIT } from "./records.js";
@@ -6,7 +6,7 @@ import { stringSize } from "./writer.js";
 
 /** The room that a payload surely needs. Throws if it is too large. */
 export function knownSize(payload: Payload | undefined): number {
-  if (!(payload instanceof Uint8Array)) return 0;
+  if (payload === undefined || payload instanceof OutgoingMessage) return 0;
   if (payload.length > MESSAGE_LIMIT) throw oversize(payload.length);
   return payload.length;
 }
