@@ -1,3 +1,5 @@
+import { shown } from "../values.js";
+
 /**
  * What turns the addon's runtime.
  *
@@ -13,7 +15,7 @@ const DRIVERS = ["loop", "thread"] as const;
 /** Checks a driver; the loop if none is given. */
 export function checkDriver(driver: Driver = "loop"): Driver {
   if (!DRIVERS.includes(driver)) {
-    throw new TypeError(`driver must be one of ${DRIVERS.join(", ")}, not ${String(driver)}`);
+    throw new TypeError(`driver must be one of ${DRIVERS.join(", ")}, not ${shown(driver)}`);
   }
   return driver;
 }

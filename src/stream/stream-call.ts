@@ -6,6 +6,7 @@ import type { BatchReader } from "../port/reader.js";
 import { canceledError, textOf, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { MessageQueue, type QueueOwner } from "./message-queue.js";
+import { isRevoked } from "../values.js";
 import { SendWindow } from "./send-window.js";
 
 /** What a streaming call is made of. */
@@ -157,7 +158,7 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
 }
 
 /** A call's fields with the time taken off its deadline that it waited to be sent. */
-export function shortened(fields: CallFields, waitedMs: number): CallFields {
+export function shortened<Fields extends CallFields>(fields: Fields, waitedMs: number): Fields {
   if (fields.timeoutNs === 0) return fields;
   return { ...fields, timeoutNs: Math.max(fields.timeoutNs - waitedMs * 1e6, 1) };
 }
@@ -183,14 +184,23 @@ export interface Outgoing {
   readonly encode: (message: unknown) => Payload;
 }
 
+interface Iterables<T> {
+  readonly [Symbol.asyncIterator]?: AsyncIterable<T>[typeof Symbol.asyncIterator];
+  readonly [Symbol.iterator]?: Iterable<T>[typeof Symbol.iterator];
+}
+
 /** The iterator of messages. Throws a TypeError that says what they are if they cannot be iterated. */
 export function iteratorOf<T>(
   messages: AsyncIterable<T> | Iterable<T>,
   what: string,
 ): AsyncIterator<T> | Iterator<T> {
-  if (typeof messages === "object" && messages !== null) {
-    if (Symbol.asyncIterator in messages) return messages[Symbol.asyncIterator]();
-    if (Symbol.iterator in messages) return messages[Symbol.iterator]();
+  if (typeof messages === "object" && messages !== null && !isRevoked(messages)) {
+    const { [Symbol.asyncIterator]: asynchronous, [Symbol.iterator]: synchronous } = messages as Iterables<T>;
+    const start = asynchronous ?? synchronous;
+    if (typeof start === "function") {
+      const iterator = Reflect.apply(start, messages, []) as AsyncIterator<T> | Iterator<T> | undefined;
+      if (typeof iterator?.next === "function") return iterator;
+    }
   }
   throw new TypeError(`${what} must be an AsyncIterable`);
 }
