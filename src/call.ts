@@ -4,7 +4,7 @@ import type { Decode, Payload } from "./codec/payload.js";
 import { canceledError, type TtrpcError } from "./error.js";
 import { type MetadataInit, metadataPairs } from "./metadata.js";
 import { checkOptions, unknownOption } from "./options.js";
-import { isRevoked, shown } from "./values.js";
+import { isInstance, isRevoked, shown } from "./values.js";
 import type { Port } from "./port/port.js";
 import type { CallFields, PendingCall } from "./port/types.js";
 import type { BatchReader } from "./port/reader.js";
@@ -78,15 +78,9 @@ export function callOptions(options: CallOptions): CallOptions {
   return { timeoutMs, metadata, signal };
 }
 
-const isAborted = Object.getOwnPropertyDescriptor(AbortSignal.prototype, "aborted")?.get;
-
 /** Checks a signal. Throws a TypeError if it is none. */
 export function checkSignal(signal: AbortSignal | undefined): void {
-  if (signal === undefined) return;
-  try {
-    // Of what only looks like one it throws.
-    isAborted?.call(signal);
-  } catch {
+  if (signal !== undefined && !isInstance(signal, AbortSignal)) {
     throw new TypeError("signal must be an AbortSignal");
   }
 }

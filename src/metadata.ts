@@ -1,4 +1,4 @@
-import { isArray, isRevoked, kindOf } from "./values.js";
+import { isArray, isPlain, kindOf } from "./values.js";
 
 /** The metadata of a request as a handler gets it: keys in lower case, each with its values in order. */
 export type Metadata = Record<string, string[]>;
@@ -11,7 +11,7 @@ export type MetadataInit = Readonly<Record<string, string | readonly string[]>>;
 
 /** The pairs in the order in which they cross. Throws a TypeError that names the key that is wrong. */
 export function metadataPairs(metadata: MetadataInit): [key: string, value: string][] {
-  if (typeof metadata !== "object" || metadata === null || isArray(metadata) || isRevoked(metadata)) {
+  if (!isPlain(metadata)) {
     throw new TypeError("metadata must be an object of strings or arrays of strings");
   }
   const pairs: [string, string][] = [];

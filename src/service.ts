@@ -129,7 +129,7 @@ export function rawMethods(service: string, methods: RawMethods): ServedMethod[]
     throw new TypeError("service must be a non-empty string");
   if (!isPlain(methods)) throw new TypeError(`methods must be an object of handlers, not ${kindOf(methods)}`);
   return Object.entries(methods as RawMethods).map(([method, raw]) => {
-    const { kind, handle } = raw ?? {};
+    const { kind, handle } = isRevoked(raw) ? ({} as RawMethod) : (raw ?? {});
     if (typeof handle !== "function") throw new TypeError(`${service}/${method} must have a function handle`);
     if (!KINDS.includes(kind)) {
       throw new TypeError(

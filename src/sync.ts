@@ -3,7 +3,14 @@ import { type Address, parseAddress } from "./address.js";
 import { checkPayload, syncCallFields, type SyncCallOptions } from "./call.js";
 import { checkConnection, methodsOf } from "./client.js";
 import { Code } from "./code.js";
-import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload } from "./codec/payload.js";
+import {
+  type Decode,
+  encoded,
+  messageDecoder,
+  OutgoingMessage,
+  type Payload,
+  rawPayload,
+} from "./codec/payload.js";
 import { closedError } from "./connection.js";
 import { TtrpcError } from "./error.js";
 import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./open-link.js";
@@ -53,6 +60,8 @@ export class SyncConnection {
     const fields = syncCallFields(options);
     if (this.#why !== undefined) throw closedError(this.address, this.#why);
     if (openPorts().some(({ native }) => port("loop").native.isListenerOf(this.#id, native))) {
+      // A wrong message is to be said first.
+      encoded(payload);
       const text = `a blocking call to ${this.address} would wait for ever: its server runs on the thread that waits`;
       throw new TtrpcError(
         `${text}; use connect(), or run the server in a worker or process`,
