@@ -64,9 +64,10 @@ describe("what a handler throws reaches the caller", () => {
     expect(error.details[0]?.value).toHaveLength(1 << 20);
   });
 
-  test("as ResourceExhausted if it is larger than a message may be", async () => {
+  test("with its code and the beginning of its text if it is larger than a message may be", async () => {
     const error = await thrownBy(new TtrpcError("x".repeat(4 << 20), Code.NotFound));
-    expect(error.code).toBe(Code.ResourceExhausted);
+    expect(error.code).toBe(Code.NotFound);
+    expect(error.message).toMatch(/^x{4000000,}… \(cut here: the text has 4194304 bytes\)$/);
   });
 
   test.each([

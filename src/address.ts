@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { Duplex } from "node:stream";
 import type { BindingAddress } from "./native.js";
+import { isInstance, isRevoked, shown } from "./values.js";
 
 /**
  * Where to connect or listen:
@@ -25,18 +26,22 @@ export interface ParsedAddress {
 /** The bytes that a unix socket's name may have; the kernel's field of 108 ends in a NUL. */
 const UNIX_LIMIT = 107;
 
-/** Parses an address. Throws a TypeError that says what is wrong with it. */
-export function parseAddress(address: Address): ParsedAddress {
-  if (address instanceof Duplex) return { text: "a Duplex", duplex: address };
-  if (typeof address === "object" && address !== null && "fd" in address) {
+/**
+ * Parses an address. Throws a TypeError that says what is wrong with it.
+ *
+ * @param what - What it is called where it is none at all.
+ */
+export function parseAddress(address: Address, what = "an address"): ParsedAddress {
+  if (isInstance(address, Duplex)) return { text: "a Duplex", duplex: address };
+  if (typeof address === "object" && address !== null && !isRevoked(address) && "fd" in address) {
     const { fd } = address;
     if (!Number.isInteger(fd) || fd < 0)
-      throw new TypeError(`the address { fd: ${String(fd)} } is not a descriptor`);
+      throw new TypeError(`the address { fd: ${shown(fd)} } is not a descriptor`);
     return { text: `fd:${fd}`, fd };
   }
   if (typeof address !== "string") {
     throw new TypeError(
-      `an address must be a string, { fd } or a Duplex, not ${address === null ? "null" : typeof address}`,
+      `${what} must be a string, { fd } or a Duplex, not ${address === null ? "null" : typeof address}`,
     );
   }
   if (address.includes("\0")) throw new TypeError(`the address ${JSON.stringify(address)} holds a NUL`);

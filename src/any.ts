@@ -1,3 +1,4 @@
+import { types as kinds } from "node:util";
 import {
   create,
   type DescMessage,
@@ -8,6 +9,7 @@ import {
 } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { decode, encode } from "./codec/codec.js";
+import { isDescriptor, isPlain, kindOf } from "./values.js";
 
 /**
  * Packs a message as containerd does: the type is the message's full name, without a prefix.
@@ -15,8 +17,12 @@ import { decode, encode } from "./codec/codec.js";
  * ```ts
  * const event = packAny(TaskStartSchema, { containerId: "web", pid: 4242 });
  * ```
+ *
+ * Throws a TypeError that names the argument, or the field of the message, that is wrong.
  */
 export function packAny<Desc extends DescMessage>(schema: Desc, message: MessageInitShape<Desc>): Any {
+  if (!isDescriptor(schema, "message"))
+    throw new TypeError("schema must be a message descriptor of protobuf-es");
   return create(AnySchema, { typeUrl: schema.typeName, value: encode(schema, message) });
 }
 
@@ -24,7 +30,8 @@ export function packAny<Desc extends DescMessage>(schema: Desc, message: Message
  * Unpacks an Any if it holds a message of this type; otherwise returns undefined. As containerd reads it, only the
  * last segment of the type's path counts, so the prefix that Rust and C++ write makes no difference.
  *
- * Throws if the type fits and the bytes do not decode.
+ * Throws a TypeError that names an argument that is wrong, and a {@link TtrpcError} with code `Internal` if the type fits
+ * and the bytes do not decode.
  */
 export function unpackAny<Desc extends DescMessage>(any: Any, schema: Desc): MessageShape<Desc> | undefined;
 /**
@@ -38,7 +45,21 @@ export function unpackAny<Desc extends DescMessage>(any: Any, schema: Desc): Mes
  */
 export function unpackAny(any: Any, registry: Registry): Message | undefined;
 export function unpackAny(any: Any, types: DescMessage | Registry): Message | undefined {
+  checkAny(any);
+  const isRegistry = isDescriptor(types, "registry");
+  if (!isRegistry && !isDescriptor(types, "message")) {
+    throw new TypeError("schema must be a message descriptor, or a registry, of protobuf-es");
+  }
   const name = any.typeUrl.slice(any.typeUrl.lastIndexOf("/") + 1);
   const schema = types.kind === "registry" ? types.getMessage(name) : types;
   return name === schema?.typeName ? decode(schema, any.value) : undefined;
+}
+
+/** Checks what came as an Any; it may be a plain object that has its fields. */
+function checkAny(any: Any): void {
+  if (!isPlain(any)) throw new TypeError(`any must be a google.protobuf.Any, not ${kindOf(any)}`);
+  const { typeUrl, value } = any as Partial<Any>;
+  if (typeof typeUrl !== "string")
+    throw new TypeError(`any.typeUrl must be a string, not ${kindOf(typeUrl)}`);
+  if (!kinds.isUint8Array(value)) throw new TypeError(`any.value must be a Uint8Array, not ${kindOf(value)}`);
 }

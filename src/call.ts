@@ -3,6 +3,8 @@ import { isBytes } from "./bytes.js";
 import type { Decode, Payload } from "./codec/payload.js";
 import { canceledError, type TtrpcError } from "./error.js";
 import { type MetadataInit, metadataPairs } from "./metadata.js";
+import { checkOptions, unknownOption } from "./options.js";
+import { isInstance, isRevoked, shown } from "./values.js";
 import type { Port } from "./port/port.js";
 import type { CallFields, PendingCall } from "./port/types.js";
 import type { BatchReader } from "./port/reader.js";
@@ -27,24 +29,58 @@ export interface CallOptions extends SyncCallOptions {
   readonly signal?: AbortSignal;
 }
 
+/** A call's options as they were at the call, checked. */
+export interface CheckedCall extends CallFields {
+  readonly signal: AbortSignal | undefined;
+}
+
+const OPTIONS = ["timeoutMs", "metadata", "signal"] as const satisfies readonly (keyof CallOptions)[];
+const SYNC_OPTIONS = ["timeoutMs", "metadata"] as const satisfies readonly (keyof SyncCallOptions)[];
+
 const NO_METADATA: CallFields["metadata"] = [];
-const NO_FIELDS: CallFields = { timeoutNs: 0, metadata: NO_METADATA, cancellable: false };
+const NO_FIELDS: CheckedCall = { timeoutNs: 0, metadata: NO_METADATA, cancellable: false, signal: undefined };
 
 /** Checks a call's options. Throws a TypeError that names the one that is wrong. */
-export function callFields(options: CallOptions | undefined): CallFields {
+export function callFields(options: CallOptions | undefined): CheckedCall {
   if (options === undefined) return NO_FIELDS;
-  const { timeoutMs, metadata, signal } = options;
+  const { timeoutMs, metadata, signal } = callOptions(options);
   checkSignal(signal);
   return {
     timeoutNs: timeoutNanoseconds(timeoutMs),
     metadata: metadata === undefined ? NO_METADATA : metadataPairs(metadata),
     cancellable: signal !== undefined,
+    signal,
   };
+}
+
+/** Checks a blocking call's options, as {@link callFields} does. */
+export function syncCallFields(options: SyncCallOptions | undefined): CallFields {
+  checkOptions("a blocking call", options, SYNC_OPTIONS);
+  return callFields(options);
+}
+
+/**
+ * Reads a call's options, each once, and checks their names. Every call with options comes by here, so what is right
+ * costs no more than a walk over its names.
+ */
+export function callOptions(options: CallOptions): CallOptions {
+  if (typeof options !== "object" || options === null || isRevoked(options)) {
+    checkOptions("a call", options, OPTIONS);
+  }
+  const { timeoutMs, metadata, signal } = options;
+  let known = 0;
+  for (const name in options) {
+    if (name === "timeoutMs" || name === "metadata" || name === "signal") known++;
+    else if (Object.hasOwn(options, name)) throw unknownOption("a call", name, OPTIONS);
+  }
+  // It is no object of options, or one that has none.
+  if (known === 0) checkOptions("a call", options, OPTIONS);
+  return { timeoutMs, metadata, signal };
 }
 
 /** Checks a signal. Throws a TypeError if it is none. */
 export function checkSignal(signal: AbortSignal | undefined): void {
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+  if (signal !== undefined && !isInstance(signal, AbortSignal)) {
     throw new TypeError("signal must be an AbortSignal");
   }
 }
@@ -55,7 +91,7 @@ const LONGEST_NS = 2 ** 63 - 1024;
 function timeoutNanoseconds(timeoutMs: number | undefined): number {
   if (timeoutMs === undefined || timeoutMs === 0) return 0;
   if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
-    throw new TypeError(`timeoutMs must be a number of milliseconds, 0 or more, not ${String(timeoutMs)}`);
+    throw new TypeError(`timeoutMs must be a number of milliseconds, 0 or more, not ${shown(timeoutMs)}`);
   }
   // The protocol's 0 is "none", so the shortest is 1.
   return Math.min(Math.max(Math.round(timeoutMs * 1e6), 1), LONGEST_NS);
@@ -74,10 +110,10 @@ export function unaryCall<T>(
   connection: number,
   route: number,
   payload: Payload,
-  fields: CallFields,
-  signal: AbortSignal | undefined,
+  fields: CheckedCall,
   decode: Decode<T>,
 ): Promise<T> {
+  const { signal } = fields;
   return new Promise((resolve, reject) => {
     if (signal === undefined) {
       port.call(connection, route, fields, payload, new PendingUnary(resolve, reject, decode));

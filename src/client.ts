@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import type {
   DescMessage,
   DescMethod,
@@ -9,18 +10,22 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import type { CallOptions } from "./call.js";
+import { type CallOptions, callOptions } from "./call.js";
 import { messageDecoder, OutgoingMessage } from "./codec/payload.js";
 import { Connection } from "./connection.js";
 import {
-  checkInterceptors,
+  checkedCall,
+  checkedInterceptors,
   type ClientCall,
   type ClientInterceptor,
   intercept,
   type MethodKind,
 } from "./interceptor.js";
-import { type Metadata, metadataPairs } from "./metadata.js";
+import { addMetadata, type Metadata, metadataPairs } from "./metadata.js";
+import { checkOptions } from "./options.js";
+import { isDescriptor, isInstance } from "./values.js";
 import type { Port } from "./port/port.js";
+import { iteratorOf } from "./stream/outgoing.js";
 
 /** A client of a service: a function for each of its methods. */
 export type Client<Service extends DescService> = {
@@ -46,6 +51,8 @@ export interface ClientOptions {
   readonly interceptors?: readonly ClientInterceptor[];
 }
 
+const OPTIONS = ["interceptors"] as const satisfies readonly (keyof ClientOptions)[];
+
 /**
  * Makes a client of a service on a connection. Any number of clients may share one.
  *
@@ -66,14 +73,15 @@ export interface ClientOptions {
 export function createClient<Service extends DescService>(
   service: Service,
   connection: Connection,
-  { interceptors }: ClientOptions = {},
+  options: ClientOptions = {},
 ): Client<Service> {
-  checkInterceptors(interceptors);
+  checkOptions("createClient", options, OPTIONS);
+  const interceptors = checkedInterceptors(options.interceptors);
   checkConnection(connection, Connection, "connect() resolves to");
   return methodsOf(service, connection.port, (method, route) => {
     const start = starter(method, route, connection);
     const streams = method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
-    if (interceptors === undefined || interceptors.length === 0) {
+    if (interceptors.length === 0) {
       if (streams) return start;
       return (request, options) => {
         try {
@@ -84,12 +92,18 @@ export function createClient<Service extends DescService>(
         }
       };
     }
-    const innermost = async (call: ClientCall) => start(call.request, call);
+    const innermost = async (call: ClientCall) => {
+      const { request, timeoutMs, metadata, signal } = checkedCall(call);
+      return start(request, { timeoutMs, metadata, signal });
+    };
     const chain = intercept(interceptors, innermost);
     const run = async (request: unknown, options: CallOptions = {}) => {
+      // As they are now: an interceptor may take its time.
+      const { timeoutMs, metadata: given, signal } = callOptions(options);
       const metadata: Metadata = {};
-      for (const [key, value] of metadataPairs(options.metadata ?? {})) (metadata[key] ??= []).push(value);
-      const { timeoutMs, signal } = options;
+      if (given !== undefined) {
+        for (const [key, value] of metadataPairs(given)) addMetadata(metadata, key, value);
+      }
       const kind: MethodKind = method.methodKind;
       return chain({
         address: connection.address,
@@ -134,7 +148,8 @@ function starter({ methodKind, input, output }: DescMethod, route: number, conne
  * reader that leaves before its first message, and a failure must wait for the reader.
  */
 function deferred(iterable: Promise<unknown>): AsyncIterableIterator<unknown> {
-  const iterator = iterable.then((messages) => (messages as AsyncIterable<unknown>)[Symbol.asyncIterator]());
+  const what = "what the interceptors return";
+  const iterator = iterable.then((messages) => iteratorOf(messages as AsyncIterable<unknown>, what));
   iterator.catch(() => undefined);
   return {
     async next() {
@@ -159,9 +174,9 @@ export function checkConnection<T extends object>(
   kind: abstract new (...parts: never) => T,
   made: string,
 ): void {
-  if (connection instanceof kind) return;
+  if (isInstance(connection, kind)) return;
   const given: unknown = connection;
-  const what = given instanceof Promise ? "a Promise" : given === null ? "null" : typeof given;
+  const what = types.isPromise(given) ? "a Promise" : given === null ? "null" : typeof given;
   throw new TypeError(`connection must be the ${kind.name} that ${made}, not ${what}`);
 }
 
@@ -171,7 +186,8 @@ export function methodsOf(
   port: Port,
   make: (method: DescMethod, route: number) => ((request: never, options?: never) => unknown) | undefined,
 ): Record<string, unknown> {
-  if (service?.kind !== "service") throw new TypeError("service must be a service descriptor of protobuf-es");
+  if (!isDescriptor(service, "service"))
+    throw new TypeError("service must be a service descriptor of protobuf-es");
   const client: Record<string, unknown> = {};
   for (const method of service.methods) {
     const call = make(method, port.route(service.typeName, method.name));

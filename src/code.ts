@@ -1,3 +1,5 @@
+import { kindOf } from "./values.js";
+
 /**
  * The status codes of gRPC, which ttrpc shares. A peer may send a number that has no name here; it is kept as it is
  * in {@link TtrpcError.code}.
@@ -43,7 +45,11 @@ export enum Code {
  * ```ts
  * codeName(Code.NotFound); // "NotFound"
  * ```
+ *
+ * Throws a TypeError if it is not a number.
  */
 export function codeName(code: number): string {
+  // A name would find its number.
+  if (typeof code !== "number") throw new TypeError(`code must be a number, not ${kindOf(code)}`);
   return Code[code] ?? `Code ${code}`;
 }

@@ -1,7 +1,14 @@
 import { type Address, parseAddress } from "./address.js";
-import { type CallOptions, callFields, checkPayload, checkSignal, unaryCall } from "./call.js";
+import {
+  type CallOptions,
+  callFields,
+  type CheckedCall,
+  checkPayload,
+  checkSignal,
+  unaryCall,
+} from "./call.js";
 import { Code } from "./code.js";
-import { bytesOf, type Decode, type Payload, rawPayload } from "./codec/payload.js";
+import { bytesOf, type Decode, encoded, type Payload, rawPayload } from "./codec/payload.js";
 import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "./diagnostics.js";
 import { transportError, TtrpcError } from "./error.js";
 import type { MethodKind } from "./interceptor.js";
@@ -11,6 +18,7 @@ import type { Port } from "./port/port.js";
 import type { ConnectionClosed } from "./port/reader.js";
 import type { CallFields, PendingCall } from "./port/types.js";
 import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "./port/records.js";
+import { checkOptions } from "./options.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
 import { iteratorOf } from "./stream/outgoing.js";
 import { failedStream, shortened, StreamCall } from "./stream/stream-call.js";
@@ -58,6 +66,7 @@ export class Connection {
 
   /** @internal */
   constructor(link: OpenLink, address: string, reconnector?: Reconnector) {
+    if (typeof link?.onClosed !== "function") throw new TypeError("link must be one that connect() made");
     this.address = address;
     this.port = link.port;
     this.#reconnector = reconnector;
@@ -190,29 +199,38 @@ export class Connection {
     options: CallOptions | undefined,
     decode: Decode<O>,
   ): { replies: AsyncIterableIterator<O>; response: Promise<O> } {
+    let iterator: ReturnType<typeof iteratorOf> | undefined;
+    let settled: ((error: unknown) => void) | undefined;
     try {
       if (this.#why !== undefined) throw closedError(this.address, this.#why);
       const number = typeof route === "number" ? route : route();
+      const fields = callFields(options);
       let payload = first?.() ?? NOTHING;
-      // A message that is wrong is not to be seen as a call, and one that waits is not to change meanwhile.
-      if (clientCalls.active || this.#id === 0) payload = bytesOf(payload);
+      // One that waits is not to change meanwhile, and a message that is wrong is not to be seen as a call.
+      if (this.#id === 0) payload = bytesOf(payload);
+      else if (clientCalls.active) payload = encoded(payload);
+      if (requests !== undefined) {
+        iterator = iteratorOf(requests.messages as AsyncIterable<unknown>, "requests");
+      }
+      if (clientCalls.active) settled = this.#tracedStream(number, kind);
       const init = {
         port: this.port,
         route: number,
         kind: STREAM_FLAGS[kind],
-        fields: callFields(options),
-        signal: options?.signal,
+        fields,
+        signal: fields.signal,
         payload,
-        requests: requests && {
-          iterator: iteratorOf(requests.messages as AsyncIterable<unknown>, "requests"),
-          encode: requests.toPayload,
-        },
+        requests: iterator && requests && { iterator, encode: requests.toPayload },
         decode,
-        settled: clientCalls.active ? this.#tracedStream(number, kind) : undefined,
+        settled,
       };
-      const connection = this.#id === 0 ? this.#next(options) : this.#id;
-      return new StreamCall(init, connection);
+      return new StreamCall(init, this.#id === 0 ? this.#next(fields) : this.#id);
     } catch (error) {
+      settled?.(error);
+      // Nothing is asked of it; what its own code throws now concerns nobody.
+      void Promise.resolve()
+        .then(() => iterator?.return?.())
+        .catch(() => undefined);
       // The caller finds it where it looks: at the first message, or in the response.
       return failedStream(error);
     }
@@ -220,10 +238,12 @@ export class Connection {
 
   /** @internal */
   call<T>(route: number, payload: Payload, options: CallOptions | undefined, decode: Decode<T>): Promise<T> {
-    if (!clientCalls.active) return this.#call(route, payload, options, decode);
-    const bytes = bytesOf(payload);
+    const fields = callFields(options);
+    if (!clientCalls.active) return this.#call(route, payload, fields, decode);
+    // What is wrong is not to be seen as a call.
+    const bytes = encoded(payload);
     const message = clientCalls.start(this.messageOf(route, "unary"));
-    const result = this.#call(route, bytes, options, decode);
+    const result = this.#call(route, bytes, fields, decode);
     result.then(
       () => clientCalls.end(message, {}),
       (error: TtrpcError) => clientCalls.end(message, { error }),
@@ -250,14 +270,12 @@ export class Connection {
     return { ...this.port.routes.nameOf(route), kind, address: this.address, connection: this.#id };
   }
 
-  #call<T>(route: number, payload: Payload, options: CallOptions | undefined, decode: Decode<T>): Promise<T> {
+  #call<T>(route: number, payload: Payload, fields: CheckedCall, decode: Decode<T>): Promise<T> {
     if (this.#why !== undefined) return Promise.reject(closedError(this.address, this.#why));
-    const fields = callFields(options);
-    const signal = options?.signal;
-    if (this.#id !== 0) return unaryCall(this.port, this.#id, route, payload, fields, signal, decode);
+    if (this.#id !== 0) return unaryCall(this.port, this.#id, route, payload, fields, decode);
     const bytes = bytesOf(payload);
-    return this.#next(options).then(({ id, waitedMs }) =>
-      unaryCall(this.port, id, route, bytes, shortened(fields, waitedMs), signal, decode),
+    return this.#next(fields).then(({ id, waitedMs }) =>
+      unaryCall(this.port, id, route, bytes, shortened(fields, waitedMs), decode),
     );
   }
 
@@ -267,11 +285,11 @@ export class Connection {
   }
 
   /** The connection that the next attempt makes. */
-  async #next(options: CallOptions | undefined): Promise<{ id: number; waitedMs: number }> {
+  async #next({ timeoutNs, signal }: CheckedCall): Promise<{ id: number; waitedMs: number }> {
     const start = performance.now();
     const reconnector = this.#reconnector;
     if (reconnector === undefined) throw closedError(this.address, { reason: "remote" });
-    const id = await reconnector.wait(options?.timeoutMs, options?.signal);
+    const id = await reconnector.wait(timeoutNs / 1e6, signal);
     return { id, waitedMs: performance.now() - start };
   }
 
@@ -340,6 +358,14 @@ export function closedError(address: string, why: ConnectionClosed): TtrpcError 
   return new TtrpcError(`${what}: ${why.error?.message ?? ""}`, Code.Unavailable, { cause });
 }
 
+const OPTIONS = [
+  "connectTimeoutMs",
+  "signal",
+  "waitForReady",
+  "reconnect",
+  "driver",
+] as const satisfies readonly (keyof ConnectOptions)[];
+
 /**
  * Connects to a ttrpc server.
  *
@@ -351,17 +377,19 @@ export function closedError(address: string, why: ConnectionClosed): TtrpcError 
  * whose `cause.code` is the system's (`ENOENT`, `ECONNREFUSED`, `ETIMEDOUT`) if there is nobody there.
  */
 export async function connect(address: Address, options: ConnectOptions = {}): Promise<Connection> {
+  checkOptions("connect", options, OPTIONS);
   const parsed = parseAddress(address);
   const {
     connectTimeoutMs: timeoutMs = CONNECT_TIMEOUT_MS,
     signal,
     waitForReady = false,
     reconnect,
+    driver: given,
   } = options;
   checkTimeout(timeoutMs);
   checkSignal(signal);
   if (typeof waitForReady !== "boolean") throw new TypeError("waitForReady must be a boolean");
-  const driver = checkDriver(options.driver);
+  const driver = checkDriver(given);
   let reconnector: Reconnector | undefined;
   if (reconnect !== undefined && reconnect !== false) {
     if (parsed.binding === undefined) throw new TypeError(`${parsed.text} cannot be connected to again`);

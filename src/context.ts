@@ -30,6 +30,7 @@ export class HandlerContext {
 
   /** @internal */
   constructor(service: string, method: string, request: IncomingRequest, connection: ServerConnection) {
+    if (request === undefined) throw new TypeError("request must be one that a server got");
     this.service = service;
     this.method = method;
     this.metadata = request.metadata;

@@ -3,6 +3,10 @@ import { create } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "./code.js";
 import { isBytes } from "./bytes.js";
+import { checkOptions } from "./options.js";
+import { isArray, isInstance, isRevoked, kindOf, shown, textOf } from "./values.js";
+
+export { textOf } from "./values.js";
 
 /** What a {@link TtrpcError} may carry besides its message and code. */
 export interface TtrpcErrorOptions {
@@ -45,13 +49,14 @@ export class TtrpcError extends Error {
    * Throws a TypeError if the code is not one of an error, or a detail is not an Any: pack messages with `packAny`.
    */
   constructor(message: string, code: Code = Code.Unknown, options: TtrpcErrorOptions = {}) {
-    super(message, "cause" in options ? { cause: options.cause } : undefined);
+    if (typeof message !== "string") throw new TypeError(`message must be a string, not ${kindOf(message)}`);
     if (!Number.isInteger(code) || Number(code) === 0 || code !== (code | 0)) {
-      throw new TypeError(`the code of an error must be a status code other than 0, not ${String(code)}`);
+      throw new TypeError(`the code of an error must be a status code other than 0, not ${shown(code)}`);
     }
+    checkOptions("TtrpcError", options, OPTIONS);
+    super(message, "cause" in options ? { cause: options.cause } : undefined);
     this.code = code;
-    this.details = [...(options.details ?? [])];
-    checkDetails(this.details);
+    this.details = checkedDetails(options.details);
   }
 
   /**
@@ -59,32 +64,29 @@ export class TtrpcError extends Error {
    * becomes the cause, anything else becomes the message.
    */
   static from(reason: unknown): TtrpcError {
-    try {
-      if (reason instanceof TtrpcError) return reason;
-    } catch {
-      // A Proxy that was revoked, or whose traps throw, is no TtrpcError.
-    }
+    if (isInstance(reason, TtrpcError)) return reason;
     return new TtrpcError(textOf(reason), Code.Unknown, { cause: reason });
   }
 }
 
-/** Checks details, which whoever has an error may have changed. Throws a TypeError that names the one that is wrong. */
-export function checkDetails(details: readonly Any[]): void {
-  for (const [index, any] of details.entries()) {
-    if (typeof any?.typeUrl !== "string" || !isBytes(any.value)) {
-      throw new TypeError(`details[${index}] must be an Any: pack messages with packAny`);
-    }
+const OPTIONS = ["details", "cause"] as const satisfies readonly (keyof TtrpcErrorOptions)[];
+
+/** The details of an error, which whoever has it may have changed. Throws a TypeError that names the one that is wrong. */
+export function checkedDetails(details: readonly Any[] | undefined): Any[] {
+  if (details === undefined) return [];
+  if (!isArray(details)) throw new TypeError(`details must be an array of Anys, not ${kindOf(details)}`);
+  const checked = Array.from(details);
+  for (const [index, any] of checked.entries()) {
+    if (!isAny(any)) throw new TypeError(`details[${index}] must be an Any: pack messages with packAny`);
   }
+  return checked;
 }
 
-/** A thrown value in words, whatever it is. */
-export function textOf(reason: unknown): string {
-  try {
-    return String(reason instanceof Error ? reason.message : reason);
-  } catch {
-    // An object without a prototype, or with a toString that throws.
-    return typeof reason === "function" ? "[object Function]" : "[object Object]";
-  }
+/** Whether it has what an Any has. */
+function isAny(any: unknown): boolean {
+  if (typeof any !== "object" || any === null || isRevoked(any)) return false;
+  const { typeUrl, value } = any as Partial<Any>;
+  return typeof typeUrl === "string" && isBytes(value);
 }
 
 /** The code of a cause when the connection ended without an error of the system. */

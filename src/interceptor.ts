@@ -1,5 +1,6 @@
 import type { HandlerContext } from "./context.js";
 import type { Metadata } from "./metadata.js";
+import { isArray, isPlain, kindOf } from "./values.js";
 
 /** The kinds of methods, by protobuf-es's names. */
 export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bidi_streaming";
@@ -70,14 +71,28 @@ export function intercept<Call>(
   interceptors: readonly ((next: Next<Call>) => Next<Call>)[],
   innermost: Next<Call>,
 ): Next<Call> {
-  return interceptors.reduceRight((next, interceptor) => interceptor(next), innermost);
+  return interceptors.reduceRight((next, interceptor, index) => {
+    const around = interceptor(next);
+    if (typeof around === "function") return around;
+    throw new TypeError(`interceptors[${index}] must return a function, not ${kindOf(around)}`);
+  }, innermost);
 }
 
-/** Checks a list of interceptors. */
-export function checkInterceptors(interceptors: readonly unknown[] | undefined): void {
-  if (interceptors === undefined) return;
-  if (!Array.isArray(interceptors)) throw new TypeError("interceptors must be an array");
-  for (const [index, interceptor] of interceptors.entries()) {
+/** A list of interceptors as it is now. Throws a TypeError that names what is wrong. */
+export function checkedInterceptors<Interceptor>(
+  interceptors: readonly Interceptor[] | undefined,
+): readonly Interceptor[] {
+  if (interceptors === undefined) return [];
+  if (!isArray(interceptors)) throw new TypeError("interceptors must be an array");
+  const checked = Array.from(interceptors);
+  for (const [index, interceptor] of checked.entries()) {
     if (typeof interceptor !== "function") throw new TypeError(`interceptors[${index}] must be a function`);
   }
+  return checked;
+}
+
+/** The call that an interceptor hands on. Throws a TypeError if it is none. */
+export function checkedCall<Call extends object>(call: Call): Call {
+  if (isPlain(call)) return call;
+  throw new TypeError(`call must be what the interceptor was given, or a copy of it, not ${kindOf(call)}`);
 }

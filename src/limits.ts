@@ -1,3 +1,5 @@
+import { shown } from "./values.js";
+
 /** The longest timer of Node, some 25 days; it fires a longer one at once. */
 export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -23,7 +25,7 @@ export function checkLimits(
   for (const [name, value] of Object.entries(limits)) {
     if (value === Number.POSITIVE_INFINITY && infinite.includes(name)) continue;
     if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > LARGEST_LIMIT) {
-      throw new TypeError(`${name} must be an integer from 1 to ${LARGEST_LIMIT}, not ${String(value)}`);
+      throw new TypeError(`${name} must be an integer from 1 to ${LARGEST_LIMIT}, not ${shown(value)}`);
     }
   }
 }

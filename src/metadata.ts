@@ -1,3 +1,5 @@
+import { isArray, isPlain, kindOf } from "./values.js";
+
 /** The metadata of a request as a handler gets it: keys in lower case, each with its values in order. */
 export type Metadata = Record<string, string[]>;
 
@@ -12,7 +14,7 @@ const METADATA_LIMIT = 1024;
 
 /** The pairs in the order in which they cross. Throws a TypeError that names the key that is wrong. */
 export function metadataPairs(metadata: MetadataInit): [key: string, value: string][] {
-  if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata)) {
+  if (!isPlain(metadata)) {
     throw new TypeError("metadata must be an object of strings or arrays of strings");
   }
   const pairs: [string, string][] = [];
@@ -23,8 +25,10 @@ export function metadataPairs(metadata: MetadataInit): [key: string, value: stri
       throw new TypeError(`the metadata key ${JSON.stringify(name)} has a lone surrogate`);
     if (typeof values === "string") {
       pairs.push([key, checked(values, name)]);
-    } else if (Array.isArray(values)) {
-      for (const [index, value] of values.entries()) pairs.push([key, checked(value, name, index)]);
+    } else if (isArray(values)) {
+      for (let index = 0; index < values.length; index++) {
+        pairs.push([key, checked(values[index], name, index)]);
+      }
     } else {
       throw new TypeError(`metadata[${JSON.stringify(name)}] must be a string or an array of strings`);
     }
@@ -35,9 +39,25 @@ export function metadataPairs(metadata: MetadataInit): [key: string, value: stri
   return pairs;
 }
 
+/** Adds a value to a key, which may be any: one like "__proto__" or "constructor" is a key like the others. */
+export function addMetadata(metadata: Metadata, key: string, value: string): void {
+  if (Object.hasOwn(metadata, key)) metadata[key]?.push(value);
+  else setMetadata(metadata, key, value);
+}
+
+/** Gives a key one value, in place of those that it has. */
+export function setMetadata(metadata: Metadata, key: string, value: string): void {
+  Object.defineProperty(metadata, key, {
+    value: [value],
+    enumerable: true,
+    configurable: true,
+    writable: true,
+  });
+}
+
 function checked(value: unknown, name: string, index?: number): string {
   const where = () => `metadata[${JSON.stringify(name)}]${index === undefined ? "" : `[${index}]`}`;
-  if (typeof value !== "string") throw new TypeError(`${where()} must be a string, not ${typeof value}`);
+  if (typeof value !== "string") throw new TypeError(`${where()} must be a string, not ${kindOf(value)}`);
   if (!value.isWellFormed()) throw new TypeError(`${where()} has a lone surrogate`);
   return value;
 }

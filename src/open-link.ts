@@ -8,6 +8,7 @@ import { Code } from "./code.js";
 import { canceledError, textOf, transportError, TtrpcError } from "./error.js";
 import { LONGEST_TIMER_MS } from "./limits.js";
 import type { BindingOpened } from "./native.js";
+import { shown } from "./values.js";
 import type { Driver } from "./port/driver.js";
 import { type Port, port as portOf } from "./port/port.js";
 import type { ConnectionClosed } from "./port/reader.js";
@@ -90,6 +91,8 @@ export function join(duplex: Duplex, fd: number): void {
     socket.destroy();
     duplex.destroy();
   };
+  // One that has failed before says so no more.
+  if (duplex.destroyed) end(duplex.errored);
   duplex.once("error", end);
   // What the engine's end closed tells nothing that the engine does not know.
   socket.once("error", () => end());
@@ -149,6 +152,7 @@ function openedLink(port: Port, id: number, { duplex }: ParsedAddress): OpenLink
   let ended: ConnectionClosed | undefined;
   let listener: ((why: ConnectionClosed) => void) | undefined;
   port.inbox.connections.set(id, {
+    failure: () => duplexFailure(duplex),
     closed(why) {
       const error = why.reason === "local" ? undefined : duplexFailure(duplex);
       ended = error === undefined ? why : { reason: "error", error };
@@ -186,6 +190,6 @@ function attemptTo({ text }: ParsedAddress): string {
 /** Checks a timeout for connecting. */
 export function checkTimeout(timeoutMs: number, name = "connectTimeoutMs"): void {
   if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
-    throw new TypeError(`${name} must be a number of milliseconds above 0, not ${String(timeoutMs)}`);
+    throw new TypeError(`${name} must be a number of milliseconds above 0, not ${shown(timeoutMs)}`);
   }
 }

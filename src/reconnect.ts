@@ -2,6 +2,8 @@ import { listenToAbort, unlistenToAbort } from "./abort.js";
 import { Code } from "./code.js";
 import { canceledError, TtrpcError } from "./error.js";
 import { LONGEST_TIMER_MS, withDefaults } from "./limits.js";
+import { checkOptions } from "./options.js";
+import { isPlain, kindOf, shown } from "./values.js";
 import type { OpenLink } from "./open-link.js";
 
 /** How a connection that ended is made again. */
@@ -26,15 +28,13 @@ const DEFAULTS = {
 /** Checks the options. Throws a TypeError that names the one that is wrong. */
 export function reconnectOptions(options: ReconnectOptions | true): typeof DEFAULTS {
   const given = options === true ? {} : options;
-  if (typeof given !== "object" || given === null)
-    throw new TypeError("reconnect must be a boolean or an object");
+  if (!isPlain(given)) throw new TypeError(`reconnect must be a boolean or an object, not ${kindOf(given)}`);
+  checkOptions("connect", given, Object.keys(DEFAULTS), "reconnect.");
   const checked = withDefaults(DEFAULTS, given);
   for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
     const least = name === "initialDelayMs" || name === "maxDelayMs" ? 1 : 0;
     if (typeof checked[name] !== "number" || !(checked[name] >= least)) {
-      throw new TypeError(
-        `reconnect.${name} must be a number from ${least} on, not ${String(checked[name])}`,
-      );
+      throw new TypeError(`reconnect.${name} must be a number from ${least} on, not ${shown(checked[name])}`);
     }
   }
   return checked;

@@ -8,9 +8,17 @@ import type { ServerConnection } from "./context.js";
 import { type ConnectionMessage, connections } from "./diagnostics.js";
 import { TtrpcError } from "./error.js";
 import type { BindingListenOptions, BindingMethod } from "./native.js";
-import { checkInterceptors, intercept, type ServerCall, type ServerInterceptor } from "./interceptor.js";
+import {
+  checkedCall,
+  checkedInterceptors,
+  intercept,
+  type ServerCall,
+  type ServerInterceptor,
+} from "./interceptor.js";
 import { checkLimits, LONGEST_TIMER_MS, withDefaults } from "./limits.js";
 import { checkDriver, type Driver } from "./port/driver.js";
+import { checkOptions, closeOptions } from "./options.js";
+import { shown } from "./values.js";
 import { type Port, port } from "./port/port.js";
 import type { BatchReader } from "./port/reader.js";
 import type { ActiveRequest, IncomingRequest, MethodSink, PeerCredentials } from "./port/types.js";
@@ -67,6 +75,16 @@ export interface ServerEvents {
   acceptError: [error: TtrpcError];
 }
 
+const OPTIONS = [
+  "maxConnections",
+  "maxConcurrentCalls",
+  "maxQueuedBytes",
+  "requireSameUser",
+  "interceptors",
+  "driver",
+] as const satisfies readonly (keyof ServerOptions)[];
+const LISTEN_OPTIONS = ["mode", "reclaimStale"] as const satisfies readonly (keyof ListenOptions)[];
+
 const DEFAULTS = { maxConnections: 10_000, maxConcurrentCalls: 10_000, maxQueuedBytes: 64 << 20 };
 const DEFAULT_GRACE_MS = 5000;
 const { EADDRINUSE } = constants.errno;
@@ -100,14 +118,14 @@ export class Server extends EventEmitter<ServerEvents> {
    */
   constructor(options: ServerOptions = {}, holdBack = false) {
     super();
-    const { interceptors = [], requireSameUser = false, driver, ...limits } = options;
+    checkOptions("createServer", options, OPTIONS);
+    const { interceptors, requireSameUser = false, driver, ...limits } = options;
     this.#holdBack = holdBack;
     this.#port = port(checkDriver(driver));
     this.#host = { port: this.#port, finished: () => this.#finished() };
     if (typeof requireSameUser !== "boolean") throw new TypeError("requireSameUser must be a boolean");
     this.#requireSameUser = requireSameUser;
-    checkInterceptors(interceptors);
-    this.#interceptors = interceptors;
+    this.#interceptors = checkedInterceptors(interceptors);
     this.#limits = withDefaults(DEFAULTS, limits);
     checkLimits(this.#limits);
   }
@@ -147,7 +165,10 @@ export class Server extends EventEmitter<ServerEvents> {
     if (this.#services.has(service)) throw new TypeError(`${service} is added twice`);
     this.#services.add(service);
     for (const method of methods) {
-      const innermost = async ({ request, context }: ServerCall) => method.handle(request, context);
+      const innermost = async (call: ServerCall) => {
+        const { request, context } = checkedCall(call);
+        return method.handle(request, context);
+      };
       const intercepted =
         this.#interceptors.length === 0 ? undefined : intercept(this.#interceptors, innermost);
       const served: Served = { ...method, intercepted };
@@ -193,10 +214,12 @@ export class Server extends EventEmitter<ServerEvents> {
   /** @internal */
   listenNow(address: Address, options: ListenOptions = {}): string {
     const parsed = parseAddress(address);
+    checkOptions("listen", options, LISTEN_OPTIONS);
     const { mode, reclaimStale: reclaim = false } = options;
     if (mode !== undefined && (!Number.isInteger(mode) || mode < 0 || mode > 0o777)) {
-      throw new TypeError(`mode must be permission bits from 0 to 0o777, not ${String(mode)}`);
+      throw new TypeError(`mode must be permission bits from 0 to 0o777, not ${shown(mode)}`);
     }
+    if (typeof reclaim !== "boolean") throw new TypeError("reclaimStale must be a boolean");
     if (this.#closing !== undefined) throw new TtrpcError("the server is closed", Code.FailedPrecondition);
     this.#listened = true;
     const binding: BindingListenOptions = {
@@ -239,15 +262,16 @@ export class Server extends EventEmitter<ServerEvents> {
    * when every socket is gone. A second call returns the same promise, and cuts the handlers' time short if it gives less.
    */
   close(options: CloseOptions = {}): Promise<void> {
-    const { graceMs = DEFAULT_GRACE_MS } = options;
-    if (typeof graceMs !== "number" || !(graceMs >= 0)) {
-      return Promise.reject(
-        new TypeError(`graceMs must be a number of milliseconds, 0 or more, not ${String(graceMs)}`),
-      );
+    let graceMs: number | undefined;
+    try {
+      ({ graceMs } = closeOptions(options));
+    } catch (error) {
+      // A wrong argument rejects; it is not thrown at the caller.
+      return Promise.reject(error);
     }
     const isFirst = this.#closing === undefined;
     this.#closing ??= this.#close();
-    if (isFirst || options.graceMs !== undefined) this.#endGraceAfter(graceMs);
+    if (isFirst || graceMs !== undefined) this.#endGraceAfter(graceMs ?? DEFAULT_GRACE_MS);
     return this.#closing;
   }
 
@@ -314,9 +338,9 @@ export class Server extends EventEmitter<ServerEvents> {
   #accepted(id: number, credentials: PeerCredentials | undefined): void {
     this.#connections.set(id, Object.freeze({ id, peer: credentials }));
     const message: ConnectionMessage = { side: "server", id };
-    // Not at once: a batch is being read.
-    queueMicrotask(() => connections.start(message));
     this.#port.inbox.connections.set(id, {
+      // Behind the batch that is being read, and before all else that it brought of the connection.
+      accepted: () => void connections.start(message),
       closed: (why) => {
         connections.end(message, { why });
         this.#connections.delete(id);

@@ -13,6 +13,7 @@ import { Code } from "./code.js";
 import type { HandlerContext } from "./context.js";
 import { textOf, TtrpcError } from "./error.js";
 import type { MethodKind } from "./interceptor.js";
+import { isDescriptor, isPlain, isRevoked, kindOf, shown } from "./values.js";
 
 /**
  * The handlers of a service, under the names that protobuf-es gives its methods. One that is left out answers
@@ -84,8 +85,10 @@ export function typedMethods<Service extends DescService>(
   service: Service,
   implementation: ServiceImpl<Service>,
 ): ServedMethod[] {
-  if (service?.kind !== "service") throw new TypeError("service must be a service descriptor of protobuf-es");
-  if (typeof implementation !== "object" || implementation === null) {
+  if (!isDescriptor(service, "service")) {
+    throw new TypeError("service must be a service descriptor of protobuf-es");
+  }
+  if (typeof implementation !== "object" || !isHandlers(implementation)) {
     throw new TypeError(`the implementation of ${service.typeName} must be an object of handlers`);
   }
   const handlers = implementation as Record<string, unknown>;
@@ -113,25 +116,31 @@ export function typedMethods<Service extends DescService>(
   return methods;
 }
 
+/** Whether it can have handlers, which an instance of any class can. */
+function isHandlers(implementation: object | null): boolean {
+  return implementation !== null && !isRevoked(implementation) && !Array.isArray(implementation);
+}
+
 const KINDS: readonly MethodKind[] = ["unary", "server_streaming", "client_streaming", "bidi_streaming"];
 
 /** The methods of raw handlers. Throws a TypeError that names what does not fit. */
 export function rawMethods(service: string, methods: RawMethods): ServedMethod[] {
   if (typeof service !== "string" || service === "")
     throw new TypeError("service must be a non-empty string");
-  return Object.entries(methods).map(([method, raw]) => {
-    if (typeof raw?.handle !== "function")
-      throw new TypeError(`${service}/${method} must have a function handle`);
-    if (!KINDS.includes(raw.kind)) {
+  if (!isPlain(methods)) throw new TypeError(`methods must be an object of handlers, not ${kindOf(methods)}`);
+  return Object.entries(methods as RawMethods).map(([method, raw]) => {
+    const { kind, handle } = isRevoked(raw) ? ({} as RawMethod) : (raw ?? {});
+    if (typeof handle !== "function") throw new TypeError(`${service}/${method} must have a function handle`);
+    if (!KINDS.includes(kind)) {
       throw new TypeError(
-        `${service}/${method} has the kind ${String(raw.kind)}, which is not one of ${KINDS.join(", ")}`,
+        `${service}/${method} has the kind ${shown(kind)}, which is not one of ${KINDS.join(", ")}`,
       );
     }
     const wrong = wrongResponse(service, method);
     return {
       service,
       method,
-      kind: raw.kind,
+      kind,
       decode: rawPayload,
       encode: (response) => {
         try {
@@ -141,7 +150,7 @@ export function rawMethods(service: string, methods: RawMethods): ServedMethod[]
         }
         return response as Uint8Array;
       },
-      handle: (request, context) => raw.handle(request as never, context),
+      handle: (request, context) => Reflect.apply(handle, raw, [request, context]) as unknown,
     };
   });
 }

@@ -1,14 +1,22 @@
 import { constants } from "node:os";
 import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "./address.js";
-import { callFields, checkPayload, type SyncCallOptions } from "./call.js";
+import { checkPayload, syncCallFields, type SyncCallOptions } from "./call.js";
 import { checkConnection, methodsOf } from "./client.js";
 import { Code } from "./code.js";
-import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload } from "./codec/payload.js";
+import {
+  type Decode,
+  encoded,
+  messageDecoder,
+  OutgoingMessage,
+  type Payload,
+  rawPayload,
+} from "./codec/payload.js";
 import { closedError } from "./connection.js";
 import { TtrpcError } from "./error.js";
 import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./open-link.js";
 import { requireLoop } from "./port/driver.js";
+import { checkOptions } from "./options.js";
 import { openPorts, port } from "./port/port.js";
 import type { ConnectionClosed } from "./port/reader.js";
 
@@ -30,6 +38,8 @@ export class SyncConnection {
 
   /** @internal */
   constructor(id: number, address: string) {
+    if (typeof id !== "number")
+      throw new TypeError("id must be that of a connection that connectSync() made");
     this.#id = id;
     this.address = address;
     port("loop").inbox.connections.set(id, { closed: (why) => (this.#why ??= why) });
@@ -49,9 +59,11 @@ export class SyncConnection {
 
   /** @internal */
   call<T>(route: number, payload: Payload, options: SyncCallOptions | undefined, decode: Decode<T>): T {
-    const fields = callFields(options);
+    const fields = syncCallFields(options);
     if (this.#why !== undefined) throw closedError(this.address, this.#why);
     if (openPorts().some(({ native }) => port("loop").native.isListenerOf(this.#id, native))) {
+      // A wrong message is to be said first.
+      encoded(payload);
       const text = `a blocking call to ${this.address} would wait for ever: its server runs on the thread that waits`;
       throw new TtrpcError(
         `${text}; use connect(), or run the server in a worker or process`,
@@ -92,6 +104,8 @@ export class SyncConnection {
   }
 }
 
+const OPTIONS = ["connectTimeoutMs"] as const satisfies readonly (keyof SyncConnectOptions)[];
+
 /**
  * Connects to a ttrpc server and waits for it.
  *
@@ -104,6 +118,7 @@ export class SyncConnection {
  * {@link TtrpcError} of code `Unavailable` whose `cause.code` is the system's if there is nobody there.
  */
 export function connectSync(address: Address, options: SyncConnectOptions = {}): SyncConnection {
+  checkOptions("connectSync", options, OPTIONS);
   const parsed = parseAddress(address);
   const { connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
   checkTimeout(connectTimeoutMs);

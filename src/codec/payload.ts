@@ -36,8 +36,13 @@ export class OutgoingMessage {
   }
 }
 
-/** The bytes of a payload, for one that is not written at once. */
+/** The bytes of a payload as they are now, for one that is not written at once: its owner may change what it gave. */
 export function bytesOf(payload: Payload): Uint8Array {
+  return payload instanceof OutgoingMessage ? payload.toBytes() : keptCopy(payload, 0, payload.length);
+}
+
+/** The payload with its message encoded, so that a wrong one shows at once. */
+export function encoded(payload: Payload): Uint8Array {
   return payload instanceof OutgoingMessage ? payload.toBytes() : payload;
 }
 

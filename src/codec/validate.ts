@@ -5,6 +5,7 @@ import {
   type DescOneof,
   ScalarType,
 } from "@bufbuild/protobuf";
+import { isRevoked } from "../values.js";
 import { representation } from "./json.js";
 import { isBytes } from "../bytes.js";
 
@@ -53,7 +54,7 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
 
 /** A Date, Map or Promise has no fields, and would be taken for a message that has none set. */
 function isObject(value: unknown): value is object {
-  return Object.prototype.toString.call(value) === "[object Object]";
+  return !isRevoked(value) && Object.prototype.toString.call(value) === "[object Object]";
 }
 
 function checksOf(desc: DescMessage): ReadonlyMap<string, Check> {
@@ -289,6 +290,7 @@ function wrong(path: Path, expected: string, value: unknown, desc?: DescMessage)
 }
 
 function nameOf(value: unknown): string {
+  if (isRevoked(value)) return "a revoked Proxy";
   if (Array.isArray(value)) return "an array";
   if (typeof value !== "object" || value === null) return value === null ? "null" : typeof value;
   const name = Object.prototype.toString.call(value).slice("[object ".length, -1);

@@ -10,6 +10,7 @@ import { type Any, AnySchema, type Timestamp, TimestampSchema } from "@bufbuild/
 import { Code } from "../code.js";
 import { decode, encodeWith } from "../codec/codec.js";
 import { TtrpcError } from "../error.js";
+import { isDescriptor } from "../values.js";
 import { keptCopy } from "../slab.js";
 import { eventFiles } from "./files.js";
 import { ForwardRequestSchema } from "../generated/containerd/services/events/ttrpc/v1/events_pb.js";
@@ -42,7 +43,7 @@ export type TypeOf = (name: string) => DescMessage | undefined;
 /** Looks a type up in a registry of the user's, if there is one, and among containerd's events. */
 export function typesOf(registry: Registry | undefined): TypeOf {
   if (registry === undefined) return (name) => known.getMessage(name);
-  if (registry?.kind !== "registry") throw new TypeError("registry must be a registry of protobuf-es");
+  if (!isDescriptor(registry, "registry")) throw new TypeError("registry must be a registry of protobuf-es");
   return (name) => registry.getMessage(name) ?? known.getMessage(name);
 }
 

@@ -89,8 +89,8 @@ export function forwardEvents(
   containerd: string,
   options: EventSinkOptions = {},
 ): EventSink {
-  const plan = sinkPlan(options, "arrived");
-  const { text, binding } = parseAddress(containerd);
+  const plan = sinkPlan("forwardEvents", options, "arrived");
+  const { text, binding } = parseAddress(containerd, "containerd");
   if (binding === undefined) throw new TypeError(`${text} cannot be connected to again`);
   return new EventSink(address, plan, (passed) => new ToContainerd(text, plan, passed));
 }

@@ -4,12 +4,15 @@ import type { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { parseAddress } from "../address.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
+import { checkOptions, closeOptions } from "../options.js";
+import { isDescriptor } from "../values.js";
 import { checkDriver, type Driver } from "../port/driver.js";
 import { MESSAGE_LIMIT } from "../port/records.js";
 import { type ContainerdEvent, eventOf, namespaceFault, topicFault, writeEvent } from "./event.js";
 import { checkLimits, withDefaults } from "../limits.js";
 import { Pipeline } from "./pipeline.js";
 import { Publication } from "./publication.js";
+import { Room } from "./room.js";
 
 /** Options of {@link createPublisher}. */
 export interface PublisherOptions {
@@ -55,6 +58,18 @@ export interface PublisherEvents {
   undelivered: [undelivered: Undelivered];
 }
 
+const OPTIONS = [
+  "namespace",
+  "timeoutMs",
+  "retryForMs",
+  "maxQueuedEvents",
+  "maxQueuedBytes",
+  "maxInFlight",
+  "driver",
+] as const satisfies readonly (keyof PublisherOptions)[];
+const PUBLISH_OPTIONS = ["timestamp", "namespace"] as const satisfies readonly (keyof PublishOptions)[];
+
+const DEFAULT_GRACE_MS = 5000;
 const DEFAULTS = {
   timeoutMs: 5000,
   retryForMs: 60_000,
@@ -86,7 +101,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   readonly #metadata = new Map<string, [string, string][]>();
   #events = 0;
   #bytes = 0;
-  #waiting: (() => void)[] = [];
+  readonly #room = new Room((promised) => this.#hasRoom(promised));
   readonly #lost: Undelivered[] = [];
   #closing: Promise<void> | undefined;
 
@@ -95,6 +110,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     super();
     const { text, binding } = parseAddress(address);
     if (binding === undefined) throw new TypeError(`${text} cannot be connected to again`);
+    checkOptions("createPublisher", options, OPTIONS);
     const { namespace, driver, ...limits } = options ?? {};
     const fault = namespaceFault(namespace);
     if (fault !== undefined) throw new TypeError(fault);
@@ -140,12 +156,14 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     let payload: Uint8Array;
     let namespace: string;
     try {
-      namespace = options.namespace ?? this.#namespace;
+      checkOptions("publish", options, PUBLISH_OPTIONS);
+      const { namespace: given = this.#namespace, timestamp = timestampAt(now) } = options;
+      namespace = given;
       const fault = topicFault(topic) ?? namespaceFault(namespace);
       if (fault !== undefined) throw new TypeError(fault);
-      if (schema?.kind !== "message")
+      if (!isDescriptor(schema, "message"))
         throw new TypeError("schema must be a message descriptor of protobuf-es");
-      payload = writeEvent(namespace, topic, options.timestamp ?? timestampAt(now), schema, message);
+      payload = writeEvent(namespace, topic, timestamp, schema, message);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -153,12 +171,14 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     const expiresAt = now + this.#limits.retryForMs;
     const publication = new Publication(payload, metadata, expiresAt, this.#settled);
     const refusal = this.#refusal(payload.length);
+    this.#room.used();
     if (refusal !== undefined) this.#giveUp(publication, refusal);
     else {
       this.#events++;
       this.#bytes += payload.length;
       this.#pipeline.push(publication);
     }
+    this.#room.changed();
     return publication.result;
   }
 
@@ -167,7 +187,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     this.#bytes -= publication.payload.length;
     if (error === undefined) publication.delivered();
     else this.#giveUp(publication, error);
-    if (this.#waiting.length > 0 && this.#hasRoom()) for (const go of this.#waiting.splice(0)) go();
+    this.#room.changed();
   };
 
   #giveUp(publication: Publication, error: TtrpcError): void {
@@ -175,25 +195,36 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     publication.givenUp(error);
   }
 
-  /** Resolves when there is room for another event: for those who publish faster than the server takes. */
+  /**
+   * Resolves when there is room for another event: for those who publish faster than the server takes.
+   *
+   * ```ts
+   * await publisher.ready();
+   * void publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: "web" });
+   * ```
+   *
+   * The room is the caller's until the event loop's next turn: publish before you wait for anything else. Any number may
+   * wait; each place goes to one of them, in the order in which they asked. Rejects with `Unavailable` once the publisher
+   * is closed.
+   */
   ready(): Promise<void> {
-    if (this.#closing !== undefined || this.#hasRoom()) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    return this.#closing === undefined ? this.#room.wait() : Promise.reject(closedError());
   }
 
   /**
    * Delivers what waits for up to `graceMs` milliseconds, 5 000 if left out, gives up the rest, and closes the
    * connection. A second call returns the same promise.
    */
-  close({ graceMs = 5000 }: { graceMs?: number } = {}): Promise<void> {
-    if (typeof graceMs !== "number" || !(graceMs >= 0)) {
-      return Promise.reject(
-        new TypeError(`graceMs must be a number of milliseconds, 0 or more, not ${graceMs}`),
-      );
+  close(options: { graceMs?: number } = {}): Promise<void> {
+    try {
+      const { graceMs = DEFAULT_GRACE_MS } = closeOptions(options);
+      this.#closing ??= this.#pipeline.close(graceMs, closedError());
+    } catch (error) {
+      // A wrong argument rejects; it is not thrown at the caller.
+      return Promise.reject(error);
     }
-    return (this.#closing ??= this.#pipeline.close(graceMs, closedError()).then(() => {
-      for (const go of this.#waiting.splice(0)) go();
-    }));
+    this.#room.close(closedError());
+    return this.#closing;
   }
 
   /** Closes the publisher, for `await using`. */
@@ -201,8 +232,12 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     return this.close();
   }
 
-  #hasRoom(): boolean {
-    return this.#events < this.#limits.maxQueuedEvents && this.#bytes < this.#limits.maxQueuedBytes;
+  /** Whether there is room for one more behind `promised` others, which may be as large as events can be. */
+  #hasRoom(promised = 0): boolean {
+    const { maxQueuedEvents, maxQueuedBytes } = this.#limits;
+    return (
+      this.#events + promised < maxQueuedEvents && this.#bytes + promised * MESSAGE_LIMIT < maxQueuedBytes
+    );
   }
 
   #refusal(size: number): TtrpcError | undefined {

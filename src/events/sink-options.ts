@@ -1,4 +1,6 @@
 import type { Registry } from "@bufbuild/protobuf";
+import { checkOptions } from "../options.js";
+import { isArray, shown } from "../values.js";
 import { checkDriver, type Driver } from "../port/driver.js";
 import type { ListenOptions } from "../server.js";
 import { type ContainerdEvent, namespaceFault, type TypeOf, typesOf } from "./event.js";
@@ -80,11 +82,30 @@ export interface SinkPlan {
 const ACKNOWLEDGE = ["taken", "done", "arrived"] as const;
 const WHEN_FULL = ["wait", "dropOldest", "fail"] as const;
 
+const OPTIONS = [
+  "mode",
+  "reclaimStale",
+  "topics",
+  "namespaces",
+  "registry",
+  "acknowledge",
+  "maxQueuedEvents",
+  "maxQueuedBytes",
+  "whenFull",
+  "requireSameUser",
+  "driver",
+] as const satisfies readonly (keyof EventSinkOptions)[];
+
 /** Checks options. Throws a TypeError that names the one that is wrong. */
-export function sinkPlan(options: EventSinkOptions, defaultAcknowledge: SinkPlan["acknowledge"]): SinkPlan {
+export function sinkPlan(
+  owner: string,
+  options: EventSinkOptions,
+  defaultAcknowledge: SinkPlan["acknowledge"],
+): SinkPlan {
+  checkOptions(owner, options, OPTIONS);
   const {
-    topics,
-    namespaces,
+    topics: givenTopics,
+    namespaces: givenNamespaces,
     registry,
     acknowledge = defaultAcknowledge,
     maxQueuedEvents = 10_000,
@@ -98,10 +119,10 @@ export function sinkPlan(options: EventSinkOptions, defaultAcknowledge: SinkPlan
   checkOneOf("acknowledge", acknowledge, ACKNOWLEDGE);
   checkOneOf("whenFull", whenFull, WHEN_FULL);
   checkLimits({ maxQueuedEvents, maxQueuedBytes });
-  checkTexts("topics", topics, (topic) =>
+  const topics = checkedTexts("topics", givenTopics, (topic) =>
     topic.startsWith("/") ? undefined : `${JSON.stringify(topic)} starts with no "/", as no topic does`,
   );
-  checkTexts("namespaces", namespaces, namespaceFault);
+  const namespaces = checkedTexts("namespaces", givenNamespaces, namespaceFault);
   const wants = ({ topic, namespace }: ContainerdEvent) =>
     (topics === undefined || topics.some((prefix) => topic.startsWith(prefix))) &&
     (namespaces === undefined || namespaces.includes(namespace));
@@ -120,19 +141,22 @@ export function sinkPlan(options: EventSinkOptions, defaultAcknowledge: SinkPlan
 
 function checkOneOf(name: string, value: unknown, values: readonly unknown[]): void {
   if (values.includes(value)) return;
-  throw new TypeError(`${name} must be one of ${values.join(", ")}, not ${String(value)}`);
+  throw new TypeError(`${name} must be one of ${values.join(", ")}, not ${shown(value)}`);
 }
 
-function checkTexts(
+/** The texts as they are now. */
+function checkedTexts(
   name: string,
   texts: readonly string[] | undefined,
   faultOf: (text: string) => string | undefined,
-): void {
-  if (texts === undefined) return;
-  if (!Array.isArray(texts)) throw new TypeError(`${name} must be an array of strings`);
-  for (const [index, text] of texts.entries()) {
+): readonly string[] | undefined {
+  if (texts === undefined) return undefined;
+  if (!isArray(texts)) throw new TypeError(`${name} must be an array of strings`);
+  const checked = Array.from<string>(texts);
+  for (const [index, text] of checked.entries()) {
     if (typeof text !== "string") throw new TypeError(`${name}[${index}] must be a string`);
     const fault = faultOf(text);
     if (fault !== undefined) throw new TypeError(`${name}[${index}]: ${fault}`);
   }
+  return checked;
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Address } from "../address.js";
 import { TtrpcError } from "../error.js";
+import { checkOptions, closeOptions } from "../options.js";
 import { port } from "../port/port.js";
 import type { BatchReader } from "../port/reader.js";
 import type { ActiveRequest } from "../port/types.js";
@@ -73,7 +74,9 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
    * for await (const batch of events.batches()) insertAll(batch);
    * ```
    */
-  batches({ maxEvents = 1000 }: { maxEvents?: number } = {}): AsyncIterableIterator<ContainerdEvent[]> {
+  batches(options: { maxEvents?: number } = {}): AsyncIterableIterator<ContainerdEvent[]> {
+    checkOptions("batches", options, ["maxEvents"]);
+    const { maxEvents = 1000 } = options;
     checkLimits({ maxEvents });
     return new EventReader(this.#queue, maxEvents, eventsOf);
   }
@@ -85,12 +88,14 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
    * With `acknowledge: "done"` it waits up to `graceMs` milliseconds, 5 000 if left out, for the consumer to be done with
    * what it has, so a loop calls it without awaiting it. A second call returns the same promise.
    */
-  close({ graceMs = DEFAULT_GRACE_MS }: { graceMs?: number } = {}): Promise<void> {
-    if (typeof graceMs !== "number" || !(graceMs >= 0)) {
-      const text = `graceMs must be a number of milliseconds, 0 or more, not ${String(graceMs)}`;
-      return Promise.reject(new TypeError(text));
+  close(options: { graceMs?: number } = {}): Promise<void> {
+    try {
+      const { graceMs = DEFAULT_GRACE_MS } = closeOptions(options);
+      return (this.#closing ??= this.#close(graceMs));
+    } catch (error) {
+      // A wrong argument rejects; it is not thrown at the caller.
+      return Promise.reject(error);
     }
-    return (this.#closing ??= this.#close(graceMs));
   }
 
   /** Closes the sink, for `await using`. */
@@ -173,5 +178,5 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
  * bound.
  */
 export function listenEvents(address: Address, options: EventSinkOptions = {}): EventSink {
-  return new EventSink(address, sinkPlan(options, "taken"));
+  return new EventSink(address, sinkPlan("listenEvents", options, "taken"));
 }

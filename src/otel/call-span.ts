@@ -11,6 +11,7 @@ import { Code, codeName } from "../code.js";
 import { TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
 import { iteratorOf } from "../stream/outgoing.js";
+import { isInstance } from "../values.js";
 import type { Instruments } from "./options.js";
 
 /** One call, from its start to its one end: its span, its context and its duration. */
@@ -114,7 +115,17 @@ function statusCode(code: number): string {
 
 /** The status and the words of what was thrown; no status of what is not a call's outcome, such as a TypeError. */
 export function thrown(error: unknown): { code: number | undefined; message: string; type?: string } {
-  if (error instanceof TtrpcError) return { code: error.code, message: error.message };
+  if (isInstance(error, TtrpcError)) return { code: error.code, message: error.message };
   const { message } = TtrpcError.from(error);
-  return { code: undefined, message, type: error instanceof Error ? error.name : typeof error };
+  return { code: undefined, message, type: nameOf(error) ?? typeof error };
+}
+
+/** The name of an error; undefined of what is none. */
+export function nameOf(error: unknown): string | undefined {
+  try {
+    return error instanceof Error ? String(error.name) : undefined;
+  } catch {
+    // A getter of the user's, or a revoked Proxy.
+    return undefined;
+  }
 }

@@ -1,13 +1,13 @@
 import { type Attributes, context, SpanKind, type TextMapSetter } from "@opentelemetry/api";
 import { Code } from "../code.js";
 import type { ClientInterceptor } from "../interceptor.js";
-import type { Metadata } from "../metadata.js";
+import { type Metadata, setMetadata } from "../metadata.js";
 import { CallSpan, clientStreams, type Ending, OK, serverStreams, thrown } from "./call-span.js";
 import { instruments, type OtelOptions } from "./options.js";
 
 const setter: TextMapSetter<Metadata> = {
   set(metadata, key, value) {
-    metadata[key.toLowerCase()] = [value];
+    setMetadata(metadata, key.toLowerCase(), value);
   },
 };
 

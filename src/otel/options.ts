@@ -8,6 +8,8 @@ import {
   type Tracer,
   type TracerProvider,
 } from "@opentelemetry/api";
+import { checkOptions } from "../options.js";
+import { isRevoked } from "../values.js";
 
 /** Options of the interceptors. What is left out is taken from OpenTelemetry's global API, at each call. */
 export interface OtelOptions {
@@ -18,6 +20,12 @@ export interface OtelOptions {
   /** Writes the trace into metadata, and reads it there. */
   readonly propagator?: Pick<TextMapPropagator, "inject" | "extract">;
 }
+
+const OPTIONS = [
+  "tracerProvider",
+  "meterProvider",
+  "propagator",
+] as const satisfies readonly (keyof OtelOptions)[];
 
 /** What an interceptor works with. */
 export interface Instruments {
@@ -31,19 +39,27 @@ const NAME = "containerd-shim-protos";
 /** The buckets, in seconds, that the conventions recommend. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
 
+function hasMethods(value: unknown, names: readonly string[]): boolean {
+  if ((typeof value !== "object" && typeof value !== "function") || value === null || isRevoked(value)) {
+    return false;
+  }
+  return names.every((name) => typeof (value as Record<string, unknown>)[name] === "function");
+}
+
 /**
  * Finds what an interceptor works with, anew for each call: a meter that was asked for before a global provider was
  * set stays deaf for ever.
  */
 export function instruments(side: "client" | "server", options: OtelOptions): () => Instruments {
+  checkOptions(side === "client" ? "otelClientInterceptor" : "otelServerInterceptor", options, OPTIONS);
   const { tracerProvider, meterProvider, propagator = propagation } = options;
-  if (typeof tracerProvider?.getTracer !== "function" && tracerProvider !== undefined) {
+  if (tracerProvider !== undefined && !hasMethods(tracerProvider, ["getTracer"])) {
     throw new TypeError("tracerProvider must be a TracerProvider");
   }
-  if (typeof meterProvider?.getMeter !== "function" && meterProvider !== undefined) {
+  if (meterProvider !== undefined && !hasMethods(meterProvider, ["getMeter"])) {
     throw new TypeError("meterProvider must be a MeterProvider");
   }
-  if (typeof propagator.inject !== "function" || typeof propagator.extract !== "function") {
+  if (!hasMethods(propagator, ["inject", "extract"])) {
     throw new TypeError("propagator must be a TextMapPropagator");
   }
   let known: (Instruments & { readonly meters: MeterProvider; readonly tracers: TracerProvider }) | undefined;

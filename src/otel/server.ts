@@ -4,7 +4,8 @@ import type { HandlerContext } from "../context.js";
 import { TtrpcError } from "../error.js";
 import type { ServerInterceptor } from "../interceptor.js";
 import type { Metadata } from "../metadata.js";
-import { CallSpan, type Ending, OK, serverStreams } from "./call-span.js";
+import { isInstance } from "../values.js";
+import { CallSpan, type Ending, nameOf, OK, serverStreams } from "./call-span.js";
 import { instruments, type OtelOptions } from "./options.js";
 
 const getter: TextMapGetter<Metadata> = {
@@ -47,7 +48,7 @@ export function otelServerInterceptor(options: OtelOptions = {}): ServerIntercep
     const fail = (error: unknown) => {
       const { code, message } = TtrpcError.from(error);
       if (!SERVER_ERRORS.has(code)) span.end(code);
-      else span.end(code, message, error instanceof TtrpcError ? undefined : nameOf(error));
+      else span.end(code, message, isInstance(error, TtrpcError) ? undefined : nameOf(error));
     };
     try {
       const reply = await context.with(span.context, () => next(call));
@@ -71,8 +72,4 @@ export function otelServerInterceptor(options: OtelOptions = {}): ServerIntercep
 /** Why a handler's iterable is not asked on: nobody waits for it, or what it gave cannot be sent. */
 function whyLeft({ signal }: HandlerContext): unknown {
   return signal.aborted ? signal.reason : new TtrpcError("a response cannot be sent", Code.Internal);
-}
-
-function nameOf(error: unknown): string | undefined {
-  return error instanceof Error ? error.name : undefined;
 }

@@ -1,4 +1,5 @@
 import { loadNative } from "../native.js";
+import { shown } from "../values.js";
 
 /**
  * What turns the addon's runtime.
@@ -20,7 +21,7 @@ const DRIVERS = ["loop", "thread"] as const;
 export function checkDriver(driver?: Driver): Driver {
   if (driver === undefined) return strangeRuntime() === undefined ? "loop" : "thread";
   if (!DRIVERS.includes(driver)) {
-    throw new TypeError(`driver must be one of ${DRIVERS.join(", ")}, not ${String(driver)}`);
+    throw new TypeError(`driver must be one of ${DRIVERS.join(", ")}, not ${shown(driver)}`);
   }
   if (driver === "loop") requireLoop('driver "loop"', ': leave it out, or say "thread"');
   return driver;

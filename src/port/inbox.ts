@@ -1,4 +1,4 @@
-import { transportError } from "../error.js";
+import { transportError, type TtrpcError } from "../error.js";
 import { BatchReader } from "./reader.js";
 import { BATCH_SIZE, Event, FLAG_SERVED } from "./records.js";
 import { Methods } from "./routes.js";
@@ -142,6 +142,7 @@ export class Inbox {
           reader.flags === 1 ? { pid: reader.i32(), uid: reader.u32(), gid: reader.u32() } : undefined;
         // At once: a request of it may be next in the batch.
         this.listeners.get(slot)?.accepted(connection, peer);
+        this.#after.push(() => this.connections.get(connection)?.accepted?.());
         return;
       }
       case Event.AcceptFailed: {
@@ -166,7 +167,13 @@ export class Inbox {
   #settle(pending: PendingCall): void {
     const reader = this.#reader;
     if (reader.operation === Event.Response) pending.succeed(reader);
-    else pending.fail(reader.operation === Event.Status ? reader.status() : reader.failure());
+    else pending.fail(reader.operation === Event.Status ? reader.status() : this.#failure(reader));
+  }
+
+  #failure(reader: BatchReader): TtrpcError {
+    const failure = reader.failure();
+    // Where the connection failed, what it runs over may know more.
+    return (reader.flags === 0 ? undefined : this.connections.get(reader.connection)?.failure?.()) ?? failure;
   }
 }
 

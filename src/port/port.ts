@@ -2,7 +2,7 @@
 import { setImmediate as inNextTurn } from "node:timers";
 import { OutgoingMessage, type Payload } from "../codec/payload.js";
 import { loadNative, type NativePort } from "../native.js";
-import { checkDetails, textOf, transportError, TtrpcError } from "../error.js";
+import { checkedDetails, textOf, transportError, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { Inbox } from "./inbox.js";
 import type { MessageQueue, Stream } from "../stream/message-queue.js";
@@ -14,14 +14,16 @@ import {
   FLAG_SERVED,
   MESSAGE_LIMIT,
   MORE,
+  RECORD_HEADER,
   WHOLE,
 } from "./records.js";
 import type { ActiveRequest, CallFields, PendingCall, PendingStream } from "./types.js";
 import type { Driver } from "./driver.js";
-import { codeOf, errorSize, knownSize, oversize } from "./size.js";
+import { fieldsSize, knownSize, namesSize, oversize, refusedCall } from "./size.js";
+import { statusOf } from "./status.js";
 import { Routes } from "./routes.js";
 import { generationsPerSlot, type Named } from "./slots.js";
-import { BatchWriter, stringSize } from "./writer.js";
+import { BatchWriter } from "./writer.js";
 
 /**
  * A port of this environment to the addon, one for each driver that is used. Commands of one tick gather in one buffer and
@@ -70,7 +72,7 @@ export class Port {
     const known = this.routes.find(service, method);
     if (known !== undefined) return known;
     const route = this.routes.next(service, method);
-    this.#reserve(stringSize(service) + stringSize(method));
+    this.#reserve(namesSize(service, method));
     const writer = this.#writer;
     writer.begin(Command.Route, 0, route, 0, NOBODY);
     writer.string(service);
@@ -193,25 +195,21 @@ export class Port {
   }
 
   /**
-   * Answers a request, if it still needs an answer. An error that cannot cross is replaced by one that says so; a payload
-   * that cannot is thrown for, and nothing is answered.
+   * Answers a request, if it still needs an answer. An error that is too large is cut; for a payload that is, an error is
+   * thrown, and nothing is answered.
    */
   reply(request: ActiveRequest, payload: Payload | undefined, error: TtrpcError | undefined): void {
     const { requests } = this.inbox;
     if (!requests.has(request)) return;
-    if (error !== undefined && error.details.length > 0) checkDetails(error.details);
-    const size = error === undefined ? knownSize(payload) : errorSize(error);
-    if (error !== undefined && size > MESSAGE_LIMIT) {
-      this.reply(request, undefined, oversize(size));
-      return;
-    }
-    this.#reserve(12 + size);
+    if (error !== undefined && error.details.length > 0) checkedDetails(error.details);
+    const status = error && statusOf(error);
+    this.#reserve(status?.size ?? 12 + knownSize(payload));
     const writer = this.#writer;
     writer.begin(Command.Reply, 0, 0, 0, request);
-    writer.u32(error === undefined ? 0 : codeOf(error));
-    writer.string(error?.message ?? "");
-    writer.u32(error?.details.length ?? 0);
-    for (const { typeUrl, value } of error?.details ?? []) {
+    writer.u32(status?.code ?? 0);
+    writer.string(status?.message ?? "");
+    writer.u32(status?.details.length ?? 0);
+    for (const { typeUrl, value } of status?.details ?? []) {
       writer.string(typeUrl);
       writer.field(value);
     }
@@ -297,8 +295,9 @@ export class Port {
     call: Readonly<Named>,
   ): void {
     const { timeoutNs, metadata } = fields;
-    let size = 12 + knownSize(payload);
-    for (const [key, value] of metadata) size += stringSize(key) + stringSize(value);
+    const known = knownSize(payload);
+    const size = fieldsSize(fields) + known;
+    if (size > BATCH_SIZE - RECORD_HEADER) throw refusedCall(this.routes.nameOf(route), fields, known);
     this.#reserve(size);
     const writer = this.#writer;
     writer.begin(command, flags, route, connection, call);

@@ -3,7 +3,7 @@ import type { Decode } from "../codec/payload.js";
 import { keptCopy } from "../slab.js";
 import { Code } from "../code.js";
 import { detail, TtrpcError, transportCause, transportError } from "../error.js";
-import type { Metadata } from "../metadata.js";
+import { addMetadata, type Metadata } from "../metadata.js";
 import { CLOSE_KINDS, FLAG_WHOLE, RECORD_HEADER } from "./records.js";
 import type { IncomingRequest } from "./types.js";
 
@@ -161,16 +161,7 @@ export class BatchReader {
     const metadata: Metadata = {};
     for (let count = this.u32(); count > 0; count--) {
       const key = this.string().toLowerCase();
-      const value = this.string();
-      // A key like "__proto__" must be a key like any other.
-      if (Object.hasOwn(metadata, key)) metadata[key]?.push(value);
-      else
-        Object.defineProperty(metadata, key, {
-          value: [value],
-          enumerable: true,
-          configurable: true,
-          writable: true,
-        });
+      addMetadata(metadata, key, this.string());
     }
     return metadata;
   }

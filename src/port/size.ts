@@ -2,7 +2,11 @@ import { OutgoingMessage, type Payload } from "../codec/payload.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { MESSAGE_LIMIT } from "./records.js";
+import type { CallFields } from "./types.js";
 import { stringSize } from "./writer.js";
+
+/** From how many bytes on texts are measured, and not taken for three bytes a character. */
+const MEASURED = 64 << 10;
 
 /** The room that a payload surely needs. Throws if it is too large. */
 export function knownSize(payload: Payload | undefined): number {
@@ -11,21 +15,56 @@ export function knownSize(payload: Payload | undefined): number {
   return payload.length;
 }
 
-/** A code that was changed to none after the error was made must not turn it into a success. */
-export function codeOf({ code }: TtrpcError): number {
-  return Number.isInteger(code) && (code | 0) === code && Number(code) !== 0 ? code : Code.Unknown;
+/** The room that the names of a method need. */
+export function namesSize(service: string, method: string): number {
+  const size = stringSize(service) + stringSize(method);
+  return size <= MEASURED ? size : 8 + Buffer.byteLength(service) + Buffer.byteLength(method);
 }
 
-/** The room that an error needs. */
-export function errorSize({ message, details }: TtrpcError): number {
-  return details.reduce(
-    (size, { typeUrl, value }) => size + stringSize(typeUrl) + 4 + value.length,
-    stringSize(message),
-  );
+/** The room that a call's fields need. */
+export function fieldsSize({ metadata }: CallFields): number {
+  let size = 12;
+  for (const [key, value] of metadata) size += stringSize(key) + stringSize(value);
+  if (size <= MEASURED) return size;
+  size = 12;
+  for (const [key, value] of metadata) size += 8 + Buffer.byteLength(key) + Buffer.byteLength(value);
+  return size;
+}
+
+/** The error of a call that no batch has room for: its request is too large, or has more pairs than a record holds. */
+export function refusedCall(
+  { service, method }: { readonly service: string; readonly method: string },
+  { metadata }: CallFields,
+  payload: number,
+): TtrpcError {
+  let size =
+    fieldSize(Buffer.byteLength(service)) + fieldSize(Buffer.byteLength(method)) + fieldSize(payload);
+  for (const [key, value] of metadata) {
+    size += messageSize(fieldSize(Buffer.byteLength(key)) + fieldSize(Buffer.byteLength(value)));
+  }
+  if (size > MESSAGE_LIMIT) return oversize(size);
+  return new TtrpcError(`${metadata.length} pairs of metadata are too many`, Code.ResourceExhausted);
 }
 
 /** The error of a message that is too large to be sent. */
 export function oversize(size: number): TtrpcError {
   const text = `message length ${size} exceed maximum message size of ${MESSAGE_LIMIT}`;
   return new TtrpcError(text, Code.ResourceExhausted);
+}
+
+/** How many bytes a field takes on the wire that holds `length` of them. One that is empty is left out. */
+export function fieldSize(length: number): number {
+  return length === 0 ? 0 : messageSize(length);
+}
+
+/** How many bytes a field with a message of `length` bytes takes on the wire. */
+export function messageSize(length: number): number {
+  return 1 + varintSize(length) + length;
+}
+
+/** How many bytes a number takes on the wire. */
+export function varintSize(value: number): number {
+  let size = 1;
+  for (let rest = value; rest >= 0x80; rest /= 0x80) size++;
+  return size;
 }

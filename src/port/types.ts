@@ -21,6 +21,10 @@ export interface PendingStream extends PendingCall {
 /** Hears of one connection. */
 export interface ConnectionSink {
   connected?(): void;
+  /** It was accepted; told before all else of it. */
+  accepted?(): void;
+  /** Why what it runs over failed, if that is not what the engine knows. */
+  failure?(): TtrpcError | undefined;
   closed(why: ConnectionClosed): void;
 }
 

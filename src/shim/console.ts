@@ -4,9 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ReadStream } from "node:tty";
 import { loadNative } from "../native.js";
+import { shown } from "../values.js";
+import { checkedPaths } from "./stdio.js";
 import { checked } from "./system.js";
 
 const { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
+
+/** What the kernel has for a terminal's width and height. */
+const LARGEST_SIZE = 0xffff;
 
 /** What a terminal is connected to: fifos, as containerd names them. Empty stands for none. */
 export interface ConsolePaths {
@@ -68,6 +73,7 @@ export class Console {
 
   /** @internal */
   constructor(terminal: number) {
+    if (!Number.isInteger(terminal)) throw new TypeError("terminal must be a descriptor that was received");
     this.#terminal = terminal;
     this.#stream = streamOf(terminal);
     // EIO: the last process that had the terminal has ended. All that it printed was read before.
@@ -82,7 +88,8 @@ export class Console {
   }
 
   /** Connects the terminal to containerd's fifos. A slow reader makes the process wait. */
-  connect({ stdin, stdout }: ConsolePaths): void {
+  connect(paths: ConsolePaths): void {
+    const { stdin, stdout } = checkedPaths(paths, ["stdin", "stdout"]);
     if (stdout === "") this.#stream.resume();
     else {
       // Readers may come and go, as `ctr attach` does.
@@ -105,6 +112,11 @@ export class Console {
 
   /** Sets the size of the terminal, in characters. */
   resize(width: number, height: number): void {
+    for (const [name, value] of Object.entries({ width, height })) {
+      if (!Number.isInteger(value) || value < 0 || value > LARGEST_SIZE) {
+        throw new TypeError(`${name} must be an integer from 0 to ${LARGEST_SIZE}, not ${shown(value)}`);
+      }
+    }
     // Its descriptor may be another's by now.
     if (this.#stream.destroyed) return;
     checked("resize the terminal", loadNative().resizeConsole(this.#terminal, width, height));

@@ -3,6 +3,8 @@ import type { Any } from "@bufbuild/protobuf/wkt";
 import type { BootstrapParams } from "../bootstrap.js";
 import type { Publisher } from "../events/index.js";
 import type { Sandbox } from "../sandbox.js";
+import { checkOptions } from "../options.js";
+import { isPlain, kindOf } from "../values.js";
 import type { ServiceImpl } from "../service.js";
 import type { DeleteResponseSchema, Task } from "../task/v3.js";
 import type { RuntimeInfoSchema } from "../types.js";
@@ -81,6 +83,33 @@ export interface ShimOptions {
   info?(options: Any | undefined): MaybePromise<MessageInitShape<typeof RuntimeInfoSchema> | undefined>;
   /** The version that `-version` and `info` tell. `0.0.0` if left out. */
   readonly version?: string;
+}
+
+const HOOKS = [
+  "createTaskService",
+  "createSandboxService",
+  "start",
+  "delete",
+  "info",
+] as const satisfies readonly (keyof ShimOptions)[];
+
+/** Checks what a shim is made of. Throws a TypeError that names what is wrong. */
+export function checkShim(name: unknown, options: ShimOptions): void {
+  if (typeof name !== "string" || name === "") throw new TypeError("name must be a non-empty string");
+  if (!isPlain(options))
+    throw new TypeError(`the options of runShim must be an object, not ${kindOf(options)}`);
+  // A class may have members of its own; in a plain object an unknown name is a typing error.
+  if (Object.getPrototypeOf(options) === Object.prototype)
+    checkOptions("runShim", options, [...HOOKS, "version"]);
+  for (const hook of HOOKS) {
+    const given = options[hook];
+    if (typeof given === "function" || (given === undefined && hook !== "createTaskService")) continue;
+    throw new TypeError(`${hook} must be a function, not ${kindOf(given)}`);
+  }
+  const { version } = options;
+  if (version !== undefined && typeof version !== "string") {
+    throw new TypeError(`version must be a string, not ${kindOf(version)}`);
+  }
 }
 
 /** Where a container's shim is: see {@link ShimOptions.start}. */

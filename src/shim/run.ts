@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import { parseArguments, type ShimArguments } from "./arguments.js";
-import type { ShimOptions } from "./options.js";
+import { shown, textOf } from "../values.js";
+import { checkShim, type ShimOptions } from "./options.js";
 
 /**
  * Runs a shim: does what containerd asks of the program by its command line, and ends the process. To be called once,
@@ -27,13 +28,13 @@ export async function runShim(name: string, options: ShimOptions): Promise<void>
   // Warnings would spoil what containerd reads, of which it makes addresses and messages.
   process.removeAllListeners("warning");
   try {
+    checkShim(name, options);
     const args = parseArguments(process.argv.slice(2));
     await (
       await phase(args)
     )(name, args, options);
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    process.stderr.write(`${name}: ${text}\n`, () => process.exit(1));
+    process.stderr.write(`${shown(name)}: ${textOf(error)}\n`, () => process.exit(1));
   }
 }
 

@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
+import { isPlain, kindOf } from "../values.js";
 
 const { O_APPEND, O_CREAT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
 
@@ -31,7 +32,8 @@ export class Stdio {
   readonly #readers: number[] = [];
 
   /** @internal */
-  constructor({ stdin, stdout, stderr }: StdioPaths) {
+  constructor(paths: StdioPaths) {
+    const { stdin, stdout, stderr } = checkedPaths(paths, ["stdin", "stdout", "stderr"]);
     try {
       this.descriptors = [this.#input(stdin), this.#output(stdout), this.#output(stderr)];
     } catch (error) {
@@ -110,11 +112,25 @@ export class Stdio {
  * child.once("exit", () => stdio.close());
  * ```
  *
- * Throws the system's error if a fifo cannot be opened, and `Unimplemented` for logs through another program
+ * Throws a TypeError that names a path that is none, the system's error if a fifo cannot be opened, and `Unimplemented` for logs through another program
  * (`binary://`).
  */
 export function openStdio(paths: StdioPaths): Stdio {
   return new Stdio(paths);
+}
+
+/** Checks paths of streams. Throws a TypeError that names the one that is wrong. */
+export function checkedPaths<Paths extends object>(
+  paths: Paths,
+  names: readonly (keyof Paths & string)[],
+): Paths {
+  if (!isPlain(paths)) throw new TypeError(`paths must be an object, not ${kindOf(paths)}`);
+  for (const name of names) {
+    const path: unknown = paths[name];
+    if (typeof path !== "string") throw new TypeError(`paths.${name} must be a string, not ${kindOf(path)}`);
+    if (path.includes("\0")) throw new TypeError(`paths.${name} holds a NUL`);
+  }
+  return paths;
 }
 
 /** Of descriptors that nobody else knows any more: a number that is closed twice may be another's the second time. */

@@ -1,5 +1,5 @@
 import type { Payload } from "../codec/payload.js";
-import { textOf } from "../error.js";
+import { isRevoked, textOf } from "../values.js";
 
 /** What a caller or handler gives for a stream of messages, and how a payload is made of each. */
 export interface Outgoing {
@@ -12,7 +12,7 @@ export function iteratorOf<T>(
   messages: AsyncIterable<T> | Iterable<T>,
   what: string,
 ): AsyncIterator<T> | Iterator<T> {
-  if (typeof messages === "object" && messages !== null) {
+  if (typeof messages === "object" && messages !== null && !isRevoked(messages)) {
     const iterate = methodOf(messages, Symbol.asyncIterator) ?? methodOf(messages, Symbol.iterator);
     const iterator: unknown = iterate?.call(messages);
     if (typeof (iterator as { next?: unknown } | null | undefined)?.next === "function") {

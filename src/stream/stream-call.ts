@@ -186,7 +186,7 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
 }
 
 /** A call's fields with the time taken off its deadline that it waited to be sent. */
-export function shortened(fields: CallFields, waitedMs: number): CallFields {
+export function shortened<Fields extends CallFields>(fields: Fields, waitedMs: number): Fields {
   if (fields.timeoutNs === 0) return fields;
   return { ...fields, timeoutNs: Math.max(fields.timeoutNs - waitedMs * 1e6, 1) };
 }

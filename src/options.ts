@@ -1,0 +1,71 @@
+import { isPlain, kindOf, shown } from "./values.js";
+
+/**
+ * Checks that options are an object whose names are all known: a name that is misspelt would be left out in silence. Its
+ * value does not matter, so that it shows the first time. Throws a TypeError that names the one that is wrong.
+ *
+ * @param owner - Whose options they are.
+ * @param prefix - Stands before each name, for options within options.
+ */
+export function checkOptions(owner: string, options: unknown, known: readonly string[], prefix = ""): void {
+  if (options === undefined) return;
+  if (!isPlain(options)) {
+    const what = prefix === "" ? `the options of ${owner}` : prefix.slice(0, -1);
+    throw new TypeError(`${what} must be an object, not ${kindOf(options)}`);
+  }
+  for (const name of Object.keys(options)) {
+    if (!known.includes(name)) throw unknownOption(owner, name, known, prefix);
+  }
+}
+
+/** The error of an option that does not exist. */
+export function unknownOption(owner: string, name: string, known: readonly string[], prefix = ""): TypeError {
+  const near = nearest(name, known);
+  const hint =
+    near === undefined
+      ? `it has ${known.map((other) => prefix + other).join(", ")}`
+      : `did you mean ${prefix}${near}?`;
+  return new TypeError(`${prefix}${shown(name)} is not an option of ${owner}; ${hint}`);
+}
+
+/** The known name that was probably meant. */
+function nearest(name: string, known: readonly string[]): string | undefined {
+  // What comes from outside may be of any length.
+  if (name.length > 100) return undefined;
+  const given = name.toLowerCase();
+  let best: string | undefined;
+  let least = Math.max(2, Math.floor(name.length * 0.4)) + 1;
+  for (const other of known) {
+    const distance = distanceBetween(given, other.toLowerCase());
+    if (distance < least) [best, least] = [other, distance];
+  }
+  return best ?? known.find((other) => isPart(given, other.toLowerCase()));
+}
+
+function isPart(given: string, other: string): boolean {
+  return given.length > 3 && (other.includes(given) || given.includes(other));
+}
+
+/** How many letters must be put in, taken out or changed. */
+function distanceBetween(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= from.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= to.length; j++) {
+      const change = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, change));
+    }
+    row = next;
+  }
+  return row[to.length] ?? 0;
+}
+
+/** Checks the options of what is closed. Throws a TypeError that names what is wrong. */
+export function closeOptions(options: { readonly graceMs?: number }): { readonly graceMs?: number } {
+  checkOptions("close", options, ["graceMs"]);
+  const { graceMs } = options;
+  if (graceMs !== undefined && (typeof graceMs !== "number" || !(graceMs >= 0))) {
+    throw new TypeError(`graceMs must be a number of milliseconds, 0 or more, not ${shown(graceMs)}`);
+  }
+  return { graceMs };
+}
