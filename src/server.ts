@@ -35,7 +35,10 @@ export interface ServerOptions {
   readonly maxConcurrentCalls?: number;
   /**
    * Bytes of the unary requests being handled at once on one address; one beyond it is answered `ResourceExhausted`.
-   * 64 MiB if left out. The messages of streams are bounded by connection, at 4 MiB that their handlers did not take.
+   * 64 MiB if left out. A request counts, with its metadata, until its handler has ended, also if nobody waits for the
+   * answer any more. Parts of it bound what else the peers of an address may cause to be held: frames that are not whole and
+   * messages of streams that were not taken a quarter each, replies that were not read a half. Of these, a connection may
+   * have 64 KiB whatever the others have.
    */
   readonly maxQueuedBytes?: number;
   /**

@@ -81,10 +81,9 @@ fn settle_link(
         woke |= start_waiting(shared, link, SEND_LIMIT + 1 - look.unsent);
     }
     let busy = link.in_flight.load(Ordering::Relaxed) > 0 || link.connecting;
-    let read = !link.connecting
-        && !look.refused
-        && link.wire.unread() <= STREAM_LIMIT
-        && !(link.is_server() && look.unsent > REPLY_LIMIT);
+    let is_full =
+        link.wire.unread() > STREAM_LIMIT || link.is_server() && look.unsent > REPLY_LIMIT;
+    let read = !(link.connecting || look.refused || is_full);
     let interest = Interest {
         read,
         hangup: !read && !link.connecting,

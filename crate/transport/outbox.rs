@@ -41,9 +41,12 @@ impl Outbox {
     /// Moves what waits into storage of its own size.
     pub(super) fn compact(&mut self, spare: &Spare) {
         let small = self.bytes[self.taken..].to_vec();
+        let mut large = std::mem::replace(&mut self.bytes, small);
         self.scanner.removed(self.taken);
         self.taken = 0;
-        spare.put(std::mem::replace(&mut self.bytes, small));
+        // Whoever takes it writes behind what is in it.
+        large.clear();
+        spare.put(large);
     }
 
     /// What was written, for the scanner.
@@ -98,5 +101,45 @@ impl Outbox {
         self.taken = 0;
         self.stuck = None;
         spare.put(std::mem::take(&mut self.bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The start of a long frame.
+    fn write(outbox: &mut Outbox, bytes: &[u8], spare: &Spare) {
+        outbox.extend(bytes, spare);
+        let (scanner, bytes) = outbox.parts();
+        scanner.walk(bytes, |_, _| ());
+    }
+
+    #[test]
+    fn storage_that_goes_round_carries_no_bytes_along() {
+        let spare = Spare::default();
+        let mut outbox = Outbox::default();
+        write(&mut outbox, &[1; 20_000], &spare);
+        let mut room = 19_990;
+        outbox
+            .send(&spare, |bytes| match std::mem::take(&mut room) {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                count => Ok(count.min(bytes.len())),
+            })
+            .unwrap();
+        outbox.compact(&spare);
+        assert_eq!((outbox.len(), outbox.slack()), (10, 0));
+        let mut next = Outbox::default();
+        write(&mut next, &[2; 12], &spare);
+        let mut sent = Vec::new();
+        for outbox in [&mut outbox, &mut next] {
+            outbox
+                .send(&spare, |bytes| {
+                    sent.extend_from_slice(bytes);
+                    Ok(bytes.len())
+                })
+                .unwrap();
+        }
+        assert_eq!(sent, [&[1; 10][..], &[2; 12]].concat());
     }
 }
