@@ -24,11 +24,13 @@ await runMain(async () => {
   const node = await nodeOf(version);
   const { stdout } = await run(node, ["--version"]);
   console.log(`Node ${stdout.trim()}`);
-  const { NODE, npm_node_execpath, ...inherited } = process.env;
   const env = {
-    ...inherited,
+    ...process.env,
     PATH: `${path.dirname(node)}${path.delimiter}${process.env.PATH}`,
     TEST_NODE: stdout.trim(),
+    // What npm says of the Node that it runs on itself.
+    NODE: node,
+    npm_node_execpath: node,
   };
   const vitest = path.join(root, "node_modules", "vitest", "vitest.mjs");
   const child = spawn(node, [vitest, "run", ...args], { cwd: root, env, stdio: "inherit" });

@@ -63,7 +63,7 @@ function requireAddon(candidate: string): typeof Native {
 }
 
 /** What Node's permission model answers: that addons are not allowed, that the file may not be read. */
-const DENIALS = ["ERR_DLOPEN_DISABLED", "ERR_ACCESS_DENIED"];
+const DENIALS: ReadonlySet<string> = new Set(["ERR_DLOPEN_DISABLED", "ERR_ACCESS_DENIED"]);
 
 const codeOf = (error: unknown) => String((error as { code?: unknown } | undefined)?.code);
 
@@ -88,7 +88,7 @@ function reason(candidate: string, error: unknown): string {
 }
 
 function advice(name: string, attempts: readonly Attempt[]): readonly string[] {
-  if (attempts.some(({ error }) => DENIALS.includes(codeOf(error)))) {
+  if (attempts.some(({ error }) => DENIALS.has(codeOf(error)))) {
     return [
       [
         "Node's permission model is on. It must allow addons, and reading the addon's file:",
