@@ -1,10 +1,10 @@
 import { create, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { BAIL } from "./bail.js";
-import { DEPTH_LIMIT } from "./compile-write.js";
 import type { CodecOf } from "./compiled.js";
 import { jsonOf, representation } from "./json.js";
 import * as wire from "./read.js";
 import { quote, Scope } from "./scope.js";
+import { BIT32, BIT64, DEPTH_LIMIT, END_GROUP, LENGTH, START_GROUP, VARINT } from "./wire-types.js";
 
 /**
  * Reads a message from the bytes from `at` to `end` into `message` and returns it. Throws BAIL or any other value for
@@ -26,14 +26,6 @@ export type Make = new () => object;
 export function compileRead(desc: DescMessage, codecOf: CodecOf): { read: Read; Make: Make } {
   return new ReadCompiler(desc, codecOf).compile();
 }
-
-/** Wire types. */
-const VARINT = 0;
-const BIT64 = 1;
-const LENGTH = 2;
-const START_GROUP = 3;
-const END_GROUP = 4;
-const BIT32 = 5;
 
 /** How a scalar is read: its wire type, and code that reads it into `v` and moves `at` behind it. */
 interface Scalar {

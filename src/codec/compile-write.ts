@@ -3,6 +3,17 @@ import { BAIL } from "./bail.js";
 import type { Codec, CodecOf } from "./compiled.js";
 import { representation, structOf } from "./json.js";
 import { quote, Scope } from "./scope.js";
+import {
+  BIT32,
+  BIT64,
+  DEPTH_LIMIT,
+  END_GROUP,
+  EXPLICIT,
+  IMPLICIT,
+  LENGTH,
+  START_GROUP,
+  VARINT,
+} from "./wire-types.js";
 import * as wire from "./write.js";
 
 /**
@@ -11,22 +22,8 @@ import * as wire from "./write.js";
  */
 export type Write = (bytes: Uint8Array, at: number, message: unknown, depth: number) => number;
 
-/** Nesting beyond this is refused, as protobuf's decoders do. It also ends a message that holds itself. */
-export const DEPTH_LIMIT = 100;
-
 /** The members from which on V8 keeps what create() makes in a hash table. */
 const MANY = 12;
-
-const EXPLICIT = 1;
-const IMPLICIT = 2;
-
-/** Wire types. */
-const VARINT = 0;
-const BIT64 = 1;
-const LENGTH = 2;
-const START_GROUP = 3;
-const END_GROUP = 4;
-const BIT32 = 5;
 
 /** Compiles the encoder of a message. */
 export function compileWrite(desc: DescMessage, codecOf: CodecOf): Write {
@@ -202,7 +199,7 @@ class WriteCompiler {
     const array = `if (!${this.#use(Array.isArray)}(v)) ${this.#bail} const list = v;`;
     const { message } = field;
     if (message !== undefined) return `${array} ${each(this.#message(field, message))}`;
-    const scalar = this.#scalar(field);
+    const scalar = this.#element(field);
     if (!field.packed) {
       return `${array} ${each(`${scalar.check} ${tag(field.number, scalar.wireType)} ${scalar.write}`)}`;
     }
@@ -216,7 +213,7 @@ class WriteCompiler {
       if (field.message !== undefined) {
         return `${tag(2, LENGTH)} ${this.#delimited(this.#body(field, field.message))}`;
       }
-      const scalar = this.#scalar(field);
+      const scalar = this.#element(field);
       return `${scalar.check} ${tag(2, scalar.wireType)} ${scalar.write}`;
     })();
     const plain = this.#use(Object.prototype);
@@ -279,6 +276,11 @@ class WriteCompiler {
       if (length < 128 && start === before + 1) b[before] = length;
       else { at = ${this.#use(wire.close)}(b, before, start, at); ${room} = at - before - length; }
     }`;
+  }
+
+  /** A list or map holds any value of a closed enum, since one that was decoded may. */
+  #element(field: DescField): Scalar {
+    return field.enum === undefined ? this.#scalar(field) : this.#ofType(ScalarType.INT32);
   }
 
   #scalar(field: DescField): Scalar {

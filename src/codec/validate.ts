@@ -6,6 +6,8 @@ import {
   ScalarType,
 } from "@bufbuild/protobuf";
 import { representation } from "./json.js";
+import { DEPTH_LIMIT } from "./wire-types.js";
+import { isUnknownField } from "./write.js";
 
 /**
  * Checks one value. `path` is made into text only for an error, which is why it is a function: the path of a value that
@@ -13,9 +15,6 @@ import { representation } from "./json.js";
  */
 type Check = (value: unknown, path: Path) => void;
 type Path = () => string;
-
-/** Nesting beyond this is refused, as protobuf's decoders do. It also ends a message that holds itself. */
-const DEPTH_LIMIT = 100;
 
 const checks = new WeakMap<DescMessage, ReadonlyMap<string, Check>>();
 let depth = 0;
@@ -42,12 +41,25 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
   const fields = checksOf(desc);
   for (const name in value) {
     const content = (value as Record<string, unknown>)[name];
-    if (content === undefined || name === "$typeName" || name === "$unknown") continue;
+    if (content === undefined || name === "$typeName") continue;
+    if (name === "$unknown") {
+      if ($typeName !== undefined) unknown(content, join(path, name));
+      continue;
+    }
     const check = fields.get(name);
     if (check === undefined) throw new TypeError(`${join(path, name)()} is not a field of ${desc.typeName}`);
     check(content, join(path, name));
   }
   depth--;
+}
+
+/** What a message keeps of fields that its type does not have. */
+function unknown(value: unknown, path: Path): void {
+  if (!Array.isArray(value)) throw wrong(path, "an array", value);
+  value.forEach((item, index) => {
+    if (!isUnknownField(item))
+      throw wrong(() => `${path()}[${index}]`, "an unknown field { no, wireType, data }", item);
+  });
 }
 
 /** A Date, Map or Promise has no fields, and would be taken for a message that has none set. */
@@ -108,7 +120,8 @@ function element(desc: DescField): Check {
         return (value, path) => checkMessage(message, value, path);
     }
   }
-  if (desc.enum !== undefined) return enumeration(desc.enum);
+  // A list or map holds any value of a closed enum, since one that was decoded may: protobuf-es reads them so.
+  if (desc.enum !== undefined) return desc.fieldKind === "enum" ? enumeration(desc.enum) : int32;
   return scalar(desc.scalar ?? ScalarType.STRING, "longAsString" in desc && desc.longAsString);
 }
 

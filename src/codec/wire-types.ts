@@ -1,0 +1,41 @@
+import { ScalarType } from "@bufbuild/protobuf";
+
+/** What a field's tag says of how its value is written. */
+export const VARINT = 0;
+export const BIT64 = 1;
+export const LENGTH = 2;
+export const START_GROUP = 3;
+export const END_GROUP = 4;
+export const BIT32 = 5;
+
+/** How descriptors say when a field counts as set. */
+export const EXPLICIT = 1;
+export const IMPLICIT = 2;
+export const REQUIRED = 3;
+
+/** Nesting beyond this is refused, as protobuf's decoders do. It also ends a message that holds itself. */
+export const DEPTH_LIMIT = 100;
+
+/** The wire type of a scalar. */
+export function wireTypeOf(type: ScalarType): number {
+  switch (type) {
+    case ScalarType.STRING:
+    case ScalarType.BYTES:
+      return LENGTH;
+    case ScalarType.DOUBLE:
+    case ScalarType.FIXED64:
+    case ScalarType.SFIXED64:
+      return BIT64;
+    case ScalarType.FLOAT:
+    case ScalarType.FIXED32:
+    case ScalarType.SFIXED32:
+      return BIT32;
+    default:
+      return VARINT;
+  }
+}
+
+/** The number that stands before a field's value. */
+export function tagOf(number: number, wireType: number): number {
+  return ((number << 3) | wireType) >>> 0;
+}
