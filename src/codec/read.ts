@@ -164,10 +164,16 @@ const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 /** Up to this length, characters are faster to read in JavaScript than by a call out of it. */
 const SHORT_TEXT = 24;
 
+/** Texts before the function is compiled that reads short ones. */
+const FEW_TEXTS = 500;
+
+let texts = 0;
+
 /** Reads an ASCII text of up to SHORT_TEXT characters; undefined if it is not ASCII. */
-const shortText: (bytes: Uint8Array, at: number, length: number) => string | undefined = mayCompile()
-  ? compileShortText()
-  : () => undefined;
+let shortText: (bytes: Uint8Array, at: number, length: number) => string | undefined = () => {
+  if (++texts > FEW_TEXTS) shortText = mayCompile() ? compileShortText() : () => undefined;
+  return undefined;
+};
 
 type Slice = (this: Uint8Array, at: number, end: number) => string;
 
