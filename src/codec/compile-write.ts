@@ -10,6 +10,7 @@ import {
   END_GROUP,
   EXPLICIT,
   IMPLICIT,
+  isLarge,
   LENGTH,
   START_GROUP,
   VARINT,
@@ -72,8 +73,10 @@ class WriteCompiler {
     const loop = "for (const name in m) n--;";
     const keys = `n -= ${this.#use(Object.keys)}(m).length;`;
     // A message of many fields that create() made is slow to list; Object.keys is less so, but sees nothing inherited.
-    const whole = own === undefined ? (desc.members.length > MANY ? "t !== undefined" : "") : `p === ${own}`;
-    const count = whole === "" ? loop : `if (${whole}) ${keys} else ${loop}`;
+    const isWhole =
+      own === undefined ? (desc.members.length > MANY ? "t !== undefined" : "") : `p === ${own}`;
+    const list = isWhole === "" ? loop : `if (${isWhole}) ${keys} else ${loop}`;
+    const count = isLarge(desc) ? `if (t === undefined) ${loop} else n = 0;` : list;
     // `n` counts the properties that were seen, less those that there are.
     const body = `
       if (m === null || typeof m !== "object" || d > ${DEPTH_LIMIT}) ${bail}

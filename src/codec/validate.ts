@@ -6,7 +6,7 @@ import {
   ScalarType,
 } from "@bufbuild/protobuf";
 import { representation } from "./json.js";
-import { DEPTH_LIMIT } from "./wire-types.js";
+import { DEPTH_LIMIT, isLarge } from "./wire-types.js";
 import { isUnknownField } from "./write.js";
 
 /**
@@ -47,6 +47,7 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
       continue;
     }
     const check = fields.get(name);
+    if (check === undefined && $typeName !== undefined && isLarge(desc)) continue;
     if (check === undefined) throw new TypeError(`${join(path, name)()} is not a field of ${desc.typeName}`);
     check(content, join(path, name));
   }

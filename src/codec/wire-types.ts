@@ -1,4 +1,4 @@
-import { ScalarType } from "@bufbuild/protobuf";
+import { type DescMessage, ScalarType } from "@bufbuild/protobuf";
 
 /** What a field's tag says of how its value is written. */
 export const VARINT = 0;
@@ -15,6 +15,33 @@ export const REQUIRED = 3;
 
 /** Nesting beyond this is refused, as protobuf's decoders do. It also ends a message that holds itself. */
 export const DEPTH_LIMIT = 100;
+
+/** Beyond so many members, reading and listing a message that create() made takes longer than protobuf-es. */
+const TOO_MANY = 20;
+
+/**
+ * Whether names that are not the type's pass in its messages, though not in plain objects. V8 keeps a message of many
+ * members that create() made as a hash table, and to list what is in there takes as long as all that protobuf-es does to
+ * encode it. create() leaves such names out, so only one that was put in later passes. Members that are 64-bit integers
+ * do not count: over these protobuf-es takes longer.
+ */
+export function isLarge({ members }: DescMessage): boolean {
+  return members.length > TOO_MANY && members.filter((member) => !isLong(member)).length > TOO_MANY;
+}
+
+function isLong(member: DescMessage["members"][number]): boolean {
+  if (member.kind === "oneof" || member.fieldKind !== "scalar") return false;
+  switch (member.scalar) {
+    case ScalarType.INT64:
+    case ScalarType.UINT64:
+    case ScalarType.SINT64:
+    case ScalarType.FIXED64:
+    case ScalarType.SFIXED64:
+      return true;
+    default:
+      return false;
+  }
+}
 
 /** The wire type of a scalar. */
 export function wireTypeOf(type: ScalarType): number {
