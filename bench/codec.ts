@@ -3,6 +3,9 @@
  * time a message to encode and to decode, all of them in turn, several rounds. Prints medians, and how many times as
  * fast this codec is.
  *
+ * It also measures the very first message of a type, in microseconds: each time in a process that has used neither library
+ * yet, in which one of them encodes a message of create(), or decodes.
+ *
  * `npm run bench -- codec`, or `npm run bench -- codec --rounds 15 --only ForwardRequest`.
  *
  * Each run takes another of 16 messages that differ in their ids, so that nothing is to be gained from having seen one.
@@ -24,8 +27,11 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "11" },
     milliseconds: { type: "string", default: "40" },
     only: { type: "string", default: "" },
-    /** What a child of a run measures. */
+    /** How many processes measure a first time, for each of the two. */
+    starts: { type: "string", default: "15" },
+    /** What a child of a run measures, and what it decodes. */
     part: { type: "string" },
+    bytes: { type: "string", default: "" },
   },
 });
 const rounds = Number(values.rounds);
@@ -68,7 +74,7 @@ function compare(runs: Record<string, Run>): Figures {
   return Object.fromEntries([...taken].map(([name, all]) => [name, median(all)]));
 }
 
-/** Shows that the contenders do the same work. */
+/** Shows that the contenders do the same work. They may have fields in another order. */
 function checkSame(what: string, written: Uint8Array, expected: Uint8Array | undefined): void {
   if (expected === undefined || Buffer.compare(written, expected) !== 0)
     throw new Error(`${what} wrote other bytes`);
@@ -83,9 +89,10 @@ async function measurePart(part: string, { desc, make }: Sample, others: Contend
   const buffers = bytes.map((one) => Buffer.from(one));
   const theirs = bytes.map((one) => tsProto.decode(one));
   const statics = buffers.map((one) => protobufJs.decode(one));
+  const inOrder = (written: Uint8Array) => toBinary(desc, fromBinary(desc, written));
   bytes.forEach((one, index) => {
-    checkSame("ts-proto", tsProto.encode(theirs[index]).finish(), one);
-    checkSame("protobufjs", protobufJs.encode(statics[index]).finish(), one);
+    checkSame("ts-proto", inOrder(tsProto.encode(theirs[index]).finish()), one);
+    checkSame("protobufjs", inOrder(protobufJs.encode(statics[index]).finish()), one);
   });
   const length = bytes[0]?.length ?? 0;
   if (part === "decode") {
@@ -114,9 +121,38 @@ async function measurePart(part: string, { desc, make }: Sample, others: Contend
   return { length, ...figures };
 }
 
+/** Microseconds of the first time in this process. What is measured with is made before, by the same library. */
+function measureFirst(part: string, { desc, make }: Sample): Figures {
+  const [library, what] = part.split(" ");
+  const isOurs = library === "this";
+  const written = Buffer.from(values.bytes, "hex");
+  const message = create(desc, make(0)) as Message;
+  const batch = new Uint8Array(5 << 20);
+  const runs: Record<string, () => unknown> = {
+    encode: () => (isOurs ? encodeInto(desc, message, batch, 64) : toBinary(desc, message)),
+    decode: () => (isOurs ? decodeFrom(desc, written, 0, written.length) : fromBinary(desc, written)),
+  };
+  const start = performance.now();
+  const result = runs[what ?? ""]?.();
+  const taken = (performance.now() - start) * 1000;
+  if (result === undefined) throw new Error("a run gave nothing");
+  return { taken };
+}
+
+/** The first times of both libraries, in turn. */
+function firstTimes(what: string, sample: Sample): Figures {
+  const bytes = Buffer.from(encode(sample.desc, sample.make(0))).toString("hex");
+  const taken: Record<string, number[]> = { this: [], "protobuf-es": [] };
+  for (let count = Number(values.starts); count > 0; count--) {
+    for (const [library, all] of Object.entries(taken))
+      all.push(inChild(`${library} ${what}`, sample, ["--bytes", bytes])["taken"] ?? Number.NaN);
+  }
+  return Object.fromEntries(Object.entries(taken).map(([library, all]) => [library, median(all)]));
+}
+
 /** Measures a part in a process of its own. */
-function inChild(part: string, { name }: Sample): Figures {
-  const options = ["--rounds", values.rounds, "--milliseconds", values.milliseconds];
+function inChild(part: string, { name }: Sample, more: string[] = []): Figures {
+  const options = [...more, "--rounds", values.rounds, "--milliseconds", values.milliseconds];
   const args = [...process.execArgv, import.meta.filename, "--part", part, "--only", name, ...options];
   return JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" })) as Figures;
 }
@@ -156,11 +192,31 @@ if (values.part === undefined) {
       "batch × copy": times(read["copy + fromBinary"], read["from the batch"]),
     });
   }
+  const first: object[] = [];
+  for (const sample of chosen.filter(({ name }) => !name.includes("MiB"))) {
+    for (const what of ["encode", "decode"]) {
+      const taken = firstTimes(what, sample);
+      first.push({
+        message: sample.name,
+        what,
+        ...rounded(taken),
+        "× protobuf-es": times(taken["protobuf-es"], taken["this"]),
+      });
+    }
+  }
   console.log("Encoding, ns a message");
   console.table(encoding);
   console.log("Decoding, ns a message");
   console.table(decoding);
+  console.log("The first one of a type, µs");
+  console.table(first);
 } else {
   for (const sample of chosen)
-    console.log(JSON.stringify(await measurePart(values.part, sample, contenders)));
+    console.log(
+      JSON.stringify(
+        values.part.includes(" ")
+          ? measureFirst(values.part, sample)
+          : await measurePart(values.part, sample, contenders),
+      ),
+    );
 }

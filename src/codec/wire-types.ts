@@ -17,7 +17,7 @@ export const REQUIRED = 3;
 export const DEPTH_LIMIT = 100;
 
 /** Beyond so many members, reading and listing a message that create() made takes longer than protobuf-es. */
-const TOO_MANY = 20;
+const TOO_MANY = 15;
 
 /**
  * Whether names that are not the type's pass in its messages, though not in plain objects. V8 keeps a message of many
