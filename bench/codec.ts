@@ -3,8 +3,7 @@
  * time a message to encode and to decode, all of them in turn, several rounds. Prints medians, and how many times as
  * fast this codec is.
  *
- * It also measures the very first message of a type, in microseconds: each time in a process that has used neither library
- * yet, in which one of them encodes a message of create(), or decodes.
+ * It also measures the first message of a type, in microseconds of a process that has used neither library for it yet.
  *
  * `npm run bench -- codec`, or `npm run bench -- codec --rounds 15 --only ForwardRequest`.
  *
@@ -16,10 +15,11 @@
  */
 
 import { execFileSync } from "node:child_process";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { create, type DescMessage, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import { decode, decodeFrom, encode, encodeInto } from "../src/codec/codec.js";
-import { type Contenders, contenders, generate } from "./contenders/codecs.js";
+import { type Contenders, contenders, generate, writeDescriptors } from "./contenders/codecs.js";
 import { type Sample, samples } from "./contenders/messages.js";
 
 const { values } = parseArgs({
@@ -29,9 +29,8 @@ const { values } = parseArgs({
     only: { type: "string", default: "" },
     /** How many processes measure a first time, for each of the two. */
     starts: { type: "string", default: "15" },
-    /** What a child of a run measures, and what it decodes. */
+    /** What a child of a run measures. */
     part: { type: "string" },
-    bytes: { type: "string", default: "" },
   },
 });
 const rounds = Number(values.rounds);
@@ -121,38 +120,23 @@ async function measurePart(part: string, { desc, make }: Sample, others: Contend
   return { length, ...figures };
 }
 
-/** Microseconds of the first time in this process. What is measured with is made before, by the same library. */
-function measureFirst(part: string, { desc, make }: Sample): Figures {
-  const [library, what] = part.split(" ");
-  const isOurs = library === "this";
-  const written = Buffer.from(values.bytes, "hex");
-  const message = create(desc, make(0)) as Message;
-  const batch = new Uint8Array(5 << 20);
-  const runs: Record<string, () => unknown> = {
-    encode: () => (isOurs ? encodeInto(desc, message, batch, 64) : toBinary(desc, message)),
-    decode: () => (isOurs ? decodeFrom(desc, written, 0, written.length) : fromBinary(desc, written)),
-  };
-  const start = performance.now();
-  const result = runs[what ?? ""]?.();
-  const taken = (performance.now() - start) * 1000;
-  if (result === undefined) throw new Error("a run gave nothing");
-  return { taken };
-}
-
-/** The first times of both libraries, in turn. */
-function firstTimes(what: string, sample: Sample): Figures {
-  const bytes = Buffer.from(encode(sample.desc, sample.make(0))).toString("hex");
+/** The first times of both libraries, in turn, each in a process of its own. */
+function firstTimes(what: string, { desc, make }: Sample, descriptors: string): Figures {
+  const bytes = Buffer.from(encode(desc, make(0))).toString("hex");
+  const program = join(import.meta.dirname, "contenders/first.mjs");
   const taken: Record<string, number[]> = { this: [], "protobuf-es": [] };
   for (let count = Number(values.starts); count > 0; count--) {
-    for (const [library, all] of Object.entries(taken))
-      all.push(inChild(`${library} ${what}`, sample, ["--bytes", bytes])["taken"] ?? Number.NaN);
+    for (const [library, all] of Object.entries(taken)) {
+      const args = [program, library, what, descriptors, desc.typeName, bytes];
+      all.push(Number(execFileSync(process.execPath, args, { encoding: "utf8" })));
+    }
   }
   return Object.fromEntries(Object.entries(taken).map(([library, all]) => [library, median(all)]));
 }
 
 /** Measures a part in a process of its own. */
-function inChild(part: string, { name }: Sample, more: string[] = []): Figures {
-  const options = [...more, "--rounds", values.rounds, "--milliseconds", values.milliseconds];
+function inChild(part: string, { name }: Sample): Figures {
+  const options = ["--rounds", values.rounds, "--milliseconds", values.milliseconds];
   const args = [...process.execArgv, import.meta.filename, "--part", part, "--only", name, ...options];
   return JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" })) as Figures;
 }
@@ -194,13 +178,15 @@ if (values.part === undefined) {
   }
   const first: object[] = [];
   for (const sample of chosen.filter(({ name }) => !name.includes("MiB"))) {
+    const descriptors = writeDescriptors(sample.desc.file);
     for (const what of ["encode", "decode"]) {
-      const taken = firstTimes(what, sample);
+      const { this: ours, ...others } = firstTimes(what, sample, descriptors);
+      const figures = { this: Math.round(ours ?? 0), "protobuf-es": Math.round(others["protobuf-es"] ?? 0) };
       first.push({
         message: sample.name,
         what,
-        ...rounded(taken),
-        "× protobuf-es": times(taken["protobuf-es"], taken["this"]),
+        ...figures,
+        "× protobuf-es": times(others["protobuf-es"], ours),
       });
     }
   }
@@ -212,11 +198,5 @@ if (values.part === undefined) {
   console.table(first);
 } else {
   for (const sample of chosen)
-    console.log(
-      JSON.stringify(
-        values.part.includes(" ")
-          ? measureFirst(values.part, sample)
-          : await measurePart(values.part, sample, contenders),
-      ),
-    );
+    console.log(JSON.stringify(await measurePart(values.part, sample, contenders)));
 }

@@ -61,7 +61,7 @@ for (;;) {
 function useOften(): void {
   for (const desc of registry) {
     if (desc.kind !== "message") continue;
-    for (let count = 0; count < 200; count++) {
+    for (let count = 0; count < 600; count++) {
       decodeFrom(desc, batch, 0, 0);
       try {
         encodeInto(desc, create(desc), batch, 0);

@@ -1,4 +1,5 @@
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { AnySchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { FULL } from "./bail.js";
 import { type Codec, codecOf, compiles, interpreterOf } from "./compiled.js";
 import { slowDecode, slowEncode } from "./fallback.js";
@@ -106,3 +107,16 @@ function readWith({ Make, read }: Codec, bytes: Uint8Array, at: number, end: num
     return undefined;
   }
 }
+
+/**
+ * V8 compiles functions when they are first called. What reads and writes is called here, so that no call waits for that,
+ * as protobuf-es's reader was when the descriptors were loaded.
+ */
+function callOnce(): void {
+  const bytes = new Uint8Array(64);
+  const any = { typeUrl: "a", value: new Uint8Array(1) };
+  decodeFrom(AnySchema, bytes, 0, encodeInto(AnySchema, any, bytes, 0));
+  decodeFrom(TimestampSchema, bytes, 0, encodeInto(TimestampSchema, { seconds: 1n, nanos: 1 }, bytes, 0));
+}
+
+callOnce();

@@ -4,7 +4,17 @@ import type { CodecOf } from "./compiled.js";
 import { jsonOf, representation } from "./json.js";
 import * as wire from "./read.js";
 import { quote, Scope } from "./scope.js";
-import { BIT32, BIT64, DEPTH_LIMIT, END_GROUP, LENGTH, START_GROUP, VARINT } from "./wire-types.js";
+import {
+  BIT32,
+  BIT64,
+  DEPTH_LIMIT,
+  END_GROUP,
+  isDelimited,
+  LENGTH,
+  longAsString,
+  START_GROUP,
+  VARINT,
+} from "./wire-types.js";
 
 /**
  * Reads a message from the bytes from `at` to `end` into `message` and returns it. Throws BAIL or any other value for
@@ -155,7 +165,7 @@ class ReadCompiler {
 
   /** Code that reads a message of a field into `v`, which holds one already. */
   #child(field: DescField, codec: string): { wireType: number; before: string; code: string } {
-    if ("delimitedEncoding" in field && field.delimitedEncoding) {
+    if (isDelimited(field)) {
       const group = ((field.number << 3) | END_GROUP) >>> 0;
       const code = `v = ${codec}.read(b, at, end, v, d + 1, ${group}); at = ${this.#cursor}.at;`;
       return { wireType: START_GROUP, before: "", code };
@@ -233,13 +243,12 @@ class ReadCompiler {
 
   #scalar(field: DescField): Scalar {
     if (field.enum !== undefined) return this.#ofType(ScalarType.INT32, false, false);
-    const longAsString = "longAsString" in field && field.longAsString;
-    return this.#ofType(field.scalar ?? ScalarType.STRING, field.utf8Validation, longAsString);
+    return this.#ofType(field.scalar ?? ScalarType.STRING, field.utf8Validation, longAsString(field));
   }
 
-  #ofType(type: ScalarType, strict: boolean, longAsString: boolean): Scalar {
+  #ofType(type: ScalarType, strict: boolean, asString: boolean): Scalar {
     const long = (read: unknown, wireType: number): Scalar => {
-      const value = longAsString ? `String(${this.#use(read)}(b, at))` : `${this.#use(read)}(b, at)`;
+      const value = asString ? `String(${this.#use(read)}(b, at))` : `${this.#use(read)}(b, at)`;
       const at = wireType === VARINT ? `at = ${this.#cursor}.at;` : "at += 8;";
       return { wireType, read: `v = ${value}; ${at}` };
     };

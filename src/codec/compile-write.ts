@@ -10,8 +10,10 @@ import {
   END_GROUP,
   EXPLICIT,
   IMPLICIT,
+  isDelimited,
   isLarge,
   LENGTH,
+  longAsString,
   START_GROUP,
   VARINT,
 } from "./wire-types.js";
@@ -243,7 +245,7 @@ class WriteCompiler {
 
   /** The code that writes a message `v` of a field, with its tag. */
   #message(field: DescField, message: DescMessage): string {
-    if ("delimitedEncoding" in field && field.delimitedEncoding) {
+    if (isDelimited(field)) {
       const body = this.#body(field, message);
       return `${tag(field.number, START_GROUP)} ${body} ${tag(field.number, END_GROUP)}`;
     }
@@ -290,7 +292,7 @@ class WriteCompiler {
     if (field.enum !== undefined) return this.#enumeration(field.enum);
     const type = field.scalar ?? ScalarType.STRING;
     const scalar = this.#ofType(type);
-    if (!("longAsString" in field) || !field.longAsString) return scalar;
+    if (!longAsString(field)) return scalar;
     return { ...scalar, check: `v = ${this.#use(wire.longOf)}(v);` };
   }
 

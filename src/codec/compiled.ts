@@ -23,7 +23,7 @@ export const compiles = mayCompile() && protoInt64.supported;
  * After so many messages of a type, its functions are compiled. That takes as long as it takes to interpret some
  * hundreds of messages more than compiled code would need.
  */
-const OFTEN = 100;
+const OFTEN = 500;
 
 /** The codec of a message, which is compiled when it was used often. */
 export const codecOf: CodecOf = codecsAfter(compiles ? OFTEN : Number.POSITIVE_INFINITY);

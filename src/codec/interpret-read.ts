@@ -4,7 +4,15 @@ import type { Read } from "./compile-read.js";
 import type { CodecOf } from "./compiled.js";
 import { jsonOf, representation, structOf } from "./json.js";
 import * as wire from "./read.js";
-import { DEPTH_LIMIT, END_GROUP, LENGTH, START_GROUP, tagOf } from "./wire-types.js";
+import {
+  DEPTH_LIMIT,
+  END_GROUP,
+  isDelimited,
+  LENGTH,
+  longAsString,
+  START_GROUP,
+  tagOf,
+} from "./wire-types.js";
 
 /**
  * Decoders that follow a message's descriptor as they go. They cost nothing before their first use. They read what those
@@ -140,7 +148,7 @@ function readMessage(
     message = new codec.Make();
     if (before !== undefined) (message as Fields)["value"] = before;
   } else message = kind === "json" ? structOf(before as Parameters<typeof structOf>[0]) : (before as object);
-  if ("delimitedEncoding" in field && field.delimitedEncoding) {
+  if (isDelimited(field)) {
     codec.read(bytes, at, end, message, depth + 1, tagOf(field.number, END_GROUP));
   } else {
     const stop = wire.lengthEnd(bytes, at, end);
@@ -233,7 +241,7 @@ function zeroOf(type: ScalarType): unknown {
 function readElement(bytes: Uint8Array, at: number, end: number, field: DescField): unknown {
   if (field.enum !== undefined) return readScalar(bytes, at, end, ScalarType.INT32, false);
   const value = readScalar(bytes, at, end, field.scalar ?? ScalarType.STRING, field.utf8Validation);
-  return "longAsString" in field && field.longAsString ? String(value) : value;
+  return longAsString(field) ? String(value) : value;
 }
 
 /** Reads a scalar, and leaves the position behind it in the cursor. */

@@ -7,8 +7,10 @@ import {
   DEPTH_LIMIT,
   END_GROUP,
   IMPLICIT,
+  isDelimited,
   isLarge,
   LENGTH,
+  longAsString,
   REQUIRED,
   START_GROUP,
   tagOf,
@@ -114,8 +116,9 @@ function countNames(value: object): number {
 
 /** What every object has by a name like "hasOwnProperty" is no value. */
 function get(message: Fields, name: string): unknown {
-  if (name in Object.prototype && !Object.hasOwn(message, name)) return undefined;
-  return message[name];
+  const value = message[name];
+  if (typeof value !== "function" && name !== "__proto__") return value;
+  return Object.hasOwn(message, name) ? value : undefined;
 }
 
 /** Whether a field without presence has the value that it has when it is not set. What is of a wrong type has not. */
@@ -142,10 +145,6 @@ function isZero(field: DescField, value: unknown): boolean {
   }
 }
 
-function longAsString(field: DescField): boolean {
-  return "longAsString" in field && field.longAsString;
-}
-
 /** Writes a value of a singular field, or one of a list that is not packed, with its tag. */
 function writeOne(
   codecOf: CodecOf,
@@ -162,7 +161,7 @@ function writeOne(
     if (field.fieldKind === "enum" && !field.enum.open && !wire.isValueOf(field.enum, value)) throw BAIL;
     return writeScalar(bytes, at, type, longAsString(field) ? wire.longOf(value) : value);
   }
-  if ("delimitedEncoding" in field && field.delimitedEncoding) {
+  if (isDelimited(field)) {
     at = wire.uint32(bytes, at, tagOf(field.number, START_GROUP));
     at = writeBody(codecOf, bytes, at, field, value, depth);
     return wire.uint32(bytes, at, tagOf(field.number, END_GROUP));

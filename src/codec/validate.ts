@@ -6,7 +6,7 @@ import {
   ScalarType,
 } from "@bufbuild/protobuf";
 import { representation } from "./json.js";
-import { DEPTH_LIMIT, isLarge } from "./wire-types.js";
+import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
 import { isUnknownField } from "./write.js";
 
 /**
@@ -123,7 +123,7 @@ function element(desc: DescField): Check {
   }
   // A list or map holds any value of a closed enum, since one that was decoded may: protobuf-es reads them so.
   if (desc.enum !== undefined) return desc.fieldKind === "enum" ? enumeration(desc.enum) : int32;
-  return scalar(desc.scalar ?? ScalarType.STRING, "longAsString" in desc && desc.longAsString);
+  return scalar(desc.scalar ?? ScalarType.STRING, longAsString(desc));
 }
 
 function oneof(desc: DescOneof): Check {
@@ -148,7 +148,7 @@ function enumeration(desc: DescEnum): Check {
   };
 }
 
-function scalar(type: ScalarType, longAsString: boolean): Check {
+function scalar(type: ScalarType, asString: boolean): Check {
   switch (type) {
     case ScalarType.STRING:
       return string;
@@ -178,11 +178,11 @@ function scalar(type: ScalarType, longAsString: boolean): Check {
       return int32;
     case ScalarType.UINT64:
     case ScalarType.FIXED64:
-      return long("an unsigned 64-bit integer", 0n, 2n ** 64n - 1n, longAsString);
+      return long("an unsigned 64-bit integer", 0n, 2n ** 64n - 1n, asString);
     case ScalarType.INT64:
     case ScalarType.SINT64:
     case ScalarType.SFIXED64:
-      return long("a 64-bit integer", -(2n ** 63n), 2n ** 63n - 1n, longAsString);
+      return long("a 64-bit integer", -(2n ** 63n), 2n ** 63n - 1n, asString);
   }
 }
 

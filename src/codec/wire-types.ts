@@ -1,4 +1,4 @@
-import { type DescMessage, ScalarType } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 
 /** What a field's tag says of how its value is written. */
 export const VARINT = 0;
@@ -65,4 +65,14 @@ export function wireTypeOf(type: ScalarType): number {
 /** The number that stands before a field's value. */
 export function tagOf(number: number, wireType: number): number {
   return ((number << 3) | wireType) >>> 0;
+}
+
+/** Whether a field has 64-bit integers as texts. */
+export function longAsString(field: DescField): boolean {
+  return (field as { longAsString?: boolean }).longAsString === true;
+}
+
+/** Whether a field has its messages as groups. */
+export function isDelimited(field: DescField): boolean {
+  return (field as { delimitedEncoding?: boolean }).delimitedEncoding === true;
 }
