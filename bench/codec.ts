@@ -3,6 +3,8 @@
  * time a message to encode and to decode, all of them in turn, several rounds. Prints medians, and how many times as
  * fast this codec is.
  *
+ * It also measures the first message of a type, in microseconds of a process that has used neither library for it yet.
+ *
  * `npm run bench -- codec`, or `npm run bench -- codec --rounds 15 --only ForwardRequest`.
  *
  * Each run takes another of 16 messages that differ in their ids, so that nothing is to be gained from having seen one.
@@ -13,10 +15,11 @@
  */
 
 import { execFileSync } from "node:child_process";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { create, type DescMessage, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import { decode, decodeFrom, encode, encodeInto } from "../src/codec/codec.js";
-import { type Contenders, contenders, generate } from "./contenders/codecs.js";
+import { type Contenders, contenders, generate, writeDescriptors } from "./contenders/codecs.js";
 import { type Sample, samples } from "./contenders/messages.js";
 
 const { values } = parseArgs({
@@ -24,6 +27,8 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "11" },
     milliseconds: { type: "string", default: "40" },
     only: { type: "string", default: "" },
+    /** How many processes measure a first time, for each of the two. */
+    starts: { type: "string", default: "15" },
     /** What a child of a run measures. */
     part: { type: "string" },
   },
@@ -68,7 +73,7 @@ function compare(runs: Record<string, Run>): Figures {
   return Object.fromEntries([...taken].map(([name, all]) => [name, median(all)]));
 }
 
-/** Shows that the contenders do the same work. */
+/** Shows that the contenders do the same work. They may have fields in another order. */
 function checkSame(what: string, written: Uint8Array, expected: Uint8Array | undefined): void {
   if (expected === undefined || Buffer.compare(written, expected) !== 0)
     throw new Error(`${what} wrote other bytes`);
@@ -83,9 +88,10 @@ async function measurePart(part: string, { desc, make }: Sample, others: Contend
   const buffers = bytes.map((one) => Buffer.from(one));
   const theirs = bytes.map((one) => tsProto.decode(one));
   const statics = buffers.map((one) => protobufJs.decode(one));
+  const inOrder = (written: Uint8Array) => toBinary(desc, fromBinary(desc, written));
   bytes.forEach((one, index) => {
-    checkSame("ts-proto", tsProto.encode(theirs[index]).finish(), one);
-    checkSame("protobufjs", protobufJs.encode(statics[index]).finish(), one);
+    checkSame("ts-proto", inOrder(tsProto.encode(theirs[index]).finish()), one);
+    checkSame("protobufjs", inOrder(protobufJs.encode(statics[index]).finish()), one);
   });
   const length = bytes[0]?.length ?? 0;
   if (part === "decode") {
@@ -112,6 +118,20 @@ async function measurePart(part: string, { desc, make }: Sample, others: Contend
     protobufjs: (index) => protobufJs.encode(statics[index]).finish(),
   });
   return { length, ...figures };
+}
+
+/** The first times of both libraries, in turn, each in a process of its own. */
+function firstTimes(what: string, { desc, make }: Sample, descriptors: string): Figures {
+  const bytes = Buffer.from(encode(desc, make(0))).toString("hex");
+  const program = join(import.meta.dirname, "contenders/first.mjs");
+  const taken: Record<string, number[]> = { this: [], "protobuf-es": [] };
+  for (let count = Number(values.starts); count > 0; count--) {
+    for (const [library, all] of Object.entries(taken)) {
+      const args = [program, library, what, descriptors, desc.typeName, bytes];
+      all.push(Number(execFileSync(process.execPath, args, { encoding: "utf8" })));
+    }
+  }
+  return Object.fromEntries(Object.entries(taken).map(([library, all]) => [library, median(all)]));
 }
 
 /** Measures a part in a process of its own. */
@@ -156,10 +176,26 @@ if (values.part === undefined) {
       "batch × copy": times(read["copy + fromBinary"], read["from the batch"]),
     });
   }
+  const first: object[] = [];
+  for (const sample of chosen.filter(({ name }) => !name.includes("MiB"))) {
+    const descriptors = writeDescriptors(sample.desc.file);
+    for (const what of ["encode", "decode"]) {
+      const { this: ours, ...others } = firstTimes(what, sample, descriptors);
+      const figures = { this: Math.round(ours ?? 0), "protobuf-es": Math.round(others["protobuf-es"] ?? 0) };
+      first.push({
+        message: sample.name,
+        what,
+        ...figures,
+        "× protobuf-es": times(others["protobuf-es"], ours),
+      });
+    }
+  }
   console.log("Encoding, ns a message");
   console.table(encoding);
   console.log("Decoding, ns a message");
   console.table(decoding);
+  console.log("The first one of a type, µs");
+  console.table(first);
 } else {
   for (const sample of chosen)
     console.log(JSON.stringify(await measurePart(values.part, sample, contenders)));

@@ -1,7 +1,18 @@
-import { clone, create, equals, fromBinary, isMessage, toBinary, toJson } from "@bufbuild/protobuf";
+import {
+  clone,
+  create,
+  type DescMessage,
+  equals,
+  fromBinary,
+  isMessage,
+  toBinary,
+  toJson,
+} from "@bufbuild/protobuf";
+import { scalarZeroValue } from "@bufbuild/protobuf/reflect";
 import { describe, expect, test } from "vitest";
 import { decode, decodeFrom, encode } from "../../src/codec/codec.js";
 import { compiles } from "../../src/codec/compiled.js";
+import { REQUIRED } from "../../src/codec/wire-types.js";
 import {
   expectSameReading,
   expectSameRefusal,
@@ -31,7 +42,7 @@ describe("the codec and protobuf-es", () => {
     (_, desc) => {
       for (let seed = 1; seed <= VALUES; seed++) {
         const random = new Random(seed);
-        const bytes = expectSameBytes(desc, seed === 1 ? filled(desc.typeName) : randomInit(random, desc));
+        const bytes = expectSameBytes(desc, seed === 1 ? filled(desc) : randomInit(random, desc));
         expectSameReading(desc, mutate(random, bytes.subarray(0, 2000)));
         expectSameRefusal(desc, randomWrong(random, desc));
       }
@@ -52,10 +63,16 @@ describe("the codec and protobuf-es", () => {
 });
 
 /** A value with nothing in it, as far as the type allows. */
-function filled(typeName: string): Record<string, unknown> {
-  if (typeName === "codec.test.two.Required")
-    return { text: "", closed: 1, leaf: {}, bytes: new Uint8Array() };
-  return typeName === "codec.test.editions.Presence" ? { required: "", requiredMessage: {} } : {};
+function filled(desc: DescMessage): Record<string, unknown> {
+  const required = desc.fields.filter(({ presence }) => presence === REQUIRED);
+  return Object.fromEntries(
+    required.map((field) => {
+      if (field.message !== undefined) return [field.localName, filled(field.message)];
+      if (field.enum !== undefined) return [field.localName, field.enum.values[0]!.number];
+      if (field.fieldKind !== "scalar") throw new Error(`${field} is required`);
+      return [field.localName, scalarZeroValue(field.scalar, field.longAsString)];
+    }),
+  );
 }
 
 describe("a message that was decoded", () => {

@@ -1,8 +1,8 @@
 import { inspect, isDeepStrictEqual } from "node:util";
 import { create, type DescMessage, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
-import { codecOf } from "../../src/codec/compiled.js";
+import { type CodecOf, codecsAfter, interpreterOf } from "../../src/codec/compiled.js";
 import { decode, decodeFrom, encode } from "../../src/codec/codec.js";
-import { slowEncode } from "../../src/codec/fallback.js";
+import { slowDecode, slowEncode } from "../../src/codec/fallback.js";
 import { cursor } from "../../src/codec/read.js";
 import { Random, randomInit } from "./random.js";
 
@@ -14,10 +14,16 @@ import { Random, randomInit } from "./random.js";
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
 const short = (text: string) => (text.length > 1000 ? `${text.slice(0, 1000)}...` : text);
 
+/** Always compiled, and never. */
+const MODES: readonly (readonly [string, CodecOf])[] = [
+  ["compiled", codecsAfter(0)],
+  ["interpreted", interpreterOf],
+];
+
 /** Room before and behind a message, which must stay as it is. */
 const MARGIN = 70;
 
-/** A right value is encoded to the same bytes, by the compiled code itself, and decoded to the same message. */
+/** A right value is encoded to the same bytes, in both modes without help, and decoded to the same message. */
 export function expectSameBytes(desc: DescMessage, init: Record<string, unknown>): Uint8Array {
   const message = create(desc, init);
   const expected = toBinary(desc, message);
@@ -25,38 +31,40 @@ export function expectSameBytes(desc: DescMessage, init: Record<string, unknown>
     ["a plain object", init],
     ["a message", message],
   ] as const) {
-    const room = new Uint8Array(MARGIN + expected.length + MARGIN).fill(0xa5);
-    let end: number;
-    try {
-      end = codecOf(desc).write(room, MARGIN, value, 1);
-    } catch (cause) {
-      throw new Error(`${desc.typeName}: ${what} made the encoder throw ${String(cause)}: ${show(value)}`, {
-        cause,
-      });
+    for (const [mode, of] of MODES) {
+      const room = new Uint8Array(MARGIN + expected.length + MARGIN).fill(0xa5);
+      let end: number;
+      try {
+        end = of(desc).write(room, MARGIN, value, 1);
+      } catch (cause) {
+        throw new Error(`${desc.typeName}, ${mode}: ${what} made it throw ${String(cause)}: ${show(value)}`, {
+          cause,
+        });
+      }
+      const written = room.subarray(MARGIN, end);
+      if (hex(written) !== hex(expected)) {
+        throw new Error(
+          `${desc.typeName}, ${mode}: ${what} is encoded to\n${short(hex(written))}, not to\n${short(hex(expected))}\n${show(init)}`,
+        );
+      }
+      if (room.subarray(0, MARGIN).some((byte) => byte !== 0xa5)) throw new Error("wrote before its place");
     }
-    const written = room.subarray(MARGIN, end);
-    if (hex(written) !== hex(expected)) {
-      throw new Error(
-        `${desc.typeName}: ${what} is encoded to\n${short(hex(written))}, not to\n${short(hex(expected))}\n${show(init)}`,
-      );
-    }
-    if (room.subarray(0, MARGIN).some((byte) => byte !== 0xa5)) throw new Error("wrote before its place");
     if (hex(encode(desc, value as never)) !== hex(expected))
       throw new Error(`${desc.typeName}: encode() differs`);
   }
-  checkRoom(desc, init, expected);
+  for (const [, of] of MODES) checkRoom(of, desc, init, expected);
   expectSameReading(desc, expected, true);
   return expected;
 }
 
 /** Too little room is said, whatever it cuts off. */
-function checkRoom(desc: DescMessage, init: unknown, expected: Uint8Array): void {
+function checkRoom(of: CodecOf, desc: DescMessage, init: unknown, expected: Uint8Array): void {
   if (expected.length === 0) return;
   const random = new Random(expected.length);
   for (const size of [expected.length - 1, random.below(expected.length)]) {
     let end: unknown;
     try {
-      end = codecOf(desc).write(new Uint8Array(size), 0, init, 1);
+      end = of(desc).write(new Uint8Array(size), 0, init, 1);
     } catch (error) {
       end = error;
     }
@@ -67,25 +75,27 @@ function checkRoom(desc: DescMessage, init: unknown, expected: Uint8Array): void
 }
 
 /**
- * Any bytes are accepted or refused by both, with the same message or the same words. With `compiled`, the compiled code
- * must accept them without help.
+ * Any bytes are accepted or refused by protobuf-es and in both modes, with the same message or the same words. What was
+ * accepted can be encoded, and is the same once it went over. With `alone`, both modes must accept them without help.
  */
-export function expectSameReading(desc: DescMessage, bytes: Uint8Array, compiled = false): void {
+export function expectSameReading(desc: DescMessage, bytes: Uint8Array, alone = false): void {
   const expected = outcome(() => fromBinary(desc, bytes));
   const place = new Uint8Array(MARGIN + bytes.length + MARGIN).fill(0x08);
   place.set(bytes, MARGIN);
   const results: [string, Outcome][] = [
     ["a view", outcome(() => decode(desc, bytes))],
     ["a part", outcome(() => decodeFrom(desc, place, MARGIN, MARGIN + bytes.length))],
+    ...MODES.map(([mode, of]): [string, Outcome] => [mode, outcome(() => decodeIn(of, desc, bytes, alone))]),
   ];
-  if (compiled) {
-    cursor.copy = false;
-    const { Make, read } = codecOf(desc);
-    results.push(["compiled code", outcome(() => read(bytes, 0, bytes.length, new Make(), 1, 0) as Message)]);
-  }
   place.fill(0xff);
   for (const [what, result] of results) {
-    if (result.value !== undefined) expectSameRefusal(desc, result.value);
+    if (result.value !== undefined) {
+      expectSameRefusal(desc, result.value);
+      if (!isDeepStrictEqual(result.value, results[0]![1].value))
+        throw new Error(
+          `${desc.typeName}: ${what} of ${short(hex(bytes))} gave\n${show(result)}, not\n${show(results[0]![1])}`,
+        );
+    }
     if (expected.error !== undefined) {
       if (result.error === `cannot decode ${desc.typeName}: ${expected.error}`) continue;
     } else if (isDeepStrictEqual(result.value, expected.value)) continue;
@@ -95,6 +105,41 @@ export function expectSameReading(desc: DescMessage, bytes: Uint8Array, compiled
       `${desc.typeName}: ${what} of ${short(hex(bytes))} gave\n${show(result)}, not\n${show(expected)}`,
     );
   }
+  const [[, { value }]] = results as [[string, Outcome<Message>]];
+  if (value !== undefined) expectRelay(desc, value, bytes);
+}
+
+/** Decodes as the codec does, by the given one. */
+function decodeIn(of: CodecOf, desc: DescMessage, bytes: Uint8Array, alone: boolean): Message {
+  for (const each of alone ? [of] : [of, interpreterOf]) {
+    cursor.copy = false;
+    const { Make, read } = each(desc);
+    try {
+      return read(bytes, 0, bytes.length, new Make(), 1, 0) as Message;
+    } catch (error) {
+      if (alone) throw error;
+    }
+  }
+  return slowDecode(desc, bytes);
+}
+
+/** A message that was decoded can be encoded, and the bytes of that stay what they are from then on. */
+function expectRelay(desc: DescMessage, message: Message, bytes: Uint8Array): void {
+  const sent = outcome(() => encode(desc, message));
+  if (sent.value === undefined) {
+    if (sent.error?.endsWith("required field not set")) return;
+    throw new Error(`${desc.typeName}: ${short(hex(bytes))} is not encoded any more: ${sent.error}`);
+  }
+  const again = encode(desc, decode(desc, sent.value));
+  // V8 may or may not keep which NaN it was that was read.
+  if (
+    hex(again) === hex(sent.value) ||
+    (again.length === sent.value.length && isDeepStrictEqual(decode(desc, again), decode(desc, sent.value)))
+  )
+    return;
+  throw new Error(
+    `${desc.typeName}: ${short(hex(bytes))} became\n${short(hex(sent.value))}, and then\n${short(hex(again))}`,
+  );
 }
 
 /**

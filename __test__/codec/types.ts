@@ -1,27 +1,11 @@
-import { execFileSync } from "node:child_process";
 import { readdirSync } from "node:fs";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  createFileRegistry,
-  type DescFile,
-  type DescMessage,
-  type FileRegistry,
-  fromBinary,
-} from "@bufbuild/protobuf";
-import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import type { DescFile, DescMessage, FileRegistry } from "@bufbuild/protobuf";
+import { REQUIRED } from "../../src/codec/wire-types.js";
+import { conformanceRegistry } from "../conformance/messages.js";
+import { compileProtos, messagesOf } from "../helpers/protos.js";
 
 const ROOT = join(import.meta.dirname, "../..");
-
-/** All messages of a file, nested ones included. */
-export function messagesOf(file: DescFile): DescMessage[] {
-  const withNested = (message: DescMessage): DescMessage[] => [
-    message,
-    ...message.nestedMessages.flatMap(withNested),
-  ];
-  return file.messages.flatMap(withNested);
-}
 
 /** Every message of this package. */
 export async function generatedMessages(): Promise<DescMessage[]> {
@@ -37,25 +21,23 @@ export async function generatedMessages(): Promise<DescMessage[]> {
   );
 }
 
-/** The messages of the .proto files beside this, which use every feature there is, compiled by buf. */
+/** The messages of the .proto files beside this, which use every feature there is. */
 export function featureRegistry(): FileRegistry {
-  const cache = mkdtempSync(join(tmpdir(), "codec-test-"));
-  try {
-    const buf = join(ROOT, "node_modules/.bin/buf");
-    const set = execFileSync(buf, ["build", ".", "--as-file-descriptor-set", "-o", "-"], {
-      cwd: join(import.meta.dirname, "protos"),
-      env: { ...process.env, BUF_CACHE_DIR: cache },
-    });
-    return createFileRegistry(fromBinary(FileDescriptorSetSchema, set));
-  } finally {
-    rmSync(cache, { recursive: true, force: true });
-  }
+  return compileProtos(join(import.meta.dirname, "protos"));
 }
 
-/** All messages to test with: this package's, those with every feature, and protobuf's own. */
+/** All messages to test with: this package's, those with every feature, protobuf's own and those of its test suite. */
 export async function allMessages(): Promise<DescMessage[]> {
+  const suite = [...conformanceRegistry().files].flatMap(messagesOf).filter((desc) => canExist(desc));
   const features = [...featureRegistry().files]
     .flatMap(messagesOf)
     .filter(({ name }) => name !== "Inherited");
-  return [...(await generatedMessages()), ...features];
+  return [...(await generatedMessages()), ...features, ...suite];
+}
+
+/** The suite has messages that require a message of their own type. */
+function canExist(desc: DescMessage, around: readonly DescMessage[] = []): boolean {
+  if (around.includes(desc)) return false;
+  const required = desc.fields.filter(({ presence }) => presence === REQUIRED);
+  return required.every(({ message }) => message === undefined || canExist(message, [...around, desc]));
 }

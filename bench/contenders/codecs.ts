@@ -7,7 +7,11 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { create, type DescFile, type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { CodeGeneratorRequestSchema, CodeGeneratorResponseSchema } from "@bufbuild/protobuf/wkt";
+import {
+  CodeGeneratorRequestSchema,
+  CodeGeneratorResponseSchema,
+  FileDescriptorSetSchema,
+} from "@bufbuild/protobuf/wkt";
 
 const ROOT = join(import.meta.dirname, "../..");
 // Inside the package, so that what is generated finds its runtime.
@@ -25,14 +29,28 @@ export interface Contenders {
   protobufJs(desc: DescMessage): Promise<GeneratedCodec>;
 }
 
-/** Generates the code of files and of all that they import. */
-export function generate(roots: readonly DescFile[]): void {
+/** Files and all that they import, the imported ones first. */
+function withImports(roots: readonly DescFile[]): ReadonlyMap<string, DescFile> {
   const files = new Map<string, DescFile>();
   const add = (file: DescFile): void => {
     file.dependencies.forEach(add);
     files.set(file.proto.name, file);
   };
   roots.forEach(add);
+  return files;
+}
+
+/** Writes the descriptors of a file and of all that it imports to a file, and returns its path. */
+export function writeDescriptors(root: DescFile): string {
+  const file = [...withImports([root]).values()].map(({ proto }) => proto);
+  const path = join(OUTPUT, "descriptors.bin");
+  writeFileSync(path, toBinary(FileDescriptorSetSchema, create(FileDescriptorSetSchema, { file })));
+  return path;
+}
+
+/** Generates the code of files and of all that they import. */
+export function generate(roots: readonly DescFile[]): void {
+  const files = withImports(roots);
   rmSync(OUTPUT, { recursive: true, force: true });
   const options =
     "importSuffix=.js,forceLong=bigint,useDate=false,outputJsonMethods=false,outputServices=none";

@@ -1,4 +1,5 @@
-import type { DescMessage } from "@bufbuild/protobuf";
+import { type DescMessage, ScalarType } from "@bufbuild/protobuf";
+import { conformanceRegistry } from "../../__test__/conformance/messages.js";
 import { ForwardRequestSchema } from "../../src/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 import {
   CreateTaskRequestSchema,
@@ -22,6 +23,74 @@ function id(index: number): string {
 }
 
 const stamp = (index: number) => ({ seconds: 1_760_000_000n + BigInt(index), nanos: 123_456_700 + index });
+
+/** The largest message of protobuf's own tests: 151 fields. */
+const ALL_TYPES = "protobuf_test_messages.proto3.TestAllTypesProto3";
+
+/** What a field of that message is set to: each that is no message to something, a list or map to three of it. */
+function valueOf(field: DescMessage["fields"][number], index: number): unknown {
+  const one = (place: number): unknown => {
+    if (field.message !== undefined)
+      return field.message.name === "NestedMessage" ? { a: index + 1 } : undefined;
+    if (field.enum !== undefined) return field.enum.values.at(-1)?.number;
+    switch (field.scalar) {
+      case ScalarType.STRING:
+        return `text number ${place} of ${10 + (index % 90)}`;
+      case ScalarType.BYTES:
+        return new Uint8Array(20).fill(index);
+      case ScalarType.BOOL:
+        return true;
+      case ScalarType.DOUBLE:
+      case ScalarType.FLOAT:
+        return 1.5 + index;
+      case ScalarType.INT32:
+      case ScalarType.UINT32:
+      case ScalarType.SINT32:
+      case ScalarType.FIXED32:
+      case ScalarType.SFIXED32:
+        return 1000 + index;
+      default:
+        return 1_234_567_891n + BigInt(index);
+    }
+  };
+  if (one(0) === undefined) return undefined;
+  if (field.fieldKind === "list") return [one(0), one(1), one(2)];
+  if (field.fieldKind !== "map") return one(0);
+  return Object.fromEntries(
+    (field.mapKey === ScalarType.BOOL ? ["true", "false"] : ["1", "2", "3"]).map((key, place) => [
+      key,
+      one(place),
+    ]),
+  );
+}
+
+function allTypes(): Sample[] {
+  const desc = conformanceRegistry().getMessage(ALL_TYPES)!;
+  return [
+    {
+      name: "TestAllTypesProto3, sparse",
+      desc,
+      make: (index) => ({
+        optionalInt32: 1000 + index,
+        optionalString: "some text",
+        optionalNestedMessage: { a: index + 1 },
+        repeatedInt32: [1, 2, 300],
+        oneofField: { case: "oneofUint32", value: 4 },
+      }),
+    },
+    {
+      name: "TestAllTypesProto3, full",
+      desc,
+      make: (index) =>
+        Object.fromEntries(
+          desc.fields
+            .filter(({ oneof }) => oneof === undefined)
+            .map((field) => [field.localName, valueOf(field, index)] as const)
+            .filter(([, value]) => value !== undefined),
+        ),
+    },
+  ];
+}
 
 /** The messages to measure with. */
 export function samples(): Sample[] {
@@ -136,5 +205,6 @@ export function samples(): Sample[] {
         })),
       }),
     },
+    ...allTypes(),
   ];
 }

@@ -1,12 +1,13 @@
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { AnySchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { FULL } from "./bail.js";
-import { codecOf, compiles } from "./compiled.js";
+import { type Codec, codecOf, compiles, interpreterOf } from "./compiled.js";
 import { slowDecode, slowEncode } from "./fallback.js";
 import { cursor } from "./read.js";
 
 /**
- * Encoding and decoding of messages. Both run functions that are compiled from the message's descriptor at first use.
- * What those do not handle, which is little, and all that is wrong, goes to protobuf-es.
+ * Encoding and decoding of messages. Both follow the message's descriptor, and run functions that are compiled from it
+ * once a type was used often. What those do not handle, which is little, and all that is wrong, goes to protobuf-es.
  *
  * Fields are written in the order of their numbers, unknown ones last. The entries of a map are written in the order in
  * which JavaScript lists an object's keys: those that look like array indices by value, then the others as they were
@@ -29,13 +30,11 @@ export function encodeInto<Desc extends DescMessage>(
   bytes: Uint8Array,
   at: number,
 ): number {
-  if (compiles) {
-    try {
-      const end = codecOf(desc).write(bytes, at, message, 1);
-      return end > bytes.length ? -1 : end;
-    } catch (error) {
-      if (error === FULL) return -1;
-    }
+  try {
+    const end = codecOf(desc).write(bytes, at, message, 1);
+    return end > bytes.length ? -1 : end;
+  } catch (error) {
+    if (error === FULL) return -1;
   }
   const encoded = slowEncode(desc, message);
   const end = at + encoded.length;
@@ -55,10 +54,6 @@ export function encodeWith<Desc extends DescMessage, T>(
   message: MessageInitShape<Desc>,
   use: (bytes: Uint8Array, end: number) => T,
 ): T {
-  if (!compiles) {
-    const bytes = slowEncode(desc, message);
-    return use(bytes, bytes.length);
-  }
   let bytes = scratch.pop() ?? new Uint8Array(SCRATCH_SIZE);
   let end = encodeInto(desc, message, bytes, 0);
   while (end < 0) {
@@ -75,8 +70,7 @@ export function encodeWith<Desc extends DescMessage, T>(
  * code `Internal`.
  */
 export function decode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): MessageShape<Desc> {
-  const message = compiledDecode(desc, bytes, 0, bytes.length, false);
-  return message ?? slowDecode(desc, bytes);
+  return tryDecode(desc, bytes, 0, bytes.length, false) ?? slowDecode(desc, bytes);
 }
 
 /**
@@ -89,23 +83,40 @@ export function decodeFrom<Desc extends DescMessage>(
   at: number,
   end: number,
 ): MessageShape<Desc> {
-  const message = compiledDecode(desc, bytes, at, end, true);
-  return message ?? slowDecode(desc, bytes.slice(at, end));
+  return tryDecode(desc, bytes, at, end, true) ?? slowDecode(desc, bytes.slice(at, end));
 }
 
-function compiledDecode<Desc extends DescMessage>(
+function tryDecode<Desc extends DescMessage>(
   desc: Desc,
   bytes: Uint8Array,
   at: number,
   end: number,
   copy: boolean,
 ): MessageShape<Desc> | undefined {
-  if (!compiles) return undefined;
+  cursor.copy = copy;
+  const message = readWith(codecOf(desc), bytes, at, end);
+  // What compiled code leaves to others.
+  const careful = message ?? (compiles ? readWith(interpreterOf(desc), bytes, at, end) : undefined);
+  return careful as MessageShape<Desc> | undefined;
+}
+
+function readWith({ Make, read }: Codec, bytes: Uint8Array, at: number, end: number): object | undefined {
   try {
-    cursor.copy = copy;
-    const codec = codecOf(desc);
-    return codec.read(bytes, at, end, new codec.Make(), 1, 0) as MessageShape<Desc>;
+    return read(bytes, at, end, new Make(), 1, 0);
   } catch {
     return undefined;
   }
 }
+
+/**
+ * V8 compiles functions when they are first called. What reads and writes is called here, so that no call waits for that,
+ * as protobuf-es's reader was when the descriptors were loaded.
+ */
+function callOnce(): void {
+  const bytes = new Uint8Array(64);
+  const any = { typeUrl: "a", value: new Uint8Array(1) };
+  decodeFrom(AnySchema, bytes, 0, encodeInto(AnySchema, any, bytes, 0));
+  decodeFrom(TimestampSchema, bytes, 0, encodeInto(TimestampSchema, { seconds: 1n, nanos: 1 }, bytes, 0));
+}
+
+callOnce();

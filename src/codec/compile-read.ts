@@ -1,11 +1,21 @@
 import { create, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { BAIL } from "./bail.js";
-import { DEPTH_LIMIT } from "./compile-write.js";
 import type { CodecOf } from "./compiled.js";
 import { jsonOf, representation } from "./json.js";
 import * as wire from "./read.js";
 import { quote, Scope } from "./scope.js";
 import { isBytes } from "../bytes.js";
+import {
+  BIT32,
+  BIT64,
+  DEPTH_LIMIT,
+  END_GROUP,
+  isDelimited,
+  LENGTH,
+  longAsString,
+  START_GROUP,
+  VARINT,
+} from "./wire-types.js";
 
 /**
  * Reads a message from the bytes from `at` to `end` into `message` and returns it. Throws BAIL or any other value for
@@ -27,14 +37,6 @@ export type Make = new () => object;
 export function compileRead(desc: DescMessage, codecOf: CodecOf): { read: Read; Make: Make } {
   return new ReadCompiler(desc, codecOf).compile();
 }
-
-/** Wire types. */
-const VARINT = 0;
-const BIT64 = 1;
-const LENGTH = 2;
-const START_GROUP = 3;
-const END_GROUP = 4;
-const BIT32 = 5;
 
 /** How a scalar is read: its wire type, and code that reads it into `v` and moves `at` behind it. */
 interface Scalar {
@@ -164,7 +166,7 @@ class ReadCompiler {
 
   /** Code that reads a message of a field into `v`, which holds one already. */
   #child(field: DescField, codec: string): { wireType: number; before: string; code: string } {
-    if ("delimitedEncoding" in field && field.delimitedEncoding) {
+    if (isDelimited(field)) {
       const group = ((field.number << 3) | END_GROUP) >>> 0;
       const code = `v = ${codec}.read(b, at, end, v, d + 1, ${group}); at = ${this.#cursor}.at;`;
       return { wireType: START_GROUP, before: "", code };
@@ -242,13 +244,12 @@ class ReadCompiler {
 
   #scalar(field: DescField): Scalar {
     if (field.enum !== undefined) return this.#ofType(ScalarType.INT32, false, false);
-    const longAsString = "longAsString" in field && field.longAsString;
-    return this.#ofType(field.scalar ?? ScalarType.STRING, field.utf8Validation, longAsString);
+    return this.#ofType(field.scalar ?? ScalarType.STRING, field.utf8Validation, longAsString(field));
   }
 
-  #ofType(type: ScalarType, strict: boolean, longAsString: boolean): Scalar {
+  #ofType(type: ScalarType, strict: boolean, asString: boolean): Scalar {
     const long = (read: unknown, wireType: number): Scalar => {
-      const value = longAsString ? `String(${this.#use(read)}(b, at))` : `${this.#use(read)}(b, at)`;
+      const value = asString ? `String(${this.#use(read)}(b, at))` : `${this.#use(read)}(b, at)`;
       const at = wireType === VARINT ? `at = ${this.#cursor}.at;` : "at += 8;";
       return { wireType, read: `v = ${value}; ${at}` };
     };

@@ -3,6 +3,20 @@ import { BAIL } from "./bail.js";
 import type { Codec, CodecOf } from "./compiled.js";
 import { representation, structOf } from "./json.js";
 import { quote, Scope } from "./scope.js";
+import {
+  BIT32,
+  BIT64,
+  DEPTH_LIMIT,
+  END_GROUP,
+  EXPLICIT,
+  IMPLICIT,
+  isDelimited,
+  isLarge,
+  LENGTH,
+  longAsString,
+  START_GROUP,
+  VARINT,
+} from "./wire-types.js";
 import * as wire from "./write.js";
 import { isBytes } from "../bytes.js";
 
@@ -12,22 +26,8 @@ import { isBytes } from "../bytes.js";
  */
 export type Write = (bytes: Uint8Array, at: number, message: unknown, depth: number) => number;
 
-/** Nesting beyond this is refused, as protobuf's decoders do. It also ends a message that holds itself. */
-export const DEPTH_LIMIT = 100;
-
 /** The members from which on V8 keeps what create() makes in a hash table. */
 const MANY = 12;
-
-const EXPLICIT = 1;
-const IMPLICIT = 2;
-
-/** Wire types. */
-const VARINT = 0;
-const BIT64 = 1;
-const LENGTH = 2;
-const START_GROUP = 3;
-const END_GROUP = 4;
-const BIT32 = 5;
 
 /** Compiles the encoder of a message. */
 export function compileWrite(desc: DescMessage, codecOf: CodecOf): Write {
@@ -76,8 +76,10 @@ class WriteCompiler {
     const loop = "for (const name in m) n--;";
     const keys = `n -= ${this.#use(Object.keys)}(m).length;`;
     // A message of many fields that create() made is slow to list; Object.keys is less so, but sees nothing inherited.
-    const whole = own === undefined ? (desc.members.length > MANY ? "t !== undefined" : "") : `p === ${own}`;
-    const count = whole === "" ? loop : `if (${whole}) ${keys} else ${loop}`;
+    const isWhole =
+      own === undefined ? (desc.members.length > MANY ? "t !== undefined" : "") : `p === ${own}`;
+    const list = isWhole === "" ? loop : `if (${isWhole}) ${keys} else ${loop}`;
+    const count = isLarge(desc) ? `if (t === undefined) ${loop} else n = 0;` : list;
     // `n` counts the properties that were seen, less those that there are.
     const body = `
       if (m === null || typeof m !== "object" || d > ${DEPTH_LIMIT}) ${bail}
@@ -203,7 +205,7 @@ class WriteCompiler {
     const array = `if (!${this.#use(Array.isArray)}(v)) ${this.#bail} const list = v;`;
     const { message } = field;
     if (message !== undefined) return `${array} ${each(this.#message(field, message))}`;
-    const scalar = this.#scalar(field);
+    const scalar = this.#element(field);
     if (!field.packed) {
       return `${array} ${each(`${scalar.check} ${tag(field.number, scalar.wireType)} ${scalar.write}`)}`;
     }
@@ -217,7 +219,7 @@ class WriteCompiler {
       if (field.message !== undefined) {
         return `${tag(2, LENGTH)} ${this.#delimited(this.#body(field, field.message))}`;
       }
-      const scalar = this.#scalar(field);
+      const scalar = this.#element(field);
       return `${scalar.check} ${tag(2, scalar.wireType)} ${scalar.write}`;
     })();
     const plain = this.#use(Object.prototype);
@@ -244,7 +246,7 @@ class WriteCompiler {
 
   /** The code that writes a message `v` of a field, with its tag. */
   #message(field: DescField, message: DescMessage): string {
-    if ("delimitedEncoding" in field && field.delimitedEncoding) {
+    if (isDelimited(field)) {
       const body = this.#body(field, message);
       return `${tag(field.number, START_GROUP)} ${body} ${tag(field.number, END_GROUP)}`;
     }
@@ -282,11 +284,16 @@ class WriteCompiler {
     }`;
   }
 
+  /** A list or map holds any value of a closed enum, since one that was decoded may. */
+  #element(field: DescField): Scalar {
+    return field.enum === undefined ? this.#scalar(field) : this.#ofType(ScalarType.INT32);
+  }
+
   #scalar(field: DescField): Scalar {
     if (field.enum !== undefined) return this.#enumeration(field.enum);
     const type = field.scalar ?? ScalarType.STRING;
     const scalar = this.#ofType(type);
-    if (!("longAsString" in field) || !field.longAsString) return scalar;
+    if (!longAsString(field)) return scalar;
     return { ...scalar, check: `v = ${this.#use(wire.longOf)}(v);` };
   }
 

@@ -1,9 +1,12 @@
-import { type DescMessage, protoInt64 } from "@bufbuild/protobuf";
+import { create, type DescMessage, protoInt64 } from "@bufbuild/protobuf";
+import { BAIL } from "./bail.js";
 import { compileRead, type Make, type Read } from "./compile-read.js";
 import { compileWrite, type Write } from "./compile-write.js";
+import { interpretRead } from "./interpret-read.js";
+import { interpretWrite } from "./interpret-write.js";
 import { mayCompile } from "./scope.js";
 
-/** The compiled functions of a message. Each replaces itself at its first use by what is compiled then. */
+/** The functions of a message. */
 export interface Codec {
   write: Write;
   read: Read;
@@ -13,34 +16,59 @@ export interface Codec {
 /** Finds the codec of a message that another one holds. */
 export type CodecOf = (desc: DescMessage) => Codec;
 
-const codecs = new WeakMap<DescMessage, Codec>();
-
-/** Whether messages are compiled; otherwise protobuf-es does all the work. */
+/** Whether messages that are used often are compiled. */
 export const compiles = mayCompile() && protoInt64.supported;
 
-/** The codec of a message. */
-export function codecOf(desc: DescMessage): Codec {
-  let codec = codecs.get(desc);
-  if (codec === undefined) codecs.set(desc, (codec = lazyCodec(desc)));
-  return codec;
+/**
+ * After so many messages of a type, its functions are compiled. That takes as long as it takes to interpret some
+ * hundreds of messages more than compiled code would need.
+ */
+const OFTEN = 500;
+
+/** The codec of a message, which is compiled when it was used often. */
+export const codecOf: CodecOf = codecsAfter(compiles ? OFTEN : Number.POSITIVE_INFINITY);
+
+/** The codec of a message that is never compiled, nor are those of the messages in it. */
+export const interpreterOf: CodecOf = codecsAfter(Number.POSITIVE_INFINITY);
+
+/** Codecs that are compiled after so many messages of a type. */
+export function codecsAfter(often: number): CodecOf {
+  const codecs = new WeakMap<DescMessage, Codec>();
+  return function of(desc) {
+    let codec = codecs.get(desc);
+    if (codec === undefined) codecs.set(desc, (codec = countingCodec(desc, of, often)));
+    return codec;
+  };
 }
 
-function lazyCodec(desc: DescMessage): Codec {
-  const compile = () => Object.assign(codec, compileRead(desc, codecOf));
+function countingCodec(desc: DescMessage, of: CodecOf, often: number): Codec {
+  // A constructor that returns an object makes that one.
+  const Make = function make(): object {
+    return create(desc);
+  } as unknown as Make;
+  // Without BigInt, protobuf-es has texts for 64-bit integers.
+  if (!protoInt64.supported) return { write: refuse, read: refuse, Make };
+  const write = interpretWrite(desc, of);
+  const read = interpretRead(desc, of);
+  if (often === Number.POSITIVE_INFINITY) return { write, read, Make };
+  let writes = 0;
+  let reads = 0;
   const codec: Codec = {
     write(...args) {
-      codec.write = compileWrite(desc, codecOf);
+      if (++writes <= often) return write(...args);
+      codec.write = compileWrite(desc, of);
       return codec.write(...args);
     },
     read(...args) {
-      compile();
+      if (++reads <= often) return read(...args);
+      Object.assign(codec, compileRead(desc, of));
       return codec.read(...args);
     },
-    // A constructor that returns an object makes that one.
-    Make: function make(): object {
-      compile();
-      return new codec.Make();
-    } as unknown as Make,
+    Make,
   };
   return codec;
+}
+
+function refuse(): never {
+  throw BAIL;
 }

@@ -144,6 +144,14 @@ export function float(bytes: Uint8Array, at: number): number {
   return floats[0]!;
 }
 
+/** Reads a length, and returns where what it counts ends. */
+export function lengthEnd(bytes: Uint8Array, at: number, end: number): number {
+  const length = uint32(bytes, at);
+  const stop = cursor.at + length;
+  if (stop > end) throw BAIL;
+  return stop;
+}
+
 /** Takes the bytes from `at` to `end`. */
 export function blob(bytes: Uint8Array, at: number, end: number): Uint8Array {
   if (at === end) return NO_BYTES;
@@ -156,10 +164,16 @@ const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 /** Up to this length, characters are faster to read in JavaScript than by a call out of it. */
 const SHORT_TEXT = 24;
 
+/** Texts before the function is compiled that reads short ones. */
+const FEW_TEXTS = 500;
+
+let texts = 0;
+
 /** Reads an ASCII text of up to SHORT_TEXT characters; undefined if it is not ASCII. */
-const shortText: (bytes: Uint8Array, at: number, length: number) => string | undefined = mayCompile()
-  ? compileShortText()
-  : () => undefined;
+let shortText: (bytes: Uint8Array, at: number, length: number) => string | undefined = () => {
+  if (++texts > FEW_TEXTS) shortText = mayCompile() ? compileShortText() : () => undefined;
+  return undefined;
+};
 
 type Slice = (this: Uint8Array, at: number, end: number) => string;
 
@@ -219,9 +233,15 @@ export function unknownField(
   known: ReadonlySet<number>,
 ): number {
   const no = tag >>> 3;
-  const wireType = tag & 7;
-  // Groups are rare enough to be left to protobuf-es, and so is a known field with another wire type.
+  // A known field that has another wire type is rare enough to be left to others.
   if (no === 0 || known.has(no)) throw BAIL;
+  const next = skipValue(bytes, at, end, tag & 7);
+  keepUnknown(message, no, tag & 7, bytes, at, next);
+  return next;
+}
+
+/** Returns where a value ends that is not to be read. Groups are rare enough to be left to others. */
+export function skipValue(bytes: Uint8Array, at: number, end: number, wireType: number): number {
   let next = at;
   switch (wireType) {
     case 0:
@@ -243,18 +263,29 @@ export function unknownField(
       throw BAIL;
   }
   if (next > end) throw BAIL;
-  const data = cursor.copy ? bytes.slice(at, next) : bytes.subarray(at, next);
-  (message.$unknown ??= []).push({ no, wireType, data });
   return next;
 }
 
+/** Keeps what lies between `at` and `end` as a field that the message does not know. */
+export function keepUnknown(
+  message: Unknowns,
+  no: number,
+  wireType: number,
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+): void {
+  const data = cursor.copy ? bytes.slice(at, end) : bytes.subarray(at, end);
+  (message.$unknown ??= []).push({ no, wireType, data });
+}
+
 /** Keeps a value that a closed enum does not have. */
-export function unknownEnum(message: Unknowns, no: number, value: number): void {
+export function unknownEnum(message: Unknowns, no: number, value: number, wireType = 0): void {
   const data: number[] = [];
   let rest = BigInt.asUintN(64, BigInt(value));
   for (; rest > 127n; rest >>= 7n) data.push(Number(rest & 127n) | 128);
   data.push(Number(rest));
-  (message.$unknown ??= []).push({ no, wireType: 0, data: new Uint8Array(data) });
+  (message.$unknown ??= []).push({ no, wireType, data: new Uint8Array(data) });
 }
 
 /** Sets an entry of a map. "__proto__" is a key like any other. */

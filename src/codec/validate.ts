@@ -8,6 +8,8 @@ import {
 import { isRevoked } from "../values.js";
 import { representation } from "./json.js";
 import { isBytes } from "../bytes.js";
+import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
+import { isUnknownField } from "./write.js";
 
 /**
  * Checks one value. `path` is made into text only for an error, which is why it is a function: the path of a value that
@@ -15,9 +17,6 @@ import { isBytes } from "../bytes.js";
  */
 type Check = (value: unknown, path: Path) => void;
 type Path = () => string;
-
-/** Nesting beyond this is refused, as protobuf's decoders do. It also ends a message that holds itself. */
-const DEPTH_LIMIT = 100;
 
 const checks = new WeakMap<DescMessage, ReadonlyMap<string, Check>>();
 let depth = 0;
@@ -44,12 +43,26 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
   const fields = checksOf(desc);
   for (const name in value) {
     const content = (value as Record<string, unknown>)[name];
-    if (content === undefined || name === "$typeName" || name === "$unknown") continue;
+    if (content === undefined || name === "$typeName") continue;
+    if (name === "$unknown") {
+      if ($typeName !== undefined) unknown(content, join(path, name));
+      continue;
+    }
     const check = fields.get(name);
+    if (check === undefined && $typeName !== undefined && isLarge(desc)) continue;
     if (check === undefined) throw new TypeError(`${join(path, name)()} is not a field of ${desc.typeName}`);
     check(content, join(path, name));
   }
   depth--;
+}
+
+/** What a message keeps of fields that its type does not have. */
+function unknown(value: unknown, path: Path): void {
+  if (!Array.isArray(value)) throw wrong(path, "an array", value);
+  value.forEach((item, index) => {
+    if (!isUnknownField(item))
+      throw wrong(() => `${path()}[${index}]`, "an unknown field { no, wireType, data }", item);
+  });
 }
 
 /** A Date, Map or Promise has no fields, and would be taken for a message that has none set. */
@@ -110,8 +123,9 @@ function element(desc: DescField): Check {
         return (value, path) => checkMessage(message, value, path);
     }
   }
-  if (desc.enum !== undefined) return enumeration(desc.enum);
-  return scalar(desc.scalar ?? ScalarType.STRING, "longAsString" in desc && desc.longAsString);
+  // A list or map holds any value of a closed enum, since one that was decoded may: protobuf-es reads them so.
+  if (desc.enum !== undefined) return desc.fieldKind === "enum" ? enumeration(desc.enum) : int32;
+  return scalar(desc.scalar ?? ScalarType.STRING, longAsString(desc));
 }
 
 function oneof(desc: DescOneof): Check {
@@ -136,7 +150,7 @@ function enumeration(desc: DescEnum): Check {
   };
 }
 
-function scalar(type: ScalarType, longAsString: boolean): Check {
+function scalar(type: ScalarType, asString: boolean): Check {
   switch (type) {
     case ScalarType.STRING:
       return string;
@@ -166,11 +180,11 @@ function scalar(type: ScalarType, longAsString: boolean): Check {
       return int32;
     case ScalarType.UINT64:
     case ScalarType.FIXED64:
-      return long("an unsigned 64-bit integer", 0n, 2n ** 64n - 1n, longAsString);
+      return long("an unsigned 64-bit integer", 0n, 2n ** 64n - 1n, asString);
     case ScalarType.INT64:
     case ScalarType.SINT64:
     case ScalarType.SFIXED64:
-      return long("a 64-bit integer", -(2n ** 63n), 2n ** 63n - 1n, longAsString);
+      return long("a 64-bit integer", -(2n ** 63n), 2n ** 63n - 1n, asString);
   }
 }
 

