@@ -227,6 +227,25 @@ test("Shutdown is answered, and then process and socket go", async () => {
   expect(await waiting).toBe(Code.Unavailable);
 });
 
+test("a shim that lingers for its events leaves the socket of its successor", async () => {
+  using host = new ShimHost();
+  const address = await host.address();
+  const [first = 0] = host.processes();
+  {
+    await using connection = await connect(address);
+    const client = createClient(Task, connection);
+    await client.kill({ signal: 5 });
+    await client.shutdown({});
+  }
+  await vi.waitFor(() => expect(existsSync(pathOf(address))).toBe(false), 10_000);
+  // On most filesystems it has the number of the inode that has just become free.
+  expect(await host.address()).toBe(address);
+  expect(host.processes()).toContain(first);
+  await vi.waitFor(() => expect(host.processes()).not.toContain(first), 15_000);
+  await using connection = await connect(address);
+  expect(host.processes()).toEqual([(await createClient(Task, connection).connect({})).shimPid]);
+}, 40_000);
+
 test("SIGTERM ends it in the same way; SIGPIPE does not end it", async () => {
   using host = new ShimHost();
   const address = await host.address();
