@@ -1,12 +1,18 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   existsSync,
   lstatSync,
+  mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { Code, connect, createServer, type Server } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { bytes, failure, text } from "./helpers/outcome.js";
@@ -32,6 +38,52 @@ describe("the file of a unix socket", () => {
     const stat = statSync(pathOf(address));
     expect(stat.isSocket()).toBe(true);
     expect(stat.mode & 0o777).toBe(mode);
+  });
+
+  test("never has a wider mode than listen gave it", async () => {
+    // A thread looks all the time, and the umask hides nothing.
+    const script = new Script(
+      `
+      const { Worker } = await import("node:worker_threads");
+      process.umask(0);
+      const looks = new Worker(\`
+        const { statSync } = require("node:fs");
+        const { parentPort, workerData } = require("node:worker_threads");
+        let [seen, wider, over] = [0, 0, false];
+        parentPort.once("message", () => (over = true));
+        const look = () => {
+          for (let i = 0; i < 2000; i++) {
+            const stat = statSync(workerData, { throwIfNoEntry: false });
+            if (stat !== undefined) seen++;
+            if (stat !== undefined && (stat.mode & 0o177) !== 0) wider++;
+          }
+          if (!over) setImmediate(look);
+          else parentPort.postMessage(seen > 0 && wider === 0 ? "never" : wider + " of " + seen);
+        };
+        look();
+      \`, { eval: true, execArgv: [], workerData: address.slice("unix://".length) });
+      for (let i = 0; i < 400; i++) {
+        const server = product.createServer();
+        await server.listen(address, { mode: 0o600 });
+        await server.close();
+      }
+      looks.postMessage("over");
+      looks.once("message", say);
+    `,
+      temporaryAddress(),
+    );
+    await using _ = script;
+    expect(await script.rest()).toEqual(["never"]);
+  });
+
+  test("stays alone: nothing is left beside it", async () => {
+    const folder = temporaryPath();
+    mkdirSync(folder);
+    const server = serverThatSays("served");
+    await server.listen(`unix://${folder}/s`, { reclaimStale: true });
+    expect(readdirSync(folder)).toEqual(["s"]);
+    await server.close();
+    expect(readdirSync(folder)).toEqual([]);
   });
 
   test("has a mode by the umask if listen gives none", async () => {
@@ -105,6 +157,32 @@ describe("a stale socket file", () => {
 });
 
 describe("reclaimStale", () => {
+  test("tells that a path cannot be locked, and by what", async () => {
+    const address = staleSocket();
+    const path = pathOf(address);
+    const lock = join(dirname(path), `.${basename(path)}.ttrpc-lock`);
+    mkdirSync(lock);
+    await using server = serverThatSays("second");
+    const error = await failure(server.listen(address, { reclaimStale: true }));
+    expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "EISDIR" } });
+    expect(error.message).toContain(`cannot reclaim ${address} under the lock .${basename(path)}.ttrpc-lock`);
+    rmdirSync(lock);
+    expect(await server.listen(address, { reclaimStale: true })).toBe(address);
+  });
+
+  test("waits for whoever has the lock of the path, and not for ever", async () => {
+    const address = staleSocket();
+    const lock = `${dirname(pathOf(address))}/.${basename(pathOf(address))}.ttrpc-lock`;
+    const holder = spawn("flock", [lock, "-c", "echo held; exec sleep 100"], { detached: true });
+    await once(holder.stdout, "data");
+    await using server = serverThatSays("second");
+    const error = await failure(server.listen(address, { reclaimStale: true }));
+    expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "EBUSY" } });
+    process.kill(-(holder.pid ?? 0), "SIGKILL");
+    await once(holder, "close");
+    expect(await server.listen(address, { reclaimStale: true })).toBe(address);
+  });
+
   test("takes nothing away where there is nothing", async () => {
     await using server = serverThatSays("served");
     expect(await ask(await server.listen(temporaryAddress(), { reclaimStale: true }))).toBe("served");

@@ -1,11 +1,8 @@
 import { lstatSync } from "node:fs";
-import { constants } from "node:os";
-import { dirname } from "node:path";
+import { basename } from "node:path";
 import type { ParsedAddress } from "./address.js";
 import { transportError } from "./error.js";
 import { loadNative } from "./native.js";
-
-const { EBUSY } = constants.errno;
 
 /** The path of an address's socket file, if it has one. */
 export function socketPath({ binding }: ParsedAddress): string | undefined {
@@ -22,8 +19,8 @@ export function reclaimStale(address: ParsedAddress): boolean {
   if (path === undefined) return false;
   const result = loadNative().removeStaleSocket(path);
   if (result >= 0) return result > 0;
-  const why = -result === EBUSY ? `, another process holds its lock in ${dirname(path)}` : "";
-  throw transportError(`cannot remove what may be a stale socket file, ${path}${why}`, -result);
+  const lock = `.${basename(path)}.ttrpc-lock`;
+  throw transportError(`cannot reclaim ${address.text} under the lock ${lock} beside it`, -result);
 }
 
 /**

@@ -3,6 +3,12 @@ import { runShim } from "containerd-shim-protos/shim";
 
 const does = process.env["FIXTURE"] ?? "";
 
+/** An event, which an ending shim tries to deliver for some seconds. */
+async function publishNothing(context) {
+  const { TASK_OOM_EVENT_TOPIC, TaskOOMSchema } = await import("containerd-shim-protos/events");
+  context.publish(TASK_OOM_EVENT_TOPIC, TaskOOMSchema, { containerId: context.id });
+}
+
 if (does.includes("noise")) {
   process.emitWarning("a warning at the top");
 }
@@ -34,6 +40,7 @@ void runShim("io.containerd.fixture.v1", {
       wait: () => new Promise(() => undefined),
       kill({ signal }) {
         context.log.info(`signal ${signal}`);
+        if (signal === 5) publishNothing(context);
         if (signal === 6) setTimeout(() => Promise.reject(new Error("a bug")), 10);
         return {};
       },

@@ -4,6 +4,7 @@ import {
   closeSync,
   constants,
   existsSync,
+  linkSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -16,7 +17,7 @@ import { Sandbox } from "containerd-shim-protos/sandbox";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import { Task } from "containerd-shim-protos/task/v3";
 import { expect, test, vi } from "vitest";
-import { pathOf } from "../helpers/temp.js";
+import { pathOf, temporaryPath } from "../helpers/temp.js";
 import { ShimHost } from "./shim.js";
 
 /** A log as containerd makes it, with what has been written to it. */
@@ -226,6 +227,25 @@ test("Shutdown is answered, and then process and socket go", async () => {
   expect(existsSync(pathOf(address))).toBe(false);
   expect(await waiting).toBe(Code.Unavailable);
 });
+
+test("a shim that lingers for its events leaves its successor's socket, though it has the same inode number", async () => {
+  using host = new ShimHost();
+  const path = pathOf(await host.address());
+  const kept = temporaryPath();
+  linkSync(path, kept);
+  {
+    await using connection = await connect(path);
+    const client = createClient(Task, connection);
+    await client.kill({ signal: 5 });
+    await client.shutdown({});
+  }
+  await vi.waitFor(() => expect(existsSync(path)).toBe(false), 10_000);
+  expect(host.processes()).toHaveLength(1);
+  // What filesystems do with a number that is free again.
+  linkSync(kept, path);
+  await vi.waitFor(() => expect(host.processes()).toEqual([]), 15_000);
+  expect(existsSync(path)).toBe(true);
+}, 40_000);
 
 test("SIGTERM ends it in the same way; SIGPIPE does not end it", async () => {
   using host = new ShimHost();

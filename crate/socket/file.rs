@@ -154,3 +154,112 @@ fn unconnected(line: &[u8]) -> Option<&OsStr> {
     field()?;
     (state == b"01").then(|| OsStr::from_bytes(rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Listener;
+    use super::*;
+    use socket2::{Domain, Type};
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+
+    /// A folder of this test's own.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("file-{}-{name}", std::process::id()));
+            fs::create_dir(&path).expect("it is new");
+            Self(path)
+        }
+
+        fn names(&self) -> Vec<std::ffi::OsString> {
+            let entries = fs::read_dir(&self.0).expect("it is there");
+            entries.map(|entry| entry.expect("it can be read").file_name()).collect()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).expect("it is ours");
+        }
+    }
+
+    fn bind(path: &Path) -> Socket {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("there are sockets");
+        socket.bind(&SockAddr::unix(path).expect("it is short")).expect("it is free");
+        socket
+    }
+
+    #[test]
+    fn a_socket_that_is_bound_and_does_not_listen_yet_is_not_stale() {
+        let folder = Folder::new("bound");
+        let path = folder.0.join("s");
+        let link = folder.0.join("link");
+        symlink(&folder.0, &link).expect("the folder is writable");
+        for name in [path.clone(), link.join("s")] {
+            let socket = bind(&name);
+            assert!(!remove_stale(&path).expect("it can be told"));
+            socket.listen(1).expect("it is bound");
+            assert!(!remove_stale(&path).expect("it can be told"));
+            drop(socket);
+            assert!(remove_stale(&path).expect("it can be removed"));
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn a_socket_whose_accepted_connections_alone_live_is_stale() {
+        let folder = Folder::new("accepted");
+        let path = folder.0.join("s");
+        let listener = UnixListener::bind(&path).expect("it is free");
+        let (_client, _accepted) =
+            (std::os::unix::net::UnixStream::connect(&path), listener.accept().expect("it came"));
+        drop(listener);
+        assert!(remove_stale(&path).expect("it can be removed"));
+    }
+
+    #[test]
+    fn only_the_file_of_the_listener_is_removed_as_its_own() {
+        let folder = Folder::new("own");
+        let path = folder.0.join("s");
+        let address = Address::Unix(path.as_os_str().as_bytes().to_vec());
+        let listener = Listener::bind(&address, Some(0o600)).expect("it is free");
+        let own = Identity::of(&path).expect("it is there");
+        fs::rename(&path, folder.0.join("old")).expect("it is ours");
+        remove_own(&path, own).expect("it is gone already");
+        let second = bind(&path);
+        remove_own(&path, own).expect("it is another's");
+        assert!(path.exists());
+        drop(second);
+        fs::rename(folder.0.join("old"), &path).expect("it is ours");
+        remove_own(&path, own).expect("it is its own");
+        drop(listener);
+        assert_eq!(folder.names(), [""; 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_locked_can_be_bound_and_not_reclaimed() {
+        let folder = Folder::new("unlockable");
+        let path = folder.0.join("s");
+        fs::create_dir(folder.0.join(".s.ttrpc-lock")).expect("it is new");
+        let address = Address::Unix(path.as_os_str().as_bytes().to_vec());
+        drop(Listener::bind(&address, Some(0o600)).expect("it is free"));
+        let error = remove_stale(&path).expect_err("there is no lock");
+        assert_eq!(error.raw_os_error(), Some(libc::EISDIR));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_mode_is_had_whatever_the_umask_is() {
+        let folder = Folder::new("mode");
+        for mode in [0o000, 0o600, 0o640, 0o666, 0o777] {
+            let path = folder.0.join(format!("{mode:o}"));
+            let address = Address::Unix(path.as_os_str().as_bytes().to_vec());
+            let _listener = Listener::bind(&address, Some(mode)).expect("it is free");
+            let metadata = fs::symlink_metadata(&path).expect("it is there");
+            assert_eq!(metadata.mode() & 0o777, mode);
+        }
+    }
+}

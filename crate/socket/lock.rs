@@ -96,3 +96,56 @@ fn remove(file: &File, path: &Path) {
         let _ = fs::remove_file(path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
+    fn socket(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("lock-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn one_at_a_time_has_it_and_its_file_goes_with_it() {
+        let socket = socket("alone");
+        let inside = AtomicU32::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let _lock = Lock::take(&socket).expect("it comes");
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        thread::yield_now();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert!(!path_for(&socket).expect("it has a name").exists());
+    }
+
+    #[test]
+    fn one_that_is_never_let_go_is_an_error() {
+        let socket = socket("held");
+        let lock = Lock::take(&socket).expect("it is free");
+        let error = Lock::take(&socket).err().expect("it is held");
+        assert_eq!(error.raw_os_error(), Some(libc::EBUSY));
+        drop(lock);
+        drop(Lock::take(&socket).expect("it is free"));
+    }
+
+    #[test]
+    fn the_file_of_a_holder_that_died_is_the_next_ones_and_a_file_with_something_in_it_stays() {
+        let socket = socket("left");
+        let path = path_for(&socket).expect("it has a name");
+        fs::write(&path, "").expect("the folder is writable");
+        drop(Lock::take(&socket).expect("nobody has it"));
+        assert!(!path.exists());
+        fs::write(&path, "precious").expect("the folder is writable");
+        drop(Lock::take(&socket).expect("nobody has it"));
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "precious");
+        fs::remove_file(path).expect("it is ours");
+    }
+}

@@ -48,11 +48,12 @@ export class Lines {
     for (;;) {
       const room = LONGEST_TEXT - MARK.length - this.#rest.length;
       if (to - start <= room) break;
-      const cut = wholeTo(text, start, start + room);
-      this.#rest += text.slice(start, cut) + MARK;
+      const part = this.#rest + text.slice(start, start + room);
+      const end = wholeTo(part, part.length);
+      this.#rest = part.slice(0, end) + MARK;
       this.#emit();
-      this.#rest = MARK;
-      start = cut;
+      this.#rest = MARK + part.slice(end);
+      start += room;
     }
     this.#rest += text.slice(start, to);
   }
@@ -64,15 +65,14 @@ export class Lines {
   }
 }
 
-/** The first `length` units of a text at most, without half a character, and a mark that says how many are left out. */
+/** A text that is not too long: a mark says how much is left out. */
 export function shortened(text: string): string {
   if (text.length <= LONGEST_TEXT) return text;
-  const cut = wholeTo(text, 0, LONGEST_TEXT - 32);
-  return `${text.slice(0, cut)}${MARK} (${text.length - cut} more)`;
+  const end = wholeTo(text, LONGEST_TEXT - 32);
+  return `${text.slice(0, end)}${MARK} (${text.length - end} more)`;
 }
 
-/** Where to cut a text at `end` or one before, so that no surrogate loses its other half. */
-function wholeTo(text: string, start: number, end: number): number {
-  const isLow = (text.charCodeAt(end) & 0xfc00) === 0xdc00;
-  return isLow && end - 1 > start ? end - 1 : end;
+/** Where to end a text: at `end`, or before the half of a character that would be its last. */
+function wholeTo(text: string, end: number): number {
+  return (text.charCodeAt(end - 1) & 0xfc00) === 0xd800 ? end - 1 : end;
 }

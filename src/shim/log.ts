@@ -27,7 +27,7 @@ export class ShimLog {
   /** What the pipe has not taken yet of the last line that was written. */
   #rest: Uint8Array | undefined;
   #retry: NodeJS.Timeout | undefined;
-  #triesAtExit = false;
+  readonly #atExit = () => void this.#catchUp();
 
   /** @internal */
   constructor(descriptor: number, debug: boolean, fields: LogFields) {
@@ -101,10 +101,11 @@ export class ShimLog {
 
   /** What is left must not wait for the next line, which may never come. */
   #tryAgain(afterMs: number): void {
-    if (!this.#triesAtExit) process.on("exit", () => this.#catchUp());
-    this.#triesAtExit = true;
-    this.#retry ??= setTimeout(() => {
+    if (this.#retry !== undefined) return;
+    process.on("exit", this.#atExit);
+    this.#retry = setTimeout(() => {
       this.#retry = undefined;
+      process.off("exit", this.#atExit);
       if (!this.#catchUp()) this.#tryAgain(Math.min(afterMs * 2, LAST_RETRY_MS));
     }, afterMs).unref();
   }

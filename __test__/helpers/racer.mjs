@@ -1,0 +1,26 @@
+/** One of several servers that listen at one moment; told by messages when, and answers with what came of it. */
+const { createServer, TtrpcError } = await import(process.env["TEST_PACKAGE"] ?? "containerd-shim-protos");
+
+let server;
+
+async function listen({ address, at }) {
+  server = createServer();
+  const handle = () => new TextEncoder().encode(String(process.pid));
+  server.addRaw("a.B", { C: { kind: "unary", handle } });
+  while (performance.timeOrigin + performance.now() < at);
+  try {
+    await server.listen(address, { mode: 0o600, reclaimStale: true });
+    return "listens";
+  } catch (error) {
+    return error instanceof TtrpcError ? error.cause.code : String(error);
+  }
+}
+
+async function close({ at }) {
+  while (performance.timeOrigin + performance.now() < at);
+  await server.close({ graceMs: 0 });
+  return "closed";
+}
+
+process.on("message", async (message) => process.send(await (message.address ? listen : close)(message)));
+process.send("ready");
