@@ -1,9 +1,10 @@
-/** `npm run bench` measures calls, `-- codec` the codec, `-- events` the stream of events; each file says what else it takes. */
+/** `npm run bench` measures calls, `-- codec` the codec, `-- events` the stream of events, `-- growth` what piles up; each file says what else it takes. */
 
 const benches: Record<string, () => Promise<unknown>> = {
   calls: () => import("./calls.js"),
   codec: () => import("./codec.js"),
   events: () => import("./events.js"),
+  growth: () => import("./growth.js"),
 };
 
 const name = process.argv[2] ?? "";

@@ -146,7 +146,7 @@ describe("the table of what bounds memory in docs/design.md", () => {
         .slice(1, -1)
         .map((cell) => cell.trim()),
     );
-    expect(cells).toEqual(rows.map(({ what, limit, then }) => [what, limit, then]));
+    expect(cells).toEqual(rows.map(({ what, limit, beyond }) => [what, limit, beyond]));
   });
 
   test.each(rows.filter(({ shown }) => shown !== undefined))("has a test for $what", ({ shown }) => {

@@ -9,7 +9,7 @@ const QUEUED = 64 * MIB;
 export interface Row {
   readonly what: string;
   readonly limit: string;
-  readonly then: string;
+  readonly beyond: string;
   /** Bytes of the limit where nothing is set, besides 64 KiB for each connection. */
   readonly bytes?: number;
   /** What is tried with a server, or with a sink of events. */
@@ -23,35 +23,36 @@ export const rows: readonly Row[] = [
   {
     what: "requests whose handlers have not ended",
     limit: "`maxConcurrentCalls`; with their metadata `maxQueuedBytes`",
-    then: "`ResourceExhausted`",
+    beyond: "`ResourceExhausted`",
     bytes: QUEUED,
     attacks: ["handled", "metadata", "misplaced", "expired", "gone"],
   },
   {
     what: "events in a sink",
     limit: "`maxQueuedEvents`, `maxQueuedBytes`",
-    then: "no connection of the sink is read, or as `whenFull` says",
+    beyond: "no connection of the sink is read, or as `whenFull` says",
     bytes: 4 * MIB,
     attacks: ["heldBack"],
   },
   {
     what: "frames that are not whole, or have to wait",
     limit: "32 KiB a connection; beyond, ¼ of `maxQueuedBytes` for a listener",
-    then: "the next large frame waits for room for all of it; one that has room and does not come within 5 s is closed",
+    beyond:
+      "the next large frame waits for room for all of it; one that has room and does not come within 5 s is closed",
     bytes: QUEUED / 4,
     attacks: ["headers", "halves", "rests"],
   },
   {
     what: "messages of streams that were not taken",
     limit: "16 KiB a connection; beyond, 4 MiB each, and ¼ of `maxQueuedBytes` for a listener",
-    then: "the connection is not read, its other calls included",
+    beyond: "the connection is not read, its other calls included",
     bytes: QUEUED / 4,
     attacks: ["untaken", "untakenAtOnce"],
   },
   {
     what: "replies, and messages to peers, that wait for the socket",
     limit: "16 KiB a connection; beyond, 8 MiB each, and ½ of `maxQueuedBytes` for a listener",
-    then: "no handler starts; a peer that takes nothing for 1 s while others wait is closed",
+    beyond: "no handler starts; a peer that takes nothing for 1 s while others wait is closed",
     // Handlers that have started at once may give 1 MiB each before the next ones are stopped.
     bytes: QUEUED / 2 + 32 * MIB,
     attacks: ["unread", "unreadPromises", "unreadOnes", "unreadStreams"],
@@ -59,76 +60,76 @@ export const rows: readonly Row[] = [
   {
     what: "entries of metadata of a request, details of a status",
     limit: "1 024",
-    then: "`ResourceExhausted`; at the caller a `TypeError`",
+    beyond: "`ResourceExhausted`; at the caller a `TypeError`",
     bytes: 0,
     attacks: ["entries"],
   },
   {
     what: "fields of an envelope that ttrpc does not know, or that come twice",
     limit: "64",
-    then: "`ResourceExhausted`",
+    beyond: "`ResourceExhausted`",
     bytes: 0,
     attacks: ["unknown"],
   },
   {
     what: "requests that JavaScript gets at once, on one thread",
     limit: "32, and 16 MiB of frames",
-    then: "the next ones wait until it has taken these",
+    beyond: "the next ones wait until it has taken these",
     bytes: 16 * MIB,
     attacks: ["expiredUnseen"],
   },
   {
     what: "bytes of a connection's calls and streams that wait for the socket",
     limit: "1 MiB",
-    then: "its calls wait their turn, its streams stop sending",
+    beyond: "its calls wait their turn, its streams stop sending",
     shown: ["crate/engine/tests.rs", "calls_behind_a_full_socket_start_when_the_peer_reads_and_none_is_lost"],
   },
   {
     what: "calls that wait their turn, on one connection",
     limit: "64 MiB",
-    then: "`ResourceExhausted`",
+    beyond: "`ResourceExhausted`",
     shown: ["__test__/semantics/memory.test.ts", "makes calls wait, up to 64 MiB"],
   },
   {
     what: "messages that a stream sends ahead",
     limit: "1 MiB",
-    then: "the request iterable, or the handler's generator, is not asked on",
+    beyond: "the request iterable, or the handler's generator, is not asked on",
     shown: ["__test__/streams/backpressure.test.ts", "makes our handler's generator wait"],
   },
   {
     what: "read from one socket in one turn",
     limit: "256 KiB; by a server, half of what waits",
-    then: "the rest in the next turn",
+    beyond: "the rest in the next turn",
     shown: ["__test__/streams/event-loop.test.ts", ""],
   },
   {
     what: "payloads that wait outside of their batch",
     limit: "256 KiB",
-    then: "the batch leaves with the next call",
+    beyond: "the batch leaves with the next call",
     shown: ["__test__/large-payloads.test.ts", "does not pile up in memory"],
   },
   {
     what: "payloads that live and V8 does not count",
     limit: "64 MiB",
-    then: "it counts the others, and collects as ever",
+    beyond: "it counts the others, and collects as ever",
     shown: ["crate/bridge/payloads.rs", "what_is_kept_from_the_count_is_covered_at_any_time"],
   },
   {
     what: "connections accepted in one turn",
     limit: "64",
-    then: "the rest in the next turn",
+    beyond: "the rest in the next turn",
     shown: ["__test__/limits.test.ts", "closes a connection above maxConnections"],
   },
   {
     what: 'batches that wait for `driver: "thread"`',
     limit: "64 MiB",
-    then: "the JavaScript thread waits until the other has taken some",
+    beyond: "the JavaScript thread waits until the other has taken some",
     shown: ["crate/driver/tests.rs", "payloads_beyond_what_may_wait_wake_the_thread_that_takes_them"],
   },
   {
     what: "calls, or requests, under way on one thread",
     limit: "1 048 575",
-    then: "`ResourceExhausted`",
+    beyond: "`ResourceExhausted`",
     shown: ["src/port/port.ts", "a million calls are under way"],
   },
 ];

@@ -60,6 +60,7 @@ async function serve(): Promise<void> {
       async *handle(_messages, context) {
         started++;
         await untilAborted(context);
+        yield REPLY;
       },
     },
     /** Sends without end. */

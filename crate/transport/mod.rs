@@ -261,9 +261,10 @@ impl Wire {
         self.writable.notify_waiters();
     }
 
-    /// Bytes of streams that arrived and were not taken.
+    /// Bytes of streams that arrived and were not taken. A message that is on its way does not count: it
+    /// would stop the reading of its own rest.
     pub fn unread(&self) -> usize {
-        self.messages.held()
+        self.messages.held() - self.lock().reserved
     }
 
     /// A count for one stream of this connection.
