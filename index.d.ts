@@ -7,9 +7,9 @@ export declare class Port {
    * Opens a port of this environment. `outbound` and `inbound` are each the whole of an
    * ArrayBuffer that is never detached; `deliver` is called with what
    * `submit` returns, and must be done with them when it returns. With `thread`, a thread of
-   * its own turns the engine, otherwise the event loop does.
+   * its own turns the engine, otherwise the event loop does. `in_node`: the runtime is Node, and no other.
    */
-  constructor(outbound: Uint8Array, inbound: Uint8Array, deliver: (arg: number) => void, thread: boolean)
+  constructor(outbound: Uint8Array, inbound: Uint8Array, deliver: (arg: number) => void, thread: boolean, inNode: boolean)
   /**
    * Carries out the commands in the first `length` bytes of the outbound buffer. With `take`,
    * returns the bytes of events that are in the inbound buffer, with the bit `MORE` if others wait,

@@ -31,7 +31,7 @@ impl Port {
     /// Opens a port of this environment. `outbound` and `inbound` are each the whole of an
     /// ArrayBuffer that is never detached; `deliver` is called with what
     /// `submit` returns, and must be done with them when it returns. With `thread`, a thread of
-    /// its own turns the engine, otherwise the event loop does.
+    /// its own turns the engine, otherwise the event loop does. `in_node`: the runtime is Node, and no other.
     #[napi(constructor)]
     pub fn new(
         env: Env,
@@ -39,13 +39,14 @@ impl Port {
         inbound: Uint8ArraySlice<'_>,
         deliver: Function<'_, u32, ()>,
         thread: bool,
+        in_node: bool,
     ) -> Result<Self> {
         if inbound.len() < RECORD_LIMIT || outbound.len() < RECORD_LIMIT {
             return Err(Error::from_reason(format!("each buffer must have {RECORD_LIMIT} bytes")));
         }
         let batches = Batches::new(env, outbound, inbound, deliver)?;
         let driven = if thread { Driven::by_thread(batches) } else { Driven::by_loop(batches) };
-        Ok(Self { driven: driven?, payloads: Payloads::new(), outcome: RefCell::default() })
+        Ok(Self { driven: driven?, payloads: Payloads::new(in_node), outcome: RefCell::default() })
     }
 
     /// Carries out the commands in the first `length` bytes of the outbound buffer. With `take`,

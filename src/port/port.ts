@@ -17,7 +17,7 @@ import {
   WHOLE,
 } from "./records.js";
 import type { CallFields, PendingCall, PendingStream } from "./types.js";
-import type { Driver } from "./driver.js";
+import { type Driver, isNode } from "./driver.js";
 import { codeOf, errorSize, knownSize, oversize } from "./size.js";
 import { Routes } from "./routes.js";
 import { BatchWriter, stringSize } from "./writer.js";
@@ -48,6 +48,7 @@ export class Port {
         this.#read(filled);
       },
       driver === "thread",
+      isNode(),
     );
   }
 
