@@ -8,9 +8,9 @@ export declare class Port {
    * ArrayBuffer that is never detached; `deliver` is called with what
    * `submit` returns, and must be done with them when it returns. The slot of a request is used
    * `generations` times. With `thread`, a thread of its own turns the engine, otherwise the event
-   * loop does.
+   * loop does. `in_node`: the runtime is Node, and no other.
    */
-  constructor(outbound: Uint8Array, inbound: Uint8Array, deliver: (arg: number) => void, generations: number, thread: boolean)
+  constructor(outbound: Uint8Array, inbound: Uint8Array, deliver: (arg: number) => void, generations: number, thread: boolean, inNode: boolean)
   /**
    * Carries out the commands in the first `length` bytes of the outbound buffer. With `take`,
    * returns the bytes of events that are in the inbound buffer, with the bit `MORE` if others wait,

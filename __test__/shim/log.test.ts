@@ -95,7 +95,8 @@ describe("the log's lines", () => {
     const path = temporaryPath(".log");
     spawnSync("mkfifo", [path]);
     const keep = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
-    await using reader = new Script(`
+    await using reader = new Script(
+      `
       const { openSync, readSync, writeSync, constants } = await import("node:fs");
       const { setTimeout: sleep } = await import("node:timers/promises");
       const fd = openSync(address, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -107,7 +108,9 @@ describe("the log's lines", () => {
         await sleep(round % 4);
       }
       for (const line of text.split("\\n")) say(line);
-    `, path);
+    `,
+      path,
+    );
     const log = new ShimLog(keep, false, { id: "x" });
     const logged = 3000;
     for (let i = 0; i < logged; i++) {
@@ -158,7 +161,9 @@ describe("the log's lines", () => {
     expect(lines).toHaveLength(5);
     // eslint-disable-next-line no-control-regex
     expect(lines.join("")).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
-    expect(lines[0]).toContain(String.raw`msg="a\nb\u007f\u0085\u001b[31m" na_me__="v\nw" error="Error: stack\n`);
+    expect(lines[0]).toContain(
+      String.raw`msg="a\nb\u007f\u0085\u001b[31m" na_me__="v\nw" error="Error: stack\n`,
+    );
     expect(lines[1]).toContain(`msg="getter" fields="Error: no`);
     expect(lines[2]).toContain(`msg="undefined" symbol="Symbol(s)" big=1`);
     expect(lines[3]).toContain(`value="a value that cannot be shown"`);

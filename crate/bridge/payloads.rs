@@ -4,7 +4,8 @@
 //! An external ArrayBuffer lives no longer than the environment that made it: when a worker ends, Node has
 //! its memory given back, even if `transfer()` has moved it to an ArrayBuffer that Node does not know of,
 //! and that to another thread. Only of the process's first thread nothing outlives the environment, since
-//! the process ends with it. Elsewhere the bytes are copied into memory of V8, which frees it when
+//! the process ends with it. And only Node says on the environment's own thread that the memory is free; Deno
+//! says it on the thread that collects. Elsewhere the bytes are copied into memory of V8, which frees it when
 //! nobody has it any more, wherever that is.
 //!
 //! V8 counts the bytes of an ArrayBuffer as if they lay on its heap, and so makes a full collection, on
@@ -35,8 +36,8 @@ const CUSHION_STEP: usize = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Payloads {
     account: Rc<Account>,
-    /// Whether nothing that is made here can outlive this environment.
-    is_last: bool,
+    /// Whether external ArrayBuffers are safe: nothing that is made here can outlive this environment.
+    lends: bool,
 }
 
 /// V8 takes a payload from its count when it frees it, and this gives back what it took only later. V8
@@ -67,12 +68,12 @@ impl Account {
 }
 
 impl Payloads {
-    /// For the environment of the current thread.
-    pub(super) fn new() -> Self {
+    /// For the environment of the current thread. `in_node`: the runtime is Node, and no other.
+    pub(super) fn new(in_node: bool) -> Self {
         // SAFETY: two calls without arguments that cannot fail. (glibc has no gettid before 2.30.)
-        let is_last =
+        let is_first =
             unsafe { libc::syscall(libc::SYS_gettid) == libc::c_long::from(libc::getpid()) };
-        Self { account: Rc::default(), is_last }
+        Self { account: Rc::default(), lends: in_node && is_first }
     }
 
     /// Makes `payload` JavaScript's.
@@ -86,7 +87,7 @@ impl Payloads {
         }
         let uncounted = self.account.uncounted.get() + payload.len();
         let kept = if uncounted > UNCOUNTED_LIMIT { 0 } else { payload.len() };
-        if self.is_last { self.lend(env, payload, kept) } else { self.copy(env, &payload, kept) }
+        if self.lends { self.lend(env, payload, kept) } else { self.copy(env, &payload, kept) }
     }
 
     /// As an external ArrayBuffer. `kept` of its bytes are kept from V8's count.

@@ -37,7 +37,7 @@ impl Port {
     /// ArrayBuffer that is never detached; `deliver` is called with what
     /// `submit` returns, and must be done with them when it returns. The slot of a request is used
     /// `generations` times. With `thread`, a thread of its own turns the engine, otherwise the event
-    /// loop does.
+    /// loop does. `in_node`: the runtime is Node, and no other.
     #[napi(constructor)]
     pub fn new(
         env: Env,
@@ -46,6 +46,7 @@ impl Port {
         deliver: Function<'_, u32, ()>,
         generations: u32,
         thread: bool,
+        in_node: bool,
     ) -> Result<Self> {
         if inbound.len() < RECORD_LIMIT || outbound.len() < RECORD_LIMIT {
             return Err(Error::from_reason(format!("each buffer must have {RECORD_LIMIT} bytes")));
@@ -58,7 +59,7 @@ impl Port {
         };
         Ok(Self {
             driven: driven?,
-            payloads: Payloads::new(),
+            payloads: Payloads::new(in_node),
             outcome: RefCell::default(),
             awaited: RefCell::default(),
             attempt: RefCell::default(),

@@ -27,6 +27,9 @@ export function checkDriver(driver?: Driver): Driver {
   return driver;
 }
 
+/** Whether the runtime is Node, or has all of Node's that this package uses. */
+export const isNode = (): boolean => strangeRuntime() === undefined;
+
 /** Refuses what takes Node's own event loop where there is none. */
 export function requireLoop(what: string, advice = ""): void {
   const runtime = strangeRuntime();

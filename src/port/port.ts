@@ -18,7 +18,7 @@ import {
   WHOLE,
 } from "./records.js";
 import type { ActiveRequest, CallFields, PendingCall, PendingStream } from "./types.js";
-import type { Driver } from "./driver.js";
+import { type Driver, isNode } from "./driver.js";
 import { fieldsSize, knownSize, namesSize, oversize, refusedCall } from "./size.js";
 import { statusOf } from "./status.js";
 import { Routes } from "./routes.js";
@@ -59,6 +59,7 @@ export class Port {
         },
         generationsPerSlot(),
         driver === "thread",
+        isNode(),
       );
     } catch (error) {
       const [, errno] = /\(os error (\d+)\)$/.exec(textOf(error)) ?? [];
