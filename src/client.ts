@@ -83,9 +83,9 @@ export function createClient<Service extends DescService>(
     const streams = method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
     if (interceptors.length === 0) {
       if (streams) return start;
-      return (request, options) => {
+      return (request, given) => {
         try {
-          return start(request, options);
+          return start(request, given);
         } catch (error) {
           // A wrong argument rejects; it is not thrown at the caller.
           return Promise.reject(error);
@@ -97,12 +97,12 @@ export function createClient<Service extends DescService>(
       return start(request, { timeoutMs, metadata, signal });
     };
     const chain = intercept(interceptors, innermost);
-    const run = async (request: unknown, options: CallOptions = {}) => {
+    const run = async (request: unknown, given: CallOptions = {}) => {
       // As they are now: an interceptor may take its time.
-      const { timeoutMs, metadata: given, signal } = callOptions(options);
+      const { timeoutMs, metadata: pairs, signal } = callOptions(given);
       const metadata: Metadata = {};
-      if (given !== undefined) {
-        for (const [key, value] of metadataPairs(given)) addMetadata(metadata, key, value);
+      if (pairs !== undefined) {
+        for (const [key, value] of metadataPairs(pairs)) addMetadata(metadata, key, value);
       }
       const kind: MethodKind = method.methodKind;
       return chain({
@@ -116,7 +116,7 @@ export function createClient<Service extends DescService>(
         signal,
       });
     };
-    return streams ? (request, options) => deferred(run(request, options)) : run;
+    return streams ? (request, given) => deferred(run(request, given)) : run;
   }) as Client<Service>;
 }
 

@@ -36,7 +36,7 @@ function moduleOf(folder: string): string {
 
 function compiled(folder: string, name: string): FileDescriptorProto {
   const file = path.join(folder, name);
-  const [own] = compile([file]).filter((each) => path.basename(each.name) === name);
+  const own = compile([file]).find((each) => path.basename(each.name) === name);
   if (own === undefined) throw new Error(`${file} was not compiled`);
   return own;
 }
