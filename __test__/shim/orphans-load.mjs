@@ -54,7 +54,12 @@ export async function run(seed, rounds, say) {
   };
   const kinds = [
     (code) => own("spawn", spawn("sh", ["-c", script(code)], { stdio: "ignore" }), code),
-    (code) => own("execFile", execFile("sh", ["-c", script(code)]).on("error", () => undefined), code),
+    (code) =>
+      own(
+        "execFile",
+        execFile("sh", ["-c", script(code)]).on("error", () => undefined),
+        code,
+      ),
     // Ends before the event loop turns.
     (code) => {
       const child = spawn("sh", ["-c", `exit ${code}`], { stdio: "ignore" });
