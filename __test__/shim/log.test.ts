@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { closeSync, constants, openSync, readFileSync, readSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { Lines, LONGEST_TEXT } from "../../src/shim/lines.js";
 import { ShimLog } from "../../src/shim/log.js";
@@ -38,27 +38,21 @@ class Fifo implements Disposable {
 const DROPPED = /^time="[^"]+" level=warning msg="(\d+) lines of the log were dropped" id="x"$/;
 const LINE = /^time="[^"]+" level=(?:info|error) msg="(\d+) (x*)" length=(\d+) id="x"$/;
 
-/** Expects whole lines alone, in order, and that those that are not there were counted. Returns how many are there. */
-function checkLines(text: string, logged: number): number {
-  expect(text.endsWith("\n")).toBe(true);
-  let [next, dropped, there] = [0, 0, 0];
-  for (const line of text.split("\n").slice(0, -1)) {
+/** What a log accounts for, by lines or by counts, and what of it is no whole line in its place. */
+function accountOf(text: string) {
+  let accounted = 0;
+  const strange: string[] = [];
+  const lines = text.split("\n");
+  if (lines.pop() !== "") strange.push("it does not end in a newline");
+  for (const line of lines) {
     const [, number, body, length] = LINE.exec(line) ?? [];
-    if (number === undefined) {
-      const [, count] = DROPPED.exec(line) ?? [];
-      expect(count, `a line that nobody wrote: ${line.slice(0, 200)}`).toBeDefined();
-      dropped += Number(count);
-      continue;
-    }
+    const [, count] = DROPPED.exec(line) ?? [];
     // All before it that are not there are in a count that stands before it.
-    expect(Number(number)).toBe(there + dropped);
-    expect(Number(number)).toBeGreaterThanOrEqual(next);
-    expect(body?.length).toBe(Number(length));
-    next = Number(number) + 1;
-    there++;
+    const isRight = count !== undefined || (Number(number) === accounted && body?.length === Number(length));
+    if (!isRight) strange.push(line.slice(0, 200));
+    accounted += Number(count ?? 1);
   }
-  expect(there + dropped).toBe(logged);
-  return there;
+  return { strange, accounted };
 }
 
 describe("the log's lines", () => {
@@ -67,7 +61,6 @@ describe("the log's lines", () => {
       fc.record({ log: fc.oneof(fc.nat(200), fc.integer({ min: 3900, max: 4200 }), fc.nat(60_000)) }),
       fc.record({ read: fc.oneof(fc.nat(100), fc.nat(10_000), fc.nat(200_000)) }),
     );
-    const log = vi.fn();
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60 }), async (steps) => {
         using fifo = new Fifo();
@@ -82,13 +75,12 @@ describe("the log's lines", () => {
         shimLog.error(`${logged++} `, { length: 0 });
         await vi.waitFor(() => {
           read.push(fifo.read());
-          checkLines(Buffer.concat(read).toString(), logged);
+          const account = accountOf(Buffer.concat(read).toString());
+          expect(account).toEqual({ strange: [], accounted: logged });
         }, 5000);
-        log(steps.length);
       }),
       { numRuns: 60 },
     );
-    expect(log).toHaveBeenCalledTimes(60);
   }, 60_000);
 
   test("are whole when another process reads a little now and then", async () => {
@@ -118,13 +110,9 @@ describe("the log's lines", () => {
       log.info(`${i} ${"x".repeat(length)}`, { length });
       if (i % 20 === 0) await sleep(1);
     }
-    let over = false;
-    const all = reader.rest().finally(() => (over = true));
-    while (!over) {
-      log.info("the end");
-      await Promise.race([all, sleep(20)]);
-    }
-    const lines = await all;
+    const ending = setInterval(() => log.info("the end"), 20);
+    const lines = await reader.rest();
+    clearInterval(ending);
     closeSync(keep);
     const end = lines.findIndex((line) => line.includes("the end"));
     const before = lines.slice(0, end);
@@ -223,7 +211,7 @@ describe("text that is printed", () => {
           expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(LONGEST_TEXT);
           expect(lines.every((line) => line.isWellFormed())).toBe(true);
           expect(lines.join("\n").replaceAll("…\n…", "")).toBe(text);
-          if (text.length > LONGEST_TEXT) expect(lines.length).toBeGreaterThan(1);
+          expect(lines.length > 1).toBe(text.length > LONGEST_TEXT - 1);
         },
       ),
       { numRuns: 40 },

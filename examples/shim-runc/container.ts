@@ -316,14 +316,9 @@ interface Exec {
   readonly spec: object;
 }
 
-function killExec({ pid, status }: ContainerProcess, signal: number): void {
-  if (pid === 0) throw failedPrecondition("process not created");
-  if (status === Status.STOPPED) throw notFound("process already finished");
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    throw (error as NodeJS.ErrnoException).code === "ESRCH" ? notFound("process already finished") : error;
-  }
+function killExec(process: ContainerProcess, signal: number): void {
+  if (process.pid === 0) throw failedPrecondition("process not created");
+  if (process.status === Status.STOPPED || !process.kill(signal)) throw notFound("process already finished");
 }
 
 /** In containerd's words, and under the code that it gives them. */

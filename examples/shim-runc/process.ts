@@ -28,6 +28,7 @@ export class ContainerProcess {
   status = Status.CREATED;
   /** Resolves when the process has ended and that is known to all. */
   readonly waited: Promise<void>;
+  #child: AdoptedChild | undefined;
   #exit: ChildExit | undefined;
   #release!: () => void;
   #stdio: Stdio | undefined;
@@ -58,8 +59,14 @@ export class ContainerProcess {
       await (this.io.terminal ? this.#withTerminal(run) : this.#withStreams(run));
       return readPid(this.#pidFile);
     });
+    this.#child = child;
     this.pid = child.pid;
     return child;
+  }
+
+  /** Sends a signal. Returns whether it was there to get it. */
+  kill(signal: number): boolean {
+    return this.#child?.kill(signal) ?? false;
   }
 
   async #withTerminal(run: (launch: Launch) => Promise<void>): Promise<void> {

@@ -59,9 +59,9 @@ class Adopted implements AdoptedChild {
 
   constructor(
     readonly pid: number,
-    startTime: string | undefined,
+    started: string | undefined,
   ) {
-    this.startTime = startTime;
+    this.startTime = started;
     this.exited = new Promise((resolve) => (this.#settle = resolve));
   }
 
@@ -113,7 +113,7 @@ export class Children {
   #lastAdoption = 0;
   /** Orphans that have ended and are kept. */
   #kept = new Map<number, Seen>();
-  #keepsUntil: NodeJS.Timeout | undefined;
+  #willLookAgain = false;
   /** Those that were kept for as long as may be, with how they ended. */
   readonly #noted = new Map<number, Seen & ChildExit>();
   /** What was announced, with the time at which it started. */
@@ -258,9 +258,11 @@ export class Children {
 
   /** No signal says that something has been kept for long enough. */
   #lookAgainAt(time: number): void {
-    this.#keepsUntil ??= setTimeout(
+    if (this.#willLookAgain) return;
+    this.#willLookAgain = true;
+    setTimeout(
       () => {
-        this.#keepsUntil = undefined;
+        this.#willLookAgain = false;
         this.#look();
       },
       Math.ceil(time - performance.now()) + 1,
