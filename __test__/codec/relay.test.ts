@@ -8,7 +8,7 @@ import { tagOf, wireTypeOf } from "../../src/codec/wire-types.js";
 import { conformanceRegistry } from "../conformance/messages.js";
 import { expectSameReading, note } from "./agreement.js";
 import { Random, randomInit } from "./random.js";
-import { allMessages, featureRegistry } from "./types.js";
+import { allMessages, featureRegistry, generatedMessages } from "./types.js";
 
 const suite = conformanceRegistry();
 const registry = featureRegistry();
@@ -203,6 +203,14 @@ describe("what is not the type's", () => {
       { optionalForeignMessage: { ...create(state), naem: 1 } },
       `optionalForeignMessage.naem is not a field of ${state.typeName}`,
     );
+  });
+
+  test("is refused in all messages of this package", async () => {
+    for (const desc of await generatedMessages()) {
+      if (desc.fields.some(({ presence }) => presence === REQUIRED))
+        throw new Error("one that requires something");
+      expectRefused(desc, { ...create(desc), naem: 1 }, `naem is not a field of ${desc.typeName}`);
+    }
   });
 
   test("passes in messages of many, as it does in protobuf-es, in both modes", () => {
