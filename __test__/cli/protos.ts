@@ -84,7 +84,7 @@ const field: fc.Arbitrary<Field> = fc.record({
   number: fc.constantFrom(0, 0, 0, 100),
   option,
 });
-const extras = fc.array(
+const extraLines = fc.array(
   fc.constantFrom(
     "option deprecated = true;",
     ";",
@@ -102,7 +102,7 @@ function messageWith(nested: fc.Arbitrary<Message[]>): fc.Arbitrary<Message> {
     fields: fc.array(field, { maxLength: 5 }),
     nested,
     values: fc.array(fc.integer({ min: -5, max: 50 }), { maxLength: 3 }),
-    extras,
+    extras: extraLines,
   });
 }
 

@@ -1,7 +1,7 @@
-import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { AnySchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { FULL } from "./bail.js";
-import { type Codec, codecOf, compiles, interpreterOf } from "./compiled.js";
+import { codecOf, compiles, interpreterOf } from "./compiled.js";
 import { slowDecode, slowEncode } from "./fallback.js";
 import { cursor } from "./read.js";
 
@@ -70,7 +70,8 @@ export function encodeWith<Desc extends DescMessage, T>(
  * code `Internal`.
  */
 export function decode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): MessageShape<Desc> {
-  return tryDecode(desc, bytes, 0, bytes.length, false) ?? slowDecode(desc, bytes);
+  const message = tryDecode(desc, bytes, 0, bytes.length, false);
+  return message ?? slowDecode(desc, bytes);
 }
 
 /**
@@ -83,7 +84,8 @@ export function decodeFrom<Desc extends DescMessage>(
   at: number,
   end: number,
 ): MessageShape<Desc> {
-  return tryDecode(desc, bytes, at, end, true) ?? slowDecode(desc, bytes.slice(at, end));
+  const message = tryDecode(desc, bytes, at, end, true);
+  return message ?? slowDecode(desc, bytes.slice(at, end));
 }
 
 function tryDecode<Desc extends DescMessage>(
@@ -94,15 +96,23 @@ function tryDecode<Desc extends DescMessage>(
   copy: boolean,
 ): MessageShape<Desc> | undefined {
   cursor.copy = copy;
-  const message = readWith(codecOf(desc), bytes, at, end);
-  // What compiled code leaves to others.
-  const careful = message ?? (compiles ? readWith(interpreterOf(desc), bytes, at, end) : undefined);
-  return careful as MessageShape<Desc> | undefined;
+  try {
+    const codec = codecOf(desc);
+    return codec.read(bytes, at, end, new codec.Make(), 1, 0) as MessageShape<Desc>;
+  } catch {
+    return compiles ? interpret(desc, bytes, at, end) : undefined;
+  }
 }
 
-function readWith({ Make, read }: Codec, bytes: Uint8Array, at: number, end: number): object | undefined {
+/** Decodes what compiled code leaves to others. */
+function interpret<Desc extends DescMessage>(
+  desc: Desc,
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+): MessageShape<Desc> | undefined {
   try {
-    return read(bytes, at, end, new Make(), 1, 0);
+    return interpreterOf(desc).read(bytes, at, end, create(desc), 1, 0) as MessageShape<Desc>;
   } catch {
     return undefined;
   }

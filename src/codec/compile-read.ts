@@ -261,7 +261,7 @@ class ReadCompiler {
       case ScalarType.STRING:
         return {
           wireType: LENGTH,
-          read: `${this.#length("end")} v = ${this.#use(wire.text)}(b, at, e, ${strict}); at = e;`,
+          read: `${this.#length("end")} v = ${this.#use(wire.compiledText())}(b, at, e, ${strict}); at = e;`,
         };
       case ScalarType.BYTES:
         return {

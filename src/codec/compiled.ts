@@ -36,16 +36,23 @@ export function codecsAfter(often: number): CodecOf {
   const codecs = new WeakMap<DescMessage, Codec>();
   return function of(desc) {
     let codec = codecs.get(desc);
-    if (codec === undefined) codecs.set(desc, (codec = countingCodec(desc, of, often)));
+    if (codec === undefined) {
+      codec = often === 0 ? compiledCodec(desc, of) : countingCodec(desc, of, often);
+      codecs.set(desc, codec);
+    }
     return codec;
   };
 }
 
-function countingCodec(desc: DescMessage, of: CodecOf, often: number): Codec {
-  // A constructor that returns an object makes that one.
-  const Make = function make(): object {
-    return create(desc);
+/** A constructor that returns an object makes that one. */
+function maker(make: () => object): Make {
+  return function Message() {
+    return make();
   } as unknown as Make;
+}
+
+function countingCodec(desc: DescMessage, of: CodecOf, often: number): Codec {
+  const Make = maker(() => create(desc));
   // Without BigInt, protobuf-es has texts for 64-bit integers.
   if (!protoInt64.supported) return { write: refuse, read: refuse, Make };
   const write = interpretWrite(desc, of);
@@ -55,16 +62,34 @@ function countingCodec(desc: DescMessage, of: CodecOf, often: number): Codec {
   let reads = 0;
   const codec: Codec = {
     write(...args) {
-      if (++writes <= often) return write(...args);
+      if (++writes >= often) codec.write = compileWrite(desc, of);
+      return write(...args);
+    },
+    read(...args) {
+      // Compiled code gets only what the compiled constructor made: with two shapes of messages it is slower for good.
+      if (++reads >= often) Object.assign(codec, compileRead(desc, of));
+      return read(...args);
+    },
+    Make,
+  };
+  return codec;
+}
+
+/** A codec that is compiled at its first use. */
+function compiledCodec(desc: DescMessage, of: CodecOf): Codec {
+  const codec: Codec = {
+    write(...args) {
       codec.write = compileWrite(desc, of);
       return codec.write(...args);
     },
     read(...args) {
-      if (++reads <= often) return read(...args);
       Object.assign(codec, compileRead(desc, of));
       return codec.read(...args);
     },
-    Make,
+    Make: maker(() => {
+      Object.assign(codec, compileRead(desc, of));
+      return new codec.Make();
+    }),
   };
   return codec;
 }

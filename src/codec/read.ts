@@ -1,5 +1,5 @@
 import { BAIL } from "./bail.js";
-import { mayCompile, Scope } from "./scope.js";
+import { Scope } from "./scope.js";
 import type { UnknownField } from "./write.js";
 
 /**
@@ -164,17 +164,6 @@ const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 /** Up to this length, characters are faster to read in JavaScript than by a call out of it. */
 const SHORT_TEXT = 24;
 
-/** Texts before the function is compiled that reads short ones. */
-const FEW_TEXTS = 500;
-
-let texts = 0;
-
-/** Reads an ASCII text of up to SHORT_TEXT characters; undefined if it is not ASCII. */
-let shortText: (bytes: Uint8Array, at: number, length: number) => string | undefined = () => {
-  if (++texts > FEW_TEXTS) shortText = mayCompile() ? compileShortText() : () => undefined;
-  return undefined;
-};
-
 type Slice = (this: Uint8Array, at: number, end: number) => string;
 
 // Node's own decoder without the checks and the view of TextDecoder. It is what Buffer's toString calls.
@@ -182,11 +171,6 @@ const { utf8Slice = undefined } = Buffer.prototype as unknown as { utf8Slice?: S
 
 /** Reads a text. Where it is not UTF-8, protobuf-es's decoder decides. */
 export function text(bytes: Uint8Array, at: number, end: number, isStrict: boolean): string {
-  const length = end - at;
-  if (length <= SHORT_TEXT) {
-    const short = shortText(bytes, at, length);
-    if (short !== undefined) return short;
-  }
   if (utf8Slice !== undefined) {
     const value = utf8Slice.call(bytes, at, end);
     if (!value.includes("\ufffd")) return value;
@@ -200,11 +184,17 @@ export function text(bytes: Uint8Array, at: number, end: number, isStrict: boole
   }
 }
 
+let compiled: typeof text | undefined;
+
 /**
- * A function with a case for each length: with all characters in one call, String.fromCharCode makes the string at once,
- * with nothing in between.
+ * Compiles what reads a text, once. It has a case for each length of a short one: with all characters in one call,
+ * String.fromCharCode makes the string at once, with nothing in between.
  */
-function compileShortText(): (bytes: Uint8Array, at: number, length: number) => string | undefined {
+export function compiledText(): typeof text {
+  return (compiled ??= compileText());
+}
+
+function compileText(): typeof text {
   const cases = Array.from({ length: SHORT_TEXT }, (_, index) => {
     const names = Array.from({ length: index + 1 }, (__, place) => `c${place}`);
     const reads = names.map((name, place) => `${name} = bytes[at + ${place}]`);
@@ -213,9 +203,18 @@ function compileShortText(): (bytes: Uint8Array, at: number, length: number) => 
       return (${names.join(" | ")}) > 127 ? undefined : make(${names.join(", ")});
     }`;
   });
-  return new Scope().run(`const make = String.fromCharCode;
-    return function shortText(bytes, at, length) {
+  const scope = new Scope();
+  return scope.run(`const make = String.fromCharCode, anyText = ${scope.name(text)};
+    function shortText(bytes, at, length) {
       switch (length) { case 0: return ""; ${cases.join("\n")} }
+    }
+    return function text(bytes, at, end, isStrict) {
+      const length = end - at;
+      if (length <= ${SHORT_TEXT}) {
+        const short = shortText(bytes, at, length);
+        if (short !== undefined) return short;
+      }
+      return anyText(bytes, at, end, isStrict);
     }`);
 }
 
