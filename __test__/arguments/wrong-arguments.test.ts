@@ -36,7 +36,13 @@ const VALUES: readonly (readonly [string, () => unknown])[] = [
   ["a bigint", () => 1n],
   ["a symbol", () => Symbol("s")],
   ["a function", () => () => 1],
-  ["a class", () => class { readonly name = "class"; }],
+  [
+    "a class",
+    () =>
+      class {
+        readonly name = "class";
+      },
+  ],
   ["a Promise", () => Promise.resolve({})],
   ["a Map", () => new Map()],
   ["a Date", () => new Date(0)],
