@@ -135,7 +135,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::zombie_processes, reason = "reaped by what is tested")]
     fn one_that_is_left_hides_no_other() {
         let (first, second) = (spawn("exit 1"), spawn("exit 2"));
         until_ended(first.id());
