@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    #[allow(clippy::zombie_processes, reason = "reaped by what is tested")]
+    #[expect(clippy::zombie_processes, reason = "reaped by what is tested")]
     fn a_child_is_seen_until_it_is_reaped_and_tells_its_code() {
         let child = spawn("exit 7");
         until_ended(child.id());
@@ -135,7 +135,6 @@ mod tests {
     }
 
     #[test]
-    #[allow(clippy::zombie_processes, reason = "reaped by what is tested")]
     fn one_that_is_left_hides_no_other() {
         let (first, second) = (spawn("exit 1"), spawn("exit 2"));
         until_ended(first.id());
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    #[allow(clippy::zombie_processes, reason = "reaped by what is tested")]
+    #[expect(clippy::zombie_processes, reason = "reaped by what is tested")]
     fn a_signal_is_told_as_a_shell_does() {
         let child = spawn("kill -KILL $$");
         until_ended(child.id());

@@ -84,8 +84,8 @@ unsafe fn descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
         let mut header = libc::CMSG_FIRSTHDR(message);
         while let Some(control) = header.as_ref() {
             if (control.cmsg_level, control.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-                #[allow(clippy::unnecessary_cast, reason = "musl has another type")]
-                let size = control.cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let length: usize = control.cmsg_len as _;
+                let size = length - libc::CMSG_LEN(0) as usize;
                 let first = libc::CMSG_DATA(header).cast::<RawFd>();
                 for index in 0..size / size_of::<RawFd>() {
                     received.push(OwnedFd::from_raw_fd(first.add(index).read_unaligned()));
