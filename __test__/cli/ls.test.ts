@@ -1,4 +1,6 @@
-import { existsSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { createServer } from "containerd-shim-protos";
 import { Status, Task } from "containerd-shim-protos/task/v3";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -185,6 +187,29 @@ describeWithPeer("shimctl ls", () => {
       expect(visible(stdout)).toMatch(/␛\[\?25l[^]*␛\[\?25h/);
     },
   );
+});
+
+describe("shimctl ls, where a bundle is odd", () => {
+  it("says so of that one, and lists the others", async () => {
+    const state = new State();
+    state.bundle("default", "object", { "bootstrap.json": '{"address":"/x","protocol":{"toString":1}}' });
+    state.bundle("default", "list", { "bootstrap.json": '{"version":1e999,"address":["/x"]}' });
+    state.bundle("default", "pipe", {});
+    const tasks = path.join(state.state, "io.containerd.runtime.v2.task");
+    execFileSync("mkfifo", [path.join(tasks, "default/pipe/address")]);
+    writeFileSync(path.join(tasks, "no-folder"), "");
+    const { code, stdout, stderr } = await shimctl(["ls", ...state.options, "--json"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const errors = (JSON.parse(stdout) as { id: string; error: string }[]).map(({ id, error }) => [
+      id,
+      error,
+    ]);
+    expect(errors).toEqual([
+      ["list", "bootstrap.json names no address"],
+      ["object", "it speaks no protocol"],
+      ["pipe", "address is no file"],
+    ]);
+  });
 });
 
 describe("shimctl ls, where there is little", () => {

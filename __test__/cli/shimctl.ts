@@ -73,6 +73,11 @@ export class Shimctl implements AsyncDisposable {
     return this.#child.pid ?? 0;
   }
 
+  /** Whether it has ended, whoever has read all of its output. */
+  get exited(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
   get stdout(): string {
     return this.#stdout;
   }
