@@ -224,7 +224,10 @@ export class Connection {
         decode,
         settled,
       };
-      return new StreamCall(init, this.#id === 0 ? this.#next(fields) : this.#id);
+      const link = this.#id === 0 ? this.#next(fields) : this.#id;
+      // A stream whose signal has aborted does not look at it.
+      if (typeof link !== "number") link.catch(() => undefined);
+      return new StreamCall(init, link);
     } catch (error) {
       settled?.(error);
       // Nothing is asked of it; what its own code throws now concerns nobody.
