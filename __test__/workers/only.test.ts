@@ -154,7 +154,7 @@ test("a worker ends though nobody has its port any more, as when it is terminate
     const { pathToFileURL } = require("node:url");
     const { loadNative } = await import(pathToFileURL("dist/native.js").href);
     const { Port } = loadNative();
-    const open = (thread) => void new Port(new Uint8Array(8 << 20), new Uint8Array(8 << 20), () => {}, thread, true);
+    const open = (thread) => void new Port(new Uint8Array(8 << 20), new Uint8Array(8 << 20), () => {}, 1 << 30, thread, true);
     open(false);
     open(true);
     const { setFlagsFromString } = require("node:v8");
