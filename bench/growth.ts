@@ -1,7 +1,7 @@
 /**
  * `npm run bench -- growth`: what a server's calls cost beside what piles up on it, as ratios to the same without it, by the
  * server's CPU time. Writes artifacts/bench/growth.md. `--most N` takes up to N connections in place of 10 000, as far as
- * descriptors allow.
+ * descriptors allow; `--streams N` and `--calls N` open other numbers than 10 000 and 100 000.
  */
 
 import { execSync, spawn } from "node:child_process";
@@ -23,11 +23,17 @@ interface State {
   readonly blocked: number;
 }
 
-const { values } = parseArgs({ options: { most: { type: "string", default: "10000" } } });
+const { values } = parseArgs({
+  options: {
+    most: { type: "string", default: "10000" },
+    streams: { type: "string", default: "10000" },
+    calls: { type: "string", default: "100000" },
+  },
+});
 const descriptors = Number(execSync("ulimit -n", { shell: "/bin/sh", encoding: "utf8" }));
 const MOST = Math.min(Number(values.most), descriptors - 200);
-const STREAMS = 10_000;
-const CALLS = 100_000;
+const STREAMS = Number(values.streams);
+const CALLS = Number(values.calls);
 const ONE = new Uint8Array(1);
 const folder = mkdtempSync(join(tmpdir(), "ttrpc-growth-"));
 

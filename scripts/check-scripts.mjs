@@ -22,6 +22,7 @@ const STARTS = {
   bench: [
     ["--quick", "--only", "client/unary/64B/1x1", "--rounds", "1", "--seconds", "0.05", "--profile", "dev"],
     ["codec", "--rounds", "1", "--milliseconds", "1", "--only", "ForwardRequest"],
+    ["growth", "--most", "100", "--streams", "100", "--calls", "100"],
     ["events", "--rounds", "1", "--count", "1000", "--inflight", "16", "--profile", "dev"],
   ],
   soak: [["--seconds", "10"]],
@@ -37,6 +38,7 @@ const ELSEWHERE = {
   version: "npm version; a test of the packaging sees that all versions are the same",
   format: "npm run format:check, which is the same but for the writing",
   "check:prebuilds": "npm run build:prebuilds, which ends with it, and the packaging tests",
+  "test:asan": "whoever changes the bridge: it compiles everything anew",
   "test:scripts": "this",
 };
 

@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { codecsAfter } from "../../src/codec/compiled.js";
 import { decode, encode } from "../../src/codec/codec.js";
 import { slowEncode } from "../../src/codec/fallback.js";
-import { REQUIRED, tagOf, wireTypeOf } from "../../src/codec/wire-types.js";
+import { tagOf, wireTypeOf } from "../../src/codec/wire-types.js";
 import { conformanceRegistry } from "../conformance/messages.js";
 import { expectSameReading, note } from "./agreement.js";
 import { Random, randomInit } from "./random.js";
