@@ -9,6 +9,8 @@ export default defineConfig({
     pool: "forks",
     globalSetup: ["__test__/helpers/global-setup.ts", "__test__/parity/global-setup.ts"],
     testTimeout: 20_000,
+    // A busy machine may keep a process waiting for longer than a test does. What was tried again says so in the output.
+    retry: process.env["CI"] === "true" ? 1 : 0,
     hookTimeout: 60_000,
     projects: [
       {

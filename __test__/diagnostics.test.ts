@@ -106,7 +106,7 @@ describe("diagnostics channels", () => {
     const script = `
       const [path, frame] = process.argv.slice(1);
       for (let i = 0; i < 3; i++) {
-        const socket = require("node:net").connect(path, () => socket.end(Buffer.from(frame, "base64")));
+        const socket = require("node:net").connect(path, () => socket.write(Buffer.from(frame, "base64"), () => socket.destroy()));
       }`;
     const request = encodeFrame({
       streamId: 1,

@@ -14,7 +14,7 @@ import { describeWithPeer, Peer } from "../helpers/peer.js";
 import { temporaryPath } from "../helpers/temp.js";
 import { shimctl } from "./shimctl.js";
 
-const FILE = path.join(import.meta.dirname, "protos/numbers.proto");
+const FILE = path.join(import.meta.dirname, "protos/numbers/numbers.proto");
 const registry = createRegistry(...WELL_KNOWN_FILES.values(), registryOfProtos([FILE], []));
 const Numbers = registry.getMessage("test.Numbers")!;
 

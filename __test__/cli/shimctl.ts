@@ -113,6 +113,19 @@ export class Shimctl implements AsyncDisposable {
     }
   }
 
+  /** Resolves when it has printed so many lines; fails when it ends before. A pattern would be slow on long ones. */
+  async printsLines(count: number): Promise<void> {
+    const lines = () => this.#stdout.split("\n").length - 1;
+    while (lines() < count) {
+      if (this.exited) {
+        await this.#ended;
+        if (lines() >= count) return;
+        throw new Error(`it ended after ${lines()} of ${count} lines:\n${this.#stderr}`);
+      }
+      await new Promise<void>((resolve) => this.#news.push(resolve));
+    }
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
   }
