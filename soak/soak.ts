@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { connect } from "containerd-shim-protos";
+import { limitGenerations } from "../dist/port/slots.js";
 import { randomCall, slowStream } from "./calls.js";
 import { Counts } from "./counts.js";
 import { brokenClient, brokenServer, Child } from "./faults.js";
@@ -12,10 +13,16 @@ import { Random } from "./random.js";
 import { soakServer } from "./service.js";
 
 const { values } = parseArgs({
-  options: { seconds: { type: "string", default: "600" }, seed: { type: "string" } },
+  options: {
+    seconds: { type: "string", default: "600" },
+    seed: { type: "string" },
+    /** How often the slot of a call is used. By default so few times that slots wear out all the time. */
+    generations: { type: "string", default: "1000" },
+  },
 });
 const seconds = Number(values.seconds);
 const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 32));
+limitGenerations(Number(values.generations));
 if (!(seconds >= 10) || !Number.isInteger(seed)) {
   throw new TypeError("soak takes --seconds, 10 or more, and --seed, an integer");
 }
