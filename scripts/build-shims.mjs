@@ -7,8 +7,19 @@ import path from "node:path";
 import { build } from "esbuild";
 import { root } from "./toolchain.mjs";
 
-/** Where the package looks for its addon from, which a bundle of it cannot tell. */
+/** Where the package looks for its addon from, which a bundle beside the examples cannot tell. */
 const PACKAGE = path.join(root, "dist", "loader", "load.js");
+
+/** Has the loader take the package for where it runs, in place of the bundle. */
+const inPackage = {
+  name: "in-package",
+  setup({ onLoad }) {
+    onLoad({ filter: /[\\/]dist[\\/]loader[\\/]here\.js$/ }, () => ({
+      contents: "export const ownFile = () => packageUrl;",
+      loader: "js",
+    }));
+  },
+};
 
 await Promise.all(
   ["shim-skeleton", "shim-runc"].map(async (name) => {
@@ -25,6 +36,7 @@ await Promise.all(
       minify: true,
       legalComments: "none",
       define: { "import.meta.url": "packageUrl" },
+      plugins: [inPackage],
       banner: {
         js: `const packageUrl = require("node:url").pathToFileURL(require("node:path").resolve(__dirname, ${JSON.stringify(relative)})).href;`,
       },
