@@ -1,6 +1,8 @@
 import { execFileSync } from "node:child_process";
+import { mkdirSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { once } from "node:events";
+import { join, parse } from "node:path";
 import {
   connect,
   connectSync,
@@ -13,7 +15,7 @@ import { Task } from "containerd-shim-protos/task/v3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { aborted, rejection } from "../helpers/outcome.js";
 import { ROOT } from "../helpers/program.js";
-import { staleSocket, temporaryAddress, temporaryPath } from "../helpers/temp.js";
+import { pathOf, staleSocket, temporaryAddress, temporaryPath } from "../helpers/temp.js";
 import { textOf } from "./blocks.js";
 
 const address = temporaryAddress();
@@ -48,6 +50,12 @@ const CAUSES: readonly (() => Promise<unknown>)[] = [
   () => connect(temporaryAddress()),
   () => connect(staleSocket()),
   () => createServer().listen(address),
+  () => {
+    const stale = staleSocket();
+    const { dir, base } = parse(pathOf(stale));
+    mkdirSync(join(dir, `.${base}.ttrpc-lock`));
+    return createServer().listen(stale, { reclaimStale: true });
+  },
   () => createServer().listen(`unix://${temporaryPath()}/none.sock`),
   () => connect("containerd.sock"),
   () => connect(`/${"x".repeat(107)}`),

@@ -46,7 +46,7 @@ export class Recorder implements AsyncDisposable {
   /** Resolves when shims can be started. `name` becomes part of the runtime's name. */
   static async start(containerd: Containerd, name: string, shim: string): Promise<Recorder> {
     const folder = join(containerd.folder, name);
-    mkdirSync(folder);
+    mkdirSync(folder, { recursive: true });
     const control = join(folder, "r");
     const runtime = join(folder, `containerd-shim-${name}-v1`);
     const command = [process.execPath, WRAPPER, shim, control].map((word) => `'${word}'`).join(" ");
