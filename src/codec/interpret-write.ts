@@ -1,3 +1,4 @@
+import { isBytes } from "../bytes.js";
 import { create, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { BAIL } from "./bail.js";
 import type { Write } from "./compile-write.js";
@@ -130,7 +131,7 @@ function isZero(field: DescField, value: unknown): boolean {
     case ScalarType.STRING:
       return value === "";
     case ScalarType.BYTES:
-      return value instanceof Uint8Array && value.length === 0;
+      return isBytes(value) && value.length === 0;
     case ScalarType.DOUBLE:
     case ScalarType.FLOAT:
       return Object.is(value, 0);
@@ -273,7 +274,7 @@ function writeScalar(bytes: Uint8Array, at: number, type: ScalarType, value: unk
     case "bigint":
       return writeBigInt(bytes, at, type, value);
     default:
-      if (type !== ScalarType.BYTES || !(value instanceof Uint8Array)) throw BAIL;
+      if (type !== ScalarType.BYTES || !isBytes(value)) throw BAIL;
       return wire.blob(bytes, at, value);
   }
 }

@@ -1,3 +1,4 @@
+import { isBytes } from "../bytes.js";
 import { type DescEnum, ScalarType } from "@bufbuild/protobuf";
 import { BAIL, FULL } from "./bail.js";
 
@@ -246,7 +247,7 @@ export function isUnknownField(value: unknown): value is UnknownField {
     Number.isInteger(wireType) &&
     wireType! >= 0 &&
     wireType! <= 5 &&
-    data instanceof Uint8Array
+    isBytes(data)
   );
 }
 
