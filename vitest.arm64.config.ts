@@ -3,8 +3,8 @@ import { configDefaults, defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["__test__/*.test.ts", "__test__/parity/*.test.ts"],
-    // What these two test is not the addon, and tsx has no compiler for another processor here.
-    exclude: [...configDefaults.exclude, "__test__/{bench,examples}.test.ts"],
+    // What these test is not the addon, tsx has no compiler for another processor here, and `node` on PATH is this one's.
+    exclude: [...configDefaults.exclude, "__test__/{bench,examples,node}.test.ts"],
     pool: "forks",
     globalSetup: [
       "__test__/helpers/global-setup.ts",
