@@ -9,7 +9,7 @@ import { registry } from "containerd-shim-protos/registry";
 import { describe, expect, it } from "vitest";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const GENERATED = join(ROOT, "src/generated");
+const GENERATED = join(ROOT, "src/protos/generated");
 
 /** The entries that have what each generated file declares, the first being where the Rust crate has it. */
 const HOMES: Record<string, readonly string[]> = {
@@ -61,10 +61,11 @@ type Module = Record<string, unknown>;
 
 const load = (specifier: string) => import(/* @vite-ignore */ specifier) as Promise<Module>;
 const loadEntry = (entry: string) => load(`containerd-shim-protos/${entry}`);
-const loadGenerated = (file: string) => load(join(ROOT, `dist/generated/${file}_pb.js`));
+const loadGenerated = (file: string) => load(join(ROOT, `dist/protos/generated/${file}_pb.js`));
 
 /** Where an entry's code is, in src and in dist. */
-const targetOf = (entry: string) => (entry === "events" || entry === "otel" ? `${entry}/index` : entry);
+const targetOf = (entry: string) =>
+  entry === "events" || entry === "otel" ? `${entry}/index` : `protos/${entry}`;
 
 /** The source of an entry, which says where its exports of types are. */
 function sourceOf(entry: string): string {

@@ -19,7 +19,7 @@ import {
 } from "containerd-shim-protos/events";
 import { Status, Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ProcessDetailsSchema } from "../src/generated/containerd/runc/v1/oci_pb.js";
+import { ProcessDetailsSchema } from "../src/protos/generated/containerd/runc/v1/oci_pb.js";
 import { bytes, failure, hex } from "./helpers/outcome.js";
 import { describeWithPeer, Peer } from "./helpers/peer.js";
 import {

@@ -8,13 +8,13 @@ import { build } from "esbuild";
 import { root } from "./toolchain.mjs";
 
 /** Where the package looks for its addon from, which a bundle beside the examples cannot tell. */
-const PACKAGE = path.join(root, "dist", "loader", "load.js");
+const PACKAGE = path.join(root, "dist", "native", "load.js");
 
 /** Has the loader take the package for where it runs, in place of the bundle. */
 const inPackage = {
   name: "in-package",
   setup({ onLoad }) {
-    onLoad({ filter: /[\\/]dist[\\/]loader[\\/]here\.js$/ }, () => ({
+    onLoad({ filter: /[\\/]dist[\\/]native[\\/]here\.js$/ }, () => ({
       contents: "export const ownFile = () => packageUrl;",
       loader: "js",
     }));

@@ -1,5 +1,5 @@
 /**
- * Writes src/generated/: the TypeScript of every message and service, from the .proto files that the pinned
+ * Writes src/protos/generated/: the TypeScript of every message and service, from the .proto files that the pinned
  * containerd-shim-protos crates carry and from those in proto/.
  *
  * Each .proto file is staged in the folder its package names (`containerd.task.v3` becomes
@@ -20,7 +20,7 @@ const run = promisify(execFile);
 
 const BIN = path.join(root, "node_modules", ".bin");
 
-const OUTPUT = path.join(root, "src", "generated");
+const OUTPUT = path.join(root, "src", "protos", "generated");
 
 /** The include folders of the crate's build script, in its order: the first that has an import wins. */
 const INCLUDES = ["github.com/containerd/containerd/api/", ""];
@@ -52,7 +52,7 @@ await runMain(async () => {
 
   const staging = await mkdtemp(path.join(tmpdir(), "containerd-shim-protos-"));
   // Beside the folder it replaces, because a rename does not cross file systems.
-  const output = await mkdtemp(path.join(root, "src", ".generated-"));
+  const output = await mkdtemp(path.join(root, "src", "protos", ".generated-"));
   try {
     await stage(protos, path.join(staging, "protos"));
     await runBuf(path.join(staging, "protos"), output, path.join(staging, "cache"));

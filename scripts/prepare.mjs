@@ -56,7 +56,7 @@ async function thisPlatform() {
   const { tsImport } = await import("tsx/esm/api").catch(() => {
     throw new UserError("prepare: tsx is missing: install the development dependencies with `npm ci`.");
   });
-  const { currentPlatform, platformName } = await tsImport("../src/loader/platform.ts", import.meta.url);
+  const { currentPlatform, platformName } = await tsImport("../src/native/platform.ts", import.meta.url);
   return platformName(currentPlatform());
 }
 

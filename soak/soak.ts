@@ -5,7 +5,7 @@ import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { connect } from "containerd-shim-protos";
-import { limitGenerations } from "../dist/port/slots.js";
+import { limitGenerations } from "../dist/native/slots.js";
 import { randomCall, slowStream } from "./calls.js";
 import { Counts } from "./counts.js";
 import { brokenClient, brokenServer, Child } from "./faults.js";

@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { Duplex } from "node:stream";
-import type { BindingAddress } from "./native.js";
+import type { BindingAddress } from "./native/addon.js";
 import { isInstance, isRevoked, shown } from "./values.js";
 
 /**

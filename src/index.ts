@@ -4,15 +4,15 @@
  * @module
  */
 
-import { loadNative } from "./native.js";
+import { loadNative } from "./native/addon.js";
 
 export type { Address } from "./address.js";
 export { packAny, unpackAny } from "./any.js";
-export type { CallOptions, SyncCallOptions } from "./call.js";
-export { type Client, type ClientOptions, createClient } from "./client.js";
+export type { CallOptions, SyncCallOptions } from "./client/unary-call.js";
+export { type Client, type ClientOptions, createClient } from "./client/client.js";
 export { Code, codeName } from "./code.js";
-export { connect, Connection, type ConnectOptions } from "./connection.js";
-export { HandlerContext, type ServerConnection } from "./context.js";
+export { connect, Connection, type ConnectOptions } from "./client/connection.js";
+export { HandlerContext, type ServerConnection } from "./server/context.js";
 export type { CallMessage, ConnectionMessage } from "./diagnostics.js";
 export { TtrpcError, type TtrpcErrorOptions } from "./error.js";
 export type {
@@ -23,10 +23,10 @@ export type {
   ServerInterceptor,
 } from "./interceptor.js";
 export type { Metadata, MetadataInit } from "./metadata.js";
-export type { Driver } from "./port/driver.js";
-export type { PeerCredentials } from "./port/types.js";
-export type { ConnectionClosed } from "./port/reader.js";
-export type { ReconnectOptions } from "./reconnect.js";
+export type { Driver } from "./native/driver.js";
+export type { PeerCredentials } from "./native/types.js";
+export type { ConnectionClosed } from "./native/batch-reader.js";
+export type { ReconnectOptions } from "./client/reconnect.js";
 export {
   type CloseOptions,
   createServer,
@@ -34,15 +34,15 @@ export {
   Server,
   type ServerEvents,
   type ServerOptions,
-} from "./server.js";
-export type { RawMethod, RawMethods, ServiceImpl } from "./service.js";
+} from "./server/server.js";
+export type { RawMethod, RawMethods, ServiceImpl } from "./server/service.js";
 export {
   connectSync,
   createSyncClient,
   type SyncClient,
   SyncConnection,
   type SyncConnectOptions,
-} from "./sync.js";
+} from "./client/sync-client.js";
 
 // With the package, so that an addon that is missing or of another version shows at once.
 loadNative();

@@ -1,4 +1,4 @@
-import type { HandlerContext } from "./context.js";
+import type { HandlerContext } from "./server/context.js";
 import type { Metadata } from "./metadata.js";
 import { isArray, isPlain, kindOf } from "./values.js";
 

@@ -199,7 +199,13 @@ const INTERNAL = /\/\*\*(?:(?!\*\/)[^])*@internal(?:(?!\*\/)[^])*\*\/\s*[^;]*;/g
 
 /** What the package's types say of a class. */
 function declarationOf(kind: string): string {
-  const files = ["connection", "server", "sync", "events/sink", "events/publisher"];
+  const files = [
+    "client/connection",
+    "server/server",
+    "client/sync-client",
+    "events/sink",
+    "events/publisher",
+  ];
   for (const file of files) {
     const text = readFileSync(new URL(`../../dist/${file}.d.ts`, import.meta.url), "utf8");
     const at = text.indexOf(`export declare class ${kind} `);

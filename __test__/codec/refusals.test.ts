@@ -5,7 +5,7 @@ import { slowEncode } from "../../src/codec/fallback.js";
 import {
   CreateTaskRequestSchema,
   StateRequestSchema,
-} from "../../src/generated/containerd/task/v3/shim_pb.js";
+} from "../../src/protos/generated/containerd/task/v3/shim_pb.js";
 import { featureRegistry } from "./types.js";
 
 const registry = featureRegistry();

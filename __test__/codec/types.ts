@@ -9,7 +9,7 @@ const ROOT = join(import.meta.dirname, "../..");
 
 /** Every message of this package. */
 export async function generatedMessages(): Promise<DescMessage[]> {
-  const folder = join(ROOT, "src/generated");
+  const folder = join(ROOT, "src/protos/generated");
   const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) =>
     name.endsWith("_pb.ts"),
   );

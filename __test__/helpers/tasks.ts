@@ -3,7 +3,10 @@ import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { type CallOptions, type Client, packAny, type SyncClient } from "containerd-shim-protos";
 import * as v2 from "containerd-shim-protos/task/v2";
 import * as v3 from "containerd-shim-protos/task/v3";
-import { CheckpointOptionsSchema, OptionsSchema } from "../../src/generated/containerd/runc/v1/oci_pb.js";
+import {
+  CheckpointOptionsSchema,
+  OptionsSchema,
+} from "../../src/protos/generated/containerd/runc/v1/oci_pb.js";
 
 export type Version = "v2" | "v3";
 

@@ -67,7 +67,7 @@ describe("the tarballs", () => {
   it("of the main package has what is compiled from each source, the command, and no more", async () => {
     const listed = ["ls-files", "--cached", "--others", "--exclude-standard", "src", ":!src/cli"];
     const sources = await output("git", ...listed);
-    const generated = await output("find", "src/generated", "-name", "*.ts", "-printf", "%p\\n");
+    const generated = await output("find", "src/protos/generated", "-name", "*.ts", "-printf", "%p\\n");
     const compiled = `${sources}${generated}`
       .trim()
       .split("\n")

@@ -1,5 +1,5 @@
 import type { DescMessage } from "@bufbuild/protobuf";
-import { registry } from "../../src/registry.js";
+import { registry } from "../../src/protos/registry.js";
 import { signatures } from "./dump.js";
 import type { PeerType } from "./peer.js";
 

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 // Slots wear out after a few calls, so that what happens once in two billion calls happens all the time.
-import { limitGenerations } from "../../dist/port/slots.js";
+import { limitGenerations } from "../../dist/native/slots.js";
 import { KINDS, type Step, World } from "./names-world.js";
 
 limitGenerations(2);

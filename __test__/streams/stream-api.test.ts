@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import {
   StreamInitSchema,
   Streaming as SandboxStreaming,
-} from "../../src/generated/containerd/services/streaming/v1/streaming_pb.js";
+} from "../../src/protos/generated/containerd/services/streaming/v1/streaming_pb.js";
 import { collect, firstOf, Source, times } from "../helpers/iterables.js";
 import { bytes, deferred, failure, rejection, text } from "../helpers/outcome.js";
 import { pairOf, pairWith, SERVICE } from "../helpers/pair.js";

@@ -152,7 +152,7 @@ test("the process may end at any moment while workers load, listen, connect and 
 test("a worker ends though nobody has its port any more, as when it is terminated while the port is made", async () => {
   const code = `
     const { pathToFileURL } = require("node:url");
-    const { loadNative } = await import(pathToFileURL("dist/native.js").href);
+    const { loadNative } = await import(pathToFileURL("dist/native/addon.js").href);
     const { Port } = loadNative();
     const open = (thread) => void new Port(new Uint8Array(8 << 20), new Uint8Array(8 << 20), () => {}, 1 << 30, thread, true);
     open(false);

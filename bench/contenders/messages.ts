@@ -1,11 +1,11 @@
 import { type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { conformanceRegistry } from "../../__test__/conformance/messages.js";
-import { ForwardRequestSchema } from "../../src/generated/containerd/services/events/ttrpc/v1/events_pb.js";
+import { ForwardRequestSchema } from "../../src/protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 import {
   CreateTaskRequestSchema,
   StateResponseSchema,
-} from "../../src/generated/containerd/task/v3/shim_pb.js";
-import { MetricsSchema } from "../../src/generated/io/containerd/cgroups/v2/metrics_pb.js";
+} from "../../src/protos/generated/containerd/task/v3/shim_pb.js";
+import { MetricsSchema } from "../../src/protos/generated/io/containerd/cgroups/v2/metrics_pb.js";
 
 /** A message to measure with. */
 export interface Sample {

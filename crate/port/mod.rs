@@ -20,7 +20,7 @@
 //! once, into the memory that ttrpc gets. (A message that is encoded into its record stays there.)
 //!
 //! A string or byte field in a body is a u32 length and that many bytes; a payload is the rest of the
-//! record. `src/port/records.ts` is the other side and keeps the same order.
+//! record. `src/native/records.ts` is the other side and keeps the same order.
 
 mod commands;
 mod crossing;

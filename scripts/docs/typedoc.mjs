@@ -71,7 +71,7 @@ function undocumentedByGenerator(project) {
     .getReflectionsByKind(ReflectionKind.Property)
     .filter((reflection) => {
       const { packagePath = "" } = project.getSymbolIdFromReflection(reflection) ?? {};
-      return packagePath.startsWith("src/generated/") && !reflection.hasComment();
+      return packagePath.startsWith("src/protos/generated/") && !reflection.hasComment();
     })
     .map((reflection) => reflection.getFriendlyFullName());
   return [...new Set(names)];

@@ -1,5 +1,5 @@
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import { keptCopy } from "../slab.js";
+import { keptCopy } from "./slab.js";
 import { decode, decodeFrom, encode, encodeInto } from "./codec.js";
 
 /** What a record carries to the other side: bytes, or a message that is encoded where the record is written. */

@@ -1,6 +1,6 @@
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
-import type { Port } from "../port/port.js";
+import type { Port } from "../native/bridge.js";
 import type { EventSource, Taker } from "./event-reader.js";
 import { Fifo } from "./fifo.js";
 import type { EventOwner, HeldEvent, Passing } from "./held-event.js";

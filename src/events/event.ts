@@ -11,9 +11,9 @@ import { Code } from "../code.js";
 import { decode, encodeWith } from "../codec/codec.js";
 import { TtrpcError } from "../error.js";
 import { isDescriptor } from "../values.js";
-import { keptCopy } from "../slab.js";
+import { keptCopy } from "../codec/slab.js";
 import { eventFiles } from "./files.js";
-import { ForwardRequestSchema } from "../generated/containerd/services/events/ttrpc/v1/events_pb.js";
+import { ForwardRequestSchema } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 
 /** An event of containerd. */
 export interface ContainerdEvent {

@@ -1,9 +1,9 @@
 import { Code } from "../code.js";
 import { type CallMessage, serverCalls } from "../diagnostics.js";
 import { TtrpcError } from "../error.js";
-import type { Port } from "../port/port.js";
-import type { Named } from "../port/slots.js";
-import type { ActiveRequest } from "../port/types.js";
+import type { Port } from "../native/bridge.js";
+import type { Named } from "../native/slots.js";
+import type { ActiveRequest } from "../native/types.js";
 import type { ContainerdEvent } from "./event.js";
 
 /** Hears that nobody waits for the answer any more. */

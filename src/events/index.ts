@@ -18,8 +18,8 @@ export {
   Events,
   type ForwardRequest,
   ForwardRequestSchema,
-} from "../generated/containerd/services/events/ttrpc/v1/events_pb.js";
-export { type Envelope, EnvelopeSchema } from "../generated/containerd/types/event_pb.js";
+} from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
+export { type Envelope, EnvelopeSchema } from "../protos/generated/containerd/types/event_pb.js";
 
 export {
   type TaskCreate,
@@ -44,7 +44,7 @@ export {
   TaskResumedSchema,
   type TaskCheckpointed,
   TaskCheckpointedSchema,
-} from "../generated/containerd/events/task_pb.js";
+} from "../protos/generated/containerd/events/task_pb.js";
 export {
   type ContainerCreate,
   ContainerCreateSchema,
@@ -54,7 +54,7 @@ export {
   ContainerUpdateSchema,
   type ContainerDelete,
   ContainerDeleteSchema,
-} from "../generated/containerd/events/container_pb.js";
+} from "../protos/generated/containerd/events/container_pb.js";
 export {
   type SandboxCreate,
   SandboxCreateSchema,
@@ -62,13 +62,13 @@ export {
   SandboxStartSchema,
   type SandboxExit,
   SandboxExitSchema,
-} from "../generated/containerd/events/sandbox_pb.js";
+} from "../protos/generated/containerd/events/sandbox_pb.js";
 export {
   type ContentCreate,
   ContentCreateSchema,
   type ContentDelete,
   ContentDeleteSchema,
-} from "../generated/containerd/events/content_pb.js";
+} from "../protos/generated/containerd/events/content_pb.js";
 export {
   type SnapshotPrepare,
   SnapshotPrepareSchema,
@@ -76,7 +76,7 @@ export {
   SnapshotCommitSchema,
   type SnapshotRemove,
   SnapshotRemoveSchema,
-} from "../generated/containerd/events/snapshot_pb.js";
+} from "../protos/generated/containerd/events/snapshot_pb.js";
 export {
   type NamespaceCreate,
   NamespaceCreateSchema,
@@ -84,7 +84,7 @@ export {
   NamespaceUpdateSchema,
   type NamespaceDelete,
   NamespaceDeleteSchema,
-} from "../generated/containerd/events/namespace_pb.js";
+} from "../protos/generated/containerd/events/namespace_pb.js";
 // Of another package than the other events, and published by containerd in the same way.
 export {
   type ImageCreate,
@@ -93,9 +93,9 @@ export {
   ImageUpdateSchema,
   type ImageDelete,
   ImageDeleteSchema,
-} from "../generated/containerd/services/images/v1/image_pb.js";
+} from "../protos/generated/containerd/services/images/v1/image_pb.js";
 // TaskCreate carries the mounts of the root file system.
-export { type Mount, MountSchema } from "../generated/containerd/types/mount_pb.js";
+export { type Mount, MountSchema } from "../protos/generated/containerd/types/mount_pb.js";
 
 export * from "./topics.js";
 export type { ContainerdEvent } from "./event.js";

@@ -1,7 +1,7 @@
 import type { CallMessage } from "../diagnostics.js";
 import type { TtrpcError } from "../error.js";
-import type { BatchReader } from "../port/reader.js";
-import type { PendingCall } from "../port/types.js";
+import type { BatchReader } from "../native/batch-reader.js";
+import type { PendingCall } from "../native/types.js";
 
 /** Hears that a call has its outcome, while a batch is read. */
 export interface ParcelOwner {

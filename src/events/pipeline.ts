@@ -1,10 +1,10 @@
 import { Code } from "../code.js";
-import { connect, type Connection } from "../connection.js";
+import { connect, type Connection } from "../client/connection.js";
 import { clientCalls } from "../diagnostics.js";
 import { TtrpcError } from "../error.js";
-import { LONGEST_TIMER_MS } from "../limits.js";
-import type { Driver } from "../port/driver.js";
-import { port } from "../port/port.js";
+import { LONGEST_TIMER_MS } from "../options.js";
+import type { Driver } from "../native/driver.js";
+import { port } from "../native/bridge.js";
 import { Fifo } from "./fifo.js";
 import { NO_BYTES, type Parcel, type ParcelOwner } from "./parcel.js";
 

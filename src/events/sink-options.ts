@@ -1,10 +1,9 @@
 import type { Registry } from "@bufbuild/protobuf";
-import { checkOptions } from "../options.js";
+import { checkLimits, checkOptions } from "../options.js";
 import { isArray, shown } from "../values.js";
-import { checkDriver, type Driver } from "../port/driver.js";
-import type { ListenOptions } from "../server.js";
+import { checkDriver, type Driver } from "../native/driver.js";
+import type { ListenOptions } from "../server/server.js";
 import { type ContainerdEvent, namespaceFault, type TypeOf, typesOf } from "./event.js";
-import { checkLimits } from "../limits.js";
 
 /** Options of {@link listenEvents} and {@link forwardEvents}. */
 export interface EventSinkOptions extends ListenOptions {

@@ -1,18 +1,17 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Address } from "../address.js";
 import { TtrpcError } from "../error.js";
-import { checkOptions, closeOptions } from "../options.js";
-import { port } from "../port/port.js";
-import type { BatchReader } from "../port/reader.js";
-import type { ActiveRequest } from "../port/types.js";
-import { RefusedRequest } from "../refused-request.js";
-import { Server } from "../server.js";
-import { keptCopy } from "../slab.js";
+import { LONGEST_TIMER_MS, checkLimits, checkOptions, closeOptions } from "../options.js";
+import { port } from "../native/bridge.js";
+import type { BatchReader } from "../native/batch-reader.js";
+import type { ActiveRequest } from "../native/types.js";
+import { RefusedRequest } from "../server/refused-request.js";
+import { Server } from "../server/server.js";
+import { keptCopy } from "../codec/slab.js";
 import { type ContainerdEvent, readEvent, refuseEvent } from "./event.js";
 import { closedError, EventQueue, type Onward } from "./event-queue.js";
 import { EventReader, eventsOf } from "./event-reader.js";
 import { HeldEvent, type Passing, tracedRequest } from "./held-event.js";
-import { checkLimits, LONGEST_TIMER_MS } from "../limits.js";
 import { type EventCounts, type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
 
 const NO_LIMIT = 2 ** 32 - 1;

@@ -1,6 +1,6 @@
 import { context, ROOT_CONTEXT, SpanKind, type TextMapGetter } from "@opentelemetry/api";
 import { Code } from "../code.js";
-import type { HandlerContext } from "../context.js";
+import type { HandlerContext } from "../server/context.js";
 import { TtrpcError } from "../error.js";
 import type { ServerInterceptor } from "../interceptor.js";
 import type { Metadata } from "../metadata.js";

@@ -1,6 +1,6 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
-import { type BootstrapParams, BootstrapParamsSchema, BootstrapResultSchema } from "../bootstrap.js";
+import { type BootstrapParams, BootstrapParamsSchema, BootstrapResultSchema } from "../protos/bootstrap.js";
 import { decode, encode } from "../codec/codec.js";
 
 /** What containerd writes to the stdin of `start`. */

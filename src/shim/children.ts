@@ -1,6 +1,6 @@
 import { constants } from "node:os";
 import { isMainThread } from "node:worker_threads";
-import { loadNative } from "../native.js";
+import { loadNative } from "../native/addon.js";
 import { checked, startTime } from "./system.js";
 
 const { ECHILD } = constants.errno;

@@ -3,7 +3,7 @@ import { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ReadStream } from "node:tty";
-import { loadNative } from "../native.js";
+import { loadNative } from "../native/addon.js";
 import { shown } from "../values.js";
 import { checkedPaths } from "./stdio.js";
 import { checked } from "./system.js";

@@ -4,8 +4,8 @@ import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { parseAddress } from "../address.js";
 import { encode } from "../codec/codec.js";
 import { textOf } from "../error.js";
-import { reclaimStale } from "../socket-file.js";
-import { DeleteResponseSchema } from "../task/v3.js";
+import { reclaimStale } from "../server/socket-file.js";
+import { DeleteResponseSchema } from "../protos/task/v3.js";
 import type { ShimArguments } from "./arguments.js";
 import type { ShimOptions } from "./options.js";
 

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { create } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { decode, encode } from "../codec/codec.js";
-import { RuntimeInfoSchema } from "../types.js";
+import { RuntimeInfoSchema } from "../protos/types.js";
 import type { ShimArguments } from "./arguments.js";
 import { answerOnStdout } from "./delete.js";
 import type { ShimOptions } from "./options.js";

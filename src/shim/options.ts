@@ -1,13 +1,13 @@
 import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
-import type { BootstrapParams } from "../bootstrap.js";
+import type { BootstrapParams } from "../protos/bootstrap.js";
 import type { Publisher } from "../events/index.js";
-import type { Sandbox } from "../sandbox.js";
+import type { Sandbox } from "../protos/sandbox.js";
 import { checkOptions } from "../options.js";
 import { isPlain, kindOf } from "../values.js";
-import type { ServiceImpl } from "../service.js";
-import type { DeleteResponseSchema, Task } from "../task/v3.js";
-import type { RuntimeInfoSchema } from "../types.js";
+import type { ServiceImpl } from "../server/service.js";
+import type { DeleteResponseSchema, Task } from "../protos/task/v3.js";
+import type { RuntimeInfoSchema } from "../protos/types.js";
 import type { Children } from "./children.js";
 import type { ShimLog } from "./log.js";
 

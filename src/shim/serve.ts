@@ -1,10 +1,10 @@
 import { closeSync, mkdirSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { connect } from "../connection.js";
+import { connect } from "../client/connection.js";
 import { textOf, type TtrpcError } from "../error.js";
 import { createPublisher } from "../events/index.js";
-import { Sandbox } from "../sandbox.js";
-import { createServer, type Server } from "../server.js";
+import { Sandbox } from "../protos/sandbox.js";
+import { createServer, type Server } from "../server/server.js";
 import { socketAddress } from "./address.js";
 import type { ShimArguments } from "./arguments.js";
 import { type Bootstrap, readBootstrap, writeBootstrap } from "./bootstrap.js";

@@ -1,7 +1,7 @@
-import type { Server } from "../server.js";
-import type { ServiceImpl } from "../service.js";
-import { Task as TaskV2 } from "../task/v2.js";
-import { Task } from "../task/v3.js";
+import type { Server } from "../server/server.js";
+import type { ServiceImpl } from "../server/service.js";
+import { Task as TaskV2 } from "../protos/task/v2.js";
+import { Task } from "../protos/task/v3.js";
 
 type Handler = (request: unknown, context: unknown) => unknown;
 

@@ -1,6 +1,6 @@
 import type { Decode } from "../codec/payload.js";
-import type { BatchReader } from "../port/reader.js";
-import type { Named } from "../port/slots.js";
+import type { BatchReader } from "../native/batch-reader.js";
+import type { Named } from "../native/slots.js";
 
 /** A stream by its name: one that this side serves, or one that it opened. */
 export interface Stream extends Named {

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { connect, createServer, type NetConnectOpts, type Server, type Socket } from "node:net";
 import { type ParsedAddress, parseAddress } from "../../address.js";
 import { transportError } from "../../error.js";
-import { reclaimStale } from "../../socket-file.js";
+import { reclaimStale } from "../../server/socket-file.js";
 import { UsageError } from "../errors.js";
 import { listeningError } from "../listening.js";
 import { Feed } from "../output/feed.js";

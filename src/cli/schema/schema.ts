@@ -25,7 +25,7 @@ export function namesSchema({ proto = [], descriptorSet = [] }: SchemaOptions): 
 
 /** The bundled types, protobuf's own, and those that the options name. */
 export async function loadRegistry(options: SchemaOptions): Promise<Registry> {
-  const { registry: bundled } = await import("../../registry.js");
+  const { registry: bundled } = await import("../../protos/registry.js");
   const { proto = [], importPath = [], descriptorSet = [] } = options;
   const own: Registry[] = [];
   if (proto.length > 0) {

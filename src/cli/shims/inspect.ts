@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { type CallOptions, codeName, type Connection, TtrpcError } from "../../index.js";
-import { Status } from "../../task/v3.js";
+import { Status } from "../../protos/task/v3.js";
 import { withConnection } from "../connecting.js";
 import { transportCode } from "../exit.js";
 import type { Found } from "./bundles.js";

@@ -4,8 +4,8 @@ import {
   type BlkIOEntry,
   type Metrics as MetricsV1,
   MetricsSchema as MetricsV1Schema,
-} from "../../cgroups/v1.js";
-import { type Metrics as MetricsV2, MetricsSchema as MetricsV2Schema } from "../../cgroups/v2.js";
+} from "../../protos/cgroups/v1.js";
+import { type Metrics as MetricsV2, MetricsSchema as MetricsV2Schema } from "../../protos/cgroups/v2.js";
 
 /** What a container has used so far, whichever cgroups it lives in. */
 export interface Usage {

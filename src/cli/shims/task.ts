@@ -6,9 +6,9 @@ import {
   createClient,
   TtrpcError,
 } from "../../index.js";
-import type { ConnectResponse } from "../../task/v3.js";
-import { Task as TaskV2 } from "../../task/v2.js";
-import { Task as TaskV3 } from "../../task/v3.js";
+import type { ConnectResponse } from "../../protos/task/v3.js";
+import { Task as TaskV2 } from "../../protos/task/v2.js";
+import { Task as TaskV3 } from "../../protos/task/v3.js";
 
 /** The Task service in the version that a shim serves. The two differ in nothing but their names. */
 export interface VersionedTask {

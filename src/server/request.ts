@@ -1,16 +1,16 @@
-import { Code } from "./code.js";
-import { bytesOf, type Payload } from "./codec/payload.js";
+import { Code } from "../code.js";
+import { bytesOf, type Payload } from "../codec/payload.js";
 import { type AbortReason, HandlerContext, type ServerConnection } from "./context.js";
-import { type CallMessage, serverCalls } from "./diagnostics.js";
-import { textOf, TtrpcError } from "./error.js";
-import type { ServerCall } from "./interceptor.js";
-import type { Port } from "./port/port.js";
-import type { ActiveRequest, IncomingRequest } from "./port/types.js";
-import type { BatchReader } from "./port/reader.js";
+import { type CallMessage, serverCalls } from "../diagnostics.js";
+import { textOf, TtrpcError } from "../error.js";
+import type { ServerCall } from "../interceptor.js";
+import type { Port } from "../native/bridge.js";
+import type { ActiveRequest, IncomingRequest } from "../native/types.js";
+import type { BatchReader } from "../native/batch-reader.js";
 import type { ServedMethod } from "./service.js";
-import { MessageQueue, type QueueOwner } from "./stream/message-queue.js";
-import { SendWindow } from "./stream/send-window.js";
-import { checkedResult, iteratorOf } from "./stream/outgoing.js";
+import { MessageQueue, type QueueOwner } from "../stream/message-queue.js";
+import { SendWindow } from "../stream/send-window.js";
+import { checkedResult, iteratorOf } from "../stream/outgoing.js";
 
 /** A server's method, and its interceptors around it, if there are any. */
 export interface Served extends ServedMethod {

@@ -3,7 +3,7 @@ import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { MESSAGE_LIMIT } from "./records.js";
 import type { CallFields } from "./types.js";
-import { stringSize } from "./writer.js";
+import { stringSize } from "./batch-writer.js";
 
 /** From how many bytes on texts are measured, and not taken for three bytes a character. */
 const MEASURED = 64 << 10;

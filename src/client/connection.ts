@@ -1,4 +1,4 @@
-import { type Address, parseAddress } from "./address.js";
+import { type Address, parseAddress } from "../address.js";
 import {
   type CallOptions,
   callFields,
@@ -6,22 +6,22 @@ import {
   checkPayload,
   checkSignal,
   unaryCall,
-} from "./call.js";
-import { Code } from "./code.js";
-import { bytesOf, type Decode, encoded, type Payload, rawPayload } from "./codec/payload.js";
-import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "./diagnostics.js";
-import { transportError, TtrpcError } from "./error.js";
-import type { MethodKind } from "./interceptor.js";
-import { checkTimeout, CONNECT_TIMEOUT_MS, type OpenLink, openLink } from "./open-link.js";
-import { checkDriver, type Driver } from "./port/driver.js";
-import type { Port } from "./port/port.js";
-import type { ConnectionClosed } from "./port/reader.js";
-import type { CallFields, PendingCall } from "./port/types.js";
-import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "./port/records.js";
-import { checkOptions } from "./options.js";
+} from "./unary-call.js";
+import { Code } from "../code.js";
+import { bytesOf, type Decode, encoded, type Payload, rawPayload } from "../codec/payload.js";
+import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "../diagnostics.js";
+import { transportError, TtrpcError } from "../error.js";
+import type { MethodKind } from "../interceptor.js";
+import { checkTimeout, CONNECT_TIMEOUT_MS, type OpenLink, openLink } from "./connector.js";
+import { checkDriver, type Driver } from "../native/driver.js";
+import type { Port } from "../native/bridge.js";
+import type { ConnectionClosed } from "../native/batch-reader.js";
+import type { CallFields, PendingCall } from "../native/types.js";
+import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "../native/records.js";
+import { checkOptions } from "../options.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
-import { iteratorOf } from "./stream/outgoing.js";
-import { failedStream, shortened, StreamCall } from "./stream/stream-call.js";
+import { iteratorOf } from "../stream/outgoing.js";
+import { failedStream, shortened, StreamCall } from "./stream-call.js";
 
 /** Options of {@link connect}. */
 export interface ConnectOptions {

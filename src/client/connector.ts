@@ -2,16 +2,16 @@ import { Socket } from "node:net";
 import { constants } from "node:os";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { listenToAbort, unlistenToAbort } from "./abort.js";
-import type { ParsedAddress } from "./address.js";
-import { Code } from "./code.js";
-import { canceledError, textOf, transportError, TtrpcError } from "./error.js";
-import { LONGEST_TIMER_MS } from "./limits.js";
-import type { BindingOpened } from "./native.js";
-import { shown } from "./values.js";
-import type { Driver } from "./port/driver.js";
-import { type Port, port as portOf } from "./port/port.js";
-import type { ConnectionClosed } from "./port/reader.js";
+import { listenToAbort, unlistenToAbort } from "../abort.js";
+import type { ParsedAddress } from "../address.js";
+import { Code } from "../code.js";
+import { canceledError, textOf, transportError, TtrpcError } from "../error.js";
+import { LONGEST_TIMER_MS } from "../options.js";
+import type { BindingOpened } from "../native/addon.js";
+import { shown } from "../values.js";
+import type { Driver } from "../native/driver.js";
+import { type Port, port as portOf } from "../native/bridge.js";
+import type { ConnectionClosed } from "../native/batch-reader.js";
 
 /** A connection of the engine that is open, and what to do when it ends. */
 export interface OpenLink {

@@ -1,8 +1,8 @@
 import { lstatSync } from "node:fs";
 import { basename } from "node:path";
-import type { ParsedAddress } from "./address.js";
-import { transportError } from "./error.js";
-import { loadNative } from "./native.js";
+import type { ParsedAddress } from "../address.js";
+import { transportError } from "../error.js";
+import { loadNative } from "../native/addon.js";
 
 /** The path of an address's socket file, if it has one. */
 export function socketPath({ binding }: ParsedAddress): string | undefined {

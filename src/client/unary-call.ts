@@ -1,13 +1,13 @@
-import { type AbortListener, listenToAbort, unlistenToAbort } from "./abort.js";
-import { isBytes } from "./bytes.js";
-import type { Decode, Payload } from "./codec/payload.js";
-import { canceledError, type TtrpcError } from "./error.js";
-import { type MetadataInit, metadataPairs } from "./metadata.js";
-import { checkOptions, unknownOption } from "./options.js";
-import { isInstance, isRevoked, shown } from "./values.js";
-import type { Port } from "./port/port.js";
-import type { CallFields, PendingCall } from "./port/types.js";
-import type { BatchReader } from "./port/reader.js";
+import { type AbortListener, listenToAbort, unlistenToAbort } from "../abort.js";
+import { isBytes } from "../bytes.js";
+import type { Decode, Payload } from "../codec/payload.js";
+import { canceledError, type TtrpcError } from "../error.js";
+import { type MetadataInit, metadataPairs } from "../metadata.js";
+import { checkOptions, unknownOption } from "../options.js";
+import { isInstance, isRevoked, shown } from "../values.js";
+import type { Port } from "../native/bridge.js";
+import type { CallFields, PendingCall } from "../native/types.js";
+import type { BatchReader } from "../native/batch-reader.js";
 
 /** Options of a blocking call. */
 export interface SyncCallOptions {

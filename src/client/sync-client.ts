@@ -1,9 +1,9 @@
 import { constants } from "node:os";
 import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import { type Address, parseAddress } from "./address.js";
-import { checkPayload, syncCallFields, type SyncCallOptions } from "./call.js";
+import { type Address, parseAddress } from "../address.js";
+import { checkPayload, syncCallFields, type SyncCallOptions } from "./unary-call.js";
 import { checkConnection, methodsOf } from "./client.js";
-import { Code } from "./code.js";
+import { Code } from "../code.js";
 import {
   type Decode,
   encoded,
@@ -11,14 +11,14 @@ import {
   OutgoingMessage,
   type Payload,
   rawPayload,
-} from "./codec/payload.js";
+} from "../codec/payload.js";
 import { closedError } from "./connection.js";
-import { TtrpcError } from "./error.js";
-import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./open-link.js";
-import { requireLoop } from "./port/driver.js";
-import { checkOptions } from "./options.js";
-import { openPorts, port } from "./port/port.js";
-import type { ConnectionClosed } from "./port/reader.js";
+import { TtrpcError } from "../error.js";
+import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./connector.js";
+import { requireLoop } from "../native/driver.js";
+import { checkOptions } from "../options.js";
+import { openPorts, port } from "../native/bridge.js";
+import type { ConnectionClosed } from "../native/batch-reader.js";
 
 /** Options of {@link connectSync}. */
 export interface SyncConnectOptions {

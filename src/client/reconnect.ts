@@ -1,10 +1,9 @@
-import { listenToAbort, unlistenToAbort } from "./abort.js";
-import { Code } from "./code.js";
-import { canceledError, TtrpcError } from "./error.js";
-import { LONGEST_TIMER_MS, withDefaults } from "./limits.js";
-import { checkOptions } from "./options.js";
-import { isPlain, kindOf, shown } from "./values.js";
-import type { OpenLink } from "./open-link.js";
+import { listenToAbort, unlistenToAbort } from "../abort.js";
+import { Code } from "../code.js";
+import { canceledError, TtrpcError } from "../error.js";
+import { LONGEST_TIMER_MS, checkOptions, withDefaults } from "../options.js";
+import { isPlain, kindOf, shown } from "../values.js";
+import type { OpenLink } from "./connector.js";
 
 /** How a connection that ended is made again. */
 export interface ReconnectOptions {

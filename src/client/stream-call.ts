@@ -1,13 +1,13 @@
 import { type AbortListener, listenToAbort, unlistenToAbort } from "../abort.js";
 import type { Decode, Payload } from "../codec/payload.js";
-import type { Port } from "../port/port.js";
-import type { CallFields, PendingStream } from "../port/types.js";
-import type { BatchReader } from "../port/reader.js";
+import type { Port } from "../native/bridge.js";
+import type { CallFields, PendingStream } from "../native/types.js";
+import type { BatchReader } from "../native/batch-reader.js";
 import { canceledError, textOf, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
-import { MessageQueue, type QueueOwner } from "./message-queue.js";
-import { checkedResult, type Outgoing } from "./outgoing.js";
-import { SendWindow } from "./send-window.js";
+import { MessageQueue, type QueueOwner } from "../stream/message-queue.js";
+import { checkedResult, type Outgoing } from "../stream/outgoing.js";
+import { SendWindow } from "../stream/send-window.js";
 
 /** What a streaming call is made of. */
 export interface StreamInit<O> {

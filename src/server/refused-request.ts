@@ -1,8 +1,8 @@
-import { type CallMessage, serverCalls } from "./diagnostics.js";
-import type { TtrpcError } from "./error.js";
-import type { Port } from "./port/port.js";
-import type { Named } from "./port/slots.js";
-import type { ActiveRequest } from "./port/types.js";
+import { type CallMessage, serverCalls } from "../diagnostics.js";
+import type { TtrpcError } from "../error.js";
+import type { Port } from "../native/bridge.js";
+import type { Named } from "../native/slots.js";
+import type { ActiveRequest } from "../native/types.js";
 
 /** A request that no handler sees: it is answered with an error as soon as its batch is read. */
 export class RefusedRequest implements ActiveRequest {

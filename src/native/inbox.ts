@@ -1,5 +1,5 @@
 import { transportError, type TtrpcError } from "../error.js";
-import { BatchReader } from "./reader.js";
+import { BatchReader } from "./batch-reader.js";
 import { BATCH_SIZE, Event, FLAG_SERVED } from "./records.js";
 import { Methods } from "./routes.js";
 import { CallSlots, type Named, RequestSlots } from "./slots.js";

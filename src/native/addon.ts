@@ -1,5 +1,5 @@
-import type * as Native from "../index.js";
-import { loadAddon } from "./loader/load.js";
+import type * as Native from "../../index.js";
+import { loadAddon } from "./load.js";
 
 let addon: typeof Native | undefined;
 
@@ -14,4 +14,4 @@ export type {
   BindingMethod,
   BindingOpened,
   Port as NativePort,
-} from "../index.js";
+} from "../../index.js";

@@ -7,13 +7,13 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { checkPayload } from "./call.js";
-import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload } from "./codec/payload.js";
-import { Code } from "./code.js";
+import { checkPayload } from "../client/unary-call.js";
+import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload } from "../codec/payload.js";
+import { Code } from "../code.js";
 import type { HandlerContext } from "./context.js";
-import { textOf, TtrpcError } from "./error.js";
-import type { MethodKind } from "./interceptor.js";
-import { isDescriptor, isPlain, isRevoked, kindOf, shown } from "./values.js";
+import { textOf, TtrpcError } from "../error.js";
+import type { MethodKind } from "../interceptor.js";
+import { isDescriptor, isPlain, isRevoked, kindOf, shown } from "../values.js";
 
 /**
  * The handlers of a service, under the names that protobuf-es gives its methods. One that is left out answers

@@ -10,8 +10,8 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { type CallOptions, callOptions } from "./call.js";
-import { messageDecoder, OutgoingMessage } from "./codec/payload.js";
+import { type CallOptions, callOptions } from "./unary-call.js";
+import { messageDecoder, OutgoingMessage } from "../codec/payload.js";
 import { Connection } from "./connection.js";
 import {
   checkedCall,
@@ -20,12 +20,12 @@ import {
   type ClientInterceptor,
   intercept,
   type MethodKind,
-} from "./interceptor.js";
-import { addMetadata, type Metadata, metadataPairs } from "./metadata.js";
-import { checkOptions } from "./options.js";
-import { isDescriptor, isInstance } from "./values.js";
-import type { Port } from "./port/port.js";
-import { iteratorOf } from "./stream/outgoing.js";
+} from "../interceptor.js";
+import { addMetadata, type Metadata, metadataPairs } from "../metadata.js";
+import { checkOptions } from "../options.js";
+import { isDescriptor, isInstance } from "../values.js";
+import type { Port } from "../native/bridge.js";
+import { iteratorOf } from "../stream/outgoing.js";
 
 /** A client of a service: a function for each of its methods. */
 export type Client<Service extends DescService> = {

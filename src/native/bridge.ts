@@ -1,7 +1,7 @@
 // Not the global one, which tests put their own in place of.
 import { setImmediate as inNextTurn } from "node:timers";
 import { OutgoingMessage, type Payload } from "../codec/payload.js";
-import { loadNative, type NativePort } from "../native.js";
+import { loadNative, type NativePort } from "./addon.js";
 import { checkedDetails, textOf, transportError, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { Inbox } from "./inbox.js";
@@ -23,7 +23,7 @@ import { fieldsSize, knownSize, namesSize, oversize, refusedCall } from "./size.
 import { statusOf } from "./status.js";
 import { Routes } from "./routes.js";
 import { generationsPerSlot, type Named } from "./slots.js";
-import { BatchWriter } from "./writer.js";
+import { BatchWriter } from "./batch-writer.js";
 
 /**
  * A port of this environment to the addon, one for each driver that is used. Commands of one tick gather in one buffer and

@@ -1,27 +1,26 @@
 import { EventEmitter } from "node:events";
 import { constants } from "node:os";
 import type { DescService } from "@bufbuild/protobuf";
-import { type Address, parseAddress } from "./address.js";
-import { Code } from "./code.js";
-import { join, openError } from "./open-link.js";
+import { type Address, parseAddress } from "../address.js";
+import { Code } from "../code.js";
+import { join, openError } from "../client/connector.js";
 import type { ServerConnection } from "./context.js";
-import { type ConnectionMessage, connections } from "./diagnostics.js";
-import { TtrpcError } from "./error.js";
-import type { BindingListenOptions, BindingMethod } from "./native.js";
+import { type ConnectionMessage, connections } from "../diagnostics.js";
+import { TtrpcError } from "../error.js";
+import type { BindingListenOptions, BindingMethod } from "../native/addon.js";
 import {
   checkedCall,
   checkedInterceptors,
   intercept,
   type ServerCall,
   type ServerInterceptor,
-} from "./interceptor.js";
-import { checkLimits, LONGEST_TIMER_MS, withDefaults } from "./limits.js";
-import { checkDriver, type Driver } from "./port/driver.js";
-import { checkOptions, closeOptions } from "./options.js";
-import { shown } from "./values.js";
-import { type Port, port } from "./port/port.js";
-import type { BatchReader } from "./port/reader.js";
-import type { ActiveRequest, IncomingRequest, MethodSink, PeerCredentials } from "./port/types.js";
+} from "../interceptor.js";
+import { checkDriver, type Driver } from "../native/driver.js";
+import { LONGEST_TIMER_MS, checkLimits, checkOptions, closeOptions, withDefaults } from "../options.js";
+import { shown } from "../values.js";
+import { type Port, port } from "../native/bridge.js";
+import type { BatchReader } from "../native/batch-reader.js";
+import type { ActiveRequest, IncomingRequest, MethodSink, PeerCredentials } from "../native/types.js";
 import { RefusedRequest } from "./refused-request.js";
 import { type RequestHost, RunningRequest, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";

@@ -1,6 +1,6 @@
 import type { TtrpcError } from "../error.js";
 import type { Metadata } from "../metadata.js";
-import type { BatchReader, ConnectionClosed } from "./reader.js";
+import type { BatchReader, ConnectionClosed } from "./batch-reader.js";
 import type { Named } from "./slots.js";
 
 /** A call that waits for its outcome. One of the two is called, once, while the batch is read. */

@@ -1,4 +1,4 @@
-import { loadNative } from "../native.js";
+import { loadNative } from "./addon.js";
 import { shown } from "../values.js";
 
 /**

@@ -1,6 +1,6 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
 import type { Decode } from "../codec/payload.js";
-import { keptCopy } from "../slab.js";
+import { keptCopy } from "../codec/slab.js";
 import { Code } from "../code.js";
 import { detail, TtrpcError, transportCause, transportError } from "../error.js";
 import { addMetadata, type Metadata } from "../metadata.js";
