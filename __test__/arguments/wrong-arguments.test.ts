@@ -194,9 +194,6 @@ describe("the table of public functions", () => {
   });
 });
 
-/** A member that is marked so, with its comment. */
-const INTERNAL = /\/\*\*(?:(?!\*\/)[^])*@internal(?:(?!\*\/)[^])*\*\/\s*[^;]*;/g;
-
 /** What the package's types say of a class. */
 function declarationOf(kind: string): string {
   const files = [
@@ -209,7 +206,7 @@ function declarationOf(kind: string): string {
   for (const file of files) {
     const text = readFileSync(new URL(`../../dist/${file}.d.ts`, import.meta.url), "utf8");
     const at = text.indexOf(`export declare class ${kind} `);
-    if (at >= 0) return text.slice(at, text.indexOf("\n}", at)).replaceAll(INTERNAL, "");
+    if (at >= 0) return text.slice(at, text.indexOf("\n}", at));
   }
   throw new Error(`no declaration of ${kind}`);
 }
