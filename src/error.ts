@@ -2,9 +2,8 @@ import { getSystemErrorMap } from "node:util";
 import { create } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "./code.js";
-import { isBytes } from "./bytes.js";
 import { checkOptions } from "./options.js";
-import { isArray, isInstance, isRevoked, kindOf, shown, textOf } from "./values.js";
+import { isArray, isBytes, isInstance, isRevoked, kindOf, shown, textOf } from "./values.js";
 
 export { textOf } from "./values.js";
 

@@ -8,7 +8,7 @@ import { loadNative } from "./native/addon.js";
 
 export type { Address } from "./address.js";
 export { packAny, unpackAny } from "./any.js";
-export type { CallOptions, SyncCallOptions } from "./client/unary-call.js";
+export type { CallOptions, SyncCallOptions } from "./client/call-options.js";
 export { type Client, type ClientOptions, createClient } from "./client/client.js";
 export { Code, codeName } from "./code.js";
 export { connect, Connection, type ConnectOptions } from "./client/connection.js";
@@ -23,9 +23,7 @@ export type {
   ServerInterceptor,
 } from "./interceptor.js";
 export type { Metadata, MetadataInit } from "./metadata.js";
-export type { Driver } from "./native/driver.js";
-export type { PeerCredentials } from "./native/types.js";
-export type { ConnectionClosed } from "./native/batch-reader.js";
+export type { ConnectionClosed, Driver, PeerCredentials } from "./transport.js";
 export type { ReconnectOptions } from "./client/reconnect.js";
 export {
   type CloseOptions,

@@ -10,7 +10,7 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { type CallOptions, callOptions } from "./unary-call.js";
+import { type CallOptions, callOptions } from "./call-options.js";
 import { messageDecoder, OutgoingMessage } from "../codec/payload.js";
 import { Connection } from "./connection.js";
 import {
@@ -24,7 +24,7 @@ import {
 import { addMetadata, type Metadata, metadataPairs } from "../metadata.js";
 import { checkOptions } from "../options.js";
 import { isDescriptor, isInstance } from "../values.js";
-import type { Port } from "../native/bridge.js";
+import type { Bridge } from "../native/bridge.js";
 import { iteratorOf } from "../stream/outgoing.js";
 
 /** A client of a service: a function for each of its methods. */
@@ -78,7 +78,7 @@ export function createClient<Service extends DescService>(
   checkOptions("createClient", options, OPTIONS);
   const interceptors = checkedInterceptors(options.interceptors);
   checkConnection(connection, Connection, "connect() resolves to");
-  return methodsOf(service, connection.port, (method, route) => {
+  return methodsOf(service, connection.bridge, (method, route) => {
     const start = starter(method, route, connection);
     const streams = method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
     if (interceptors.length === 0) {
@@ -126,20 +126,25 @@ type Start = (request: unknown, options?: CallOptions) => unknown;
 function starter({ methodKind, input, output }: DescMethod, route: number, connection: Connection): Start {
   const toPayload = (message: unknown) => new OutgoingMessage(input, message);
   const decode = messageDecoder(output);
+  const find = () => route;
   switch (methodKind) {
     case "unary":
-      return (request, options) => connection.call(route, toPayload(request), options, decode);
+      return (request, options) => connection.call({ route, payload: toPayload(request), options, decode });
     case "server_streaming":
-      return (request, options) =>
-        connection.stream(methodKind, route, () => toPayload(request), undefined, options, decode).replies;
+      return (request, options) => {
+        const first = () => toPayload(request);
+        return connection.stream({ kind: methodKind, route: find, request: first, options, decode }).replies;
+      };
     case "client_streaming":
-      return async (requests, options) =>
-        connection.stream(methodKind, route, undefined, { messages: requests, toPayload }, options, decode)
-          .response;
+      return async (messages, options) => {
+        const requests = { messages, encode: toPayload };
+        return connection.stream({ kind: methodKind, route: find, requests, options, decode }).response;
+      };
     case "bidi_streaming":
-      return (requests, options) =>
-        connection.stream(methodKind, route, undefined, { messages: requests, toPayload }, options, decode)
-          .replies;
+      return (messages, options) => {
+        const requests = { messages, encode: toPayload };
+        return connection.stream({ kind: methodKind, route: find, requests, options, decode }).replies;
+      };
   }
 }
 
@@ -183,14 +188,14 @@ export function checkConnection<T extends object>(
 /** Makes a function for each method of a service, under the name that protobuf-es gives it. */
 export function methodsOf(
   service: DescService,
-  port: Port,
+  bridge: Bridge,
   make: (method: DescMethod, route: number) => ((request: never, options?: never) => unknown) | undefined,
 ): Record<string, unknown> {
   if (!isDescriptor(service, "service"))
     throw new TypeError("service must be a service descriptor of protobuf-es");
   const client: Record<string, unknown> = {};
   for (const method of service.methods) {
-    const call = make(method, port.route(service.typeName, method.name));
+    const call = make(method, bridge.route(service.typeName, method.name));
     if (call !== undefined) client[method.localName] = call;
   }
   return client;

@@ -2,26 +2,25 @@ import { type Address, parseAddress } from "../address.js";
 import {
   type CallOptions,
   callFields,
-  type CheckedCall,
+  type CheckedFields,
   checkPayload,
   checkSignal,
-  unaryCall,
-} from "./unary-call.js";
+} from "./call-options.js";
+import { type UnaryInit, unaryCall } from "./unary-call.js";
 import { Code } from "../code.js";
-import { bytesOf, type Decode, encoded, type Payload, rawPayload } from "../codec/payload.js";
+import { bytesOf, encoded, type Payload, rawPayload } from "../codec/payload.js";
 import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "../diagnostics.js";
 import { transportError, TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
-import { checkTimeout, CONNECT_TIMEOUT_MS, type OpenLink, openLink } from "./connector.js";
-import { checkDriver, type Driver } from "../native/driver.js";
-import type { Port } from "../native/bridge.js";
-import type { ConnectionClosed } from "../native/batch-reader.js";
-import type { CallFields, PendingCall } from "../native/types.js";
-import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "../native/records.js";
+import { checkTimeout, CONNECT_TIMEOUT_MS, type OpenConnection, openConnection } from "./connector.js";
+import { checkDriver } from "../native/driver.js";
+import type { Bridge } from "../native/bridge.js";
+import type { OutgoingCall, PendingCall } from "../native/types.js";
 import { checkOptions } from "../options.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
 import { iteratorOf } from "../stream/outgoing.js";
-import { failedStream, shortened, StreamCall } from "./stream-call.js";
+import { failedStream, shortened, StreamCall, type StreamInit, type StreamResult } from "./stream-call.js";
+import type { ConnectionClosed, Driver } from "../transport.js";
 
 /** Options of {@link connect}. */
 export interface ConnectOptions {
@@ -45,6 +44,14 @@ export interface ConnectOptions {
 
 const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
 
+/** Where a connection is: open, with the number that it crosses under; between two connections; or ended for good. */
+type State =
+  | { readonly is: "open"; readonly id: number }
+  | { readonly is: "reconnecting" }
+  | { readonly is: "closed"; readonly why: ConnectionClosed };
+
+const RECONNECTING: State = { is: "reconnecting" };
+
 /**
  * A connection to a ttrpc server, made by {@link connect}. Calls of one tick leave together; any number can be in
  * flight. A connection keeps the process alive while calls are in flight, unless {@link ref} or {@link unref} say
@@ -56,47 +63,46 @@ export class Connection {
   /** Resolves once, when the connection has ended for good; never rejects. */
   readonly closed: Promise<ConnectionClosed>;
   /** @internal */
-  readonly port: Port;
-  /** The engine's connection, 0 while there is none. */
-  #id = 0;
-  #why: ConnectionClosed | undefined;
+  readonly bridge: Bridge;
+  #state: State = RECONNECTING;
   #resolve!: (why: ConnectionClosed) => void;
   #hold: number = Hold.WhileBusy;
   readonly #reconnector: Reconnector | undefined;
 
   /** @internal */
-  constructor(link: OpenLink, address: string, reconnector?: Reconnector) {
-    if (typeof link?.onClosed !== "function") throw new TypeError("link must be one that connect() made");
+  constructor(opened: OpenConnection, address: string, reconnector?: Reconnector) {
+    if (typeof opened?.onClosed !== "function") throw new TypeError("a Connection is made by connect()");
     this.address = address;
-    this.port = link.port;
+    this.bridge = opened.bridge;
     this.#reconnector = reconnector;
     this.closed = new Promise((resolve) => {
       this.#resolve = resolve;
     });
-    this.#use(link);
+    this.#use(opened);
   }
 
-  #use(link: OpenLink): void {
-    this.#id = link.id;
-    if (this.#hold !== Hold.WhileBusy) this.port.native.hold(link.id, this.#hold);
-    const message: ConnectionMessage = { side: "client", id: link.id, address: this.address };
+  #use({ id, onClosed }: OpenConnection): void {
+    this.#state = { is: "open", id };
+    if (this.#hold !== Hold.WhileBusy) this.bridge.hold(id, this.#hold);
+    const message: ConnectionMessage = { side: "client", id, address: this.address };
     connections.start(message);
-    link.onClosed((why) => {
+    onClosed((why) => {
       connections.end(message, { why });
-      this.#id = 0;
-      if (this.#reconnector === undefined || why.reason === "local") this.#end(why);
-      else {
-        this.#reconnector.start(
-          (next) => this.#use(next),
-          (error) => this.#end({ reason: "error", error }),
-        );
+      if (this.#reconnector === undefined || why.reason === "local") {
+        this.#end(why);
+        return;
       }
+      this.#state = RECONNECTING;
+      this.#reconnector.start(
+        (next) => this.#use(next),
+        (error) => this.#end({ reason: "error", error }),
+      );
     });
   }
 
   #end(why: ConnectionClosed): void {
-    if (this.#why !== undefined) return;
-    this.#why = why;
+    if (this.#state.is === "closed") return;
+    this.#state = { is: "closed", why };
     this.#resolve(why);
   }
 
@@ -113,7 +119,8 @@ export class Connection {
   unary(service: string, method: string, payload: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
     try {
       checkPayload(payload);
-      return this.call(this.port.route(service, method), payload, options, rawPayload);
+      const route = this.bridge.route(service, method);
+      return this.call({ route, payload, options, decode: rawPayload });
     } catch (error) {
       // A wrong argument rejects; it is not thrown at the caller.
       return Promise.reject(error);
@@ -136,15 +143,13 @@ export class Connection {
     payload: Uint8Array,
     options?: CallOptions,
   ): AsyncIterableIterator<Uint8Array> {
-    const first = () => checkedPayload(payload);
-    return this.stream(
-      "server_streaming",
-      this.#route(service, method),
-      first,
-      undefined,
+    return this.stream({
+      kind: "server_streaming",
+      route: this.#route(service, method),
+      request: () => checkedPayload(payload),
       options,
-      rawPayload,
-    ).replies;
+      decode: rawPayload,
+    }).replies;
   }
 
   /**
@@ -157,15 +162,13 @@ export class Connection {
     requests: AsyncIterable<Uint8Array>,
     options?: CallOptions,
   ): Promise<Uint8Array> {
-    const messages = { messages: requests, toPayload: checkedPayload };
-    return this.stream(
-      "client_streaming",
-      this.#route(service, method),
-      undefined,
-      messages,
+    return this.stream({
+      kind: "client_streaming",
+      route: this.#route(service, method),
+      requests: { messages: requests, encode: checkedPayload },
       options,
-      rawPayload,
-    ).response;
+      decode: rawPayload,
+    }).response;
   }
 
   /** Makes a bidirectional call with bytes for messages: both sides send when they like. */
@@ -175,59 +178,75 @@ export class Connection {
     requests: AsyncIterable<Uint8Array>,
     options?: CallOptions,
   ): AsyncIterableIterator<Uint8Array> {
-    const messages = { messages: requests, toPayload: checkedPayload };
-    return this.stream(
-      "bidi_streaming",
-      this.#route(service, method),
-      undefined,
-      messages,
+    return this.stream({
+      kind: "bidi_streaming",
+      route: this.#route(service, method),
+      requests: { messages: requests, encode: checkedPayload },
       options,
-      rawPayload,
-    ).replies;
+      decode: rawPayload,
+    }).replies;
   }
 
   #route(service: string, method: string): () => number {
-    return () => this.port.route(service, method);
+    return () => this.bridge.route(service, method);
   }
 
   /** @internal */
-  stream<O>(
-    kind: keyof typeof STREAM_FLAGS,
-    route: number | (() => number),
-    first: (() => Payload) | undefined,
-    requests: Requests | undefined,
-    options: CallOptions | undefined,
-    decode: Decode<O>,
-  ): { replies: AsyncIterableIterator<O>; response: Promise<O> } {
+  call<T>(init: UnaryInit<T>): Promise<T> {
+    const fields = callFields(init.options);
+    if (!clientCalls.active) return this.#call(init, init.payload, fields);
+    // A wrong message throws here: it is not to be seen as a call.
+    const payload = encoded(init.payload);
+    const message = clientCalls.start(this.messageOf(init.route, "unary"));
+    const result = this.#call(init, payload, fields);
+    result.then(
+      () => clientCalls.end(message, {}),
+      (error: TtrpcError) => clientCalls.end(message, { error }),
+    );
+    return result;
+  }
+
+  #call<T>({ route, decode }: UnaryInit<T>, payload: Payload, fields: CheckedFields): Promise<T> {
+    const state = this.#state;
+    if (state.is === "open") return unaryCall(this.bridge, state.id, { route, fields, payload }, decode);
+    if (state.is === "closed") return Promise.reject(closedError(this.address, state.why));
+    // What waits is not to change meanwhile.
+    const bytes = bytesOf(payload);
+    return this.#reconnected(fields).then(({ id, waitedMs }) =>
+      unaryCall(this.bridge, id, { route, fields: shortened(fields, waitedMs), payload: bytes }, decode),
+    );
+  }
+
+  /** @internal */
+  stream<O>(init: StreamInit<O>): StreamResult<O> {
+    const { kind, requests, options, decode } = init;
     let iterator: ReturnType<typeof iteratorOf> | undefined;
     let settled: ((error: unknown) => void) | undefined;
     try {
-      if (this.#why !== undefined) throw closedError(this.address, this.#why);
-      const number = typeof route === "number" ? route : route();
+      const state = this.#state;
+      if (state.is === "closed") throw closedError(this.address, state.why);
+      const route = init.route();
       const fields = callFields(options);
-      let payload = first?.() ?? NOTHING;
+      let payload = init.request?.() ?? NOTHING;
       // One that waits is not to change meanwhile, and a message that is wrong is not to be seen as a call.
-      if (this.#id === 0) payload = bytesOf(payload);
+      if (state.is === "reconnecting") payload = bytesOf(payload);
       else if (clientCalls.active) payload = encoded(payload);
       if (requests !== undefined) {
         iterator = iteratorOf(requests.messages as AsyncIterable<unknown>, "requests");
       }
-      if (clientCalls.active) settled = this.#tracedStream(number, kind);
-      const init = {
-        port: this.port,
-        route: number,
-        kind: STREAM_FLAGS[kind],
-        fields,
+      if (clientCalls.active) settled = this.#tracedStream(route, kind);
+      const connection = state.is === "open" ? state.id : this.#reconnected(fields);
+      // A stream whose signal has aborted does not look at it.
+      if (typeof connection !== "number") connection.catch(() => undefined);
+      return new StreamCall(connection, {
+        bridge: this.bridge,
+        call: { route, fields, payload },
+        kind,
         signal: fields.signal,
-        payload,
-        requests: iterator && requests && { iterator, encode: requests.toPayload },
+        requests: iterator && requests && { iterator, encode: requests.encode },
         decode,
         settled,
-      };
-      const link = this.#id === 0 ? this.#next(fields) : this.#id;
-      // A stream whose signal has aborted does not look at it.
-      if (typeof link !== "number") link.catch(() => undefined);
-      return new StreamCall(init, link);
+      });
     } catch (error) {
       settled?.(error);
       // Nothing is asked of it; what its own code throws now concerns nobody.
@@ -239,29 +258,17 @@ export class Connection {
     }
   }
 
-  /** @internal */
-  call<T>(route: number, payload: Payload, options: CallOptions | undefined, decode: Decode<T>): Promise<T> {
-    const fields = callFields(options);
-    if (!clientCalls.active) return this.#call(route, payload, fields, decode);
-    // What is wrong is not to be seen as a call.
-    const bytes = encoded(payload);
-    const message = clientCalls.start(this.messageOf(route, "unary"));
-    const result = this.#call(route, bytes, fields, decode);
-    result.then(
-      () => clientCalls.end(message, {}),
-      (error: TtrpcError) => clientCalls.end(message, { error }),
-    );
-    return result;
-  }
-
   /**
    * Makes a call whose outcome `pending` takes straight out of the batch. Throws if the connection is not open.
    *
    * @internal
    */
-  start(route: number, payload: Uint8Array, fields: CallFields, pending: PendingCall): void {
-    if (this.#id === 0) throw closedError(this.address, this.#why ?? { reason: "remote" });
-    this.port.call(this.#id, route, fields, payload, pending);
+  start(call: OutgoingCall, pending: PendingCall): void {
+    const state = this.#state;
+    if (state.is !== "open") {
+      throw closedError(this.address, state.is === "closed" ? state.why : { reason: "remote" });
+    }
+    this.bridge.call(state.id, call, pending);
   }
 
   /**
@@ -270,16 +277,8 @@ export class Connection {
    * @internal
    */
   messageOf(route: number, kind: MethodKind): CallMessage {
-    return { ...this.port.routes.nameOf(route), kind, address: this.address, connection: this.#id };
-  }
-
-  #call<T>(route: number, payload: Payload, fields: CheckedCall, decode: Decode<T>): Promise<T> {
-    if (this.#why !== undefined) return Promise.reject(closedError(this.address, this.#why));
-    if (this.#id !== 0) return unaryCall(this.port, this.#id, route, payload, fields, decode);
-    const bytes = bytesOf(payload);
-    return this.#next(fields).then(({ id, waitedMs }) =>
-      unaryCall(this.port, id, route, bytes, shortened(fields, waitedMs), decode),
-    );
+    const connection = this.#state.is === "open" ? this.#state.id : 0;
+    return { ...this.bridge.nameOf(route), kind, address: this.address, connection };
   }
 
   #tracedStream(route: number, kind: MethodKind): (error: unknown) => void {
@@ -288,7 +287,7 @@ export class Connection {
   }
 
   /** The connection that the next attempt makes. */
-  async #next({ timeoutNs, signal }: CheckedCall): Promise<{ id: number; waitedMs: number }> {
+  async #reconnected({ timeoutNs, signal }: CheckedFields): Promise<{ id: number; waitedMs: number }> {
     const start = performance.now();
     const reconnector = this.#reconnector;
     if (reconnector === undefined) throw closedError(this.address, { reason: "remote" });
@@ -301,13 +300,11 @@ export class Connection {
    * number of times.
    */
   async close(): Promise<void> {
-    if (this.#why === undefined) {
+    const state = this.#state;
+    if (state.is !== "closed") {
       this.#reconnector?.stop(closedError(this.address, { reason: "local" }));
-      if (this.#id === 0) this.#end({ reason: "local" });
-      else {
-        this.port.native.close(this.#id, false);
-        this.port.schedule();
-      }
+      if (state.is === "open") this.bridge.close(state.id);
+      else this.#end({ reason: "local" });
     }
     await this.closed;
   }
@@ -329,23 +326,12 @@ export class Connection {
 
   #setHold(hold: number): this {
     this.#hold = hold;
-    if (this.#id !== 0) this.port.native.hold(this.#id, hold);
+    if (this.#state.is === "open") this.bridge.hold(this.#state.id, hold);
     return this;
   }
 }
 
-interface Requests {
-  readonly messages: unknown;
-  readonly toPayload: (message: unknown) => Payload;
-}
-
 const NOTHING = new Uint8Array(0);
-
-const STREAM_FLAGS = {
-  server_streaming: FLAG_SERVER_STREAM,
-  client_streaming: FLAG_CLIENT_STREAM,
-  bidi_streaming: FLAG_CLIENT_STREAM | FLAG_SERVER_STREAM,
-} as const;
 
 function checkedPayload(payload: unknown): Uint8Array {
   checkPayload(payload as Uint8Array);
@@ -397,9 +383,9 @@ export async function connect(address: Address, options: ConnectOptions = {}): P
   if (reconnect !== undefined && reconnect !== false) {
     if (parsed.binding === undefined) throw new TypeError(`${parsed.text} cannot be connected to again`);
     reconnector = new Reconnector(reconnectOptions(reconnect), (stop) =>
-      openLink(parsed, { driver, timeoutMs, waitForReady: false, signal: stop }),
+      openConnection(parsed, { driver, timeoutMs, waitForReady: false, signal: stop }),
     );
   }
-  const link = await openLink(parsed, { driver, timeoutMs, signal, waitForReady });
-  return new Connection(link, parsed.text, reconnector);
+  const opened = await openConnection(parsed, { driver, timeoutMs, signal, waitForReady });
+  return new Connection(opened, parsed.text, reconnector);
 }

@@ -9,20 +9,19 @@ import { canceledError, textOf, transportError, TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS } from "../options.js";
 import type { BindingOpened } from "../native/addon.js";
 import { shown } from "../values.js";
-import type { Driver } from "../native/driver.js";
-import { type Port, port as portOf } from "../native/bridge.js";
-import type { ConnectionClosed } from "../native/batch-reader.js";
+import { type Bridge, bridgeOf } from "../native/bridge.js";
+import type { ConnectionClosed, Driver } from "../transport.js";
 
-/** A connection of the engine that is open, and what to do when it ends. */
-export interface OpenLink {
-  readonly port: Port;
+/** A connection that is open, and what to do when it ends. */
+export interface OpenConnection {
+  readonly bridge: Bridge;
   readonly id: number;
   /** To be set by its owner; until then the end is kept. */
   onClosed(listener: (why: ConnectionClosed) => void): void;
 }
 
 /** How to open one. */
-export interface LinkOptions {
+export interface OpenOptions {
   readonly driver: Driver;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
@@ -40,22 +39,22 @@ const BACKLOG_RETRY_MS = 5;
 /** A server that is being started appears in milliseconds, or not for a while. */
 const READY_RETRY_MS = 30;
 
-/** Opens a connection of the engine. Rejects with `Unavailable`, or `Canceled` by the signal. */
-export async function openLink(address: ParsedAddress, options: LinkOptions): Promise<OpenLink> {
+/** Opens a connection. Rejects with `Unavailable`, or `Canceled` by the signal. */
+export async function openConnection(address: ParsedAddress, options: OpenOptions): Promise<OpenConnection> {
   const { driver, timeoutMs, signal, waitForReady } = options;
-  const port = portOf(driver);
+  const bridge = bridgeOf(driver);
   const until = performance.now() + timeoutMs;
   for (;;) {
     if (signal?.aborted) throw canceledError(signal, attemptTo(address));
     let failure: TtrpcError;
     let retryMs: number | undefined;
     try {
-      const opened = open(port, address);
-      if (opened.id !== 0) {
-        return await established(port, opened.id, address, Math.max(until - performance.now(), 1), signal);
+      const begun = open(bridge, address);
+      if (begun.id !== 0) {
+        return await established(bridge, begun.id, address, Math.max(until - performance.now(), 1), signal);
       }
-      failure = openError(address, opened);
-      if (opened.errno === EAGAIN) retryMs = BACKLOG_RETRY_MS;
+      failure = openError(address, begun);
+      if (begun.errno === EAGAIN) retryMs = BACKLOG_RETRY_MS;
     } catch (error) {
       failure = TtrpcError.from(error);
     }
@@ -69,13 +68,13 @@ export async function openLink(address: ParsedAddress, options: LinkOptions): Pr
   }
 }
 
-function open({ native }: Port, { binding, fd, duplex }: ParsedAddress): BindingOpened {
-  if (binding !== undefined) return native.connect(binding);
-  if (fd !== undefined) return native.adopt(fd, false);
-  const { ours, theirs, errno, text } = native.pair();
+function open(bridge: Bridge, { binding, fd, duplex }: ParsedAddress): BindingOpened {
+  if (binding !== undefined) return bridge.connect(binding);
+  if (fd !== undefined) return bridge.adopt(fd);
+  const { ours, theirs, errno, text } = bridge.pair();
   if (errno !== 0 || duplex === undefined) return { id: 0, bound: null, errno, text };
   join(duplex, theirs);
-  return native.adopt(ours, false);
+  return bridge.adopt(ours);
 }
 
 /** Errors of streams that connections run over, by the stream. */
@@ -108,18 +107,17 @@ export function duplexFailure(duplex: Duplex | undefined): TtrpcError | undefine
 }
 
 function established(
-  port: Port,
+  bridge: Bridge,
   id: number,
   address: ParsedAddress,
   timeoutMs: number,
   signal?: AbortSignal,
-): Promise<OpenLink> {
+): Promise<OpenConnection> {
   return new Promise((resolve, reject) => {
     let error: TtrpcError | undefined;
     const giveUp = (reason: TtrpcError) => {
       error = reason;
-      port.native.close(id, false);
-      port.schedule();
+      bridge.close(id);
     };
     const onAbort = { aborted: (by: AbortSignal) => giveUp(canceledError(by, attemptTo(address))) };
     const timer = setTimeout(
@@ -131,10 +129,10 @@ function established(
       if (signal !== undefined) unlistenToAbort(signal, onAbort);
     };
     if (signal !== undefined) listenToAbort(signal, onAbort);
-    port.inbox.connections.set(id, {
+    bridge.observeConnection(id, {
       connected() {
         settle();
-        resolve(openedLink(port, id, address));
+        resolve(opened(bridge, id, address));
       },
       closed(why) {
         settle();
@@ -144,14 +142,13 @@ function established(
         );
       },
     });
-    port.schedule();
   });
 }
 
-function openedLink(port: Port, id: number, { duplex }: ParsedAddress): OpenLink {
+function opened(bridge: Bridge, id: number, { duplex }: ParsedAddress): OpenConnection {
   let ended: ConnectionClosed | undefined;
   let listener: ((why: ConnectionClosed) => void) | undefined;
-  port.inbox.connections.set(id, {
+  bridge.observeConnection(id, {
     failure: () => duplexFailure(duplex),
     closed(why) {
       const error = why.reason === "local" ? undefined : duplexFailure(duplex);
@@ -160,7 +157,7 @@ function openedLink(port: Port, id: number, { duplex }: ParsedAddress): OpenLink
     },
   });
   return {
-    port,
+    bridge,
     id,
     onClosed(given) {
       listener = given;

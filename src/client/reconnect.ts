@@ -3,7 +3,7 @@ import { Code } from "../code.js";
 import { canceledError, TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS, checkOptions, withDefaults } from "../options.js";
 import { isPlain, kindOf, shown } from "../values.js";
-import type { OpenLink } from "./connector.js";
+import type { OpenConnection } from "./connector.js";
 
 /** How a connection that ended is made again. */
 export interface ReconnectOptions {
@@ -50,7 +50,7 @@ interface Waiting {
  */
 export class Reconnector {
   readonly #options: typeof DEFAULTS;
-  readonly #open: (signal: AbortSignal) => Promise<OpenLink>;
+  readonly #open: (signal: AbortSignal) => Promise<OpenConnection>;
   readonly #waiting = new Set<Waiting>();
   #timer: NodeJS.Timeout | undefined;
   #failed = 0;
@@ -58,13 +58,13 @@ export class Reconnector {
   #openedAt = Number.NEGATIVE_INFINITY;
   readonly #stop = new AbortController();
 
-  constructor(options: typeof DEFAULTS, open: (signal: AbortSignal) => Promise<OpenLink>) {
+  constructor(options: typeof DEFAULTS, open: (signal: AbortSignal) => Promise<OpenConnection>) {
     this.#options = options;
     this.#open = open;
   }
 
   /** Calls `opened` with a connection, or `gaveUp` with why there is none. */
-  start(opened: (link: OpenLink) => void, gaveUp: (error: TtrpcError) => void): void {
+  start(opened: (connection: OpenConnection) => void, gaveUp: (error: TtrpcError) => void): void {
     const { initialDelayMs, maxDelayMs, maxAttempts } = this.#options;
     const livedMs = performance.now() - this.#openedAt;
     this.#openedAt = Number.NEGATIVE_INFINITY;
@@ -90,16 +90,15 @@ export class Reconnector {
     const attempt = async () => {
       this.#timer = undefined;
       try {
-        const link = await this.#open(this.#stop.signal);
+        const connection = await this.#open(this.#stop.signal);
         if (this.#stop.signal.aborted) {
           // close() came after the connection was made and before this.
-          link.port.native.close(link.id, false);
-          link.port.schedule();
+          connection.bridge.close(connection.id);
           return;
         }
         this.#openedAt = performance.now();
-        opened(link);
-        for (const { resolve } of this.#take()) resolve(link.id);
+        opened(connection);
+        for (const { resolve } of this.#take()) resolve(connection.id);
       } catch (reason) {
         const error = TtrpcError.from(reason);
         for (const { reject } of this.#take()) reject(error);

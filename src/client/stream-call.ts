@@ -1,7 +1,9 @@
 import { type AbortListener, listenToAbort, unlistenToAbort } from "../abort.js";
 import type { Decode, Payload } from "../codec/payload.js";
-import type { Port } from "../native/bridge.js";
-import type { CallFields, PendingStream } from "../native/types.js";
+import type { Bridge } from "../native/bridge.js";
+import type { CallFields, OutgoingCall, PendingStream } from "../native/types.js";
+import type { CallOptions } from "./call-options.js";
+import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "../native/records.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import { canceledError, textOf, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
@@ -9,34 +11,54 @@ import { MessageQueue, type QueueOwner } from "../stream/message-queue.js";
 import { checkedResult, type Outgoing } from "../stream/outgoing.js";
 import { SendWindow } from "../stream/send-window.js";
 
-/** What a streaming call is made of. */
+/** A streaming call, as a connection is asked for it. */
 export interface StreamInit<O> {
-  readonly port: Port;
-  readonly route: number;
-  /** The kind, as flags of the port. */
-  readonly kind: number;
-  readonly fields: CallFields;
+  readonly kind: keyof typeof STREAM_FLAGS;
+  /** Finds the number of its method. Throws a TypeError if that has no proper name. */
+  readonly route: () => number;
+  /** Makes the request of a server-streaming call. */
+  readonly request?: () => Payload;
+  /** The requests of the other kinds, which may be anything still, and how each becomes a payload. */
+  readonly requests?: { readonly messages: unknown; readonly encode: (message: unknown) => Payload };
+  readonly options: CallOptions | undefined;
+  readonly decode: Decode<O>;
+}
+
+/** What comes of a streaming call: its messages, or its one response. */
+export interface StreamResult<O> {
+  readonly replies: AsyncIterableIterator<O>;
+  readonly response: Promise<O>;
+}
+
+/** What a {@link StreamCall} is made of. */
+interface StreamParts<O> {
+  readonly bridge: Bridge;
+  readonly call: OutgoingCall;
+  readonly kind: keyof typeof STREAM_FLAGS;
   readonly signal: AbortSignal | undefined;
-  /** The request of a server-streaming call. */
-  readonly payload: Payload;
-  /** The requests of the other kinds. */
   readonly requests: Outgoing | undefined;
   readonly decode: Decode<O>;
   /** Hears how the call ended, undefined if in order. */
   readonly settled?: (error: unknown) => void;
 }
 
+const STREAM_FLAGS = {
+  server_streaming: FLAG_SERVER_STREAM,
+  client_streaming: FLAG_CLIENT_STREAM,
+  bidi_streaming: FLAG_CLIENT_STREAM | FLAG_SERVER_STREAM,
+} as const;
+
 /**
  * One streaming call. It settles once, whichever comes first: the peer's end, a status, a failure, the caller's signal,
  * the reader that leaves, or a request iterable that throws.
  */
-export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
+export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner, AbortListener {
   readonly served = false;
   /** The server's messages. */
   readonly replies: MessageQueue<O>;
   /** The single response of a client-streaming call. */
   readonly response: Promise<O>;
-  readonly #init: StreamInit<O>;
+  readonly #parts: StreamParts<O>;
   readonly #window = new SendWindow();
   #resolve!: (response: O) => void;
   #reject!: (error: unknown) => void;
@@ -46,31 +68,32 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
   slot = 0;
   generation = 0;
 
-  /** @param connection - The engine's connection, or one that is still to come and how long it took. */
-  constructor(init: StreamInit<O>, connection: number | Promise<{ id: number; waitedMs: number }>) {
-    this.#init = init;
-    this.replies = new MessageQueue(this, init.decode);
+  /** @param connection - The connection's number, or one that is still to come and how long it took. */
+  constructor(connection: number | Promise<{ id: number; waitedMs: number }>, parts: StreamParts<O>) {
+    this.#parts = parts;
+    this.replies = new MessageQueue(this, parts.decode);
     this.response = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
     // Whoever calls looks at one of the two; the other must not count as unhandled.
     this.response.catch(() => undefined);
-    const { signal } = init;
+    const { signal, call } = parts;
     if (signal?.aborted) this.#settle(canceledError(signal));
-    else if (typeof connection === "number") this.#start(connection, init.fields);
+    else if (typeof connection === "number") this.#start(connection, call);
     else {
       connection.then(
-        ({ id, waitedMs }) => this.#settled || this.#start(id, shortened(init.fields, waitedMs)),
+        ({ id, waitedMs }) =>
+          this.#settled || this.#start(id, { ...call, fields: shortened(call.fields, waitedMs) }),
         (error: unknown) => this.#settle(error),
       );
     }
   }
 
-  #start(connection: number, fields: CallFields): void {
-    const { port, route, kind, payload, signal, requests } = this.#init;
+  #start(connection: number, call: OutgoingCall): void {
+    const { bridge, kind, signal, requests } = this.#parts;
     try {
-      port.open(connection, route, kind, fields, payload, this);
+      bridge.open(connection, call, STREAM_FLAGS[kind], this);
     } catch (error) {
       this.#settle(error);
       return;
@@ -100,7 +123,7 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
 
   succeed(reader: BatchReader): void {
     try {
-      this.#resolve(reader.read(this.#init.decode));
+      this.#resolve(reader.read(this.#parts.decode));
       this.#settle(undefined);
     } catch (error) {
       this.#settle(error);
@@ -116,19 +139,23 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
   }
 
   taken(queue: MessageQueue<unknown>): void {
-    this.#init.port.noteTaken(queue);
+    this.#parts.bridge.noteTaken(queue);
+  }
+
+  defer(action: () => void): void {
+    this.#parts.bridge.defer(action);
   }
 
   /** The reader left. */
   abandoned(): void {
-    this.#init.port.cancel(this, true);
+    this.#parts.bridge.cancel(this, true);
     this.#settle(undefined);
   }
 
   /** Ends the call from this side. What the reader has not taken is dropped. */
   #giveUp(error: unknown): void {
     if (this.#settled) return;
-    this.#init.port.cancel(this);
+    this.#parts.bridge.cancel(this);
     if (error !== undefined) this.replies.fail(error);
     this.#settle(error);
   }
@@ -136,8 +163,8 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
   #settle(error: unknown): void {
     if (this.#settled) return;
     this.#settled = true;
-    const { signal, requests, settled } = this.#init;
-    if (settled !== undefined) queueMicrotask(() => settled(error));
+    const { bridge, signal, requests, settled } = this.#parts;
+    if (settled !== undefined) bridge.defer(() => settled(error));
     if (signal !== undefined) unlistenToAbort(signal, this);
     this.#window.close();
     this.replies.end(error);
@@ -146,14 +173,16 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
     else this.#reject(error);
     if (requests === undefined || this.#requestsOver) return;
     this.#requestsOver = true;
-    // The generator's own code must not run while a batch is read; what it throws now concerns nobody.
-    Promise.resolve()
-      .then(() => requests.iterator.return?.())
-      .catch(() => undefined);
+    bridge.defer(() => {
+      // What the generator's own code throws now concerns nobody.
+      Promise.resolve()
+        .then(() => requests.iterator.return?.())
+        .catch(() => undefined);
+    });
   }
 
   async #pump({ iterator, encode }: Outgoing): Promise<void> {
-    const { port } = this.#init;
+    const { bridge } = this.#parts;
     // The caller has its call before its own code runs.
     await Promise.resolve();
     try {
@@ -173,10 +202,10 @@ export class StreamCall<O> implements PendingStream, QueueOwner, AbortListener {
         if (this.#settled) return;
         const { value, done } = checkedResult(result, "requests");
         if (done === true) break;
-        this.#window.add(port.send(this, encode(value)));
+        this.#window.add(bridge.send(this, encode(value)));
       }
       this.#requestsOver = true;
-      port.halfClose(this);
+      bridge.halfClose(this);
     } catch (cause) {
       const reason = cause instanceof TtrpcError || cause instanceof TypeError ? cause : undefined;
       const text = `the requests of the call failed: ${textOf(cause)}`;
@@ -192,11 +221,15 @@ export function shortened<Fields extends CallFields>(fields: Fields, waitedMs: n
 }
 
 /** A call that failed before it started. */
-export function failedStream(error: unknown): {
-  replies: AsyncIterableIterator<never>;
-  response: Promise<never>;
-} {
-  const owner = { served: false, slot: 0, generation: 0, taken: () => {}, abandoned: () => {} };
+export function failedStream(error: unknown): StreamResult<never> {
+  const owner = {
+    served: false,
+    slot: 0,
+    generation: 0,
+    taken: () => {},
+    abandoned: () => {},
+    defer: () => {},
+  };
   const replies = new MessageQueue<never>(owner, () => {
     throw error;
   });

@@ -1,7 +1,6 @@
-import { constants } from "node:os";
 import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "../address.js";
-import { checkPayload, syncCallFields, type SyncCallOptions } from "./unary-call.js";
+import { checkPayload, syncCallFields, type SyncCallOptions } from "./call-options.js";
 import { checkConnection, methodsOf } from "./client.js";
 import { Code } from "../code.js";
 import {
@@ -17,8 +16,8 @@ import { TtrpcError } from "../error.js";
 import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./connector.js";
 import { requireLoop } from "../native/driver.js";
 import { checkOptions } from "../options.js";
-import { openPorts, port } from "../native/bridge.js";
-import type { ConnectionClosed } from "../native/batch-reader.js";
+import { bridgeOf } from "../native/bridge.js";
+import type { ConnectionClosed } from "../transport.js";
 
 /** Options of {@link connectSync}. */
 export interface SyncConnectOptions {
@@ -42,7 +41,7 @@ export class SyncConnection {
       throw new TypeError("id must be that of a connection that connectSync() made");
     this.#id = id;
     this.address = address;
-    port("loop").inbox.connections.set(id, { closed: (why) => (this.#why ??= why) });
+    bridgeOf("loop").observeConnection(id, { closed: (why) => (this.#why ??= why) });
   }
 
   /**
@@ -54,14 +53,14 @@ export class SyncConnection {
    */
   unary(service: string, method: string, payload: Uint8Array, options?: SyncCallOptions): Uint8Array {
     checkPayload(payload);
-    return this.call(port("loop").route(service, method), payload, options, rawPayload);
+    return this.call(bridgeOf("loop").route(service, method), payload, options, rawPayload);
   }
 
   /** @internal */
   call<T>(route: number, payload: Payload, options: SyncCallOptions | undefined, decode: Decode<T>): T {
     const fields = syncCallFields(options);
     if (this.#why !== undefined) throw closedError(this.address, this.#why);
-    if (openPorts().some(({ native }) => port("loop").native.isListenerOf(this.#id, native))) {
+    if (bridgeOf("loop").isServedHere(this.#id)) {
       // A wrong message is to be said first.
       encoded(payload);
       const text = `a blocking call to ${this.address} would wait for ever: its server runs on the thread that waits`;
@@ -71,20 +70,24 @@ export class SyncConnection {
       );
     }
     let outcome: { value: T } | { error: unknown } | undefined;
-    port("loop").callBlocking(this.#id, route, fields, payload, {
-      slot: 0,
-      generation: 0,
-      succeed(reader) {
-        try {
-          outcome = { value: reader.read(decode) };
-        } catch (error) {
+    bridgeOf("loop").callBlocking(
+      this.#id,
+      { route, fields, payload },
+      {
+        slot: 0,
+        generation: 0,
+        succeed(reader) {
+          try {
+            outcome = { value: reader.read(decode) };
+          } catch (error) {
+            outcome = { error };
+          }
+        },
+        fail(error) {
           outcome = { error };
-        }
+        },
       },
-      fail(error) {
-        outcome = { error };
-      },
-    });
+    );
     if (outcome === undefined) throw new TtrpcError("the call has no outcome", Code.Internal);
     if ("error" in outcome) throw outcome.error;
     return outcome.value;
@@ -94,8 +97,7 @@ export class SyncConnection {
   close(): void {
     if (this.#why !== undefined) return;
     this.#why = { reason: "local" };
-    port("loop").native.close(this.#id, false);
-    port("loop").schedule();
+    bridgeOf("loop").close(this.#id);
   }
 
   /** Closes the connection, for `using`. */
@@ -125,13 +127,10 @@ export function connectSync(address: Address, options: SyncConnectOptions = {}):
   if (parsed.duplex !== undefined)
     throw new TypeError("a Duplex needs the event loop, which a blocking call stops");
   requireLoop("a blocking connection");
-  const { native } = port("loop");
-  let opened =
-    parsed.binding === undefined
-      ? native.adopt(parsed.fd ?? -1, true)
-      : native.connectBlocking(parsed.binding, connectTimeoutMs);
-  // Between two waits this thread can be ended.
-  while (opened.errno === constants.errno.EINPROGRESS) opened = native.waitConnect();
+  const opened = bridgeOf("loop").connectBlocking(
+    parsed.binding ?? { fd: parsed.fd ?? -1 },
+    connectTimeoutMs,
+  );
   if (opened.id === 0) throw openError(parsed, opened);
   return new SyncConnection(opened.id, parsed.text);
 }
@@ -153,7 +152,7 @@ export function createSyncClient<Service extends DescService>(
   connection: SyncConnection,
 ): SyncClient<Service> {
   checkConnection(connection, SyncConnection, "connectSync() returns");
-  return methodsOf(service, port("loop"), ({ methodKind, input, output }, route) => {
+  return methodsOf(service, bridgeOf("loop"), ({ methodKind, input, output }, route) => {
     if (methodKind !== "unary") return undefined;
     const decode = messageDecoder(output);
     return (request: MessageInitShape<typeof input>, options?: SyncCallOptions) =>

@@ -4,7 +4,7 @@ import type { CodecOf } from "./compiled.js";
 import { jsonOf, representation } from "./json.js";
 import * as wire from "./read.js";
 import { quote, Scope } from "./scope.js";
-import { isBytes } from "../bytes.js";
+import { isBytes } from "../values.js";
 import {
   BIT32,
   BIT64,

@@ -18,7 +18,7 @@ import {
   VARINT,
 } from "./wire-types.js";
 import * as wire from "./write.js";
-import { isBytes } from "../bytes.js";
+import { isBytes } from "../values.js";
 
 /**
  * Writes a message at `at` and returns where it ends, which is past the end of the bytes if there was no room. Throws

@@ -1,4 +1,4 @@
-import { isBytes } from "../bytes.js";
+import { isBytes } from "../values.js";
 import { create, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { BAIL } from "./bail.js";
 import type { Write } from "./compile-write.js";

@@ -5,9 +5,8 @@ import {
   type DescOneof,
   ScalarType,
 } from "@bufbuild/protobuf";
-import { isRevoked } from "../values.js";
+import { isBytes, isRevoked } from "../values.js";
 import { representation } from "./json.js";
-import { isBytes } from "../bytes.js";
 import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
 import { isUnknownField } from "./write.js";
 

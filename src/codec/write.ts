@@ -1,4 +1,4 @@
-import { isBytes } from "../bytes.js";
+import { isBytes } from "../values.js";
 import { type DescEnum, ScalarType } from "@bufbuild/protobuf";
 import { BAIL, FULL } from "./bail.js";
 

@@ -1,6 +1,6 @@
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
-import type { Port } from "../native/bridge.js";
+import type { Bridge } from "../native/bridge.js";
 import type { EventSource, Taker } from "./event-reader.js";
 import { Fifo } from "./fifo.js";
 import type { EventOwner, HeldEvent, Passing } from "./held-event.js";
@@ -18,7 +18,7 @@ export interface Onward {
 
 /** The events of a server, from their arrival until the consumer is done with them. */
 export class EventQueue implements EventSource, EventOwner {
-  readonly port: Port;
+  readonly bridge: Bridge;
   /** What became of the events so far. */
   readonly counts: { -readonly [Name in keyof EventCounts]: EventCounts[Name] } = {
     received: 0,
@@ -45,8 +45,8 @@ export class EventQueue implements EventSource, EventOwner {
   #handsFree: (() => void) | undefined;
   #stopped = false;
 
-  constructor(port: Port, plan: SinkPlan, onward: Onward | undefined) {
-    this.port = port;
+  constructor(bridge: Bridge, plan: SinkPlan, onward: Onward | undefined) {
+    this.bridge = bridge;
     this.#plan = plan;
     this.#onward = onward;
   }

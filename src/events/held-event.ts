@@ -1,14 +1,14 @@
 import { Code } from "../code.js";
 import { type CallMessage, serverCalls } from "../diagnostics.js";
 import { TtrpcError } from "../error.js";
-import type { Port } from "../native/bridge.js";
+import type { Bridge } from "../native/bridge.js";
 import type { Named } from "../native/slots.js";
 import type { ActiveRequest } from "../native/types.js";
 import type { ContainerdEvent } from "./event.js";
 
 /** Hears that nobody waits for the answer any more. */
 export interface EventOwner {
-  readonly port: Port;
+  readonly bridge: Bridge;
   aborted(held: HeldEvent, deadline: boolean): void;
 }
 
@@ -89,7 +89,7 @@ export class HeldEvent implements ActiveRequest {
     this.letGo();
     if (!this.#waits) return;
     this.#waits = false;
-    this.#owner.port.reply(this, error === undefined ? this.reply : undefined, error);
+    this.#owner.bridge.reply(this, error === undefined ? this.reply : undefined, error);
     this.#ended(error);
   }
 
@@ -108,7 +108,7 @@ export class HeldEvent implements ActiveRequest {
   letGo(): void {
     if (!this.#aborted) return;
     this.#aborted = false;
-    this.#owner.port.letGo(this);
+    this.#owner.bridge.letGo(this);
   }
 
   #ended(error: TtrpcError | undefined): void {

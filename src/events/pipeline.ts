@@ -3,10 +3,10 @@ import { connect, type Connection } from "../client/connection.js";
 import { clientCalls } from "../diagnostics.js";
 import { TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS } from "../options.js";
-import type { Driver } from "../native/driver.js";
-import { port } from "../native/bridge.js";
+import { bridgeOf } from "../native/bridge.js";
 import { Fifo } from "./fifo.js";
 import { NO_BYTES, type Parcel, type ParcelOwner } from "./parcel.js";
+import type { Driver } from "../transport.js";
 
 /** What a pipeline goes by. */
 export interface PipelineOptions {
@@ -58,7 +58,7 @@ export class Pipeline implements ParcelOwner {
     this.#address = address;
     this.#options = options;
     this.#timeoutNs = nanoseconds(options.timeoutMs);
-    this.#route = port(options.driver).route("containerd.services.events.ttrpc.v1.Events", "Forward");
+    this.#route = bridgeOf(options.driver).route("containerd.services.events.ttrpc.v1.Events", "Forward");
   }
 
   /** Parcels that have no outcome. */
@@ -135,7 +135,7 @@ export class Pipeline implements ParcelOwner {
       }
       const parcel = this.#queue.at(this.#sent++);
       if (parcel?.state === "waiting") this.#send(parcel, this.#connection, now);
-      if (++sent % BUNDLE === 0) this.#connection.port.flush();
+      if (++sent % BUNDLE === 0) this.#connection.bridge.flush();
     }
   }
 
@@ -152,7 +152,7 @@ export class Pipeline implements ParcelOwner {
     this.#flying++;
     if (clientCalls.active) parcel.trace = clientCalls.start(connection.messageOf(this.#route, "unary"));
     try {
-      connection.start(this.#route, parcel.payload, fields, parcel);
+      connection.start({ route: this.#route, fields, payload: parcel.payload }, parcel);
     } catch (error) {
       // It ended, and that was not heard of yet; or the message is too large.
       parcel.fail(TtrpcError.from(error));

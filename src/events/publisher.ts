@@ -6,12 +6,13 @@ import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { checkLimits, checkOptions, closeOptions, withDefaults } from "../options.js";
 import { isDescriptor } from "../values.js";
-import { checkDriver, type Driver } from "../native/driver.js";
+import { checkDriver } from "../native/driver.js";
 import { MESSAGE_LIMIT } from "../native/records.js";
 import { type ContainerdEvent, eventOf, namespaceFault, topicFault, writeEvent } from "./event.js";
 import { Pipeline } from "./pipeline.js";
 import { Publication } from "./publication.js";
 import { Room } from "./room.js";
+import type { Driver } from "../transport.js";
 
 /** Options of {@link createPublisher}. */
 export interface PublisherOptions {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Address } from "../address.js";
 import { TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS, checkLimits, checkOptions, closeOptions } from "../options.js";
-import { port } from "../native/bridge.js";
+import { bridgeOf } from "../native/bridge.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import type { ActiveRequest } from "../native/types.js";
 import { RefusedRequest } from "../server/refused-request.js";
@@ -24,7 +24,7 @@ const DEFAULT_GRACE_MS = 5000;
  * {@link EventSink.batches}. Made by {@link listenEvents}. Several loops share the events, each of which goes to one.
  */
 export class EventSink implements AsyncIterable<ContainerdEvent> {
-  /** The address that is bound; for `tcp://ip:0` it has the port. */
+  /** The address that is bound; for `tcp://ip:0` it has the bridge. */
   readonly address: string;
   readonly #plan: SinkPlan;
   readonly #server: Server;
@@ -40,7 +40,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     this.#plan = plan;
     this.#onward = onwardOf?.((held, error, reply) => this.#queue.passed(held, error, reply));
     const { driver, requireSameUser, whenFull, maxQueuedEvents, maxQueuedBytes } = plan;
-    this.#queue = new EventQueue(port(driver), plan, this.#onward);
+    this.#queue = new EventQueue(bridgeOf(driver), plan, this.#onward);
     // An event that waits is a request that waits, so what bounds requests bounds those that wait for a place, too.
     // Elsewhere each is answered at once, and only what JavaScript could not look at yet waits.
     const limits =
@@ -48,7 +48,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
         ? { maxConcurrentCalls: maxQueuedEvents, maxQueuedBytes }
         : { maxConcurrentCalls: NO_LIMIT, maxQueuedBytes: UNSEEN_BYTES };
     this.#server = new Server({ driver, requireSameUser, ...limits }, true);
-    this.#server.addSink("containerd.services.events.ttrpc.v1.Events", "Forward", (reader) => {
+    this.#server.addReceiver("containerd.services.events.ttrpc.v1.Events", "Forward", (reader) => {
       const request = this.#receive(reader);
       this.#schedule();
       return request;
@@ -141,7 +141,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
       return held;
     } catch (error) {
       counts.refused++;
-      return new RefusedRequest(this.#queue.port, name, TtrpcError.from(error), tracedRequest);
+      return new RefusedRequest(this.#queue.bridge, name, TtrpcError.from(error), tracedRequest);
     }
   }
 

@@ -4,21 +4,11 @@ import { keptCopy } from "../codec/slab.js";
 import { Code } from "../code.js";
 import { detail, TtrpcError, transportCause, transportError } from "../error.js";
 import { addMetadata, type Metadata } from "../metadata.js";
+import type { ConnectionClosed } from "../transport.js";
 import { CLOSE_KINDS, FLAG_WHOLE, RECORD_HEADER } from "./records.js";
 import type { IncomingRequest } from "./types.js";
 
 const decoder = new TextDecoder();
-
-/** Why a connection ended. */
-export interface ConnectionClosed {
-  /**
-   * `"local"`: this side closed it. `"remote"`: the peer closed it, between two messages. `"error"`: the socket failed,
-   * or the peer went in the middle of a message. `"protocol"`: the peer sent what is not ttrpc.
-   */
-  readonly reason: (typeof CLOSE_KINDS)[number];
-  /** What failed; undefined when either side closed it in order. */
-  readonly error?: TtrpcError;
-}
 
 /** Reads records from the inbound buffer. All views it gives out are valid until the next record is read. */
 export class BatchReader {

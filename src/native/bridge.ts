@@ -1,62 +1,60 @@
-// Not the global one, which tests put their own in place of.
-import { setImmediate as inNextTurn } from "node:timers";
-import { OutgoingMessage, type Payload } from "../codec/payload.js";
-import { loadNative, type NativePort } from "./addon.js";
+import { constants } from "node:os";
+import type { Payload } from "../codec/payload.js";
+import {
+  type BindingAddress,
+  type BindingListenOptions,
+  type BindingOpened,
+  loadNative,
+  type NativePort,
+} from "./addon.js";
 import { checkedDetails, textOf, transportError, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { Inbox } from "./inbox.js";
 import type { MessageQueue, Stream } from "../stream/message-queue.js";
-import {
-  BATCH_SIZE,
-  Command,
-  FLAG_CANCELLABLE,
-  FLAG_LEFT,
-  FLAG_SERVED,
-  MESSAGE_LIMIT,
-  MORE,
-  RECORD_HEADER,
-  WHOLE,
-} from "./records.js";
-import type { ActiveRequest, CallFields, PendingCall, PendingStream } from "./types.js";
-import { type Driver, isNode } from "./driver.js";
-import { fieldsSize, knownSize, namesSize, oversize, refusedCall } from "./size.js";
+import { BATCH_SIZE, Command, FLAG_CANCELLABLE, FLAG_LEFT, FLAG_SERVED, RECORD_HEADER } from "./records.js";
+import type {
+  ActiveRequest,
+  ConnectionObserver,
+  ListenerObserver,
+  OutgoingCall,
+  PendingCall,
+  PendingStream,
+  RequestReceiver,
+} from "./types.js";
+import { isNode } from "./driver.js";
+import { fieldsSize, knownSize, namesSize, refusedCall } from "./size.js";
 import { statusOf } from "./status.js";
 import { Routes } from "./routes.js";
 import { generationsPerSlot, type Named } from "./slots.js";
-import { BatchWriter } from "./batch-writer.js";
+import { Outbox } from "./outbox.js";
+import type { Driver } from "../transport.js";
 
 /**
- * A port of this environment to the addon, one for each driver that is used. Commands of one tick gather in one buffer and
- * cross in one call; events come back in one buffer and one callback.
+ * The one way to the addon and back, for one JavaScript thread and one driver. The commands of a tick gather in a buffer
+ * and cross together, in one call; events come back in one buffer, with one callback.
+ *
+ * Whatever a method here puts into the batch is sent by itself: nobody outside has to ask for that.
  */
-export class Port {
-  readonly #writer = new BatchWriter(BATCH_SIZE);
-  readonly inbox = new Inbox(
-    () => this.native.takeWhole(),
+export class Bridge {
+  readonly #native: NativePort;
+  readonly #outbox: Outbox;
+  readonly #inbox = new Inbox(
+    () => this.#native.takeWhole(),
     (request) => this.letGo(request),
   );
-  readonly native: NativePort;
-  readonly routes = new Routes();
-  /** Commands that came while a message was being encoded. */
-  #deferred: (() => void)[] = [];
-  #taken: MessageQueue<unknown>[] = [];
-  #scheduled = false;
-  #leaving = false;
-  /** Batches handed over since the event loop last had its turn, as far as is known. */
-  #inARow = 0;
-  readonly #mostInARow: number;
+  readonly #routes = new Routes();
 
   constructor(driver: Driver) {
-    const { bytes } = this.#writer;
-    this.#mostInARow = driver === "thread" ? 0 : MOST_IN_A_ROW;
+    this.#outbox = new Outbox(driver, {
+      submit: (size, take) => this.#native.submit(size, take),
+      lend: (payload) => this.#native.lend(payload),
+      read: (size) => this.#inbox.read(size),
+    });
     try {
-      this.native = new (loadNative().Port)(
-        bytes,
-        this.inbox.bytes,
-        (filled) => {
-          this.#inARow = 0;
-          this.#read(filled);
-        },
+      this.#native = new (loadNative().Port)(
+        this.#outbox.bytes,
+        this.#inbox.bytes,
+        (filled) => this.#outbox.arrived(filled),
         generationsPerSlot(),
         driver === "thread",
         isNode(),
@@ -68,111 +66,205 @@ export class Port {
     }
   }
 
-  /** The number of a service and method. Throws a TypeError if one of the names is none. */
+  /** Begins to connect. {@link observeConnection} tells how that goes on. */
+  connect(address: BindingAddress): BindingOpened {
+    this.#outbox.schedule();
+    return this.#native.connect(address);
+  }
+
+  /** Takes over a connected socket. */
+  adopt(fd: number): BindingOpened {
+    this.#outbox.schedule();
+    return this.#native.adopt(fd, false);
+  }
+
+  /** Connects, or takes over a connected socket, for blocking calls; waits for it. */
+  connectBlocking(address: BindingAddress | { readonly fd: number }, timeoutMs: number): BindingOpened {
+    if ("fd" in address) return this.#native.adopt(address.fd, true);
+    let opened = this.#native.connectBlocking(address, timeoutMs);
+    // Between two waits this thread can be ended.
+    while (opened.errno === EINPROGRESS) opened = this.#native.waitConnect();
+    return opened;
+  }
+
+  /** Two ends of a socket: one for a connection, the other for a Duplex of Node. */
+  pair(): ReturnType<NativePort["pair"]> {
+    return this.#native.pair();
+  }
+
+  /** Says who hears of a connection from now on. */
+  observeConnection(connection: number, observer: ConnectionObserver): void {
+    this.#inbox.connections.set(connection, observer);
+  }
+
+  /** Closes a connection, at once or when its replies have left. */
+  close(connection: number, afterReplies = false): void {
+    this.#native.close(connection, afterReplies);
+    this.#outbox.schedule();
+  }
+
+  /** Says whether a connection keeps the process alive. */
+  hold(connection: number, hold: number): void {
+    this.#native.hold(connection, hold);
+  }
+
+  /** Whether a connection of blocking calls leads to a listener of this very thread, which could not answer it. */
+  isServedHere(connection: number): boolean {
+    return openBridges().some((other) => this.#native.isListenerOf(connection, other.#native));
+  }
+
+  /** Listens on an address. Whoever gets a listener observes it at once. */
+  listen(address: BindingAddress, options: BindingListenOptions): BindingOpened {
+    this.#outbox.schedule();
+    return this.#native.listen(address, options);
+  }
+
+  /** Listens on a descriptor, or serves the one peer at its other end, which is accepted already. */
+  listenOn(fd: number, isConnected: boolean, options: BindingListenOptions): BindingOpened {
+    this.#outbox.schedule();
+    return this.#native.listenOn(fd, isConnected, options);
+  }
+
+  /** Says who hears of a listener. */
+  observeListener(listener: number, observer: ListenerObserver): void {
+    this.#inbox.listeners.set(listener, observer);
+  }
+
+  /** Accepts no more. */
+  closeListener(listener: number): void {
+    this.#native.closeListener(listener);
+    this.#outbox.schedule();
+  }
+
+  /** Gives a method that is served a number, for listeners to have; its requests go to `receiver`. */
+  serve(receiver: RequestReceiver): number {
+    return this.#inbox.methods.add(receiver);
+  }
+
+  /** Takes a method's number back. No listener may have it any more. */
+  unserve(route: number): void {
+    this.#inbox.methods.remove(route);
+  }
+
+  /** The requests that need an answer. */
+  requests(): Iterable<ActiveRequest> {
+    return this.#inbox.requests.values();
+  }
+
+  /**
+   * Runs code of the user's, or what may lead to it, as soon as it may run: never while a batch is read, whose buffer it
+   * could have overwritten, and never within the call that asks for it.
+   */
+  defer(action: () => void): void {
+    this.#inbox.defer(action);
+  }
+
+  /** The number of a service and method that are called. Throws a TypeError if one of the names is none. */
   route(service: string, method: string): number {
-    const known = this.routes.find(service, method);
+    const known = this.#routes.find(service, method);
     if (known !== undefined) return known;
-    const route = this.routes.next(service, method);
-    this.#reserve(namesSize(service, method));
-    const writer = this.#writer;
+    const route = this.#routes.next(service, method);
+    this.#outbox.reserve(namesSize(service, method));
+    const { writer } = this.#outbox;
     writer.begin(Command.Route, 0, route, 0, NOBODY);
     writer.string(service);
     writer.string(method);
     writer.end();
     // Only now: a number that Rust has not heard of must not be known here.
-    this.routes.add(service, method, route);
-    this.schedule();
+    this.#routes.add(service, method, route);
+    this.#outbox.schedule();
     return route;
   }
 
+  /** The service and method that a number stands for. */
+  nameOf(route: number): { readonly service: string; readonly method: string } {
+    return this.#routes.nameOf(route);
+  }
+
   /** Puts a call into the batch, and names it. */
-  call(connection: number, route: number, fields: CallFields, payload: Payload, pending: PendingCall): void {
-    const flags = fields.cancellable ? FLAG_CANCELLABLE : 0;
-    this.#start(Command.Call, flags, connection, route, fields, payload, pending);
+  call(connection: number, call: OutgoingCall, pending: PendingCall): void {
+    this.#begin(Command.Call, call.fields.cancellable ? FLAG_CANCELLABLE : 0, connection, call, pending);
   }
 
   /** Opens a stream, as {@link call} makes a call. `kind` is its flags. */
-  open(
-    connection: number,
-    route: number,
-    kind: number,
-    fields: CallFields,
-    payload: Payload,
-    pending: PendingStream,
-  ): void {
-    this.#start(Command.Open, kind, connection, route, fields, payload, pending);
+  open(connection: number, call: OutgoingCall, kind: number, pending: PendingStream): void {
+    this.#begin(Command.Open, kind, connection, call, pending);
   }
 
-  #start(
+  /** Makes a call in place: nothing else of this thread runs until its outcome is there. */
+  callBlocking(connection: number, call: OutgoingCall, pending: PendingCall): void {
+    this.#writeCall(Command.Call, 0, connection, call, NOBODY);
+    let size = this.#native.callBlocking(this.#outbox.take());
+    // Between two waits this thread can be ended.
+    while (size === 0) size = this.#native.waitBlocking();
+    this.#inbox.settle(size, pending);
+    // Events of other connections, if there are any, wait until the caller is done.
+    this.#outbox.schedule();
+  }
+
+  #begin(
     command: number,
     flags: number,
     connection: number,
-    route: number,
-    fields: CallFields,
-    payload: Payload,
+    call: OutgoingCall,
     pending: PendingCall | PendingStream,
   ): void {
-    const { calls } = this.inbox;
+    const { calls } = this.#inbox;
     if (!calls.add(pending)) throw new TtrpcError("a million calls are under way", Code.ResourceExhausted);
     try {
-      this.#writeCall(command, flags, connection, route, fields, payload, pending);
+      this.#writeCall(command, flags, connection, call, pending);
     } catch (error) {
       calls.delete(pending);
       throw error;
     }
-    this.schedule();
+    this.#outbox.schedule();
+  }
+
+  #writeCall(
+    command: number,
+    flags: number,
+    connection: number,
+    { route, fields, payload }: OutgoingCall,
+    name: Readonly<Named>,
+  ): void {
+    const { timeoutNs, metadata } = fields;
+    const known = knownSize(payload);
+    const size = fieldsSize(fields) + known;
+    if (size > BATCH_SIZE - RECORD_HEADER) throw refusedCall(this.#routes.nameOf(route), fields, known);
+    this.#outbox.reserve(size);
+    const { writer } = this.#outbox;
+    writer.begin(command, flags, route, connection, name);
+    writer.f64(timeoutNs);
+    writer.u32(metadata.length);
+    for (const [key, value] of metadata) {
+      writer.string(key);
+      writer.string(value);
+    }
+    this.#outbox.endWith(payload);
   }
 
   /** Sends a message of a stream; returns how long it is. The caller keeps within its window. */
   send(stream: Stream, payload: Payload): number {
-    this.#reserve(knownSize(payload));
-    this.#writer.begin(Command.Send, stream.served ? FLAG_SERVED : 0, 0, 0, stream);
-    const size = this.#endWith(payload);
-    this.schedule();
+    this.#outbox.reserve(knownSize(payload));
+    this.#outbox.writer.begin(Command.Send, stream.served ? FLAG_SERVED : 0, 0, 0, stream);
+    const size = this.#outbox.endWith(payload);
+    this.#outbox.schedule();
     return size;
+  }
+
+  /** Tells that messages of a stream were taken, with the next batch. */
+  noteTaken(queue: MessageQueue<unknown>): void {
+    this.#outbox.noteTaken(queue);
+  }
+
+  /** Hands the batch over now, or behind the message that is being encoded. What comes of it is dealt with later. */
+  flush(): void {
+    this.#outbox.flush();
   }
 
   /** Sends no more on a stream of this side. */
   halfClose(stream: Stream): void {
-    this.#command(Command.HalfClose, 0, stream);
-  }
-
-  /** A reader took messages. Rust is told with the next batch. */
-  noteTaken(queue: MessageQueue<unknown>): void {
-    this.#taken.push(queue);
-    this.schedule();
-  }
-
-  #reportTaken(): void {
-    if (this.#taken.length === 0) return;
-    const queues = this.#taken;
-    this.#taken = [];
-    for (const queue of queues) {
-      const { stream, messages, bytes } = queue.takeReport();
-      this.#reserve(8);
-      const writer = this.#writer;
-      writer.begin(Command.Taken, stream.served ? FLAG_SERVED : 0, 0, 0, stream);
-      writer.u32(messages);
-      writer.u32(bytes);
-      writer.end();
-    }
-  }
-
-  /** Makes a call in place: nothing else of this thread runs until its outcome is there. */
-  callBlocking(
-    connection: number,
-    route: number,
-    fields: CallFields,
-    payload: Payload,
-    pending: PendingCall,
-  ): void {
-    this.#writeCall(Command.Call, 0, connection, route, fields, payload, NOBODY);
-    let size = this.native.callBlocking(this.#writer.take());
-    // Between two waits this thread can be ended.
-    while (size === 0) size = this.native.waitBlocking();
-    this.inbox.settle(size, pending);
-    // Events of other connections, if there are any, wait until the caller is done.
-    this.schedule();
+    this.#outbox.command(Command.HalfClose, 0, stream);
   }
 
   /**
@@ -180,19 +272,7 @@ export class Port {
    * and its requests end in order; otherwise the peer is told that they are not all.
    */
   cancel(call: PendingCall | PendingStream, left = false): void {
-    if (this.inbox.calls.delete(call)) this.#command(Command.Cancel, left ? FLAG_LEFT : 0, call);
-  }
-
-  /** Writes a command without a body, behind the message that is being encoded, if one is. */
-  #command(operation: number, flags: number, call: Readonly<Named>): void {
-    if (this.#writer.encoding) {
-      this.#deferred.push(() => this.#command(operation, flags, call));
-      return;
-    }
-    this.#reserve(0);
-    this.#writer.begin(operation, flags, 0, 0, call);
-    this.#writer.end();
-    this.schedule();
+    if (this.#inbox.calls.delete(call)) this.#outbox.command(Command.Cancel, left ? FLAG_LEFT : 0, call);
   }
 
   /**
@@ -200,12 +280,12 @@ export class Port {
    * thrown, and nothing is answered.
    */
   reply(request: ActiveRequest, payload: Payload | undefined, error: TtrpcError | undefined): void {
-    const { requests } = this.inbox;
+    const { requests } = this.#inbox;
     if (!requests.has(request)) return;
     if (error !== undefined && error.details.length > 0) checkedDetails(error.details);
     const status = error && statusOf(error);
-    this.#reserve(status?.size ?? 12 + knownSize(payload));
-    const writer = this.#writer;
+    this.#outbox.reserve(status?.size ?? 12 + knownSize(payload));
+    const { writer } = this.#outbox;
     writer.begin(Command.Reply, 0, 0, 0, request);
     writer.u32(status?.code ?? 0);
     writer.string(status?.message ?? "");
@@ -214,9 +294,9 @@ export class Port {
       writer.string(typeUrl);
       writer.field(value);
     }
-    this.#endWith(payload ?? NOTHING);
+    this.#outbox.endWith(payload ?? NOTHING);
     requests.delete(request);
-    this.schedule();
+    this.#outbox.schedule();
   }
 
   /**
@@ -224,152 +304,24 @@ export class Port {
    * once for each, and not for one that was answered.
    */
   letGo(request: Readonly<Named>): void {
-    this.#command(Command.LetGo, 0, request);
-  }
-
-  /** Hands the batch over, and takes what waits, when the running code is done. */
-  schedule(): void {
-    // The thread can begin with what a tick wrote while JavaScript is busy, whenever it comes for events.
-    if (this.#mostInARow === 0 && !this.#leaving) {
-      this.#leaving = true;
-      process.nextTick(this.#leave);
-    }
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    if (this.#inARow++ < this.#mostInARow) {
-      process.nextTick(this.#flush);
-      return;
-    }
-    // What a batch brings may be asked for the next one at once, for ever: by a stream whose messages the socket takes, or
-    // where another thread is as fast as this one. The event loop has other things to do too.
-    this.#inARow = 0;
-    inNextTurn(this.#flush);
-  }
-
-  /** Hands the batch over now, or behind the message that is being encoded. What comes of it is dealt with later. */
-  flush(): void {
-    if (this.#writer.encoding) {
-      this.#deferred.push(() => this.flush());
-      return;
-    }
-    this.native.submit(this.#writer.take(), false);
-    this.schedule();
-  }
-
-  readonly #leave = (): void => {
-    this.#leaving = false;
-    this.#reportTaken();
-    if (this.#writer.used > 0) this.native.submit(this.#writer.take(), false);
-  };
-
-  readonly #flush = (): void => {
-    this.#scheduled = false;
-    this.#reportTaken();
-    this.#read(this.native.submit(this.#writer.take(), true));
-  };
-
-  /** Reads events that crossed; comes for the rest soon. */
-  #read(filled: number): void {
-    if (filled >= MORE) this.schedule();
-    const size = filled % MORE;
-    if (size > 0) this.inbox.read(size);
-  }
-
-  /** Makes room for a record with a body of up to `size` bytes. */
-  #reserve(size: number): void {
-    if (this.#writer.encoding) {
-      const text = "a getter of a message made a call while the message was being encoded";
-      throw new TtrpcError(text, Code.FailedPrecondition);
-    }
-    if (this.#writer.fits(size)) return;
-    this.flush();
-    if (!this.#writer.fits(size)) throw oversize(size);
-  }
-
-  #writeCall(
-    command: number,
-    flags: number,
-    connection: number,
-    route: number,
-    fields: CallFields,
-    payload: Payload,
-    call: Readonly<Named>,
-  ): void {
-    const { timeoutNs, metadata } = fields;
-    const known = knownSize(payload);
-    const size = fieldsSize(fields) + known;
-    if (size > BATCH_SIZE - RECORD_HEADER) throw refusedCall(this.routes.nameOf(route), fields, known);
-    this.#reserve(size);
-    const writer = this.#writer;
-    writer.begin(command, flags, route, connection, call);
-    writer.f64(timeoutNs);
-    writer.u32(metadata.length);
-    for (const [key, value] of metadata) {
-      writer.string(key);
-      writer.string(value);
-    }
-    this.#endWith(payload);
-  }
-
-  /** Ends a record with a payload; returns how long that is. If it throws, there is no record. */
-  #endWith(payload: Payload): number {
-    try {
-      return this.#writePayload(payload);
-    } finally {
-      if (this.#deferred.length > 0) for (const command of this.#deferred.splice(0)) command();
-    }
-  }
-
-  #writePayload(payload: Payload): number {
-    const writer = this.#writer;
-    let size: number;
-    if (payload instanceof OutgoingMessage) {
-      size = writer.message(payload);
-      if (size < 0) {
-        // How long it is shows only when it is written, so this is where a batch is found to be full.
-        const begun = writer.begun();
-        this.flush();
-        this.#reserve(begun.length);
-        writer.resume(begun);
-        size = writer.message(payload);
-        if (size < 0) throw oversize(payload.toBytes().length);
-      }
-    } else {
-      size = payload.length;
-      if (size > MESSAGE_LIMIT) throw oversize(size);
-      if (size >= WHOLE) {
-        // Nothing may fail from here on: what is lent belongs to the next record that says so.
-        this.native.lend(payload);
-        writer.whole(size);
-      } else {
-        writer.raw(payload);
-      }
-    }
-    if (size > MESSAGE_LIMIT) throw oversize(size);
-    writer.end();
-    return size;
+    this.#outbox.command(Command.LetGo, 0, request);
   }
 }
+
+const { EINPROGRESS } = constants.errno;
 
 const NOTHING = new Uint8Array(0);
 
 /** The name of no call. */
 const NOBODY: Named = { slot: 0, generation: 0 };
 
-/**
- * Each may carry as much as streams send ahead, 1 MiB of one of them. A thread that turns the runtime goes on meanwhile, so
- * a batch in each turn of the event loop is enough for it.
- */
-const MOST_IN_A_ROW = 4;
+const opened: Partial<Record<Driver, Bridge>> = {};
 
-const opened: Partial<Record<Driver, Port>> = {};
-
-/** The port of this JavaScript thread with a driver, opened at first use. */
-export function port(driver: Driver): Port {
-  return (opened[driver] ??= new Port(driver));
+/** The bridge of this JavaScript thread with a driver, opened at first use. */
+export function bridgeOf(driver: Driver): Bridge {
+  return (opened[driver] ??= new Bridge(driver));
 }
 
-/** The ports that are open. */
-export function openPorts(): Port[] {
+function openBridges(): Bridge[] {
   return Object.values(opened);
 }

@@ -1,17 +1,8 @@
 import { loadNative } from "./addon.js";
+import type { Driver } from "../transport.js";
 import { shown } from "../values.js";
 
-/**
- * What turns the addon's runtime.
- *
- * - `"loop"`: the event loop of the JavaScript thread that uses it. No other thread is on the way of a call, which gives
- *   the shortest latency. It takes Node's own event loop, libuv, which Bun and Deno do not have.
- * - `"thread"`: a thread of its own, one for each JavaScript thread that asks for it. It reads, writes and keeps time
- *   while JavaScript is busy and takes the socket's work off the JavaScript thread, but a call pays for waking it.
- */
-export type Driver = (typeof DRIVERS)[number];
-
-const DRIVERS = ["loop", "thread"] as const;
+const DRIVERS: readonly Driver[] = ["loop", "thread"];
 
 /**
  * Checks a driver. If none is given it is the loop, or the thread where the event loop is not Node's own.

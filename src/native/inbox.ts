@@ -1,33 +1,34 @@
 import { transportError, type TtrpcError } from "../error.js";
 import { BatchReader } from "./batch-reader.js";
 import { BATCH_SIZE, Event, FLAG_SERVED } from "./records.js";
-import { Methods } from "./routes.js";
+import { ServedMethods } from "./routes.js";
 import { CallSlots, type Named, RequestSlots } from "./slots.js";
 import type {
   ActiveRequest,
-  ConnectionSink,
-  ListenerSink,
-  MethodSink,
+  ConnectionObserver,
+  ListenerObserver,
+  RequestReceiver,
   PendingCall,
   PendingStream,
 } from "./types.js";
 
 /**
- * The events of a port, and who hears of them.
+ * The events of a bridge, and who hears of them.
  *
- * While a batch is read, no code of the user runs: promises are settled (their reactions run later) and everything
- * else is put off until the buffer is free. So a user's code may call back into the port at any time.
+ * While a batch is read, no code of the user runs: promises are settled (their reactions run later), and everything else
+ * goes through {@link Inbox.defer} until the buffer is free. So the user's code may use the bridge at any time.
  */
 export class Inbox {
   readonly #reader: BatchReader;
   readonly calls = new CallSlots<PendingCall | PendingStream>();
-  readonly methods = new Methods<MethodSink>();
-  readonly connections = new Map<number, ConnectionSink>();
-  readonly listeners = new Map<number, ListenerSink>();
+  readonly methods = new ServedMethods<RequestReceiver>();
+  readonly connections = new Map<number, ConnectionObserver>();
+  readonly listeners = new Map<number, ListenerObserver>();
   /** Requests that need an answer. */
   readonly requests = new RequestSlots<ActiveRequest>();
   /** What is put off until the batch is read: requests to run, and other things to do. */
   #after: (ActiveRequest | (() => void))[] = [];
+  #reading = false;
 
   readonly #letGo: (request: Readonly<Named>) => void;
 
@@ -51,6 +52,7 @@ export class Inbox {
    */
   read(size: number): void {
     const reader = this.#reader;
+    this.#reading = true;
     reader.rewind();
     while (reader.next(size)) {
       try {
@@ -59,6 +61,7 @@ export class Inbox {
         throwLater(error);
       }
     }
+    this.#reading = false;
     if (this.#after.length === 0) return;
     const after = this.#after;
     this.#after = [];
@@ -70,6 +73,12 @@ export class Inbox {
         throwLater(error);
       }
     }
+  }
+
+  /** See {@link Bridge.defer}. */
+  defer(action: () => void): void {
+    if (this.#reading) this.#after.push(action);
+    else queueMicrotask(action);
   }
 
   /** Settles a call with the only event there is. */
@@ -117,20 +126,20 @@ export class Inbox {
         const request = this.requests.get(slot, generation);
         if (request === undefined) {
           // Its answer and this crossed.
-          this.#after.push(() => this.#letGo({ slot, generation }));
+          this.defer(() => this.#letGo({ slot, generation }));
           return;
         }
         // At once: the slot may have a new user in this very batch.
         this.requests.delete(request);
-        this.#after.push(() => request.abort(deadline));
+        this.defer(() => request.abort(deadline));
         return;
       }
       case Event.Connected:
-        this.#after.push(() => this.connections.get(connection)?.connected?.());
+        this.defer(() => this.connections.get(connection)?.connected?.());
         return;
       case Event.Closed: {
         const why = reader.closed();
-        this.#after.push(() => {
+        this.defer(() => {
           const sink = this.connections.get(connection);
           this.connections.delete(connection);
           sink?.closed(why);
@@ -142,12 +151,12 @@ export class Inbox {
           reader.flags === 1 ? { pid: reader.i32(), uid: reader.u32(), gid: reader.u32() } : undefined;
         // At once: a request of it may be next in the batch.
         this.listeners.get(slot)?.accepted(connection, peer);
-        this.#after.push(() => this.connections.get(connection)?.accepted?.());
+        this.defer(() => this.connections.get(connection)?.accepted?.());
         return;
       }
       case Event.AcceptFailed: {
         const error = transportError("cannot accept a connection", reader.i32(), reader.string());
-        this.#after.push(() => this.listeners.get(slot)?.acceptFailed(error));
+        this.defer(() => this.listeners.get(slot)?.acceptFailed(error));
         return;
       }
       case Event.ListenerClosed: {

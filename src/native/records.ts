@@ -1,3 +1,5 @@
+import type { ConnectionClosed } from "../transport.js";
+
 /**
  * The record format of the two batch buffers; `crate/port/mod.rs` is the other side, documents it and keeps the same
  * order.
@@ -57,7 +59,7 @@ export const Event = {
 } as const;
 
 /** Why a connection ended, by the number that crosses. */
-export const CLOSE_KINDS = ["local", "remote", "error", "protocol"] as const;
+export const CLOSE_KINDS: readonly ConnectionClosed["reason"][] = ["local", "remote", "error", "protocol"];
 
 /** The most bytes one message of ttrpc holds, envelope included. */
 export const MESSAGE_LIMIT = 4 << 20;

@@ -52,23 +52,23 @@ function checkName(what: string, name: unknown): void {
 }
 
 /** The numbers that the methods of servers have, and what takes their requests. */
-export class Methods<Sink> {
-  readonly #sinks: (Sink | undefined)[] = [];
+export class ServedMethods<Receiver> {
+  readonly #receivers: (Receiver | undefined)[] = [];
   readonly #free: number[] = [];
 
-  add(sink: Sink): number {
-    const route = this.#free.pop() ?? this.#sinks.length;
+  add(receiver: Receiver): number {
+    const route = this.#free.pop() ?? this.#receivers.length;
     if (route > LIMIT) throw new TtrpcError(`more than ${LIMIT} methods are served`, Code.ResourceExhausted);
-    this.#sinks[route] = sink;
+    this.#receivers[route] = receiver;
     return route;
   }
 
-  get(route: number): Sink | undefined {
-    return this.#sinks[route];
+  get(route: number): Receiver | undefined {
+    return this.#receivers[route];
   }
 
   remove(route: number): void {
-    this.#sinks[route] = undefined;
+    this.#receivers[route] = undefined;
     this.#free.push(route);
   }
 }

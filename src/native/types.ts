@@ -1,6 +1,8 @@
+import type { Payload } from "../codec/payload.js";
 import type { TtrpcError } from "../error.js";
 import type { Metadata } from "../metadata.js";
-import type { BatchReader, ConnectionClosed } from "./batch-reader.js";
+import type { ConnectionClosed, PeerCredentials } from "../transport.js";
+import type { BatchReader } from "./batch-reader.js";
 import type { Named } from "./slots.js";
 
 /** A call that waits for its outcome. One of the two is called, once, while the batch is read. */
@@ -19,7 +21,7 @@ export interface PendingStream extends PendingCall {
 }
 
 /** Hears of one connection. */
-export interface ConnectionSink {
+export interface ConnectionObserver {
   connected?(): void;
   /** It was accepted; told before all else of it. */
   accepted?(): void;
@@ -29,21 +31,11 @@ export interface ConnectionSink {
 }
 
 /** Hears of one listener. */
-export interface ListenerSink {
+export interface ListenerObserver {
   accepted(connection: number, peer: PeerCredentials | undefined): void;
   acceptFailed(error: TtrpcError): void;
   /** It accepts no more, and all that it accepted was told. */
   closed(): void;
-}
-
-/** Who is at the other end of a unix socket, as the kernel says. */
-export interface PeerCredentials {
-  /** Process id; 0 if the process is in another pid namespace. */
-  readonly pid: number;
-  /** Effective user id. */
-  readonly uid: number;
-  /** Effective group id. */
-  readonly gid: number;
 }
 
 /** A request as it comes out of a batch. */
@@ -59,7 +51,7 @@ export interface ActiveRequest extends Named {
   /** Starts the handler. Called when no batch is being read. */
   run(): void;
   /**
-   * The request needs no answer any more: its deadline passed, or its connection ended. The port's `letGo` is to be called
+   * The request needs no answer any more: its deadline passed, or its connection ended. The bridge's `letGo` is to be called
    * for it once nothing of it is held.
    */
   abort(deadline: boolean): void;
@@ -74,11 +66,19 @@ export interface ActiveRequest extends Named {
  * Takes a request of one method out of a batch, without running code of the user yet. `reader` stands at its fields.
  * What it returns has the request's name.
  */
-export type MethodSink = (reader: BatchReader) => ActiveRequest;
+export type RequestReceiver = (reader: BatchReader) => ActiveRequest;
 
 /** A call's fields besides its payload, checked. */
 export interface CallFields {
   readonly timeoutNs: number;
   readonly metadata: readonly (readonly [string, string])[];
   readonly cancellable: boolean;
+}
+
+/** A call on its way out: a unary one, or one that opens a stream. */
+export interface OutgoingCall {
+  /** The number of its method. */
+  readonly route: number;
+  readonly fields: CallFields;
+  readonly payload: Payload;
 }

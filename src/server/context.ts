@@ -1,7 +1,8 @@
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import type { Metadata } from "../metadata.js";
-import type { IncomingRequest, PeerCredentials } from "../native/types.js";
+import type { IncomingRequest } from "../native/types.js";
+import type { PeerCredentials } from "../transport.js";
 
 /** One peer of a server, from accept to close. The same object in the context of each of its requests. */
 export interface ServerConnection {

@@ -1,6 +1,6 @@
 import { type CallMessage, serverCalls } from "../diagnostics.js";
 import type { TtrpcError } from "../error.js";
-import type { Port } from "../native/bridge.js";
+import type { Bridge } from "../native/bridge.js";
 import type { Named } from "../native/slots.js";
 import type { ActiveRequest } from "../native/types.js";
 
@@ -8,19 +8,19 @@ import type { ActiveRequest } from "../native/types.js";
 export class RefusedRequest implements ActiveRequest {
   readonly slot: number;
   readonly generation: number;
-  readonly #port: Port;
+  readonly #bridge: Bridge;
   readonly #connection: number;
   readonly #error: TtrpcError;
   readonly #trace: ((connection: number) => CallMessage | undefined) | undefined;
 
   /** @param trace - Tells the diagnostics channels of it, if they are to hear of it. */
   constructor(
-    port: Port,
+    bridge: Bridge,
     request: Readonly<Named> & { readonly connection: number },
     error: TtrpcError,
     trace?: (connection: number) => CallMessage | undefined,
   ) {
-    this.#port = port;
+    this.#bridge = bridge;
     this.slot = request.slot;
     this.generation = request.generation;
     this.#connection = request.connection;
@@ -30,12 +30,12 @@ export class RefusedRequest implements ActiveRequest {
 
   run(): void {
     const message = this.#trace?.(this.#connection);
-    this.#port.reply(this, undefined, this.#error);
+    this.#bridge.reply(this, undefined, this.#error);
     if (message !== undefined) serverCalls.end(message, { error: this.#error });
   }
 
   abort(): void {
-    this.#port.letGo(this);
+    this.#bridge.letGo(this);
   }
 
   message(): void {}

@@ -4,7 +4,7 @@ import { type AbortReason, HandlerContext, type ServerConnection } from "./conte
 import { type CallMessage, serverCalls } from "../diagnostics.js";
 import { textOf, TtrpcError } from "../error.js";
 import type { ServerCall } from "../interceptor.js";
-import type { Port } from "../native/bridge.js";
+import type { Bridge } from "../native/bridge.js";
 import type { ActiveRequest, IncomingRequest } from "../native/types.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import type { ServedMethod } from "./service.js";
@@ -19,7 +19,7 @@ export interface Served extends ServedMethod {
 
 /** Hears when a handler is done. */
 export interface RequestHost {
-  readonly port: Port;
+  readonly bridge: Bridge;
   finished(): void;
 }
 
@@ -30,7 +30,7 @@ export abstract class RunningRequest implements ActiveRequest {
   readonly connection: number;
   protected readonly context: HandlerContext;
   protected readonly method: Served;
-  protected readonly port: Port;
+  protected readonly bridge: Bridge;
   readonly #host: RequestHost;
   #message: CallMessage | undefined;
   /** Whether Rust counts it until it is let go. */
@@ -39,7 +39,7 @@ export abstract class RunningRequest implements ActiveRequest {
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
     this.#host = host;
-    this.port = host.port;
+    this.bridge = host.bridge;
     this.method = method;
     this.slot = request.slot;
     this.generation = request.generation;
@@ -52,7 +52,7 @@ export abstract class RunningRequest implements ActiveRequest {
   /** The peer does not wait any more. The handler counts as running until it returns. */
   abort(deadline: boolean): void {
     if (this.#isDone) {
-      this.port.letGo(this);
+      this.bridge.letGo(this);
       return;
     }
     this.#counts = true;
@@ -81,13 +81,13 @@ export abstract class RunningRequest implements ActiveRequest {
   #finish(error: TtrpcError | undefined): void {
     this.#host.finished();
     this.#isDone = true;
-    if (this.#counts) this.port.letGo(this);
+    if (this.#counts) this.bridge.letGo(this);
     if (this.#message !== undefined) serverCalls.end(this.#message, error === undefined ? {} : { error });
   }
 
   protected succeed(payload: Payload | undefined): void {
     try {
-      this.port.reply(this, payload, undefined);
+      this.bridge.reply(this, payload, undefined);
     } catch (error) {
       // It is a wrong message, which shows when it is encoded, or too long.
       this.fail(error);
@@ -99,12 +99,12 @@ export abstract class RunningRequest implements ActiveRequest {
   protected fail(reason: unknown): void {
     const error = TtrpcError.from(reason);
     try {
-      this.port.reply(this, undefined, error);
+      this.bridge.reply(this, undefined, error);
     } catch (cause) {
       // A TtrpcError that was changed after it was made. The caller must hear something.
       const { service, method } = this.method;
       const text = `the handler of ${service}/${method} threw what cannot be sent: ${textOf(cause)}`;
-      this.port.reply(this, undefined, new TtrpcError(text, Code.Internal));
+      this.bridge.reply(this, undefined, new TtrpcError(text, Code.Internal));
     }
     this.#finish(error);
   }
@@ -191,7 +191,11 @@ class StreamRequest extends RunningRequest implements QueueOwner {
   }
 
   taken(queue: MessageQueue<unknown>): void {
-    this.port.noteTaken(queue);
+    this.bridge.noteTaken(queue);
+  }
+
+  defer(action: () => void): void {
+    this.bridge.defer(action);
   }
 
   /** The handler wants no more requests. What still comes is dropped; the call goes on. */
@@ -251,7 +255,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
           await room;
         }
         if (this.#aborted) break;
-        this.#window.add(this.port.send(this, payload));
+        this.#window.add(this.bridge.send(this, payload));
       }
     } finally {
       // As in a `for await`: an iterator that is left at a message is told, one that ended or threw is not.

@@ -15,16 +15,17 @@ import {
   type ServerCall,
   type ServerInterceptor,
 } from "../interceptor.js";
-import { checkDriver, type Driver } from "../native/driver.js";
+import { checkDriver } from "../native/driver.js";
 import { LONGEST_TIMER_MS, checkLimits, checkOptions, closeOptions, withDefaults } from "../options.js";
 import { shown } from "../values.js";
-import { type Port, port } from "../native/bridge.js";
+import { type Bridge, bridgeOf } from "../native/bridge.js";
 import type { BatchReader } from "../native/batch-reader.js";
-import type { ActiveRequest, IncomingRequest, MethodSink, PeerCredentials } from "../native/types.js";
+import type { ActiveRequest, IncomingRequest, RequestReceiver } from "../native/types.js";
 import { RefusedRequest } from "./refused-request.js";
 import { type RequestHost, RunningRequest, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
 import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
+import type { Driver, PeerCredentials } from "../transport.js";
 
 /** Options of {@link createServer}. */
 export interface ServerOptions {
@@ -93,7 +94,7 @@ const { EADDRINUSE } = constants.errno;
 
 /** A ttrpc server, made by {@link createServer}. While it listens, it keeps the process alive. */
 export class Server extends EventEmitter<ServerEvents> {
-  readonly #port: Port;
+  readonly #bridge: Bridge;
   readonly #host: RequestHost;
   readonly #limits: typeof DEFAULTS;
   readonly #requireSameUser: boolean;
@@ -123,8 +124,8 @@ export class Server extends EventEmitter<ServerEvents> {
     checkOptions("createServer", options, OPTIONS);
     const { interceptors, requireSameUser = false, driver, ...limits } = options;
     this.#holdBack = holdBack;
-    this.#port = port(checkDriver(driver));
-    this.#host = { port: this.#port, finished: () => this.#finished() };
+    this.#bridge = bridgeOf(checkDriver(driver));
+    this.#host = { bridge: this.#bridge, finished: () => this.#finished() };
     if (typeof requireSameUser !== "boolean") throw new TypeError("requireSameUser must be a boolean");
     this.#requireSameUser = requireSameUser;
     this.#interceptors = checkedInterceptors(interceptors);
@@ -180,23 +181,23 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Adds a unary method whose requests `sink` takes straight out of the batch, past handlers and interceptors.
+   * Adds a unary method whose requests `receiver` takes straight out of the batch, past handlers and interceptors.
    *
    * @internal
    */
-  addSink(service: string, method: string, sink: MethodSink): this {
-    this.#route({ service, method, kind: "unary" }, sink);
+  addReceiver(service: string, method: string, receiver: RequestReceiver): this {
+    this.#route({ service, method, kind: "unary" }, receiver);
     return this;
   }
 
   #route(
     { service, method, kind }: Pick<ServedMethod, "service" | "method" | "kind">,
-    sink: MethodSink,
+    receiver: RequestReceiver,
   ): void {
     this.#methods.push({
       service,
       method,
-      route: this.#port.inbox.methods.add(sink),
+      route: this.#bridge.serve(receiver),
       clientStreams: kind === "client_streaming" || kind === "bidi_streaming",
       serverStreams: kind === "server_streaming" || kind === "bidi_streaming",
     });
@@ -232,12 +233,12 @@ export class Server extends EventEmitter<ServerEvents> {
       ...this.#limits,
     };
     const bind = () => {
-      if (parsed.binding !== undefined) return this.#port.native.listen(parsed.binding, binding);
-      if (parsed.duplex === undefined) return this.#port.native.listenOn(parsed.fd ?? -1, false, binding);
-      const { ours, theirs, errno, text } = this.#port.native.pair();
+      if (parsed.binding !== undefined) return this.#bridge.listen(parsed.binding, binding);
+      if (parsed.duplex === undefined) return this.#bridge.listenOn(parsed.fd ?? -1, false, binding);
+      const { ours, theirs, errno, text } = this.#bridge.pair();
       if (errno !== 0) return { id: 0, bound: null, errno, text };
       join(parsed.duplex, theirs);
-      return this.#port.native.listenOn(ours, true, binding);
+      return this.#bridge.listenOn(ours, true, binding);
     };
     let opened = bind();
     if (opened.errno === EADDRINUSE && reclaim && reclaimStale(parsed)) opened = bind();
@@ -245,7 +246,7 @@ export class Server extends EventEmitter<ServerEvents> {
     const path = socketPath(parsed);
     this.#listening++;
     this.#listeners.set(opened.id, path === undefined ? () => {} : removerOf(path));
-    this.#port.inbox.listeners.set(opened.id, {
+    this.#bridge.observeListener(opened.id, {
       accepted: (connection, peer) => this.#accepted(connection, peer),
       acceptFailed: (error) => this.#acceptFailed(error),
       closed: () => {
@@ -254,8 +255,6 @@ export class Server extends EventEmitter<ServerEvents> {
         this.#idle?.();
       },
     });
-    // The peer of a connected descriptor is accepted already.
-    this.#port.schedule();
     return parsed.binding?.kind === "tcp" ? `tcp://${opened.bound}` : parsed.text;
   }
 
@@ -292,13 +291,12 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   async #close(): Promise<void> {
-    const { native } = this.#port;
+    const bridge = this.#bridge;
     for (const [id, remove] of this.#listeners) {
       // In this order: see removerOf.
       remove();
-      native.closeListener(id);
+      bridge.closeListener(id);
     }
-    this.#port.schedule();
     const timers: NodeJS.Timeout[] = [];
     const grace = new Promise<void>((resolve) => {
       this.#endGraceAfter = (graceMs) => {
@@ -311,25 +309,23 @@ export class Server extends EventEmitter<ServerEvents> {
         this.#whenIdle(() => this.#active === 0 && this.#listening === 0, resolve),
       ),
     ]);
-    for (const request of this.#port.inbox.requests.values()) {
+    for (const request of bridge.requests()) {
       if (request instanceof RunningRequest && this.#connections.has(request.connection)) {
         request.giveUp("shutdown");
       }
     }
     // Replies that were given cross before the connections end. A peer that does not read them has the grace time.
-    this.#port.flush();
-    for (const id of this.#connections.keys()) native.close(id, true);
-    this.#port.schedule();
+    bridge.flush();
+    for (const id of this.#connections.keys()) bridge.close(id, true);
     const gone = new Promise<void>((resolve) =>
       this.#whenIdle(() => this.#connections.size === 0 && this.#listening === 0, resolve),
     );
     await Promise.race([grace, gone]);
-    for (const id of this.#connections.keys()) native.close(id, false);
-    this.#port.schedule();
+    for (const id of this.#connections.keys()) bridge.close(id);
     await gone;
     this.#endGraceAfter = () => {};
     for (const timer of timers) clearTimeout(timer);
-    for (const { route } of this.#methods) this.#port.inbox.methods.remove(route);
+    for (const { route } of this.#methods) bridge.unserve(route);
   }
 
   #whenIdle(isIdle: () => boolean, resolve: () => void): void {
@@ -340,7 +336,7 @@ export class Server extends EventEmitter<ServerEvents> {
   #accepted(id: number, credentials: PeerCredentials | undefined): void {
     this.#connections.set(id, Object.freeze({ id, peer: credentials }));
     const message: ConnectionMessage = { side: "server", id };
-    this.#port.inbox.connections.set(id, {
+    this.#bridge.observeConnection(id, {
       // Behind the batch that is being read, and before all else that it brought of the connection.
       accepted: () => void connections.start(message),
       closed: (why) => {
@@ -349,24 +345,18 @@ export class Server extends EventEmitter<ServerEvents> {
         this.#idle?.();
       },
     });
-    if (this.#closing !== undefined) {
-      this.#port.native.close(id, false);
-      this.#port.schedule();
-    }
+    if (this.#closing !== undefined) this.#bridge.close(id);
   }
 
   #acceptFailed(error: TtrpcError): void {
-    // In a tick of its own: what a listener throws must not stop what else there is to do.
-    process.nextTick(() => {
-      if (!this.emit("acceptError", error)) process.emitWarning(error.message, { type: "TtrpcWarning" });
-    });
+    if (!this.emit("acceptError", error)) process.emitWarning(error.message, { type: "TtrpcWarning" });
   }
 
   #serve(served: Served, request: IncomingRequest, reader: BatchReader): ActiveRequest {
     const peer = this.#connections.get(request.connection);
     if (peer === undefined || this.#closing !== undefined) {
       const error = new TtrpcError("the server is shutting down", Code.Unavailable);
-      return new RefusedRequest(this.#port, request, error);
+      return new RefusedRequest(this.#bridge, request, error);
     }
     this.#active++;
     return runningRequest(this.#host, served, request, peer, reader);

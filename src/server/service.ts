@@ -7,7 +7,7 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { checkPayload } from "../client/unary-call.js";
+import { checkPayload } from "../client/call-options.js";
 import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload } from "../codec/payload.js";
 import { Code } from "../code.js";
 import type { HandlerContext } from "./context.js";

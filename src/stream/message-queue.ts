@@ -13,6 +13,8 @@ export interface QueueOwner extends Stream {
   taken(queue: MessageQueue<unknown>): void;
   /** The reader wants no more. Called at most once, and not after the stream has ended and was read to its end. */
   abandoned(): void;
+  /** Does something that must not be done while a batch is read; see the bridge's method. */
+  defer(action: () => void): void;
 }
 
 interface Waiting<T> {
@@ -150,8 +152,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
   #giveUp(): void {
     const abandoned = !this.#ended;
     this.fail(undefined);
-    // Not at once: a batch may be being read.
-    if (abandoned) queueMicrotask(() => this.#owner.abandoned());
+    if (abandoned) this.#owner.defer(() => this.#owner.abandoned());
   }
 
   #finish(waiting: Waiting<T>): void {

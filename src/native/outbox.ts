@@ -1,0 +1,196 @@
+// The global one may be mocked by tests.
+import { setImmediate as inNextTurn } from "node:timers";
+import { Code } from "../code.js";
+import { OutgoingMessage, type Payload } from "../codec/payload.js";
+import { TtrpcError } from "../error.js";
+import type { MessageQueue } from "../stream/message-queue.js";
+import { BatchWriter } from "./batch-writer.js";
+import { BATCH_SIZE, Command, FLAG_SERVED, MESSAGE_LIMIT, MORE, WHOLE } from "./records.js";
+import { oversize } from "./size.js";
+import type { Named } from "./slots.js";
+import type { Driver } from "../transport.js";
+
+/** What a batch is handed over to. */
+interface Addon {
+  /** Takes `size` bytes of commands, and gives events if they are to be taken; returns how many bytes of them. */
+  submit(size: number, take: boolean): number;
+  /** Gets the payload of the next record that says so. */
+  lend(payload: Uint8Array): void;
+  /** Reads `size` bytes of events. */
+  read(size: number): void;
+}
+
+/**
+ * The commands of a tick, which gather in one buffer, and when they leave.
+ */
+export class Outbox {
+  readonly writer = new BatchWriter(BATCH_SIZE);
+  readonly #addon: Addon;
+  /** Commands that came while a message was being encoded. */
+  #deferred: (() => void)[] = [];
+  #taken: MessageQueue<unknown>[] = [];
+  #scheduled = false;
+  #leaving = false;
+  /** Batches handed over since the event loop last had its turn, as far as is known. */
+  #inARow = 0;
+  readonly #mostInARow: number;
+
+  constructor(driver: Driver, addon: Addon) {
+    this.#addon = addon;
+    this.#mostInARow = driver === "thread" ? 0 : MOST_IN_A_ROW;
+  }
+
+  /** The buffer itself. */
+  get bytes(): Uint8Array {
+    return this.writer.bytes;
+  }
+
+  /** A reader took messages. Rust is told with the next batch. */
+  noteTaken(queue: MessageQueue<unknown>): void {
+    this.#taken.push(queue);
+    this.schedule();
+  }
+
+  #reportTaken(): void {
+    if (this.#taken.length === 0) return;
+    const queues = this.#taken;
+    this.#taken = [];
+    for (const queue of queues) {
+      const { stream, messages, bytes } = queue.takeReport();
+      this.reserve(8);
+      const writer = this.writer;
+      writer.begin(Command.Taken, stream.served ? FLAG_SERVED : 0, 0, 0, stream);
+      writer.u32(messages);
+      writer.u32(bytes);
+      writer.end();
+    }
+  }
+
+  /** Writes a command without a body, behind the message that is being encoded, if one is. */
+  command(operation: number, flags: number, call: Readonly<Named>): void {
+    if (this.writer.encoding) {
+      this.#deferred.push(() => this.command(operation, flags, call));
+      return;
+    }
+    this.reserve(0);
+    this.writer.begin(operation, flags, 0, 0, call);
+    this.writer.end();
+    this.schedule();
+  }
+
+  /** Hands the batch over, and takes what waits, when the running code is done. */
+  schedule(): void {
+    // The thread can begin with what a tick wrote while JavaScript is busy, whenever it comes for events.
+    if (this.#mostInARow === 0 && !this.#leaving) {
+      this.#leaving = true;
+      process.nextTick(this.#leave);
+    }
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    if (this.#inARow++ < this.#mostInARow) {
+      process.nextTick(this.#flush);
+      return;
+    }
+    // One batch can schedule the next forever: a stream whose messages the socket takes at once does, and so does a peer
+    // on another thread that is as fast as this one. So the event loop gets its turn after a few.
+    this.#inARow = 0;
+    inNextTurn(this.#flush);
+  }
+
+  /** Takes the batch out, to be handed over; returns how many bytes it has. */
+  take(): number {
+    return this.writer.take();
+  }
+
+  /** Hands the batch over now, or behind the message that is being encoded. What comes of it is dealt with later. */
+  flush(): void {
+    if (this.writer.encoding) {
+      this.#deferred.push(() => this.flush());
+      return;
+    }
+    this.#addon.submit(this.writer.take(), false);
+    this.schedule();
+  }
+
+  readonly #leave = (): void => {
+    this.#leaving = false;
+    this.#reportTaken();
+    if (this.writer.used > 0) this.#addon.submit(this.writer.take(), false);
+  };
+
+  readonly #flush = (): void => {
+    this.#scheduled = false;
+    this.#reportTaken();
+    this.#read(this.#addon.submit(this.writer.take(), true));
+  };
+
+  /** Events crossed on their own, in a turn of the event loop. */
+  arrived(filled: number): void {
+    this.#inARow = 0;
+    this.#read(filled);
+  }
+
+  /** Reads events that crossed; comes for the rest soon. */
+  #read(filled: number): void {
+    if (filled >= MORE) this.schedule();
+    const size = filled % MORE;
+    if (size > 0) this.#addon.read(size);
+  }
+
+  /** Makes room for a record with a body of up to `size` bytes. */
+  reserve(size: number): void {
+    if (this.writer.encoding) {
+      const text = "a getter of a message made a call while the message was being encoded";
+      throw new TtrpcError(text, Code.FailedPrecondition);
+    }
+    if (this.writer.fits(size)) return;
+    this.flush();
+    if (!this.writer.fits(size)) throw oversize(size);
+  }
+
+  /** Ends a record with a payload; returns how long that is. If it throws, there is no record. */
+  endWith(payload: Payload): number {
+    try {
+      const size = payload instanceof OutgoingMessage ? this.#encode(payload) : this.#copy(payload);
+      this.writer.end();
+      return size;
+    } finally {
+      if (this.#deferred.length > 0) for (const command of this.#deferred.splice(0)) command();
+    }
+  }
+
+  #encode(message: OutgoingMessage): number {
+    const writer = this.writer;
+    let size = writer.message(message);
+    if (size < 0) {
+      // A message's length is known only once it is written, so this is where a batch is found to be full.
+      const begun = writer.begun();
+      this.flush();
+      this.reserve(begun.length);
+      writer.resume(begun);
+      size = writer.message(message);
+      if (size < 0) throw oversize(message.toBytes().length);
+    }
+    if (size > MESSAGE_LIMIT) throw oversize(size);
+    return size;
+  }
+
+  #copy(payload: Uint8Array): number {
+    const size = payload.length;
+    if (size > MESSAGE_LIMIT) throw oversize(size);
+    if (size >= WHOLE) {
+      // Nothing may fail from here on: what is lent belongs to the next record that says so.
+      this.#addon.lend(payload);
+      this.writer.whole(size);
+    } else {
+      this.writer.raw(payload);
+    }
+    return size;
+  }
+}
+
+/**
+ * Each may carry as much as streams send ahead, 1 MiB of one of them. A thread that turns the runtime goes on meanwhile, so
+ * a batch in each turn of the event loop is enough for it.
+ */
+const MOST_IN_A_ROW = 4;
