@@ -5,7 +5,7 @@ import { ROOT } from "../helpers/program.js";
 /*
  * The code of the documentation. What a block is to be, its language and its first line say:
  *
- * - `ts`: a module that a strict compiler accepts. If its first line is a comment with a file name, it is a program, and
+ * - `ts` and `js`: a module that a strict compiler accepts. If its first line is a comment with a file name, it is a program, and
  *   some test runs it.
  * - `sh`: commands; without a language, lines after `$ ` are. What they call must exist and take their arguments.
  * - `json`: JSON. `proto` and `yaml`: files of the repository.
@@ -45,7 +45,7 @@ export function textOf(page: string): string {
 
 const FENCED =
   /(?:^<!-- prelude\n(?<prelude>.*?)-->\n+)?^(?<indent> *)```(?<language>[^\n]*)\n(?<code>.*?)^ *```$/gms;
-const NAMED = /^(?:\/\/|#) (?<name>[\w./-]+\.(?:ts|proto|yaml))\n/;
+const NAMED = /^(?:\/\/|#) (?<name>[\w./-]+\.(?:ts|mjs|proto|yaml))\n/;
 
 /** All blocks of a page. */
 export function blocksOf(page: string): Block[] {
@@ -59,6 +59,9 @@ export function blocksOf(page: string): Block[] {
   });
 }
 
+/** Whether a block is a module of TypeScript or JavaScript. */
+export const isModule = ({ language }: Block): boolean => language === "ts" || language === "js";
+
 /** All blocks of all pages. */
 export const BLOCKS: readonly Block[] = PAGES.flatMap(blocksOf);
 
@@ -67,6 +70,5 @@ export type ProgramBlock = Block & { readonly name: string };
 
 /** The programs of the documentation. */
 export const PROGRAMS: readonly ProgramBlock[] = BLOCKS.filter(
-  (block): block is ProgramBlock =>
-    block.language === "ts" && block.name !== undefined && !block.name.includes("/"),
+  (block): block is ProgramBlock => isModule(block) && block.name !== undefined && !block.name.includes("/"),
 );

@@ -63,28 +63,18 @@ async function shimctl(...args: string[]): Promise<Finished> {
 }
 
 describe("the programs of the documentation", () => {
-  it("of the README do what it says when copied into a project", async () => {
+  it("of the README is a server and a client of it, in plain JavaScript", async () => {
     const page = new Page("README.md");
-    await using server = page.start("server.ts");
-    // It prints nothing until it is called: the client is tried until the server is there.
-    const deadline = Date.now() + 10_000;
-    let client = await page.run("client.ts");
-    while (client.status !== 0 && Date.now() < deadline) client = await page.run("client.ts");
-
-    expect(client).toEqual(success(/^shim \d+: web is RUNNING\nno container gone\n$/));
-    expect(server.output).toBe("state, with key-1 = a,b\n");
-    expect(await page.run("more.ts")).toEqual(success(/^pid 4242; \d+ bytes\n$/));
-
-    server.signal("SIGINT");
-    expect(await server.ended()).toBe(0);
-    expect(server.errors).toBe("");
-    const published = success(/^default \/tasks\/exit containerd\.events\.TaskExit\n$/);
-    expect(await page.run("events.ts")).toEqual(published);
+    await using hello = new Started(process.execPath, [page.file("hello.mjs")], { cwd: page.folder });
+    expect(await hello.ended()).toBe(0);
+    expect(hello.output).toBe("web is RUNNING\n");
+    expect(hello.errors).toBe("");
   });
 
   it("of the first client tell a container's state, a missing container and a missing shim apart", async () => {
     const page = new Page("docs/first-client.md");
     await using server = createServer().add(TaskV2, {
+      connect: () => ({}),
       state({ id }) {
         if (id !== "web") throw new TtrpcError(`no container ${id}`, Code.NotFound);
         return { id, pid: 7, status: Status.STOPPED, exitStatus: 137 };
@@ -99,6 +89,8 @@ describe("the programs of the documentation", () => {
     const { status, errors } = await page.run("state.ts", [temporaryAddress(), "web"]);
     expect(status).toBe(1);
     expect(errors).toContain("ENOENT");
+    const blocking = await page.run("blocking.ts", [address, "web"]);
+    expect(blocking).toEqual(success("pid 7; 0 bytes\n"));
   });
 
   it("of the first server answer shimctl as the page says", async () => {
