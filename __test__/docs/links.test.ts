@@ -14,7 +14,10 @@ function anchorsOf(page: string): string[] {
   );
 }
 
-it.each(PAGES)("each link of %s leads somewhere", (page) => {
+/** What is linked from pages, and links to them. */
+const BESIDE = ["bench/tried.md", "bench/codec.md", "bench/report.md"];
+
+it.each([...PAGES, ...BESIDE])("each link of %s leads somewhere", (page) => {
   const targets = [...textOf(page).matchAll(/\]\((?!\w+:)([^)\s]+)\)/g)].map(([, target = ""]) => target);
   const broken = targets.filter((target) => {
     const [path = "", anchor] = target.split("#");
@@ -23,6 +26,10 @@ it.each(PAGES)("each link of %s leads somewhere", (page) => {
     return anchor !== undefined && !anchorsOf(file).includes(anchor);
   });
   expect(broken).toEqual([]);
+});
+
+it.each(BESIDE)("%s is linked from a page of docs/", (file) => {
+  expect(PAGES.some((page) => textOf(page).includes(`](../${file})`))).toBe(true);
 });
 
 it("each page is in the index of the README", () => {
