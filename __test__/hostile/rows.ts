@@ -93,7 +93,7 @@ export const rows: readonly Row[] = [
   {
     what: "messages that a stream sends ahead",
     limit: "1 MiB",
-    beyond: "the request iterable, or the handler's generator, is not asked on",
+    beyond: "the request iterable, or the handler's generator, is not asked for more",
     shown: ["__test__/streams/backpressure.test.ts", "makes our handler's generator wait"],
   },
   {
@@ -111,7 +111,7 @@ export const rows: readonly Row[] = [
   {
     what: "payloads that live and V8 does not count",
     limit: "64 MiB",
-    beyond: "it counts the others, and collects as ever",
+    beyond: "it counts the others, and collects as usual",
     shown: ["crate/bridge/payloads.rs", "what_is_kept_from_the_count_is_covered_at_any_time"],
   },
   {
@@ -123,7 +123,7 @@ export const rows: readonly Row[] = [
   {
     what: 'batches that wait for `driver: "thread"`',
     limit: "64 MiB",
-    beyond: "the JavaScript thread waits until the other has taken some",
+    beyond: "the JavaScript thread waits until the other thread has taken some",
     shown: ["crate/driver/tests.rs", "payloads_beyond_what_may_wait_wake_the_thread_that_takes_them"],
   },
   {
