@@ -4,7 +4,7 @@
 //! the port at any time.
 
 use super::buffers::Buffers;
-use super::handles::{PollHandle, owner};
+use super::handles::{CountsHandles, PollHandle, owner};
 use super::uv::{DISCONNECT, Handle, Loop, READABLE, Uv, WRITABLE};
 use crate::engine::{Change, Engine, PendingEvents};
 use crate::ids::IdMap;
@@ -25,10 +25,10 @@ pub(super) struct OnLoop {
     engine: RefCell<Option<Engine>>,
     events: PendingEvents,
     buffers: Buffers,
-    handles: RefCell<IdMap<PollHandle>>,
-    timer: RefCell<Option<PollHandle>>,
+    handles: RefCell<IdMap<PollHandle<OnLoop>>>,
+    timer: RefCell<Option<PollHandle<OnLoop>>>,
     /// Hands over what the descriptors of one turn of the loop brought.
-    check: RefCell<Option<PollHandle>>,
+    check: RefCell<Option<PollHandle<OnLoop>>>,
     /// When the timer fires. It may be earlier than needed: then it is set again.
     timer_at: Cell<Option<Instant>>,
     /// Whether the timer keeps the process alive.
@@ -184,17 +184,6 @@ impl OnLoop {
         }
     }
 
-    /// Counts a handle whose memory libuv still uses.
-    pub(super) fn handle_closing(&self) {
-        self.open_handles.set(self.open_handles.get() + 1);
-    }
-
-    /// The memory of a handle was freed.
-    pub(super) fn handle_closed(&self) {
-        self.open_handles.set(self.open_handles.get() - 1);
-        self.finish_teardown();
-    }
-
     fn tear_down(self: &Rc<Self>) {
         self.ending.set(Some(self.clone()));
         let engine = self.engine.borrow_mut().take();
@@ -225,6 +214,17 @@ impl OnLoop {
     }
 }
 
+impl CountsHandles for OnLoop {
+    fn handle_closing(&self) {
+        self.open_handles.set(self.open_handles.get() + 1);
+    }
+
+    fn handle_closed(&self) {
+        self.open_handles.set(self.open_handles.get() - 1);
+        self.finish_teardown();
+    }
+}
+
 /// libuv's timers count whole milliseconds.
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
@@ -238,8 +238,8 @@ fn guarded(work: impl FnOnce()) {
 
 unsafe extern "C" fn on_ready(handle: Handle, status: c_int, events: c_int) {
     guarded(|| {
-        // SAFETY: libuv calls back for a handle of a `PollHandle`.
-        let Some((on_loop, token)) = (unsafe { owner(handle) }) else { return };
+        // SAFETY: libuv calls back for a handle of a `PollHandle<OnLoop>`.
+        let Some((on_loop, token)) = (unsafe { owner::<OnLoop>(handle) }) else { return };
         // An error of the descriptor shows at the next read or write of it.
         let read = status < 0 || events & (READABLE | DISCONNECT) != 0;
         let write = status < 0 || events & WRITABLE != 0;
@@ -254,8 +254,8 @@ unsafe extern "C" fn on_ready(handle: Handle, status: c_int, events: c_int) {
 
 unsafe extern "C" fn on_check(handle: Handle) {
     guarded(|| {
-        // SAFETY: libuv calls back for a handle of a `PollHandle`.
-        let Some((on_loop, _)) = (unsafe { owner(handle) }) else { return };
+        // SAFETY: libuv calls back for a handle of a `PollHandle<OnLoop>`.
+        let Some((on_loop, _)) = (unsafe { owner::<OnLoop>(handle) }) else { return };
         if let Some(check) = on_loop.check.borrow().as_ref() {
             check.stop_checking();
         }
@@ -265,8 +265,8 @@ unsafe extern "C" fn on_check(handle: Handle) {
 
 unsafe extern "C" fn on_timer(handle: Handle) {
     guarded(|| {
-        // SAFETY: libuv calls back for a handle of a `PollHandle`.
-        let Some((on_loop, _)) = (unsafe { owner(handle) }) else { return };
+        // SAFETY: libuv calls back for a handle of a `PollHandle<OnLoop>`.
+        let Some((on_loop, _)) = (unsafe { owner::<OnLoop>(handle) }) else { return };
         on_loop.timer_at.set(None);
         if on_loop.with(Engine::expire).is_ok() {
             on_loop.buffers.deliver(&on_loop.events);
