@@ -1,27 +1,29 @@
 //! The Rust half of `containerd-shim-protos` for Node.js: the real `ttrpc` client and server on a
-//! `current_thread` tokio runtime that a JavaScript environment's own event loop turns.
+//! `current_thread` tokio runtime, turned by Node's event loop or by a thread of its own.
 //!
 //! # Layout
 //!
-//! - [`engine`]: one environment's runtime with its connections, listeners and calls. It knows
+//! - [`bridge`]: the only home of napi and libuv types. A port is one driver's way to JavaScript.
+//! - [`records`]: the format of the two batch buffers that JavaScript and Rust share.
+//! - [`engine`]: the runtime of one driver with its connections, listeners and calls. It knows
 //!   nothing of Node: it takes batches of commands and "this descriptor is ready", and gives back
 //!   batches of events and "watch this descriptor".
-//! - [`transport`]: the in-memory byte stream between a socket and ttrpc. It gathers writes, says
-//!   once why it closed, and corrects frames that ttrpc would misread.
+//! - [`io_thread`]: a thread that turns an engine, in place of Node's event loop.
+//! - [`transport`]: the in-memory byte stream between a socket and ttrpc. It gathers writes, bounds
+//!   what waits, says once why it closed, and corrects frames that ttrpc would misread.
+//! - [`protocol`]: status codes, outcomes and reasons, which need no connection.
 //! - [`socket`]: non-blocking descriptors of every address family.
-//! - [`port`]: the record format of the two batch buffers that JavaScript and Rust share.
-//! - [`status`]: what became of a call, and how ttrpc's errors map to it.
-//! - [`driver`]: the other way to turn an engine, a thread of its own.
 //! - [`system`]: what a shim asks of the kernel and Node does not offer.
-//! - [`bridge`]: the only home of napi and libuv types.
+//! - [`ids`], [`sync`]: names of connections and calls; mutexes.
 
 pub mod bridge;
-pub mod driver;
 pub mod engine;
 pub mod ids;
-pub mod port;
+pub mod io_thread;
+pub mod protocol;
+pub mod records;
 pub mod socket;
-pub mod status;
+pub mod sync;
 pub mod system;
 pub mod transport;
 

@@ -124,7 +124,7 @@ export const rows: readonly Row[] = [
     what: 'batches that wait for `driver: "thread"`',
     limit: "64 MiB",
     beyond: "the JavaScript thread waits until the other thread has taken some",
-    shown: ["crate/driver/tests.rs", "payloads_beyond_what_may_wait_wake_the_thread_that_takes_them"],
+    shown: ["crate/io_thread/tests.rs", "payloads_beyond_what_may_wait_wake_the_thread_that_takes_them"],
   },
   {
     what: "calls, or requests, under way on one thread",

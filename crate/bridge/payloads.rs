@@ -15,7 +15,7 @@
 //! So what lives of the payloads is kept from its count up to a limit, and an ArrayBuffer of one byte
 //! is allocated along with each that is external.
 
-use super::batches::check;
+use super::buffers::check;
 use napi::bindgen_prelude::{
     ArrayBuffer, BufferSlice, Env, FromNapiValue as _, JsValue as _, Uint8ArraySlice,
 };

@@ -1,15 +1,15 @@
 //! The class that JavaScript makes one of per environment.
 
-use super::batches::Batches;
+use super::buffers::Buffers;
 use super::descriptors::check_free;
-use super::driven::Driven;
+use super::driver::Driver;
 use super::payloads::Payloads;
 use super::uv::Uv;
 use super::values::{
     BindingAddress, BindingListenOptions, BindingOpened, BindingPair, BindingVersions,
 };
 use crate::engine::{Attempt, Awaited, Engine, Excess, Hold, ListenOptions, Method, Services};
-use crate::port::{RECORD_LIMIT, StreamKind};
+use crate::records::{RECORD_LIMIT, StreamKind};
 use crate::socket::{Address, Stream, own, pair};
 use napi::bindgen_prelude::{Env, Function, Uint8ArraySlice};
 use napi::{Error, Result};
@@ -18,10 +18,10 @@ use std::cell::RefCell;
 use std::os::fd::IntoRawFd as _;
 use std::time::Duration;
 
-/// The batched port between JavaScript and the engine. See `crate::port` for the record format.
+/// The batched port between JavaScript and the engine. See `crate::records` for the record format.
 #[napi]
 pub struct Port {
-    driven: Driven,
+    driver: Driver,
     payloads: Payloads,
     /// The payload of the outcome of a blocking call.
     outcome: RefCell<Option<Vec<u8>>>,
@@ -51,14 +51,14 @@ impl Port {
         if inbound.len() < RECORD_LIMIT || outbound.len() < RECORD_LIMIT {
             return Err(Error::from_reason(format!("each buffer must have {RECORD_LIMIT} bytes")));
         }
-        let batches = Batches::new(env, outbound, inbound, deliver)?;
-        let driven = if thread {
-            Driven::by_thread(batches, generations)
+        let buffers = Buffers::new(env, outbound, inbound, deliver)?;
+        let driver = if thread {
+            Driver::by_thread(buffers, generations)
         } else {
-            Driven::by_loop(batches, generations)
+            Driver::by_loop(buffers, generations)
         };
         Ok(Self {
-            driven: driven?,
+            driver: driver?,
             payloads: Payloads::new(in_node),
             outcome: RefCell::default(),
             awaited: RefCell::default(),
@@ -71,14 +71,14 @@ impl Port {
     /// or are to be waited for: `submit` is then to be called again, in a later turn of the event loop.
     #[napi]
     pub fn submit(&self, length: u32, take: bool) -> Result<u32> {
-        self.driven.submit(length as usize)?;
-        Ok(if take { self.driven.take().bits() } else { 0 })
+        self.driver.submit(length as usize)?;
+        Ok(if take { self.driver.take().bits() } else { 0 })
     }
 
     /// Copies a payload of a command that is to be submitted and has the flag that says so.
     #[napi]
     pub fn lend(&self, payload: Uint8ArraySlice<'_>) -> Result<()> {
-        self.driven.lend(payload.to_vec())
+        self.driver.lend(payload.to_vec())
     }
 
     /// The payload of the next event that has it whole. To be called once for each, in order.
@@ -86,7 +86,7 @@ impl Port {
     pub fn take_whole<'env>(&self, env: &'env Env) -> Result<Uint8ArraySlice<'env>> {
         let missing = || Error::from_reason("no event has a whole payload");
         let of_outcome = self.outcome.borrow_mut().take();
-        let payload = of_outcome.or_else(|| self.driven.take_whole()).ok_or_else(missing)?;
+        let payload = of_outcome.or_else(|| self.driver.take_whole()).ok_or_else(missing)?;
         self.payloads.give(env, payload)
     }
 
@@ -95,7 +95,7 @@ impl Port {
     /// and `wait_blocking` is to be called. Not on a thread's engine.
     #[napi]
     pub fn call_blocking(&self, length: u32) -> Result<u32> {
-        *self.awaited.borrow_mut() = Some(self.driven.start_blocking(length as usize)?);
+        *self.awaited.borrow_mut() = Some(self.driver.start_blocking(length as usize)?);
         self.wait_blocking()
     }
 
@@ -103,7 +103,7 @@ impl Port {
     #[napi]
     pub fn wait_blocking(&self) -> Result<u32> {
         let awaited = self.awaited.borrow_mut().take().ok_or_else(nothing_waits)?;
-        let Some((size, whole)) = self.driven.wait_blocking(&awaited)? else {
+        let Some((size, whole)) = self.driver.wait_blocking(&awaited)? else {
             *self.awaited.borrow_mut() = Some(awaited);
             return Ok(0);
         };
@@ -133,7 +133,7 @@ impl Port {
     #[napi]
     pub fn wait_connect(&self) -> Result<BindingOpened> {
         let mut attempt = self.attempt.borrow_mut().take().ok_or_else(nothing_waits)?;
-        let (result, attempt) = self.driven.with(move |engine| {
+        let (result, attempt) = self.driver.with(move |engine| {
             let result = engine.connect_blocking(&mut attempt);
             (result, attempt)
         })?;
@@ -146,7 +146,7 @@ impl Port {
     /// Takes over a connected descriptor. EEXIST: Node or an engine has it already, and keeps it.
     #[napi]
     pub fn adopt(&self, fd: i32, blocking: bool) -> Result<BindingOpened> {
-        if let Err(error) = check_free(self.driven.env(), fd) {
+        if let Err(error) = check_free(self.driver.env(), fd) {
             return Ok(BindingOpened::new(Err(error), None));
         }
         self.open(move |engine| {
@@ -178,16 +178,16 @@ impl Port {
     /// this JavaScript thread, waiting for it would be for ever.
     #[napi]
     pub fn is_listener_of(&self, connection: u32, other: &Port) -> Result<bool> {
-        let Some(peer) = self.driven.with(move |engine| engine.peer(connection))? else {
+        let Some(peer) = self.driver.with(move |engine| engine.peer(connection))? else {
             return Ok(false);
         };
-        other.driven.with(move |engine| engine.listens_at(&peer))
+        other.driver.with(move |engine| engine.listens_at(&peer))
     }
 
     /// Ends a connection: at once, or once the socket has taken all that was sent.
     #[napi]
     pub fn close(&self, connection: u32, flush: bool) -> Result<()> {
-        self.driven.with(
+        self.driver.with(
             move |engine| {
                 if flush { engine.finish(connection) } else { engine.close(connection) }
             },
@@ -198,7 +198,7 @@ impl Port {
     #[napi]
     pub fn hold(&self, connection: u32, mode: u32) -> Result<()> {
         let hold = [Hold::WhileBusy, Hold::Always, Hold::Never][mode.min(2) as usize];
-        self.driven.with(move |engine| engine.hold(connection, hold))
+        self.driver.with(move |engine| engine.hold(connection, hold))
     }
 
     /// Binds and listens. Connections come as events.
@@ -223,7 +223,7 @@ impl Port {
         anonymous: bool,
         options: BindingListenOptions,
     ) -> Result<BindingOpened> {
-        if let Err(error) = check_free(self.driven.env(), fd) {
+        if let Err(error) = check_free(self.driver.env(), fd) {
             return Ok(BindingOpened::new(Err(error), None));
         }
         self.open_listener(move |engine| {
@@ -234,21 +234,21 @@ impl Port {
     /// Stops accepting. Connections that were accepted go on.
     #[napi]
     pub fn close_listener(&self, listener: u32) -> Result<()> {
-        self.driven.with(move |engine| engine.close_listener(listener))
+        self.driver.with(move |engine| engine.close_listener(listener))
     }
 
     fn open(
         &self,
         open: impl FnOnce(&mut Engine) -> std::io::Result<u32> + Send + 'static,
     ) -> Result<BindingOpened> {
-        Ok(BindingOpened::new(self.driven.with(open)?, None))
+        Ok(BindingOpened::new(self.driver.with(open)?, None))
     }
 
     fn open_listener(
         &self,
         open: impl FnOnce(&mut Engine) -> std::io::Result<u32> + Send + 'static,
     ) -> Result<BindingOpened> {
-        let ((result, bound), unwatchable) = self.driven.with_watching(|engine| {
+        let ((result, bound), unwatchable) = self.driver.with_watching(|engine| {
             let result = open(engine);
             let bound = result.as_ref().ok().and_then(|id| engine.tcp_address(*id));
             (result, bound.map(|address| address.to_string()))

@@ -1,4 +1,4 @@
-//! What crosses besides the batches. Defaults and validation are TypeScript's; absent is `null`.
+//! What crosses besides the buffers. Defaults and validation are TypeScript's; absent is `null`.
 
 use crate::socket::Address;
 use napi_derive::napi;

@@ -1,11 +1,12 @@
 //! Calls that wait in place: the same runtime, turned by the caller with poll(2) on one descriptor.
 
-use super::Engine;
-use super::calls::Sink;
-use crate::port::{Command, Malformed, commands};
-use crate::socket::{Address, PeerName, Progress, Stream, wait};
-use crate::status::Outcome;
-use crate::transport::lock;
+use crate::engine::Engine;
+use crate::engine::client::guard::Destination;
+use crate::protocol::outcome::Outcome;
+use crate::records::{Command, Malformed, commands};
+use crate::socket::wait;
+use crate::socket::{Address, PeerName, Progress, Stream};
+use crate::sync::lock;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -89,7 +90,7 @@ impl Engine {
 
     /// Who is at the other end of a connection.
     pub fn peer(&self, connection: u32) -> Option<PeerName> {
-        self.links.get(&connection)?.stream.peer_name()
+        self.connections.get(&connection)?.stream.peer_name()
     }
 
     /// Whether a peer is a listener of this engine. If the thread that serves it waits, it cannot answer.
@@ -102,13 +103,13 @@ impl Engine {
         let outcome = Arc::new(Mutex::new(None));
         let mut result = Err(Malformed("a blocking batch does not end in a call"));
         self.turn(|engine| {
-            result = engine.start_last(batch, Sink::Slot(outcome.clone()));
+            result = engine.start_last(batch, Destination::Slot(outcome.clone()));
         });
         result.map(|connection| Awaited { connection, outcome })
     }
 
-    /// Starts the last call with `sink` and everything before it as usual. Returns its connection.
-    fn start_last(&mut self, batch: &[u8], sink: Sink) -> Result<u32, Malformed> {
+    /// Starts the last call with `destination` and everything before it as usual. Returns its connection.
+    fn start_last(&mut self, batch: &[u8], destination: Destination) -> Result<u32, Malformed> {
         let mut last = None;
         let mut lent = std::mem::take(&mut self.lent);
         for command in commands(batch, &mut lent) {
@@ -120,7 +121,7 @@ impl Engine {
             return Err(Malformed("a blocking batch does not end in a call"));
         };
         let connection = call.connection;
-        self.call(call, sink);
+        self.call(call, destination);
         Ok(connection)
     }
 
@@ -135,10 +136,10 @@ impl Engine {
             if most.is_zero() {
                 return None;
             }
-            // A link is only removed after its calls have settled.
-            let Some(link) = self.links.get(&awaited.connection) else { continue };
-            let fd = link.stream.fd();
-            let writes = link.wire.unsent() > 0;
+            // A connection is only removed after its calls have settled.
+            let Some(conn) = self.connections.get(&awaited.connection) else { continue };
+            let fd = conn.stream.fd();
+            let writes = conn.wire.unsent() > 0;
             let timeout = self.next_deadline().map_or(most, |deadline| deadline.min(most));
             match wait(fd, writes, milliseconds(timeout)) {
                 Ok(true) => self.ready(awaited.connection, true, writes),

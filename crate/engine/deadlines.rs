@@ -3,7 +3,7 @@
 //! tokio's timers fire only while the runtime is turned, so whoever turns it must wake it at the
 //! earliest one.
 
-use crate::transport::lock;
+use crate::sync::lock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

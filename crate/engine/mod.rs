@@ -6,42 +6,47 @@
 //! what to watch. So one engine serves a libuv loop, a thread of its own, or a blocking caller alike.
 
 mod blocking;
-mod calls;
+mod client;
+mod connection;
 mod deadlines;
-mod dispatch;
-mod link;
-mod listeners;
-mod queue;
-mod room;
-mod served;
-mod settle;
+mod flush;
+mod pending_events;
+mod resume;
+mod server;
 mod stalled;
-mod streams;
+mod stream_handle;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use crate::transport::budget::Excess;
 pub use blocking::{Attempt, Awaited};
-pub use dispatch::{Method, Services};
-pub use link::{Hold, Interest};
-pub use listeners::ListenOptions;
-pub use queue::EventQueue;
+pub use connection::{Hold, Interest};
+pub use pending_events::PendingEvents;
+pub use server::listener::ListenOptions;
+pub use server::services::{Method, Services};
 
 use crate::ids::{CallId, IdMap, IdSource};
-use crate::port::{Command, Events, Malformed, Side, commands};
+use crate::protocol::closed::Closed;
+use crate::records::{Command, Events, Malformed, Side, commands};
 use crate::socket::{Address, Progress, Stream};
-use crate::transport::{Closed, Making, Pipe, Role, Touched, Wire, lock};
+use crate::sync::lock;
+use crate::transport::{Dirty, Pipe, Role, Wire, WireInit};
+use client::guard::Destination;
+use client::unary::Route;
+use connection::{Connection, Endpoint};
 use deadlines::Deadlines;
-use link::{End, Link};
+use server::listener::Entry;
+use server::requests::Requests;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use streams::Input;
+use stream_handle::{Handle, Input};
 use tokio::runtime::Runtime;
-use tokio::task::{AbortHandle, yield_now};
+use tokio::task::AbortHandle;
 use ttrpc::r#async::Client;
 use ttrpc::r#async::transport::Socket;
 
@@ -50,13 +55,13 @@ use ttrpc::r#async::transport::Socket;
 #[derive(Debug)]
 pub(crate) struct Shared {
     events: Mutex<Events>,
-    touched: Arc<Touched>,
+    dirty: Arc<Dirty>,
     deadlines: Arc<Deadlines>,
     /// Calls that a cancel may end.
     cancellable: Mutex<IdMap<AbortHandle, CallId>>,
     /// Streams that this side opened.
-    streams: Mutex<IdMap<streams::Handle, CallId>>,
-    requests: Mutex<dispatch::Requests>,
+    streams: Mutex<IdMap<Handle, CallId>>,
+    requests: Mutex<Requests>,
     /// Calls and requests under way, of all connections.
     in_flight: AtomicUsize,
 }
@@ -65,18 +70,18 @@ impl Shared {
     fn new(generations: u32) -> Self {
         Self {
             events: Mutex::default(),
-            touched: Arc::default(),
+            dirty: Arc::default(),
             deadlines: Arc::default(),
             cancellable: Mutex::default(),
             streams: Mutex::default(),
-            requests: Mutex::new(dispatch::Requests::new(generations)),
+            requests: Mutex::new(Requests::new(generations)),
             in_flight: AtomicUsize::default(),
         }
     }
 
     /// Counts what tasks do.
     fn progress(&self) -> usize {
-        self.touched.activity() + lock(&self.events).count()
+        self.dirty.activity() + lock(&self.events).count()
     }
 }
 
@@ -86,9 +91,9 @@ pub struct Engine {
     runtime: Arc<Runtime>,
     shared: Arc<Shared>,
     ids: IdSource,
-    links: IdMap<Link>,
-    listeners: IdMap<listeners::Entry>,
-    routes: Vec<Option<calls::Route>>,
+    connections: IdMap<Connection>,
+    listeners: IdMap<Entry>,
+    routes: Vec<Option<Route>>,
     changes: Vec<Change>,
     /// Payloads of commands that are still to be submitted.
     lent: VecDeque<Vec<u8>>,
@@ -134,10 +139,6 @@ impl Descriptor {
     }
 }
 
-/// Progress below which no task can have exhausted tokio's budget of 128 operations: what a task does
-/// in a loop shows as a read, a write or an event at least once in eight.
-const BUSY: usize = 16;
-
 /// While more than this waits for the socket, no call of the connection starts and its streams send
 /// no message.
 pub(crate) const SEND_LIMIT: usize = 1 << 20;
@@ -155,7 +156,7 @@ impl Engine {
             runtime: Arc::new(runtime),
             shared: Arc::new(Shared::new(generations)),
             ids: IdSource::default(),
-            links: IdMap::default(),
+            connections: IdMap::default(),
             listeners: IdMap::default(),
             routes: Vec::new(),
             changes: Vec::new(),
@@ -178,14 +179,14 @@ impl Engine {
 
     fn open(&mut self, stream: Stream, progress: Progress, blocking: bool) -> u32 {
         let connection = self.next_id();
-        let touched = self.shared.touched.clone();
-        let making = Making { token: connection, touched, budget: None, blocking };
-        let (wire, pipe) = Wire::pair(Role::Client, making);
-        let end = End::Client(Some(self.client(pipe)));
-        let mut link = Link::new(stream, progress, wire, end);
-        link.blocking = blocking;
-        link.wire.mark();
-        self.links.insert(connection, link);
+        let dirty = self.shared.dirty.clone();
+        let init = WireInit { token: connection, dirty, budget: None, blocking };
+        let (wire, pipe) = Wire::pair(Role::Client, init);
+        let end = Endpoint::Client(Some(self.client(pipe)));
+        let mut conn = Connection::new(stream, progress, wire, end);
+        conn.blocking = blocking;
+        conn.wire.mark();
+        self.connections.insert(connection, conn);
         if progress == Progress::Connected && !blocking {
             lock(&self.shared.events).connected(connection);
         }
@@ -195,8 +196,8 @@ impl Engine {
 
     /// A name for a connection or listener, which no other has.
     fn next_id(&mut self) -> u32 {
-        let Self { ids, links, listeners, .. } = self;
-        ids.next_id(|id| links.contains_key(&id) || listeners.contains_key(&id))
+        let Self { ids, connections, listeners, .. } = self;
+        ids.next_id(|id| connections.contains_key(&id) || listeners.contains_key(&id))
     }
 
     fn client(&self, pipe: Pipe) -> Arc<Client> {
@@ -206,32 +207,32 @@ impl Engine {
 
     /// Ends a connection. Its calls fail, its requests are aborted.
     pub fn close(&mut self, connection: u32) {
-        if let Some(link) = self.links.get_mut(&connection) {
-            link.send();
-            link.wire.close(Closed::local());
+        if let Some(conn) = self.connections.get_mut(&connection) {
+            conn.send();
+            conn.wire.close(Closed::local());
             self.turn(|_| {});
         }
     }
 
     /// Ends a connection once the socket has taken all that was sent.
     pub fn finish(&mut self, connection: u32) {
-        if let Some(link) = self.links.get_mut(&connection) {
-            link.finishing = Some(Closed::local());
-            link.wire.mark();
+        if let Some(conn) = self.connections.get_mut(&connection) {
+            conn.finishing = Some(Closed::local());
+            conn.wire.mark();
             self.turn(|_| {});
         }
     }
 
     /// Whether a connection keeps the process alive.
     pub fn hold(&mut self, connection: u32, hold: Hold) {
-        if let Some(link) = self.links.get_mut(&connection) {
-            link.hold = hold;
-            link.wire.mark();
+        if let Some(conn) = self.connections.get_mut(&connection) {
+            conn.hold = hold;
+            conn.wire.mark();
             self.turn(|_| {});
         }
     }
 
-    /// Takes the payload of a command that is to be submitted and has [`FLAG_WHOLE`](crate::port::FLAG_WHOLE).
+    /// Takes the payload of a command that is to be submitted and has [`FLAG_WHOLE`](crate::records::FLAG_WHOLE).
     pub fn lend(&mut self, payload: Vec<u8>) {
         self.lent.push_back(payload);
     }
@@ -256,9 +257,9 @@ impl Engine {
                 if self.routes.len() <= route {
                     self.routes.resize(route + 1, None);
                 }
-                self.routes[route] = Some(calls::Route { service, method });
+                self.routes[route] = Some(Route { service, method });
             }
-            Command::Call(call) => self.call(call, calls::Sink::Events),
+            Command::Call(call) => self.call(call, Destination::Events),
             Command::Cancel { call, left } => self.cancel(call, left),
             Command::Reply(reply) => lock(&self.shared.requests).answer(reply),
             Command::LetGo { call } => lock(&self.shared.requests).let_go(call),
@@ -276,7 +277,7 @@ impl Engine {
     }
 
     /// A stream that has ended meanwhile needs nothing any more.
-    fn with_stream(&self, side: Side, call: CallId, work: impl FnOnce(&streams::Handle)) {
+    fn with_stream(&self, side: Side, call: CallId, work: impl FnOnce(&Handle)) {
         match side {
             Side::Called => {
                 let mut streams = lock(&self.shared.streams);
@@ -301,29 +302,29 @@ impl Engine {
             return;
         }
         self.turn(|engine| {
-            let Some(link) = engine.links.get_mut(&token) else { return };
-            if link.connecting {
-                match link.finish_connect() {
+            let Some(conn) = engine.connections.get_mut(&token) else { return };
+            if conn.connecting {
+                match conn.finish_connect() {
                     Ok(()) => lock(&engine.shared.events).connected(token),
-                    Err(error) => link.wire.close(Closed::failed("connect", &error)),
+                    Err(error) => conn.wire.close(Closed::failed("connect", &error)),
                 }
-                link.wire.mark();
+                conn.wire.mark();
                 return;
             }
             if write {
-                link.send();
-                link.wire.mark();
+                conn.send();
+                conn.wire.mark();
             }
             if read {
-                link.readable();
+                conn.readable();
             }
         });
     }
 
     /// A descriptor cannot be watched: a connection or listener on it ends.
     fn cannot_watch(&mut self, token: u32, error: &io::Error) {
-        if let Some(link) = self.links.get_mut(&token) {
-            link.wire.close(Closed::failed("poll", error));
+        if let Some(conn) = self.connections.get_mut(&token) {
+            conn.wire.close(Closed::failed("poll", error));
             self.turn(|_| {});
         } else {
             self.close_listener(token);
@@ -359,8 +360,8 @@ impl Engine {
     }
 
     /// The events that wait, for whoever hands them over.
-    pub fn events(&self) -> EventQueue {
-        EventQueue::new(self.shared.clone())
+    pub fn events(&self) -> PendingEvents {
+        PendingEvents::new(self.shared.clone())
     }
 
     /// Has `carry_out` do what the changes since the last call ask of the descriptors' watcher. What
@@ -381,45 +382,13 @@ impl Engine {
         }
         failed
     }
-
-    /// Runs `work` and then every task until none can go on.
-    fn turn(&mut self, work: impl FnOnce(&mut Self)) {
-        self.run(work);
-        let runtime = self.runtime.clone();
-        // Waiting calls start between two runs.
-        let _inside = runtime.enter();
-        while self.settle() | self.has_room() {
-            self.run(Self::go_on);
-        }
-        if self.shared.touched.is_waited() {
-            self.watch_contended();
-        }
-    }
-
-    /// `work` runs inside the runtime, where spawning and waking cost no system call.
-    fn run(&mut self, work: impl FnOnce(&mut Self)) {
-        let (runtime, shared) = (self.runtime.clone(), self.shared.clone());
-        runtime.block_on(async {
-            work(self);
-            loop {
-                let before = shared.progress();
-                // Goes on when no task is ready.
-                yield_now().await;
-                // A task that did a lot in one go is made to yield like this one, and is then ready
-                // again. If none can have used up its budget, there is none.
-                if shared.progress() - before < BUSY {
-                    break;
-                }
-            }
-        });
-    }
 }
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Engine")
-            .field("connections", &self.links.len())
+            .field("connections", &self.connections.len())
             .field("listeners", &self.listeners.len())
             .finish_non_exhaustive()
     }

@@ -1,8 +1,8 @@
 //! Peers that keep others waiting: what they hold of their listener's budget, and neither read nor finish,
 //! is taken from them while somebody waits for it.
 
-use super::Engine;
-use crate::transport::Closed;
+use crate::engine::Engine;
+use crate::protocol::closed::Closed;
 use crate::transport::budget::{Budget, Kind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub(super) struct Contended {
 impl Engine {
     /// Has an eye on the budgets in which somebody has begun to wait.
     pub(super) fn watch_contended(&mut self) {
-        let new = self.shared.touched.take_contended();
+        let new = self.shared.dirty.take_contended();
         if new.is_empty() {
             return;
         }
@@ -74,11 +74,11 @@ impl Engine {
     }
 
     fn stalled(&self, budget: &Arc<Budget>, kind: Kind, now: Instant, limit: Duration) -> Vec<u32> {
-        let links = self.links.iter().filter(|(_, link)| {
-            link.budget().is_some_and(|own| Arc::ptr_eq(own, budget)) && !link.reported
+        let connections = self.connections.iter().filter(|(_, conn)| {
+            conn.budget().is_some_and(|own| Arc::ptr_eq(own, budget)) && !conn.reported
         });
-        let mut stalled: Vec<(Instant, u32)> = links
-            .filter_map(|(token, link)| Some((link.wire.keeps_waiting(kind)?, *token)))
+        let mut stalled: Vec<(Instant, u32)> = connections
+            .filter_map(|(token, conn)| Some((conn.wire.keeps_waiting(kind)?, *token)))
             .filter(|(since, _)| now.saturating_duration_since(*since) >= limit)
             .collect();
         stalled.sort_unstable();
@@ -86,9 +86,9 @@ impl Engine {
     }
 
     fn end(&mut self, token: u32, why: &str) {
-        if let Some(link) = self.links.get_mut(&token) {
-            link.wire.close(Closed::stalled(why));
-            link.wire.forget_unsent();
+        if let Some(conn) = self.connections.get_mut(&token) {
+            conn.wire.close(Closed::stalled(why));
+            conn.wire.forget_unsent();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) for a loop.
 
 use super::Engine;
-use crate::port::{FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, event, op, record};
+use crate::records::{FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, event, op, record};
 use crate::socket::{Address, wait};
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -65,11 +65,11 @@ fn one_turn_hands_over_all_messages_of_a_burst() {
     engine.ready(connection, true, false);
     assert!(engine.events().fill(&mut events).size > 0);
     assert_eq!((events[4], engine.shared.streams.lock().unwrap().len()), (event::END, 1));
-    assert_eq!(engine.links[&connection].wire.unread(), 1000 * (1 + 64));
+    assert_eq!(engine.connections[&connection].wire.unread(), 1000 * (1 + 64));
     let taken = [1000u32.to_le_bytes(), 1000u32.to_le_bytes()].concat();
     engine.submit(&record(op::TAKEN, 0, 1, &taken)).unwrap();
     assert!(engine.shared.streams.lock().unwrap().is_empty());
-    assert_eq!(engine.links[&connection].wire.unread(), 0);
+    assert_eq!(engine.connections[&connection].wire.unread(), 0);
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn a_message_as_large_as_the_limit_arrives() {
     let mut events = vec![0; size + 1024];
     engine.events().fill(&mut events);
     while engine.events().is_empty() {
-        assert!(engine.links[&connection].watched.read, "the connection is not read");
-        assert!(wait(engine.links[&connection].stream.fd(), false, -1).unwrap());
+        assert!(engine.connections[&connection].watched.read, "the connection is not read");
+        assert!(wait(engine.connections[&connection].stream.fd(), false, -1).unwrap());
         engine.ready(connection, true, false);
     }
     assert_eq!(engine.events().fill(&mut events).size, RECORD_HEADER);
@@ -157,7 +157,7 @@ fn frame_turned(engine: &mut Engine, connection: u32, peer: &mut UnixStream) -> 
 #[test]
 fn a_connection_ends_when_its_stream_ids_are_used_up_but_not_before_its_calls() {
     let (mut engine, connection, mut peer) = connected();
-    engine.links.get_mut(&connection).unwrap().ids_left = 1;
+    engine.connections.get_mut(&connection).unwrap().ids_left = 1;
     let call = |call| record(op::CALL, connection, call, &[0; 12]);
     engine.submit(&[route(), call(1), call(2)].concat()).unwrap();
     assert_eq!(frames(&mut peer).len(), 1);
@@ -165,12 +165,12 @@ fn a_connection_ends_when_its_stream_ids_are_used_up_but_not_before_its_calls() 
     let size = engine.events().fill(&mut events).size;
     assert_eq!((events[4], events[12]), (event::CONNECTED, 0));
     assert_eq!((events[RECORD_HEADER + 4], events[RECORD_HEADER + 12]), (event::FAILED, 2));
-    assert!(engine.links.contains_key(&connection) && size > 0);
+    assert!(engine.connections.contains_key(&connection) && size > 0);
 
     peer.write_all(&[0, 0, 0, 0, 0, 0, 0, 1, 2, 0]).unwrap();
     engine.ready(connection, true, false);
     engine.events().fill(&mut events);
     assert_eq!((events[4], events[12]), (event::RESPONSE, 1));
     assert_eq!(events[RECORD_HEADER + 4], event::CLOSED);
-    assert!(!engine.links.contains_key(&connection));
+    assert!(!engine.connections.contains_key(&connection));
 }

@@ -1,6 +1,6 @@
 //! Which descriptors this process's engines have, so that none is taken over twice.
 
-use crate::transport::lock;
+use crate::sync::lock;
 use std::collections::HashSet;
 use std::os::fd::RawFd;
 use std::sync::{LazyLock, Mutex};

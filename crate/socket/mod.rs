@@ -142,7 +142,7 @@ impl Stream {
     }
 
     /// Bytes that can be read now; 0 where the system does not say.
-    pub fn waiting(&self) -> usize {
+    pub fn readable_bytes(&self) -> usize {
         let mut count: libc::c_int = 0;
         // SAFETY: the descriptor is open, and FIONREAD writes one int.
         let result = unsafe { libc::ioctl(self.fd(), libc::FIONREAD, &raw mut count) };

@@ -6,8 +6,8 @@
 //! little, [`FREE`]; what it has beyond is taken from a share that all connections of the listener have
 //! together, and while that is used up, the connection waits its turn.
 
-use super::Touched;
-use super::lock;
+use super::Dirty;
+use crate::sync::lock;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
@@ -62,7 +62,7 @@ pub struct Budget {
     shares: [Share; 3],
     /// Connections that are not read until there is room for a request.
     held_back: Mutex<VecDeque<u32>>,
-    touched: Arc<Touched>,
+    dirty: Arc<Dirty>,
     /// The engine is to look at it when the turn is over.
     is_freed: AtomicBool,
     /// The engine has an eye on those who keep others waiting.
@@ -79,8 +79,8 @@ struct Share {
 }
 
 impl Budget {
-    /// A budget of which nothing is used. `touched` hears when there is room again.
-    pub fn new(limits: Limits, touched: Arc<Touched>) -> Arc<Self> {
+    /// A budget of which nothing is used. `dirty` hears when there is room again.
+    pub fn new(limits: Limits, dirty: Arc<Dirty>) -> Arc<Self> {
         let share = |part: usize| Share {
             // There is room for one message, however small the limit.
             limit: (limits.bytes as usize / part).max(MESSAGE_LENGTH_MAX),
@@ -93,7 +93,7 @@ impl Budget {
             bytes: AtomicUsize::new(0),
             shares: PARTS.map(share),
             held_back: Mutex::default(),
-            touched,
+            dirty,
             is_freed: AtomicBool::new(false),
             is_contended: AtomicBool::new(false),
             itself: itself.clone(),
@@ -155,7 +155,7 @@ impl Budget {
     pub(super) fn wait(&self, kind: Kind, token: u32) {
         lock(&self.share(kind).waiting).push_back(token);
         if !self.is_contended.swap(true, Relaxed) {
-            self.touched.contended(self.itself.clone());
+            self.dirty.contended(self.itself.clone());
         }
     }
 
@@ -200,7 +200,7 @@ impl Budget {
     /// There is room that somebody may wait for.
     fn freed(&self) {
         if !self.is_freed.swap(true, Relaxed) {
-            self.touched.freed(self.itself.clone());
+            self.dirty.freed(self.itself.clone());
         }
     }
 }

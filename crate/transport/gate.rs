@@ -3,11 +3,13 @@
 
 use super::budget::{FREE, Kind};
 use super::envelope::Costly;
+use super::frames;
 use super::incoming::{Gathered, Sort, Verdict};
-use super::meter::MESSAGE_COST;
-use super::watch::NotTtrpc;
-use super::{CloseKind, Closed, Flow, READ_CHUNK, Wire, frames};
-use crate::status::{Code, response_of_status};
+use super::inspector::NotTtrpc;
+use super::stream_state::MESSAGE_COST;
+use super::wire::{Flow, READ_CHUNK, Wire};
+use crate::protocol::closed::{CloseKind, Closed};
+use crate::protocol::status::{Code, response_of_status};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use ttrpc::proto::{Codec as _, MESSAGE_HEADER_LENGTH};
@@ -43,7 +45,7 @@ impl Wire {
         }
         flow.refused = flow.block.is_some();
         if flow.refused {
-            self.touch(&mut flow);
+            self.set_dirty(&mut flow);
         }
         !flow.refused
     }
@@ -55,7 +57,7 @@ impl Wire {
         self.advance(&mut flow);
         self.count_frames(&mut flow);
         flow.wake_reader();
-        self.touch(&mut flow);
+        self.set_dirty(&mut flow);
         flow.block.is_none() && std::mem::take(&mut flow.refused)
     }
 
@@ -92,7 +94,7 @@ impl Wire {
         if flow.block.is_some() {
             return 0;
         }
-        let there = flow.rx.inbox.len();
+        let there = flow.rx.received.len();
         let free = FREE[Kind::Frames as usize];
         match flow.rx.gathered() {
             Some(Gathered { frame, .. }) if flow.rx.granted.is_some() => {
@@ -111,8 +113,8 @@ impl Wire {
             return;
         }
         loop {
-            let watch = &mut flow.watch;
-            match flow.rx.advance(|header| watch.plan(header)) {
+            let inspector = &mut flow.inspector;
+            match flow.rx.advance(|header| inspector.plan(header)) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(NotTtrpc(header)) => {
@@ -126,7 +128,7 @@ impl Wire {
                 break;
             }
             if let Some(block) = self.obstacle(flow, gathered) {
-                if flow.watch.is_server() && flow.closed.is_some() {
+                if flow.inspector.is_server() && flow.closed.is_some() {
                     // It would be handled for nobody.
                     self.discard(flow);
                 } else {
@@ -136,7 +138,7 @@ impl Wire {
             }
             self.pass(flow, gathered);
         }
-        let replies = flow.watch.own_replies();
+        let replies = flow.inspector.own_replies();
         if !replies.is_empty() && flow.closed.is_none() {
             self.inject(flow, &replies);
         }
@@ -161,7 +163,7 @@ impl Wire {
 
     /// What all connections of a listener, and of this JavaScript thread, wait for together.
     fn crowd(&self) -> Option<Block> {
-        if self.touched.is_enough() && !self.blocking {
+        if self.dirty.is_enough() && !self.blocking {
             return Some(Block::Events);
         }
         let full = self.budget.as_ref()?.is_full(Kind::Replies);
@@ -208,16 +210,16 @@ impl Wire {
     fn pass(&self, flow: &mut Flow, gathered: Gathered) {
         flow.rx.granted = None;
         self.messages.sub(std::mem::take(&mut flow.reserved));
-        let Flow { rx, watch, .. } = flow;
+        let Flow { rx, inspector, .. } = flow;
         let Some((header, body)) = rx.whole() else { return };
-        let passed = match watch.judge(header, body) {
+        let passed = match inspector.judge(header, body) {
             Verdict::Pass => gathered.frame,
             Verdict::Refuse => 0,
             Verdict::Replace(costly) => replace(header, body, costly),
         };
         rx.pass(passed);
         if passed > 0 {
-            self.touched.passed(gathered.sort == Sort::Request, passed);
+            self.dirty.passed(gathered.sort == Sort::Request, passed);
         }
     }
 
@@ -232,7 +234,7 @@ impl Wire {
     fn wait_for(&self, flow: &mut Flow, block: Block) {
         flow.block = Some(block);
         match (block, &self.budget) {
-            (Block::Events, _) => self.touched.wait_for_events(self.token),
+            (Block::Events, _) => self.dirty.wait_for_events(self.token),
             (Block::HeldBack, Some(budget)) => budget.hold_back(self.token),
             (Block::Room(kind), Some(budget)) => budget.wait(kind, self.token),
             _ => {}
@@ -242,14 +244,14 @@ impl Wire {
     /// Sends whole frames of this side's own. ttrpc writes a frame in one poll of its task, so whenever
     /// another runs, the stream stands between two.
     pub(super) fn inject(&self, flow: &mut Flow, frames: &[u8]) {
-        flow.tx.extend(frames, &self.touched.sent);
+        flow.tx.extend(frames, &self.dirty.sent);
         let (scanner, bytes) = flow.tx.parts();
-        flow.watch.outbound(scanner, bytes);
+        flow.inspector.outbound(scanner, bytes);
         self.count_replies(flow);
     }
 
     pub(super) fn count_frames(&self, flow: &mut Flow) {
-        let there = flow.rx.inbox.len();
+        let there = flow.rx.received.len();
         let granted = flow.rx.granted.and_then(|_| flow.rx.gathered());
         self.frames.set(granted.map_or(there, |Gathered { frame, .. }| there.max(frame)));
     }
@@ -260,13 +262,13 @@ impl Wire {
 
     /// Gives memory back that the connection does not need between two turns.
     pub(super) fn tidy(&self, flow: &mut Flow) {
-        flow.rx.inbox.recycle(&self.touched.received);
-        let slack = flow.rx.inbox.slack() + flow.tx.slack();
-        let may = self.touched.keeps(flow.slack, slack);
+        flow.rx.received.recycle(&self.dirty.received);
+        let slack = flow.rx.received.slack() + flow.tx.slack();
+        let may = self.dirty.keeps(flow.slack, slack);
         flow.slack = if may { slack } else { 0 };
         if !may {
-            flow.rx.inbox.compact(&self.touched.received);
-            flow.tx.compact(&self.touched.sent);
+            flow.rx.received.compact(&self.dirty.received);
+            flow.tx.compact(&self.dirty.sent);
         }
         self.count_frames(flow);
     }
@@ -279,7 +281,7 @@ fn not_ttrpc(header: frames::Header) -> Closed {
 
 /// Writes a response over one that costs too much, which is longer. Returns the bytes of its frame.
 fn replace(header: &mut frames::Header, body: &mut [u8], Costly(text): Costly) -> usize {
-    // A status of this side's making always encodes.
+    // A status of this side's init always encodes.
     let response = response_of_status(Code::ResourceExhausted, text).encode().unwrap_or_default();
     let Some(front) = body.get_mut(..response.len()) else { return 0 };
     front.copy_from_slice(&response);

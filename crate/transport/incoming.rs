@@ -6,7 +6,7 @@
 
 use super::envelope::Costly;
 use super::frames::{self, Header};
-use super::inbox::Inbox;
+use super::receive_buffer::ReceiveBuffer;
 use std::time::Instant;
 use ttrpc::proto::MESSAGE_HEADER_LENGTH;
 
@@ -63,7 +63,7 @@ enum State {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    pub(super) inbox: Inbox,
+    pub(super) received: ReceiveBuffer,
     state: State,
     /// Bytes of the last frame whose header was seen.
     last: usize,
@@ -73,7 +73,7 @@ pub(super) struct Incoming {
 
 impl Default for Incoming {
     fn default() -> Self {
-        Self { inbox: Inbox::default(), state: State::Between, last: 0, granted: None }
+        Self { received: ReceiveBuffer::default(), state: State::Between, last: 0, granted: None }
     }
 }
 
@@ -95,7 +95,7 @@ impl Incoming {
     pub(super) fn readable(&self) -> usize {
         match self.state {
             State::Reading { left, .. } => left,
-            State::Through { left } => left.min(self.inbox.len()),
+            State::Through { left } => left.min(self.received.len()),
             _ => 0,
         }
     }
@@ -117,13 +117,13 @@ impl Incoming {
             }
             _ => debug_assert!(count == 0, "nothing may be read"),
         }
-        self.inbox.take(count)
+        self.received.take(count)
     }
 
     /// Bytes that the frame at hand lacks.
     pub(super) fn missing(&self) -> usize {
         match self.state {
-            State::Gathering { frame, .. } => frame.saturating_sub(self.inbox.len()),
+            State::Gathering { frame, .. } => frame.saturating_sub(self.received.len()),
             _ => 0,
         }
     }
@@ -131,7 +131,7 @@ impl Incoming {
     /// The frame that is being gathered, or has to wait.
     pub(super) fn gathered(&self) -> Option<Gathered> {
         let State::Gathering { frame, sort } = self.state else { return None };
-        Some(Gathered { frame, sort, is_whole: self.inbox.len() >= frame })
+        Some(Gathered { frame, sort, is_whole: self.received.len() >= frame })
     }
 
     /// Goes on to the next header, and asks `plan` about it. Returns whether it stands before a frame
@@ -143,8 +143,8 @@ impl Incoming {
         loop {
             match self.state {
                 State::Dropping { left } => {
-                    let count = left.min(self.inbox.len());
-                    self.inbox.take(count);
+                    let count = left.min(self.received.len());
+                    self.received.take(count);
                     if count < left {
                         self.state = State::Dropping { left: left - count };
                         return Ok(false);
@@ -152,7 +152,7 @@ impl Incoming {
                     self.state = State::Between;
                 }
                 State::Between => {
-                    let Some(header) = self.inbox.bytes().first_chunk_mut() else {
+                    let Some(header) = self.received.bytes().first_chunk_mut() else {
                         return Ok(false);
                     };
                     let length = frames::length(header);
@@ -177,7 +177,7 @@ impl Incoming {
     /// The header and the body of the frame that is gathered, which must be whole.
     pub(super) fn whole(&mut self) -> Option<(&mut Header, &mut [u8])> {
         let State::Gathering { frame, .. } = self.state else { return None };
-        self.inbox.bytes().get_mut(..frame)?.split_first_chunk_mut()
+        self.received.bytes().get_mut(..frame)?.split_first_chunk_mut()
     }
 
     /// Lets ttrpc read the first `left` bytes of the frame that is gathered; the others are thrown away.
@@ -195,7 +195,7 @@ impl Incoming {
             State::Reading { left, behind } => left + behind,
             State::Through { left } | State::Dropping { left } => left,
         };
-        let bytes = self.inbox.bytes();
+        let bytes = self.received.bytes();
         while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
             at += MESSAGE_HEADER_LENGTH + frames::length(header);
         }

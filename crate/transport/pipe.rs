@@ -1,6 +1,7 @@
 //! ttrpc's end of a connection.
 
-use super::{CloseKind, Closed, Wire};
+use super::Wire;
+use crate::protocol::closed::{CloseKind, Closed};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,10 +36,10 @@ impl AsyncRead for Pipe {
                 return Poll::Ready(Ok(()));
             }
             flow.reader = Some(context.waker().clone());
-            wire.touch(flow);
+            wire.set_dirty(flow);
             return Poll::Pending;
         }
-        wire.touched.count();
+        wire.dirty.count();
         into.put_slice(flow.rx.take(count));
         Poll::Ready(Ok(()))
     }
@@ -54,15 +55,15 @@ impl AsyncWrite for Pipe {
         let flow = &mut *flow;
         if flow.closed.is_some() {
             // A failed write ends ttrpc's connection before it has read the peer's last words.
-            return Poll::Ready(if flow.rx.inbox.is_empty() {
+            return Poll::Ready(if flow.rx.received.is_empty() {
                 Err(io::ErrorKind::BrokenPipe.into())
             } else {
                 Ok(bytes.len())
             });
         }
-        self.0.touched.count();
+        self.0.dirty.count();
         self.0.inject(flow, bytes);
-        self.0.touch(flow);
+        self.0.set_dirty(flow);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -84,6 +85,6 @@ impl Drop for Pipe {
             errno: 0,
             text: "ttrpc ended the connection".to_owned(),
         });
-        self.0.touch(&mut flow);
+        self.0.set_dirty(&mut flow);
     }
 }

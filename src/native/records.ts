@@ -1,7 +1,7 @@
 import type { ConnectionClosed } from "../transport.js";
 
 /**
- * The record format of the two batch buffers; `crate/port/mod.rs` is the other side, documents it and keeps the same
+ * The record format of the two batch buffers; `crate/records/mod.rs` is the other side, documents it and keeps the same
  * order.
  */
 

@@ -1,0 +1,152 @@
+//! The two buffers that a port and its environment share, and the callback that says that events are in one.
+
+use crate::engine::PendingEvents;
+use crate::records::Filled;
+use napi::bindgen_prelude::{Env, Function, JsValue, Uint8ArraySlice};
+use napi::{Error, Result, sys};
+use std::ptr;
+
+/// See the module's documentation.
+pub(super) struct Buffers {
+    env: sys::napi_env,
+    outbound: JsBuffer,
+    inbound: JsBuffer,
+    deliver: sys::napi_ref,
+    async_context: sys::napi_async_context,
+}
+
+/// Memory of an ArrayBuffer that a reference keeps alive and that JavaScript never detaches.
+#[derive(Debug, Clone, Copy)]
+struct JsBuffer {
+    start: *mut u8,
+    size: usize,
+}
+
+impl Buffers {
+    pub(super) fn new(
+        env: Env,
+        mut outbound: Uint8ArraySlice<'_>,
+        mut inbound: Uint8ArraySlice<'_>,
+        deliver: Function<'_, u32, ()>,
+    ) -> Result<Self> {
+        let env = env.raw();
+        let mut async_context = ptr::null_mut();
+        let mut references = [ptr::null_mut(); 3];
+        // SAFETY: `env` is the current environment and all values are of this call; each out-pointer
+        // is a local. Node frees references and context with the environment.
+        unsafe {
+            let values = [outbound.value().value, inbound.value().value, deliver.value().value];
+            for (value, reference) in values.into_iter().zip(&mut references) {
+                check(sys::napi_create_reference(env, value, 1, reference))?;
+            }
+            let name = resource_name(env)?;
+            check(sys::napi_async_init(env, ptr::null_mut(), name, &raw mut async_context))?;
+        }
+        Ok(Self {
+            env,
+            outbound: buffer(&mut outbound),
+            inbound: buffer(&mut inbound),
+            deliver: references[2],
+            async_context,
+        })
+    }
+
+    /// The environment that all of this belongs to.
+    pub(super) fn env(&self) -> sys::napi_env {
+        self.env
+    }
+
+    /// The first `length` bytes of the outbound buffer, for `read`.
+    pub(super) fn read<T>(&self, length: usize, read: impl FnOnce(&[u8]) -> T) -> T {
+        let length = length.min(self.outbound.size);
+        // SAFETY: a reference keeps the buffer alive, and JavaScript, its only writer, is waiting for
+        // this call to return.
+        read(unsafe { std::slice::from_raw_parts(self.outbound.start, length) })
+    }
+
+    /// Lets `fill` write into the inbound buffer.
+    pub(super) fn fill<T>(&self, fill: impl FnOnce(&mut [u8]) -> T) -> T {
+        // SAFETY: a reference keeps the buffer alive. JavaScript reads it only between this call's
+        // return and its next call into the port, and not after that.
+        fill(unsafe { std::slice::from_raw_parts_mut(self.inbound.start, self.inbound.size) })
+    }
+
+    /// Hands over events that wait; JavaScript comes for the rest. Must be called by libuv's or Node's
+    /// leave, not from JavaScript.
+    pub(super) fn deliver(&self, events: &PendingEvents) {
+        let filled = self.take(events);
+        if filled.size > 0 {
+            self.call_back(filled);
+        }
+    }
+
+    /// Moves events of an engine that this thread turns into the inbound buffer. JavaScript is to come
+    /// again, too, where connections wait for it to have taken them.
+    pub(super) fn take(&self, events: &PendingEvents) -> Filled {
+        let Filled { size, more } = self.fill(|buffer| events.fill(buffer));
+        Filled { size, more: more || events.is_crowded() }
+    }
+
+    /// Says that events are in the inbound buffer. As for `deliver`.
+    pub(super) fn call_back(&self, filled: Filled) {
+        let env = self.env;
+        let mut scope = ptr::null_mut();
+        // SAFETY: the caller is on the thread of `env`, outside of any JavaScript. The reference and
+        // the context live as long as the environment. Each result is written before it is read; a
+        // call that fails leaves a null, which the next one refuses.
+        unsafe {
+            if sys::napi_open_handle_scope(env, &raw mut scope) != sys::Status::napi_ok {
+                return;
+            }
+            let (mut function, mut receiver, mut argument, mut result) =
+                (ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+            sys::napi_get_reference_value(env, self.deliver, &raw mut function);
+            sys::napi_get_global(env, &raw mut receiver);
+            sys::napi_create_uint32(env, filled.bits(), &raw mut argument);
+            let status = sys::napi_make_callback(
+                env,
+                self.async_context,
+                receiver,
+                function,
+                1,
+                &raw const argument,
+                &raw mut result,
+            );
+            if status == sys::Status::napi_pending_exception {
+                let mut exception = ptr::null_mut();
+                sys::napi_get_and_clear_last_exception(env, &raw mut exception);
+                sys::napi_fatal_exception(env, exception);
+            }
+            sys::napi_close_handle_scope(env, scope);
+        }
+    }
+}
+
+/// What async hooks and diagnostics call the port's callbacks.
+///
+/// # Safety
+///
+/// `env` must be the current environment.
+pub(super) unsafe fn resource_name(env: sys::napi_env) -> Result<sys::napi_value> {
+    let mut name = ptr::null_mut();
+    let text = c"ttrpc";
+    let length = text.count_bytes() as isize;
+    // SAFETY: the caller's promise; `text` has `length` bytes.
+    check(unsafe { sys::napi_create_string_utf8(env, text.as_ptr(), length, &raw mut name) })?;
+    Ok(name)
+}
+
+/// The error of a status of Node-API that is not `napi_ok`.
+pub(super) fn check(status: sys::napi_status) -> Result<()> {
+    if status == sys::Status::napi_ok {
+        Ok(())
+    } else {
+        Err(Error::from_reason(format!("Node-API answered status {status}")))
+    }
+}
+
+fn buffer(slice: &mut Uint8ArraySlice<'_>) -> JsBuffer {
+    // SAFETY: only the address is taken; it is used under the rules of `Buffers`.
+    let bytes = unsafe { slice.as_mut() };
+    JsBuffer { start: bytes.as_mut_ptr(), size: bytes.len() }
+}

@@ -1,0 +1,194 @@
+//! libuv handles: one `uv_poll` per watched descriptor, one timer, and one `uv_check`.
+
+use super::uv::{
+    DISCONNECT, Handle, HandleCallback, Kind, Loop, PollCallback, READABLE, Uv, WRITABLE,
+};
+use crate::engine::Interest;
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::RawFd;
+use std::rc::{Rc, Weak};
+
+/// Whoever has handles counts those that are closing: until libuv has let go of them, it must stay.
+pub(super) trait CountsHandles: 'static {
+    /// One is closed.
+    fn handle_closing(&self);
+    /// libuv has let go of one.
+    fn handle_closed(&self);
+}
+
+/// What a handle's callbacks find.
+struct Owner<T> {
+    of: Weak<T>,
+    /// Names the descriptor for the engine; 0 for the others.
+    token: u32,
+}
+
+/// A handle of libuv. Its memory lives until libuv has called back that it is closed.
+#[derive(Debug)]
+pub(super) struct PollHandle<T: CountsHandles> {
+    uv: &'static Uv,
+    handle: Handle,
+    /// The type of the owner that the handle's data points to.
+    of: PhantomData<Weak<T>>,
+    /// What a `uv_poll_t` polls for at the moment.
+    events: Cell<c_int>,
+}
+
+impl<T: CountsHandles> PollHandle<T> {
+    /// A handle that polls `fd`. It watches nothing yet and does not keep the process alive.
+    pub(super) fn poll(
+        uv: &'static Uv,
+        on: Loop,
+        fd: RawFd,
+        token: u32,
+        of: &Rc<T>,
+    ) -> io::Result<Self> {
+        let handle = allocate(uv, Kind::Poll)?;
+        // SAFETY: `handle` has room for a uv_poll_t and `on` is this thread's loop. libuv sets the
+        // descriptor non-blocking, which it is.
+        let result = unsafe { (uv.poll_init)(on.0, handle, fd) };
+        Self::initialised(uv, handle, result, token, of)
+    }
+
+    /// A timer.
+    pub(super) fn timer(uv: &'static Uv, on: Loop, of: &Rc<T>) -> io::Result<Self> {
+        let handle = allocate(uv, Kind::Timer)?;
+        // SAFETY: `handle` has room for a uv_timer_t and `on` is this thread's loop.
+        let result = unsafe { (uv.timer_init)(on.0, handle) };
+        Self::initialised(uv, handle, result, 0, of)
+    }
+
+    /// What is called once the descriptors of a turn of the loop have been.
+    pub(super) fn check(uv: &'static Uv, on: Loop, of: &Rc<T>) -> io::Result<Self> {
+        let handle = allocate(uv, Kind::Check)?;
+        // SAFETY: `handle` has room for a uv_check_t and `on` is this thread's loop.
+        let result = unsafe { (uv.check_init)(on.0, handle) };
+        Self::initialised(uv, handle, result, 0, of)
+    }
+
+    fn initialised(
+        uv: &'static Uv,
+        handle: Handle,
+        result: c_int,
+        token: u32,
+        of: &Rc<T>,
+    ) -> io::Result<Self> {
+        if result != 0 {
+            // SAFETY: `handle` came from malloc and libuv did not take it.
+            unsafe { libc::free(handle) };
+            return Err(io::Error::from_raw_os_error(-result));
+        }
+        let owner = Box::new(Owner { of: Rc::downgrade(of), token });
+        // SAFETY: the handle is initialised. The box is taken back in `freed`.
+        unsafe {
+            (uv.set_data)(handle, Box::into_raw(owner).cast());
+            (uv.release)(handle);
+        }
+        Ok(Self { uv, handle, of: PhantomData, events: Cell::new(0) })
+    }
+
+    /// Watches for `interest`.
+    pub(super) fn watch(&self, interest: Interest, callback: PollCallback) -> io::Result<()> {
+        let bit = |wanted: bool, bit: c_int| if wanted { bit } else { 0 };
+        let events = bit(interest.read, READABLE)
+            | bit(interest.hangup, DISCONNECT)
+            | bit(interest.write, WRITABLE);
+        self.hold(interest.hold);
+        // libuv takes the descriptor out of epoll and puts it back, three system calls, even for what
+        // it polls for already; `hold` changes twice a call where one call follows the other.
+        if self.events.get() == events {
+            return Ok(());
+        }
+        // SAFETY: the handle is an initialised uv_poll_t that is not closing.
+        let result = unsafe {
+            if events == 0 {
+                (self.uv.poll_stop)(self.handle)
+            } else {
+                (self.uv.poll_start)(self.handle, events, callback)
+            }
+        };
+        if result != 0 {
+            return Err(io::Error::from_raw_os_error(-result));
+        }
+        self.events.set(events);
+        Ok(())
+    }
+
+    /// Polls on after an error, at which libuv stops polling.
+    pub(super) fn resume(&self, callback: PollCallback) {
+        if self.events.get() != 0 {
+            // SAFETY: the handle is an initialised uv_poll_t that is not closing. Starting it can only
+            // fail for one that is.
+            unsafe { (self.uv.poll_start)(self.handle, self.events.get(), callback) };
+        }
+    }
+
+    /// Whether the loop runs on for it.
+    pub(super) fn hold(&self, hold: bool) {
+        // SAFETY: the handle is initialised and not closing.
+        unsafe { if hold { (self.uv.hold)(self.handle) } else { (self.uv.release)(self.handle) } }
+    }
+
+    /// Fires once after `milliseconds`.
+    pub(super) fn fire_after(&self, milliseconds: u64, callback: HandleCallback) {
+        // SAFETY: the handle is an initialised uv_timer_t that is not closing. Starting it can only
+        // fail for a missing callback.
+        unsafe { (self.uv.timer_start)(self.handle, callback, milliseconds, 0) };
+    }
+
+    /// Calls back after the descriptors of this turn of the loop, and of the next ones.
+    pub(super) fn start_checking(&self, callback: HandleCallback) {
+        // SAFETY: the handle is an initialised uv_check_t that is not closing. Starting it can only
+        // fail for a missing callback.
+        unsafe { (self.uv.check_start)(self.handle, callback) };
+    }
+
+    /// Calls back no more.
+    pub(super) fn stop_checking(&self) {
+        // SAFETY: the handle is an initialised uv_check_t that is not closing.
+        unsafe { (self.uv.check_stop)(self.handle) };
+    }
+
+    /// Stops watching at once and frees the handle in a later turn of the loop. The descriptor may
+    /// be closed as soon as this returns.
+    pub(super) fn close(self, of: &T) {
+        of.handle_closing();
+        // SAFETY: the handle is initialised and, since `self` is consumed, closed once.
+        unsafe { (self.uv.close)(self.handle, freed::<T>) };
+    }
+}
+
+/// The owner of a handle, unless it is gone, and the token.
+///
+/// # Safety
+///
+/// `handle` must be one of a `PollHandle<T>` that libuv is calling back for.
+pub(super) unsafe fn owner<T: CountsHandles>(handle: Handle) -> Option<(Rc<T>, u32)> {
+    let uv = Uv::get().ok()?;
+    // SAFETY: `initialised` put a box there, and only `freed`, the last callback, takes it out.
+    let owner = unsafe { &*(uv.get_data)(handle).cast::<Owner<T>>() };
+    Some((owner.of.upgrade()?, owner.token))
+}
+
+unsafe extern "C" fn freed<T: CountsHandles>(handle: Handle) {
+    let Ok(uv) = Uv::get() else { return };
+    // SAFETY: libuv calls this once, when it no longer uses the handle: the box and the memory that
+    // `initialised` and `allocate` made are no longer reachable from elsewhere.
+    let owner = unsafe {
+        let owner = Box::from_raw((uv.get_data)(handle).cast::<Owner<T>>());
+        libc::free(handle);
+        owner
+    };
+    if let Some(of) = owner.of.upgrade() {
+        of.handle_closed();
+    }
+}
+
+fn allocate(uv: &'static Uv, kind: Kind) -> io::Result<*mut c_void> {
+    // SAFETY: plain calls; the result is checked.
+    let handle = unsafe { libc::malloc((uv.handle_size)(kind as c_int)) };
+    if handle.is_null() { Err(io::ErrorKind::OutOfMemory.into()) } else { Ok(handle) }
+}

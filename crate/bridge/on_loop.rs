@@ -1,0 +1,283 @@
+//! An engine that the event loop of its JavaScript environment turns, and its libuv handles.
+//!
+//! The engine is borrowed while it is turned and never while JavaScript runs, which may call back into
+//! the port at any time.
+
+use super::buffers::Buffers;
+use super::handles::{CountsHandles, PollHandle, owner};
+use super::uv::{DISCONNECT, Handle, Loop, READABLE, Uv, WRITABLE};
+use crate::engine::{Change, Engine, PendingEvents};
+use crate::ids::IdMap;
+use crate::io_thread::Unusable;
+use napi::sys;
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// See the module's documentation.
+pub(super) struct OnLoop {
+    uv: &'static Uv,
+    event_loop: Loop,
+    /// Gone once the environment is torn down.
+    engine: RefCell<Option<Engine>>,
+    events: PendingEvents,
+    buffers: Buffers,
+    handles: RefCell<IdMap<PollHandle<OnLoop>>>,
+    timer: RefCell<Option<PollHandle<OnLoop>>>,
+    /// Hands over what the descriptors of one turn of the loop brought.
+    check: RefCell<Option<PollHandle<OnLoop>>>,
+    /// When the timer fires. It may be earlier than needed: then it is set again.
+    timer_at: Cell<Option<Instant>>,
+    /// Whether the timer keeps the process alive.
+    timer_holds: Cell<bool>,
+    /// The descriptor that could not be watched, since this was last asked for.
+    unwatchable: Cell<Option<(u32, std::io::Error)>>,
+    open_handles: Cell<usize>,
+    cleanup: Cell<sys::napi_async_cleanup_hook_handle>,
+    /// Itself, from the beginning of the teardown to its end: the port may be gone, and nobody else may
+    /// be there to hear that the last handle was freed.
+    ending: Cell<Option<Rc<Self>>>,
+}
+
+impl OnLoop {
+    /// The event loop of the current environment turns `engine` from now on.
+    pub(super) fn new(
+        uv: &'static Uv,
+        event_loop: Loop,
+        buffers: Buffers,
+        engine: Engine,
+    ) -> std::io::Result<Rc<Self>> {
+        let on_loop = Rc::new(Self {
+            uv,
+            event_loop,
+            events: engine.events(),
+            engine: RefCell::new(Some(engine)),
+            buffers,
+            handles: RefCell::default(),
+            timer: RefCell::new(None),
+            check: RefCell::new(None),
+            timer_at: Cell::new(None),
+            timer_holds: Cell::new(false),
+            unwatchable: Cell::new(None),
+            open_handles: Cell::new(0),
+            cleanup: Cell::new(ptr::null_mut()),
+            ending: Cell::new(None),
+        });
+        let timer = PollHandle::timer(uv, event_loop, &on_loop)?;
+        *on_loop.timer.borrow_mut() = Some(timer);
+        let check = PollHandle::check(uv, event_loop, &on_loop)?;
+        *on_loop.check.borrow_mut() = Some(check);
+        let mut handle = ptr::null_mut();
+        let data = Rc::into_raw(on_loop.clone()).cast_mut().cast::<c_void>();
+        let env = on_loop.buffers.env();
+        // SAFETY: `env` is the current environment; `data` is given back to `torn_down` once.
+        unsafe { sys::napi_add_async_cleanup_hook(env, Some(torn_down), data, &raw mut handle) };
+        on_loop.cleanup.set(handle);
+        Ok(on_loop)
+    }
+
+    /// Runs `work` on the engine, then does what it asks of the handles. Events are left waiting.
+    pub(super) fn with<T>(
+        self: &Rc<Self>,
+        work: impl FnOnce(&mut Engine) -> T,
+    ) -> Result<T, Unusable> {
+        let result = {
+            let mut engine = self.engine.borrow_mut();
+            let engine = engine.as_mut().ok_or(Unusable::TornDown)?;
+            catch_unwind(AssertUnwindSafe(|| work(engine)))
+                .map_err(|payload| Unusable::panicked(&*payload))?
+        };
+        let follow = || {
+            self.apply_changes();
+            self.set_timer();
+        };
+        catch_unwind(AssertUnwindSafe(follow)).map_err(|payload| Unusable::panicked(&*payload))?;
+        Ok(result)
+    }
+
+    /// The buffers of this environment.
+    pub(super) fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    /// The events that wait.
+    pub(super) fn events(&self) -> &PendingEvents {
+        &self.events
+    }
+
+    /// What could not be watched since this was last asked for, and why.
+    pub(super) fn take_unwatchable(&self) -> Option<(u32, std::io::Error)> {
+        self.unwatchable.take()
+    }
+
+    fn apply_changes(self: &Rc<Self>) {
+        let mut engine = self.engine.borrow_mut();
+        let Some(engine) = engine.as_mut() else { return };
+        if let Some(failed) = engine.apply_changes(|change| self.apply(change)) {
+            self.unwatchable.set(Some(failed));
+        }
+    }
+
+    fn apply(self: &Rc<Self>, change: Change) -> std::io::Result<()> {
+        let mut handles = self.handles.borrow_mut();
+        match change {
+            Change::Watch { token, fd, interest } => match handles.get(&token) {
+                Some(handle) => handle.watch(interest, on_ready),
+                None => {
+                    let handle = PollHandle::poll(self.uv, self.event_loop, fd, token, self)?;
+                    let watched = handle.watch(interest, on_ready);
+                    handles.insert(token, handle);
+                    watched
+                }
+            },
+            Change::Forget { token, descriptor } => {
+                if let Some(handle) = handles.remove(&token) {
+                    handle.close(self);
+                }
+                drop(descriptor);
+                Ok(())
+            }
+        }
+    }
+
+    /// What a descriptor in error still has to be read may take more than one turn, the last of which
+    /// finds the error.
+    fn resume(&self, token: u32) {
+        if let Some(handle) = self.handles.borrow().get(&token) {
+            handle.resume(on_ready);
+        }
+    }
+
+    /// Hands over what waits once the other descriptors of this turn of the loop were read: one
+    /// callback for all, or sooner if it is much.
+    fn deliver_soon(&self) {
+        if self.events.is_much() {
+            self.buffers.deliver(&self.events);
+        } else if !self.events.is_empty()
+            && let Some(check) = self.check.borrow().as_ref()
+        {
+            check.start_checking(on_check);
+        }
+    }
+
+    fn set_timer(&self) {
+        let engine = self.engine.borrow();
+        let Some(engine) = engine.as_ref() else { return };
+        let holds = engine.timer_holds();
+        if self.timer_holds.replace(holds) != holds
+            && let Some(timer) = self.timer.borrow().as_ref()
+        {
+            timer.hold(holds);
+        }
+        let deadline = engine.next_deadline();
+        let Some(after) = deadline else { return };
+        let Some(at) = Instant::now().checked_add(after) else { return };
+        if self.timer_at.get().is_some_and(|set| set <= at) {
+            return;
+        }
+        if let Some(timer) = self.timer.borrow().as_ref() {
+            timer.fire_after(milliseconds(after), on_timer);
+            self.timer_at.set(Some(at));
+        }
+    }
+
+    fn tear_down(self: &Rc<Self>) {
+        self.ending.set(Some(self.clone()));
+        let engine = self.engine.borrow_mut().take();
+        for (_, handle) in std::mem::take(&mut *self.handles.borrow_mut()) {
+            handle.close(self);
+        }
+        for other in [&self.timer, &self.check] {
+            if let Some(handle) = other.borrow_mut().take() {
+                handle.close(self);
+            }
+        }
+        // Descriptors close with the engine, so only after nothing watches them.
+        drop(engine);
+        self.finish_teardown();
+    }
+
+    /// Once all handles are freed, Node may close the loop.
+    fn finish_teardown(&self) {
+        if self.engine.borrow().is_none() && self.open_handles.get() == 0 {
+            let hook = self.cleanup.replace(ptr::null_mut());
+            if !hook.is_null() {
+                // SAFETY: the hook was given by Node and, being replaced by null, is removed once.
+                unsafe { sys::napi_remove_async_cleanup_hook(hook) };
+            }
+            // The callers have counts of their own.
+            drop(self.ending.take());
+        }
+    }
+}
+
+impl CountsHandles for OnLoop {
+    fn handle_closing(&self) {
+        self.open_handles.set(self.open_handles.get() + 1);
+    }
+
+    fn handle_closed(&self) {
+        self.open_handles.set(self.open_handles.get() - 1);
+        self.finish_teardown();
+    }
+}
+
+/// libuv's timers count whole milliseconds.
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+/// A panic must not unwind into libuv. The engine's own state is consistent between its steps, and
+/// ttrpc's tasks have their own catch in tokio; what a panic leaves undone is lost with its call.
+fn guarded(work: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(work));
+}
+
+unsafe extern "C" fn on_ready(handle: Handle, status: c_int, events: c_int) {
+    guarded(|| {
+        // SAFETY: libuv calls back for a handle of a `PollHandle<OnLoop>`.
+        let Some((on_loop, token)) = (unsafe { owner::<OnLoop>(handle) }) else { return };
+        // An error of the descriptor shows at the next read or write of it.
+        let read = status < 0 || events & (READABLE | DISCONNECT) != 0;
+        let write = status < 0 || events & WRITABLE != 0;
+        if status < 0 {
+            on_loop.resume(token);
+        }
+        if on_loop.with(|engine| engine.ready(token, read, write)).is_ok() {
+            on_loop.deliver_soon();
+        }
+    });
+}
+
+unsafe extern "C" fn on_check(handle: Handle) {
+    guarded(|| {
+        // SAFETY: libuv calls back for a handle of a `PollHandle<OnLoop>`.
+        let Some((on_loop, _)) = (unsafe { owner::<OnLoop>(handle) }) else { return };
+        if let Some(check) = on_loop.check.borrow().as_ref() {
+            check.stop_checking();
+        }
+        on_loop.buffers.deliver(&on_loop.events);
+    });
+}
+
+unsafe extern "C" fn on_timer(handle: Handle) {
+    guarded(|| {
+        // SAFETY: libuv calls back for a handle of a `PollHandle<OnLoop>`.
+        let Some((on_loop, _)) = (unsafe { owner::<OnLoop>(handle) }) else { return };
+        on_loop.timer_at.set(None);
+        if on_loop.with(Engine::expire).is_ok() {
+            on_loop.buffers.deliver(&on_loop.events);
+        }
+    });
+}
+
+unsafe extern "C" fn torn_down(_: sys::napi_async_cleanup_hook_handle, data: *mut c_void) {
+    guarded(|| {
+        // SAFETY: `data` is the count that `OnLoop::new` gave away, and Node calls this once.
+        let on_loop = unsafe { Rc::from_raw(data.cast::<OnLoop>()) };
+        on_loop.tear_down();
+    });
+}

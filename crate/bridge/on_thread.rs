@@ -1,0 +1,206 @@
+//! An engine that a thread of its own turns. Node's threadsafe function carries its news, so that this
+//! needs nothing of libuv.
+
+use super::buffers::{Buffers, check, resource_name};
+use crate::engine::Engine;
+use crate::io_thread::IoThread;
+use crate::records::Filled;
+use napi::{Error, Result, sys};
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::rc::Rc;
+
+/// See the module's documentation.
+pub(super) struct OnThread {
+    /// Gone once the environment is torn down.
+    io_thread: RefCell<Option<Rc<IoThread>>>,
+    buffers: Buffers,
+    news: News,
+    /// Whether the process is kept alive.
+    holds: Cell<bool>,
+    /// JavaScript comes for events without being told.
+    comes: Cell<bool>,
+}
+
+/// The threadsafe function that calls [`on_news`].
+#[derive(Clone, Copy)]
+struct News(sys::napi_threadsafe_function);
+
+// SAFETY: a threadsafe function may be called from any thread. It lives as long as the environment,
+// and the only thread that calls it ends before that.
+unsafe impl Send for News {}
+// SAFETY: as above.
+unsafe impl Sync for News {}
+
+impl News {
+    fn tell(self) {
+        // SAFETY: see above. The queue has no limit, so the call does not fail for lack of room; the
+        // driver has it called once at a time.
+        unsafe {
+            let mode = sys::ThreadsafeFunctionCallMode::nonblocking;
+            sys::napi_call_threadsafe_function(self.0, ptr::null_mut(), mode);
+        }
+    }
+}
+
+impl OnThread {
+    /// Starts a thread that turns `engine` from now on.
+    pub(super) fn new(buffers: Buffers, engine: Engine) -> Result<Rc<Self>> {
+        let env = buffers.env();
+        let mut on_thread = Rc::new(Self {
+            io_thread: RefCell::new(None),
+            buffers,
+            news: News(ptr::null_mut()),
+            holds: Cell::new(true),
+            comes: Cell::new(false),
+        });
+        let mut news = ptr::null_mut();
+        // SAFETY: `env` is the current environment, and what is passed is valid for the call. The
+        // context is not used before there is a driver.
+        unsafe {
+            let name = resource_name(env)?;
+            check(sys::napi_create_threadsafe_function(
+                env,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                name,
+                0,
+                1,
+                ptr::null_mut(),
+                Some(freed),
+                Rc::as_ptr(&on_thread).cast_mut().cast(),
+                Some(on_news),
+                &raw mut news,
+            ))?;
+        }
+        if let Some(on_thread) = Rc::get_mut(&mut on_thread) {
+            on_thread.news = News(news);
+        }
+        // The context is counted; `freed` takes the count back.
+        let _ = Rc::into_raw(on_thread.clone());
+        let news = on_thread.news;
+        let io_thread = IoThread::start(engine, move || news.tell()).map_err(|error| {
+            // Otherwise it would keep the process alive for ever.
+            // SAFETY: it was made above, nothing else has it, and it is not used any more.
+            unsafe {
+                sys::napi_release_threadsafe_function(
+                    news.0,
+                    sys::ThreadsafeFunctionReleaseMode::abort,
+                );
+            }
+            Error::from_reason(error.to_string())
+        })?;
+        *on_thread.io_thread.borrow_mut() = Some(Rc::new(io_thread));
+        on_thread.hold(false);
+        let data = Rc::into_raw(on_thread.clone()).cast_mut().cast::<c_void>();
+        // SAFETY: `env` is the current environment; `data` is given back to `torn_down` once.
+        check(unsafe { sys::napi_add_env_cleanup_hook(env, Some(torn_down), data) })?;
+        Ok(on_thread)
+    }
+
+    /// The driver, unless the environment is torn down.
+    pub(super) fn thread(&self) -> Option<Rc<IoThread>> {
+        self.io_thread.borrow().clone()
+    }
+
+    /// The buffers of this environment.
+    pub(super) fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    /// To be called when work was left: the process lives at least until it is done.
+    pub(super) fn busy(&self) {
+        self.hold(true);
+    }
+
+    fn hold(&self, hold: bool) {
+        if self.holds.replace(hold) == hold {
+            return;
+        }
+        // SAFETY: the function lives as long as the environment, whose thread this is.
+        unsafe {
+            let (env, news) = (self.buffers.env(), self.news.0);
+            if hold {
+                sys::napi_ref_threadsafe_function(env, news);
+            } else {
+                sys::napi_unref_threadsafe_function(env, news);
+            }
+        }
+    }
+
+    /// Hands over events that wait. Until JavaScript has come for more, in a later turn of the event
+    /// loop, it is told of no others: Node would call again before it returned to the loop.
+    fn look(&self) {
+        let Some(io_thread) = self.thread() else { return };
+        let mut filled = self.buffers.fill(|buffer| io_thread.events().fill(buffer));
+        io_thread.nudge();
+        if filled.size == 0 {
+            // They were taken meanwhile, which the other side has not heard of.
+            self.comes.set(true);
+            filled = self.take();
+            if filled.size == 0 {
+                return;
+            }
+            io_thread.will_acknowledge();
+        }
+        self.comes.set(true);
+        self.buffers.call_back(Filled { more: true, ..filled });
+    }
+
+    /// Moves events that wait into the inbound buffer; or none, where the thread is about to tell of them
+    /// when more have gathered.
+    pub(super) fn take(&self) -> Filled {
+        let Some(io_thread) = self.thread() else { return Filled::default() };
+        // Otherwise the news is still on its way.
+        if self.comes.take() {
+            io_thread.acknowledge();
+            if !io_thread.sleeps() {
+                self.hold(io_thread.holds());
+                return Filled::default();
+            }
+        }
+        let filled = self.buffers.fill(|buffer| io_thread.events().fill(buffer));
+        io_thread.nudge();
+        self.comes.set(filled.more);
+        if filled.more {
+            io_thread.will_acknowledge();
+        }
+        self.hold(io_thread.holds());
+        filled
+    }
+}
+
+unsafe extern "C" fn on_news(
+    env: sys::napi_env,
+    _: sys::napi_value,
+    context: *mut c_void,
+    _: *mut c_void,
+) {
+    if env.is_null() {
+        return;
+    }
+    // A panic must not unwind into Node.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: `context` is the function's own, which `freed` takes back after the last call.
+        unsafe { &*context.cast_const().cast::<OnThread>() }.look();
+    }));
+}
+
+unsafe extern "C" fn torn_down(data: *mut c_void) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: `data` is the count that `OnThread::new` gave away, and Node calls this once.
+        let on_thread = unsafe { Rc::from_raw(data.cast::<OnThread>()) };
+        // Waits for the thread, which then tells nothing any more.
+        let io_thread = on_thread.io_thread.borrow_mut().take();
+        drop(io_thread);
+    }));
+}
+
+unsafe extern "C" fn freed(_: sys::napi_env, _: *mut c_void, context: *mut c_void) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the count that `OnThread::new` gave away; Node calls this once, last of all.
+        drop(unsafe { Rc::from_raw(context.cast_const().cast::<OnThread>()) });
+    }));
+}

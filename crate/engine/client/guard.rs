@@ -1,0 +1,126 @@
+//! A call that this side made, from submit to outcome.
+
+use crate::engine::Shared;
+use crate::engine::connection::Connection;
+use crate::engine::deadlines::Deadline;
+use crate::ids::CallId;
+use crate::protocol::outcome::{Failure, Outcome};
+use crate::protocol::status::Code;
+use crate::records::Side;
+use crate::sync::lock;
+use crate::transport::Wire;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Where an outcome goes.
+#[derive(Debug)]
+pub(in crate::engine) enum Destination {
+    /// Into the batch for JavaScript.
+    Events,
+    /// To a blocking caller.
+    Slot(Arc<Mutex<Option<Outcome>>>),
+}
+
+/// A call between submit and outcome. It settles exactly once: with its outcome, or, if its task
+/// ends without one (which takes a panic in ttrpc), with INTERNAL. An aborted task's caller has
+/// settled already.
+#[derive(Debug)]
+pub(in crate::engine) struct Guard {
+    pub(in crate::engine) shared: Arc<Shared>,
+    pub(in crate::engine) wire: Arc<Wire>,
+    pub(in crate::engine) in_flight: Arc<AtomicU32>,
+    pub(in crate::engine) connection: u32,
+    pub(in crate::engine) call: CallId,
+    pub(in crate::engine) destination: Option<Destination>,
+    /// Whether an entry in [`Shared::cancellable`] goes with it.
+    pub(in crate::engine) cancellable: bool,
+    /// Whether an entry in [`Shared::streams`] goes with it.
+    pub(in crate::engine) is_stream: bool,
+    _deadline: Option<Deadline>,
+}
+
+impl Guard {
+    pub(in crate::engine) fn new(
+        shared: &Arc<Shared>,
+        conn: &Connection,
+        connection: u32,
+        call: CallId,
+        destination: Destination,
+        timeout_nano: i64,
+    ) -> Self {
+        conn.in_flight.fetch_add(1, Ordering::Relaxed);
+        shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared: shared.clone(),
+            wire: conn.wire.clone(),
+            in_flight: conn.in_flight.clone(),
+            connection,
+            call,
+            destination: Some(destination),
+            cancellable: false,
+            is_stream: false,
+            _deadline: shared.deadlines.hold(timeout_nano),
+        }
+    }
+
+    pub(in crate::engine) fn finish(mut self, outcome: Outcome) {
+        if let Some(destination) = self.destination.take() {
+            deliver(&self.shared, &destination, self.connection, self.call, outcome);
+        }
+    }
+
+    /// The server's messages have ended in order.
+    pub(in crate::engine) fn end(mut self) {
+        self.destination = None;
+        lock(&self.shared.events).stream_end(Side::Called, self.connection, self.call);
+    }
+
+    /// The caller has settled already.
+    pub(in crate::engine) fn forget(mut self) {
+        self.destination = None;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // A cancel takes the entry out before it aborts the task; its caller has settled already.
+        let aborted =
+            self.cancellable && lock(&self.shared.cancellable).remove(&self.call).is_none();
+        if let Some(destination) = self.destination.take()
+            && !aborted
+        {
+            let failure = Failure::of_call(Code::Internal, "ttrpc gave the call up");
+            deliver(
+                &self.shared,
+                &destination,
+                self.connection,
+                self.call,
+                Outcome::Failed(failure),
+            );
+        }
+        if self.is_stream {
+            let mut streams = lock(&self.shared.streams);
+            // What JavaScript holds of an ended stream counts until its reader has taken it.
+            if streams.get(&self.call).is_some_and(|stream| stream.state.ended()) {
+                streams.remove(&self.call);
+            }
+        }
+        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.in_flight.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.wire.mark();
+        }
+    }
+}
+
+pub(in crate::engine) fn deliver(
+    shared: &Shared,
+    destination: &Destination,
+    connection: u32,
+    call: CallId,
+    outcome: Outcome,
+) {
+    match destination {
+        Destination::Events => lock(&shared.events).outcome(connection, call, outcome),
+        Destination::Slot(slot) => *lock(slot) = Some(outcome),
+    }
+}

@@ -1,0 +1,5 @@
+//! Calls that this side makes: unary ones, and those that open a stream.
+
+pub(super) mod guard;
+pub(super) mod stream;
+pub(super) mod unary;

@@ -1,0 +1,226 @@
+//! Calls that this side makes.
+
+use crate::engine::client::guard::{Destination, Guard, deliver};
+use crate::engine::client::stream;
+use crate::engine::connection::{Connection, Endpoint};
+use crate::engine::stream_handle::{Handle, Input};
+use crate::engine::{Engine, SEND_LIMIT, Shared};
+use crate::ids::CallId;
+use crate::protocol::closed::{CloseKind, Closed};
+use crate::protocol::outcome::{Failure, Outcome};
+use crate::protocol::status::{Code, wire_size};
+use crate::records::{Call, StreamKind};
+use crate::sync::lock;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use ttrpc::Request;
+use ttrpc::r#async::Client;
+
+/// A service and method that calls name by number.
+#[derive(Debug, Clone)]
+pub(in crate::engine) struct Route {
+    pub(in crate::engine) service: String,
+    pub(in crate::engine) method: String,
+}
+
+/// A call that has not started, since the socket has not taken what was sent before it.
+#[derive(Debug)]
+pub(in crate::engine) struct Waiting {
+    guard: Guard,
+    request: Request,
+    kind: Kind,
+    size: usize,
+    /// When its deadline passes.
+    until: Option<Instant>,
+}
+
+/// What there is to start.
+#[derive(Debug)]
+enum Kind {
+    /// A unary call, and whether a cancel may follow.
+    Unary { cancellable: bool },
+    /// A stream with what JavaScript sends on it.
+    Stream(StreamKind, mpsc::UnboundedReceiver<Input>),
+}
+
+/// What may wait on one connection, in bytes. A call beyond it is refused with RESOURCE_EXHAUSTED.
+const WAITING_LIMIT: usize = 64 << 20;
+
+/// What a waiting call takes besides its bytes, so that empty ones count too.
+const WAITING_COST: usize = 512;
+
+impl Engine {
+    /// Starts a unary call, or puts it behind those that wait for the socket.
+    pub(in crate::engine) fn call(&mut self, call: Call, destination: Destination) {
+        let kind = Kind::Unary { cancellable: call.cancellable };
+        self.begin(call, destination, kind);
+    }
+
+    /// Starts a stream, or puts it behind the calls that wait for the socket.
+    pub(in crate::engine) fn open_stream(&mut self, call: Call, kind: StreamKind) {
+        let (input, queue) = mpsc::unbounded_channel();
+        if let Some(conn) = self.connections.get(&call.connection) {
+            let handle = Handle { input, state: conn.wire.new_stream(), wire: conn.wire.clone() };
+            lock(&self.shared.streams).insert(call.call, handle);
+        }
+        self.begin(call, Destination::Events, Kind::Stream(kind, queue));
+    }
+
+    fn begin(&mut self, call: Call, destination: Destination, kind: Kind) {
+        let Call { connection, call, route, timeout_nano, metadata, payload, .. } = call;
+        let Some(conn) = self.connections.get_mut(&connection) else {
+            let mut closed = Closed::local();
+            closed.text = "the connection is closed".to_owned();
+            deliver(
+                &self.shared,
+                &destination,
+                connection,
+                call,
+                Outcome::Failed(Failure::closed(closed)),
+            );
+            return;
+        };
+        let mut guard = Guard::new(&self.shared, conn, connection, call, destination, timeout_nano);
+        guard.is_stream = matches!(kind, Kind::Stream(..));
+        if conn.ids_left == 0 {
+            // Calls in flight end in their own time; then the connection does.
+            let text = "the connection has used up its stream ids; connect again";
+            let closed = Closed { kind: CloseKind::Error, errno: 0, text: text.to_owned() };
+            conn.finishing = Some(closed.clone());
+            return guard.finish(Outcome::Failed(Failure::closed(closed)));
+        }
+        conn.ids_left -= 1;
+        if let Some(closed) = conn.wire.closed() {
+            return guard.finish(Outcome::Failed(Failure::closed(closed)));
+        }
+        let Some(Route { service, method }) =
+            self.routes.get(usize::from(route)).cloned().flatten()
+        else {
+            return guard
+                .finish(Outcome::Failed(Failure::of_call(Code::Internal, "unknown route")));
+        };
+        let request =
+            Request { service, method, payload, timeout_nano, metadata, ..Default::default() };
+        let must_wait =
+            conn.connecting || !conn.waiting.is_empty() || conn.wire.unsent() > SEND_LIMIT;
+        if !must_wait {
+            return start(&self.shared, conn, guard, request, kind);
+        }
+        let size = wire_size(&request) + WAITING_COST;
+        if conn.waiting_bytes + size > WAITING_LIMIT {
+            let text =
+                format!("calls of more than {WAITING_LIMIT} bytes wait for the peer to read");
+            return guard.finish(Outcome::Failed(Failure::of_call(Code::ResourceExhausted, text)));
+        }
+        let until = (timeout_nano > 0)
+            .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
+            .flatten();
+        conn.waiting_bytes += size;
+        conn.waiting.push_back(Waiting { guard, request, kind, size, until });
+    }
+
+    /// Gives a call up: a waiting one is never sent, of a sent one the answer is dropped.
+    pub(in crate::engine) fn cancel(&mut self, call: CallId, left: bool) {
+        if let Some(stream) = lock(&self.shared.streams).remove(&call) {
+            stream.state.give_up();
+            if left {
+                stream.state.leave();
+            }
+            stream.wire.mark();
+        }
+        if let Some(task) = lock(&self.shared.cancellable).remove(&call) {
+            task.abort();
+            return;
+        }
+        for conn in self.connections.values_mut() {
+            if let Some(at) = conn.waiting.iter().position(|waiting| waiting.guard.call == call)
+                && let Some(waiting) = conn.waiting.remove(at)
+            {
+                conn.waiting_bytes -= waiting.size;
+                waiting.guard.forget();
+                return;
+            }
+        }
+    }
+
+    /// Fails the waiting calls whose deadline passed. ttrpc never saw them, so nothing else would.
+    pub(in crate::engine) fn expire_waiting(&mut self) {
+        let now = Instant::now();
+        for conn in self.connections.values_mut() {
+            let mut at = 0;
+            while at < conn.waiting.len() {
+                if conn.waiting[at].until.is_none_or(|until| until > now) {
+                    at += 1;
+                } else if let Some(waiting) = conn.waiting.remove(at) {
+                    conn.waiting_bytes -= waiting.size;
+                    waiting.guard.finish(Outcome::Failed(Failure::deadline()));
+                }
+            }
+        }
+    }
+}
+
+/// Starts waiting calls while the socket keeps up. Returns whether any was.
+pub(in crate::engine) fn start_waiting(
+    shared: &Arc<Shared>,
+    conn: &mut Connection,
+    mut room: usize,
+) -> bool {
+    let mut any = false;
+    while room > 0
+        && let Some(waiting) = conn.waiting.pop_front()
+    {
+        let Waiting { guard, mut request, kind, size, until } = waiting;
+        conn.waiting_bytes -= size;
+        if let Some(until) = until {
+            let left = until.saturating_duration_since(Instant::now()).as_nanos() as i64;
+            if left == 0 {
+                guard.finish(Outcome::Failed(Failure::deadline()));
+                continue;
+            }
+            // The peer's clock starts when it reads the request.
+            request.timeout_nano = left;
+        }
+        room = room.saturating_sub(size);
+        start(shared, conn, guard, request, kind);
+        any = true;
+    }
+    any
+}
+
+/// Fails all calls that wait, when their connection has ended.
+pub(in crate::engine) fn fail_waiting(conn: &mut Connection, closed: &Closed) {
+    conn.waiting_bytes = 0;
+    for waiting in conn.waiting.drain(..) {
+        waiting.guard.finish(Outcome::Failed(Failure::closed(closed.clone())));
+    }
+}
+
+fn start(shared: &Arc<Shared>, conn: &Connection, mut guard: Guard, request: Request, kind: Kind) {
+    let Endpoint::Client(Some(client)) = &conn.endpoint else {
+        return guard.finish(Outcome::Failed(Failure::closed(Closed::local())));
+    };
+    let (client, call) = (client.clone(), guard.call);
+    match kind {
+        Kind::Unary { cancellable } => {
+            guard.cancellable = cancellable;
+            let task = tokio::spawn(run(client, guard, request));
+            if cancellable {
+                lock(&shared.cancellable).insert(call, task.abort_handle());
+            }
+        }
+        Kind::Stream(kind, queue) => {
+            guard.cancellable = true;
+            let task = tokio::spawn(stream::run(client, guard, request, kind, queue));
+            lock(&shared.cancellable).insert(call, task.abort_handle());
+        }
+    }
+}
+
+async fn run(client: Arc<Client>, guard: Guard, request: Request) {
+    let service = request.service.clone();
+    let result = client.request(request).await;
+    let outcome = Outcome::of_request(result, &service, || guard.wire.closed());
+    guard.finish(outcome);
+}

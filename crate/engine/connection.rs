@@ -1,0 +1,200 @@
+//! One connection: its descriptor, its wire and what ttrpc runs on it.
+
+use crate::engine::client::unary::Waiting;
+use crate::protocol::closed::{CloseKind, Closed};
+use crate::socket::{Progress, Stream};
+use crate::transport::Wire;
+use crate::transport::budget::Budget;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use ttrpc::r#async::{Client, Server};
+
+/// A connection and all that goes with it.
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    pub(super) wire: Arc<Wire>,
+    pub(super) endpoint: Endpoint,
+    /// The connection attempt is under way; nothing may be sent yet.
+    pub(super) connecting: bool,
+    /// Calls that wait until the socket has taken what was sent before them.
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) waiting_bytes: usize,
+    /// Stream ids that are left.
+    pub(super) ids_left: u32,
+    /// Calls between submit and outcome, or requests between arrival and answer; they keep the process
+    /// alive.
+    pub(super) in_flight: Arc<AtomicU32>,
+    pub(super) hold: Hold,
+    /// What the descriptor is watched for at the moment.
+    pub(super) watched: Interest,
+    /// The bridge does not watch it: a blocking caller turns it in place.
+    pub(super) blocking: bool,
+    /// To be closed, with this reason, once the socket has taken all and no call is in flight.
+    pub(super) finishing: Option<Closed>,
+    /// The last read took all that it might.
+    more_waits: bool,
+    /// Reported as ended.
+    pub(super) reported: bool,
+}
+
+/// What ttrpc runs on a connection.
+pub(super) enum Endpoint {
+    /// The client; dropped to let go of the connection.
+    Client(Option<Arc<Client>>),
+    /// The server of one accepted connection, and the listener it came from.
+    Server {
+        /// Its tasks stop when it is dropped.
+        _server: Server,
+        listener: u32,
+        budget: Arc<Budget>,
+    },
+}
+
+/// Whether a connection keeps the process alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// While calls are in flight.
+    WhileBusy,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What a descriptor is watched for, and whether watching it keeps the process alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Interest {
+    /// Bytes or connections to take.
+    pub read: bool,
+    /// The end of the peer, where it is not read from.
+    pub hangup: bool,
+    /// Room to write, or the outcome of a connection attempt.
+    pub write: bool,
+    /// The event loop runs on for it.
+    pub hold: bool,
+}
+
+impl Connection {
+    pub(super) fn new(
+        stream: Stream,
+        progress: Progress,
+        wire: Arc<Wire>,
+        endpoint: Endpoint,
+    ) -> Self {
+        Self {
+            stream,
+            wire,
+            endpoint,
+            connecting: progress == Progress::Pending,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            ids_left: STREAM_IDS,
+            in_flight: Arc::default(),
+            hold: Hold::WhileBusy,
+            watched: Interest::default(),
+            blocking: false,
+            finishing: None,
+            more_waits: false,
+            reported: false,
+        }
+    }
+
+    /// The socket has something, or has ended.
+    pub(super) fn readable(&mut self) {
+        if self.wire.may_receive() {
+            self.receive_share();
+        } else if self.stream.has_hung_up() {
+            // Whoever waits for it is gone, if this side serves it; if not, it may have answered before.
+            if self.is_server() {
+                self.wire.fail(hung_up());
+            } else {
+                self.receive(READ_BUDGET);
+            }
+        }
+    }
+
+    /// What it waited for may have come.
+    pub(super) fn go_on(&mut self) {
+        if self.wire.go_on() {
+            self.readable();
+        }
+    }
+
+    /// Takes what the socket has, or part of it.
+    ///
+    /// A server takes half of what waits. The answers to it leave before the rest is looked at, so that
+    /// the peer has work meanwhile: it may send no more until it is answered, and then the two sides
+    /// would work by turns.
+    pub(super) fn receive_share(&mut self) {
+        let most = if self.waits_for_room() { WAITING_READ_BUDGET } else { READ_BUDGET };
+        let budget = if self.is_server() {
+            let few = (self.wire.frame() * FEW_FRAMES).clamp(SMALL_READ, most);
+            // Asking how much waits is a system call, worth it only where there was more last time.
+            let waiting = if self.more_waits { self.stream.readable_bytes() } else { 0 };
+            (waiting / 2).clamp(few, most)
+        } else {
+            most
+        };
+        self.more_waits = self.receive(budget) == budget;
+    }
+
+    /// Takes what the socket has, up to `budget` bytes.
+    pub(super) fn receive(&self, budget: usize) -> usize {
+        self.wire.receive(budget, |into| self.stream.read(into))
+    }
+
+    /// Gives the socket what ttrpc wrote. A failure ends the connection, after the peer's last words.
+    pub(super) fn send(&self) {
+        if let Err(error) = self.wire.send(|bytes| self.stream.write(bytes)) {
+            self.receive(LAST_WORDS);
+            self.wire.fail(Closed::failed("write", &error));
+        }
+    }
+
+    pub(super) fn finish_connect(&mut self) -> io::Result<()> {
+        self.connecting = false;
+        self.stream.finish_connect()
+    }
+
+    /// What it shares with the other connections of its listener.
+    pub(super) fn budget(&self) -> Option<&Arc<Budget>> {
+        match &self.endpoint {
+            Endpoint::Server { budget, .. } => Some(budget),
+            Endpoint::Client(_) => None,
+        }
+    }
+
+    /// Whether its requests are held back while there are too many.
+    fn waits_for_room(&self) -> bool {
+        self.budget().is_some_and(|budget| budget.waits())
+    }
+
+    pub(super) fn is_server(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Server { .. })
+    }
+}
+
+fn hung_up() -> Closed {
+    let text = "the peer closed the connection".to_owned();
+    Closed { kind: CloseKind::Remote, errno: 0, text }
+}
+
+/// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the
+/// others nor JavaScript. A payload of 256 KiB comes with its envelope in one.
+const READ_BUDGET: usize = (256 << 10) + 1024;
+
+/// The same where requests are held back at a limit: what is read is what may go beyond it.
+const WAITING_READ_BUDGET: usize = 64 << 10;
+
+/// What waits is not divided into less than this many frames as long as the last one, or bytes.
+const FEW_FRAMES: usize = 4;
+const SMALL_READ: usize = 512;
+
+/// Calls that a connection can make: ids are odd numbers of 32 bits that only grow. ttrpc would start
+/// again from 1, and a server that keeps the protocol's rule would refuse everything from then on.
+const STREAM_IDS: u32 = 1 << 31;
+
+/// Read from a socket that can no longer be written to.
+const LAST_WORDS: usize = 8 << 20;

@@ -1,0 +1,120 @@
+//! What happens to the connections that a turn dirty: bytes leave, waiting calls start, ended
+//! connections are reported and let go, and the watcher learns what to wait for.
+
+use crate::engine::client::unary::{fail_waiting, start_waiting};
+use crate::engine::connection::{Connection, Endpoint, Hold, Interest};
+use crate::engine::{Change, Descriptor, Engine, SEND_LIMIT, Shared};
+use crate::protocol::closed::Closed;
+use crate::sync::lock;
+use crate::transport::REPLY_LIMIT;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A connection on which this much of its streams was not taken is not read from. What is on its way
+/// by then, one turn's reading, comes on top.
+const STREAM_LIMIT: usize = 4 << 20;
+
+impl Engine {
+    /// Looks at each dirty connection once. Returns whether tasks may have become ready by it.
+    pub(in crate::engine) fn flush(&mut self) -> bool {
+        let mut dirty = std::mem::take(&mut self.scratch);
+        self.shared.dirty.take(&mut dirty);
+        let mut again = false;
+        for token in dirty.drain(..) {
+            let Some(conn) = self.connections.get_mut(&token) else { continue };
+            let (woke, over) = flush_connection(&self.shared, token, conn, &mut self.changes);
+            again |= woke;
+            if over {
+                self.remove(token);
+            }
+        }
+        self.scratch = dirty;
+        again
+    }
+
+    fn remove(&mut self, token: u32) {
+        let Some(conn) = self.connections.remove(&token) else { return };
+        // There is nothing left to bound: what JavaScript still holds of its streams is all there is.
+        lock(&self.shared.streams).retain(|_, stream| !Arc::ptr_eq(&stream.wire, &conn.wire));
+        if let Endpoint::Server { listener, .. } = conn.endpoint {
+            self.connection_ended(listener);
+        }
+        self.changes.push(Change::Forget { token, descriptor: Descriptor::Stream(conn.stream) });
+    }
+}
+
+/// Returns whether tasks were woken, and whether the connection is over.
+fn flush_connection(
+    shared: &Arc<Shared>,
+    token: u32,
+    conn: &mut Connection,
+    changes: &mut Vec<Change>,
+) -> (bool, bool) {
+    if !conn.connecting {
+        conn.send();
+    }
+    let mut state = conn.wire.snapshot();
+    let idle = conn.in_flight.load(Ordering::Relaxed) == 0;
+    if !state.closed
+        && state.unsent == 0
+        && idle
+        && let Some(reason) = conn.finishing.take()
+    {
+        conn.wire.close(reason);
+        state = conn.wire.snapshot();
+    }
+    if state.closed {
+        let first = !conn.reported;
+        if first {
+            report(shared, token, conn);
+        }
+        return (first, state.released);
+    }
+    let mut woke = false;
+    if state.unsent <= SEND_LIMIT {
+        woke |= conn.wire.wake_writers();
+    }
+    if conn.wire.replies_read() {
+        woke = true;
+        conn.go_on();
+        state = conn.wire.snapshot();
+    }
+    if !conn.connecting && !conn.waiting.is_empty() && state.unsent <= SEND_LIMIT {
+        woke |= start_waiting(shared, conn, SEND_LIMIT + 1 - state.unsent);
+    }
+    let busy = conn.in_flight.load(Ordering::Relaxed) > 0 || conn.connecting;
+    let is_full =
+        conn.wire.unread() > STREAM_LIMIT || conn.is_server() && state.unsent > REPLY_LIMIT;
+    let read = !(conn.connecting || state.refused || is_full);
+    let interest = Interest {
+        read,
+        hangup: !read && !conn.connecting,
+        write: conn.connecting || state.unsent > 0,
+        hold: match conn.hold {
+            Hold::WhileBusy => busy,
+            Hold::Always => true,
+            Hold::Never => false,
+        },
+    };
+    if interest != conn.watched && !conn.blocking {
+        conn.watched = interest;
+        changes.push(Change::Watch { token, fd: conn.stream.fd(), interest });
+    }
+    (woke, false)
+}
+
+fn report(shared: &Shared, token: u32, conn: &mut Connection) {
+    conn.reported = true;
+    let closed = conn.wire.closed().unwrap_or_else(Closed::local);
+    // The peer hears of it now, however long ttrpc's tasks hold on to their end.
+    conn.stream.shutdown();
+    conn.wire.wake();
+    conn.wire.forget_unsent();
+    fail_waiting(conn, &closed);
+    // Without its client, ttrpc's tasks end. A server stays until they have: one that is told to shut
+    // down lets its handlers run on, where one that sees the end of its connection cancels them.
+    if let Endpoint::Client(client) = &mut conn.endpoint {
+        drop(client.take());
+    }
+    lock(&shared.events).closed(token, &closed);
+}

@@ -1,0 +1,256 @@
+//! Listeners, and one ttrpc server per connection that they accept.
+//!
+//! A server of its own gives each connection an identity and an end: ttrpc's own accept loop tells
+//! handlers neither who the peer is nor that it went, and spins when descriptors run out.
+
+use crate::engine::connection::{Connection, Endpoint, Hold, Interest};
+use crate::engine::server::handlers::Handlers;
+use crate::engine::server::services::{Services, table};
+use crate::engine::{Change, Descriptor, Engine};
+use crate::socket::{Address, Listener, PeerName, Progress, Stream};
+use crate::sync::lock;
+use crate::transport::budget::{Budget, Excess, Limits};
+use crate::transport::{Pipe, Role, Wire, WireInit};
+use futures::{FutureExt as _, StreamExt as _, stream};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use ttrpc::r#async::Server;
+
+/// What a listener is made with.
+#[derive(Debug)]
+pub struct ListenOptions {
+    /// The methods that JavaScript handles.
+    pub services: Services,
+    /// Whether only peers of this process's user and group are admitted.
+    pub require_same_user: bool,
+    /// Connections open at once; one more is closed as soon as it is accepted.
+    pub max_connections: u32,
+    /// Requests open at once over all connections.
+    pub max_concurrent_calls: u32,
+    /// Bytes of the requests open at once over all connections.
+    pub max_queued_bytes: u32,
+    /// What becomes of requests beyond these two.
+    pub excess: Excess,
+}
+
+/// A listener and what its connections share.
+pub(in crate::engine) struct Entry {
+    /// None where a single connection is served.
+    listener: Option<Listener>,
+    require_same_user: bool,
+    services: Arc<Services>,
+    budget: Arc<Budget>,
+    max_connections: u32,
+    connections: u32,
+    /// Not watched until then: accepting failed.
+    pub(in crate::engine) paused_until: Option<Instant>,
+    backoff: Duration,
+}
+
+impl Entry {
+    /// Whether a peer is this listener.
+    pub(in crate::engine) fn is(&self, peer: &PeerName) -> bool {
+        self.listener.as_ref().is_some_and(|listener| peer.is(&listener.name))
+    }
+
+    fn admits(&self, stream: &Stream) -> bool {
+        self.connections < self.max_connections
+            && (!self.require_same_user
+                || stream.peer_credentials().is_some_and(|peer| peer.is_own_user()))
+    }
+
+    fn watch(&self, token: u32, read: bool) -> Option<Change> {
+        let fd = self.listener.as_ref()?.fd();
+        Some(Change::Watch {
+            token,
+            fd,
+            interest: Interest { read, hangup: false, write: false, hold: true },
+        })
+    }
+}
+
+/// Connections taken in one turn, so that a rush of them does not keep the others waiting.
+const ACCEPT_BUDGET: usize = 64;
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(5);
+const BACKOFF_LIMIT: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Binds and listens. Returns the listener's id.
+    pub fn listen(
+        &mut self,
+        address: &Address,
+        mode: Option<u32>,
+        options: ListenOptions,
+    ) -> io::Result<u32> {
+        Ok(self.add_listener(Some(Listener::bind(address, mode)?), options))
+    }
+
+    /// Listens on an inherited descriptor, or serves the one peer of a connected one. Returns the
+    /// listener's id.
+    pub fn listen_on(
+        &mut self,
+        fd: OwnedFd,
+        anonymous: bool,
+        options: ListenOptions,
+    ) -> io::Result<u32> {
+        if !Listener::is_connected(&fd) {
+            return Ok(self.add_listener(Some(Listener::adopt(fd)?), options));
+        }
+        let mut stream = Stream::adopt(fd)?;
+        if anonymous {
+            stream.make_anonymous();
+        }
+        let token = self.add_listener(None, options);
+        self.turn(|engine| {
+            if let Some(connection) = engine.admit(token, stream)
+                && let Some(conn) = engine.connections.get_mut(&connection)
+            {
+                // There is no listener that would.
+                conn.hold = Hold::Always;
+            } else {
+                engine.close_listener(token);
+            }
+        });
+        Ok(token)
+    }
+
+    fn add_listener(&mut self, listener: Option<Listener>, options: ListenOptions) -> u32 {
+        let ListenOptions {
+            services,
+            require_same_user,
+            max_connections,
+            max_concurrent_calls,
+            max_queued_bytes,
+            excess,
+        } = options;
+        let token = self.next_id();
+        let entry = Entry {
+            listener,
+            require_same_user,
+            services: Arc::new(services),
+            budget: Budget::new(
+                Limits { calls: max_concurrent_calls, bytes: max_queued_bytes, excess },
+                self.shared.dirty.clone(),
+            ),
+            max_connections,
+            connections: 0,
+            paused_until: None,
+            backoff: BACKOFF_FIRST,
+        };
+        self.changes.extend(entry.watch(token, true));
+        self.listeners.insert(token, entry);
+        token
+    }
+
+    /// The TCP address that a listener got.
+    pub fn tcp_address(&self, listener: u32) -> Option<std::net::SocketAddr> {
+        self.listeners.get(&listener)?.listener.as_ref()?.tcp_address()
+    }
+
+    /// Stops accepting. Connections that were accepted go on.
+    pub fn close_listener(&mut self, token: u32) {
+        let Some(entry) = self.listeners.remove(&token) else { return };
+        if let Some(listener) = entry.listener {
+            self.changes.push(Change::Forget { token, descriptor: Descriptor::Listener(listener) });
+        }
+        lock(&self.shared.events).listener_closed(token);
+    }
+
+    pub(in crate::engine) fn connection_ended(&mut self, listener: u32) {
+        let Some(entry) = self.listeners.get_mut(&listener) else { return };
+        entry.connections -= 1;
+        if entry.listener.is_none() && entry.connections == 0 {
+            // The one peer that was served has gone.
+            self.close_listener(listener);
+        }
+    }
+
+    /// Takes connections that wait.
+    pub(in crate::engine) fn accept(&mut self, token: u32) {
+        for _ in 0..ACCEPT_BUDGET {
+            let Some(entry) = self.listeners.get_mut(&token) else { return };
+            let Some(listener) = &entry.listener else { return };
+            match listener.accept() {
+                Ok(Some(stream)) => {
+                    entry.backoff = BACKOFF_FIRST;
+                    self.admit(token, stream);
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    // Out of descriptors or memory: the connection stays in the backlog, and the
+                    // descriptor stays readable, so it must not be watched for a while.
+                    entry.paused_until = Some(Instant::now() + entry.backoff);
+                    entry.backoff = (entry.backoff * 2).min(BACKOFF_LIMIT);
+                    self.changes.extend(entry.watch(token, false));
+                    lock(&self.shared.events).accept_failed(token, &error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Serves a connection if the listener's rules allow it; otherwise closes it.
+    fn admit(&mut self, token: u32, stream: Stream) -> Option<u32> {
+        let entry = self.listeners.get_mut(&token)?;
+        if !entry.admits(&stream) {
+            return None;
+        }
+        entry.connections += 1;
+        self.attach(token, stream)
+    }
+
+    /// Watches the listeners again whose pause is over.
+    pub(in crate::engine) fn resume_listeners(&mut self) {
+        let now = Instant::now();
+        for (&token, entry) in &mut self.listeners {
+            if entry.paused_until.take_if(|at| *at <= now).is_some() {
+                self.changes.extend(entry.watch(token, true));
+            }
+        }
+    }
+
+    /// Runs a ttrpc server on an accepted connection. Must be called inside the runtime.
+    fn attach(&mut self, listener: u32, stream: Stream) -> Option<u32> {
+        let connection = self.next_id();
+        let entry = self.listeners.get(&listener)?;
+        let budget = entry.budget.clone();
+        let init = WireInit {
+            token: connection,
+            dirty: self.shared.dirty.clone(),
+            budget: Some(budget.clone()),
+            blocking: false,
+        };
+        let (wire, pipe) = Wire::pair(Role::Server, init);
+        let handlers = Handlers {
+            shared: self.shared.clone(),
+            wire: wire.clone(),
+            connection,
+            budget: budget.clone(),
+            in_flight: Arc::default(),
+        };
+        let in_flight = handlers.in_flight.clone();
+        let server = start_server(pipe, &entry.services, &Arc::new(handlers));
+        lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
+        wire.mark();
+        let end = Endpoint::Server { _server: server, listener, budget };
+        let mut conn = Connection::new(stream, Progress::Connected, wire, end);
+        conn.in_flight = in_flight;
+        self.connections.insert(connection, conn);
+        Some(connection)
+    }
+}
+
+fn start_server(pipe: Pipe, services: &Services, handlers: &Arc<Handlers>) -> Server {
+    // The stream of connections must not end: ttrpc would panic when it is told to stop listening.
+    let once = stream::iter([Ok(pipe)]).chain(stream::pending());
+    let mut server = Server::new()
+        .add_listener(ttrpc::r#async::transport::Listener::new(once))
+        .register_service(table(services, handlers));
+    // It spawns and returns: there is nothing to wait for, and a listener is there.
+    let started = server.start().now_or_never();
+    debug_assert!(matches!(started, Some(Ok(()))));
+    server
+}

@@ -1,0 +1,186 @@
+//! Streams that this side serves.
+
+use crate::engine::SEND_LIMIT;
+use crate::engine::server::handlers::{Handlers, METADATA_TOO_LARGE, TOO_MANY, within_limit};
+use crate::engine::server::ticket::Ticket;
+use crate::engine::stream_handle::{Handle, Input, Raw, Sent};
+use crate::ids::CallId;
+use crate::protocol::outcome::Failure;
+use crate::protocol::status::{Code, response_of_status};
+use crate::records::{RECORD_LIMIT, Reply, Side, StreamKind, request_size};
+use crate::sync::lock;
+use crate::transport::stream_state::StreamState;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use ttrpc::Response;
+use ttrpc::r#async::{
+    SSReceiver, SSSender, ServerStream, StreamHandler, StreamInner, TtrpcContext,
+};
+use ttrpc::proto::{FLAG_NO_DATA, FLAG_REMOTE_CLOSED, FLAG_REMOTE_OPEN};
+
+/// Hands the streams of one method to JavaScript.
+pub(super) struct StreamMethod {
+    pub(super) handlers: Arc<Handlers>,
+    pub(super) route: u16,
+    pub(super) kind: StreamKind,
+}
+
+#[async_trait::async_trait]
+impl StreamHandler for StreamMethod {
+    /// Always `Ok`: ttrpc turns an `Err`, whatever status it carries, into UNKNOWN. `None` ends the
+    /// server's messages.
+    async fn handler(
+        &self,
+        context: TtrpcContext,
+        stream: StreamInner,
+    ) -> ttrpc::Result<Option<Response>> {
+        let Handlers { shared, wire, connection, budget, .. } = &*self.handlers;
+        let TtrpcContext { mh: header, timeout_nano: timeout, .. } = context;
+        if timeout < 0 {
+            return Ok(Some(response_of_status(
+                Code::DeadlineExceeded,
+                "context deadline exceeded",
+            )));
+        }
+        // ttrpc has what it read of the request for as long as this runs.
+        let (payload, kept) = wire.request(header.stream_id);
+        if payload > 0 && header.flags & FLAG_NO_DATA != 0 {
+            let text = "the request has data, and says that it has none";
+            return Ok(Some(response_of_status(Code::InvalidArgument, text)));
+        }
+        if let Some(refusal) = budget.refusal(kept) {
+            return Ok(Some(response_of_status(Code::ResourceExhausted, refusal)));
+        }
+        let pairs = context.metadata.iter();
+        let pairs = pairs.flat_map(|(key, values)| values.iter().map(move |value| (key, value)));
+        if request_size(pairs, 0) > RECORD_LIMIT {
+            return Ok(Some(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE)));
+        }
+        let Some(mut ticket) = Ticket::issue(&self.handlers, kept, timeout) else {
+            return Ok(Some(response_of_status(Code::ResourceExhausted, TOO_MANY)));
+        };
+        let state = wire.new_stream();
+        wire.opened_stream(header.stream_id, &state, header.flags & FLAG_REMOTE_CLOSED != 0);
+        let (input, queue) = mpsc::unbounded_channel();
+        ticket.stream(Handle { input, state: state.clone(), wire: wire.clone() });
+        lock(&shared.events).stream_request(
+            *connection,
+            ticket.call,
+            self.route,
+            self.kind,
+            &context,
+        );
+        drop(context);
+
+        let (sender, receiver) = ServerStream::<Raw, Raw>::new(stream).split();
+        let incoming = Incoming {
+            handlers: &self.handlers,
+            call: ticket.call,
+            state: &state,
+            flags: header.flags,
+        };
+        let limit = if timeout > 0 { Duration::from_nanos(timeout as u64) } else { Duration::MAX };
+        let answer = tokio::select! {
+            biased;
+            answer = outgoing(&self.handlers, ticket.call, sender, queue) => Some(answer),
+            status = incoming.run(receiver) => Some(Err(status)),
+            size = state.oversized() => {
+                let Failure { code, text, .. } = Failure::oversize(size);
+                Some(Err(response_of_status(code, text)))
+            }
+            // ttrpc wakes no stream's handler when its connection ends.
+            _ = wire.ended() => None,
+            () = tokio::time::sleep(limit) => {
+                Some(Err(response_of_status(Code::DeadlineExceeded, "context deadline exceeded")))
+            }
+        };
+        wire.forget_stream(&state);
+        Ok(match answer {
+            Some(Ok(Reply { status, payload, .. })) => {
+                ticket.answered();
+                wire.exempt_own(header.stream_id, &status);
+                let ended = status.code.value() == 0 && self.kind.server;
+                (!ended).then(|| {
+                    let mut response = Response::new();
+                    response.status = protobuf::MessageField::some(status);
+                    response.payload = payload;
+                    within_limit(response)
+                })
+            }
+            Some(Err(response)) => Some(response),
+            None => None,
+        })
+    }
+}
+
+/// Sends what JavaScript sends, until it answers.
+async fn outgoing(
+    handlers: &Handlers,
+    call: CallId,
+    sender: SSSender<Raw>,
+    mut queue: mpsc::UnboundedReceiver<Input>,
+) -> Result<Reply, Response> {
+    let mut sent = Sent::new(&handlers.shared, Side::Served, handlers.connection, call);
+    loop {
+        match sent.next(&mut queue).await {
+            None => {
+                return Err(response_of_status(Code::Unavailable, "the server is shutting down"));
+            }
+            Some(Input::Finish(reply)) => return Ok(*reply),
+            Some(Input::HalfClose) => {}
+            Some(Input::Message(payload, queued)) => {
+                handlers.wire.writable(SEND_LIMIT).await;
+                let size = payload.len();
+                // It fails when the connection ends, which ends the handler too.
+                let _ = sender.send(&Raw(payload)).await;
+                drop(queued);
+                sent.add(size);
+            }
+        }
+    }
+}
+
+/// What the peer sends on a stream.
+struct Incoming<'a> {
+    handlers: &'a Handlers,
+    call: CallId,
+    state: &'a StreamState,
+    /// The flags of the request.
+    flags: u8,
+}
+
+impl Incoming<'_> {
+    /// Passes the peer's messages on. Returns only if they break the protocol.
+    async fn run(&self, mut receiver: SSReceiver<Raw>) -> Response {
+        let Handlers { shared, connection, .. } = self.handlers;
+        let has = |flag: u8| self.flags & flag != 0;
+        let mut first = !has(FLAG_NO_DATA);
+        loop {
+            match receiver.recv().await {
+                Ok(Some(Raw(payload))) => {
+                    let from_request = std::mem::take(&mut first);
+                    // Go opens a stream with a request that carries nothing, and ttrpc makes an empty
+                    // message of it that nobody sent.
+                    let phantom = from_request && has(FLAG_REMOTE_OPEN) && payload.is_empty();
+                    if from_request && !phantom {
+                        // The others were counted when their frames came in.
+                        self.state.arrived(1, payload.len());
+                    }
+                    if !phantom {
+                        self.state.handed_over(payload.len());
+                        lock(&shared.events).message(Side::Served, *connection, self.call, payload);
+                    }
+                    if !(from_request && has(FLAG_REMOTE_CLOSED)) {
+                        continue;
+                    }
+                }
+                // RemoteClosed follows a last message that itself said so.
+                Ok(None) | Err(ttrpc::Error::RemoteClosed) => {}
+                Err(error) => return response_of_status(Code::InvalidArgument, error.to_string()),
+            }
+            lock(&shared.events).stream_end(Side::Served, *connection, self.call);
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The hold on a request, from its arrival to the last byte of its answer.
+
+use crate::engine::deadlines::Deadline;
+use crate::engine::server::handlers::Handlers;
+use crate::engine::stream_handle::Handle;
+use crate::ids::CallId;
+use crate::sync::lock;
+use crate::transport::budget::Charge;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// A request that JavaScript has. If ttrpc drops the handler before the answer, at the deadline or
+/// when the connection ends, JavaScript is told.
+#[derive(Debug)]
+pub(in crate::engine) struct Ticket {
+    handlers: Arc<Handlers>,
+    pub(in crate::engine) call: CallId,
+    /// What counts of it.
+    charge: Option<Charge>,
+    expires: Option<Instant>,
+    open: bool,
+    _deadline: Option<Deadline>,
+}
+
+impl Ticket {
+    /// None if there is no id left.
+    pub(in crate::engine) fn issue(
+        handlers: &Arc<Handlers>,
+        size: usize,
+        timeout_nano: i64,
+    ) -> Option<Self> {
+        let call = lock(&handlers.shared.requests).ids.take()?;
+        let charge = Some(handlers.budget.enter(size));
+        handlers.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        handlers.in_flight.fetch_add(1, Ordering::Relaxed);
+        Some(Self {
+            handlers: handlers.clone(),
+            call,
+            charge,
+            expires: (timeout_nano > 0)
+                .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
+                .flatten(),
+            open: true,
+            _deadline: handlers.shared.deadlines.hold(timeout_nano),
+        })
+    }
+
+    /// JavaScript sends messages and the final status through `handle`.
+    pub(in crate::engine) fn stream(&self, handle: Handle) {
+        lock(&self.handlers.shared.requests).streams.insert(self.call, handle);
+    }
+
+    /// JavaScript has answered: it needs to hear nothing more.
+    pub(in crate::engine) fn answered(&mut self) {
+        self.open = false;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let Handlers { shared, connection, in_flight, wire, .. } = &*self.handlers;
+        shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if in_flight.fetch_sub(1, Ordering::Relaxed) == 1 {
+            wire.mark();
+        }
+        let mut requests = lock(&shared.requests);
+        requests.waiting.remove(&self.call);
+        requests.streams.remove(&self.call);
+        requests.ids.give_back(self.call);
+        if self.open
+            && let Some(charge) = self.charge.take()
+        {
+            requests.aborted.insert(self.call, charge);
+        }
+        drop(requests);
+        if self.open {
+            // On a connection that goes on, it is the deadline that drops a handler.
+            let deadline =
+                self.expires.is_some_and(|at| at <= Instant::now() || wire.closed().is_none());
+            lock(&shared.events).aborted(*connection, self.call, deadline);
+        }
+    }
+}

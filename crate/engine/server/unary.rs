@@ -1,0 +1,62 @@
+//! Requests that this side answers: from ttrpc's server to JavaScript and back.
+
+use crate::engine::server::handlers::{Handlers, METADATA_TOO_LARGE, TOO_MANY, within_limit};
+use crate::engine::server::ticket::Ticket;
+use crate::protocol::status::{Code, response_of_status};
+use crate::records::{RECORD_LIMIT, Reply, request_size};
+use crate::sync::lock;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use ttrpc::r#async::{MethodHandler, TtrpcContext};
+use ttrpc::{Request, Response};
+
+/// Hands the requests of one method to JavaScript.
+pub(super) struct UnaryMethod {
+    pub(super) handlers: Arc<Handlers>,
+    pub(super) route: u16,
+}
+
+#[async_trait::async_trait]
+impl MethodHandler for UnaryMethod {
+    /// Always `Ok`: ttrpc turns an `Err`, whatever status it carries, into UNKNOWN.
+    async fn handler(&self, context: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
+        let Handlers { shared, wire, connection, budget, .. } = &*self.handlers;
+        if request.timeout_nano < 0 {
+            // ttrpc reads it as unsigned, which is no deadline for 584 years. Go has it expired.
+            return Ok(response_of_status(Code::DeadlineExceeded, "context deadline exceeded"));
+        }
+        let entries = &request.metadata;
+        let metadata: usize =
+            entries.iter().map(|pair| METADATA_COST + pair.key.len() + pair.value.len()).sum();
+        let size = request.payload.len() + metadata;
+        if let Some(refusal) = budget.refusal(size) {
+            return Ok(response_of_status(Code::ResourceExhausted, refusal));
+        }
+        let pairs = request.metadata.iter().map(|pair| (&pair.key, &pair.value));
+        if request_size(pairs, request.payload.len()) > RECORD_LIMIT {
+            return Ok(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE));
+        }
+        let (sender, answer) = oneshot::channel();
+        let stream_id = context.mh.stream_id;
+        // It would stay until the answer is there, and JavaScript has its own.
+        drop(context);
+        let Some(mut ticket) = Ticket::issue(&self.handlers, size, request.timeout_nano) else {
+            return Ok(response_of_status(Code::ResourceExhausted, TOO_MANY));
+        };
+        lock(&shared.requests).waiting.insert(ticket.call, sender);
+        lock(&shared.events).request(*connection, ticket.call, self.route, request);
+        let answer = answer.await;
+        ticket.answered();
+        let Ok(Reply { status, payload, .. }) = answer else {
+            return Ok(response_of_status(Code::Unavailable, "the server is shutting down"));
+        };
+        wire.exempt_own(stream_id, &status);
+        let mut response = Response::new();
+        response.status = protobuf::MessageField::some(status);
+        response.payload = payload;
+        Ok(within_limit(response))
+    }
+}
+
+/// What JavaScript has around the two texts of an entry of metadata.
+const METADATA_COST: usize = 128;

@@ -1,0 +1,129 @@
+//! Streams: the messages of one call, both ways.
+//!
+//! A stream is one task. It takes what JavaScript sends from a queue whose bytes JavaScript bounds (it
+//! sends no more than a window ahead of the `sent` events it gets back), and passes on what the peer
+//! sends, which the connection bounds (it is not read while too much waits to be taken).
+
+use crate::engine::Shared;
+use crate::ids::CallId;
+use crate::records::{Reply, Side};
+use crate::sync::lock;
+use crate::transport::stream_state::StreamState;
+use crate::transport::{Queued, Wire};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use ttrpc::proto::Codec;
+
+/// What JavaScript does with a stream.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// Send a message, which counts until it is given to ttrpc.
+    Message(Vec<u8>, Queued),
+    /// Send no more.
+    HalfClose,
+    /// Served: end with this status and, where there is a single response, payload.
+    Finish(Box<Reply>),
+}
+
+/// The engine's hold on a stream. Dropping it gives the stream up.
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) input: mpsc::UnboundedSender<Input>,
+    pub(super) state: Arc<StreamState>,
+    pub(super) wire: Arc<Wire>,
+}
+
+impl Handle {
+    pub(super) fn put(&self, input: Input) {
+        // The task may be about to end, and then needs nothing.
+        let _ = self.input.send(input);
+    }
+
+    pub(super) fn send(&self, payload: Vec<u8>) {
+        let queued = Queued::new(&self.wire, payload.len());
+        self.put(Input::Message(payload, queued));
+    }
+
+    pub(super) fn taken(&self, messages: usize, bytes: usize) {
+        self.state.taken(messages, bytes);
+        self.wire.mark();
+    }
+
+    /// Whether the stream has ended and its reader has taken everything.
+    pub(super) fn is_over(&self) -> bool {
+        self.input.is_closed() && self.state.is_taken()
+    }
+}
+
+/// A message that crosses as it is: protobuf is JavaScript's.
+#[derive(Debug, Clone)]
+pub(super) struct Raw(pub(super) Vec<u8>);
+
+impl Codec for Raw {
+    type E = std::convert::Infallible;
+
+    fn size(&self) -> u32 {
+        self.0.len() as u32
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, Self::E> {
+        Ok(self.0.clone())
+    }
+
+    fn decode(bytes: impl AsRef<[u8]>) -> Result<Self, Self::E> {
+        Ok(Self(bytes.as_ref().to_vec()))
+    }
+
+    fn merge(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Self::E> {
+        self.0 = bytes.as_ref().to_vec();
+        Ok(())
+    }
+}
+
+/// Tells JavaScript what has left, a batch at a time.
+#[derive(Debug)]
+pub(super) struct Sent<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) side: Side,
+    pub(super) connection: u32,
+    pub(super) call: CallId,
+    messages: usize,
+    bytes: usize,
+}
+
+/// JavaScript hears of this many bytes at the latest.
+const SENT_BATCH: usize = 64 * 1024;
+
+impl<'a> Sent<'a> {
+    pub(super) fn new(shared: &'a Shared, side: Side, connection: u32, call: CallId) -> Self {
+        Self { shared, side, connection, call, messages: 0, bytes: 0 }
+    }
+
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes;
+        if self.bytes >= SENT_BATCH {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        if self.messages > 0 {
+            let (messages, bytes) =
+                (std::mem::take(&mut self.messages), std::mem::take(&mut self.bytes));
+            lock(&self.shared.events).sent(self.side, self.connection, self.call, messages, bytes);
+        }
+    }
+
+    /// The next input; before it has to wait, JavaScript hears of all that has left.
+    pub(super) async fn next(
+        &mut self,
+        queue: &mut mpsc::UnboundedReceiver<Input>,
+    ) -> Option<Input> {
+        if let Ok(input) = queue.try_recv() {
+            return Some(input);
+        }
+        self.tell();
+        queue.recv().await
+    }
+}

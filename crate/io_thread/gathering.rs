@@ -1,0 +1,145 @@
+//! When the other side is told of events: at once, or after a look for more to go with them.
+//!
+//! A peer that answers call by call wakes this thread for the first answer. Told of that at once, the
+//! JavaScript thread would wake up for one event and make one call, and both sides would stay with
+//! small batches, each of which costs what a large one does. So the thread looks on for a moment where
+//! more is to be expected.
+
+use std::time::{Duration, Instant};
+
+/// How long nothing may come before what has come is told. Peers take 2 to 4 µs for a call.
+const PAUSE: Duration = Duration::from_micros(5);
+
+/// How long the first event waits at most, where the next ones take long to read.
+const LONGEST: Duration = Duration::from_micros(200);
+
+/// So many events are worth a wake-up, and half of what is in flight is: the peer has the other half.
+const ENOUGH: usize = 32;
+
+/// Where looking was in vain, the next events are told at once: so many of them at most.
+const MOST_UNTRIED: u32 = 64;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Gathering {
+    round: Option<Round>,
+    /// How many are told at once after the next look in vain, and how many still are.
+    untried: u32,
+    left_untried: u32,
+}
+
+#[derive(Debug)]
+struct Round {
+    since: Instant,
+    last: Instant,
+    first_count: usize,
+    count: usize,
+    enough: usize,
+}
+
+impl Gathering {
+    /// Whether to look for more events before the other side is told, which has not been told of any.
+    /// `count` is how many there ever were.
+    pub(super) fn goes_on(
+        &mut self,
+        now: Instant,
+        count: usize,
+        in_flight: impl FnOnce() -> usize,
+    ) -> bool {
+        let Some(round) = &mut self.round else { return self.begin(now, count, in_flight) };
+        if round.count != count {
+            round.count = count;
+            round.last = now;
+        }
+        let more = count - round.first_count;
+        if more < round.enough && now - round.last < PAUSE && now - round.since < LONGEST {
+            return true;
+        }
+        self.round = None;
+        self.untried = if more > 0 { 0 } else { (self.untried * 2).clamp(1, MOST_UNTRIED) };
+        self.left_untried = self.untried;
+        false
+    }
+
+    fn begin(&mut self, now: Instant, count: usize, in_flight: impl FnOnce() -> usize) -> bool {
+        if self.left_untried > 0 {
+            self.left_untried -= 1;
+            return false;
+        }
+        // With the one that is there.
+        let enough = (in_flight() / 2).min(ENOUGH).saturating_sub(1);
+        if enough == 0 {
+            return false;
+        }
+        self.round = Some(Round { since: now, last: now, first_count: count, count, enough });
+        true
+    }
+
+    /// The other side took the events without being told.
+    pub(super) fn stop(&mut self) {
+        self.round = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_micros(1);
+
+    /// Looks on once a moment while `came` are there in all; returns how long.
+    fn looked(
+        gathering: &mut Gathering,
+        in_flight: usize,
+        came: impl Fn(u32) -> usize,
+    ) -> Duration {
+        let start = Instant::now();
+        let mut moments = 0;
+        while gathering.goes_on(start + MOMENT * moments, came(moments), || in_flight) {
+            moments += 1;
+        }
+        MOMENT * moments
+    }
+
+    #[test]
+    fn the_only_call_is_told_at_once() {
+        let mut gathering = Gathering::default();
+        assert_eq!(looked(&mut gathering, 0, |_| 1), Duration::ZERO);
+        assert_eq!(looked(&mut gathering, 3, |_| 2), Duration::ZERO);
+    }
+
+    #[test]
+    fn half_of_what_is_in_flight_is_enough_and_so_are_32() {
+        let mut gathering = Gathering::default();
+        assert_eq!(looked(&mut gathering, 16, |moments| 1 + moments as usize), MOMENT * 7);
+        assert_eq!(looked(&mut gathering, 1000, |moments| 9 + moments as usize), MOMENT * 31);
+    }
+
+    #[test]
+    fn a_pause_ends_it() {
+        let mut gathering = Gathering::default();
+        let came = |moments: u32| 1 + moments.min(10) as usize;
+        assert_eq!(looked(&mut gathering, 64, came), MOMENT * 10 + PAUSE);
+    }
+
+    #[test]
+    fn what_takes_long_to_read_does_not_make_the_first_wait_for_half() {
+        let mut gathering = Gathering::default();
+        let start = Instant::now();
+        let mut count = 0;
+        while gathering.goes_on(start + 20 * MOMENT * count, count as usize, || 1000) {
+            count += 1;
+        }
+        assert_eq!(20 * MOMENT * count, LONGEST);
+    }
+
+    #[test]
+    fn looks_in_vain_become_rare_and_one_that_pays_brings_them_back() {
+        let mut gathering = Gathering::default();
+        let mut look = |came: fn(u32) -> usize| looked(&mut gathering, 64, came) > Duration::ZERO;
+        let tried = (0..1000).filter(|_| look(|_| 1)).count();
+        assert!((15..25).contains(&tried), "{tried}");
+        assert!((0..=MOST_UNTRIED).any(|_| look(|moments| 1 + moments as usize)));
+        assert!(look(|_| 1));
+    }
+}

@@ -1,0 +1,57 @@
+//! Status codes that ttrpc gets wrong, corrected in encoded responses, byte for byte.
+
+const CODE_INVALID_ARGUMENT: u8 = 3;
+const CODE_RESOURCE_EXHAUSTED: u8 = 8;
+const CODE_UNIMPLEMENTED: u8 = 12;
+
+/// Where an encoded response that starts with a status has a code of one byte.
+pub const STATUS_CODE_AT: usize = 3;
+
+/// Judges an encoded `Response { status: { code: INVALID_ARGUMENT, message } }` by its text: the
+/// code it should have had if it is one of the two that ttrpc itself makes.
+///
+/// Only lengths below 128 (one byte) are looked at: longer service names are beyond any in use, and
+/// keep ttrpc's own code.
+pub fn code_that_go_answers(body: &[u8]) -> Option<u8> {
+    const STATUS: u8 = 0x0a;
+    const CODE: u8 = 0x08;
+    const MESSAGE: u8 = 0x12;
+    let &[STATUS, _, CODE, CODE_INVALID_ARGUMENT, MESSAGE, size, ref text @ ..] = body else {
+        return None;
+    };
+    let message = text.get(..usize::from(size))?;
+    code_by_text(message)
+}
+
+/// The code that Go answers in place of INVALID_ARGUMENT with this text.
+pub fn code_by_text(message: &[u8]) -> Option<u8> {
+    if message.ends_with(b" service does not exist") {
+        Some(CODE_UNIMPLEMENTED)
+    } else if message.starts_with(b"message length ")
+        && message.windows(OVERSIZE.len()).any(|part| part == OVERSIZE)
+    {
+        Some(CODE_RESOURCE_EXHAUSTED)
+    } else {
+        None
+    }
+}
+
+/// ttrpc reads a status code that its enum does not know as OK. In an encoded Response it is replaced
+/// by UNKNOWN, in as many bytes.
+pub fn make_code_known(body: &mut [u8]) {
+    const LAST_CODE: u64 = 16;
+    const UNKNOWN: u8 = 2;
+    let [0x0a, rest @ ..] = body else { return };
+    let Some(size_bytes) = rest.iter().position(|byte| byte & 0x80 == 0) else { return };
+    let Some([0x08, code @ ..]) = rest.get_mut(size_bytes + 1..) else { return };
+    let Some(last) = code.iter().take(10).position(|byte| byte & 0x80 == 0) else { return };
+    let code = &mut code[..=last];
+    let value = code.iter().rev().fold(0u64, |value, byte| value << 7 | u64::from(byte & 0x7f));
+    if value > LAST_CODE {
+        code.fill(0x80);
+        code[last] = 0;
+        code[0] |= UNKNOWN;
+    }
+}
+
+const OVERSIZE: &[u8] = b" exceed maximum message size of ";

@@ -1,0 +1,480 @@
+//! Judges the frames of a connection in passing, and corrects what ttrpc would misread or get wrong.
+//!
+//! Of what leaves, only single bytes of short replies are changed: no frame grows, shrinks or vanishes. Of
+//! what comes in, ttrpc does not get what it would ignore, nor what would cost too much.
+
+use super::envelope::{self, Costly};
+use super::frames::{Header, Scanner, flags, kind, length, stream_id};
+use super::incoming::{Plan, Sort, Verdict};
+use super::requested::Requested;
+use super::stream_state::StreamState;
+use crate::ids::{IdMap, IdSet};
+use crate::protocol::codes::{STATUS_CODE_AT, code_that_go_answers, make_code_known};
+use crate::protocol::status::{Code, response_of_status};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use ttrpc::proto::{
+    FLAG_REMOTE_CLOSED, MESSAGE_LENGTH_MAX, MESSAGE_TYPE_DATA, MESSAGE_TYPE_REQUEST,
+    MESSAGE_TYPE_RESPONSE, MessageHeader,
+};
+
+/// A type that no peer may send: ttrpc's client fails the call it is addressed to, its server
+/// ignores it.
+const TYPE_REFUSED: u8 = 0x7f;
+
+/// What is kept of a request that needs not be counted, where it may be a stream's.
+const SMALL_REQUEST: usize = 1024;
+
+/// Which end of the connection ttrpc plays here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// ttrpc's client.
+    Client,
+    /// ttrpc's server.
+    Server,
+}
+
+/// The first byte of a header was not 0: the peer does not speak ttrpc, or announces 16 MiB and more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotTtrpc(pub(super) Header);
+
+/// What a connection remembers of its frames to judge the next one.
+#[derive(Debug)]
+pub(super) struct Inspector {
+    role: Role,
+    /// The open calls that are streams. On a client, all other ids that await an answer are unary.
+    streams: IdMap<Arc<StreamState>>,
+    /// Client: streams whose requests are on their way through ttrpc, in order.
+    opening: VecDeque<Arc<StreamState>>,
+    /// Server: what came in the same read as the request of a stream, whose handler has not begun yet.
+    /// Forgotten with the next read.
+    early: IdMap<Early>,
+    /// Server: the ids that requests have had.
+    requested: Requested,
+    /// Server: replies of the inspector's own, whole frames that are to be sent.
+    own_replies: Vec<u8>,
+    /// Server: ids whose handler itself answered with a text that [`code_that_go_answers`] would correct.
+    exempt: IdSet,
+}
+
+/// What is known of a stream before it has a state.
+#[derive(Debug, Default, Clone, Copy)]
+struct Early {
+    /// Bytes of the payload of its request, and of what is kept besides.
+    payload: usize,
+    kept: usize,
+    messages: usize,
+    bytes: usize,
+    /// The size of a message that is too large, or 0.
+    oversized: usize,
+    ended: bool,
+}
+
+impl Inspector {
+    /// The inspector over a fresh connection.
+    pub(super) fn new(role: Role) -> Self {
+        Self {
+            role,
+            streams: IdMap::default(),
+            opening: VecDeque::new(),
+            early: IdMap::default(),
+            requested: Requested::default(),
+            own_replies: Vec::new(),
+            exempt: IdSet::default(),
+        }
+    }
+
+    /// Server: the next reply on this stream id carries a handler's own status, which goes out as it is.
+    pub(super) fn exempt(&mut self, stream_id: u32) {
+        self.exempt.insert(stream_id);
+    }
+
+    /// Client: the next stream request that leaves, after those announced before, belongs to `state`.
+    pub(super) fn opening(&mut self, state: Arc<StreamState>) {
+        self.opening.push_back(state);
+    }
+
+    /// A stream has its id.
+    pub(super) fn opened(&mut self, stream_id: u32, state: Arc<StreamState>) {
+        state.opened(stream_id);
+        if let Some(early) = self.early.remove(&stream_id) {
+            state.arrived(early.messages, early.bytes);
+            if early.ended {
+                state.half_close();
+            }
+            if early.oversized > 0 {
+                state.too_large(early.oversized);
+            }
+        }
+        self.streams.insert(stream_id, state);
+    }
+
+    /// The stream needs nothing more from the peer: what still comes is not counted.
+    pub(super) fn forget(&mut self, state: &StreamState) {
+        if let Some(stream_id) = state.stream_id() {
+            self.streams.remove(&stream_id);
+        }
+    }
+
+    pub(super) fn is_server(&self) -> bool {
+        self.role == Role::Server
+    }
+
+    /// New bytes came: ttrpc has seen by now what came before.
+    pub(super) fn received(&mut self) {
+        self.early.clear();
+    }
+
+    /// Judges a frame from the peer by its header.
+    pub(super) fn plan(&mut self, header: &mut Header) -> Result<Plan, NotTtrpc> {
+        if header[0] != 0 {
+            return Err(NotTtrpc(*header));
+        }
+        Ok(match self.role {
+            Role::Client => self.plan_from_server(header),
+            Role::Server => self.plan_from_client(header),
+        })
+    }
+
+    /// A DATA frame that answers a unary call would be decoded as a Response and taken for success.
+    fn plan_from_server(&mut self, header: &mut Header) -> Plan {
+        let id = stream_id(header);
+        let fits = length(header) <= MESSAGE_LENGTH_MAX;
+        match kind(header) {
+            MESSAGE_TYPE_RESPONSE if fits => Plan::Gather(Sort::Response),
+            MESSAGE_TYPE_RESPONSE => {
+                self.answered(id);
+                Plan::Through
+            }
+            MESSAGE_TYPE_DATA if !self.streams.contains_key(&id) => {
+                header[8] = TYPE_REFUSED;
+                Plan::Head
+            }
+            MESSAGE_TYPE_DATA if fits => Plan::Gather(Sort::Message),
+            MESSAGE_TYPE_DATA => {
+                // It ends the stream and is never handed over.
+                if flags(header) & FLAG_REMOTE_CLOSED != 0 {
+                    self.streams.remove(&id);
+                }
+                Plan::Through
+            }
+            _ => Plan::Head,
+        }
+    }
+
+    /// ttrpc runs a request whose id was used before, and the streams of the two get mixed up.
+    fn plan_from_client(&mut self, header: &mut Header) -> Plan {
+        let id = stream_id(header);
+        let fits = length(header) <= MESSAGE_LENGTH_MAX;
+        let is_odd = id % 2 == 1;
+        match kind(header) {
+            MESSAGE_TYPE_REQUEST if is_odd && !self.requested.take(id) => {
+                let text = "StreamID cannot be re-used and must increment";
+                self.refuse(id, Code::InvalidArgument, text);
+                Plan::Drop
+            }
+            MESSAGE_TYPE_REQUEST if !fits => Plan::Through,
+            MESSAGE_TYPE_REQUEST if is_odd => Plan::Gather(Sort::Request),
+            MESSAGE_TYPE_DATA => match self.streams.get(&id) {
+                // Nobody takes what comes behind the end, and ttrpc would queue it without limit.
+                Some(state) if state.is_half_closed() => Plan::Drop,
+                None if self.early.get(&id).is_some_and(|early| early.ended) => Plan::Drop,
+                Some(state) if !fits => {
+                    state.too_large(length(header));
+                    Plan::Through
+                }
+                None if !fits => {
+                    self.early.entry(id).or_default().oversized = length(header);
+                    Plan::Through
+                }
+                _ if is_odd => Plan::Gather(Sort::Message),
+                _ => Plan::Head,
+            },
+            // ttrpc refuses even ids, and ignores what it does not know.
+            _ if is_odd => Plan::Drop,
+            _ => Plan::Head,
+        }
+    }
+
+    /// Judges a frame that is whole.
+    pub(super) fn judge(&mut self, header: &mut Header, body: &mut [u8]) -> Verdict {
+        let id = stream_id(header);
+        let ends = flags(header) & FLAG_REMOTE_CLOSED != 0;
+        match (self.role, kind(header)) {
+            (Role::Client, MESSAGE_TYPE_RESPONSE) => {
+                if let Err(costly) = envelope::response(body) {
+                    self.answered(id);
+                    return Verdict::Replace(costly);
+                }
+                // A status code that ttrpc's enum does not know would end a stream as if it were OK.
+                if self.answered(id) {
+                    make_code_known(body);
+                }
+            }
+            (Role::Client, MESSAGE_TYPE_DATA) => {
+                let Some(state) = self.streams.get(&id) else {
+                    // The stream was given up meanwhile.
+                    return Verdict::Refuse;
+                };
+                state.arrived(1, body.len());
+                if ends {
+                    self.streams.remove(&id);
+                }
+            }
+            (Role::Server, MESSAGE_TYPE_REQUEST) => match envelope::request(body) {
+                Ok(envelope) => {
+                    let kept = envelope.kept(body.len());
+                    // A unary request, as all send it, has no flags, and its handler knows what it has.
+                    if flags(header) != 0 || kept > SMALL_REQUEST {
+                        let early = self.early.entry(id).or_default();
+                        early.payload = envelope.payload;
+                        early.kept = kept;
+                    }
+                }
+                Err(Costly(text)) => {
+                    self.refuse(id, Code::ResourceExhausted, text);
+                    return Verdict::Refuse;
+                }
+            },
+            (Role::Server, MESSAGE_TYPE_DATA) => match self.streams.get(&id) {
+                Some(state) => {
+                    if ends {
+                        state.half_close();
+                    }
+                    state.arrived(1, body.len());
+                }
+                None => {
+                    let early = self.early.entry(id).or_default();
+                    early.messages += 1;
+                    early.bytes += body.len();
+                    early.ended |= ends;
+                }
+            },
+            _ => {}
+        }
+        Verdict::Pass
+    }
+
+    /// Client: a response ends a call. Returns whether that is a stream.
+    fn answered(&mut self, id: u32) -> bool {
+        let stream = self.streams.remove(&id);
+        if let Some(state) = &stream {
+            state.answer();
+        }
+        stream.is_some()
+    }
+
+    /// Server: the bytes of a request's payload and of what is kept besides, for whoever handles it.
+    pub(super) fn request(&self, stream_id: u32) -> (usize, usize) {
+        self.early.get(&stream_id).map_or((0, 0), |early| (early.payload, early.kept))
+    }
+
+    fn refuse(&mut self, stream_id: u32, code: Code, text: &str) {
+        let response = response_of_status(code, text);
+        // A status of this side's init always encodes.
+        let Ok(body) = ttrpc::proto::Codec::encode(&response) else { return };
+        let header = MessageHeader::new_response(stream_id, body.len() as u32);
+        self.own_replies.extend(Vec::<u8>::from(header));
+        self.own_replies.extend(body);
+    }
+
+    /// Takes the replies that the inspector itself gives.
+    pub(super) fn own_replies(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.own_replies)
+    }
+
+    /// Looks at what ttrpc wrote before it leaves.
+    pub(super) fn outbound(&mut self, scanner: &mut Scanner, buffer: &mut [u8]) {
+        scanner.walk(buffer, |header, rest| match (self.role, kind(header)) {
+            (Role::Client, MESSAGE_TYPE_REQUEST) if flags(header) != 0 => {
+                if let Some(state) = self.opening.pop_front() {
+                    self.opened(stream_id(header), state);
+                }
+            }
+            (Role::Server, MESSAGE_TYPE_RESPONSE) => {
+                let size = length(header).min(rest.len());
+                self.reply_from_ttrpc(stream_id(header), &mut rest[..size]);
+            }
+            _ => {}
+        });
+    }
+
+    /// ttrpc answers INVALID_ARGUMENT for an unknown service and for an oversized message, where
+    /// Go answers UNIMPLEMENTED and RESOURCE_EXHAUSTED. containerd depends on the first to find out
+    /// which version of the task service a shim has. The codes are one byte each, so the frame's
+    /// length stays.
+    fn reply_from_ttrpc(&mut self, stream_id: u32, body: &mut [u8]) {
+        let Some(code) = code_that_go_answers(body) else { return };
+        if !self.exempt.remove(&stream_id) {
+            body[STATUS_CODE_AT] = code;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::incoming::{Gathered, Incoming};
+    use super::super::receive_buffer::Spare;
+    use super::*;
+
+    fn frame(stream_id: u32, kind: u8, flags: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
+        bytes.extend(stream_id.to_be_bytes());
+        bytes.extend([kind, flags]);
+        bytes.extend(body);
+        bytes
+    }
+
+    /// Has the inspector look at frames as they come; returns what ttrpc gets.
+    fn passed(inspector: &mut Inspector, bytes: &[u8]) -> Vec<u8> {
+        let mut incoming = Incoming::default();
+        let mut passed = Vec::new();
+        let spare = Spare::default();
+        for byte in bytes {
+            incoming.received.space(1, &spare)[0] = *byte;
+            incoming.received.filled(1);
+            while incoming.advance(|header| inspector.plan(header)).unwrap()
+                && let Some(Gathered { frame, is_whole: true, .. }) = incoming.gathered()
+            {
+                let (header, body) = incoming.whole().unwrap();
+                let verdict = inspector.judge(header, body);
+                incoming.pass(if verdict == Verdict::Pass { frame } else { 0 });
+            }
+            passed.extend(incoming.take(incoming.readable()));
+        }
+        passed
+    }
+
+    #[test]
+    fn ttrpc_gets_nothing_of_a_frame_before_its_last_byte() {
+        let bytes = frame(1, MESSAGE_TYPE_RESPONSE, 0, b"\x12\x01a");
+        for cut in 0..bytes.len() {
+            assert_eq!(
+                passed(&mut Inspector::new(Role::Client), &bytes[..cut]),
+                [],
+                "after {cut} bytes"
+            );
+        }
+        assert_eq!(passed(&mut Inspector::new(Role::Client), &bytes), bytes);
+    }
+
+    #[test]
+    fn of_what_it_ignores_ttrpc_gets_no_body() {
+        let large = [7; 100_000];
+        let ignored = frame(1, 9, 0, &large);
+        let even = frame(2, MESSAGE_TYPE_REQUEST, 0, &large);
+        let next = frame(3, MESSAGE_TYPE_REQUEST, 0, b"");
+        let got = passed(&mut Inspector::new(Role::Server), &[&ignored[..], &even, &next].concat());
+        assert_eq!(got, [frame(2, MESSAGE_TYPE_REQUEST, 0, b""), next].concat());
+    }
+
+    #[test]
+    fn a_request_that_costs_too_much_is_answered_in_place_of_ttrpc() {
+        let mut inspector = Inspector::new(Role::Server);
+        let costly = frame(1, MESSAGE_TYPE_REQUEST, 0, &[0x2a, 0].repeat(1025));
+        let fits = frame(3, MESSAGE_TYPE_REQUEST, 0, &[0x2a, 0].repeat(1024));
+        assert_eq!(passed(&mut inspector, &[&costly[..], &fits].concat()), fits);
+        let reply = inspector.own_replies();
+        assert_eq!((reply[7], reply[13]), (1, Code::ResourceExhausted as u8));
+    }
+
+    #[test]
+    fn data_that_answers_a_unary_call_is_refused_and_data_of_a_stream_is_counted() {
+        let mut inspector = Inspector::new(Role::Client);
+        let state = Arc::new(StreamState::default());
+        inspector.opening(state.clone());
+        let mut sent = frame(1, MESSAGE_TYPE_REQUEST, 0, b"unary");
+        sent.extend(frame(3, MESSAGE_TYPE_REQUEST, 2, b"stream"));
+        inspector.outbound(&mut Scanner::default(), &mut sent);
+        assert_eq!(state.stream_id(), Some(3));
+
+        let message = frame(3, MESSAGE_TYPE_DATA, 0, b"y");
+        let end = frame(3, MESSAGE_TYPE_DATA, 5, b"");
+        let answers = [
+            frame(1, MESSAGE_TYPE_DATA, 0, b"x"),
+            message.clone(),
+            end.clone(),
+            frame(3, MESSAGE_TYPE_DATA, 0, b"late"),
+        ];
+        let refused = |id| frame(id, TYPE_REFUSED, 0, b"");
+        assert_eq!(
+            passed(&mut inspector, &answers.concat()),
+            [refused(1), message, end, refused(3)].concat()
+        );
+        // Three frames of one, none and no more bytes: the last was refused.
+        assert_eq!(state.unread(), 1 + 2 * 64);
+    }
+
+    #[test]
+    fn messages_count_that_came_before_the_handler_of_their_stream_began() {
+        let mut inspector = Inspector::new(Role::Server);
+        let open = frame(1, MESSAGE_TYPE_REQUEST, 6, b"");
+        let message = frame(1, MESSAGE_TYPE_DATA, 0, b"early");
+        passed(&mut inspector, &[open, message].concat());
+        let state = Arc::new(StreamState::default());
+        inspector.opened(1, state.clone());
+        assert_eq!(state.unread(), 5 + 64);
+    }
+
+    #[test]
+    fn an_unknown_status_code_of_a_stream_becomes_unknown() {
+        for (code, expected) in
+            [(vec![99], vec![2]), (vec![0xc8, 1], vec![0x82, 0]), (vec![5], vec![5])]
+        {
+            let mut inspector = Inspector::new(Role::Client);
+            inspector.opened(3, Arc::default());
+            let body = [&[0x0a, (1 + code.len()) as u8, 0x08], &code[..]].concat();
+            let got = passed(&mut inspector, &frame(3, MESSAGE_TYPE_RESPONSE, 0, &body));
+            assert_eq!(got[13..], expected);
+        }
+    }
+
+    #[test]
+    fn bytes_of_another_protocol_are_told_by_the_first_one() {
+        let mut inspector = Inspector::new(Role::Server);
+        let mut start = *b"GET / HTTP";
+        assert_eq!(inspector.plan(&mut start), Err(NotTtrpc(start)));
+    }
+
+    #[test]
+    fn a_request_with_a_used_id_is_answered_in_place_of_ttrpc() {
+        let mut inspector = Inspector::new(Role::Server);
+        let frames = [3, 3, 1, 1, 5].map(|id| frame(id, MESSAGE_TYPE_REQUEST, 0, b""));
+        let got = passed(&mut inspector, &frames.concat());
+        assert_eq!(got, [&frames[0][..], &frames[2], &frames[4]].concat());
+        let replies = inspector.own_replies();
+        let half = replies.len() / 2;
+        assert_eq!((replies[7], replies[half + 7]), (3, 1));
+        assert!(inspector.own_replies().is_empty());
+    }
+
+    fn invalid_argument(message: &str) -> Vec<u8> {
+        use ttrpc::proto::{Codec, Response, ResponseInit};
+        Response::init_status(ttrpc::get_status(ttrpc::Code::INVALID_ARGUMENT, message))
+            .encode()
+            .unwrap()
+    }
+
+    #[test]
+    fn an_unknown_service_and_an_oversized_message_get_the_codes_of_go() {
+        let unknown = invalid_argument("a.B service does not exist");
+        let oversized =
+            invalid_argument("message length 4194305 exceed maximum message size of 4194304");
+        for (body, code) in [(unknown, 12), (oversized, 8)] {
+            let mut inspector = Inspector::new(Role::Server);
+            let mut sent = frame(1, MESSAGE_TYPE_RESPONSE, 0, &body);
+            inspector.outbound(&mut Scanner::default(), &mut sent);
+            assert_eq!(sent[10 + STATUS_CODE_AT], code);
+        }
+    }
+
+    #[test]
+    fn a_handlers_own_status_with_the_same_text_goes_out_as_it_is() {
+        let body = invalid_argument("a.B service does not exist");
+        let mut inspector = Inspector::new(Role::Server);
+        inspector.exempt(7);
+        let mut sent = frame(7, MESSAGE_TYPE_RESPONSE, 0, &body);
+        inspector.outbound(&mut Scanner::default(), &mut sent);
+        assert_eq!(sent[10 + STATUS_CODE_AT], 3);
+    }
+}

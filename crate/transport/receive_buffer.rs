@@ -1,0 +1,161 @@
+//! What came from the peer and was not read by ttrpc yet.
+
+use crate::sync::lock;
+use std::sync::Mutex;
+
+/// Storage that no connection holds at the moment: between two turns most hold none, so that thousands
+/// of idle connections cost no buffers.
+#[derive(Debug, Default)]
+pub(super) struct Spare(Mutex<Vec<Vec<u8>>>);
+
+/// So many pieces of it are kept, of a size that serves the next; the rest is given back to the allocator.
+const SPARE_LIMIT: usize = 8;
+const SMALLEST: usize = 4 * 1024;
+const KEEP_CAPACITY: usize = 1 << 20;
+
+impl Spare {
+    pub(super) fn take(&self) -> Vec<u8> {
+        lock(&self.0).pop().unwrap_or_default()
+    }
+
+    pub(super) fn put(&self, storage: Vec<u8>) {
+        let mut spare = lock(&self.0);
+        let serves = SMALLEST..=KEEP_CAPACITY;
+        if spare.len() < SPARE_LIMIT && serves.contains(&storage.capacity()) {
+            spare.push(storage);
+        }
+    }
+}
+
+/// A buffer that is filled at the end and taken from the front. Its storage stays initialised, so
+/// that init space for a read costs nothing once it has grown to the connection's pace.
+#[derive(Debug, Default)]
+pub(super) struct ReceiveBuffer {
+    storage: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl ReceiveBuffer {
+    /// Free space of `size` bytes behind what is there.
+    pub(super) fn space(&mut self, size: usize, spare: &Spare) -> &mut [u8] {
+        if self.storage.is_empty() {
+            self.storage = spare.take();
+        }
+        if self.start > 0 {
+            self.storage.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let needed = self.end + size;
+        if self.storage.len() < needed {
+            if self.storage.capacity() < needed {
+                self.grow(needed, spare);
+            }
+            self.storage.resize(needed, 0);
+        }
+        &mut self.storage[self.end..needed]
+    }
+
+    /// Other storage, with room for what the next reads bring too. It grows with what has arrived, and
+    /// with nothing that the peer announces.
+    fn grow(&mut self, needed: usize, spare: &Spare) {
+        let mut other = spare.take();
+        other.clear();
+        other.reserve_exact(needed.max(2 * self.storage.capacity().min(self.end)));
+        other.extend_from_slice(&self.storage[..self.end]);
+        spare.put(std::mem::replace(&mut self.storage, other));
+    }
+
+    /// Gives storage back in which nothing is.
+    pub(super) fn recycle(&mut self, spare: &Spare) {
+        if self.end == 0 && self.storage.capacity() > 0 {
+            spare.put(std::mem::take(&mut self.storage));
+        }
+    }
+
+    /// Moves what is there into storage of its own size.
+    pub(super) fn compact(&mut self, spare: &Spare) {
+        let small = self.storage[self.start..self.end].to_vec();
+        (self.start, self.end) = (0, small.len());
+        spare.put(std::mem::replace(&mut self.storage, small));
+    }
+
+    /// `count` bytes of the space were filled.
+    pub(super) fn filled(&mut self, count: usize) {
+        self.end += count;
+    }
+
+    /// All bytes that are there.
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.storage[self.start..self.end]
+    }
+
+    /// Whether nothing is there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes are there.
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Takes `count` bytes from the front.
+    pub(super) fn take(&mut self, count: usize) -> &[u8] {
+        let at = self.start;
+        self.start += count;
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+        &self.storage[at..at + count]
+    }
+
+    /// Bytes of memory in which nothing is.
+    pub(super) fn slack(&self) -> usize {
+        self.storage.capacity() - self.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_rest_of_a_large_burst_keeps_little() {
+        let spare = Spare::default();
+        let mut received = ReceiveBuffer::default();
+        received.space(300_000, &spare).fill(7);
+        received.filled(300_000);
+        received.take(299_999);
+        received.compact(&spare);
+        assert_eq!(received.bytes(), [7]);
+        assert!(received.slack() < 64, "{}", received.slack());
+        received.take(1);
+        received.recycle(&spare);
+        assert_eq!(received.slack(), 0);
+    }
+
+    #[test]
+    fn bytes_keep_their_order_however_they_come_and_go() {
+        let spare = Spare::default();
+        let mut received = ReceiveBuffer::default();
+        let (mut written, mut read) = (0u8, 0u8);
+        for step in 0..2000usize {
+            let size = step * 37 % 300;
+            for byte in &mut received.space(size, &spare)[..] {
+                *byte = written;
+                written = written.wrapping_add(1);
+            }
+            received.filled(size);
+            for byte in received.take(received.len().min(step * 53 % 310)) {
+                assert_eq!(*byte, read);
+                read = read.wrapping_add(1);
+            }
+            if step % 7 == 0 {
+                received.compact(&spare);
+            }
+        }
+    }
+}
