@@ -13,7 +13,8 @@ await runMain(async () => {
     .filter(([, target]) => typeof target === "object")
     .map(([entry, target]) => ({
       source: target.default.replace(/^\.\/dist\//, "src/").replace(/\.js$/, ""),
-      specifier: path.posix.join(name, entry),
+      // The package's name stands above every page already.
+      title: entry === "." ? "index" : entry.replace(/^\.\//, ""),
     }));
   const app = await Application.bootstrap({
     name,
@@ -29,29 +30,52 @@ await runMain(async () => {
     excludeInternal: true,
     excludePrivate: true,
     disableSources: true,
+    navigation: { includeFolders: false },
     // Types that are only there to compute others.
-    intentionallyNotExported: ["ClientMethod", "MethodImpl", "MaybePromise", "DRIVERS"],
+    intentionallyNotExported: ["ClientMethod", "MethodImpl", "MaybePromise"],
     treatWarningsAsErrors: true,
     // Links of the guides lead to folders of the repository too; __test__/docs follows them.
     validation: { notDocumented: true, invalidPath: false },
   });
-  // Entries and guides under the names by which a reader knows them, in place of their paths.
+  const readme = await readFile(path.join(root, "README.md"), "utf8");
+  const [, index = ""] = readme.split("## Documentation\n");
+  const order = [...index.matchAll(/\]\(docs\/([\w-]+)\.md\)/g)].map(([, guide]) => guide);
+  const guides = new Map();
+  for (const guide of new Set(order)) {
+    const [, title] = /^# (.*)$/m.exec(await readFile(path.join(root, "docs", `${guide}.md`), "utf8")) ?? [];
+    guides.set(guide, title);
+  }
+  // Entries and guides have the names by which a reader knows them, and not their paths.
   app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
     for (const entry of project.children ?? []) {
       const found = entries.find(
         ({ source }) => source.replace(/\/index$/, "") === entry.name.replace(/\/index$/, ""),
       );
-      entry.name = found?.specifier ?? entry.name;
+      entry.name = found?.title ?? entry.name;
     }
-    for (const guide of project.documents ?? []) guide.name = guide.name.replace(/^docs\//, "");
+    for (const guide of project.documents ?? []) {
+      const file = guide.name.replace(/^docs\//, "");
+      guide.name = guides.get(file) ?? file;
+    }
+    // Its first heading is the package's name, which is the title of the page.
+    const [text] = project.readme ?? [];
+    if (text !== undefined) text.text = text.text.replace(/^# .*\n/, "");
+  });
+  // Guides come first, in the order of the README; then entries, in the order of package.json.
+  app.converter.on(Converter.EVENT_RESOLVE_END, ({ project }) => {
+    const names = [...guides.values(), ...entries.map(({ title }) => title)];
+    const inOrder = (one, other) => names.indexOf(one.name) - names.indexOf(other.name);
+    const lists = [project.documents, project.children, project.childrenIncludingDocuments];
+    for (const list of [...lists, ...(project.groups ?? []).map(({ children }) => children)])
+      list?.sort(inOrder);
   });
   const project = await app.convert();
   if (project === undefined) throw new UserError("docs: TypeDoc could not read the sources.");
   app.options.setValue("intentionallyNotDocumented", [
     // Said once, by the type's own comment.
-    "containerd-shim-protos.Address.__type.fd",
-    "containerd-shim-protos.RawMethod.__type.kind",
-    "containerd-shim-protos.RawMethod.__type.handle",
+    "index.Address.__type.fd",
+    "index.RawMethod.__type.kind",
+    "index.RawMethod.__type.handle",
     ...undocumentedByGenerator(project),
   ]);
   app.validate(project);
