@@ -28,12 +28,13 @@ const CONFIG = {
   font: "Helvetica, Arial, DejaVu Sans, sans-serif",
   axis: {
     labelFontSize: 11,
-    labelLimit: 360,
+    // No label is cut.
+    labelLimit: 0,
     titleFontSize: 11,
     titleFontWeight: "normal",
     gridColor: "#e8e8e8",
   },
-  legend: { labelFontSize: 11, title: null, orient: "bottom", symbolOpacity: 1, labelLimit: 240 },
+  legend: { labelFontSize: 11, title: null, orient: "bottom", symbolOpacity: 1, labelLimit: 0 },
   title: { fontSize: 12, anchor: "middle", offset: 6 },
   concat: { spacing: 24 },
   view: { stroke: "#cccccc" },
@@ -241,14 +242,17 @@ function ratioPlot(run: Comparison): TopLevelSpec | undefined {
       }),
     ),
   );
-  const domain = [Math.min(0.5, ...rows.map(({ low }) => low)), Math.max(2, ...rows.map(({ high }) => high))];
+  // The whole range of each case is shown, and a little room beside the outermost.
+  const least = Math.min(0.5, ...rows.map(({ min }) => min / RATIO_MARGIN));
+  const most = Math.max(2, ...rows.map(({ max }) => max * RATIO_MARGIN));
+  const domain = [least, most];
   const x = {
     type: "quantitative",
     title: "more is faster",
-    scale: { type: "log", base: 2, domain },
-    axis: { values: RATIO_TICKS, format: "~g" },
+    scale: { type: "log", base: 2, domain, nice: false },
+    axis: { values: RATIO_TICKS.filter((tick) => tick >= least && tick <= most), format: "~g" },
   } as const;
-  const y = { field: "what", type: "nominal", sort: null, title: null, axis: RATIO_AXIS } as const;
+  const y = { field: "what", type: "nominal", sort: null, title: null, axis: { grid: true } } as const;
   const color = COLOURS.package;
   const title = "This package against the others: median ratio, quartiles and range";
   return inPanels(title, rows, (values, panel) => ({
@@ -262,7 +266,7 @@ function ratioPlot(run: Comparison): TopLevelSpec | undefined {
         encoding: { x: { ...x, datum: 1 } },
       },
       {
-        mark: { type: "rule", color, opacity: 0.5, clip: true },
+        mark: { type: "rule", color, opacity: 0.5 },
         encoding: { y, x: { ...x, field: "min" }, x2: { field: "max" } },
       },
       {
@@ -277,8 +281,8 @@ function ratioPlot(run: Comparison): TopLevelSpec | undefined {
   }));
 }
 
-const RATIO_AXIS = { grid: true };
-const RATIO_TICKS = [0.25, 0.5, 0.7, 1, 1.4, 2, 3, 4];
+const RATIO_TICKS = [0.125, 0.25, 0.5, 0.7, 1, 1.4, 2, 3, 4, 6, 8, 16, 32, 64];
+const RATIO_MARGIN = 1.1;
 
 function describe({ work, size, inflight, connections }: Case): string {
   if (work in DIRECTIONS) return `stream ${bytes(size)}, ${DIRECTIONS[work]}`;

@@ -61,14 +61,16 @@ await runMain(async () => {
     const [text] = project.readme ?? [];
     if (text !== undefined) text.text = text.text.replace(/^# .*\n/, "");
   });
-  // Guides come first, in the order of the README; then entries, in the order of package.json.
-  app.converter.on(Converter.EVENT_RESOLVE_END, ({ project }) => {
-    const names = [...guides.values(), ...entries.map(({ title }) => title)];
-    const inOrder = (one, other) => names.indexOf(one.name) - names.indexOf(other.name);
+  // Guides come first, in the order of the README; then entries, in the order of package.json. TypeDoc sorts both at a
+  // higher priority.
+  const names = [...guides.values(), ...entries.map(({ title }) => title)];
+  const inOrder = (one, other) => names.indexOf(one.name) - names.indexOf(other.name);
+  const reorder = ({ project }) => {
     const lists = [project.documents, project.children, project.childrenIncludingDocuments];
     for (const list of [...lists, ...(project.groups ?? []).map(({ children }) => children)])
       list?.sort(inOrder);
-  });
+  };
+  app.converter.on(Converter.EVENT_RESOLVE_END, reorder, -1000);
   const project = await app.convert();
   if (project === undefined) throw new UserError("docs: TypeDoc could not read the sources.");
   app.options.setValue("intentionallyNotDocumented", [
