@@ -2,8 +2,9 @@
  * Writes into artifacts/ the tarballs of a release: the main package and one for each platform.
  *
  * What is packed is a copy, whose manifest differs from that in the repository: it names the platform packages, which
- * are on no registry before the release, so that `npm ci` in a clone could not find them; and it has no scripts, so
- * that nothing is ever run where the package is installed.
+ * are on no registry before the release, so that `npm ci` in a clone could not find them; it has no scripts, so that
+ * nothing is ever run where the package is installed; and it has `homepage`, `bugs` and `repository`, which all follow
+ * from the one line `repository` of the main package.
  */
 
 import { execFile } from "node:child_process";
@@ -52,20 +53,27 @@ async function pack(folder, change) {
     await cp(path.join(folder, file), path.join(staged, file), { recursive: true });
   }
   await cp(path.join(root, "LICENSE"), path.join(staged, "LICENSE"));
-  const published = { ...change(manifest), ...repository(folder) };
+  const published = { ...change(manifest), ...(await home(folder)) };
   await writeFile(path.join(staged, "package.json"), `${JSON.stringify(published, null, 2)}\n`);
   const { stdout } = await npm(["pack", "--json", "--pack-destination", ARTIFACTS], staged);
   const [{ filename, size, entryCount }] = JSON.parse(stdout);
   console.log(`artifacts/${filename}: ${entryCount} files, ${(size / 1024).toFixed(0)} KiB`);
 }
 
-/** The repository that a release workflow runs in, which npm compares with the provenance of what it is given. */
-function repository(folder) {
-  const name = process.env.GITHUB_REPOSITORY;
-  if (!name) return {};
+/**
+ * Where a package lives, and where its faults are reported: the repository of the release workflow, which npm compares
+ * with the provenance of what it is given; elsewhere the one that the manifest of the main package names.
+ */
+async function home(folder) {
+  const { repository } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
+  const name = process.env.GITHUB_REPOSITORY || repository.replace(/^github:/, "");
   const directory = path.relative(root, folder);
-  const url = `git+https://github.com/${name}.git`;
-  return { repository: { type: "git", url, ...(directory === "" ? {} : { directory }) } };
+  const url = `https://github.com/${name}`;
+  return {
+    homepage: `${url}#readme`,
+    bugs: { url: `${url}/issues` },
+    repository: { type: "git", url: `git+${url}.git`, ...(directory === "" ? {} : { directory }) },
+  };
 }
 
 async function npm(args, cwd) {

@@ -17,7 +17,7 @@ function anchorsOf(page: string): string[] {
 /** What is linked from pages, and links to them. */
 const BESIDE = ["bench/tried.md", "bench/codec.md", "bench/report.md"];
 
-it.each([...PAGES, ...BESIDE])("each link of %s leads somewhere", (page) => {
+it.each([...PAGES, ...BESIDE, "CHANGELOG.md", "SECURITY.md"])("each link of %s leads somewhere", (page) => {
   const targets = [...textOf(page).matchAll(/\]\((?!\w+:)([^)\s]+)\)/g)].map(([, target = ""]) => target);
   const broken = targets.filter((target) => {
     const [path = "", anchor] = target.split("#");

@@ -44,6 +44,23 @@ describe("the tarballs", () => {
     });
   });
 
+  it("say where they live and where faults are reported, as one line of the manifest has it", async () => {
+    const { repository } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as Record<
+      string,
+      string
+    >;
+    const home = process.env["GITHUB_REPOSITORY"] || repository?.replace("github:", "");
+    const url = `https://github.com/${home}`;
+    for (const platform of [undefined, ...PLATFORMS]) {
+      const name = platform === undefined ? NAME : `${NAME}-${platform}`;
+      expect(await manifestOf(name)).toMatchObject({
+        homepage: `${url}#readme`,
+        bugs: { url: `${url}/issues` },
+        repository: { type: "git", url: `git+${url}.git`, ...(platform && { directory: `npm/${platform}` }) },
+      });
+    }
+  });
+
   it("run nothing where they are installed", async () => {
     for (const name of [NAME, ...PLATFORMS.map((platform) => `${NAME}-${platform}`)]) {
       expect(await manifestOf(name)).not.toHaveProperty("scripts");
