@@ -13,7 +13,8 @@ interface Row {
 }
 
 /** A table and the list below it, which has an item for each row, in order. */
-const TABLE = /^\|(?<table>(?:.*\n\|)*.*)\n\nShown by:\n\n(?<list>(?:(?:- | {2}).*\n)+)/gm;
+const TABLE =
+  /^\|(?<table>(?:.*\n\|)*.*)\n\n(?:\(.*\n(?:.+\n)*\n)*Shown by:\n\n(?<list>(?:(?:- | {2}).*\n)+)/gm;
 
 function rowsOf(page: string): Row[] {
   return [...page.matchAll(TABLE)].flatMap(({ groups: { table = "", list = "" } = {} }) => {
@@ -23,7 +24,8 @@ function rowsOf(page: string): Row[] {
       const what = rows[index]?.split("|")[index < rows.length ? 1 : 0]?.trim() ?? "no row";
       const item = (items[index] ?? "").replaceAll(/\s+/g, " ").trim();
       // An item without its row's words has nothing that shows the row.
-      return { what, shownBy: item.startsWith(`${what}: `) ? item.slice(what.length + 2) : "" };
+      const start = `**${what}**: `;
+      return { what, shownBy: item.startsWith(start) ? item.slice(start.length) : "" };
     });
   });
 }
@@ -90,7 +92,7 @@ describe("the page of what ttrpc does", () => {
     expect(faultsOf("`limits` _a test that nobody wrote_")).toHaveLength(1);
     expect(faultsOf("`limits-gone` _a request_")).toHaveLength(1);
     expect(faultsOf("`crate/engine/tests.rs` `no_such_test`")).toHaveLength(1);
-    expect(rowsOf("| a |\n|---|\n| b |\n| c |\n\nShown by:\n\n- b: `limits`\n")[1]?.shownBy).toBe("");
-    expect(rowsOf("| a |\n|---|\n| b |\n\nShown by:\n\n- other: `limits`\n")[0]?.shownBy).toBe("");
+    expect(rowsOf("| a |\n|---|\n| b |\n| c |\n\nShown by:\n\n- **b**: `limits`\n")[1]?.shownBy).toBe("");
+    expect(rowsOf("| a |\n|---|\n| b |\n\nShown by:\n\n- **other**: `limits`\n")[0]?.shownBy).toBe("");
   });
 });
