@@ -44,6 +44,13 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
+/** Where a {@link Reconnector} is. Whether it has been stopped, its signal says. */
+type State =
+  | { readonly is: "idle" }
+  | { readonly is: "delayed"; readonly timer: NodeJS.Timeout }
+  | { readonly is: "connecting" }
+  | { readonly is: "open"; readonly since: number };
+
 /**
  * Makes a connection again: one attempt after the other with growing delays, until one succeeds or too many have failed.
  * Calls made meanwhile wait for the attempt that comes next, and share its fate.
@@ -52,10 +59,9 @@ export class Reconnector {
   readonly #options: typeof DEFAULTS;
   readonly #open: (signal: AbortSignal) => Promise<OpenConnection>;
   readonly #waiting = new Set<Waiting>();
-  #timer: NodeJS.Timeout | undefined;
+  #state: State = { is: "idle" };
+  /** Attempts in a row that failed, or whose connection ended at once. */
   #failed = 0;
-  /** When the last connection was made; minus infinity once it has been judged, or if there was none. */
-  #openedAt = Number.NEGATIVE_INFINITY;
   readonly #stop = new AbortController();
 
   constructor(options: typeof DEFAULTS, open: (signal: AbortSignal) => Promise<OpenConnection>) {
@@ -65,55 +71,58 @@ export class Reconnector {
 
   /** Calls `opened` with a connection, or `gaveUp` with why there is none. */
   start(opened: (connection: OpenConnection) => void, gaveUp: (error: TtrpcError) => void): void {
-    const { initialDelayMs, maxDelayMs, maxAttempts } = this.#options;
-    const livedMs = performance.now() - this.#openedAt;
-    this.#openedAt = Number.NEGATIVE_INFINITY;
-    if (livedMs < Math.min(initialDelayMs * 2 ** this.#failed, maxDelayMs)) {
+    if (this.#state.is === "open") {
+      const livedMs = performance.now() - this.#state.since;
       // A peer that accepts and hangs up is no better than one that is not there.
-      this.#failed++;
-      if (this.#failed >= maxAttempts) {
-        gaveUp(
-          new TtrpcError(
-            `the connection ended ${this.#failed} times as soon as it was made`,
-            Code.Unavailable,
-          ),
-        );
+      const isFailure = livedMs < this.#delayMs();
+      this.#failed = isFailure ? this.#failed + 1 : 0;
+      if (isFailure && this.#failed >= this.#options.maxAttempts) {
+        const text = `the connection ended ${this.#failed} times as soon as it was made`;
+        gaveUp(new TtrpcError(text, Code.Unavailable));
         return;
       }
-    } else if (livedMs < Number.POSITIVE_INFINITY) this.#failed = 0;
-    const delay = Math.min(initialDelayMs * 2 ** this.#failed, maxDelayMs);
+    }
     // A quarter less or more, so that the many clients of one server do not come back at once.
-    const spread = Math.min(delay * (0.75 + Math.random() / 2), LONGEST_TIMER_MS);
-    this.#timer = setTimeout(() => void attempt(), spread);
+    const spread = this.#delayMs() * (0.75 + Math.random() / 2);
+    const timer = setTimeout(() => void this.#attempt(opened, gaveUp), Math.min(spread, LONGEST_TIMER_MS));
     // Waiting for a server keeps the process alive only while a call does.
-    if (this.#waiting.size === 0) this.#timer.unref();
-    const attempt = async () => {
-      this.#timer = undefined;
-      try {
-        const connection = await this.#open(this.#stop.signal);
-        if (this.#stop.signal.aborted) {
-          // close() came after the connection was made and before this.
-          connection.bridge.close(connection.id);
-          return;
-        }
-        this.#openedAt = performance.now();
-        opened(connection);
-        for (const { resolve } of this.#take()) resolve(connection.id);
-      } catch (reason) {
-        const error = TtrpcError.from(reason);
-        for (const { reject } of this.#take()) reject(error);
-        if (this.#stop.signal.aborted) return;
-        this.#failed++;
-        if (this.#failed >= maxAttempts) gaveUp(error);
-        else this.start(opened, gaveUp);
+    if (this.#waiting.size === 0) timer.unref();
+    this.#state = { is: "delayed", timer };
+  }
+
+  #delayMs(): number {
+    return Math.min(this.#options.initialDelayMs * 2 ** this.#failed, this.#options.maxDelayMs);
+  }
+
+  async #attempt(
+    opened: (connection: OpenConnection) => void,
+    gaveUp: (error: TtrpcError) => void,
+  ): Promise<void> {
+    this.#state = { is: "connecting" };
+    try {
+      const connection = await this.#open(this.#stop.signal);
+      if (this.#stop.signal.aborted) {
+        // close() came after the connection was made and before this.
+        connection.bridge.close(connection.id);
+        return;
       }
-    };
+      this.#state = { is: "open", since: performance.now() };
+      opened(connection);
+      for (const { resolve } of this.#take()) resolve(connection.id);
+    } catch (reason) {
+      const error = TtrpcError.from(reason);
+      for (const { reject } of this.#take()) reject(error);
+      if (this.#stop.signal.aborted) return;
+      this.#failed++;
+      if (this.#failed >= this.#options.maxAttempts) gaveUp(error);
+      else this.start(opened, gaveUp);
+    }
   }
 
   /** Makes no further attempt. Calls that wait fail. */
   stop(error: TtrpcError): void {
     this.#stop.abort();
-    clearTimeout(this.#timer);
+    if (this.#state.is === "delayed") clearTimeout(this.#state.timer);
     for (const { reject } of this.#take()) reject(error);
   }
 
@@ -133,7 +142,7 @@ export class Reconnector {
         this.#waiting.delete(waiting);
         clearTimeout(timer);
         if (signal !== undefined) unlistenToAbort(signal, onAbort);
-        if (this.#waiting.size === 0) this.#timer?.unref();
+        if (this.#waiting.size === 0 && this.#state.is === "delayed") this.#state.timer.unref();
       };
       const onAbort = { aborted: (by: AbortSignal) => waiting.reject(canceledError(by)) };
       const late = () =>
@@ -151,7 +160,7 @@ export class Reconnector {
       };
       if (signal !== undefined) listenToAbort(signal, onAbort);
       this.#waiting.add(waiting);
-      this.#timer?.ref();
+      if (this.#state.is === "delayed") this.#state.timer.ref();
     });
   }
 
