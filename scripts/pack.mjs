@@ -1,10 +1,10 @@
 /**
- * Writes into artifacts/ the tarballs of a release: the main package and one for each platform.
+ * Writes the tarballs of a release into artifacts/: the main package, and one package for each platform.
  *
- * What is packed is a copy, whose manifest differs from that in the repository: it names the platform packages, which
- * are on no registry before the release, so that `npm ci` in a clone could not find them; it has no scripts, so that
- * nothing is ever run where the package is installed; and it has `homepage`, `bugs` and `repository`, which all follow
- * from the one line `repository` of the main package.
+ * A copy is packed, with a manifest that differs from the repository's. It names the platform packages, which the
+ * repository's cannot: they are on no registry before the release, so `npm ci` in a clone would not find them. It has no
+ * scripts, so that nothing runs where the package is installed. And its `homepage`, `bugs` and `repository` all follow
+ * from the line `repository` of the main package.
  */
 
 import { execFile } from "node:child_process";
@@ -61,8 +61,8 @@ async function pack(folder, change) {
 }
 
 /**
- * Where a package lives, and where its faults are reported: the repository of the release workflow, which npm compares
- * with the provenance of what it is given; elsewhere the one that the manifest of the main package names.
+ * Where a package lives, and where its faults are reported: the repository in which a release workflow runs, which npm
+ * compares with the provenance of the package; otherwise the repository that the main package names.
  */
 async function home(folder) {
   const { repository } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));

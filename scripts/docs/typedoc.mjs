@@ -31,7 +31,7 @@ await runMain(async () => {
     excludePrivate: true,
     disableSources: true,
     navigation: { includeFolders: false },
-    // Types that are only there to compute others.
+    // Types that only compute other types.
     intentionallyNotExported: ["ClientMethod", "MethodImpl", "MaybePromise"],
     treatWarningsAsErrors: true,
     // Links of the guides lead to folders of the repository too; __test__/docs follows them.
@@ -45,7 +45,7 @@ await runMain(async () => {
     const [, title] = /^# (.*)$/m.exec(await readFile(path.join(root, "docs", `${guide}.md`), "utf8")) ?? [];
     guides.set(guide, title);
   }
-  // Entries and guides have the names by which a reader knows them, and not their paths.
+  // Entries and guides get the names that readers know, in place of their paths.
   app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
     for (const entry of project.children ?? []) {
       const found = entries.find(
@@ -74,7 +74,7 @@ await runMain(async () => {
   const project = await app.convert();
   if (project === undefined) throw new UserError("docs: TypeDoc could not read the sources.");
   app.options.setValue("intentionallyNotDocumented", [
-    // Said once, by the type's own comment.
+    // Documented once, by the type's own comment.
     "index.Address.__type.fd",
     "index.RawMethod.__type.kind",
     "index.RawMethod.__type.handle",
