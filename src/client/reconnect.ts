@@ -5,15 +5,15 @@ import { LONGEST_TIMER_MS, checkOptions, withDefaults } from "../options.js";
 import { isPlain, kindOf, shown } from "../values.js";
 import type { OpenConnection } from "./connector.js";
 
-/** How a connection that ended is made again. */
+/** How a connection that ended is reopened. */
 export interface ReconnectOptions {
-  /** Milliseconds before the first attempt. 100 if left out. */
+  /** Milliseconds before the first attempt. Default 100. */
   readonly initialDelayMs?: number;
-  /** The longest time between two attempts, in milliseconds; the delay doubles up to it. 5 000 if left out. */
+  /** The longest delay between two attempts, in milliseconds; the delay doubles up to it. Default 5 000. */
   readonly maxDelayMs?: number;
-  /** Attempts that may fail in a row; then the connection is closed for good. No limit if left out. */
+  /** Attempts that may fail in a row before the connection is closed for good. Default no limit. */
   readonly maxAttempts?: number;
-  /** Calls that may wait for the next attempt; one more fails with `ResourceExhausted`. 1 000 if left out. */
+  /** Calls that may wait for the next attempt; one more fails with `ResourceExhausted`. Default 1 000. */
   readonly maxWaitingCalls?: number;
 }
 
@@ -24,7 +24,7 @@ const DEFAULTS = {
   maxWaitingCalls: 1000,
 };
 
-/** Checks the options. Throws a TypeError that names the one that is wrong. */
+/** Checks the options. Throws a TypeError that names the wrong one. */
 export function reconnectOptions(options: ReconnectOptions | true): typeof DEFAULTS {
   const given = options === true ? {} : options;
   if (!isPlain(given)) throw new TypeError(`reconnect must be a boolean or an object, not ${kindOf(given)}`);
@@ -45,8 +45,8 @@ interface Waiting {
 }
 
 /**
- * Makes a connection again: one attempt after the other with growing delays, until one succeeds or too many have failed.
- * Calls made meanwhile wait for the attempt that comes next, and share its fate.
+ * Reopens a connection: one attempt after another, with growing delays, until one succeeds or too many have failed.
+ * Calls made meanwhile wait for the next attempt and share its outcome.
  */
 export class Reconnector {
   readonly #options: typeof DEFAULTS;
@@ -54,7 +54,7 @@ export class Reconnector {
   readonly #waiting = new Set<Waiting>();
   #timer: NodeJS.Timeout | undefined;
   #failed = 0;
-  /** When the last connection was made; minus infinity once it has been judged, or if there was none. */
+  /** When the last connection was made; minus infinity after it has been judged, or if there was none. */
   #openedAt = Number.NEGATIVE_INFINITY;
   readonly #stop = new AbortController();
 
@@ -63,13 +63,13 @@ export class Reconnector {
     this.#open = open;
   }
 
-  /** Calls `opened` with a connection, or `gaveUp` with why there is none. */
+  /** Starts the attempts. Calls `opened` with the connection, or `gaveUp` with the reason why there is none. */
   start(opened: (connection: OpenConnection) => void, gaveUp: (error: TtrpcError) => void): void {
     const { initialDelayMs, maxDelayMs, maxAttempts } = this.#options;
     const livedMs = performance.now() - this.#openedAt;
     this.#openedAt = Number.NEGATIVE_INFINITY;
     if (livedMs < Math.min(initialDelayMs * 2 ** this.#failed, maxDelayMs)) {
-      // A peer that accepts and hangs up is no better than one that is not there.
+      // A peer that accepts and hangs up counts as a failed attempt.
       this.#failed++;
       if (this.#failed >= maxAttempts) {
         gaveUp(
@@ -82,17 +82,17 @@ export class Reconnector {
       }
     } else if (livedMs < Number.POSITIVE_INFINITY) this.#failed = 0;
     const delay = Math.min(initialDelayMs * 2 ** this.#failed, maxDelayMs);
-    // A quarter less or more, so that the many clients of one server do not come back at once.
+    // Varied by a quarter, so that the many clients of one server do not all return at once.
     const spread = Math.min(delay * (0.75 + Math.random() / 2), LONGEST_TIMER_MS);
     this.#timer = setTimeout(() => void attempt(), spread);
-    // Waiting for a server keeps the process alive only while a call does.
+    // Waiting for a server keeps the process alive only while calls wait too.
     if (this.#waiting.size === 0) this.#timer.unref();
     const attempt = async () => {
       this.#timer = undefined;
       try {
         const connection = await this.#open(this.#stop.signal);
         if (this.#stop.signal.aborted) {
-          // close() came after the connection was made and before this.
+          // close() was called between the connection's opening and this callback.
           connection.bridge.close(connection.id);
           return;
         }
@@ -110,14 +110,14 @@ export class Reconnector {
     };
   }
 
-  /** Makes no further attempt. Calls that wait fail. */
+  /** Makes no further attempt. Waiting calls fail. */
   stop(error: TtrpcError): void {
     this.#stop.abort();
     clearTimeout(this.#timer);
     for (const { reject } of this.#take()) reject(error);
   }
 
-  /** The id of the connection that the next attempt makes; within the call's own time. */
+  /** Waits for the connection of the next attempt, within the call's own deadline. Resolves to its id. */
   wait(timeoutMs: number | undefined, signal: AbortSignal | undefined): Promise<number> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) {
