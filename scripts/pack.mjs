@@ -1,9 +1,9 @@
 /**
- * Writes into artifacts/ the tarballs of a release: the main package and one for each platform.
+ * Writes the tarballs of a release into artifacts/: the main package, and one package for each platform.
  *
- * What is packed is a copy, whose manifest differs from that in the repository: it names the platform packages, which
- * are on no registry before the release, so that `npm ci` in a clone could not find them; and it has no scripts, so
- * that nothing is ever run where the package is installed.
+ * A copy is packed, with a manifest that differs from the repository's. It names the platform packages, which the
+ * repository's cannot: they are on no registry before the release, so `npm ci` in a clone would not find them. And it
+ * has no scripts, so that nothing runs where the package is installed.
  */
 
 import { execFile } from "node:child_process";
@@ -37,13 +37,13 @@ await runMain(async () => {
   }));
 });
 
-/** Compiles into an empty dist/, so that nothing is packed whose source is gone. */
+/** Compiles into an empty dist/, so that no file is packed whose source is gone. */
 async function compile() {
   await rm(path.join(root, "dist"), { recursive: true, force: true });
   await npm(["run", "build:ts"], root);
 }
 
-/** Packs a copy of a package with a manifest of its own. */
+/** Packs a copy of a package with a changed manifest. */
 async function pack(folder, change) {
   const manifest = JSON.parse(await readFile(path.join(folder, "package.json"), "utf8"));
   const staged = path.join(STAGING, manifest.name);
@@ -59,7 +59,7 @@ async function pack(folder, change) {
   console.log(`artifacts/${filename}: ${entryCount} files, ${(size / 1024).toFixed(0)} KiB`);
 }
 
-/** The repository that a release workflow runs in, which npm compares with the provenance of what it is given. */
+/** The repository in which a release workflow runs; npm compares it with the provenance of the package. */
 function repository(folder) {
   const name = process.env.GITHUB_REPOSITORY;
   if (!name) return {};

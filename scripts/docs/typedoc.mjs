@@ -1,6 +1,4 @@
-/**
- * Writes the reference documentation of all entries of the package to artifacts/docs. A warning is an error.
- */
+/** Writes the reference documentation of all entries of the package to artifacts/docs. A warning is an error. */
 
 import { readFile } from "node:fs/promises";
 import path from "node:path";
@@ -23,19 +21,19 @@ await runMain(async () => {
     displayBasePath: root,
     readme: path.join(root, "README.md"),
     projectDocuments: [path.join(root, "docs/*.md")],
-    // What protoc-gen-es writes above all that it makes; it names the field in the .proto file.
+    // protoc-gen-es writes this tag above everything that it generates; it names the field in the .proto file.
     blockTags: [...OptionDefaults.blockTags, "@generated"],
     highlightLanguages: [...OptionDefaults.highlightLanguages, "proto"],
     excludeInternal: true,
     excludePrivate: true,
     disableSources: true,
-    // Types that are only there to compute others.
+    // Types that only compute other types.
     intentionallyNotExported: ["ClientMethod", "MethodImpl", "MaybePromise", "DRIVERS"],
     treatWarningsAsErrors: true,
-    // Links of the guides lead to folders of the repository too; __test__/docs follows them.
+    // The guides also link to folders of the repository; __test__/docs checks those links.
     validation: { notDocumented: true, invalidPath: false },
   });
-  // Entries and guides under the names by which a reader knows them, in place of their paths.
+  // Entries and guides get the names that readers know, in place of their paths.
   app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
     for (const entry of project.children ?? []) {
       const found = entries.find(
@@ -48,7 +46,7 @@ await runMain(async () => {
   const project = await app.convert();
   if (project === undefined) throw new UserError("docs: TypeDoc could not read the sources.");
   app.options.setValue("intentionallyNotDocumented", [
-    // Said once, by the type's own comment.
+    // Documented once, by the type's own comment.
     "containerd-shim-protos.Address.__type.fd",
     "containerd-shim-protos.RawMethod.__type.kind",
     "containerd-shim-protos.RawMethod.__type.handle",
@@ -65,7 +63,7 @@ await runMain(async () => {
   console.log(`docs: ${path.relative(root, output)}/index.html`);
 });
 
-/** What protoc-gen-es writes no comment for: the insides of services and oneofs. */
+/** Names for which protoc-gen-es writes no comment: the insides of services and oneofs. */
 function undocumentedByGenerator(project) {
   const names = project
     .getReflectionsByKind(ReflectionKind.Property)
