@@ -179,8 +179,7 @@ export class Connection {
   }
 
   /**
-   * Makes a bidirectional call with the bytes of messages: both sides send whenever they like. Limits and errors are
-   * those of {@link serverStreaming} and {@link clientStreaming}.
+   * Makes a bidirectional call with the bytes of messages. Limits and errors are as in {@link serverStreaming}.
    */
   bidiStreaming(
     service: string,
