@@ -52,7 +52,9 @@ async function nodeOf(version) {
   try {
     await run("npm", [...args, `${name}@${version}`], { cwd: folder });
   } catch (error) {
-    throw new UserError(`npm could not install ${name}@${version}.\n${indent(error.stderr || error.message)}`);
+    throw new UserError(
+      `npm could not install ${name}@${version}.\n${indent(error.stderr || error.message)}`,
+    );
   }
   return node;
 }

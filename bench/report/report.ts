@@ -81,8 +81,7 @@ function unarySections(run: Comparison, side: Side, image: Image): string[] {
   const sizes = [...new Set(single.map(({ case: { size } }) => size))].toSorted((a, b) => a - b);
   for (const size of sizes) {
     const of = single.filter(({ case: one }) => one.size === size);
-    const note =
-      size === 256 << 10 ? " At most 64 are in flight, which is 16 MiB in each direction." : "";
+    const note = size === 256 << 10 ? " At most 64 are in flight, which is 16 MiB in each direction." : "";
     sections.push(
       `### ${bytes(size)}`,
       `Calls a second.${note}`,
