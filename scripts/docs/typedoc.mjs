@@ -28,7 +28,7 @@ await runMain(async () => {
     excludePrivate: true,
     disableSources: true,
     // Types that only compute other types.
-    intentionallyNotExported: ["ClientMethod", "MethodImpl", "MaybePromise", "DRIVERS"],
+    intentionallyNotExported: ["ClientMethod", "MethodImpl", "MaybePromise"],
     treatWarningsAsErrors: true,
     // The guides also link to folders of the repository; __test__/docs checks those links.
     validation: { notDocumented: true, invalidPath: false },
