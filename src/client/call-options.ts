@@ -18,8 +18,8 @@ export interface SyncCallOptions {
 export interface CallOptions extends SyncCallOptions {
   /**
    * Aborts the call: it fails with `Canceled`, and `cause` is the signal's reason. ttrpc has no way to cancel a call at
-   * the peer, so its handler keeps running. Only of a stream whose requests have not ended does the peer learn that
-   * they are incomplete.
+   * the peer, so its handler keeps running. The peer learns of it only in a stream whose requests have not ended: it is
+   * told that they are incomplete.
    */
   readonly signal?: AbortSignal;
 }

@@ -39,8 +39,7 @@ export interface ConnectOptions {
    */
   readonly reconnect?: ReconnectOptions | boolean;
   /**
-   * What runs the connection's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` in a runtime without Node's
-   * event loop.
+   * What runs the connection's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop.
    */
   readonly driver?: Driver;
 }
@@ -179,7 +178,8 @@ export class Connection {
   }
 
   /**
-   * Makes a bidirectional call with the bytes of messages. Limits and errors are as in {@link serverStreaming}.
+   * Makes a bidirectional call with the bytes of messages: both sides send whenever they like. Limits and errors are as
+   * in {@link serverStreaming}.
    */
   bidiStreaming(
     service: string,

@@ -82,7 +82,7 @@ export class Reconnector {
       }
     } else if (livedMs < Number.POSITIVE_INFINITY) this.#failed = 0;
     const delay = Math.min(initialDelayMs * 2 ** this.#failed, maxDelayMs);
-    // Varied by a quarter, so that the many clients of one server do not all return at once.
+    // Varied by up to a quarter either way, so that the many clients of one server do not all return at once.
     const spread = Math.min(delay * (0.75 + Math.random() / 2), LONGEST_TIMER_MS);
     this.#timer = setTimeout(() => void attempt(), spread);
     // Waiting for a server keeps the process alive only while calls wait too.

@@ -145,8 +145,8 @@ export type SyncClient<Service extends DescService> = {
 };
 
 /**
- * Makes a blocking client of a service. Its methods return the reply, and throw the errors that the methods of {@link
- * createClient} reject with. Streaming methods are left out.
+ * Makes a blocking client of a service. Its methods return the reply, and throw the errors that the methods of
+ * {@link createClient} reject with. Streaming methods are left out.
  *
  * Throws a TypeError if the service or the connection is wrong.
  */

@@ -126,7 +126,7 @@ class WriteCompiler {
     }
   }
 
-  /** Code that writes a 64-bit integer `v` with its tag in one call; only for implicit presence and small numbers. */
+  /** Code that writes a 64-bit integer `v` and its tag at once, for implicit presence and low field numbers only. */
   #longField(field: DescField): string | undefined {
     if (field.presence !== IMPLICIT || field.fieldKind !== "scalar" || field.longAsString) return undefined;
     const write = LONG_FIELDS.get(field.scalar);

@@ -101,7 +101,7 @@ function advice(name: string, attempts: readonly Attempt[]): readonly string[] {
   }
   const prebuilt = PREBUILT.includes(name)
     ? [
-        `npm installs ${NAME}-${name} along, unless it was told to omit optional dependencies, or has the bug that`,
+        `npm installs ${NAME}-${name} with the package, unless it was told to omit optional dependencies, or has the bug that`,
         "leaves them out when a lock file comes from another platform (https://github.com/npm/cli/issues/4828). To fix it:",
         "  rm -rf node_modules package-lock.json && npm install",
       ]

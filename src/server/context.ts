@@ -50,8 +50,8 @@ export class HandlerContext {
 
   /**
    * Aborts when nobody waits for the answer any more: with `DeadlineExceeded` at the deadline, with `Canceled` when the
-   * peer has disconnected or canceled its stream, with `Unavailable` when the server shuts down. The reason is a {@link
-   * TtrpcError}.
+   * peer has disconnected or canceled its stream, with `Unavailable` when the server shuts down. The reason is a
+   * {@link TtrpcError}.
    */
   get signal(): AbortSignal {
     // Most handlers never read it, and an AbortController costs more than the rest of the context.

@@ -38,7 +38,8 @@ export interface ServerOptions {
    * `ResourceExhausted`. Default 64 MiB. A request counts, with its metadata, until its handler has ended, even if
    * nobody waits for the answer any more. Fractions of this limit bound what else the peers of an address can make the
    * server hold: a quarter for incomplete frames, a quarter for stream messages that were not read, and half for
-   * replies that the peers have not read. Each connection may have 64 KiB of each, whatever the others use.
+   * replies that the peers have not read. Each connection may always have 64 KiB of these in total, whatever the others
+   * use.
    */
   readonly maxQueuedBytes?: number;
   /**
@@ -50,8 +51,7 @@ export interface ServerOptions {
   /** Wrap each request and what its handler returns. The first is the outermost. */
   readonly interceptors?: readonly ServerInterceptor[];
   /**
-   * What runs the server's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` in a runtime without Node's
-   * event loop.
+   * What runs the server's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop.
    */
   readonly driver?: Driver;
 }
@@ -155,8 +155,8 @@ export class Server extends EventEmitter<ServerEvents> {
    * });
    * ```
    *
-   * Throws a TypeError if the implementation does not fit the service or the service was added before, and a {@link
-   * TtrpcError} with code `FailedPrecondition` after `listen`.
+   * Throws a TypeError if the implementation does not fit the service or the service was added before, and a
+   * {@link TtrpcError} with code `FailedPrecondition` after `listen`.
    */
   add<Service extends DescService>(service: Service, implementation: ServiceImpl<Service>): this {
     const methods = typedMethods(service, implementation);

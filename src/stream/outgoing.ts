@@ -30,5 +30,5 @@ function methodOf(messages: object, name: symbol): (() => unknown) | undefined {
 /** Checks what an iterator returned. Throws a TypeError if it is not an iterator result. */
 export function checkedResult(result: unknown, what: string): IteratorResult<unknown, unknown> {
   if (typeof result === "object" && result !== null) return result as IteratorResult<unknown, unknown>;
-  throw new TypeError(`the iterator of ${what} gave ${textOf(result)}, which is no iterator result`);
+  throw new TypeError(`the iterator of ${what} gave ${textOf(result)}, which is not an iterator result`);
 }
