@@ -47,8 +47,8 @@ export class Inbox {
   }
 
   /**
-   * Reads the events in the inbound buffer, then runs what they deferred. An action that throws does not affect other
-   * events: its error is rethrown on its own, for the process to see.
+   * Reads the events in the inbound buffer, then runs the actions that they deferred. If one throws, the others still
+   * take effect, and the error is rethrown on its own, for the process to see.
    */
   read(size: number): void {
     const reader = this.#reader;

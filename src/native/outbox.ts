@@ -190,7 +190,8 @@ export class Outbox {
 }
 
 /**
- * How many batches may be handed over before the event loop gets its turn. Each may carry a stream's whole window, 1
- * MiB. The thread driver keeps working meanwhile, so one batch for each turn of the event loop is enough for it.
+ * How many batches may be handed over before the event loop gets its turn. Each may carry everything that streams send
+ * ahead, up to 1 MiB of each. The thread driver keeps working meanwhile, so one batch for each turn of the event loop
+ * is enough for it.
  */
 const MOST_IN_A_ROW = 4;
