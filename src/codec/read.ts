@@ -1,5 +1,6 @@
 import { BAIL } from "./bail.js";
 import { Scope } from "./scope.js";
+import { BIT32, BIT64, LENGTH, VARINT } from "./wire-types.js";
 import type { UnknownField } from "./write.js";
 
 /**
@@ -243,19 +244,19 @@ export function unknownField(
 export function skipValue(bytes: Uint8Array, at: number, end: number, wireType: number): number {
   let next = at;
   switch (wireType) {
-    case 0:
+    case VARINT:
       while (next < end && bytes[next]! > 127) next++;
       next++;
       break;
-    case 1:
+    case BIT64:
       next += 8;
       break;
-    case 2: {
+    case LENGTH: {
       const length = uint32(bytes, at);
       next = cursor.at + length;
       break;
     }
-    case 5:
+    case BIT32:
       next += 4;
       break;
     default:
@@ -279,7 +280,7 @@ export function keepUnknown(
 }
 
 /** Keeps a number that is not a value of a closed enum as an unknown field. */
-export function unknownEnum(message: Unknowns, no: number, value: number, wireType = 0): void {
+export function unknownEnum(message: Unknowns, no: number, value: number, wireType = VARINT): void {
   const data: number[] = [];
   let rest = BigInt.asUintN(64, BigInt(value));
   for (; rest > 127n; rest >>= 7n) data.push(Number(rest & 127n) | 128);
