@@ -34,7 +34,7 @@ describeWithPeer("the bench", () => {
   });
 
   it.each([
-    [["--only", "none such"], "--only names nothing that there is"],
+    [["--only", "none such"], "--only matches nothing"],
     [["--rounds", "no"], "--rounds must be a number above 0, not no"],
   ])("says what is wrong with %j", async (args, message) => {
     await expect(bench(...args)).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining(message) });

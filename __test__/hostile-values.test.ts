@@ -130,7 +130,7 @@ describe("an iterator that a handler returns", () => {
       { next: wrong, return: trap },
       /returned a wrong response/,
     ],
-    ["gives no result", { next: async () => undefined }, /gave undefined, which is no iterator result/],
+    ["gives no result", { next: async () => undefined }, /gave undefined, which is not an iterator result/],
     [
       "gives a result that throws",
       { next: async () => Object.defineProperty({}, "value", { get: trap }) },

@@ -1,4 +1,4 @@
-/** `npm run bench`: builds the peers, measures, and writes the report. `--help` says what it takes. */
+/** `npm run bench`: builds the peers, measures, and writes the report. `--help` lists the options. */
 
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
@@ -24,7 +24,7 @@ const cases = [...unaryCases, ...streamCases, ...typedCases].filter(
 );
 const measuresCost = (["load", "memory", "idle"] as const).some((name) => options.wants(name));
 if (cases.length === 0 && !measuresCost) {
-  console.error("--only names nothing that there is: see --help");
+  console.error("--only matches nothing; see --help");
   process.exit(2);
 }
 

@@ -1,17 +1,17 @@
 /**
- * The codec against protobuf-es, ts-proto and protobufjs (static code), on messages of containerd: nanoseconds of CPU
- * time a message to encode and to decode, all of them in turn, several rounds. Prints medians, and how many times as
+ * Compares the codec with protobuf-es, ts-proto and protobufjs (static code) on containerd's messages: nanoseconds of
+ * CPU time per message to encode and to decode, all in turn, in several rounds. Prints medians, and how many times as
  * fast this codec is.
  *
- * It also measures the first message of a type, in microseconds of a process that has used neither library for it yet.
+ * It also measures the first message of a type, in microseconds, in a process that has used neither library for it yet.
  *
  * `npm run bench -- codec`, or `npm run bench -- codec --rounds 15 --only ForwardRequest`.
  *
- * Each run takes another of 16 messages that differ in their ids, so that nothing is to be gained from having seen one.
- * Encoding starts from what each library takes as it is. Ours takes plain objects and protobuf-es's messages, and checks
- * them; each has a process of its own, as a program gives the one or the other. Decoding is into views of the bytes, as
- * the others do, and once more into bytes of their own, as it is done from the batch, against a copy of the bytes that
- * fromBinary may keep.
+ * Each run uses another of 16 messages that differ in their ids, so that no library gains from having seen one.
+ * Encoding starts from each library's own input. Ours accepts plain objects and protobuf-es's messages, and checks
+ * them; each is measured in a separate process, because a program uses one or the other. Decoding makes views of the
+ * bytes, as the others do. It is also measured with copied bytes, as from the batch, against fromBinary with a copy of
+ * the bytes that it may keep.
  */
 
 import { execFileSync } from "node:child_process";
@@ -27,22 +27,22 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "11" },
     milliseconds: { type: "string", default: "40" },
     only: { type: "string", default: "" },
-    /** How many processes measure a first time, for each of the two. */
+    /** How many processes measure a first message, for each of the two libraries. */
     starts: { type: "string", default: "15" },
-    /** What a child of a run measures. */
+    /** What a child process measures. */
     part: { type: "string" },
   },
 });
 const rounds = Number(values.rounds);
 const milliseconds = Number(values.milliseconds);
 
-/** How many messages there are of a kind. */
+/** How many messages of each kind there are. */
 const VARIANTS = 16;
 
 type Run = (index: number) => unknown;
 type Figures = Record<string, number>;
 
-/** Nanoseconds of CPU time a run, garbage collection included and other processes left out. */
+/** Nanoseconds of CPU time per run, including garbage collection but not other processes. */
 function measure(run: Run, count: number): number {
   let sum = 0;
   const start = process.cpuUsage();
@@ -54,7 +54,7 @@ function measure(run: Run, count: number): number {
 
 const median = (numbers: number[]) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1] ?? Number.NaN;
 
-/** Runs all in turn, and gives the median of each. */
+/** Runs all in turn, and returns the median of each. */
 function compare(runs: Record<string, Run>): Figures {
   const counts = new Map<string, number>();
   const taken = new Map<string, number[]>();
@@ -73,7 +73,7 @@ function compare(runs: Record<string, Run>): Figures {
   return Object.fromEntries([...taken].map(([name, all]) => [name, median(all)]));
 }
 
-/** Shows that the contenders do the same work. They may have fields in another order. */
+/** Checks that the contenders do the same work. They may write fields in another order. */
 function checkSame(what: string, written: Uint8Array, expected: Uint8Array | undefined): void {
   if (expected === undefined || Buffer.compare(written, expected) !== 0)
     throw new Error(`${what} wrote other bytes`);
@@ -120,7 +120,7 @@ async function measurePart(part: string, { desc, make }: Sample, others: Contend
   return { length, ...figures };
 }
 
-/** The first times of both libraries, in turn, each in a process of its own. */
+/** The first times of both libraries, in turn, each in a separate process. */
 function firstTimes(what: string, { desc, make }: Sample, descriptors: string): Figures {
   const bytes = Buffer.from(encode(desc, make(0))).toString("hex");
   const program = join(import.meta.dirname, "contenders/first.mjs");
@@ -134,7 +134,7 @@ function firstTimes(what: string, { desc, make }: Sample, descriptors: string): 
   return Object.fromEntries(Object.entries(taken).map(([library, all]) => [library, median(all)]));
 }
 
-/** Measures a part in a process of its own. */
+/** Measures a part in a separate process. */
 function inChild(part: string, { name }: Sample): Figures {
   const options = ["--rounds", values.rounds, "--milliseconds", values.milliseconds];
   const args = [...process.execArgv, import.meta.filename, "--part", part, "--only", name, ...options];

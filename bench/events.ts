@@ -1,11 +1,12 @@
 /**
- * Typed events a second from one process to another: made, encoded, sent, decoded down to the message in the envelope,
- * handed to a consumer and acknowledged. This package, the same in plain JavaScript with protobuf-es, grpc-js, and the
- * native Rust publisher and server, interleaved, several rounds in one run. Prints medians and the ratios that matter.
+ * Measures typed events per second from one process to another: made, encoded, sent, decoded down to the message in the
+ * envelope, handed to a consumer and acknowledged. Compares this package, plain JavaScript with protobuf-es, grpc-js,
+ * and the native Rust publisher and server, interleaved, in several rounds of one run. Prints medians and the ratios
+ * that matter.
  *
- * `npm run bench -- events`, or `npm run bench -- events --rounds 9 --inflight 64`. Fewer events than there are by
- * default mislead: the first half second of a process is compiling. `--profile dev` takes the peer that the tests build,
- * which is not optimised: to try the bench itself.
+ * `npm run bench -- events`, or `npm run bench -- events --rounds 9 --inflight 64`. Fewer events than the default
+ * mislead, because a process spends its first half second compiling. `--profile dev` uses the peer that the tests
+ * build, which is not optimised; use it to try the bench itself.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";

@@ -1,7 +1,8 @@
 /**
- * `npm run bench -- growth`: what a server's calls cost beside what piles up on it, as ratios to the same without it, by the
- * server's CPU time. Writes artifacts/bench/growth.md. `--most N` takes up to N connections in place of 10 000, as far as
- * descriptors allow; `--streams N` and `--calls N` open other numbers than 10 000 and 100 000.
+ * `npm run bench -- growth`: how the cost of a server's calls grows with what piles up on it, in the server's CPU time
+ * and as ratios to an empty server. Writes artifacts/bench/growth.md. `--most N` sets the most connections (default 10
+ * 000, as far as descriptors allow), `--streams N` the open streams (default 10 000), and `--calls N` the calls in
+ * flight (default 100 000).
  */
 
 import { execSync, spawn } from "node:child_process";
@@ -19,7 +20,7 @@ import { SERVICE } from "./job.js";
 interface State {
   readonly cpuUs: number;
   readonly resident: number;
-  /** Calls in handlers that wait. */
+  /** Calls whose handlers wait. */
   readonly blocked: number;
 }
 
@@ -37,7 +38,7 @@ const CALLS = Number(values.calls);
 const ONE = new Uint8Array(1);
 const folder = mkdtempSync(join(tmpdir(), "ttrpc-growth-"));
 
-/** A server in a process of its own. */
+/** A server in a separate process. */
 class Server implements AsyncDisposable {
   readonly #child;
   readonly #lines: AsyncIterator<string>;
@@ -65,7 +66,7 @@ class Server implements AsyncDisposable {
     return connect(`unix://${this.path}`, { driver: this.driver });
   }
 
-  /** The least CPU time, of several tries, of what does `count` of something. */
+  /** The lowest CPU time, over several tries, of work that does `count` of something. */
   async cost(count: number, work: () => Promise<unknown>): Promise<number> {
     await work();
     let least = Infinity;
@@ -88,7 +89,7 @@ async function calls(connection: Connection): Promise<void> {
   for (let left = 1000; left > 0; left--) await connection.unary(SERVICE, "Echo", ONE);
 }
 
-/** 40 MiB of one stream. */
+/** Reads 40 MiB from one stream. */
 async function source(connection: Connection): Promise<void> {
   for await (const _ of connection.serverStreaming(SERVICE, "Source", Buffer.from("640")));
 }
@@ -138,7 +139,7 @@ async function measure(driver: "loop" | "thread"): Promise<void> {
   let end: () => void = () => undefined;
   const ended = new Promise<void>((resolve) => (end = resolve));
   const streams = Array.from({ length: STREAMS }, async () => {
-    // oxlint-disable-next-line require-yield -- It sends nothing, and ends late.
+    // oxlint-disable-next-line require-yield -- Sends nothing, and ends late.
     const silent = async function* (): AsyncGenerator<Uint8Array> {
       await ended;
     };

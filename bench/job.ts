@@ -1,6 +1,9 @@
-/** What a client is told to measure and what it answers, each a line of JSON: the peers in Rust and Go read the same. */
+/**
+ * The job that a client gets and the result that it returns, each a line of JSON. The Rust and Go peers use the same
+ * format.
+ */
 
-/** What to do over and over. */
+/** The work to repeat. */
 export type Work =
   /** `test.Bench/Echo`, with bytes. */
   | "unary"
@@ -18,24 +21,24 @@ export interface Job {
   readonly work: Work;
   /** `unix:///path` */
   readonly address: string;
-  /** The bytes of a payload. */
+  /** The size of a payload, in bytes. */
   readonly size: number;
   /** Calls, or messages of a chat, in flight, over all connections. */
   readonly inflight: number;
   readonly connections: number;
-  /** How long to do it first, unmeasured. */
+  /** How long to run first without measuring. */
   readonly warmupMs: number;
   readonly durationMs: number;
 }
 
-/** What was measured. */
+/** The result of a measurement. */
 export interface Result {
   /** Calls or messages a second. */
   readonly perSecond: number;
   /** Latency of a call; null for streams. */
   readonly p50Us: number | null;
   readonly p99Us: number | null;
-  /** CPU time a call or message: of the calling thread, in Go of the process. */
+  /** CPU time per call or message: of the calling thread, or of the process in Go. */
   readonly cpuUs: number;
   /** Calls that a server refused; any other failure ends the run. */
   readonly failed: number;

@@ -1,4 +1,7 @@
-/** `npm run bench` measures calls, `-- codec` the codec, `-- events` the stream of events, `-- growth` what piles up; each file says what else it takes. */
+/**
+ * `npm run bench` measures calls, `-- codec` the codec, `-- events` the stream of events, and `-- growth` costs under
+ * load; each file describes its other options.
+ */
 
 const benches: Record<string, () => Promise<unknown>> = {
   calls: () => import("./calls.js"),
@@ -9,6 +12,6 @@ const benches: Record<string, () => Promise<unknown>> = {
 
 const name = process.argv[2] ?? "";
 const isNamed = Object.hasOwn(benches, name);
-// What follows the name is for the bench itself.
+// The arguments after the name are for that bench.
 if (isNamed) process.argv.splice(2, 1);
 await benches[isNamed ? name : "calls"]?.();

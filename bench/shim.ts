@@ -1,7 +1,7 @@
 /**
- * How long it takes from `ctr run` to a container's first output, and what a shim holds in memory, of the example
- * shims next to containerd's own, in rounds that take turns. Wants root, a containerd that runs, and a folder with a
- * root filesystem that has /bin/echo and /bin/sleep:
+ * Measures the time from `ctr run` to a container's first output, and a shim's memory, for the example shims and for
+ * containerd's own, in alternating rounds. Needs root, a running containerd, and a folder with a root filesystem that
+ * has /bin/echo and /bin/sleep:
  *
  *     npx tsx bench/shim.ts --address /run/containerd/containerd.sock --rootfs /path/to/rootfs
  */
@@ -18,7 +18,7 @@ const { values } = parseArgs({
     address: { type: "string", default: "/run/containerd/containerd.sock" },
     ctr: { type: "string", default: "ctr" },
     rootfs: { type: "string" },
-    /** containerd's own shim, by its name or its path. */
+    /** containerd's own shim, by name or path. */
     own: { type: "string", default: "io.containerd.runc.v2" },
     rounds: { type: "string", default: "20" },
   },

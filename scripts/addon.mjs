@@ -1,6 +1,4 @@
-/**
- * Checks what a prebuilt addon asks of the machine that loads it.
- */
+/** Checks what a prebuilt addon requires of the machine that loads it. */
 
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -13,16 +11,16 @@ import { root, UserError } from "./toolchain.mjs";
 
 const run = promisify(execFile);
 
-/** All that an addon gives out. */
+/** The only symbols that an addon exports. */
 const EXPORTS = ["napi_register_module_v1"];
 
-/** Prints what each addon needs, and fails with all that is wrong with any. */
+/** Prints what each addon needs, and fails with a list of everything that is wrong. */
 export async function checkAddons() {
   const problems = [];
   for (const platform of platforms) {
     const name = path.relative(root, platform.addon);
     if (!existsSync(platform.addon)) {
-      problems.push(`${name} is missing: \`npm run build:prebuilds\` makes it`);
+      problems.push(`${name} is missing: \`npm run build:prebuilds\` builds it`);
       continue;
     }
     const facts = await inspect(platform.addon);
@@ -35,7 +33,7 @@ export async function checkAddons() {
   if (problems.length > 0) throw new UserError(problems.join("\n"));
 }
 
-/** Reads what there is to know of a shared library. */
+/** Reads the facts about a shared library. */
 async function inspect(file) {
   const [header, dynamic, symbols, versions, sections] = await Promise.all(
     [["--file-header"], ["--dynamic"], ["--dyn-syms"], ["--version-info"], ["--section-headers"]].map(
@@ -58,15 +56,15 @@ function matches(text, pattern) {
   return [...text.matchAll(pattern)].map(([, found]) => found);
 }
 
-/** Says what is wrong with an addon. */
+/** Lists what is wrong with an addon. */
 function judge({ bytes, machine, needed, exported, glibc, stripped }, platform) {
   const foreign = needed.filter((library) => !platform.libraries.includes(library));
   return [
     bytes > MAX_BYTES && `has ${bytes} bytes, more than ${MAX_BYTES}`,
     machine !== platform.machine && `is for ${machine}, not ${platform.machine}`,
-    foreign.length > 0 && `needs ${foreign.join(", ")}, which Node does not bring`,
+    foreign.length > 0 && `needs ${foreign.join(", ")}, which Node does not provide`,
     !needed.some((library) => library.startsWith("libc.so")) &&
-      "needs no C library: is it linked statically?",
+      "needs no C library; is it linked statically?",
     exported.join() !== EXPORTS.join() && `exports ${exported.join(", ")}, not just ${EXPORTS.join(", ")}`,
     platform.abi === "gnu" && glibc === undefined && "needs no symbol of glibc",
     platform.abi === "musl" && glibc !== undefined && `needs symbols of glibc ${glibc}`,
@@ -83,7 +81,7 @@ async function readelf(args) {
   try {
     return (await run("readelf", args, { maxBuffer: Infinity, env: { ...process.env, LC_ALL: "C" } })).stdout;
   } catch (error) {
-    if (error.code === "ENOENT") throw new UserError("readelf was not found: binutils on Debian brings it.");
+    if (error.code === "ENOENT") throw new UserError("readelf was not found; it is part of binutils.");
     throw error;
   }
 }

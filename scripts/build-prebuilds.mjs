@@ -1,6 +1,4 @@
-/**
- * Builds the addon for every platform into npm/, and checks each. See docs/platforms.md for what it takes.
- */
+/** Builds the addon for every platform into npm/, and checks each. docs/platforms.md lists the requirements. */
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -13,10 +11,10 @@ import { findRustc, zigEnvironment } from "./cross.mjs";
 import { platforms } from "./platforms.mjs";
 import { cargo, cargoProblem, root, runMain, UserError } from "./toolchain.mjs";
 
-/** What cargo calls the addon. */
+/** Cargo's name of the addon. */
 const LIBRARY = "libcontainerd_shim_protos_node.so";
 
-/** Its own, since another rustc builds there than the one that builds for this machine. */
+/** A separate folder, since another rustc may build here than the one that builds for this machine. */
 const OUTPUT = path.join(root, "target", "prebuilds");
 
 await runMain(async () => {
@@ -26,7 +24,7 @@ await runMain(async () => {
   const zig = await zigEnvironment();
   await build(rustc, args, { ...zig, ...(unstable ? { RUSTC_BOOTSTRAP: "1" } : {}) });
   for (const { target, addon } of platforms) {
-    // A file that a process has mapped is replaced, never written over.
+    // A file that a process may have mapped is replaced, never overwritten.
     await copyFile(path.join(OUTPUT, target, "release", LIBRARY), `${addon}.new`);
     await rename(`${addon}.new`, addon);
   }
@@ -36,9 +34,9 @@ await runMain(async () => {
 async function build(rustc, args, environment) {
   const cargoHome = process.env.CARGO_HOME || path.join(homedir(), ".cargo");
   const flags = [
-    // Node on musl is linked dynamically, and so must be what it loads. For glibc that is so anyway.
+    // Node on musl is linked dynamically, so its addons must be too. For glibc this is the default.
     "-Ctarget-feature=-crt-static",
-    // What a panic says of its place names no folder of the machine that built it.
+    // The location in a panic message names no folder of the machine that built the addon.
     `--remap-path-prefix=${cargoHome}=/cargo`,
     `--remap-path-prefix=${root}=/`,
   ];

@@ -1,16 +1,16 @@
 /**
- * Makes one file of each example shim. containerd starts a shim's program several times a container, and Node loads one
- * file several times faster than a hundred.
+ * Bundles each example shim into one file. containerd starts a shim's program several times for each container, and
+ * Node loads one file several times faster than a hundred.
  */
 
 import path from "node:path";
 import { build } from "esbuild";
 import { root } from "./toolchain.mjs";
 
-/** Where the package looks for its addon from, which a bundle beside the examples cannot tell. */
+/** The module next to which the package looks for its addon; a bundle beside the examples cannot find it by itself. */
 const PACKAGE = path.join(root, "dist", "native", "load.js");
 
-/** Has the loader take the package for where it runs, in place of the bundle. */
+/** Makes the loader look for the addon in the package instead of next to the bundle. */
 const inPackage = {
   name: "in-package",
   setup({ onLoad }) {

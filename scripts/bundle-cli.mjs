@@ -1,6 +1,7 @@
 /**
  * Bundles the command line, src/cli, with the packages that only it uses, so that they are not installed with the
- * library. The library itself and @bufbuild/protobuf stay outside: the command runs what a program would import.
+ * library. The library itself and @bufbuild/protobuf stay outside, so the command runs the same code as a program that
+ * imports them.
  */
 
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -11,7 +12,7 @@ import { root, runMain } from "./toolchain.mjs";
 const source = path.join(root, "src/cli");
 const target = path.join(root, "dist/cli");
 
-/** The package's own modules, next to which the bundle lies in dist as its source does in src. */
+/** The package's own modules. The bundle is next to them in dist, as its source is in src. */
 const library = {
   name: "library",
   setup({ onResolve }) {
@@ -32,7 +33,7 @@ await runMain(async () => {
     outdir: target,
     absWorkingDir: root,
     bundle: true,
-    // A command loads its own chunk only.
+    // Each command loads only its own chunk.
     splitting: true,
     format: "esm",
     platform: "node",
@@ -40,7 +41,7 @@ await runMain(async () => {
     external: ["@bufbuild/protobuf"],
     plugins: [library],
     define: { SHIMCTL_VERSION: JSON.stringify(version) },
-    // Packages in CommonJS ask for Node's own modules.
+    // CommonJS packages require Node's built-in modules.
     banner: {
       js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
     },
@@ -51,7 +52,7 @@ await runMain(async () => {
   await writeFile(path.join(target, "THIRD-PARTY-NOTICES.txt"), await notices(metafile));
 });
 
-/** The licences of the packages in the bundle, which their authors want to be handed on. */
+/** The licences of the bundled packages, which must be distributed with them. */
 async function notices({ inputs }) {
   const folders = Object.keys(inputs)
     .map((input) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1])
@@ -61,7 +62,7 @@ async function notices({ inputs }) {
       await readFile(path.join(root, folder, "package.json"), "utf8"),
     );
     const file = (await readdir(path.join(root, folder))).find((entry) => /^licen[cs]e/i.test(entry));
-    if (file === undefined) throw new Error(`${name} ${version} has no licence file to hand on`);
+    if (file === undefined) throw new Error(`${name} ${version} has no licence file to distribute`);
     const text = await readFile(path.join(root, folder, file), "utf8");
     return `${name} ${version} (${license})\n\n${text.trim()}\n`;
   });

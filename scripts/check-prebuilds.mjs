@@ -1,4 +1,4 @@
-/** Checks the addons in npm/: the symbols and libraries they need, their sizes and what they export. */
+/** Checks the addons in npm/: the symbols and libraries that they need, their sizes, and their exports. */
 
 import { checkAddons } from "./addon.mjs";
 import { runMain } from "./toolchain.mjs";

@@ -1,7 +1,6 @@
 /**
- * Starts every script of package.json once, with its smallest load: `npm run test:scripts`, or with the names of some,
- * `npm run test:scripts -- demo bench`. A script that it does not know how to start is a failure, and so is a bench that
- * bench/main.ts has and is not started here.
+ * Starts every script of package.json once, with its smallest load: `npm run test:scripts`, or only some of them: `npm
+ * run test:scripts -- demo bench`. It fails if it does not know how to start a script, or a bench of bench/main.ts.
  */
 
 import { spawn } from "node:child_process";
@@ -10,7 +9,7 @@ import path from "node:path";
 
 import { indent, root, runMain, UserError } from "./toolchain.mjs";
 
-/** The arguments of each start. */
+/** The arguments of each script's starts. */
 const STARTS = {
   generate: [[]],
   "build:native": [[]],
@@ -30,15 +29,15 @@ const STARTS = {
   "test:node": [["24", "--project", "package", "__test__/node.test.ts"]],
 };
 
-/** What is not started here, and what does. */
+/** Scripts that are not started here, and what starts them instead. */
 const ELSEWHERE = {
   prepare: "npm ci",
   build: "the four scripts that it runs",
   prepublishOnly: "the packaging tests, which see it refuse",
   version: "npm version; a test of the packaging sees that all versions are the same",
-  format: "npm run format:check, which is the same but for the writing",
+  format: "npm run format:check, which is the same without writing",
   "check:prebuilds": "npm run build:prebuilds, which ends with it, and the packaging tests",
-  "test:asan": "whoever changes the bridge: it compiles everything anew",
+  "test:asan": "whoever changes the bridge, since it compiles everything anew",
   "test:scripts": "this",
 };
 
@@ -54,7 +53,7 @@ await runMain(async () => {
   }
   const benches = await readFile(path.join(root, "bench", "main.ts"), "utf8");
   for (const [, bench] of benches.matchAll(/^ {2}(\w+): \(\) => import/gm)) {
-    // The calls are measured where no name is given.
+    // Without a name, the calls are measured.
     if (bench === "calls" || STARTS.bench.some(([first]) => first === bench)) continue;
     problems.push(`bench -- ${bench}: nothing starts it; say in scripts/check-scripts.mjs how it is started`);
   }
@@ -63,7 +62,7 @@ await runMain(async () => {
   const wanted = process.argv.slice(2);
   for (const name of wanted) {
     if (!Object.hasOwn(STARTS, name))
-      throw new UserError(`${name} is none of ${Object.keys(STARTS).join(", ")}`);
+      throw new UserError(`${name} is not one of ${Object.keys(STARTS).join(", ")}`);
   }
   const failures = [];
   for (const [name, starts] of Object.entries(STARTS)) {

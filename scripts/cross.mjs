@@ -1,6 +1,6 @@
 /**
- * The tools that build the addons of all platforms on one machine: a rustc with the standard library of each target,
- * or with its source, and zig as C compiler and linker, through cargo-zigbuild.
+ * The tools that build the addons of all platforms on one machine: a rustc with the standard library of each target, or
+ * with the library's source, and zig as C compiler and linker, run by cargo-zigbuild.
  */
 
 import { execFile } from "node:child_process";
@@ -14,16 +14,16 @@ import { indent, root, UserError } from "./toolchain.mjs";
 
 const run = promisify(execFile);
 
-/** Where the tools are kept. Its name has what they depend on, so that a change fetches them anew. */
+/** Where the tools are kept. The folder's name contains what they depend on, so that a change fetches them again. */
 const TOOLS = path.join(root, "target", "cross-tools");
 
 const PYTHON_PACKAGES = ["ziglang==0.17.1", "cargo-zigbuild==0.24.1"];
 
 /**
- * Finds a rustc for the targets: that of the machine if it has their standard libraries (`rustup target add`), else
- * Debian's, whose packages have the library's source. Gives its path and the arguments that cargo takes with it.
+ * Finds a rustc for the targets: the machine's, if it has their standard libraries (`rustup target add`), otherwise
+ * Debian's, whose packages have the library's source. Returns its path and the arguments that cargo needs with it.
  *
- * @param {readonly string[]} targets Rust's names.
+ * @param {readonly string[]} targets Rust's names of the targets.
  */
 export async function findRustc(targets) {
   const own = process.env.RUSTC || "rustc";
@@ -53,14 +53,14 @@ async function hasSource(rustc) {
   }
 }
 
-/** Unpacks Debian's rustc and the source of its library, and gives a script that runs it from where it is. */
+/** Unpacks Debian's rustc and the source of its library. Returns a script that runs it in place. */
 async function unpackRustc() {
   const folder = await unpackDebian(path.join(TOOLS, "rustc"), ["rustc-web", "rust-web-src"]).catch(
     (error) => {
       if (!(error instanceof UserError)) throw error;
       throw new UserError(
-        `The rustc here lacks the standard library of a target, and Debian's could not be had.\n${indent(error.message)}\n` +
-          "With rustup, `rustup target add` followed by the targets in package.json brings what is needed.",
+        `The installed rustc lacks the standard library of a target, and Debian's could not be fetched.\n${indent(error.message)}\n` +
+          "With rustup, run `rustup target add` with the targets in package.json.",
       );
     },
   );
@@ -75,7 +75,7 @@ async function unpackRustc() {
   return script;
 }
 
-/** Installs zig and cargo-zigbuild, and gives the environment in which they run. */
+/** Installs zig and cargo-zigbuild, and returns the environment in which they run. */
 export async function zigEnvironment() {
   const folder = path.join(TOOLS, PYTHON_PACKAGES.join("-"));
   if (!existsSync(folder)) {
@@ -86,7 +86,7 @@ export async function zigEnvironment() {
       await run("python3", args);
     } catch (error) {
       throw new UserError(
-        `zig and cargo-zigbuild could not be installed: this takes python3 with pip (python3-pip on Debian).\n${indent(error.stderr || error.message)}`,
+        `zig and cargo-zigbuild could not be installed; they need python3 with pip (python3-pip on Debian).\n${indent(error.stderr || error.message)}`,
       );
     }
     await rename(work, folder);

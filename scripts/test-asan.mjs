@@ -1,9 +1,9 @@
 /**
- * Runs the addon under AddressSanitizer, which finds memory that is used after it was freed: `npm run test:asan`, or with
- * what vitest takes. The Rust tests, and the suites in which payloads, workers and streams come and go.
+ * Runs the addon under AddressSanitizer, which finds uses of freed memory: `npm run test:asan`, or with arguments for
+ * vitest. Runs the Rust tests, and the suites in which payloads, workers and streams come and go.
  *
- * Stable Rust brings the sanitizer's runtime; RUSTC_BOOTSTRAP makes it take the flag. In Node, gcc's runtime is loaded
- * first. What V8's own code reads is not watched, nor are leaks: V8 frees nothing of what a process leaves at its end.
+ * Stable Rust includes the sanitizer's runtime; RUSTC_BOOTSTRAP makes rustc accept the flag. Node loads gcc's runtime
+ * first. Reads by V8's own code are not checked, and neither are leaks, because V8 frees nothing when a process exits.
  */
 
 import { execFileSync, spawn } from "node:child_process";
@@ -52,7 +52,7 @@ await runMain(async () => {
   });
 });
 
-/** Runs a program to its end, and fails if that does. */
+/** Runs a program to its end, and fails if the program fails. */
 async function ended(program, args, env) {
   const child = spawn(program, args, { cwd: root, env, stdio: "inherit" });
   const status = await new Promise((resolve, reject) => {

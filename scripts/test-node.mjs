@@ -1,9 +1,10 @@
 /**
- * Runs the tests on another Node, which npm brings: `npm run test:node -- 22`, or with what vitest takes,
- * `npm run test:node -- latest __test__/streams`. A major version, an exact one, or `latest`.
+ * Runs the tests on another Node, which npm installs: `npm run test:node -- 22`, or with arguments for vitest, `npm run
+ * test:node -- latest __test__/streams`. The version is a major version, an exact one, or `latest`.
  *
- * All that the tests start finds that Node too: it is first on PATH. What is compiled stays as it is. The addon and what
- * else is native runs on every Node, but for better-sqlite3, which only Node 20 uses: it must be installed with Node 20.
+ * That Node is first on PATH, so everything that the tests start uses it too. Nothing is recompiled: the addon and
+ * other native code run on every Node, except better-sqlite3, which only Node 20 uses and which must be installed with
+ * Node 20.
  */
 
 import { execFile, spawn } from "node:child_process";
@@ -19,7 +20,7 @@ const run = promisify(execFile);
 await runMain(async () => {
   const [version = "", ...args] = process.argv.slice(2);
   if (!/^(?:latest|\d+(?:\.\d+){0,2})$/.test(version)) {
-    throw new UserError("test:node takes the version of a Node, such as 22, 24.1.0 or latest.");
+    throw new UserError("test:node needs a Node version, such as 22, 24.1.0 or latest.");
   }
   const node = await nodeOf(version);
   const { stdout } = await run(node, ["--version"]);
@@ -28,7 +29,7 @@ await runMain(async () => {
     ...process.env,
     PATH: `${path.dirname(node)}${path.delimiter}${process.env.PATH}`,
     TEST_NODE: stdout.trim(),
-    // What npm says of the Node that it runs on itself.
+    // npm sets this to the Node that it runs on itself.
     NODE: node,
     npm_node_execpath: node,
   };
@@ -40,7 +41,7 @@ await runMain(async () => {
   });
 });
 
-/** The program of a Node, from npm the first time. */
+/** Returns the program of a Node, which npm installs the first time. */
 async function nodeOf(version) {
   const name = `node-linux-${process.arch}`;
   const folder = path.join(root, "target", "nodes", version);
@@ -51,7 +52,9 @@ async function nodeOf(version) {
   try {
     await run("npm", [...args, `${name}@${version}`], { cwd: folder });
   } catch (error) {
-    throw new UserError(`npm did not bring ${name}@${version}.\n${indent(error.stderr || error.message)}`);
+    throw new UserError(
+      `npm could not install ${name}@${version}.\n${indent(error.stderr || error.message)}`,
+    );
   }
   return node;
 }

@@ -1,6 +1,4 @@
-/**
- * The tools outside npm that a clone needs: which are missing, and what to tell the person who lacks them.
- */
+/** The tools outside npm that a clone needs: finds the missing ones, and says how to install them. */
 
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
@@ -9,16 +7,18 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 
-/** The folder of the repository. */
+/** The repository's folder. */
 export const root = fileURLToPath(new URL("..", import.meta.url));
 
 /** The cargo to run; cargo itself and napi honour the same variable. */
 export const cargo = process.env.CARGO || "cargo";
 
-/** A failure whose message is all the reader needs, so that no stack trace is printed for it. */
+/** A failure whose message says everything, so that no stack trace is printed. */
 export class UserError extends Error {}
 
-/** Runs a script's main function and reports its failure in the way the script's reader needs. */
+/**
+ * Runs a script's main function, and reports its failure: a {@link UserError} without a stack trace, others with it.
+ */
 export async function runMain(main) {
   try {
     await main();
@@ -37,7 +37,7 @@ export async function requiredRust() {
 }
 
 /**
- * Says what is wrong with the cargo on this machine, or returns undefined when it will do.
+ * Says what is wrong with this machine's cargo; returns undefined if it is good enough.
  *
  * @param {string} reason What cargo is needed for, as the end of a sentence.
  */
@@ -53,7 +53,7 @@ export async function cargoProblem(reason) {
     output = (await run(cargo, ["--version"], { cwd: root })).stdout;
   } catch (error) {
     if (error.code === "ENOENT") return `cargo was not found (looked for "${cargo}").\n${howTo}`;
-    // rustup's cargo fails like this when it has no toolchain to hand over to.
+    // rustup's cargo fails like this when no toolchain is installed.
     return `"${cargo} --version" failed.\n${indent(error.stderr || error.message)}\n${howTo}`;
   }
   const found = /^cargo (\d+\.\d+(?:\.\d+)?)/.exec(output)?.[1];
@@ -62,9 +62,9 @@ export async function cargoProblem(reason) {
   return undefined;
 }
 
-/** Says that no C linker is there, or returns undefined when there is one. */
+/** Says that there is no C linker; returns undefined if there is one. */
 export async function linkerProblem() {
-  // rustc links with cc unless it is told otherwise, and whoever tells it otherwise knows what they have.
+  // rustc links with cc unless it is configured otherwise, and then the user knows what is installed.
   if (Object.keys(process.env).some((name) => /^CARGO_TARGET_\w+_LINKER$/.test(name))) return undefined;
   try {
     await run("cc", ["--version"]);

@@ -1,6 +1,4 @@
-/**
- * Keeps the version of package.json in every other place that names it. `npm version` runs this, before it commits.
- */
+/** Copies the version of package.json to every other place that names it. `npm version` runs this before it commits. */
 
 import { execFile } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
@@ -12,7 +10,7 @@ import { root, runMain, UserError } from "./toolchain.mjs";
 
 const run = promisify(execFile);
 
-/** The files that name the version, and where they do. */
+/** The files that name the version, and the places in them. */
 const places = [
   { file: "src/version.ts", pattern: /(?<=VERSION = ")[^"]+(?=")/ },
   { file: "Cargo.toml", pattern: /(?<=^\[package\]\n(?:.+\n)*?version = ")[^"]+(?=")/m },
@@ -23,7 +21,7 @@ const places = [
   })),
 ];
 
-/** Fails with every place that has another version than package.json. */
+/** Fails with a list of all places whose version differs from that of package.json. */
 export async function checkVersions() {
   const version = await ownVersion();
   const found = await Promise.all(places.map(async (place) => ({ ...place, ...(await read(place)) })));
@@ -40,7 +38,7 @@ async function ownVersion() {
 async function read({ file, pattern }) {
   const text = await readFile(path.join(root, file), "utf8");
   const version = pattern.exec(text)?.[0];
-  if (version === undefined) throw new UserError(`${file} names no version where it should.`);
+  if (version === undefined) throw new UserError(`${file} has no version in the expected place.`);
   return { text, version };
 }
 

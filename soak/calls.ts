@@ -3,15 +3,15 @@ import { Code, codeName, type Connection, TtrpcError } from "containerd-shim-pro
 import type { Counts } from "./counts.js";
 import type { Random } from "./random.js";
 
-/** What may come of a call when peers are killed and callers change their minds. All else is a failure. */
+/** The errors that a call may end with when peers are killed and callers cancel. Any other is a failure. */
 const ALLOWED = new Set([Code.Unavailable, Code.Canceled, Code.DeadlineExceeded, Code.ResourceExhausted]);
 
-/** Longer than any call that is answered takes, and short enough that none of those that are not outlives a phase. */
+/** Longer than any answered call takes, and short enough that no unanswered call outlives a phase. */
 const TIMEOUT_MS = 4000;
 
 const SERVICE = "soak.Soak";
 
-/** One call of a random kind, with a random fate. */
+/** Makes one call of a random kind, with a random fate. */
 export async function randomCall(connection: Connection, random: Random, counts: Counts): Promise<void> {
   const kind = random.pick(KINDS);
   const controller = new AbortController();
@@ -116,8 +116,8 @@ async function expectFailure(reply: Promise<unknown>): Promise<void> {
 }
 
 /**
- * Reads an endless stream slowly, or fills one that nobody reads, on a connection of its own: all else on it would wait.
- * Then it leaves, with what had piled up.
+ * Reads an endless stream slowly, or fills one that nobody reads, on a separate connection, because other calls on it
+ * would wait. Then leaves the stream, with everything that piled up.
  */
 export async function slowStream(connection: Connection, random: Random, counts: Counts): Promise<void> {
   const payload = new Uint8Array(10_000);

@@ -5,8 +5,8 @@ import { Random } from "./random.js";
 import { soakServer } from "./service.js";
 
 /*
- * The other side: `server ADDRESS` serves until it is killed; `client ADDRESS SEED` calls until then. Both end with their
- * stdin, so that they outlive nobody.
+ * The other side: `server ADDRESS` serves until it is killed; `client ADDRESS SEED` calls until then. Both end when
+ * their stdin ends, so that they never outlive the soak.
  */
 
 const [role, address = "", seed = "0"] = process.argv.slice(2);

@@ -1,7 +1,7 @@
-/** What happened so far, by name. */
+/** Counts what has happened, by name. */
 export class Counts {
   readonly #counts = new Map<string, number>();
-  /** What must not have happened, in words. */
+  /** What should not have happened, in words. */
   readonly failures: string[] = [];
 
   add(name: string, count = 1): void {
@@ -14,7 +14,7 @@ export class Counts {
 
   fail(what: string): void {
     this.add("FAILED");
-    // The first few say it all.
+    // The first few are enough.
     if (this.failures.length < 20) this.failures.push(what);
   }
 

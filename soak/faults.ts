@@ -10,7 +10,7 @@ import type { Random } from "./random.js";
 
 const CHILD = fileURLToPath(new URL("child.ts", import.meta.url));
 
-/** A peer in a process of its own, to be killed. */
+/** A peer in a separate process, to be killed. */
 export class Child {
   readonly #process: ChildProcess;
   readonly #ended: Promise<unknown>;
@@ -35,14 +35,14 @@ export class Child {
     });
   }
 
-  /** kill -9, in the middle of whatever it is at. */
+  /** kill -9, in the middle of whatever it is doing. */
   async kill(): Promise<void> {
     this.#process.kill("SIGKILL");
     await this.#ended;
   }
 }
 
-/** Frames that a good peer would not send, whole or cut off. */
+/** Frames that no correct peer sends, complete or truncated. */
 function brokenFrames(random: Random): Buffer {
   const frames = Array.from({ length: 1 + random.below(8) }, () => {
     const body = random.pick([
@@ -63,10 +63,10 @@ function brokenFrames(random: Random): Buffer {
   return Buffer.concat(frames);
 }
 
-/** A client of broken frames of a server of ours. */
+/** A client that sends broken frames to our server. */
 export async function brokenClient(path: string, random: Random, counts: Counts): Promise<void> {
   const socket = connectSocket(path);
-  // How it ends is the server's to say.
+  // The server decides how it ends.
   socket.on("error", () => undefined);
   const closed = once(socket, "close");
   await Promise.race([once(socket, "connect"), closed]).catch(() => undefined);
@@ -76,7 +76,7 @@ export async function brokenClient(path: string, random: Random, counts: Counts)
   counts.add("broken clients");
 }
 
-/** A client of ours of a server that answers a call with broken frames. */
+/** Our client, calling a server that answers with broken frames. */
 export async function brokenServer(path: string, random: Random, counts: Counts): Promise<void> {
   const sockets = new Set<Socket>();
   const server = createSocketServer((socket) => {
@@ -89,7 +89,7 @@ export async function brokenServer(path: string, random: Random, counts: Counts)
   const call = random.chance(0.5)
     ? connection.unary("soak.Soak", "Echo", new Uint8Array(10))
     : drain(connection.serverStreaming("soak.Soak", "List", new Uint8Array(10)));
-  // Any outcome will do, but there must be one: the frames may even be an answer.
+  // Any outcome will do, but there must be one. The frames may even happen to be an answer.
   await call.catch(() => undefined);
   await connection.closed;
   for (const socket of sockets) socket.destroy();

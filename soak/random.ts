@@ -1,4 +1,4 @@
-/** Numbers that a seed decides, so that a run can be had again as far as the machine's timing allows. */
+/** Random numbers from a seed, so that a run can be repeated as far as the machine's timing allows. */
 export class Random {
   #state: number;
 
@@ -15,7 +15,7 @@ export class Random {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** An integer from 0 on, below `limit`. */
+  /** An integer from 0 to below `limit`. */
   below(limit: number): number {
     return Math.floor(this.next() * limit);
   }
@@ -33,7 +33,7 @@ export class Random {
     return this.chance(0.9) ? this.below(500) : this.below(200_000);
   }
 
-  /** Another generator, which goes its own way. */
+  /** Another generator, which is independent of this one. */
   fork(): Random {
     return new Random(Math.floor(this.next() * 2 ** 32));
   }

@@ -1,7 +1,7 @@
 import { createServer, type HandlerContext, type Server } from "containerd-shim-protos";
 import type { Counts } from "./counts.js";
 
-/** The service that both sides of the soak serve. Handlers that are entered and left are counted. */
+/** The service that both sides of the soak serve. It counts how many handlers are entered and left. */
 export function soakServer(counts: Counts): Server {
   async function counted<T>(work: () => Promise<T>): Promise<T> {
     counts.add("entered");
@@ -25,7 +25,7 @@ export function soakServer(counts: Counts): Server {
     Echo: { kind: "unary", handle: (payload) => counted(async () => payload) },
     Hold: { kind: "unary", handle: (_, context) => counted(() => untilAborted(context)) },
     List: { kind: "server_streaming", handle: (payload) => countedStream(list(payload)) },
-    // Ends only when its reader leaves by ending the connection, or with the deadline.
+    // Ends only when its reader closes the connection, or at the deadline.
     Endless: {
       kind: "server_streaming",
       handle: (payload, context) => countedStream(endless(payload, context)),
@@ -40,7 +40,7 @@ export function soakServer(counts: Counts): Server {
         }),
     },
     Chat: { kind: "bidi_streaming", handle: (requests) => countedStream(requests) },
-    // Looks at nothing that it is sent until nobody waits for it any more.
+    // Reads none of its messages until nobody waits for it any more.
     Ignore: { kind: "client_streaming", handle: (_, context) => counted(() => untilAborted(context)) },
   });
 }

@@ -16,7 +16,7 @@ const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "600" },
     seed: { type: "string" },
-    /** How often the slot of a call is used. By default so few times that slots wear out all the time. */
+    /** How often a call's slot is used. By default so few times that slots wear out all the time. */
     generations: { type: "string", default: "1000" },
   },
 });
@@ -28,15 +28,16 @@ if (!(seconds >= 10) || !Number.isInteger(seed)) {
 }
 
 /**
- * How much larger than after the warm-up the process may be at the end, in bytes. Its memory rises in steps while the
- * allocators' arenas settle, and stays there; a hundred bytes left behind by each call would show in ten minutes.
+ * How many bytes larger the process may be at the end than after the warm-up. Its memory rises in steps while the
+ * allocators' arenas settle, and then stays level. A leak of a hundred bytes in each call would show within ten
+ * minutes.
  */
 const MARGIN = 40 << 20;
 
-/** The same of what JavaScript holds, which has no such steps. */
+/** The same for JavaScript memory, which has no such steps. */
 const HEAP_MARGIN = 4 << 20;
 
-/** What a part of the run takes that warms up: caches, pools and the allocator's arenas fill. */
+/** The fraction of the run that warms up, while caches, pools and the allocator's arenas fill. */
 const WARM_UP = 0.3;
 
 const PRINT_MS = 5000;
@@ -48,7 +49,7 @@ const counts = new Counts();
 const folder = mkdtempSync("/tmp/ttrpc-soak-");
 const random = new Random(seed);
 
-/** Calls at random on one connection, which is made again whenever its server is killed. */
+/** Makes random calls on one connection, which is reopened whenever its server is killed. */
 async function callers(address: string, goesOn: () => boolean): Promise<void> {
   const reconnect = { initialDelayMs: 20, maxDelayMs: 200 };
   // A child takes a while to start on a busy machine.
@@ -61,7 +62,7 @@ async function callers(address: string, goesOn: () => boolean): Promise<void> {
   await connection.close();
 }
 
-/** One child after the other, each killed (kill -9) in the middle of what it is at. */
+/** Starts one child after another, and kills each (kill -9) in the middle of its work. */
 async function killed(args: readonly string[], goesOn: () => boolean): Promise<void> {
   while (goesOn()) {
     const child = await Child.start(args, counts);
@@ -71,7 +72,7 @@ async function killed(args: readonly string[], goesOn: () => boolean): Promise<v
   }
 }
 
-/** Streams that are read slowly or not at all, and left. */
+/** Opens streams that are read slowly or not at all, and then left. */
 async function slow(address: string, goesOn: () => boolean): Promise<void> {
   const its = random.fork();
   while (goesOn()) {
@@ -81,7 +82,7 @@ async function slow(address: string, goesOn: () => boolean): Promise<void> {
   }
 }
 
-/** Peers that send what no good peer does, a few a second. */
+/** Runs peers that send what no correct peer sends, a few each second. */
 async function broken(ours: string, goesOn: () => boolean): Promise<void> {
   const its = random.fork();
   for (let count = 0; goesOn(); count++) {
@@ -91,7 +92,7 @@ async function broken(ours: string, goesOn: () => boolean): Promise<void> {
   }
 }
 
-/** Everything at once for a while; when it resolves, all of it has ended. */
+/** Runs everything at once for a while. When it resolves, all of it has ended. */
 async function phase(ms: number): Promise<void> {
   const until = performance.now() + ms;
   const goesOn = () => performance.now() < until;
@@ -119,9 +120,9 @@ interface Level {
   readonly handlers: number;
 }
 
-/** What is left when everything has ended. */
+/** Measures what is left when everything has ended. */
 async function level(): Promise<Level> {
-  // Handlers whose callers were killed hear of it in a later turn of the loop.
+  // Handlers whose callers were killed learn of it in a later turn of the event loop.
   for (let tries = 0; tries < 500 && counts.get("entered") !== counts.get("left"); tries++) await sleep(10);
   for (let round = 0; round < 5; round++) {
     collectGarbage();
@@ -146,7 +147,7 @@ function show(name: string, { rss, heap, buffers, descriptors, resources, handle
   );
 }
 
-// Node warns of leaks that no count below shows.
+// Node warns about leaks that no count below shows.
 process.on("warning", (warning) => counts.fail(`${warning.name}: ${warning.message}`));
 
 const start = performance.now();

@@ -6,8 +6,8 @@ export interface AbortListener {
 const listeners = new WeakMap<AbortSignal, Set<AbortListener>>();
 
 /**
- * Listens to a signal. However many listen to the same one, it has one event listener, which goes when the last of them
- * does: a program's one signal for thousands of calls neither warns of a leak nor is one.
+ * Listens to a signal. All listeners to one signal share a single event listener, which is removed with the last of
+ * them. So a program may pass one signal to thousands of calls without a leak, and without Node's warning about one.
  */
 export function listenToAbort(signal: AbortSignal, listener: AbortListener): void {
   const present = listeners.get(signal);

@@ -6,16 +6,18 @@ import { isInstance, isRevoked, shown } from "./values.js";
 /**
  * Where to connect or listen:
  *
- * - `unix:///run/my.sock`, or the bare path, which is what containerd puts into `TTRPC_ADDRESS`
+ * - `unix:///run/my.sock`, or the bare path, as containerd puts it into `TTRPC_ADDRESS`
  * - `unix://@name`: a name in the abstract namespace
- * - `tcp://127.0.0.1:1234`, `tcp://[::1]:1234`: an IP address, since ttrpc resolves no names
+ * - `tcp://127.0.0.1:1234`, `tcp://[::1]:1234`: an IP address; names are not resolved
  * - `vsock://2:1024`: a context id and a port
- * - `{ fd: 3 }`: an inherited descriptor, which is owned from then on: a connected socket, or for a server a listening one
- * - a Duplex of Node for any other transport, which is owned from then on; a server serves the one peer at its other end
+ * - `{ fd: 3 }`: an inherited descriptor, which the package owns from then on: a connected socket, or for a server also
+ *   a listening one
+ * - a Node `Duplex` for any other transport, which the package owns from then on; a server serves the one peer at its
+ *   other end
  */
 export type Address = string | { readonly fd: number } | Duplex;
 
-/** A parsed address: how to show it, and what crosses. */
+/** A parsed address: how to show it, and what is passed to the addon. */
 export interface ParsedAddress {
   readonly text: string;
   readonly fd?: number;
@@ -23,13 +25,13 @@ export interface ParsedAddress {
   readonly binding?: BindingAddress;
 }
 
-/** The bytes that a unix socket's name may have; the kernel's field of 108 ends in a NUL. */
+/** The most bytes in a unix socket's name: the kernel's field has 108, of which the last is a NUL. */
 const UNIX_LIMIT = 107;
 
 /**
  * Parses an address. Throws a TypeError that says what is wrong with it.
  *
- * @param what - What it is called where it is none at all.
+ * @param what - How the error refers to a value that is no address at all.
  */
 export function parseAddress(address: Address, what = "an address"): ParsedAddress {
   if (isInstance(address, Duplex)) return { text: "a Duplex", duplex: address };
@@ -60,7 +62,7 @@ function unknown(text: string): TypeError {
 function unix(text: string, name: string): ParsedAddress {
   const abstract = name.startsWith("@");
   if (name === "" || name === "@") throw new TypeError(`the address ${JSON.stringify(text)} names no socket`);
-  // What a relative path names changes with the working directory, which a daemon leaves.
+  // A relative path depends on the working directory, which a daemon changes.
   if (!abstract && !name.startsWith("/")) throw unknown(text);
   const size = Buffer.byteLength(name);
   if (size > UNIX_LIMIT) {

@@ -12,13 +12,13 @@ import { decode, encode } from "./codec/codec.js";
 import { isDescriptor, isPlain, kindOf } from "./values.js";
 
 /**
- * Packs a message as containerd does: the type is the message's full name, without a prefix.
+ * Packs a message as containerd does: `typeUrl` is the message's full name, without a prefix.
  *
  * ```ts
  * const event = packAny(TaskStartSchema, { containerId: "web", pid: 4242 });
  * ```
  *
- * Throws a TypeError that names the argument, or the field of the message, that is wrong.
+ * Throws a TypeError that names the wrong argument, or the wrong field of the message.
  */
 export function packAny<Desc extends DescMessage>(schema: Desc, message: MessageInitShape<Desc>): Any {
   if (!isDescriptor(schema, "message"))
@@ -27,16 +27,16 @@ export function packAny<Desc extends DescMessage>(schema: Desc, message: Message
 }
 
 /**
- * Unpacks an Any if it holds a message of this type; otherwise returns undefined. As containerd reads it, only the
- * last segment of the type's path counts, so the prefix that Rust and C++ write makes no difference.
+ * Unpacks an Any if it holds a message of this type; otherwise returns undefined. As in containerd, only the last
+ * segment of `typeUrl` counts, so the prefix that Rust and C++ write makes no difference.
  *
- * Throws a TypeError that names an argument that is wrong, and a {@link TtrpcError} with code `Internal` if the type fits
- * and the bytes do not decode.
+ * Throws a TypeError that names a wrong argument, and a {@link TtrpcError} with code `Internal` if the type matches but
+ * the bytes do not decode.
  */
 export function unpackAny<Desc extends DescMessage>(any: Any, schema: Desc): MessageShape<Desc> | undefined;
 /**
- * Unpacks an Any that holds a message of whichever type the registry has; returns undefined if it has none of that
- * name. `containerd-shim-protos/registry` has all of containerd's.
+ * Unpacks an Any that holds a message of any type in the registry; returns undefined if the registry does not have the
+ * type. `containerd-shim-protos/registry` has all of containerd's types.
  *
  * ```ts
  * const event = unpackAny(envelope.event, registry);
@@ -55,7 +55,7 @@ export function unpackAny(any: Any, types: DescMessage | Registry): Message | un
   return name === schema?.typeName ? decode(schema, any.value) : undefined;
 }
 
-/** Checks what came as an Any; it may be a plain object that has its fields. */
+/** Checks an Any, which may also be a plain object with its fields. Throws a TypeError that names what is wrong. */
 function checkAny(any: Any): void {
   if (!isPlain(any)) throw new TypeError(`any must be a google.protobuf.Any, not ${kindOf(any)}`);
   const { typeUrl, value } = any as Partial<Any>;

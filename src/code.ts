@@ -1,25 +1,25 @@
 import { kindOf } from "./values.js";
 
 /**
- * The status codes of gRPC, which ttrpc shares. A peer may send a number that has no name here; it is kept as it is
- * in {@link TtrpcError.code}.
+ * The status codes of gRPC, which ttrpc shares. A peer may send a number that has no name here; {@link TtrpcError.code}
+ * keeps it unchanged.
  */
 export enum Code {
-  /** The call was given up, typically by the caller. */
+  /** The call was canceled, typically by the caller. */
   Canceled = 1,
   /** The error has no better code, or the handler threw something that is not a TtrpcError. */
   Unknown = 2,
-  /** The request is wrong, whatever the state of the system. */
+  /** The request is invalid, whatever the state of the system. */
   InvalidArgument = 3,
   /** The deadline passed before the reply came. */
   DeadlineExceeded = 4,
-  /** What was asked for does not exist. */
+  /** The requested entity does not exist. */
   NotFound = 5,
-  /** What was to be made exists already. */
+  /** The entity to create already exists. */
   AlreadyExists = 6,
-  /** The caller may not do this. */
+  /** The caller is not allowed to do this. */
   PermissionDenied = 7,
-  /** A limit was reached: a message too large, too many calls, a full queue. */
+  /** A limit was reached: the message is too large, there are too many calls, or a queue is full. */
   ResourceExhausted = 8,
   /** The system is not in the state that the operation needs. */
   FailedPrecondition = 9,
@@ -29,13 +29,13 @@ export enum Code {
   OutOfRange = 11,
   /** The peer does not have this service or method. */
   Unimplemented = 12,
-  /** Something that should hold is broken: a message that does not decode, a frame out of place. */
+  /** An invariant is broken: a message does not decode, or a frame is out of place. */
   Internal = 13,
   /** The peer cannot be reached, or the connection to it ended. */
   Unavailable = 14,
   /** Data was lost or damaged. */
   DataLoss = 15,
-  /** The caller is not who it has to be. */
+  /** The caller has no valid credentials. */
   Unauthenticated = 16,
 }
 
@@ -46,10 +46,10 @@ export enum Code {
  * codeName(Code.NotFound); // "NotFound"
  * ```
  *
- * Throws a TypeError if it is not a number.
+ * Throws a TypeError if `code` is not a number.
  */
 export function codeName(code: number): string {
-  // A name would find its number.
+  // // The enum also maps names to numbers, so a name would return a number.
   if (typeof code !== "number") throw new TypeError(`code must be a number, not ${kindOf(code)}`);
   return Code[code] ?? `Code ${code}`;
 }

@@ -1,12 +1,12 @@
 /**
- * Events for `node:diagnostics_channel`. A channel that nobody subscribed to costs one look.
+ * Events for `node:diagnostics_channel`. A channel without subscribers costs one check.
  *
  * | channel | message | when |
  * | --- | --- | --- |
  * | `ttrpc:client:call:start` | {@link CallMessage} | a call is about to be sent |
  * | `ttrpc:client:call:end` | the same object, with `error` if it failed | it has settled |
- * | `ttrpc:server:call:start` | {@link CallMessage} | a handler is about to run, or an event to be taken in |
- * | `ttrpc:server:call:end` | the same object, with `error` if it failed | its answer is given, or not wanted |
+ * | `ttrpc:server:call:start` | {@link CallMessage} | a handler is about to run, or an event is about to be queued |
+ * | `ttrpc:server:call:end` | the same object, with `error` if it failed | it is answered, or its answer is no longer wanted |
  * | `ttrpc:connection:open` | {@link ConnectionMessage} | a connection is open, on either side |
  * | `ttrpc:connection:close` | the same object, with `why` | it has ended |
  */
@@ -22,13 +22,13 @@ export interface CallMessage {
   readonly service: string;
   /** The name of the method, as in the .proto file. */
   readonly method: string;
-  /** Which side streams. */
+  /** The method's kind: unary, or which side streams. */
   readonly kind: MethodKind;
-  /** Where the connection of a client leads to. */
+  /** The address that a client connected to; undefined on a server. */
   readonly address?: string;
-  /** The number of the connection. */
+  /** The number of the connection, as in {@link ConnectionMessage.id}. */
   readonly connection: number;
-  /** Why the call failed; set at its end. */
+  /** Why the call failed; set when it ends. */
   error?: TtrpcError;
 }
 
@@ -36,11 +36,11 @@ export interface CallMessage {
 export interface ConnectionMessage {
   /** Whether it was made by `connect` or accepted by a server. */
   readonly side: "client" | "server";
-  /** A number that no other connection of this thread has. */
+  /** A number that is unique among the connections of this thread. */
   readonly id: number;
-  /** Where the connection of a client leads to. */
+  /** The address that a client connected to; undefined on a server. */
   readonly address?: string;
-  /** How it ended; set at its close. */
+  /** How it ended; set when it closes. */
   why?: ConnectionClosed;
 }
 
@@ -54,7 +54,7 @@ class Span<Message extends object> {
     this.#end = channel(end);
   }
 
-  /** Whether anybody listens. If not, no message need be made. */
+  /** Whether anybody subscribed. If not, no message has to be made. */
   get active(): boolean {
     return this.#start.hasSubscribers || this.#end.hasSubscribers;
   }

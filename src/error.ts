@@ -9,19 +9,21 @@ export { textOf } from "./values.js";
 
 /** What a {@link TtrpcError} may carry besides its message and code. */
 export interface TtrpcErrorOptions {
-  /** Messages that say more, in the form in which they cross; read one with `unpackAny`. */
+  /** Messages with further information, each packed as an Any; read one with `unpackAny`. */
   readonly details?: readonly Any[];
-  /** The error that led to this one. For a transport failure its `code` is the system's, such as `ENOENT`. */
+  /**
+   * The error that led to this one. For a transport failure its `code` is the system's error name, such as `ENOENT`.
+   */
   readonly cause?: unknown;
 }
 
 /**
  * How a call, a connection or a listener failed.
  *
- * Thrown by a handler, it is exactly the status that the caller gets. From a call, `code` is the peer's status code or
- * one that this side made: `DeadlineExceeded`, `Canceled`, `ResourceExhausted` (a message above 4 MiB),
- * `Internal` (a reply that does not decode), and `Unavailable` for all that is wrong with the transport, where
- * `cause.code` is the system's (`ENOENT`, `ECONNREFUSED`, `ECONNRESET`) or `ERR_TTRPC_CLOSED`.
+ * If a handler throws one, the caller gets exactly this status. If a call fails with one, `code` is the peer's status
+ * code or one that this side chose: `DeadlineExceeded`, `Canceled`, `ResourceExhausted` (a message above 4 MiB),
+ * `Internal` (a reply that does not decode), or `Unavailable` for every transport failure, where `cause.code` is the
+ * system's error name (`ENOENT`, `ECONNREFUSED`, `ECONNRESET`) or `ERR_TTRPC_CLOSED`.
  *
  * ```ts
  * try {
@@ -37,15 +39,16 @@ export class TtrpcError extends Error {
   override readonly name = "TtrpcError";
   /** The status code; a number outside {@link Code} if the peer sent one. */
   readonly code: Code;
-  /** Messages that say more about the error. */
+  /** Messages with further information about the error; read one with `unpackAny`. */
   readonly details: Any[];
 
   /**
-   * @param message - What went wrong, for a person to read. It crosses as it is.
+   * Throws a TypeError if the message is not a string, the code is not that of an error, or a detail is not an Any:
+   * pack messages with `packAny`.
+   *
+   * @param message - What went wrong, for a person to read. The peer gets it unchanged.
    * @param code - The status code. `Unknown` if left out.
    * @param options - Details and cause; the cause stays on this side.
-   *
-   * Throws a TypeError if the code is not one of an error, or a detail is not an Any: pack messages with `packAny`.
    */
   constructor(message: string, code: Code = Code.Unknown, options: TtrpcErrorOptions = {}) {
     if (typeof message !== "string") throw new TypeError(`message must be a string, not ${kindOf(message)}`);
@@ -59,8 +62,8 @@ export class TtrpcError extends Error {
   }
 
   /**
-   * Makes a TtrpcError of anything that was thrown: one stays as it is, an Error keeps its message under `Unknown` and
-   * becomes the cause, anything else becomes the message.
+   * Turns anything that was thrown into a TtrpcError. A TtrpcError is returned as it is. Any other Error gives its
+   * message, under `Unknown`, and becomes the cause. Any other value becomes the message.
    */
   static from(reason: unknown): TtrpcError {
     if (isInstance(reason, TtrpcError)) return reason;
@@ -70,7 +73,9 @@ export class TtrpcError extends Error {
 
 const OPTIONS = ["details", "cause"] as const satisfies readonly (keyof TtrpcErrorOptions)[];
 
-/** The details of an error, which whoever has it may have changed. Throws a TypeError that names the one that is wrong. */
+/**
+ * Checks the details of an error, since its owner may have changed them. Throws a TypeError that names the wrong one.
+ */
 export function checkedDetails(details: readonly Any[] | undefined): Any[] {
   if (details === undefined) return [];
   if (!isArray(details)) throw new TypeError(`details must be an array of Anys, not ${kindOf(details)}`);
@@ -81,30 +86,30 @@ export function checkedDetails(details: readonly Any[] | undefined): Any[] {
   return checked;
 }
 
-/** Whether it has what an Any has. */
+/** Whether it has the fields of an Any. */
 function isAny(any: unknown): boolean {
   if (typeof any !== "object" || any === null || isRevoked(any)) return false;
   const { typeUrl, value } = any as Partial<Any>;
   return typeof typeUrl === "string" && isBytes(value);
 }
 
-/** The code of a cause when the connection ended without an error of the system. */
+/** The code of a cause when the connection ended without a system error. */
 export const ERR_TTRPC_CLOSED = "ERR_TTRPC_CLOSED";
 
 let systemErrors: ReturnType<typeof getSystemErrorMap> | undefined;
 
 /**
- * The error of a transport that failed with an error number of the system, or with none: then `text` says why, if
- * `what` does not say it all.
+ * The error of a transport that failed, with the system's `errno` or with 0. Then `text` says why, unless `what` says
+ * it all.
  */
 export function transportError(what: string, errno: number, text = ""): TtrpcError {
   const [message, cause] = transportCause(what, errno, text);
   return new TtrpcError(message, Code.Unavailable, { cause });
 }
 
-/** The message and the cause of {@link transportError}, which many errors for one reason have in common. */
+/** The message and the cause of {@link transportError}, for many errors with the same reason to share. */
 export function transportCause(what: string, errno: number, text: string): [message: string, cause: Error] {
-  // Node makes a new map for each who asks, and a connection may end with a hundred thousand calls.
+  // Node makes a new map at each request, and a hundred thousand calls may fail with one connection.
   systemErrors ??= getSystemErrorMap();
   const [code, meaning] = systemErrors.get(-errno) ?? [ERR_TTRPC_CLOSED, text];
   const message = errno > 0 ? `${what}: ${code}, ${meaning}` : meaning === "" ? what : `${what}: ${meaning}`;
@@ -115,12 +120,12 @@ export function transportCause(what: string, errno: number, text: string): [mess
   return [message, cause];
 }
 
-/** The error of a call, or of something else, that its caller gave up. */
+/** The error of a call, or of another operation, that its caller aborted. */
 export function canceledError(signal: AbortSignal, what = "the call"): TtrpcError {
   return new TtrpcError(`${what} was canceled`, Code.Canceled, { cause: signal.reason });
 }
 
-/** One detail of a status, as it crosses. */
+/** One detail of a status, made from the fields that cross. */
 export function detail(typeUrl: string, value: Uint8Array): Any {
   return create(AnySchema, { typeUrl, value });
 }

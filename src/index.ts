@@ -42,5 +42,5 @@ export {
   type SyncConnectOptions,
 } from "./client/sync-client.js";
 
-// With the package, so that an addon that is missing or of another version shows at once.
+// Loaded with the package, so that a missing addon, or one of another version, fails at once.
 loadNative();

@@ -2,7 +2,7 @@ import type { HandlerContext } from "./server/context.js";
 import type { Metadata } from "./metadata.js";
 import { isArray, isPlain, kindOf } from "./values.js";
 
-/** The kinds of methods, by protobuf-es's names. */
+/** The kinds of methods, under protobuf-es's names. */
 export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bidi_streaming";
 
 /** A call on its way through the interceptors of a client. */
@@ -13,15 +13,15 @@ export interface ClientCall {
   readonly service: string;
   /** The name of the method, as in the .proto file. */
   readonly method: string;
-  /** Which side streams. */
+  /** The method's kind: unary, or which side streams. */
   readonly kind: MethodKind;
-  /** The message, or where the client streams, an AsyncIterable of them. */
+  /** The request message, or an AsyncIterable of messages if the client streams. */
   readonly request: unknown;
-  /** Metadata to send along; may be added to. */
+  /** Metadata to send with the call; an interceptor may add to it. */
   readonly metadata: Metadata;
-  /** The deadline, in milliseconds from when it is sent. */
+  /** The timeout in milliseconds, counted from when the call is sent; undefined for none. */
   readonly timeoutMs?: number;
-  /** Gives the call up. */
+  /** Aborts the call. */
   readonly signal?: AbortSignal;
 }
 
@@ -31,17 +31,17 @@ export interface ServerCall {
   readonly service: string;
   /** The name of the method, as in the .proto file. */
   readonly method: string;
-  /** Which side streams. */
+  /** The method's kind: unary, or which side streams. */
   readonly kind: MethodKind;
-  /** The message, or where the client streams, an AsyncIterable of them. Bytes for raw handlers. */
+  /** The request message, or an AsyncIterable of messages if the client streams. Raw handlers get bytes. */
   readonly request: unknown;
-  /** What the handler knows of its request besides the message. */
+  /** What the handler knows about its request besides the message. */
   readonly context: HandlerContext;
 }
 
 /**
- * Sees each call of a client, and what comes back: the response, or where the server streams, an AsyncIterable. The
- * first of a list is the outermost.
+ * Wraps each call of a client. `next` makes the call and returns the response, or an AsyncIterable of responses if the
+ * server streams. The first interceptor of a list is the outermost.
  *
  * ```ts
  * const logging: ClientInterceptor = (next) => async (call) => {
@@ -59,14 +59,14 @@ export type ClientInterceptor = (
   next: (call: ClientCall) => Promise<unknown>,
 ) => (call: ClientCall) => Promise<unknown>;
 
-/** Sees each request of a server and what its handler returns, as {@link ClientInterceptor} does on the other side. */
+/** Wraps each request of a server, as {@link ClientInterceptor} does on the client. `next` runs the handler. */
 export type ServerInterceptor = (
   next: (call: ServerCall) => Promise<unknown>,
 ) => (call: ServerCall) => Promise<unknown>;
 
 type Next<Call> = (call: Call) => Promise<unknown>;
 
-/** Puts interceptors around what is done in the end. */
+/** Wraps interceptors around the innermost function. Throws a TypeError if one does not return a function. */
 export function intercept<Call>(
   interceptors: readonly ((next: Next<Call>) => Next<Call>)[],
   innermost: Next<Call>,
@@ -78,7 +78,7 @@ export function intercept<Call>(
   }, innermost);
 }
 
-/** A list of interceptors as it is now. Throws a TypeError that names what is wrong. */
+/** Copies a list of interceptors. Throws a TypeError that names what is wrong. */
 export function checkedInterceptors<Interceptor>(
   interceptors: readonly Interceptor[] | undefined,
 ): readonly Interceptor[] {
@@ -91,7 +91,7 @@ export function checkedInterceptors<Interceptor>(
   return checked;
 }
 
-/** The call that an interceptor hands on. Throws a TypeError if it is none. */
+/** Checks the call that an interceptor passes to `next`. Throws a TypeError if it is not a call. */
 export function checkedCall<Call extends object>(call: Call): Call {
   if (isPlain(call)) return call;
   throw new TypeError(`call must be what the interceptor was given, or a copy of it, not ${kindOf(call)}`);

@@ -1,18 +1,18 @@
 import { isArray, isPlain, kindOf } from "./values.js";
 
-/** The metadata of a request as a handler gets it: keys in lower case, each with its values in order. */
+/** The metadata of a request as a handler gets it: lower-case keys, each with its values in order. */
 export type Metadata = Record<string, string[]>;
 
 /**
- * The metadata of a call: a value or several for a key. Keys are lower-cased on the way, as Go does; keys that differ
- * only by case are one.
+ * The metadata of a call: one or more values for each key. Keys are sent in lower case, as Go does; keys that differ
+ * only by case are the same key. A call may have up to 1024 values.
  */
 export type MetadataInit = Readonly<Record<string, string | readonly string[]>>;
 
-/** Values of metadata, of all keys together, that a call may have. A server refuses more, too. */
+/** The most metadata values, of all keys together, that a call may have. A server refuses more, too. */
 const METADATA_LIMIT = 1024;
 
-/** The pairs in the order in which they cross. Throws a TypeError that names the key that is wrong. */
+/** The pairs in the order in which they are sent. Throws a TypeError that names the wrong key. */
 export function metadataPairs(metadata: MetadataInit): [key: string, value: string][] {
   if (!isPlain(metadata)) {
     throw new TypeError("metadata must be an object of strings or arrays of strings");
@@ -39,13 +39,13 @@ export function metadataPairs(metadata: MetadataInit): [key: string, value: stri
   return pairs;
 }
 
-/** Adds a value to a key, which may be any: one like "__proto__" or "constructor" is a key like the others. */
+/** Adds a value to a key. Any key will do, "__proto__" and "constructor" included. */
 export function addMetadata(metadata: Metadata, key: string, value: string): void {
   if (Object.hasOwn(metadata, key)) metadata[key]?.push(value);
   else setMetadata(metadata, key, value);
 }
 
-/** Gives a key one value, in place of those that it has. */
+/** Replaces the values of a key with one value. */
 export function setMetadata(metadata: Metadata, key: string, value: string): void {
   Object.defineProperty(metadata, key, {
     value: [value],

@@ -1,11 +1,11 @@
 import { isPlain, kindOf, shown } from "./values.js";
 
 /**
- * Checks that options are an object whose names are all known: a name that is misspelt would be left out in silence. Its
- * value does not matter, so that it shows the first time. Throws a TypeError that names the one that is wrong.
+ * Checks that options are an object with known names only, since a misspelt name would silently have no effect. An
+ * unknown name is refused whatever its value, so that the mistake shows at once. Throws a TypeError that names it.
  *
- * @param owner - Whose options they are.
- * @param prefix - Stands before each name, for options within options.
+ * @param owner - What the options belong to, for the error.
+ * @param prefix - Precedes each name in the error, for nested options.
  */
 export function checkOptions(owner: string, options: unknown, known: readonly string[], prefix = ""): void {
   if (options === undefined) return;
@@ -30,7 +30,7 @@ export function unknownOption(owner: string, name: string, known: readonly strin
 
 /** The known name that was probably meant. */
 function nearest(name: string, known: readonly string[]): string | undefined {
-  // What comes from outside may be of any length.
+  // A name from outside may have any length.
   if (name.length > 100) return undefined;
   const given = name.toLowerCase();
   let best: string | undefined;
@@ -46,7 +46,7 @@ function isPart(given: string, other: string): boolean {
   return given.length > 3 && (other.includes(given) || given.includes(other));
 }
 
-/** How many letters must be put in, taken out or changed. */
+/** How many letters must be inserted, removed or replaced. */
 function distanceBetween(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index);
   for (let i = 1; i <= from.length; i++) {
@@ -60,7 +60,7 @@ function distanceBetween(from: string, to: string): number {
   return row[to.length] ?? 0;
 }
 
-/** Checks the options of what is closed. Throws a TypeError that names what is wrong. */
+/** Checks the options of a `close` method. Throws a TypeError that names what is wrong. */
 export function closeOptions(options: { readonly graceMs?: number }): { readonly graceMs?: number } {
   checkOptions("close", options, ["graceMs"]);
   const { graceMs } = options;
@@ -70,12 +70,12 @@ export function closeOptions(options: { readonly graceMs?: number }): { readonly
   return { graceMs };
 }
 
-/** The longest timer of Node, some 25 days; it fires a longer one at once. */
+/** Node's longest timer, about 25 days; a longer one fires at once. */
 export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 const LARGEST_LIMIT = 2 ** 32 - 1;
 
-/** The options that have defaults, with those where nothing, or undefined, is given. */
+/** Fills in the defaults of options that are left out or undefined. */
 export function withDefaults<Options extends Readonly<Record<string, unknown>>>(
   defaults: Options,
   given: { readonly [Name in keyof Options]?: unknown },
@@ -87,7 +87,7 @@ export function withDefaults<Options extends Readonly<Record<string, unknown>>>(
   return Object.fromEntries(entries) as Options;
 }
 
-/** Checks limits. Throws a TypeError that names the one that is wrong. */
+/** Checks limits. Throws a TypeError that names the wrong one. */
 export function checkLimits(
   limits: Readonly<Record<string, unknown>>,
   infinite: readonly string[] = [],

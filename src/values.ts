@@ -1,12 +1,12 @@
 import { types } from "node:util";
 
 /**
- * Whether a value is a Uint8Array, a Buffer among them, of whatever realm: a program that runs in a context of its own
- * (`node:vm`, Jest) has a class of its own by that name. What only has its prototype is none.
+ * Whether a value is a Uint8Array (a Buffer is one) of any realm: a program in a context of its own (`node:vm`, Jest)
+ * has its own Uint8Array class. An object that merely has the prototype is not one.
  */
 export const isBytes: (value: unknown) => value is Uint8Array = types.isUint8Array;
 
-/** What a value is, to stand behind "must be …, not". Safe for whatever there is, a revoked Proxy included. */
+/** What kind of value it is, to complete "must be …, not". Safe for any value, even a revoked Proxy. */
 export function kindOf(value: unknown): string {
   if (value === null) return "null";
   if (typeof value !== "object") return typeof value;
@@ -16,7 +16,7 @@ export function kindOf(value: unknown): string {
   return tag === "Object" ? "object" : tag;
 }
 
-/** Whether it is a revoked Proxy, of which nothing can be asked without an error of JavaScript's own. */
+/** Whether it is a revoked Proxy, which throws on almost every operation. */
 export function isRevoked(value: unknown): boolean {
   try {
     Array.isArray(value);
@@ -26,12 +26,12 @@ export function isRevoked(value: unknown): boolean {
   }
 }
 
-/** Whether it is an array, which a revoked Proxy is not. */
+/** Whether it is an array. False for a revoked Proxy. */
 export function isArray(value: unknown): value is readonly unknown[] {
   return !isRevoked(value) && Array.isArray(value);
 }
 
-/** Whether a value is an instance of a class; never throws, as the operator does for a revoked Proxy. */
+/** Whether a value is an instance of a class. Never throws; `instanceof` does for a revoked Proxy. */
 export function isInstance<T>(value: unknown, kind: abstract new (...parts: never) => T): value is T {
   try {
     return value instanceof kind;
@@ -41,8 +41,8 @@ export function isInstance<T>(value: unknown, kind: abstract new (...parts: neve
 }
 
 /**
- * Whether it is an object whose properties say something. A Promise, a Map or an array has none of the names that are
- * looked for, and would be taken for an object that has none set.
+ * Whether it is an object that can hold named properties. A Promise, a Map or an array has none of the expected names,
+ * and would pass for an object with nothing set.
  */
 export function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
   if (typeof value !== "object" || value === null || isRevoked(value)) return false;
@@ -54,12 +54,12 @@ function tagOf(value: object): string {
   try {
     return Object.prototype.toString.call(value).slice("[object ".length, -1);
   } catch {
-    // A getter of the user's for the tag.
+    // // A user-defined getter for the tag threw.
     return "Object";
   }
 }
 
-/** A value in an error's text, to stand behind "must be …, not": one that is no object as it is. */
+/** A value for an error's text, to complete "must be …, not": a primitive is shown as it is, an object by its kind. */
 export function shown(value: unknown): string {
   if (typeof value === "object" || typeof value === "function") return kindOf(value);
   const text = String(value);
@@ -68,7 +68,7 @@ export function shown(value: unknown): string {
 
 const LONGEST_SHOWN = 100;
 
-/** Whether it is a descriptor, or a registry, of protobuf-es. */
+/** Whether it is a protobuf-es descriptor or registry. */
 export function isDescriptor(value: unknown, kind: "message" | "service" | "registry"): boolean {
   try {
     const { kind: given, fields, methods, getMessage, typeName } = value as Record<string, unknown>;
@@ -80,7 +80,7 @@ export function isDescriptor(value: unknown, kind: "message" | "service" | "regi
   }
 }
 
-/** A thrown value in words, whatever it is. */
+/** The text of a thrown value, whatever it is. */
 export function textOf(reason: unknown): string {
   try {
     return String(reason instanceof Error ? reason.message : reason);

@@ -47,7 +47,7 @@ describe("a driver", () => {
   test("of a server on this thread is of no help to a call that blocks it", async () => {
     await using server = createServer({ driver: "thread" }).addRaw("a.B", echo);
     using blocking = connectSync(await server.listen(temporaryAddress()));
-    expect(failureOf(() => blocking.unary("a.B", "Echo", EMPTY)).message).toContain("would wait for ever");
+    expect(failureOf(() => blocking.unary("a.B", "Echo", EMPTY)).message).toContain("would wait forever");
   });
 });
 

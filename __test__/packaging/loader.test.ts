@@ -56,7 +56,7 @@ Tried:
   node_modules/${NAME}/${NAME}.linux-x64-gnu.node: not found
   ${NAME}-linux-x64-gnu: not found
 
-npm installs ${NAME}-linux-x64-gnu along, unless it was told to omit optional dependencies, or has the bug that
+npm installs ${NAME}-linux-x64-gnu with the package, unless it was told to omit optional dependencies, or has the bug that
 leaves them out when a lock file comes from another platform (https://github.com/npm/cli/issues/4828). To fix it:
   rm -rf node_modules package-lock.json && npm install
 

@@ -1,6 +1,6 @@
 /**
- * The same messages for the codecs to compare with: ts-proto and protobufjs generate theirs from the descriptors that
- * ours are made from, at the start of a run.
+ * The same messages for the codecs to compare with. At the start of a run, ts-proto and protobufjs generate their code
+ * from the descriptors that ours comes from.
  */
 
 import { spawnSync } from "node:child_process";
@@ -14,10 +14,10 @@ import {
 } from "@bufbuild/protobuf/wkt";
 
 const ROOT = join(import.meta.dirname, "../..");
-// Inside the package, so that what is generated finds its runtime.
+// Inside the package, so that the generated code finds its runtime.
 const OUTPUT = join(ROOT, "bench/.generated");
 
-/** What both generate for a message. */
+/** The code that both generate for a message. */
 export interface GeneratedCodec {
   encode(message: unknown): { finish(): Uint8Array };
   decode(bytes: Uint8Array): unknown;
@@ -29,7 +29,7 @@ export interface Contenders {
   protobufJs(desc: DescMessage): Promise<GeneratedCodec>;
 }
 
-/** Files and all that they import, the imported ones first. */
+/** Files with all their imports, imported files first. */
 function withImports(roots: readonly DescFile[]): ReadonlyMap<string, DescFile> {
   const files = new Map<string, DescFile>();
   const add = (file: DescFile): void => {
@@ -40,7 +40,7 @@ function withImports(roots: readonly DescFile[]): ReadonlyMap<string, DescFile> 
   return files;
 }
 
-/** Writes the descriptors of a file and of all that it imports to a file, and returns its path. */
+/** Writes the descriptors of a file and of all its imports to a file, and returns the path. */
 export function writeDescriptors(root: DescFile): string {
   const file = [...withImports([root]).values()].map(({ proto }) => proto);
   const path = join(OUTPUT, "descriptors.bin");
@@ -48,7 +48,7 @@ export function writeDescriptors(root: DescFile): string {
   return path;
 }
 
-/** Generates the code of files and of all that they import. */
+/** Generates the code of files and of all their imports. */
 export function generate(roots: readonly DescFile[]): void {
   const files = withImports(roots);
   rmSync(OUTPUT, { recursive: true, force: true });
@@ -58,7 +58,7 @@ export function generate(roots: readonly DescFile[]): void {
   run("protoc-gen-pbjs", files, "target=static-module", "protobufjs");
 }
 
-/** What was generated. */
+/** The generated codecs. */
 export const contenders: Contenders = {
   async tsProto({ file, typeName }) {
     const path = join(OUTPUT, "ts-proto", `${file.name}.ts`);

@@ -1,11 +1,11 @@
-/** What a contender in JavaScript gives, so that the same code drives all of them. */
+/** The interface of JavaScript contenders, so that the same code drives all of them. */
 
 type Bytes = Uint8Array;
 
 /** A client of one connection. */
 export interface BenchClient {
   unary(payload: Bytes): Promise<Bytes>;
-  /** Sends an event, which is encoded here. */
+  /** Sends an event, which this call encodes. */
   forward(index: number): Promise<unknown>;
   sink(messages: AsyncIterable<Bytes>): Promise<Bytes>;
   source(request: Bytes): AsyncIterable<Bytes>;

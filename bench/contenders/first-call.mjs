@@ -1,6 +1,6 @@
 /**
- * The time to load a package and to make the first call, in milliseconds from when Node runs this file. Plain JavaScript,
- * since what translates TypeScript takes part in loading. Prints one line of JSON.
+ * Measures the time to load a package and to make the first call, in milliseconds from when Node runs this file. It is
+ * plain JavaScript, since translating TypeScript would add to the load time. Prints one line of JSON.
  */
 
 const [name, path] = process.argv.slice(2);

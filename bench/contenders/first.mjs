@@ -1,6 +1,6 @@
 /**
- * Prints how many microseconds the first message of a type takes in a new process: `node first.mjs LIBRARY encode|decode
- * DESCRIPTORS TYPE HEX`. It is no TypeScript, so that both libraries are run as they are installed.
+ * Prints how many microseconds the first message of a type takes in a new process: `node first.mjs LIBRARY
+ * encode|decode DESCRIPTORS TYPE HEX`. It is plain JavaScript, so that both libraries run as they are installed.
  */
 
 import { readFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * A server whose costs are watched while things pile up: `growing.ts DRIVER PATH`. A line on its standard input has it say
- * its CPU time and memory; `serve N` has it serve as many Duplexes to their ends first.
+ * A server whose costs are measured while things pile up: `growing.ts DRIVER PATH`. For each line on its standard input
+ * it prints its CPU time and memory. `serve N` makes it first serve that many Duplexes to their ends.
  */
 
 import { Duplex } from "node:stream";

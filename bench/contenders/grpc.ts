@@ -1,4 +1,4 @@
-/** grpc-js, as its documentation uses it: one channel a client, insecure credentials, a unix socket. */
+/** grpc-js, as its documentation uses it: one channel for each client, insecure credentials, a unix socket. */
 
 import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
@@ -40,7 +40,7 @@ const paths = Object.fromEntries(Object.entries(service).map(([name, { path }]) 
 
 export const grpc: Contender = {
   async connect(path) {
-    // Clients share connections otherwise.
+    // Otherwise clients share connections.
     const client = new Client(`unix:${path}`, credentials.createInsecure(), {
       "grpc.use_local_subchannel_pool": 1,
       "grpc.max_receive_message_length": -1,
@@ -91,7 +91,7 @@ export const grpc: Contender = {
 };
 
 async function writeAll(call: object, messages: AsyncIterable<Uint8Array>): Promise<void> {
-  // grpc-js's streams are node:stream's, though their types leave out what is not for messages.
+  // grpc-js's streams are those of node:stream, although their types leave out everything that is not for messages.
   const stream = call as Writable;
   for await (const message of messages) {
     if (!stream.write(message)) await once(stream, "drain");

@@ -1,8 +1,8 @@
-/** What every server in JavaScript runs, and the messages. */
+/** The handlers that every JavaScript server runs, and the messages. */
 
 import type { ForwardRequest } from "containerd-shim-protos/events";
 
-/** What a server does with bytes. */
+/** The handlers of bytes. */
 export const handlers = {
   async echo(payload: Uint8Array): Promise<Uint8Array> {
     return payload;
@@ -40,7 +40,7 @@ export function eventOf(index: number) {
   };
 }
 
-/** A payload of `size` bytes that is a google.protobuf.BytesValue, which ttrpc for Go insists on. */
+/** A payload of `size` bytes that is a google.protobuf.BytesValue, because ttrpc for Go requires a message. */
 export function payloadOf(size: number): Uint8Array {
   for (let width = 1; ; width++) {
     const header = [0x0a, ...varint(Math.max(0, size - 1 - width))];
@@ -51,7 +51,7 @@ export function payloadOf(size: number): Uint8Array {
   }
 }
 
-/** What is asked of a source: two numbers, the fields 1 and 2. */
+/** The request to a source: two numbers, in fields 1 and 2. */
 export function wishOf(milliseconds: number, size: number): Uint8Array {
   return Uint8Array.from([0x08, ...varint(milliseconds), 0x10, ...varint(size)]);
 }

@@ -1,4 +1,4 @@
-/** Who takes part. */
+/** The contenders. */
 
 import { join } from "node:path";
 import { hasDrivers } from "./package.js";
@@ -6,17 +6,17 @@ import { hasDrivers } from "./package.js";
 /** The contenders' names. */
 export type Name = "package" | "thread" | "plain" | "native" | "go" | "grpc";
 
-/** Who is compared: clients against the native server, or servers under the native client. */
+/** Which side is compared: clients that call the native server, or servers that the native client calls. */
 export type Side = "client" | "server";
 
-/** One of those to compare. */
+/** One contender of a comparison. */
 export interface Contestant {
   readonly name: Name;
-  /** What the report calls it. */
+  /** Its name in the report. */
   readonly label: string;
-  /** Why it cannot take part, if so. */
+  /** Why it cannot take part, if it cannot. */
   readonly missing?: string;
-  /** It speaks gRPC, so it is measured with its own peer only. */
+  /** It speaks gRPC, so it is measured only with its own peer. */
   readonly own?: boolean;
   /** The command of its client. */
   client(): readonly string[];
@@ -27,7 +27,7 @@ export interface Contestant {
 /** Where the executables of the peers are. */
 export interface Peers {
   readonly rust: string;
-  /** None without Go. */
+  /** Undefined if Go is not installed. */
   readonly go: string | undefined;
 }
 
@@ -45,7 +45,7 @@ function inJavaScript(name: Name, label: string): Contestant {
   };
 }
 
-/** All of them, in the order of the report. */
+/** All contenders, in the order of the report. */
 export function contestants({ rust, go }: Peers): ReadonlyMap<Name, Contestant> {
   const noDrivers = hasDrivers() ? {} : { missing: "needs the option `driver` of `connect`" };
   const noGo = go === undefined ? { missing: "needs Go" } : {};

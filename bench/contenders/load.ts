@@ -1,6 +1,6 @@
 import type { Contender } from "./contender.js";
 
-/** Only what a process measures is loaded into it. */
+/** A process loads only the contender that it measures. */
 const loaders: Record<string, () => Promise<Contender>> = {
   package: async () => (await import("./package.js")).thisPackage(),
   thread: async () => (await import("./package.js")).thisPackage("thread"),
@@ -8,7 +8,7 @@ const loaders: Record<string, () => Promise<Contender>> = {
   grpc: async () => (await import("./grpc.js")).grpc,
 };
 
-/** Loads a contender in JavaScript. */
+/** Loads a JavaScript contender. */
 export async function loadContender(name: string): Promise<Contender> {
   const loader = loaders[name];
   if (loader === undefined) throw new Error(`no contender ${name}`);

@@ -1,11 +1,11 @@
-/** Drives a contender's client through a job; the peers in Rust and Go have the same. */
+/** Drives a contender's client through a job, as the Rust and Go peers do with theirs. */
 
 import { readFileSync } from "node:fs";
 import type { Job, Result } from "../job.js";
 import type { BenchClient } from "./contender.js";
 import { payloadOf, wishOf } from "./handlers.js";
 
-/** What was done, and where it is known how long each of it took. */
+/** How much was done and, where it is known, how long each call took. */
 interface Tally {
   done: number;
   latencies: number[];
@@ -29,7 +29,7 @@ export async function measure(clients: readonly BenchClient[], job: Job): Promis
   };
 }
 
-/** The CPU time of this thread, from the kernel: Node 20 does not tell it. */
+/** The CPU time of this thread, read from the kernel because Node 20 has no API for it. */
 export function threadCpuMs(): number {
   const [nanoseconds] = readFileSync("/proc/thread-self/schedstat", "latin1").split(" ");
   return Number(nanoseconds) / 1e6;
@@ -60,7 +60,7 @@ function perform(clients: readonly BenchClient[], job: Job, milliseconds: number
   }
 }
 
-/** As many workers as there are to be calls in flight, each with one call at a time. */
+/** Runs one worker for each call in flight; each worker makes one call at a time. */
 async function calls(
   clients: readonly BenchClient[],
   { inflight }: Job,
@@ -101,7 +101,7 @@ async function source(client: BenchClient, { size }: Job, milliseconds: number):
   return { done, latencies: [] };
 }
 
-/** Sends while fewer than so many messages are on their way, and takes what comes back. */
+/** Keeps `inflight` messages in flight, and reads what comes back. */
 async function chat(client: BenchClient, { size, inflight }: Job, until: number): Promise<Tally> {
   const message = payloadOf(size);
   let sent = 0;

@@ -11,13 +11,13 @@ import { MetricsSchema } from "../../src/protos/generated/io/containerd/cgroups/
 export interface Sample {
   readonly name: string;
   readonly desc: DescMessage;
-  /** Makes the plain object of one of them, all of the same length. */
+  /** Makes the plain object of one message; all have the same length. */
   make(index: number): Record<string, unknown>;
 }
 
 const MIB = 1 << 20;
 
-/** An id as containerd's are: 64 hexadecimal digits. */
+/** An id like containerd's: 64 hexadecimal digits. */
 function id(index: number): string {
   return String(index).padStart(2, "0") + "3f7c1e0b9d5a48266c".repeat(4).slice(0, 62);
 }
@@ -27,7 +27,9 @@ const stamp = (index: number) => ({ seconds: 1_760_000_000n + BigInt(index), nan
 /** The largest message of protobuf's own tests: 151 fields. */
 const ALL_TYPES = "protobuf_test_messages.proto3.TestAllTypesProto3";
 
-/** What a field of that message is set to: each that is no message to something, a list or map to three of it. */
+/**
+ * The value of one of that message's fields. Each field that is not a message is set; a list or map has three elements.
+ */
 function valueOf(field: DescMessage["fields"][number], index: number): unknown {
   const one = (place: number): unknown => {
     if (field.message !== undefined)

@@ -1,4 +1,4 @@
-/** This package, as its users call it. */
+/** This package, called as users call it. */
 
 import { connect, createClient, createServer } from "containerd-shim-protos";
 import { Events } from "containerd-shim-protos/events";
@@ -6,7 +6,7 @@ import { SERVICE } from "../job.js";
 import type { Contender } from "./contender.js";
 import { eventOf, handlers } from "./handlers.js";
 
-/** With a way of turning the runtime; undefined leaves the choice to the package. */
+/** This package with a driver; undefined leaves the choice to the package. */
 export function thisPackage(driver?: string): Contender {
   const options: object = driver === undefined ? {} : { driver };
   return {
@@ -36,7 +36,7 @@ export function thisPackage(driver?: string): Contender {
   };
 }
 
-/** Whether connections take a way of turning the runtime. */
+/** Whether `connect` has the option `driver`. */
 export function hasDrivers(): boolean {
   try {
     createServer({ driver: "none such" } as object);

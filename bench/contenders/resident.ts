@@ -1,7 +1,7 @@
 /**
- * What a contender in JavaScript costs a process that does nothing else. Prints one line of JSON.
- * `resident.ts memory NAME PATH` calls a server at PATH; `resident.ts idle NAME PATH SECONDS` serves at PATH, connects
- * to itself, and waits after it has settled.
+ * Measures what a JavaScript contender costs a process that does nothing else. Prints one line of JSON. `resident.ts
+ * memory NAME PATH` calls a server at PATH; `resident.ts idle NAME PATH SECONDS` serves at PATH, connects to itself,
+ * lets things settle, and then waits.
  */
 
 import { setTimeout as sleep } from "node:timers/promises";

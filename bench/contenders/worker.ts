@@ -1,6 +1,6 @@
 /**
- * A contender in JavaScript, in a process of its own that is kept for a run:
- * `worker.ts client NAME` measures a job a line of stdin; `worker.ts server NAME PATH` serves until stdin ends.
+ * A JavaScript contender in a separate process, kept for a whole run: `worker.ts client NAME` measures a job for each
+ * line of stdin; `worker.ts server NAME PATH` serves until stdin ends.
  */
 
 import { createInterface } from "node:readline";
@@ -14,7 +14,7 @@ const contender = await loadContender(name);
 if (role === "server") {
   await contender.serve(path);
   console.log("ready");
-  // The end of stdin is the end of the bench.
+  // The bench has ended when stdin ends.
   process.stdin.on("end", () => process.exit(0)).resume();
 } else {
   console.log("ready");

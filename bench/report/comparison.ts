@@ -1,4 +1,4 @@
-/** Questions about what was measured. */
+/** Answers questions about the measurements. */
 
 import type { Contestant, Name } from "../contenders/index.js";
 import type { Result } from "../job.js";
@@ -6,7 +6,7 @@ import type { Measured } from "../run/rounds.js";
 import type { Costs } from "../work/cost.js";
 import { ratios, type Spread, spread } from "./statistics.js";
 
-/** What of a result is meant. */
+/** A figure of a result. */
 export type Metric = "perSecond" | "p50Us" | "p99Us" | "cpuUs";
 
 /** A run. */
@@ -35,7 +35,7 @@ export class Comparison {
     return values && spread(values);
   }
 
-  /** How many times another's figure is a contender's, round by round. */
+  /** The ratio of a contender's figure to another's, round by round. */
   ratio(id: string, name: Name, other: Name, metric: Metric = "perSecond"): Spread | undefined {
     const [ours, theirs] = [this.#values(id, name, metric), this.#values(id, other, metric)];
     return ours && theirs && ratios(ours, theirs);

@@ -4,7 +4,7 @@ import type { Spread } from "./statistics.js";
 
 const NOT_MEASURED = "not measured";
 
-/** A whole number with its thousands apart, or three digits of a small one. */
+/** A whole number with its thousands separated, or a small number with three digits. */
 export function number(value: number): string {
   if (value < 100) return String(Number(value.toPrecision(3)));
   // A space that does not break.
@@ -13,7 +13,7 @@ export function number(value: number): string {
     .replaceAll(/\B(?=(\d{3})+$)/g, "\u00a0");
 }
 
-/** A figure, rounded to what it is good for. */
+/** A figure, rounded to its precision. */
 export function figure(spread: Spread | undefined): string {
   return spread === undefined ? "" : number(Number(spread.median.toPrecision(3)));
 }

@@ -7,7 +7,7 @@ import { bytes, type Case } from "../work/cases.js";
 import { SIZES } from "../work/unary.js";
 import type { Comparison } from "./comparison.js";
 
-/** Colours that people who do not tell red from green can tell apart, too. */
+/** Colours that colour-blind readers can also distinguish. */
 const COLOURS: Readonly<Record<Name, string>> = {
   package: "#0072b2",
   thread: "#56b4e9",
@@ -53,7 +53,7 @@ interface Point {
 
 type Axis = (one: Case) => { panel: string; x: number | string; scale?: number } | undefined;
 
-/** Draws the plots for which there is something, by their names. */
+/** Draws the plots that have data. Returns them by name. */
 export async function drawPlots(run: Comparison): Promise<Map<string, string>> {
   const calls = "calls a second";
   const specs: [string, TopLevelSpec | undefined][] = [
@@ -114,7 +114,7 @@ function colour(run: Comparison, points: readonly Point[]) {
   return { field: "contender", type: "nominal", scale } as const;
 }
 
-/** Lines of medians, each in a band of its quartiles. */
+/** Draws lines of medians, each in a band of its quartiles. */
 function linePlot(
   run: Comparison,
   title: string,
@@ -123,7 +123,7 @@ function linePlot(
   axis: Axis,
 ): TopLevelSpec | undefined {
   const all = pointsOf(run, axis);
-  // A lone point is no line.
+  // A single point makes no line.
   const points = all.filter(({ panel, name }) => {
     return all.filter((other) => other.panel === panel && other.name === name).length > 1;
   });
@@ -169,7 +169,7 @@ function linePlot(
 
 type Unit = Extract<TopLevelSpec, { concat: unknown }>["concat"][number];
 
-/** A panel for each of those that points name, two in a row. */
+/** A panel for each name among the points, two in a row. */
 function inPanels<P extends { panel: string }>(
   title: string,
   points: readonly P[],
@@ -198,7 +198,7 @@ const DIRECTIONS: Readonly<Record<string, string>> = {
   chat: "both ways",
 };
 
-/** Streams: a bar a contender, with its quartiles. */
+/** Streams: a bar for each contender, with its quartiles. */
 function barPlot(run: Comparison): TopLevelSpec | undefined {
   const points = pointsOf(run, ({ work, side, size }) =>
     work in DIRECTIONS ? { panel: `${bytes(size)}, ${SIDES[side]}`, x: DIRECTIONS[work] ?? work } : undefined,
@@ -230,7 +230,7 @@ function barPlot(run: Comparison): TopLevelSpec | undefined {
   }));
 }
 
-/** Of each case the median of this package's ratio to two others, with its range. */
+/** For each case, the median ratio of this package to two others, with its range. */
 function ratioPlot(run: Comparison): TopLevelSpec | undefined {
   const others: readonly Name[] = ["plain", "native"];
   const rows = (["client", "server"] as const).flatMap((side) =>

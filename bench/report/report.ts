@@ -10,7 +10,7 @@ import { figure, mebibytes, ranged, ratio } from "./format.js";
 import { targets } from "./targets.js";
 import { spread } from "./statistics.js";
 
-/** What is drawn where. */
+/** The plots, with their captions. */
 const PLOTS: Readonly<Record<string, string>> = {
   ratios: "Ratio of this package to plain JavaScript and native Rust, case by case",
   inflight: "Throughput against calls in flight",
@@ -19,7 +19,7 @@ const PLOTS: Readonly<Record<string, string>> = {
   streams: "Messages a second of streams",
 };
 
-/** Writes the report; `plots` are the names of those that were drawn. */
+/** Writes the report; `plots` names the plots that were drawn. */
 export function writeReport(run: Comparison, pace: Pace, plots: readonly string[]): string {
   const image = (name: string) => (plots.includes(name) ? `![${PLOTS[name]}](plots/${name}.svg)` : undefined);
   const parts = [
@@ -47,9 +47,9 @@ function introduction(run: Comparison, { rounds, durationMs }: Pace): string {
   return [
     `Node.js ${process.versions.node} on ${process.platform} ${process.arch}, ${cpus().length} CPUs (${cpu?.model ?? "unknown"}).`,
     `Medians of ${rounds} rounds. In a round, the contenders of a case measure for ${durationMs} ms each, one after`,
-    "the other, each time another one first. Each client and each server is a process of its own. Clients call the same",
+    "another; each round starts with another one. Each client and each server has its own process. Clients call the same",
     "native Rust server, servers are called by the same native Rust client, over a unix socket; grpc-js talks to itself.",
-    "Absolute figures drift with what else a machine does: read the ratios.",
+    "Absolute figures drift with the machine's other load; read the ratios.",
     "_Plain JavaScript_ is ttrpc over `node:net`, written with care ([contenders/plain](contenders/plain)), _native",
     "Rust_ the `ttrpc` crate on a `current_thread` runtime, _Go_ ttrpc for Go.",
     ...absent,
@@ -81,8 +81,7 @@ function unarySections(run: Comparison, side: Side, image: Image): string[] {
   const sizes = [...new Set(single.map(({ case: { size } }) => size))].toSorted((a, b) => a - b);
   for (const size of sizes) {
     const of = single.filter(({ case: one }) => one.size === size);
-    const note =
-      size === 256 << 10 ? " No more than 64 are in flight, which is 16 MiB on their way each way." : "";
+    const note = size === 256 << 10 ? " At most 64 are in flight, which is 16 MiB in each direction." : "";
     sections.push(
       `### ${bytes(size)}`,
       `Calls a second.${note}`,
@@ -118,7 +117,7 @@ function streamSections(run: Comparison, image: Image): string[] {
   const cases = run.measured.filter(({ case: { group } }) => group === "streams");
   if (cases.length === 0) return [];
   const row = ({ work, size, inflight }: Case) =>
-    `${bytes(size)} ${WORKS[work]}${work === "chat" ? `, ${inflight} on their way` : ""}`;
+    `${bytes(size)} ${WORKS[work]}${work === "chat" ? `, ${inflight} in flight` : ""}`;
   const sections = ["## Streams", "Messages a second of one stream. Both ways, each message is sent back."];
   for (const [side, title] of [
     ["client", "Clients"],
@@ -171,14 +170,14 @@ function costSections(run: Comparison): string[] {
     ]);
     sections.push(
       "### Idle",
-      `CPU time with a server and a connection to it open, second by second. In one or two of them V8, which finds that nothing happens, collects garbage.`,
+      `CPU time with a server and a connection to it open, second by second. In one or two of the seconds V8 notices that it is idle, and collects garbage.`,
     );
     sections.push(table(["", "a second", `in ${seconds} seconds`], rows));
   }
   return sections.length === 0 ? [] : ["## Costs", ...sections];
 }
 
-/** Calls that failed are told of, since they may have been quick to. */
+/** Reports calls that failed, since a failure may be quicker than a reply. */
 function failures(run: Comparison): string {
   const refused = run.measured.flatMap(({ id, results }) =>
     [...results].flatMap(([name, all]) => {
@@ -195,7 +194,7 @@ function failures(run: Comparison): string {
   ].join("\n");
 }
 
-/** A row a case: everybody's median, and the ratios. */
+/** A row for each case: every contender's median, and the ratios. */
 function rateTable(
   run: Comparison,
   cases: readonly Measured[],

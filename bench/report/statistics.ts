@@ -1,6 +1,6 @@
 /** Medians and their spread. */
 
-/** A median and what lies around it. */
+/** A median and the spread around it. */
 export interface Spread {
   readonly median: number;
   /** Quartiles. */
@@ -30,7 +30,7 @@ export function spread(numbers: readonly number[]): Spread {
   };
 }
 
-/** The ratios of what was measured in the same rounds. */
+/** The ratios of measurements from the same rounds. */
 export function ratios(ours: readonly number[], theirs: readonly number[]): Spread {
   return spread(ours.map((value, round) => value / (theirs[round] ?? Number.NaN)));
 }

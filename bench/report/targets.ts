@@ -1,4 +1,4 @@
-/** What the package is to reach. */
+/** The package's performance targets. */
 
 import type { Name } from "../contenders/index.js";
 import { caseId } from "../work/cases.js";
@@ -14,10 +14,10 @@ export interface Target {
   readonly verdict: "reached" | "missed" | "not measured";
 }
 
-/** How much idle CPU time is none: what an empty Node process takes, in milliseconds a second. */
+/** The idle CPU time that counts as none, in milliseconds a second: an empty Node process takes as much. */
 const IDLE_MS_PER_SECOND = 0.5;
 
-/** All targets, with what came of them. */
+/** All targets, with their results. */
 export function targets(run: Comparison): Target[] {
   const all: Target[] = [];
   const judge = (what: string, sign: "≥" | "≤", limit: number, value: Spread | undefined, unit = "") => {

@@ -1,4 +1,4 @@
-/** Builds the peers; when nothing changed, this takes a second. */
+/** Builds the peers, which takes a second if nothing changed. */
 
 import { spawnSync } from "node:child_process";
 import { cargoBuild } from "../../__test__/helpers/cargo.js";

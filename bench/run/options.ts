@@ -5,7 +5,7 @@ import { parseArgs } from "node:util";
 
 const HELP = `Compares this package with plain JavaScript, native Rust, Go and grpc-js, and writes a report.
 
-  npm run bench                      everything, 8 minutes or so; writes bench/report.md and bench/plots
+  npm run bench                      everything, in about 8 minutes; writes bench/report.md and bench/plots
   npm run bench -- --quick           what matters most, in less than a minute; writes below artifacts/bench
   npm run bench -- --only unary,idle groups (unary, streams, typed, load, memory, idle), or parts of the names that a
                                      run prints, such as client/unary/64; writes below artifacts/bench
@@ -14,23 +14,23 @@ const HELP = `Compares this package with plain JavaScript, native Rust, Go and g
   --rounds N     how often each measurement is made, 5, or 3 in a quick run
   --seconds S    how long a measurement takes, 0.3, or 0.15 in a quick run
   --output DIR   where report.md and plots/ are written
-  --profile dev  takes the peers that the tests build, which are not optimised: to try the bench itself`;
+  --profile dev  uses the peers that the tests build, which are not optimised: to try the bench itself`;
 
 export interface Options {
   readonly quick: boolean;
-  /** Whether a name, or its group, is to be measured. */
+  /** Whether to measure a name or its group. */
   wants(group: string, name?: string): boolean;
   readonly rounds: number;
   readonly durationMs: number;
   readonly warmupMs: number;
   readonly output: string;
-  /** Cargo's, for the peer in Rust. */
+  /** Cargo's profile for the Rust peer. */
   readonly profile: "dev" | "release";
 }
 
 const ROOT = join(import.meta.dirname, "../..");
 
-/** Reads the arguments. Prints the help and ends the process when that is asked for, or when they are wrong. */
+/** Reads the arguments. Prints the help and ends the process if that is asked for, or if they are wrong. */
 export function readOptions(args: readonly string[]): Options {
   try {
     const { values } = parseArgs({

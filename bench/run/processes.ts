@@ -1,4 +1,4 @@
-/** The processes of a run: each contender's client and server has its own, started when it is first needed. */
+/** The processes of a run: each contender's client and server has its own process, started when it is first needed. */
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 import type { Contestant } from "../contenders/index.js";
 import type { Job, Result } from "../job.js";
 
-/** A process that answers a line with a line. */
+/** A process that answers each line with a line. */
 class LineProcess implements Disposable {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
@@ -43,14 +43,14 @@ export class Processes implements Disposable {
   readonly #folder = mkdtempSync(join(tmpdir(), "ttrpc-bench-"));
   readonly #running = new Map<string, Promise<LineProcess>>();
 
-  /** Has a client measure. */
+  /** Makes a client measure a job. */
   async measure(client: Contestant, server: Contestant, job: Omit<Job, "address">): Promise<Result> {
     const path = await this.serve(server);
     const process = await this.#process(`client ${client.name}`, client.client());
     return JSON.parse(await process.ask(JSON.stringify({ ...job, address: `unix://${path}` }))) as Result;
   }
 
-  /** Starts a server, unless it runs, and gives the path of its socket. */
+  /** Starts a server unless it is running, and returns the path of its socket. */
   async serve(server: Contestant): Promise<string> {
     const path = this.path(server.name);
     await this.#process(`server ${server.name}`, server.server(path));

@@ -1,4 +1,6 @@
-/** Runs cases in rounds: in a round, the contenders of a case follow one another, each time another one first. */
+/**
+ * Runs cases in rounds. In a round, the contenders of a case follow one another; each round starts with another one.
+ */
 
 import type { Contestant, Name } from "../contenders/index.js";
 import type { Result } from "../job.js";
@@ -18,7 +20,7 @@ export interface Pace {
   readonly warmupMs: number;
 }
 
-/** What is to be measured. */
+/** The measurements to make, in rounds. */
 export class Rounds {
   readonly #contestants: ReadonlyMap<Name, Contestant>;
   readonly #pace: Pace;
@@ -33,15 +35,15 @@ export class Rounds {
     });
   }
 
-  /** How many measurements there are to make. */
+  /** The number of measurements to make. */
   get count(): number {
     return this.#measured.reduce((sum, { results }) => sum + results.size, 0) * (this.#pace.rounds + 1);
   }
 
-  /** Measures all; `step` is told before each measurement. */
+  /** Makes all measurements; calls `step` before each. */
   async measure(processes: Processes, step: (what: string) => void): Promise<readonly Measured[]> {
     const { rounds, warmupMs, durationMs } = this.#pace;
-    // The round before the first one warms up.
+    // Round -1 warms up.
     for (let round = -1; round < rounds; round++) {
       for (const { id, case: one, results } of this.#measured) {
         const names = [...results.keys()];

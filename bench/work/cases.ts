@@ -1,4 +1,4 @@
-/** Measurements that all contenders make in turn. */
+/** The cases that all contenders measure in turn. */
 
 import type { Contestant, Name, Side } from "../contenders/index.js";
 import type { Work } from "../job.js";
@@ -15,7 +15,7 @@ export interface Case {
   readonly quick: boolean;
 }
 
-/** What tells a case from others: `client/unary/64B/16x1`, for 16 calls in flight on one connection. */
+/** The id of a case: `client/unary/64B/16x1` has 16 calls in flight on one connection. */
 export function caseId(side: Side, work: Work, size: number, inflight: number, connections = 1): string {
   return `${side}/${work}/${bytes(size).replace(" ", "")}/${inflight}x${connections}`;
 }

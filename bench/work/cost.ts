@@ -1,4 +1,4 @@
-/** What a package costs beside its calls: the time to load it, memory, and CPU time while nothing happens. */
+/** What a package costs apart from its calls: load time, memory, and idle CPU time. */
 
 import { execFile } from "node:child_process";
 import { join } from "node:path";
@@ -9,21 +9,21 @@ import type { Processes } from "../run/processes.js";
 
 const run = promisify(execFile);
 
-/** Milliseconds, without Node's own start. */
+/** Load times in milliseconds, without Node's own start. */
 export interface LoadTime {
   readonly label: string;
   readonly load: Spread;
   readonly call: Spread;
 }
 
-/** Bytes that a process grows by, with all that it loads. */
+/** How many bytes a process grows by, with everything that it loads. */
 export interface Memory {
   readonly label: string;
   readonly firstCall: number;
   readonly afterLoad: number;
 }
 
-/** CPU time while nothing happens. */
+/** CPU time while idle. */
 export interface Idle {
   readonly name: Name;
   readonly label: string;
@@ -39,7 +39,7 @@ export interface Costs {
 
 const FIRST_CALL = join(import.meta.dirname, "../contenders/first-call.mjs");
 
-/** In new processes, one after the other, in turn. */
+/** Measures load times in new processes, one after another, the contenders taking turns. */
 export async function loadTimes(
   processes: Processes,
   contestants: ReadonlyMap<Name, Contestant>,
@@ -51,7 +51,7 @@ export async function loadTimes(
     { what: "grpc", label: "grpc-js, a call with bytes", server: "grpc" },
   ] as const;
   const taken = all.map((): { loadMs: number; callMs: number }[] => []);
-  // The first one fills the caches of the system.
+  // The first run fills the system's caches.
   for (let time = -1; time < times; time++) {
     for (const [index, { what, server }] of all.entries()) {
       const path = await processes.serve(contestants.get(server)!);
@@ -69,7 +69,7 @@ export async function loadTimes(
   });
 }
 
-/** In new processes, one after the other. */
+/** Measures memory in new processes, one after another. */
 export async function memory(
   processes: Processes,
   contestants: ReadonlyMap<Name, Contestant>,
@@ -83,8 +83,8 @@ export async function memory(
 }
 
 /**
- * All at the same time, since none has anything to do. Second by second, since what V8 does when it finds that nothing has
- * happened for a while (it collects garbage, which takes tens of milliseconds) is over in one or two of them.
+ * Measures all contenders at the same time, since none has anything to do. It measures second by second, because V8
+ * collects garbage after a while of idling, which takes tens of milliseconds in only one or two of the seconds.
  */
 export function idle(
   processes: Processes,

@@ -7,7 +7,7 @@ import type { Case } from "./cases.js";
 const WORKS: readonly Work[] = ["sink", "source", "chat"];
 
 function casesOf(side: Side, size: number, names: readonly Name[]): Case[] {
-  // As many bytes of a chat are on their way as the connection's ends buffer: 1 MiB.
+  // A chat has as many bytes in flight as the connection's ends buffer: 1 MiB.
   const inflight = Math.min(64, (1 << 20) / size);
   const quick = side === "client" && size === 256;
   return WORKS.map((work) => {

@@ -1,4 +1,4 @@
-/** containerd's ForwardRequest: sent typed, and taken in typed. */
+/** containerd's ForwardRequest, sent and received as typed messages. */
 
 import type { Side } from "../contenders/index.js";
 import type { Case } from "./cases.js";

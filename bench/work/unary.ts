@@ -7,7 +7,7 @@ const ALL: readonly Name[] = ["package", "thread", "plain", "native", "go", "grp
 const MAIN: readonly Name[] = ["package", "plain", "native"];
 
 export const INFLIGHT: readonly number[] = [1, 16, 64, 256, 1024];
-/** 64 payloads of 256 KiB are 16 MiB on their way, as much as a peer should be asked to hold. */
+/** 64 payloads of 256 KiB are 16 MiB in flight, which is as much as a peer should have to hold. */
 const INFLIGHT_LARGE: readonly number[] = [1, 16, 64];
 /** At 16 in flight. */
 export const SIZES: readonly number[] = [64, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10];

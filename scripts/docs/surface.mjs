@@ -1,6 +1,6 @@
 /**
- * Prints the public surface of the package: every name that an entry exports, with its members and their types, as the
- * compiled declarations in dist/ have it. `__test__/package/surface.txt` is what it prints; CI compares the two.
+ * Prints the public surface of the package: every name that an entry exports, with its members and their types, from
+ * the compiled declarations in dist/. CI compares it with `__test__/package/surface.txt`.
  */
 
 import { readFile, writeFile } from "node:fs/promises";
@@ -28,7 +28,7 @@ await runMain(async () => {
   }
   if (printed === (await readFile(SNAPSHOT, "utf8"))) return;
   throw new UserError(
-    "surface: what the package exports has changed. If that is meant, run `npm run surface -- --write` and commit " +
+    "surface: the package's exports have changed. If this is intended, run `npm run surface -- --write` and commit " +
       "__test__/package/surface.txt, with a line in CHANGELOG.md.",
   );
 });
@@ -37,7 +37,7 @@ function printEntry(program, { specifier, file }) {
   const checker = program.getTypeChecker();
   const source = program.getSourceFile(file);
   if (source === undefined)
-    throw new UserError(`surface: ${file} is not there: run \`npm run build:ts\` first`);
+    throw new UserError(`surface: ${file} does not exist; run \`npm run build:ts\` first`);
   const symbols = checker
     .getExportsOfModule(checker.getSymbolAtLocation(source))
     .toSorted((one, other) => (one.name < other.name ? -1 : 1));
@@ -49,7 +49,7 @@ function printExport(checker, exported) {
   const symbol = isAlias ? checker.getAliasedSymbol(exported) : exported;
   const [declaration] = symbol.declarations ?? [];
   const { fileName } = declaration.getSourceFile();
-  // protoc-gen-es made it from a .proto file, with which other tests compare it.
+  // protoc-gen-es generates it from a .proto file, and other tests compare the two.
   if (fileName.includes("/generated/")) return [`message ${exported.name}`];
   return symbol.declarations.flatMap((each) => printDeclaration(exported.name, each));
 }

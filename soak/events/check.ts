@@ -2,7 +2,7 @@ import { crc32 } from "node:zlib";
 import { isMessage, type Message, type MessageInitShape } from "@bufbuild/protobuf";
 import { TaskExitSchema } from "containerd-shim-protos/events";
 
-/** An event that says who published it, which of theirs it is, and a checksum of both. */
+/** An event with its publisher, its number in the publisher's sequence, and a checksum of both. */
 export function exitOf(publisher: number, sequence: number): MessageInitShape<typeof TaskExitSchema> {
   const containerId = `soak-${publisher}`;
   return {
@@ -17,7 +17,7 @@ function checksum(publisher: number, sequence: number): number {
   return crc32(`${publisher}:${sequence}`);
 }
 
-/** The sum that all events of these publishers make. */
+/** The sum of the checksums of all events of these publishers. */
 export function sumOf(publishers: number, count: number): bigint {
   let sum = 0n;
   for (let publisher = 0; publisher < publishers; publisher++) {
@@ -26,10 +26,10 @@ export function sumOf(publishers: number, count: number): bigint {
   return sum;
 }
 
-/** Checks that each publisher's events come in order, none twice, none left out, and each as it was sent. */
+/** Checks that each publisher's events arrive in order, exactly once, and unchanged. */
 export class Check {
   readonly #next = new Map<string, number>();
-  /** What must not be, the first few. */
+  /** The first few failures. */
   readonly failures: string[] = [];
   events = 0;
   sum = 0n;

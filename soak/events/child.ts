@@ -1,6 +1,7 @@
 /**
  * One process of the events soak: `sink ADDRESS`, `forwarder ADDRESS TO` or `publisher ADDRESS NUMBER COUNT IN-FLIGHT`.
- * A sink and a forwarder print what they saw as a line of JSON when asked by a line on stdin, and end with it.
+ * When asked by a line on stdin, a sink or forwarder prints what it has seen as a line of JSON. It ends when its stdin
+ * ends.
  */
 
 import { createInterface } from "node:readline";
@@ -18,7 +19,7 @@ import { Check, exitOf } from "./check.js";
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
-/** Events that may wait in a queue: few, so that a consumer that stops holds its publishers back. */
+/** Events that may wait in a queue: few, so that a consumer that pauses holds its publishers back. */
 const maxQueuedEvents = 512;
 
 const [role, address = "", ...rest] = process.argv.slice(2);
@@ -27,7 +28,7 @@ process.stdin.once("end", () => process.exit());
 if (role === "publisher") {
   process.stdin.resume();
   const [number = 0, count = 0, maxInFlight = 1] = rest.map(Number);
-  // Nobody is to send again what waits while the consumer stands: how that goes is what tests are for.
+  // Nothing is retried while the consumer pauses; tests cover retries.
   const publisher = createPublisher(address, {
     namespace: "soak",
     maxInFlight,
@@ -51,7 +52,7 @@ const sink: EventSink =
     : listenEvents(address, { maxQueuedEvents });
 const check = new Check();
 
-/** The consumer stands still until then. */
+/** The consumer pauses until this resolves. */
 let wait: Promise<void> = Promise.resolve();
 
 createInterface({ input: process.stdin }).on("line", (line) => {

@@ -6,19 +6,19 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sumOf } from "./check.js";
 
-/** What a run is to do. */
+/** The size and shape of a run. */
 export interface RunOptions {
   /** Events altogether. */
   readonly count: number;
   readonly publishers: number;
-  /** Events that each publisher has on their way at once. */
+  /** Events that each publisher has in flight at once. */
   readonly inFlight: number;
-  /** Milliseconds for which the sink's consumer stands still, a third of the way. */
+  /** Milliseconds for which the sink's consumer pauses, a third of the way through. */
   readonly stopMs: number;
   readonly print?: (line: string) => void;
 }
 
-/** What a sink or a forwarder saw. */
+/** What a sink or a forwarder has seen. */
 interface Report {
   readonly failures: string[];
   readonly events: number;
@@ -28,15 +28,16 @@ interface Report {
   readonly held: number;
 }
 
-/** What JavaScript may hold more at the end than a third of the way. */
+/** How much more JavaScript memory may be held at the end than a third of the way through. */
 const HELD_MARGIN = 8 << 20;
 
-/** The same of the whole process, whose allocators settle in steps. */
+/** The same for the whole process, whose allocators settle in steps. */
 const RSS_MARGIN = 40 << 20;
 
 /**
- * Sends events from publishers through a forwarder to a sink, each in a process of its own, and checks at both that none
- * is lost, doubled, changed or out of order, and that memory stays flat. Returns what went wrong, and the rate.
+ * Sends events from publishers through a forwarder to a sink, each in a separate process. Checks at the forwarder and
+ * at the sink that no event is lost, duplicated, changed or out of order, and that memory stays flat. Returns the
+ * failures and the rate.
  */
 export async function run({ count, publishers, inFlight, stopMs, print }: RunOptions): Promise<{
   failures: string[];
@@ -103,7 +104,7 @@ function megabytes({ held, rss }: Report): string {
   return `${(held / 2 ** 20).toFixed(1)} MiB held of ${(rss / 2 ** 20).toFixed(0)}`;
 }
 
-/** A sink or forwarder and the lines it prints. */
+/** A sink or forwarder, and the lines that it prints. */
 class Watched {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
@@ -128,7 +129,7 @@ class Watched {
     return JSON.parse(String((await this.#lines.next()).value)) as Report;
   }
 
-  /** A report once all events have come to the consumer, or no more come. */
+  /** Returns a report once all events have reached the consumer, or no more arrive. */
   async reportWith(events: number): Promise<Report> {
     let report = await this.report();
     for (let tries = 0; report.events < events && tries < 100; tries++) {

@@ -6,24 +6,25 @@ import { isBytes, isInstance, isRevoked, shown } from "../values.js";
 /** Options of a blocking call. */
 export interface SyncCallOptions {
   /**
-   * Milliseconds until the deadline; 0 or left out for none. The peer is told; when the time has passed, the call fails
-   * with `DeadlineExceeded`.
+   * Milliseconds until the deadline; 0, the default, for none. The timeout is sent to the peer. When it has passed, the
+   * call fails with `DeadlineExceeded`.
    */
   readonly timeoutMs?: number;
-  /** Metadata to send along. */
+  /** Metadata to send with the call. */
   readonly metadata?: MetadataInit;
 }
 
 /** Options of a call. */
 export interface CallOptions extends SyncCallOptions {
   /**
-   * Gives the call up: it fails with `Canceled`, and `cause` is the signal's reason. ttrpc cannot tell the peer, whose
-   * handler runs on; only of a stream whose requests have not ended it learns that they are not all.
+   * Aborts the call: it fails with `Canceled`, and `cause` is the signal's reason. ttrpc has no way to cancel a call at
+   * the peer, so its handler keeps running. The peer learns of it only in a stream whose requests have not ended: it is
+   * told that they are incomplete.
    */
   readonly signal?: AbortSignal;
 }
 
-/** A call's options as they were when it was made, checked. */
+/** A call's options, checked and copied when the call was made. */
 export interface CheckedFields extends CallFields {
   readonly signal: AbortSignal | undefined;
 }
@@ -39,7 +40,7 @@ const NO_FIELDS: CheckedFields = {
   signal: undefined,
 };
 
-/** Checks a call's options. Throws a TypeError that names the one that is wrong. */
+/** Checks a call's options. Throws a TypeError that names the wrong one. */
 export function callFields(options: CallOptions | undefined): CheckedFields {
   if (options === undefined) return NO_FIELDS;
   const { timeoutMs, metadata, signal } = callOptions(options);
@@ -59,8 +60,8 @@ export function syncCallFields(options: SyncCallOptions | undefined): CallFields
 }
 
 /**
- * Reads a call's options, each once, and checks their names. Every call with options comes by here, so what is right
- * costs no more than a walk over its names.
+ * Reads each of a call's options once, and checks their names. Every call with options runs this, so valid options cost
+ * no more than a loop over their names. Throws a TypeError that names an unknown option.
  */
 export function callOptions(options: CallOptions): CallOptions {
   if (typeof options !== "object" || options === null || isRevoked(options)) {
@@ -72,19 +73,19 @@ export function callOptions(options: CallOptions): CallOptions {
     if (name === "timeoutMs" || name === "metadata" || name === "signal") known++;
     else if (Object.hasOwn(options, name)) throw unknownOption("a call", name, OPTIONS);
   }
-  // It is no object of options, or one that has none.
+  // It is not an object of options, or it has none of the known ones.
   if (known === 0) checkOptions("a call", options, OPTIONS);
   return { timeoutMs, metadata, signal };
 }
 
-/** Checks a signal. Throws a TypeError if it is none. */
+/** Checks a signal. Throws a TypeError if it is not an AbortSignal. */
 export function checkSignal(signal: AbortSignal | undefined): void {
   if (signal !== undefined && !isInstance(signal, AbortSignal)) {
     throw new TypeError("signal must be an AbortSignal");
   }
 }
 
-/** The longest timeout that ttrpc's 64-bit nanoseconds hold. */
+/** The longest timeout that fits ttrpc's 64-bit nanoseconds. */
 const LONGEST_NS = 2 ** 63 - 1024;
 
 function timeoutNanoseconds(timeoutMs: number | undefined): number {
@@ -92,11 +93,11 @@ function timeoutNanoseconds(timeoutMs: number | undefined): number {
   if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
     throw new TypeError(`timeoutMs must be a number of milliseconds, 0 or more, not ${shown(timeoutMs)}`);
   }
-  // The protocol's 0 is "none", so the shortest is 1.
+  // In the protocol 0 means "none", so the shortest timeout is 1.
   return Math.min(Math.max(Math.round(timeoutMs * 1e6), 1), LONGEST_NS);
 }
 
-/** Checks a raw payload. */
+/** Checks a raw payload. Throws a TypeError if it is not a Uint8Array. */
 export function checkPayload(payload: Uint8Array, what = "payload"): void {
   if (!isBytes(payload)) {
     throw new TypeError(`${what} must be a Uint8Array, not ${payload === null ? "null" : typeof payload}`);

@@ -47,7 +47,7 @@ type Messages<Desc extends DescMessage> = AsyncIterable<MessageInitShape<Desc>>;
 
 /** Options of {@link createClient}. */
 export interface ClientOptions {
-  /** See each call on its way out, and what comes back. The first is the outermost. */
+  /** Wrap each call and its response. The first is the outermost. */
   readonly interceptors?: readonly ClientInterceptor[];
 }
 
@@ -62,11 +62,13 @@ const OPTIONS = ["interceptors"] as const satisfies readonly (keyof ClientOption
  * for await (const event of feed.watch({ topic: "/tasks" })) console.log(event);
  * ```
  *
- * A method whose server streams returns an AsyncIterable; the call starts at once, and leaving a `for await` ends it.
- * One whose client streams takes an AsyncIterable, whose end is the half-close.
+ * If the server streams, the method returns an AsyncIterable: the call starts at once, and leaving its `for await` ends
+ * it. If the client streams, the method takes an AsyncIterable, whose end is the half-close.
  *
- * A method rejects, or its iterable throws, a TypeError that names the field if a request is wrong, and otherwise a
- * {@link TtrpcError}.
+ * A method rejects, or its iterable throws, with a TypeError that names the wrong field of a request or the wrong
+ * option, and otherwise with a {@link TtrpcError}.
+ *
+ * Throws a TypeError if the service, the connection or an option is wrong.
  *
  * @param service - A service of this package, or of your own protoc-gen-es output.
  */
@@ -87,7 +89,7 @@ export function createClient<Service extends DescService>(
         try {
           return start(request, given);
         } catch (error) {
-          // A wrong argument rejects; it is not thrown at the caller.
+          // A wrong argument rejects, like any other failure of the call.
           return Promise.reject(error);
         }
       };
@@ -98,7 +100,7 @@ export function createClient<Service extends DescService>(
     };
     const chain = intercept(interceptors, innermost);
     const run = async (request: unknown, given: CallOptions = {}) => {
-      // As they are now: an interceptor may take its time.
+      // Copied now, because an interceptor may delay the call.
       const { timeoutMs, metadata: pairs, signal } = callOptions(given);
       const metadata: Metadata = {};
       if (pairs !== undefined) {
@@ -122,7 +124,7 @@ export function createClient<Service extends DescService>(
 
 type Start = (request: unknown, options?: CallOptions) => unknown;
 
-/** The function that makes a call of a method. */
+/** Makes the function that calls a method. */
 function starter({ methodKind, input, output }: DescMethod, route: number, connection: Connection): Start {
   const toPayload = (message: unknown) => new OutgoingMessage(input, message);
   const decode = messageDecoder(output);
@@ -149,8 +151,8 @@ function starter({ methodKind, input, output }: DescMethod, route: number, conne
 }
 
 /**
- * An iterable that is still to come. Not a generator: the call that it stands for has started, so it must hear of a
- * reader that leaves before its first message, and a failure must wait for the reader.
+ * Wraps an iterable that a promise will give. It is not a generator: the call behind it has already started, so it must
+ * notice a reader that leaves before the first message, and a failure must wait for the reader.
  */
 function deferred(iterable: Promise<unknown>): AsyncIterableIterator<unknown> {
   const what = "what the interceptors return";
@@ -173,7 +175,7 @@ function deferred(iterable: Promise<unknown>): AsyncIterableIterator<unknown> {
   };
 }
 
-/** Checks that a client is given its kind of connection. Throws a TypeError that says what it was given. */
+/** Checks that a client gets its kind of connection. Throws a TypeError that says what it got. */
 export function checkConnection<T extends object>(
   connection: T,
   kind: abstract new (...parts: never) => T,
@@ -185,7 +187,7 @@ export function checkConnection<T extends object>(
   throw new TypeError(`connection must be the ${kind.name} that ${made}, not ${what}`);
 }
 
-/** Makes a function for each method of a service, under the name that protobuf-es gives it. */
+/** Makes a function for each method of a service, under protobuf-es's name for it. */
 export function methodsOf(
   service: DescService,
   bridge: Bridge,

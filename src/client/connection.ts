@@ -24,27 +24,29 @@ import type { ConnectionClosed, Driver } from "../transport.js";
 
 /** Options of {@link connect}. */
 export interface ConnectOptions {
-  /** Milliseconds until the attempt fails with `Unavailable` and cause code `ETIMEDOUT`. 10 000 if left out. */
+  /** Milliseconds until the attempt fails with `Unavailable` and cause code `ETIMEDOUT`. Default 10 000. */
   readonly connectTimeoutMs?: number;
-  /** Gives the attempt up, with `Canceled`. */
+  /** Aborts the attempt, which then fails with `Canceled`. */
   readonly signal?: AbortSignal;
   /**
-   * Tries again for as long as there is nobody there (`ENOENT`, `ECONNREFUSED`), within `connectTimeoutMs`: for a
-   * server that is being started.
+   * Retries while nobody listens (`ENOENT`, `ECONNREFUSED`), within `connectTimeoutMs`. Meant for a server that is
+   * still starting. Default false.
    */
   readonly waitForReady?: boolean;
   /**
-   * Makes the connection again whenever it ends other than by `close()`. Calls in flight fail all the same, since the
-   * peer may have carried them out; calls made before the connection is back wait for the next attempt.
+   * Reconnects whenever the connection ends other than by `close()`. Calls in flight still fail, since the peer may
+   * have carried them out. Calls made before the connection is back wait for the next attempt. Default false.
    */
   readonly reconnect?: ReconnectOptions | boolean;
-  /** What turns the connection's runtime. `"loop"` if left out, where there is Node's; see {@link Driver}. */
+  /**
+   * What runs the connection's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop.
+   */
   readonly driver?: Driver;
 }
 
 const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
 
-/** Where a connection is: open, with the number that it crosses under; between two connections; or ended for good. */
+/** The state of a connection: open, with its number in the addon; reconnecting; or closed for good. */
 type State =
   | { readonly is: "open"; readonly id: number }
   | { readonly is: "reconnecting" }
@@ -53,12 +55,12 @@ type State =
 const RECONNECTING: State = { is: "reconnecting" };
 
 /**
- * A connection to a ttrpc server, made by {@link connect}. Calls of one tick leave together; any number can be in
- * flight. A connection keeps the process alive while calls are in flight, unless {@link ref} or {@link unref} say
- * otherwise.
+ * A connection to a ttrpc server, made by {@link connect}. Calls made in one tick are sent together. Any number of
+ * calls, up to a million, can be in flight. A connection keeps the process alive while calls are in flight, unless
+ * {@link ref} or {@link unref} changes that.
  */
 export class Connection {
-  /** The address that it was made to. */
+  /** The address that it connected to. */
   readonly address: string;
   /** Resolves once, when the connection has ended for good; never rejects. */
   readonly closed: Promise<ConnectionClosed>;
@@ -107,14 +109,14 @@ export class Connection {
   }
 
   /**
-   * Makes a unary call with bytes for a message, and resolves to the bytes of the reply.
+   * Makes a unary call with the bytes of a message, and resolves to the bytes of the reply.
    *
    * ```ts
    * const reply = await connection.unary("my.Service", "Method", payload, { timeoutMs: 500 });
    * ```
    *
    * Rejects with a TypeError if an argument is wrong, otherwise with a {@link TtrpcError}. Request and reply may have
-   * up to 4 MiB each, their envelopes included.
+   * up to 4 MiB each, including their envelopes.
    */
   unary(service: string, method: string, payload: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
     try {
@@ -122,20 +124,22 @@ export class Connection {
       const route = this.bridge.route(service, method);
       return this.call({ route, payload, options, decode: rawPayload });
     } catch (error) {
-      // A wrong argument rejects; it is not thrown at the caller.
+      // A wrong argument rejects, like any other failure of the call.
       return Promise.reject(error);
     }
   }
 
   /**
-   * Makes a server-streaming call with bytes for messages. The call starts at once; leaving a `for await` ends it.
+   * Makes a server-streaming call with the bytes of messages. The call starts at once; leaving a `for await` ends it.
    *
    * ```ts
    * for await (const bytes of connection.serverStreaming("my.Service", "List", payload)) console.log(bytes);
    * ```
    *
-   * What arrives and is not taken is bounded: from 4 MiB on, the connection is not read, other calls of it included. A
-   * stream that may be left standing wants a connection of its own.
+   * Messages that arrived but were not read are limited to 4 MiB. Beyond that nothing more is read from the connection,
+   * so its other calls wait too. Give a stream that may stay unread for long a connection of its own.
+   *
+   * The iterable throws a TypeError if an argument is wrong, otherwise a {@link TtrpcError}.
    */
   serverStreaming(
     service: string,
@@ -153,8 +157,10 @@ export class Connection {
   }
 
   /**
-   * Makes a client-streaming call with bytes for messages: sends all of `requests`, half-closes, and resolves to the
-   * response. `requests` is asked for a message when there is room for it.
+   * Makes a client-streaming call with the bytes of messages: sends all of `requests`, half-closes, and resolves to the
+   * response. `requests` is asked for its next message only when there is room to send one.
+   *
+   * Rejects with a TypeError if an argument is wrong, otherwise with a {@link TtrpcError}.
    */
   async clientStreaming(
     service: string,
@@ -171,7 +177,10 @@ export class Connection {
     }).response;
   }
 
-  /** Makes a bidirectional call with bytes for messages: both sides send when they like. */
+  /**
+   * Makes a bidirectional call with the bytes of messages: both sides send whenever they like. Limits and errors are as
+   * in {@link serverStreaming}.
+   */
   bidiStreaming(
     service: string,
     method: string,
@@ -195,7 +204,7 @@ export class Connection {
   call<T>(init: UnaryInit<T>): Promise<T> {
     const fields = callFields(init.options);
     if (!clientCalls.active) return this.#call(init, init.payload, fields);
-    // A wrong message throws here: it is not to be seen as a call.
+    // A wrong message throws here, before the diagnostics channels see a call.
     const payload = encoded(init.payload);
     const message = clientCalls.start(this.messageOf(init.route, "unary"));
     const result = this.#call(init, payload, fields);
@@ -210,7 +219,7 @@ export class Connection {
     const state = this.#state;
     if (state.is === "open") return unaryCall(this.bridge, state.id, { route, fields, payload }, decode);
     if (state.is === "closed") return Promise.reject(closedError(this.address, state.why));
-    // What waits is not to change meanwhile.
+    // The caller may change its bytes while the call waits.
     const bytes = bytesOf(payload);
     return this.#reconnected(fields).then(({ id, waitedMs }) =>
       unaryCall(this.bridge, id, { route, fields: shortened(fields, waitedMs), payload: bytes }, decode),
@@ -228,7 +237,7 @@ export class Connection {
       const route = init.route();
       const fields = callFields(options);
       let payload = init.request?.() ?? NOTHING;
-      // One that waits is not to change meanwhile, and a message that is wrong is not to be seen as a call.
+      // The caller may change its bytes while the call waits, and a wrong message must not be reported as a call.
       if (state.is === "reconnecting") payload = bytesOf(payload);
       else if (clientCalls.active) payload = encoded(payload);
       if (requests !== undefined) {
@@ -236,7 +245,7 @@ export class Connection {
       }
       if (clientCalls.active) settled = this.#tracedStream(route, kind);
       const connection = state.is === "open" ? state.id : this.#reconnected(fields);
-      // A stream whose signal has aborted does not look at it.
+      // A stream whose signal has already aborted never looks at this promise.
       if (typeof connection !== "number") connection.catch(() => undefined);
       return new StreamCall(connection, {
         bridge: this.bridge,
@@ -249,17 +258,17 @@ export class Connection {
       });
     } catch (error) {
       settled?.(error);
-      // Nothing is asked of it; what its own code throws now concerns nobody.
+      // No message was requested from the iterator; whatever its own code throws now is of no interest.
       void Promise.resolve()
         .then(() => iterator?.return?.())
         .catch(() => undefined);
-      // The caller finds it where it looks: at the first message, or in the response.
+      // The caller gets the error with the first message, or with the response.
       return failedStream(error);
     }
   }
 
   /**
-   * Makes a call whose outcome `pending` takes straight out of the batch. Throws if the connection is not open.
+   * Makes a call whose outcome `pending` reads directly from the batch. Throws if the connection is not open.
    *
    * @internal
    */
@@ -272,7 +281,7 @@ export class Connection {
   }
 
   /**
-   * What the diagnostics channels are told of a call.
+   * The message about a call for the diagnostics channels.
    *
    * @internal
    */
@@ -286,7 +295,7 @@ export class Connection {
     return (error) => clientCalls.end(message, error === undefined ? {} : { error: TtrpcError.from(error) });
   }
 
-  /** The connection that the next attempt makes. */
+  /** Waits for the connection of the next attempt. */
   async #reconnected({ timeoutNs, signal }: CheckedFields): Promise<{ id: number; waitedMs: number }> {
     const start = performance.now();
     const reconnector = this.#reconnector;
@@ -296,8 +305,8 @@ export class Connection {
   }
 
   /**
-   * Closes the connection; calls in flight fail with `Unavailable`. Resolves when it is closed, and may be called any
-   * number of times.
+   * Closes the connection; calls in flight fail with `Unavailable`. Resolves when the connection is closed. May be
+   * called any number of times.
    */
   async close(): Promise<void> {
     const state = this.#state;
@@ -314,7 +323,7 @@ export class Connection {
     return this.close();
   }
 
-  /** Keeps the process alive for as long as the connection is open. */
+  /** Keeps the process alive as long as the connection is open. */
   ref(): this {
     return this.#setHold(Hold.Always);
   }
@@ -362,8 +371,8 @@ const OPTIONS = [
  * const connection = await connect("unix:///run/containerd/s/abc", { connectTimeoutMs: 1000 });
  * ```
  *
- * Rejects with a TypeError if the address or an option is wrong, and with a {@link TtrpcError} of code `Unavailable`
- * whose `cause.code` is the system's (`ENOENT`, `ECONNREFUSED`, `ETIMEDOUT`) if there is nobody there.
+ * Rejects with a TypeError if the address or an option is wrong, and with a {@link TtrpcError} of code `Unavailable` if
+ * the attempt fails; its `cause.code` is the system's error name (`ENOENT`, `ECONNREFUSED`, `ETIMEDOUT`).
  */
 export async function connect(address: Address, options: ConnectOptions = {}): Promise<Connection> {
   checkOptions("connect", options, OPTIONS);

@@ -12,34 +12,40 @@ import { shown } from "../values.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
 import type { ConnectionClosed, Driver } from "../transport.js";
 
-/** A connection that is open, and what to do when it ends. */
+/** An open connection. */
 export interface OpenConnection {
   readonly bridge: Bridge;
   readonly id: number;
-  /** To be set by its owner; until then the end is kept. */
+  /** Sets who hears of its end. An end that came before is reported at once. */
   onClosed(listener: (why: ConnectionClosed) => void): void;
 }
 
-/** How to open one. */
+/** How to open a connection. */
 export interface OpenOptions {
   readonly driver: Driver;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
-  /** Try again for as long as there is nobody there. */
+  /** Retry while nobody listens. */
   readonly waitForReady: boolean;
 }
 
 const { EAGAIN, ECONNREFUSED, EEXIST, ENOENT, ETIMEDOUT } = constants.errno;
 
-/** Milliseconds that an attempt to connect may take where the caller says nothing. */
+/** The default limit of an attempt to connect, in milliseconds. */
 export const CONNECT_TIMEOUT_MS = 10_000;
 
-/** A unix socket does not queue those that find its backlog full; the server has to accept first. */
+/**
+ * Milliseconds between two attempts while a unix socket's backlog is full: the kernel queues no one until the server
+ * accepts.
+ */
 const BACKLOG_RETRY_MS = 5;
-/** A server that is being started appears in milliseconds, or not for a while. */
+/**
+ * Milliseconds between two attempts while nobody listens: a starting server appears within milliseconds, or not for a
+ * while.
+ */
 const READY_RETRY_MS = 30;
 
-/** Opens a connection. Rejects with `Unavailable`, or `Canceled` by the signal. */
+/** Opens a connection. Rejects with `Unavailable`, or with `Canceled` if the signal aborts. */
 export async function openConnection(address: ParsedAddress, options: OpenOptions): Promise<OpenConnection> {
   const { driver, timeoutMs, signal, waitForReady } = options;
   const bridge = bridgeOf(driver);
@@ -77,30 +83,30 @@ function open(bridge: Bridge, { binding, fd, duplex }: ParsedAddress): BindingOp
   return bridge.adopt(ours);
 }
 
-/** Errors of streams that connections run over, by the stream. */
+/** The errors of Duplexes that connections run over. */
 const failures = new WeakMap<Duplex, Error>();
 
-/** Moves bytes between a Duplex and one end of a socket pair whose other end is the engine's. */
+/** Moves bytes between a Duplex and one end of a socket pair, whose other end belongs to the engine. */
 export function join(duplex: Duplex, fd: number): void {
   const socket = new Socket({ fd });
-  // The engine's end says what keeps the process alive.
+  // Only the engine's end decides what keeps the process alive.
   socket.unref();
   const end = (error?: Error | null) => {
     if (error) failures.set(duplex, error);
     socket.destroy();
     duplex.destroy();
   };
-  // One that has failed before says so no more.
+  // A Duplex that failed earlier emits no further error.
   if (duplex.destroyed) end(duplex.errored);
   duplex.once("error", end);
-  // What the engine's end closed tells nothing that the engine does not know.
+  // An error here means that the engine closed its end, which the engine knows.
   socket.once("error", () => end());
   duplex.once("close", () => end());
   socket.once("close", () => end());
   duplex.pipe(socket).pipe(duplex);
 }
 
-/** Why a connection over a Duplex ended, if it was the Duplex that failed. */
+/** Why a connection over a Duplex ended, if the Duplex failed. */
 export function duplexFailure(duplex: Duplex | undefined): TtrpcError | undefined {
   const cause = duplex && failures.get(duplex);
   return cause && new TtrpcError(`the stream failed: ${textOf(cause)}`, Code.Unavailable, { cause });
@@ -184,7 +190,7 @@ function attemptTo({ text }: ParsedAddress): string {
   return `the attempt to connect to ${text}`;
 }
 
-/** Checks a timeout for connecting. */
+/** Checks a timeout for connecting. Throws a TypeError if it is wrong. */
 export function checkTimeout(timeoutMs: number, name = "connectTimeoutMs"): void {
   if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
     throw new TypeError(`${name} must be a number of milliseconds above 0, not ${shown(timeoutMs)}`);

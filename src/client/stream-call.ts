@@ -11,20 +11,20 @@ import { MessageQueue, type QueueOwner } from "../stream/message-queue.js";
 import { checkedResult, type Outgoing } from "../stream/outgoing.js";
 import { SendWindow } from "../stream/send-window.js";
 
-/** A streaming call, as a connection is asked for it. */
+/** What a connection needs to make a streaming call. */
 export interface StreamInit<O> {
   readonly kind: keyof typeof STREAM_FLAGS;
-  /** Finds the number of its method. Throws a TypeError if that has no proper name. */
+  /** Finds the method's route. Throws a TypeError if a name is invalid. */
   readonly route: () => number;
   /** Makes the request of a server-streaming call. */
   readonly request?: () => Payload;
-  /** The requests of the other kinds, which may be anything still, and how each becomes a payload. */
+  /** The requests of the other kinds, not yet checked, and how each becomes a payload. */
   readonly requests?: { readonly messages: unknown; readonly encode: (message: unknown) => Payload };
   readonly options: CallOptions | undefined;
   readonly decode: Decode<O>;
 }
 
-/** What comes of a streaming call: its messages, or its one response. */
+/** The result of a streaming call: its messages, or its one response. */
 export interface StreamResult<O> {
   readonly replies: AsyncIterableIterator<O>;
   readonly response: Promise<O>;
@@ -38,7 +38,7 @@ interface StreamParts<O> {
   readonly signal: AbortSignal | undefined;
   readonly requests: Outgoing | undefined;
   readonly decode: Decode<O>;
-  /** Hears how the call ended, undefined if in order. */
+  /** Called with how the call ended; undefined if without an error. */
   readonly settled?: (error: unknown) => void;
 }
 
@@ -49,8 +49,8 @@ const STREAM_FLAGS = {
 } as const;
 
 /**
- * One streaming call. It settles once, whichever comes first: the peer's end, a status, a failure, the caller's signal,
- * the reader that leaves, or a request iterable that throws.
+ * One streaming call. It settles once, at whichever comes first: the peer's end, a status, a failure, the caller's
+ * signal, a reader that leaves, or a request iterable that throws.
  */
 export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner, AbortListener {
   readonly served = false;
@@ -63,12 +63,12 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   #resolve!: (response: O) => void;
   #reject!: (error: unknown) => void;
   #settled = false;
-  /** Whether the request iterable ended, or threw: then it is not to be ended. */
+  /** Whether the request iterable has ended or thrown. Then its `return` must not be called. */
   #requestsOver = false;
   slot = 0;
   generation = 0;
 
-  /** @param connection - The connection's number, or one that is still to come and how long it took. */
+  /** @param connection - The connection's number, or a promise of it and of how long the call waited for it. */
   constructor(connection: number | Promise<{ id: number; waitedMs: number }>, parts: StreamParts<O>) {
     this.#parts = parts;
     this.replies = new MessageQueue(this, parts.decode);
@@ -76,7 +76,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    // Whoever calls looks at one of the two; the other must not count as unhandled.
+    // The caller uses either the response or the replies; the other must not count as unhandled.
     this.response.catch(() => undefined);
     const { signal, call } = parts;
     if (signal?.aborted) this.#settle(canceledError(signal));
@@ -99,7 +99,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
       return;
     }
     if (signal !== undefined) {
-      // A getter of the request may have aborted it.
+      // A getter of the request may have aborted the signal.
       if (signal.aborted) {
         this.aborted(signal);
         return;
@@ -174,7 +174,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
     if (requests === undefined || this.#requestsOver) return;
     this.#requestsOver = true;
     bridge.defer(() => {
-      // What the generator's own code throws now concerns nobody.
+      // Whatever the generator's own code throws now is of no interest.
       Promise.resolve()
         .then(() => requests.iterator.return?.())
         .catch(() => undefined);
@@ -183,11 +183,11 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
 
   async #pump({ iterator, encode }: Outgoing): Promise<void> {
     const { bridge } = this.#parts;
-    // The caller has its call before its own code runs.
+    // The caller gets its call before the code of its own iterable runs.
     await Promise.resolve();
     try {
       for (;;) {
-        // Whatever is awaited takes a turn of its own, for each message.
+        // Await only if necessary: each await costs a microtask per message.
         const room = this.#window.room();
         if (room !== undefined) await room;
         if (this.#settled) return;
@@ -195,7 +195,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
         try {
           result = await iterator.next();
         } catch (error) {
-          // As in a `for await`: an iterator that throws is over, and not to be ended.
+          // As in a `for await`, an iterator that threw is over; its `return` is not called.
           this.#requestsOver = true;
           throw error;
         }
@@ -214,13 +214,13 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   }
 }
 
-/** A call's fields with the time taken off its deadline that it waited to be sent. */
+/** A call's fields, with the time that it waited to be sent subtracted from its timeout. */
 export function shortened<Fields extends CallFields>(fields: Fields, waitedMs: number): Fields {
   if (fields.timeoutNs === 0) return fields;
   return { ...fields, timeoutNs: Math.max(fields.timeoutNs - waitedMs * 1e6, 1) };
 }
 
-/** A call that failed before it started. */
+/** The result of a call that failed before it started. */
 export function failedStream(error: unknown): StreamResult<never> {
   const owner = {
     served: false,

@@ -21,16 +21,16 @@ import type { ConnectionClosed } from "../transport.js";
 
 /** Options of {@link connectSync}. */
 export interface SyncConnectOptions {
-  /** Milliseconds until the attempt fails with `Unavailable` and cause code `ETIMEDOUT`. 10 000 if left out. */
+  /** Milliseconds until the attempt fails with `Unavailable` and cause code `ETIMEDOUT`. Default 10 000. */
   readonly connectTimeoutMs?: number;
 }
 
 /**
- * A connection whose calls block the thread until the reply is there, as the Rust crate's default client does. It never
- * keeps the process alive, and notices that the peer went only during a call.
+ * A connection whose calls block the thread until the reply arrives, as the Rust crate's default client does. It never
+ * keeps the process alive, and notices only during a call that the peer is gone. Made by {@link connectSync}.
  */
 export class SyncConnection {
-  /** The address that it was made to. */
+  /** The address that it connected to. */
   readonly address: string;
   readonly #id: number;
   #why: ConnectionClosed | undefined;
@@ -45,9 +45,9 @@ export class SyncConnection {
   }
 
   /**
-   * Makes a unary call with bytes for a message and waits for the bytes of the reply. Without `timeoutMs` it waits for
-   * ever. Nothing else of this thread runs meanwhile, so a server on the same thread could not answer: a call to one
-   * fails with `FailedPrecondition`.
+   * Makes a unary call with the bytes of a message and returns the bytes of the reply. Without `timeoutMs` it waits
+   * forever. Nothing else on this thread runs meanwhile, so a server on the same thread could not answer; a call to one
+   * fails with `FailedPrecondition`. Request and reply may have up to 4 MiB each, including their envelopes.
    *
    * Throws a TypeError if an argument is wrong, otherwise a {@link TtrpcError}.
    */
@@ -61,9 +61,9 @@ export class SyncConnection {
     const fields = syncCallFields(options);
     if (this.#why !== undefined) throw closedError(this.address, this.#why);
     if (bridgeOf("loop").isServedHere(this.#id)) {
-      // A wrong message is to be said first.
+      // A wrong message is reported first.
       encoded(payload);
-      const text = `a blocking call to ${this.address} would wait for ever: its server runs on the thread that waits`;
+      const text = `a blocking call to ${this.address} would wait forever: its server runs on the same thread`;
       throw new TtrpcError(
         `${text}; use connect(), or run the server in a worker or process`,
         Code.FailedPrecondition,
@@ -109,15 +109,15 @@ export class SyncConnection {
 const OPTIONS = ["connectTimeoutMs"] as const satisfies readonly (keyof SyncConnectOptions)[];
 
 /**
- * Connects to a ttrpc server and waits for it.
+ * Connects to a ttrpc server and blocks until the connection is open.
  *
  * ```ts
  * const task = createSyncClient(Task, connectSync("unix:///run/containerd/s/abc"));
  * const { shimPid } = task.connect({ id: "1" }, { timeoutMs: 500 });
  * ```
  *
- * Throws a TypeError if the address is not one, or where the event loop is not Node's own (Bun, Deno), and a
- * {@link TtrpcError} of code `Unavailable` whose `cause.code` is the system's if there is nobody there.
+ * Throws a TypeError if the address or an option is wrong, or if the runtime lacks Node's own event loop (Bun, Deno),
+ * and a {@link TtrpcError} of code `Unavailable` if the attempt fails; its `cause.code` is the system's error name.
  */
 export function connectSync(address: Address, options: SyncConnectOptions = {}): SyncConnection {
   checkOptions("connectSync", options, OPTIONS);
@@ -145,7 +145,10 @@ export type SyncClient<Service extends DescService> = {
 };
 
 /**
- * Makes a blocking client of a service: its methods return the reply and throw what {@link createClient}'s reject with.
+ * Makes a blocking client of a service. Its methods return the reply, and throw the errors that the methods of
+ * {@link createClient} reject with. Streaming methods are left out.
+ *
+ * Throws a TypeError if the service or the connection is wrong.
  */
 export function createSyncClient<Service extends DescService>(
   service: Service,

@@ -6,16 +6,16 @@ import type { Bridge } from "../native/bridge.js";
 import type { OutgoingCall, PendingCall } from "../native/types.js";
 import type { CallOptions, CheckedFields } from "./call-options.js";
 
-/** A unary call, as a connection is asked for it. */
+/** What a connection needs to make a unary call. */
 export interface UnaryInit<T> {
-  /** The number of its method. */
+  /** The method's route. */
   readonly route: number;
   readonly payload: Payload;
   readonly options: CallOptions | undefined;
   readonly decode: Decode<T>;
 }
 
-/** Makes a call on a connection that is open. */
+/** Makes a unary call on an open connection. */
 export function unaryCall<T>(
   bridge: Bridge,
   connection: number,
@@ -75,7 +75,7 @@ class CancellableUnary<T> extends PendingUnary<T> implements AbortListener {
 
   start(connection: number, call: OutgoingCall): void {
     this.#bridge.call(connection, call, this);
-    // A getter of the message may have aborted it.
+    // A getter of the message may have aborted the signal.
     if (this.#signal.aborted) this.aborted();
     else listenToAbort(this.#signal, this);
   }

@@ -6,23 +6,26 @@ import { slowDecode, slowEncode } from "./fallback.js";
 import { cursor } from "./read.js";
 
 /**
- * Encoding and decoding of messages. Both follow the message's descriptor, and run functions that are compiled from it
- * once a type was used often. What those do not handle, which is little, and all that is wrong, goes to protobuf-es.
+ * Encodes and decodes messages. Both follow the message's descriptor, and run functions compiled from it once a type is
+ * used often. protobuf-es handles the few cases that those leave out, and everything invalid.
  *
- * Fields are written in the order of their numbers, unknown ones last. The entries of a map are written in the order in
- * which JavaScript lists an object's keys: those that look like array indices by value, then the others as they were
- * added.
+ * Fields are written in the order of their numbers, unknown ones last. Map entries are written in the order in which
+ * JavaScript lists an object's keys: keys that look like array indices in numeric order, then the others in the order
+ * of insertion.
  */
 
-/** Room for the largest message that ttrpc sends. Pages that are never used are never resident. */
+/** Room for the largest message that ttrpc sends. Pages that are never used never become resident. */
 const SCRATCH_SIZE = 5 << 20;
 
-/** Where messages are encoded that get bytes of their own; two, for one that is encoded while another one is. */
+/**
+ * Buffers in which messages are encoded before they are copied. There are two, because a getter of one message may
+ * encode another.
+ */
 const scratch: Uint8Array[] = [];
 
 /**
  * Encodes a plain object or a message into `bytes` at `at`. Returns where it ends, or -1 if there is not enough room.
- * Throws a TypeError that names the field that is wrong.
+ * Throws a TypeError that names the wrong field.
  */
 export function encodeInto<Desc extends DescMessage>(
   desc: Desc,
@@ -43,12 +46,12 @@ export function encodeInto<Desc extends DescMessage>(
   return end;
 }
 
-/** Encodes a plain object or a message. Throws a TypeError that names the field that is wrong. */
+/** Encodes a plain object or a message. Throws a TypeError that names the wrong field. */
 export function encode<Desc extends DescMessage>(desc: Desc, message: MessageInitShape<Desc>): Uint8Array {
   return encodeWith(desc, message, (bytes, end) => bytes.slice(0, end));
 }
 
-/** Encodes as {@link encode} does, and gives the bytes to `use`, which may be overwritten when it has returned. */
+/** Encodes as {@link encode} does, and passes the bytes to `use`. They may be overwritten once `use` has returned. */
 export function encodeWith<Desc extends DescMessage, T>(
   desc: Desc,
   message: MessageInitShape<Desc>,
@@ -66,8 +69,8 @@ export function encodeWith<Desc extends DescMessage, T>(
 }
 
 /**
- * Decodes a message from bytes that are its own to keep: fields of bytes are views of them. Throws a TtrpcError with
- * code `Internal`.
+ * Decodes a message that may keep `bytes`: its bytes fields are views of them. Throws a TtrpcError with code `Internal`
+ * if the bytes are not a message of the type.
  */
 export function decode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): MessageShape<Desc> {
   const message = tryDecode(desc, bytes, 0, bytes.length, false);
@@ -76,7 +79,7 @@ export function decode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array):
 
 /**
  * Decodes a message from the part of `bytes` from `at` to `end`, which may be overwritten afterwards. Throws a
- * TtrpcError with code `Internal`.
+ * TtrpcError with code `Internal` if that is not a message of the type.
  */
 export function decodeFrom<Desc extends DescMessage>(
   desc: Desc,
@@ -104,7 +107,7 @@ function tryDecode<Desc extends DescMessage>(
   }
 }
 
-/** Decodes what compiled code leaves to others. */
+/** Decodes what compiled code does not handle. */
 function interpret<Desc extends DescMessage>(
   desc: Desc,
   bytes: Uint8Array,
@@ -119,8 +122,8 @@ function interpret<Desc extends DescMessage>(
 }
 
 /**
- * V8 compiles functions when they are first called. What reads and writes is called here, so that no call waits for that,
- * as protobuf-es's reader was when the descriptors were loaded.
+ * V8 compiles functions at their first call. The readers and writers are called here so that no RPC pays for that;
+ * protobuf-es's reader already ran when the descriptors were loaded.
  */
 function callOnce(): void {
   const bytes = new Uint8Array(64);

@@ -18,8 +18,8 @@ import {
 } from "./wire-types.js";
 
 /**
- * Reads a message from the bytes from `at` to `end` into `message` and returns it. Throws BAIL or any other value for
- * what protobuf-es is to look at. `group` is the tag that ends a group, 0 for a message that ends at `end`.
+ * Reads a message from the bytes from `at` to `end` into `message` and returns it. Throws BAIL, or any other value, for
+ * input that protobuf-es must handle. `group` is the tag that ends a group, 0 for a message that ends at `end`.
  */
 export type Read = (
   bytes: Uint8Array,
@@ -38,7 +38,7 @@ export function compileRead(desc: DescMessage, codecOf: CodecOf): { read: Read; 
   return new ReadCompiler(desc, codecOf).compile();
 }
 
-/** How a scalar is read: its wire type, and code that reads it into `v` and moves `at` behind it. */
+/** How a scalar is read: its wire type, and code that reads it into `v` and moves `at` past it. */
 interface Scalar {
   readonly wireType: number;
   readonly read: string;
@@ -87,7 +87,7 @@ class ReadCompiler {
     return this.#scope.run(code);
   }
 
-  /** A constructor, so that V8 knows the shape and leaves room for the fields that are set later. */
+  /** Code of a constructor, so that V8 knows the shape and leaves room for the fields that are set later. */
   #make(): string {
     const message = create(this.#desc);
     const lines = Object.entries(message).map(([name, value]: [string, unknown]) => {
@@ -101,7 +101,7 @@ class ReadCompiler {
   #initial(kind: string, value: unknown): string {
     if (kind === "oneof") return "{ case: undefined }";
     if (Array.isArray(value)) return "[]";
-    // An empty Uint8Array is one for all messages, as protobuf-es has it.
+    // All messages share one empty Uint8Array, as in protobuf-es.
     if (isBytes(value)) return this.#use(value);
     if (typeof value === "object") return "{}";
     return typeof value === "bigint" ? `${value}n` : JSON.stringify(value);
@@ -151,7 +151,7 @@ class ReadCompiler {
       if (kind === "json")
         before = `if (m[${quote(field.oneof.localName)}].case === ${name}) ${this.#bail} v = ${fresh};`;
     } else if (kind !== "message") {
-      // A second one is merged into the first.
+      // A second message is merged into the first.
       before = `if (m[${name}] !== undefined) ${this.#bail} v = ${fresh};`;
     }
     if (kind === "json") after = `v = ${this.#use(jsonOf)}(v);`;
@@ -164,7 +164,7 @@ class ReadCompiler {
     );
   }
 
-  /** Code that reads a message of a field into `v`, which holds one already. */
+  /** Code that reads a field's message into `v`, which already holds one. */
   #child(field: DescField, codec: string): { wireType: number; before: string; code: string } {
     if (isDelimited(field)) {
       const group = ((field.number << 3) | END_GROUP) >>> 0;
@@ -178,7 +178,7 @@ class ReadCompiler {
     };
   }
 
-  /** Code that reads a length, and sets `e` to where what it counts ends. */
+  /** Code that reads a length, and sets `e` to the end of what it measures. */
   #length(end: string): string {
     return `${this.#varint32()} e = at + v; if (e > ${end}) ${this.#bail}`;
   }
@@ -225,7 +225,7 @@ class ReadCompiler {
       value = { wireType: LENGTH, read: `${this.#length("stop")} v = ${read}; at = e;` };
       if (representation(field, field.message) === "json") result = `${this.#use(jsonOf)}(value)`;
     }
-    // A string's or bytes' own check is against the end of the message; the entry's is at its end.
+    // Strings and bytes are checked against the end of the message; the entry is checked at its own end.
     const code = `${this.#length("end")} const stop = e;
       let key, value;
       while (at < stop) {
@@ -301,7 +301,7 @@ class ReadCompiler {
   }
 }
 
-/** Code of what a map's key or value is that its entry leaves out. */
+/** Code of the default of a map's key or value that an entry leaves out. */
 function zeroOf(type: ScalarType, bytes: string): string {
   switch (type) {
     case ScalarType.STRING:

@@ -22,11 +22,11 @@ import { isBytes } from "../values.js";
 
 /**
  * Writes a message at `at` and returns where it ends, which is past the end of the bytes if there was no room. Throws
- * BAIL or any other value for what protobuf-es is to look at. `depth` is 1 for the outermost message.
+ * BAIL, or any other value, for input that protobuf-es must handle. `depth` is 1 for the outermost message.
  */
 export type Write = (bytes: Uint8Array, at: number, message: unknown, depth: number) => number;
 
-/** The members from which on V8 keeps what create() makes in a hash table. */
+/** From this many members on, V8 keeps messages made by create() in a hash table. */
 const MANY = 12;
 
 /** Compiles the encoder of a message. */
@@ -49,7 +49,7 @@ class WriteCompiler {
   readonly #outer: string[] = [];
   readonly #desc: DescMessage;
   readonly #codecOf: CodecOf;
-  /** The prototype that holds the defaults of fields that are not set, where protobuf-es uses one. */
+  /** The prototype that holds the defaults of unset fields, if protobuf-es uses one. */
   readonly #prototype: object | undefined;
   readonly #bail: string;
 
@@ -75,12 +75,12 @@ class WriteCompiler {
     const oneofs = desc.oneofs.map((_, index) => `if (c${index} !== undefined && !h${index}) ${bail}`);
     const loop = "for (const name in m) n--;";
     const keys = `n -= ${this.#use(Object.keys)}(m).length;`;
-    // A message of many fields that create() made is slow to list; Object.keys is less so, but sees nothing inherited.
+    // A large message made by create() is slow to list. Object.keys is faster, but sees no inherited names.
     const isWhole =
       own === undefined ? (desc.members.length > MANY ? "t !== undefined" : "") : `p === ${own}`;
     const list = isWhole === "" ? loop : `if (${isWhole}) ${keys} else ${loop}`;
     const count = isLarge(desc) ? `if (t === undefined) ${loop} else n = 0;` : list;
-    // `n` counts the properties that were seen, less those that there are.
+    // `n` is the number of properties that were read minus the number that exist.
     const body = `
       if (m === null || typeof m !== "object" || d > ${DEPTH_LIMIT}) ${bail}
       const p = ${this.#use(Object.getPrototypeOf)}(m);
@@ -126,7 +126,7 @@ class WriteCompiler {
     }
   }
 
-  /** Code that writes a 64-bit integer `v` in one go, if the field is one that is often there and has a small number. */
+  /** Code that writes a 64-bit integer `v` and its tag at once, for implicit presence and low field numbers only. */
   #longField(field: DescField): string | undefined {
     if (field.presence !== IMPLICIT || field.fieldKind !== "scalar" || field.longAsString) return undefined;
     const write = LONG_FIELDS.get(field.scalar);
@@ -135,14 +135,14 @@ class WriteCompiler {
     return `at = ${this.#use(write)}(b, at, v, ${first | (second << 8)});`;
   }
 
-  /** Code of a member's value. What every object has by a name like "hasOwnProperty" is none. */
+  /** Code of a member's value. A property that every object inherits, such as "hasOwnProperty", is not one. */
   #get(localName: string): string {
     const value = `m[${quote(localName)}]`;
     if (!(localName in Object.prototype)) return value;
     return `${this.#use(Object.hasOwn)}(m, ${quote(localName)}) ? ${value} : undefined`;
   }
 
-  /** Code that goes on a condition: whether the field is set, and not the default of the prototype. */
+  /** Code to append to a condition: whether the field is set on the message itself, not only on the prototype. */
   #isOwn(field: DescField): string {
     if (this.#prototype === undefined || field.fieldKind === "message") return "";
     const name = quote(field.localName);
@@ -268,8 +268,8 @@ class WriteCompiler {
   }
 
   /**
-   * Code that writes something and, before it, how long that is. Room for the length is left by the size of the last
-   * one (which may be within this one); if this one's is of another size, what was written is moved.
+   * Code that writes a value after its length. The length is known only once the value is written, so the code reserves
+   * the room that the last length took (perhaps of a value inside this one), and shifts the bytes on a miss.
    */
   #delimited(code: string): string {
     const room = `room${this.#outer.length}`;
@@ -284,7 +284,7 @@ class WriteCompiler {
     }`;
   }
 
-  /** A list or map holds any value of a closed enum, since one that was decoded may. */
+  /** A list or map may hold any number for a closed enum, since a decoded one may. */
   #element(field: DescField): Scalar {
     return field.enum === undefined ? this.#scalar(field) : this.#ofType(ScalarType.INT32);
   }
@@ -355,7 +355,7 @@ class WriteCompiler {
   }
 }
 
-/** What a map's key is written as. */
+/** The JavaScript type as which a map's key is written. */
 function jsTypeOf(type: ScalarType): "string" | "number" | "bigint" {
   switch (type) {
     case ScalarType.STRING:
@@ -375,7 +375,7 @@ function each(code: string): string {
   return `for (let i = 0; i < list.length; i++) { let v = list[i]; ${code} }`;
 }
 
-/** Code that writes an integer `v`, which most often takes one byte. */
+/** Code that writes an integer `v`, with a fast path for one byte. */
 function small(code: string): string {
   return `if (v >= 0 && v < 128) b[at++] = v; else ${code}`;
 }

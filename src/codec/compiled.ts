@@ -13,25 +13,25 @@ export interface Codec {
   Make: Make;
 }
 
-/** Finds the codec of a message that another one holds. */
+/** Finds the codec of a nested message. */
 export type CodecOf = (desc: DescMessage) => Codec;
 
 /** Whether messages that are used often are compiled. */
 export const compiles = mayCompile() && protoInt64.supported;
 
 /**
- * After so many messages of a type, its functions are compiled. That takes as long as it takes to interpret some
- * hundreds of messages more than compiled code would need.
+ * A type's functions are compiled after this many messages. Compiling costs about as much as compiled code saves on
+ * some hundreds of messages.
  */
 const OFTEN = 500;
 
-/** The codec of a message, which is compiled when it was used often. */
+/** The codec of a message, compiled once it is used often. */
 export const codecOf: CodecOf = codecsAfter(compiles ? OFTEN : Number.POSITIVE_INFINITY);
 
-/** The codec of a message that is never compiled, nor are those of the messages in it. */
+/** The codec of a message that is never compiled, nor are the codecs of its nested messages. */
 export const interpreterOf: CodecOf = codecsAfter(Number.POSITIVE_INFINITY);
 
-/** Codecs that are compiled after so many messages of a type. */
+/** Makes codecs that are compiled after `often` messages of a type. */
 export function codecsAfter(often: number): CodecOf {
   const codecs = new WeakMap<DescMessage, Codec>();
   return function of(desc) {
@@ -44,7 +44,7 @@ export function codecsAfter(often: number): CodecOf {
   };
 }
 
-/** A constructor that returns an object makes that one. */
+/** Makes a constructor of a function. A constructor that returns an object gives that object. */
 function maker(make: () => object): Make {
   return function Message() {
     return make();
@@ -53,7 +53,7 @@ function maker(make: () => object): Make {
 
 function countingCodec(desc: DescMessage, of: CodecOf, often: number): Codec {
   const Make = maker(() => create(desc));
-  // Without BigInt, protobuf-es has texts for 64-bit integers.
+  // Without BigInt, protobuf-es represents 64-bit integers as strings.
   if (!protoInt64.supported) return { write: refuse, read: refuse, Make };
   const write = interpretWrite(desc, of);
   const read = interpretRead(desc, of);
@@ -66,7 +66,8 @@ function countingCodec(desc: DescMessage, of: CodecOf, often: number): Codec {
       return write(...args);
     },
     read(...args) {
-      // Compiled code gets only what the compiled constructor made: with two shapes of messages it is slower for good.
+      // Compiled code gets only messages from the compiled constructor: two shapes of messages would slow it down for
+      // good.
       if (++reads >= often) Object.assign(codec, compileRead(desc, of));
       return read(...args);
     },

@@ -15,11 +15,11 @@ import { setEntry } from "./read.js";
 import { validate } from "./validate.js";
 
 /**
- * The codec that protobuf-es is. It has the last word: what the compiled one does not handle comes here, and is done, or
- * refused with what is wrong.
+ * The codec that uses protobuf-es. It has the last word: it handles what the compiled codec does not, or reports what
+ * is wrong.
  */
 
-/** Encodes a plain object or a message. Throws a TypeError that names the field that is wrong. */
+/** Encodes a plain object or a message. Throws a TypeError that names the wrong field. */
 export function slowEncode<Desc extends DescMessage>(
   desc: Desc,
   message: MessageInitShape<Desc>,
@@ -28,12 +28,12 @@ export function slowEncode<Desc extends DescMessage>(
   try {
     return toBinary(desc, complete(desc, message));
   } catch (cause) {
-    // What validation lets through and protobuf-es refuses: a required field of proto2 that is not set.
+    // Validation accepts a proto2 message without a required field; protobuf-es refuses it.
     throw new TypeError(`cannot encode ${desc.typeName}: ${textOf(cause)}`, { cause });
   }
 }
 
-/** Decodes a message. Fields of bytes are views of `bytes`. Throws a TtrpcError with code `Internal`. */
+/** Decodes a message. Its bytes fields are views of `bytes`. Throws a TtrpcError with code `Internal`. */
 export function slowDecode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): MessageShape<Desc> {
   try {
     return fromBinary(desc, bytes);
@@ -47,8 +47,8 @@ export function slowDecode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Arr
 type Fields = Record<string, unknown>;
 
 /**
- * The message of a value that is valid. Other than create(), it takes a message that lacks a field for one where that is
- * not set, as in `{ ...message, stdin: undefined }`; toBinary would write the text "undefined".
+ * Makes a message of a valid value. Unlike create(), it also completes a message in which a field is undefined, as in
+ * `{ ...message, stdin: undefined }`, for which toBinary would write the text "undefined".
  */
 function complete<Desc extends DescMessage>(desc: Desc, init: unknown): MessageShape<Desc> {
   const message = create(desc);
@@ -58,7 +58,7 @@ function complete<Desc extends DescMessage>(desc: Desc, init: unknown): MessageS
   for (const member of desc.members) {
     const name = member.localName;
     const value = from[name];
-    // A message inherits the defaults of what is not set, and every object names like "hasOwnProperty".
+    // A message inherits the defaults of unset fields, and every object inherits names such as "hasOwnProperty".
     const inherits = isWhole || name in Object.prototype;
     if (value === undefined || (inherits && !Object.hasOwn(from, name))) continue;
     if (member.kind === "field") to[name] = completeField(member, value);

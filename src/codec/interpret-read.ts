@@ -15,16 +15,17 @@ import {
 } from "./wire-types.js";
 
 /**
- * Decoders that follow a message's descriptor as they go. They cost nothing before their first use. They read what those
- * of compile-read.ts do, and also what those leave to others: unknown groups, known fields with another wire type, and
- * messages that come twice where protobuf-es has something else for a message. Of these they make what protobuf-es makes.
+ * Decoders that interpret a message's descriptor. They cost nothing before their first use. They read everything that
+ * those of compile-read.ts read, and also what those refuse: unknown groups, known fields with another wire type, and
+ * repeated occurrences of a message field for which protobuf-es uses another representation. There they give the same
+ * result as protobuf-es.
  */
 
 const { cursor } = wire;
 
 type Fields = Record<string, unknown>;
 
-/** Makes the decoder of a message. `codecOf` finds those of the messages in it. */
+/** Makes the decoder of a message. `codecOf` finds those of its nested messages. */
 export function interpretRead(desc: DescMessage, codecOf: CodecOf): Read {
   let fields: ReadonlyMap<number, DescField> | undefined;
   return function read(bytes, at, end, target, depth, group) {
@@ -60,7 +61,7 @@ export function interpretRead(desc: DescMessage, codecOf: CodecOf): Read {
   };
 }
 
-/** Returns where a value ends that is not to be read. `depth` is how deep groups may still be nested. */
+/** Skips a value; returns where it ends. `depth` is how deep groups may still be nested. */
 function skip(
   bytes: Uint8Array,
   at: number,
@@ -82,7 +83,7 @@ function skip(
   throw BAIL;
 }
 
-/** Reads a value of a field into the message, and leaves the position behind it in the cursor. */
+/** Reads a value of a field into the message, and leaves the position after it in the cursor. */
 function readField(
   codecOf: CodecOf,
   bytes: Uint8Array,
@@ -120,7 +121,7 @@ function readField(
   }
 }
 
-/** What every object has by a name like "hasOwnProperty" is no value. */
+/** A message's own value. A property that every object inherits, such as "hasOwnProperty", is not one. */
 function own(message: Fields, name: string): unknown {
   return Object.hasOwn(message, name) ? message[name] : undefined;
 }
@@ -130,7 +131,7 @@ function caseOf(message: Fields, oneof: string, name: string): unknown {
   return chosen.case === name ? chosen.value : undefined;
 }
 
-/** Reads a message of a field, into the one that is there, if one is. */
+/** Reads a field's message, into the present one if there is one. */
 function readMessage(
   codecOf: CodecOf,
   bytes: Uint8Array,
@@ -237,14 +238,14 @@ function zeroOf(type: ScalarType): unknown {
   }
 }
 
-/** Reads a scalar or an enum's value of a field. */
+/** Reads a scalar or an enum value of a field. */
 function readElement(bytes: Uint8Array, at: number, end: number, field: DescField): unknown {
   if (field.enum !== undefined) return readScalar(bytes, at, end, ScalarType.INT32, false);
   const value = readScalar(bytes, at, end, field.scalar ?? ScalarType.STRING, field.utf8Validation);
   return longAsString(field) ? String(value) : value;
 }
 
-/** Reads a scalar, and leaves the position behind it in the cursor. */
+/** Reads a scalar, and leaves the position after it in the cursor. */
 function readScalar(bytes: Uint8Array, at: number, end: number, type: ScalarType, strict: boolean): unknown {
   switch (type) {
     case ScalarType.STRING: {

@@ -20,19 +20,19 @@ import {
 import * as wire from "./write.js";
 
 /**
- * Encoders that follow a message's descriptor as they go. They cost nothing before their first use, and take and refuse
- * what those of compile-write.ts do.
+ * Encoders that interpret a message's descriptor. They cost nothing before their first use, and accept and refuse
+ * exactly what those of compile-write.ts do.
  */
 
 type Fields = Record<string, unknown>;
 
-/** A field, and the room that the length of its last value took. */
+/** A field, and the room that its last value's length took. */
 interface Slot {
   readonly field: DescField;
   room: number;
 }
 
-/** Makes the encoder of a message. `codecOf` finds those of the messages in it. */
+/** Makes the encoder of a message. `codecOf` finds those of its nested messages. */
 export function interpretWrite(desc: DescMessage, codecOf: CodecOf): Write {
   let slots: Slot[] | undefined;
   let names: ReadonlySet<string> | undefined;
@@ -45,7 +45,7 @@ export function interpretWrite(desc: DescMessage, codecOf: CodecOf): Write {
     const ofMessage = Object.getPrototypeOf(message) as object | null;
     const isPlain = ofMessage === Object.prototype;
     const isMessage = message["$typeName"] !== undefined;
-    // Whether the defaults of what is not set are inherited.
+    // Whether the message inherits the defaults of unset fields.
     let inherits = false;
     if (isMessage) {
       if (message["$typeName"] !== desc.typeName) throw BAIL;
@@ -55,7 +55,7 @@ export function interpretWrite(desc: DescMessage, codecOf: CodecOf): Write {
       if (ofMessage === own()) throw BAIL;
       wire.checkPlain(message);
     }
-    // The properties that were seen.
+    // The number of properties that were read.
     let seen = isMessage ? 1 : 0;
     let chosen: Map<DescField, unknown> | undefined;
     for (const { localName, fields } of desc.oneofs) {
@@ -115,14 +115,14 @@ function countNames(value: object): number {
   return count;
 }
 
-/** What every object has by a name like "hasOwnProperty" is no value. */
+/** A member's value. A property that every object inherits, such as "hasOwnProperty", is not one. */
 function get(message: Fields, name: string): unknown {
   const value = message[name];
   if (typeof value !== "function" && name !== "__proto__") return value;
   return Object.hasOwn(message, name) ? value : undefined;
 }
 
-/** Whether a field without presence has the value that it has when it is not set. What is of a wrong type has not. */
+/** Whether a field without presence has its default. A value of a wrong type is not the default. */
 function isZero(field: DescField, value: unknown): boolean {
   if (field.enum !== undefined) return value === (field.enum.values[0]?.number ?? 0);
   switch (field.scalar) {
@@ -172,7 +172,7 @@ function writeOne(
   return close(bytes, at, start, writeBody(codecOf, bytes, start, field, value, depth), slot);
 }
 
-/** Writes what a message of a field consists of. */
+/** Writes the body of a field's message. */
 function writeBody(
   codecOf: CodecOf,
   bytes: Uint8Array,
@@ -195,7 +195,7 @@ function writeBody(
   }
 }
 
-/** Writes how long that is which lies between `start` and `end`, and keeps the room that this took for the next one. */
+/** Writes the length of what lies between `start` and `end`, and remembers the room that it took for the next value. */
 function close(bytes: Uint8Array, at: number, start: number, end: number, slot: Slot): number {
   const after = wire.close(bytes, at, start, end);
   slot.room = after - at - (end - start);

@@ -4,7 +4,7 @@ import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
 import { BAIL } from "./bail.js";
 import { setEntry } from "./read.js";
 
-/** How protobuf-es represents a message in a field, where that is not by the message. */
+/** How protobuf-es represents the message of a field: as JSON, as the wrapped value, or as the message itself. */
 export function representation(field: DescField, message: DescMessage): "json" | "wrapper" | "message" {
   if (message.typeName === "google.protobuf.Struct" && field.parent.typeName !== "google.protobuf.Value")
     return "json";
@@ -12,7 +12,7 @@ export function representation(field: DescField, message: DescMessage): "json" |
   return "message";
 }
 
-/** The message of a JSON object. What is undefined is a value without a kind, which is read as null. */
+/** The Struct of a JSON object. An undefined member becomes a value without a kind, which is read as null. */
 export function structOf(json: JsonObject): Struct {
   const fields: Struct["fields"] = {};
   for (const key of Object.keys(json)) setEntry(fields, key, valueOf(json[key]));
@@ -45,7 +45,7 @@ function kindOf(json: JsonValue | undefined): Value["kind"] {
   }
 }
 
-/** The JSON object of a message. */
+/** The JSON object of a Struct. */
 export function jsonOf({ fields }: Struct): JsonObject {
   const json: JsonObject = {};
   for (const key of Object.keys(fields)) {

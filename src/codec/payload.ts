@@ -2,16 +2,16 @@ import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/prot
 import { keptCopy } from "./slab.js";
 import { decode, decodeFrom, encode, encodeInto } from "./codec.js";
 
-/** What a record carries to the other side: bytes, or a message that is encoded where the record is written. */
+/** The payload of a record: bytes, or a message that is encoded directly into the record. */
 export type Payload = Uint8Array | OutgoingMessage;
 
-/** A message that is still to be encoded. */
+/** A message that is not encoded yet. */
 export class OutgoingMessage {
   readonly #desc: DescMessage;
   readonly #message: MessageInitShape<DescMessage>;
   readonly #refuse: ((cause: unknown) => Error) | undefined;
 
-  /** @param refuse - Makes the error of a message that is wrong, if it is not to be the codec's own. */
+  /** @param refuse - Makes the error for a wrong message, in place of the codec's own. */
   constructor(desc: DescMessage, message: unknown, refuse?: (cause: unknown) => Error) {
     this.#desc = desc;
     this.#message = message as MessageInitShape<DescMessage>;
@@ -36,23 +36,23 @@ export class OutgoingMessage {
   }
 }
 
-/** The bytes of a payload as they are now, for one that is not written at once: its owner may change what it gave. */
+/** Copies a payload that is not written at once, since its owner may change it meanwhile. */
 export function bytesOf(payload: Payload): Uint8Array {
   return payload instanceof OutgoingMessage ? payload.toBytes() : keptCopy(payload, 0, payload.length);
 }
 
-/** The payload with its message encoded, so that a wrong one shows at once. */
+/** Encodes the payload's message, so that a wrong one fails at once. */
 export function encoded(payload: Payload): Uint8Array {
   return payload instanceof OutgoingMessage ? payload.toBytes() : payload;
 }
 
 /**
- * Makes a value of the part of `bytes` from `at` to `end`, which may be overwritten afterwards. `owned` says that `bytes`
- * is all of it and the value's to keep.
+ * Decodes the part of `bytes` from `at` to `end`, which may be overwritten afterwards. With `owned`, the part is all of
+ * `bytes`, and the value may keep it.
  */
 export type Decode<T> = (bytes: Uint8Array, at: number, end: number, owned: boolean) => T;
 
-/** The payload as it is. */
+/** Decodes nothing: gives the payload's bytes. */
 export const rawPayload: Decode<Uint8Array> = (bytes, at, end, owned) =>
   owned ? bytes : keptCopy(bytes, at, end);
 

@@ -1,17 +1,18 @@
 import { BAIL } from "./bail.js";
 import { Scope } from "./scope.js";
+import { BIT32, BIT64, LENGTH, VARINT } from "./wire-types.js";
 import type { UnknownField } from "./write.js";
 
 /**
- * What compiled decoders read with. A function whose value has no fixed size leaves the position behind it in
- * {@link cursor}. No code of the user runs while a message is read, so one cursor is enough.
+ * The functions that compiled decoders read with. A function that reads a value of variable size leaves the position
+ * after it in {@link cursor}. No user code runs while a message is read, so one cursor is enough.
  *
- * A varint is read without a look at the end: a decoder that ends up past its own end has read what it should not, and
- * drops it all.
+ * Varints are read without checking the end: a decoder that finds itself past its end has read too far, and discards
+ * the message.
  */
 export const cursor = {
   at: 0,
-  /** Whether fields of bytes get bytes of their own, rather than a view of what is read. */
+  /** Whether bytes fields get a copy rather than a view of the input. */
   copy: true,
 };
 
@@ -51,7 +52,7 @@ export function uint32(bytes: Uint8Array, at: number): number {
   return value >>> 0;
 }
 
-/** Reads a tag. It is 32 bits at most, and what is longer is refused. */
+/** Reads a tag. Throws BAIL if it has more than 32 bits. */
 export function longTag(bytes: Uint8Array, at: number): number {
   const tag = uint32(bytes, at);
   const size = cursor.at - at;
@@ -144,7 +145,7 @@ export function float(bytes: Uint8Array, at: number): number {
   return floats[0]!;
 }
 
-/** Reads a length, and returns where what it counts ends. */
+/** Reads a length, and returns the end of what it measures. */
 export function lengthEnd(bytes: Uint8Array, at: number, end: number): number {
   const length = uint32(bytes, at);
   const stop = cursor.at + length;
@@ -152,7 +153,7 @@ export function lengthEnd(bytes: Uint8Array, at: number, end: number): number {
   return stop;
 }
 
-/** Takes the bytes from `at` to `end`. */
+/** Reads the bytes from `at` to `end`. */
 export function blob(bytes: Uint8Array, at: number, end: number): Uint8Array {
   if (at === end) return NO_BYTES;
   return cursor.copy ? bytes.slice(at, end) : bytes.subarray(at, end);
@@ -161,15 +162,15 @@ export function blob(bytes: Uint8Array, at: number, end: number): Uint8Array {
 const lax = new TextDecoder("utf-8", { ignoreBOM: true });
 const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 
-/** Up to this length, characters are faster to read in JavaScript than by a call out of it. */
+/** Up to this length, reading the characters in JavaScript is faster than calling native code. */
 const SHORT_TEXT = 24;
 
 type Slice = (this: Uint8Array, at: number, end: number) => string;
 
-// Node's own decoder without the checks and the view of TextDecoder. It is what Buffer's toString calls.
+// Node's own decoder, which Buffer's toString calls: it needs neither the view nor the checks of TextDecoder.
 const { utf8Slice = undefined } = Buffer.prototype as unknown as { utf8Slice?: Slice };
 
-/** Reads a text. Where it is not UTF-8, protobuf-es's decoder decides. */
+/** Reads a text. If it is not valid UTF-8, the result is that of protobuf-es's decoder. */
 export function text(bytes: Uint8Array, at: number, end: number, isStrict: boolean): string {
   if (utf8Slice !== undefined) {
     const value = utf8Slice.call(bytes, at, end);
@@ -187,8 +188,8 @@ export function text(bytes: Uint8Array, at: number, end: number, isStrict: boole
 let compiled: typeof text | undefined;
 
 /**
- * Compiles what reads a text, once. It has a case for each length of a short one: with all characters in one call,
- * String.fromCharCode makes the string at once, with nothing in between.
+ * Compiles the function that reads a text, once. It has a case for each short length, so that one call of
+ * String.fromCharCode makes the string from all its characters, without intermediate strings.
  */
 export function compiledText(): typeof text {
   return (compiled ??= compileText());
@@ -222,7 +223,7 @@ interface Unknowns {
   $unknown?: UnknownField[];
 }
 
-/** Keeps a field that the message does not know; returns where it ends. */
+/** Keeps an unknown field; returns where it ends. */
 export function unknownField(
   message: Unknowns,
   bytes: Uint8Array,
@@ -232,30 +233,30 @@ export function unknownField(
   known: ReadonlySet<number>,
 ): number {
   const no = tag >>> 3;
-  // A known field that has another wire type is rare enough to be left to others.
+  // A known field with another wire type is rare, so it is left to the interpreter.
   if (no === 0 || known.has(no)) throw BAIL;
   const next = skipValue(bytes, at, end, tag & 7);
   keepUnknown(message, no, tag & 7, bytes, at, next);
   return next;
 }
 
-/** Returns where a value ends that is not to be read. Groups are rare enough to be left to others. */
+/** Skips a value; returns where it ends. Groups are rare, so they are left to the interpreter. */
 export function skipValue(bytes: Uint8Array, at: number, end: number, wireType: number): number {
   let next = at;
   switch (wireType) {
-    case 0:
+    case VARINT:
       while (next < end && bytes[next]! > 127) next++;
       next++;
       break;
-    case 1:
+    case BIT64:
       next += 8;
       break;
-    case 2: {
+    case LENGTH: {
       const length = uint32(bytes, at);
       next = cursor.at + length;
       break;
     }
-    case 5:
+    case BIT32:
       next += 4;
       break;
     default:
@@ -265,7 +266,7 @@ export function skipValue(bytes: Uint8Array, at: number, end: number, wireType: 
   return next;
 }
 
-/** Keeps what lies between `at` and `end` as a field that the message does not know. */
+/** Keeps the bytes from `at` to `end` as an unknown field. */
 export function keepUnknown(
   message: Unknowns,
   no: number,
@@ -278,8 +279,8 @@ export function keepUnknown(
   (message.$unknown ??= []).push({ no, wireType, data });
 }
 
-/** Keeps a value that a closed enum does not have. */
-export function unknownEnum(message: Unknowns, no: number, value: number, wireType = 0): void {
+/** Keeps a number that is not a value of a closed enum as an unknown field. */
+export function unknownEnum(message: Unknowns, no: number, value: number, wireType = VARINT): void {
   const data: number[] = [];
   let rest = BigInt.asUintN(64, BigInt(value));
   for (; rest > 127n; rest >>= 7n) data.push(Number(rest & 127n) | 128);
@@ -287,7 +288,7 @@ export function unknownEnum(message: Unknowns, no: number, value: number, wireTy
   (message.$unknown ??= []).push({ no, wireType, data: new Uint8Array(data) });
 }
 
-/** Sets an entry of a map. "__proto__" is a key like any other. */
+/** Sets an entry of a map. "__proto__" is an ordinary key. */
 export function setEntry(record: Record<string, unknown>, key: string, value: unknown): void {
   if (key === "__proto__") {
     Object.defineProperty(record, key, { value, writable: true, enumerable: true, configurable: true });

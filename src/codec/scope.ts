@@ -1,4 +1,4 @@
-/** The names that compiled code may use, and what they stand for. */
+/** The names that compiled code may use, with their values. */
 export class Scope {
   readonly #names = new Map<unknown, string>();
 
@@ -9,9 +9,10 @@ export class Scope {
     return name;
   }
 
-  /** Runs the code of a function's body, which may use the names. */
+  /** Runs code as a function's body, which may use the names. */
   run<T>(code: string): T {
-    // What it is made from is this folder's own text and numbers; quote() keeps a name in a descriptor from being code.
+    // The code consists of this folder's own text and of numbers; quote() keeps a descriptor's names from becoming
+    // code.
     const make = new Function(...this.#names.values(), `"use strict";${code}`) as (...values: unknown[]) => T;
     return make(...this.#names.keys());
   }
@@ -24,7 +25,7 @@ export function quote(text: string): string {
 
 let allowed: boolean | undefined;
 
-/** Whether code may be made from text: --disallow-code-generation-from-strings forbids it. */
+/** Whether code may be generated from strings, which --disallow-code-generation-from-strings forbids. */
 export function mayCompile(): boolean {
   if (allowed === undefined) {
     try {

@@ -11,8 +11,8 @@ import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
 import { isUnknownField } from "./write.js";
 
 /**
- * Checks one value. `path` is made into text only for an error, which is why it is a function: the path of a value that
- * is right is never built.
+ * Checks one value. `path` is a function because its text is needed only for an error; the path of a valid value is
+ * never built.
  */
 type Check = (value: unknown, path: Path) => void;
 type Path = () => string;
@@ -21,8 +21,8 @@ const checks = new WeakMap<DescMessage, ReadonlyMap<string, Check>>();
 let depth = 0;
 
 /**
- * Checks that `value` can be encoded as a message of this type: the fields exist, and each has the type and range that
- * its definition says. Throws a TypeError that names the field by its path in the message, as in
+ * Checks that `value` can be encoded as a message of this type: its fields exist, and each has the type and range of
+ * its definition. Throws a TypeError that names the wrong field by its path in the message, such as
  * `rootfs[2].options[0]`.
  */
 export function validate(desc: DescMessage, value: unknown): void {
@@ -55,7 +55,7 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
   depth--;
 }
 
-/** What a message keeps of fields that its type does not have. */
+/** Checks the unknown fields that a message keeps. */
 function unknown(value: unknown, path: Path): void {
   if (!Array.isArray(value)) throw wrong(path, "an array", value);
   value.forEach((item, index) => {
@@ -64,7 +64,7 @@ function unknown(value: unknown, path: Path): void {
   });
 }
 
-/** A Date, Map or Promise has no fields, and would be taken for a message that has none set. */
+/** Whether a value can be a message. A Date, Map or Promise has no fields, and would pass for an empty message. */
 function isObject(value: unknown): value is object {
   return !isRevoked(value) && Object.prototype.toString.call(value) === "[object Object]";
 }
@@ -109,7 +109,7 @@ function field(desc: DescField): Check {
   }
 }
 
-/** The check of a field's value, or of one element of it. */
+/** The check of a field's value, or of one of its elements. */
 function element(desc: DescField): Check {
   const { message } = desc;
   if (message !== undefined) {
@@ -122,7 +122,7 @@ function element(desc: DescField): Check {
         return (value, path) => checkMessage(message, value, path);
     }
   }
-  // A list or map holds any value of a closed enum, since one that was decoded may: protobuf-es reads them so.
+  // A list or map may hold any number for a closed enum, because protobuf-es decodes them so.
   if (desc.enum !== undefined) return desc.fieldKind === "enum" ? enumeration(desc.enum) : int32;
   return scalar(desc.scalar ?? ScalarType.STRING, longAsString(desc));
 }
@@ -207,7 +207,7 @@ function long(what: string, least: bigint, most: bigint, asString: boolean): Che
   };
 }
 
-/** JavaScript's objects hold keys as strings; they must still fit the key's type. */
+/** JavaScript objects hold keys as strings, which must still fit the key's type. */
 function mapKey(type: ScalarType): Check {
   switch (type) {
     case ScalarType.STRING:
@@ -250,7 +250,7 @@ function descend(path: Path, desc?: DescMessage): void {
     throw new TypeError(`${label(path, desc)} is nested more than ${DEPTH_LIMIT} deep`);
 }
 
-/** Objects, lists and values are messages of their own when they are encoded, and so each counts as nested. */
+/** Objects, lists and values are each encoded as a message, so each counts as a level of nesting. */
 function jsonObject(value: unknown, path: Path): void {
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw wrong(path, "a JSON object", value);
@@ -288,7 +288,7 @@ function jsonValue(value: unknown, path: Path): void {
 
 function join(path: Path, name: string): Path {
   return () => {
-    // Called once: twice at each of a hundred levels would never come to an end.
+    // Called once: two calls at each of a hundred levels would take 2^100 steps.
     const before = path();
     return before === "" ? name : `${before}.${name}`;
   };

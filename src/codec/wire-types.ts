@@ -1,6 +1,6 @@
 import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 
-/** What a field's tag says of how its value is written. */
+/** Wire types: the part of a field's tag that says how its value is encoded. */
 export const VARINT = 0;
 export const BIT64 = 1;
 export const LENGTH = 2;
@@ -8,22 +8,28 @@ export const START_GROUP = 3;
 export const END_GROUP = 4;
 export const BIT32 = 5;
 
-/** How descriptors say when a field counts as set. */
+/** Field presence, as descriptors give it: when a field counts as set. */
 export const EXPLICIT = 1;
 export const IMPLICIT = 2;
 export const REQUIRED = 3;
 
-/** Nesting beyond this is refused, as protobuf's decoders do. It also ends a message that holds itself. */
+/**
+ * The deepest nesting of messages; deeper ones are refused, as protobuf's decoders do. It also stops a message that
+ * contains itself.
+ */
 export const DEPTH_LIMIT = 100;
 
-/** Beyond so many members, reading and listing a message that create() made takes longer than protobuf-es. */
+/**
+ * Beyond this many members, reading and listing a message made by create() takes longer than encoding it with
+ * protobuf-es.
+ */
 const TOO_MANY = 15;
 
 /**
- * Whether names that are not the type's pass in its messages, though not in plain objects. V8 keeps a message of many
- * members that create() made as a hash table, and to list what is in there takes as long as all that protobuf-es does to
- * encode it. create() leaves such names out, so only one that was put in later passes. Members that are 64-bit integers
- * do not count: over these protobuf-es takes longer.
+ * Whether messages of the type are too large to check for unknown names; plain objects are always checked. V8 keeps a
+ * message with many members, made by create(), as a hash table, and listing its names takes as long as encoding it with
+ * protobuf-es. create() leaves unknown names out, so only a name added later goes unnoticed. 64-bit integer members do
+ * not count, because protobuf-es takes longer for those.
  */
 export function isLarge({ members }: DescMessage): boolean {
   return members.length > TOO_MANY && members.filter((member) => !isLong(member)).length > TOO_MANY;
@@ -62,17 +68,17 @@ export function wireTypeOf(type: ScalarType): number {
   }
 }
 
-/** The number that stands before a field's value. */
+/** The tag that precedes a field's value. */
 export function tagOf(number: number, wireType: number): number {
   return ((number << 3) | wireType) >>> 0;
 }
 
-/** Whether a field has 64-bit integers as texts. */
+/** Whether a field represents 64-bit integers as strings. */
 export function longAsString(field: DescField): boolean {
   return (field as { longAsString?: boolean }).longAsString === true;
 }
 
-/** Whether a field has its messages as groups. */
+/** Whether a field encodes its messages as groups. */
 export function isDelimited(field: DescField): boolean {
   return (field as { delimitedEncoding?: boolean }).delimitedEncoding === true;
 }

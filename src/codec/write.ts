@@ -3,10 +3,11 @@ import { type DescEnum, ScalarType } from "@bufbuild/protobuf";
 import { BAIL, FULL } from "./bail.js";
 
 /**
- * What compiled encoders write with. Each takes the bytes and where to write, and returns where it stopped.
+ * The functions that compiled encoders write with. Each takes the bytes and where to write, and returns where it
+ * stopped.
  *
- * Small values are written without a look at the room there is: a write past the end of a Uint8Array does nothing, and
- * the position, which is past the end then, tells. What would throw there, or take long, looks first.
+ * Small values are written without checking the room: a write past the end of a Uint8Array does nothing, and the
+ * position past the end shows the overflow. Operations that would throw there, or take long, check first.
  */
 
 const encoder = new TextEncoder();
@@ -15,10 +16,10 @@ const unsigned = new BigUint64Array(words.buffer);
 const doubles = new Float64Array(words.buffer);
 const floats = new Float32Array(words.buffer);
 
-/** Up to this length a loop over the characters is faster than a call of the encoder, which Node 22 made quicker. */
+/** Up to this length, a loop over the characters is faster than calling the encoder, which is quicker since Node 22. */
 const SHORT_TEXT = Number.parseInt(process.versions.node, 10) < 22 ? 28 : 12;
 
-/** Unrolled, because a loop takes half as long again. */
+/** Writes a varint. Unrolled, because a loop takes half as long again. */
 export function uint32(bytes: Uint8Array, at: number, value: number): number {
   if (value < 0x80) {
     bytes[at] = value;
@@ -57,7 +58,7 @@ function varint64(bytes: Uint8Array, at: number, low: number, high: number): num
   return uint32(bytes, four(bytes, at, rest), high >>> 24);
 }
 
-/** The lowest 28 bits, as the first four bytes of a varint that goes on. */
+/** Writes the lowest 28 bits, as the first four bytes of a longer varint. */
 function four(bytes: Uint8Array, at: number, value: number): number {
   bytes[at] = value | 128;
   bytes[at + 1] = (value >>> 7) | 128;
@@ -66,7 +67,7 @@ function four(bytes: Uint8Array, at: number, value: number): number {
   return at + 4;
 }
 
-/** Splits a value into two words, if it fits its type. */
+/** Splits a value into two words. Throws BAIL if it does not fit its type. */
 function split(value: bigint, isSigned: boolean): void {
   if ((isSigned ? BigInt.asIntN(64, value) : BigInt.asUintN(64, value)) !== value) throw BAIL;
   unsigned[0] = value;
@@ -91,8 +92,8 @@ export function sint64(bytes: Uint8Array, at: number, value: bigint): number {
 }
 
 /**
- * The same for fields that are not written when they are 0, with their tags of one or two bytes: half of the time of one
- * goes with looking at the BigInt, so it is looked at once. What is no BigInt is refused by one of the two.
+ * Writes a field that is left out when it is 0, with its tag of one or two bytes. Half of the time goes into reading
+ * the BigInt, so it is read only once. A value that is not a BigInt throws while it is split.
  */
 export function int64Field(bytes: Uint8Array, at: number, value: bigint, tag: number): number {
   split(value, true);
@@ -140,7 +141,7 @@ export function double(bytes: Uint8Array, at: number, value: number): number {
 
 export function float(bytes: Uint8Array, at: number, value: number): number {
   floats[0] = value;
-  // What becomes infinite was out of range.
+  // A finite value that becomes infinite was out of range.
   if (floats[0] - floats[0] !== 0 && value - value === 0) throw BAIL;
   return fixed32(bytes, at, words[0]!);
 }
@@ -165,7 +166,10 @@ export function text(bytes: Uint8Array, at: number, value: string): number {
   return end;
 }
 
-/** Writes a text that is short and ASCII, where a loop is the fastest way; returns where it ends, or -1 if it is not. */
+/**
+ * Writes a short ASCII text, for which a loop is fastest; returns where it ends, or -1 if the text is not short and
+ * ASCII.
+ */
 export function shortAscii(bytes: Uint8Array, at: number, value: string): number {
   const { length } = value;
   if (length > SHORT_TEXT) return -1;
@@ -180,17 +184,17 @@ export function shortAscii(bytes: Uint8Array, at: number, value: string): number
 
 type Utf8Write = (this: Uint8Array, text: string, at: number, length: number) => number;
 
-// Node's own encoder without the view and the result object of TextEncoder. It is what Buffer's write calls.
+// Node's own encoder, which Buffer's write calls: it needs neither the view nor the result object of TextEncoder.
 const { utf8Write = undefined } = Buffer.prototype as unknown as { utf8Write?: Utf8Write };
 
 function longText(bytes: Uint8Array, at: number, value: string): number {
   const { length } = value;
-  // Most texts are ASCII, so guess the size of the length by that.
+  // Most texts are ASCII, so the size of the length prefix is guessed on that assumption.
   const start = at + varintSize(length);
   let written: number;
   if (utf8Write !== undefined && start + length * 3 <= bytes.length) {
     written = utf8Write.call(bytes, value, start, length * 3);
-    // Had there been a lone surrogate, it would have become three bytes.
+    // No byte was added, so the text has no lone surrogate: it would take three bytes.
     if (written === length) {
       uint32(bytes, at, length);
       return start + length;
@@ -201,17 +205,17 @@ function longText(bytes: Uint8Array, at: number, value: string): number {
     if (result.read !== length) throw value.isWellFormed() ? FULL : BAIL;
     ({ written } = result);
   }
-  // The encoder replaces a lone surrogate. Without one, a text that became no longer is ASCII.
+  // The encoder replaces a lone surrogate silently. A text whose length did not grow is ASCII, so it has none.
   if (written !== length && !value.isWellFormed()) throw BAIL;
   return close(bytes, at, start, start + written);
 }
 
 /**
- * Writes the length of what lies between `start` and `end` at `at`, and moves it behind the length if there is too much
- * or too little room for that.
+ * Writes at `at` the length of what lies between `start` and `end`, and shifts those bytes if the reserved room does
+ * not match.
  */
 export function close(bytes: Uint8Array, at: number, start: number, end: number): number {
-  // What is past the end is not there to be moved.
+  // Bytes past the end were never written, so they cannot be moved.
   if (end > bytes.length) throw FULL;
   const length = end - start;
   const moved = at + varintSize(length);
@@ -224,19 +228,19 @@ function varintSize(value: number): number {
   return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x20_0000 ? 3 : value < 0x1000_0000 ? 4 : 5;
 }
 
-/** Whether an enum has this value. */
+/** Whether it is a value of the enum. */
 export function isValueOf(desc: DescEnum, value: unknown): boolean {
   return typeof value === "number" && Object.hasOwn(desc.value, value);
 }
 
-/** What protobuf-es keeps of a field that it does not know. */
+/** An unknown field, as protobuf-es keeps it. */
 export interface UnknownField {
   readonly no: number;
   readonly wireType: number;
   readonly data: Uint8Array;
 }
 
-/** Whether a value is what can be written as a field: a number that a field may have, a wire type, and bytes. */
+/** Whether a value can be written as an unknown field: it has a valid field number, a wire type and bytes. */
 export function isUnknownField(value: unknown): value is UnknownField {
   if (typeof value !== "object" || value === null) return false;
   const { no, wireType, data } = value as Partial<UnknownField>;
@@ -261,7 +265,7 @@ export function unknownFields(bytes: Uint8Array, at: number, fields: unknown): n
   return at;
 }
 
-/** Refuses names that a message does not have. */
+/** Throws BAIL if the message has a name that its type does not. */
 export function checkNames(message: object, known: ReadonlySet<string>): void {
   for (const name in message) {
     if (known.has(name) || name === "$typeName" || name === "$unknown") continue;
@@ -269,19 +273,19 @@ export function checkNames(message: object, known: ReadonlySet<string>): void {
   }
 }
 
-/** Refuses what is no plain object: a Date, Map or Promise would be taken for a message that has nothing set. */
+/** Throws BAIL unless it is a plain object. A Date, Map or Promise would pass for an empty message. */
 export function checkPlain(value: object): void {
   if (Object.prototype.toString.call(value) !== "[object Object]") throw BAIL;
 }
 
-/** A map's key as the integer that it stands for. */
+/** The integer that a map's key stands for. */
 export function keyNumber(key: string): number {
   const value = Number(key);
   if (String(value) !== key) throw BAIL;
   return value;
 }
 
-/** A map's key as what it stands for. */
+/** The value that a map's key stands for. */
 export function mapKey(type: ScalarType, key: string): string | number | bigint | boolean {
   switch (type) {
     case ScalarType.STRING:
@@ -305,7 +309,7 @@ export function keyBigInt(key: string): bigint {
   return BigInt(key);
 }
 
-/** A 64-bit integer of a field with jstype = JS_STRING, which may also be given as a bigint. */
+/** The bigint of a field with `jstype = JS_STRING`, which may be given as a string or as a bigint. */
 export function longOf(value: unknown): bigint {
   if (typeof value === "bigint") return value;
   if (typeof value !== "string") throw BAIL;

@@ -3,7 +3,7 @@ import { loadAddon } from "./load.js";
 
 let addon: typeof Native | undefined;
 
-/** The addon, loaded at the first call: a program that only names messages does without. */
+/** The addon, loaded at the first call, so that a program that only uses messages does without it. */
 export function loadNative(): typeof Native {
   return (addon ??= loadAddon());
 }

@@ -10,7 +10,7 @@ import type { IncomingRequest } from "./types.js";
 
 const decoder = new TextDecoder();
 
-/** Reads records from the inbound buffer. All views it gives out are valid until the next record is read. */
+/** Reads records from the inbound buffer. The views that it returns are valid until the next record is read. */
 export class BatchReader {
   readonly bytes: Uint8Array;
   readonly #view: DataView;
@@ -18,13 +18,13 @@ export class BatchReader {
   #at = 0;
 
   readonly #takeWhole: () => Uint8Array;
-  /** The payload of the record, if it does not lie in it. */
+  /** The record's payload, if it crossed whole, outside the record. */
   #whole: Uint8Array | undefined;
 
-  /** Why the last call of this batch failed whose connection had ended: those behind it share the cause. */
+  /** The last failure of a call of this batch whose connection had ended; the calls after it share the cause. */
   #failed: { key: string; message: string; cause: Error } | undefined;
 
-  /** @param takeWhole - Gives the payloads that do not lie in their records, in order. */
+  /** @param takeWhole - Returns the next payload that crossed whole. */
   constructor(size: number, takeWhole: () => Uint8Array) {
     this.#takeWhole = takeWhole;
     this.bytes = new Uint8Array(size);
@@ -39,13 +39,13 @@ export class BatchReader {
   slot = 0;
   generation = 0;
 
-  /** Goes to the first record. */
+  /** Moves to the first record. */
   rewind(): void {
     this.#next = 0;
     this.#failed = undefined;
   }
 
-  /** Goes to the next record, if it starts before `size`. */
+  /** Moves to the next record. Returns false if none starts before `size`. */
   next(size: number): boolean {
     const at = this.#next;
     if (at >= size) {
@@ -103,7 +103,7 @@ export class BatchReader {
     return decoder.decode(this.field());
   }
 
-  /** How many bytes the rest of the record has. */
+  /** The number of bytes left in the record. */
   get rest(): number {
     return this.#whole?.length ?? this.#next - this.#at;
   }
@@ -115,12 +115,12 @@ export class BatchReader {
     return decode(this.bytes, this.#at, this.#next, false);
   }
 
-  /** The rest of the record, as bytes of their own. */
+  /** Copies the rest of the record. */
   payload(): Uint8Array {
     return this.#whole ?? keptCopy(this.bytes, this.#at, this.#next);
   }
 
-  /** The fields of a request. The reader stands at its payload then. */
+  /** Reads the fields of a request, up to its payload. */
   request(): IncomingRequest {
     return {
       slot: this.slot,
@@ -131,14 +131,14 @@ export class BatchReader {
     };
   }
 
-  /** Metadata as it was sent. */
+  /** Reads metadata as it was sent. */
   pairs(): [key: string, value: string][] {
     const pairs: [string, string][] = [];
     for (let count = this.u32(); count > 0; count--) pairs.push([this.string(), this.string()]);
     return pairs;
   }
 
-  /** Goes past metadata. */
+  /** Skips metadata. */
   skipPairs(): void {
     for (let count = this.u32() * 2; count > 0; count--) {
       const size = this.u32();
@@ -146,7 +146,7 @@ export class BatchReader {
     }
   }
 
-  /** Keys in lower case, values in the order in which they were sent. */
+  /** Reads metadata for a handler: lower-case keys, values in the order in which they were sent. */
   metadata(): Metadata {
     const metadata: Metadata = {};
     for (let count = this.u32(); count > 0; count--) {
@@ -167,7 +167,7 @@ export class BatchReader {
     return new TtrpcError(message, code, { details });
   }
 
-  /** Why a call failed on this side. */
+  /** Reads why a call failed on this side. */
   failure(): TtrpcError {
     const code = this.i32();
     const said = this.string();

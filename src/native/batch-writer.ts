@@ -5,17 +5,20 @@ import type { Named } from "./slots.js";
 
 const encoder = new TextEncoder();
 
-/** Payloads of so many bytes leave without waiting for more, so that the peer has something to do meanwhile. */
+/**
+ * Once this many bytes of payloads are lent, the batch leaves without waiting for more, so that the peer can start on
+ * them.
+ */
 const LENT_LIMIT = 256 << 10;
 
 /** Writes records into the outbound buffer. */
 export class BatchWriter {
   readonly bytes: Uint8Array;
-  /** Bytes of whole records. */
+  /** Bytes of finished records. */
   used = 0;
-  /** Bytes of payloads that were lent for them. */
+  /** Bytes of payloads that were lent for these records. */
   lent = 0;
-  /** Whether a message is being encoded, whose getters are code of the user: nothing else may be written meanwhile. */
+  /** Whether a message is being encoded. Its getters are user code, so nothing else may be written meanwhile. */
   encoding = false;
   readonly #view: DataView;
   #at = 0;
@@ -25,12 +28,12 @@ export class BatchWriter {
     this.#view = new DataView(this.bytes.buffer);
   }
 
-  /** Whether a record with a body of up to `size` bytes fits behind those that wait. */
+  /** Whether a record with a body of up to `size` bytes still fits. */
   fits(size: number): boolean {
     return this.lent < LENT_LIMIT && this.used + RECORD_HEADER + size <= this.bytes.length;
   }
 
-  /** Takes all records out; returns how many bytes they have. */
+  /** Takes all records out; returns their size in bytes. */
   take(): number {
     const { used } = this;
     this.used = 0;
@@ -80,14 +83,14 @@ export class BatchWriter {
     this.#at += value.length;
   }
 
-  /** The payload of the record, of `size` bytes, does not lie in it. */
+  /** Marks the record's payload, of `size` bytes, as one that crosses whole. */
   whole(size: number): void {
     const at = this.used + 5;
     this.#view.setUint8(at, this.#view.getUint8(at) | FLAG_WHOLE);
     this.lent += size;
   }
 
-  /** Encodes a message; returns how long it is, or -1 if there is not enough room for it. */
+  /** Encodes a message; returns its length, or -1 if there is not enough room. */
   message(message: OutgoingMessage): number {
     const at = this.#at;
     this.encoding = true;
@@ -101,12 +104,12 @@ export class BatchWriter {
     }
   }
 
-  /** What there is of the record that was begun. */
+  /** Copies the unfinished record. */
   begun(): Uint8Array {
     return this.bytes.slice(this.used, this.#at);
   }
 
-  /** Begins a record with what there was of it. */
+  /** Resumes a record from the copy of its beginning. */
   resume(begun: Uint8Array): void {
     this.#at = this.used;
     this.raw(begun);
@@ -118,7 +121,7 @@ export class BatchWriter {
   }
 }
 
-/** The most bytes a string can take, its length included. */
+/** The most bytes a string can take in a record, its length prefix included. */
 export function stringSize(value: string): number {
   return 4 + value.length * 3;
 }

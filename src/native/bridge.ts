@@ -30,10 +30,10 @@ import { Outbox } from "./outbox.js";
 import type { Driver } from "../transport.js";
 
 /**
- * The one way to the addon and back, for one JavaScript thread and one driver. The commands of a tick gather in a buffer
- * and cross together, in one call; events come back in one buffer, with one callback.
+ * The TypeScript facade to the addon, one for each JavaScript thread and driver. The commands of a tick gather in one
+ * buffer and cross in one call; events come back in another buffer, with one callback.
  *
- * Whatever a method here puts into the batch is sent by itself: nobody outside has to ask for that.
+ * Every method that writes into the batch also schedules it; callers never have to.
  */
 export class Bridge {
   readonly #native: NativePort;
@@ -66,7 +66,7 @@ export class Bridge {
     }
   }
 
-  /** Begins to connect. {@link observeConnection} tells how that goes on. */
+  /** Starts to connect. The observer of {@link observeConnection} hears the result. */
   connect(address: BindingAddress): BindingOpened {
     this.#outbox.schedule();
     return this.#native.connect(address);
@@ -78,88 +78,88 @@ export class Bridge {
     return this.#native.adopt(fd, false);
   }
 
-  /** Connects, or takes over a connected socket, for blocking calls; waits for it. */
+  /** Connects, or takes over a connected socket, for blocking calls. Blocks until it is open. */
   connectBlocking(address: BindingAddress | { readonly fd: number }, timeoutMs: number): BindingOpened {
     if ("fd" in address) return this.#native.adopt(address.fd, true);
     let opened = this.#native.connectBlocking(address, timeoutMs);
-    // Between two waits this thread can be ended.
+    // This thread can be terminated between two waits.
     while (opened.errno === EINPROGRESS) opened = this.#native.waitConnect();
     return opened;
   }
 
-  /** Two ends of a socket: one for a connection, the other for a Duplex of Node. */
+  /** Makes a socket pair: one end for a connection, the other for a Node Duplex. */
   pair(): ReturnType<NativePort["pair"]> {
     return this.#native.pair();
   }
 
-  /** Says who hears of a connection from now on. */
+  /** Sets the observer of a connection. */
   observeConnection(connection: number, observer: ConnectionObserver): void {
     this.#inbox.connections.set(connection, observer);
   }
 
-  /** Closes a connection, at once or when its replies have left. */
+  /** Closes a connection, either at once or after its replies have left. */
   close(connection: number, afterReplies = false): void {
     this.#native.close(connection, afterReplies);
     this.#outbox.schedule();
   }
 
-  /** Says whether a connection keeps the process alive. */
+  /** Sets whether a connection keeps the process alive. */
   hold(connection: number, hold: number): void {
     this.#native.hold(connection, hold);
   }
 
-  /** Whether a connection of blocking calls leads to a listener of this very thread, which could not answer it. */
+  /** Whether a connection of blocking calls leads to a listener on the same thread, which could never answer. */
   isServedHere(connection: number): boolean {
     return openBridges().some((other) => this.#native.isListenerOf(connection, other.#native));
   }
 
-  /** Listens on an address. Whoever gets a listener observes it at once. */
+  /** Listens on an address. The caller must observe the listener at once. */
   listen(address: BindingAddress, options: BindingListenOptions): BindingOpened {
     this.#outbox.schedule();
     return this.#native.listen(address, options);
   }
 
-  /** Listens on a descriptor, or serves the one peer at its other end, which is accepted already. */
+  /** Listens on a descriptor or, if it is connected, serves the one peer at its other end. */
   listenOn(fd: number, isConnected: boolean, options: BindingListenOptions): BindingOpened {
     this.#outbox.schedule();
     return this.#native.listenOn(fd, isConnected, options);
   }
 
-  /** Says who hears of a listener. */
+  /** Sets the observer of a listener. */
   observeListener(listener: number, observer: ListenerObserver): void {
     this.#inbox.listeners.set(listener, observer);
   }
 
-  /** Accepts no more. */
+  /** Stops accepting. */
   closeListener(listener: number): void {
     this.#native.closeListener(listener);
     this.#outbox.schedule();
   }
 
-  /** Gives a method that is served a number, for listeners to have; its requests go to `receiver`. */
+  /** Gives a served method a route, for listeners to use. Its requests go to `receiver`. */
   serve(receiver: RequestReceiver): number {
     return this.#inbox.methods.add(receiver);
   }
 
-  /** Takes a method's number back. No listener may have it any more. */
+  /** Releases a served method's route. No listener may use it any more. */
   unserve(route: number): void {
     this.#inbox.methods.remove(route);
   }
 
-  /** The requests that need an answer. */
+  /** The requests that still need an answer. */
   requests(): Iterable<ActiveRequest> {
     return this.#inbox.requests.values();
   }
 
   /**
-   * Runs code of the user's, or what may lead to it, as soon as it may run: never while a batch is read, whose buffer it
-   * could have overwritten, and never within the call that asks for it.
+   * Runs user code, or an action that may lead to it, as soon as it is safe: never while a batch is read, whose buffer
+   * it could overwrite, and never within the call of `defer` itself.
    */
   defer(action: () => void): void {
     this.#inbox.defer(action);
   }
 
-  /** The number of a service and method that are called. Throws a TypeError if one of the names is none. */
+  /** The route of a service and method to call. Throws a TypeError if a name is invalid. */
   route(service: string, method: string): number {
     const known = this.#routes.find(service, method);
     if (known !== undefined) return known;
@@ -170,35 +170,35 @@ export class Bridge {
     writer.string(service);
     writer.string(method);
     writer.end();
-    // Only now: a number that Rust has not heard of must not be known here.
+    // Only now: a route must not be known here before Rust has been told.
     this.#routes.add(service, method, route);
     this.#outbox.schedule();
     return route;
   }
 
-  /** The service and method that a number stands for. */
+  /** The service and method of a route. */
   nameOf(route: number): { readonly service: string; readonly method: string } {
     return this.#routes.nameOf(route);
   }
 
-  /** Puts a call into the batch, and names it. */
+  /** Writes a call into the batch, and gives it its name. */
   call(connection: number, call: OutgoingCall, pending: PendingCall): void {
     this.#begin(Command.Call, call.fields.cancellable ? FLAG_CANCELLABLE : 0, connection, call, pending);
   }
 
-  /** Opens a stream, as {@link call} makes a call. `kind` is its flags. */
+  /** Opens a stream, as {@link call} makes a call. `kind` holds its flags. */
   open(connection: number, call: OutgoingCall, kind: number, pending: PendingStream): void {
     this.#begin(Command.Open, kind, connection, call, pending);
   }
 
-  /** Makes a call in place: nothing else of this thread runs until its outcome is there. */
+  /** Makes a blocking call: nothing else on this thread runs until it has its outcome. */
   callBlocking(connection: number, call: OutgoingCall, pending: PendingCall): void {
     this.#writeCall(Command.Call, 0, connection, call, NOBODY);
     let size = this.#native.callBlocking(this.#outbox.take());
-    // Between two waits this thread can be ended.
+    // This thread can be terminated between two waits.
     while (size === 0) size = this.#native.waitBlocking();
     this.#inbox.settle(size, pending);
-    // Events of other connections, if there are any, wait until the caller is done.
+    // Events of other connections wait until the caller is done.
     this.#outbox.schedule();
   }
 
@@ -243,7 +243,7 @@ export class Bridge {
     this.#outbox.endWith(payload);
   }
 
-  /** Sends a message of a stream; returns how long it is. The caller keeps within its window. */
+  /** Sends a message of a stream; returns its length in bytes. The caller must respect its window. */
   send(stream: Stream, payload: Payload): number {
     this.#outbox.reserve(knownSize(payload));
     this.#outbox.writer.begin(Command.Send, stream.served ? FLAG_SERVED : 0, 0, 0, stream);
@@ -252,32 +252,34 @@ export class Bridge {
     return size;
   }
 
-  /** Tells that messages of a stream were taken, with the next batch. */
+  /** Reports, with the next batch, that messages of a stream were taken. */
   noteTaken(queue: MessageQueue<unknown>): void {
     this.#outbox.noteTaken(queue);
   }
 
-  /** Hands the batch over now, or behind the message that is being encoded. What comes of it is dealt with later. */
+  /**
+   * Hands the batch over now, or right after the message that is being encoded. The events that result are read later.
+   */
   flush(): void {
     this.#outbox.flush();
   }
 
-  /** Sends no more on a stream of this side. */
+  /** Half-closes a stream that this side opened. */
   halfClose(stream: Stream): void {
     this.#outbox.command(Command.HalfClose, 0, stream);
   }
 
   /**
-   * Gives up a call or a stream, if it is still under way. It hears nothing any more. `left`: the reader of a stream left,
-   * and its requests end in order; otherwise the peer is told that they are not all.
+   * Cancels a call or a stream that is still in flight; it gets no further events. With `left`, the reader of a stream
+   * left, and its requests end regularly; otherwise the peer is told that they are incomplete.
    */
   cancel(call: PendingCall | PendingStream, left = false): void {
     if (this.#inbox.calls.delete(call)) this.#outbox.command(Command.Cancel, left ? FLAG_LEFT : 0, call);
   }
 
   /**
-   * Answers a request, if it still needs an answer. An error that is too large is cut; for a payload that is, an error is
-   * thrown, and nothing is answered.
+   * Answers a request, if it still needs an answer. An error that is too large is truncated. A payload that is too
+   * large throws, and nothing is answered.
    */
   reply(request: ActiveRequest, payload: Payload | undefined, error: TtrpcError | undefined): void {
     const { requests } = this.#inbox;
@@ -300,8 +302,8 @@ export class Bridge {
   }
 
   /**
-   * Nothing is held any more of a request that was aborted, whose handler may have run on: it counts no longer. To be called
-   * once for each, and not for one that was answered.
+   * Tells Rust that nothing is held any more of an aborted request, whose handler may have kept running, so that it
+   * stops counting. Call it once for each aborted request, and never for one that was answered.
    */
   letGo(request: Readonly<Named>): void {
     this.#outbox.command(Command.LetGo, 0, request);
@@ -312,12 +314,12 @@ const { EINPROGRESS } = constants.errno;
 
 const NOTHING = new Uint8Array(0);
 
-/** The name of no call. */
+/** A name that no call has. */
 const NOBODY: Named = { slot: 0, generation: 0 };
 
 const opened: Partial<Record<Driver, Bridge>> = {};
 
-/** The bridge of this JavaScript thread with a driver, opened at first use. */
+/** The bridge of this JavaScript thread for a driver, opened at first use. */
 export function bridgeOf(driver: Driver): Bridge {
   return (opened[driver] ??= new Bridge(driver));
 }

@@ -5,9 +5,9 @@ import { shown } from "../values.js";
 const DRIVERS: readonly Driver[] = ["loop", "thread"];
 
 /**
- * Checks a driver. If none is given it is the loop, or the thread where the event loop is not Node's own.
+ * Checks a driver. The default is the loop, or the thread in a runtime without Node's own event loop.
  *
- * @throws {TypeError} It is none, or the loop where that is not there.
+ * Throws a TypeError if it is not a driver, or if it is the loop in such a runtime.
  */
 export function checkDriver(driver?: Driver): Driver {
   if (driver === undefined) return strangeRuntime() === undefined ? "loop" : "thread";
@@ -18,10 +18,10 @@ export function checkDriver(driver?: Driver): Driver {
   return driver;
 }
 
-/** Whether the runtime is Node, or has all of Node's that this package uses. */
+/** Whether the runtime is Node, or has every part of Node that this package uses. */
 export const isNode = (): boolean => strangeRuntime() === undefined;
 
-/** Refuses what takes Node's own event loop where there is none. */
+/** Throws a TypeError if the runtime lacks Node's own event loop. */
 export function requireLoop(what: string, advice = ""): void {
   const runtime = strangeRuntime();
   if (runtime === undefined) return;
@@ -30,7 +30,10 @@ export function requireLoop(what: string, advice = ""): void {
 
 let known: { readonly strange: string | undefined } | undefined;
 
-/** The runtime, where its event loop is not Node's. Bun and Deno export libuv's functions, which then end the process. */
+/**
+ * The name of a runtime whose event loop is not Node's; undefined in Node. Bun and Deno do export libuv's functions,
+ * but calling them ends the process.
+ */
 function strangeRuntime(): string | undefined {
   return (known ??= { strange: findStrange() }).strange;
 }

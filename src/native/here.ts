@@ -1,7 +1,7 @@
 /**
- * The file that this code runs from: its path, or its `file:` URL in an ES module. A bundler may have made it a part of
- * another file, of any name and kind, and what it then leaves of `import.meta.url` differs: nothing, or the path that the
- * source had where the bundle was made. So the running code is asked. Undefined where it was not read from a file.
+ * The file that this code runs from: its path, or its `file:` URL in an ES module. Undefined if it was not read from a
+ * file. A bundler may have put this code into any other file, and then `import.meta.url` may be empty, or the path of
+ * the source on the machine that bundled it. So the running code itself is asked.
  */
 export function ownFile(): string | undefined {
   const { prepareStackTrace, stackTraceLimit } = Error;
@@ -17,7 +17,7 @@ export function ownFile(): string | undefined {
     try {
       Object.assign(Error, { prepareStackTrace, stackTraceLimit });
     } catch {
-      // As above: nothing was changed.
+      // As above: nothing was changed, so nothing needs restoring.
     }
   }
 }

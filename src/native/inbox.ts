@@ -13,10 +13,10 @@ import type {
 } from "./types.js";
 
 /**
- * The events of a bridge, and who hears of them.
+ * Reads the events of a bridge and delivers them.
  *
- * While a batch is read, no code of the user runs: promises are settled (their reactions run later), and everything else
- * goes through {@link Inbox.defer} until the buffer is free. So the user's code may use the bridge at any time.
+ * While a batch is read, no user code runs: promises are settled, whose reactions run later, and everything else goes
+ * through {@link Inbox.defer} until the buffer is free. So user code may use the bridge at any time.
  */
 export class Inbox {
   readonly #reader: BatchReader;
@@ -24,31 +24,31 @@ export class Inbox {
   readonly methods = new ServedMethods<RequestReceiver>();
   readonly connections = new Map<number, ConnectionObserver>();
   readonly listeners = new Map<number, ListenerObserver>();
-  /** Requests that need an answer. */
+  /** Requests that still need an answer. */
   readonly requests = new RequestSlots<ActiveRequest>();
-  /** What is put off until the batch is read: requests to run, and other things to do. */
+  /** Deferred until the batch has been read: requests to run, and other actions. */
   #after: (ActiveRequest | (() => void))[] = [];
   #reading = false;
 
   readonly #letGo: (request: Readonly<Named>) => void;
 
   /**
-   * `takeWhole` gives the next payload that does not lie in its record; `letGo` is told of a request that was aborted and of
-   * which nothing is held.
+   * `takeWhole` returns the next payload that crossed whole; `letGo` is called for an aborted request of which nothing
+   * is held any more.
    */
   constructor(takeWhole: () => Uint8Array, letGo: (request: Readonly<Named>) => void) {
     this.#letGo = letGo;
     this.#reader = new BatchReader(BATCH_SIZE, takeWhole);
   }
 
-  /** Where the addon puts events. */
+  /** The buffer into which the addon writes events. */
   get bytes(): Uint8Array {
     return this.#reader.bytes;
   }
 
   /**
-   * Reads the events in the inbound buffer, then does what they call for. What throws costs no other event its effect:
-   * the error is thrown again by itself, for the process to see.
+   * Reads the events in the inbound buffer, then runs the actions that they deferred. If one throws, the others still
+   * take effect, and the error is rethrown on its own, for the process to see.
    */
   read(size: number): void {
     const reader = this.#reader;
@@ -81,7 +81,7 @@ export class Inbox {
     else queueMicrotask(action);
   }
 
-  /** Settles a call with the only event there is. */
+  /** Settles a blocking call with the only event in the buffer. */
   settle(size: number, pending: PendingCall): void {
     const reader = this.#reader;
     reader.rewind();
@@ -125,11 +125,11 @@ export class Inbox {
         const deadline = reader.flags === 1;
         const request = this.requests.get(slot, generation);
         if (request === undefined) {
-          // Its answer and this crossed.
+          // The answer and this event crossed each other.
           this.defer(() => this.#letGo({ slot, generation }));
           return;
         }
-        // At once: the slot may have a new user in this very batch.
+        // At once: the slot may get a new user in this batch.
         this.requests.delete(request);
         this.defer(() => request.abort(deadline));
         return;
@@ -149,7 +149,7 @@ export class Inbox {
       case Event.Accepted: {
         const peer =
           reader.flags === 1 ? { pid: reader.i32(), uid: reader.u32(), gid: reader.u32() } : undefined;
-        // At once: a request of it may be next in the batch.
+        // At once: the batch may go on with a request of this connection.
         this.listeners.get(slot)?.accepted(connection, peer);
         this.defer(() => this.connections.get(connection)?.accepted?.());
         return;
@@ -181,12 +181,12 @@ export class Inbox {
 
   #failure(reader: BatchReader): TtrpcError {
     const failure = reader.failure();
-    // Where the connection failed, what it runs over may know more.
+    // If the connection failed, the transport under it may know more.
     return (reader.flags === 0 ? undefined : this.connections.get(reader.connection)?.failure?.()) ?? failure;
   }
 }
 
-/** Nobody here can deal with an error of code that was called; it must be seen all the same. */
+/** Rethrows an error that nobody here can handle, so that the process sees it. */
 function throwLater(error: unknown): void {
   queueMicrotask(() => {
     throw error;

@@ -9,28 +9,28 @@ import { currentPlatform, type Platform, platformName, PREBUILT } from "./platfo
 const NAME = "containerd-shim-protos";
 const OVERRIDE = "NAPI_RS_NATIVE_LIBRARY_PATH";
 
-/** A path as the URL of its file; a URL as it is. */
+/** Turns a path into a file URL; returns a file URL unchanged. */
 const urlOf = (file: string) => (file.startsWith("file:") ? file : pathToFileURL(file).href);
 
-/** The file beside which the addon is looked for: this one, or the bundle that it is a part of. */
+/** The addon is looked for next to this file: this module, or the bundle that contains it. */
 const HERE = urlOf(ownFile() ?? (import.meta.url as string | undefined) ?? process.argv[1] ?? resolve("x"));
 
-// An import of it would make bundlers look for what is required, or put their own require in its place.
+// With an import of it, bundlers would try to resolve the required files, or replace this require with their own.
 const require = process.getBuiltinModule("node:module").createRequire(HERE);
 
-/** An addon that was tried and did not do. */
+/** An addon that was tried and failed. */
 interface Attempt {
-  /** A path or the name of a package. */
+  /** A path or a package name. */
   readonly candidate: string;
   readonly error: unknown;
 }
 
 /**
- * Loads the addon: the one that NAPI_RS_NATIVE_LIBRARY_PATH names and no other, if it is set; else the one that was
- * built in this folder, or that of the platform's package.
+ * Loads the addon. If NAPI_RS_NATIVE_LIBRARY_PATH is set, only the addon that it names is tried; otherwise first the
+ * one built in this folder, then the one in the platform's package.
  *
- * @throws {Error} `code` is `ERR_NATIVE_ADDON`, the message says what was tried and what to do, and `cause` is what the
- * last attempt failed with.
+ * Throws an Error with code `ERR_NATIVE_ADDON` if none can be loaded. Its message says what was tried and what to do,
+ * and its `cause` is the error of the last attempt.
  */
 export function loadAddon(): typeof Native {
   const platform = currentPlatform();
@@ -52,7 +52,7 @@ function candidates(name: string): readonly string[] {
   return [fileURLToPath(new URL(`../../${NAME}.${name}.node`, HERE)), `${NAME}-${name}`];
 }
 
-/** Loads an addon and checks that it is of this very version: the two sides of the port share a record format. */
+/** Loads an addon and checks that it has the same version, because both sides share one record format. */
 function requireAddon(candidate: string): typeof Native {
   const addon = require(candidate) as typeof Native;
   const { addon: version } = addon.versions();
@@ -62,7 +62,7 @@ function requireAddon(candidate: string): typeof Native {
   return addon;
 }
 
-/** What Node's permission model answers: that addons are not allowed, that the file may not be read. */
+/** The error codes of Node's permission model: addons are not allowed, or the file may not be read. */
 const DENIALS: ReadonlySet<string> = new Set(["ERR_DLOPEN_DISABLED", "ERR_ACCESS_DENIED"]);
 
 const codeOf = (error: unknown) => String((error as { code?: unknown } | undefined)?.code);
@@ -101,7 +101,7 @@ function advice(name: string, attempts: readonly Attempt[]): readonly string[] {
   }
   const prebuilt = PREBUILT.includes(name)
     ? [
-        `npm installs ${NAME}-${name} along, unless it was told to omit optional dependencies, or has the bug that`,
+        `npm installs ${NAME}-${name} with the package, unless it was told to omit optional dependencies, or has the bug that`,
         "leaves them out when a lock file comes from another platform (https://github.com/npm/cli/issues/4828). To fix it:",
         "  rm -rf node_modules package-lock.json && npm install",
       ]

@@ -10,28 +10,26 @@ import { oversize } from "./size.js";
 import type { Named } from "./slots.js";
 import type { Driver } from "../transport.js";
 
-/** What a batch is handed over to. */
+/** The addon, as far as a batch needs it. */
 interface Addon {
-  /** Takes `size` bytes of commands, and gives events if they are to be taken; returns how many bytes of them. */
+  /** Submits `size` bytes of commands and, if `take` is set, fetches events; returns how many bytes of them. */
   submit(size: number, take: boolean): number;
-  /** Gets the payload of the next record that says so. */
+  /** Lends the payload of the next record that is marked as crossing whole. */
   lend(payload: Uint8Array): void;
   /** Reads `size` bytes of events. */
   read(size: number): void;
 }
 
-/**
- * The commands of a tick, which gather in one buffer, and when they leave.
- */
+/** Gathers the commands of a tick in one buffer, and decides when they are handed over. */
 export class Outbox {
   readonly writer = new BatchWriter(BATCH_SIZE);
   readonly #addon: Addon;
-  /** Commands that came while a message was being encoded. */
+  /** Commands issued while a message was being encoded. */
   #deferred: (() => void)[] = [];
   #taken: MessageQueue<unknown>[] = [];
   #scheduled = false;
   #leaving = false;
-  /** Batches handed over since the event loop last had its turn, as far as is known. */
+  /** Batches handed over since the event loop last had its turn, as far as this side can tell. */
   #inARow = 0;
   readonly #mostInARow: number;
 
@@ -45,7 +43,7 @@ export class Outbox {
     return this.writer.bytes;
   }
 
-  /** A reader took messages. Rust is told with the next batch. */
+  /** Notes that a reader took messages. Rust is told with the next batch. */
   noteTaken(queue: MessageQueue<unknown>): void {
     this.#taken.push(queue);
     this.schedule();
@@ -66,7 +64,7 @@ export class Outbox {
     }
   }
 
-  /** Writes a command without a body, behind the message that is being encoded, if one is. */
+  /** Writes a command without a body, now or right after the message that is being encoded. */
   command(operation: number, flags: number, call: Readonly<Named>): void {
     if (this.writer.encoding) {
       this.#deferred.push(() => this.command(operation, flags, call));
@@ -78,9 +76,9 @@ export class Outbox {
     this.schedule();
   }
 
-  /** Hands the batch over, and takes what waits, when the running code is done. */
+  /** Hands the batch over and fetches waiting events, once the running code is done. */
   schedule(): void {
-    // The thread can begin with what a tick wrote while JavaScript is busy, whenever it comes for events.
+    // The thread can start on the commands of a tick while JavaScript is busy; the events are fetched later.
     if (this.#mostInARow === 0 && !this.#leaving) {
       this.#leaving = true;
       process.nextTick(this.#leave);
@@ -97,12 +95,14 @@ export class Outbox {
     inNextTurn(this.#flush);
   }
 
-  /** Takes the batch out, to be handed over; returns how many bytes it has. */
+  /** Takes the batch out to hand it over; returns its size in bytes. */
   take(): number {
     return this.writer.take();
   }
 
-  /** Hands the batch over now, or behind the message that is being encoded. What comes of it is dealt with later. */
+  /**
+   * Hands the batch over now, or right after the message that is being encoded. The events that result are read later.
+   */
   flush(): void {
     if (this.writer.encoding) {
       this.#deferred.push(() => this.flush());
@@ -124,13 +124,13 @@ export class Outbox {
     this.#read(this.#addon.submit(this.writer.take(), true));
   };
 
-  /** Events crossed on their own, in a turn of the event loop. */
+  /** Reads events that the addon delivered itself, in a turn of the event loop. */
   arrived(filled: number): void {
     this.#inARow = 0;
     this.#read(filled);
   }
 
-  /** Reads events that crossed; comes for the rest soon. */
+  /** Reads events that crossed, and schedules fetching the rest. */
   #read(filled: number): void {
     if (filled >= MORE) this.schedule();
     const size = filled % MORE;
@@ -148,7 +148,7 @@ export class Outbox {
     if (!this.writer.fits(size)) throw oversize(size);
   }
 
-  /** Ends a record with a payload; returns how long that is. If it throws, there is no record. */
+  /** Ends a record with a payload; returns the payload's length. If it throws, there is no record. */
   endWith(payload: Payload): number {
     try {
       const size = payload instanceof OutgoingMessage ? this.#encode(payload) : this.#copy(payload);
@@ -163,7 +163,7 @@ export class Outbox {
     const writer = this.writer;
     let size = writer.message(message);
     if (size < 0) {
-      // A message's length is known only once it is written, so this is where a batch is found to be full.
+      // A message's length is known only once it is written, so only here can the batch turn out to be full.
       const begun = writer.begun();
       this.flush();
       this.reserve(begun.length);
@@ -179,7 +179,7 @@ export class Outbox {
     const size = payload.length;
     if (size > MESSAGE_LIMIT) throw oversize(size);
     if (size >= WHOLE) {
-      // Nothing may fail from here on: what is lent belongs to the next record that says so.
+      // Nothing may fail from here on: a lent payload belongs to the next record marked as crossing whole.
       this.#addon.lend(payload);
       this.writer.whole(size);
     } else {
@@ -190,7 +190,8 @@ export class Outbox {
 }
 
 /**
- * Each may carry as much as streams send ahead, 1 MiB of one of them. A thread that turns the runtime goes on meanwhile, so
- * a batch in each turn of the event loop is enough for it.
+ * How many batches may be handed over before the event loop gets its turn. Each may carry everything that streams send
+ * ahead, up to 1 MiB of each. The thread driver keeps working meanwhile, so one batch for each turn of the event loop
+ * is enough for it.
  */
 const MOST_IN_A_ROW = 4;

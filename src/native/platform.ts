@@ -6,11 +6,11 @@ export interface Platform {
   readonly os: string;
   /** Node's name of the architecture. */
   readonly arch: string;
-  /** The C library that Node runs on; only Linux has a choice. */
+  /** The C library that Node runs on; undefined except on Linux. */
   readonly libc: "glibc" | "musl" | undefined;
 }
 
-/** The platforms that there are prebuilt addons for, as their packages name them. */
+/** The platforms with prebuilt addons, as in the names of their packages. */
 export const PREBUILT: readonly string[] = [
   "linux-x64-gnu",
   "linux-arm64-gnu",
@@ -18,7 +18,7 @@ export const PREBUILT: readonly string[] = [
   "linux-arm64-musl",
 ];
 
-/** What this process runs on. */
+/** The platform that this process runs on. */
 export function currentPlatform(): Platform {
   const { platform: os, arch } = process;
   return { os, arch, libc: os === "linux" ? currentLibc() : undefined };
@@ -30,14 +30,14 @@ export function platformName({ os, arch, libc }: Platform): string {
   return `${os}-${arch}-${libc === "glibc" ? "gnu" : "musl"}`;
 }
 
-/** Asks the process about itself: that the other library is installed on the machine as well says nothing. */
+/** Asks the process itself, since both libraries may be installed on the machine. */
 function currentLibc(): "glibc" | "musl" {
   const header = reportHeader();
   if (header !== undefined) return header.glibcVersionRuntime === undefined ? "musl" : "glibc";
   return mapsMusl() ? "musl" : "glibc";
 }
 
-/** The parts of Node's diagnostic report that are used. */
+/** The parts of Node's diagnostic report that are used here. */
 interface Report {
   excludeNetwork: boolean;
   getReport(): { readonly header?: ReportHeader };
@@ -47,13 +47,13 @@ interface ReportHeader {
   readonly glibcVersionRuntime?: string;
 }
 
-/** The header of Node's diagnostic report; undefined where a runtime has none. */
+/** The header of Node's diagnostic report; undefined if the runtime has none. */
 function reportHeader(): ReportHeader | undefined {
   const report = process.report as unknown as Report | undefined;
   if (report === undefined) return undefined;
   const { excludeNetwork } = report;
   try {
-    // Otherwise a report looks up the names of all addresses of network connections, which can take seconds.
+    // Otherwise the report resolves the addresses of all network connections, which can take seconds.
     report.excludeNetwork = true;
     return report.getReport().header;
   } catch {
@@ -63,7 +63,7 @@ function reportHeader(): ReportHeader | undefined {
   }
 }
 
-/** Whether musl's dynamic loader, which is its C library as well, is mapped into the process. */
+/** Whether musl's dynamic loader, which is also its C library, is mapped into the process. */
 function mapsMusl(): boolean {
   try {
     return /\/(?:ld-musl-|libc\.musl-)[^/]*$/m.test(readFileSync("/proc/self/maps", "utf8"));

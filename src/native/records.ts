@@ -1,14 +1,16 @@
 import type { ConnectionClosed } from "../transport.js";
 
 /**
- * The record format of the two batch buffers; `crate/records/mod.rs` is the other side, documents it and keeps the same
- * order.
+ * The record format of the two batch buffers. `crate/records/mod.rs` is the other side: it documents the format, and keeps
+ * the same order.
  */
 
-/** Bytes before a record's body: length, operation, flags, route, connection, slot and generation of the call. */
+/**
+ * Bytes before a record's body: its length, operation, flags, route and connection, and its call's slot and generation.
+ */
 export const RECORD_HEADER = 20;
 
-/** What JavaScript asks for. */
+/** Operations of commands, which JavaScript writes. */
 export const Command = {
   Route: 1,
   Call: 2,
@@ -23,25 +25,25 @@ export const Command = {
 
 /** Flag of a stream's records: the stream is one that this side serves. */
 export const FLAG_SERVED = 1;
-/** Flags of a stream's kind: which side sends any number of messages. */
+/** Flags of a stream's kind, in `Open` and `Request`: which side sends any number of messages. */
 export const FLAG_CLIENT_STREAM = 2;
 export const FLAG_SERVER_STREAM = 4;
 
-/** Flag of a record: its payload crosses whole, and not in the record. */
+/** Flag of a record: its payload crosses whole, outside the record. */
 export const FLAG_WHOLE = 0x80;
-/** From how many bytes on. Below, a copy is cheaper. */
+/** Payloads of at least this many bytes cross whole. Below, a copy is cheaper. */
 export const WHOLE = 8 << 10;
 
-/** Bit of the number of bytes of events that crossed: more of them wait. */
+/** Bit in the number of bytes of events that crossed: more events wait. */
 export const MORE = 2 ** 31;
 
-/** The call may be canceled. */
+/** Flag of a command: the call may be canceled. */
 export const FLAG_CANCELLABLE = 1;
 
-/** Flag of a cancel: the reader of a stream left. */
+/** Flag of `Cancel`: the reader of the stream left. */
 export const FLAG_LEFT = 1;
 
-/** What Rust reports. */
+/** Operations of events, which Rust writes. */
 export const Event = {
   Response: 1,
   Status: 2,
@@ -58,14 +60,14 @@ export const Event = {
   ListenerClosed: 13,
 } as const;
 
-/** Why a connection ended, by the number that crosses. */
+/** Why a connection ended; the index is the number that crosses. */
 export const CLOSE_KINDS: readonly ConnectionClosed["reason"][] = ["local", "remote", "error", "protocol"];
 
-/** The most bytes one message of ttrpc holds, envelope included. */
+/** The most bytes in one ttrpc message, envelope included. */
 export const MESSAGE_LIMIT = 4 << 20;
 
 /**
- * Bytes of each batch buffer: room for one record of the largest message and its fields. The pages of it that are
- * never used are never resident.
+ * Bytes of each batch buffer: room for one record with the largest message and its fields. Pages that are never used
+ * never become resident.
  */
 export const BATCH_SIZE = MESSAGE_LIMIT + (1 << 20);

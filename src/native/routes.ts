@@ -1,13 +1,13 @@
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 
-/** Numbers are 16 bits wide. */
+/** Routes are 16 bits wide. */
 const LIMIT = 0xffff;
 
 const LONGEST_NAME = 4096;
 
 /**
- * The numbers that the methods of calls have. They are never given back: a program names a bounded set of methods.
+ * The routes of the methods that are called. They are never released, because a program calls a bounded set of methods.
  */
 export class Routes {
   readonly #numbers = new Map<string, Map<string, number>>();
@@ -17,7 +17,10 @@ export class Routes {
     return this.#numbers.get(service)?.get(method);
   }
 
-  /** The number that {@link add} may give a method. Throws a TypeError if one of the names is none. */
+  /**
+   * The next free route, for {@link add}. Throws a TypeError if a name is invalid, and a TtrpcError with code
+   * `ResourceExhausted` if no route is left.
+   */
   next(service: string, method: string): number {
     checkName("service", service);
     checkName("method", method);
@@ -26,14 +29,14 @@ export class Routes {
     return this.#count;
   }
 
-  /** Gives a method its number, which Rust has been told. */
+  /** Gives a method its route, of which Rust has been told. */
   add(service: string, method: string, route: number): void {
     const methods = this.#numbers.get(service) ?? new Map<string, number>();
     this.#numbers.set(service, methods.set(method, route));
     this.#count = route + 1;
   }
 
-  /** The service and method that a number stands for. */
+  /** The service and method of a route. */
   nameOf(route: number): { service: string; method: string } {
     for (const [service, methods] of this.#numbers) {
       for (const [method, number] of methods) if (number === route) return { service, method };
@@ -45,13 +48,13 @@ export class Routes {
 function checkName(what: string, name: unknown): void {
   if (typeof name !== "string" || name === "") throw new TypeError(`${what} must be a non-empty string`);
   if (!name.isWellFormed()) throw new TypeError(`${what} has a lone surrogate`);
-  // Names are kept for good, so they must not be what fills memory.
+  // Names are kept forever, so they must not fill memory.
   if (name.length > LONGEST_NAME) {
     throw new TypeError(`${what} has ${name.length} characters, more than ${LONGEST_NAME}`);
   }
 }
 
-/** The numbers that the methods of servers have, and what takes their requests. */
+/** The routes of the methods that are served, with the receivers of their requests. */
 export class ServedMethods<Receiver> {
   readonly #receivers: (Receiver | undefined)[] = [];
   readonly #free: number[] = [];

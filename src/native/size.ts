@@ -5,17 +5,17 @@ import { MESSAGE_LIMIT } from "./records.js";
 import type { CallFields } from "./types.js";
 import { stringSize } from "./batch-writer.js";
 
-/** From how many bytes on texts are measured, and not taken for three bytes a character. */
+/** Texts that may take more than this many bytes are measured; others are assumed to take three bytes a character. */
 const MEASURED = 64 << 10;
 
-/** The room that a payload surely needs. Throws if it is too large. */
+/** The room that a payload is known to need. Throws if it is too large. */
 export function knownSize(payload: Payload | undefined): number {
   if (payload === undefined || payload instanceof OutgoingMessage) return 0;
   if (payload.length > MESSAGE_LIMIT) throw oversize(payload.length);
   return payload.length;
 }
 
-/** The room that the names of a method need. */
+/** The room that a method's names need. */
 export function namesSize(service: string, method: string): number {
   const size = stringSize(service) + stringSize(method);
   return size <= MEASURED ? size : 8 + Buffer.byteLength(service) + Buffer.byteLength(method);
@@ -31,7 +31,7 @@ export function fieldsSize({ metadata }: CallFields): number {
   return size;
 }
 
-/** The error of a call that no batch has room for: its request is too large, or has more pairs than a record holds. */
+/** The error of a call that fits no batch: its request is too large, or has more metadata pairs than a record holds. */
 export function refusedCall(
   { service, method }: { readonly service: string; readonly method: string },
   { metadata }: CallFields,
@@ -52,17 +52,17 @@ export function oversize(size: number): TtrpcError {
   return new TtrpcError(text, Code.ResourceExhausted);
 }
 
-/** How many bytes a field takes on the wire that holds `length` of them. One that is empty is left out. */
+/** The bytes on the wire of a field whose value has `length` bytes. An empty field is left out. */
 export function fieldSize(length: number): number {
   return length === 0 ? 0 : messageSize(length);
 }
 
-/** How many bytes a field with a message of `length` bytes takes on the wire. */
+/** The bytes on the wire of a field whose message has `length` bytes. */
 export function messageSize(length: number): number {
   return 1 + varintSize(length) + length;
 }
 
-/** How many bytes a number takes on the wire. */
+/** The bytes on the wire of a number. */
 export function varintSize(value: number): number {
   let size = 1;
   for (let rest = value; rest >= 0x80; rest /= 0x80) size++;

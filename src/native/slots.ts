@@ -1,44 +1,45 @@
 /**
- * The name of a call or of a request: the slot that it has, and how many had the slot before it. A slot that has had as
- * many as it may is not used again, so no two of a port ever have the same name.
+ * The name of a call or of a request: its slot, and its generation, which counts the earlier users of the slot. A slot
+ * is retired once its generations are used up, so no two calls of a bridge ever have the same name.
  */
 export interface Named {
   slot: number;
   generation: number;
 }
 
-/** So many calls of one side may be under way. */
+/** The most calls of one side that may be in flight. */
 const MOST_IN_USE = (1 << 20) - 1;
 
 let generations = 2 ** 31 - 1;
 
-/** How often a slot is used. The numbers of its users stay below 2^31, which V8 keeps without an object of their own. */
+/** How often a slot is used. Generations stay below 2^31, so that V8 stores them without allocating an object. */
 export function generationsPerSlot(): number {
   return generations;
 }
 
-/** Makes slots wear out early, so that tests see it happen. To be called before the first port is opened. */
+/** Makes slots wear out early, for tests. Call it before the first bridge is opened. */
 export function limitGenerations(limit: number): void {
   generations = limit;
 }
 
 /**
- * What is under way, by its name. Not a Map: one whose entries come and go by the thousand is copied all the time, and each
- * copy that V8 has moved to its old generation keeps all later ones, and what they hold, until the next full collection.
+ * Calls or requests in flight, by name. It is not a Map: V8 keeps copying a Map whose entries come and go by the
+ * thousand, and each copy in the old generation keeps all later copies, and what they hold, alive until the next full
+ * collection.
  *
- * Everything here is done for the present user of a slot only. Whoever had it before is told that there is nothing.
+ * Every method acts only for the present user of a slot. Earlier users find nothing.
  */
 abstract class Slots<T extends Named> {
-  /** Nothing has the slot 0. */
+  /** Slot 0 is never used. */
   protected readonly users: (T | undefined)[] = [undefined];
 
-  /** Who has this name; undefined if nobody has it any more. */
+  /** The user with this name; undefined if it is no longer in flight. */
   get(slot: number, generation: number): T | undefined {
     const user = this.users[slot];
     return user !== undefined && user.generation === generation ? user : undefined;
   }
 
-  /** Whether `user` is under way. */
+  /** Whether `user` is in flight. */
   has(user: T): boolean {
     return this.users[user.slot] === user;
   }
@@ -48,7 +49,7 @@ abstract class Slots<T extends Named> {
   }
 }
 
-/** Calls of this side, which get their names here. */
+/** Calls of this side, which are named here. */
 export class CallSlots<T extends Named> extends Slots<T> {
   /** The next generation of each slot. */
   readonly #generations: number[] = [0];
@@ -56,7 +57,7 @@ export class CallSlots<T extends Named> extends Slots<T> {
   readonly #perSlot = generationsPerSlot();
   #inUse = 0;
 
-  /** Names `call`. Returns whether there was a name for it: a million calls may be under way. */
+  /** Names `call`. Returns false if no name is left: a million calls may be in flight. */
   add(call: T): boolean {
     if (this.#inUse >= MOST_IN_USE) return false;
     this.#inUse++;
@@ -67,7 +68,7 @@ export class CallSlots<T extends Named> extends Slots<T> {
     return true;
   }
 
-  /** Ends a call. Returns whether it was under way. */
+  /** Ends a call. Returns whether it was in flight. */
   delete(call: T): boolean {
     const { slot } = call;
     if (this.users[slot] !== call) return false;
@@ -82,14 +83,17 @@ export class CallSlots<T extends Named> extends Slots<T> {
 
 /** Requests of peers, which Rust names. */
 export class RequestSlots<T extends Named> extends Slots<T> {
-  /** Rust gives a slot again only once it has told that its user needs no answer, or has taken the answer. */
+  /**
+   * Adds a request. Rust reuses a slot only after it reported that the slot's user needs no answer, or after it took
+   * the answer.
+   */
   add(request: T): void {
     const { users } = this;
     while (users.length <= request.slot) users.push(undefined);
     users[request.slot] = request;
   }
 
-  /** Ends a request. Returns whether it was under way. */
+  /** Ends a request. Returns whether it was in flight. */
   delete(request: T): boolean {
     if (this.users[request.slot] !== request) return false;
     this.users[request.slot] = undefined;

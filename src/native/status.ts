@@ -4,7 +4,7 @@ import type { TtrpcError } from "../error.js";
 import { BATCH_SIZE, MESSAGE_LIMIT, RECORD_HEADER } from "./records.js";
 import { fieldSize, messageSize, varintSize } from "./size.js";
 
-/** What crosses of an error, and the room that it needs. */
+/** An error in the form that crosses, and the room that it needs. */
 export interface Status {
   readonly code: number;
   readonly message: string;
@@ -12,18 +12,18 @@ export interface Status {
   readonly size: number;
 }
 
-/** A text of so many bytes is not cut further to make room for details. */
+/** A text is not cut below this many bytes to make room for details. */
 const LEAST_TEXT = 64 << 10;
 
-/** More than is ever said of what was cut. */
+/** More room than the note about what was cut ever takes. */
 const NOTE_SIZE = 200;
 
-/** What a status has besides its text and details: on the wire 23 bytes at most, in a record 28. */
+/** The bytes of a status besides its text and details: at most 23 on the wire, and 28 in a record. */
 const OVERHEAD = 32;
 
 /**
- * An error as it can be sent. One that is too large keeps its code. Its text is cut first, to no less than 64 KiB where
- * there are details; then details are left out, from the last on. Its text says so.
+ * Makes an error fit to be sent. If it is too large, it keeps its code. First its text is cut, to no less than 64 KiB
+ * if there are details; then details are dropped, the last ones first. The text says what was cut.
  */
 export function statusOf(error: TtrpcError): Status {
   const { message, details } = error;
@@ -55,7 +55,7 @@ export function statusOf(error: TtrpcError): Status {
 /** Code, length of the text, number of details. */
 const RECORD_BODY = 12;
 
-/** How many bytes details take, on the wire and in a record. */
+/** The bytes of details, on the wire and in a record. */
 interface Measured {
   readonly wire: number;
   readonly record: number;
@@ -72,7 +72,7 @@ function measured(details: readonly Any[]): Measured {
   return { wire, record };
 }
 
-/** Bytes of text that surely fit beside details. */
+/** Bytes of text that are sure to fit beside the details. */
 function roomBeside({ wire, record }: Measured): number {
   return Math.min(MESSAGE_LIMIT - wire, BATCH_SIZE - record) - OVERHEAD;
 }
@@ -86,7 +86,7 @@ function fits(code: number, text: number, { wire, record }: Measured): boolean {
   );
 }
 
-/** A code that was changed to none after the error was made must not turn it into a success. */
+/** If the code was changed to an invalid one after the error was made, the error must not become a success. */
 function codeOf({ code }: TtrpcError): number {
   return Number.isInteger(code) && (code | 0) === code && Number(code) !== 0 ? code : Code.Unknown;
 }

@@ -5,14 +5,14 @@ import type { ConnectionClosed, PeerCredentials } from "../transport.js";
 import type { BatchReader } from "./batch-reader.js";
 import type { Named } from "./slots.js";
 
-/** A call that waits for its outcome. One of the two is called, once, while the batch is read. */
+/** A call that waits for its outcome. Either `succeed` or `fail` is called once, while the batch is read. */
 export interface PendingCall extends Named {
   /** `reader` stands at the payload. */
   succeed(reader: BatchReader): void;
   fail(error: TtrpcError): void;
 }
 
-/** A streaming call. Besides an outcome it may have an end, which is one too. */
+/** A streaming call. `end` is a third possible outcome. */
 export interface PendingStream extends PendingCall {
   /** `reader` stands at the payload of a message. */
   message(reader: BatchReader): void;
@@ -20,28 +20,28 @@ export interface PendingStream extends PendingCall {
   sent(messages: number, bytes: number): void;
 }
 
-/** Hears of one connection. */
+/** Receives the events of one connection. */
 export interface ConnectionObserver {
   connected?(): void;
-  /** It was accepted; told before all else of it. */
+  /** It was accepted; called before everything else. */
   accepted?(): void;
-  /** Why what it runs over failed, if that is not what the engine knows. */
+  /** Why the transport under it failed, if the engine does not know. */
   failure?(): TtrpcError | undefined;
   closed(why: ConnectionClosed): void;
 }
 
-/** Hears of one listener. */
+/** Receives the events of one listener. */
 export interface ListenerObserver {
   accepted(connection: number, peer: PeerCredentials | undefined): void;
   acceptFailed(error: TtrpcError): void;
-  /** It accepts no more, and all that it accepted was told. */
+  /** It accepts no more, and everything that it accepted has been reported. */
   closed(): void;
 }
 
-/** A request as it comes out of a batch. */
+/** A request as it is read from a batch. */
 export interface IncomingRequest extends Readonly<Named> {
   readonly connection: number;
-  /** Milliseconds that the caller gave, 0 for none. */
+  /** The caller's timeout in milliseconds, 0 for none. */
   readonly timeoutMs: number;
   readonly metadata: Metadata;
 }
@@ -51,20 +51,20 @@ export interface ActiveRequest extends Named {
   /** Starts the handler. Called when no batch is being read. */
   run(): void;
   /**
-   * The request needs no answer any more: its deadline passed, or its connection ended. The bridge's `letGo` is to be called
-   * for it once nothing of it is held.
+   * The request needs no answer any more: its deadline passed, or its connection ended. Once nothing of it is held, the
+   * bridge's `letGo` must be called.
    */
   abort(deadline: boolean): void;
   /** `reader` stands at the payload of a message. */
   message(reader: BatchReader): void;
-  /** The peer sends no more. */
+  /** The peer sends no more messages. */
   end(): void;
   sent(messages: number, bytes: number): void;
 }
 
 /**
- * Takes a request of one method out of a batch, without running code of the user yet. `reader` stands at its fields.
- * What it returns has the request's name.
+ * Reads a request of one method from a batch, without running user code yet. `reader` stands at the request's fields.
+ * The result has the request's name.
  */
 export type RequestReceiver = (reader: BatchReader) => ActiveRequest;
 
@@ -75,9 +75,9 @@ export interface CallFields {
   readonly cancellable: boolean;
 }
 
-/** A call on its way out: a unary one, or one that opens a stream. */
+/** An outgoing call: unary, or one that opens a stream. */
 export interface OutgoingCall {
-  /** The number of its method. */
+  /** The method's route. */
   readonly route: number;
   readonly fields: CallFields;
   readonly payload: Payload;

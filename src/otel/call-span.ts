@@ -14,7 +14,7 @@ import { iteratorOf } from "../stream/outgoing.js";
 import { isInstance } from "../values.js";
 import type { Instruments } from "./options.js";
 
-/** One call, from its start to its one end: its span, its context and its duration. */
+/** One call, from its start to its end, which comes once: its span, its context and its duration. */
 export class CallSpan {
   /** The context in which the span is the active one. */
   readonly context: Context;
@@ -38,7 +38,10 @@ export class CallSpan {
     this.context = trace.setSpan(parent, this.#span);
   }
 
-  /** Ends it, the first time. `message` says what went wrong; without it the outcome is no error, whatever its code. */
+  /**
+   * Ends the call; later calls of this method have no effect. `message` says what went wrong; without it the outcome is
+   * not an error, whatever its code.
+   */
   end(code: number | undefined, message?: string, type?: string): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -53,8 +56,9 @@ export class CallSpan {
   }
 
   /**
-   * Passes an iterable on, whose code runs in the call's context. `over` hears how it ended: with an error, by leaving
-   * it early, or at its end. Not a generator: what is waiting for a message must hear of one who leaves.
+   * Wraps an iterable, and runs its code in the call's context. `over` is called with how it ended: with an error, by a
+   * reader that left early, or at its end. It is not a generator, because a reader may leave while a message is
+   * awaited.
    */
   iterate(
     messages: unknown,
@@ -90,20 +94,20 @@ export class CallSpan {
 /** How an iterable ended. */
 export type Ending = { readonly how: "end" | "left" } | { readonly how: "error"; readonly error: unknown };
 
-/** True of the kinds of which the client sends several messages. */
+/** Whether the client sends several messages in this kind of method. */
 export function clientStreams(kind: MethodKind): boolean {
   return kind === "client_streaming" || kind === "bidi_streaming";
 }
 
-/** True of the kinds of which the server sends several messages. */
+/** Whether the server sends several messages in this kind of method. */
 export function serverStreams(kind: MethodKind): boolean {
   return kind === "server_streaming" || kind === "bidi_streaming";
 }
 
-/** The code of success, which is never that of an error. */
+/** The status code of success, which no error has. */
 export const OK = 0;
 
-/** The name of a code as gRPC and the conventions write it. */
+/** The name of a status code, as gRPC and the conventions write it. */
 function statusCode(code: number): string {
   if (code === OK) return "OK";
   if (code === Code.Canceled) return "CANCELLED";
@@ -113,19 +117,19 @@ function statusCode(code: number): string {
     .toUpperCase();
 }
 
-/** The status and the words of what was thrown; no status of what is not a call's outcome, such as a TypeError. */
+/** The status code and the text of a thrown value; no code if it is not a call's outcome, such as a TypeError. */
 export function thrown(error: unknown): { code: number | undefined; message: string; type?: string } {
   if (isInstance(error, TtrpcError)) return { code: error.code, message: error.message };
   const { message } = TtrpcError.from(error);
   return { code: undefined, message, type: nameOf(error) ?? typeof error };
 }
 
-/** The name of an error; undefined of what is none. */
+/** The name of an error; undefined if the value is not an error. */
 export function nameOf(error: unknown): string | undefined {
   try {
     return error instanceof Error ? String(error.name) : undefined;
   } catch {
-    // A getter of the user's, or a revoked Proxy.
+    // A user-defined getter threw, or it is a revoked Proxy.
     return undefined;
   }
 }

@@ -12,15 +12,18 @@ const setter: TextMapSetter<Metadata> = {
 };
 
 /**
- * Makes a client span of each call, a child of the span that is active where the call is made, and sends the trace
- * along in the metadata (`traceparent`, `tracestate`, `baggage`, as the propagator has it).
+ * Makes an interceptor that starts a client span for each call, as a child of the active span, and sends the trace in
+ * the metadata (`traceparent`, `tracestate`, `baggage`, depending on the propagator).
  *
  * ```ts
  * const task = createClient(Task, connection, { interceptors: [otelClientInterceptor()] });
  * ```
  *
  * A streaming call's span ends with its stream: at its last message, with its error, or when its reader leaves, which
- * counts as `CANCELLED` and as no error. Put it first in the list, so that it measures what the others do too.
+ * counts as `CANCELLED` but not as an error. Put this interceptor first in the list, so that it also measures the
+ * others.
+ *
+ * Throws a TypeError that names a wrong option.
  */
 export function otelClientInterceptor(options: OtelOptions = {}): ClientInterceptor {
   const used = instruments("client", options);
@@ -56,12 +59,12 @@ export function otelClientInterceptor(options: OtelOptions = {}): ClientIntercep
   };
 }
 
-/** What the conventions want to know of an address. */
+/** The attributes of an address that the conventions ask for. */
 function serverAttributes(address: string): Attributes {
   if (address.startsWith("unix://")) return { "server.address": address.slice("unix://".length) };
   const [, bracketed, plain, port] = /^\w+:\/\/(?:\[(.+)\]|(.+)):(\d+)$/.exec(address) ?? [];
   const host = bracketed ?? plain;
-  // A descriptor or a Duplex, which have no address but what this package calls them.
+  // A descriptor or a Duplex has no address except this package's name for it.
   if (host === undefined) return { "server.address": address };
   return { "server.address": host, "server.port": Number(port) };
 }

@@ -1,6 +1,6 @@
 /**
- * OpenTelemetry for ttrpc: interceptors that make a span of each call, measure how long it took, and carry the trace
- * across in the metadata, as containerd 2 does. Needs `@opentelemetry/api`, which is an optional peer of this package.
+ * OpenTelemetry for ttrpc: interceptors that make a span for each call, measure its duration, and carry the trace in
+ * the metadata, as containerd 2 does. Needs `@opentelemetry/api`, an optional peer dependency of this package.
  *
  * ```ts
  * import { connect, createClient, createServer } from "containerd-shim-protos";

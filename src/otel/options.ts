@@ -11,13 +11,13 @@ import {
 import { checkOptions } from "../options.js";
 import { isRevoked } from "../values.js";
 
-/** Options of the interceptors. What is left out is taken from OpenTelemetry's global API, at each call. */
+/** Options of the interceptors. The default of each is OpenTelemetry's global API, read at each call. */
 export interface OtelOptions {
-  /** Makes the tracer of the spans. */
+  /** Provides the tracer for the spans. */
   readonly tracerProvider?: TracerProvider;
-  /** Makes the meter of `rpc.client.call.duration` and `rpc.server.call.duration`, in seconds. */
+  /** Provides the meter for the histograms `rpc.client.call.duration` and `rpc.server.call.duration`, in seconds. */
   readonly meterProvider?: MeterProvider;
-  /** Writes the trace into metadata, and reads it there. */
+  /** Writes the trace into metadata, and reads it from there. */
   readonly propagator?: Pick<TextMapPropagator, "inject" | "extract">;
 }
 
@@ -27,7 +27,7 @@ const OPTIONS = [
   "propagator",
 ] as const satisfies readonly (keyof OtelOptions)[];
 
-/** What an interceptor works with. */
+/** The instruments that an interceptor works with. */
 export interface Instruments {
   readonly tracer: Tracer;
   readonly duration: Histogram;
@@ -47,8 +47,8 @@ function hasMethods(value: unknown, names: readonly string[]): boolean {
 }
 
 /**
- * Finds what an interceptor works with, anew for each call: a meter that was asked for before a global provider was
- * set stays deaf for ever.
+ * Returns a function that finds the instruments, anew for each call: a meter obtained before a global provider was set
+ * would never record anything. Throws a TypeError that names a wrong option.
  */
 export function instruments(side: "client" | "server", options: OtelOptions): () => Instruments {
   checkOptions(side === "client" ? "otelClientInterceptor" : "otelServerInterceptor", options, OPTIONS);

@@ -16,7 +16,7 @@ const getter: TextMapGetter<Metadata> = {
   keys: (metadata) => Object.keys(metadata),
 };
 
-/** The codes for which a server is to blame; the others are the caller's, and no errors of a server's span. */
+/** The codes for which the server is to blame. The others are the caller's errors, and do not fail a server span. */
 const SERVER_ERRORS: ReadonlySet<number> = new Set([
   Code.Unknown,
   Code.DeadlineExceeded,
@@ -27,22 +27,25 @@ const SERVER_ERRORS: ReadonlySet<number> = new Set([
 ]);
 
 /**
- * Makes a server span of each request, a child of the caller's span that the metadata names, and runs the handler with
- * it active: what the handler, or a generator that it returns, calls is the span's child.
+ * Makes an interceptor that starts a server span for each request, as a child of the caller's span in the metadata, and
+ * runs the handler with it active: calls made by the handler, or by a generator that it returns, become children of the
+ * span.
  *
  * ```ts
  * const server = createServer({ interceptors: [otelServerInterceptor()] });
  * ```
  *
- * A streaming request's span ends when the handler's iterable does. Of the status codes, `UNKNOWN`,
- * `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS` make it an error, as for gRPC. A
- * method that the server does not have reaches no interceptor, and has no span.
+ * A streaming request's span ends when the handler's iterable does. The status codes `UNKNOWN`, `DEADLINE_EXCEEDED`,
+ * `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE` and `DATA_LOSS` make the span an error, as for gRPC. A request for a
+ * method that the server does not have reaches no interceptor, so it has no span.
+ *
+ * Throws a TypeError that names a wrong option.
  */
 export function otelServerInterceptor(options: OtelOptions = {}): ServerInterceptor {
   const used = instruments("server", options);
   return (next) => async (call) => {
     const current = used();
-    // A request's parent is the one its metadata names. What is active here has nothing to do with it.
+    // The metadata names the request's parent. The span that happens to be active here is unrelated.
     const parent = current.propagator.extract(ROOT_CONTEXT, call.context.metadata, getter);
     const span = new CallSpan(current, SpanKind.SERVER, call, parent);
     const fail = (error: unknown) => {
@@ -69,7 +72,7 @@ export function otelServerInterceptor(options: OtelOptions = {}): ServerIntercep
   };
 }
 
-/** Why a handler's iterable is not asked on: nobody waits for it, or what it gave cannot be sent. */
+/** Why a handler's iterable was left: nobody waits for it any more, or its message cannot be sent. */
 function whyLeft({ signal }: HandlerContext): unknown {
   return signal.aborted ? signal.reason : new TtrpcError("a response cannot be sent", Code.Internal);
 }

@@ -1,6 +1,6 @@
 /**
- * The messages that containerd and a shim exchange when the shim starts: containerd writes `BootstrapParams`
- * to its stdin, and it answers with `BootstrapResult` on its stdout.
+ * The messages that containerd and a shim exchange when the shim starts: containerd writes `BootstrapParams` to the
+ * shim's stdin, and the shim answers with `BootstrapResult` on its stdout.
  *
  * ```ts
  * import { create, fromBinary, toBinary } from "@bufbuild/protobuf";

@@ -1,6 +1,6 @@
 /**
- * A registry of all services, messages and enums of this package, and of protobuf's well-known types that they
- * use. It tells what an Any holds, whichever message of the stack that is.
+ * A registry of all services, messages and enums of this package, and of the well-known protobuf types that they use.
+ * With it, `unpackAny` unpacks an Any that holds any of these messages.
  *
  * ```ts
  * import { isMessage, toJsonString } from "@bufbuild/protobuf";
@@ -13,7 +13,7 @@
  * console.log(toJsonString(EnvelopeSchema, envelope, { registry })); // with the event's own fields
  * ```
  *
- * It is an entry of its own because it loads every other one.
+ * It is a separate entry because it loads all the others.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * containerd's sandbox service: what containerd asks of a shim that runs a group of containers in one
- * environment, such as a micro VM or a pod.
+ * containerd's sandbox service, which containerd calls on a shim that runs a group of containers in one environment,
+ * such as a micro VM or a pod.
  *
  * ```ts
  * import { connect, createClient } from "containerd-shim-protos";
@@ -62,7 +62,7 @@ export {
   type SandboxMetricsResponse,
   SandboxMetricsResponseSchema,
 } from "./generated/containerd/runtime/sandbox/v1/sandbox_pb.js";
-// What its messages are made of.
+// // The types that its messages contain.
 export { type Metric, MetricSchema } from "./generated/containerd/types/metrics_pb.js";
 export { type Mount, MountSchema } from "./generated/containerd/types/mount_pb.js";
 export { type Platform, PlatformSchema } from "./generated/containerd/types/platform_pb.js";

@@ -1,5 +1,5 @@
 /**
- * containerd's streaming service: bytes and messages of any type between containerd and a sandbox, one
+ * containerd's streaming service: it carries bytes and messages of any type between containerd and a sandbox, in one
  * bidirectional call per stream. The first message each way is a `StreamInit`.
  *
  * ```ts

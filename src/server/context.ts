@@ -4,25 +4,25 @@ import type { Metadata } from "../metadata.js";
 import type { IncomingRequest } from "../native/types.js";
 import type { PeerCredentials } from "../transport.js";
 
-/** One peer of a server, from accept to close. The same object in the context of each of its requests. */
+/** One connection of a server, from accept to close. All requests on the connection have the same object. */
 export interface ServerConnection {
-  /** A number that no other connection of this thread has. */
+  /** A number that is unique among the connections of this thread. */
   readonly id: number;
-  /** Who the peer is; undefined on anything but a unix socket. */
+  /** The peer's credentials; undefined unless the connection is a unix socket. */
   readonly peer: PeerCredentials | undefined;
 }
 
-/** What a handler knows of its request besides the message. */
+/** What a handler knows about its request besides the message. */
 export class HandlerContext {
   /** The full name of the service. */
   readonly service: string;
   /** The name of the method, as in the .proto file. */
   readonly method: string;
-  /** The request's metadata: keys in lower case, each with its values in order. */
+  /** The request's metadata: lower-case keys, each with its values in order. */
   readonly metadata: Metadata;
-  /** The timeout that the caller gave, in milliseconds; undefined if none. */
+  /** The caller's timeout, in milliseconds; undefined if none. */
   readonly timeoutMs: number | undefined;
-  /** When that time is over; undefined if there is no timeout. */
+  /** When the timeout ends; undefined if there is none. */
   readonly deadline: Date | undefined;
   /** The connection that the request came on. */
   readonly connection: ServerConnection;
@@ -38,22 +38,23 @@ export class HandlerContext {
     this.connection = connection;
     if (request.timeoutMs > 0) {
       this.timeoutMs = request.timeoutMs;
-      // Dates end 8.64e15 ms after 1970; a timeout may go on for longer.
+      // Dates end 8.64e15 ms after 1970; a timeout may end later.
       this.deadline = new Date(Math.min(Date.now() + request.timeoutMs, 8.64e15));
     }
   }
 
-  /** Who the peer is; undefined on anything but a unix socket. */
+  /** The peer's credentials; undefined unless the connection is a unix socket. */
   get peer(): PeerCredentials | undefined {
     return this.connection.peer;
   }
 
   /**
    * Aborts when nobody waits for the answer any more: with `DeadlineExceeded` at the deadline, with `Canceled` when the
-   * peer has gone or has broken off its stream, with `Unavailable` when the server shuts down.
+   * peer has disconnected or canceled its stream, with `Unavailable` when the server shuts down. The reason is a
+   * {@link TtrpcError}.
    */
   get signal(): AbortSignal {
-    // Most handlers never look, and an AbortController costs more than the rest of the context.
+    // Most handlers never read it, and an AbortController costs more than the rest of the context.
     if (this.#abort === undefined) {
       this.#abort = new AbortController();
       if (this.#reason !== undefined) this.#abort.abort(this.#reason);

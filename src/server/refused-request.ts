@@ -4,7 +4,7 @@ import type { Bridge } from "../native/bridge.js";
 import type { Named } from "../native/slots.js";
 import type { ActiveRequest } from "../native/types.js";
 
-/** A request that no handler sees: it is answered with an error as soon as its batch is read. */
+/** A request that no handler sees. It is answered with an error as soon as its batch has been read. */
 export class RefusedRequest implements ActiveRequest {
   readonly slot: number;
   readonly generation: number;
@@ -13,7 +13,7 @@ export class RefusedRequest implements ActiveRequest {
   readonly #error: TtrpcError;
   readonly #trace: ((connection: number) => CallMessage | undefined) | undefined;
 
-  /** @param trace - Tells the diagnostics channels of it, if they are to hear of it. */
+  /** @param trace - Reports it to the diagnostics channels, if they have subscribers. */
   constructor(
     bridge: Bridge,
     request: Readonly<Named> & { readonly connection: number },

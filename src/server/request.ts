@@ -12,18 +12,18 @@ import { MessageQueue, type QueueOwner } from "../stream/message-queue.js";
 import { SendWindow } from "../stream/send-window.js";
 import { checkedResult, iteratorOf } from "../stream/outgoing.js";
 
-/** A server's method, and its interceptors around it, if there are any. */
+/** A server's method, with the interceptors around it, if any. */
 export interface Served extends ServedMethod {
   readonly intercepted: ((call: ServerCall) => Promise<unknown>) | undefined;
 }
 
-/** Hears when a handler is done. */
+/** Called when a handler is done. */
 export interface RequestHost {
   readonly bridge: Bridge;
   finished(): void;
 }
 
-/** A request that a handler works on. It is answered once; when its answer is not wanted any more, not at all. */
+/** A request that a handler works on. It is answered once, or not at all if nobody waits for the answer any more. */
 export abstract class RunningRequest implements ActiveRequest {
   readonly slot: number;
   readonly generation: number;
@@ -33,7 +33,7 @@ export abstract class RunningRequest implements ActiveRequest {
   protected readonly bridge: Bridge;
   readonly #host: RequestHost;
   #message: CallMessage | undefined;
-  /** Whether Rust counts it until it is let go. */
+  /** Whether Rust counts it until `letGo`. */
   #counts = false;
   #isDone = false;
 
@@ -49,7 +49,7 @@ export abstract class RunningRequest implements ActiveRequest {
 
   abstract run(): void;
 
-  /** The peer does not wait any more. The handler counts as running until it returns. */
+  /** The peer no longer waits. The handler counts as running until it returns. */
   abort(deadline: boolean): void {
     if (this.#isDone) {
       this.bridge.letGo(this);
@@ -59,7 +59,7 @@ export abstract class RunningRequest implements ActiveRequest {
     this.giveUp(deadline ? "deadline" : "disconnect");
   }
 
-  /** Tells the handler that its answer is not wanted any more. */
+  /** Tells the handler that nobody waits for its answer any more. */
   giveUp(why: AbortReason): void {
     this.context.abort(why);
   }
@@ -68,7 +68,7 @@ export abstract class RunningRequest implements ActiveRequest {
   end(): void {}
   sent(_messages: number, _bytes: number): void {}
 
-  /** What the handler returns, or a promise of it. */
+  /** Runs the handler. Returns its result, or a promise of it. */
   protected call(request: unknown): unknown {
     const { service, method, kind, intercepted } = this.method;
     if (serverCalls.active) {
@@ -89,7 +89,7 @@ export abstract class RunningRequest implements ActiveRequest {
     try {
       this.bridge.reply(this, payload, undefined);
     } catch (error) {
-      // It is a wrong message, which shows when it is encoded, or too long.
+      // The message is wrong, which shows when it is encoded, or it is too long.
       this.fail(error);
       return;
     }
@@ -101,7 +101,7 @@ export abstract class RunningRequest implements ActiveRequest {
     try {
       this.bridge.reply(this, undefined, error);
     } catch (cause) {
-      // A TtrpcError that was changed after it was made. The caller must hear something.
+      // The TtrpcError was changed after it was made. The caller must still get an answer.
       const { service, method } = this.method;
       const text = `the handler of ${service}/${method} threw what cannot be sent: ${textOf(cause)}`;
       this.bridge.reply(this, undefined, new TtrpcError(text, Code.Internal));
@@ -135,7 +135,7 @@ class UnaryRequest extends RunningRequest {
     try {
       if (this.#wrong !== undefined) throw this.#wrong.error;
       response = this.call(this.#request);
-      // A handler that has its answer at once pays for no promise. What it returned may throw when it is looked at.
+      // A handler that returns its answer at once pays for no promise. Reading `then` from its result may throw.
       if (typeof (response as PromiseLike<unknown> | undefined)?.then === "function") {
         void Promise.resolve(response).then(
           (message) => this.#answer(message),
@@ -162,14 +162,14 @@ class UnaryRequest extends RunningRequest {
   }
 }
 
-/** A request of any of the streaming kinds. Its messages come behind it. */
+/** A request of any streaming kind. Its messages arrive after it. */
 class StreamRequest extends RunningRequest implements QueueOwner {
   readonly served = true;
   readonly #requests: MessageQueue<unknown>;
   readonly #window = new SendWindow();
-  /** What the handler's messages come from, until it is over or was ended. */
+  /** The iterator of the handler's messages, until it has ended or was told to end. */
   #responses: AsyncIterator<unknown> | Iterator<unknown> | undefined;
-  /** Resolves when an iterator that was ended has said so. */
+  /** Resolves when the iterator's `return` has finished. */
   #tidied: Promise<void> | undefined;
   #aborted = false;
 
@@ -198,14 +198,14 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     this.bridge.defer(action);
   }
 
-  /** The handler wants no more requests. What still comes is dropped; the call goes on. */
+  /** The handler wants no more messages. Any that still arrive are dropped; the call continues. */
   abandoned(): void {}
 
   override giveUp(why: AbortReason): void {
     super.giveUp(why);
     if (this.#aborted) return;
     this.#aborted = true;
-    // A handler that waits for a message or for room hears of it too, whether or not it looks at its signal.
+    // Also wakes a handler that waits for a message or for room, whether or not it reads its signal.
     this.#requests.fail(this.context.signal.reason);
     this.#window.close();
     this.#endResponses();
@@ -250,7 +250,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
         let payload = encode(value);
         const room = this.#window.room();
         if (room !== undefined) {
-          // What the generator gave is not to change while it waits.
+          // The generator may change its bytes while they wait.
           payload = bytesOf(payload);
           await room;
         }
@@ -258,15 +258,18 @@ class StreamRequest extends RunningRequest implements QueueOwner {
         this.#window.add(this.bridge.send(this, payload));
       }
     } finally {
-      // As in a `for await`: an iterator that is left at a message is told, one that ended or threw is not.
+      // As in a `for await`, `return` is called on an iterator left at a message, but not on one that ended or threw.
       if (left) this.#endResponses();
       this.#responses = undefined;
     }
-    // The handler is running until its generator has tidied up; nobody waits for its answer any more.
+    // The handler counts as running until its generator has cleaned up. Nobody waits for its answer any more.
     await this.#tidied;
   }
 
-  /** Neither what it throws nor how long it takes is the call's: that has its outcome. */
+  /**
+   * Ends the handler's iterator. The call already has its outcome, so what this throws, or how long it takes, does not
+   * change it.
+   */
   #endResponses(): void {
     const responses = this.#responses;
     if (responses === undefined) return;
@@ -280,7 +283,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
   }
 }
 
-/** A request as it came out of a batch, ready to run. */
+/** Makes a request from a batch, ready to run. */
 export function runningRequest(
   host: RequestHost,
   method: Served,

@@ -29,36 +29,44 @@ import type { Driver, PeerCredentials } from "../transport.js";
 
 /** Options of {@link createServer}. */
 export interface ServerOptions {
-  /** Connections open at once on one address; one more is closed as soon as it is accepted. 10 000 if left out. */
+  /** Connections open at once on one address; one more is closed as soon as it is accepted. Default 10 000. */
   readonly maxConnections?: number;
-  /** Requests being handled at once on one address; one more is answered `ResourceExhausted`. 10 000 if left out. */
+  /** Requests being handled at once on one address; one more is answered with `ResourceExhausted`. Default 10 000. */
   readonly maxConcurrentCalls?: number;
   /**
-   * Bytes of the unary requests being handled at once on one address; one beyond it is answered `ResourceExhausted`.
-   * 64 MiB if left out. A request counts, with its metadata, until its handler has ended, also if nobody waits for the
-   * answer any more. Parts of it bound what else the peers of an address may cause to be held: frames that are not whole and
-   * messages of streams that were not taken a quarter each, replies that were not read a half. Of these, a connection may
-   * have 64 KiB whatever the others have.
+   * Bytes of the unary requests being handled at once on one address; a request beyond it is answered with
+   * `ResourceExhausted`. Default 64 MiB. A request counts, with its metadata, until its handler has ended, even if
+   * nobody waits for the answer any more. Fractions of this limit bound what else the peers of an address can make the
+   * server hold: a quarter for incomplete frames, a quarter for stream messages that were not read, and half for
+   * replies that the peers have not read. Each connection may always have 64 KiB of these in total, whatever the others
+   * use.
    */
   readonly maxQueuedBytes?: number;
   /**
-   * Admits only peers of this process's own user and group, as containerd and Go shims do; others are closed as soon as
-   * they are accepted. Only a unix socket tells who its peer is, so on any other address nobody is admitted.
+   * Admits only peers with this process's own user and group, as containerd and Go shims do; the connections of others
+   * are closed as soon as they are accepted. Only unix sockets have peer credentials, so on any other address nobody is
+   * admitted. Default false.
    */
   readonly requireSameUser?: boolean;
-  /** See each request before its handler does, and what the handler returns. The first is the outermost. */
+  /** Wrap each request and what its handler returns. The first is the outermost. */
   readonly interceptors?: readonly ServerInterceptor[];
-  /** What turns the server's runtime. `"loop"` if left out, where there is Node's; see {@link Driver}. */
+  /**
+   * What runs the server's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop.
+   */
   readonly driver?: Driver;
 }
 
 /** Options of {@link Server.listen}. */
 export interface ListenOptions {
-  /** Permission bits of a unix socket's file, set before anyone can connect. By the umask if left out. */
+  /**
+   * Permission bits of a unix socket's file, from 0 to 0o777, set before anyone can connect. The umask decides by
+   * default.
+   */
   readonly mode?: number;
   /**
-   * Removes a unix socket's file if nobody listens on it any more. A live server's file, one of a server that is about
-   * to listen, or one that is no socket, is never removed: of several servers that listen at one moment, one succeeds.
+   * Removes a unix socket's file if nobody listens on it any more. The file of a server that listens or is about to
+   * listen, and a file that is not a socket, are never removed. If several servers listen at the same moment, one
+   * succeeds. Default false.
    */
   readonly reclaimStale?: boolean;
 }
@@ -66,15 +74,17 @@ export interface ListenOptions {
 /** Options of {@link Server.close}. */
 export interface CloseOptions {
   /**
-   * Milliseconds that handlers may go on for. Then their signals abort, and connections end without their replies.
-   * 5 000 if left out; `Infinity` waits for all of them.
+   * Milliseconds that handlers may keep running. After that their signals abort, and connections close without their
+   * replies. Default 5 000; `Infinity` waits for all handlers.
    */
   readonly graceMs?: number;
 }
 
 /** Events of a {@link Server}. */
 export interface ServerEvents {
-  /** A connection could not be accepted, as when descriptors have run out. It is tried again a little later. */
+  /**
+   * A connection could not be accepted, for example because descriptors ran out. Accepting is retried shortly after.
+   */
   acceptError: [error: TtrpcError];
 }
 
@@ -102,20 +112,20 @@ export class Server extends EventEmitter<ServerEvents> {
   readonly #interceptors: readonly ServerInterceptor[];
   readonly #methods: BindingMethod[] = [];
   readonly #services = new Set<string>();
-  /** What removes the files of those that listen. */
+  /** The functions that remove the listeners' socket files. */
   readonly #listeners = new Map<number, () => void>();
   readonly #connections = new Map<number, ServerConnection>();
   #active = 0;
   #listened = false;
   #closing: Promise<void> | undefined;
-  /** While it closes: each call of close may end the handlers' time. */
+  /** While it closes, each call of close() may shorten the grace time. */
   #endGraceAfter: (graceMs: number) => void = () => {};
   #idle: (() => void) | undefined;
-  /** Listeners that may still have something to tell. */
+  /** Listeners that may still report events. */
   #listening = 0;
 
   /**
-   * @param holdBack - Requests beyond the limits are not refused; their connections are not read until there is room.
+   * @param holdBack - Requests beyond the limits are not refused. Their connections are not read until there is room.
    *
    * @internal
    */
@@ -134,8 +144,8 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Adds a service. A handler may throw a {@link TtrpcError}, whose code, message and details the caller gets; any
-   * other error reaches the caller as `Unknown` with its message.
+   * Adds a service; call it before {@link listen}. If a handler throws a {@link TtrpcError}, the caller gets its code,
+   * message and details. Any other error reaches the caller as `Unknown`, with its message.
    *
    * ```ts
    * server.add(Task, {
@@ -145,7 +155,8 @@ export class Server extends EventEmitter<ServerEvents> {
    * });
    * ```
    *
-   * Throws a TypeError if the implementation does not fit the service or the service was added before.
+   * Throws a TypeError if the implementation does not fit the service or the service was added before, and a
+   * {@link TtrpcError} with code `FailedPrecondition` after `listen`.
    */
   add<Service extends DescService>(service: Service, implementation: ServiceImpl<Service>): this {
     const methods = typedMethods(service, implementation);
@@ -153,7 +164,7 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Adds a service whose handlers take and return bytes.
+   * Adds a service whose handlers take and return bytes. Throws as {@link add} does.
    *
    * ```ts
    * server.addRaw("test.Echo", { Echo: { kind: "unary", handle: async (payload) => payload } });
@@ -181,7 +192,7 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Adds a unary method whose requests `receiver` takes straight out of the batch, past handlers and interceptors.
+   * Adds a unary method whose requests `receiver` reads directly from the batch, bypassing handlers and interceptors.
    *
    * @internal
    */
@@ -204,11 +215,12 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Listens on an address; may be called for several. Resolves to the address that is bound, which for `tcp://ip:0`
-   * tells the port.
+   * Listens on an address; may be called for several. Resolves to the bound address, which for `tcp://ip:0` has the
+   * chosen port.
    *
-   * Rejects with a TypeError if the address is not one, and with a {@link TtrpcError} of code `Unavailable` whose
-   * `cause.code` is the system's (`EADDRINUSE`, `EACCES`) if it cannot be bound.
+   * Rejects with a TypeError if the address or an option is wrong, with a {@link TtrpcError} of code `Unavailable` if
+   * the address cannot be bound (its `cause.code` is the system's error name, such as `EADDRINUSE` or `EACCES`), and
+   * with one of code `FailedPrecondition` after {@link close}.
    */
   async listen(address: Address, options: ListenOptions = {}): Promise<string> {
     return this.listenNow(address, options);
@@ -259,15 +271,16 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Stops listening, lets handlers go on for `graceMs`, delivers their replies, and closes all connections. Resolves
-   * when every socket is gone. A second call returns the same promise, and cuts the handlers' time short if it gives less.
+   * Stops listening, lets handlers run for up to `graceMs`, delivers their replies, and closes all connections.
+   * Resolves when every socket is closed. A second call returns the same promise, and shortens the grace time if it
+   * gives less. Rejects with a TypeError if an option is wrong.
    */
   close(options: CloseOptions = {}): Promise<void> {
     let graceMs: number | undefined;
     try {
       ({ graceMs } = closeOptions(options));
     } catch (error) {
-      // A wrong argument rejects; it is not thrown at the caller.
+      // A wrong argument rejects instead of being thrown.
       return Promise.reject(error);
     }
     const isFirst = this.#closing === undefined;
@@ -282,7 +295,7 @@ export class Server extends EventEmitter<ServerEvents> {
   }
 
   /**
-   * Removes the socket files of the listeners that are open still, for a process that ends without closing its server.
+   * Removes the socket files of the listeners that are still open, for a process that exits without closing its server.
    *
    * @internal
    */
@@ -314,7 +327,8 @@ export class Server extends EventEmitter<ServerEvents> {
         request.giveUp("shutdown");
       }
     }
-    // Replies that were given cross before the connections end. A peer that does not read them has the grace time.
+    // Replies already given cross before the connections close. A peer that does not read them has the grace time to do
+    // so.
     bridge.flush();
     for (const id of this.#connections.keys()) bridge.close(id, true);
     const gone = new Promise<void>((resolve) =>
@@ -337,7 +351,7 @@ export class Server extends EventEmitter<ServerEvents> {
     this.#connections.set(id, Object.freeze({ id, peer: credentials }));
     const message: ConnectionMessage = { side: "server", id };
     this.#bridge.observeConnection(id, {
-      // Behind the batch that is being read, and before all else that it brought of the connection.
+      // Deferred until the batch has been read, but before everything else in it that belongs to the connection.
       accepted: () => void connections.start(message),
       closed: (why) => {
         connections.end(message, { why });
@@ -369,7 +383,7 @@ export class Server extends EventEmitter<ServerEvents> {
 }
 
 /**
- * Makes a server. Add services, then listen.
+ * Makes a server. Add services first, then listen.
  *
  * ```ts
  * const server = createServer({ maxConcurrentCalls: 1000 });
@@ -377,7 +391,7 @@ export class Server extends EventEmitter<ServerEvents> {
  * await server.listen("unix:///run/my-shim.sock", { mode: 0o600, reclaimStale: true });
  * ```
  *
- * Throws a TypeError that names an option that is wrong.
+ * Throws a TypeError that names a wrong option.
  */
 export function createServer(options?: ServerOptions): Server {
   return new Server(options);

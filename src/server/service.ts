@@ -16,8 +16,8 @@ import type { MethodKind } from "../interceptor.js";
 import { isDescriptor, isPlain, isRevoked, kindOf, shown } from "../values.js";
 
 /**
- * The handlers of a service, under the names that protobuf-es gives its methods. One that is left out answers
- * `Unimplemented`. Where the client streams, a handler takes an AsyncIterable; where the server streams, it returns one.
+ * The handlers of a service, under protobuf-es's names for its methods. A method without a handler answers
+ * `Unimplemented`. If the client streams, the handler takes an AsyncIterable; if the server streams, it returns one.
  */
 export type ServiceImpl<Service extends DescService> = {
   [Name in keyof Service["method"]]?: MethodImpl<Service["method"][Name]>;
@@ -42,7 +42,7 @@ type MethodImpl<Method> =
 
 type MaybePromise<T> = Promise<T> | T;
 
-/** A handler of bytes. Its kind says what it takes and returns: bytes, or an AsyncIterable of bytes. */
+/** A handler of bytes. Its `kind` decides what it takes and returns: bytes, or an AsyncIterable of bytes. */
 export type RawMethod =
   | {
       readonly kind: "unary";
@@ -70,7 +70,7 @@ export type RawMethod =
 /** Handlers of bytes, by the names of the methods. */
 export type RawMethods = Readonly<Record<string, RawMethod>>;
 
-/** One method of a server: how to read its requests, what to do with them, how to write what comes back. */
+/** One method of a server: how to decode its requests, its handler, and how to encode its responses. */
 export interface ServedMethod {
   readonly service: string;
   readonly method: string;
@@ -80,7 +80,7 @@ export interface ServedMethod {
   readonly handle: (request: unknown, context: HandlerContext) => unknown;
 }
 
-/** The methods that an implementation of a service has. Throws a TypeError that names what does not fit. */
+/** The methods that an implementation has. Throws a TypeError that names what does not fit the service. */
 export function typedMethods<Service extends DescService>(
   service: Service,
   implementation: ServiceImpl<Service>,
@@ -92,7 +92,7 @@ export function typedMethods<Service extends DescService>(
     throw new TypeError(`the implementation of ${service.typeName} must be an object of handlers`);
   }
   const handlers = implementation as Record<string, unknown>;
-  // A class may have members of its own; in a plain object an unknown name is a typing error.
+  // An instance of a class may have other members; in a plain object an unknown name is a typo.
   if (Object.getPrototypeOf(handlers) === Object.prototype) {
     const known = new Set(service.methods.map((method) => method.localName));
     const unknown = Object.keys(handlers).find((name) => !known.has(name));
@@ -116,14 +116,14 @@ export function typedMethods<Service extends DescService>(
   return methods;
 }
 
-/** Whether it can have handlers, which an instance of any class can. */
+/** Whether it can have handlers. An instance of any class can. */
 function isHandlers(implementation: object | null): boolean {
   return implementation !== null && !isRevoked(implementation) && !Array.isArray(implementation);
 }
 
 const KINDS: readonly MethodKind[] = ["unary", "server_streaming", "client_streaming", "bidi_streaming"];
 
-/** The methods of raw handlers. Throws a TypeError that names what does not fit. */
+/** The methods of raw handlers. Throws a TypeError that names what is wrong. */
 export function rawMethods(service: string, methods: RawMethods): ServedMethod[] {
   if (typeof service !== "string" || service === "")
     throw new TypeError("service must be a non-empty string");
@@ -155,7 +155,7 @@ export function rawMethods(service: string, methods: RawMethods): ServedMethod[]
   });
 }
 
-/** A response that cannot be sent is a fault of this side, and the caller's to know. */
+/** Makes the error that tells the caller that the handler's response cannot be sent. */
 function wrongResponse(service: string, method: string): (cause: unknown) => TtrpcError {
   return (cause) => {
     const text = `the handler of ${service}/${method} returned a wrong response: ${textOf(cause)}`;

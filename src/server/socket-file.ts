@@ -4,14 +4,14 @@ import type { ParsedAddress } from "../address.js";
 import { transportError } from "../error.js";
 import { loadNative } from "../native/addon.js";
 
-/** The path of an address's socket file, if it has one. */
+/** The path of the address's socket file, if it has one. */
 export function socketPath({ binding }: ParsedAddress): string | undefined {
   return binding?.kind === "unix" && binding.name?.[0] !== "\0" ? (binding.name ?? undefined) : undefined;
 }
 
 /**
  * Removes a socket file that nobody listens on any more. Returns whether the path is free: a file that is not a socket,
- * or whose socket is alive or about to listen, stays. Throws a TtrpcError of code `Unavailable` if a stale file cannot be
+ * or whose socket listens or is about to, stays. Throws a TtrpcError with code `Unavailable` if a stale file cannot be
  * removed.
  */
 export function reclaimStale(address: ParsedAddress): boolean {
@@ -24,9 +24,9 @@ export function reclaimStale(address: ParsedAddress): boolean {
 }
 
 /**
- * Remembers the file of a socket that listens. Returns what removes it if the path still names that file, once; to be
- * called while the socket is open, which keeps the number of its inode from being another file's. A file that cannot be
- * removed stays, for `reclaimStale` to find: it must not stop a server from closing.
+ * Remembers the file of a listening socket. Returns a function that removes it once, if the path still names that file.
+ * Call it while the socket is open, because until then no other file can get the same inode number. A file that cannot
+ * be removed stays for `reclaimStale` to find; it must not stop a server from closing.
  */
 export function removerOf(path: string): () => void {
   let own = lstatSync(path, { throwIfNoEntry: false, bigint: true });

@@ -2,18 +2,18 @@ import type { Decode } from "../codec/payload.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import type { Named } from "../native/slots.js";
 
-/** A stream by its name: one that this side serves, or one that it opened. */
+/** A stream by its name. This side either serves it or opened it. */
 export interface Stream extends Named {
   readonly served: boolean;
 }
 
-/** What a reader of a stream means to its owner. */
+/** The owner of a queue, which hears what its reader does. */
 export interface QueueOwner extends Stream {
-  /** Messages of `queue` were taken, which Rust is to be told. */
+  /** Messages of `queue` were taken; Rust must be told. */
   taken(queue: MessageQueue<unknown>): void;
-  /** The reader wants no more. Called at most once, and not after the stream has ended and was read to its end. */
+  /** The reader stopped early. Called at most once, and never after the stream was read to its end. */
   abandoned(): void;
-  /** Does something that must not be done while a batch is read; see the bridge's method. */
+  /** Runs an action that must not run while a batch is read; see {@link Bridge.defer}. */
   defer(action: () => void): void;
 }
 
@@ -22,12 +22,12 @@ interface Waiting<T> {
   reject(error: unknown): void;
 }
 
-/** Bytes taken before Rust is told while more is waiting. When nothing waits it is told at once. */
+/** While more messages wait, Rust is told after this many bytes were taken. When none waits, it is told at once. */
 const TAKEN_BATCH = 64 * 1024;
 
 /**
- * The messages of a stream that arrived, for one reader. What waits here is bounded by Rust, which does not read a
- * connection on which too much was not taken.
+ * The messages of a stream that have arrived, for one reader. Rust bounds the queue: it stops reading a connection on
+ * which too many bytes were not taken.
  */
 export class MessageQueue<T> implements AsyncIterableIterator<T> {
   readonly #owner: QueueOwner;
@@ -46,10 +46,10 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     this.#decode = decode;
   }
 
-  /** Adds a message, at which `reader` stands. It is decoded when somebody wants it, which is at once if one waits. */
+  /** Adds the message at which `reader` stands. It is decoded when it is read, which is at once if a reader waits. */
   push(reader: BatchReader): void {
     if (this.#ended) {
-      // Nobody wants it, but it counts until it is taken.
+      // Nobody will read it, but Rust counts it until it is taken.
       this.#take(reader.rest);
       return;
     }
@@ -67,7 +67,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     }
   }
 
-  /** No more comes; with an error, the reader gets it behind the messages that wait. */
+  /** No more messages will come. The reader gets the error, if any, after the messages that wait. */
   end(error?: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -75,13 +75,13 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     for (const waiting of this.#waiting.splice(0)) this.#finish(waiting);
   }
 
-  /** Drops what waits, and ends with an error. */
+  /** Drops the messages that wait, and ends with an error. */
   fail(error: unknown): void {
     const dropped = this.#messages.slice(this.#head);
     this.#messages = [];
     this.#head = 0;
     for (const message of dropped) this.#take(message.length);
-    // A reader that did not get all must not take the end for that of the whole.
+    // A reader that missed messages must not take this for the regular end.
     if (dropped.length > 0) this.#error = error;
     this.end(error);
   }
@@ -105,7 +105,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     });
   }
 
-  /** Ends the stream before its end: the `break` of a `for await`. */
+  /** Stops reading early, as the `break` of a `for await` does. */
   return(): Promise<IteratorResult<T, undefined>> {
     const unread = this.#messages.length > this.#head;
     const abandoned = !this.#ended || unread;
@@ -119,7 +119,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     return this;
   }
 
-  /** What was taken since the last call, for Rust. */
+  /** Reports what was taken since the last call, for Rust. */
   takeReport(): { stream: Stream; messages: number; bytes: number } {
     const report = { stream: this.#owner, messages: this.#takenMessages, bytes: this.#takenBytes };
     this.#takenMessages = 0;
@@ -148,7 +148,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     }
   }
 
-  /** A message does not decode: what follows is not to be trusted either. */
+  /** A message does not decode, so what follows cannot be trusted either. */
   #giveUp(): void {
     const abandoned = !this.#ended;
     this.fail(undefined);
@@ -157,7 +157,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
 
   #finish(waiting: Waiting<T>): void {
     const error = this.#error;
-    // An iterator throws once and is done from then on.
+    // An iterator throws once, and is done from then on.
     this.#error = undefined;
     if (error === undefined) waiting.resolve({ value: undefined, done: true });
     else waiting.reject(error);

@@ -1,13 +1,13 @@
 import type { Payload } from "../codec/payload.js";
 import { isRevoked, textOf } from "../values.js";
 
-/** What a caller or handler gives for a stream of messages, and how a payload is made of each. */
+/** The messages that a caller or handler streams, and how each becomes a payload. */
 export interface Outgoing {
   readonly iterator: AsyncIterator<unknown> | Iterator<unknown>;
   readonly encode: (message: unknown) => Payload;
 }
 
-/** The iterator of messages. Throws a TypeError that says what they are if they cannot be iterated. */
+/** The iterator of messages. Throws a TypeError that names them if they cannot be iterated. */
 export function iteratorOf<T>(
   messages: AsyncIterable<T> | Iterable<T>,
   what: string,
@@ -27,8 +27,8 @@ function methodOf(messages: object, name: symbol): (() => unknown) | undefined {
   return typeof method === "function" ? (method as () => unknown) : undefined;
 }
 
-/** What an iterator gave. Throws a TypeError if it is not what iterators give. */
+/** Checks what an iterator returned. Throws a TypeError if it is not an iterator result. */
 export function checkedResult(result: unknown, what: string): IteratorResult<unknown, unknown> {
   if (typeof result === "object" && result !== null) return result as IteratorResult<unknown, unknown>;
-  throw new TypeError(`the iterator of ${what} gave ${textOf(result)}, which is no iterator result`);
+  throw new TypeError(`the iterator of ${what} gave ${textOf(result)}, which is not an iterator result`);
 }

@@ -2,17 +2,17 @@ import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/p
 import { anyPack, AnySchema, anyUnpack, timestampNow } from "@bufbuild/protobuf/wkt";
 import { type ForwardRequest, ForwardRequestSchema, TaskExitSchema } from "containerd-shim-protos/events";
 
-/** One side of a contender: what it takes to move typed events from one process to another. */
+/** A contender that moves typed events from one process to another. */
 export interface Contender {
   /** Serves events on a socket, and calls `take` with the exit status of each, once its message is decoded. */
   serve(path: string, take: (exitStatus: number) => void): Promise<unknown>;
-  /** Publishes `count` events, whose exit statuses count up from 0, with `inflight` of them on their way at once. */
+  /** Publishes `count` events, whose exit statuses count up from 0, with `inflight` of them in flight at once. */
   publish(path: string, count: number, inflight: number): Promise<void>;
 }
 
 const ID = "9d4f8f0d5c1b4a5e8a3f7c2e6b1d0f9a8c7b6a5d4e3f2a1b0c9d8e7f6a5b4c3d";
 
-/** What a shim says when a container's process ends. */
+/** The event that a shim publishes when a container's process exits. */
 export function exitEvent(exitStatus: number): MessageInitShape<typeof TaskExitSchema> {
   return { containerId: ID, id: ID, pid: 4242, exitStatus, exitedAt: timestampNow() };
 }

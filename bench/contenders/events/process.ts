@@ -1,4 +1,4 @@
-/** One side of a contender, in a process of its own: `process.js CONTENDER serve|publish PATH COUNT INFLIGHT`. */
+/** One side of a contender, in a separate process: `process.js CONTENDER serve|publish PATH COUNT INFLIGHT`. */
 
 import type { Contender } from "./event.js";
 

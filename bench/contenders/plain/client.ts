@@ -21,7 +21,7 @@ interface Call {
   reject(error: Error): void;
 }
 
-/** A client of one connection. A method is given by what `requestPrefix` makes of its names. */
+/** A client of one connection. A method is given as the prefix that `requestPrefix` makes of its names. */
 export class PlainClient {
   readonly #socket: Socket;
   readonly #frames: Frames;

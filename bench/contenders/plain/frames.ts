@@ -1,16 +1,16 @@
-/** Frames over node:net: those of a tick leave in one write, and what arrives is read in place. */
+/** Frames over node:net. The frames of a tick leave in one write, and arriving frames are read in place. */
 
 import type { Socket } from "node:net";
 import { HEADER, varintSize, writeVarint } from "./wire.js";
 
-/** From here on a payload is written from where it is rather than copied. */
+/** A payload of at least this many bytes is written in place rather than copied. */
 const LARGE = 16 << 10;
-/** What is gathered at most before it is written within the tick. */
+/** The most bytes to gather before they are written within the tick. */
 const GATHERED = 64 << 10;
-/** What may wait for the socket before senders are told to wait. */
+/** The bytes that may wait for the socket before senders must wait. */
 const HIGH_WATER = 1 << 20;
 
-/** Takes a frame; its body is `data` from `start` to `end`. */
+/** Handles a frame; its body is `data` from `start` to `end`. */
 export type OnFrame = (
   id: number,
   type: number,
@@ -25,7 +25,7 @@ export class Frames {
   readonly #socket: Socket;
   readonly #onFrame: OnFrame;
   #buffer = Buffer.allocUnsafe(2 * GATHERED);
-  /** What is written of the buffer, and of it what is not among the parts yet. */
+  /** How much of the buffer is filled, and how much of that is not among the parts yet. */
   #used = 0;
   #taken = 0;
   #parts: Uint8Array[] = [];
@@ -42,7 +42,7 @@ export class Frames {
     socket.on("data", (chunk) => this.#read(chunk));
   }
 
-  /** Sends a frame whose body is `prefix` and the payload, under `tag` unless that is 0. */
+  /** Sends a frame whose body is `prefix` and then the payload, after `tag` unless that is 0. */
   send(
     id: number,
     type: number,
@@ -88,7 +88,7 @@ export class Frames {
     }
   }
 
-  /** Resolves when there is room again; undefined while there is. */
+  /** Undefined if there is room; otherwise a promise that resolves when there is. */
   room(): Promise<void> | undefined {
     if (this.#socket.writableLength < HIGH_WATER) return undefined;
     return (this.#drained ??= new Promise((resolve) => {
@@ -129,7 +129,7 @@ export class Frames {
       this.#parts = [];
       this.#partsSize = 0;
     }
-    // What the kernel did not take at once still lies in the buffer.
+    // The buffer still holds what the kernel did not take at once.
     if (socket.writableLength > 0) this.#buffer = Buffer.allocUnsafe(2 * GATHERED);
     this.#used = 0;
     this.#taken = 0;
@@ -140,7 +140,7 @@ export class Frames {
     if (this.#restSize > 0) {
       this.#rest.push(chunk);
       this.#restSize += chunk.length;
-      // A large frame is put together once.
+      // A large frame is assembled only once.
       if (this.#restSize < this.#needed) return;
       data = Buffer.concat(this.#rest, this.#restSize);
       this.#rest = [];

@@ -1,11 +1,11 @@
 import type { Socket } from "node:net";
 
-/** What may lie in a queue before its socket is not read any more. */
+/** The bytes that may wait in a queue before its socket is paused. */
 const HIGH_WATER = 1 << 20;
 
 const DONE = { done: true, value: undefined } as const;
 
-/** The messages of a stream that arrived, for a `for await`. */
+/** The messages of a stream that have arrived, for a `for await`. */
 export class MessageQueue implements AsyncIterableIterator<Uint8Array> {
   #items: Uint8Array[] = [];
   #next = 0;

@@ -89,7 +89,7 @@ class Connection {
   #request(id: number, data: Buffer, start: number, end: number): void {
     let route = this.#last;
     let payload: Uint8Array = NOTHING;
-    // Most requests are like the one before: no text is decoded for those.
+    // Most requests have the same method as the one before, and need no text decoding.
     if (route !== undefined && startsWith(data, start, end, route.prefix)) {
       const fields = new Fields(data, start + route.prefix.length, end);
       while (fields.next()) if (fields.tag === REQUEST_PAYLOAD) payload = fields.bytes();

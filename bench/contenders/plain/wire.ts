@@ -1,6 +1,6 @@
-/** What ttrpc looks like on the wire, and just enough of protobuf for its Request and Response, by hand. */
+/** ttrpc's wire format, with just enough hand-written protobuf for its Request and Response. */
 
-/** A frame: the length of the body, the stream's id, the type, the flags; then the body. */
+/** The size of a frame's header: the length of the body, the stream's id, the type and the flags. The body follows. */
 export const HEADER = 10;
 
 export const REQUEST = 1;
@@ -35,7 +35,7 @@ export class StatusError extends Error {
   }
 }
 
-/** The encoded service and method, which every request to it begins with. */
+/** The encoded service and method, with which every request to the method begins. */
 export function requestPrefix(service: string, method: string): Buffer {
   return Buffer.concat([text(SERVICE, service), text(METHOD, method)]);
 }
@@ -64,7 +64,7 @@ export function varintSize(value: number): number {
   return size;
 }
 
-/** Writes a number and gives the place behind it. */
+/** Writes a number and returns the position after it. */
 export function writeVarint(buffer: Buffer, start: number, value: number): number {
   let at = start;
   let rest = value;
@@ -73,7 +73,7 @@ export function writeVarint(buffer: Buffer, start: number, value: number): numbe
   return at;
 }
 
-/** Walks the fields of a message without an object for each. */
+/** Walks the fields of a message without allocating an object for each. */
 export class Fields {
   tag = 0;
   start = 0;
@@ -88,7 +88,7 @@ export class Fields {
     this.#at = start;
   }
 
-  /** Goes on to the next field: `start` to `end` is its contents, or `start` its number. */
+  /** Moves to the next field. Its contents are at `start` to `end`, or `start` is its number. */
   next(): boolean {
     if (this.#at >= this.limit) return false;
     this.tag = this.#varint();
@@ -122,7 +122,10 @@ export class Fields {
   }
 }
 
-/** The payload of a response: a view, since node:net reads into new memory each time. Throws a status that is not OK. */
+/**
+ * The payload of a response. It is a view, since node:net reads into new memory each time. Throws a status other than
+ * OK.
+ */
 export function parseResponse(data: Buffer, start: number, end: number): Buffer {
   const fields = new Fields(data, start, end);
   let payload = EMPTY;
