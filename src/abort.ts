@@ -32,5 +32,14 @@ function onAbort(event: Event): void {
   const signal = event.target as AbortSignal;
   const present = listeners.get(signal);
   listeners.delete(signal);
-  for (const listener of present ?? []) listener.aborted(signal);
+  for (const listener of present ?? []) {
+    try {
+      listener.aborted(signal);
+    } catch (error) {
+      // It must not cost the other listeners theirs; the process must see it all the same.
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
 }

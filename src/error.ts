@@ -122,7 +122,16 @@ export function transportCause(what: string, errno: number, text: string): [mess
 
 /** The error of a call, or of another operation, that its caller aborted. */
 export function canceledError(signal: AbortSignal, what = "the call"): TtrpcError {
-  return new TtrpcError(`${what} was canceled`, Code.Canceled, { cause: signal.reason });
+  return new TtrpcError(`${what} was canceled`, Code.Canceled, { cause: reasonOf(signal) });
+}
+
+/** Reads a signal's reason. A getter of it may throw, which must not keep the call from its outcome. */
+function reasonOf(signal: AbortSignal): unknown {
+  try {
+    return signal.reason;
+  } catch (error) {
+    return error;
+  }
 }
 
 /** One detail of a status, made from the fields that cross. */

@@ -269,6 +269,32 @@ describe("a publisher that publishes faster than the server takes", () => {
     }
     expect(await all).toEqual(upTo(1000));
   });
+
+  test("lets five hundred that wait with ready() publish one each, with room for ten", async () => {
+    const address = temporaryAddress();
+    await using events = listenEvents(address);
+    const { publisher } = publisherTo(address, { maxQueuedEvents: 10, maxInFlight: 10 });
+    const all = statuses(events, 500);
+    await Promise.all(
+      upTo(500).map(async (status) => {
+        await publisher.ready();
+        await publishExit(publisher, status);
+      }),
+    );
+    expect((await all).toSorted((one, other) => one - other)).toEqual(upTo(500));
+  });
+
+  test("rejects those that wait with ready() when it closes", async () => {
+    const address = temporaryAddress();
+    await serverAt(address, () => new Promise(() => {}));
+    const { publisher } = publisherTo(address, { maxQueuedEvents: 1, maxInFlight: 1 });
+    const outcome = failure(publishExit(publisher, 0));
+    const waiting = failure(publisher.ready());
+    await publisher.close({ graceMs: 10 });
+    expect((await waiting).code).toBe(Code.Unavailable);
+    expect((await outcome).code).toBe(Code.Unavailable);
+    expect((await failure(publisher.ready())).code).toBe(Code.Unavailable);
+  });
 });
 
 describe("close", () => {

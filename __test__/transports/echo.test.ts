@@ -179,6 +179,44 @@ describe.each(noVsock === undefined ? [] : [VSOCK_CLIENT])(
 );
 
 describe("over a Duplex", () => {
+  test("calls and the end of the connection have the Duplex's own error when it fails", async () => {
+    const connection = await connect(connectSocket("/none.sock"));
+    const call = await failure(connection.unary("a.B", "C", EMPTY));
+    const { reason, error } = await connection.closed;
+    const later = await failure(connection.unary("a.B", "C", EMPTY));
+    expect(reason).toBe("error");
+    for (const each of [call, later, error]) {
+      expect(each).toMatchObject({ code: Code.Unavailable, cause: { code: "ENOENT" } });
+    }
+  });
+
+  test.each([
+    ["an error of its own", () => Object.assign(new Error("boom"), { code: "EBOOM" })],
+    [
+      "an error whose code cannot be read",
+      () =>
+        Object.defineProperty(new Error("x"), "code", {
+          get() {
+            throw new Error("trap");
+          },
+        }),
+    ],
+  ])("calls of all kinds fail when it is destroyed with %s", async (_, make) => {
+    const silent = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+    const connection = await connect(silent);
+    const error = make();
+    const failures = [
+      failure(connection.unary("a.B", "C", EMPTY)),
+      failure(connection.serverStreaming("a.B", "C", EMPTY).next()),
+      failure(connection.clientStreaming("a.B", "C", (async function* () {})())),
+    ];
+    setImmediate(() => silent.destroy(error));
+    for (const each of await Promise.all(failures)) {
+      expect(each.code).toBe(Code.Unavailable);
+      expect(each.cause).toBe(error);
+    }
+  });
+
   test("whoever closes, both ends of it are destroyed", async () => {
     const [client, server] = duplexPair();
     const { connection } = await pairOver(() => ({ server, client: () => client, knowsPeer: false }));

@@ -286,8 +286,10 @@ describe("a worker that waits in a blocking call that is never answered", () => 
           connection.unary("a.B", "Never", new Uint8Array());
         });
       \`;
-      new Worker(source, { eval: true, workerData: address, execArgv: [] }).on("message", () => say("waiting"));
-      setTimeout(() => process.exit(0), 300);
+      new Worker(source, { eval: true, workerData: address, execArgv: [] }).on("message", () => {
+        say("waiting");
+        setTimeout(() => process.exit(0), 300);
+      });
     `,
       server.address,
     );
