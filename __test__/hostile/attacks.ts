@@ -224,6 +224,21 @@ export const attacks = {
       );
     },
   },
+  comings: {
+    what: "connects and leaves five thousand times while JavaScript is busy",
+    connections: 1,
+    async run([first], path) {
+      first?.write(request(1, "Busy", { payload: Buffer.from("1500") }));
+      await sleep(50);
+      for (let index = 0; index < 5000; index++) {
+        const socket = connect(path);
+        // Those that find the backlog full are refused by the kernel.
+        socket.on("error", () => undefined);
+        socket.once("connect", () => socket.destroy());
+        if (index % 100 === 0) await sleep(1);
+      }
+    },
+  },
   gone: {
     what: "leaves two hundred requests of 1 MiB to handlers that go on without it",
     connections: 0,

@@ -79,6 +79,17 @@ export const rows: readonly Row[] = [
     attacks: ["expiredUnseen"],
   },
   {
+    what: "connections accepted of which JavaScript has not been told, on one thread",
+    limit: "1 024",
+    beyond: "no more are accepted until it has taken these; they wait in the kernel's backlog",
+    bytes: 0,
+    attacks: ["comings"],
+    shown: [
+      "crate/engine/tests.rs",
+      "connections_that_come_and_go_are_not_accepted_while_too_many_wait_to_be_told_of",
+    ],
+  },
+  {
     what: "bytes of a connection's calls and streams that wait for the socket",
     limit: "1 MiB",
     beyond: "its calls wait their turn, its streams stop sending",

@@ -171,6 +171,12 @@ impl Engine {
         for _ in 0..ACCEPT_BUDGET {
             let Some(entry) = self.listeners.get_mut(&token) else { return };
             let Some(listener) = &entry.listener else { return };
+            if !self.shared.touched.may_accept() {
+                // They wait in the backlog.
+                self.changes.extend(entry.watch(token, false));
+                self.shared.touched.wait_for_events(token);
+                return;
+            }
             match listener.accept() {
                 Ok(Some(stream)) => {
                     entry.backoff = BACKOFF_FIRST;
@@ -187,6 +193,13 @@ impl Engine {
                     return;
                 }
             }
+        }
+    }
+
+    /// Accepts again, if the listener waited for JavaScript to take events.
+    pub(super) fn accept_on(&mut self, token: u32) {
+        if let Some(entry) = self.listeners.get(&token) {
+            self.changes.extend(entry.watch(token, true));
         }
     }
 
@@ -231,6 +244,7 @@ impl Engine {
         };
         let in_flight = peer.in_flight.clone();
         let server = server(pipe, &entry.services, &Arc::new(peer));
+        self.shared.touched.accepted();
         lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
         wire.mark();
         let end = End::Server { _server: server, listener, budget };

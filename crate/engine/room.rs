@@ -49,6 +49,8 @@ impl Engine {
         // It may have ended meanwhile.
         if let Some(link) = self.links.get_mut(&token) {
             link.go_on();
+        } else {
+            self.accept_on(token);
         }
     }
 }

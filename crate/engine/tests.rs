@@ -1,6 +1,6 @@
 //! The engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) for a loop.
 
-use super::Engine;
+use super::{Change, Engine, Excess, ListenOptions, Services};
 use crate::port::{FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, event, op, record};
 use crate::socket::{Address, wait};
 use std::io::{Read as _, Write as _};
@@ -173,4 +173,68 @@ fn a_connection_ends_when_its_stream_ids_are_used_up_but_not_before_its_calls() 
     assert_eq!((events[4], events[12]), (event::RESPONSE, 1));
     assert_eq!(events[RECORD_HEADER + 4], event::CLOSED);
     assert!(!engine.links.contains_key(&connection));
+}
+
+/// With a thread of its own an engine accepts while JavaScript is busy, and what it has to tell of each
+/// connection stays behind when the connection is gone.
+#[test]
+fn connections_that_come_and_go_are_not_accepted_while_too_many_wait_to_be_told_of() {
+    let name = format!("\0ttrpc-engine-come-{}", std::process::id());
+    let mut engine = Engine::new(u32::MAX).unwrap();
+    let options = ListenOptions {
+        services: Services::new(),
+        require_same_user: false,
+        max_connections: 100,
+        max_concurrent_calls: 100,
+        max_queued_bytes: 1 << 20,
+        excess: Excess::Refused,
+    };
+    let listener = engine.listen(&Address::Unix(name.clone().into_bytes()), None, options).unwrap();
+    let address = {
+        use std::os::linux::net::SocketAddrExt as _;
+        std::os::unix::net::SocketAddr::from_abstract_name(&name[1..]).unwrap()
+    };
+    let (mut watched, mut told) = (true, 0);
+    let mut events = vec![0; 1 << 20];
+    for _ in 0..3 {
+        for _ in 0..5000 {
+            drop(UnixStream::connect_addr(&address).unwrap());
+            let (mut ready, mut turns) = (vec![listener], 0);
+            while let Some(token) = ready.pop() {
+                if token != listener || watched {
+                    engine.ready(token, true, false);
+                }
+                engine.apply_changes(|change| {
+                    match change {
+                        Change::Watch { token, interest, .. } if token == listener => {
+                            watched = interest.read;
+                        }
+                        Change::Watch { token, .. } => ready.push(token),
+                        Change::Forget { .. } => {}
+                    }
+                    Ok(())
+                });
+                turns += 1;
+                assert!(turns < 100);
+            }
+            if !watched {
+                break;
+            }
+        }
+        let waiting = engine.events().fill(&mut events);
+        told += waiting.size;
+        // What is told of one takes less than 128 bytes.
+        assert!(!waiting.more && waiting.size < 1024 * 128 + 100 * 128, "{}", waiting.size);
+        engine.resume();
+        engine.apply_changes(|change| {
+            if let Change::Watch { token, interest, .. } = change
+                && token == listener
+            {
+                watched = interest.read;
+            }
+            Ok(())
+        });
+        assert!(watched, "the listener does not go on");
+    }
+    assert!(told > 3000 * 48);
 }
