@@ -1,8 +1,9 @@
 //! Calls that this side makes.
 
 use super::deadlines::Deadline;
+use super::inputs::{Inflow, inputs};
 use super::link::{End, Link};
-use super::streams::{self, Handle, Input};
+use super::streams::{self, Handle};
 use super::{Engine, SEND_LIMIT, Shared};
 use crate::ids::CallId;
 use crate::port::{Call, Side, StreamKind};
@@ -11,7 +12,6 @@ use crate::transport::{CloseKind, Closed, Wire, lock};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 use ttrpc::Request;
 use ttrpc::r#async::Client;
 
@@ -22,13 +22,16 @@ pub(super) struct Route {
     pub(super) method: String,
 }
 
+/// Where a call waits: on which connection, and as which of its waiting calls.
+pub(super) type Place = (u32, u64);
+
 /// A call that has not started, since the socket has not taken what was sent before it.
 #[derive(Debug)]
 pub(super) struct Waiting {
     guard: Guard,
     request: Request,
     kind: Kind,
-    size: usize,
+    pub(super) size: usize,
     /// When its deadline passes.
     until: Option<Instant>,
 }
@@ -39,7 +42,7 @@ enum Kind {
     /// A unary call, and whether a cancel may follow.
     Unary { cancellable: bool },
     /// A stream with what JavaScript sends on it.
-    Stream(StreamKind, mpsc::UnboundedReceiver<Input>),
+    Stream(StreamKind, Inflow),
 }
 
 /// What may wait on one connection, in bytes. A call beyond it is refused with RESOURCE_EXHAUSTED.
@@ -66,7 +69,7 @@ impl Engine {
 
     /// Starts a stream, or puts it behind the calls that wait for the socket.
     pub(super) fn open_stream(&mut self, call: Call, kind: StreamKind) {
-        let (input, queue) = mpsc::unbounded_channel();
+        let (input, queue) = inputs();
         if let Some(link) = self.links.get(&call.connection) {
             let handle = Handle { input, meter: link.wire.meter(), wire: link.wire.clone() };
             lock(&self.shared.streams).insert(call.call, handle);
@@ -117,8 +120,9 @@ impl Engine {
         let until = (timeout_nano > 0)
             .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
             .flatten();
-        link.waiting_bytes += size;
-        link.waiting.push_back(Waiting { guard, request, kind, size, until });
+        let waiting = Waiting { guard, request, kind, size, until };
+        let place = link.wait(waiting);
+        lock(&self.shared.waiting).insert(call, (connection, place));
     }
 
     /// Gives a call up: a waiting one is never sent, of a sent one the answer is dropped.
@@ -134,29 +138,31 @@ impl Engine {
             task.abort();
             return;
         }
-        for link in self.links.values_mut() {
-            if let Some(at) = link.waiting.iter().position(|waiting| waiting.guard.call == call)
-                && let Some(waiting) = link.waiting.remove(at)
-            {
-                link.waiting_bytes -= waiting.size;
-                waiting.guard.forget();
-                return;
-            }
+        let place = lock(&self.shared.waiting).remove(&call);
+        if let Some((connection, place)) = place
+            && let Some(link) = self.links.get_mut(&connection)
+            && let Some(waiting) = link.stop_waiting(place)
+        {
+            waiting.guard.forget();
         }
     }
 
     /// Fails the waiting calls whose deadline passed. ttrpc never saw them, so nothing else would.
     pub(super) fn expire_waiting(&mut self) {
         let now = Instant::now();
+        if lock(&self.shared.waiting).is_empty() {
+            return;
+        }
         for link in self.links.values_mut() {
-            let mut at = 0;
-            while at < link.waiting.len() {
-                if link.waiting[at].until.is_none_or(|until| until > now) {
-                    at += 1;
-                } else if let Some(waiting) = link.waiting.remove(at) {
-                    link.waiting_bytes -= waiting.size;
-                    waiting.guard.settle(Outcome::Failed(Failure::deadline()));
-                }
+            let expired = |waiting: &Waiting| waiting.until.is_some_and(|until| until <= now);
+            let expired: Vec<u64> = link
+                .waiting
+                .iter()
+                .filter_map(|(place, waiting)| expired(waiting).then_some(*place))
+                .collect();
+            for waiting in expired.into_iter().filter_map(|place| link.stop_waiting(place)) {
+                lock(&self.shared.waiting).remove(&waiting.guard.call);
+                waiting.guard.settle(Outcome::Failed(Failure::deadline()));
             }
         }
     }
@@ -166,10 +172,11 @@ impl Engine {
 pub(super) fn start_waiting(shared: &Arc<Shared>, link: &mut Link, mut room: usize) -> bool {
     let mut any = false;
     while room > 0
-        && let Some(waiting) = link.waiting.pop_front()
+        && let Some((&place, _)) = link.waiting.first_key_value()
+        && let Some(waiting) = link.stop_waiting(place)
     {
         let Waiting { guard, mut request, kind, size, until } = waiting;
-        link.waiting_bytes -= size;
+        lock(&shared.waiting).remove(&guard.call);
         if let Some(until) = until {
             let left = until.saturating_duration_since(Instant::now()).as_nanos() as i64;
             if left == 0 {
@@ -187,9 +194,11 @@ pub(super) fn start_waiting(shared: &Arc<Shared>, link: &mut Link, mut room: usi
 }
 
 /// Fails all calls that wait, when their connection has ended.
-pub(super) fn fail_waiting(link: &mut Link, closed: &Closed) {
-    link.waiting_bytes = 0;
-    for waiting in link.waiting.drain(..) {
+pub(super) fn fail_waiting(shared: &Shared, link: &mut Link, closed: &Closed) {
+    while let Some((&place, _)) = link.waiting.first_key_value()
+        && let Some(waiting) = link.stop_waiting(place)
+    {
+        lock(&shared.waiting).remove(&waiting.guard.call);
         waiting.guard.settle(Outcome::Failed(Failure::closed(closed.clone())));
     }
 }

@@ -4,7 +4,7 @@
 //! handlers neither who the peer is nor that it went, and spins when descriptors run out.
 
 use super::dispatch::{Peer, Services, table};
-use super::link::{End, Hold, Interest, Link};
+use super::link::{End, Hold, Interest, Link, Serving};
 use super::{Change, Descriptor, Engine};
 use crate::socket::{Address, Listener, PeerName, Progress, Stream};
 use crate::transport::budget::{Budget, Excess, Limits};
@@ -223,7 +223,7 @@ impl Engine {
         }
     }
 
-    /// Runs a ttrpc server on an accepted connection. Must be called inside the runtime.
+    /// Has a connection that was accepted served from its first frame on.
     fn attach(&mut self, listener: u32, stream: Stream) -> Option<u32> {
         let connection = self.next_id();
         let entry = self.listeners.get(&listener)?;
@@ -235,27 +235,19 @@ impl Engine {
             blocking: false,
         };
         let (wire, pipe) = Wire::pair(Role::Server, making);
-        let peer = Peer {
-            shared: self.shared.clone(),
-            wire: wire.clone(),
-            connection,
-            budget: budget.clone(),
-            in_flight: Arc::default(),
-        };
-        let in_flight = peer.in_flight.clone();
-        let server = server(pipe, &entry.services, &Arc::new(peer));
         self.shared.touched.accepted();
         lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
         wire.mark();
-        let end = End::Server { _server: server, listener, budget };
-        let mut link = Link::new(stream, Progress::Connected, wire, end);
-        link.in_flight = in_flight;
+        let serving = Serving::Idle(pipe, entry.services.clone(), self.shared.clone());
+        let end = End::Server { serving, listener, budget };
+        let link = Link::new(stream, Progress::Connected, wire, end);
         self.links.insert(connection, link);
         Some(connection)
     }
 }
 
-fn server(pipe: Pipe, services: &Services, peer: &Arc<Peer>) -> Server {
+/// Runs a ttrpc server on one connection. Must be called inside the runtime.
+pub(super) fn server(pipe: Pipe, services: &Services, peer: &Arc<Peer>) -> Server {
     // The stream of connections must not end: ttrpc would panic when it is told to stop listening.
     let once = stream::iter([Ok(pipe)]).chain(stream::pending());
     let mut server = Server::new()

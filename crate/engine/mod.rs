@@ -9,6 +9,7 @@ mod blocking;
 mod calls;
 mod deadlines;
 mod dispatch;
+mod inputs;
 mod link;
 mod listeners;
 mod queue;
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     deadlines: Arc<Deadlines>,
     /// Calls that a cancel may end.
     cancellable: Mutex<IdMap<AbortHandle, CallId>>,
+    /// Calls that have not started.
+    waiting: Mutex<IdMap<calls::Place, CallId>>,
     /// Streams that this side opened.
     streams: Mutex<IdMap<streams::Handle, CallId>>,
     requests: Mutex<dispatch::Requests>,
@@ -68,6 +71,7 @@ impl Shared {
             touched: Arc::default(),
             deadlines: Arc::default(),
             cancellable: Mutex::default(),
+            waiting: Mutex::default(),
             streams: Mutex::default(),
             requests: Mutex::new(dispatch::Requests::new(generations)),
             in_flight: AtomicUsize::default(),

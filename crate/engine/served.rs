@@ -2,6 +2,7 @@
 
 use super::SEND_LIMIT;
 use super::dispatch::{METADATA_TOO_LARGE, Peer, TOO_MANY, Ticket, within_limit};
+use super::inputs::{Inflow, inputs};
 use super::streams::{Handle, Input, Raw, Sent};
 use crate::ids::CallId;
 use crate::port::{RECORD_LIMIT, Reply, Side, StreamKind, request_size};
@@ -10,7 +11,6 @@ use crate::transport::lock;
 use crate::transport::meter::Meter;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use ttrpc::Response;
 use ttrpc::r#async::{
     SSReceiver, SSSender, ServerStream, StreamHandler, StreamInner, TtrpcContext,
@@ -60,7 +60,7 @@ impl StreamHandler for Streamer {
         };
         let meter = wire.meter();
         wire.opened_stream(header.stream_id, &meter, header.flags & FLAG_REMOTE_CLOSED != 0);
-        let (input, queue) = mpsc::unbounded_channel();
+        let (input, queue) = inputs();
         ticket.stream(Handle { input, meter: meter.clone(), wire: wire.clone() });
         lock(&shared.events).stream_request(
             *connection,
@@ -113,7 +113,7 @@ async fn outgoing(
     peer: &Peer,
     call: CallId,
     sender: SSSender<Raw>,
-    mut queue: mpsc::UnboundedReceiver<Input>,
+    mut queue: Inflow,
 ) -> Result<Reply, Response> {
     let mut sent = Sent::new(&peer.shared, Side::Served, peer.connection, call);
     loop {

@@ -32,10 +32,11 @@ impl Engine {
 
     fn remove(&mut self, token: u32) {
         let Some(link) = self.links.remove(&token) else { return };
-        // There is nothing left to bound: what JavaScript still holds of its streams is all there is.
-        lock(&self.shared.streams).retain(|_, stream| !Arc::ptr_eq(&stream.wire, &link.wire));
-        if let End::Server { listener, .. } = link.end {
-            self.connection_ended(listener);
+        match link.end {
+            End::Server { listener, .. } => self.connection_ended(listener),
+            // There is nothing left to bound: what JavaScript still holds of its streams is all there is.
+            End::Client(_) => lock(&self.shared.streams)
+                .retain(|_, stream| !Arc::ptr_eq(&stream.wire, &link.wire)),
         }
         self.changes.push(Change::Forget { token, descriptor: Descriptor::Stream(link.stream) });
     }
@@ -108,11 +109,7 @@ fn report(shared: &Shared, token: u32, link: &mut Link) {
     link.stream.shutdown();
     link.wire.wake();
     link.wire.forget_unsent();
-    fail_waiting(link, &closed);
-    // Without its client, ttrpc's tasks end. A server stays until they have: one that is told to shut
-    // down lets its handlers run on, where one that sees the end of its connection cancels them.
-    if let End::Client(client) = &mut link.end {
-        drop(client.take());
-    }
+    fail_waiting(shared, link, &closed);
+    link.let_go();
     lock(&shared.events).closed(token, &closed);
 }

@@ -5,6 +5,7 @@
 //! sends, which the connection bounds (it is not read while too much waits to be taken).
 
 use super::calls::Guard;
+use super::inputs::{Inflow, Inputs};
 use super::{SEND_LIMIT, Shared};
 use crate::ids::CallId;
 use crate::port::{Reply, Side, StreamKind};
@@ -15,7 +16,6 @@ use futures::FutureExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use ttrpc::Request;
 use ttrpc::r#async::{CSReceiver, CSSender, Client, ClientStream};
 use ttrpc::proto::Codec;
@@ -34,7 +34,7 @@ pub(super) enum Input {
 /// The engine's hold on a stream. Dropping it gives the stream up.
 #[derive(Debug)]
 pub(super) struct Handle {
-    pub(super) input: mpsc::UnboundedSender<Input>,
+    pub(super) input: Inputs,
     pub(super) meter: Arc<Meter>,
     pub(super) wire: Arc<Wire>,
 }
@@ -42,7 +42,7 @@ pub(super) struct Handle {
 impl Handle {
     pub(super) fn put(&self, input: Input) {
         // The task may be about to end, and then needs nothing.
-        let _ = self.input.send(input);
+        self.input.put(input);
     }
 
     pub(super) fn send(&self, payload: Vec<u8>) {
@@ -122,15 +122,12 @@ impl<'a> Sent<'a> {
     }
 
     /// The next input; before it has to wait, JavaScript hears of all that has left.
-    pub(super) async fn next(
-        &mut self,
-        queue: &mut mpsc::UnboundedReceiver<Input>,
-    ) -> Option<Input> {
-        if let Ok(input) = queue.try_recv() {
+    pub(super) async fn next(&mut self, queue: &mut Inflow) -> Option<Input> {
+        if let Some(input) = queue.try_next() {
             return Some(input);
         }
         self.tell();
-        queue.recv().await
+        queue.next().await
     }
 }
 
@@ -150,7 +147,7 @@ pub(super) async fn run(
     guard: Guard,
     request: Request,
     kind: StreamKind,
-    queue: mpsc::UnboundedReceiver<Input>,
+    queue: Inflow,
 ) {
     let timeout = request.timeout_nano;
     let work = exchange(&client, &guard, request, kind, queue);
@@ -174,7 +171,7 @@ async fn exchange(
     guard: &Guard,
     request: Request,
     kind: StreamKind,
-    queue: mpsc::UnboundedReceiver<Input>,
+    queue: Inflow,
 ) -> End {
     let Some(meter) =
         lock(&guard.shared.streams).get(&guard.call).map(|handle| handle.meter.clone())
@@ -273,7 +270,7 @@ async fn receive(
     }
 }
 
-async fn send(open: &Open<'_>, mut queue: mpsc::UnboundedReceiver<Input>) -> End {
+async fn send(open: &Open<'_>, mut queue: Inflow) -> End {
     let Guard { shared, wire, connection, call, .. } = open.guard;
     let mut sent = Sent::new(shared, Side::Called, *connection, *call);
     loop {

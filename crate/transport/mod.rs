@@ -323,6 +323,16 @@ impl Wire {
         self.lock().watch.request(stream_id)
     }
 
+    /// What is collected where it is touched.
+    pub fn token(&self) -> u32 {
+        self.token
+    }
+
+    /// Whether a frame, or part of one, is there for ttrpc to read.
+    pub fn has_frame(&self) -> bool {
+        self.lock().rx.readable() > 0
+    }
+
     /// Marks the connection as touched, so that the engine looks at it when the turn is over.
     pub fn mark(&self) {
         self.touch(&mut self.lock());
