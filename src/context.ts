@@ -1,5 +1,5 @@
 import { Code } from "./code.js";
-import { TtrpcError } from "./error.js";
+import { TtrpcError, withoutFrames } from "./error.js";
 import type { Metadata } from "./metadata.js";
 import type { IncomingRequest, PeerCredentials } from "./port/types.js";
 
@@ -64,7 +64,7 @@ export class HandlerContext {
   abort(why: AbortReason): void {
     if (this.#reason !== undefined) return;
     const [message, code] = REASONS[why];
-    this.#reason = new TtrpcError(message, code);
+    this.#reason = withoutFrames(() => new TtrpcError(message, code));
     this.#abort?.abort(this.#reason);
   }
 }

@@ -74,7 +74,6 @@ impl StreamHandler for Streamer {
         let (sender, receiver) = ServerStream::<Raw, Raw>::new(stream).split();
         let incoming =
             Incoming { peer: &self.peer, call: ticket.call, meter: &meter, flags: header.flags };
-        let limit = if timeout > 0 { Duration::from_nanos(timeout as u64) } else { Duration::MAX };
         let answer = tokio::select! {
             biased;
             answer = outgoing(&self.peer, ticket.call, sender, queue) => Some(answer),
@@ -85,7 +84,7 @@ impl StreamHandler for Streamer {
             }
             // ttrpc wakes no stream's handler when its connection ends.
             _ = wire.ended() => None,
-            () = tokio::time::sleep(limit) => {
+            () = passes(timeout) => {
                 Some(Err(response_of_status(Code::DeadlineExceeded, "context deadline exceeded")))
             }
         };
@@ -105,6 +104,15 @@ impl StreamHandler for Streamer {
             Some(Err(response)) => Some(response),
             None => None,
         })
+    }
+}
+
+/// Waits for a deadline. Most streams have none, so that its timer has memory of its own.
+async fn passes(timeout_nano: i64) {
+    if timeout_nano > 0 {
+        Box::pin(tokio::time::sleep(Duration::from_nanos(timeout_nano as u64))).await;
+    } else {
+        std::future::pending().await
     }
 }
 
