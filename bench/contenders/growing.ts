@@ -7,6 +7,7 @@ import { Duplex } from "node:stream";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createServer } from "containerd-shim-protos";
+import { listenEvents } from "containerd-shim-protos/events";
 import { SERVICE } from "../job.js";
 
 const [driver, path] = process.argv.slice(2);
@@ -42,6 +43,11 @@ server.addRaw(SERVICE, {
   },
 });
 await server.listen(`unix://${path}`);
+let taken = 0;
+const sink = listenEvents(`unix://${path}.events`, { driver: driver as "loop", maxQueuedEvents: 10 });
+void (async () => {
+  for await (const _ of sink) taken++;
+})();
 console.log("ready");
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -59,5 +65,5 @@ for await (const line of createInterface({ input: process.stdin })) {
     await sleep(500);
   }
   const { user, system } = process.cpuUsage();
-  console.log(JSON.stringify({ cpuUs: user + system, resident: process.memoryUsage.rss(), blocked }));
+  console.log(JSON.stringify({ cpuUs: user + system, resident: process.memoryUsage.rss(), blocked, taken }));
 }
