@@ -58,7 +58,7 @@ async function suffer(name: string, attack: Attack, driver: string) {
   const idle = server.takePeak();
 
   expect(await client.ask("go")).toBe("done");
-  await sleep(400);
+  await server.settled();
   const after = await state("state");
   await sleep(400);
   const resident = server.takePeak() - idle;

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ROOT } from "../helpers/program.js";
 
 const KIB = 1024;
@@ -30,11 +31,28 @@ export class Process implements AsyncDisposable {
     return this.line();
   }
 
+  /** The most that was resident since that was last taken, or since the process began. */
+  #peak(): number {
+    const peak = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${this.#child.pid}/status`, "latin1"))?.[1];
+    return Number(peak) * KIB;
+  }
+
   /** The most that was resident since it was last asked, or since the process began. */
   takePeak(): number {
-    const peak = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${this.#child.pid}/status`, "latin1"))?.[1];
+    const peak = this.#peak();
     writeFileSync(`/proc/${this.#child.pid}/clear_refs`, "5");
-    return Number(peak) * KIB;
+    return peak;
+  }
+
+  /** Waits until no more becomes resident for a while: what was sent to it may take its time on a busy machine. */
+  async settled(): Promise<void> {
+    let peak = this.#peak();
+    for (let [calm, tries] = [0, 0]; calm < 4 && tries < 60; tries++) {
+      await sleep(250);
+      const now = this.#peak();
+      calm = now > peak ? 0 : calm + 1;
+      peak = now;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

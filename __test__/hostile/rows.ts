@@ -60,7 +60,7 @@ export const rows: readonly Row[] = [
   {
     what: "entries of metadata of a request, details of a status",
     limit: "1 024",
-    beyond: "`ResourceExhausted`; at the caller a `TypeError`",
+    beyond: "`ResourceExhausted`; at the caller a `TypeError`; a handler's further details are left out",
     bytes: 0,
     attacks: ["entries"],
   },

@@ -110,7 +110,7 @@ describe.each(["loop", "thread"] as const)(
           await sleep(50);
           const idle = client.takePeak();
           expect(JSON.parse(await client.ask("go"))).toEqual(outcome);
-          await sleep(500);
+          await client.settled();
           expect(client.takePeak() - idle).toBeLessThan(limit + WORKING_MEMORY);
         } finally {
           for (const socket of sockets) socket.destroy();
