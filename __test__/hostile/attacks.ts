@@ -160,13 +160,13 @@ export const attacks = {
     },
   },
   untakenAtOnce: {
-    what: "sends the messages of twenty thousand streams that take nothing along with their requests",
+    what: "sends the messages of eight thousand streams that take nothing along with their requests",
     connections: 100,
     run: onAll(() =>
-      requests(200, (id) =>
+      requests(80, (id) =>
         Buffer.concat([
           request(id, "Untaken", { flags: OPEN }),
-          encodeFrame({ streamId: id, type: FrameType.Data, body: BODY.subarray(0, 30_000) }),
+          encodeFrame({ streamId: id, type: FrameType.Data, body: BODY.subarray(0, 40_000) }),
         ]),
       ),
     ),
