@@ -85,9 +85,9 @@ const cases: readonly Case[] = [
 describe.each(["loop", "thread"] as const)(
   'with driver: "%s", a client stays within its limits with a server that',
   (driver) => {
-    test.each(cases)(
-      "$what",
-      async ({ does, answer, outcome, limit }) => {
+    test.each(cases.map((one) => [one.what, one] as const))(
+      "%s",
+      async (_, { does, answer, outcome, limit }) => {
         const address = temporaryAddress();
         const sockets = new Set<Socket>();
         const server = createServer((socket) => {
