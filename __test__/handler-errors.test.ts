@@ -55,6 +55,16 @@ describe("what a handler throws reaches the caller", () => {
     });
   });
 
+  test("with 1 024 of its details, which is what a client takes, and says how many there were", async () => {
+    const details = Array.from({ length: 1500 }, () => packed);
+    const error = await thrownBy(new TtrpcError("many", Code.DataLoss, { details }));
+    expect(error).toMatchObject({
+      code: Code.DataLoss,
+      message: "many (too large to be sent: 476 of 1500 details)",
+    });
+    expect(error.details).toHaveLength(1024);
+  });
+
   test("with details of a megabyte", async () => {
     const details = [
       { typeUrl: "a.B", value: new Uint8Array(1 << 20).fill(1), $typeName: "google.protobuf.Any" },

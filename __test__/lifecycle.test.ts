@@ -238,11 +238,15 @@ describe("closing a connection", () => {
     const calls = [1, 2].map(() => failure(connection.unary("a.B", "C", EMPTY)));
     await peer.nextRequest();
     await peer.nextRequest();
+    const { stackTraceLimit } = Error;
 
     const closing = [connection.close(), connection.close()];
     for (const error of await Promise.all(calls)) {
       expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "ERR_TTRPC_CLOSED" } });
     }
+    // Their stacks would show this package alone. Those of others are as they were.
+    expect((await calls[0])?.stack).toMatch(/^TtrpcError: [^\n]*$/);
+    expect(Error.stackTraceLimit).toBe(stackTraceLimit);
     await Promise.all(closing);
     await connection.close();
     expect(await connection.closed).toEqual({ reason: "local" });

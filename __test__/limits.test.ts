@@ -1,4 +1,4 @@
-import { Code, connect, createClient, createServer } from "containerd-shim-protos";
+import { type ClientInterceptor, Code, connect, createClient, createServer } from "containerd-shim-protos";
 import { Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, test } from "vitest";
 import { bytes, deferred, failure, text } from "./helpers/outcome.js";
@@ -266,5 +266,57 @@ describe("our server", () => {
     expect((await client.nextResponse()).status.code).toBe(Code.ResourceExhausted);
     const { payload } = await client.call(3, { ...ECHO, payload: bytes("next") });
     expect(text(payload)).toBe("next");
+  });
+});
+
+async function* noMessages(): AsyncGenerator<Uint8Array> {}
+
+describe("metadata", () => {
+  const values = (count: number) => ({ many: Array.from({ length: count - 1 }, () => "v"), one: "v" });
+
+  test("of 1 024 values arrives; of one more it is a TypeError at the caller, and nothing is sent", async () => {
+    let requests = 0;
+    const came = (context: { metadata: Record<string, string[]> }) => {
+      requests++;
+      return bytes(String((context.metadata["many"]?.length ?? 0) + 1));
+    };
+    await using server = createServer().addRaw("a.B", {
+      Unary: { kind: "unary", handle: (_, context) => came(context) },
+      Stream: {
+        kind: "bidi_streaming",
+        async *handle(_, context) {
+          yield came(context);
+        },
+      },
+    });
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    const adds: ClientInterceptor = (next) => (call) => {
+      call.metadata["more"] = ["v"];
+      return next(call);
+    };
+    const [client, more] = [[], [adds]].map((interceptors) =>
+      createClient(Task, connection, { interceptors }),
+    );
+    const stream = async (count: number) => {
+      const messages = connection.bidiStreaming("a.B", "Stream", noMessages(), { metadata: values(count) });
+      for await (const message of messages) return message;
+      throw new Error("nothing came");
+    };
+    const unary = async (count: number) => {
+      return connection.unary("a.B", "Unary", new Uint8Array(), { metadata: values(count) });
+    };
+    const told = new TypeError("metadata has 1025 values, more than 1024");
+    for (const call of [unary, stream]) {
+      expect(text(await call(1024))).toBe("1024");
+      await expect(call(1025)).rejects.toThrow(told);
+    }
+    expect(requests).toBe(2);
+    await expect(client!.connect({}, { metadata: values(1025) })).rejects.toThrow(told);
+    await expect(more!.connect({}, { metadata: values(1024) })).rejects.toThrow(told);
+    // The server knows no such service: the call has reached it.
+    expect(await failure(more!.connect({}, { metadata: values(1023) }))).toMatchObject({
+      code: Code.Unimplemented,
+    });
+    expect(text(await unary(1))).toBe("1");
   });
 });

@@ -1,10 +1,11 @@
 /** `npm run bench`: builds the peers, measures, and writes the report. `--help` lists the options. */
 
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { SingleBar } from "cli-progress";
 import { contestants } from "./contenders/index.js";
 import { Comparison } from "./report/comparison.js";
+import { growthOf, withGrowth } from "./report/growth.js";
 import { drawPlots } from "./report/plots.js";
 import { writeReport } from "./report/report.js";
 import { targets } from "./report/targets.js";
@@ -47,11 +48,14 @@ if (wants("idle")) {
 const run = new Comparison(all, measured, costs);
 const plots = await drawPlots(run);
 const folder = join(options.output, "plots");
-rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
+// What has piled up is measured, and drawn, by itself.
+for (const old of readdirSync(folder)) if (old !== "growth.svg") rmSync(join(folder, old));
 for (const [name, svg] of plots) writeFileSync(join(folder, `${name}.svg`), svg);
 const report = join(options.output, "report.md");
-writeFileSync(report, writeReport(run, options, [...plots.keys()]));
+const growth = existsSync(report) ? growthOf(readFileSync(report, "utf8")) : undefined;
+const text = writeReport(run, options, [...plots.keys()]);
+writeFileSync(report, growth === undefined ? text : withGrowth(text, growth));
 
 console.table(targets(run).filter(({ verdict }) => verdict !== "not measured"));
 console.log(`wrote ${relative(process.cwd(), report)}`);

@@ -1,12 +1,12 @@
 /**
- * `npm run bench -- growth`: how the cost of a server's calls grows with what piles up on it, in the server's CPU time
- * and as ratios to an empty server. Writes artifacts/bench/growth.md. `--most N` sets the most connections (default 10
- * 000, as far as descriptors allow), `--streams N` the open streams (default 10 000), and `--calls N` the calls in
- * flight (default 100 000).
+ * `npm run bench -- growth`: what a server's calls cost beside what piles up on it, as ratios to the same without it, by the
+ * server's CPU time. Writes its section of report.md, and a plot. `--most N` takes up to N connections in place of 50 000, as
+ * far as descriptors allow; `--streams N`, `--calls N` and `--publishers N` open other numbers than 10 000, 100 000 and
+ * 1 000; `--output FOLDER` writes elsewhere.
  */
 
 import { execSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect as connectSocket, type Socket } from "node:net";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
@@ -15,26 +15,37 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { connect, type Connection } from "containerd-shim-protos";
+import { encodeFrame, encodeRequest, FrameType } from "../__test__/helpers/wire.js";
+import { field } from "../__test__/hostile/attacks.js";
 import { SERVICE } from "./job.js";
+import { drawGrowth, type Grown, type GrowthPoint, growthSection, withGrowth } from "./report/growth.js";
+import { spread } from "./report/statistics.js";
 
 interface State {
   readonly cpuUs: number;
   readonly resident: number;
   /** Calls whose handlers wait. */
   readonly blocked: number;
+  /** Events that were taken. */
+  readonly taken: number;
 }
 
 const { values } = parseArgs({
   options: {
-    most: { type: "string", default: "10000" },
+    most: { type: "string", default: "50000" },
     streams: { type: "string", default: "10000" },
     calls: { type: "string", default: "100000" },
+    publishers: { type: "string", default: "1000" },
+    output: { type: "string", default: import.meta.dirname },
   },
 });
 const descriptors = Number(execSync("ulimit -n", { shell: "/bin/sh", encoding: "utf8" }));
 const MOST = Math.min(Number(values.most), descriptors - 200);
 const STREAMS = Number(values.streams);
 const CALLS = Number(values.calls);
+const PUBLISHERS = Number(values.publishers);
+/** What all publishers together send at once. */
+const EVENTS = 20 * PUBLISHERS;
 const ONE = new Uint8Array(1);
 const folder = mkdtempSync(join(tmpdir(), "ttrpc-growth-"));
 
@@ -66,16 +77,16 @@ class Server implements AsyncDisposable {
     return connect(`unix://${this.path}`, { driver: this.driver });
   }
 
-  /** The lowest CPU time, over several tries, of work that does `count` of something. */
+  /** The median CPU time, of several tries, of what does `count` of something. */
   async cost(count: number, work: () => Promise<unknown>): Promise<number> {
     await work();
-    let least = Infinity;
-    for (let attempt = 0; attempt < 5; attempt++) {
+    const costs: number[] = [];
+    for (let attempt = 0; attempt < 9; attempt++) {
       const before = await this.ask();
       await work();
-      least = Math.min(least, ((await this.ask()).cpuUs - before.cpuUs) / count);
+      costs.push(((await this.ask()).cpuUs - before.cpuUs) / count);
     }
-    return least;
+    return spread(costs).median;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -89,107 +100,194 @@ async function calls(connection: Connection): Promise<void> {
   for (let left = 1000; left > 0; left--) await connection.unary(SERVICE, "Echo", ONE);
 }
 
-/** Reads 40 MiB from one stream. */
+/** A request that publishes an event. */
+function event(streamId: number): Buffer {
+  const envelope = Buffer.concat([
+    field(1, Buffer.from([8, 0x80, 0xe2, 0xcf, 0xaa, 6])),
+    field(2, Buffer.from("default")),
+    field(3, Buffer.from("/tasks/start")),
+    field(4, field(1, Buffer.from("containerd.events.TaskStart"))),
+  ]);
+  const service = "containerd.services.events.ttrpc.v1.Events";
+  const body = encodeRequest({ service, method: "Forward", payload: field(1, envelope) });
+  return encodeFrame({ streamId, type: FrameType.Request, body });
+}
+
+/** 40 MiB of one stream. */
 async function source(connection: Connection): Promise<void> {
   for await (const _ of connection.serverStreaming(SERVICE, "Source", Buffer.from("640")));
 }
 
-const lines: string[] = [];
-function tell(driver: string, what: string, before: number, after: number, unit: string): void {
-  const [first, second] = [before, after].map((value) => value.toFixed(1));
-  lines.push(
-    `| ${driver} | ${what} | ${first} ${unit} | ${second} ${unit} | ${(after / before).toFixed(2)} |`,
-  );
-  console.log(lines.at(-1));
+const grown: Grown[] = [];
+const points: GrowthPoint[] = [];
+
+function tell(one: Grown): void {
+  grown.push(one);
+  const { driver, what, alone, beside, unit } = one;
+  const from = alone === undefined ? "" : `${alone.toFixed(1)} → `;
+  console.log(`${driver}: ${what}: ${from}${beside.toFixed(1)} ${unit}`);
+}
+
+/** Opens sockets until there are so many. */
+async function fill(sockets: Socket[], count: number, path: string): Promise<void> {
+  while (sockets.length < count) {
+    const socket = connectSocket(path).resume();
+    await once(socket, "connect");
+    sockets.push(socket);
+  }
+}
+
+/** Opens streams that stay until the returned function ends them. */
+function open(connection: Connection, count: number): () => Promise<unknown> {
+  let end: () => void = () => undefined;
+  const ended = new Promise<void>((resolve) => (end = resolve));
+  const streams = Array.from({ length: count }, async () => {
+    // oxlint-disable-next-line require-yield -- It sends nothing, and ends late.
+    const silent = async function* (): AsyncGenerator<Uint8Array> {
+      await ended;
+    };
+    for await (const _ of connection.bidiStreaming(SERVICE, "Chat", silent()));
+  });
+  return () => {
+    end();
+    return Promise.all(streams);
+  };
+}
+
+/** CPU time an event that so many connections publish to a sink which holds them back. */
+async function heldBack(server: Server, connections: number): Promise<number> {
+  const sockets: Socket[] = [];
+  await fill(sockets, connections, `${server.path}.events`);
+  const each = EVENTS / connections;
+  let id = 1;
+  const cost = await server.cost(EVENTS, async () => {
+    const { taken } = await server.ask();
+    const frames = Buffer.concat(Array.from({ length: each }, (_, index) => event(id + 2 * index)));
+    id += 2 * each;
+    for (const socket of sockets) socket.write(frames);
+    while ((await server.ask()).taken < taken + EVENTS) await sleep(20);
+  });
+  for (const socket of sockets) socket.destroy();
+  return cost;
 }
 
 async function measure(driver: "loop" | "thread"): Promise<void> {
   await using server = new Server(driver);
   await server.line();
   const connection = await server.connect();
+  // V8 compiles what is hot, whatever else there is.
+  for (let round = 0; round < 10; round++) await calls(connection);
   const call = await server.cost(1000, () => calls(connection));
   await server.ask("serve 10000");
   await sleep(500);
   const behind = await server.cost(1000, () => calls(connection));
-  tell(driver, "a call behind 10 000 Duplexes that were served and have ended", call, behind, "µs");
-
-  const idle = (await server.ask()).resident;
-  const sockets: Socket[] = [];
-  for (let left = MOST; left > 0; left--) {
-    const socket = connectSocket(server.path);
-    await once(socket, "connect");
-    sockets.push(socket);
-  }
-  const connected = (await server.ask()).resident;
-  tell(
+  tell({
     driver,
-    `a call beside ${MOST} idle connections`,
-    call,
-    await server.cost(1000, () => calls(connection)),
-    "µs",
-  );
+    what: "a call behind 10 000 Duplexes that have ended",
+    alone: call,
+    beside: behind,
+    unit: "µs",
+    goal: 1.1,
+  });
+
+  const idle = (await server.ask("collect")).resident;
+  const sockets: Socket[] = [];
+  for (const count of [MOST / 50, MOST / 10, MOST].map(Math.ceil)) {
+    await fill(sockets, count, server.path);
+    const cost = await server.cost(1000, () => calls(connection));
+    points.push({ driver, what: "idle connections", count, ratio: cost / call });
+    if (count !== MOST) continue;
+    tell({
+      driver,
+      what: `a call beside ${MOST} idle connections`,
+      alone: call,
+      beside: cost,
+      unit: "µs",
+      goal: 1.2,
+    });
+  }
+  const connected = (await server.ask("collect")).resident;
   for (const socket of sockets) socket.destroy();
-  await sleep(500);
+  await sleep(1000);
+  const memory = (connected - idle) / MOST / 1024;
+  tell({ driver, what: "resident memory of an idle connection", beside: memory, unit: "KiB", goal: 6 });
 
   const [echoes, megabyte] = [
     await server.cost(1000, () => calls(connection)),
     await server.cost(40, () => source(connection)),
   ];
-  const before = (await server.ask()).resident;
-  let end: () => void = () => undefined;
-  const ended = new Promise<void>((resolve) => (end = resolve));
-  const streams = Array.from({ length: STREAMS }, async () => {
-    // oxlint-disable-next-line require-yield -- Sends nothing, and ends late.
-    const silent = async function* (): AsyncGenerator<Uint8Array> {
-      await ended;
-    };
-    for await (const _ of connection.bidiStreaming(SERVICE, "Chat", silent()));
+  for (const count of [STREAMS / 50, STREAMS / 10, STREAMS].map(Math.ceil)) {
+    const before = (await server.ask("collect")).resident;
+    const end = open(connection, count);
+    await sleep(1500);
+    const opened = (await server.ask("collect")).resident;
+    const [echo, mib] = [
+      await server.cost(1000, () => calls(connection)),
+      await server.cost(40, () => source(connection)),
+    ];
+    points.push({ driver, what: "open streams, a call", count, ratio: echo / echoes });
+    points.push({ driver, what: "open streams, a MiB of another", count, ratio: mib / megabyte });
+    await end();
+    if (count !== STREAMS) continue;
+    tell({
+      driver,
+      what: `a call beside ${STREAMS} open streams`,
+      alone: echoes,
+      beside: echo,
+      unit: "µs",
+      goal: 1.2,
+    });
+    tell({
+      driver,
+      what: `a MiB of a stream beside ${STREAMS} open ones`,
+      alone: megabyte,
+      beside: mib,
+      unit: "µs",
+      goal: 1.3,
+    });
+    const each = (opened - before) / STREAMS / 1024;
+    tell({ driver, what: "resident memory of an open stream", beside: each, unit: "KiB", goal: 8 });
+  }
+
+  const one = await heldBack(server, 1);
+  const many = await heldBack(server, PUBLISHERS);
+  tell({
+    driver,
+    what: `an event held back, ${PUBLISHERS} connections against 1`,
+    alone: one,
+    beside: many,
+    unit: "µs",
+    goal: 1.2,
   });
-  await sleep(1500);
-  const open = (await server.ask()).resident;
-  tell(
-    driver,
-    `a call beside ${STREAMS} open streams`,
-    echoes,
-    await server.cost(1000, () => calls(connection)),
-    "µs",
-  );
-  tell(
-    driver,
-    `a MiB of a stream beside ${STREAMS} open ones`,
-    megabyte,
-    await server.cost(40, () => source(connection)),
-    "µs",
-  );
-  end();
-  await Promise.all(streams);
 
   const busy = await server.connect();
   const failed = Array.from({ length: CALLS }, () =>
     busy.unary(SERVICE, "Block", ONE).catch(() => undefined),
   );
   while ((await server.ask()).blocked < CALLS) await sleep(100);
-  const began = performance.now();
+  const began = (await server.ask()).cpuUs;
+  const own = process.cpuUsage();
   await busy.close();
   await Promise.all(failed);
+  const { user, system } = process.cpuUsage(own);
   while ((await server.ask()).blocked > 0) await sleep(10);
-  const took = performance.now() - began;
-  lines.push(
-    `| ${driver} | closing a connection with ${CALLS} calls in flight | | ${took.toFixed(0)} ms | |`,
-  );
-  lines.push(
-    `| ${driver} | resident memory of an idle connection | | ${((connected - idle) / MOST / 1024).toFixed(1)} KiB | |`,
-  );
-  lines.push(
-    `| ${driver} | resident memory of an open stream | | ${((open - before) / STREAMS / 1024).toFixed(1)} KiB | |`,
-  );
-  for (const line of lines.slice(-3)) console.log(line);
+  const took = Math.max((await server.ask()).cpuUs - began, user + system) / 1000;
+  tell({
+    driver,
+    what: `closing a connection with ${CALLS} calls in flight`,
+    beside: took,
+    unit: "ms",
+    goal: 1000,
+  });
 }
 
 for (const driver of ["loop", "thread"] as const) await measure(driver);
-const target = join(import.meta.dirname, "../artifacts/bench");
-mkdirSync(target, { recursive: true });
-const head = "| driver | what | alone | beside | ratio |\n| --- | --- | --- | --- | --- |\n";
-writeFileSync(join(target, "growth.md"), `${head}${lines.join("\n")}\n`);
+const plots = join(values.output, "plots");
+mkdirSync(plots, { recursive: true });
+writeFileSync(join(plots, "growth.svg"), await drawGrowth(points));
+const report = join(values.output, "report.md");
+const text = existsSync(report) ? readFileSync(report, "utf8") : "# Benchmark\n";
+writeFileSync(report, withGrowth(text, growthSection(grown)));
+console.log(`wrote ${report}`);
 rmSync(folder, { recursive: true, force: true });
 process.exit();

@@ -21,7 +21,7 @@ const STARTS = {
   bench: [
     ["--quick", "--only", "client/unary/64B/1x1", "--rounds", "1", "--seconds", "0.05", "--profile", "dev"],
     ["codec", "--rounds", "1", "--milliseconds", "1", "--only", "ForwardRequest"],
-    ["growth", "--most", "100", "--streams", "100", "--calls", "100"],
+    "growth --most 100 --streams 100 --calls 100 --publishers 10 --output artifacts/bench".split(" "),
     ["events", "--rounds", "1", "--count", "1000", "--inflight", "16", "--profile", "dev"],
   ],
   soak: [["--seconds", "10"]],

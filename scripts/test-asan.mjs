@@ -7,6 +7,7 @@
  */
 
 import { execFileSync, spawn } from "node:child_process";
+import { copyFileSync } from "node:fs";
 import path from "node:path";
 
 import { cargo, root, runMain, UserError } from "./toolchain.mjs";
@@ -40,7 +41,10 @@ await runMain(async () => {
   const options = ["--release", "--lib", "--locked", "--target", target];
   await ended(cargo, ["build", ...options], env);
   await ended(cargo, ["test", ...options], env);
-  const addon = path.join(folder, target, "release", "libcontainerd_shim_protos_node.so");
+  const built = path.join(folder, target, "release", "libcontainerd_shim_protos_node.so");
+  // By its name Node tells an addon from a script.
+  const addon = path.join(folder, "addon.node");
+  copyFileSync(built, addon);
   const given = process.argv.slice(2);
   const vitest = path.join(root, "node_modules", "vitest", "vitest.mjs");
   const args = [vitest, "run", "--config", "vitest.asan.config.ts", ...(given.length > 0 ? given : SUITES)];

@@ -1,12 +1,13 @@
 import { connect } from "containerd-shim-protos";
 import { randomCall } from "./calls.js";
 import { Counts } from "./counts.js";
+import { hostile } from "./hostile.js";
 import { Random } from "./random.js";
 import { soakServer } from "./service.js";
 
 /*
- * The other side: `server ADDRESS` serves until it is killed; `client ADDRESS SEED` calls until then. Both end when
- * their stdin ends, so that they never outlive the soak.
+ * The other side: `server ADDRESS` serves until it is killed; `client ADDRESS SEED` calls until then. Both end with their
+ * stdin, so that they outlive nobody. `hostile ADDRESS SEED` does to a server what may cost it most.
  */
 
 const [role, address = "", seed = "0"] = process.argv.slice(2);
@@ -16,6 +17,10 @@ const counts = new Counts();
 if (role === "server") {
   await soakServer(counts).listen(address, { reclaimStale: true });
   process.stdout.write("ready\n");
+} else if (role === "hostile") {
+  const path = address.replace("unix://", "");
+  process.stdout.write("ready\n");
+  await hostile(path, new Random(Number(seed)));
 } else {
   const connection = await connect(address, { waitForReady: true });
   process.stdout.write("ready\n");

@@ -24,6 +24,7 @@ export class Child {
     this.#ended = once(child, "close");
     createInterface({ input: child.stdout }).on("line", (line) => {
       if (line === "ready") ready();
+      else if (line === "hostile") counts.add("hostilities");
       else counts.fail(`child ${args[0]}: ${line}`);
     });
     void this.#ended.then(ready);
@@ -68,7 +69,7 @@ export async function brokenClient(path: string, random: Random, counts: Counts)
   const socket = connectSocket(path);
   // The server decides how it ends.
   socket.on("error", () => undefined);
-  const closed = once(socket, "close");
+  const closed = new Promise((resolve) => socket.once("close", resolve));
   await Promise.race([once(socket, "connect"), closed]).catch(() => undefined);
   socket.resume();
   socket.write(brokenFrames(random), () => (random.chance(0.5) ? socket.end() : socket.destroy()));

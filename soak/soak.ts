@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -37,7 +37,16 @@ const MARGIN = 40 << 20;
 /** The same for JavaScript memory, which has no such steps. */
 const HEAP_MARGIN = 4 << 20;
 
-/** The fraction of the run that warms up, while caches, pools and the allocator's arenas fill. */
+/**
+ * How much larger than before anything the process may ever be, in bytes, whatever hostile peers send. What a server's
+ * limits allow: requests that are handled, frames and messages that wait (a quarter each), and replies that nobody reads
+ * (half, and what handlers that have begun may answer with), and 64 KiB for each connection. What the soak's own calls
+ * hold. And what a process needs to work on the largest messages one by one, which its allocator and V8 keep for a while.
+ */
+const QUEUED = 64 << 20;
+const PEAK = 2 * QUEUED + (32 << 20) + 300 * (64 << 10) + (32 << 20) + (96 << 20);
+
+/** What a part of the run takes that warms up: caches, pools and the allocator's arenas fill. */
 const WARM_UP = 0.3;
 
 const PRINT_MS = 5000;
@@ -62,11 +71,11 @@ async function callers(address: string, goesOn: () => boolean): Promise<void> {
   await connection.close();
 }
 
-/** Starts one child after another, and kills each (kill -9) in the middle of its work. */
-async function killed(args: readonly string[], goesOn: () => boolean): Promise<void> {
+/** One child after the other, each killed (kill -9) in the middle of what it is at. */
+async function killed(args: readonly string[], goesOn: () => boolean, ms = 3000): Promise<void> {
   while (goesOn()) {
     const child = await Child.start(args, counts);
-    await sleep(200 + random.below(3000));
+    await sleep(Math.min(200 + random.below(ms), Math.max(0, until - performance.now())));
     await child.kill();
     counts.add(`killed ${args[0]}s`);
   }
@@ -92,9 +101,12 @@ async function broken(ours: string, goesOn: () => boolean): Promise<void> {
   }
 }
 
-/** Runs everything at once for a while. When it resolves, all of it has ended. */
+/** When the phase ends. */
+let until = 0;
+
+/** Everything at once for a while; when it resolves, all of it has ended. */
 async function phase(ms: number): Promise<void> {
-  const until = performance.now() + ms;
+  until = performance.now() + ms;
   const goesOn = () => performance.now() < until;
   const [ours, theirs] = [join(folder, "ours.sock"), join(folder, "theirs.sock")];
   const server = soakServer(counts);
@@ -107,6 +119,7 @@ async function phase(ms: number): Promise<void> {
     slow(`unix://${theirs}`, goesOn),
     slow(`unix://${ours}`, goesOn),
     broken(ours, goesOn),
+    killed(["hostile", `unix://${ours}`, String(random.below(2 ** 31))], goesOn, 10_000),
   ]);
   await server.close({ graceMs: 0 });
 }
@@ -150,7 +163,14 @@ function show(name: string, { rss, heap, buffers, descriptors, resources, handle
 // Node warns about leaks that no count below shows.
 process.on("warning", (warning) => counts.fail(`${warning.name}: ${warning.message}`));
 
+/** The most that was resident since the process began. */
+function peak(): number {
+  const most = /VmHWM:\s+(\d+)/.exec(readFileSync("/proc/self/status", "latin1"))?.[1];
+  return Number(most) * 1024;
+}
+
 const start = performance.now();
+const first = await level();
 const printer = setInterval(() => {
   const at = ((performance.now() - start) / 1000).toFixed(0);
   console.log(`${at} s, rss ${mib(process.memoryUsage.rss())}: ${counts}`);
@@ -167,6 +187,9 @@ show("at the end", after);
 console.log(String(counts));
 rmSync(folder, { recursive: true, force: true });
 
+const risen = peak() - first.rss;
+console.log(`at most ${mib(risen)} more than at first, of ${mib(PEAK)}`);
+if (risen > PEAK) counts.fail(`memory rose by ${mib(risen)}, more than ${mib(PEAK)}`);
 if (after.rss > before.rss + MARGIN) {
   counts.fail(`memory grew by ${mib(after.rss - before.rss)}, more than ${mib(MARGIN)}`);
 }
@@ -189,6 +212,7 @@ for (const name of [
   "slow",
   "broken clients",
   "broken servers",
+  "hostilities",
 ]) {
   if (counts.get(name) === 0) counts.fail(`nothing was counted as ${name}: the soak tests less than it says`);
 }

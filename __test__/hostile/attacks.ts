@@ -70,7 +70,7 @@ async function writeToAll(
     const taken = Promise.all(
       sockets.map((socket) => new Promise<void>((resolve) => socket.write(frame, () => resolve()))),
     );
-    if (!(await Promise.race([taken.then(() => true), sleep(300).then(() => false)]))) return;
+    if (!(await Promise.race([taken.then(() => true), sleep(2000).then(() => false)]))) return;
   }
 }
 
@@ -151,8 +151,8 @@ export const attacks = {
     run: onAll(() => requests(50, (id) => request(id, "Endless", { flags: 1 }))),
   },
   untaken: {
-    what: "sends 8 MiB to a stream that takes nothing, on each of fifty connections",
-    connections: 50,
+    what: "sends 8 MiB to a stream that takes nothing, on each of a hundred connections",
+    connections: 100,
     async run(sockets) {
       await writeToAll(sockets, 1, () => request(1, "Untaken", { flags: OPEN }));
       const message = encodeFrame({ streamId: 1, type: FrameType.Data, body: BODY.subarray(0, MIB / 4) });
@@ -160,13 +160,13 @@ export const attacks = {
     },
   },
   untakenAtOnce: {
-    what: "sends the messages of two thousand streams that take nothing along with their requests",
-    connections: 10,
+    what: "sends the messages of eight thousand streams that take nothing along with their requests",
+    connections: 100,
     run: onAll(() =>
-      requests(200, (id) =>
+      requests(80, (id) =>
         Buffer.concat([
           request(id, "Untaken", { flags: OPEN }),
-          encodeFrame({ streamId: id, type: FrameType.Data, body: BODY.subarray(0, 30_000) }),
+          encodeFrame({ streamId: id, type: FrameType.Data, body: BODY.subarray(0, 40_000) }),
         ]),
       ),
     ),
@@ -205,11 +205,11 @@ export const attacks = {
     run: (sockets) => writeToAll(sockets, 60, (index) => request(2 * index + 1, "Block", { payload: BODY })),
   },
   expired: {
-    what: "sends two hundred requests of 1 MiB whose deadlines their handlers let pass",
+    what: "sends four hundred requests of 1 MiB whose deadlines their handlers let pass",
     connections: 1,
     lasts: 2500,
     run: (sockets) =>
-      writeToAll(sockets, 200, (index) =>
+      writeToAll(sockets, 400, (index) =>
         request(2 * index + 1, "Stubborn", { payload: BODY.subarray(0, MIB), timeoutNano: 1_000_000n }),
       ),
   },
@@ -224,12 +224,27 @@ export const attacks = {
       );
     },
   },
+  comings: {
+    what: "connects and leaves five thousand times while JavaScript is busy",
+    connections: 1,
+    async run([first], path) {
+      first?.write(request(1, "Busy", { payload: Buffer.from("1500") }));
+      await sleep(50);
+      for (let index = 0; index < 5000; index++) {
+        const socket = connect(path);
+        // Those that find the backlog full are refused by the kernel.
+        socket.on("error", () => undefined);
+        socket.once("connect", () => socket.destroy());
+        if (index % 100 === 0) await sleep(1);
+      }
+    },
+  },
   gone: {
-    what: "leaves two hundred requests of 1 MiB to handlers that go on without it",
+    what: "leaves four hundred requests of 1 MiB to handlers that go on without it",
     connections: 0,
     lasts: 2500,
     async run(_, path) {
-      for (let index = 0; index < 200; index++) {
+      for (let index = 0; index < 400; index++) {
         const socket = connect(path);
         socket.on("error", () => undefined);
         await new Promise<void>((resolve) =>

@@ -1,7 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
-import { createInterface } from "node:readline";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect } from "containerd-shim-protos";
@@ -10,6 +7,7 @@ import { bytes, text } from "../helpers/outcome.js";
 import { ROOT } from "../helpers/program.js";
 import { pathOf, temporaryAddress } from "../helpers/temp.js";
 import { type Attack, attacks } from "./attacks.js";
+import { Process } from "./process.js";
 import { rows } from "./rows.js";
 
 const KIB = 1024;
@@ -29,43 +27,6 @@ const PATIENCE_MS = 90_000;
 
 /** What may be on its way from JavaScript to the thread. */
 const ON_ITS_WAY = { loop: 0, thread: 64 * MIB };
-
-/** A script of this folder in a process of its own, which is talked to in lines. */
-class Process implements AsyncDisposable {
-  readonly #child: ChildProcess;
-  readonly #lines: AsyncIterator<string>;
-
-  constructor(name: string, ...args: string[]) {
-    const script = join(import.meta.dirname, name);
-    const command = ["--expose-gc", "--import", import.meta.resolve("tsx"), script, ...args];
-    this.#child = spawn(process.execPath, command, { cwd: ROOT, stdio: ["pipe", "pipe", "inherit"] });
-    this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
-  }
-
-  async line(): Promise<string> {
-    const { done, value } = await this.#lines.next();
-    if (done === true) throw new Error("the process has ended");
-    return value;
-  }
-
-  ask(line: string): Promise<string> {
-    this.#child.stdin!.write(`${line}\n`);
-    return this.line();
-  }
-
-  /** The most that was resident since it was last asked, or since the process began. */
-  takePeak(): number {
-    const peak = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${this.#child.pid}/status`, "latin1"))?.[1];
-    writeFileSync(`/proc/${this.#child.pid}/clear_refs`, "5");
-    return Number(peak) * KIB;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    const closed = once(this.#child, "close");
-    this.#child.kill("SIGKILL");
-    await closed;
-  }
-}
 
 interface State {
   readonly started: number;
@@ -97,7 +58,7 @@ async function suffer(name: string, attack: Attack, driver: string) {
   const idle = server.takePeak();
 
   expect(await client.ask("go")).toBe("done");
-  await sleep(400);
+  await server.settled();
   const after = await state("state");
   await sleep(400);
   const resident = server.takePeak() - idle;

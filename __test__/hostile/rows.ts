@@ -60,7 +60,7 @@ export const rows: readonly Row[] = [
   {
     what: "entries of metadata of a request, details of a status",
     limit: "1 024",
-    beyond: "`ResourceExhausted`; at the caller a `TypeError`",
+    beyond: "`ResourceExhausted`; at the caller a `TypeError`; a handler's further details are left out",
     bytes: 0,
     attacks: ["entries"],
   },
@@ -77,6 +77,17 @@ export const rows: readonly Row[] = [
     beyond: "the next ones wait until it has taken these",
     bytes: 16 * MIB,
     attacks: ["expiredUnseen"],
+  },
+  {
+    what: "connections accepted of which JavaScript has not been told, on one thread",
+    limit: "1 024",
+    beyond: "no more are accepted until it has taken these; they wait in the kernel's backlog",
+    bytes: 0,
+    attacks: ["comings"],
+    shown: [
+      "crate/engine/tests.rs",
+      "connections_that_come_and_go_are_not_accepted_while_too_many_wait_to_be_told_of",
+    ],
   },
   {
     what: "bytes of a connection's calls and streams that wait for the socket",

@@ -22,7 +22,8 @@ const SIDES: Readonly<Record<Side, string>> = {
   server: "servers, native Rust client",
 };
 
-const CONFIG = {
+/** How all plots look. */
+export const CONFIG = {
   background: "white",
   padding: 14,
   font: "Helvetica, Arial, DejaVu Sans, sans-serif",

@@ -1,11 +1,13 @@
 //! One connection: its descriptor, its wire and what ttrpc runs on it.
 
+use crate::engine::Shared;
 use crate::engine::client::unary::Waiting;
+use crate::engine::server::services::Services;
 use crate::protocol::closed::{CloseKind, Closed};
 use crate::socket::{Progress, Stream};
-use crate::transport::Wire;
 use crate::transport::budget::Budget;
-use std::collections::VecDeque;
+use crate::transport::{Pipe, Wire};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -19,8 +21,10 @@ pub(super) struct Connection {
     /// The connection attempt is under way; nothing may be sent yet.
     pub(super) connecting: bool,
     /// Calls that wait until the socket has taken what was sent before them.
-    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) waiting: BTreeMap<u64, Waiting>,
     pub(super) waiting_bytes: usize,
+    /// Calls that ever waited.
+    waited: u64,
     /// Stream ids that are left.
     pub(super) ids_left: u32,
     /// Calls between submit and outcome, or requests between arrival and answer; they keep the process
@@ -44,12 +48,18 @@ pub(super) enum Endpoint {
     /// The client; dropped to let go of the connection.
     Client(Option<Arc<Client>>),
     /// The server of one accepted connection, and the listener it came from.
-    Server {
-        /// Its tasks stop when it is dropped.
-        _server: Server,
-        listener: u32,
-        budget: Arc<Budget>,
-    },
+    Server { serving: Serving, listener: u32, budget: Arc<Budget> },
+}
+
+/// What serves an accepted connection.
+pub(super) enum Serving {
+    /// Nothing yet: ttrpc's server, its tasks and its table of methods are made for the first frame, so that
+    /// a peer that is only there costs none of it.
+    Idle(Pipe, Arc<Services>, Arc<Shared>),
+    /// ttrpc's server, whose tasks stop when it is dropped.
+    Server { _server: Server },
+    /// The connection ended before it was needed.
+    Over,
 }
 
 /// Whether a connection keeps the process alive.
@@ -88,8 +98,9 @@ impl Connection {
             wire,
             endpoint,
             connecting: progress == Progress::Pending,
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
             waiting_bytes: 0,
+            waited: 0,
             ids_left: STREAM_IDS,
             in_flight: Arc::default(),
             hold: Hold::WhileBusy,
@@ -101,10 +112,26 @@ impl Connection {
         }
     }
 
+    /// Puts a call behind those that wait. Returns its place among them.
+    pub(super) fn wait(&mut self, waiting: Waiting) -> u64 {
+        self.waited += 1;
+        self.waiting_bytes += waiting.size;
+        self.waiting.insert(self.waited, waiting);
+        self.waited
+    }
+
+    /// Takes the call with this place out of those that wait.
+    pub(super) fn stop_waiting(&mut self, place: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&place)?;
+        self.waiting_bytes -= waiting.size;
+        Some(waiting)
+    }
+
     /// The socket has something, or has ended.
     pub(super) fn readable(&mut self) {
         if self.wire.may_receive() {
             self.receive_share();
+            self.serve();
         } else if self.stream.has_hung_up() {
             // Whoever waits for it is gone, if this side serves it; if not, it may have answered before.
             if self.is_server() {
@@ -119,6 +146,39 @@ impl Connection {
     pub(super) fn go_on(&mut self) {
         if self.wire.go_on() {
             self.readable();
+        }
+        self.serve();
+    }
+
+    /// Makes ttrpc's server once there is something for it. Must be called inside the runtime.
+    fn serve(&mut self) {
+        if let Endpoint::Server { serving, budget, .. } = &mut self.endpoint
+            && matches!(serving, Serving::Idle(..))
+            && self.wire.has_frame()
+            && let Serving::Idle(pipe, services, shared) = std::mem::replace(serving, Serving::Over)
+        {
+            let peer = Peer {
+                shared,
+                connection: self.wire.token(),
+                wire: self.wire.clone(),
+                budget: budget.clone(),
+                in_flight: self.in_flight.clone(),
+            };
+            *serving = Serving::Server { _server: server(pipe, &services, &Arc::new(peer)) };
+        }
+    }
+
+    /// Lets go of the connection, where nothing else will: ttrpc's client or its server, if there was never
+    /// anything for it. Another server stays until its tasks have ended: one that is told to shut down
+    /// lets its handlers run on, where one that sees the end of its connection cancels them.
+    pub(super) fn let_go(&mut self) {
+        match &mut self.endpoint {
+            Endpoint::Client(client) => drop(client.take()),
+            Endpoint::Server { serving, .. } => {
+                if matches!(serving, Serving::Idle(..)) {
+                    *serving = Serving::Over;
+                }
+            }
         }
     }
 

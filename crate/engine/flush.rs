@@ -34,10 +34,11 @@ impl Engine {
 
     fn remove(&mut self, token: u32) {
         let Some(conn) = self.connections.remove(&token) else { return };
-        // There is nothing left to bound: what JavaScript still holds of its streams is all there is.
-        lock(&self.shared.streams).retain(|_, stream| !Arc::ptr_eq(&stream.wire, &conn.wire));
-        if let Endpoint::Server { listener, .. } = conn.endpoint {
-            self.connection_ended(listener);
+        match conn.endpoint {
+            Endpoint::Server { listener, .. } => self.connection_ended(listener),
+            // There is nothing left to bound: what JavaScript still holds of its streams is all there is.
+            Endpoint::Client(_) => lock(&self.shared.streams)
+                .retain(|_, stream| !Arc::ptr_eq(&stream.wire, &conn.wire)),
         }
         self.changes.push(Change::Forget { token, descriptor: Descriptor::Stream(conn.stream) });
     }
@@ -110,11 +111,7 @@ fn report(shared: &Shared, token: u32, conn: &mut Connection) {
     conn.stream.shutdown();
     conn.wire.wake();
     conn.wire.forget_unsent();
-    fail_waiting(conn, &closed);
-    // Without its client, ttrpc's tasks end. A server stays until they have: one that is told to shut
-    // down lets its handlers run on, where one that sees the end of its connection cancels them.
-    if let Endpoint::Client(client) = &mut conn.endpoint {
-        drop(client.take());
-    }
+    fail_waiting(shared, conn, &closed);
+    conn.let_go();
     lock(&shared.events).closed(token, &closed);
 }

@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     deadlines: Arc<Deadlines>,
     /// Calls that a cancel may end.
     cancellable: Mutex<IdMap<AbortHandle, CallId>>,
+    /// Calls that have not started.
+    waiting: Mutex<IdMap<calls::Place, CallId>>,
     /// Streams that this side opened.
     streams: Mutex<IdMap<Handle, CallId>>,
     requests: Mutex<Requests>,
@@ -73,6 +75,7 @@ impl Shared {
             dirty: Arc::default(),
             deadlines: Arc::default(),
             cancellable: Mutex::default(),
+            waiting: Mutex::default(),
             streams: Mutex::default(),
             requests: Mutex::new(Requests::new(generations)),
             in_flight: AtomicUsize::default(),

@@ -49,6 +49,8 @@ impl Engine {
         // It may have ended meanwhile.
         if let Some(conn) = self.connections.get_mut(&token) {
             conn.go_on();
+        } else {
+            self.accept_on(token);
         }
     }
 }

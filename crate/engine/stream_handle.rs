@@ -11,7 +11,6 @@ use crate::sync::lock;
 use crate::transport::stream_state::StreamState;
 use crate::transport::{Queued, Wire};
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use ttrpc::proto::Codec;
 
 /// What JavaScript does with a stream.
@@ -28,7 +27,7 @@ pub(super) enum Input {
 /// The engine's hold on a stream. Dropping it gives the stream up.
 #[derive(Debug)]
 pub(super) struct Handle {
-    pub(super) input: mpsc::UnboundedSender<Input>,
+    pub(super) input: Inputs,
     pub(super) state: Arc<StreamState>,
     pub(super) wire: Arc<Wire>,
 }
@@ -36,7 +35,7 @@ pub(super) struct Handle {
 impl Handle {
     pub(super) fn put(&self, input: Input) {
         // The task may be about to end, and then needs nothing.
-        let _ = self.input.send(input);
+        self.input.put(input);
     }
 
     pub(super) fn send(&self, payload: Vec<u8>) {
@@ -116,14 +115,11 @@ impl<'a> Sent<'a> {
     }
 
     /// The next input; before it has to wait, JavaScript hears of all that has left.
-    pub(super) async fn next(
-        &mut self,
-        queue: &mut mpsc::UnboundedReceiver<Input>,
-    ) -> Option<Input> {
-        if let Ok(input) = queue.try_recv() {
+    pub(super) async fn next(&mut self, queue: &mut Inflow) -> Option<Input> {
+        if let Some(input) = queue.try_next() {
             return Some(input);
         }
         self.tell();
-        queue.recv().await
+        queue.next().await
     }
 }

@@ -1,6 +1,7 @@
 //! The engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) for a loop.
 
-use super::Engine;
+use super::conn::{Connection, End, Serving};
+use super::{Change, Engine, Excess, ListenOptions, Services};
 use crate::records::{FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, event, op, record};
 use crate::socket::{Address, wait};
 use std::io::{Read as _, Write as _};
@@ -173,4 +174,123 @@ fn a_connection_ends_when_its_stream_ids_are_used_up_but_not_before_its_calls() 
     assert_eq!((events[4], events[12]), (event::RESPONSE, 1));
     assert_eq!(events[RECORD_HEADER + 4], event::CLOSED);
     assert!(!engine.connections.contains_key(&connection));
+}
+
+/// An engine that listens, its listener, and what connects to it.
+fn listening() -> (Engine, u32, impl Fn() -> UnixStream) {
+    use std::os::linux::net::SocketAddrExt as _;
+    let thread = std::thread::current().id();
+    let name = format!("\0ttrpc-engine-listens-{}-{thread:?}", std::process::id());
+    let mut engine = Engine::new(u32::MAX).unwrap();
+    let options = ListenOptions {
+        services: Services::new(),
+        require_same_user: false,
+        max_connections: 100,
+        max_concurrent_calls: 100,
+        max_queued_bytes: 1 << 20,
+        excess: Excess::Refused,
+    };
+    let listener = engine.listen(&Address::Unix(name.clone().into_bytes()), None, options).unwrap();
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name[1..]).unwrap();
+    (engine, listener, move || UnixStream::connect_addr(&address).unwrap())
+}
+
+/// Carries out what the engine asks of its watcher. Whether the listener is watched is kept in `watched`; the
+/// connections that are, are returned.
+fn watched_for(engine: &mut Engine, listener: u32, watched: &mut bool) -> Vec<u32> {
+    let mut connections = Vec::new();
+    engine.apply_changes(|change| {
+        match change {
+            Change::Watch { token, interest, .. } if token == listener => *watched = interest.read,
+            Change::Watch { token, .. } => connections.push(token),
+            Change::Forget { .. } => {}
+        }
+        Ok(())
+    });
+    connections
+}
+
+/// With a thread of its own an engine accepts while JavaScript is busy, and what it has to tell of each
+/// connection stays behind when the connection is gone.
+#[test]
+fn connections_that_come_and_go_are_not_accepted_while_too_many_wait_to_be_told_of() {
+    let (mut engine, listener, connect) = listening();
+    let mut events = vec![0; 1 << 20];
+    let mut watched = false;
+    let mut told = 0;
+    for _ in 0..3 {
+        for _ in 0..5000 {
+            watched_for(&mut engine, listener, &mut watched);
+            if !watched {
+                break;
+            }
+            drop(connect());
+            engine.ready(listener, true, false);
+            for connection in watched_for(&mut engine, listener, &mut watched) {
+                engine.ready(connection, true, false);
+            }
+        }
+        let waiting = engine.events().fill(&mut events);
+        told += waiting.size;
+        // What is told of one takes less than 128 bytes.
+        assert!(!waiting.more && waiting.size < 1024 * 128, "{}", waiting.size);
+        engine.resume();
+        watched_for(&mut engine, listener, &mut watched);
+        assert!(watched, "the listener does not go on");
+    }
+    assert!(told > 3000 * 2 * RECORD_HEADER && engine.connections.is_empty());
+}
+
+#[test]
+fn a_connection_has_no_server_before_its_first_frame_is_whole() {
+    let (mut engine, listener, connect) = listening();
+    let is_served = |engine: &Engine| {
+        let served = |conn: &Connection| {
+            matches!(conn.endpoint, Endpoint::Server { serving: Serving::Server { .. }, .. })
+        };
+        engine.connections.values().filter(|conn| served(conn)).count()
+    };
+    let mut watched = false;
+    for frame in [&[0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0][..], &[0, 0, 0, 0, 0, 0, 0, 2, 1, 0]] {
+        let mut peer = connect();
+        engine.ready(listener, true, false);
+        watched_for(&mut engine, listener, &mut watched);
+        let connection = *engine.connections.keys().next().unwrap();
+        for (index, byte) in frame.iter().enumerate() {
+            assert_eq!(is_served(&engine), 0, "at byte {index}");
+            peer.write_all(&[*byte]).unwrap();
+            engine.ready(connection, true, false);
+        }
+        assert_eq!(is_served(&engine), 1);
+        assert_eq!(frames(&mut peer).len(), 1);
+        drop(peer);
+        engine.ready(connection, true, false);
+        assert!(engine.connections.is_empty());
+    }
+}
+
+#[test]
+fn a_call_that_waited_is_in_no_list_any_more_however_its_waiting_ended() {
+    let (mut engine, connection, mut peer) = connected();
+    let body = vec![0; 12 + (1 << 20)];
+    let call = |call| record(op::CALL, connection, call, &body);
+    let cancel = |call| record(op::CANCEL, connection, call, &[]);
+    let waiting = |engine: &Engine| {
+        let conn = &engine.connections[&connection];
+        let places = engine.shared.waiting.lock().unwrap().len();
+        (places, conn.waiting.len(), conn.waiting_bytes >> 20)
+    };
+    engine.submit(&route()).unwrap();
+    (1..=10).for_each(|id| engine.submit(&call(id)).unwrap());
+    let (places, calls, mib) = waiting(&engine);
+    assert!(places > 4 && places == calls && places == mib, "{places}, {calls}, {mib}");
+    // One that nobody made, and two that wait.
+    engine.submit(&[cancel(999), cancel(9), cancel(10)].concat()).unwrap();
+    assert_eq!(waiting(&engine), (places - 2, places - 2, places - 2));
+    frame_turned(&mut engine, connection, &mut peer);
+    frame_turned(&mut engine, connection, &mut peer);
+    let (left, calls, mib) = waiting(&engine);
+    assert!(left < places - 2 && left == calls && left == mib, "{left}, {calls}, {mib}");
+    engine.close(connection);
+    assert!(engine.shared.waiting.lock().unwrap().is_empty());
 }

@@ -20,7 +20,9 @@ pub struct Dirty {
     requests: AtomicUsize,
     /// Bytes of frames that it got since then.
     bytes: AtomicUsize,
-    /// Connections that wait for JavaScript to take events.
+    /// Connections that were accepted since then.
+    accepted: AtomicUsize,
+    /// Connections, and listeners, that wait for JavaScript to take events.
     crowd: Mutex<VecDeque<u32>>,
     /// Budgets in which there may be room again.
     freed: Mutex<Vec<Weak<Budget>>>,
@@ -38,6 +40,9 @@ const REQUESTS_AT_ONCE: usize = 32;
 
 /// Nor do so many bytes wait for it before it has taken what came first.
 const BYTES_AT_ONCE: usize = 16 << 20;
+
+/// Nor so many connections of which it has not heard: each leaves two events, however short its life.
+const ACCEPTED_AT_ONCE: usize = 1024;
 
 /// Busy connections keep their storage between two reads up to so many bytes; beyond, what waits in it
 /// moves.
@@ -81,6 +86,7 @@ impl Dirty {
     pub fn events_taken(&self) {
         self.requests.store(0, Relaxed);
         self.bytes.store(0, Relaxed);
+        self.accepted.store(0, Relaxed);
     }
 
     /// Whether connections wait until JavaScript has taken all events.
@@ -88,18 +94,30 @@ impl Dirty {
         !lock(&self.crowd).is_empty()
     }
 
-    /// The first connection that waited for it, if it may go on.
+    /// The first connection, or listener, that waited for it, if it may go on.
     pub fn next_of_crowd(&self) -> Option<u32> {
         if self.is_enough() { None } else { lock(&self.crowd).pop_front() }
     }
 
-    /// Whether JavaScript is to take events before frames are passed on.
-    pub(super) fn is_enough(&self) -> bool {
-        self.requests.load(Relaxed) >= REQUESTS_AT_ONCE || self.bytes.load(Relaxed) >= BYTES_AT_ONCE
+    /// A connection was accepted.
+    pub fn accepted(&self) {
+        self.accepted.fetch_add(1, Relaxed);
     }
 
-    /// A connection waits until JavaScript has taken events.
-    pub(super) fn wait_for_events(&self, token: u32) {
+    /// Whether connections may be accepted before JavaScript takes events.
+    pub fn may_accept(&self) -> bool {
+        self.accepted.load(Relaxed) < ACCEPTED_AT_ONCE
+    }
+
+    /// Whether JavaScript is to take events before frames are passed on.
+    pub(super) fn is_enough(&self) -> bool {
+        self.requests.load(Relaxed) >= REQUESTS_AT_ONCE
+            || self.bytes.load(Relaxed) >= BYTES_AT_ONCE
+            || !self.may_accept()
+    }
+
+    /// A connection, or listener, waits until JavaScript has taken events.
+    pub fn wait_for_events(&self, token: u32) {
         lock(&self.crowd).push_back(token);
         self.is_waited.store(true, Relaxed);
     }

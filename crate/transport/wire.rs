@@ -300,6 +300,16 @@ impl Wire {
         self.lock().inspector.request(stream_id)
     }
 
+    /// What is collected where it is dirty.
+    pub fn token(&self) -> u32 {
+        self.token
+    }
+
+    /// Whether a frame, or part of one, is there for ttrpc to read.
+    pub fn has_frame(&self) -> bool {
+        self.lock().rx.readable() > 0
+    }
+
     /// Marks the connection as dirty, so that the engine looks at it when the turn is over.
     pub fn mark(&self) {
         self.set_dirty(&mut self.lock());

@@ -1,4 +1,4 @@
-import { transportError, type TtrpcError } from "../error.js";
+import { transportError, type TtrpcError, withoutFrames } from "../error.js";
 import { BatchReader } from "./batch-reader.js";
 import { BATCH_SIZE, Event, FLAG_SERVED } from "./records.js";
 import { ServedMethods } from "./routes.js";
@@ -180,9 +180,10 @@ export class Inbox {
   }
 
   #failure(reader: BatchReader): TtrpcError {
-    const failure = reader.failure();
+    if (reader.flags === 0) return reader.failure();
+    const failure = withoutFrames(() => reader.failure());
     // If the connection failed, the transport under it may know more.
-    return (reader.flags === 0 ? undefined : this.connections.get(reader.connection)?.failure?.()) ?? failure;
+    return this.connections.get(reader.connection)?.failure?.() ?? failure;
   }
 }
 

@@ -15,6 +15,9 @@ export interface Status {
 /** A text is not cut below this many bytes to make room for details. */
 const LEAST_TEXT = 64 << 10;
 
+/** The most details that a client takes. */
+const MOST_DETAILS = 1024;
+
 /** More room than the note about what was cut ever takes. */
 const NOTE_SIZE = 200;
 
@@ -33,10 +36,12 @@ export function statusOf(error: TtrpcError): Status {
   }
   const text = Buffer.byteLength(message);
   const whole = measured(details);
-  if (fits(code, text, whole)) return { code, message, details, size: RECORD_BODY + text + whole.record };
+  const few = details.length <= MOST_DETAILS;
+  if (few && fits(code, text, whole))
+    return { code, message, details, size: RECORD_BODY + text + whole.record };
 
-  const kept = details.slice();
-  let rest = whole;
+  const kept = details.slice(0, MOST_DETAILS);
+  let rest = few ? whole : measured(kept);
   while (kept.length > 0 && roomBeside(rest) < Math.min(text, LEAST_TEXT) + NOTE_SIZE) {
     const last = measured(kept.splice(-1));
     rest = { wire: rest.wire - last.wire, record: rest.record - last.record };

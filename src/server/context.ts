@@ -1,5 +1,5 @@
 import { Code } from "../code.js";
-import { TtrpcError } from "../error.js";
+import { TtrpcError, withoutFrames } from "../error.js";
 import type { Metadata } from "../metadata.js";
 import type { IncomingRequest } from "../native/types.js";
 import type { PeerCredentials } from "../transport.js";
@@ -66,7 +66,7 @@ export class HandlerContext {
   abort(why: AbortReason): void {
     if (this.#reason !== undefined) return;
     const [message, code] = REASONS[why];
-    this.#reason = new TtrpcError(message, code);
+    this.#reason = withoutFrames(() => new TtrpcError(message, code));
     this.#abort?.abort(this.#reason);
   }
 }

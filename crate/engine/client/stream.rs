@@ -32,7 +32,7 @@ pub(in crate::engine) async fn run(
     guard: Guard,
     request: Request,
     kind: StreamKind,
-    queue: mpsc::UnboundedReceiver<Input>,
+    queue: Inflow,
 ) {
     let timeout = request.timeout_nano;
     let work = exchange(&client, &guard, request, kind, queue);
@@ -56,7 +56,7 @@ async fn exchange(
     guard: &Guard,
     request: Request,
     kind: StreamKind,
-    queue: mpsc::UnboundedReceiver<Input>,
+    queue: Inflow,
 ) -> Ending {
     let Some(state) =
         lock(&guard.shared.streams).get(&guard.call).map(|handle| handle.state.clone())
@@ -159,7 +159,7 @@ async fn receive(
     }
 }
 
-async fn send(open: &Open<'_>, mut queue: mpsc::UnboundedReceiver<Input>) -> Ending {
+async fn send(open: &Open<'_>, mut queue: Inflow) -> Ending {
     let Guard { shared, wire, connection, call, .. } = open.guard;
     let mut sent = Sent::new(shared, Side::Called, *connection, *call);
     loop {

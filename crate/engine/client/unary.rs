@@ -3,7 +3,7 @@
 use crate::engine::client::guard::{Destination, Guard, deliver};
 use crate::engine::client::stream;
 use crate::engine::connection::{Connection, Endpoint};
-use crate::engine::stream_handle::{Handle, Input};
+use crate::engine::stream_handle::Handle;
 use crate::engine::{Engine, SEND_LIMIT, Shared};
 use crate::ids::CallId;
 use crate::protocol::closed::{CloseKind, Closed};
@@ -13,7 +13,6 @@ use crate::records::{Call, StreamKind};
 use crate::sync::lock;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 use ttrpc::Request;
 use ttrpc::r#async::Client;
 
@@ -24,13 +23,16 @@ pub(in crate::engine) struct Route {
     pub(in crate::engine) method: String,
 }
 
+/// Where a call waits: on which connection, and as which of its waiting calls.
+pub(in crate::engine) type Place = (u32, u64);
+
 /// A call that has not started, since the socket has not taken what was sent before it.
 #[derive(Debug)]
 pub(in crate::engine) struct Waiting {
     guard: Guard,
     request: Request,
     kind: Kind,
-    size: usize,
+    pub(in crate::engine) size: usize,
     /// When its deadline passes.
     until: Option<Instant>,
 }
@@ -41,7 +43,7 @@ enum Kind {
     /// A unary call, and whether a cancel may follow.
     Unary { cancellable: bool },
     /// A stream with what JavaScript sends on it.
-    Stream(StreamKind, mpsc::UnboundedReceiver<Input>),
+    Stream(StreamKind, Inflow),
 }
 
 /// What may wait on one connection, in bytes. A call beyond it is refused with RESOURCE_EXHAUSTED.
@@ -59,7 +61,7 @@ impl Engine {
 
     /// Starts a stream, or puts it behind the calls that wait for the socket.
     pub(in crate::engine) fn open_stream(&mut self, call: Call, kind: StreamKind) {
-        let (input, queue) = mpsc::unbounded_channel();
+        let (input, queue) = inputs();
         if let Some(conn) = self.connections.get(&call.connection) {
             let handle = Handle { input, state: conn.wire.new_stream(), wire: conn.wire.clone() };
             lock(&self.shared.streams).insert(call.call, handle);
@@ -116,8 +118,9 @@ impl Engine {
         let until = (timeout_nano > 0)
             .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
             .flatten();
-        conn.waiting_bytes += size;
-        conn.waiting.push_back(Waiting { guard, request, kind, size, until });
+        let waiting = Waiting { guard, request, kind, size, until };
+        let place = conn.wait(waiting);
+        lock(&self.shared.waiting).insert(call, (connection, place));
     }
 
     /// Gives a call up: a waiting one is never sent, of a sent one the answer is dropped.
@@ -133,29 +136,31 @@ impl Engine {
             task.abort();
             return;
         }
-        for conn in self.connections.values_mut() {
-            if let Some(at) = conn.waiting.iter().position(|waiting| waiting.guard.call == call)
-                && let Some(waiting) = conn.waiting.remove(at)
-            {
-                conn.waiting_bytes -= waiting.size;
-                waiting.guard.forget();
-                return;
-            }
+        let place = lock(&self.shared.waiting).remove(&call);
+        if let Some((connection, place)) = place
+            && let Some(conn) = self.connections.get_mut(&connection)
+            && let Some(waiting) = conn.stop_waiting(place)
+        {
+            waiting.guard.forget();
         }
     }
 
     /// Fails the waiting calls whose deadline passed. ttrpc never saw them, so nothing else would.
     pub(in crate::engine) fn expire_waiting(&mut self) {
         let now = Instant::now();
+        if lock(&self.shared.waiting).is_empty() {
+            return;
+        }
         for conn in self.connections.values_mut() {
-            let mut at = 0;
-            while at < conn.waiting.len() {
-                if conn.waiting[at].until.is_none_or(|until| until > now) {
-                    at += 1;
-                } else if let Some(waiting) = conn.waiting.remove(at) {
-                    conn.waiting_bytes -= waiting.size;
-                    waiting.guard.finish(Outcome::Failed(Failure::deadline()));
-                }
+            let expired = |waiting: &Waiting| waiting.until.is_some_and(|until| until <= now);
+            let expired: Vec<u64> = conn
+                .waiting
+                .iter()
+                .filter_map(|(place, waiting)| expired(waiting).then_some(*place))
+                .collect();
+            for waiting in expired.into_iter().filter_map(|place| conn.stop_waiting(place)) {
+                lock(&self.shared.waiting).remove(&waiting.guard.call);
+                waiting.guard.finish(Outcome::Failed(Failure::deadline()));
             }
         }
     }
@@ -169,10 +174,11 @@ pub(in crate::engine) fn start_waiting(
 ) -> bool {
     let mut any = false;
     while room > 0
-        && let Some(waiting) = conn.waiting.pop_front()
+        && let Some((&place, _)) = conn.waiting.first_key_value()
+        && let Some(waiting) = conn.stop_waiting(place)
     {
         let Waiting { guard, mut request, kind, size, until } = waiting;
-        conn.waiting_bytes -= size;
+        lock(&shared.waiting).remove(&guard.call);
         if let Some(until) = until {
             let left = until.saturating_duration_since(Instant::now()).as_nanos() as i64;
             if left == 0 {
@@ -190,9 +196,11 @@ pub(in crate::engine) fn start_waiting(
 }
 
 /// Fails all calls that wait, when their connection has ended.
-pub(in crate::engine) fn fail_waiting(conn: &mut Connection, closed: &Closed) {
-    conn.waiting_bytes = 0;
-    for waiting in conn.waiting.drain(..) {
+pub(in crate::engine) fn fail_waiting(shared: &Shared, conn: &mut Connection, closed: &Closed) {
+    while let Some((&place, _)) = conn.waiting.first_key_value()
+        && let Some(waiting) = conn.stop_waiting(place)
+    {
+        lock(&shared.waiting).remove(&waiting.guard.call);
         waiting.guard.finish(Outcome::Failed(Failure::closed(closed.clone())));
     }
 }

@@ -173,6 +173,12 @@ impl Engine {
         for _ in 0..ACCEPT_BUDGET {
             let Some(entry) = self.listeners.get_mut(&token) else { return };
             let Some(listener) = &entry.listener else { return };
+            if !self.shared.dirty.may_accept() {
+                // They wait in the backlog.
+                self.changes.extend(entry.watch(token, false));
+                self.shared.dirty.wait_for_events(token);
+                return;
+            }
             match listener.accept() {
                 Ok(Some(stream)) => {
                     entry.backoff = BACKOFF_FIRST;
@@ -189,6 +195,13 @@ impl Engine {
                     return;
                 }
             }
+        }
+    }
+
+    /// Accepts again, if the listener waited for JavaScript to take events.
+    pub(in crate::engine) fn accept_on(&mut self, token: u32) {
+        if let Some(entry) = self.listeners.get(&token) {
+            self.changes.extend(entry.watch(token, true));
         }
     }
 
@@ -212,7 +225,7 @@ impl Engine {
         }
     }
 
-    /// Runs a ttrpc server on an accepted connection. Must be called inside the runtime.
+    /// Has a connection that was accepted served from its first frame on.
     fn attach(&mut self, listener: u32, stream: Stream) -> Option<u32> {
         let connection = self.next_id();
         let entry = self.listeners.get(&listener)?;
@@ -224,26 +237,23 @@ impl Engine {
             blocking: false,
         };
         let (wire, pipe) = Wire::pair(Role::Server, init);
-        let handlers = Handlers {
-            shared: self.shared.clone(),
-            wire: wire.clone(),
-            connection,
-            budget: budget.clone(),
-            in_flight: Arc::default(),
-        };
-        let in_flight = handlers.in_flight.clone();
-        let server = start_server(pipe, &entry.services, &Arc::new(handlers));
+        self.shared.dirty.accepted();
         lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
         wire.mark();
-        let end = Endpoint::Server { _server: server, listener, budget };
-        let mut conn = Connection::new(stream, Progress::Connected, wire, end);
-        conn.in_flight = in_flight;
+        let serving = Serving::Idle(pipe, entry.services.clone(), self.shared.clone());
+        let end = Endpoint::Server { serving, listener, budget };
+        let conn = Connection::new(stream, Progress::Connected, wire, end);
         self.connections.insert(connection, conn);
         Some(connection)
     }
 }
 
-fn start_server(pipe: Pipe, services: &Services, handlers: &Arc<Handlers>) -> Server {
+/// Runs a ttrpc server on one connection. Must be called inside the runtime.
+pub(in crate::engine) fn server(
+    pipe: Pipe,
+    services: &Services,
+    handlers: &Arc<Handlers>,
+) -> Server {
     // The stream of connections must not end: ttrpc would panic when it is told to stop listening.
     let once = stream::iter([Ok(pipe)]).chain(stream::pending());
     let mut server = Server::new()

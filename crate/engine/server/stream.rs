@@ -12,7 +12,6 @@ use crate::sync::lock;
 use crate::transport::stream_state::StreamState;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use ttrpc::Response;
 use ttrpc::r#async::{
     SSReceiver, SSSender, ServerStream, StreamHandler, StreamInner, TtrpcContext,
@@ -62,7 +61,7 @@ impl StreamHandler for StreamMethod {
         };
         let state = wire.new_stream();
         wire.opened_stream(header.stream_id, &state, header.flags & FLAG_REMOTE_CLOSED != 0);
-        let (input, queue) = mpsc::unbounded_channel();
+        let (input, queue) = inputs();
         ticket.stream(Handle { input, state: state.clone(), wire: wire.clone() });
         lock(&shared.events).stream_request(
             *connection,
@@ -80,7 +79,6 @@ impl StreamHandler for StreamMethod {
             state: &state,
             flags: header.flags,
         };
-        let limit = if timeout > 0 { Duration::from_nanos(timeout as u64) } else { Duration::MAX };
         let answer = tokio::select! {
             biased;
             answer = outgoing(&self.handlers, ticket.call, sender, queue) => Some(answer),
@@ -91,7 +89,7 @@ impl StreamHandler for StreamMethod {
             }
             // ttrpc wakes no stream's handler when its connection ends.
             _ = wire.ended() => None,
-            () = tokio::time::sleep(limit) => {
+            () = passes(timeout) => {
                 Some(Err(response_of_status(Code::DeadlineExceeded, "context deadline exceeded")))
             }
         };
@@ -114,12 +112,21 @@ impl StreamHandler for StreamMethod {
     }
 }
 
+/// Waits for a deadline. Most streams have none, so that its timer has memory of its own.
+async fn passes(timeout_nano: i64) {
+    if timeout_nano > 0 {
+        Box::pin(tokio::time::sleep(Duration::from_nanos(timeout_nano as u64))).await;
+    } else {
+        std::future::pending().await
+    }
+}
+
 /// Sends what JavaScript sends, until it answers.
 async fn outgoing(
     handlers: &Handlers,
     call: CallId,
     sender: SSSender<Raw>,
-    mut queue: mpsc::UnboundedReceiver<Input>,
+    mut queue: Inflow,
 ) -> Result<Reply, Response> {
     let mut sent = Sent::new(&handlers.shared, Side::Served, handlers.connection, call);
     loop {

@@ -1,0 +1,138 @@
+//! What JavaScript does with one stream, on its way to the stream's task.
+//!
+//! A queue of tokio's has room for 32 from the start, in every open stream; this one is empty while
+//! nothing is in it.
+
+use crate::engine::stream_handle::{Input};
+use crate::sync::{lock};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+
+#[derive(Debug, Default)]
+struct Queue {
+    inputs: VecDeque<Input>,
+    waker: Option<Waker>,
+    /// One of the two sides is gone.
+    over: bool,
+}
+
+/// An empty queue keeps room for so many.
+const KEEP: usize = 32;
+
+/// Where inputs are put. Dropping it ends the queue behind what is in it.
+#[derive(Debug)]
+pub(super) struct Inputs(Arc<Mutex<Queue>>);
+
+/// Where they are taken.
+#[derive(Debug)]
+pub(super) struct Inflow(Arc<Mutex<Queue>>);
+
+/// Both sides of a queue.
+pub(super) fn inputs() -> (Inputs, Inflow) {
+    let queue = Arc::<Mutex<Queue>>::default();
+    (Inputs(queue.clone()), Inflow(queue))
+}
+
+impl Inputs {
+    /// Puts an input behind the others. If nobody takes them any more, it is dropped.
+    pub(super) fn put(&self, input: Input) {
+        let mut queue = lock(&self.0);
+        if queue.over {
+            return;
+        }
+        queue.inputs.push_back(input);
+        let waker = queue.waker.take();
+        drop(queue);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether nobody takes them any more.
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.0).over
+    }
+}
+
+impl Drop for Inputs {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.0);
+        queue.over = true;
+        let waker = queue.waker.take();
+        drop(queue);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Inflow {
+    /// The next input, if there is one.
+    pub(super) fn try_next(&mut self) -> Option<Input> {
+        lock(&self.0).take()
+    }
+
+    /// The next input; None if there will be no more.
+    pub(super) async fn next(&mut self) -> Option<Input> {
+        poll_fn(|context| {
+            let mut queue = lock(&self.0);
+            match queue.take() {
+                None if !queue.over => {
+                    queue.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+                next => Poll::Ready(next),
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Inflow {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.0);
+        queue.over = true;
+        let (inputs, waker) = (std::mem::take(&mut queue.inputs), queue.waker.take());
+        drop(queue);
+        drop((inputs, waker));
+    }
+}
+
+impl Queue {
+    fn take(&mut self) -> Option<Input> {
+        let next = self.inputs.pop_front();
+        if self.inputs.is_empty() && self.inputs.capacity() > KEEP {
+            self.inputs = VecDeque::new();
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+
+    #[test]
+    fn what_was_put_is_taken_in_order_and_then_the_queue_ends() {
+        let (inputs, mut inflow) = inputs();
+        assert!(inflow.next().now_or_never().is_none());
+        for _ in 0..100 {
+            inputs.put(Input::HalfClose);
+        }
+        assert!(!inputs.is_closed());
+        drop(inputs);
+        for _ in 0..100 {
+            assert!(matches!(inflow.next().now_or_never(), Some(Some(Input::HalfClose))));
+        }
+        assert!(matches!(inflow.next().now_or_never(), Some(None)));
+        assert_eq!(lock(&inflow.0).inputs.capacity(), 0);
+    }
+
+    #[test]
+    fn what_nobody_takes_any_more_is_dropped() {
+        let (inputs, inflow) = inputs();
+        inputs.put(Input::HalfClose);
+        drop(inflow);
+        inputs.put(Input::HalfClose);
+        assert!(inputs.is_closed() && lock(&inputs.0).inputs.is_empty());
+    }
+}
