@@ -1,6 +1,7 @@
 /**
  * Refuses import circles between the files of crate/. (The linter does so for TypeScript.) A module may use what the
- * modules around it define, as `impl Engine` in engine/flush.rs does; any other way back to a file is a circle.
+ * modules around it define, as `impl Engine` in engine/flush.rs does, and name a type that it holds; any other way back to
+ * a file is a circle.
  */
 
 import { readdir, readFile } from "node:fs/promises";
@@ -13,7 +14,11 @@ await runMain(async () => {
   const files = await readdir(SOURCES, { recursive: true });
   const modules = new Map();
   for (const file of files.filter((name) => name.endsWith(".rs")).toSorted()) {
-    const name = file.replace(/\.rs$/, "").replace(/(^|\/)(mod|lib)$/, "").split("/").join("::");
+    const name = file
+      .replace(/\.rs$/, "")
+      .replace(/(^|\/)(mod|lib)$/, "")
+      .split("/")
+      .join("::");
     if (name.endsWith("tests")) continue;
     modules.set(name, { file, ...parse(await readFile(path.join(SOURCES, file), "utf8"), name) });
   }
@@ -41,7 +46,12 @@ function parse(text, name) {
   }
   const rest = code.replaceAll(/^\s*(?:pub(?:\([^)]*\))? )?use [^;]+;/gm, "");
   for (const [used] of rest.matchAll(/\b(?:crate|super)(?:::\w+)+/g)) uses.push(resolve(used, name));
-  return { uses, exports };
+  // A type that only stands in other types does not count.
+  const isOnlyHeld = (used) => {
+    const type = used.split("::").at(-1);
+    return /^[A-Z]/.test(type) && !new RegExp(`\\b${type}(?:::|\\(| \\{)`).test(rest);
+  };
+  return { uses: uses.filter((used) => !isOnlyHeld(used)), exports };
 }
 
 /** The paths of a use tree: `a::{b, c::d}` is `a::b` and `a::c::d`. */

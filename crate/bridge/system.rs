@@ -2,7 +2,8 @@
 //! which TypeScript makes an error of.
 
 use super::processes;
-use crate::socket::file::{self, Identity};
+use crate::socket::file;
+use crate::socket::identity::Identity;
 use crate::system::children::{self, Parent};
 use crate::system::console;
 use napi::Result;

@@ -1,17 +1,15 @@
 //! One connection: its descriptor, its wire and what ttrpc runs on it.
 
-use crate::engine::Shared;
-use crate::engine::client::unary::Waiting;
-use crate::engine::server::services::Services;
+use crate::engine::client::waiting::WaitingCalls;
+use crate::engine::server::serving::Serving;
 use crate::protocol::closed::{CloseKind, Closed};
 use crate::socket::{Progress, Stream};
+use crate::transport::Wire;
 use crate::transport::budget::Budget;
-use crate::transport::{Pipe, Wire};
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use ttrpc::r#async::{Client, Server};
+use ttrpc::r#async::Client;
 
 /// A connection and all that goes with it.
 pub(super) struct Connection {
@@ -21,10 +19,7 @@ pub(super) struct Connection {
     /// The connection attempt is under way; nothing may be sent yet.
     pub(super) connecting: bool,
     /// Calls that wait until the socket has taken what was sent before them.
-    pub(super) waiting: BTreeMap<u64, Waiting>,
-    pub(super) waiting_bytes: usize,
-    /// Calls that ever waited.
-    waited: u64,
+    pub(super) waiting: WaitingCalls,
     /// Stream ids that are left.
     pub(super) ids_left: u32,
     /// Calls between submit and outcome, or requests between arrival and answer; they keep the process
@@ -49,17 +44,6 @@ pub(super) enum Endpoint {
     Client(Option<Arc<Client>>),
     /// The server of one accepted connection, and the listener it came from.
     Server { serving: Serving, listener: u32, budget: Arc<Budget> },
-}
-
-/// What serves an accepted connection.
-pub(super) enum Serving {
-    /// Nothing yet: ttrpc's server, its tasks and its table of methods are made for the first frame, so that
-    /// a peer that is only there costs none of it.
-    Idle(Pipe, Arc<Services>, Arc<Shared>),
-    /// ttrpc's server, whose tasks stop when it is dropped.
-    Server { _server: Server },
-    /// The connection ended before it was needed.
-    Over,
 }
 
 /// Whether a connection keeps the process alive.
@@ -98,9 +82,7 @@ impl Connection {
             wire,
             endpoint,
             connecting: progress == Progress::Pending,
-            waiting: BTreeMap::new(),
-            waiting_bytes: 0,
-            waited: 0,
+            waiting: WaitingCalls::default(),
             ids_left: STREAM_IDS,
             in_flight: Arc::default(),
             hold: Hold::WhileBusy,
@@ -110,21 +92,6 @@ impl Connection {
             more_waits: false,
             reported: false,
         }
-    }
-
-    /// Puts a call behind those that wait. Returns its place among them.
-    pub(super) fn wait(&mut self, waiting: Waiting) -> u64 {
-        self.waited += 1;
-        self.waiting_bytes += waiting.size;
-        self.waiting.insert(self.waited, waiting);
-        self.waited
-    }
-
-    /// Takes the call with this place out of those that wait.
-    pub(super) fn stop_waiting(&mut self, place: u64) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&place)?;
-        self.waiting_bytes -= waiting.size;
-        Some(waiting)
     }
 
     /// The socket has something, or has ended.
@@ -150,21 +117,12 @@ impl Connection {
         self.serve();
     }
 
-    /// Makes ttrpc's server once there is something for it. Must be called inside the runtime.
+    /// Has the connection served once there is something to serve. Must be called inside the runtime.
     fn serve(&mut self) {
         if let Endpoint::Server { serving, budget, .. } = &mut self.endpoint
-            && matches!(serving, Serving::Idle(..))
             && self.wire.has_frame()
-            && let Serving::Idle(pipe, services, shared) = std::mem::replace(serving, Serving::Over)
         {
-            let peer = Peer {
-                shared,
-                connection: self.wire.token(),
-                wire: self.wire.clone(),
-                budget: budget.clone(),
-                in_flight: self.in_flight.clone(),
-            };
-            *serving = Serving::Server { _server: server(pipe, &services, &Arc::new(peer)) };
+            serving.start(&self.wire, budget, &self.in_flight);
         }
     }
 
@@ -175,9 +133,7 @@ impl Connection {
         match &mut self.endpoint {
             Endpoint::Client(client) => drop(client.take()),
             Endpoint::Server { serving, .. } => {
-                if matches!(serving, Serving::Idle(..)) {
-                    *serving = Serving::Over;
-                }
+                serving.let_go();
             }
         }
     }

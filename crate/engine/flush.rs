@@ -1,4 +1,4 @@
-//! What happens to the connections that a turn dirty: bytes leave, waiting calls start, ended
+//! What happens to the connections that a turn touched: bytes leave, waiting calls start, ended
 //! connections are reported and let go, and the watcher learns what to wait for.
 
 use crate::engine::client::unary::{fail_waiting, start_waiting};

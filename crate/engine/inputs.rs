@@ -3,12 +3,24 @@
 //! A queue of tokio's has room for 32 from the start, in every open stream; this one is empty while
 //! nothing is in it.
 
-use crate::engine::stream_handle::{Input};
-use crate::sync::{lock};
+use crate::records::Reply;
+use crate::sync::lock;
+use crate::transport::Queued;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
+
+/// What JavaScript does with a stream.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// Send a message, which counts until it is given to ttrpc.
+    Message(Vec<u8>, Queued),
+    /// Send no more.
+    HalfClose,
+    /// Served: end with this status and, where there is a single response, payload.
+    Finish(Box<Reply>),
+}
 
 #[derive(Debug, Default)]
 struct Queue {

@@ -10,6 +10,7 @@ mod client;
 mod connection;
 mod deadlines;
 mod flush;
+mod inputs;
 mod pending_events;
 mod resume;
 mod server;
@@ -34,8 +35,10 @@ use crate::sync::lock;
 use crate::transport::{Dirty, Pipe, Role, Wire, WireInit};
 use client::guard::Destination;
 use client::unary::Route;
+use client::waiting::Place;
 use connection::{Connection, Endpoint};
 use deadlines::Deadlines;
+use inputs::Input;
 use server::listener::Entry;
 use server::requests::Requests;
 use std::collections::VecDeque;
@@ -44,7 +47,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use stream_handle::{Handle, Input};
+use stream_handle::Handle;
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
 use ttrpc::r#async::Client;
@@ -60,7 +63,7 @@ pub(crate) struct Shared {
     /// Calls that a cancel may end.
     cancellable: Mutex<IdMap<AbortHandle, CallId>>,
     /// Calls that have not started.
-    waiting: Mutex<IdMap<calls::Place, CallId>>,
+    waiting: Mutex<IdMap<Place, CallId>>,
     /// Streams that this side opened.
     streams: Mutex<IdMap<Handle, CallId>>,
     requests: Mutex<Requests>,

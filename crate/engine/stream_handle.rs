@@ -5,24 +5,14 @@
 //! sends, which the connection bounds (it is not read while too much waits to be taken).
 
 use crate::engine::Shared;
+use crate::engine::inputs::{Inflow, Input, Inputs};
 use crate::ids::CallId;
-use crate::records::{Reply, Side};
+use crate::records::Side;
 use crate::sync::lock;
 use crate::transport::stream_state::StreamState;
 use crate::transport::{Queued, Wire};
 use std::sync::Arc;
 use ttrpc::proto::Codec;
-
-/// What JavaScript does with a stream.
-#[derive(Debug)]
-pub(super) enum Input {
-    /// Send a message, which counts until it is given to ttrpc.
-    Message(Vec<u8>, Queued),
-    /// Send no more.
-    HalfClose,
-    /// Served: end with this status and, where there is a single response, payload.
-    Finish(Box<Reply>),
-}
 
 /// The engine's hold on a stream. Dropping it gives the stream up.
 #[derive(Debug)]

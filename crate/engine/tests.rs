@@ -1,6 +1,7 @@
 //! The engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) for a loop.
 
-use super::conn::{Connection, End, Serving};
+use super::connection::{Connection, Endpoint};
+use super::server::serving::Serving;
 use super::{Change, Engine, Excess, ListenOptions, Services};
 use crate::records::{FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, event, op, record};
 use crate::socket::{Address, wait};
@@ -278,7 +279,7 @@ fn a_call_that_waited_is_in_no_list_any_more_however_its_waiting_ended() {
     let waiting = |engine: &Engine| {
         let conn = &engine.connections[&connection];
         let places = engine.shared.waiting.lock().unwrap().len();
-        (places, conn.waiting.len(), conn.waiting_bytes >> 20)
+        (places, conn.waiting.places(|_| true).count(), conn.waiting.bytes() >> 20)
     };
     engine.submit(&route()).unwrap();
     (1..=10).for_each(|id| engine.submit(&call(id)).unwrap());

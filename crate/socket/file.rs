@@ -11,38 +11,17 @@
 //! - a listener removes its own file while it listens still. Until then the kernel holds the file's
 //!   inode, so that no other file can have its number.
 
+use super::identity::Identity;
 use super::lock::Lock;
 use super::{Address, Stream, check};
 use socket2::{SockAddr, Socket};
 use std::ffi::{CString, OsStr};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
-
-/// Which file a path names: its device and its inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// The device.
-    pub device: u64,
-    /// The inode, which is this file's for as long as something holds it.
-    pub inode: u64,
-}
-
-impl Identity {
-    /// Of what `path` names now, which may be a link.
-    pub fn of(path: &Path) -> io::Result<Self> {
-        fs::symlink_metadata(path).map(|metadata| Self::from(&metadata))
-    }
-}
-
-impl From<&Metadata> for Identity {
-    fn from(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-}
 
 /// Makes the file of a socket, which listens when this returns. The file never has more permissions
 /// than `mode`, and has them all before anybody can connect.

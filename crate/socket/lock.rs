@@ -1,7 +1,7 @@
 //! The lock that decides who may make or remove a socket file.
 
 use super::check;
-use super::file::Identity;
+use super::identity::Identity;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -1,6 +1,7 @@
 //! Non-blocking stream sockets of every address family, and the files of unix sockets: [`file`].
 
 pub mod file;
+pub mod identity;
 mod lock;
 
 mod claim;

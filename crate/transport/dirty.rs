@@ -10,7 +10,7 @@ use std::sync::{Mutex, Weak};
 /// What a turn did to the connections, and what all connections share.
 #[derive(Debug, Default)]
 pub struct Dirty {
-    /// The tokens of those that it dirty, each once.
+    /// The ids of the connections that it changed, each once.
     tokens: Mutex<Vec<u32>>,
     /// Reads and writes of ttrpc's tasks, ever.
     activity: AtomicUsize,

@@ -1,7 +1,6 @@
 //! A call that this side made, from submit to outcome.
 
 use crate::engine::Shared;
-use crate::engine::connection::Connection;
 use crate::engine::deadlines::Deadline;
 use crate::ids::CallId;
 use crate::protocol::outcome::{Failure, Outcome};
@@ -42,18 +41,18 @@ pub(in crate::engine) struct Guard {
 impl Guard {
     pub(in crate::engine) fn new(
         shared: &Arc<Shared>,
-        conn: &Connection,
+        (wire, in_flight): (&Arc<Wire>, &Arc<AtomicU32>),
         connection: u32,
         call: CallId,
         destination: Destination,
         timeout_nano: i64,
     ) -> Self {
-        conn.in_flight.fetch_add(1, Ordering::Relaxed);
+        in_flight.fetch_add(1, Ordering::Relaxed);
         shared.in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
             shared: shared.clone(),
-            wire: conn.wire.clone(),
-            in_flight: conn.in_flight.clone(),
+            wire: wire.clone(),
+            in_flight: in_flight.clone(),
             connection,
             call,
             destination: Some(destination),

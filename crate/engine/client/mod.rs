@@ -3,3 +3,4 @@
 pub(super) mod guard;
 pub(super) mod stream;
 pub(super) mod unary;
+pub(super) mod waiting;

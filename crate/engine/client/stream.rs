@@ -2,7 +2,8 @@
 
 use crate::engine::SEND_LIMIT;
 use crate::engine::client::guard::Guard;
-use crate::engine::stream_handle::{Input, Raw, Sent};
+use crate::engine::inputs::{Inflow, Input};
+use crate::engine::stream_handle::{Raw, Sent};
 use crate::protocol::outcome::{Failure, Outcome};
 use crate::protocol::status::Code;
 use crate::records::{Side, StreamKind};
@@ -12,7 +13,6 @@ use futures::FutureExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use ttrpc::Request;
 use ttrpc::r#async::{CSReceiver, CSSender, Client, ClientStream};
 

@@ -2,7 +2,9 @@
 
 use crate::engine::client::guard::{Destination, Guard, deliver};
 use crate::engine::client::stream;
+use crate::engine::client::waiting::{Kind, WAITING_COST, WAITING_LIMIT, Waiting};
 use crate::engine::connection::{Connection, Endpoint};
+use crate::engine::inputs::inputs;
 use crate::engine::stream_handle::Handle;
 use crate::engine::{Engine, SEND_LIMIT, Shared};
 use crate::ids::CallId;
@@ -22,35 +24,6 @@ pub(in crate::engine) struct Route {
     pub(in crate::engine) service: String,
     pub(in crate::engine) method: String,
 }
-
-/// Where a call waits: on which connection, and as which of its waiting calls.
-pub(in crate::engine) type Place = (u32, u64);
-
-/// A call that has not started, since the socket has not taken what was sent before it.
-#[derive(Debug)]
-pub(in crate::engine) struct Waiting {
-    guard: Guard,
-    request: Request,
-    kind: Kind,
-    pub(in crate::engine) size: usize,
-    /// When its deadline passes.
-    until: Option<Instant>,
-}
-
-/// What there is to start.
-#[derive(Debug)]
-enum Kind {
-    /// A unary call, and whether a cancel may follow.
-    Unary { cancellable: bool },
-    /// A stream with what JavaScript sends on it.
-    Stream(StreamKind, Inflow),
-}
-
-/// What may wait on one connection, in bytes. A call beyond it is refused with RESOURCE_EXHAUSTED.
-const WAITING_LIMIT: usize = 64 << 20;
-
-/// What a waiting call takes besides its bytes, so that empty ones count too.
-const WAITING_COST: usize = 512;
 
 impl Engine {
     /// Starts a unary call, or puts it behind those that wait for the socket.
@@ -83,7 +56,14 @@ impl Engine {
             );
             return;
         };
-        let mut guard = Guard::new(&self.shared, conn, connection, call, destination, timeout_nano);
+        let mut guard = Guard::new(
+            &self.shared,
+            (&conn.wire, &conn.in_flight),
+            connection,
+            call,
+            destination,
+            timeout_nano,
+        );
         guard.is_stream = matches!(kind, Kind::Stream(..));
         if conn.ids_left == 0 {
             // Calls in flight end in their own time; then the connection does.
@@ -110,7 +90,7 @@ impl Engine {
             return start(&self.shared, conn, guard, request, kind);
         }
         let size = wire_size(&request) + WAITING_COST;
-        if conn.waiting_bytes + size > WAITING_LIMIT {
+        if conn.waiting.bytes() + size > WAITING_LIMIT {
             let text =
                 format!("calls of more than {WAITING_LIMIT} bytes wait for the peer to read");
             return guard.finish(Outcome::Failed(Failure::of_call(Code::ResourceExhausted, text)));
@@ -119,7 +99,7 @@ impl Engine {
             .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
             .flatten();
         let waiting = Waiting { guard, request, kind, size, until };
-        let place = conn.wait(waiting);
+        let place = conn.waiting.push(waiting);
         lock(&self.shared.waiting).insert(call, (connection, place));
     }
 
@@ -139,7 +119,7 @@ impl Engine {
         let place = lock(&self.shared.waiting).remove(&call);
         if let Some((connection, place)) = place
             && let Some(conn) = self.connections.get_mut(&connection)
-            && let Some(waiting) = conn.stop_waiting(place)
+            && let Some(waiting) = conn.waiting.take(place)
         {
             waiting.guard.forget();
         }
@@ -153,12 +133,8 @@ impl Engine {
         }
         for conn in self.connections.values_mut() {
             let expired = |waiting: &Waiting| waiting.until.is_some_and(|until| until <= now);
-            let expired: Vec<u64> = conn
-                .waiting
-                .iter()
-                .filter_map(|(place, waiting)| expired(waiting).then_some(*place))
-                .collect();
-            for waiting in expired.into_iter().filter_map(|place| conn.stop_waiting(place)) {
+            let expired: Vec<u64> = conn.waiting.places(expired).collect();
+            for waiting in expired.into_iter().filter_map(|place| conn.waiting.take(place)) {
                 lock(&self.shared.waiting).remove(&waiting.guard.call);
                 waiting.guard.finish(Outcome::Failed(Failure::deadline()));
             }
@@ -174,8 +150,7 @@ pub(in crate::engine) fn start_waiting(
 ) -> bool {
     let mut any = false;
     while room > 0
-        && let Some((&place, _)) = conn.waiting.first_key_value()
-        && let Some(waiting) = conn.stop_waiting(place)
+        && let Some(waiting) = conn.waiting.pop()
     {
         let Waiting { guard, mut request, kind, size, until } = waiting;
         lock(&shared.waiting).remove(&guard.call);
@@ -197,9 +172,7 @@ pub(in crate::engine) fn start_waiting(
 
 /// Fails all calls that wait, when their connection has ended.
 pub(in crate::engine) fn fail_waiting(shared: &Shared, conn: &mut Connection, closed: &Closed) {
-    while let Some((&place, _)) = conn.waiting.first_key_value()
-        && let Some(waiting) = conn.stop_waiting(place)
-    {
+    while let Some(waiting) = conn.waiting.pop() {
         lock(&shared.waiting).remove(&waiting.guard.call);
         waiting.guard.finish(Outcome::Failed(Failure::closed(closed.clone())));
     }

@@ -4,19 +4,17 @@
 //! handlers neither who the peer is nor that it went, and spins when descriptors run out.
 
 use crate::engine::connection::{Connection, Endpoint, Hold, Interest};
-use crate::engine::server::handlers::Handlers;
-use crate::engine::server::services::{Services, table};
+use crate::engine::server::services::Services;
+use crate::engine::server::serving::Serving;
 use crate::engine::{Change, Descriptor, Engine};
 use crate::socket::{Address, Listener, PeerName, Progress, Stream};
 use crate::sync::lock;
 use crate::transport::budget::{Budget, Excess, Limits};
-use crate::transport::{Pipe, Role, Wire, WireInit};
-use futures::{FutureExt as _, StreamExt as _, stream};
+use crate::transport::{Role, Wire, WireInit};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use ttrpc::r#async::Server;
 
 /// What a listener is made with.
 #[derive(Debug)]
@@ -246,21 +244,4 @@ impl Engine {
         self.connections.insert(connection, conn);
         Some(connection)
     }
-}
-
-/// Runs a ttrpc server on one connection. Must be called inside the runtime.
-pub(in crate::engine) fn server(
-    pipe: Pipe,
-    services: &Services,
-    handlers: &Arc<Handlers>,
-) -> Server {
-    // The stream of connections must not end: ttrpc would panic when it is told to stop listening.
-    let once = stream::iter([Ok(pipe)]).chain(stream::pending());
-    let mut server = Server::new()
-        .add_listener(ttrpc::r#async::transport::Listener::new(once))
-        .register_service(table(services, handlers));
-    // It spawns and returns: there is nothing to wait for, and a listener is there.
-    let started = server.start().now_or_never();
-    debug_assert!(matches!(started, Some(Ok(()))));
-    server
 }

@@ -4,6 +4,7 @@ mod handlers;
 pub(super) mod listener;
 pub(super) mod requests;
 pub(super) mod services;
+pub(super) mod serving;
 mod stream;
 mod ticket;
 mod unary;

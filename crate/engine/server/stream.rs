@@ -1,9 +1,10 @@
 //! Streams that this side serves.
 
 use crate::engine::SEND_LIMIT;
+use crate::engine::inputs::{Inflow, Input, inputs};
 use crate::engine::server::handlers::{Handlers, METADATA_TOO_LARGE, TOO_MANY, within_limit};
 use crate::engine::server::ticket::Ticket;
-use crate::engine::stream_handle::{Handle, Input, Raw, Sent};
+use crate::engine::stream_handle::{Handle, Raw, Sent};
 use crate::ids::CallId;
 use crate::protocol::outcome::Failure;
 use crate::protocol::status::{Code, response_of_status};

@@ -1,0 +1,87 @@
+//! Calls that wait on one connection until the socket has taken what was sent before them.
+
+use crate::engine::client::guard::Guard;
+use crate::engine::inputs::Inflow;
+use crate::records::StreamKind;
+use std::collections::BTreeMap;
+use std::time::Instant;
+use ttrpc::Request;
+
+/// Where a call waits: on which connection, and as which of its waiting calls.
+pub(in crate::engine) type Place = (u32, u64);
+
+/// A call that has not started, since the socket has not taken what was sent before it.
+#[derive(Debug)]
+pub(in crate::engine) struct Waiting {
+    pub(in crate::engine) guard: Guard,
+    pub(in crate::engine) request: Request,
+    pub(in crate::engine) kind: Kind,
+    pub(in crate::engine) size: usize,
+    /// When its deadline passes.
+    pub(in crate::engine) until: Option<Instant>,
+}
+
+/// What there is to start.
+#[derive(Debug)]
+pub(in crate::engine) enum Kind {
+    /// A unary call, and whether a cancel may follow.
+    Unary { cancellable: bool },
+    /// A stream with what JavaScript sends on it.
+    Stream(StreamKind, Inflow),
+}
+
+/// What may wait on one connection, in bytes. A call beyond it is refused with RESOURCE_EXHAUSTED.
+pub(in crate::engine) const WAITING_LIMIT: usize = 64 << 20;
+
+/// What a waiting call takes besides its bytes, so that empty ones count too.
+pub(in crate::engine) const WAITING_COST: usize = 512;
+
+/// The waiting calls of one connection, in their order.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct WaitingCalls {
+    calls: BTreeMap<u64, Waiting>,
+    bytes: usize,
+    /// How many ever waited.
+    count: u64,
+}
+
+impl WaitingCalls {
+    /// Puts a call behind the others. Returns its place among them.
+    pub(in crate::engine) fn push(&mut self, waiting: Waiting) -> u64 {
+        self.count += 1;
+        self.bytes += waiting.size;
+        self.calls.insert(self.count, waiting);
+        self.count
+    }
+
+    /// Takes out the call that has waited longest.
+    pub(in crate::engine) fn pop(&mut self) -> Option<Waiting> {
+        let (&place, _) = self.calls.first_key_value()?;
+        self.take(place)
+    }
+
+    /// Takes out the call with this place.
+    pub(in crate::engine) fn take(&mut self, place: u64) -> Option<Waiting> {
+        let waiting = self.calls.remove(&place)?;
+        self.bytes -= waiting.size;
+        Some(waiting)
+    }
+
+    /// The places of the calls for which `wanted` holds.
+    pub(in crate::engine) fn places(
+        &self,
+        wanted: impl Fn(&Waiting) -> bool,
+    ) -> impl Iterator<Item = u64> {
+        self.calls.iter().filter_map(move |(place, waiting)| wanted(waiting).then_some(*place))
+    }
+
+    /// Whether no call waits.
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// The bytes of all of them.
+    pub(in crate::engine) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
