@@ -15,7 +15,7 @@ import { HeldEvent, type Passing, tracedRequest } from "./held-event.js";
 import { type EventCounts, type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
 
 const NO_LIMIT = 2 ** 32 - 1;
-/** Bytes of events that came and were not looked at, where the queue itself says what becomes of one too many. */
+/** Limit on bytes of events not read yet, where the queue itself decides what happens when it is full. */
 const UNSEEN_BYTES = 64 << 20;
 const DEFAULT_GRACE_MS = 5000;
 
@@ -30,7 +30,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
   readonly #server: Server;
   readonly #onward: Onward | undefined;
   readonly #queue: EventQueue;
-  /** What came in the batch that is read. */
+  /** The events in the batch being read. */
   #arrived: HeldEvent[] = [];
   #scheduled = false;
   #closing: Promise<void> | undefined;
@@ -41,8 +41,8 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     this.#onward = onwardOf?.((held, error, reply) => this.#queue.passed(held, error, reply));
     const { driver, requireSameUser, whenFull, maxQueuedEvents, maxQueuedBytes } = plan;
     this.#queue = new EventQueue(bridgeOf(driver), plan, this.#onward);
-    // An event that waits is a request that waits, so what bounds requests bounds those that wait for a place, too.
-    // Elsewhere each is answered at once, and only what JavaScript could not look at yet waits.
+    // A waiting event is a waiting request, so the limits on requests also limit the events that wait for a place.
+    // In the other modes each is answered at once, and only requests that JavaScript has not read yet wait.
     const limits =
       whenFull === "wait"
         ? { maxConcurrentCalls: maxQueuedEvents, maxQueuedBytes }
@@ -56,7 +56,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     this.address = this.#server.listenNow(address, plan.listen);
   }
 
-  /** What became of the events so far. */
+  /** The outcomes of the events so far. */
   get counts(): EventCounts {
     return { ...this.#queue.counts };
   }
@@ -67,7 +67,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
   }
 
   /**
-   * The events in arrays: all that wait, up to `maxEvents`, which is 1 000 if left out, and at least one.
+   * The events in arrays: all that wait, at least one, and at most `maxEvents` (1 000 if left out).
    *
    * ```ts
    * for await (const batch of events.batches()) insertAll(batch);
@@ -115,7 +115,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     await this.#server.close({ graceMs: Math.max(until - performance.now(), 0) });
   }
 
-  /** Takes a request out of a batch. */
+  /** Reads a request from a batch. */
   #receive(reader: BatchReader): ActiveRequest {
     const { counts } = this.#queue;
     counts.received++;
@@ -129,7 +129,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
       const payload = reader.read(keptCopy);
       const event = readEvent(payload, this.#plan.typeOf);
       let passing: Passing | undefined;
-      // What is passed on is judged by who gets it.
+      // The receiver validates an event that is passed on.
       if (metadata === undefined) refuseEvent(event);
       else {
         const expiresAt = timeoutNs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutNs / 1e6;
@@ -145,7 +145,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     }
   }
 
-  /** What the batch brought is dealt with when it has been read. */
+  /** Handles a batch's events once the batch has been read. */
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
