@@ -4,6 +4,7 @@ import { TtrpcError } from "../error.js";
 import type { Bridge } from "../native/bridge.js";
 import type { Named } from "../native/slots.js";
 import type { ActiveRequest } from "../native/types.js";
+import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 import type { ContainerdEvent } from "./event.js";
 
 /** Told that nobody waits for the answer any more. */
@@ -28,8 +29,7 @@ export interface RequestName extends Readonly<Named> {
 /** Reports a request that is about to be handled to the diagnostics channels, if anybody listens. */
 export function tracedRequest(connection: number): CallMessage | undefined {
   if (!serverCalls.active) return undefined;
-  const service = "containerd.services.events.ttrpc.v1.Events";
-  return serverCalls.start({ service, method: "Forward", kind: "unary", connection });
+  return serverCalls.start({ service: Events.typeName, method: "Forward", kind: "unary", connection });
 }
 
 /** An event that came in a request, from its arrival until it is answered and taken. */

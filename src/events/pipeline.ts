@@ -7,6 +7,7 @@ import { bridgeOf } from "../native/bridge.js";
 import { Fifo } from "./fifo.js";
 import { NO_BYTES, type Parcel, type ParcelOwner } from "./parcel.js";
 import type { Driver } from "../transport.js";
+import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 
 /** What a pipeline goes by. */
 export interface PipelineOptions {
@@ -58,7 +59,7 @@ export class Pipeline implements ParcelOwner {
     this.#address = address;
     this.#options = options;
     this.#timeoutNs = nanoseconds(options.timeoutMs);
-    this.#route = bridgeOf(options.driver).route("containerd.services.events.ttrpc.v1.Events", "Forward");
+    this.#route = bridgeOf(options.driver).route(Events.typeName, "Forward");
   }
 
   /** Parcels that have no outcome. */

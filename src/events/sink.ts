@@ -8,6 +8,7 @@ import type { ActiveRequest } from "../native/types.js";
 import { RefusedRequest } from "../server/refused-request.js";
 import { Server } from "../server/server.js";
 import { keptCopy } from "../codec/slab.js";
+import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 import { type ContainerdEvent, readEvent, refuseEvent } from "./event.js";
 import { closedError, EventQueue, type Onward } from "./event-queue.js";
 import { EventReader, eventsOf } from "./event-reader.js";
@@ -48,7 +49,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
         ? { maxConcurrentCalls: maxQueuedEvents, maxQueuedBytes }
         : { maxConcurrentCalls: NO_LIMIT, maxQueuedBytes: UNSEEN_BYTES };
     this.#server = new Server({ driver, requireSameUser, ...limits }, true);
-    this.#server.addReceiver("containerd.services.events.ttrpc.v1.Events", "Forward", (reader) => {
+    this.#server.addReceiver(Events.typeName, "Forward", (reader) => {
       const request = this.#receive(reader);
       this.#schedule();
       return request;
