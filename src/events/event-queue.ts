@@ -6,7 +6,7 @@ import { Fifo } from "./fifo.js";
 import type { EventOwner, HeldEvent, Passing } from "./held-event.js";
 import type { EventCounts, SinkPlan } from "./sink-options.js";
 
-/** Where events go before the consumer may have them. */
+/** Where events are sent before the consumer may have them. */
 export interface Onward {
   /** Passes an event on, and then calls {@link EventQueue.passed}, never while a batch is read. */
   pass(held: HeldEvent, passing: Passing): void;
@@ -19,7 +19,7 @@ export interface Onward {
 /** The events of a server, from their arrival until the consumer is done with them. */
 export class EventQueue implements EventSource, EventOwner {
   readonly bridge: Bridge;
-  /** What became of the events so far. */
+  /** The outcomes of the events so far. */
   readonly counts: { -readonly [Name in keyof EventCounts]: EventCounts[Name] } = {
     received: 0,
     taken: 0,
@@ -38,9 +38,9 @@ export class EventQueue implements EventSource, EventOwner {
   readonly #outside = new Fifo<HeldEvent>(isThere);
   readonly #takers = new Set<Taker>();
   #delivering = false;
-  /** Taken, to be acknowledged when the turn is over. */
+  /** Taken; acknowledged when the turn is over. */
   #taken: HeldEvent[] = [];
-  /** Taken, to be acknowledged when the consumer is done with them. */
+  /** Taken; acknowledged when the consumer is done with them. */
   #inHand = 0;
   #handsFree: (() => void) | undefined;
   #stopped = false;
@@ -51,12 +51,12 @@ export class EventQueue implements EventSource, EventOwner {
     this.#onward = onward;
   }
 
-  /** Whether it takes nothing more. */
+  /** Whether it accepts no more events. */
   get stopped(): boolean {
     return this.#stopped;
   }
 
-  /** Finds a place for an event that came; {@link deliver} is to be called then. */
+  /** Finds a place for an event that arrived. Call {@link deliver} afterwards. */
   place(held: HeldEvent): void {
     // Its deadline may have passed in the batch that brought it.
     if (held.state === "gone") return;
@@ -80,7 +80,7 @@ export class EventQueue implements EventSource, EventOwner {
   #hasRoomFor({ size }: HeldEvent): boolean {
     const { queued, queuedBytes } = this.counts;
     const { maxQueuedEvents, maxQueuedBytes } = this.#plan;
-    // One that is larger than all the room can only pass alone.
+    // An event larger than the whole queue fits only when the queue is empty.
     return queued < maxQueuedEvents && (queued === 0 || queuedBytes + size <= maxQueuedBytes);
   }
 
@@ -159,22 +159,22 @@ export class EventQueue implements EventSource, EventOwner {
     this.counts.dropped++;
     const passed = oldest.state === "ready";
     this.#lose(oldest);
-    // One that is on its way to containerd is answered by it.
+    // An event in flight to containerd is answered by containerd.
     if (passed) oldest.answer();
     return true;
   }
 
   aborted(held: HeldEvent, deadline: boolean): void {
     if (held.state === "gone" || (held.place === "out" && held.state === "ready")) return;
-    // A publisher whose deadline passed sends the event again. One that is gone does not: what it sent is kept, as far
-    // as there is room.
+    // A publisher whose deadline passed sends the event again. An event whose publisher has gone is kept, if there is
+    // room, because nobody will send it again.
     if (!deadline && (held.place !== "outside" || this.#outside.length <= this.#plan.maxQueuedEvents)) return;
     this.counts.expired++;
     this.#onward?.cancel(held);
     this.#lose(held);
   }
 
-  /** Gives what is ready to those that wait for it. */
+  /** Gives the ready events to the readers that wait. */
   deliver(): void {
     for (const taker of this.#takers) {
       const events = this.#takeUpTo(taker.max);
@@ -208,7 +208,7 @@ export class EventQueue implements EventSource, EventOwner {
     const { acknowledge } = this.#plan;
     if (acknowledge === "done") this.#inHand += events.length;
     else if (acknowledge === "taken") {
-      // Behind the consumer, which runs on promises, and behind the end of the process if it throws.
+      // After the consumer, which runs on promises, and after the end of the process if it throws.
       if (this.#taken.length === 0) setImmediate(() => this.#acknowledgeTaken());
       for (const held of events) this.#taken.push(held);
     }
@@ -227,7 +227,7 @@ export class EventQueue implements EventSource, EventOwner {
   }
 
   takeNow(max: number): HeldEvent[] {
-    // Those that wait come first.
+    // Readers that already wait come first.
     return this.#takers.size > 0 ? [] : this.#takeUpTo(max);
   }
 
@@ -258,13 +258,13 @@ export class EventQueue implements EventSource, EventOwner {
     this.#handsFree?.();
   }
 
-  /** Takes nothing more, and refuses what has no place. */
+  /** Accepts no more events, and refuses those that have no place. */
   stop(): void {
     this.#stopped = true;
     for (const held of this.#outside.clear()) if (isThere(held)) this.#refuse(held, closedError());
   }
 
-  /** Refuses what was not acknowledged, and ends loops. Resolves when the consumer is done with what it has. */
+  /** Refuses the unacknowledged events, and ends the loops. Resolves when the consumer is done with the events it holds. */
   end(): Promise<void> {
     for (const held of this.#queue.clear()) {
       if (!isThere(held)) continue;
@@ -284,7 +284,7 @@ function isThere({ state }: HeldEvent): boolean {
   return state !== "gone";
 }
 
-/** The error of an event that came to a server that is closed. */
+/** The error for an event that arrives at a closed server. */
 export function closedError(): TtrpcError {
   return new TtrpcError("the server of events is closed", Code.Unavailable);
 }

@@ -3,9 +3,9 @@ import type { HeldEvent } from "./held-event.js";
 
 /** A reader that waits for events. */
 export interface Taker {
-  /** The most it takes. */
+  /** The most events it takes. */
   readonly max: number;
-  /** Called once; without events when there will be none. */
+  /** Called once; with undefined when there will be no more events. */
   give(events: HeldEvent[] | undefined): void;
 }
 
@@ -13,7 +13,7 @@ export interface Taker {
 export interface EventSource {
   /** Whether an event that was taken is acknowledged only when the reader is done with it. */
   readonly keeps: boolean;
-  /** Takes what is there for a reader that comes next, up to `max`. */
+  /** Takes up to `max` ready events, unless other readers wait. */
   takeNow(max: number): HeldEvent[];
   take(taker: Taker): void;
   forget(taker: Taker): void;

@@ -15,19 +15,19 @@ import { keptCopy } from "../codec/slab.js";
 import { eventFiles } from "./files.js";
 import { ForwardRequestSchema } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 
-/** An event of containerd. */
+/** An event from containerd or a shim. */
 export interface ContainerdEvent {
-  /** The containerd namespace that it is of. */
+  /** The containerd namespace that it belongs to. */
   readonly namespace: string;
-  /** Such as `/tasks/exit`. */
+  /** The topic, such as `/tasks/exit`. */
   readonly topic: string;
-  /** When it came about, in seconds since 1970 and nanoseconds; `timestampDate` of protobuf-es makes a Date of it. */
+  /** When it happened, in seconds since 1970 and nanoseconds; protobuf-es's `timestampDate` turns it into a Date. */
   readonly timestamp: Timestamp;
   /** The full name of its message, such as `containerd.events.TaskExit`. */
   readonly type: string;
   /**
-   * The message, to be told apart by `isMessage(event.message, TaskExitSchema)`. Undefined if the type is not known, or
-   * the bytes are not one: `unpackAny(event.any, schema)` says which.
+   * The decoded message; narrow it with `isMessage(event.message, TaskExitSchema)`. Undefined if the type is unknown or
+   * the bytes do not decode: `unpackAny(event.any, schema)` says which.
    */
   readonly message: Message | undefined;
   /** The message as it was sent. */
@@ -40,7 +40,7 @@ const known = createRegistry(...eventFiles);
 /** Finds message types by their full names. */
 export type TypeOf = (name: string) => DescMessage | undefined;
 
-/** Looks a type up in a registry of the user's, if there is one, and among containerd's events. */
+/** Looks a type up in the user's registry, if there is one, then among containerd's events. */
 export function typesOf(registry: Registry | undefined): TypeOf {
   if (registry === undefined) return (name) => known.getMessage(name);
   if (!isDescriptor(registry, "registry")) throw new TypeError("registry must be a registry of protobuf-es");
@@ -69,7 +69,7 @@ function unpacked(schema: DescMessage | undefined, value: Uint8Array): Message |
   }
 }
 
-/** The event of a request that this side made. */
+/** The event in a request that this side encoded. */
 export function eventOf(request: Uint8Array): ContainerdEvent {
   return readEvent(request, typesOf(undefined));
 }

@@ -5,12 +5,12 @@ export class Fifo<T> {
   #head = 0;
   #dead = 0;
 
-  /** @param isLive - Whether an item still counts. One that does not any more is told by {@link died}. */
+  /** @param isLive - Whether an item still counts. {@link died} reports one that no longer does. */
   constructor(isLive: (item: T) => boolean = () => true) {
     this.#isLive = isLive;
   }
 
-  /** Items, the dead ones that are still there included. */
+  /** The number of items, including dead ones that are still held. */
   get length(): number {
     return this.#items.length - this.#head;
   }
@@ -52,18 +52,18 @@ export class Fifo<T> {
     return item;
   }
 
-  /** An item in the queue is not alive any more. */
+  /** Reports that an item in the queue is dead. */
   died(): void {
     this.#dead++;
     if (this.#dead > 64 && this.#dead * 2 > this.length) this.sweep();
   }
 
-  /** Lets go of all that are dead. */
+  /** Removes every dead item. */
   sweep(): void {
     this.#items = this.clear().filter(this.#isLive);
   }
 
-  /** Takes all. */
+  /** Removes and returns every item. */
   clear(): T[] {
     const items = this.#items.slice(this.#head) as T[];
     this.#items = [];

@@ -8,7 +8,7 @@ import { Pipeline } from "./pipeline.js";
 import { EventSink } from "./sink.js";
 import { type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
 
-/** A request as it came, on its way to containerd. */
+/** A request as it arrived, on its way to containerd. */
 class PassedOn extends Parcel {
   constructor(
     readonly held: HeldEvent,
@@ -35,7 +35,7 @@ class ToContainerd implements Onward {
       driver,
       maxInFlight: maxQueuedEvents,
       timeoutMs: Number.POSITIVE_INFINITY,
-      // What containerd answers is its answer. A connection that was lost is made again, within the caller's time.
+      // containerd's answer is final. A lost connection is made again, within the caller's deadline.
       retries: ({ code, cause }) => code === Code.Unavailable && cause !== undefined,
     });
   }

@@ -4,15 +4,16 @@ import { TtrpcError } from "../error.js";
 import type { Bridge } from "../native/bridge.js";
 import type { Named } from "../native/slots.js";
 import type { ActiveRequest } from "../native/types.js";
+import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 import type { ContainerdEvent } from "./event.js";
 
-/** Hears that nobody waits for the answer any more. */
+/** Told that nobody waits for the answer any more. */
 export interface EventOwner {
   readonly bridge: Bridge;
   aborted(held: HeldEvent, deadline: boolean): void;
 }
 
-/** An event as it came, to be passed on. */
+/** An event as it arrived, to pass on. */
 export interface Passing {
   readonly payload: Uint8Array;
   readonly metadata: readonly (readonly [string, string])[];
@@ -25,11 +26,10 @@ export interface RequestName extends Readonly<Named> {
   readonly connection: number;
 }
 
-/** Tells the diagnostics channels of a request that is about to be dealt with, if anybody listens. */
+/** Reports a request that is about to be handled to the diagnostics channels, if anybody listens. */
 export function tracedRequest(connection: number): CallMessage | undefined {
   if (!serverCalls.active) return undefined;
-  const service = "containerd.services.events.ttrpc.v1.Events";
-  return serverCalls.start({ service, method: "Forward", kind: "unary", connection });
+  return serverCalls.start({ service: Events.typeName, method: "Forward", kind: "unary", connection });
 }
 
 /** An event that came in a request, from its arrival until it is answered and taken. */
@@ -40,11 +40,11 @@ export class HeldEvent implements ActiveRequest {
   readonly wanted: boolean;
   readonly connection: number;
   readonly passing: Passing | undefined;
-  /** `new`: its outcome elsewhere is waited for. `ready`: the consumer may have it. `gone`: nobody will. */
+  /** `new`: waiting for its outcome elsewhere. `ready`: the consumer may have it. `gone`: nobody will get it. */
   state: "new" | "ready" | "gone" = "new";
   /** Where it is: waiting for a place in the queue, in it, or out of it. */
   place: "outside" | "queue" | "out" = "out";
-  /** The answer, if it is another than an empty message. */
+  /** The answer, unless it is an empty message. */
   reply: Uint8Array | undefined = undefined;
   readonly slot: number;
   readonly generation: number;
@@ -53,7 +53,7 @@ export class HeldEvent implements ActiveRequest {
   #waits = true;
   /** Whether the request was aborted and counts for as long as the event is held. */
   #aborted = false;
-  /** What the diagnostics channels were told of it. */
+  /** What the diagnostics channels were told about it. */
   #trace: CallMessage | undefined = undefined;
 
   constructor(
@@ -74,17 +74,17 @@ export class HeldEvent implements ActiveRequest {
     this.passing = passing;
   }
 
-  /** Whether its publisher has had no answer, and waits for one. */
+  /** Whether its publisher still waits for an answer. */
   get waits(): boolean {
     return this.#waits;
   }
 
-  /** It is about to be dealt with. Not to be called while a batch is read. */
+  /** Reports that handling starts. Never called while a batch is read. */
   started(): void {
     if (this.#waits) this.#trace = tracedRequest(this.connection);
   }
 
-  /** Answers the request, if it still waits. Not to be called while a batch is read. */
+  /** Answers the request, if it still waits. Never called while a batch is read. */
   answer(error?: TtrpcError): void {
     this.letGo();
     if (!this.#waits) return;
@@ -104,7 +104,7 @@ export class HeldEvent implements ActiveRequest {
     if (this.state === "gone") this.letGo();
   }
 
-  /** It waits in no queue any more. */
+  /** Releases an aborted request once no queue holds it. */
   letGo(): void {
     if (!this.#aborted) return;
     this.#aborted = false;

@@ -1,5 +1,5 @@
 /**
- * containerd's events: a server that takes them, a publisher, a forwarder to stand between shims and containerd, the
+ * containerd's events: a server that receives them, a publisher, a forwarder between shims and containerd, the
  * service that all three speak, every event message, and the topics that shims publish under.
  *
  * ```ts
@@ -85,7 +85,7 @@ export {
   type NamespaceDelete,
   NamespaceDeleteSchema,
 } from "../protos/generated/containerd/events/namespace_pb.js";
-// Of another package than the other events, and published by containerd in the same way.
+// From a different proto package than the other events, but containerd publishes them in the same way.
 export {
   type ImageCreate,
   ImageCreateSchema,

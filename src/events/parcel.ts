@@ -3,7 +3,7 @@ import type { TtrpcError } from "../error.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import type { PendingCall } from "../native/types.js";
 
-/** Hears that a call has its outcome, while a batch is read. */
+/** Told that a call has its outcome, while a batch is read. */
 export interface ParcelOwner {
   landed(parcel: Parcel): void;
 }
@@ -17,7 +17,7 @@ export abstract class Parcel implements PendingCall {
   reply = NO_BYTES;
   /** Who sent it. */
   owner: ParcelOwner | undefined = undefined;
-  /** What the diagnostics channels were told of the try that is under way. */
+  /** What the diagnostics channels were told about the current attempt. */
   trace: CallMessage | undefined = undefined;
 
   /**
@@ -33,7 +33,7 @@ export abstract class Parcel implements PendingCall {
     readonly expiresAt: number,
   ) {}
 
-  /** What becomes of it: `reply` are the bytes of the answer. Called once, and never while a batch is read. */
+  /** Reports its outcome; `reply` holds the bytes of the answer. Called once, and never while a batch is read. */
   abstract settled(error: TtrpcError | undefined, reply: Uint8Array): void;
 
   succeed(reader: BatchReader): void {
@@ -49,5 +49,5 @@ export abstract class Parcel implements PendingCall {
   }
 }
 
-/** The answer that is an empty message. */
+/** An answer that is an empty message. */
 export const NO_BYTES: Uint8Array = new Uint8Array(0);

@@ -7,16 +7,17 @@ import { bridgeOf } from "../native/bridge.js";
 import { Fifo } from "./fifo.js";
 import { NO_BYTES, type Parcel, type ParcelOwner } from "./parcel.js";
 import type { Driver } from "../transport.js";
+import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 
-/** What a pipeline goes by. */
+/** Options of a pipeline. */
 export interface PipelineOptions {
   /** What turns its connections. */
   readonly driver: Driver;
   /** Calls in flight at once. */
   readonly maxInFlight: number;
-  /** Milliseconds that one try may take, or infinity. */
+  /** Milliseconds that one attempt may take, or infinity. */
   readonly timeoutMs: number;
-  /** Whether a parcel that failed so is tried again. */
+  /** Whether a parcel that failed with this error is retried. */
   readonly retries: (error: TtrpcError) => boolean;
 }
 
@@ -24,16 +25,16 @@ const CONNECT_TIMEOUT_MS = 5000;
 const FIRST_DELAY_MS = 20;
 const LONGEST_DELAY_MS = 1000;
 
-/** Parcels that leave together: while the next are made ready, the server works on these. */
+/** Parcels sent together: the server works on these while the next are prepared. */
 const BUNDLE = 128;
 
 /**
- * Sends parcels in order to one address, and again what failed, over a connection that it makes when there is something
- * to send and again when it was lost.
+ * Sends parcels in order to one address, and retries those that failed. It connects when there is something to send, and
+ * reconnects when the connection is lost.
  *
- * Order holds over failures: after one, nothing is sent until every call in flight has its outcome. Then what failed is
- * sent again from the first on, unless a later parcel of its lane was delivered: to send it now would change the order,
- * so it fails.
+ * Failures keep the order: after one, nothing is sent until every call in flight has its outcome. Then the failed parcels
+ * are sent again, first to last. A parcel fails for good if a later one of its lane was delivered, because sending it now
+ * would change the order.
  */
 export class Pipeline implements ParcelOwner {
   readonly #address: string;
@@ -58,7 +59,7 @@ export class Pipeline implements ParcelOwner {
     this.#address = address;
     this.#options = options;
     this.#timeoutNs = nanoseconds(options.timeoutMs);
-    this.#route = bridgeOf(options.driver).route("containerd.services.events.ttrpc.v1.Events", "Forward");
+    this.#route = bridgeOf(options.driver).route(Events.typeName, "Forward");
   }
 
   /** Parcels that have no outcome. */

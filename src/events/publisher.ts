@@ -38,9 +38,9 @@ export interface PublisherOptions {
 
 /** Options of {@link Publisher.publish}. */
 export interface PublishOptions {
-  /** When the event came about. Now, if left out. */
+  /** When the event happened. Now, if left out. */
   readonly timestamp?: MessageInitShape<typeof TimestampSchema>;
-  /** The namespace of this event, if it is not the publisher's. */
+  /** The namespace of this event. The publisher's, if left out. */
   readonly namespace?: string;
 }
 
@@ -48,13 +48,13 @@ export interface PublishOptions {
 export interface Undelivered {
   /** The event that was given up. */
   readonly event: ContainerdEvent;
-  /** Why. It may have been received all the same, if the answer to it is what was lost. */
+  /** Why. The event may still have been received, if only its answer was lost. */
   readonly error: TtrpcError;
 }
 
 /** Events of a {@link Publisher}. */
 export interface PublisherEvents {
-  /** An event was given up. Without a listener, a warning of the process says so. */
+  /** An event was given up. Without a listener, a process warning reports it. */
   undelivered: [undelivered: Undelivered];
 }
 
@@ -81,7 +81,7 @@ const DEFAULTS = {
 /** Room for the names and metadata around an event in a request. */
 const REQUEST_OVERHEAD = 1024;
 
-/** Whether a failure may pass by itself. */
+/** Whether a failure may be transient. */
 const retries = ({ code }: TtrpcError) => PASSING.has(code);
 const PASSING: ReadonlySet<Code> = new Set([
   Code.Unavailable,
@@ -121,7 +121,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     this.#pipeline = new Pipeline(text, { driver: checkDriver(driver), maxInFlight, timeoutMs, retries });
   }
 
-  /** Events that were not delivered yet. */
+  /** Events that are not delivered yet. */
   get queuedEvents(): number {
     return this.#events;
   }
@@ -132,16 +132,16 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   }
 
   /**
-   * Publishes an event behind those published before. Resolves when the server has acknowledged it.
+   * Publishes an event after all those published before it. Resolves when the server has acknowledged it.
    *
    * ```ts
    * await publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: "web", pid: 4242, exitStatus: 1 });
    * ```
    *
-   * It need not be awaited: an event that could not be delivered is told by `undelivered` too, and the rejection that
-   * nobody handles does no harm.
+   * It need not be awaited: `undelivered` reports an event that could not be delivered, too, and an unhandled rejection
+   * does no harm.
    *
-   * Rejects with a TypeError that names what is wrong: what containerd would refuse, or be harmed by, is not sent.
+   * Rejects with a TypeError that names what is wrong: nothing that containerd would refuse, or that would harm it, is sent.
    * Rejects with a {@link TtrpcError} if the event was not delivered: `ResourceExhausted` if too many wait, or it is too
    * large; `DeadlineExceeded` if it was tried for `retryForMs`; `Unavailable` if the publisher was closed; `Aborted` if,
    * with `maxInFlight` above 1, it failed and a later one was delivered; otherwise what the server answered.
@@ -196,7 +196,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   }
 
   /**
-   * Resolves when there is room for another event: for those who publish faster than the server takes.
+   * Resolves when there is room for another event. For callers that publish faster than the server accepts.
    *
    * ```ts
    * await publisher.ready();
@@ -232,7 +232,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     return this.close();
   }
 
-  /** Whether there is room for one more behind `promised` others, which may be as large as events can be. */
+  /** Whether there is room for one more after `promised` others, each of which may be as large as an event can be. */
   #hasRoom(promised = 0): boolean {
     const { maxQueuedEvents, maxQueuedBytes } = this.#limits;
     return (
@@ -250,7 +250,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     return new TtrpcError(text, Code.ResourceExhausted);
   }
 
-  /** What shims send along, and containerd looks for. */
+  /** The metadata that shims send and containerd looks for. */
   #metadataOf(namespace: string): [string, string][] {
     let metadata = this.#metadata.get(namespace);
     if (metadata === undefined) {
@@ -263,7 +263,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
 
   #undelivered(payload: Uint8Array, error: TtrpcError): void {
     if (this.#lost.push({ event: eventOf(payload), error }) > 1) return;
-    // In a tick of its own: what a listener throws must not stop what else there is to do.
+    // In a tick of its own: an error thrown by a listener must not stop the work that follows.
     process.nextTick(() => {
       const lost = this.#lost.splice(0);
       if (this.listenerCount("undelivered") > 0) {
@@ -284,12 +284,12 @@ let offset = performance.timeOrigin;
 let second = 0;
 let secondAsBigInt = 0n;
 
-/** The time with what the monotonic clock, which shows `now`, has of it below a millisecond. */
+/** The wall clock's time, refined below a millisecond by the monotonic clock, which shows `now`. */
 function timestampAt(now: number): { seconds: bigint; nanos: number } {
   const wall = Date.now();
   let ms = offset + now;
   if (Math.abs(ms - wall) > 2) {
-    // The system's clock was set.
+    // The system clock was changed.
     offset += wall - ms;
     ms = wall;
   }
@@ -302,8 +302,8 @@ function timestampAt(now: number): { seconds: bigint; nanos: number } {
 }
 
 /**
- * Makes a publisher of events. It connects when there is something to publish, and again when the server was restarted,
- * so the server need not be there yet.
+ * Makes a publisher of events. It connects when there is something to publish, and reconnects after the server restarts,
+ * so the server need not be up yet.
  *
  * ```ts
  * const publisher = createPublisher(process.env.TTRPC_ADDRESS, { namespace: "default" });

@@ -1,4 +1,4 @@
-// Not the global one, which tests put their own in place of.
+// The global one may be mocked by tests.
 import { setImmediate as inNextTurn } from "node:timers";
 import { Fifo } from "./fifo.js";
 
@@ -8,17 +8,17 @@ interface Waiter {
 }
 
 /**
- * Those that wait for room in a queue. A place is promised to one of them, in the order in which they came. It is theirs
- * until it is used, or until the event loop's next turn: whoever went away meanwhile must not keep it from the others.
+ * The callers that wait for room in a queue. Each free place is promised to one of them, in the order in which they came.
+ * It is theirs until they use it, or until the event loop's next turn: a caller that left must not keep it from the others.
  */
 export class Room {
   readonly #isThere: (promised: number) => boolean;
   readonly #waiting = new Fifo<Waiter>();
-  /** Places that were promised and not used yet. */
+  /** Places promised but not used yet. */
   #promised = 0;
   #expiring = false;
 
-  /** @param isThere - Whether there is room for one more behind `promised` others. */
+  /** @param isThere - Whether there is room for one more after `promised` others. */
   constructor(isThere: (promised: number) => boolean) {
     this.#isThere = isThere;
   }
@@ -31,12 +31,12 @@ export class Room {
     });
   }
 
-  /** A place is taken up: one that was promised, if any was. {@link changed} is to be called then. */
+  /** Uses a place: a promised one, if there is any. Call {@link changed} afterwards. */
   used(): void {
     if (this.#promised > 0) this.#promised--;
   }
 
-  /** Gives what room there is to those that wait. */
+  /** Gives the free places to the callers that wait. */
   changed(): void {
     while (this.#waiting.length > 0 && this.#isThere(this.#promised)) {
       this.#promised++;
@@ -55,7 +55,7 @@ export class Room {
     });
   }
 
-  /** Nobody waits any more, nor will. */
+  /** Rejects every waiting caller. Nobody may wait afterwards. */
   close(error: unknown): void {
     for (const { reject } of this.#waiting.clear()) reject(error);
   }

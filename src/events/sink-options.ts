@@ -8,9 +8,9 @@ import type { Driver } from "../transport.js";
 
 /** Options of {@link listenEvents} and {@link forwardEvents}. */
 export interface EventSinkOptions extends ListenOptions {
-  /** Prefixes of topics, such as `/tasks/`. Only events whose topic has one of them are given; all, if left out. */
+  /** Topic prefixes, such as `/tasks/`. Only events whose topic starts with one are delivered; all, if left out. */
   readonly topics?: readonly string[];
-  /** Namespaces. Only events of one of them are given; all, if left out. */
+  /** Namespaces. Only events of these are delivered; all, if left out. */
   readonly namespaces?: readonly string[];
   /** Types of messages besides containerd's own. */
   readonly registry?: Registry;
@@ -46,19 +46,19 @@ export interface EventSinkOptions extends ListenOptions {
   readonly driver?: Driver;
 }
 
-/** What became of the events that came. */
+/** The outcomes of the events that arrived. */
 export interface EventCounts {
-  /** Events that came. */
+  /** Events that arrived. */
   readonly received: number;
   /** Given to the consumer. */
   readonly taken: number;
-  /** Not given, since their topic or namespace was not asked for; acknowledged. */
+  /** Not delivered, because their topic or namespace was not asked for; acknowledged. */
   readonly filtered: number;
   /** Dropped by `"dropOldest"`; acknowledged. */
   readonly dropped: number;
-  /** Answered with an error: wrong, too many, or not taken by containerd. */
+  /** Answered with an error: invalid, too many, or not accepted by containerd. */
   readonly refused: number;
-  /** Not given, since the publisher's deadline passed first. It was told so by its own clock, and sends them again. */
+  /** Not delivered, because the publisher's deadline passed first. Its own clock told it so, and it sends them again. */
   readonly expired: number;
   /** Waiting for the consumer. */
   readonly queued: number;

@@ -8,6 +8,7 @@ import type { ActiveRequest } from "../native/types.js";
 import { RefusedRequest } from "../server/refused-request.js";
 import { Server } from "../server/server.js";
 import { keptCopy } from "../codec/slab.js";
+import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 import { type ContainerdEvent, readEvent, refuseEvent } from "./event.js";
 import { closedError, EventQueue, type Onward } from "./event-queue.js";
 import { EventReader, eventsOf } from "./event-reader.js";
@@ -15,7 +16,7 @@ import { HeldEvent, type Passing, tracedRequest } from "./held-event.js";
 import { type EventCounts, type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
 
 const NO_LIMIT = 2 ** 32 - 1;
-/** Bytes of events that came and were not looked at, where the queue itself says what becomes of one too many. */
+/** Limit on bytes of events not read yet, where the queue itself decides what happens when it is full. */
 const UNSEEN_BYTES = 64 << 20;
 const DEFAULT_GRACE_MS = 5000;
 
@@ -30,7 +31,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
   readonly #server: Server;
   readonly #onward: Onward | undefined;
   readonly #queue: EventQueue;
-  /** What came in the batch that is read. */
+  /** The events in the batch being read. */
   #arrived: HeldEvent[] = [];
   #scheduled = false;
   #closing: Promise<void> | undefined;
@@ -41,14 +42,14 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     this.#onward = onwardOf?.((held, error, reply) => this.#queue.passed(held, error, reply));
     const { driver, requireSameUser, whenFull, maxQueuedEvents, maxQueuedBytes } = plan;
     this.#queue = new EventQueue(bridgeOf(driver), plan, this.#onward);
-    // An event that waits is a request that waits, so what bounds requests bounds those that wait for a place, too.
-    // Elsewhere each is answered at once, and only what JavaScript could not look at yet waits.
+    // A waiting event is a waiting request, so the limits on requests also limit the events that wait for a place.
+    // In the other modes each is answered at once, and only requests that JavaScript has not read yet wait.
     const limits =
       whenFull === "wait"
         ? { maxConcurrentCalls: maxQueuedEvents, maxQueuedBytes }
         : { maxConcurrentCalls: NO_LIMIT, maxQueuedBytes: UNSEEN_BYTES };
     this.#server = new Server({ driver, requireSameUser, ...limits }, true);
-    this.#server.addReceiver("containerd.services.events.ttrpc.v1.Events", "Forward", (reader) => {
+    this.#server.addReceiver(Events.typeName, "Forward", (reader) => {
       const request = this.#receive(reader);
       this.#schedule();
       return request;
@@ -56,7 +57,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     this.address = this.#server.listenNow(address, plan.listen);
   }
 
-  /** What became of the events so far. */
+  /** The outcomes of the events so far. */
   get counts(): EventCounts {
     return { ...this.#queue.counts };
   }
@@ -67,7 +68,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
   }
 
   /**
-   * The events in arrays: all that wait, up to `maxEvents`, which is 1 000 if left out, and at least one.
+   * The events in arrays: all that wait, at least one, and at most `maxEvents` (1 000 if left out).
    *
    * ```ts
    * for await (const batch of events.batches()) insertAll(batch);
@@ -115,7 +116,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     await this.#server.close({ graceMs: Math.max(until - performance.now(), 0) });
   }
 
-  /** Takes a request out of a batch. */
+  /** Reads a request from a batch. */
   #receive(reader: BatchReader): ActiveRequest {
     const { counts } = this.#queue;
     counts.received++;
@@ -129,7 +130,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
       const payload = reader.read(keptCopy);
       const event = readEvent(payload, this.#plan.typeOf);
       let passing: Passing | undefined;
-      // What is passed on is judged by who gets it.
+      // The receiver validates an event that is passed on.
       if (metadata === undefined) refuseEvent(event);
       else {
         const expiresAt = timeoutNs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutNs / 1e6;
@@ -145,7 +146,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     }
   }
 
-  /** What the batch brought is dealt with when it has been read. */
+  /** Handles a batch's events once the batch has been read. */
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;

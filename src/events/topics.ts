@@ -28,11 +28,11 @@ export const TASK_EXEC_STARTED_EVENT_TOPIC = "/tasks/exec-started";
 /** Topic of a `TaskPaused`: the task was paused. */
 export const TASK_PAUSED_EVENT_TOPIC = "/tasks/paused";
 
-/** Topic of a `TaskResumed`: the paused task goes on. */
+/** Topic of a `TaskResumed`: the paused task was resumed. */
 export const TASK_RESUMED_EVENT_TOPIC = "/tasks/resumed";
 
 /** Topic of a `TaskCheckpointed`: a checkpoint of the task was written. */
 export const TASK_CHECKPOINTED_EVENT_TOPIC = "/tasks/checkpointed";
 
-/** Topic of an event for which no other is known. */
+/** Topic of an event whose type has no known topic. */
 export const TASK_UNKNOWN_TOPIC = "/tasks/?";
