@@ -25,7 +25,7 @@ const DEFAULT_GRACE_MS = 5000;
  * {@link EventSink.batches}. Made by {@link listenEvents}. Several loops share the events, each of which goes to one.
  */
 export class EventSink implements AsyncIterable<ContainerdEvent> {
-  /** The address that is bound; for `tcp://ip:0` it has the bridge. */
+  /** The address that is bound; for `tcp://ip:0` it has the port. */
   readonly address: string;
   readonly #plan: SinkPlan;
   readonly #server: Server;
