@@ -1,10 +1,12 @@
-import { configDefaults, defineConfig } from "vitest/config";
+import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    include: ["__test__/*.test.ts", "__test__/parity/*.test.ts"],
-    // What these test is not the addon, tsx has no compiler for another processor here, and `node` on PATH is this one's.
-    exclude: [...configDefaults.exclude, "__test__/{bench,examples,node}.test.ts"],
+    include: [
+      "__test__/both-drivers/*.test.ts",
+      "__test__/package/{any,entries}.test.ts",
+      "__test__/parity/*.test.ts",
+    ],
     pool: "forks",
     globalSetup: [
       "__test__/helpers/global-setup.ts",

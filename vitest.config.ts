@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
-const thread = join(import.meta.dirname, "__test__/drivers/by-thread.mjs");
+const thread = join(import.meta.dirname, "__test__/both-drivers/by-thread.mjs");
 
 export default defineConfig({
   test: {
@@ -28,11 +28,7 @@ export default defineConfig({
         test: {
           name: "driver: thread",
           env: { TEST_PACKAGE: thread },
-          include: [
-            "__test__/*.test.ts",
-            "__test__/{properties,semantics,streams,transports,workers}/**/*.test.ts",
-          ],
-          exclude: ["__test__/{any,bench,entries,examples}.test.ts"],
+          include: ["__test__/both-drivers/**/*.test.ts"],
         },
       },
     ],

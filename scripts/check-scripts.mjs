@@ -26,7 +26,7 @@ const STARTS = {
   ],
   soak: [["--seconds", "10"]],
   "soak:events": [["--count", "1000", "--publishers", "1", "--in-flight", "16", "--stop-seconds", "1"]],
-  "test:node": [["24", "--project", "package", "__test__/node.test.ts"]],
+  "test:node": [["24", "--project", "package", "__test__/package/node.test.ts"]],
 };
 
 /** Scripts that are not started here, and what starts them instead. */

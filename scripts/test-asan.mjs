@@ -15,9 +15,9 @@ import { cargo, root, runMain, UserError } from "./toolchain.mjs";
 const TARGETS = { x64: "x86_64-unknown-linux-gnu", arm64: "aarch64-unknown-linux-gnu" };
 
 const SUITES = [
-  "__test__/large-payloads.test.ts",
-  "__test__/lifecycle.test.ts",
-  "__test__/workers/transferred.test.ts",
+  "__test__/both-drivers/large-payloads.test.ts",
+  "__test__/both-drivers/lifecycle.test.ts",
+  "__test__/both-drivers/workers/transferred.test.ts",
 ];
 
 await runMain(async () => {

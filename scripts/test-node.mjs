@@ -1,6 +1,6 @@
 /**
  * Runs the tests on another Node, which npm installs: `npm run test:node -- 22`, or with arguments for vitest, `npm run
- * test:node -- latest __test__/streams`. The version is a major version, an exact one, or `latest`.
+ * test:node -- latest __test__/both-drivers/streams`. The version is a major version, an exact one, or `latest`.
  *
  * That Node is first on PATH, so everything that the tests start uses it too. Nothing is recompiled: the addon and
  * other native code run on every Node, except better-sqlite3, which only Node 20 uses and which must be installed with

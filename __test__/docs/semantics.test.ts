@@ -35,7 +35,9 @@ function testsOf(text: string): { file: string; names: string[] }[] {
   return [...text.matchAll(/`(?<file>[\w/.-]+)`(?<names>[^`]*(?:`[a-z_]+`)?)/g)].map(({ groups = {} }) => {
     const { file = "", names = "" } = groups;
     const suite = file.endsWith(".ts") ? file : `${file}.test.ts`;
-    const path = file.endsWith(".rs") ? file : `__test__/${suite}`;
+    const driven = `__test__/both-drivers/${suite}`;
+    const other = existsSync(join(ROOT, driven)) ? driven : `__test__/${suite}`;
+    const path = file.endsWith(".rs") ? file : other;
     return { file: path, names: [...names.matchAll(/_([^_]+)_|`(\w+)`/g)].map(([, a, b]) => a ?? b ?? "") };
   });
 }

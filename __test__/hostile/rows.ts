@@ -99,25 +99,25 @@ export const rows: readonly Row[] = [
     what: "calls that wait their turn, on one connection",
     limit: "64 MiB",
     beyond: "`ResourceExhausted`",
-    shown: ["__test__/semantics/memory.test.ts", "makes calls wait, up to 64 MiB"],
+    shown: ["__test__/both-drivers/semantics/memory.test.ts", "makes calls wait, up to 64 MiB"],
   },
   {
     what: "messages that a stream sends ahead",
     limit: "1 MiB",
     beyond: "the request iterable, or the handler's generator, is not asked for more",
-    shown: ["__test__/streams/backpressure.test.ts", "makes our handler's generator wait"],
+    shown: ["__test__/both-drivers/streams/backpressure.test.ts", "makes our handler's generator wait"],
   },
   {
     what: "read from one socket in one turn",
     limit: "256 KiB; by a server, half of what waits",
     beyond: "the rest in the next turn",
-    shown: ["__test__/streams/event-loop.test.ts", ""],
+    shown: ["__test__/both-drivers/streams/event-loop.test.ts", ""],
   },
   {
     what: "payloads that wait outside of their batch",
     limit: "256 KiB",
     beyond: "the batch leaves with the next call",
-    shown: ["__test__/large-payloads.test.ts", "does not pile up in memory"],
+    shown: ["__test__/both-drivers/large-payloads.test.ts", "does not pile up in memory"],
   },
   {
     what: "payloads that live and V8 does not count",
@@ -129,7 +129,7 @@ export const rows: readonly Row[] = [
     what: "connections accepted in one turn",
     limit: "64",
     beyond: "the rest in the next turn",
-    shown: ["__test__/limits.test.ts", "closes a connection above maxConnections"],
+    shown: ["__test__/both-drivers/limits.test.ts", "closes a connection above maxConnections"],
   },
   {
     what: 'batches that wait for `driver: "thread"`',

@@ -1,0 +1,166 @@
+import { once } from "node:events";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import { type Address, Code, connect, connectSync, createServer } from "containerd-shim-protos";
+import { describe, expect, test } from "vitest";
+import { bytes, failure, rejection, text } from "../helpers/outcome.js";
+import { pathOf, staleSocket, temporaryAddress, temporaryPath } from "../helpers/temp.js";
+
+const EMPTY = new Uint8Array();
+
+/** One way to open an address; each must refuse a wrong one alike. */
+const WAYS = [
+  { way: "connect", open: (address: unknown) => connect(address as Address) },
+  { way: "connectSync", open: async (address: unknown) => connectSync(address as Address) },
+  { way: "listen", open: (address: unknown) => createServer().listen(address as Address) },
+];
+
+describe.each(WAYS)("$way", ({ open }) => {
+  test.each([
+    "",
+    "relative/path.sock",
+    "rel.sock",
+    "./rel.sock",
+    "unix://rel.sock",
+    "unix://./rel.sock",
+    "unix://../rel.sock",
+    "http://127.0.0.1:80",
+    "UNIX:///run/a.sock",
+    "unix:/run/a.sock",
+    "unix://",
+    "unix://@",
+    "unix:///run/a\0b.sock",
+    `unix:///${"a".repeat(107)}`,
+    `unix:///${"ü".repeat(54)}`,
+    `/${"a".repeat(107)}`,
+    `unix://@${"a".repeat(107)}`,
+    "tcp://",
+    "tcp://localhost:80",
+    "tcp://127.0.0.1",
+    "tcp://127.0.0.1:",
+    "tcp://127.0.0.1:65536",
+    "tcp://127.0.0.1:-1",
+    "tcp://127.0.0.256:80",
+    "tcp://::1:80",
+    "tcp://[127.0.0.1]:80",
+    "tcp://[::1]",
+    "vsock://",
+    "vsock://2",
+    "vsock://host:1024",
+    "vsock://-2:1024",
+    "vsock://4294967296:1024",
+    "vsock://2:4294967296",
+  ])("refuses the address %j by name", async (address) => {
+    const error = await rejection(open(address));
+    expect(error).toBeInstanceOf(TypeError);
+    const shown = address.startsWith("/") ? `unix://${address}` : address;
+    expect((error as TypeError).message).toContain(JSON.stringify(shown));
+  });
+
+  test.each([
+    [undefined, "undefined"],
+    [null, "null"],
+    [42, "number"],
+    [{}, "object"],
+    [{ fd: -1 }, "{ fd: -1 }"],
+    [{ fd: 1.5 }, "{ fd: 1.5 }"],
+    [{ fd: "3" }, "{ fd: 3 }"],
+  ])("refuses %j, which is no address", async (address, named) => {
+    const error = await rejection(open(address));
+    expect(error).toBeInstanceOf(TypeError);
+    expect((error as TypeError).message).toContain(named);
+  });
+
+  test("tells of a descriptor that is not open", async () => {
+    const error = await failure(open({ fd: 1_000_000 }));
+    expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "EBADF" } });
+    expect(error.message).toContain("fd:1000000");
+  });
+});
+
+describe.each(WAYS.slice(0, 2))("$way to where nobody listens", ({ open }) => {
+  test.each([
+    ["a missing socket", () => temporaryAddress(), "ENOENT"],
+    ["a socket without a server", () => staleSocket(), "ECONNREFUSED"],
+    ["an abstract name without a server", () => `unix://@nobody-${process.pid}`, "ECONNREFUSED"],
+    ["a regular file", () => madeFile(), "ECONNREFUSED"],
+    ["a folder", () => madeFolder(), "ECONNREFUSED"],
+    ["a path through a file", () => `${madeFile()}/a.sock`, "ENOTDIR"],
+    ["a port without a server", () => freePort(), "ECONNREFUSED"],
+  ])("tells of %s", async (_, make, code) => {
+    const address = await make();
+    const error = await failure(open(address));
+    expect(error).toMatchObject({ code: Code.Unavailable, cause: { code } });
+    expect(error.message).toContain(address);
+    expect(error.message).toContain(code);
+  });
+
+  test("tells of a missing socket by its bare path, too", async () => {
+    const path = temporaryPath(".sock");
+    const error = await failure(open(path));
+    expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "ENOENT" } });
+    expect(error.message).toContain(path);
+  });
+});
+
+describe("listen", () => {
+  test.each([
+    ["a folder that is missing", () => `${temporaryAddress()}/a.sock`, "ENOENT"],
+    ["a path through a file", () => `${madeFile()}/a.sock`, "ENOTDIR"],
+    ["a regular file", () => madeFile(), "EADDRINUSE"],
+    ["an address that is not of this machine", () => "tcp://192.0.2.1:0", "EADDRNOTAVAIL"],
+  ])("tells of %s, and the server may listen elsewhere", async (_, make, code) => {
+    await using server = createServer().addRaw("a.B", {
+      C: { kind: "unary", handle: () => bytes("served") },
+    });
+    const address = make();
+    const error = await failure(server.listen(address));
+    expect(error).toMatchObject({ code: Code.Unavailable, cause: { code } });
+    expect(error.message).toContain(address);
+
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    expect(text(await connection.unary("a.B", "C", EMPTY))).toBe("served");
+  });
+
+  test.each([-1, 0o1000, 1.5, "0600", null])("refuses the mode %j", async (mode) => {
+    const listening = createServer().listen(temporaryAddress(), { mode: mode as number });
+    expect(await rejection(listening)).toEqual(
+      new TypeError(`mode must be permission bits from 0 to 0o777, not ${String(mode)}`),
+    );
+  });
+});
+
+describe.each([0, -1, Number.NaN, "1000", null])("a connectTimeoutMs of %j", (connectTimeoutMs) => {
+  test.each([
+    ["connect", async () => connect(temporaryAddress(), { connectTimeoutMs: connectTimeoutMs as number })],
+    [
+      "connectSync",
+      async () => connectSync(temporaryAddress(), { connectTimeoutMs: connectTimeoutMs as number }),
+    ],
+  ])("is refused by %s", async (_, open) => {
+    const message = `connectTimeoutMs must be a number of milliseconds above 0, not ${String(connectTimeoutMs)}`;
+    expect(await rejection(open())).toEqual(new TypeError(message));
+  });
+});
+
+function madeFile(): string {
+  const address = temporaryAddress();
+  writeFileSync(pathOf(address), "not a socket");
+  return address;
+}
+
+function madeFolder(): string {
+  const address = temporaryAddress();
+  mkdirSync(pathOf(address));
+  return address;
+}
+
+/** An address that was just given up. */
+async function freePort(): Promise<string> {
+  const server = createTcpServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return `tcp://127.0.0.1:${port}`;
+}

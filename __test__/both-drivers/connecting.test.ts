@@ -1,0 +1,180 @@
+import { Worker } from "node:worker_threads";
+import { once } from "node:events";
+import { Code, connect, type Connection, connectSync } from "containerd-shim-protos";
+import { describe, expect, test } from "vitest";
+import { bytes, failure, failureOf, text } from "../helpers/outcome.js";
+import { Script } from "../helpers/script.js";
+import { temporaryAddress } from "../helpers/temp.js";
+import { PACKAGE } from "../helpers/package.js";
+
+const EMPTY = new Uint8Array();
+
+const ECHO_SERVER = `
+  const server = product.createServer();
+  server.addRaw("a.B", { C: { kind: "unary", handle: (payload) => payload } });
+`;
+
+/** Connects until there is no room any more. Returns the error of the attempt that failed. */
+async function fill(address: string, connections: Connection[]): Promise<unknown> {
+  try {
+    for (;;) connections.push(await connect(address, { connectTimeoutMs: 20 }));
+  } catch (error) {
+    return error;
+  }
+}
+
+describe("a server that does not accept", () => {
+  /** A listener of a process that is stopped, with its backlog full. */
+  async function full() {
+    const script = new Script(
+      `
+      import { createServer } from "node:net";
+      const path = address.slice("unix://".length);
+      createServer().listen({ path, backlog: 1 }, () => say("ready"));
+    `,
+      temporaryAddress(),
+    );
+    expect(await script.nextLine()).toBe("ready");
+    script.pause();
+    const waiting: Connection[] = [];
+    const error = await fill(script.address, waiting);
+    return {
+      script,
+      error,
+      async [Symbol.asyncDispose]() {
+        await Promise.all(waiting.map((connection) => connection.close()));
+        await script.kill();
+      },
+    };
+  }
+
+  test("lets connect and connectSync fail with ETIMEDOUT in the end", async () => {
+    await using listener = await full();
+    const { address } = listener.script;
+    const expected = {
+      code: Code.Unavailable,
+      message: expect.stringContaining(address) as string,
+      cause: { code: "ETIMEDOUT" },
+    };
+    expect(listener.error).toMatchObject(expected);
+    expect(failureOf(() => connectSync(address, { connectTimeoutMs: 20 }))).toMatchObject(expected);
+  });
+
+  test("lets a signal end the wait of connect", async () => {
+    await using listener = await full();
+    const controller = new AbortController();
+    const connecting = failure(connect(listener.script.address, { signal: controller.signal }));
+    controller.abort("no more");
+    expect(await connecting).toMatchObject({ code: Code.Canceled, cause: "no more" });
+  });
+
+  test("lets connect through when it accepts again", async () => {
+    await using listener = await full();
+    const connecting = connect(listener.script.address, { connectTimeoutMs: 15_000 });
+    listener.script.resume();
+    await using connection = await connecting;
+    expect(connection.address).toBe(listener.script.address);
+  });
+});
+
+describe("a server that runs out of descriptors", () => {
+  test("says so, keeps what it has, and accepts again when there are some", async () => {
+    await using script = new Script(
+      `
+      import { closeSync, openSync } from "node:fs";
+      ${ECHO_SERVER}
+      const held = [];
+      server.on("acceptError", (error) => {
+        say([error.name, error.code, error.cause.code].join(" "));
+        for (const fd of held.splice(0)) closeSync(fd);
+      });
+      await server.listen(address);
+      say("ready");
+      try {
+        for (;;) held.push(openSync("/dev/null"));
+      } catch (error) {
+        say(error.code);
+      }
+      closeSync(held.pop());
+    `,
+      temporaryAddress(),
+      { maxFiles: 80 },
+    );
+    expect(await script.nextLine()).toBe("ready");
+    expect(await script.nextLine()).toBe("EMFILE");
+    await using first = await connect(script.address);
+    expect(text(await first.unary("a.B", "C", bytes("first")))).toBe("first");
+    await using second = await connect(script.address);
+    const call = second.unary("a.B", "C", bytes("second"));
+    expect(await script.nextLine()).toBe(`TtrpcError ${Code.Unavailable} EMFILE`);
+    expect(text(await call)).toBe("second");
+    expect(text(await first.unary("a.B", "C", bytes("still")))).toBe("still");
+  });
+
+  test("warns of it where nobody listens to the event", async () => {
+    await using script = new Script(
+      `
+      import { closeSync, openSync } from "node:fs";
+      ${ECHO_SERVER}
+      const held = [];
+      process.removeAllListeners("warning");
+      process.on("warning", (warning) => {
+        say(warning.name);
+        for (const fd of held.splice(0)) closeSync(fd);
+      });
+      await server.listen(address);
+      try {
+        for (;;) held.push(openSync("/dev/null"));
+      } catch (error) {
+        say(error.code);
+      }
+    `,
+      temporaryAddress(),
+      { maxFiles: 80 },
+    );
+    expect(await script.nextLine()).toBe("EMFILE");
+    await using connection = await connect(script.address);
+    const call = connection.unary("a.B", "C", bytes("served"));
+    expect(await script.nextLine()).toBe("TtrpcWarning");
+    expect(text(await call)).toBe("served");
+  });
+});
+
+describe("a worker", () => {
+  const SOURCE = `
+    const { parentPort, workerData } = require("node:worker_threads");
+    import("${PACKAGE}").then(async (product) => {
+      ${ECHO_SERVER}
+      server.addRaw("a.Hold", { C: { kind: "unary", handle: () => new Promise(() => {}) } });
+      parentPort.postMessage(await server.listen(workerData));
+    });
+  `;
+
+  async function startWorker() {
+    const worker = new Worker(SOURCE, { eval: true, workerData: temporaryAddress() });
+    const [address] = (await once(worker, "message")) as [string];
+    return { worker, address };
+  }
+
+  test("serves the thread that started it, blocking calls too", async () => {
+    const { worker, address } = await startWorker();
+    await using connection = await connect(address);
+    using blocking = connectSync(address);
+    const call = connection.unary("a.B", "C", bytes("promised"));
+    expect(text(blocking.unary("a.B", "C", bytes("waited for"), { timeoutMs: 15_000 }))).toBe("waited for");
+    expect(text(await call)).toBe("promised");
+    await worker.terminate();
+    expect(await connection.closed).toEqual({ reason: "remote" });
+  });
+
+  test("may be terminated over calls, which fail as if a process had died", async () => {
+    const { worker, address } = await startWorker();
+    await using connection = await connect(address);
+    const calls = [1, 2, 3].map(() => failure(connection.unary("a.Hold", "C", EMPTY)));
+    await connection.unary("a.B", "C", EMPTY);
+    await worker.terminate();
+    for (const error of await Promise.all(calls)) {
+      expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "ERR_TTRPC_CLOSED" } });
+    }
+  });
+});

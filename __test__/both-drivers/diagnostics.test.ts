@@ -1,0 +1,167 @@
+import { spawnSync } from "node:child_process";
+import { channel } from "node:diagnostics_channel";
+import {
+  type CallMessage,
+  Code,
+  connect,
+  type ConnectionMessage,
+  createClient,
+  createServer,
+  type Server,
+  TtrpcError,
+} from "containerd-shim-protos";
+import { Task } from "containerd-shim-protos/task/v3";
+import { describe, expect, test } from "vitest";
+import { listen } from "../helpers/channels.js";
+import { pathOf, temporaryAddress } from "../helpers/temp.js";
+import { encodeFrame, encodeRequest, FrameType } from "../helpers/wire.js";
+
+const EMPTY = new Uint8Array(0);
+
+function served(): Server {
+  return createServer()
+    .add(Task, {
+      connect: () => ({ shimPid: 7 }),
+      kill() {
+        throw new TtrpcError("gone", Code.NotFound);
+      },
+    })
+    .addRaw("a.B", {
+      Count: {
+        kind: "server_streaming",
+        async *handle() {
+          yield EMPTY;
+        },
+      },
+    });
+}
+
+describe("diagnostics channels", () => {
+  test("tell of each call on both sides, with one object from its start to its end", async () => {
+    await using server = served();
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    const task = createClient(Task, connection);
+    using client = listen<CallMessage>("ttrpc:client:call:start", "ttrpc:client:call:end");
+    using handler = listen<CallMessage>("ttrpc:server:call:start", "ttrpc:server:call:end");
+
+    await task.connect({});
+    await expect(task.kill({})).rejects.toThrow("gone");
+    for await (const _ of connection.serverStreaming("a.B", "Count", EMPTY));
+
+    for (const { seen } of [client, handler]) {
+      expect(
+        seen.map(([, { service, method, kind, error }]) => [service, method, kind, error?.code]),
+      ).toEqual([
+        ["containerd.task.v3.Task", "Connect", "unary", undefined],
+        ["containerd.task.v3.Task", "Connect", "unary", undefined],
+        ["containerd.task.v3.Task", "Kill", "unary", Code.NotFound],
+        ["containerd.task.v3.Task", "Kill", "unary", Code.NotFound],
+        ["a.B", "Count", "server_streaming", undefined],
+        ["a.B", "Count", "server_streaming", undefined],
+      ]);
+      const names = seen.map(([name]) => name.split(":").at(-1));
+      expect(names).toEqual(["start", "end", "start", "end", "start", "end"]);
+      for (let index = 0; index < seen.length; index += 2)
+        expect(seen[index]?.[1]).toBe(seen[index + 1]?.[1]);
+    }
+    expect(client.seen[0]?.[1].address).toBe(connection.address);
+  });
+
+  test("tell of each connection on both sides, and how it ended", async () => {
+    using connections = listen<ConnectionMessage>("ttrpc:connection:open", "ttrpc:connection:close");
+    const server = served();
+    const connection = await connect(await server.listen(temporaryAddress()));
+    await createClient(Task, connection).connect({});
+    const noticed = new Promise<void>((resolve) => {
+      const listener = (message: unknown) => {
+        if ((message as ConnectionMessage).side !== "server") return;
+        channel("ttrpc:connection:close").unsubscribe(listener);
+        resolve();
+      };
+      channel("ttrpc:connection:close").subscribe(listener);
+    });
+    await connection.close();
+    await noticed;
+    await server.close();
+
+    const of = (side: string) => connections.seen.filter(([, message]) => message.side === side);
+    for (const side of ["client", "server"]) {
+      const [opened, closed] = of(side);
+      expect([opened?.[0], closed?.[0]]).toEqual(["ttrpc:connection:open", "ttrpc:connection:close"]);
+      expect(opened?.[1]).toBe(closed?.[1]);
+    }
+    expect(of("client")[1]?.[1].why).toEqual({ reason: "local" });
+    expect(of("server")[1]?.[1].why).toEqual({ reason: "remote" });
+  });
+
+  test("tell of a connection before its requests and its end, also of one that came and went at once", async () => {
+    await using server = served();
+    const address = await server.listen(temporaryAddress());
+    using told = listen<{ id?: number; connection?: number }>(
+      "ttrpc:connection:open",
+      "ttrpc:connection:close",
+      "ttrpc:server:call:start",
+    );
+    // The thread waits for it in place, so all that it did comes in one batch.
+    const script = `
+      const [path, frame] = process.argv.slice(1);
+      for (let i = 0; i < 3; i++) {
+        const socket = require("node:net").connect(path, () => socket.write(Buffer.from(frame, "base64"), () => socket.destroy()));
+      }`;
+    const request = encodeFrame({
+      streamId: 1,
+      type: FrameType.Request,
+      body: encodeRequest({ service: "containerd.task.v3.Task", method: "Connect" }),
+    });
+    spawnSync(process.execPath, ["-e", script, pathOf(address), request.toString("base64")]);
+    const closed = () => told.seen.filter(([name]) => name === "ttrpc:connection:close").length;
+    await expect.poll(closed, { interval: 5, timeout: 5000 }).toBe(3);
+
+    const byConnection = new Map<number | undefined, string[]>();
+    for (const [name, { id, connection }] of told.seen) {
+      const names = byConnection.get(id ?? connection) ?? [];
+      byConnection.set(id ?? connection, [...names, name]);
+    }
+    expect(byConnection.size).toBe(3);
+    for (const names of byConnection.values()) {
+      expect(names[0]).toBe("ttrpc:connection:open");
+      expect(names.at(-1)).toBe("ttrpc:connection:close");
+      expect(names.filter((name) => name === "ttrpc:connection:open")).toHaveLength(1);
+    }
+  });
+
+  test("whose subscribers throw cost no call its outcome", async () => {
+    await using server = served();
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    const task = createClient(Task, connection);
+    const names = ["client:call:start", "client:call:end", "server:call:start", "server:call:end"];
+    const broken = () => {
+      throw new Error("of a subscriber");
+    };
+    // Node itself tells of what a subscriber throws, as of an exception that nobody caught.
+    const listeners = process.listeners("uncaughtException");
+    process.removeAllListeners("uncaughtException");
+    const uncaught: unknown[] = [];
+    process.on("uncaughtException", (error) => uncaught.push(error));
+    for (const name of names) channel(`ttrpc:${name}`).subscribe(broken);
+    try {
+      const calls = Array.from({ length: 10 }, () => [task.connect({}), task.kill({})]).flat();
+      const outcomes = await Promise.allSettled(calls);
+      expect(outcomes.map(({ status }) => status)).toEqual(
+        Array.from({ length: 10 }, () => ["fulfilled", "rejected"]).flat(),
+      );
+      await new Promise(setImmediate);
+    } finally {
+      for (const name of names) channel(`ttrpc:${name}`).unsubscribe(broken);
+      process.removeAllListeners("uncaughtException");
+      for (const listener of listeners) process.on("uncaughtException", listener);
+    }
+    expect(uncaught).toHaveLength(80);
+  });
+
+  test("that nobody listens to change nothing", async () => {
+    await using server = served();
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    await expect(createClient(Task, connection).connect({})).resolves.toMatchObject({ shimPid: 7 });
+  });
+});

@@ -1,0 +1,114 @@
+import { createContext, runInContext } from "node:vm";
+import { Code, connect, connectSync, createClient, createServer, TtrpcError } from "containerd-shim-protos";
+import { Events } from "containerd-shim-protos/events";
+import { describe, expect, test } from "vitest";
+import { Script } from "../helpers/script.js";
+import { failure, hex, rejection } from "../helpers/outcome.js";
+import { temporaryAddress } from "../helpers/temp.js";
+
+const context = createContext({});
+
+/** So many bytes, of a Uint8Array that another realm made. */
+function foreign(length: number): Uint8Array {
+  const made = runInContext(`new Uint8Array(${length}).fill(7)`, context) as Uint8Array;
+  expect(made).not.toBeInstanceOf(Uint8Array);
+  return made;
+}
+
+const ours = (length: number) => new Uint8Array(length).fill(7);
+
+async function* one(message: Uint8Array): AsyncIterable<Uint8Array> {
+  yield message;
+}
+
+/** Those that lie in a batch, and those that cross by themselves. */
+const LENGTHS = [3, 100_000];
+
+describe.each(LENGTHS)("a Uint8Array of %i bytes of another realm", (length) => {
+  test("is a payload of requests, replies and streams, in both directions", async () => {
+    const received: Uint8Array[] = [];
+    await using server = createServer().addRaw("a.B", {
+      Echo: { kind: "unary", handle: (request) => (received.push(request), foreign(length)) },
+      Chat: {
+        kind: "bidi_streaming",
+        async *handle(requests) {
+          for await (const request of requests) {
+            received.push(request);
+            yield foreign(length);
+          }
+        },
+      },
+    });
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    received.push(await connection.unary("a.B", "Echo", foreign(length)));
+    for await (const message of connection.bidiStreaming("a.B", "Chat", one(foreign(length))))
+      received.push(message);
+    expect(received.map(hex)).toEqual(Array(4).fill(hex(ours(length))));
+  });
+
+  test("is a field of a message, and a detail of an error", async () => {
+    const any = { typeUrl: "a.Type", value: foreign(length) };
+    await using server = createServer().add(Events, {
+      async forward({ envelope }) {
+        expect(hex(envelope?.event?.value ?? ours(0))).toBe(hex(ours(length)));
+        throw new TtrpcError("with a detail", Code.Aborted, {
+          details: [{ ...any, $typeName: "google.protobuf.Any" }],
+        });
+      },
+    });
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    const { code, details } = await failure(
+      createClient(Events, connection).forward({ envelope: { event: any } }),
+    );
+    expect(code).toBe(Code.Aborted);
+    expect(details.map(({ value }) => hex(value))).toEqual([hex(ours(length))]);
+  });
+});
+
+test("what only has the prototype of a Uint8Array is refused, and the connection goes on", async () => {
+  await using server = createServer().addRaw("a.B", {
+    Echo: { kind: "unary", handle: (request) => request },
+  });
+  await using connection = await connect(await server.listen(temporaryAddress()));
+  const fake = Object.create(Uint8Array.prototype) as Uint8Array;
+  expect(await rejection(connection.unary("a.B", "Echo", fake))).toEqual(
+    new TypeError("payload must be a Uint8Array, not object"),
+  );
+  expect(await connection.unary("a.B", "Echo", ours(3))).toEqual(ours(3));
+});
+
+test("a blocking call takes one, and so does the codec where no code may be generated", async () => {
+  await using server = new Script(
+    `
+    const server = product.createServer();
+    server.addRaw("a.B", { Echo: { kind: "unary", handle: (request) => request } });
+    await server.listen(address);
+    say("listening");
+  `,
+    temporaryAddress(),
+  );
+  await server.nextLine();
+  using blocking = connectSync(server.address);
+  expect(blocking.unary("a.B", "Echo", foreign(3))).toEqual(ours(3));
+  await using fallback = new Script(
+    `
+    import { createContext, runInContext } from "node:vm";
+    import { setFlagsFromString } from "node:v8";
+    import { Events } from "containerd-shim-protos/events";
+    const value = runInContext("new Uint8Array(3).fill(7)", createContext({}));
+    setFlagsFromString("--disallow-code-generation-from-strings");
+    const server = product.createServer().add(Events, {
+      async forward({ envelope }) {
+        say(Buffer.from(envelope.event.value).toString("hex"));
+        return {};
+      },
+    });
+    const connection = await product.connect(await server.listen(address));
+    await product.createClient(Events, connection).forward({ envelope: { event: { typeUrl: "a.Type", value } } });
+    await connection.close();
+    await server.close();
+  `,
+    temporaryAddress(),
+  );
+  expect(await fallback.rest()).toEqual(["070707"]);
+});

@@ -1,0 +1,305 @@
+import { Code, type Connection, type TtrpcError } from "containerd-shim-protos";
+import { describe, expect, test } from "vitest";
+import { bytes, deferred, failure, rejection, text } from "../../helpers/outcome.js";
+import { encodeFrame, encodeResponse, type Frame, FRAME_LIMIT, FrameType } from "../../helpers/wire.js";
+import { clientOfRaw, data, EMPTY, expectClientGoesOn, Flag, HALF_CLOSE, OPEN_BY_RUST } from "./raw-pairs.js";
+
+/** Everything that a stream gives, and the error it ends with. */
+async function outcomeOf(
+  stream: AsyncIterable<Uint8Array>,
+): Promise<{ messages: string[]; error?: TtrpcError }> {
+  const messages: string[] = [];
+  try {
+    for await (const message of stream) messages.push(text(message));
+  } catch (error) {
+    return { messages, error: error as TtrpcError };
+  }
+  return { messages };
+}
+
+/** Requests that never come. */
+async function* silence(): AsyncGenerator<Uint8Array> {
+  await new Promise(() => {});
+  yield EMPTY;
+}
+
+async function* several(...messages: string[]): AsyncGenerator<Uint8Array> {
+  for (const message of messages) yield bytes(message);
+}
+
+const list = (connection: Connection) => connection.serverStreaming("a.B", "List", bytes("asked"));
+
+function response(streamId: number, envelope: Parameters<typeof encodeResponse>[0]): Buffer {
+  return encodeFrame({ streamId, type: FrameType.Response, body: encodeResponse(envelope) });
+}
+
+describe("what our client says to open a stream", () => {
+  test("is Rust's: 1 with the request where only the server streams, 6 without one elsewhere", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const calls = [
+      outcomeOf(list(connection)),
+      outcomeOf(connection.bidiStreaming("a.B", "Chat", several("a", ""))),
+      connection.clientStreaming("a.B", "Sum", several()),
+    ] as const;
+    const frames: Frame[] = [];
+    // Three requests; Chat's two messages and end; Sum's end.
+    while (frames.length < 7) frames.push(await peer.nextFrame());
+    const of = (id: number) => frames.filter(({ streamId }) => streamId === id);
+    expect(of(1)).toMatchObject([{ type: FrameType.Request, flags: Flag.RemoteClosed }]);
+    expect(of(3)).toMatchObject([
+      { type: FrameType.Request, flags: OPEN_BY_RUST },
+      { type: FrameType.Data, flags: 0, body: bytes("a") },
+      // An empty message is one: only the flag tells it from a half-close.
+      { type: FrameType.Data, flags: 0, body: EMPTY },
+      { type: FrameType.Data, flags: HALF_CLOSE, body: EMPTY },
+    ]);
+    expect(of(5)).toMatchObject([{ flags: OPEN_BY_RUST }, { type: FrameType.Data, flags: HALF_CLOSE }]);
+    await peer.send(Buffer.concat([data(1, "", HALF_CLOSE), data(3, "", HALF_CLOSE)]));
+    await peer.reply(5, bytes("sum"));
+    expect(await calls[0]).toEqual({ messages: [] });
+    expect(await calls[1]).toEqual({ messages: [] });
+    expect(text(await calls[2])).toBe("sum");
+    await expectClientGoesOn(connection, peer);
+  });
+});
+
+describe("the end of a stream, as our client sees it", () => {
+  test.each([
+    ["a half-close", [data(1, "", HALF_CLOSE)], []],
+    ["an empty message and a half-close", [data(1, ""), data(1, "", HALF_CLOSE)], [""]],
+    ["a message that also closes", [data(1, "last", Flag.RemoteClosed)], ["last"]],
+    ["a response of OK", [response(1, { status: {} })], []],
+    ["a response of no bytes", [encodeFrame({ streamId: 1, type: FrameType.Response, body: EMPTY })], []],
+  ])("is %s", async (_, ending, expected) => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const outcome = outcomeOf(list(connection));
+    await peer.nextRequest();
+    await peer.send(Buffer.concat([data(1, "first"), ...ending]));
+    expect(await outcome).toEqual({ messages: ["first", ...expected] });
+    await expectClientGoesOn(connection, peer);
+  });
+
+  test.each([17, 99, 300, -1, 2 ** 31 - 1])(
+    "with the status code %i is an error behind the messages, and never a success",
+    async (code) => {
+      await using pair = await clientOfRaw();
+      const { connection, peer } = pair;
+      const outcome = outcomeOf(list(connection));
+      await peer.nextRequest();
+      await peer.send(
+        Buffer.concat([data(1, "first"), response(1, { status: { code, message: "strange" } })]),
+      );
+      const { messages, error } = await outcome;
+      expect(messages).toEqual(["first"]);
+      expect(error).toMatchObject({ code: Code.Unknown, message: "strange" });
+      await expectClientGoesOn(connection, peer);
+    },
+  );
+
+  test("with a status is an error with its code and details behind the messages", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const outcome = outcomeOf(list(connection));
+    await peer.nextRequest();
+    const status = {
+      code: Code.NotFound,
+      message: "gone",
+      details: [{ typeUrl: "a.Detail", value: bytes("x") }],
+    };
+    await peer.send(Buffer.concat([data(1, "first"), response(1, { status })]));
+    const { messages, error } = await outcome;
+    expect(messages).toEqual(["first"]);
+    expect(error).toMatchObject({ code: Code.NotFound, message: "gone" });
+    expect(error?.details).toMatchObject([{ typeUrl: "a.Detail" }]);
+    await expectClientGoesOn(connection, peer);
+  });
+
+  test("is the server's, though the client has not closed: the rest of its messages is not sent", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const outcome = outcomeOf(connection.bidiStreaming("a.B", "Chat", silence()));
+    await peer.nextRequest();
+    await peer.send(data(1, "", HALF_CLOSE));
+    expect(await outcome).toEqual({ messages: [] });
+    // A server that waits for the client's end gets it.
+    expect(await peer.nextFrame()).toMatchObject({ streamId: 1, type: FrameType.Data, flags: HALF_CLOSE });
+    await expectClientGoesOn(connection, peer);
+  });
+
+  test("of one that only the client streams is its response; a half-close alone is Internal", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const sum = failure(connection.clientStreaming("a.B", "Sum", several()));
+    await peer.nextRequest();
+    await peer.send(data(1, "", HALF_CLOSE));
+    expect(await sum).toMatchObject({ code: Code.Internal });
+    await peer.nextFrame();
+    await expectClientGoesOn(connection, peer);
+  });
+});
+
+describe("requests that have not ended, as the server hears of them", () => {
+  const BROKEN_OFF = { streamId: 1, type: FrameType.Data, flags: HALF_CLOSE, body: new Uint8Array(1) };
+
+  test("are broken off by a close that carries a byte when the call's signal aborts", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const controller = new AbortController();
+    const { signal } = controller;
+    const sum = failure(connection.clientStreaming("a.B", "Sum", silence(), { signal }));
+    await peer.nextRequest();
+    controller.abort();
+    expect(await sum).toMatchObject({ code: Code.Canceled });
+    expect(await peer.nextFrame()).toEqual(BROKEN_OFF);
+    await expectClientGoesOn(connection, peer);
+  });
+
+  test("are broken off alike when the deadline passes", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const sum = failure(connection.clientStreaming("a.B", "Sum", silence(), { timeoutMs: 20 }));
+    await peer.nextRequest();
+    expect(await sum).toMatchObject({ code: Code.DeadlineExceeded });
+    expect(await peer.nextFrame()).toEqual(BROKEN_OFF);
+    await expectClientGoesOn(connection, peer);
+  });
+
+  test("end in order when the reader leaves", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const chat = connection.bidiStreaming("a.B", "Chat", silence());
+    await peer.nextRequest();
+    await chat.return!();
+    expect(await peer.nextFrame()).toEqual({ ...BROKEN_OFF, body: EMPTY });
+    await expectClientGoesOn(connection, peer);
+  });
+});
+
+describe("frames that a stream of our client must not take", () => {
+  test.each([
+    ["a second response", [response(1, { status: {} }), response(1, { status: { code: 5 } })]],
+    ["data behind a half-close", [data(1, "", HALF_CLOSE), data(1, "late")]],
+    ["data behind a response", [response(1, { status: {} }), data(1, "late"), data(1, "", HALF_CLOSE)]],
+    ["a second half-close", [data(1, "", HALF_CLOSE), data(1, "", HALF_CLOSE)]],
+    ["data of streams that do not exist", [data(3, "x"), data(2, "y"), data(1, "", HALF_CLOSE)]],
+  ])("such as %s are dropped", async (_, frames) => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const outcome = outcomeOf(list(connection));
+    await peer.nextRequest();
+    await peer.send(Buffer.concat([data(1, "only"), ...frames]));
+    expect(await outcome).toEqual({ messages: ["only"] });
+    await expectClientGoesOn(connection, peer);
+  });
+
+  test.each([FrameType.Request, 0, 4, 255])(
+    "such as one of the type %i fail it with Internal",
+    async (type) => {
+      await using pair = await clientOfRaw();
+      const { connection, peer } = pair;
+      const outcome = outcomeOf(list(connection));
+      await peer.nextRequest();
+      await peer.send(encodeFrame({ streamId: 1, type, body: EMPTY }));
+      expect((await outcome).error).toMatchObject({ code: Code.Internal });
+      await expectClientGoesOn(connection, peer);
+    },
+  );
+
+  test("such as data where only a response may come fail it with Internal", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const sum = failure(connection.clientStreaming("a.B", "Sum", silence()));
+    await peer.nextRequest();
+    await peer.send(data(1, "a message"));
+    expect(await sum).toMatchObject({ code: Code.Internal });
+    await expectClientGoesOn(connection, peer);
+  });
+
+  test.each([
+    ["a response that does not decode", encodeFrame({ streamId: 1, type: 2, body: new Uint8Array([0xff]) })],
+    ["a close without data that has data", data(1, "x", HALF_CLOSE)],
+  ])("such as %s fail it with Internal, and not as if the connection had gone", async (_, frame) => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const outcome = outcomeOf(list(connection));
+    await peer.nextRequest();
+    await peer.send(frame);
+    expect((await outcome).error).toMatchObject({ code: Code.Internal });
+    await expectClientGoesOn(connection, peer);
+  });
+});
+
+describe("large messages of a stream at our client", () => {
+  test("of exactly 4 MiB arrive", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const stream = list(connection);
+    const sizes = (async () => {
+      const seen: number[] = [];
+      for await (const { length } of stream) seen.push(length);
+      return seen;
+    })();
+    await peer.nextRequest();
+    const whole = data(1, new Uint8Array(FRAME_LIMIT));
+    await peer.send(Buffer.concat([whole, whole, data(1, "", HALF_CLOSE)]));
+    expect(await sizes).toEqual([FRAME_LIMIT, FRAME_LIMIT]);
+    await expectClientGoesOn(connection, peer);
+  });
+
+  test.each([FRAME_LIMIT + 1, FRAME_LIMIT + (8 << 20)])(
+    "of %i bytes fail it with ResourceExhausted, and the connection goes on",
+    async (size) => {
+      await using pair = await clientOfRaw();
+      const { connection, peer } = pair;
+      const outcome = outcomeOf(list(connection));
+      await peer.nextRequest();
+      await peer.send(Buffer.concat([data(1, "small"), data(1, new Uint8Array(size))]));
+      const { messages, error } = await outcome;
+      expect(messages).toEqual(["small"]);
+      expect(error).toMatchObject({ code: Code.ResourceExhausted });
+      await expectClientGoesOn(connection, peer);
+    },
+  );
+
+  test("are refused on the way out, and the server hears that no more comes", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const arrived = deferred();
+    async function* requests() {
+      yield bytes("small");
+      // A call that fails in the tick it is made in is not sent at all.
+      await arrived.promise;
+      yield new Uint8Array(FRAME_LIMIT + 1);
+    }
+    const sum = failure(connection.clientStreaming("a.B", "Sum", requests()));
+    await peer.nextRequest();
+    expect(text((await peer.nextFrame()).body)).toBe("small");
+    arrived.resolve();
+    expect(await sum).toMatchObject({ code: Code.ResourceExhausted });
+    expect(await peer.nextFrame()).toMatchObject({ type: FrameType.Data, flags: HALF_CLOSE });
+    await expectClientGoesOn(connection, peer);
+  });
+});
+
+describe("a peer that closes in a stream", () => {
+  test.each([
+    ["between two messages", data(1, "whole"), "ERR_TTRPC_CLOSED"],
+    ["in the middle of a message", data(1, "never whole").subarray(0, -1), "ECONNRESET"],
+    ["in the middle of a header", data(1, "").subarray(0, 4), "ECONNRESET"],
+  ])("%s makes Unavailable behind what came before", async (_, last, cause) => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const streams = [outcomeOf(list(connection)), outcomeOf(connection.bidiStreaming("a.B", "C", silence()))];
+    const sum = rejection(connection.clientStreaming("a.B", "Sum", silence()));
+    for (const _each of [1, 2, 3]) await peer.nextRequest();
+    peer.socket.end(Buffer.concat([data(1, "first"), data(3, "first"), last]));
+    for (const { messages, error } of await Promise.all(streams)) {
+      expect(messages[0]).toBe("first");
+      expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: cause } });
+    }
+    expect(await sum).toMatchObject({ code: Code.Unavailable, cause: { code: cause } });
+    expect((await connection.closed).reason).toBe(cause === "ECONNRESET" ? "error" : "remote");
+  });
+});

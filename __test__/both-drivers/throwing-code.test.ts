@@ -1,0 +1,156 @@
+import {
+  type ClientInterceptor,
+  Code,
+  createClient,
+  createServer,
+  type ServerInterceptor,
+  TtrpcError,
+} from "containerd-shim-protos";
+import { Task } from "containerd-shim-protos/task/v3";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { failure } from "../helpers/outcome.js";
+import { pairOf, pairWith, SERVICE } from "../helpers/pair.js";
+
+const EMPTY = new Uint8Array();
+const uncaught: unknown[] = [];
+const onUncaught = (error: unknown) => uncaught.push(error);
+
+beforeEach(() => {
+  uncaught.length = 0;
+  process.on("uncaughtException", onUncaught).on("unhandledRejection", onUncaught);
+});
+
+afterEach(async () => {
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+  process.off("uncaughtException", onUncaught).off("unhandledRejection", onUncaught);
+  if (uncaught.length > 0) throw new AggregateError(uncaught, "an error was not caught");
+});
+
+const trap = () => {
+  throw new Error("trap");
+};
+
+/** Interceptors that do not do what interceptors do, and how the call of each ends; undefined if in order. */
+type Next = (call: never) => Promise<unknown>;
+const MISBEHAVING: Readonly<Record<string, readonly [make: (next: Next) => Next, text: string | undefined]>> =
+  {
+    "throws at once": [() => trap, "trap"],
+    "rejects with what cannot be looked at": [
+      () => () => Promise.reject(new Proxy({}, { get: trap, getPrototypeOf: trap })),
+      "",
+    ],
+    "returns a thenable whose then throws": [
+      () => () =>
+        ({
+          // eslint-disable-next-line unicorn/no-thenable -- This is what is tried.
+          get then() {
+            return trap();
+          },
+        }) as never,
+      "trap",
+    ],
+    "hands on what is not a call": [(next) => () => next(5 as never), "call must be"],
+    "calls on twice": [
+      (next) => async (call) => {
+        await next(call);
+        return next(call);
+      },
+      undefined,
+    ],
+    "calls on and throws": [
+      (next) => async (call) => {
+        await next(call);
+        return trap();
+      },
+      "trap",
+    ],
+  };
+
+const task = { state: () => ({ pid: 7 }), connect: () => ({ shimPid: 1 }) };
+
+describe.each(Object.entries(MISBEHAVING))("an interceptor that %s", (_, [make, expected]) => {
+  const only = (wanted: string): ((next: Next) => Next) => {
+    return (next) => {
+      const around = make(next);
+      return (call) => {
+        const { method } = call as { readonly method: string };
+        return method === wanted ? around(call) : next(call);
+      };
+    };
+  };
+
+  test("of a client costs its own call only", async () => {
+    await using pair = await pairWith(createServer().add(Task, task));
+    const interceptors = [only("State") as unknown as ClientInterceptor];
+    const client = createClient(Task, pair.connection, { interceptors });
+    const [bad, good] = await Promise.allSettled([client.state({ id: "a" }), client.connect({ id: "a" })]);
+    expect(good).toMatchObject({ status: "fulfilled", value: { shimPid: 1 } });
+    if (expected === undefined) expect(bad).toMatchObject({ status: "fulfilled", value: { pid: 7 } });
+    else {
+      expect(bad.status).toBe("rejected");
+      // What cannot be looked at reaches the caller as it is.
+      if (expected !== "") expect(String((bad as PromiseRejectedResult).reason)).toContain(expected);
+    }
+    expect(await createClient(Task, pair.connection).state({ id: "a" })).toMatchObject({ pid: 7 });
+  });
+
+  test("of a server costs its own request only", async () => {
+    const interceptors = [only("State") as unknown as ServerInterceptor];
+    await using pair = await pairWith(createServer({ interceptors }).add(Task, task));
+    const client = createClient(Task, pair.connection);
+    const [bad, good] = await Promise.allSettled([client.state({ id: "a" }), client.connect({ id: "a" })]);
+    expect(good).toMatchObject({ status: "fulfilled", value: { shimPid: 1 } });
+    if (expected === undefined) expect(bad).toMatchObject({ status: "fulfilled", value: { pid: 7 } });
+    else {
+      const { reason } = bad as PromiseRejectedResult;
+      expect(reason).toBeInstanceOf(TtrpcError);
+      expect(reason).toMatchObject({ code: Code.Unknown, message: expect.stringContaining(expected) });
+    }
+  });
+});
+
+test("a response that an interceptor never gives is ended by the deadline, on both sides", async () => {
+  const never: ClientInterceptor & ServerInterceptor = () => () => new Promise(() => {});
+  await using pair = await pairWith(createServer({ interceptors: [never] }).add(Task, task));
+  const client = createClient(Task, pair.connection);
+  expect(await failure(client.state({ id: "a" }, { timeoutMs: 50 }))).toMatchObject({
+    code: Code.DeadlineExceeded,
+  });
+});
+
+describe("a signal that many calls share", () => {
+  test("ends them all, whatever its reason throws when it is read", async () => {
+    await using pair = await pairOf({ Wait: { kind: "unary", handle: () => new Promise(() => {}) } });
+    const abort = new AbortController();
+    Object.defineProperty(abort.signal, "reason", { get: trap });
+    const calls = Array.from({ length: 5 }, () =>
+      failure(pair.connection.unary(SERVICE, "Wait", EMPTY, { signal: abort.signal })),
+    );
+    const stream = pair.connection.bidiStreaming(SERVICE, "None", (async function* () {})(), {
+      signal: abort.signal,
+    });
+    const next = failure(stream.next());
+    setImmediate(() => abort.abort());
+    for (const error of await Promise.all(calls)) expect(error).toMatchObject({ code: Code.Canceled });
+    expect([Code.Canceled, Code.Unimplemented]).toContain((await next).code);
+    const late = await failure(pair.connection.unary(SERVICE, "Wait", EMPTY, { signal: abort.signal }));
+    expect(late.code).toBe(Code.Canceled);
+  });
+
+  test("ends the others when one of their callers throws as it hears of it", async () => {
+    await using pair = await pairOf({ Wait: { kind: "unary", handle: () => new Promise(() => {}) } });
+    const abort = new AbortController();
+    const seen: unknown[] = [];
+    abort.signal.addEventListener("abort", trap);
+    const calls = Array.from({ length: 3 }, () =>
+      failure(pair.connection.unary(SERVICE, "Wait", EMPTY, { signal: abort.signal })),
+    );
+    setImmediate(() => abort.abort());
+    for (const error of await Promise.all(calls)) seen.push(error.code);
+    expect(seen).toEqual([Code.Canceled, Code.Canceled, Code.Canceled]);
+    // An EventTarget tells of what its own listeners throw.
+    expect(uncaught.splice(0)).toMatchObject([{ message: "trap" }]);
+  });
+});

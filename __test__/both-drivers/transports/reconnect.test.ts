@@ -1,0 +1,254 @@
+import { rmSync, writeFileSync } from "node:fs";
+import { Code, connect, createServer, type Server } from "containerd-shim-protos";
+import { describe, expect, test } from "vitest";
+import { collectTexts, several } from "../../helpers/iterables.js";
+import { bytes, failure, rejection, text } from "../../helpers/outcome.js";
+import { RawServer } from "../../helpers/raw-peer.js";
+import { Script } from "../../helpers/script.js";
+import { abstractAddress, pathOf, temporaryAddress } from "../../helpers/temp.js";
+
+const EMPTY = new Uint8Array();
+
+/** Delays that tests can wait for. */
+const SOON = { initialDelayMs: 5, maxDelayMs: 20 };
+
+/** Far longer than a test lasts: nothing happens by itself. */
+const NEVER = { initialDelayMs: 3_600_000, maxDelayMs: 3_600_000 };
+
+function echoServer(name: string): Server {
+  return createServer().addRaw("a.B", {
+    Who: { kind: "unary", handle: () => bytes(name) },
+    Chat: {
+      kind: "bidi_streaming",
+      async *handle(requests) {
+        yield bytes(name);
+        yield* requests;
+      },
+    },
+    Hold: { kind: "unary", handle: () => new Promise<Uint8Array>(() => {}) },
+  });
+}
+
+describe("waitForReady", () => {
+  test.each([
+    ["a socket file", temporaryAddress],
+    ["an abstract name", abstractAddress],
+  ])("connects to a server that comes later, at %s", async (_, make) => {
+    const address = make();
+    const connecting = connect(address, { waitForReady: true });
+    // The first attempt finds nobody.
+    expect(await failure(connect(address))).toMatchObject({ code: Code.Unavailable });
+    await using server = echoServer("late");
+    await server.listen(address);
+    await using connection = await connecting;
+    expect(text(await connection.unary("a.B", "Who", EMPTY))).toBe("late");
+  });
+
+  test("connects when a stale socket file is replaced", async () => {
+    const address = temporaryAddress();
+    writeFileSync(pathOf(address), "");
+    const connecting = connect(address, { waitForReady: true });
+    expect(await failure(connect(address))).toMatchObject({ cause: { code: "ECONNREFUSED" } });
+    rmSync(pathOf(address));
+    await using server = echoServer("late");
+    await server.listen(address);
+    await using connection = await connecting;
+    expect(text(await connection.unary("a.B", "Who", EMPTY))).toBe("late");
+  });
+
+  test("fails with what it found last when nobody comes in time", async () => {
+    const error = await failure(connect(temporaryAddress(), { waitForReady: true, connectTimeoutMs: 80 }));
+    expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "ENOENT" } });
+  });
+
+  test("does not wait where it does not help", async () => {
+    const file = temporaryAddress();
+    writeFileSync(pathOf(file), "");
+    // The default of ten seconds is far from over.
+    const error = await failure(connect(`${file}/a.sock`, { waitForReady: true }));
+    expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "ENOTDIR" } });
+  });
+
+  test("ends by its signal", async () => {
+    const controller = new AbortController();
+    const connecting = failure(
+      connect(temporaryAddress(), { waitForReady: true, signal: controller.signal }),
+    );
+    controller.abort();
+    expect(await connecting).toMatchObject({ code: Code.Canceled });
+  });
+});
+
+describe("a connection with reconnect", () => {
+  test("survives a restart of its server: the call in flight fails, the next ones wait and are answered", async () => {
+    const address = temporaryAddress();
+    const first = echoServer("first");
+    await first.listen(address);
+    await using connection = await connect(address, { reconnect: SOON });
+    expect(text(await connection.unary("a.B", "Who", EMPTY))).toBe("first");
+    const held = failure(connection.unary("a.B", "Hold", EMPTY));
+    await connection.unary("a.B", "Who", EMPTY);
+    await first.close({ graceMs: 0 });
+    // The server may have carried it out, so it is not sent again.
+    expect(await held).toMatchObject({ code: Code.Unavailable });
+
+    await using second = echoServer("second");
+    const waiting = [
+      connection.unary("a.B", "Who", EMPTY).then(text, (error: unknown) => error),
+      collectTexts(connection.bidiStreaming("a.B", "Chat", several("a", "b"))).catch(
+        (error: unknown) => error,
+      ),
+    ];
+    await second.listen(address);
+    // Those that waited share the fate of one attempt, which may have come just before the server.
+    const unavailable = expect.objectContaining({ code: Code.Unavailable }) as unknown;
+    const [who, chat] = await Promise.all(waiting);
+    expect(["second", unavailable]).toContainEqual(who);
+    expect([["second", "a", "b"], unavailable]).toContainEqual(chat);
+    const answer = async (): Promise<string> =>
+      connection.unary("a.B", "Who", EMPTY).then(text, () => answer());
+    expect(await answer()).toBe("second");
+    expect(await collectTexts(connection.bidiStreaming("a.B", "Chat", several("a")))).toEqual([
+      "second",
+      "a",
+    ]);
+  });
+
+  test("keeps calls that are made in the gap until it is back, in their order", async () => {
+    const address = temporaryAddress();
+    const raw = await RawServer.listen(address);
+    await using connection = await connect(address, { reconnect: { initialDelayMs: 50, maxDelayMs: 50 } });
+    const peer = await raw.accept();
+    const held = failure(connection.unary("a.B", "Held", EMPTY));
+    await peer.nextRequest();
+    peer.end();
+    expect(await held).toMatchObject({ code: Code.Unavailable });
+
+    // The listener is still there; the connection is not, until the delay is over.
+    const calls = [1, 2, 3].map((index) => connection.unary("a.B", `Call${index}`, EMPTY));
+    const again = await raw.accept();
+    for (const index of [1, 2, 3]) {
+      const { streamId, method } = await again.nextRequest();
+      expect({ streamId, method }).toEqual({ streamId: 2 * index - 1, method: `Call${index}` });
+      await again.reply(streamId, bytes(`${index}`));
+    }
+    expect((await Promise.all(calls)).map(text)).toEqual(["1", "2", "3"]);
+    await connection.close();
+    expect(await connection.closed).toEqual({ reason: "local" });
+    await raw[Symbol.asyncDispose]();
+  });
+
+  /** A connection whose server has gone, and that does not try again by itself in the time of a test. */
+  async function broken(options: object = {}) {
+    const raw = await RawServer.listen();
+    const connection = await connect(raw.address, { reconnect: { ...NEVER, ...options } });
+    const peer = await raw.accept();
+    const held = failure(connection.unary("a.B", "Held", EMPTY));
+    await peer.nextRequest();
+    peer.end();
+    await held;
+    await raw[Symbol.asyncDispose]();
+    return connection;
+  }
+
+  test("is closed by close() in the gap: calls that wait fail, and so do later ones", async () => {
+    const connection = await broken();
+    const waiting = failure(connection.unary("a.B", "C", EMPTY));
+    const stream = rejection(collectTexts(connection.bidiStreaming("a.B", "C", several("a"))));
+    await connection.close();
+    expect(await waiting).toMatchObject({ code: Code.Unavailable, cause: { code: "ERR_TTRPC_CLOSED" } });
+    expect(await stream).toMatchObject({ code: Code.Unavailable });
+    expect(await connection.closed).toEqual({ reason: "local" });
+    expect(await failure(connection.unary("a.B", "C", EMPTY))).toMatchObject({ code: Code.Unavailable });
+  });
+
+  test("keeps a call's deadline and signal while it waits", async () => {
+    await using connection = await broken();
+    const late = failure(connection.unary("a.B", "C", EMPTY, { timeoutMs: 10 }));
+    const controller = new AbortController();
+    const left = failure(connection.unary("a.B", "C", EMPTY, { signal: controller.signal }));
+    const stream = rejection(
+      collectTexts(connection.bidiStreaming("a.B", "C", several("a"), { signal: controller.signal })),
+    );
+    controller.abort();
+    expect(await left).toMatchObject({ code: Code.Canceled });
+    expect(await stream).toMatchObject({ code: Code.Canceled });
+    expect(await late).toMatchObject({ code: Code.DeadlineExceeded });
+  });
+
+  test("may have many calls of one signal wait, without a warning of a leak", async () => {
+    await using connection = await broken();
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => warnings.push(warning);
+    process.on("warning", onWarning);
+    const controller = new AbortController();
+    const calls = Array.from({ length: 50 }, () =>
+      failure(connection.unary("a.B", "C", EMPTY, { signal: controller.signal })),
+    );
+    controller.abort();
+    for (const error of await Promise.all(calls)) expect(error).toMatchObject({ code: Code.Canceled });
+    // Node emits warnings in a tick of their own.
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
+    process.off("warning", onWarning);
+    expect(warnings).toEqual([]);
+  });
+
+  test("refuses more calls than may wait", async () => {
+    const connection = await broken({ maxWaitingCalls: 2 });
+    const waiting = [1, 2].map(() => failure(connection.unary("a.B", "C", EMPTY)));
+    const refused = await failure(connection.unary("a.B", "C", EMPTY));
+    expect(refused).toMatchObject({ code: Code.ResourceExhausted });
+    await connection.close();
+    for (const error of await Promise.all(waiting)) expect(error).toMatchObject({ code: Code.Unavailable });
+  });
+
+  test("is closed for good after maxAttempts, with the last reason", async () => {
+    const connection = await broken({ ...SOON, maxAttempts: 3 });
+    const why = await connection.closed;
+    expect(why).toMatchObject({ reason: "error", error: { code: Code.Unavailable } });
+    const error = await failure(connection.unary("a.B", "C", EMPTY));
+    expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "ENOENT" } });
+    expect(error.message).toContain(connection.address);
+    await connection.close();
+    expect(await connection.closed).toBe(why);
+  });
+
+  test("counts attempts from the last success on", async () => {
+    const address = temporaryAddress();
+    await using connection = await (async () => {
+      await using server = echoServer("0");
+      await server.listen(address);
+      return await connect(address, { reconnect: { ...SOON, maxAttempts: 50 } });
+    })();
+    for (const round of ["1", "2", "3"]) {
+      await using server = echoServer(round);
+      await server.listen(address);
+      const answer = async (): Promise<string> =>
+        connection.unary("a.B", "Who", EMPTY).then(text, () => answer());
+      expect(await answer()).toBe(round);
+    }
+  });
+
+  test.each([{ fd: 0 }])("is refused for %j, which cannot be connected to again", async (address) => {
+    expect(await rejection(connect(address, { reconnect: true }))).toBeInstanceOf(TypeError);
+  });
+
+  test("lets the process end while it is in the gap with no call that waits", async () => {
+    const server = echoServer("x");
+    const address = await server.listen(temporaryAddress());
+    await using script = new Script(
+      `
+      const connection = await product.connect(address, { reconnect: { initialDelayMs: 600_000, maxDelayMs: 600_000 } });
+      connection.unary("a.B", "Hold", new Uint8Array()).catch((error) => say(product.codeName(error.code)));
+      await connection.unary("a.B", "Who", new Uint8Array());
+      say("ready");
+    `,
+      address,
+    );
+    expect(await script.nextLine()).toBe("ready");
+    await server.close({ graceMs: 0 });
+    expect(await script.rest()).toEqual(["Unavailable"]);
+  });
+});
