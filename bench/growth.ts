@@ -77,16 +77,11 @@ class Server implements AsyncDisposable {
     return connect(`unix://${this.path}`, { driver: this.driver });
   }
 
-  /** The median CPU time, of several tries, of what does `count` of something. */
+  /** CPU time of what does `count` of something. */
   async cost(count: number, work: () => Promise<unknown>): Promise<number> {
+    const before = await this.ask();
     await work();
-    const costs: number[] = [];
-    for (let attempt = 0; attempt < 9; attempt++) {
-      const before = await this.ask();
-      await work();
-      costs.push(((await this.ask()).cpuUs - before.cpuUs) / count);
-    }
-    return spread(costs).median;
+    return ((await this.ask()).cpuUs - before.cpuUs) / count;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -96,8 +91,16 @@ class Server implements AsyncDisposable {
   }
 }
 
+/** So many calls are measured at a time. */
+const MEASURED = 10_000;
+
+/**
+ * Calls, a hundred at once. One at a time, a server costs one of two figures, a quarter or all of the other, by where the
+ * scheduler puts the two processes.
+ */
 async function calls(connection: Connection): Promise<void> {
-  for (let left = 1000; left > 0; left--) await connection.unary(SERVICE, "Echo", ONE);
+  const call = () => connection.unary(SERVICE, "Echo", ONE);
+  for (let left = MEASURED; left > 0; left -= 100) await Promise.all(Array.from({ length: 100 }, call));
 }
 
 /** A request that publishes an event. */
@@ -116,6 +119,23 @@ function event(streamId: number): Buffer {
 /** 40 MiB of one stream. */
 async function source(connection: Connection): Promise<void> {
   for await (const _ of connection.serverStreaming(SERVICE, "Source", Buffer.from("640")));
+}
+
+/** Median CPU times of the same with one server and with another, by turns: what else the machine does meets both. */
+async function compared(
+  alone: () => Promise<number>,
+  beside: () => Promise<number>,
+): Promise<{ alone: number; beside: number; ratio: number }> {
+  const costs: [number, number][] = [];
+  for (let attempt = 0; attempt < 12; attempt++) costs.push([await alone(), await beside()]);
+  // The first ones warm up.
+  const warm = costs.slice(2);
+  const middle = (of: (pair: [number, number]) => number) => spread(warm.map(of)).median;
+  return {
+    alone: middle(([one]) => one),
+    beside: middle(([, two]) => two),
+    ratio: middle(([one, two]) => two / one),
+  };
 }
 
 const grown: Grown[] = [];
@@ -154,57 +174,53 @@ function open(connection: Connection, count: number): () => Promise<unknown> {
   };
 }
 
-/** CPU time an event that so many connections publish to a sink which holds them back. */
-async function heldBack(server: Server, connections: number): Promise<number> {
+/** Publishes events on so many connections to a sink which holds them back, as often as it is called. */
+async function publishers(server: Server, count: number): Promise<() => Promise<number>> {
   const sockets: Socket[] = [];
-  await fill(sockets, connections, `${server.path}.events`);
-  const each = EVENTS / connections;
+  await fill(sockets, count, `${server.path}.events`);
+  const each = EVENTS / count;
   let id = 1;
-  const cost = await server.cost(EVENTS, async () => {
-    const { taken } = await server.ask();
-    const frames = Buffer.concat(Array.from({ length: each }, (_, index) => event(id + 2 * index)));
-    id += 2 * each;
-    for (const socket of sockets) socket.write(frames);
-    while ((await server.ask()).taken < taken + EVENTS) await sleep(20);
-  });
-  for (const socket of sockets) socket.destroy();
-  return cost;
+  return () =>
+    server.cost(EVENTS, async () => {
+      const { taken } = await server.ask();
+      const frames = Buffer.concat(Array.from({ length: each }, (_, index) => event(id + 2 * index)));
+      id += 2 * each;
+      for (const socket of sockets) socket.write(frames);
+      while ((await server.ask()).taken < taken + EVENTS) await sleep(20);
+    });
 }
 
 async function measure(driver: "loop" | "thread"): Promise<void> {
+  await using fresh = new Server(driver);
   await using server = new Server(driver);
-  await server.line();
-  const connection = await server.connect();
-  // V8 compiles what is hot, whatever else there is.
-  for (let round = 0; round < 10; round++) await calls(connection);
-  const call = await server.cost(1000, () => calls(connection));
+  await Promise.all([fresh.line(), server.line()]);
+  const [plain, connection] = [await fresh.connect(), await server.connect()];
+  const call = () => {
+    return compared(
+      () => fresh.cost(MEASURED, () => calls(plain)),
+      () => server.cost(MEASURED, () => calls(connection)),
+    );
+  };
+  const stream = () => {
+    return compared(
+      () => fresh.cost(40, () => source(plain)),
+      () => server.cost(40, () => source(connection)),
+    );
+  };
   await server.ask("serve 10000");
   await sleep(500);
-  const behind = await server.cost(1000, () => calls(connection));
-  tell({
-    driver,
-    what: "a call behind 10 000 Duplexes that have ended",
-    alone: call,
-    beside: behind,
-    unit: "µs",
-    goal: 1.1,
-  });
+  const unit = "µs";
+  const duplexes = await call();
+  tell({ driver, what: "a call behind 10 000 Duplexes that have ended", ...duplexes, unit, goal: 1.1 });
 
   const idle = (await server.ask("collect")).resident;
   const sockets: Socket[] = [];
   for (const count of [MOST / 50, MOST / 10, MOST].map(Math.ceil)) {
     await fill(sockets, count, server.path);
-    const cost = await server.cost(1000, () => calls(connection));
-    points.push({ driver, what: "idle connections", count, ratio: cost / call });
+    const costs = await call();
+    points.push({ driver, what: "idle connections", count, ratio: costs.ratio });
     if (count !== MOST) continue;
-    tell({
-      driver,
-      what: `a call beside ${MOST} idle connections`,
-      alone: call,
-      beside: cost,
-      unit: "µs",
-      goal: 1.2,
-    });
+    tell({ driver, what: `a call beside ${MOST} idle connections`, ...costs, unit, goal: 1.2 });
   }
   const connected = (await server.ask("collect")).resident;
   for (const socket of sockets) socket.destroy();
@@ -212,53 +228,24 @@ async function measure(driver: "loop" | "thread"): Promise<void> {
   const memory = (connected - idle) / MOST / 1024;
   tell({ driver, what: "resident memory of an idle connection", beside: memory, unit: "KiB", goal: 6 });
 
-  const [echoes, megabyte] = [
-    await server.cost(1000, () => calls(connection)),
-    await server.cost(40, () => source(connection)),
-  ];
   for (const count of [STREAMS / 50, STREAMS / 10, STREAMS].map(Math.ceil)) {
     const before = (await server.ask("collect")).resident;
     const end = open(connection, count);
     await sleep(1500);
     const opened = (await server.ask("collect")).resident;
-    const [echo, mib] = [
-      await server.cost(1000, () => calls(connection)),
-      await server.cost(40, () => source(connection)),
-    ];
-    points.push({ driver, what: "open streams, a call", count, ratio: echo / echoes });
-    points.push({ driver, what: "open streams, a MiB of another", count, ratio: mib / megabyte });
+    const [echo, mib] = [await call(), await stream()];
+    points.push({ driver, what: "open streams, a call", count, ratio: echo.ratio });
+    points.push({ driver, what: "open streams, a MiB of another", count, ratio: mib.ratio });
     await end();
     if (count !== STREAMS) continue;
-    tell({
-      driver,
-      what: `a call beside ${STREAMS} open streams`,
-      alone: echoes,
-      beside: echo,
-      unit: "µs",
-      goal: 1.2,
-    });
-    tell({
-      driver,
-      what: `a MiB of a stream beside ${STREAMS} open ones`,
-      alone: megabyte,
-      beside: mib,
-      unit: "µs",
-      goal: 1.3,
-    });
+    tell({ driver, what: `a call beside ${STREAMS} open streams`, ...echo, unit, goal: 1.2 });
+    tell({ driver, what: `a MiB of a stream beside ${STREAMS} open ones`, ...mib, unit, goal: 1.3 });
     const each = (opened - before) / STREAMS / 1024;
     tell({ driver, what: "resident memory of an open stream", beside: each, unit: "KiB", goal: 8 });
   }
 
-  const one = await heldBack(server, 1);
-  const many = await heldBack(server, PUBLISHERS);
-  tell({
-    driver,
-    what: `an event held back, ${PUBLISHERS} connections against 1`,
-    alone: one,
-    beside: many,
-    unit: "µs",
-    goal: 1.2,
-  });
+  const held = await compared(await publishers(fresh, 1), await publishers(server, PUBLISHERS));
+  tell({ driver, what: `an event held back, ${PUBLISHERS} connections against 1`, ...held, unit, goal: 1.2 });
 
   const busy = await server.connect();
   const failed = Array.from({ length: CALLS }, () =>
