@@ -81,8 +81,12 @@ test("what fails to start is not adopted", async () => {
   await using script = new Script(`${PRELUDE}
     clearInterval(running);
     say(await children.adopt(async () => { throw new Error("no runtime"); }).catch(({ message }) => message));
+    say(await children.adopt(7).catch(String));
   `);
-  expect(await script.rest()).toEqual(["no runtime"]);
+  expect(await script.rest()).toEqual([
+    "no runtime",
+    "TypeError: start must be a function, not number",
+  ]);
 });
 
 test("a child of Node's is not taken, whatever else ended before it", async () => {

@@ -1,6 +1,7 @@
 import { constants } from "node:os";
 import { isMainThread } from "node:worker_threads";
 import { loadNative } from "../native/addon.js";
+import { kindOf } from "../values.js";
 import { checked, startTime } from "./system.js";
 
 const { ECHILD } = constants.errno;
@@ -145,6 +146,7 @@ export class Children {
    * which Node has started and whose end Node tells; with an Error of code `ESRCH` if there is no such process.
    */
   async adopt(start: () => Promise<number>): Promise<AdoptedChild> {
+    if (typeof start !== "function") throw new TypeError(`start must be a function, not ${kindOf(start)}`);
     const adoption = ++this.#lastAdoption;
     this.#adoptions.add(adoption);
     try {
