@@ -83,10 +83,7 @@ test("what fails to start is not adopted", async () => {
     say(await children.adopt(async () => { throw new Error("no runtime"); }).catch(({ message }) => message));
     say(await children.adopt(7).catch(String));
   `);
-  expect(await script.rest()).toEqual([
-    "no runtime",
-    "TypeError: start must be a function, not number",
-  ]);
+  expect(await script.rest()).toEqual(["no runtime", "TypeError: start must be a function, not number"]);
 });
 
 test("a child of Node's is not taken, whatever else ended before it", async () => {
