@@ -281,7 +281,7 @@ fn not_ttrpc(header: frames::Header) -> Closed {
 
 /// Writes a response over one that costs too much, which is longer. Returns the bytes of its frame.
 fn replace(header: &mut frames::Header, body: &mut [u8], Costly(text): Costly) -> usize {
-    // A status of this side's init always encodes.
+    // A status of this side's making always encodes.
     let response = response_of_status(Code::ResourceExhausted, text).encode().unwrap_or_default();
     let Some(front) = body.get_mut(..response.len()) else { return 0 };
     front.copy_from_slice(&response);

@@ -271,7 +271,7 @@ impl Inspector {
 
     fn refuse(&mut self, stream_id: u32, code: Code, text: &str) {
         let response = response_of_status(code, text);
-        // A status of this side's init always encodes.
+        // A status of this side's making always encodes.
         let Ok(body) = ttrpc::proto::Codec::encode(&response) else { return };
         let header = MessageHeader::new_response(stream_id, body.len() as u32);
         self.own_replies.extend(Vec::<u8>::from(header));

@@ -28,7 +28,7 @@ impl Spare {
 }
 
 /// A buffer that is filled at the end and taken from the front. Its storage stays initialised, so
-/// that init space for a read costs nothing once it has grown to the connection's pace.
+/// that making space for a read costs nothing once it has grown to the connection's pace.
 #[derive(Debug, Default)]
 pub(super) struct ReceiveBuffer {
     storage: Vec<u8>,
