@@ -1,9 +1,6 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { closeSync, openSync, readFileSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { describe, inject } from "vitest";
-import { temporaryAddress, temporaryPath } from "./temp.js";
+import { PeerProcess } from "./process.js";
+import { temporaryAddress } from "./temp.js";
 import type { Version } from "./tasks.js";
 
 const binary = inject("shimPeer");
@@ -16,13 +13,18 @@ export function describeWithPeer(name: string, suite: () => void): void {
   });
 }
 
+function peerProcess(args: readonly string[]): PeerProcess {
+  if (binary === null) throw new Error("there is no peer: wrap the suite in describeWithPeer");
+  return new PeerProcess(binary, args);
+}
+
 /** A server of the Rust peer, in a process of its own. */
 export class Peer implements AsyncDisposable {
   readonly address: string;
   readonly pid: number;
-  readonly #child: Child;
+  readonly #child: PeerProcess;
 
-  private constructor(child: Child, address: string) {
+  private constructor(child: PeerProcess, address: string) {
     this.#child = child;
     this.pid = child.pid;
     this.address = address;
@@ -49,7 +51,7 @@ export class Peer implements AsyncDisposable {
   }
 
   static async #start(args: readonly string[], address = temporaryAddress()): Promise<Peer> {
-    const child = new Child([...args, "--address", address, "--exit-on-stdin-eof"]);
+    const child = peerProcess([...args, "--address", address, "--exit-on-stdin-eof"]);
     const line = await child.nextLine();
     if (line !== "ready") throw new Error(`the peer did not start: ${line ?? (await child.failure())}`);
     return new Peer(child, address);
@@ -95,10 +97,10 @@ export interface PeerCallOptions {
 /** The Rust client, calling one method after the other on one connection. */
 export class PeerClient implements AsyncDisposable {
   readonly pid: number;
-  readonly #child: Child;
+  readonly #child: PeerProcess;
 
   constructor(address: string, { task = "v3", id, only, timeoutMs }: PeerCallOptions = {}) {
-    this.#child = new Child([
+    this.#child = peerProcess([
       "call",
       "--address",
       address,
@@ -151,52 +153,9 @@ export async function peerPublish(
     "--timeout-ms",
     String(timeoutMs),
   ];
-  const child = new Child(["publish", "--address", address, ...numbers]);
+  const child = peerProcess(["publish", "--address", address, ...numbers]);
   const line = await child.nextLine();
   const failure = await child.failure();
   if (line === undefined) throw new Error(`the publisher failed: ${failure}`);
   return JSON.parse(line) as { failed: number; first: string | null };
-}
-
-/** A process of the peer and its output, line by line. */
-class Child {
-  readonly pid: number;
-  readonly #process: ChildProcess;
-  readonly #lines: AsyncIterator<string>;
-  readonly #ended: Promise<unknown>;
-  readonly #log = temporaryPath(".log");
-
-  constructor(args: readonly string[]) {
-    if (binary === null) throw new Error("there is no peer: wrap the suite in describeWithPeer");
-    // A file takes all that the peer has to say even while a blocking call keeps this process from reading it.
-    const log = openSync(this.#log, "w");
-    // A server ends with its stdin, so it cannot outlive this process, however that ends.
-    const child = spawn(binary, args, { stdio: ["pipe", "pipe", log] });
-    closeSync(log);
-    if (child.pid === undefined) throw new Error(`cannot start ${binary}`);
-    this.pid = child.pid;
-    this.#process = child;
-    this.#ended = once(child, "close");
-    if (child.stdout === null) throw new Error("the peer's output is not piped");
-    this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  }
-
-  /** The next line of output; undefined when there is none any more. */
-  async nextLine(): Promise<string | undefined> {
-    const { done, value } = await this.#lines.next();
-    return done === true ? undefined : value;
-  }
-
-  /** How the process failed, when it has ended; undefined if it did not. */
-  async failure(): Promise<string | undefined> {
-    await this.#ended;
-    const { exitCode, signalCode } = this.#process;
-    if (exitCode === 0) return undefined;
-    return `${signalCode ?? `exit status ${exitCode}`}\n${readFileSync(this.#log, "utf8")}`;
-  }
-
-  async kill(): Promise<void> {
-    this.#process.kill("SIGKILL");
-    await this.#ended;
-  }
 }

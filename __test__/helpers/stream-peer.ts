@@ -1,11 +1,8 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { closeSync, openSync, readFileSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { describe, inject } from "vitest";
 import { describeWithGo, goPeer } from "./go-peer.js";
 import type { PeerError } from "./peer.js";
-import { temporaryAddress, temporaryPath } from "./temp.js";
+import { PeerProcess } from "./process.js";
+import { temporaryAddress } from "./temp.js";
 
 /** The two that speak ttrpc without us. */
 export type Language = "Go" | "Rust";
@@ -19,6 +16,12 @@ export function describeWithPeers(name: string, suite: (language: Language) => v
   describe.skipIf(rustPeer === null)(`${name.replaceAll("$peer", "Rust")}${note}`, () => {
     suite("Rust");
   });
+}
+
+function peerProcess(language: Language, args: readonly string[]): PeerProcess {
+  const binary = language === "Go" ? goPeer : rustPeer;
+  if (binary === null) throw new Error("there is no peer: wrap the suite in describeWithPeers");
+  return new PeerProcess(binary, args);
 }
 
 /** A server of the streaming services, in a process of its own. */
@@ -37,7 +40,7 @@ export class StreamPeer implements AsyncDisposable {
       language === "Go"
         ? ["serve", "-address", address, "-exit-on-stdin-eof"]
         : ["streams", "--address", address, "--exit-on-stdin-eof"];
-    const child = new PeerProcess(language, arguments_);
+    const child = peerProcess(language, arguments_);
     const line = await child.nextLine();
     if (line !== "ready") throw new Error(`the peer did not start: ${line ?? (await child.failure())}`);
     return new StreamPeer(child, address);
@@ -54,7 +57,7 @@ export class StreamPeer implements AsyncDisposable {
 }
 
 /** What a peer's client is to do. */
-export interface PeerCallOptions {
+export interface StreamCallOptions {
   readonly count?: number;
   readonly repeat?: number;
   readonly code?: number;
@@ -65,7 +68,7 @@ export interface PeerCallOptions {
 }
 
 /** What came of one call of a peer's client, which checks the numbers and the order of what it gets. */
-export interface PeerResult {
+export interface StreamResult {
   readonly method: string;
   readonly received: number;
   readonly text?: string;
@@ -74,16 +77,16 @@ export interface PeerResult {
 }
 
 /** Calls `address` with a peer's client, and resolves to what came of each repetition. */
-export async function peerCalls(
+export async function streamCalls(
   language: Language,
   address: string,
   method: string,
-  options: PeerCallOptions = {},
-): Promise<PeerResult[]> {
-  await using child = new PeerProcess(language, callArguments(language, address, method, options));
-  const results: PeerResult[] = [];
+  options: StreamCallOptions = {},
+): Promise<StreamResult[]> {
+  await using child = peerProcess(language, callArguments(language, address, method, options));
+  const results: StreamResult[] = [];
   for (let line = await child.nextLine(); line !== undefined; line = await child.nextLine()) {
-    results.push(JSON.parse(line) as PeerResult);
+    results.push(JSON.parse(line) as StreamResult);
   }
   const failure = await child.failure();
   if (failure !== undefined) throw new Error(`the client failed: ${failure}`);
@@ -95,12 +98,12 @@ export async function holdingPeer(
   language: Language,
   address: string,
   method: string,
-  options: PeerCallOptions = {},
+  options: StreamCallOptions = {},
 ): Promise<PeerProcess> {
   const hold = language === "Go" ? "-hold" : "--hold";
-  const child = new PeerProcess(language, [...callArguments(language, address, method, options), hold]);
+  const child = peerProcess(language, [...callArguments(language, address, method, options), hold]);
   const line = await child.nextLine();
-  const result = line === undefined ? undefined : (JSON.parse(line) as PeerResult);
+  const result = line === undefined ? undefined : (JSON.parse(line) as StreamResult);
   if (result?.holding !== true) throw new Error(`the client does not hold its stream: ${line}`);
   return child;
 }
@@ -108,7 +111,7 @@ export async function holdingPeer(
 /** Makes unary calls with the Go client, and resolves to how many failed and the first reason. */
 export async function goBlast(address: string, inflight: number, calls: number): Promise<unknown> {
   const counts = ["-inflight", String(inflight), "-calls", String(calls)];
-  await using child = new PeerProcess("Go", ["blast", "-address", address, ...counts]);
+  await using child = peerProcess("Go", ["blast", "-address", address, ...counts]);
   const line = await child.nextLine();
   if (line === undefined) throw new Error(`the client failed: ${await child.failure()}`);
   return JSON.parse(line) as unknown;
@@ -118,7 +121,7 @@ function callArguments(
   language: Language,
   address: string,
   method: string,
-  { count, repeat, code, size, text, metadata = [], timeoutMs }: PeerCallOptions,
+  { count, repeat, code, size, text, metadata = [], timeoutMs }: StreamCallOptions,
 ): string[] {
   const [command, dash] = language === "Go" ? ["call", "-"] : ["stream-call", "--"];
   const flags = { address, method, count, repeat, code, size, text };
@@ -128,48 +131,4 @@ function callArguments(
     pairs.push(language === "Go" ? ["timeout", `${timeoutMs}ms`] : ["timeout-ms", timeoutMs]);
   }
   return [command!, ...pairs.flatMap(([name, value]) => [`${dash}${name}`, String(value)])];
-}
-
-/** A process of a peer and its output, line by line. */
-class PeerProcess implements AsyncDisposable {
-  readonly #process: ChildProcess;
-  readonly #lines: AsyncIterator<string>;
-  readonly #ended: Promise<unknown>;
-  readonly #log = temporaryPath(".log");
-
-  constructor(language: Language, arguments_: readonly string[]) {
-    const binary = language === "Go" ? goPeer : rustPeer;
-    if (binary === null) throw new Error("there is no peer: wrap the suite in describeWithPeers");
-    const log = openSync(this.#log, "w");
-    // A server ends with its stdin, so it cannot outlive this process, however that ends.
-    const child = spawn(binary, arguments_, { stdio: ["pipe", "pipe", log] });
-    closeSync(log);
-    if (child.stdout === null) throw new Error("the peer's output is not piped");
-    this.#process = child;
-    this.#ended = once(child, "close");
-    this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  }
-
-  /** The next line of output; undefined when there is none any more. */
-  async nextLine(): Promise<string | undefined> {
-    const { done, value } = await this.#lines.next();
-    return done === true ? undefined : value;
-  }
-
-  /** How the process failed, when it has ended; undefined if it did not. */
-  async failure(): Promise<string | undefined> {
-    await this.#ended;
-    const { exitCode, signalCode } = this.#process;
-    if (exitCode === 0) return undefined;
-    return `${signalCode ?? `exit status ${exitCode}`}\n${readFileSync(this.#log, "utf8")}`;
-  }
-
-  async kill(): Promise<void> {
-    this.#process.kill("SIGKILL");
-    await this.#ended;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.kill();
-  }
 }

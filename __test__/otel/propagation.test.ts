@@ -5,7 +5,7 @@ import { describeWithGo } from "../helpers/go-peer.js";
 import { SERVICE } from "../helpers/pair.js";
 import { rawConnect, RawServer } from "../helpers/raw-peer.js";
 import { Started } from "../helpers/started.js";
-import { describeWithPeers, peerCalls, StreamPeer } from "../helpers/stream-peer.js";
+import { describeWithPeers, streamCalls, StreamPeer } from "../helpers/stream-peer.js";
 import { streaming, streams } from "../helpers/stream-server.js";
 import { Streaming, Streams } from "../helpers/streaming.js";
 import { pathOf, temporaryAddress } from "../helpers/temp.js";
@@ -68,7 +68,7 @@ describe("the metadata", () => {
         .add(Streaming, streaming)
         .add(Streams, streams);
       const address = await server.listen(temporaryAddress());
-      await peerCalls(language, address, "Describe", { metadata: [`traceparent=${TRACEPARENT}`] });
+      await streamCalls(language, address, "Describe", { metadata: [`traceparent=${TRACEPARENT}`] });
       expect((await serverSpan()).parentSpanContext?.spanId).toBe("b7ad6b7169203331");
     });
 

@@ -1,7 +1,7 @@
 import { type Client, connect, type Connection, createClient } from "containerd-shim-protos";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { collect, times } from "../../helpers/iterables.js";
-import { describeWithPeers, peerCalls, StreamPeer } from "../../helpers/stream-peer.js";
+import { describeWithPeers, streamCalls, StreamPeer } from "../../helpers/stream-peer.js";
 import { streamServer } from "../../helpers/stream-server.js";
 import { NULL_TEXT, Streaming, Streams } from "../../helpers/streaming.js";
 import { temporaryAddress } from "../../helpers/temp.js";
@@ -142,7 +142,7 @@ describeWithPeers("the client in $peer of our server:", (language) => {
     test(
       "is exact in order and count, 100 times over 100 messages",
       async () => {
-        const results = await peerCalls(language, address, method, { count: 100, repeat: 100 });
+        const results = await streamCalls(language, address, method, { count: 100, repeat: 100 });
         expect(results).toHaveLength(100);
         for (const result of results) expect(result).toMatchObject({ method, received: expected(100) });
         expect(results.filter(({ error }) => error !== undefined)).toEqual([]);
@@ -153,7 +153,7 @@ describeWithPeers("the client in $peer of our server:", (language) => {
     test(
       "is exact in order and count over 10 000 messages",
       async () => {
-        const results = await peerCalls(language, address, method, { count: 10_000 });
+        const results = await streamCalls(language, address, method, { count: 10_000 });
         expect(results).toMatchObject([{ method, received: expected(10_000) }]);
         expect(results[0]?.error).toBeUndefined();
       },
@@ -163,7 +163,7 @@ describeWithPeers("the client in $peer of our server:", (language) => {
 
   test("sends metadata and a deadline with a unary call", async () => {
     const options = { metadata: ["key-1=b", "key-1=a", "key2=x"], timeoutMs: 5000 };
-    const [result] = await peerCalls(language, address, "Describe", options);
+    const [result] = await streamCalls(language, address, "Describe", options);
     const { metadata, timeoutMs } = JSON.parse(result!.text!) as Record<string, never>;
     expect(metadata).toEqual({ "key-1": ["b", "a"], key2: ["x"] });
     expect(timeoutMs).toBeGreaterThan(0);
@@ -171,7 +171,7 @@ describeWithPeers("the client in $peer of our server:", (language) => {
   });
 
   test("gets a stream's status with code, message and details behind the messages", async () => {
-    const [result] = await peerCalls(language, address, "Fail", { code: 9, text: "not now: ü€😀" });
+    const [result] = await streamCalls(language, address, "Fail", { code: 9, text: "not now: ü€😀" });
     expect(result).toMatchObject({
       received: 1,
       error: { kind: "status", code: 9, message: "not now: ü€😀" },

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { collect, Source, times } from "../../helpers/iterables.js";
 import { failure } from "../../helpers/outcome.js";
 import { describeWithGo } from "../../helpers/go-peer.js";
-import { goBlast, peerCalls, StreamPeer } from "../../helpers/stream-peer.js";
+import { goBlast, streamCalls, StreamPeer } from "../../helpers/stream-peer.js";
 import { streaming, streamServer } from "../../helpers/stream-server.js";
 import { Streaming, Streams } from "../../helpers/streaming.js";
 import { temporaryAddress } from "../../helpers/temp.js";
@@ -126,13 +126,13 @@ describeWithGo("the Go client of our server", () => {
     const address = await server.listen(temporaryAddress());
     for (const count of [0, 1, 5]) {
       for (const method of ["EchoStream", "SumStream"]) {
-        const [result] = await peerCalls("Go", address, method, { count });
+        const [result] = await streamCalls("Go", address, method, { count });
         expect(result).toEqual({ method, received: count });
         expect(seen.pop()).toEqual([method, count]);
       }
     }
     // A server-streaming call whose request is no bytes has one message all the same.
-    const [result] = await peerCalls("Go", address, "EmptyPayloadStream");
+    const [result] = await streamCalls("Go", address, "EmptyPayloadStream");
     expect(result).toMatchObject({ received: 2 });
     expect(seen.pop()).toEqual(["EmptyPayloadStream", 1]);
   });
@@ -145,7 +145,7 @@ describeWithGo("the Go client of our server", () => {
         }),
     });
     const address = await server.listen(temporaryAddress());
-    const [result] = await peerCalls("Go", address, "Describe", { timeoutMs: 50 });
+    const [result] = await streamCalls("Go", address, "Describe", { timeoutMs: 50 });
     expect(result?.error).toMatchObject({ message: expect.stringContaining("deadline") as string });
   });
 
@@ -153,7 +153,7 @@ describeWithGo("the Go client of our server", () => {
     await using server = createServer().addRaw("test.Streams", {});
     const address = await server.listen(temporaryAddress());
     for (const method of ["Echo", "EchoStream", "SumStream", "DivideStream", "Describe", "Count", "Fail"]) {
-      const [result] = await peerCalls("Go", address, method);
+      const [result] = await streamCalls("Go", address, method);
       expect(result?.error).toMatchObject({ kind: "status", code: Code.Unimplemented });
     }
   });
@@ -166,7 +166,7 @@ describeWithGo("the Go client of our server", () => {
       },
     });
     const address = await server.listen(temporaryAddress());
-    const [result] = await peerCalls("Go", address, "Count", { count: 2 });
+    const [result] = await streamCalls("Go", address, "Count", { count: 2 });
     expect(result).toMatchObject({ received: 1, error: { kind: "status", code: Code.ResourceExhausted } });
   });
 });

@@ -12,7 +12,7 @@ import { describe, expect, test } from "vitest";
 import { collect, firstOf, Source, times } from "../../helpers/iterables.js";
 import { deferred, failure } from "../../helpers/outcome.js";
 import { pairWith } from "../../helpers/pair.js";
-import { describeWithPeers, peerCalls, StreamPeer } from "../../helpers/stream-peer.js";
+import { describeWithPeers, streamCalls, StreamPeer } from "../../helpers/stream-peer.js";
 import { streamServer } from "../../helpers/stream-server.js";
 import { type EchoPayload, Streaming, Streams } from "../../helpers/streaming.js";
 import { temporaryAddress } from "../../helpers/temp.js";
@@ -278,7 +278,7 @@ describeWithPeers("interceptors beside the peer in $peer", (language) => {
     await using server = streamServer({ interceptors });
     const address = await server.listen(temporaryAddress());
     for (const [method] of CALLS) {
-      const [result] = await peerCalls(language, address, method, { count: method === "Echo" ? 1 : 3 });
+      const [result] = await streamCalls(language, address, method, { count: method === "Echo" ? 1 : 3 });
       expect(result?.error).toBeUndefined();
     }
     expect(notes.filter((note) => note.includes(">"))).toEqual(ORDER.filter((note) => note.includes(">")));

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { collect, firstOf, Source, times } from "../../helpers/iterables.js";
 import { aborted, bytes, deferred, text } from "../../helpers/outcome.js";
 import { pairOf, pairWith, SERVICE } from "../../helpers/pair.js";
-import { describeWithPeers, peerCalls, StreamPeer } from "../../helpers/stream-peer.js";
+import { describeWithPeers, streamCalls, StreamPeer } from "../../helpers/stream-peer.js";
 import { streamServer } from "../../helpers/stream-server.js";
 import { Streaming, Streams } from "../../helpers/streaming.js";
 import { temporaryAddress } from "../../helpers/temp.js";
@@ -241,7 +241,7 @@ describeWithPeers("a handler of ours that leaves the requests of the client in $
       },
     });
     const address = await server.listen(temporaryAddress());
-    const results = await peerCalls(language, address, "SumStream", { count: 50, repeat: 100 });
+    const results = await streamCalls(language, address, "SumStream", { count: 50, repeat: 100 });
     expect(results).toEqual(Array.from({ length: 100 }, () => ({ method: "SumStream", received: 50 })));
   });
 });
