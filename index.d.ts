@@ -43,8 +43,8 @@ export declare class Port {
   /** Makes a pair of connected descriptors, for a transport that JavaScript moves the bytes of. */
   pair(): BindingPair
   /**
-   * Whether the peer of a connection of this port is a listener of `other`: if that is served by
-   * this JavaScript thread, waiting for it would be for ever.
+   * Whether a connection's peer is a listener of `other`. If this JavaScript thread serves that
+   * listener, a blocking wait would never end.
    */
   isListenerOf(connection: number, other: Port): boolean
   /** Ends a connection: at once, or once the socket has taken all that was sent. */

@@ -1,4 +1,4 @@
-//! Names of what both sides of the port deal with, and maps keyed by them.
+//! Ids that JavaScript and the engine share, and maps keyed by them.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -9,10 +9,10 @@ pub type IdMap<V, K = u32> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 /// A set of ids.
 pub type IdSet = HashSet<u32, BuildHasherDefault<IdHasher>>;
 
-/// Names one call, or one request, of a port. No other of its kind ever has the same.
+/// The name of one call or one request of a port. No two of its kind ever have the same name.
 ///
-/// The slot is small, so that JavaScript can use it as an index. Slots are used again, each time with
-/// the next generation, and never again once the generations are used up.
+/// The slot is small, so that JavaScript can use it as an index. A slot is reused with the next
+/// generation, and retired once its generations are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CallId {
     /// Where JavaScript keeps it.
@@ -105,7 +105,7 @@ impl CallIds {
 pub struct IdSource(u32);
 
 impl IdSource {
-    /// The next id that is not `taken`; never 0, which stands for "none" in the port's records.
+    /// The next id that is not `taken`; never 0, which means "none" in a record.
     pub fn next_id(&mut self, taken: impl Fn(u32) -> bool) -> u32 {
         loop {
             self.0 = self.0.wrapping_add(1).max(1);

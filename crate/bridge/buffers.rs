@@ -1,4 +1,4 @@
-//! The two buffers that a port and its environment share, and the callback that says that events are in one.
+//! The two buffers that a port shares with JavaScript, and the callback that announces events.
 
 use crate::engine::PendingEvents;
 use crate::records::Filled;
@@ -71,8 +71,8 @@ impl Buffers {
         fill(unsafe { std::slice::from_raw_parts_mut(self.inbound.start, self.inbound.size) })
     }
 
-    /// Hands over events that wait; JavaScript comes for the rest. Must be called by libuv's or Node's
-    /// leave, not from JavaScript.
+    /// Delivers pending events; JavaScript fetches the rest. Call it only from a libuv or Node callback,
+    /// never from JavaScript.
     pub(super) fn deliver(&self, events: &PendingEvents) {
         let filled = self.take(events);
         if filled.size > 0 {

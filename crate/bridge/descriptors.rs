@@ -27,7 +27,7 @@ fn is_watched(env: sys::napi_env, fd: RawFd) -> bool {
         return false;
     }
     let on = Loop(event_loop.cast());
-    // SAFETY: plain calls; the result is checked.
+    // SAFETY: libuv says how large its handle is, and malloc takes any size; the result is checked.
     let handle = unsafe { libc::malloc((uv.handle_size)(Kind::Poll as c_int)) };
     if handle.is_null() {
         return false;

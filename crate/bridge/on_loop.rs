@@ -98,7 +98,7 @@ impl OnLoop {
         Ok(result)
     }
 
-    /// The buffers of this environment.
+    /// The buffers of this port.
     pub(super) fn buffers(&self) -> &Buffers {
         &self.buffers
     }

@@ -36,8 +36,9 @@ unsafe impl Sync for News {}
 
 impl News {
     fn tell(self) {
-        // SAFETY: see above. The queue has no limit, so the call does not fail for lack of room; the
-        // driver has it called once at a time.
+        // SAFETY: the function lives until it is released, which happens after the I/O thread has
+        // ended. The queue has no limit, so the call does not fail for lack of room, and the I/O
+        // thread makes one call at a time.
         unsafe {
             let mode = sys::ThreadsafeFunctionCallMode::nonblocking;
             sys::napi_call_threadsafe_function(self.0, ptr::null_mut(), mode);
@@ -58,7 +59,7 @@ impl OnThread {
         });
         let mut news = ptr::null_mut();
         // SAFETY: `env` is the current environment, and what is passed is valid for the call. The
-        // context is not used before there is a driver.
+        // context is not used before there is an I/O thread.
         unsafe {
             let name = resource_name(env)?;
             check(sys::napi_create_threadsafe_function(
@@ -82,7 +83,7 @@ impl OnThread {
         let _ = Rc::into_raw(on_thread.clone());
         let news = on_thread.news;
         let io_thread = IoThread::start(engine, move || news.tell()).map_err(|error| {
-            // Otherwise it would keep the process alive for ever.
+            // Otherwise it would keep the process alive forever.
             // SAFETY: it was made above, nothing else has it, and it is not used any more.
             unsafe {
                 sys::napi_release_threadsafe_function(
@@ -100,12 +101,12 @@ impl OnThread {
         Ok(on_thread)
     }
 
-    /// The driver, unless the environment is torn down.
+    /// The I/O thread, unless the environment is torn down.
     pub(super) fn thread(&self) -> Option<Rc<IoThread>> {
         self.io_thread.borrow().clone()
     }
 
-    /// The buffers of this environment.
+    /// The buffers of this port.
     pub(super) fn buffers(&self) -> &Buffers {
         &self.buffers
     }

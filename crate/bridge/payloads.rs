@@ -9,7 +9,7 @@
 //! nobody has it any more, wherever that is.
 //!
 //! V8 counts the bytes of an ArrayBuffer as if they lay on its heap, and so makes a full collection, on
-//! all cores, for every few tens of MiB that arrive. A payload that is read and forgotten needs none: the
+//! all cores, for every few tens of MiB that arrive. A payload that is read and dropped needs none: the
 //! collection of young objects, which takes a millisecond, frees it. V8 makes one where an ArrayBuffer
 //! is allocated while those of young objects have 32 MiB and more, but only for what it allocates itself.
 //! So what lives of the payloads is kept from its count up to a limit, and an ArrayBuffer of one byte
@@ -40,9 +40,9 @@ pub(super) struct Payloads {
     lends: bool,
 }
 
-/// V8 takes a payload from its count when it frees it, and this gives back what it took only later. V8
-/// aborts the process where its count gets below zero meanwhile. So it is told of as many bytes that are
-/// not there as are kept from its count, at most: once, and not with each payload.
+/// V8 subtracts a payload when it frees it, and this side restores its share only later. V8 aborts the
+/// process if its count drops below zero in between. So V8 is told once, and not with each payload, of
+/// as many extra bytes as may ever be withheld from its count.
 #[derive(Debug, Default)]
 struct Account {
     uncounted: Cell<usize>,

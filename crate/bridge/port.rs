@@ -1,4 +1,4 @@
-//! The class that JavaScript makes one of per environment.
+//! The class that JavaScript instantiates once for each driver and environment.
 
 use super::buffers::Buffers;
 use super::descriptors::check_free;
@@ -174,8 +174,8 @@ impl Port {
         }
     }
 
-    /// Whether the peer of a connection of this port is a listener of `other`: if that is served by
-    /// this JavaScript thread, waiting for it would be for ever.
+    /// Whether a connection's peer is a listener of `other`. If this JavaScript thread serves that
+    /// listener, a blocking wait would never end.
     #[napi]
     pub fn is_listener_of(&self, connection: u32, other: &Port) -> Result<bool> {
         let Some(peer) = self.driver.with(move |engine| engine.peer(connection))? else {

@@ -136,7 +136,7 @@ impl Engine {
             if most.is_zero() {
                 return None;
             }
-            // A connection is only removed after its calls have settled.
+            // A connection is only removed after its calls have finished.
             let Some(conn) = self.connections.get(&awaited.connection) else { continue };
             let fd = conn.stream.fd();
             let writes = conn.wire.unsent() > 0;

@@ -140,9 +140,8 @@ impl Connection {
 
     /// Takes what the socket has, or part of it.
     ///
-    /// A server takes half of what waits. The answers to it leave before the rest is looked at, so that
-    /// the peer has work meanwhile: it may send no more until it is answered, and then the two sides
-    /// would work by turns.
+    /// A server reads half of what waits, and its answers leave before it reads the rest. So the peer has
+    /// work meanwhile: it may send no more until it is answered, and then the two sides would take turns.
     pub(super) fn receive_share(&mut self) {
         let most = if self.waits_for_room() { WAITING_READ_BUDGET } else { READ_BUDGET };
         let budget = if self.is_server() {

@@ -1,5 +1,5 @@
-//! What happens to the connections that a turn touched: bytes leave, waiting calls start, ended
-//! connections are reported and let go, and the watcher learns what to wait for.
+//! The end of a turn, for the connections that it touched: bytes leave, waiting calls start, ended
+//! connections are reported and released, and the watcher learns what to wait for.
 
 use crate::engine::client::unary::{fail_waiting, start_waiting};
 use crate::engine::connection::{Connection, Endpoint, Hold, Interest};
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 const STREAM_LIMIT: usize = 4 << 20;
 
 impl Engine {
-    /// Looks at each dirty connection once. Returns whether tasks may have become ready by it.
+    /// Flushes each dirty connection once. Returns whether that may have made tasks ready.
     pub(in crate::engine) fn flush(&mut self) -> bool {
         let mut dirty = std::mem::take(&mut self.scratch);
         self.shared.dirty.take(&mut dirty);

@@ -1,9 +1,9 @@
-//! One JavaScript environment's runtime: its connections, listeners and calls.
+//! The runtime of one driver of a JavaScript environment: its connections, listeners and calls.
 //!
-//! The engine waits for nothing. Whoever owns it calls it when there is something to do (a batch of
-//! commands, a descriptor that is ready, a deadline), each call turns the tokio runtime until no task
-//! can go on, moves the bytes that gathered, and leaves behind events to hand over and [`Change`]s of
-//! what to watch. So one engine serves a libuv loop, a thread of its own, or a blocking caller alike.
+//! The engine never waits. Its owner calls it when there is something to do: a batch of commands, a
+//! descriptor that is ready, a deadline. Each call is a turn: it runs the tokio runtime until no task is
+//! ready, flushes what gathered to the sockets, and leaves behind events to deliver and [`Change`]s of
+//! what to watch. So one engine serves a libuv loop, an I/O thread or a blocking caller alike.
 
 mod blocking;
 mod client;
@@ -53,8 +53,8 @@ use tokio::task::AbortHandle;
 use ttrpc::r#async::Client;
 use ttrpc::r#async::transport::Socket;
 
-/// What tasks and the engine share. All of it but the events, which may be taken on another thread, is
-/// used on the engine's own: there the mutexes satisfy ttrpc's `Send` bounds and are never contended.
+/// What tasks and the engine share. All of it is used on the engine's own thread, where the mutexes only
+/// satisfy ttrpc's `Send` bounds and are never contended. Events alone may be taken on another thread.
 #[derive(Debug)]
 pub(crate) struct Shared {
     events: Mutex<Events>,
@@ -107,7 +107,7 @@ pub struct Engine {
     contended: stalled::Contended,
 }
 
-/// Something that the descriptors' watcher must do.
+/// What the watcher of descriptors must do.
 pub enum Change {
     /// Watch a descriptor for this, or for nothing.
     Watch {

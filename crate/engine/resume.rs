@@ -1,21 +1,21 @@
-//! Connections that wait for others to give room back, or for JavaScript to take events, and go on when
-//! they do.
+//! Connections that wait for others to give room back, or for JavaScript to take events, and resume when
+//! that happens.
 
 use crate::engine::Engine;
 use crate::sync::lock;
 
-/// Connections that go on in one round, before it is looked at what they have brought.
+/// Connections that resume in one round, before the engine checks what they have brought.
 const AT_ONCE: usize = 32;
 
 impl Engine {
-    /// Lets connections go on that wait for JavaScript, which may have taken events since.
+    /// Resumes connections that wait for JavaScript, which may have taken events since.
     pub fn resume(&mut self) {
         if self.has_room() {
             self.turn(Self::go_on);
         }
     }
 
-    /// Whether some connection that waits may go on.
+    /// Whether a waiting connection may resume.
     pub fn has_room(&self) -> bool {
         let dirty = &self.shared.dirty;
         if !dirty.is_waited() {
@@ -27,7 +27,7 @@ impl Engine {
         dirty.has_room()
     }
 
-    /// Lets some of them go on. Must be called inside the runtime.
+    /// Resumes some of them. Call it inside the runtime.
     pub(super) fn go_on(&mut self) {
         let dirty = self.shared.dirty.clone();
         for _ in 0..AT_ONCE {

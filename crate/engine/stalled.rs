@@ -1,5 +1,5 @@
-//! Peers that keep others waiting: what they hold of their listener's budget, and neither read nor finish,
-//! is taken from them while somebody waits for it.
+//! Peers that keep others waiting. A peer that holds a part of its listener's budget, and neither reads
+//! nor finishes, loses it when another connection waits for room.
 
 use crate::engine::Engine;
 use crate::protocol::closed::Closed;
@@ -7,25 +7,25 @@ use crate::transport::budget::{Budget, Kind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// For so long a peer may read nothing of its replies while the listener's share of them is used up.
+/// How long a peer may read none of its replies while the listener's share for them is used up.
 const UNREAD: Duration = Duration::from_secs(1);
 
-/// For so long the rest of a frame may be on its way while others wait for the room that it was given.
+/// How long the rest of a frame may take while others wait for the room that it holds.
 const UNFINISHED: Duration = Duration::from_secs(5);
 
-/// How often it is looked at.
+/// How often contended budgets are checked.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// Budgets in which somebody waits.
+/// The budgets in which a connection waits for room.
 #[derive(Debug, Default)]
 pub(super) struct Contended {
     budgets: Vec<Weak<Budget>>,
-    /// When they are looked at next.
+    /// When they are checked next.
     at: Option<Instant>,
 }
 
 impl Engine {
-    /// Has an eye on the budgets in which somebody has begun to wait.
+    /// Starts to check the budgets in which a connection has begun to wait.
     pub(super) fn watch_contended(&mut self) {
         let new = self.shared.dirty.take_contended();
         if new.is_empty() {

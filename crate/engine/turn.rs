@@ -3,8 +3,8 @@
 use crate::engine::Engine;
 use tokio::task::yield_now;
 
-/// Progress below which no task can have exhausted tokio's budget of 128 operations: what a task does
-/// in a loop shows as a read, a write or an event at least once in eight.
+/// Below this much progress, no task can have used up tokio's budget of 128 operations: a task that loops
+/// reads, writes or reports an event at least once in eight operations.
 const BUSY: usize = 16;
 
 impl Engine {

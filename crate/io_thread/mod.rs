@@ -339,7 +339,7 @@ impl Common {
     }
 
     fn poll(&self, turned: &mut Turned, ready: &mut Vec<Ready>, timeout: Option<Duration>) {
-        // epoll fails for a bug of ours only; the pause keeps that from taking a whole core.
+        // epoll fails only through a bug here; the pause keeps that from using a whole core.
         if turned.poller.wait(timeout, ready).is_err() {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The token of the eventfd. The engine's tokens are not 0.
 const WAKE: u64 = 0;
 
-/// Descriptors looked at after one wait; the others come with the next.
+/// Descriptors handled after one wait; the rest come with the next.
 const BATCH: usize = 64;
 
 /// An epoll instance and the eventfd that ends a wait.

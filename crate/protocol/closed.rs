@@ -13,7 +13,7 @@ pub struct Closed {
     pub text: String,
 }
 
-/// The ways in which a connection ends. The numbers are the port's.
+/// The ways in which a connection ends. The discriminants are part of the record format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum CloseKind {

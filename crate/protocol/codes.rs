@@ -10,8 +10,8 @@ pub const STATUS_CODE_AT: usize = 3;
 /// Judges an encoded `Response { status: { code: INVALID_ARGUMENT, message } }` by its text: the
 /// code it should have had if it is one of the two that ttrpc itself makes.
 ///
-/// Only lengths below 128 (one byte) are looked at: longer service names are beyond any in use, and
-/// keep ttrpc's own code.
+/// Only lengths below 128 (one byte) are checked: no service in use has a longer name, and one that had
+/// would keep ttrpc's own code.
 pub fn code_that_go_answers(body: &[u8]) -> Option<u8> {
     const STATUS: u8 = 0x0a;
     const CODE: u8 = 0x08;

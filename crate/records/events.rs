@@ -76,8 +76,8 @@ impl Events {
         self.whole.pop_front()
     }
 
-    /// A record that can never be handed over would stand in the way of all others for ever. Whoever
-    /// writes one bounds it, so this is for a bug of ours.
+    /// A record that can never be delivered would block all others forever. Every writer bounds its
+    /// records, so this guards against a bug of ours.
     fn skip_oversized(&mut self, limit: usize) {
         while let Some(length) = self.records[self.taken..].first_chunk() {
             let length = u32::from_le_bytes(*length) as usize;

@@ -1,15 +1,15 @@
 //! Files of unix sockets: how one is made, and when one may be removed.
 //!
-//! A path belongs to whoever listens on it. To look at what a path names and to remove it are two steps,
-//! and between them it may come to name another's socket; so do "bind" and "listen", between which a
-//! socket looks like one that was left behind. Whoever makes or removes a socket file here therefore
-//! holds a lock on its path throughout: [`Lock`]. The rules under it:
+//! A path belongs to whoever listens on it. Checking what a path names and removing it are two steps, and
+//! in between it may come to name another process's socket. Binding and listening are two steps as well,
+//! and in between a socket looks abandoned. So whoever makes or removes a socket file here holds a lock on
+//! its path throughout: [`Lock`]. The rules under it:
 //!
 //! - a socket that is made is bound and listens when the lock is let go;
 //! - a file is stale if it is a socket, nobody answers, and no socket of this network namespace is bound
 //!   to it (programs that know nothing of the lock may be between bind and listen);
-//! - a listener removes its own file while it listens still. Until then the kernel holds the file's
-//!   inode, so that no other file can have its number.
+//! - a listener removes its own file while it still listens. Until then the kernel holds the file's
+//!   inode, so no other file can have its number.
 
 use super::identity::Identity;
 use super::lock::Lock;

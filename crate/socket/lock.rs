@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 /// The right to make or remove the socket file of one path, for as long as this lives.
 ///
-/// It is a lock of the kernel's on an empty file beside the socket, `.NAME.ttrpc-lock`, which is there
-/// for just as long. The kernel lets it go when its holder dies; the file that then stays is the next
-/// one's. A socket itself cannot be locked, and its folder can be, by whoever may read it.
+/// It is a kernel lock on an empty file beside the socket, `.NAME.ttrpc-lock`, which exists only while
+/// the lock is held. The kernel releases the lock when its holder dies; the next holder reuses the file.
+/// A socket itself cannot be locked, and its folder could be locked by anybody who may read it.
 pub(super) struct Lock {
     file: File,
     path: PathBuf,

@@ -81,8 +81,8 @@ fn look(kind: libc::idtype_t, id: u32, options: libc::c_int) -> io::Result<Optio
     }
 }
 
-/// Reaps one child of this thread that has ended. Its status as a shell tells it: the exit code, or 128
-/// and the signal. `WouldBlock` if it has not ended.
+/// Reaps one ended child of this thread, and returns its status as a shell reports it: the exit code, or
+/// 128 plus the signal number. Fails with `WouldBlock` if the child still runs.
 pub fn reap(pid: u32) -> io::Result<u32> {
     let pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
     if pid == 0 {

@@ -1,7 +1,7 @@
-//! What the connections of one listener hold together, and what becomes of what goes beyond.
+//! What the connections of one listener may hold together, and what happens beyond that limit.
 //!
 //! Requests that handlers work on are refused at their limit, or held back. Everything else that a peer
-//! can make this side hold is looked at before it is read or made: frames that are not whole, messages
+//! can make this side hold is checked before it is read or made: frames that are not whole, messages
 //! of streams that nobody took, and replies that nobody read. Of each, a connection may always have a
 //! little, [`FREE`]; what it has beyond is taken from a share that all connections of the listener have
 //! together, and while that is used up, the connection waits its turn.
@@ -39,7 +39,7 @@ pub const FREE: [usize; 3] = [32 << 10, 16 << 10, 16 << 10];
 /// Which part of [`Limits::bytes`] the share of each kind is: a quarter, a quarter, a half.
 const PARTS: [usize; 3] = [4, 4, 2];
 
-/// Connections that may go on in one round; the next ones follow when it shows what these have brought.
+/// Connections that may resume in one round. The next follow once the cost of these is known.
 const AT_ONCE: usize = 16;
 
 /// What one listener is allowed.
@@ -63,9 +63,9 @@ pub struct Budget {
     /// Connections that are not read until there is room for a request.
     held_back: Mutex<VecDeque<u32>>,
     dirty: Arc<Dirty>,
-    /// The engine is to look at it when the turn is over.
+    /// Set until the engine checks the budget at the end of the turn.
     is_freed: AtomicBool,
-    /// The engine has an eye on those who keep others waiting.
+    /// Set while the engine checks for peers that keep others waiting.
     is_contended: AtomicBool,
     itself: Weak<Self>,
 }

@@ -1,4 +1,4 @@
-//! What a turn leaves for the engine to look at, and how much it may bring.
+//! What a turn leaves for the engine to flush, and how much a turn may bring.
 
 use super::budget::Budget;
 use super::receive_buffer::Spare;
@@ -14,7 +14,7 @@ pub struct Dirty {
     tokens: Mutex<Vec<u32>>,
     /// Reads and writes of ttrpc's tasks, ever.
     activity: AtomicUsize,
-    /// Some connection waits, or some budget is to be looked at.
+    /// A connection waits, or a budget needs a check.
     is_waited: AtomicBool,
     /// Requests that ttrpc got since JavaScript took the last event.
     requests: AtomicUsize,
@@ -59,7 +59,7 @@ impl Dirty {
         self.activity.load(Relaxed)
     }
 
-    /// Whether some connection waits, or some budget is to be looked at.
+    /// Whether a connection waits, or a budget needs a check.
     pub fn is_waited(&self) -> bool {
         self.is_waited.load(Relaxed)
     }

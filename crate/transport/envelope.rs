@@ -1,7 +1,7 @@
-//! What an envelope costs to decode, told before ttrpc does it.
+//! Works out what an envelope costs to decode, before ttrpc decodes it.
 //!
-//! ttrpc makes an object of each field that an envelope repeats, or that it does not know, and keeps
-//! them for as long as a stream is open: a frame of 4 MiB would become hundreds.
+//! ttrpc makes an object of each repeated or unknown field of an envelope, and keeps them for as long as
+//! a stream is open: a frame of 4 MiB would take hundreds of MiB.
 
 /// Entries of metadata that a request may have. What real programs send has a dozen.
 const METADATA_LIMIT: usize = 1024;
@@ -138,7 +138,7 @@ fn walk(
             1 => skip(&mut rest, 8).map(|_| Value::Number),
             2 => varint(&mut rest).and_then(|length| skip(&mut rest, length)).map(Value::Bytes),
             5 => skip(&mut rest, 4).map(|_| Value::Number),
-            // What is in a group is looked at as if it lay around it: ttrpc skips it.
+            // The fields of a group count as if they stood outside of it: ttrpc skips them.
             3 | 4 => Some(Value::Number),
             _ => None,
         };

@@ -11,7 +11,7 @@ pub(super) type Header = [u8; MESSAGE_HEADER_LENGTH];
 /// Where the outbound direction stands between two frames.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
-    /// Bytes of the buffer that were looked at.
+    /// Bytes of the buffer that were inspected.
     scanned: usize,
     /// Bytes of the current frame's body still to come.
     body_left: usize,

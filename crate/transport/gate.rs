@@ -161,7 +161,7 @@ impl Wire {
         }
     }
 
-    /// What all connections of a listener, and of this JavaScript thread, wait for together.
+    /// What a connection waits for together with the others of its listener, or of its engine.
     fn crowd(&self) -> Option<Block> {
         if self.dirty.is_enough() && !self.blocking {
             return Some(Block::Events);

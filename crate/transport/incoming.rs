@@ -1,8 +1,8 @@
 //! How the peer's frames reach ttrpc: one by one, and each when it is whole.
 //!
 //! ttrpc allocates what a header announces, and keeps what it has read. So a frame is gathered here, in
-//! memory that grows with what has arrived, and passed on when there is a place for it. What nobody wants
-//! of a frame is thrown away as it comes.
+//! memory that grows with what has arrived, and passed on when there is room for it. The bytes of an
+//! unwanted frame are discarded as they arrive.
 
 use super::envelope::Costly;
 use super::frames::{self, Header};
@@ -13,7 +13,7 @@ use ttrpc::proto::MESSAGE_HEADER_LENGTH;
 /// What becomes of a frame, by its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// It is gathered, and looked at again when it is whole.
+    /// It is gathered, and inspected again when it is whole.
     Gather(Sort),
     /// ttrpc gets the header alone, as if the body were empty.
     Head,

@@ -1,7 +1,7 @@
-//! Judges the frames of a connection in passing, and corrects what ttrpc would misread or get wrong.
+//! Inspects the frames of a connection in passing, and corrects those that ttrpc would misread or get wrong.
 //!
-//! Of what leaves, only single bytes of short replies are changed: no frame grows, shrinks or vanishes. Of
-//! what comes in, ttrpc does not get what it would ignore, nor what would cost too much.
+//! Outgoing frames never grow, shrink or vanish: only single bytes of short replies are changed. Incoming
+//! frames that ttrpc would ignore, or that would cost too much, are withheld.
 
 use super::envelope::{self, Costly};
 use super::frames::{Header, Scanner, flags, kind, length, stream_id};
@@ -283,7 +283,7 @@ impl Inspector {
         std::mem::take(&mut self.own_replies)
     }
 
-    /// Looks at what ttrpc wrote before it leaves.
+    /// Inspects what ttrpc wrote before it leaves.
     pub(super) fn outbound(&mut self, scanner: &mut Scanner, buffer: &mut [u8]) {
         scanner.walk(buffer, |header, rest| match (self.role, kind(header)) {
             (Role::Client, MESSAGE_TYPE_REQUEST) if flags(header) != 0 => {
@@ -325,7 +325,7 @@ mod tests {
         bytes
     }
 
-    /// Has the inspector look at frames as they come; returns what ttrpc gets.
+    /// Has the inspector judge frames as they arrive; returns what ttrpc gets.
     fn passed(inspector: &mut Inspector, bytes: &[u8]) -> Vec<u8> {
         let mut incoming = Incoming::default();
         let mut passed = Vec::new();

@@ -5,7 +5,7 @@ use super::receive_buffer::Spare;
 use std::io;
 use std::time::Instant;
 
-/// See the module's documentation.
+/// What ttrpc wrote to one connection and its socket has not taken.
 #[derive(Debug, Default)]
 pub(super) struct SendBuffer {
     bytes: Vec<u8>,

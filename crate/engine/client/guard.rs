@@ -20,9 +20,9 @@ pub(in crate::engine) enum Destination {
     Slot(Arc<Mutex<Option<Outcome>>>),
 }
 
-/// A call between submit and outcome. It settles exactly once: with its outcome, or, if its task
-/// ends without one (which takes a panic in ttrpc), with INTERNAL. An aborted task's caller has
-/// settled already.
+/// A call between submit and outcome. It finishes exactly once: with its outcome, or with INTERNAL if
+/// its task ends without one, which takes a panic in ttrpc. When a task is aborted, JavaScript has
+/// finished the call already.
 #[derive(Debug)]
 pub(in crate::engine) struct Guard {
     pub(in crate::engine) shared: Arc<Shared>,
@@ -74,7 +74,7 @@ impl Guard {
         lock(&self.shared.events).stream_end(Side::Called, self.connection, self.call);
     }
 
-    /// The caller has settled already.
+    /// JavaScript has finished the call already.
     pub(in crate::engine) fn forget(mut self) {
         self.destination = None;
     }

@@ -21,10 +21,10 @@ pub(in crate::engine) struct Handlers {
     pub(in crate::engine) in_flight: Arc<AtomicU32>,
 }
 
-/// Said of a request whose metadata does not fit a record of the port.
+/// The answer to a request whose metadata does not fit a record.
 pub(in crate::engine) const METADATA_TOO_LARGE: &str = "the request has too many metadata entries";
 
-/// Said of a request for which there is no id.
+/// The answer to a request for which no id is left.
 pub(in crate::engine) const TOO_MANY: &str = "the server handles a million calls";
 
 /// A response that is too large is replaced by the status that Go gives.
