@@ -3,18 +3,18 @@ import { join } from "node:path";
 
 const DEFAULT_FOLDER = "/run/containerd/s";
 
-/** What a shim's socket is named after. */
+/** What the name of a shim's socket is made from. */
 export interface SocketName {
-  /** containerd's gRPC socket: several daemons share the folder. */
+  /** containerd's gRPC socket, because several daemons share the folder. */
   readonly address: string;
   readonly namespace: string;
-  /** The container's id, or what the containers of this shim have in common. */
+  /** The container's id, or the group that the containers of this shim share. */
   readonly group: string;
-  /** Where containerd wants it. */
+  /** The folder in which containerd expects shims' sockets. */
   readonly folder?: string | undefined;
 }
 
-/** The address of a shim's socket: of a fixed length, since a path of a socket has 107 bytes at most. */
+/** The address of a shim's socket. Its length is fixed, because a socket's path has at most 107 bytes. */
 export function socketAddress({ address, namespace, group, folder = "" }: SocketName): string {
   const name = createHash("sha256")
     .update(join(address, namespace, group))

@@ -1,15 +1,15 @@
 import { parseArgs } from "node:util";
 
-/** What containerd asks of a shim's program on its command line. */
+/** What containerd asks for on a shim's command line. */
 export interface ShimArguments {
   readonly action: "start" | "delete" | "serve" | "info" | "version";
   readonly namespace: string;
   readonly id: string;
   /** containerd's own gRPC socket. */
   readonly address: string;
-  /** Where to listen, for a shim that is started by hand. */
+  /** Where to listen, for a shim started by hand. */
   readonly socket: string;
-  /** The bundle's folder; empty stands for the working directory. */
+  /** The bundle's folder; empty means the working directory. */
   readonly bundle: string;
   readonly debug: boolean;
 }
@@ -18,11 +18,11 @@ const TEXT = { type: "string", default: "" } as const;
 const FLAG = { type: "boolean", default: false } as const;
 
 /**
- * Reads a shim's command line, whose flags have one dash, as Go's do. Throws an Error that names what is wrong.
+ * Reads a shim's command line. Its flags have one dash, as in Go. Throws an Error that names what is wrong.
  */
 export function parseArguments(args: readonly string[]): ShimArguments {
   const { values, positionals } = parseArgs({
-    // parseArgs takes the letters behind a single dash for flags of one letter each.
+    // parseArgs reads the letters after a single dash as flags of one letter each.
     args: args.map((arg) => arg.replace(/^-(?=[a-z])/, "--")),
     allowPositionals: true,
     options: {
@@ -35,7 +35,7 @@ export function parseArguments(args: readonly string[]): ShimArguments {
       info: FLAG,
       v: FLAG,
       version: FLAG,
-      // Given by containerd and not needed: events go to TTRPC_ADDRESS.
+      // containerd passes it, but it is not needed: events go to TTRPC_ADDRESS.
       "publish-binary": TEXT,
       "debug-socket": TEXT,
     },
@@ -48,7 +48,7 @@ export function parseArguments(args: readonly string[]): ShimArguments {
   if ((action !== "start" && action !== "delete" && action !== "serve") || rest.length > 0) {
     throw new Error(`the action must be start or delete, not ${positionals.join(" ")}`);
   }
-  // Both become parts of paths and of the socket's name.
+  // Both become part of paths and of the socket's name.
   if (namespace === "") throw new Error("-namespace must not be empty");
   if (id === "") throw new Error("-id must not be empty");
   return { ...common, action };

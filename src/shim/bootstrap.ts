@@ -5,16 +5,16 @@ import { decode, encode } from "../codec/codec.js";
 
 /** What containerd writes to the stdin of `start`. */
 export interface Bootstrap {
-  /** containerd 2.3 and later; it then reads a protobuf answer, where older ones read the plain address. */
+  /** Set by containerd 2.3 and later, which reads a protobuf answer; older ones read the plain address. */
   readonly params: BootstrapParams | undefined;
-  /** The options of the runtime that containerd is configured with or its client gave. */
+  /** The runtime's options, from containerd's configuration or its client. */
   readonly options: Any | undefined;
 }
 
 /**
- * Reads what containerd wrote. Up to 2.2 that is nothing, or the runtime's options as a bare Any. An Any decodes as
- * BootstrapParams too: its type and value have the numbers of the id and the namespace. So what has just these two is
- * an Any, unless they are this shim's.
+ * Reads what containerd wrote. Up to version 2.2 that is nothing, or the runtime's options as a bare Any. An Any also
+ * decodes as BootstrapParams, because its type and value have the field numbers of the id and the namespace. So a
+ * message with just these two fields is an Any, unless they are this shim's own id and namespace.
  */
 export function readBootstrap(
   input: Uint8Array,
@@ -38,7 +38,7 @@ export function readBootstrap(
   return { params: undefined, options };
 }
 
-/** What `start` writes to stdout, in the form that this containerd reads. */
+/** What `start` writes to stdout, in the form that this version of containerd reads. */
 export function writeBootstrap({ params }: Bootstrap, address: string): Uint8Array {
   if (params === undefined) return Buffer.from(address);
   return encode(BootstrapResultSchema, { version: 3, address, protocol: "ttrpc" });

@@ -8,38 +8,38 @@ const { ECHILD } = constants.errno;
 
 /** How a process ended. */
 export interface ChildExit {
-  /** Its process id, which may be another's by now. */
+  /** Its process id, which another process may have by now. */
   readonly pid: number;
   /**
-   * As a shell tells it: the exit code, or 128 and the number of the signal. 255 if nobody knows: something else in
-   * this process, or a parent that it had still, has waited for it.
+   * As a shell reports it: the exit code, or 128 plus the signal number. 255 if nobody knows, because something else
+   * in this process, or a parent that it still had, waited for it.
    */
   readonly status: number;
-  /** When it was found to have ended. */
+  /** When this process noticed that it had ended. */
   readonly exitedAt: Date;
 }
 
-/** A process that the shim waits for although it did not start it. */
+/** A process that the shim waits for, although it did not start it. */
 export interface AdoptedChild {
-  /** Its process id, which may be another's once it has ended: signals are sent with {@link kill}. */
+  /** Its process id. Once the process has ended, another may have it, so send signals with {@link kill}. */
   readonly pid: number;
-  /** Resolves when it has ended; never rejects. To wait for it does not keep Node running, as the server does. */
+  /** Resolves when it has ended; never rejects. Waiting does not keep Node running; the server does. */
   readonly exited: Promise<ChildExit>;
   /**
-   * Sends a signal to this process and no other, SIGTERM if none is named. Returns false if it has ended. Throws the
-   * system's error if it must not be sent.
+   * Sends a signal, by default SIGTERM, to this process and to no other. Returns false if the process has ended.
+   * Throws the system's error if the signal is not permitted.
    */
   kill(signal?: NodeJS.Signals | number): boolean;
 }
 
-/** containerd's status of what ended unseen. */
+/** containerd's status for a process whose end nobody saw. */
 const UNKNOWN = 255;
 
-/** How long an ended orphan is kept for adoptions that are under way, and how many ends are noted for those beyond. */
+/** How long an ended orphan is kept for adoptions in progress, and how many ends are remembered beyond that. */
 const KEEP_MS = 5000;
 const NOTED_LIMIT = 4096;
 
-/** When an ended process was seen first: the last adoption that had begun, and the time by two clocks. */
+/** When an ended process was first seen: the last adoption that had begun, and the time by two clocks. */
 interface Seen {
   readonly adoption: number;
   readonly at: number;
@@ -50,10 +50,10 @@ interface Seen {
 const THIS_THREAD = 1;
 const OTHER_THREAD = 2;
 
-/** A process that was adopted and was not reaped. */
+/** An adopted process that has not been reaped. */
 class Adopted implements AdoptedChild {
   readonly exited: Promise<ChildExit>;
-  /** Until it is a child of this process, its pid is held by someone else: this tells whether it is still the same. */
+  /** Until it is a child of this process, another process may reap it; this tells whether the pid is still its own. */
   startTime: string | undefined;
   #settle!: (exit: ChildExit) => void;
   #over = false;
@@ -66,7 +66,7 @@ class Adopted implements AdoptedChild {
     this.exited = new Promise((resolve) => (this.#settle = resolve));
   }
 
-  /** Whether the pid is still this process's. */
+  /** Whether the pid still belongs to this process. */
   get isThere(): boolean {
     if (this.#over) return false;
     return this.startTime === undefined
@@ -91,11 +91,11 @@ class Adopted implements AdoptedChild {
 }
 
 /**
- * The processes that fall to the shim: it is a _child subreaper_, so what an OCI runtime starts and leaves becomes the
- * shim's child. All of them are reaped when they end, and those that were adopted tell how.
+ * The processes that the shim inherits. It is a _child subreaper_: when an OCI runtime starts a process and exits, that
+ * process becomes the shim's child. The shim reaps all of them when they end, and reports the end of adopted ones.
  *
- * Whatever Node has started is left to Node: `spawn` and its kin work as ever, on this thread and in workers. A child
- * that a native addon forks on the main thread and waits for itself has to be announced with {@link leave}.
+ * Children of Node are left to Node: `spawn` and its relatives work as usual, on this thread and in workers. Announce a
+ * child that a native addon forks on the main thread and waits for itself with {@link leave}.
  */
 export class Children {
   // What an ended child of the process is, and who may reap it:
@@ -132,8 +132,8 @@ export class Children {
   }
 
   /**
-   * Adopts the process whose pid `start` resolves to, even if it has ended by then. It must be one that `start` has
-   * made, or that runs still. Orphans that end meanwhile are not reaped before `start` has settled, or for 5 seconds.
+   * Adopts the process whose pid `start` resolves to, even if it has ended by then. `start` must have created it, or it
+   * must still be running. Orphans that end meanwhile are kept until `start` has settled, for at most 5 seconds.
    *
    * ```ts
    * const { pid, exited } = await children.adopt(async () => {
@@ -142,8 +142,9 @@ export class Children {
    * });
    * ```
    *
-   * Rejects with whatever `start` rejects with; with a TypeError if it resolves to what is no pid, or that of a process
-   * which Node has started and whose end Node tells; with an Error of code `ESRCH` if there is no such process.
+   * Rejects with whatever `start` rejects with; with a TypeError if `start` is not a function, or resolves to anything
+   * but a pid or to the pid of a child of Node's, whose end Node reports; and with an Error of code `ESRCH` if there is
+   * no such process.
    */
   async adopt(start: () => Promise<number>): Promise<AdoptedChild> {
     if (typeof start !== "function") throw new TypeError(`start must be a function, not ${kindOf(start)}`);
@@ -158,15 +159,15 @@ export class Children {
   }
 
   /**
-   * Leaves a child alone that a native addon has forked on this thread and waits for itself. To be called before
-   * control returns to the event loop. Node's own children, and those of other threads, are left alone without.
+   * Leaves alone a child that a native addon forked on this thread and waits for itself. Call it before control returns
+   * to the event loop. Node's own children, and those of other threads, need no call.
    *
    * ```ts
    * const terminal = pty.spawn("sh", [], {});
    * children.leave(terminal.pid);
    * ```
    *
-   * Throws a TypeError if `pid` is no child of this process.
+   * Throws a TypeError if `pid` is not a child of this process.
    */
   leave(pid: number): void {
     const started = isPid(pid) && parentOf(pid) !== 0 ? startTime(pid) : undefined;
@@ -195,7 +196,7 @@ export class Children {
     return adopted;
   }
 
-  /** Looks at all children that have ended, and reaps those that are nobody else's. */
+  /** Checks all ended children, and reaps those that nobody else waits for. */
   #look(): void {
     const { pids, errno } = loadNative().endedChildren();
     checked("waitid", errno);
@@ -227,7 +228,7 @@ export class Children {
     for (const pid of this.#left.keys()) if (parentOf(pid) === 0) this.#left.delete(pid);
   }
 
-  /** Sees whether an adopted process has become a child of this one, or has gone elsewhere. */
+  /** Checks whether an adopted process has become a child of this one, or of another. */
   #lookAt(adopted: Adopted): void {
     const { pid } = adopted;
     if (!adopted.isThere) this.#end(adopted, unknownExit(pid));
@@ -241,7 +242,7 @@ export class Children {
 
   #reap(pid: number): number {
     const status = loadNative().reapChild(pid);
-    // An addon that waits for whatever ends may have been first.
+    // An addon that waits for any child may have been first.
     return status === -ECHILD ? UNKNOWN : checked("waitpid", status);
   }
 
@@ -251,14 +252,14 @@ export class Children {
   }
 
   #note(noted: Seen & ChildExit): void {
-    // Behind those that were noted before.
+    // After those remembered earlier.
     this.#noted.delete(noted.pid);
     this.#noted.set(noted.pid, noted);
     const [oldest = 0] = this.#noted.keys();
     if (this.#noted.size > NOTED_LIMIT) this.#noted.delete(oldest);
   }
 
-  /** No signal says that something has been kept for long enough. */
+  /** No signal arrives when an orphan has been kept for long enough. */
   #lookAgainAt(time: number): void {
     if (this.#willLookAgain) return;
     this.#willLookAgain = true;
@@ -289,7 +290,7 @@ function parentOf(pid: number): number {
   return checked("waitid", loadNative().parentOf(pid));
 }
 
-/** The children that the event loop of this thread waits for. */
+/** The children that this thread's event loop waits for. */
 function ofLoop(): Set<number> {
   return new Set(loadNative().childrenOfLoop());
 }

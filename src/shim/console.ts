@@ -10,30 +10,30 @@ import { checked } from "./system.js";
 
 const { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
 
-/** What the kernel has for a terminal's width and height. */
+/** The largest width and height that the kernel stores for a terminal. */
 const LARGEST_SIZE = 0xffff;
 
-/** What a terminal is connected to: fifos, as containerd names them. Empty stands for none. */
+/** The fifos that a terminal is connected to, as containerd names them. Empty means none. */
 export interface ConsolePaths {
-  /** What is typed comes from here. */
+  /** Where input comes from. */
   readonly stdin: string;
-  /** What the terminal shows goes here. */
+  /** Where output goes. */
   readonly stdout: string;
 }
 
 /**
- * Where an OCI runtime sends the terminal of a container's process to: its `--console-socket`. Made by
+ * The socket to which an OCI runtime sends the terminal of a container's process: its `--console-socket`. Made by
  * {@link listenConsole}.
  */
 export class ConsoleSocket {
-  /** The path to give to the runtime. */
+  /** The path to pass to the runtime. */
   readonly path: string;
   readonly #folder: string;
   #listener: number | undefined;
 
   /** @internal */
   constructor() {
-    // Not in the bundle, whose path may be longer than a socket's can be.
+    // Not in the bundle: its path may be longer than a socket's may be.
     this.#folder = mkdtempSync(join(tmpdir(), "pty"));
     this.path = join(this.#folder, "pty.sock");
     try {
@@ -44,7 +44,7 @@ export class ConsoleSocket {
     }
   }
 
-  /** The terminal that the runtime has sent, once it has ended well. Throws if it sent none. */
+  /** The terminal that the runtime sent; to be called once the runtime has succeeded. Throws an Error if it sent none. */
   receive(): Console {
     if (this.#listener === undefined) throw new Error("the console socket has been removed");
     return new Console(checked("receive the terminal", loadNative().receiveConsole(this.#listener)));
@@ -53,7 +53,7 @@ export class ConsoleSocket {
   /** Removes the socket. */
   [Symbol.dispose](): void {
     const listener = this.#listener;
-    // A second time, number and path may be another's.
+    // A second time, the descriptor and the path may belong to something else.
     this.#listener = undefined;
     if (listener === undefined) return;
     closeSync(listener);
@@ -61,14 +61,14 @@ export class ConsoleSocket {
   }
 }
 
-/** The terminal of a container's process, from the outside. */
+/** The outer end of the terminal of a container's process. */
 export class Console {
   readonly #terminal: number;
   readonly #stream: ReadStream;
   #output: Socket | undefined;
   #stdin: Socket | undefined;
   #stdinHold: number | undefined;
-  /** Resolves when all that the process printed has been handed on, and nothing has the terminal any more. */
+  /** Resolves when all output has been passed on and no process has the terminal open any more. */
   readonly drained: Promise<void>;
 
   /** @internal */
@@ -87,12 +87,12 @@ export class Console {
     });
   }
 
-  /** Connects the terminal to containerd's fifos. A slow reader makes the process wait. */
+  /** Connects the terminal to containerd's fifos. A slow reader holds the process back. */
   connect(paths: ConsolePaths): void {
     const { stdin, stdout } = checkedPaths(paths, ["stdin", "stdout"]);
     if (stdout === "") this.#stream.resume();
     else {
-      // Readers may come and go, as `ctr attach` does.
+      // Readers may come and go, as with `ctr attach`.
       const reader = openSync(stdout, O_RDONLY | O_NONBLOCK);
       const fd = openOr(() => closeSync(reader), stdout, O_WRONLY);
       this.#output = new Socket({ fd, readable: false, writable: true });
@@ -117,12 +117,12 @@ export class Console {
         throw new TypeError(`${name} must be an integer from 0 to ${LARGEST_SIZE}, not ${shown(value)}`);
       }
     }
-    // Its descriptor may be another's by now.
+    // Something else may have its descriptor by now.
     if (this.#stream.destroyed) return;
     checked("resize the terminal", loadNative().resizeConsole(this.#terminal, width, height));
   }
 
-  /** Lets stdin end as soon as whoever writes to it has closed it. */
+  /** Lets stdin end once its last writer has closed it. */
   closeStdin(): void {
     const hold = this.#stdinHold;
     this.#stdinHold = undefined;
@@ -130,14 +130,14 @@ export class Console {
     if (this.#stream.destroyed) this.#stdin?.destroy();
   }
 
-  /** Closes the terminal, whoever still has it. */
+  /** Closes the terminal, even if a process still has it open. */
   close(): void {
     this.#stream.destroy();
     this.#output?.destroy();
   }
 }
 
-/** What comes from a terminal, which it owns. */
+/** The output of a terminal, whose descriptor it owns. */
 function streamOf(terminal: number): ReadStream {
   try {
     return new ReadStream(terminal);
@@ -158,7 +158,7 @@ function openOr(giveUp: () => void, path: string, flags: number): number {
 }
 
 /**
- * Makes a socket for the terminal of a process that is about to be created.
+ * Creates a socket for the terminal of a process that is about to be created.
  *
  * ```ts
  * using socket = listenConsole();

@@ -9,10 +9,10 @@ import { DeleteResponseSchema } from "../protos/task/v3.js";
 import type { ShimArguments } from "./arguments.js";
 import type { ShimOptions } from "./options.js";
 
-/** 128 and SIGKILL: what is not known to have ended otherwise was killed. */
+/** 128 plus SIGKILL: a container counts as killed unless its end is known. */
 const KILLED = 137;
 
-/** Clears up after a container and writes how it ended to stdout, which containerd keeps apart from stderr. */
+/** Cleans up after a container, and writes how it ended to stdout. containerd keeps stderr apart. */
 export async function runDelete(_name: string, args: ShimArguments, options: ShimOptions): Promise<void> {
   const write = answerOnStdout();
   const { id, namespace, address, debug } = args;
@@ -23,7 +23,7 @@ export async function runDelete(_name: string, args: ShimArguments, options: Shi
   write(encode(DeleteResponseSchema, reply));
 }
 
-/** The socket of a shim that was killed, unless another container's shim listens on it. */
+/** Removes the socket of a killed shim, unless the shim of another container listens on it. */
 function removeDeadSocket(bundle: string): void {
   const address =
     unlessMissing(() => readFileSync(join(bundle, "address"), "utf8")) ??
@@ -34,7 +34,7 @@ function removeDeadSocket(bundle: string): void {
   try {
     reclaimStale(parseAddress(address));
   } catch (error) {
-    // The container is cleared up all the same.
+    // The container is cleaned up all the same.
     console.error(textOf(error));
   }
 }
@@ -47,7 +47,7 @@ function unlessMissing(read: () => string): string | undefined {
   }
 }
 
-/** Keeps stdout for the answer: what else is printed there goes to stderr. The answer ends the process. */
+/** Keeps stdout for the answer: other output goes to stderr. The answer ends the process. */
 export function answerOnStdout(): (answer: Uint8Array) => void {
   const { stdout, stderr } = process;
   Object.defineProperty(process, "stdout", { configurable: true, enumerable: true, value: stderr });

@@ -1,5 +1,5 @@
 /**
- * A framework for shims: programs that containerd starts to run containers its user's own way.
+ * A framework for shims: programs that containerd starts to run containers in a way of their own.
  *
  * ```ts
  * #!/usr/bin/env node
@@ -10,9 +10,9 @@
  * });
  * ```
  *
- * `runShim` does all of the runtime-v2 protocol but the work itself: the command line, the daemon, the socket, the
- * events, the log. This entry loads next to nothing, since containerd starts the program several times a container;
- * what a service needs for the streams of its processes is in `containerd-shim-protos/shim/io`.
+ * `runShim` handles all of the runtime-v2 protocol but the work itself: the command line, the daemon, the socket, the
+ * events and the log. This entry loads almost nothing, because containerd starts the program several times for each
+ * container. The streams of a service's processes are in `containerd-shim-protos/shim/io`.
  *
  * @module
  */

@@ -7,7 +7,7 @@ import type { ShimArguments } from "./arguments.js";
 import { answerOnStdout } from "./delete.js";
 import type { ShimOptions } from "./options.js";
 
-/** Writes what this runtime is to stdout; containerd may have written options to stdin. */
+/** Describes this runtime on stdout; containerd may have written options to stdin. */
 export async function runInfo(name: string, _args: ShimArguments, options: ShimOptions): Promise<void> {
   const write = answerOnStdout();
   const input = readFileSync(0);

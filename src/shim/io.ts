@@ -1,6 +1,6 @@
 /**
- * The streams of a container's processes, as containerd hands them to a shim: fifos and files for processes without a
- * terminal, and the terminal that an OCI runtime makes.
+ * The streams of a container's processes, as containerd passes them to a shim: fifos and files for processes without a
+ * terminal, and the terminal that an OCI runtime creates.
  *
  * ```ts
  * import { openStdio } from "containerd-shim-protos/shim/io";

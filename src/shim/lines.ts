@@ -1,14 +1,14 @@
 import { StringDecoder } from "node:string_decoder";
 
-/** The longest text that a line of the log holds, in UTF-16 units: what is kept of a line that has not ended is less. */
+/** The longest text of a log line, in UTF-16 units. Less is kept of a line that has not ended. */
 export const LONGEST_TEXT = 64 << 10;
 
-/** Marks where a line was broken: at the end of its part, and at the beginning of the next. */
+/** Marks where a line was broken: at the end of one part, and at the beginning of the next. */
 const MARK = "…";
 
 /**
- * Divides text that comes in pieces into lines. A line that is too long becomes several, each with a mark where it was
- * broken. A character that is divided between two pieces stays one.
+ * Splits text that arrives in pieces into lines. A line that is too long becomes several, each marked where it was
+ * broken. A character that is split between two pieces stays whole.
  */
 export class Lines {
   readonly #line: (line: string) => void;
@@ -16,14 +16,14 @@ export class Lines {
   /** Of a line that has not ended. */
   #rest = "";
 
-  /** @param line - Is called with each line, without its end. */
+  /** @param line - Called with each line, without its line end. */
   constructor(line: (line: string) => void) {
     this.#line = line;
   }
 
   /** Takes the next piece: UTF-8, or text. */
   write(piece: string | Uint8Array): void {
-    // What was left of a character will not be completed by a text.
+    // A text does not complete the bytes of a split character.
     const text = typeof piece === "string" ? this.#decoder.end() + piece : this.#decoder.write(piece);
     let from = 0;
     for (let to = text.indexOf("\n"); to >= 0; to = text.indexOf("\n", from)) {
@@ -32,11 +32,11 @@ export class Lines {
       from = to + 1;
     }
     this.#add(text, from, text.length);
-    // A part of a string keeps the whole of it in memory.
+    // A substring keeps the whole string in memory.
     if (text.length > LONGEST_TEXT) this.#rest = Buffer.from(this.#rest, "utf16le").toString("utf16le");
   }
 
-  /** What has come of a line that will not end is a line. */
+  /** The part of a line that will not end counts as a line. */
   end(): void {
     const last = this.#decoder.end();
     this.#add(last, 0, last.length);
@@ -65,14 +65,14 @@ export class Lines {
   }
 }
 
-/** A text that is not too long: a mark says how much is left out. */
+/** Shortens a text that is too long; a mark says how much is left out. */
 export function shortened(text: string): string {
   if (text.length <= LONGEST_TEXT) return text;
   const end = wholeTo(text, LONGEST_TEXT - 32);
   return `${text.slice(0, end)}${MARK} (${text.length - end} more)`;
 }
 
-/** Where to end a text: at `end`, or before the half of a character that would be its last. */
+/** Where to cut a text: at `end`, or one unit earlier if that would split a character. */
 function wholeTo(text: string, end: number): number {
   return (text.charCodeAt(end - 1) & 0xfc00) === 0xd800 ? end - 1 : end;
 }

@@ -3,28 +3,29 @@ import { Writable } from "node:stream";
 import { inspect } from "node:util";
 import { Lines, shortened } from "./lines.js";
 
-/** More to say in a line of the log; an Error is shown by its stack. */
+/** Fields of a log line. An Error is shown by its stack. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
 /**
- * The shim's log: what it writes appears in containerd's, in the same form. The levels are containerd's; `debug` is
- * shown if containerd logs at that level itself.
+ * The shim's log. Its lines appear in containerd's log, in the same form and with the same levels; `debug` lines appear
+ * if containerd itself logs at that level.
  *
  * ```ts
  * context.log.warn("cannot unmount", { path, error });
  * ```
  *
- * A line for which the pipe to containerd has no room is dropped, so that a shim goes on while containerd is away; how
- * many were is said as soon as there is room. Lines are whole: one that the pipe has taken in part goes on when there is
- * room, and nothing else comes before it has. A message or field longer than 64 Ki characters is cut, and says so.
+ * If the pipe to containerd has no room for a line, the line is dropped, so that a shim keeps running while containerd is
+ * away. A later line says how many were dropped. Lines are never mixed or cut short: if the pipe takes a part of a line,
+ * the rest follows before anything else. A message or field longer than 64 Ki characters is cut, and the line says so.
+ * Its methods never throw.
  */
 export class ShimLog {
   readonly #descriptor: number;
   readonly #debug: boolean;
   readonly #always: string;
-  /** Lines dropped since the last that was written. */
+  /** Lines dropped since the last one that was written. */
   #dropped = 0;
-  /** What the pipe has not taken yet of the last line that was written. */
+  /** The rest of the last line, which the pipe has not taken yet. */
   #rest: Uint8Array | undefined;
   #retry: NodeJS.Timeout | undefined;
   readonly #atExit = () => void this.#catchUp();
@@ -41,17 +42,17 @@ export class ShimLog {
     if (this.#debug) this.#write("debug", message, fields);
   }
 
-  /** Writes a line of what goes on. */
+  /** Writes a line about normal operation. */
   info(message: string, fields?: LogFields): void {
     this.#write("info", message, fields);
   }
 
-  /** Writes a line of what did not go as it should, and was dealt with. */
+  /** Writes a line about a problem that was handled. */
   warn(message: string, fields?: LogFields): void {
     this.#write("warning", message, fields);
   }
 
-  /** Writes a line of what failed. */
+  /** Writes a line about a failure. */
   error(message: string, fields?: LogFields): void {
     this.#write("error", message, fields);
   }
@@ -62,7 +63,7 @@ export class ShimLog {
     this.#tryAgain(FIRST_RETRY_MS);
   }
 
-  /** Writes the rest of the last line, and how many were dropped since. Returns whether there is room for more. */
+  /** Writes the rest of the last line, and how many lines were dropped since. Returns whether there is room for more. */
   #catchUp(): boolean {
     if (this.#rest !== undefined) this.#rest = this.#send(this.#rest);
     if (this.#rest !== undefined) return false;
@@ -86,20 +87,20 @@ export class ShimLog {
   }
 
   /**
-   * One write a line: up to 4096 bytes it is written as a whole or not at all, and the lines of several writers do not
-   * mix. Returns what was not written.
+   * Makes one write for each line. The kernel writes up to 4096 bytes as a whole or not at all, so the lines of several
+   * writers do not mix. Returns what was not written.
    */
   #send(bytes: Uint8Array): Uint8Array | undefined {
     try {
       const written = writeSync(this.#descriptor, bytes);
       return written < bytes.length ? bytes.subarray(written) : undefined;
     } catch {
-      // EAGAIN: it is full. Whatever else it is, there is nowhere to say so.
+      // EAGAIN means that the pipe is full. For any other error, there is nowhere to report it.
       return bytes;
     }
   }
 
-  /** What is left must not wait for the next line, which may never come. */
+  /** The rest must not wait for the next line, which may never come. */
   #tryAgain(afterMs: number): void {
     if (this.#retry !== undefined) return;
     process.on("exit", this.#atExit);
@@ -120,14 +121,14 @@ function pairs(fields: LogFields): string {
       .map(([name, value]) => ` ${name.replaceAll(UNFIT_FOR_NAME, "_")}=${text(value)}`)
       .join("");
   } catch (error) {
-    // A getter that throws. The line itself is worth having.
+    // A getter threw. The line itself is still worth writing.
     return ` fields=${text(error)}`;
   }
 }
 
-/** What would end a name, or a line. */
+/** Characters that would end a name or a line. */
 const UNFIT_FOR_NAME = /[\s="\p{Cc}]/gu;
-/** Control characters that JSON leaves as they are. */
+/** Control characters that JSON does not escape. */
 const CONTROLS = /[\u007f-\u009f]/g;
 
 function text(value: unknown): string {
@@ -146,14 +147,14 @@ function shown(value: unknown): string {
 }
 
 /**
- * Makes console.log and whatever else writes to stdout or stderr write lines of the log, and sees to it that nothing
- * waits for room in the pipe behind them, not even Node's last words: to hand a descriptor to a process makes it block.
+ * Turns everything written to stdout and stderr, console.log included, into lines of the log. Nothing then waits for room
+ * in the pipe behind them, not even Node's last words: passing a descriptor to a process makes that descriptor block.
  */
 export function logStandardStreams(log: ShimLog): void {
   for (const fd of [1, 2]) {
     const again = openSync(`/proc/self/fd/${fd}`, constants.O_RDWR | constants.O_NONBLOCK);
     closeSync(fd);
-    // The lowest number that is free.
+    // The lowest free number.
     openSync(`/proc/self/fd/${again}`, constants.O_RDWR | constants.O_NONBLOCK);
     closeSync(again);
   }

@@ -11,11 +11,11 @@ import type { RuntimeInfoSchema } from "../protos/types.js";
 import type { Children } from "./children.js";
 import type { ShimLog } from "./log.js";
 
-/** What every hook of a shim knows. */
+/** What every hook of a shim gets. */
 export interface ShimRequest {
-  /** The container (or sandbox) that containerd names. */
+  /** The id of the container or sandbox. */
   readonly id: string;
-  /** The namespace of containerd that it is in. */
+  /** Its containerd namespace. */
   readonly namespace: string;
   /** The absolute path of the bundle: the folder with `config.json` and `rootfs`. */
   readonly bundle: string;
@@ -25,63 +25,63 @@ export interface ShimRequest {
   readonly debug: boolean;
 }
 
-/** What `start` knows. */
+/** What `start` gets. */
 export interface StartRequest extends ShimRequest {
-  /** The runtime's options of containerd's configuration or its client; undefined if there are none. */
+  /** The runtime's options, from containerd's configuration or its client; undefined if there are none. */
   readonly options: Any | undefined;
-  /** All that containerd 2.3 and later tells a shim at its start; undefined from older ones. */
+  /** All parameters that containerd 2.3 and later passes at the start; undefined from older versions. */
   readonly params: BootstrapParams | undefined;
 }
 
-/** What a shim works with while it serves. Its id and bundle are those of its first container. */
+/** What a shim uses while it serves. The id and bundle are those of its first container. */
 export interface ShimContext extends StartRequest {
   /** The address that this shim listens on. */
   readonly address: string;
-  /** Hands events to containerd, in order, and tells what became of each. */
+  /** Delivers events to containerd in order, and reports the outcome of each. */
   readonly publisher: Publisher;
   /**
-   * Publishes an event without waiting for it, as a handler does whose reply must not depend on containerd's: one that
-   * cannot be delivered is noted in the log.
+   * Publishes an event without waiting, for a handler whose reply must not depend on containerd's. An event that cannot
+   * be delivered is reported in the log.
    *
    * ```ts
    * context.publish(TASK_START_EVENT_TOPIC, TaskStartSchema, { containerId: id, pid });
    * ```
    */
   publish<Desc extends DescMessage>(topic: string, schema: Desc, message: MessageInitShape<Desc>): void;
-  /** The log, which containerd shows in its own. */
+  /** The log, whose lines appear in containerd's. */
   readonly log: ShimLog;
-  /** The processes that fall to this one. */
+  /** The processes that this shim inherits. */
   readonly children: Children;
   /**
-   * Ends the shim: replies that are due and events that wait still go out, then the socket is removed and the process
-   * ends. To be called by the handler of `Shutdown` once no container is left; it may go on to reply.
+   * Ends the shim. Pending replies and events still go out; then the socket is removed and the process ends. The handler
+   * of `Shutdown` calls it once no container is left, and may still reply afterwards.
    */
   shutdown(): void;
 }
 
-/** What a shim is made of. Only `createTaskService` is needed. */
+/** The parts of a shim. Only `createTaskService` is required. */
 export interface ShimOptions {
   /**
-   * Makes the task service. The same handlers serve version 2, which containerd up to 2.2 calls, and version 3. Import
-   * the implementation here, and not at the top of the program, so that the other phases start as fast as they can.
+   * Creates the task service. The same handlers serve version 2, which containerd up to 2.2 calls, and version 3. Import
+   * the implementation here, not at the top of the program, so that the other phases start as fast as possible.
    */
   createTaskService(context: ShimContext): MaybePromise<ServiceImpl<typeof Task>>;
-  /** Makes the sandbox service, for a shim that containerd uses as a sandbox controller. */
+  /** Creates the sandbox service, for a shim that containerd uses as a sandbox controller. */
   createSandboxService?(context: ShimContext): MaybePromise<ServiceImpl<typeof Sandbox> | undefined>;
   /**
-   * Decides which process serves a container. All with the same `group` share one; without it each has its own. An
-   * `address` instead names a shim that runs already, whoever started it.
+   * Decides which process serves a container. Containers with the same `group` share one; without a group each has its
+   * own. An `address` names a shim that is already running, whoever started it.
    */
   start?(request: StartRequest): MaybePromise<ShimPlacement | undefined>;
   /**
-   * Clears up after a container: its processes and mounts. containerd calls it in a process of its own, when the shim
-   * has died as well as after every normal end. Resolves to how the container ended; by default, and for whatever is
-   * left out, to status 137 (killed) just now.
+   * Cleans up after a container: its processes and mounts. containerd calls it in a separate process, both after a shim
+   * has died and after every normal end. Resolves to how the container ended. Default: status 137 (killed), now; the
+   * same for whatever is left out.
    */
   delete?(request: ShimRequest): MaybePromise<MessageInitShape<typeof DeleteResponseSchema> | undefined>;
-  /** What containerd 2 asks of a runtime before it uses it. `name` and `version` are filled in. */
+  /** How the runtime describes itself to containerd 2. `name` and `version` are filled in. */
   info?(options: Any | undefined): MaybePromise<MessageInitShape<typeof RuntimeInfoSchema> | undefined>;
-  /** The version that `-version` and `info` tell. `0.0.0` if left out. */
+  /** The version that `-version` and `-info` print. Default `0.0.0`. */
   readonly version?: string;
 }
 
@@ -93,7 +93,7 @@ const HOOKS = [
   "info",
 ] as const satisfies readonly (keyof ShimOptions)[];
 
-/** Checks what a shim is made of. Throws a TypeError that names what is wrong. */
+/** Checks the parts of a shim. Throws a TypeError that names what is wrong. */
 export function checkShim(name: unknown, options: ShimOptions): void {
   if (typeof name !== "string" || name === "") throw new TypeError("name must be a non-empty string");
   if (!isPlain(options))
@@ -112,14 +112,14 @@ export function checkShim(name: unknown, options: ShimOptions): void {
   }
 }
 
-/** Where a container's shim is: see {@link ShimOptions.start}. */
+/** Where a container's shim is; see {@link ShimOptions.start}. */
 export type ShimPlacement =
   | {
-      /** Containers of one group have one shim. */
+      /** Containers of one group share one shim. */
       readonly group: string;
     }
   | {
-      /** Where a shim listens that takes the container. */
+      /** The address of a running shim that takes the container. */
       readonly address: string;
     };
 

@@ -4,14 +4,14 @@ import { shown, textOf } from "../values.js";
 import { checkShim, type ShimOptions } from "./options.js";
 
 /**
- * Runs a shim: does what containerd asks of the program by its command line, and ends the process. To be called once,
- * at the top of a program named `containerd-shim-NAME-VERSION`, which `ctr run --runtime io.containerd.NAME.VERSION`
- * then finds on the PATH of containerd.
+ * Runs a shim: does what containerd asks for on the command line, and ends the process. Call it once, at the top of a
+ * program named `containerd-shim-NAME-VERSION`; `ctr run --runtime io.containerd.NAME.VERSION` then finds the program on
+ * containerd's PATH.
  *
- * - `start` starts the server in a session of its own, which goes on when `start` has written its address
- * - `delete` clears up after a container whose shim has gone
- * - `-info` and `-version` say what this is
- * - without any of these it serves in the foreground on `-socket PATH`, with its log on stderr, for debugging
+ * - `start` starts the server in a session of its own, which keeps running after `start` has written its address
+ * - `delete` cleans up after a container whose shim has gone
+ * - `-info` and `-version` describe the runtime
+ * - otherwise it serves in the foreground on `-socket PATH`, with its log on stderr, for debugging
  *
  * ```ts
  * runShim("io.containerd.example.v1", {
@@ -22,10 +22,10 @@ import { checkShim, type ShimOptions } from "./options.js";
  *
  * @param name - The name of the runtime, for the log and for `-info`.
  *
- * The promise never rejects: what goes wrong is written to stderr, and the process ends with 1.
+ * The promise never rejects: an error is written to stderr, and the process exits with 1.
  */
 export async function runShim(name: string, options: ShimOptions): Promise<void> {
-  // Warnings would spoil what containerd reads, of which it makes addresses and messages.
+  // containerd parses this output as an address or a message, so warnings must not appear in it.
   process.removeAllListeners("warning");
   try {
     checkShim(name, options);
@@ -40,7 +40,7 @@ export async function runShim(name: string, options: ShimOptions): Promise<void>
 
 type Phase = (name: string, args: ShimArguments, options: ShimOptions) => void | Promise<void>;
 
-/** Each phase loads what it needs: `start` is waited for by whoever runs a container. */
+/** Each phase loads only what it needs, because whoever runs a container waits for `start`. */
 async function phase({ action }: ShimArguments): Promise<Phase> {
   switch (action) {
     case "start":

@@ -14,9 +14,9 @@ import type { ShimContext, ShimOptions, StartRequest } from "./options.js";
 import { FAILED, STARTED, STARTER_VARIABLE } from "./start.js";
 import { addTask } from "./task.js";
 
-/** Long enough for a probe of a shim that works, as in containerd's own. */
+/** How long a working shim may take to answer a probe, as in containerd's own. */
 const PROBE_MS = 1000;
-/** What handlers have to end in, and then events to leave, at shutdown. */
+/** How long handlers, and then events, have at shutdown. */
 const GRACE_MS = 500;
 const SHUTDOWN_MS = 5000;
 const STDERR = 2;
@@ -45,7 +45,7 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
     };
     const placement = await place(request, args.socket, options);
     if (placement.taken || !(await listen(placement.address, request, log, options))) {
-      // Another process serves this group. This one is done.
+      // Another process serves this group, so this one is done.
       starter.started(bootstrap, placement.address, request.bundle);
       process.exit(0);
     }
@@ -59,14 +59,14 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
   }
 }
 
-/** When memory runs out, a shim goes before containerd, whose standing it has inherited, and what it starts with it. */
+/** When memory runs out, the kernel must kill the shim and its children before containerd, whose score they inherit. */
 function dieBeforeContainerd(): void {
   const file = "/proc/self/oom_score_adj";
   const inherited = Number(readFileSync(file, "utf8"));
   writeFileSync(file, String(Math.min(inherited + 1, 1000)));
 }
 
-/** The address of the container's shim, and whether one is there already. */
+/** The address of the container's shim, and whether that shim already runs. */
 async function place(request: StartRequest, socket: string, options: ShimOptions) {
   if (socket !== "") return { address: `unix://${resolve(socket)}`, taken: false };
   const placement = await options.start?.(request);
@@ -91,7 +91,7 @@ async function isAlive(address: string): Promise<boolean> {
   }
 }
 
-/** Listens and serves. Resolves to whether it does: another shim of the group may have been faster. */
+/** Listens and serves. Resolves to false if another shim of the group was faster. */
 async function listen(
   address: string,
   request: StartRequest,
@@ -118,7 +118,7 @@ async function listen(
     publisher,
     publish(topic, schema, message) {
       publisher.publish(topic, schema, message).catch((error: unknown) => {
-        // What was not delivered is noted already; this was never sent.
+        // Undelivered events are in the log already; this one was never sent.
         if (error instanceof TypeError) log.error("an event cannot be sent", { topic, error });
       });
     },
@@ -136,13 +136,13 @@ async function listen(
     if (inUse && (await isAlive(address))) return false;
     throw error;
   }
-  // However this process ends: with SIGKILL, `delete` does it.
+  // However this process ends; after SIGKILL, `delete` does it.
   process.on("exit", () => server.removeFiles());
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, shutdown);
   return true;
 }
 
-/** Where containerd takes events. By hand, without the variable, it is where containerd would have it. */
+/** Where containerd takes events. A shim started by hand has no variable for it, and uses the usual address. */
 function eventsAddress({ params, containerdAddress }: StartRequest): string {
   const address = process.env["TTRPC_ADDRESS"] || params?.containerdTtrpcAddress;
   if (address) return address;
@@ -151,16 +151,16 @@ function eventsAddress({ params, containerdAddress }: StartRequest): string {
 }
 
 async function shutDown(server: Server, publisher: { close(): Promise<void> }): Promise<void> {
-  // Nothing that a handler or containerd does not do may keep a shim alive.
+  // A handler that never ends, or a containerd that never answers, must not keep a shim alive.
   setTimeout(() => process.exit(1), SHUTDOWN_MS);
   await server.close({ graceMs: GRACE_MS });
   await publisher.close();
 }
 
-/** The `start` process that waits for this one to serve, if there is one. */
+/** The `start` process that waits until this one serves, if there is one. */
 class Starter {
   readonly present: boolean;
-  /** Until it is answered. */
+  /** Open until it has been answered. */
   #wire: number | undefined;
   readonly #log: ShimLog;
   /** What containerd wrote to its stdin. */
@@ -169,14 +169,14 @@ class Starter {
   constructor(log: ShimLog) {
     this.#log = log;
     const variable = process.env[STARTER_VARIABLE];
-    // Not for the processes that this one starts.
+    // The processes that this one starts must not see it.
     delete process.env[STARTER_VARIABLE];
     this.#wire = variable === undefined ? undefined : Number(variable);
     this.present = this.#wire !== undefined;
     this.input = this.#wire === undefined ? new Uint8Array() : readFileSync(this.#wire);
   }
 
-  /** Tells the address, in the form that containerd reads and in the file where up to 1.7 looks for it later. */
+  /** Reports the address in the form that containerd reads, and in the file where versions up to 1.7 look for it. */
   started(bootstrap: Bootstrap, address: string, bundle: string): void {
     if (this.#wire === undefined) return;
     if (bootstrap.params === undefined) {
@@ -199,7 +199,7 @@ class Starter {
       writeSync(wire, Buffer.concat([Buffer.of(kind), body]));
       closeSync(wire);
     } catch (error) {
-      // It was killed, since containerd gave up: nobody knows of this shim.
+      // containerd gave up and killed `start`, so nobody knows of this shim.
       this.#log.error("start has gone", { error });
       process.exit(1);
     }
