@@ -37,7 +37,7 @@ const { SIGINT, SIGTERM, SIGHUP, SIGPIPE } = constants.signals;
 for (const [name, number] of Object.entries({ SIGINT, SIGTERM, SIGHUP })) {
   process.on(name, () => interrupt(128 + number));
 }
-// Nobody reads the output any more. Node ignores the signal for that, and has an error in its place.
+// Nobody reads the output any more. Node ignores SIGPIPE and emits an error instead.
 process.stdout.on("error", () => interrupt(128 + SIGPIPE));
 
 try {

@@ -27,7 +27,7 @@ for await (const { namespace, topic, timestamp, message } of eventsFromArguments
     at: timestampDate(timestamp).toISOString(),
   };
   if (isMessage(message, TaskCreateSchema) || isMessage(message, TaskStartSchema)) row.pid = message.pid;
-  // Of an exec, the id is another.
+  // The id of an exec differs from the container's.
   if (isMessage(message, TaskExitSchema) && message.id === containerId) row.status = message.exitStatus;
   rows.set(containerId, row);
   if (process.stdout.isTTY) console.clear();

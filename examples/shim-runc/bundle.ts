@@ -4,7 +4,7 @@ import { fromJsonString, toJsonString } from "@bufbuild/protobuf";
 import { type Options, OptionsSchema } from "containerd-shim-protos/runc";
 import type { ChildExit } from "containerd-shim-protos/shim";
 
-/** As much of a container's spec as this shim goes by. */
+/** The parts of a container's spec that this shim uses. */
 export interface Spec {
   readonly annotations?: Readonly<Record<string, string>>;
   readonly linux?: { readonly namespaces?: readonly { readonly type: string; readonly path?: string }[] };
@@ -60,7 +60,7 @@ export function readIfThere(path: string): string | undefined {
   }
 }
 
-/** Nobody reads half of it, even if this process is killed. */
+/** Writes a file atomically: nobody reads half of it, even if this process is killed. */
 function writeWhole(path: string, text: string): void {
   writeFileSync(`${path}.tmp`, text, { mode: 0o600 });
   renameSync(`${path}.tmp`, path);

@@ -8,8 +8,8 @@ import { Runc } from "./runc.js";
 const KILLED = 137;
 
 /**
- * Removes all that there may be of a container, whose shim has been killed or has done it already. Whatever fails is
- * said, for containerd's log, and does not keep the rest from being done.
+ * Removes whatever is left of a container. Its shim was killed, or has cleaned up already. Failures are printed for
+ * containerd's log and do not stop the remaining steps.
  */
 export async function cleanUp({ id, namespace, bundle }: ShimRequest) {
   const options = readOptions(bundle);

@@ -20,7 +20,7 @@ import type { ShimContext } from "containerd-shim-protos/shim";
 import { openStdio, type Stdio } from "containerd-shim-protos/shim/io";
 import { type CreateTaskRequest, type KillRequest, Status, type Task } from "containerd-shim-protos/task/v3";
 
-/** As much of a container's spec as this shim goes by. */
+/** The parts of a container's spec that this shim uses. */
 interface Spec {
   readonly process: { readonly args: string[]; readonly env?: string[]; readonly cwd: string };
 }
