@@ -18,10 +18,10 @@ const A_CONNECTION = 64 * KIB;
 
 /**
  * What a process needs to work on the largest messages one by one, each of which is there three times for a moment, and
- * what its allocator and V8 keep for a while of what was freed: from Node 22 on, V8 lets more garbage gather before it
- * collects. It is the same however much is sent, as was seen with four times as much.
+ * what its allocator and V8 keep for a while of what was freed, which is the more the busier the machine is. It is the same
+ * however much is sent, as was seen with four times as much.
  */
-const WORKING_MEMORY = (Number.parseInt(process.versions.node, 10) < 22 ? 96 : 208) * MIB;
+const WORKING_MEMORY = 224 * MIB;
 
 /** Ten processes at once take their time on two cores. */
 const PATIENCE_MS = 90_000;
