@@ -12,6 +12,11 @@ export interface Row {
   readonly beyond: string;
   /** Bytes of the limit where nothing is set, besides 64 KiB for each connection. */
   readonly bytes?: number;
+  /**
+   * Bytes of garbage that the handlers make, and that V8 collects when it likes: the more the busier the machine is, and
+   * no more when four times as much is sent.
+   */
+  readonly garbage?: number;
   /** What is tried with a server, or with a sink of events. */
   readonly attacks?: readonly AttackName[];
   /** Where it is shown, if not by an attack: a file, and the name of a test in it. */
@@ -55,6 +60,7 @@ export const rows: readonly Row[] = [
     beyond: "no handler starts; a peer that takes nothing for 1 s while others wait is closed",
     // Handlers that have started at once may give 1 MiB each before the next ones are stopped.
     bytes: QUEUED / 2 + 32 * MIB,
+    garbage: 128 * MIB,
     attacks: ["unread", "unreadPromises", "unreadOnes", "unreadStreams"],
   },
   {
