@@ -1,26 +1,13 @@
 import { Code, createClient, createServer, type RawMethod, TtrpcError } from "containerd-shim-protos";
 import { type StateResponse, Task } from "containerd-shim-protos/task/v3";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { bytes, failure, text } from "../helpers/outcome.js";
 import { pairOf, pairWith, SERVICE } from "../helpers/pair.js";
+import { watchUncaught } from "../helpers/uncaught.js";
 
 const EMPTY = new Uint8Array();
-const uncaught: unknown[] = [];
-const onUncaught = (error: unknown) => uncaught.push(error);
-
-beforeEach(() => {
-  uncaught.length = 0;
-  process.on("uncaughtException", onUncaught).on("unhandledRejection", onUncaught);
-});
-
-afterEach(async () => {
-  await new Promise((resolve) => {
-    setImmediate(resolve);
-  });
-  process.off("uncaughtException", onUncaught).off("unhandledRejection", onUncaught);
-  if (uncaught.length > 0) throw new AggregateError(uncaught, "an error was not caught");
-});
+watchUncaught();
 
 function revoked(): object {
   const { proxy, revoke } = Proxy.revocable({}, {});
