@@ -1,3 +1,5 @@
+import { throwLater } from "./error.js";
+
 /** Hears that a signal aborted. */
 export interface AbortListener {
   aborted(signal: AbortSignal): void;
@@ -36,10 +38,7 @@ function onAbort(event: Event): void {
     try {
       listener.aborted(signal);
     } catch (error) {
-      // It must not cost the other listeners theirs; the process must see it all the same.
-      queueMicrotask(() => {
-        throw error;
-      });
+      throwLater(error);
     }
   }
 }

@@ -49,7 +49,7 @@ export enum Code {
  * Throws a TypeError if `code` is not a number.
  */
 export function codeName(code: number): string {
-  // // The enum also maps names to numbers, so a name would return a number.
+  // The enum also maps names to numbers, so a name would return a number.
   if (typeof code !== "number") throw new TypeError(`code must be a number, not ${kindOf(code)}`);
   return Code[code] ?? `Code ${code}`;
 }

@@ -72,12 +72,12 @@ export class TtrpcError extends Error {
 }
 
 /**
- * Makes an error of what happened in no code of the caller's. Its stack would show this package alone, and to collect that
- * is most of what an error costs: a connection may end with a hundred thousand calls.
+ * Makes an error without a stack, for what no code of the caller's has led to. Its frames would all be this package's, and
+ * collecting them is most of what an error costs: a connection may end with a hundred thousand calls.
  */
 export function withoutFrames<T extends Error>(make: () => T): T {
   const { stackTraceLimit } = Error;
-  // It fails where Node was started with --frozen-intrinsics, and nothing is saved.
+  // With --frozen-intrinsics this has no effect, and the stack is collected.
   Reflect.set(Error, "stackTraceLimit", 0);
   try {
     return make();
@@ -147,6 +147,13 @@ function reasonOf(signal: AbortSignal): unknown {
   } catch (error) {
     return error;
   }
+}
+
+/** Rethrows an error that nobody here can handle, so that the process sees it and nobody else loses by it. */
+export function throwLater(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
 }
 
 /** One detail of a status, made from the fields that cross. */

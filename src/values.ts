@@ -54,7 +54,7 @@ function tagOf(value: object): string {
   try {
     return Object.prototype.toString.call(value).slice("[object ".length, -1);
   } catch {
-    // // A user-defined getter for the tag threw.
+    // A user-defined getter for the tag threw.
     return "Object";
   }
 }

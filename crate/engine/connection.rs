@@ -28,7 +28,7 @@ pub(super) struct Connection {
     pub(super) hold: Hold,
     /// What the descriptor is watched for at the moment.
     pub(super) watched: Interest,
-    /// The bridge does not watch it: a blocking caller turns it in place.
+    /// No watcher watches it: a blocking caller turns it in place.
     pub(super) blocking: bool,
     /// To be closed, with this reason, once the socket has taken all and no call is in flight.
     pub(super) finishing: Option<Closed>,
@@ -94,7 +94,7 @@ impl Connection {
         }
     }
 
-    /// The socket has something, or has ended.
+    /// The socket is readable, or has ended.
     pub(super) fn readable(&mut self) {
         if self.wire.may_receive() {
             self.receive_share();
@@ -109,7 +109,7 @@ impl Connection {
         }
     }
 
-    /// What it waited for may have come.
+    /// What it waited for may now be there.
     pub(super) fn go_on(&mut self) {
         if self.wire.go_on() {
             self.readable();
@@ -126,15 +126,13 @@ impl Connection {
         }
     }
 
-    /// Lets go of the connection, where nothing else will: ttrpc's client or its server, if there was never
-    /// anything for it. Another server stays until its tasks have ended: one that is told to shut down
-    /// lets its handlers run on, where one that sees the end of its connection cancels them.
+    /// Releases what nothing else will release: ttrpc's client, or a server that was never needed. A running
+    /// server stays until its tasks end, because a server told to shut down lets its handlers run on, while
+    /// one that sees its connection end cancels them.
     pub(super) fn let_go(&mut self) {
         match &mut self.endpoint {
             Endpoint::Client(client) => drop(client.take()),
-            Endpoint::Server { serving, .. } => {
-                serving.let_go();
-            }
+            Endpoint::Server { serving, .. } => serving.let_go(),
         }
     }
 

@@ -10,8 +10,8 @@ use crate::transport::REPLY_LIMIT;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A connection on which this much of its streams was not taken is not read from. What is on its way
-/// by then, one turn's reading, comes on top.
+/// A connection with this many bytes of streams that were not taken is not read. What one turn reads comes
+/// on top.
 const STREAM_LIMIT: usize = 4 << 20;
 
 impl Engine {
@@ -111,7 +111,7 @@ fn report(shared: &Shared, token: u32, conn: &mut Connection) {
     conn.stream.shutdown();
     conn.wire.wake();
     conn.wire.forget_unsent();
-    fail_waiting(shared, conn, &closed);
+    fail_waiting(conn, &closed);
     conn.let_go();
     lock(&shared.events).closed(token, &closed);
 }

@@ -1,7 +1,7 @@
 //! What JavaScript does with one stream, on its way to the stream's task.
 //!
-//! A queue of tokio's has room for 32 from the start, in every open stream; this one is empty while
-//! nothing is in it.
+//! A tokio queue reserves room for 32 entries in every open stream; this one takes no room while it is
+//! empty.
 
 use crate::records::Reply;
 use crate::sync::lock;
@@ -30,7 +30,7 @@ struct Queue {
     over: bool,
 }
 
-/// An empty queue keeps room for so many.
+/// An empty queue keeps room for at most this many inputs.
 const KEEP: usize = 32;
 
 /// Where inputs are put. Dropping it ends the queue behind what is in it.

@@ -49,7 +49,7 @@ const ACCEPTED_AT_ONCE: usize = 1024;
 const SLACK_LIMIT: usize = 4 << 20;
 
 impl Dirty {
-    /// Moves the tokens collected so far into `into`.
+    /// Moves the ids of the connections that changed into `into`.
     pub fn take(&self, into: &mut Vec<u32>) {
         into.append(&mut lock(&self.tokens));
     }

@@ -18,7 +18,7 @@ import type { Bridge } from "../native/bridge.js";
 import type { OutgoingCall, PendingCall } from "../native/types.js";
 import { checkOptions } from "../options.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
-import { iteratorOf } from "../stream/outgoing.js";
+import { iteratorOf, leave } from "../stream/outgoing.js";
 import { failedStream, shortened, StreamCall, type StreamInit, type StreamResult } from "./stream-call.js";
 import type { ConnectionClosed, Driver } from "../transport.js";
 
@@ -258,10 +258,7 @@ export class Connection {
       });
     } catch (error) {
       settled?.(error);
-      // No message was requested from the iterator; whatever its own code throws now is of no interest.
-      void Promise.resolve()
-        .then(() => iterator?.return?.())
-        .catch(() => undefined);
+      void leave(iterator);
       // The caller gets the error with the first message, or with the response.
       return failedStream(error);
     }

@@ -8,7 +8,7 @@ import type { BatchReader } from "../native/batch-reader.js";
 import { canceledError, textOf, TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { MessageQueue, type QueueOwner } from "../stream/message-queue.js";
-import { checkedResult, type Outgoing } from "../stream/outgoing.js";
+import { checkedResult, leave, type Outgoing } from "../stream/outgoing.js";
 import { SendWindow } from "../stream/send-window.js";
 
 /** What a connection needs to make a streaming call. */
@@ -173,12 +173,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
     else this.#reject(error);
     if (requests === undefined || this.#requestsOver) return;
     this.#requestsOver = true;
-    bridge.defer(() => {
-      // Whatever the generator's own code throws now is of no interest.
-      Promise.resolve()
-        .then(() => requests.iterator.return?.())
-        .catch(() => undefined);
-    });
+    void leave(requests.iterator);
   }
 
   async #pump({ iterator, encode }: Outgoing): Promise<void> {

@@ -16,7 +16,7 @@ import { TtrpcError } from "../error.js";
 import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./connector.js";
 import { requireLoop } from "../native/driver.js";
 import { checkOptions } from "../options.js";
-import { bridgeOf } from "../native/bridge.js";
+import { type Bridge, bridgeOf } from "../native/bridge.js";
 import type { ConnectionClosed } from "../transport.js";
 
 /** Options of {@link connectSync}. */
@@ -32,6 +32,7 @@ export interface SyncConnectOptions {
 export class SyncConnection {
   /** The address that it connected to. */
   readonly address: string;
+  readonly #bridge: Bridge;
   readonly #id: number;
   #why: ConnectionClosed | undefined;
 
@@ -39,9 +40,10 @@ export class SyncConnection {
   constructor(id: number, address: string) {
     if (typeof id !== "number")
       throw new TypeError("id must be that of a connection that connectSync() made");
+    this.#bridge = bridgeOf("loop");
     this.#id = id;
     this.address = address;
-    bridgeOf("loop").observeConnection(id, { closed: (why) => (this.#why ??= why) });
+    this.#bridge.observeConnection(id, { closed: (why) => (this.#why ??= why) });
   }
 
   /**
@@ -53,14 +55,14 @@ export class SyncConnection {
    */
   unary(service: string, method: string, payload: Uint8Array, options?: SyncCallOptions): Uint8Array {
     checkPayload(payload);
-    return this.call(bridgeOf("loop").route(service, method), payload, options, rawPayload);
+    return this.call(this.#bridge.route(service, method), payload, options, rawPayload);
   }
 
   /** @internal */
   call<T>(route: number, payload: Payload, options: SyncCallOptions | undefined, decode: Decode<T>): T {
     const fields = syncCallFields(options);
     if (this.#why !== undefined) throw closedError(this.address, this.#why);
-    if (bridgeOf("loop").isServedHere(this.#id)) {
+    if (this.#bridge.isServedHere(this.#id)) {
       // A wrong message is reported first.
       encoded(payload);
       const text = `a blocking call to ${this.address} would wait forever: its server runs on the same thread`;
@@ -70,7 +72,7 @@ export class SyncConnection {
       );
     }
     let outcome: { value: T } | { error: unknown } | undefined;
-    bridgeOf("loop").callBlocking(
+    this.#bridge.callBlocking(
       this.#id,
       { route, fields, payload },
       {
@@ -97,7 +99,7 @@ export class SyncConnection {
   close(): void {
     if (this.#why !== undefined) return;
     this.#why = { reason: "local" };
-    bridgeOf("loop").close(this.#id);
+    this.#bridge.close(this.#id);
   }
 
   /** Closes the connection, for `using`. */

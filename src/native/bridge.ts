@@ -52,7 +52,7 @@ export class Bridge {
     });
     try {
       this.#native = new (loadNative().Port)(
-        this.#outbox.bytes,
+        this.#outbox.writer.bytes,
         this.#inbox.bytes,
         (filled) => this.#outbox.arrived(filled),
         generationsPerSlot(),
@@ -194,7 +194,7 @@ export class Bridge {
   /** Makes a blocking call: nothing else on this thread runs until it has its outcome. */
   callBlocking(connection: number, call: OutgoingCall, pending: PendingCall): void {
     this.#writeCall(Command.Call, 0, connection, call, NOBODY);
-    let size = this.#native.callBlocking(this.#outbox.take());
+    let size = this.#native.callBlocking(this.#outbox.writer.take());
     // This thread can be terminated between two waits.
     while (size === 0) size = this.#native.waitBlocking();
     this.#inbox.settle(size, pending);

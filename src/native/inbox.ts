@@ -1,4 +1,4 @@
-import { transportError, type TtrpcError, withoutFrames } from "../error.js";
+import { throwLater, transportError, type TtrpcError, withoutFrames } from "../error.js";
 import { BatchReader } from "./batch-reader.js";
 import { BATCH_SIZE, Event, FLAG_SERVED } from "./records.js";
 import { ServedMethods } from "./routes.js";
@@ -140,9 +140,9 @@ export class Inbox {
       case Event.Closed: {
         const why = reader.closed();
         this.defer(() => {
-          const sink = this.connections.get(connection);
+          const observer = this.connections.get(connection);
           this.connections.delete(connection);
-          sink?.closed(why);
+          observer?.closed(why);
         });
         return;
       }
@@ -185,11 +185,4 @@ export class Inbox {
     // If the connection failed, the transport under it may know more.
     return this.connections.get(reader.connection)?.failure?.() ?? failure;
   }
-}
-
-/** Rethrows an error that nobody here can handle, so that the process sees it. */
-function throwLater(error: unknown): void {
-  queueMicrotask(() => {
-    throw error;
-  });
 }

@@ -38,11 +38,6 @@ export class Outbox {
     this.#mostInARow = driver === "thread" ? 0 : MOST_IN_A_ROW;
   }
 
-  /** The buffer itself. */
-  get bytes(): Uint8Array {
-    return this.writer.bytes;
-  }
-
   /** Notes that a reader took messages. Rust is told with the next batch. */
   noteTaken(queue: MessageQueue<unknown>): void {
     this.#taken.push(queue);
@@ -56,7 +51,7 @@ export class Outbox {
     for (const queue of queues) {
       const { stream, messages, bytes } = queue.takeReport();
       this.reserve(8);
-      const writer = this.writer;
+      const { writer } = this;
       writer.begin(Command.Taken, stream.served ? FLAG_SERVED : 0, 0, 0, stream);
       writer.u32(messages);
       writer.u32(bytes);
@@ -93,11 +88,6 @@ export class Outbox {
     // on another thread that is as fast as this one. So the event loop gets its turn after a few.
     this.#inARow = 0;
     inNextTurn(this.#flush);
-  }
-
-  /** Takes the batch out to hand it over; returns its size in bytes. */
-  take(): number {
-    return this.writer.take();
   }
 
   /**
@@ -160,7 +150,7 @@ export class Outbox {
   }
 
   #encode(message: OutgoingMessage): number {
-    const writer = this.writer;
+    const { writer } = this;
     let size = writer.message(message);
     if (size < 0) {
       // A message's length is known only once it is written, so only here can the batch turn out to be full.

@@ -62,7 +62,7 @@ export {
   type SandboxMetricsResponse,
   SandboxMetricsResponseSchema,
 } from "./generated/containerd/runtime/sandbox/v1/sandbox_pb.js";
-// // The types that its messages contain.
+// The types that its messages contain.
 export { type Metric, MetricSchema } from "./generated/containerd/types/metrics_pb.js";
 export { type Mount, MountSchema } from "./generated/containerd/types/mount_pb.js";
 export { type Platform, PlatformSchema } from "./generated/containerd/types/platform_pb.js";

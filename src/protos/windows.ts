@@ -35,5 +35,5 @@ export {
   type VirtualMachineMemory,
   VirtualMachineMemorySchema,
 } from "./generated/containerd/runhcs/stats/v1/stats_pb.js";
-// // The statistics of a Linux container on Windows.
+// The statistics of a Linux container on Windows.
 export { type Metrics, MetricsSchema } from "./generated/io/containerd/cgroups/v1/metrics_pb.js";

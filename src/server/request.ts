@@ -10,7 +10,7 @@ import type { BatchReader } from "../native/batch-reader.js";
 import type { ServedMethod } from "./service.js";
 import { MessageQueue, type QueueOwner } from "../stream/message-queue.js";
 import { SendWindow } from "../stream/send-window.js";
-import { checkedResult, iteratorOf } from "../stream/outgoing.js";
+import { checkedResult, iteratorOf, leave } from "../stream/outgoing.js";
 
 /** A server's method, with the interceptors around it, if any. */
 export interface Served extends ServedMethod {
@@ -274,12 +274,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     const responses = this.#responses;
     if (responses === undefined) return;
     this.#responses = undefined;
-    this.#tidied = Promise.resolve()
-      .then(() => responses.return?.())
-      .then(
-        () => undefined,
-        () => undefined,
-      );
+    this.#tidied = leave(responses);
   }
 }
 

@@ -32,3 +32,16 @@ export function checkedResult(result: unknown, what: string): IteratorResult<unk
   if (typeof result === "object" && result !== null) return result as IteratorResult<unknown, unknown>;
   throw new TypeError(`the iterator of ${what} gave ${textOf(result)}, which is not an iterator result`);
 }
+
+/**
+ * Calls an iterator's `return`, in a microtask of its own: it is user code, and a batch may be being read. Resolves when
+ * it has settled, and never rejects, because by then the call has its outcome.
+ */
+export async function leave(iterator: AsyncIterator<unknown> | Iterator<unknown> | undefined): Promise<void> {
+  await Promise.resolve();
+  try {
+    await iterator?.return?.();
+  } catch {
+    // Nobody is left who could want the error.
+  }
+}

@@ -82,7 +82,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // A cancel takes the entry out before it aborts the task; its caller has settled already.
+        // A cancel removes the entry before it aborts the task; JavaScript has finished the call already.
         let aborted =
             self.cancellable && lock(&self.shared.cancellable).remove(&self.call).is_none();
         if let Some(destination) = self.destination.take()

@@ -99,8 +99,7 @@ impl Engine {
             .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
             .flatten();
         let waiting = Waiting { guard, request, kind, size, until };
-        let place = conn.waiting.push(waiting);
-        lock(&self.shared.waiting).insert(call, (connection, place));
+        conn.waiting.push(waiting);
     }
 
     /// Gives a call up: a waiting one is never sent, of a sent one the answer is dropped.
@@ -116,7 +115,7 @@ impl Engine {
             task.abort();
             return;
         }
-        let place = lock(&self.shared.waiting).remove(&call);
+        let place = lock(&self.shared.waiting).get(&call).copied();
         if let Some((connection, place)) = place
             && let Some(conn) = self.connections.get_mut(&connection)
             && let Some(waiting) = conn.waiting.take(place)
@@ -135,7 +134,6 @@ impl Engine {
             let expired = |waiting: &Waiting| waiting.until.is_some_and(|until| until <= now);
             let expired: Vec<u64> = conn.waiting.places(expired).collect();
             for waiting in expired.into_iter().filter_map(|place| conn.waiting.take(place)) {
-                lock(&self.shared.waiting).remove(&waiting.guard.call);
                 waiting.guard.finish(Outcome::Failed(Failure::deadline()));
             }
         }
@@ -153,7 +151,6 @@ pub(in crate::engine) fn start_waiting(
         && let Some(waiting) = conn.waiting.pop()
     {
         let Waiting { guard, mut request, kind, size, until } = waiting;
-        lock(&shared.waiting).remove(&guard.call);
         if let Some(until) = until {
             let left = until.saturating_duration_since(Instant::now()).as_nanos() as i64;
             if left == 0 {
@@ -171,9 +168,8 @@ pub(in crate::engine) fn start_waiting(
 }
 
 /// Fails all calls that wait, when their connection has ended.
-pub(in crate::engine) fn fail_waiting(shared: &Shared, conn: &mut Connection, closed: &Closed) {
+pub(in crate::engine) fn fail_waiting(conn: &mut Connection, closed: &Closed) {
     while let Some(waiting) = conn.waiting.pop() {
-        lock(&shared.waiting).remove(&waiting.guard.call);
         waiting.guard.finish(Outcome::Failed(Failure::closed(closed.clone())));
     }
 }

@@ -3,6 +3,7 @@
 use crate::engine::client::guard::Guard;
 use crate::engine::inputs::Inflow;
 use crate::records::StreamKind;
+use crate::sync::lock;
 use std::collections::BTreeMap;
 use std::time::Instant;
 use ttrpc::Request;
@@ -46,12 +47,13 @@ pub(in crate::engine) struct WaitingCalls {
 }
 
 impl WaitingCalls {
-    /// Puts a call behind the others. Returns its place among them.
-    pub(in crate::engine) fn push(&mut self, waiting: Waiting) -> u64 {
+    /// Puts a call behind the others, where its name finds it.
+    pub(in crate::engine) fn push(&mut self, waiting: Waiting) {
+        let Guard { shared, connection, call, .. } = &waiting.guard;
         self.count += 1;
+        lock(&shared.waiting).insert(*call, (*connection, self.count));
         self.bytes += waiting.size;
         self.calls.insert(self.count, waiting);
-        self.count
     }
 
     /// Takes out the call that has waited longest.
@@ -60,9 +62,10 @@ impl WaitingCalls {
         self.take(place)
     }
 
-    /// Takes out the call with this place.
+    /// Takes out the call with this place, which its name finds no longer.
     pub(in crate::engine) fn take(&mut self, place: u64) -> Option<Waiting> {
         let waiting = self.calls.remove(&place)?;
+        lock(&waiting.guard.shared.waiting).remove(&waiting.guard.call);
         self.bytes -= waiting.size;
         Some(waiting)
     }
