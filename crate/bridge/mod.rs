@@ -7,6 +7,7 @@
 //! - [`buffers`]: the two buffers that cross, and the callback.
 //! - [`payloads`]: large ones, which cross by themselves.
 //! - [`processes`]: what libuv waits for.
+//! - [`pump`]: the thread that moves the bytes of processes' streams.
 //! - [`system`]: the kernel's calls for shims and for socket files.
 //! - [`handles`]: one `uv_poll` handle per descriptor, the timer, and the check.
 //! - [`uv`]: the few functions of libuv that are used.
@@ -21,6 +22,7 @@ mod on_thread;
 mod payloads;
 pub mod port;
 mod processes;
+pub mod pump;
 pub mod system;
 mod uv;
 pub mod values;

@@ -6,6 +6,7 @@ use crate::socket::file;
 use crate::socket::identity::Identity;
 use crate::system::children::{self, Parent};
 use crate::system::console;
+use crate::system::pipe;
 use napi::Result;
 use napi::bindgen_prelude::{BigInt, Env};
 use napi_derive::napi;
@@ -91,7 +92,46 @@ pub fn resize_console(terminal: i32, width: u16, height: u16) -> i32 {
     answer(console::resize(terminal, width, height).map(|()| 0))
 }
 
-fn answer(result: io::Result<i32>) -> i32 {
+/// A pipe, whose ends the caller owns.
+#[napi(object, use_nullable = true)]
+pub struct BindingPipe {
+    /// Where it is read.
+    pub reader: i32,
+    /// Where it is written.
+    pub writer: i32,
+    /// The system's error number below 0, or 0.
+    pub errno: i32,
+}
+
+/// Creates a pipe between this process and one of a user and group, to whom one of its ends is given.
+#[napi]
+pub fn create_pipe(give_reader: bool, uid: u32, gid: u32) -> BindingPipe {
+    let made = pipe::pipe().and_then(|(reader, writer)| {
+        pipe::give(if give_reader { &reader } else { &writer }, uid, gid)?;
+        Ok((reader, writer))
+    });
+    match made {
+        Ok((reader, writer)) => {
+            BindingPipe { reader: reader.into_raw_fd(), writer: writer.into_raw_fd(), errno: 0 }
+        }
+        Err(error) => BindingPipe { reader: -1, writer: -1, errno: answer(Err(error)) },
+    }
+}
+
+/// A counter on which the kernel can announce events. A descriptor, which the caller owns.
+#[napi]
+pub fn create_eventfd() -> i32 {
+    answer(pipe::eventfd().map(OwnedFd::into_raw_fd))
+}
+
+/// A second descriptor of the same open file, which the caller owns.
+#[napi]
+pub fn duplicate_descriptor(fd: i32) -> i32 {
+    answer(pipe::duplicate(fd).map(OwnedFd::into_raw_fd))
+}
+
+/// The number that JavaScript makes an error of, or a result.
+pub(super) fn answer(result: io::Result<i32>) -> i32 {
     result.unwrap_or_else(|error| {
         -error.raw_os_error().unwrap_or(match error.kind() {
             io::ErrorKind::WouldBlock => libc::EAGAIN,

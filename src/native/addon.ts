@@ -13,5 +13,6 @@ export type {
   BindingListenOptions,
   BindingMethod,
   BindingOpened,
+  BindingPump as NativePump,
   Port as NativePort,
 } from "../../index.js";

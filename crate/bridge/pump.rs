@@ -1,0 +1,148 @@
+//! The pump of one environment, and how JavaScript hears that a flow has ended.
+
+use super::buffers::{check, resource_name};
+use super::system::answer;
+use crate::system::pump::{Flow, Pump};
+use napi::bindgen_prelude::{Env, Function, JsValue as _};
+use napi::{Error, Result, sys};
+use napi_derive::napi;
+use std::cell::RefCell;
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::rc::Rc;
+
+/// A thread that moves bytes between descriptors. See `crate::system::pump`.
+#[napi]
+pub struct BindingPump {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    env: sys::napi_env,
+    news: News,
+    /// Gone once the environment is torn down.
+    pump: RefCell<Option<Pump>>,
+}
+
+/// The threadsafe function that calls JavaScript.
+#[derive(Clone, Copy)]
+struct News(sys::napi_threadsafe_function);
+
+// SAFETY: a threadsafe function may be called from any thread. It lives as long as the environment, and the only thread
+// that calls it ends before that.
+unsafe impl Send for News {}
+// SAFETY: as above.
+unsafe impl Sync for News {}
+
+impl News {
+    fn tell(self) {
+        // SAFETY: the function lives until the environment is gone, before which the thread that calls this has ended.
+        unsafe {
+            let mode = sys::ThreadsafeFunctionCallMode::nonblocking;
+            sys::napi_call_threadsafe_function(self.0, ptr::null_mut(), mode);
+        }
+    }
+}
+
+#[napi]
+impl BindingPump {
+    /// Starts the thread. `on_ended` is called when flows have ended, which `take_ended` then returns.
+    #[napi(constructor)]
+    pub fn new(env: Env, on_ended: Function<'_, (), ()>) -> Result<Self> {
+        let env = env.raw();
+        let mut news = ptr::null_mut();
+        // SAFETY: `env` is the current environment and the function is of this call. Without a native callback, Node
+        // calls the function itself.
+        unsafe {
+            check(sys::napi_create_threadsafe_function(
+                env,
+                on_ended.value().value,
+                ptr::null_mut(),
+                resource_name(env)?,
+                0,
+                1,
+                ptr::null_mut(),
+                None,
+                ptr::null_mut(),
+                None,
+                &raw mut news,
+            ))?;
+            // Until `hold` is called.
+            check(sys::napi_unref_threadsafe_function(env, news))?;
+        }
+        let news = News(news);
+        let pump = Pump::new(move || news.tell());
+        let pump = pump.map_err(|error| Error::from_reason(error.to_string()))?;
+        let inner = Inner { env, news, pump: RefCell::new(Some(pump)) };
+        let inner = Rc::new(inner);
+        let data = Rc::into_raw(inner.clone()).cast_mut().cast::<c_void>();
+        // SAFETY: `env` is the current environment; `data` is given back to `torn_down` once.
+        check(unsafe { sys::napi_add_env_cleanup_hook(env, Some(torn_down), data) })?;
+        Ok(Self { inner })
+    }
+
+    /// Lets bytes flow from one descriptor to another. Takes over both, also if it fails. Returns the flow's number, or the
+    /// system's error number below 0.
+    #[napi]
+    pub fn start(&self, source: i32, destination: i32) -> i32 {
+        // SAFETY: the caller hands them over.
+        let (source, destination) =
+            unsafe { (OwnedFd::from_raw_fd(source), OwnedFd::from_raw_fd(destination)) };
+        answer(Flow::new(source, destination).and_then(|flow| {
+            let mut pump = self.inner.pump.borrow_mut();
+            let pump = pump.as_mut().ok_or(io::ErrorKind::InvalidInput)?;
+            Ok(pump.start(flow).cast_signed())
+        }))
+    }
+
+    /// Ends a flow as soon as what its source has now been given has been passed on.
+    #[napi]
+    pub fn finish(&self, flow: u32) {
+        if let Some(pump) = &*self.inner.pump.borrow() {
+            pump.finish(flow);
+        }
+    }
+
+    /// Ends a flow at once. What has not been passed on is lost.
+    #[napi]
+    pub fn stop(&self, flow: u32) {
+        if let Some(pump) = &*self.inner.pump.borrow() {
+            pump.stop(flow);
+        }
+    }
+
+    /// Says whether flows keep the process alive.
+    #[napi]
+    pub fn hold(&self, hold: bool) {
+        let (env, news) = (self.inner.env, self.inner.news.0);
+        // SAFETY: the function lives as long as the environment, whose thread this is.
+        unsafe {
+            if hold {
+                sys::napi_ref_threadsafe_function(env, news);
+            } else {
+                sys::napi_unref_threadsafe_function(env, news);
+            }
+        }
+    }
+
+    /// The flows that have ended since the last call, each with the number of an error or 0: pairs, one after the other.
+    #[napi]
+    pub fn take_ended(&self) -> Vec<i32> {
+        let pump = self.inner.pump.borrow();
+        let ended = pump.as_ref().map(Pump::take_ended).unwrap_or_default();
+        ended.into_iter().flat_map(|end| [end.flow.cast_signed(), end.errno]).collect()
+    }
+}
+
+unsafe extern "C" fn torn_down(data: *mut c_void) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: `data` is the count that `BindingPump::new` gave away, and Node calls this once.
+        let inner = unsafe { Rc::from_raw(data.cast::<Inner>()) };
+        // Waits for the thread, which then tells nothing any more.
+        let pump = inner.pump.borrow_mut().take();
+        drop(pump);
+    }));
+}

@@ -1,0 +1,46 @@
+//! Pipes between a shim and a container's process, and other descriptors that Node cannot make.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+
+/// Creates a pipe, and returns its reading and its writing end.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = MaybeUninit::<[RawFd; 2]>::uninit();
+    // SAFETY: `ends` has room for two descriptors, which the call fills in if it succeeds and which nobody else owns.
+    unsafe {
+        check(libc::pipe2(ends.as_mut_ptr().cast(), libc::O_CLOEXEC))?;
+        let [reader, writer] = ends.assume_init();
+        Ok((OwnedFd::from_raw_fd(reader), OwnedFd::from_raw_fd(writer)))
+    }
+}
+
+/// Gives an end to a user and group, so that a process of theirs can open it again through /proc/self/fd.
+pub fn give(end: &OwnedFd, uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: a plain call on a descriptor that is open.
+    check(unsafe { libc::fchown(end.as_raw_fd(), uid, gid) })
+}
+
+/// Creates a counter on which the kernel can announce events.
+pub fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: a plain call; the descriptor that it returns is new.
+    unsafe {
+        let fd = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
+        check(fd)?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// A second descriptor of the same open file.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: a plain call; the descriptor that it returns is new.
+    unsafe {
+        let copy = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3);
+        check(copy)?;
+        Ok(OwnedFd::from_raw_fd(copy))
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,188 @@
+//! One direction of one stream: bytes go from a source to a destination.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+
+/// Bytes that one read can take, and so the most that a flow holds while its destination is full. A pipe has as much
+/// room by default.
+pub(super) const SCRATCH: usize = 64 << 10;
+
+/// A splice that moves less than this gives way to reads, whose bytes share the pages of the destination.
+const WORTH_A_SPLICE: usize = 16 << 10;
+
+/// Bytes that a flow moves before others have their turn.
+const SHARE: usize = 1 << 20;
+
+/// Bytes on their way, and the descriptors between which they move. Both are non-blocking.
+///
+/// Reads and writes move what is little: in a pipe they share a page, while a splice hands on each write of the source
+/// as a page of its own, so that sixteen lines would fill a fifo whose reader is away. Splices move what is much.
+#[derive(Debug)]
+pub struct Flow {
+    source: OwnedFd,
+    destination: OwnedFd,
+    /// What was read and not written, from `written` on.
+    pending: Vec<u8>,
+    written: usize,
+    /// The source had a whole buffer full at the last read.
+    much: bool,
+    /// Ends as soon as nothing is left to read.
+    finishing: bool,
+    /// Why bytes were dropped: the destination failed to take them.
+    dropped: Option<i32>,
+}
+
+/// What a flow waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// More bytes, or the end.
+    Source,
+    /// Room.
+    Destination,
+    /// Its next turn: it has had its share.
+    Turn,
+    /// It has ended, with the number of an error, or 0 if all that was read has been written.
+    Ended(i32),
+}
+
+impl Flow {
+    /// A flow between two descriptors, which become non-blocking.
+    pub fn new(source: OwnedFd, destination: OwnedFd) -> io::Result<Self> {
+        for fd in [&source, &destination] {
+            set_non_blocking(fd.as_raw_fd())?;
+        }
+        Ok(Self {
+            source,
+            destination,
+            pending: Vec::new(),
+            written: 0,
+            much: false,
+            finishing: false,
+            dropped: None,
+        })
+    }
+
+    pub(super) fn source(&self) -> RawFd {
+        self.source.as_raw_fd()
+    }
+
+    pub(super) fn destination(&self) -> RawFd {
+        self.destination.as_raw_fd()
+    }
+
+    /// From now on it ends as soon as nothing is left to read, whether or not somebody could still write.
+    pub(super) fn finish(&mut self) {
+        self.finishing = true;
+    }
+
+    /// Moves bytes until it has to wait. `scratch` has [`SCRATCH`] bytes, which any flow of the thread may use.
+    pub(super) fn step(&mut self, scratch: &mut [u8]) -> Step {
+        let mut share = SHARE;
+        loop {
+            if !self.pending.is_empty() {
+                match write(self.destination(), &self.pending[self.written..]) {
+                    Ok(count) => self.written += count,
+                    Err(error) => match self.failed(&error) {
+                        Some(step) => return step,
+                        None => self.written = self.pending.len(),
+                    },
+                }
+                if self.written == self.pending.len() {
+                    (self.pending, self.written) = (Vec::new(), 0);
+                }
+                continue;
+            }
+            if share == 0 {
+                return Step::Turn;
+            }
+            if self.much {
+                match splice(self.source(), self.destination(), share) {
+                    // Less is there, or less than there was room for: a read finds out which.
+                    Ok(count) => {
+                        self.much = count >= WORTH_A_SPLICE;
+                        share = share.saturating_sub(count);
+                    }
+                    // Not between pipes, or one is empty or full.
+                    Err(_) => self.much = false,
+                }
+                continue;
+            }
+            match read(self.source(), scratch) {
+                Ok(0) => return self.ended(),
+                Ok(count) => {
+                    self.much = count == scratch.len();
+                    share = share.saturating_sub(count);
+                    self.pass_on(&scratch[..count]);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock if self.finishing => return self.ended(),
+                    io::ErrorKind::WouldBlock => return Step::Source,
+                    // EIO: the last process that had the terminal open has closed it, and all that was written to it
+                    // has been read. Unlike a hang-up that epoll reports, it never comes before the last bytes.
+                    _ if error.raw_os_error() == Some(libc::EIO) => return self.ended(),
+                    _ => return Step::Ended(number(&error)),
+                },
+            }
+        }
+    }
+
+    /// Writes what it can, and keeps the rest.
+    fn pass_on(&mut self, bytes: &[u8]) {
+        // A failure shows at the next write again.
+        let count = write(self.destination(), bytes).unwrap_or(0);
+        self.pending = bytes[count..].to_vec();
+    }
+
+    /// What a failed write means. None: the bytes are lost, and the next may fare better.
+    fn failed(&mut self, error: &io::Error) -> Option<Step> {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => Some(Step::Destination),
+            // Nobody reads and nobody ever will.
+            Some(libc::EPIPE | libc::EIO) => Some(Step::Ended(number(error))),
+            Some(libc::EINTR) => Some(Step::Turn),
+            // A disk is full. The process that writes must neither wait for it nor die of it.
+            _ => {
+                self.dropped = Some(number(error));
+                None
+            }
+        }
+    }
+
+    fn ended(&self) -> Step {
+        Step::Ended(self.dropped.unwrap_or(0))
+    }
+}
+
+fn number(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+fn set_non_blocking(fd: RawFd) -> io::Result<()> {
+    // SAFETY: plain calls on a descriptor that the caller owns.
+    unsafe {
+        let flags = counted(libc::fcntl(fd, libc::F_GETFL) as isize)?;
+        counted(libc::fcntl(fd, libc::F_SETFL, flags as i32 | libc::O_NONBLOCK) as isize)?;
+    }
+    Ok(())
+}
+
+fn read(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: `into` is valid for its length.
+    counted(unsafe { libc::read(fd, into.as_mut_ptr().cast(), into.len()) })
+}
+
+fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: `bytes` is valid for its length.
+    counted(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) })
+}
+
+fn splice(from: RawFd, to: RawFd, most: usize) -> io::Result<usize> {
+    let (none, flags) = (std::ptr::null_mut(), libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE);
+    // SAFETY: both are descriptors of the flow, and no offsets are passed.
+    counted(unsafe { libc::splice(from, none, to, none, most, flags) })
+}
+
+fn counted(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}

@@ -1,0 +1,169 @@
+use super::{Ended, Flow, Pump};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::sync::mpsc::{Receiver, channel};
+
+fn pipe() -> (File, File) {
+    let mut ends = [0; 2];
+    // SAFETY: `ends` has room for the two descriptors, which are owned from here on.
+    unsafe {
+        assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
+        (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1]))
+    }
+}
+
+fn pump() -> (Pump, Receiver<()>) {
+    let (sender, told) = channel();
+    let tell = move || {
+        let _ = sender.send(());
+    };
+    (Pump::new(tell).expect("there is room for a thread"), told)
+}
+
+fn end(pump: &Pump, told: &Receiver<()>) -> Ended {
+    told.recv().expect("the flow ends");
+    pump.take_ended().pop().expect("one has ended")
+}
+
+fn flow(source: File, destination: File) -> Flow {
+    Flow::new(source.into(), destination.into()).expect("both are open")
+}
+
+/// Bytes of which no two stretches are alike.
+fn bytes(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at * 31 + at / 251) as u8).collect()
+}
+
+#[test]
+fn all_bytes_arrive_in_order_and_then_the_end() {
+    for (length, size) in
+        [(0, 1), (1, 1), (5000, 1), (65_536, 4096), (3_000_000, 700), (9_000_000, 99_999)]
+    {
+        let (mut pump, told) = pump();
+        let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
+        let number = pump.start(flow(source, destination));
+        let sent = bytes(length);
+        let expected = sent.clone();
+        let writing = std::thread::spawn(move || {
+            sent.chunks(size).for_each(|part| writer.write_all(part).expect("it is read"));
+        });
+        let mut received = Vec::new();
+        reader.read_to_end(&mut received).expect("a pipe");
+        writing.join().expect("it does not panic");
+        assert!(received == expected, "{length} bytes in writes of {size}");
+        assert_eq!(end(&pump, &told), Ended { flow: number, errno: 0 });
+    }
+}
+
+#[test]
+fn small_writes_share_the_pages_of_the_destination() {
+    let (mut pump, told) = pump();
+    let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
+    pump.start(flow(source, destination));
+    // As pages of their own, sixteen would be all that there is room for.
+    for _ in 0..2000 {
+        writer.write_all(b"x\n").expect("it is read");
+        std::thread::yield_now();
+    }
+    drop(writer);
+    end(&pump, &told);
+    let mut received = String::new();
+    reader.read_to_string(&mut received).expect("a pipe");
+    assert_eq!(received.len(), 4000);
+}
+
+#[test]
+fn a_full_destination_holds_the_source_back_and_no_other_flow() {
+    let (mut pump, told) = pump();
+    let ((source, mut writer), (reader, destination)) = (pipe(), pipe());
+    let held = pump.start(flow(source, destination));
+    let writing = std::thread::spawn(move || writer.write_all(&bytes(1 << 20)));
+    let ((source, mut other), (mut beside, destination)) = (pipe(), pipe());
+    pump.start(flow(source, destination));
+    for round in 0..100 {
+        other.write_all(&[round]).expect("it is read");
+        let mut received = [0];
+        beside.read_exact(&mut received).expect("it is written");
+        assert_eq!(received, [round]);
+    }
+    assert!(!writing.is_finished(), "nobody has read what it writes");
+    drop(reader);
+    assert_eq!(end(&pump, &told), Ended { flow: held, errno: libc::EPIPE });
+    assert!(
+        writing.join().expect("it does not panic").is_err(),
+        "the source is closed with its flow"
+    );
+}
+
+#[test]
+fn a_finished_flow_passes_on_what_is_there_and_waits_for_no_end() {
+    let (mut pump, told) = pump();
+    let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
+    let number = pump.start(flow(source, destination));
+    writer.write_all(&bytes(60_000)).expect("there is room");
+    pump.finish(number);
+    let mut received = Vec::new();
+    reader.read_to_end(&mut received).expect("a pipe");
+    assert!(received == bytes(60_000));
+    assert_eq!(end(&pump, &told), Ended { flow: number, errno: 0 });
+    drop(writer);
+}
+
+#[test]
+fn a_stopped_flow_closes_both_ends_and_is_told() {
+    let (mut pump, told) = pump();
+    let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
+    let number = pump.start(flow(source, destination));
+    pump.stop(number);
+    assert_eq!(end(&pump, &told), Ended { flow: number, errno: libc::ECANCELED });
+    assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
+    assert!(writer.write(b"x").is_err());
+    // Its number names no other, now or later.
+    pump.stop(number);
+    pump.finish(number);
+    assert!(pump.take_ended().is_empty());
+}
+
+#[test]
+fn a_flow_into_a_full_disk_drops_bytes_and_says_so_at_its_end() {
+    let (mut pump, told) = pump();
+    let (source, mut writer) = pipe();
+    let full = File::options().write(true).open("/dev/full").expect("there is one");
+    let number = pump.start(flow(source, full));
+    writer.write_all(&bytes(1 << 20)).expect("nobody is held back");
+    drop(writer);
+    assert_eq!(end(&pump, &told), Ended { flow: number, errno: libc::ENOSPC });
+}
+
+#[test]
+fn the_end_of_a_terminal_comes_after_its_last_byte() {
+    let (mut pump, told) = pump();
+    for length in [0, 1, 4095, 4096, 10_900, 300_000] {
+        let (mut master, mut slave) = (0, 0);
+        let (none, size, modes) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
+        // SAFETY: the descriptors are locals; no name, size or modes are passed.
+        let (master, mut slave) = unsafe {
+            assert_eq!(libc::openpty(&raw mut master, &raw mut slave, none, modes, size), 0);
+            (OwnedFd::from_raw_fd(master), File::from_raw_fd(slave))
+        };
+        let (mut reader, destination) = pipe();
+        pump.start(Flow::new(master, destination.into()).expect("both are open"));
+        let writing = std::thread::spawn(move || slave.write_all(&vec![b'x'; length]));
+        let mut received = Vec::new();
+        reader.read_to_end(&mut received).expect("a pipe");
+        writing.join().expect("it does not panic").expect("it is read");
+        assert_eq!(received.len(), length);
+        assert_eq!(end(&pump, &told).errno, 0);
+    }
+}
+
+#[test]
+fn a_pump_that_is_dropped_closes_what_it_had() {
+    let (mut pump, _told) = pump();
+    let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
+    pump.start(flow(source, destination));
+    drop(pump);
+    assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
+    assert!(writer.write(b"x").is_err());
+}
