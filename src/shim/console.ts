@@ -1,24 +1,22 @@
-import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
-import { Socket } from "node:net";
+import { closeSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ReadStream } from "node:tty";
 import { loadNative } from "../native/addon.js";
 import { shown } from "../values.js";
-import { checkedPaths } from "./stdio.js";
+import { Input } from "./input.js";
+import { isLogger, Logger } from "./logger.js";
+import { Output } from "./output.js";
+import { checkedOptions, checkedPaths, Descriptors, type StdioOptions, type StdioPaths } from "./streams.js";
 import { checked } from "./system.js";
-
-const { O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
 
 /** The largest width and height that the kernel stores for a terminal. */
 const LARGEST_SIZE = 0xffff;
 
-/** The fifos that a terminal is connected to, as containerd names them. Empty means none. */
-export interface ConsolePaths {
-  /** Where input comes from. */
-  readonly stdin: string;
-  /** Where output goes. */
-  readonly stdout: string;
+/** The ends of a terminal's streams that are containerd's. */
+interface Ends {
+  readonly input: Input | undefined;
+  readonly output: Output | undefined;
+  readonly logger: Logger | undefined;
 }
 
 /**
@@ -29,144 +27,173 @@ export class ConsoleSocket {
   /** The path to pass to the runtime. */
   readonly path: string;
   readonly #folder: string;
-  #listener: number | undefined;
+  readonly #open = new Descriptors();
+  readonly #listener: number;
+  #ends: Ends | undefined;
+  #removed = false;
 
-  /** @internal */
-  constructor() {
+  private constructor(ends: Ends) {
     // Not in the bundle: its path may be longer than a socket's may be.
     this.#folder = mkdtempSync(join(tmpdir(), "pty"));
     this.path = join(this.#folder, "pty.sock");
+    this.#ends = ends;
     try {
-      this.#listener = checked("listen", loadNative().listenConsole(this.path));
+      this.#listener = this.#open.add(checked("listen", loadNative().listenConsole(this.path)));
     } catch (error) {
       rmSync(this.#folder, { recursive: true });
       throw error;
     }
   }
 
-  /** The terminal that the runtime sent; to be called once the runtime has succeeded. Throws an Error if it sent none. */
-  receive(): Console {
-    if (this.#listener === undefined) throw new Error("the console socket has been removed");
-    return new Console(checked("receive the terminal", loadNative().receiveConsole(this.#listener)));
+  /** @internal */
+  static async listen(paths: StdioPaths, options: StdioOptions | undefined): Promise<ConsoleSocket> {
+    const { stdin, stdout } = checkedPaths(paths);
+    const ends = await openEnds(stdin, stdout, options);
+    try {
+      return new ConsoleSocket(ends);
+    } catch (error) {
+      closeEnds(ends);
+      throw error;
+    }
   }
 
-  /** Removes the socket. */
+  /**
+   * The terminal that the runtime sent, connected to containerd's streams. To be called once the runtime has succeeded.
+   * Throws an Error if it sent none, or if a terminal has been received already.
+   */
+  receive(): Console {
+    if (this.#removed) throw new Error("the console socket has been removed");
+    const ends = this.#ends;
+    if (ends === undefined) throw new Error("the terminal has been received already");
+    const terminal = checked("receive the terminal", loadNative().receiveConsole(this.#listener));
+    this.#ends = undefined;
+    return new Console(terminal, ends);
+  }
+
+  /** Removes the socket, and closes containerd's streams if no terminal was received. */
   [Symbol.dispose](): void {
-    const listener = this.#listener;
     // A second time, the descriptor and the path may belong to something else.
-    this.#listener = undefined;
-    if (listener === undefined) return;
-    closeSync(listener);
+    if (this.#removed) return;
+    this.#removed = true;
+    this.#open.closeAll();
     rmSync(this.#folder, { recursive: true });
+    if (this.#ends !== undefined) closeEnds(this.#ends);
   }
 }
 
-/** The outer end of the terminal of a container's process. */
+/** The outer end of the terminal of a container's process, from which a thread of the addon passes bytes on. */
 export class Console {
-  readonly #terminal: number;
-  readonly #stream: ReadStream;
-  #output: Socket | undefined;
-  #stdin: Socket | undefined;
-  #stdinHold: number | undefined;
-  /** Resolves when all output has been passed on and no process has the terminal open any more. */
+  /**
+   * Resolves when no process has the terminal open any more and all output has been passed on, to a logging program until
+   * that has ended.
+   */
   readonly drained: Promise<void>;
+  readonly #ends: Ends;
+  readonly #open = new Descriptors();
+  readonly #terminal: number;
+  #closed = false;
 
   /** @internal */
-  constructor(terminal: number) {
+  constructor(terminal: number, ends: Ends) {
     if (!Number.isInteger(terminal)) throw new TypeError("terminal must be a descriptor that was received");
-    this.#terminal = terminal;
-    this.#stream = streamOf(terminal);
-    // EIO: the last process that had the terminal has ended. All that it printed was read before.
-    this.#stream.on("error", () => undefined);
-    this.drained = new Promise((resolve) => {
-      this.#stream.once("close", () => {
-        this.closeStdin();
-        if (this.#output === undefined || this.#output.destroyed) resolve();
-        else this.#output.once("close", resolve).end();
-      });
-    });
-  }
-
-  /** Connects the terminal to containerd's fifos. A slow reader holds the process back. */
-  connect(paths: ConsolePaths): void {
-    const { stdin, stdout } = checkedPaths(paths, ["stdin", "stdout"]);
-    if (stdout === "") this.#stream.resume();
-    else {
-      // Readers may come and go, as with `ctr attach`.
-      const reader = openSync(stdout, O_RDONLY | O_NONBLOCK);
-      const fd = openOr(() => closeSync(reader), stdout, O_WRONLY);
-      this.#output = new Socket({ fd, readable: false, writable: true });
-      this.#output.on("error", () => this.#stream.resume());
-      this.#output.once("close", () => closeSync(reader));
-      this.#stream.pipe(this.#output);
+    this.#terminal = this.#open.add(terminal);
+    this.#ends = ends;
+    const { input, output, logger } = ends;
+    try {
+      output?.start(this.#duplicate());
+      if (input !== undefined) this.#connectInput(input);
+    } catch (error) {
+      // A peer may send anything.
+      this.#open.closeAll();
+      closeEnds(ends);
+      throw error;
     }
-    if (stdin === "") return;
-    const both = openSync(stdin, O_RDWR | O_NONBLOCK);
-    const fd = openOr(() => closeSync(both), stdin, O_RDONLY);
-    this.#stdin = new Socket({ fd, readable: true, writable: false });
-    this.#stdinHold = openOr(() => closeSync(both), stdin, O_WRONLY);
-    closeSync(both);
-    this.#stdin.on("error", () => undefined);
-    this.#stdin.pipe(this.#stream as unknown as Socket, { end: false });
+    this.drained = Promise.all([output?.ended, logger?.ended]).then(() => undefined);
+    // Nothing more can come out of it, and its number may soon be another's.
+    void output?.ended.then(() => this.#hangUp());
   }
 
-  /** Sets the size of the terminal, in characters. */
+  /** Sets the size of the terminal, in characters. Nothing happens once it is closed. */
   resize(width: number, height: number): void {
     for (const [name, value] of Object.entries({ width, height })) {
       if (!Number.isInteger(value) || value < 0 || value > LARGEST_SIZE) {
         throw new TypeError(`${name} must be an integer from 0 to ${LARGEST_SIZE}, not ${shown(value)}`);
       }
     }
-    // Something else may have its descriptor by now.
-    if (this.#stream.destroyed) return;
+    if (this.#closed) return;
     checked("resize the terminal", loadNative().resizeConsole(this.#terminal, width, height));
   }
 
-  /** Lets stdin end once its last writer has closed it. */
+  /**
+   * Lets stdin end once its last writer has closed it. The terminal is hung up then, as by containerd's own shim, so
+   * that its process gets SIGHUP.
+   */
   closeStdin(): void {
-    const hold = this.#stdinHold;
-    this.#stdinHold = undefined;
-    if (hold !== undefined) closeSync(hold);
-    if (this.#stream.destroyed) this.#stdin?.destroy();
+    this.#ends.input?.endAfterWriters();
   }
 
-  /** Closes the terminal, even if a process still has it open. */
+  /** Closes the terminal, even if a process still has it open. Output is still passed on, for 10 s at most. */
   close(): void {
-    this.#stream.destroy();
-    this.#output?.destroy();
+    closeEnds(this.#ends);
+    this.#hangUp();
+  }
+
+  #connectInput(input: Input): void {
+    const terminal = this.#duplicate();
+    void input.start(terminal).then((ended) => {
+      // Otherwise the process has ended, and what it has printed is still to be read.
+      if (!ended) return;
+      this.#ends.output?.close();
+      this.#hangUp();
+    });
+  }
+
+  /** The process is sent SIGHUP as soon as no other descriptor of the terminal is open. */
+  #hangUp(): void {
+    this.#closed = true;
+    this.#open.closeAll();
+  }
+
+  #duplicate(): number {
+    return checked("duplicate the terminal", loadNative().duplicateDescriptor(this.#terminal));
   }
 }
 
-/** The output of a terminal, whose descriptor it owns. */
-function streamOf(terminal: number): ReadStream {
+async function openEnds(stdin: string, stdout: string, options: StdioOptions | undefined): Promise<Ends> {
+  const checkedBy = checkedOptions(options);
+  const input = stdin === "" ? undefined : new Input(stdin);
   try {
-    return new ReadStream(terminal);
+    if (!isLogger(stdout)) {
+      // Its output must be read, or its process would wait.
+      return { input, output: Output.open(stdout || "/dev/null"), logger: undefined };
+    }
+    const logger = await Logger.start(stdout, checkedBy);
+    closeSync(logger.stderr);
+    return { input, output: Output.to(stdout, logger.stdout), logger };
   } catch (error) {
-    // A peer may send anything.
-    closeSync(terminal);
+    input?.close();
     throw error;
   }
 }
 
-function openOr(giveUp: () => void, path: string, flags: number): number {
-  try {
-    return openSync(path, flags | O_NONBLOCK);
-  } catch (error) {
-    giveUp();
-    throw error;
-  }
+function closeEnds({ input, output, logger }: Ends): void {
+  input?.close();
+  output?.close();
+  logger?.close();
 }
 
 /**
- * Creates a socket for the terminal of a process that is about to be created.
+ * Creates a socket for the terminal of a process that is about to be created, and opens the streams that containerd
+ * names, so that nothing is started whose streams cannot be opened. `paths.stderr` is not used: a terminal has one output.
  *
  * ```ts
- * using socket = listenConsole();
+ * using socket = await listenConsole(request);
  * await run("runc", ["create", "--console-socket", socket.path, "--bundle", bundle, id]);
  * const console = socket.receive();
- * console.connect(request);
  * ```
+ *
+ * Rejects as `openStdio` does.
  */
-export function listenConsole(): ConsoleSocket {
-  return new ConsoleSocket();
+export async function listenConsole(paths: StdioPaths, options?: StdioOptions): Promise<ConsoleSocket> {
+  return ConsoleSocket.listen(paths, options);
 }

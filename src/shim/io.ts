@@ -1,11 +1,13 @@
 /**
- * The streams of a container's processes, as containerd passes them to a shim: fifos and files for processes without a
- * terminal, and the terminal that an OCI runtime creates.
+ * The streams of a container's processes, as containerd passes them to a shim: fifos, files and logging programs, for
+ * processes with and without a terminal. A thread of the addon passes the bytes on, so that a busy event loop stops no
+ * stream.
  *
  * ```ts
  * import { openStdio } from "containerd-shim-protos/shim/io";
  *
- * const stdio = openStdio({ stdin: request.stdin, stdout: request.stdout, stderr: request.stderr });
+ * const { stdin, stdout, stderr } = request;
+ * const stdio = await openStdio({ stdin, stdout, stderr }, { id: request.id, namespace: context.namespace });
  * const child = spawn("/bin/worker", { stdio: [...stdio.descriptors] });
  * stdio.handedOver();
  * child.once("exit", () => stdio.close());
@@ -14,5 +16,6 @@
  * @module
  */
 
-export { Console, type ConsolePaths, ConsoleSocket, listenConsole } from "./console.js";
-export { openStdio, Stdio, type StdioPaths } from "./stdio.js";
+export { Console, ConsoleSocket, listenConsole } from "./console.js";
+export { openStdio, Stdio } from "./stdio.js";
+export type { StdioOptions, StdioPaths } from "./streams.js";

@@ -1,139 +1,138 @@
-import { closeSync, constants, fstatSync, mkdirSync, openSync } from "node:fs";
-import { dirname } from "node:path";
-import { fileURLToPath } from "node:url";
-import { Code } from "../code.js";
-import { TtrpcError } from "../error.js";
-import { isPlain, kindOf } from "../values.js";
-
-const { O_APPEND, O_CREAT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
-
-/** What a task's requests say of a process's streams; an empty text stands for none. */
-export interface StdioPaths {
-  /** The path of a fifo. */
-  readonly stdin: string;
-  /** The path of a fifo, or `file:///path` to append to a file. */
-  readonly stdout: string;
-  /** As `stdout`. */
-  readonly stderr: string;
-}
+import { loadNative } from "../native/addon.js";
+import { Input } from "./input.js";
+import { isLogger, Logger } from "./logger.js";
+import { Output } from "./output.js";
+import {
+  type CheckedOptions,
+  checkedOptions,
+  checkedPaths,
+  Descriptors,
+  type StdioOptions,
+  type StdioPaths,
+} from "./streams.js";
+import { checked } from "./system.js";
 
 /**
- * The streams of a container's process, opened to be handed to it as they are: nothing is copied, and what is written
- * reaches the reader even when the shim is busy or gone. Made by {@link openStdio}.
+ * The streams of a process without a terminal: pipes, whose bytes a thread of the addon passes on. Made by
+ * {@link openStdio}.
  */
 export class Stdio {
   /** For the option `stdio` of `spawn`. */
   readonly descriptors: readonly ["ignore" | number, "ignore" | number, "ignore" | number];
-  /** To be closed once a process has them, or its reader would never see the end. */
-  readonly #handed: number[] = [];
-  /** What keeps stdin from ending. */
-  #stdin: number | undefined;
-  /** What keeps a process from failing when the reader of its output goes and another comes. */
-  readonly #readers: number[] = [];
+  /**
+   * Resolves when every process that had the output streams has closed them and all that was written has been passed
+   * on, to a logging program until that has ended. Resolves at once if there is no output.
+   */
+  readonly drained: Promise<void>;
+  readonly #theirs = new Descriptors();
+  readonly #ours = new Descriptors();
+  readonly #starts: (() => void)[] = [];
+  readonly #outputs: Output[] = [];
+  readonly #logger: Logger | undefined;
+  #input: Input | undefined;
+  #started!: () => void;
 
-  /** @internal */
-  constructor(paths: StdioPaths) {
-    const { stdin, stdout, stderr } = checkedPaths(paths, ["stdin", "stdout", "stderr"]);
+  private constructor(paths: StdioPaths, options: CheckedOptions, logger: Logger | undefined) {
+    this.#logger = logger;
+    const started = new Promise<void>((resolve) => (this.#started = resolve));
+    this.drained = started.then(async () => {
+      await Promise.all([...this.#outputs.map((output) => output.ended), this.#logger?.ended]);
+    });
     try {
-      this.descriptors = [this.#input(stdin), this.#output(stdout), this.#output(stderr)];
+      const stdin = this.#stdin(paths.stdin, options);
+      this.descriptors =
+        logger === undefined
+          ? [stdin, this.#stdout(paths.stdout, options), this.#stdout(paths.stderr, options)]
+          : [stdin, this.#theirs.add(logger.stdout), this.#theirs.add(logger.stderr)];
     } catch (error) {
-      this.close();
+      this.abandon();
       throw error;
     }
   }
 
-  /** To be called when a process has been started with {@link descriptors}, or could not be. */
+  /** @internal */
+  static async open(paths: StdioPaths, options: StdioOptions | undefined): Promise<Stdio> {
+    const from = checkedPaths(paths);
+    const by = checkedOptions(options);
+    return new Stdio(from, by, isLogger(from.stdout) ? await Logger.start(from.stdout, by) : undefined);
+  }
+
+  /** To be called once a process has been started with {@link descriptors}: bytes are passed on from now on. */
   handedOver(): void {
-    closeAll(this.#handed.splice(0));
+    this.#theirs.closeAll();
+    for (const start of this.#starts.splice(0)) start();
+    this.#started();
   }
 
-  /** Lets stdin end as soon as whoever writes to it has closed it: what CloseIO asks for. */
+  /** Lets stdin end as soon as its last writer has closed it: what CloseIO asks for. */
   closeStdin(): void {
-    const stdin = this.#stdin;
-    this.#stdin = undefined;
-    if (stdin !== undefined) closeSync(stdin);
+    this.#input?.endAfterWriters();
   }
 
-  /** Closes all that is open still. To be called when the process has ended. */
+  /**
+   * Closes all streams. To be called when the process has ended: what has been written is still passed on, for 10 s at
+   * most, and what other processes write later is not.
+   */
   close(): void {
-    this.handedOver();
-    this.closeStdin();
-    closeAll(this.#readers.splice(0));
+    this.#theirs.closeAll();
+    this.#starts.length = 0;
+    this.#ours.closeAll();
+    this.#input?.close();
+    for (const output of this.#outputs) output.close();
+    this.#logger?.close();
+    this.#started();
   }
 
-  #input(path: string): "ignore" | number {
+  /** Closes all streams of a process that could not be started. Nothing is passed on. */
+  abandon(): void {
+    this.#logger?.kill();
+    this.close();
+  }
+
+  #stdin(path: string, options: CheckedOptions): "ignore" | number {
     if (path === "") return "ignore";
-    // One end waits for the other when it is opened, unless both are there: so open both first.
-    const both = openSync(path, O_RDWR | O_NONBLOCK);
-    try {
-      this.#handed.push(openSync(path, O_RDONLY));
-      this.#stdin = openSync(path, O_WRONLY | O_NONBLOCK);
-    } finally {
-      closeSync(both);
-    }
-    return this.#handed.at(-1) ?? "ignore";
+    const input = new Input(path);
+    this.#input = input;
+    const { theirs, ours } = this.#pipe(true, options);
+    this.#starts.push(() => void input.start(this.#ours.release(ours)));
+    return theirs;
   }
 
-  #output(target: string): "ignore" | number {
+  #stdout(target: string, options: CheckedOptions): "ignore" | number {
     if (target === "") return "ignore";
-    const scheme = /^([a-z][a-z0-9+.-]*):\/\//.exec(target)?.[1] ?? "fifo";
-    if (scheme === "file") return this.#file(fileURLToPath(target));
-    if (scheme !== "fifo") {
-      throw new TtrpcError(`the log ${target} is neither a fifo nor a file`, Code.Unimplemented);
-    }
-    const path = target.replace(/^fifo:\/\//, "");
-    const both = openSync(path, O_RDWR | O_NONBLOCK);
-    try {
-      if (!fstatSync(both).isFIFO()) return this.#file(path);
-      this.#handed.push(openSync(path, O_WRONLY));
-      this.#readers.push(openSync(path, O_RDONLY | O_NONBLOCK));
-    } finally {
-      closeSync(both);
-    }
-    return this.#handed.at(-1) ?? "ignore";
+    const output = Output.open(target);
+    this.#outputs.push(output);
+    const { theirs, ours } = this.#pipe(false, options);
+    this.#starts.push(() => output.start(this.#ours.release(ours)));
+    return theirs;
   }
 
-  #file(path: string): number {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-    const fd = openSync(path, O_WRONLY | O_CREAT | O_APPEND, 0o644);
-    this.#handed.push(fd);
-    return fd;
+  /** A pipe whose one end is for the process. */
+  #pipe(processReads: boolean, { uid, gid }: CheckedOptions): { theirs: number; ours: number } {
+    const { reader, writer, errno } = loadNative().createPipe(processReads, uid, gid);
+    checked("pipe", errno);
+    const [theirs, ours] = processReads ? [reader, writer] : [writer, reader];
+    return { theirs: this.#theirs.add(theirs), ours: this.#ours.add(ours) };
   }
 }
 
 /**
- * Opens the streams that containerd names, for a process without a terminal. Never waits: not for a reader or writer
- * either.
+ * Opens the streams that containerd names, for a process without a terminal, and makes pipes for the process. Never waits
+ * for a reader or writer of a fifo, only for a logging program to be ready.
  *
  * ```ts
- * const stdio = openStdio(request);
+ * const stdio = await openStdio(request, { id: request.id, namespace: context.namespace });
  * const child = spawn("/bin/worker", { stdio: [...stdio.descriptors] });
  * stdio.handedOver();
  * child.once("exit", () => stdio.close());
  * ```
  *
- * Throws a TypeError that names a path that is none, the system's error if a fifo cannot be opened, and `Unimplemented` for logs through another program
- * (`binary://`).
+ * A reader of a fifo may leave and come back. If it does not read, the process waits once 128 KiB are on their way. If a
+ * file takes no bytes, because its disk is full, they are dropped, and a warning says so.
+ *
+ * Rejects with a TypeError that names a path or option that is wrong, the system's error if a path cannot be opened, and
+ * an Error if its scheme is unknown or its logging program does not start within 30 s.
  */
-export function openStdio(paths: StdioPaths): Stdio {
-  return new Stdio(paths);
-}
-
-/** Checks paths of streams. Throws a TypeError that names the one that is wrong. */
-export function checkedPaths<Paths extends object>(
-  paths: Paths,
-  names: readonly (keyof Paths & string)[],
-): Paths {
-  if (!isPlain(paths)) throw new TypeError(`paths must be an object, not ${kindOf(paths)}`);
-  for (const name of names) {
-    const path: unknown = paths[name];
-    if (typeof path !== "string") throw new TypeError(`paths.${name} must be a string, not ${kindOf(path)}`);
-    if (path.includes("\0")) throw new TypeError(`paths.${name} holds a NUL`);
-  }
-  return paths;
-}
-
-/** Of descriptors that nobody else knows any more: a number that is closed twice may be another's the second time. */
-function closeAll(descriptors: readonly number[]): void {
-  for (const fd of descriptors) closeSync(fd);
+export async function openStdio(paths: StdioPaths, options?: StdioOptions): Promise<Stdio> {
+  return Stdio.open(paths, options);
 }

@@ -1,0 +1,39 @@
+import { Flow } from "./pump.js";
+import { Descriptors, openInput } from "./streams.js";
+
+/** Where the stdin of a process comes from. Nothing is passed on before there is a destination. */
+export class Input {
+  readonly #open = new Descriptors();
+  readonly #source: number;
+  readonly #hold: number;
+  #flow: Flow | undefined;
+
+  /** Opens a fifo. Throws the system's error. */
+  constructor(path: string) {
+    const { source, hold } = openInput(path);
+    this.#source = this.#open.add(source);
+    this.#hold = this.#open.add(hold);
+  }
+
+  /**
+   * Passes on to a descriptor, which it owns from now on. Resolves when that has ended, to whether it was the end of the
+   * source that ended it.
+   */
+  async start(destination: number): Promise<boolean> {
+    this.#flow = new Flow(this.#open.release(this.#source), destination);
+    const errno = await this.#flow.ended;
+    this.endAfterWriters();
+    return errno === 0;
+  }
+
+  /** Lets the stream end once its last writer has closed it. */
+  endAfterWriters(): void {
+    if (this.#hold >= 0) this.#open.close(this.#hold);
+  }
+
+  /** Ends it at once. */
+  close(): void {
+    this.#flow?.stop();
+    this.#open.closeAll();
+  }
+}

@@ -1,0 +1,144 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { Socket } from "node:net";
+import { loadNative } from "../native/addon.js";
+import type { CheckedOptions } from "./streams.js";
+import { Descriptors, schemeOf } from "./streams.js";
+import { checked } from "./system.js";
+
+/** How long a logging program may take until it is ready. */
+const READY_MS = 30_000;
+/** How long one may go on after its streams have ended before it is asked to end, and from then until it is killed. */
+const END_MS = 2_000;
+const KILL_MS = 12_000;
+
+/** Whether an output's target names a logging program. */
+export function isLogger(target: string): boolean {
+  return ["binary", "binary-v2"].includes(schemeOf(target));
+}
+
+/**
+ * A logging program, started as containerd's own shim starts one: with the container's output as descriptors 3 and 4, and
+ * as descriptor 5 a pipe that it closes when it is ready. Its environment is CONTAINER_ID and CONTAINER_NAMESPACE, and
+ * its arguments are the keys and values of the URI's query.
+ *
+ * @see https://github.com/containerd/containerd/blob/main/core/runtime/v2/README.md#logging
+ */
+export class Logger {
+  /** Resolves when the program has ended. */
+  readonly ended: Promise<void>;
+  readonly #child: ChildProcess;
+  #closed = false;
+
+  private constructor(
+    child: ChildProcess,
+    /** The writing ends of the two pipes, which whoever started the program owns. */
+    readonly stdout: number,
+    readonly stderr: number,
+  ) {
+    this.#child = child;
+    this.ended = new Promise((resolve) => child.once("exit", () => resolve()));
+  }
+
+  /** Starts the program of a `binary://` URI. Rejects if it cannot be started, or ends or takes 30 s before it is ready. */
+  static async start(target: string, { id, namespace }: CheckedOptions): Promise<Logger> {
+    const { path, args } = commandOf(target);
+    const theirs = new Descriptors();
+    const ours = new Descriptors();
+    try {
+      const [stdout, stderr] = [pipeTo(theirs, ours), pipeTo(theirs, ours)];
+      const ready = pipeFrom(theirs, ours);
+      const child = spawn(path, args, {
+        env: { CONTAINER_ID: id, CONTAINER_NAMESPACE: namespace },
+        stdio: ["ignore", "ignore", "ignore", stdout.reader, stderr.reader, ready.writer],
+      });
+      const logger = new Logger(child, stdout.writer, stderr.writer);
+      child.unref();
+      try {
+        await once(child, "spawn");
+        theirs.closeAll();
+        await untilReady(ours.release(ready.reader), schemeOf(target) === "binary-v2");
+      } catch (error) {
+        child.kill("SIGKILL");
+        throw new Error(`the logging program ${path} did not start: ${(error as Error).message}`, {
+          cause: error,
+        });
+      }
+      return logger;
+    } catch (error) {
+      theirs.closeAll();
+      ours.closeAll();
+      throw error;
+    }
+  }
+
+  /** Lets the program end, now that its streams have: by itself, asked after 2 s, killed after 12 more. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const timers = [
+      setTimeout(() => this.#child.kill("SIGTERM"), END_MS),
+      setTimeout(() => this.#child.kill("SIGKILL"), END_MS + KILL_MS),
+    ];
+    for (const timer of timers) timer.unref();
+    void this.ended.then(() => timers.forEach(clearTimeout));
+  }
+
+  /** Ends the program of a process that could not be started. */
+  kill(): void {
+    this.#closed = true;
+    this.#child.kill("SIGKILL");
+  }
+}
+
+function commandOf(target: string): { path: string; args: string[] } {
+  let url: URL;
+  try {
+    url = new URL(target);
+  } catch (cause) {
+    throw new Error(`cannot parse the URI ${target} of a logging program`, { cause });
+  }
+  const path = decodeURIComponent(url.pathname);
+  if (!path.startsWith("/")) throw new Error(`the URI ${target} names no logging program`);
+  const names = [...new Set(url.searchParams.keys())];
+  return { path, args: names.flatMap((name) => [name, url.searchParams.get(name) ?? ""]) };
+}
+
+interface Pipe {
+  readonly reader: number;
+  readonly writer: number;
+}
+
+function createPipe(): Pipe {
+  const { reader, writer, errno } = loadNative().createPipe(false, 2 ** 32 - 1, 2 ** 32 - 1);
+  checked("pipe", errno);
+  return { reader, writer };
+}
+
+function pipeTo(theirs: Descriptors, ours: Descriptors): Pipe {
+  const { reader, writer } = createPipe();
+  return { reader: theirs.add(reader), writer: ours.add(writer) };
+}
+
+function pipeFrom(theirs: Descriptors, ours: Descriptors): Pipe {
+  const { reader, writer } = createPipe();
+  return { reader: ours.add(reader), writer: theirs.add(writer) };
+}
+
+/** Waits for a byte or the end of a pipe, which it closes. The older protocol takes the end alone for "ready". */
+async function untilReady(reader: number, mustWrite: boolean): Promise<void> {
+  const socket = new Socket({ fd: reader, readable: true, writable: false });
+  try {
+    const signal = AbortSignal.timeout(READY_MS);
+    const first = (await Promise.race([
+      once(socket, "data", { signal }),
+      once(socket, "end", { signal }),
+    ])) as unknown[];
+    if (mustWrite && first.length === 0) throw new Error("it ended before it was ready");
+  } catch (error) {
+    if ((error as Error).name !== "AbortError") throw error;
+    throw new Error(`it was not ready within ${READY_MS / 1000} s`, { cause: error });
+  } finally {
+    socket.destroy();
+  }
+}

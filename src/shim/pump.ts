@@ -1,0 +1,62 @@
+import { type NativePump, loadNative } from "../native/addon.js";
+import { checked } from "./system.js";
+
+/** The thread of this environment, made for its first flow. */
+let pump: NativePump | undefined;
+
+/** The flows whose end has not been reported, by their numbers. */
+const flows = new Map<number, (errno: number) => void>();
+
+/** How many of them keep the process alive. */
+let held = 0;
+
+/** Bytes that the addon's thread moves from one descriptor to another, whatever JavaScript does meanwhile. */
+export class Flow {
+  /**
+   * Resolves when both descriptors are closed: to 0 if all that was read has been written, or to the number of the error
+   * that ended the flow or cost it bytes. ECANCELED if it was stopped.
+   */
+  readonly ended: Promise<number>;
+  readonly #number: number;
+
+  /**
+   * Moves bytes from one descriptor to another. Takes over both, also if it throws the system's error. Until it has
+   * ended, it keeps the process alive, unless it is told not to.
+   */
+  constructor(source: number, destination: number, { holds = true } = {}) {
+    pump ??= new (loadNative().BindingPump)(onEnded);
+    this.#number = checked("start a flow", pump.start(source, destination));
+    if (holds) hold(1);
+    this.ended = new Promise((resolve) => {
+      flows.set(this.#number, (errno) => {
+        if (holds) hold(-1);
+        resolve(errno);
+      });
+    });
+  }
+
+  /** Ends as soon as nothing is left to read, though somebody could still write. */
+  finish(): void {
+    pump?.finish(this.#number);
+  }
+
+  /** Ends at once. What has not been passed on is lost. */
+  stop(): void {
+    pump?.stop(this.#number);
+  }
+}
+
+function hold(change: number): void {
+  const before = held;
+  held += change;
+  if (before === 0 || held === 0) pump?.hold(held > 0);
+}
+
+function onEnded(): void {
+  const ended = pump?.takeEnded() ?? [];
+  for (let index = 0; index < ended.length; index += 2) {
+    const [number = 0, errno = 0] = ended.slice(index);
+    flows.get(number)?.(errno);
+    flows.delete(number);
+  }
+}
