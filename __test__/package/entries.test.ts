@@ -39,6 +39,7 @@ const HOMES: Record<string, readonly string[]> = {
   "containerd/v1/types/task": ["types"],
   "io/containerd/cgroups/v1/metrics": ["cgroups/v1"],
   "io/containerd/cgroups/v2/metrics": ["cgroups/v2"],
+  "runtimeoptions/v1/runtimeoptions": ["runtimeoptions"],
 };
 
 /** What an entry has besides from the files that are at home there. */

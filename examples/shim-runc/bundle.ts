@@ -15,6 +15,16 @@ export function readSpec(bundle: string): Spec {
   return JSON.parse(readFileSync(join(bundle, "config.json"), "utf8")) as Spec;
 }
 
+/** Whether the container has a pid namespace of its own, which ends with its first process. False if nobody knows. */
+export function ownsItsPids(bundle: string): boolean {
+  try {
+    const namespaces = readSpec(bundle).linux?.namespaces ?? [];
+    return namespaces.some(({ type, path = "" }) => type === "pid" && path === "");
+  } catch {
+    return false;
+  }
+}
+
 /** Keeps the options for whoever clears up after this shim. */
 export function writeOptions(bundle: string, options: Options): void {
   writeWhole(join(bundle, "options.json"), toJsonString(OptionsSchema, options));
@@ -39,9 +49,9 @@ export function readExit(bundle: string): ChildExit | undefined {
   return { pid, status, exitedAt: new Date(exitedAt) };
 }
 
-/** The file in which runc leaves the pid of a process: the container's first, or one of an exec. */
+/** The file in which runc leaves the pid of a process: the container's first, or one of an exec, whatever its id. */
 export function pidFile(bundle: string, execId = ""): string {
-  return join(bundle, `${execId || "init"}.pid`);
+  return join(bundle, execId === "" ? "init.pid" : `exec.${execId}.pid`);
 }
 
 /** Reads such a file; 0 if there is none. */

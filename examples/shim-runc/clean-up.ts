@@ -1,5 +1,7 @@
 import { join } from "node:path";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { create } from "@bufbuild/protobuf";
+import { OptionsSchema } from "containerd-shim-protos/runc";
 import type { ShimRequest } from "containerd-shim-protos/shim";
 import { pidFile, readExit, readOptions, readPid } from "./bundle.js";
 import { unmountAll } from "./mounts.js";
@@ -12,11 +14,21 @@ const KILLED = 137;
  * containerd's log and do not stop the remaining steps.
  */
 export async function cleanUp({ id, namespace, bundle }: ShimRequest) {
-  const options = readOptions(bundle);
-  if (options !== undefined) {
-    await new Runc(id, namespace, bundle, options).delete(true).catch(console.warn);
+  const options = (await attempt(() => readOptions(bundle))) ?? create(OptionsSchema);
+  await attempt(() => new Runc(id, namespace, bundle, options).delete(true));
+  await attempt(() => unmountAll(join(bundle, "rootfs")));
+  const exit = await attempt(() => readExit(bundle));
+  const pid = exit?.pid ?? (await attempt(() => readPid(pidFile(bundle)))) ?? 0;
+  const { status = KILLED, exitedAt = new Date() } = exit ?? {};
+  return { pid, exitStatus: status, exitedAt: timestampFromDate(exitedAt) };
+}
+
+/** The result of a step, or undefined if it fails. */
+async function attempt<T>(step: () => T | Promise<T>): Promise<T | undefined> {
+  try {
+    return await step();
+  } catch (error) {
+    console.warn(error);
+    return undefined;
   }
-  await unmountAll(join(bundle, "rootfs")).catch(console.warn);
-  const exit = readExit(bundle) ?? { pid: readPid(pidFile(bundle)), status: KILLED, exitedAt: new Date() };
-  return { pid: exit.pid, exitStatus: exit.status, exitedAt: timestampFromDate(exit.exitedAt) };
 }

@@ -1,6 +1,6 @@
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { unpackAny } from "containerd-shim-protos";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   TASK_EXEC_STARTED_EVENT_TOPIC,
   TASK_EXIT_EVENT_TOPIC,
@@ -11,19 +11,21 @@ import {
   TaskOOMSchema,
   TaskStartSchema,
 } from "containerd-shim-protos/events";
-import { type CheckpointOptions, type Options, OptionsSchema } from "containerd-shim-protos/runc";
+import type { CheckpointOptions, Options } from "containerd-shim-protos/runc";
 import type { ChildExit, ShimContext } from "containerd-shim-protos/shim";
+import { Cgroup, type OomWatch } from "containerd-shim-protos/shim/cgroup";
 import { type CreateTaskRequest, type ExecProcessRequest, Status } from "containerd-shim-protos/task/v3";
-import { create } from "@bufbuild/protobuf";
-import { pidFile, readSpec, writeExit, writeOptions } from "./bundle.js";
-import { Cgroup } from "./cgroup.js";
-import { alreadyExists, failedPrecondition, notFound, unimplemented } from "./errors.js";
+import { ownsItsPids, pidFile, writeExit, writeOptions } from "./bundle.js";
+import { alreadyExists, failedPrecondition, notFound, unimplemented, unknown } from "./errors.js";
 import { mountAll, unmountAll } from "./mounts.js";
-import { ContainerProcess } from "./process.js";
+import { ContainerProcess, type ProcessIo } from "./process.js";
+import { optionsOf } from "./runtime-options.js";
 import { Runc } from "./runc.js";
 import { findProgram } from "./programs.js";
 
 const SIGKILL = 9;
+/** How long Delete waits for the exit of a first process that was killed before it was started. */
+const EXIT_MS = 10_000;
 
 /** A container with its first process and those of its execs. */
 export class Container {
@@ -35,11 +37,16 @@ export class Container {
   readonly #runc: Runc;
   readonly #request: CreateTaskRequest;
   readonly #options: Options;
+  readonly #ownsItsPids: boolean;
   #cgroup: Cgroup | undefined;
+  #oomWatch: OomWatch | undefined;
   #paused = false;
-  /** Set when the first process has ended, before anybody is told: from then on nothing starts. */
+  #deleted = false;
+  /** Set when the first process has ended, before its exit is published: from then on nothing starts. */
   #initEnded = false;
-  /** What has been started and has not ended in the eyes of those who are told. */
+  /** Settles when the exit of the first process has been published. Undefined before there is one. */
+  #launched: Promise<void> | undefined;
+  /** Execs whose start has begun and whose exit has not been published. */
   readonly #running = new Set<Promise<void>>();
 
   constructor(context: ShimContext, request: CreateTaskRequest) {
@@ -47,9 +54,15 @@ export class Container {
     this.#request = request;
     this.id = request.id;
     this.bundle = request.bundle;
-    this.#options = (request.options && unpackAny(request.options, OptionsSchema)) ?? create(OptionsSchema);
+    this.#options = optionsOf(request.options);
+    this.#ownsItsPids = ownsItsPids(request.bundle);
     this.#runc = new Runc(request.id, context.namespace, request.bundle, this.#options);
-    this.init = new ContainerProcess(request.id, request, pidFile(request.bundle));
+    this.init = this.#process(request.id, request, pidFile(request.bundle));
+  }
+
+  #process(id: string, io: ProcessIo, file: string): ContainerProcess {
+    const { ioUid: uid, ioGid: gid } = this.#options;
+    return new ContainerProcess(id, io, file, { uid, gid, namespace: this.#context.namespace });
   }
 
   get #rootfs(): string {
@@ -64,7 +77,7 @@ export class Container {
       // What is restored from a checkpoint runs at once, so it is made by Start.
       if (this.#request.checkpoint === "") await this.#launchInit();
     } catch (error) {
-      await unmountAll(this.#rootfs);
+      await this.#try("unmount its root filesystem", () => unmountAll(this.#rootfs));
       throw error;
     }
   }
@@ -75,8 +88,13 @@ export class Container {
     const { exited } = await this.init.launch(this.#context.children, (launch) =>
       checkpoint === "" ? this.#runc.create(launch) : this.#runc.restore(launch, checkpoint, work),
     );
+    this.#launched = exited.then((exit) => this.#initHasEnded(exit));
+    this.#launched.catch((error: unknown) => this.#report("publish its exit", error));
     this.#cgroup = Cgroup.of(this.init.pid);
-    void exited.then((exit) => this.#initHasEnded(exit)).catch((error: unknown) => this.#unexpected(error));
+    await this.#try("watch for kills for want of memory", async () => {
+      this.#oomWatch = this.#cgroup?.watchOom(() => this.#publishOom());
+    });
+    await this.#try("enable the controllers of its cgroup", async () => this.#cgroup?.enableControllers());
   }
 
   /** The first process, or the one of an exec. */
@@ -118,12 +136,11 @@ export class Container {
       return await process.inTurn(async () => {
         if (process.status !== Status.CREATED) throw wrongState("start", process.status);
         const { exited } = await this.#launchExec(process, spec).catch((error: unknown) => {
-          process.failed();
+          process.release();
           throw error;
         });
         void exited
           .then((exit) => process.inTurn(async () => this.#processHasEnded(process, exit)))
-          .catch((error: unknown) => this.#unexpected(error))
           .finally(finish);
         process.status = Status.RUNNING;
         const event = { containerId: this.id, execId: process.id, pid: process.pid };
@@ -142,7 +159,7 @@ export class Container {
     try {
       return await process.launch(this.#context.children, (launch) => this.#runc.exec(launch, file));
     } finally {
-      await rm(file);
+      await rm(file, { force: true });
     }
   }
 
@@ -152,7 +169,7 @@ export class Container {
     if (this.execs.has(execId)) throw alreadyExists(`id ${execId}`);
     this.#require("exec", Status.RUNNING, Status.CREATED);
     const json = Buffer.from(spec?.value ?? []).toString();
-    const process = new ContainerProcess(execId, request, pidFile(this.bundle, execId));
+    const process = this.#process(execId, request, pidFile(this.bundle, execId));
     this.execs.set(execId, { process, spec: { ...(JSON.parse(json) as object), terminal } });
   }
 
@@ -166,28 +183,39 @@ export class Container {
   deleteExec(execId: string): Promise<ContainerProcess> {
     const { process } = this.#exec(execId);
     return process.inTurn(async () => {
+      // Another Delete may have been first.
+      if (this.#exec(execId).process !== process) throw notFound(`process does not exist ${execId}`);
       if (process.status === Status.RUNNING) throw wrongState("delete", process.status);
       await process.closeIo();
       await rm(pidFile(this.bundle, execId), { force: true });
       this.execs.delete(execId);
+      process.release();
       return process;
     });
   }
 
-  /** Deletes the container, whose first process must not run. */
-  delete(): Promise<void> {
-    return this.init.inTurn(async () => {
+  /** Deletes the container, whose first process must not run. Its exit has been published by then. */
+  async delete(): Promise<void> {
+    await this.init.inTurn(async () => {
+      if (this.#deleted) throw notFound("container not created");
       this.#require("delete", Status.CREATED, Status.STOPPED);
+      // A process that was not started is killed by this, and its streams end with it.
+      const error = await failureOf(this.#runc.delete(false));
       await this.init.closeIo();
-      try {
-        await this.#runc.delete(false);
-      } catch (error) {
-        // After a checkpoint runc has deleted it already.
-        if (!String(error).includes("does not exist")) throw error;
-      } finally {
-        await unmountAll(this.#rootfs);
-      }
+      await unmountAll(this.#rootfs);
+      // After a checkpoint runc has deleted it already.
+      if (error !== undefined && !String(error).includes("does not exist")) throw error;
+      this.#deleted = true;
     });
+    await Promise.race([this.#launched, sleep(EXIT_MS, undefined, { ref: false })]);
+    this.#oomWatch?.close();
+    this.init.release();
+    await Promise.all(
+      Array.from(this.execs.values(), async ({ process }) => {
+        process.release();
+        await process.closeIo();
+      }),
+    );
   }
 
   /** Sends a signal to a process, or to all of them. */
@@ -267,30 +295,24 @@ export class Container {
     return this.#cgroup;
   }
 
-  /** The first process has ended, and its exit is the last that is told. */
+  /** The first process has ended. Its exit is the last that is published, whatever fails on the way. */
   async #initHasEnded(exit: ChildExit): Promise<void> {
     this.#initEnded = true;
-    if (!this.#ownsItsPids()) {
-      // Nobody else ends the others: there is no pid namespace that dies with its first process.
-      await this.#runc.kill(SIGKILL, true).catch((error: unknown) => this.#unexpected(error));
+    if (!this.#ownsItsPids) {
+      // Nothing else ends the others: no pid namespace dies with its first process.
+      await this.#try("kill its other processes", () => this.#runc.kill(SIGKILL, true));
+      for (const { process } of this.execs.values()) process.kill(SIGKILL);
     }
     await Promise.all(this.#running);
     await this.init.inTurn(async () => {
       this.#paused = false;
-      writeExit(this.bundle, exit);
-      this.#processHasEnded(this.init, exit);
+      await this.#try("keep how it ended", async () => writeExit(this.bundle, exit));
+      await this.#processHasEnded(this.init, exit);
     });
   }
 
-  #ownsItsPids(): boolean {
-    const namespaces = readSpec(this.bundle).linux?.namespaces ?? [];
-    return namespaces.some(({ type, path = "" }) => type === "pid" && path === "");
-  }
-
-  #processHasEnded(process: ContainerProcess, exit: ChildExit): void {
-    if (this.#cgroup?.hasNewOomKills() === true) {
-      this.#context.publish(TASK_OOM_EVENT_TOPIC, TaskOOMSchema, { containerId: this.id });
-    }
+  async #processHasEnded(process: ContainerProcess, exit: ChildExit): Promise<void> {
+    await this.#try("find out whether it was killed for want of memory", async () => this.#oomWatch?.look());
     process.ended(exit);
     this.#context.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, {
       containerId: this.id,
@@ -298,6 +320,11 @@ export class Container {
       pid: process.pid,
       ...process.exit,
     });
+    process.release();
+  }
+
+  #publishOom(): void {
+    this.#context.publish(TASK_OOM_EVENT_TOPIC, TaskOOMSchema, { containerId: this.id });
   }
 
   #require(what: string, ...statuses: Status[]): void {
@@ -305,8 +332,14 @@ export class Container {
     if (!statuses.includes(status)) throw wrongState(what, status);
   }
 
-  #unexpected(error: unknown): void {
-    this.#context.log.error("the end of a process was not handled", { container: this.id, error });
+  /** Does something whose failure must keep nothing else from being done. */
+  async #try(what: string, work: () => Promise<unknown>): Promise<void> {
+    const error = await failureOf(work());
+    if (error !== undefined) this.#report(what, error);
+  }
+
+  #report(what: string, error: unknown): void {
+    this.#context.log.error(`could not ${what}`, { container: this.id, error });
   }
 }
 
@@ -314,6 +347,16 @@ export class Container {
 interface Exec {
   readonly process: ContainerProcess;
   readonly spec: object;
+}
+
+/** What a promise rejects with, if it does. */
+async function failureOf(work: Promise<unknown>): Promise<unknown> {
+  try {
+    await work;
+    return undefined;
+  } catch (error) {
+    return error ?? new Error("no reason");
+  }
 }
 
 function killExec(process: ContainerProcess, signal: number): void {
@@ -324,8 +367,8 @@ function killExec(process: ContainerProcess, signal: number): void {
 /** In containerd's words, and under the code that it gives them. */
 function wrongState(what: string, status: Status): Error {
   const state = Status[status]?.toLowerCase() ?? "unknown";
-  if (what === "exec") return new Error(`cannot exec in a ${state} state`);
+  if (what === "exec") return unknown(`cannot exec in a ${state} state`);
   const ofProcess = what === "start" || what === "delete" || status === Status.RUNNING;
-  if (status === Status.CREATED && !ofProcess) return new Error(`cannot ${what} task in created state`);
-  return new Error(`cannot ${what} a ${state} ${ofProcess ? "process" : "container"}`);
+  if (status === Status.CREATED && !ofProcess) return unknown(`cannot ${what} task in created state`);
+  return unknown(`cannot ${what} a ${state} ${ofProcess ? "process" : "container"}`);
 }

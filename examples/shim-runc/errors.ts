@@ -7,3 +7,5 @@ export const alreadyExists = (message: string) =>
 export const failedPrecondition = (message: string) =>
   new TtrpcError(`${message}: failed precondition`, Code.FailedPrecondition);
 export const unimplemented = (message: string) => new TtrpcError(message, Code.Unimplemented);
+/** An error that containerd only shows. */
+export const unknown = (message: string, cause?: unknown) => new TtrpcError(message, Code.Unknown, { cause });

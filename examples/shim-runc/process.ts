@@ -2,9 +2,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromDate, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import type { AdoptedChild, ChildExit, Children } from "containerd-shim-protos/shim";
-import { type Console, listenConsole, openStdio, type Stdio } from "containerd-shim-protos/shim/io";
+import {
+  type Console,
+  listenConsole,
+  openStdio,
+  type Stdio,
+  type StdioOptions,
+} from "containerd-shim-protos/shim/io";
 import { Status } from "containerd-shim-protos/task/v3";
 import { readPid } from "./bundle.js";
+import { unknown } from "./errors.js";
 import type { Launch } from "./runc.js";
 
 /** The streams of a process, as containerd's requests name them. */
@@ -15,7 +22,7 @@ export interface ProcessIo {
   readonly terminal: boolean;
 }
 
-/** What of a terminal's output has not reached its reader is given up after this time. */
+/** How long Delete waits for output that has not reached its reader, as containerd's own shim does. */
 const DRAIN_MS = 10_000;
 /** Go's zero time, by which containerd knows that something has not ended. */
 const YEAR_ONE = create(TimestampSchema, { seconds: -62_135_596_800n });
@@ -24,9 +31,10 @@ const YEAR_ONE = create(TimestampSchema, { seconds: -62_135_596_800n });
 export class ContainerProcess {
   readonly io: ProcessIo;
   readonly #pidFile: string;
+  readonly #streams: StdioOptions;
   pid = 0;
   status = Status.CREATED;
-  /** Resolves when the process has ended and that is known to all. */
+  /** Resolves when the process has ended and its exit has been published, or when it never will be started. */
   readonly waited: Promise<void>;
   #child: AdoptedChild | undefined;
   #exit: ChildExit | undefined;
@@ -40,9 +48,11 @@ export class ContainerProcess {
     readonly id: string,
     { stdin, stdout, stderr, terminal }: ProcessIo,
     pidFile: string,
+    streams: StdioOptions,
   ) {
     this.io = { stdin, stdout, stderr, terminal };
     this.#pidFile = pidFile;
+    this.#streams = { ...streams, id };
     this.waited = new Promise((resolve) => (this.#release = resolve));
   }
 
@@ -64,34 +74,39 @@ export class ContainerProcess {
     return child;
   }
 
-  /** Sends a signal. Returns whether it was there to get it. */
+  /** Sends a signal. Returns false if the process has ended. */
   kill(signal: number): boolean {
     return this.#child?.kill(signal) ?? false;
   }
 
   async #withTerminal(run: (launch: Launch) => Promise<void>): Promise<void> {
-    using socket = listenConsole();
+    using socket = await listenConsole(this.io, this.#streams);
     await run({ stdio: ["ignore", "ignore", "ignore"], consoleSocket: socket.path, pidFile: this.#pidFile });
-    this.#console = socket.receive();
-    this.#console.connect(this.io);
+    try {
+      this.#console = socket.receive();
+    } catch (error) {
+      // Nobody would hear of the process. It cannot be reaped before the adoption ends, so the pid is its own.
+      process.kill(readPid(this.#pidFile), "SIGKILL");
+      throw error;
+    }
     if (this.#stdinClosed) this.#console.closeStdin();
   }
 
   async #withStreams(run: (launch: Launch) => Promise<void>): Promise<void> {
-    const stdio = openStdio(this.io);
-    this.#stdio = stdio;
-    if (this.#stdinClosed) stdio.closeStdin();
+    const stdio = await openStdio(this.io, this.#streams);
     try {
       await run({ stdio: stdio.descriptors, consoleSocket: undefined, pidFile: this.#pidFile });
     } catch (error) {
-      stdio.close();
+      stdio.abandon();
       throw error;
-    } finally {
-      stdio.handedOver();
     }
+    this.#stdio = stdio;
+    stdio.handedOver();
+    if (this.#stdinClosed) stdio.closeStdin();
   }
 
   resize(width: number, height: number): void {
+    if (this.status === Status.STOPPED) throw unknown("cannot resize a stopped container");
     this.#console?.resize(width, height);
   }
 
@@ -102,29 +117,27 @@ export class ContainerProcess {
     this.#console?.closeStdin();
   }
 
-  /** Notes that the process has ended; those that wait are told. */
+  /** Notes that the process has ended. */
   ended(exit: ChildExit): void {
     this.#exit = exit;
     this.status = Status.STOPPED;
-    // Its own descriptors are closed with it, so what reads its output is at the end.
-    this.#stdio?.close();
+  }
+
+  /** Lets those go on that wait for the process: its end has been published, or it will never be started. */
+  release(): void {
     this.#release();
   }
 
-  /** Notes that the process could not be made: nobody has to wait any more. */
-  failed(): void {
-    this.#release();
-  }
-
-  /** Waits until a terminal's output has been read, and closes it. */
+  /** Waits until all output has been read, for 10 s at most, and closes the streams. */
   async closeIo(): Promise<void> {
-    this.#stdio?.close();
-    if (this.#console === undefined) return;
+    const io = this.#stdio ?? this.#console;
+    if (io === undefined) return;
     const timer = new AbortController();
     const late = sleep(DRAIN_MS, undefined, { signal: timer.signal }).catch(() => undefined);
-    await Promise.race([this.#console.drained, late]);
+    // A logging program ends once nobody can write any more, this shim included.
+    await Promise.race([io.drained, late]);
     timer.abort();
-    this.#console.close();
+    io.close();
   }
 
   /** As replies and events tell it. */

@@ -1,9 +1,10 @@
-import { spawn, type StdioOptions } from "node:child_process";
+import { type ChildProcess, spawn, type StdioOptions } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { Options } from "containerd-shim-protos/runc";
+import { unknown } from "./errors.js";
 
 const DEFAULT_ROOT = "/run/containerd/runc";
 
@@ -30,8 +31,7 @@ export class Runc {
     this.#command = options.binaryName || "runc";
     this.#log = join(bundle, "log.json");
     const root = join(options.root || DEFAULT_ROOT, namespace);
-    this.#global = ["--root", root, "--log", this.#log, "--log-format", "json"];
-    if (options.systemdCgroup) this.#global = [...this.#global, "--systemd-cgroup"];
+    this.#global = ["--root", root, ...(options.systemdCgroup ? ["--systemd-cgroup"] : [])];
   }
 
   create(launch: Launch): Promise<void> {
@@ -91,11 +91,10 @@ export class Runc {
     const { pidFile, consoleSocket, stdio } = launch;
     const socket = consoleSocket === undefined ? [] : ["--console-socket", consoleSocket];
     const before = this.#logSize();
-    const all = [...this.#global, command, "--pid-file", pidFile, ...socket, ...args, ...rest];
-    const child = spawn(this.#command, all, { stdio: [...stdio] as StdioOptions });
+    const all = ["--pid-file", pidFile, ...socket, ...args, ...rest];
+    const child = this.#spawn(command, all, [...stdio] as StdioOptions);
     // The streams are the container's and go on: "close" would come when it ends.
-    const [code, signal] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
-    if (code !== 0) throw this.#failure(command, before, `it ended with ${signal ?? code}`);
+    await this.#untilEnded(command, once(child, "exit"), before, async () => "");
   }
 
   async #run(
@@ -105,31 +104,58 @@ export class Runc {
     input?: Uint8Array,
   ): Promise<string> {
     const before = this.#logSize();
-    const child = spawn(this.#command, [...this.#global, command, ...flags, this.#id, ...rest], {
-      stdio: ["pipe", "pipe", "pipe"],
-    });
-    child.stdin.on("error", () => undefined);
-    child.stdin.end(input);
-    const closed = once(child, "close") as Promise<[number | null, NodeJS.Signals | null]>;
-    const [output, errors, [code, signal]] = await Promise.all([
-      text(child.stdout),
-      text(child.stderr),
-      closed,
-    ]);
-    if (code !== 0) throw this.#failure(command, before, errors.trim() || `it ended with ${signal ?? code}`);
+    const child = this.#spawn(command, [...flags, this.#id, ...rest], ["pipe", "pipe", "pipe"]);
+    child.stdin?.on("error", () => undefined);
+    child.stdin?.end(input);
+    const output = child.stdout === null ? "" : text(child.stdout);
+    const errors = child.stderr === null ? "" : text(child.stderr);
+    await this.#untilEnded(command, once(child, "close"), before, async () => errors);
     return output;
+  }
+
+  /** Runs it in the bundle, as containerd's own shim does: a wrapper may read config.json there. */
+  #spawn(command: string, args: readonly string[], stdio: StdioOptions): ChildProcess {
+    const there = existsSync(this.#bundle);
+    const log = there ? ["--log", this.#log, "--log-format", "json"] : [];
+    const all = [...this.#global, ...log, command, ...args];
+    return spawn(this.#command, all, { cwd: there ? this.#bundle : "/", stdio });
+  }
+
+  async #untilEnded(
+    command: string,
+    ending: Promise<unknown[]>,
+    logged: number,
+    printed: () => Promise<string>,
+  ): Promise<void> {
+    let code: unknown;
+    let signal: unknown;
+    try {
+      [code, signal] = await ending;
+    } catch (error) {
+      // It could not be started: there is no such program.
+      throw unknown(`OCI runtime ${command} failed: ${(error as Error).message}`, error);
+    }
+    if (code === 0) return;
+    const otherwise = (await printed()).trim() || `it ended with ${String(signal ?? code)}`;
+    const reason = this.#lastError(logged) ?? otherwise;
+    throw unknown(`OCI runtime ${command} failed: ${reason}`);
   }
 
   #logSize(): number {
     return statSync(this.#log, { throwIfNoEntry: false })?.size ?? 0;
   }
 
-  /** An error with the last message that runc has logged, which says more than what it prints. */
-  #failure(command: string, before: number, otherwise: string): Error {
-    const messages =
-      this.#logSize() === 0 ? [] : readFileSync(this.#log).subarray(before).toString().split("\n");
-    const last = messages.findLast((line) => line.includes('"error"'));
-    const reason = last === undefined ? otherwise : (JSON.parse(last) as { msg: string }).msg.trim();
-    return new Error(`OCI runtime ${command} failed: ${reason}`);
+  /** The last error that runc has logged, which says more than what it prints. */
+  #lastError(before: number): string | undefined {
+    if (this.#logSize() === 0) return undefined;
+    const lines = readFileSync(this.#log).subarray(before).toString().split("\n");
+    const last = lines.findLast((line) => line.includes('"error"'));
+    if (last === undefined) return undefined;
+    try {
+      return (JSON.parse(last) as { msg: string }).msg.trim();
+    } catch {
+      // A full disk has cut it.
+      return undefined;
+    }
   }
 }

@@ -15,12 +15,16 @@ import { CheckpointOptionsSchema, ProcessDetailsSchema } from "containerd-shim-p
 import type { ShimContext } from "containerd-shim-protos/shim";
 import type { Task } from "containerd-shim-protos/task/v3";
 import { create } from "@bufbuild/protobuf";
+import { Cgroup } from "containerd-shim-protos/shim/cgroup";
 import { Container } from "./container.js";
 import { alreadyExists, notFound } from "./errors.js";
+import { optionsOf } from "./runtime-options.js";
 
 /** The task service for the containers of one shim. */
 export function createRuncService(context: ShimContext): ServiceImpl<typeof Task> {
   const containers = new Map<string, Container>();
+  const { shimCgroup } = optionsOf(context.options);
+  if (shimCgroup !== "") Cgroup.at(shimCgroup).add(process.pid);
 
   const get = (id: string): Container => {
     const container = containers.get(id);

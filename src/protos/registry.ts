@@ -44,6 +44,7 @@ import { file_containerd_types_sandbox } from "./generated/containerd/types/sand
 import { file_containerd_v1_types_task } from "./generated/containerd/v1/types/task_pb.js";
 import { file_io_containerd_cgroups_v1_metrics } from "./generated/io/containerd/cgroups/v1/metrics_pb.js";
 import { file_io_containerd_cgroups_v2_metrics } from "./generated/io/containerd/cgroups/v2/metrics_pb.js";
+import { file_runtimeoptions_v1_runtimeoptions } from "./generated/runtimeoptions/v1/runtimeoptions_pb.js";
 
 /** All types of this package by their full names. */
 export const registry: Registry = createRegistry(
@@ -70,4 +71,5 @@ export const registry: Registry = createRegistry(
   file_containerd_v1_types_task,
   file_io_containerd_cgroups_v1_metrics,
   file_io_containerd_cgroups_v2_metrics,
+  file_runtimeoptions_v1_runtimeoptions,
 );

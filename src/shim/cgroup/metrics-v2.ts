@@ -4,8 +4,8 @@ import {
   MemoryEventsSchema,
   MemoryStatSchema,
   type MetricsSchema,
-} from "containerd-shim-protos/cgroups/v2";
-import { type CgroupFolder, fieldsOf, toNumber } from "./cgroup-files.js";
+} from "../../protos/cgroups/v2.js";
+import { type CgroupFolder, fieldsOf, toNumber } from "./folder.js";
 
 type Metrics = MessageInitShape<typeof MetricsSchema>;
 

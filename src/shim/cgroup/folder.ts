@@ -1,21 +1,22 @@
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
-import { readIfThere } from "./bundle.js";
 
 /** What "max" stands for. */
 const NO_LIMIT = 2n ** 64n - 1n;
 
 /** A folder of a cgroup tree. What is not there reads as zero or nothing: it depends on the kernel. */
 export class CgroupFolder {
-  readonly #path: string;
-
-  constructor(path: string) {
-    this.#path = path;
-  }
+  constructor(readonly path: string) {}
 
   text(name: string): string | undefined {
-    return readIfThere(join(this.#path, name));
+    try {
+      return readFileSync(join(this.path, name), "utf8");
+    } catch (error) {
+      // ENODEV: the cgroup was removed while its file was read.
+      if (!["ENOENT", "ENODEV"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+      return undefined;
+    }
   }
 
   number(name: string): bigint {
@@ -44,17 +45,16 @@ export class CgroupFolder {
 
   /** The handles and objects of RDMA devices. */
   rdma(name: string) {
-    const count = (text = "0") => (text === "max" ? 2 ** 32 - 1 : Number(text));
     return this.devices(name).map(({ device, values }) => ({
       device,
-      hcaHandles: count(values["hca_handle"]),
-      hcaObjects: count(values["hca_object"]),
+      hcaHandles: toCount(values["hca_handle"]),
+      hcaObjects: toCount(values["hca_object"]),
     }));
   }
 
   /** The sizes of huge pages that there are files for: `2MB` for `hugetlb.2MB.…`. */
   hugePageSizes(): string[] {
-    const names = readdirSync(this.#path).map((name) => /^hugetlb\.([^.]+)\.[^.]+$/.exec(name)?.[1]);
+    const names = readdirSync(this.path).map((name) => /^hugetlb\.([^.]+)\.[^.]+$/.exec(name)?.[1]);
     return [...new Set(names)].filter((size) => size !== undefined);
   }
 }
@@ -79,3 +79,5 @@ export function fieldsOf<Desc extends DescMessage>(
     numbers.map(({ localName, name }) => [localName, values[nameOf(name)] ?? 0n]),
   ) as Numbers<MessageShape<Desc>>;
 }
+
+const toCount = (text = "0") => (text === "max" ? 2 ** 32 - 1 : Number(text));

@@ -1,11 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import {
-  MemoryOomControlSchema,
-  MemoryStatSchema,
-  type MetricsSchema,
-} from "containerd-shim-protos/cgroups/v1";
-import { type CgroupFolder, fieldsOf, toNumber } from "./cgroup-files.js";
+import { MemoryOomControlSchema, MemoryStatSchema, type MetricsSchema } from "../../protos/cgroups/v1.js";
+import { type CgroupFolder, fieldsOf, toNumber } from "./folder.js";
 
 type Metrics = MessageInitShape<typeof MetricsSchema>;
 

@@ -1,0 +1,118 @@
+import { closeSync, type FSWatcher, openSync, watch, writeFileSync } from "node:fs";
+import { Socket } from "node:net";
+import { join } from "node:path";
+import { loadNative } from "../../native/addon.js";
+import { Flow } from "../pump.js";
+import { checked } from "../system.js";
+import type { CgroupFolder } from "./folder.js";
+
+/** How often the kernel's counter is read after an announcement, and at which distance in milliseconds. */
+const LOOKS = 20;
+const LOOK_MS = 10;
+
+const UNCHANGED = 2 ** 32 - 1;
+
+/**
+ * Says when the kernel kills for want of memory. The kernel announces it, by an eventfd with cgroup v1 and by inotify
+ * with v2, and counts kills in a file, from which each is known once. Made by `watchOom` of a cgroup.
+ */
+export class OomWatch {
+  readonly #memory: CgroupFolder;
+  readonly #file: string;
+  readonly #onKill: () => void;
+  #stop: () => void = () => undefined;
+  #kills: bigint;
+  #timer: NodeJS.Timeout | undefined;
+
+  private constructor(memory: CgroupFolder, file: string, onKill: () => void) {
+    this.#memory = memory;
+    this.#file = file;
+    this.#onKill = onKill;
+    this.#kills = this.#count();
+  }
+
+  /** @internal */
+  static v1(memory: CgroupFolder, onKill: () => void): OomWatch {
+    const oom = new OomWatch(memory, "memory.oom_control", onKill);
+    oom.#stop = announcements(memory.path, () => oom.#announced());
+    return oom;
+  }
+
+  /** @internal */
+  static v2(memory: CgroupFolder, onKill: () => void): OomWatch {
+    const oom = new OomWatch(memory, "memory.events", onKill);
+    const watcher: FSWatcher = watch(join(memory.path, "memory.events"), { persistent: false }, () =>
+      oom.look(),
+    );
+    // The cgroup has been removed.
+    watcher.on("error", () => watcher.close());
+    oom.#stop = () => watcher.close();
+    return oom;
+  }
+
+  /** Calls back now if there was a kill that has not been reported: before the exit of a process is. */
+  look(): void {
+    const kills = this.#count();
+    if (kills <= this.#kills) return;
+    this.#kills = kills;
+    this.#onKill();
+  }
+
+  /** Stops watching. */
+  close(): void {
+    clearInterval(this.#timer);
+    this.#stop();
+    this.#stop = () => undefined;
+  }
+
+  #count(): bigint {
+    return this.#memory.pairs(this.#file)?.["oom_kill"] ?? 0n;
+  }
+
+  /** With version 1 the kernel announces that memory has run out, then it kills, and then it counts. */
+  #announced(): void {
+    clearInterval(this.#timer);
+    let left = LOOKS;
+    this.#timer = setInterval(() => {
+      this.look();
+      if (--left === 0) clearInterval(this.#timer);
+    }, LOOK_MS);
+    this.#timer.unref();
+    this.look();
+  }
+}
+
+/** Calls back whenever a cgroup of version 1 has run out of memory, or is removed. Returns what ends that. */
+function announcements(folder: string, announced: () => void): () => void {
+  const native = loadNative();
+  const event = checked("eventfd", native.createEventfd());
+  const control = openOr(() => closeSync(event), join(folder, "memory.oom_control"));
+  try {
+    writeFileSync(join(folder, "cgroup.event_control"), `${event} ${control}`);
+  } catch (error) {
+    closeSync(event);
+    throw error;
+  } finally {
+    closeSync(control);
+  }
+  // Node cannot watch an eventfd, so the pump reads it, into a pipe.
+  const { reader, writer, errno } = native.createPipe(false, UNCHANGED, UNCHANGED);
+  checked("pipe", errno);
+  const flow = new Flow(event, writer, { holds: false });
+  const socket = new Socket({ fd: reader, readable: true, writable: false });
+  socket.on("data", announced).on("error", () => undefined);
+  socket.unref();
+  return () => {
+    flow.stop();
+    socket.destroy();
+  };
+}
+
+function openOr(giveUp: () => void, path: string): number {
+  try {
+    return openSync(path, "r");
+  } catch (error) {
+    giveUp();
+    throw error;
+  }
+}
