@@ -44,7 +44,7 @@ interface Exit {
 const HELD = ["-c", 'read -r _ <&3 && exec "$@" 3<&-', "sh"];
 
 /** The task service for one process. */
-export function createSkeleton({ publish, shutdown }: ShimContext): ServiceImpl<typeof Task> {
+export function createSkeleton({ namespace, publish, shutdown }: ShimContext): ServiceImpl<typeof Task> {
   let process_: Process | undefined;
 
   const get = (): Process => {
@@ -53,16 +53,22 @@ export function createSkeleton({ publish, shutdown }: ShimContext): ServiceImpl<
   };
 
   return {
-    create(request) {
+    async create(request) {
       const { id, bundle } = request;
       const spec = JSON.parse(readFileSync(join(bundle, "config.json"), "utf8")) as Spec;
       const { args, env = [], cwd } = spec.process;
-      const stdio = openStdio(request);
+      const stdio = await openStdio(request, { id, namespace });
       const child = spawn("/bin/sh", [...HELD, ...args], {
         cwd,
         env: Object.fromEntries(env.map((entry) => entry.split(/=(.*)/s, 2))),
         stdio: [...stdio.descriptors, "pipe"],
       });
+      try {
+        await once(child, "spawn");
+      } catch (error) {
+        stdio.abandon();
+        throw new TtrpcError(`cannot run a shell in ${cwd}: ${(error as Error).message}`, Code.Unknown);
+      }
       stdio.handedOver();
       const { pid } = child;
       const exited = once(child, "exit").then(([code, signal]): Exit => {
@@ -78,7 +84,10 @@ export function createSkeleton({ publish, shutdown }: ShimContext): ServiceImpl<
       return { pid };
     },
     start({ id }) {
-      const { child } = get();
+      const { child, status } = get();
+      if (status !== Status.CREATED) {
+        throw new TtrpcError("the process has been started already", Code.FailedPrecondition);
+      }
       (child.stdio[3] as Writable).end("\n");
       get().status = Status.RUNNING;
       publish(TASK_START_EVENT_TOPIC, TaskStartSchema, { containerId: id, pid: child.pid });
