@@ -53,6 +53,7 @@ import {
   publisherOptions,
   publishOptions,
   otelOptions,
+  stdioOptions,
   clientOptions,
   type Options,
 } from "./options.js";
@@ -331,12 +332,14 @@ export const PUBLIC_FUNCTIONS: readonly PublicFunction[] = [
   },
   {
     name: "openStdio",
-    call: (_, [of]) => openStdio(of as never).close(),
-    args: [argument({ stdin: "", stdout: "", stderr: "" }, /paths/)],
+    optionsType: "StdioOptions",
+    call: async (_, [of, options]) => (await openStdio(of as never, options as never)).close(),
+    args: [argument({ stdin: "", stdout: "", stderr: "" }, /paths/), optionsOf("a process's streams")],
+    options: { at: 1, of: stdioOptions },
   },
   ...(["stdin", "stdout", "stderr"] as const).map((name): PublicFunction => ({
     name: `openStdio, its ${name}`,
-    call: (_, [path]) => openStdio({ stdin: "", stdout: "", stderr: "", [name]: path }).close(),
+    call: async (_, [path]) => (await openStdio({ stdin: "", stdout: "", stderr: "", [name]: path })).close(),
     args: [argument("", new RegExp(`paths\\.${name}`), (value) => value === "text" || value === "")],
   })),
 ];

@@ -10,6 +10,7 @@ import type {
   TtrpcErrorOptions,
 } from "containerd-shim-protos";
 import type { EventSinkOptions, PublisherOptions, PublishOptions } from "containerd-shim-protos/events";
+import type { StdioOptions } from "containerd-shim-protos/shim/io";
 import type { OtelOptions } from "containerd-shim-protos/otel";
 import { registry } from "containerd-shim-protos/registry";
 
@@ -178,5 +179,15 @@ export const otelOptions: Options<OtelOptions> = {
   tracerProvider: argument(undefined, /tracerProvider/, left),
   meterProvider: argument(undefined, /meterProvider/, left),
   propagator: argument(undefined, /propagator/, left),
+};
+const id = (named: RegExp): Argument =>
+  argument(0, named, (value) => left(value) || (Number.isInteger(value) && (value as number) >= 0));
+const name = (named: RegExp): Argument =>
+  argument("text", named, (value) => left(value) || (typeof value === "string" && !value.includes("\0")));
+export const stdioOptions: Options<StdioOptions> = {
+  uid: id(/uid/),
+  gid: id(/gid/),
+  id: name(/id/),
+  namespace: name(/namespace/),
 };
 export const clientOptions: Options<ClientOptions> = { interceptors };

@@ -79,8 +79,7 @@ describeWithEach("examples/shim-runc", (release) => {
     execFileSync("mkfifo", [output]);
     const reader = readFile(output, "utf8");
     const exec = { id: "box", execId: "tty" };
-    const script =
-      'while [ -z "$s" ]; do s=$(stty size); sleep 0.05; done; echo size $s; seq 1 20000; sleep 0.5';
+    const script = 'while [ -z "$s" ]; do s=$(stty size); sleep 0.05; done; echo size $s; seq 1 20000';
     await task.exec({
       ...exec,
       terminal: true,
@@ -92,7 +91,6 @@ describeWithEach("examples/shim-runc", (release) => {
     await task.resizePty({ ...exec, width: 120, height: 50 });
     expect(await waiting).toMatchObject({ exitStatus: 0 });
     await task.delete(exec);
-    // What is unread when the leader of a terminal's session ends, the kernel throws away: hence the sleep.
     const lines = (await reader).split("\r\n");
     expect(lines).toContain("size 50 120");
     expect(lines.slice(-3)).toEqual(["19999", "20000", ""]);
@@ -110,14 +108,7 @@ describeWithEach("examples/shim-runc", (release) => {
     await task.start(exec);
     await waiting;
     await task.delete(exec);
-    expect(readFileSync(file, "utf8")).toBe("out\nerr\n");
-  });
-
-  test("says that it does not log through another program", async () => {
-    const exec = { id: "box", execId: "binary" };
-    await task.exec({ ...exec, stdout: "binary:///bin/logger", spec: await processOf(["/bin/true"]) });
-    await expect(task.start(exec)).rejects.toMatchObject({ code: Code.Unimplemented });
-    await task.delete(exec);
+    expect(readFileSync(file, "utf8").split("\n").toSorted()).toEqual(["", "err", "out"]);
   });
 
   test("changes the limits of a container that runs", async () => {
