@@ -2,8 +2,8 @@
 //!
 //! - [`port`]: the class that JavaScript makes of each driver that it uses.
 //! - [`driver`]: what a port works on, one of:
-//!   - [`on_loop`]: turns the engine when libuv says so and hands the events over.
-//!   - [`on_thread`]: leaves work to a thread and hands the events over when Node says so.
+//!   - [`loop_driver`]: turns the engine when libuv says so and hands the events over.
+//!   - [`thread_driver`]: leaves work to a thread and hands the events over when Node says so.
 //! - [`buffers`]: the two buffers that cross, and the callback.
 //! - [`payloads`]: large ones, which cross by themselves.
 //! - [`processes`]: what libuv waits for.
@@ -15,12 +15,12 @@
 mod buffers;
 mod descriptors;
 mod driver;
-mod handles;
-mod on_loop;
-mod on_thread;
+mod loop_driver;
 mod payloads;
 pub mod port;
 mod processes;
 pub mod system;
+mod thread_driver;
 mod uv;
+mod uv_handle;
 pub mod values;

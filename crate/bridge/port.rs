@@ -253,7 +253,8 @@ impl Port {
             let bound = result.as_ref().ok().and_then(|id| engine.tcp_address(*id));
             (result, bound.map(|address| address.to_string()))
         })?;
-        let failed = unwatchable.filter(|(token, _)| result.as_ref().is_ok_and(|id| id == token));
+        let failed =
+            unwatchable.filter(|(unwatched, _)| result.as_ref().is_ok_and(|id| id == unwatched));
         Ok(BindingOpened::new(failed.map_or(result, |(_, error)| Err(error)), bound))
     }
 }

@@ -1,7 +1,7 @@
 //! Calls that wait in place: the same runtime, turned by the caller with poll(2) on one descriptor.
 
 use crate::engine::Engine;
-use crate::engine::client::guard::Destination;
+use crate::engine::client::open_call::Destination;
 use crate::protocol::outcome::Outcome;
 use crate::records::{Command, Malformed, commands};
 use crate::socket::wait;

@@ -1,8 +1,8 @@
 //! One connection: its descriptor, its wire and what ttrpc runs on it.
 
-use crate::engine::client::waiting::WaitingCalls;
-use crate::engine::server::serving::Serving;
-use crate::protocol::closed::{CloseKind, Closed};
+use crate::engine::client::waiting_calls::WaitingCalls;
+use crate::engine::server::connection_server::ConnectionServer;
+use crate::protocol::close_reason::{CloseKind, CloseReason};
 use crate::socket::{Progress, Stream};
 use crate::transport::Wire;
 use crate::transport::budget::Budget;
@@ -31,7 +31,7 @@ pub(super) struct Connection {
     /// No watcher watches it: a blocking caller turns it in place.
     pub(super) blocking: bool,
     /// To be closed, with this reason, once the socket has taken all and no call is in flight.
-    pub(super) finishing: Option<Closed>,
+    pub(super) finishing: Option<CloseReason>,
     /// The last read took all that it might.
     more_waits: bool,
     /// Reported as ended.
@@ -43,7 +43,7 @@ pub(super) enum Endpoint {
     /// The client; dropped to let go of the connection.
     Client(Option<Arc<Client>>),
     /// The server of one accepted connection, and the listener it came from.
-    Server { serving: Serving, listener: u32, budget: Arc<Budget> },
+    Server { server: ConnectionServer, listener: u32, budget: Arc<Budget> },
 }
 
 /// Whether a connection keeps the process alive.
@@ -119,10 +119,10 @@ impl Connection {
 
     /// Has the connection served once there is something to serve. Must be called inside the runtime.
     fn serve(&mut self) {
-        if let Endpoint::Server { serving, budget, .. } = &mut self.endpoint
+        if let Endpoint::Server { server, budget, .. } = &mut self.endpoint
             && self.wire.has_frame()
         {
-            serving.start(&self.wire, budget, &self.in_flight);
+            server.start(&self.wire, budget, &self.in_flight);
         }
     }
 
@@ -132,7 +132,7 @@ impl Connection {
     pub(super) fn let_go(&mut self) {
         match &mut self.endpoint {
             Endpoint::Client(client) => drop(client.take()),
-            Endpoint::Server { serving, .. } => serving.let_go(),
+            Endpoint::Server { server, .. } => server.let_go(),
         }
     }
 
@@ -162,7 +162,7 @@ impl Connection {
     pub(super) fn send(&self) {
         if let Err(error) = self.wire.send(|bytes| self.stream.write(bytes)) {
             self.receive(LAST_WORDS);
-            self.wire.fail(Closed::failed("write", &error));
+            self.wire.fail(CloseReason::failed("write", &error));
         }
     }
 
@@ -189,9 +189,9 @@ impl Connection {
     }
 }
 
-fn hung_up() -> Closed {
+fn hung_up() -> CloseReason {
     let text = "the peer closed the connection".to_owned();
-    Closed { kind: CloseKind::Remote, errno: 0, text }
+    CloseReason { kind: CloseKind::Remote, errno: 0, text }
 }
 
 /// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the

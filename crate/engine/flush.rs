@@ -1,10 +1,10 @@
 //! The end of a turn, for the connections that it touched: bytes leave, waiting calls start, ended
 //! connections are reported and released, and the watcher learns what to wait for.
 
-use crate::engine::client::unary::{fail_waiting, start_waiting};
+use crate::engine::client::calls::{fail_waiting, start_waiting};
 use crate::engine::connection::{Connection, Endpoint, Hold, Interest};
 use crate::engine::{Change, Descriptor, Engine, SEND_LIMIT, Shared};
-use crate::protocol::closed::Closed;
+use crate::protocol::close_reason::CloseReason;
 use crate::sync::lock;
 use crate::transport::REPLY_LIMIT;
 use std::sync::Arc;
@@ -15,39 +15,39 @@ use std::sync::atomic::Ordering;
 const STREAM_LIMIT: usize = 4 << 20;
 
 impl Engine {
-    /// Flushes each dirty connection once. Returns whether that may have made tasks ready.
+    /// Flushes each connection that the turn touched. Returns whether that may have made tasks ready.
     pub(in crate::engine) fn flush(&mut self) -> bool {
-        let mut dirty = std::mem::take(&mut self.scratch);
-        self.shared.dirty.take(&mut dirty);
+        let mut touched = std::mem::take(&mut self.scratch);
+        self.shared.worklist.take(&mut touched);
         let mut again = false;
-        for token in dirty.drain(..) {
-            let Some(conn) = self.connections.get_mut(&token) else { continue };
-            let (woke, over) = flush_connection(&self.shared, token, conn, &mut self.changes);
+        for id in touched.drain(..) {
+            let Some(conn) = self.connections.get_mut(&id) else { continue };
+            let (woke, over) = flush_connection(&self.shared, id, conn, &mut self.changes);
             again |= woke;
             if over {
-                self.remove(token);
+                self.remove(id);
             }
         }
-        self.scratch = dirty;
+        self.scratch = touched;
         again
     }
 
-    fn remove(&mut self, token: u32) {
-        let Some(conn) = self.connections.remove(&token) else { return };
+    fn remove(&mut self, id: u32) {
+        let Some(conn) = self.connections.remove(&id) else { return };
         match conn.endpoint {
             Endpoint::Server { listener, .. } => self.connection_ended(listener),
             // There is nothing left to bound: what JavaScript still holds of its streams is all there is.
             Endpoint::Client(_) => lock(&self.shared.streams)
                 .retain(|_, stream| !Arc::ptr_eq(&stream.wire, &conn.wire)),
         }
-        self.changes.push(Change::Forget { token, descriptor: Descriptor::Stream(conn.stream) });
+        self.changes.push(Change::Forget { id, descriptor: Descriptor::Stream(conn.stream) });
     }
 }
 
 /// Returns whether tasks were woken, and whether the connection is over.
 fn flush_connection(
     shared: &Arc<Shared>,
-    token: u32,
+    id: u32,
     conn: &mut Connection,
     changes: &mut Vec<Change>,
 ) -> (bool, bool) {
@@ -67,7 +67,7 @@ fn flush_connection(
     if state.closed {
         let first = !conn.reported;
         if first {
-            report(shared, token, conn);
+            report(shared, id, conn);
         }
         return (first, state.released);
     }
@@ -99,19 +99,19 @@ fn flush_connection(
     };
     if interest != conn.watched && !conn.blocking {
         conn.watched = interest;
-        changes.push(Change::Watch { token, fd: conn.stream.fd(), interest });
+        changes.push(Change::Watch { id, fd: conn.stream.fd(), interest });
     }
     (woke, false)
 }
 
-fn report(shared: &Shared, token: u32, conn: &mut Connection) {
+fn report(shared: &Shared, id: u32, conn: &mut Connection) {
     conn.reported = true;
-    let closed = conn.wire.closed().unwrap_or_else(Closed::local);
+    let closed = conn.wire.closed().unwrap_or_else(CloseReason::local);
     // The peer hears of it now, however long ttrpc's tasks hold on to their end.
     conn.stream.shutdown();
     conn.wire.wake();
     conn.wire.forget_unsent();
     fail_waiting(conn, &closed);
     conn.let_go();
-    lock(&shared.events).closed(token, &closed);
+    lock(&shared.events).closed(id, &closed);
 }

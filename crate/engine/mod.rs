@@ -10,12 +10,12 @@ mod client;
 mod connection;
 mod deadlines;
 mod flush;
-mod inputs;
 mod pending_events;
 mod resume;
 mod server;
-mod stalled;
+mod stalled_peers;
 mod stream_handle;
+mod stream_input;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -28,17 +28,16 @@ pub use server::listener::ListenOptions;
 pub use server::services::{Method, Services};
 
 use crate::ids::{CallId, IdMap, IdSource};
-use crate::protocol::closed::Closed;
+use crate::protocol::close_reason::CloseReason;
 use crate::records::{Command, Events, Malformed, Side, commands};
 use crate::socket::{Address, Progress, Stream};
 use crate::sync::lock;
-use crate::transport::{Dirty, Pipe, Role, Wire, WireInit};
-use client::guard::Destination;
-use client::unary::Route;
-use client::waiting::Place;
+use crate::transport::{Pipe, Role, Wire, WireInit, Worklist};
+use client::calls::Route;
+use client::open_call::Destination;
+use client::waiting_calls::Place;
 use connection::{Connection, Endpoint};
 use deadlines::Deadlines;
-use inputs::Input;
 use server::listener::Entry;
 use server::requests::Requests;
 use std::collections::VecDeque;
@@ -48,6 +47,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stream_handle::Handle;
+use stream_input::Input;
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
 use ttrpc::r#async::Client;
@@ -58,7 +58,7 @@ use ttrpc::r#async::transport::Socket;
 #[derive(Debug)]
 pub(crate) struct Shared {
     events: Mutex<Events>,
-    dirty: Arc<Dirty>,
+    worklist: Arc<Worklist>,
     deadlines: Arc<Deadlines>,
     /// Calls that a cancel may end.
     cancellable: Mutex<IdMap<AbortHandle, CallId>>,
@@ -75,7 +75,7 @@ impl Shared {
     fn new(generations: u32) -> Self {
         Self {
             events: Mutex::default(),
-            dirty: Arc::default(),
+            worklist: Arc::default(),
             deadlines: Arc::default(),
             cancellable: Mutex::default(),
             waiting: Mutex::default(),
@@ -87,7 +87,7 @@ impl Shared {
 
     /// Counts what tasks do.
     fn progress(&self) -> usize {
-        self.dirty.activity() + lock(&self.events).count()
+        self.worklist.activity() + lock(&self.events).count()
     }
 }
 
@@ -104,7 +104,7 @@ pub struct Engine {
     /// Payloads of commands that are still to be submitted.
     lent: VecDeque<Vec<u8>>,
     scratch: Vec<u32>,
-    contended: stalled::Contended,
+    contended: stalled_peers::Contended,
 }
 
 /// What the watcher of descriptors must do.
@@ -112,7 +112,7 @@ pub enum Change {
     /// Watch a descriptor for this, or for nothing.
     Watch {
         /// Names the descriptor in [`Engine::ready`].
-        token: u32,
+        id: u32,
         /// The descriptor.
         fd: RawFd,
         /// What for.
@@ -121,7 +121,7 @@ pub enum Change {
     /// Stop watching, then drop the descriptor: not before, since its number may be given again.
     Forget {
         /// As in `Watch`.
-        token: u32,
+        id: u32,
         /// The descriptor.
         descriptor: Descriptor,
     },
@@ -168,7 +168,7 @@ impl Engine {
             changes: Vec::new(),
             lent: VecDeque::new(),
             scratch: Vec::new(),
-            contended: stalled::Contended::default(),
+            contended: stalled_peers::Contended::default(),
         })
     }
 
@@ -185,8 +185,8 @@ impl Engine {
 
     fn open(&mut self, stream: Stream, progress: Progress, blocking: bool) -> u32 {
         let connection = self.next_id();
-        let dirty = self.shared.dirty.clone();
-        let init = WireInit { token: connection, dirty, budget: None, blocking };
+        let worklist = self.shared.worklist.clone();
+        let init = WireInit { id: connection, worklist, budget: None, blocking };
         let (wire, pipe) = Wire::pair(Role::Client, init);
         let end = Endpoint::Client(Some(self.client(pipe)));
         let mut conn = Connection::new(stream, progress, wire, end);
@@ -215,7 +215,7 @@ impl Engine {
     pub fn close(&mut self, connection: u32) {
         if let Some(conn) = self.connections.get_mut(&connection) {
             conn.send();
-            conn.wire.close(Closed::local());
+            conn.wire.close(CloseReason::local());
             self.turn(|_| {});
         }
     }
@@ -223,7 +223,7 @@ impl Engine {
     /// Ends a connection once the socket has taken all that was sent.
     pub fn finish(&mut self, connection: u32) {
         if let Some(conn) = self.connections.get_mut(&connection) {
-            conn.finishing = Some(Closed::local());
+            conn.finishing = Some(CloseReason::local());
             conn.wire.mark();
             self.turn(|_| {});
         }
@@ -302,17 +302,17 @@ impl Engine {
     }
 
     /// A watched descriptor can be read or written, or is in error: in that case both are set.
-    pub fn ready(&mut self, token: u32, read: bool, write: bool) {
-        if self.listeners.contains_key(&token) {
-            self.turn(|engine| engine.accept(token));
+    pub fn ready(&mut self, id: u32, read: bool, write: bool) {
+        if self.listeners.contains_key(&id) {
+            self.turn(|engine| engine.accept(id));
             return;
         }
         self.turn(|engine| {
-            let Some(conn) = engine.connections.get_mut(&token) else { return };
+            let Some(conn) = engine.connections.get_mut(&id) else { return };
             if conn.connecting {
                 match conn.finish_connect() {
-                    Ok(()) => lock(&engine.shared.events).connected(token),
-                    Err(error) => conn.wire.close(Closed::failed("connect", &error)),
+                    Ok(()) => lock(&engine.shared.events).connected(id),
+                    Err(error) => conn.wire.close(CloseReason::failed("connect", &error)),
                 }
                 conn.wire.mark();
                 return;
@@ -328,12 +328,12 @@ impl Engine {
     }
 
     /// A descriptor cannot be watched: a connection or listener on it ends.
-    fn cannot_watch(&mut self, token: u32, error: &io::Error) {
-        if let Some(conn) = self.connections.get_mut(&token) {
-            conn.wire.close(Closed::failed("poll", error));
+    fn cannot_watch(&mut self, id: u32, error: &io::Error) {
+        if let Some(conn) = self.connections.get_mut(&id) {
+            conn.wire.close(CloseReason::failed("poll", error));
             self.turn(|_| {});
         } else {
-            self.close_listener(token);
+            self.close_listener(id);
         }
     }
 
@@ -379,10 +379,10 @@ impl Engine {
         let mut failed = None;
         while !self.changes.is_empty() {
             for change in std::mem::take(&mut self.changes) {
-                let (Change::Watch { token, .. } | Change::Forget { token, .. }) = change;
+                let (Change::Watch { id, .. } | Change::Forget { id, .. }) = change;
                 if let Err(error) = carry_out(change) {
-                    self.cannot_watch(token, &error);
-                    failed = Some((token, error));
+                    self.cannot_watch(id, &error);
+                    failed = Some((id, error));
                 }
             }
         }

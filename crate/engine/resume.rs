@@ -17,40 +17,40 @@ impl Engine {
 
     /// Whether a waiting connection may resume.
     pub fn has_room(&self) -> bool {
-        let dirty = &self.shared.dirty;
-        if !dirty.is_waited() {
+        let worklist = &self.shared.worklist;
+        if !worklist.is_waited() {
             return false;
         }
-        if dirty.is_crowded() && lock(&self.shared.events).is_empty() {
-            dirty.events_taken();
+        if worklist.is_crowded() && lock(&self.shared.events).is_empty() {
+            worklist.events_taken();
         }
-        dirty.has_room()
+        worklist.has_room()
     }
 
     /// Resumes some of them. Call it inside the runtime.
     pub(super) fn go_on(&mut self) {
-        let dirty = self.shared.dirty.clone();
+        let worklist = self.shared.worklist.clone();
         for _ in 0..AT_ONCE {
-            let Some(token) = dirty.next_of_crowd() else { break };
-            self.go_on_with(token);
+            let Some(id) = worklist.next_of_crowd() else { break };
+            self.go_on_with(id);
         }
-        for budget in dirty.take_freed() {
+        for budget in worklist.take_freed() {
             let Some(budget) = budget.upgrade() else { continue };
             let mut round = budget.round();
-            while let Some(token) = round
-                .next(|token| self.connections.get(&token).is_none_or(|conn| conn.wire.has_room()))
+            while let Some(id) =
+                round.next(|id| self.connections.get(&id).is_none_or(|conn| conn.wire.has_room()))
             {
-                self.go_on_with(token);
+                self.go_on_with(id);
             }
         }
     }
 
-    fn go_on_with(&mut self, token: u32) {
+    fn go_on_with(&mut self, id: u32) {
         // It may have ended meanwhile.
-        if let Some(conn) = self.connections.get_mut(&token) {
+        if let Some(conn) = self.connections.get_mut(&id) {
             conn.go_on();
         } else {
-            self.accept_on(token);
+            self.accept_on(id);
         }
     }
 }

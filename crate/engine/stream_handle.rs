@@ -5,7 +5,7 @@
 //! sends, which the connection bounds (it is not read while too much waits to be taken).
 
 use crate::engine::Shared;
-use crate::engine::inputs::{Inflow, Input, Inputs};
+use crate::engine::stream_input::{Input, InputReceiver, InputSender};
 use crate::ids::CallId;
 use crate::records::Side;
 use crate::sync::lock;
@@ -17,7 +17,7 @@ use ttrpc::proto::Codec;
 /// The engine's hold on a stream. Dropping it gives the stream up.
 #[derive(Debug)]
 pub(super) struct Handle {
-    pub(super) input: Inputs,
+    pub(super) input: InputSender,
     pub(super) state: Arc<StreamState>,
     pub(super) wire: Arc<Wire>,
 }
@@ -105,7 +105,7 @@ impl<'a> Sent<'a> {
     }
 
     /// The next input; before it has to wait, JavaScript hears of all that has left.
-    pub(super) async fn next(&mut self, queue: &mut Inflow) -> Option<Input> {
+    pub(super) async fn next(&mut self, queue: &mut InputReceiver) -> Option<Input> {
         if let Some(input) = queue.try_next() {
             return Some(input);
         }

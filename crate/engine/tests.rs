@@ -1,7 +1,7 @@
 //! The engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) for a loop.
 
 use super::connection::{Connection, Endpoint};
-use super::server::serving::Serving;
+use super::server::connection_server::ConnectionServer;
 use super::{Change, Engine, Excess, ListenOptions, Services};
 use crate::records::{FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, event, op, record};
 use crate::socket::{Address, wait};
@@ -202,8 +202,8 @@ fn watched_for(engine: &mut Engine, listener: u32, watched: &mut bool) -> Vec<u3
     let mut connections = Vec::new();
     engine.apply_changes(|change| {
         match change {
-            Change::Watch { token, interest, .. } if token == listener => *watched = interest.read,
-            Change::Watch { token, .. } => connections.push(token),
+            Change::Watch { id, interest, .. } if id == listener => *watched = interest.read,
+            Change::Watch { id, .. } => connections.push(id),
             Change::Forget { .. } => {}
         }
         Ok(())
@@ -247,7 +247,10 @@ fn a_connection_has_no_server_before_its_first_frame_is_whole() {
     let (mut engine, listener, connect) = listening();
     let is_served = |engine: &Engine| {
         let served = |conn: &Connection| {
-            matches!(conn.endpoint, Endpoint::Server { serving: Serving::Server { .. }, .. })
+            matches!(
+                conn.endpoint,
+                Endpoint::Server { server: ConnectionServer::Running { .. }, .. }
+            )
         };
         engine.connections.values().filter(|conn| served(conn)).count()
     };

@@ -17,7 +17,7 @@ impl Engine {
         while self.flush() | self.has_room() {
             self.run(Self::go_on);
         }
-        if self.shared.dirty.is_waited() {
+        if self.shared.worklist.is_waited() {
             self.watch_contended();
         }
     }

@@ -4,15 +4,14 @@
 //! other only if it sleeps, and once for all that gathered meanwhile. Work is done in the order in which it was
 //! left. The thread never waits for JavaScript, so JavaScript may wait for it.
 
-mod gathering;
 mod poller;
 #[cfg(test)]
 mod tests;
+mod wake_delay;
 
 use crate::engine::{Change, Engine, PendingEvents};
 use crate::records::Malformed;
 use crate::sync::lock;
-use gathering::Gathering;
 use poller::{Poller, Ready, Waker};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -22,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use wake_delay::WakeDelay;
 
 /// Batches that wait for the thread may have this much altogether; whoever leaves more waits until it
 /// has taken some.
@@ -248,7 +248,7 @@ impl Common {
         let mut ready = Vec::new();
         // The other side knows that nothing keeps the process alive.
         let mut known_idle = true;
-        let mut gathering = Gathering::default();
+        let mut delay = WakeDelay::default();
         while let Some(left) = self.take(&mut work) {
             known_idle &= work.is_empty();
             for work in work.drain(..) {
@@ -256,7 +256,7 @@ impl Common {
             }
             turned.turn(Engine::resume);
             let holds = self.publish(&turned, left);
-            if self.gathers(&mut gathering, &turned, events) {
+            if self.delays_wake(&mut delay, &turned, events) {
                 known_idle &= !holds;
                 self.poll(&mut turned, &mut ready, Some(Duration::ZERO));
                 continue;
@@ -316,12 +316,12 @@ impl Common {
     }
 
     /// Whether to look for more events before the other side is told of those that wait.
-    fn gathers(&self, gathering: &mut Gathering, turned: &Turned, events: &PendingEvents) -> bool {
+    fn delays_wake(&self, delay: &mut WakeDelay, turned: &Turned, events: &PendingEvents) -> bool {
         if events.is_empty() || self.told.load(Ordering::SeqCst) {
-            gathering.stop();
+            delay.stop();
             return false;
         }
-        gathering.goes_on(Instant::now(), events.count(), || turned.engine.in_flight())
+        delay.goes_on(Instant::now(), events.count(), || turned.engine.in_flight())
     }
 
     /// Waits for work, descriptors and deadlines, and deals with the last two.
@@ -344,8 +344,8 @@ impl Common {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.asleep.store(false, Ordering::SeqCst);
-        for Ready { token, read, write } in ready.drain(..) {
-            turned.turn(|engine| engine.ready(token, read, write));
+        for Ready { id, read, write } in ready.drain(..) {
+            turned.turn(|engine| engine.ready(id, read, write));
         }
         if turned.engine.next_deadline().is_some_and(|after| after.is_zero()) {
             turned.turn(Engine::expire);
@@ -366,9 +366,9 @@ impl Turned {
     fn apply_changes(&mut self) {
         let poller = &mut self.poller;
         let failed = self.engine.apply_changes(|change| match change {
-            Change::Watch { token, fd, interest } => poller.watch(token, fd, interest),
-            Change::Forget { token, descriptor } => {
-                poller.forget(token, descriptor.fd());
+            Change::Watch { id, fd, interest } => poller.watch(id, fd, interest),
+            Change::Forget { id, descriptor } => {
+                poller.forget(id, descriptor.fd());
                 Ok(())
             }
         });

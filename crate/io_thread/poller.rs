@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// The token of the eventfd. The engine's tokens are not 0.
+/// The id of the eventfd. An engine's ids start at 1.
 const WAKE: u64 = 0;
 
 /// Descriptors handled after one wait; the rest come with the next.
@@ -28,7 +28,7 @@ pub(super) struct Waker(OwnedFd);
 /// A descriptor that can be read or written, or is in error: in that case both are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ready {
-    pub(super) token: u32,
+    pub(super) id: u32,
     pub(super) read: bool,
     pub(super) write: bool,
 }
@@ -51,18 +51,18 @@ impl Poller {
     }
 
     /// Watches a descriptor for `interest`, in place of what it was watched for.
-    pub(super) fn watch(&mut self, token: u32, fd: RawFd, interest: Interest) -> io::Result<()> {
+    pub(super) fn watch(&mut self, id: u32, fd: RawFd, interest: Interest) -> io::Result<()> {
         let bit = |wanted: bool, bit: i32| if wanted { bit as u32 } else { 0 };
         let events = bit(interest.read, libc::EPOLLIN)
             | bit(interest.read || interest.hangup, libc::EPOLLRDHUP)
             | bit(interest.write, libc::EPOLLOUT);
-        let before = self.watched.insert(token, interest);
+        let before = self.watched.insert(id, interest);
         // `hold` changes twice a call where one call follows the other, and is nothing to epoll.
         if before.is_none_or(|before| Interest { hold: interest.hold, ..before } != interest) {
             let known = before.is_some();
             let operation = if known { libc::EPOLL_CTL_MOD } else { libc::EPOLL_CTL_ADD };
-            if let Err(error) = self.control(operation, fd, events, u64::from(token)) {
-                self.watched.remove(&token);
+            if let Err(error) = self.control(operation, fd, events, u64::from(id)) {
+                self.watched.remove(&id);
                 self.held -= usize::from(before.is_some_and(|before| before.hold));
                 return Err(error);
             }
@@ -73,11 +73,11 @@ impl Poller {
     }
 
     /// Stops watching a descriptor, which is about to be closed.
-    pub(super) fn forget(&mut self, token: u32, fd: RawFd) {
-        if let Some(interest) = self.watched.remove(&token) {
+    pub(super) fn forget(&mut self, id: u32, fd: RawFd) {
+        if let Some(interest) = self.watched.remove(&id) {
             self.held -= usize::from(interest.hold);
             // It can only fail for a descriptor that is not there.
-            let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, u64::from(token));
+            let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, u64::from(id));
         }
     }
 
@@ -101,13 +101,13 @@ impl Poller {
             return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
         };
         for event in &events[..count] {
-            let (token, events) = (event.u64, event.events as i32);
-            if token == WAKE {
+            let (id, events) = (event.u64, event.events as i32);
+            if id == WAKE {
                 continue;
             }
             let failed = events & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
             ready.push(Ready {
-                token: token as u32,
+                id: id as u32,
                 read: failed || events & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
                 write: failed || events & libc::EPOLLOUT != 0,
             });
@@ -115,8 +115,8 @@ impl Poller {
         Ok(())
     }
 
-    fn control(&self, operation: i32, fd: RawFd, events: u32, token: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events, u64: token };
+    fn control(&self, operation: i32, fd: RawFd, events: u32, id: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events, u64: id };
         // SAFETY: `event` is valid for the call; a wrong descriptor is an error.
         match unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd, &raw mut event) } {
             0 => Ok(()),

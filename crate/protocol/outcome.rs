@@ -1,7 +1,7 @@
 //! How a call that this side made ended, and how ttrpc's errors map to it.
 
-use super::closed::{CloseKind, Closed};
-use super::codes::code_by_text;
+use super::close_reason::{CloseKind, CloseReason};
+use super::code_corrections::code_by_text;
 use super::status::{Code, MESSAGE_LIMIT};
 use ttrpc::proto::{Response, Status};
 
@@ -24,7 +24,7 @@ pub struct Failure {
     /// What happened, in words.
     pub text: String,
     /// Why the connection ended, where that is the reason.
-    pub closed: Option<Closed>,
+    pub closed: Option<CloseReason>,
 }
 
 impl Failure {
@@ -39,7 +39,7 @@ impl Failure {
     }
 
     /// The connection ended.
-    pub fn closed(closed: Closed) -> Self {
+    pub fn closed(closed: CloseReason) -> Self {
         Self { code: Code::Unavailable, text: closed.text.clone(), closed: Some(closed) }
     }
 
@@ -56,7 +56,7 @@ impl Outcome {
     pub fn of_request(
         result: ttrpc::Result<Response>,
         service: &str,
-        closed: impl FnOnce() -> Option<Closed>,
+        closed: impl FnOnce() -> Option<CloseReason>,
     ) -> Self {
         match result {
             // ttrpc takes a status code that its enum does not know for OK.
@@ -72,7 +72,7 @@ impl Outcome {
     pub fn of_error(
         error: ttrpc::Error,
         service: &str,
-        closed: impl FnOnce() -> Option<Closed>,
+        closed: impl FnOnce() -> Option<CloseReason>,
     ) -> Self {
         match error {
             ttrpc::Error::RpcStatus(status) => Self::Status(corrected(status, service)),
@@ -96,7 +96,7 @@ fn corrected(mut status: Status, service: &str) -> Status {
 }
 
 /// ttrpc tells its local failures apart only by their texts.
-fn failure(error: ttrpc::Error, closed: impl FnOnce() -> Option<Closed>) -> Failure {
+fn failure(error: ttrpc::Error, closed: impl FnOnce() -> Option<CloseReason>) -> Failure {
     if let ttrpc::Error::Others(text) = &error {
         if text == "Request deadline elapsed" {
             return Failure::deadline();
@@ -118,7 +118,7 @@ fn failure(error: ttrpc::Error, closed: impl FnOnce() -> Option<Closed>) -> Fail
             return Failure::of_call(Code::Internal, text);
         }
     }
-    Failure::closed(closed().unwrap_or_else(|| Closed {
+    Failure::closed(closed().unwrap_or_else(|| CloseReason {
         kind: CloseKind::Error,
         errno: 0,
         text: error.to_string(),

@@ -1,12 +1,12 @@
 //! Writes events for JavaScript.
 
-use super::crossing::{Filled, crossing};
+use super::batch_size::{Filled, batch_size};
 use super::{
     FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, RECORD_LIMIT,
     Side, StreamKind, WHOLE, event,
 };
 use crate::ids::CallId;
-use crate::protocol::closed::Closed;
+use crate::protocol::close_reason::CloseReason;
 use crate::protocol::outcome::{Failure, Outcome};
 use crate::protocol::status::Code;
 use crate::socket::Credentials;
@@ -55,7 +55,7 @@ impl Events {
     pub fn fill(&mut self, buffer: &mut [u8]) -> Filled {
         self.skip_oversized(buffer.len());
         let waiting = &self.records[self.taken..];
-        let size = crossing(waiting, &self.whole, buffer.len());
+        let size = batch_size(waiting, &self.whole, buffer.len());
         buffer[..size].copy_from_slice(&waiting[..size]);
         self.taken += size;
         if self.is_empty() {
@@ -125,7 +125,7 @@ impl Events {
     }
 
     /// A connection ended.
-    pub fn closed(&mut self, connection: u32, closed: &Closed) {
+    pub fn closed(&mut self, connection: u32, closed: &CloseReason) {
         Record::new(self, event::CLOSED, 0, 0, connection, CallId::default()).closed(closed).end();
     }
 
@@ -312,7 +312,7 @@ impl<'a> Record<'a> {
         self
     }
 
-    fn closed(self, closed: &Closed) -> Self {
+    fn closed(self, closed: &CloseReason) -> Self {
         self.raw(&[closed.kind as u8]).i32(closed.errno).bytes(closed.text.as_bytes())
     }
 

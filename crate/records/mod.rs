@@ -22,12 +22,12 @@
 //! A string or byte field in a body is a u32 length and that many bytes; a payload is the rest of the
 //! record. `src/native/records.ts` is the other side and keeps the same order.
 
+mod batch_size;
 mod commands;
-mod crossing;
 mod events;
 
+pub use batch_size::Filled;
 pub use commands::{Call, Command, Malformed, Reply, StreamKind, commands};
-pub use crossing::Filled;
 pub use events::{Events, request_size};
 
 /// The largest record, in bytes: that of the largest message and its fields. Each buffer has room for

@@ -4,11 +4,11 @@ pub mod file;
 pub mod identity;
 mod lock;
 
-mod claim;
+mod descriptor_claim;
 
-pub use claim::is_claimed;
+pub use descriptor_claim::is_claimed;
 
-use claim::Claim;
+use descriptor_claim::DescriptorClaim;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -68,7 +68,7 @@ impl Credentials {
 #[derive(Debug)]
 pub struct Stream {
     /// Before the socket: it is dropped first.
-    _claim: Claim,
+    _claim: DescriptorClaim,
     socket: Socket,
     /// The descriptor at the other end is this process's own, with the peer somewhere behind it.
     anonymous: bool,
@@ -85,7 +85,7 @@ pub enum Progress {
 
 impl Stream {
     fn new(socket: Socket) -> Self {
-        Self { _claim: Claim::new(socket.as_raw_fd()), socket, anonymous: false }
+        Self { _claim: DescriptorClaim::new(socket.as_raw_fd()), socket, anonymous: false }
     }
 
     /// Starts to connect without waiting. A unix socket whose backlog is full answers EAGAIN.
@@ -205,7 +205,7 @@ impl Stream {
 #[derive(Debug)]
 pub struct Listener {
     /// Before the socket: it is dropped first.
-    _claim: Claim,
+    _claim: DescriptorClaim,
     socket: Socket,
     /// What the kernel says it is bound to.
     pub name: SockAddr,
@@ -252,7 +252,7 @@ impl Listener {
 
     fn listening(socket: Socket) -> io::Result<Self> {
         let name = socket.local_addr()?;
-        Ok(Self { _claim: Claim::new(socket.as_raw_fd()), socket, name })
+        Ok(Self { _claim: DescriptorClaim::new(socket.as_raw_fd()), socket, name })
     }
 
     /// Takes one connection that waits, if there is one.

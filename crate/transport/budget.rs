@@ -6,7 +6,7 @@
 //! little, [`FREE`]; what it has beyond is taken from a share that all connections of the listener have
 //! together, and while that is used up, the connection waits its turn.
 
-use super::Dirty;
+use super::Worklist;
 use crate::sync::lock;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -36,7 +36,7 @@ pub enum Kind {
 /// Bytes of each kind that a connection may have whatever the others have: 64 KiB altogether.
 pub const FREE: [usize; 3] = [32 << 10, 16 << 10, 16 << 10];
 
-/// Which part of [`Limits::bytes`] the share of each kind is: a quarter, a quarter, a half.
+/// Which part of [`ListenerLimits::bytes`] the share of each kind is: a quarter, a quarter, a half.
 const PARTS: [usize; 3] = [4, 4, 2];
 
 /// Connections that may resume in one round. The next follow once the cost of these is known.
@@ -44,7 +44,7 @@ const AT_ONCE: usize = 16;
 
 /// What one listener is allowed.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ListenerLimits {
     /// Requests open at once.
     pub calls: u32,
     /// Their bytes, and what the shares are parts of.
@@ -56,13 +56,13 @@ pub struct Limits {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Budget {
-    limits: Limits,
+    limits: ListenerLimits,
     calls: AtomicU32,
     bytes: AtomicUsize,
     shares: [Share; 3],
     /// Connections that are not read until there is room for a request.
     held_back: Mutex<VecDeque<u32>>,
-    dirty: Arc<Dirty>,
+    worklist: Arc<Worklist>,
     /// Set until the engine checks the budget at the end of the turn.
     is_freed: AtomicBool,
     /// Set while the engine checks for peers that keep others waiting.
@@ -79,8 +79,8 @@ struct Share {
 }
 
 impl Budget {
-    /// A budget of which nothing is used. `dirty` hears when there is room again.
-    pub fn new(limits: Limits, dirty: Arc<Dirty>) -> Arc<Self> {
+    /// A budget of which nothing is used. `worklist` hears when there is room again.
+    pub fn new(limits: ListenerLimits, worklist: Arc<Worklist>) -> Arc<Self> {
         let share = |part: usize| Share {
             // There is room for one message, however small the limit.
             limit: (limits.bytes as usize / part).max(MESSAGE_LENGTH_MAX),
@@ -93,7 +93,7 @@ impl Budget {
             bytes: AtomicUsize::new(0),
             shares: PARTS.map(share),
             held_back: Mutex::default(),
-            dirty,
+            worklist,
             is_freed: AtomicBool::new(false),
             is_contended: AtomicBool::new(false),
             itself: itself.clone(),
@@ -103,7 +103,7 @@ impl Budget {
     /// Why a request of this size cannot be taken, if it cannot. Where requests are held back, those
     /// that were read all the same are taken.
     pub fn refusal(&self, size: usize) -> Option<String> {
-        let Limits { calls: calls_limit, bytes: bytes_limit, excess } = self.limits;
+        let ListenerLimits { calls: calls_limit, bytes: bytes_limit, excess } = self.limits;
         if excess == Excess::HeldBack {
             return None;
         }
@@ -147,15 +147,15 @@ impl Budget {
     }
 
     /// A connection waits until requests are no longer held back.
-    pub(super) fn hold_back(&self, token: u32) {
-        lock(&self.held_back).push_back(token);
+    pub(super) fn hold_back(&self, id: u32) {
+        lock(&self.held_back).push_back(id);
     }
 
     /// A connection waits for room in a share.
-    pub(super) fn wait(&self, kind: Kind, token: u32) {
-        lock(&self.share(kind).waiting).push_back(token);
+    pub(super) fn wait(&self, kind: Kind, id: u32) {
+        lock(&self.share(kind).waiting).push_back(id);
         if !self.is_contended.swap(true, Relaxed) {
-            self.dirty.contended(self.itself.clone());
+            self.worklist.contended(self.itself.clone());
         }
     }
 
@@ -200,7 +200,7 @@ impl Budget {
     /// There is room that somebody may wait for.
     fn freed(&self) {
         if !self.is_freed.swap(true, Relaxed) {
-            self.dirty.freed(self.itself.clone());
+            self.worklist.freed(self.itself.clone());
         }
     }
 }
@@ -220,17 +220,17 @@ impl Round<'_> {
     pub fn next(&mut self, fits: impl Fn(u32) -> bool) -> Option<u32> {
         let Self { budget, held_back, replies } = self;
         if *held_back > 0
-            && let Some(token) = lock(&budget.held_back).pop_front()
+            && let Some(id) = lock(&budget.held_back).pop_front()
         {
             *held_back -= 1;
-            return Some(token);
+            return Some(id);
         }
         if *replies > 0
             && !budget.is_full(Kind::Replies)
-            && let Some(token) = lock(&budget.share(Kind::Replies).waiting).pop_front()
+            && let Some(id) = lock(&budget.share(Kind::Replies).waiting).pop_front()
         {
             *replies -= 1;
-            return Some(token);
+            return Some(id);
         }
         [Kind::Frames, Kind::Messages].into_iter().find_map(|kind| {
             let mut waiting = lock(&budget.share(kind).waiting);

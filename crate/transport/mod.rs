@@ -6,22 +6,22 @@
 //! connection; here there is no middle.) The engine bounds the buffer: it starts no call and reads no
 //! request while [`Wire::unsent`] is above its limit.
 
+mod backpressure;
 pub mod budget;
-mod dirty;
 mod envelope;
-mod frames;
-mod gate;
-mod incoming;
-mod inspector;
+mod frame_header;
+mod frame_reader;
+mod frame_rules;
 mod pipe;
 mod receive_buffer;
-mod requested;
 mod send_buffer;
 pub mod stream_state;
+mod used_ids;
 mod wire;
+mod worklist;
 
-pub use dirty::Dirty;
-pub use gate::REPLY_LIMIT;
-pub use inspector::Role;
+pub use backpressure::REPLY_LIMIT;
+pub use frame_rules::Role;
 pub use pipe::Pipe;
 pub use wire::{Queued, Wire, WireInit};
+pub use worklist::Worklist;

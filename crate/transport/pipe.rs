@@ -1,7 +1,7 @@
 //! ttrpc's end of a connection.
 
 use super::Wire;
-use crate::protocol::closed::{CloseKind, Closed};
+use crate::protocol::close_reason::{CloseKind, CloseReason};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,10 +36,10 @@ impl AsyncRead for Pipe {
                 return Poll::Ready(Ok(()));
             }
             flow.reader = Some(context.waker().clone());
-            wire.set_dirty(flow);
+            wire.mark_flow(flow);
             return Poll::Pending;
         }
-        wire.dirty.count();
+        wire.worklist.count();
         into.put_slice(flow.rx.take(count));
         Poll::Ready(Ok(()))
     }
@@ -61,9 +61,9 @@ impl AsyncWrite for Pipe {
                 Ok(bytes.len())
             });
         }
-        self.0.dirty.count();
+        self.0.worklist.count();
         self.0.inject(flow, bytes);
-        self.0.set_dirty(flow);
+        self.0.mark_flow(flow);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -80,11 +80,11 @@ impl Drop for Pipe {
     fn drop(&mut self) {
         let mut flow = self.0.lock();
         flow.released = true;
-        flow.close(Closed {
+        flow.close(CloseReason {
             kind: CloseKind::Error,
             errno: 0,
             text: "ttrpc ended the connection".to_owned(),
         });
-        self.0.set_dirty(&mut flow);
+        self.0.mark_flow(&mut flow);
     }
 }

@@ -1,6 +1,6 @@
 //! What ttrpc wrote and the socket has not taken.
 
-use super::frames::Scanner;
+use super::frame_header::Scanner;
 use super::receive_buffer::Spare;
 use std::io;
 use std::time::Instant;

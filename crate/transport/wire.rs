@@ -1,14 +1,14 @@
 //! The engine's end of a connection.
 
+use super::backpressure::Block;
 use super::budget::{Budget, Kind, Tally};
-use super::gate::Block;
-use super::incoming::Incoming;
-use super::inspector::Inspector;
+use super::frame_reader::FrameReader;
+use super::frame_rules::FrameRules;
 use super::send_buffer::SendBuffer;
 use super::stream_state::StreamState;
-use super::{Dirty, Pipe, Role};
-use crate::protocol::closed::{CloseKind, Closed};
-use crate::protocol::codes;
+use super::{Pipe, Role, Worklist};
+use crate::protocol::close_reason::{CloseKind, CloseReason};
+use crate::protocol::code_corrections;
 use crate::sync::lock;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,8 +20,8 @@ use ttrpc::proto::{FLAG_NO_DATA, FLAG_REMOTE_CLOSED, MessageHeader, Status};
 /// The engine's end of one connection.
 #[derive(Debug)]
 pub struct Wire {
-    pub(super) token: u32,
-    pub(super) dirty: Arc<Dirty>,
+    pub(super) id: u32,
+    pub(super) worklist: Arc<Worklist>,
     pub(super) flow: Mutex<Flow>,
     /// Of the listener that accepted it.
     pub(super) budget: Option<Arc<Budget>>,
@@ -41,9 +41,9 @@ pub struct Wire {
 
 #[derive(Debug)]
 pub(super) struct Flow {
-    pub(super) inspector: Inspector,
+    pub(super) rules: FrameRules,
     /// Bytes from the peer that ttrpc has not read.
-    pub(super) rx: Incoming,
+    pub(super) rx: FrameReader,
     /// What nothing is in of the memory of `rx` and `tx`, as it was told.
     pub(super) slack: usize,
     /// Bytes of ttrpc that the socket has not taken.
@@ -55,19 +55,19 @@ pub(super) struct Flow {
     pub(super) block: Option<Block>,
     /// The socket had something and was not read for it.
     pub(super) refused: bool,
-    pub(super) closed: Option<Closed>,
+    pub(super) closed: Option<CloseReason>,
     /// ttrpc dropped its end.
     pub(super) released: bool,
-    pub(super) is_dirty: bool,
+    pub(super) is_marked: bool,
 }
 
 /// What a connection is made with.
 #[derive(Debug, Clone)]
 pub struct WireInit {
-    /// What is collected where it is dirty.
-    pub token: u32,
+    /// What is collected where it is worklist.
+    pub id: u32,
     /// What collects.
-    pub dirty: Arc<Dirty>,
+    pub worklist: Arc<Worklist>,
     /// Of the listener that accepted it; none for one that this side made.
     pub budget: Option<Arc<Budget>>,
     /// A blocking caller turns it in place.
@@ -77,10 +77,10 @@ pub struct WireInit {
 impl Wire {
     /// A connection's two ends.
     pub fn pair(role: Role, init: WireInit) -> (Arc<Wire>, Pipe) {
-        let WireInit { token, dirty, budget, blocking } = init;
+        let WireInit { id, worklist, budget, blocking } = init;
         let flow = Flow {
-            inspector: Inspector::new(role),
-            rx: Incoming::default(),
+            rules: FrameRules::new(role),
+            rx: FrameReader::default(),
             slack: 0,
             tx: SendBuffer::default(),
             reader: None,
@@ -89,11 +89,11 @@ impl Wire {
             refused: false,
             closed: None,
             released: false,
-            is_dirty: false,
+            is_marked: false,
         };
         let wire = Arc::new(Wire {
-            token,
-            dirty,
+            id,
+            worklist,
             flow: Mutex::new(flow),
             frames: Tally::new(Kind::Frames, budget.clone()),
             messages: Arc::new(Tally::new(Kind::Messages, budget.clone())),
@@ -119,7 +119,7 @@ impl Wire {
     ) -> usize {
         let mut flow = self.lock();
         let flow = &mut *flow;
-        flow.inspector.received();
+        flow.rules.received();
         let mut total = 0;
         let ended = loop {
             // A large frame goes to ttrpc before the next one is begun.
@@ -131,7 +131,7 @@ impl Wire {
             if chunk == 0 {
                 break None;
             }
-            match read(flow.rx.received.space(chunk, &self.dirty.received)) {
+            match read(flow.rx.received.space(chunk, &self.worklist.received)) {
                 Ok(0) => break Some(None),
                 Ok(count) => {
                     flow.rx.received.filled(count);
@@ -147,15 +147,15 @@ impl Wire {
                 Err(error) => break Some(Some(error)),
             }
         };
-        flow.rx.received.recycle(&self.dirty.received);
+        flow.rx.received.recycle(&self.worklist.received);
         self.count_frames(flow);
         match ended {
-            Some(Some(error)) => flow.close(Closed::failed("read", &error)),
+            Some(Some(error)) => flow.close(CloseReason::failed("read", &error)),
             Some(None) => flow.end_of_stream(),
             None => {}
         }
         flow.wake_reader();
-        self.set_dirty(flow);
+        self.mark_flow(flow);
         total
     }
 
@@ -168,37 +168,37 @@ impl Wire {
     /// `write(2)` does.
     pub fn send(&self, write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         let mut flow = self.lock();
-        let sent = flow.tx.send(&self.dirty.sent, write);
+        let sent = flow.tx.send(&self.worklist.sent, write);
         self.count_replies(&flow);
         sent
     }
 
     /// Ends the connection behind what was read of it: the peer may have answered before it went. The
     /// first reason stays.
-    pub fn fail(&self, closed: Closed) {
+    pub fn fail(&self, closed: CloseReason) {
         let mut flow = self.lock();
         flow.close(closed);
-        self.set_dirty(&mut flow);
+        self.mark_flow(&mut flow);
     }
 
     /// Closes the connection for ttrpc too: its reads end at once, its writes fail. The first reason
     /// stays.
-    pub fn close(&self, closed: Closed) {
+    pub fn close(&self, closed: CloseReason) {
         let mut flow = self.lock();
         flow.close(closed);
         self.discard(&mut flow);
-        self.set_dirty(&mut flow);
+        self.mark_flow(&mut flow);
     }
 
     /// Gives up what the socket has not taken.
     pub fn forget_unsent(&self) {
         let mut flow = self.lock();
-        flow.tx.clear(&self.dirty.sent);
+        flow.tx.clear(&self.worklist.sent);
         self.count_replies(&flow);
     }
 
     /// Waits for the end of the connection.
-    pub async fn ended(&self) -> Closed {
+    pub async fn ended(&self) -> CloseReason {
         loop {
             let changed = self.ended.notified();
             if let Some(closed) = self.closed() {
@@ -251,7 +251,7 @@ impl Wire {
 
     /// The request of the stream that `state` counts was just given to ttrpc.
     pub fn opening_stream(&self, state: &Arc<StreamState>) {
-        self.lock().inspector.opening(state.clone());
+        self.lock().rules.opening(state.clone());
     }
 
     /// The peer opened the stream that `state` counts, and said in its request whether it sends more.
@@ -259,7 +259,7 @@ impl Wire {
         if half_closed {
             state.half_close();
         }
-        self.lock().inspector.opened(stream_id, state.clone());
+        self.lock().rules.opened(stream_id, state.clone());
     }
 
     /// Tells the peer that the messages of a stream end and are not all. ttrpc has no frame for it, but
@@ -274,35 +274,35 @@ impl Wire {
         let mut header = MessageHeader::new_data(stream_id, 1);
         header.set_flags(FLAG_REMOTE_CLOSED | FLAG_NO_DATA);
         self.inject(&mut flow, &[&Vec::from(header)[..], &[0]].concat());
-        self.set_dirty(&mut flow);
+        self.mark_flow(&mut flow);
     }
 
     /// A stream is over for this side.
     pub fn forget_stream(&self, state: &StreamState) {
         let mut flow = self.lock();
-        flow.inspector.forget(state);
-        self.set_dirty(&mut flow);
+        flow.rules.forget(state);
+        self.mark_flow(&mut flow);
     }
 
     /// The reply to `stream_id` carries a handler's own status, which goes out as it is even if it
-    /// looks like one of ttrpc's; see [`Inspector::exempt`].
+    /// looks like one of ttrpc's; see [`FrameRules::exempt`].
     pub fn exempt_own(&self, stream_id: u32, status: &Status) {
         if status.code.value() == ttrpc::Code::INVALID_ARGUMENT as i32
-            && codes::code_by_text(status.message.as_bytes()).is_some()
+            && code_corrections::code_by_text(status.message.as_bytes()).is_some()
         {
-            self.lock().inspector.exempt(stream_id);
+            self.lock().rules.exempt(stream_id);
         }
     }
 
     /// The bytes of a stream's request: of its payload, and of what is kept besides. To be asked where its
     /// handler begins.
     pub fn request(&self, stream_id: u32) -> (usize, usize) {
-        self.lock().inspector.request(stream_id)
+        self.lock().rules.request(stream_id)
     }
 
-    /// What is collected where it is dirty.
-    pub fn token(&self) -> u32 {
-        self.token
+    /// What is collected where it is worklist.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// Whether a frame, or part of one, is there for ttrpc to read.
@@ -310,15 +310,15 @@ impl Wire {
         self.lock().rx.readable() > 0
     }
 
-    /// Marks the connection as dirty, so that the engine looks at it when the turn is over.
+    /// Marks the connection as worklist, so that the engine looks at it when the turn is over.
     pub fn mark(&self) {
-        self.set_dirty(&mut self.lock());
+        self.mark_flow(&mut self.lock());
     }
 
     /// What the engine needs to know after a turn; clears the mark.
     pub fn snapshot(&self) -> Snapshot {
         let mut flow = self.lock();
-        flow.is_dirty = false;
+        flow.is_marked = false;
         self.tidy(&mut flow);
         Snapshot {
             unsent: flow.tx.len(),
@@ -334,7 +334,7 @@ impl Wire {
     }
 
     /// Why the connection ended, if it has.
-    pub fn closed(&self) -> Option<Closed> {
+    pub fn closed(&self) -> Option<CloseReason> {
         self.lock().closed.clone()
     }
 
@@ -342,10 +342,10 @@ impl Wire {
         lock(&self.flow)
     }
 
-    pub(super) fn set_dirty(&self, flow: &mut Flow) {
-        if !flow.is_dirty {
-            flow.is_dirty = true;
-            self.dirty.add(self.token);
+    pub(super) fn mark_flow(&self, flow: &mut Flow) {
+        if !flow.is_marked {
+            flow.is_marked = true;
+            self.worklist.add(self.id);
         }
     }
 }
@@ -417,11 +417,11 @@ pub struct Snapshot {
 }
 
 impl Flow {
-    pub(super) fn close(&mut self, closed: Closed) {
+    pub(super) fn close(&mut self, closed: CloseReason) {
         if self.closed.is_none() {
             self.closed = Some(closed);
             // A server's connection waits for nothing any more; a client's has answers to deliver.
-            if self.inspector.is_server() {
+            if self.rules.is_server() {
                 self.block = None;
             }
         }
@@ -437,9 +437,9 @@ impl Flow {
     pub(super) fn end_of_stream(&mut self) {
         let closed = if self.rx.mid_frame() {
             let text = "the peer closed the connection in the middle of a message".to_owned();
-            Closed { kind: CloseKind::Error, errno: libc::ECONNRESET, text }
+            CloseReason { kind: CloseKind::Error, errno: libc::ECONNRESET, text }
         } else {
-            Closed {
+            CloseReason {
                 kind: CloseKind::Remote,
                 errno: 0,
                 text: "the peer closed the connection".to_owned(),

@@ -4,12 +4,12 @@
 //! handlers neither who the peer is nor that it went, and spins when descriptors run out.
 
 use crate::engine::connection::{Connection, Endpoint, Hold, Interest};
+use crate::engine::server::connection_server::ConnectionServer;
 use crate::engine::server::services::Services;
-use crate::engine::server::serving::Serving;
 use crate::engine::{Change, Descriptor, Engine};
 use crate::socket::{Address, Listener, PeerName, Progress, Stream};
 use crate::sync::lock;
-use crate::transport::budget::{Budget, Excess, Limits};
+use crate::transport::budget::{Budget, Excess, ListenerLimits};
 use crate::transport::{Role, Wire, WireInit};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -59,10 +59,10 @@ impl Entry {
                 || stream.peer_credentials().is_some_and(|peer| peer.is_own_user()))
     }
 
-    fn watch(&self, token: u32, read: bool) -> Option<Change> {
+    fn watch(&self, id: u32, read: bool) -> Option<Change> {
         let fd = self.listener.as_ref()?.fd();
         Some(Change::Watch {
-            token,
+            id,
             fd,
             interest: Interest { read, hangup: false, write: false, hold: true },
         })
@@ -101,18 +101,18 @@ impl Engine {
         if anonymous {
             stream.make_anonymous();
         }
-        let token = self.add_listener(None, options);
+        let id = self.add_listener(None, options);
         self.turn(|engine| {
-            if let Some(connection) = engine.admit(token, stream)
+            if let Some(connection) = engine.admit(id, stream)
                 && let Some(conn) = engine.connections.get_mut(&connection)
             {
                 // There is no listener that would.
                 conn.hold = Hold::Always;
             } else {
-                engine.close_listener(token);
+                engine.close_listener(id);
             }
         });
-        Ok(token)
+        Ok(id)
     }
 
     fn add_listener(&mut self, listener: Option<Listener>, options: ListenOptions) -> u32 {
@@ -124,23 +124,23 @@ impl Engine {
             max_queued_bytes,
             excess,
         } = options;
-        let token = self.next_id();
+        let id = self.next_id();
         let entry = Entry {
             listener,
             require_same_user,
             services: Arc::new(services),
             budget: Budget::new(
-                Limits { calls: max_concurrent_calls, bytes: max_queued_bytes, excess },
-                self.shared.dirty.clone(),
+                ListenerLimits { calls: max_concurrent_calls, bytes: max_queued_bytes, excess },
+                self.shared.worklist.clone(),
             ),
             max_connections,
             connections: 0,
             paused_until: None,
             backoff: BACKOFF_FIRST,
         };
-        self.changes.extend(entry.watch(token, true));
-        self.listeners.insert(token, entry);
-        token
+        self.changes.extend(entry.watch(id, true));
+        self.listeners.insert(id, entry);
+        id
     }
 
     /// The TCP address that a listener got.
@@ -149,12 +149,12 @@ impl Engine {
     }
 
     /// Stops accepting. Connections that were accepted go on.
-    pub fn close_listener(&mut self, token: u32) {
-        let Some(entry) = self.listeners.remove(&token) else { return };
+    pub fn close_listener(&mut self, id: u32) {
+        let Some(entry) = self.listeners.remove(&id) else { return };
         if let Some(listener) = entry.listener {
-            self.changes.push(Change::Forget { token, descriptor: Descriptor::Listener(listener) });
+            self.changes.push(Change::Forget { id, descriptor: Descriptor::Listener(listener) });
         }
-        lock(&self.shared.events).listener_closed(token);
+        lock(&self.shared.events).listener_closed(id);
     }
 
     pub(in crate::engine) fn connection_ended(&mut self, listener: u32) {
@@ -167,20 +167,20 @@ impl Engine {
     }
 
     /// Takes connections that wait.
-    pub(in crate::engine) fn accept(&mut self, token: u32) {
+    pub(in crate::engine) fn accept(&mut self, id: u32) {
         for _ in 0..ACCEPT_BUDGET {
-            let Some(entry) = self.listeners.get_mut(&token) else { return };
+            let Some(entry) = self.listeners.get_mut(&id) else { return };
             let Some(listener) = &entry.listener else { return };
-            if !self.shared.dirty.may_accept() {
+            if !self.shared.worklist.may_accept() {
                 // They wait in the backlog.
-                self.changes.extend(entry.watch(token, false));
-                self.shared.dirty.wait_for_events(token);
+                self.changes.extend(entry.watch(id, false));
+                self.shared.worklist.wait_for_events(id);
                 return;
             }
             match listener.accept() {
                 Ok(Some(stream)) => {
                     entry.backoff = BACKOFF_FIRST;
-                    self.admit(token, stream);
+                    self.admit(id, stream);
                 }
                 Ok(None) => return,
                 Err(error) => {
@@ -188,8 +188,8 @@ impl Engine {
                     // descriptor stays readable, so it must not be watched for a while.
                     entry.paused_until = Some(Instant::now() + entry.backoff);
                     entry.backoff = (entry.backoff * 2).min(BACKOFF_LIMIT);
-                    self.changes.extend(entry.watch(token, false));
-                    lock(&self.shared.events).accept_failed(token, &error);
+                    self.changes.extend(entry.watch(id, false));
+                    lock(&self.shared.events).accept_failed(id, &error);
                     return;
                 }
             }
@@ -197,28 +197,28 @@ impl Engine {
     }
 
     /// Accepts again, if the listener waited for JavaScript to take events.
-    pub(in crate::engine) fn accept_on(&mut self, token: u32) {
-        if let Some(entry) = self.listeners.get(&token) {
-            self.changes.extend(entry.watch(token, true));
+    pub(in crate::engine) fn accept_on(&mut self, id: u32) {
+        if let Some(entry) = self.listeners.get(&id) {
+            self.changes.extend(entry.watch(id, true));
         }
     }
 
     /// Serves a connection if the listener's rules allow it; otherwise closes it.
-    fn admit(&mut self, token: u32, stream: Stream) -> Option<u32> {
-        let entry = self.listeners.get_mut(&token)?;
+    fn admit(&mut self, id: u32, stream: Stream) -> Option<u32> {
+        let entry = self.listeners.get_mut(&id)?;
         if !entry.admits(&stream) {
             return None;
         }
         entry.connections += 1;
-        self.attach(token, stream)
+        self.attach(id, stream)
     }
 
     /// Watches the listeners again whose pause is over.
     pub(in crate::engine) fn resume_listeners(&mut self) {
         let now = Instant::now();
-        for (&token, entry) in &mut self.listeners {
+        for (&id, entry) in &mut self.listeners {
             if entry.paused_until.take_if(|at| *at <= now).is_some() {
-                self.changes.extend(entry.watch(token, true));
+                self.changes.extend(entry.watch(id, true));
             }
         }
     }
@@ -229,17 +229,18 @@ impl Engine {
         let entry = self.listeners.get(&listener)?;
         let budget = entry.budget.clone();
         let init = WireInit {
-            token: connection,
-            dirty: self.shared.dirty.clone(),
+            id: connection,
+            worklist: self.shared.worklist.clone(),
             budget: Some(budget.clone()),
             blocking: false,
         };
         let (wire, pipe) = Wire::pair(Role::Server, init);
-        self.shared.dirty.accepted();
+        self.shared.worklist.accepted();
         lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
         wire.mark();
-        let serving = Serving::Idle(pipe, entry.services.clone(), self.shared.clone());
-        let end = Endpoint::Server { serving, listener, budget };
+        let server =
+            ConnectionServer::NotStarted(pipe, entry.services.clone(), self.shared.clone());
+        let end = Endpoint::Server { server, listener, budget };
         let conn = Connection::new(stream, Progress::Connected, wire, end);
         self.connections.insert(connection, conn);
         Some(connection)

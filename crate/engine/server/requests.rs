@@ -1,7 +1,7 @@
 //! The requests that JavaScript has not answered.
 
-use crate::engine::inputs::Input;
 use crate::engine::stream_handle::Handle;
+use crate::engine::stream_input::Input;
 use crate::ids::{CallId, CallIds, IdMap};
 use crate::records::Reply;
 use crate::transport::budget::Charge;

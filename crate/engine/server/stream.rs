@@ -1,10 +1,10 @@
 //! Streams that this side serves.
 
 use crate::engine::SEND_LIMIT;
-use crate::engine::inputs::{Inflow, Input, inputs};
 use crate::engine::server::handlers::{Handlers, METADATA_TOO_LARGE, TOO_MANY, within_limit};
-use crate::engine::server::ticket::Ticket;
+use crate::engine::server::open_request::OpenRequest;
 use crate::engine::stream_handle::{Handle, Raw, Sent};
+use crate::engine::stream_input::{Input, InputReceiver, input_queue};
 use crate::ids::CallId;
 use crate::protocol::outcome::Failure;
 use crate::protocol::status::{Code, response_of_status};
@@ -57,16 +57,16 @@ impl StreamHandler for StreamMethod {
         if request_size(pairs, 0) > RECORD_LIMIT {
             return Ok(Some(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE)));
         }
-        let Some(mut ticket) = Ticket::issue(&self.handlers, kept, timeout) else {
+        let Some(mut open) = OpenRequest::begin(&self.handlers, kept, timeout) else {
             return Ok(Some(response_of_status(Code::ResourceExhausted, TOO_MANY)));
         };
         let state = wire.new_stream();
         wire.opened_stream(header.stream_id, &state, header.flags & FLAG_REMOTE_CLOSED != 0);
-        let (input, queue) = inputs();
-        ticket.stream(Handle { input, state: state.clone(), wire: wire.clone() });
+        let (input, queue) = input_queue();
+        open.stream(Handle { input, state: state.clone(), wire: wire.clone() });
         lock(&shared.events).stream_request(
             *connection,
-            ticket.call,
+            open.call,
             self.route,
             self.kind,
             &context,
@@ -76,13 +76,13 @@ impl StreamHandler for StreamMethod {
         let (sender, receiver) = ServerStream::<Raw, Raw>::new(stream).split();
         let incoming = Incoming {
             handlers: &self.handlers,
-            call: ticket.call,
+            call: open.call,
             state: &state,
             flags: header.flags,
         };
         let answer = tokio::select! {
             biased;
-            answer = outgoing(&self.handlers, ticket.call, sender, queue) => Some(answer),
+            answer = outgoing(&self.handlers, open.call, sender, queue) => Some(answer),
             status = incoming.run(receiver) => Some(Err(status)),
             size = state.oversized() => {
                 let Failure { code, text, .. } = Failure::oversize(size);
@@ -97,7 +97,7 @@ impl StreamHandler for StreamMethod {
         wire.forget_stream(&state);
         Ok(match answer {
             Some(Ok(Reply { status, payload, .. })) => {
-                ticket.answered();
+                open.answered();
                 wire.exempt_own(header.stream_id, &status);
                 let ended = status.code.value() == 0 && self.kind.server;
                 (!ended).then(|| {
@@ -127,7 +127,7 @@ async fn outgoing(
     handlers: &Handlers,
     call: CallId,
     sender: SSSender<Raw>,
-    mut queue: Inflow,
+    mut queue: InputReceiver,
 ) -> Result<Reply, Response> {
     let mut sent = Sent::new(&handlers.shared, Side::Served, handlers.connection, call);
     loop {

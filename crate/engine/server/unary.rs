@@ -1,7 +1,7 @@
 //! Requests that this side answers: from ttrpc's server to JavaScript and back.
 
 use crate::engine::server::handlers::{Handlers, METADATA_TOO_LARGE, TOO_MANY, within_limit};
-use crate::engine::server::ticket::Ticket;
+use crate::engine::server::open_request::OpenRequest;
 use crate::protocol::status::{Code, response_of_status};
 use crate::records::{RECORD_LIMIT, Reply, request_size};
 use crate::sync::lock;
@@ -40,13 +40,13 @@ impl MethodHandler for UnaryMethod {
         let stream_id = context.mh.stream_id;
         // It would stay until the answer is there, and JavaScript has its own.
         drop(context);
-        let Some(mut ticket) = Ticket::issue(&self.handlers, size, request.timeout_nano) else {
+        let Some(mut open) = OpenRequest::begin(&self.handlers, size, request.timeout_nano) else {
             return Ok(response_of_status(Code::ResourceExhausted, TOO_MANY));
         };
-        lock(&shared.requests).waiting.insert(ticket.call, sender);
-        lock(&shared.events).request(*connection, ticket.call, self.route, request);
+        lock(&shared.requests).waiting.insert(open.call, sender);
+        lock(&shared.events).request(*connection, open.call, self.route, request);
         let answer = answer.await;
-        ticket.answered();
+        open.answered();
         let Ok(Reply { status, payload, .. }) = answer else {
             return Ok(response_of_status(Code::Unavailable, "the server is shutting down"));
         };

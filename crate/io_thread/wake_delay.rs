@@ -21,7 +21,7 @@ const MOST_UNTRIED: u32 = 64;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub(super) struct Gathering {
+pub(super) struct WakeDelay {
     round: Option<Round>,
     /// How many are told at once after the next look in vain, and how many still are.
     untried: u32,
@@ -37,7 +37,7 @@ struct Round {
     enough: usize,
 }
 
-impl Gathering {
+impl WakeDelay {
     /// Whether to look for more events before the other side is told, which has not been told of any.
     /// `count` is how many there ever were.
     pub(super) fn goes_on(
@@ -88,14 +88,10 @@ mod tests {
     const MOMENT: Duration = Duration::from_micros(1);
 
     /// Looks on once a moment while `came` are there in all; returns how long.
-    fn looked(
-        gathering: &mut Gathering,
-        in_flight: usize,
-        came: impl Fn(u32) -> usize,
-    ) -> Duration {
+    fn looked(delay: &mut WakeDelay, in_flight: usize, came: impl Fn(u32) -> usize) -> Duration {
         let start = Instant::now();
         let mut moments = 0;
-        while gathering.goes_on(start + MOMENT * moments, came(moments), || in_flight) {
+        while delay.goes_on(start + MOMENT * moments, came(moments), || in_flight) {
             moments += 1;
         }
         MOMENT * moments
@@ -103,31 +99,31 @@ mod tests {
 
     #[test]
     fn the_only_call_is_told_at_once() {
-        let mut gathering = Gathering::default();
-        assert_eq!(looked(&mut gathering, 0, |_| 1), Duration::ZERO);
-        assert_eq!(looked(&mut gathering, 3, |_| 2), Duration::ZERO);
+        let mut delay = WakeDelay::default();
+        assert_eq!(looked(&mut delay, 0, |_| 1), Duration::ZERO);
+        assert_eq!(looked(&mut delay, 3, |_| 2), Duration::ZERO);
     }
 
     #[test]
     fn half_of_what_is_in_flight_is_enough_and_so_are_32() {
-        let mut gathering = Gathering::default();
-        assert_eq!(looked(&mut gathering, 16, |moments| 1 + moments as usize), MOMENT * 7);
-        assert_eq!(looked(&mut gathering, 1000, |moments| 9 + moments as usize), MOMENT * 31);
+        let mut delay = WakeDelay::default();
+        assert_eq!(looked(&mut delay, 16, |moments| 1 + moments as usize), MOMENT * 7);
+        assert_eq!(looked(&mut delay, 1000, |moments| 9 + moments as usize), MOMENT * 31);
     }
 
     #[test]
     fn a_pause_ends_it() {
-        let mut gathering = Gathering::default();
+        let mut delay = WakeDelay::default();
         let came = |moments: u32| 1 + moments.min(10) as usize;
-        assert_eq!(looked(&mut gathering, 64, came), MOMENT * 10 + PAUSE);
+        assert_eq!(looked(&mut delay, 64, came), MOMENT * 10 + PAUSE);
     }
 
     #[test]
     fn what_takes_long_to_read_does_not_make_the_first_wait_for_half() {
-        let mut gathering = Gathering::default();
+        let mut delay = WakeDelay::default();
         let start = Instant::now();
         let mut count = 0;
-        while gathering.goes_on(start + 20 * MOMENT * count, count as usize, || 1000) {
+        while delay.goes_on(start + 20 * MOMENT * count, count as usize, || 1000) {
             count += 1;
         }
         assert_eq!(20 * MOMENT * count, LONGEST);
@@ -135,8 +131,8 @@ mod tests {
 
     #[test]
     fn looks_in_vain_become_rare_and_one_that_pays_brings_them_back() {
-        let mut gathering = Gathering::default();
-        let mut look = |came: fn(u32) -> usize| looked(&mut gathering, 64, came) > Duration::ZERO;
+        let mut delay = WakeDelay::default();
+        let mut look = |came: fn(u32) -> usize| looked(&mut delay, 64, came) > Duration::ZERO;
         let tried = (0..1000).filter(|_| look(|_| 1)).count();
         assert!((15..25).contains(&tried), "{tried}");
         assert!((0..=MOST_UNTRIED).any(|_| look(|moments| 1 + moments as usize)));

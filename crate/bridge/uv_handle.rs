@@ -23,12 +23,12 @@ pub(super) trait CountsHandles: 'static {
 struct Owner<T> {
     of: Weak<T>,
     /// Names the descriptor for the engine; 0 for the others.
-    token: u32,
+    id: u32,
 }
 
 /// A handle of libuv. Its memory lives until libuv has called back that it is closed.
 #[derive(Debug)]
-pub(super) struct PollHandle<T: CountsHandles> {
+pub(super) struct UvHandle<T: CountsHandles> {
     uv: &'static Uv,
     handle: Handle,
     /// The type of the owner that the handle's data points to.
@@ -37,20 +37,20 @@ pub(super) struct PollHandle<T: CountsHandles> {
     events: Cell<c_int>,
 }
 
-impl<T: CountsHandles> PollHandle<T> {
+impl<T: CountsHandles> UvHandle<T> {
     /// A handle that polls `fd`. It watches nothing yet and does not keep the process alive.
     pub(super) fn poll(
         uv: &'static Uv,
         on: Loop,
         fd: RawFd,
-        token: u32,
+        id: u32,
         of: &Rc<T>,
     ) -> io::Result<Self> {
         let handle = allocate(uv, Kind::Poll)?;
         // SAFETY: `handle` has room for a uv_poll_t and `on` is this thread's loop. libuv sets the
         // descriptor non-blocking, which it is.
         let result = unsafe { (uv.poll_init)(on.0, handle, fd) };
-        Self::initialised(uv, handle, result, token, of)
+        Self::initialised(uv, handle, result, id, of)
     }
 
     /// A timer.
@@ -73,7 +73,7 @@ impl<T: CountsHandles> PollHandle<T> {
         uv: &'static Uv,
         handle: Handle,
         result: c_int,
-        token: u32,
+        id: u32,
         of: &Rc<T>,
     ) -> io::Result<Self> {
         if result != 0 {
@@ -81,7 +81,7 @@ impl<T: CountsHandles> PollHandle<T> {
             unsafe { libc::free(handle) };
             return Err(io::Error::from_raw_os_error(-result));
         }
-        let owner = Box::new(Owner { of: Rc::downgrade(of), token });
+        let owner = Box::new(Owner { of: Rc::downgrade(of), id });
         // SAFETY: the handle is initialised. The box is taken back in `freed`.
         unsafe {
             (uv.set_data)(handle, Box::into_raw(owner).cast());
@@ -161,16 +161,16 @@ impl<T: CountsHandles> PollHandle<T> {
     }
 }
 
-/// The owner of a handle, unless it is gone, and the token.
+/// The owner of a handle, unless it is gone, and the id.
 ///
 /// # Safety
 ///
-/// `handle` must be one of a `PollHandle<T>` that libuv is calling back for.
+/// `handle` must be one of a `UvHandle<T>` that libuv is calling back for.
 pub(super) unsafe fn owner<T: CountsHandles>(handle: Handle) -> Option<(Rc<T>, u32)> {
     let uv = Uv::get().ok()?;
     // SAFETY: `initialised` put a box there, and only `freed`, the last callback, takes it out.
     let owner = unsafe { &*(uv.get_data)(handle).cast::<Owner<T>>() };
-    Some((owner.of.upgrade()?, owner.token))
+    Some((owner.of.upgrade()?, owner.id))
 }
 
 unsafe extern "C" fn freed<T: CountsHandles>(handle: Handle) {

@@ -1,7 +1,7 @@
 //! Calls that wait on one connection until the socket has taken what was sent before them.
 
-use crate::engine::client::guard::Guard;
-use crate::engine::inputs::Inflow;
+use crate::engine::client::open_call::OpenCall;
+use crate::engine::stream_input::InputReceiver;
 use crate::records::StreamKind;
 use crate::sync::lock;
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ pub(in crate::engine) type Place = (u32, u64);
 /// A call that has not started, since the socket has not taken what was sent before it.
 #[derive(Debug)]
 pub(in crate::engine) struct Waiting {
-    pub(in crate::engine) guard: Guard,
+    pub(in crate::engine) open: OpenCall,
     pub(in crate::engine) request: Request,
-    pub(in crate::engine) kind: Kind,
+    pub(in crate::engine) kind: CallKind,
     pub(in crate::engine) size: usize,
     /// When its deadline passes.
     pub(in crate::engine) until: Option<Instant>,
@@ -24,11 +24,11 @@ pub(in crate::engine) struct Waiting {
 
 /// What there is to start.
 #[derive(Debug)]
-pub(in crate::engine) enum Kind {
+pub(in crate::engine) enum CallKind {
     /// A unary call, and whether a cancel may follow.
     Unary { cancellable: bool },
     /// A stream with what JavaScript sends on it.
-    Stream(StreamKind, Inflow),
+    Stream(StreamKind, InputReceiver),
 }
 
 /// What may wait on one connection, in bytes. A call beyond it is refused with RESOURCE_EXHAUSTED.
@@ -49,7 +49,7 @@ pub(in crate::engine) struct WaitingCalls {
 impl WaitingCalls {
     /// Puts a call behind the others, where its name finds it.
     pub(in crate::engine) fn push(&mut self, waiting: Waiting) {
-        let Guard { shared, connection, call, .. } = &waiting.guard;
+        let OpenCall { shared, connection, call, .. } = &waiting.open;
         self.count += 1;
         lock(&shared.waiting).insert(*call, (*connection, self.count));
         self.bytes += waiting.size;
@@ -65,7 +65,7 @@ impl WaitingCalls {
     /// Takes out the call with this place, which its name finds no longer.
     pub(in crate::engine) fn take(&mut self, place: u64) -> Option<Waiting> {
         let waiting = self.calls.remove(&place)?;
-        lock(&waiting.guard.shared.waiting).remove(&waiting.guard.call);
+        lock(&waiting.open.shared.waiting).remove(&waiting.open.call);
         self.bytes -= waiting.size;
         Some(waiting)
     }

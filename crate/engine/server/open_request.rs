@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 /// A request that JavaScript has. If ttrpc drops the handler before the answer, at the deadline or
 /// when the connection ends, JavaScript is told.
 #[derive(Debug)]
-pub(in crate::engine) struct Ticket {
+pub(in crate::engine) struct OpenRequest {
     handlers: Arc<Handlers>,
     pub(in crate::engine) call: CallId,
     /// What counts of it.
     charge: Option<Charge>,
     expires: Option<Instant>,
-    open: bool,
+    unanswered: bool,
     _deadline: Option<Deadline>,
 }
 
-impl Ticket {
+impl OpenRequest {
     /// None if there is no id left.
-    pub(in crate::engine) fn issue(
+    pub(in crate::engine) fn begin(
         handlers: &Arc<Handlers>,
         size: usize,
         timeout_nano: i64,
@@ -41,7 +41,7 @@ impl Ticket {
             expires: (timeout_nano > 0)
                 .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
                 .flatten(),
-            open: true,
+            unanswered: true,
             _deadline: handlers.shared.deadlines.hold(timeout_nano),
         })
     }
@@ -53,11 +53,11 @@ impl Ticket {
 
     /// JavaScript has answered: it needs to hear nothing more.
     pub(in crate::engine) fn answered(&mut self) {
-        self.open = false;
+        self.unanswered = false;
     }
 }
 
-impl Drop for Ticket {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         let Handlers { shared, connection, in_flight, wire, .. } = &*self.handlers;
         shared.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -68,13 +68,13 @@ impl Drop for Ticket {
         requests.waiting.remove(&self.call);
         requests.streams.remove(&self.call);
         requests.ids.give_back(self.call);
-        if self.open
+        if self.unanswered
             && let Some(charge) = self.charge.take()
         {
             requests.aborted.insert(self.call, charge);
         }
         drop(requests);
-        if self.open {
+        if self.unanswered {
             // On a connection that goes on, it is the deadline that drops a handler.
             let deadline =
                 self.expires.is_some_and(|at| at <= Instant::now() || wire.closed().is_none());

@@ -10,16 +10,16 @@ static CLAIMED: LazyLock<Mutex<HashSet<RawFd>>> = LazyLock::new(Mutex::default);
 /// An engine's claim to a descriptor. It must be dropped before the descriptor is closed: from then on
 /// its number may be somebody else's.
 #[derive(Debug)]
-pub(super) struct Claim(RawFd);
+pub(super) struct DescriptorClaim(RawFd);
 
-impl Claim {
+impl DescriptorClaim {
     pub(super) fn new(fd: RawFd) -> Self {
         lock(&CLAIMED).insert(fd);
         Self(fd)
     }
 }
 
-impl Drop for Claim {
+impl Drop for DescriptorClaim {
     fn drop(&mut self) {
         lock(&CLAIMED).remove(&self.0);
     }

@@ -11,17 +11,17 @@ use std::sync::atomic::AtomicU32;
 use ttrpc::r#async::Server;
 
 /// What serves an accepted connection.
-pub(in crate::engine) enum Serving {
+pub(in crate::engine) enum ConnectionServer {
     /// Nothing yet: ttrpc's server, its tasks and its table of methods are made for the first frame, so that
     /// a peer that is only there costs none of it.
-    Idle(Pipe, Arc<Services>, Arc<Shared>),
+    NotStarted(Pipe, Arc<Services>, Arc<Shared>),
     /// ttrpc's server, whose tasks stop when it is dropped.
-    Server { _server: Server },
+    Running { _server: Server },
     /// The connection ended before it was needed.
     Over,
 }
 
-impl Serving {
+impl ConnectionServer {
     /// Makes ttrpc's server, unless there is one. Must be called inside the runtime.
     pub(in crate::engine) fn start(
         &mut self,
@@ -29,25 +29,25 @@ impl Serving {
         budget: &Arc<Budget>,
         in_flight: &Arc<AtomicU32>,
     ) {
-        if !matches!(self, Self::Idle(..)) {
+        if !matches!(self, Self::NotStarted(..)) {
             return;
         }
-        let Self::Idle(pipe, services, shared) = std::mem::replace(self, Self::Over) else {
+        let Self::NotStarted(pipe, services, shared) = std::mem::replace(self, Self::Over) else {
             return;
         };
         let handlers = Handlers {
             shared,
-            connection: wire.token(),
+            connection: wire.id(),
             wire: wire.clone(),
             budget: budget.clone(),
             in_flight: in_flight.clone(),
         };
-        *self = Self::Server { _server: start_server(pipe, &services, &Arc::new(handlers)) };
+        *self = Self::Running { _server: start_server(pipe, &services, &Arc::new(handlers)) };
     }
 
     /// Lets go of a connection for which there never was anything to serve.
     pub(in crate::engine) fn let_go(&mut self) {
-        if matches!(self, Self::Idle(..)) {
+        if matches!(self, Self::NotStarted(..)) {
             *self = Self::Over;
         }
     }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, Weak};
 
 /// What a turn did to the connections, and what all connections share.
 #[derive(Debug, Default)]
-pub struct Dirty {
+pub struct Worklist {
     /// The ids of the connections that it changed, each once.
     tokens: Mutex<Vec<u32>>,
     /// Reads and writes of ttrpc's tasks, ever.
@@ -48,7 +48,7 @@ const ACCEPTED_AT_ONCE: usize = 1024;
 /// moves.
 const SLACK_LIMIT: usize = 4 << 20;
 
-impl Dirty {
+impl Worklist {
     /// Moves the ids of the connections that changed into `into`.
     pub fn take(&self, into: &mut Vec<u32>) {
         into.append(&mut lock(&self.tokens));
@@ -117,8 +117,8 @@ impl Dirty {
     }
 
     /// A connection, or listener, waits until JavaScript has taken events.
-    pub fn wait_for_events(&self, token: u32) {
-        lock(&self.crowd).push_back(token);
+    pub fn wait_for_events(&self, id: u32) {
+        lock(&self.crowd).push_back(id);
         self.is_waited.store(true, Relaxed);
     }
 
@@ -147,8 +147,8 @@ impl Dirty {
         self.is_waited.store(true, Relaxed);
     }
 
-    pub(super) fn add(&self, token: u32) {
-        lock(&self.tokens).push(token);
+    pub(super) fn add(&self, id: u32) {
+        lock(&self.tokens).push(id);
     }
 
     pub(super) fn count(&self) {

@@ -13,7 +13,7 @@ use std::ptr;
 use std::rc::Rc;
 
 /// See the module's documentation.
-pub(super) struct OnThread {
+pub(super) struct ThreadDriver {
     /// Gone once the environment is torn down.
     io_thread: RefCell<Option<Rc<IoThread>>>,
     buffers: Buffers,
@@ -46,11 +46,11 @@ impl News {
     }
 }
 
-impl OnThread {
+impl ThreadDriver {
     /// Starts a thread that turns `engine` from now on.
     pub(super) fn new(buffers: Buffers, engine: Engine) -> Result<Rc<Self>> {
         let env = buffers.env();
-        let mut on_thread = Rc::new(Self {
+        let mut thread_driver = Rc::new(Self {
             io_thread: RefCell::new(None),
             buffers,
             news: News(ptr::null_mut()),
@@ -71,17 +71,17 @@ impl OnThread {
                 1,
                 ptr::null_mut(),
                 Some(freed),
-                Rc::as_ptr(&on_thread).cast_mut().cast(),
+                Rc::as_ptr(&thread_driver).cast_mut().cast(),
                 Some(on_news),
                 &raw mut news,
             ))?;
         }
-        if let Some(on_thread) = Rc::get_mut(&mut on_thread) {
-            on_thread.news = News(news);
+        if let Some(thread_driver) = Rc::get_mut(&mut thread_driver) {
+            thread_driver.news = News(news);
         }
         // The context is counted; `freed` takes the count back.
-        let _ = Rc::into_raw(on_thread.clone());
-        let news = on_thread.news;
+        let _ = Rc::into_raw(thread_driver.clone());
+        let news = thread_driver.news;
         let io_thread = IoThread::start(engine, move || news.tell()).map_err(|error| {
             // Otherwise it would keep the process alive forever.
             // SAFETY: it was made above, nothing else has it, and it is not used any more.
@@ -93,12 +93,12 @@ impl OnThread {
             }
             Error::from_reason(error.to_string())
         })?;
-        *on_thread.io_thread.borrow_mut() = Some(Rc::new(io_thread));
-        on_thread.hold(false);
-        let data = Rc::into_raw(on_thread.clone()).cast_mut().cast::<c_void>();
+        *thread_driver.io_thread.borrow_mut() = Some(Rc::new(io_thread));
+        thread_driver.hold(false);
+        let data = Rc::into_raw(thread_driver.clone()).cast_mut().cast::<c_void>();
         // SAFETY: `env` is the current environment; `data` is given back to `torn_down` once.
         check(unsafe { sys::napi_add_env_cleanup_hook(env, Some(torn_down), data) })?;
-        Ok(on_thread)
+        Ok(thread_driver)
     }
 
     /// The I/O thread, unless the environment is torn down.
@@ -185,23 +185,23 @@ unsafe extern "C" fn on_news(
     // A panic must not unwind into Node.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: `context` is the function's own, which `freed` takes back after the last call.
-        unsafe { &*context.cast_const().cast::<OnThread>() }.look();
+        unsafe { &*context.cast_const().cast::<ThreadDriver>() }.look();
     }));
 }
 
 unsafe extern "C" fn torn_down(data: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: `data` is the count that `OnThread::new` gave away, and Node calls this once.
-        let on_thread = unsafe { Rc::from_raw(data.cast::<OnThread>()) };
+        // SAFETY: `data` is the count that `ThreadDriver::new` gave away, and Node calls this once.
+        let thread_driver = unsafe { Rc::from_raw(data.cast::<ThreadDriver>()) };
         // Waits for the thread, which then tells nothing any more.
-        let io_thread = on_thread.io_thread.borrow_mut().take();
+        let io_thread = thread_driver.io_thread.borrow_mut().take();
         drop(io_thread);
     }));
 }
 
 unsafe extern "C" fn freed(_: sys::napi_env, _: *mut c_void, context: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the count that `OnThread::new` gave away; Node calls this once, last of all.
-        drop(unsafe { Rc::from_raw(context.cast_const().cast::<OnThread>()) });
+        // SAFETY: the count that `ThreadDriver::new` gave away; Node calls this once, last of all.
+        drop(unsafe { Rc::from_raw(context.cast_const().cast::<ThreadDriver>()) });
     }));
 }

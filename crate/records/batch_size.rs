@@ -30,7 +30,7 @@ const FLAGS_AT: usize = 5;
 
 /// The bytes of the records in `waiting` that cross next, where there is room for so many. `whole` are the
 /// payloads of those that have them beside them.
-pub(super) fn crossing(waiting: &[u8], whole: &VecDeque<Vec<u8>>, room: usize) -> usize {
+pub(super) fn batch_size(waiting: &[u8], whole: &VecDeque<Vec<u8>>, room: usize) -> usize {
     let limit = room.min(RECORDS);
     if waiting.len() <= limit && whole.is_empty() {
         return waiting.len();

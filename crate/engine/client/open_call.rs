@@ -24,7 +24,7 @@ pub(in crate::engine) enum Destination {
 /// its task ends without one, which takes a panic in ttrpc. When a task is aborted, JavaScript has
 /// finished the call already.
 #[derive(Debug)]
-pub(in crate::engine) struct Guard {
+pub(in crate::engine) struct OpenCall {
     pub(in crate::engine) shared: Arc<Shared>,
     pub(in crate::engine) wire: Arc<Wire>,
     pub(in crate::engine) in_flight: Arc<AtomicU32>,
@@ -38,7 +38,7 @@ pub(in crate::engine) struct Guard {
     _deadline: Option<Deadline>,
 }
 
-impl Guard {
+impl OpenCall {
     pub(in crate::engine) fn new(
         shared: &Arc<Shared>,
         (wire, in_flight): (&Arc<Wire>, &Arc<AtomicU32>),
@@ -80,7 +80,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for OpenCall {
     fn drop(&mut self) {
         // A cancel removes the entry before it aborts the task; JavaScript has finished the call already.
         let aborted =

@@ -3,12 +3,12 @@
 
 use super::budget::{FREE, Kind};
 use super::envelope::Costly;
-use super::frames;
-use super::incoming::{Gathered, Sort, Verdict};
-use super::inspector::NotTtrpc;
+use super::frame_header;
+use super::frame_reader::{Gathered, Sort, Verdict};
+use super::frame_rules::NotTtrpc;
 use super::stream_state::MESSAGE_COST;
 use super::wire::{Flow, READ_CHUNK, Wire};
-use crate::protocol::closed::{CloseKind, Closed};
+use crate::protocol::close_reason::{CloseKind, CloseReason};
 use crate::protocol::status::{Code, response_of_status};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -45,7 +45,7 @@ impl Wire {
         }
         flow.refused = flow.block.is_some();
         if flow.refused {
-            self.set_dirty(&mut flow);
+            self.mark_flow(&mut flow);
         }
         !flow.refused
     }
@@ -57,7 +57,7 @@ impl Wire {
         self.advance(&mut flow);
         self.count_frames(&mut flow);
         flow.wake_reader();
-        self.set_dirty(&mut flow);
+        self.mark_flow(&mut flow);
         flow.block.is_none() && std::mem::take(&mut flow.refused)
     }
 
@@ -113,8 +113,8 @@ impl Wire {
             return;
         }
         loop {
-            let inspector = &mut flow.inspector;
-            match flow.rx.advance(|header| inspector.plan(header)) {
+            let rules = &mut flow.rules;
+            match flow.rx.advance(|header| rules.plan(header)) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(NotTtrpc(header)) => {
@@ -128,7 +128,7 @@ impl Wire {
                 break;
             }
             if let Some(block) = self.obstacle(flow, gathered) {
-                if flow.inspector.is_server() && flow.closed.is_some() {
+                if flow.rules.is_server() && flow.closed.is_some() {
                     // It would be handled for nobody.
                     self.discard(flow);
                 } else {
@@ -138,7 +138,7 @@ impl Wire {
             }
             self.pass(flow, gathered);
         }
-        let replies = flow.inspector.own_replies();
+        let replies = flow.rules.own_replies();
         if !replies.is_empty() && flow.closed.is_none() {
             self.inject(flow, &replies);
         }
@@ -163,7 +163,7 @@ impl Wire {
 
     /// What a connection waits for together with the others of its listener, or of its engine.
     fn crowd(&self) -> Option<Block> {
-        if self.dirty.is_enough() && !self.blocking {
+        if self.worklist.is_enough() && !self.blocking {
             return Some(Block::Events);
         }
         let full = self.budget.as_ref()?.is_full(Kind::Replies);
@@ -210,16 +210,16 @@ impl Wire {
     fn pass(&self, flow: &mut Flow, gathered: Gathered) {
         flow.rx.granted = None;
         self.messages.sub(std::mem::take(&mut flow.reserved));
-        let Flow { rx, inspector, .. } = flow;
+        let Flow { rx, rules, .. } = flow;
         let Some((header, body)) = rx.whole() else { return };
-        let passed = match inspector.judge(header, body) {
+        let passed = match rules.judge(header, body) {
             Verdict::Pass => gathered.frame,
             Verdict::Refuse => 0,
             Verdict::Replace(costly) => replace(header, body, costly),
         };
         rx.pass(passed);
         if passed > 0 {
-            self.dirty.passed(gathered.sort == Sort::Request, passed);
+            self.worklist.passed(gathered.sort == Sort::Request, passed);
         }
     }
 
@@ -234,9 +234,9 @@ impl Wire {
     fn wait_for(&self, flow: &mut Flow, block: Block) {
         flow.block = Some(block);
         match (block, &self.budget) {
-            (Block::Events, _) => self.dirty.wait_for_events(self.token),
-            (Block::HeldBack, Some(budget)) => budget.hold_back(self.token),
-            (Block::Room(kind), Some(budget)) => budget.wait(kind, self.token),
+            (Block::Events, _) => self.worklist.wait_for_events(self.id),
+            (Block::HeldBack, Some(budget)) => budget.hold_back(self.id),
+            (Block::Room(kind), Some(budget)) => budget.wait(kind, self.id),
             _ => {}
         }
     }
@@ -244,9 +244,9 @@ impl Wire {
     /// Sends whole frames of this side's own. ttrpc writes a frame in one poll of its task, so whenever
     /// another runs, the stream stands between two.
     pub(super) fn inject(&self, flow: &mut Flow, frames: &[u8]) {
-        flow.tx.extend(frames, &self.dirty.sent);
+        flow.tx.extend(frames, &self.worklist.sent);
         let (scanner, bytes) = flow.tx.parts();
-        flow.inspector.outbound(scanner, bytes);
+        flow.rules.outbound(scanner, bytes);
         self.count_replies(flow);
     }
 
@@ -262,29 +262,29 @@ impl Wire {
 
     /// Gives memory back that the connection does not need between two turns.
     pub(super) fn tidy(&self, flow: &mut Flow) {
-        flow.rx.received.recycle(&self.dirty.received);
+        flow.rx.received.recycle(&self.worklist.received);
         let slack = flow.rx.received.slack() + flow.tx.slack();
-        let may = self.dirty.keeps(flow.slack, slack);
+        let may = self.worklist.keeps(flow.slack, slack);
         flow.slack = if may { slack } else { 0 };
         if !may {
-            flow.rx.received.compact(&self.dirty.received);
-            flow.tx.compact(&self.dirty.sent);
+            flow.rx.received.compact(&self.worklist.received);
+            flow.tx.compact(&self.worklist.sent);
         }
         self.count_frames(flow);
     }
 }
 
-fn not_ttrpc(header: frames::Header) -> Closed {
+fn not_ttrpc(header: frame_header::Header) -> CloseReason {
     let text = format!("the peer sent what is not a ttrpc frame: {}", header.escape_ascii());
-    Closed { kind: CloseKind::Protocol, errno: 0, text }
+    CloseReason { kind: CloseKind::Protocol, errno: 0, text }
 }
 
 /// Writes a response over one that costs too much, which is longer. Returns the bytes of its frame.
-fn replace(header: &mut frames::Header, body: &mut [u8], Costly(text): Costly) -> usize {
+fn replace(header: &mut frame_header::Header, body: &mut [u8], Costly(text): Costly) -> usize {
     // A status of this side's making always encodes.
     let response = response_of_status(Code::ResourceExhausted, text).encode().unwrap_or_default();
     let Some(front) = body.get_mut(..response.len()) else { return 0 };
     front.copy_from_slice(&response);
-    frames::set_length(header, response.len() as u32);
+    frame_header::set_length(header, response.len() as u32);
     MESSAGE_HEADER_LENGTH + response.len()
 }

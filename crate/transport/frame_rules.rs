@@ -4,12 +4,12 @@
 //! frames that ttrpc would ignore, or that would cost too much, are withheld.
 
 use super::envelope::{self, Costly};
-use super::frames::{Header, Scanner, flags, kind, length, stream_id};
-use super::incoming::{Plan, Sort, Verdict};
-use super::requested::Requested;
+use super::frame_header::{Header, Scanner, flags, kind, length, stream_id};
+use super::frame_reader::{Plan, Sort, Verdict};
 use super::stream_state::StreamState;
+use super::used_ids::UsedIds;
 use crate::ids::{IdMap, IdSet};
-use crate::protocol::codes::{STATUS_CODE_AT, code_that_go_answers, make_code_known};
+use crate::protocol::code_corrections::{STATUS_CODE_AT, code_that_go_answers, make_code_known};
 use crate::protocol::status::{Code, response_of_status};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub(super) struct NotTtrpc(pub(super) Header);
 
 /// What a connection remembers of its frames to judge the next one.
 #[derive(Debug)]
-pub(super) struct Inspector {
+pub(super) struct FrameRules {
     role: Role,
     /// The open calls that are streams. On a client, all other ids that await an answer are unary.
     streams: IdMap<Arc<StreamState>>,
@@ -50,8 +50,8 @@ pub(super) struct Inspector {
     /// Forgotten with the next read.
     early: IdMap<Early>,
     /// Server: the ids that requests have had.
-    requested: Requested,
-    /// Server: replies of the inspector's own, whole frames that are to be sent.
+    used_ids: UsedIds,
+    /// Server: replies of this side's own, whole frames that are to be sent.
     own_replies: Vec<u8>,
     /// Server: ids whose handler itself answered with a text that [`code_that_go_answers`] would correct.
     exempt: IdSet,
@@ -70,15 +70,15 @@ struct Early {
     ended: bool,
 }
 
-impl Inspector {
-    /// The inspector over a fresh connection.
+impl FrameRules {
+    /// The rules for a fresh connection.
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
             streams: IdMap::default(),
             opening: VecDeque::new(),
             early: IdMap::default(),
-            requested: Requested::default(),
+            used_ids: UsedIds::default(),
             own_replies: Vec::new(),
             exempt: IdSet::default(),
         }
@@ -168,7 +168,7 @@ impl Inspector {
         let fits = length(header) <= MESSAGE_LENGTH_MAX;
         let is_odd = id % 2 == 1;
         match kind(header) {
-            MESSAGE_TYPE_REQUEST if is_odd && !self.requested.take(id) => {
+            MESSAGE_TYPE_REQUEST if is_odd && !self.used_ids.take(id) => {
                 let text = "StreamID cannot be re-used and must increment";
                 self.refuse(id, Code::InvalidArgument, text);
                 Plan::Drop
@@ -278,7 +278,7 @@ impl Inspector {
         self.own_replies.extend(body);
     }
 
-    /// Takes the replies that the inspector itself gives.
+    /// Takes the replies that the rules give themselves.
     pub(super) fn own_replies(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.own_replies)
     }
@@ -313,7 +313,7 @@ impl Inspector {
 
 #[cfg(test)]
 mod tests {
-    use super::super::incoming::{Gathered, Incoming};
+    use super::super::frame_reader::{FrameReader, Gathered};
     use super::super::receive_buffer::Spare;
     use super::*;
 
@@ -325,22 +325,22 @@ mod tests {
         bytes
     }
 
-    /// Has the inspector judge frames as they arrive; returns what ttrpc gets.
-    fn passed(inspector: &mut Inspector, bytes: &[u8]) -> Vec<u8> {
-        let mut incoming = Incoming::default();
+    /// Has the rules judge frames as they arrive; returns what ttrpc gets.
+    fn passed(rules: &mut FrameRules, bytes: &[u8]) -> Vec<u8> {
+        let mut frame_reader = FrameReader::default();
         let mut passed = Vec::new();
         let spare = Spare::default();
         for byte in bytes {
-            incoming.received.space(1, &spare)[0] = *byte;
-            incoming.received.filled(1);
-            while incoming.advance(|header| inspector.plan(header)).unwrap()
-                && let Some(Gathered { frame, is_whole: true, .. }) = incoming.gathered()
+            frame_reader.received.space(1, &spare)[0] = *byte;
+            frame_reader.received.filled(1);
+            while frame_reader.advance(|header| rules.plan(header)).unwrap()
+                && let Some(Gathered { frame, is_whole: true, .. }) = frame_reader.gathered()
             {
-                let (header, body) = incoming.whole().unwrap();
-                let verdict = inspector.judge(header, body);
-                incoming.pass(if verdict == Verdict::Pass { frame } else { 0 });
+                let (header, body) = frame_reader.whole().unwrap();
+                let verdict = rules.judge(header, body);
+                frame_reader.pass(if verdict == Verdict::Pass { frame } else { 0 });
             }
-            passed.extend(incoming.take(incoming.readable()));
+            passed.extend(frame_reader.take(frame_reader.readable()));
         }
         passed
     }
@@ -350,12 +350,12 @@ mod tests {
         let bytes = frame(1, MESSAGE_TYPE_RESPONSE, 0, b"\x12\x01a");
         for cut in 0..bytes.len() {
             assert_eq!(
-                passed(&mut Inspector::new(Role::Client), &bytes[..cut]),
+                passed(&mut FrameRules::new(Role::Client), &bytes[..cut]),
                 [],
                 "after {cut} bytes"
             );
         }
-        assert_eq!(passed(&mut Inspector::new(Role::Client), &bytes), bytes);
+        assert_eq!(passed(&mut FrameRules::new(Role::Client), &bytes), bytes);
     }
 
     #[test]
@@ -364,28 +364,29 @@ mod tests {
         let ignored = frame(1, 9, 0, &large);
         let even = frame(2, MESSAGE_TYPE_REQUEST, 0, &large);
         let next = frame(3, MESSAGE_TYPE_REQUEST, 0, b"");
-        let got = passed(&mut Inspector::new(Role::Server), &[&ignored[..], &even, &next].concat());
+        let got =
+            passed(&mut FrameRules::new(Role::Server), &[&ignored[..], &even, &next].concat());
         assert_eq!(got, [frame(2, MESSAGE_TYPE_REQUEST, 0, b""), next].concat());
     }
 
     #[test]
     fn a_request_that_costs_too_much_is_answered_in_place_of_ttrpc() {
-        let mut inspector = Inspector::new(Role::Server);
+        let mut rules = FrameRules::new(Role::Server);
         let costly = frame(1, MESSAGE_TYPE_REQUEST, 0, &[0x2a, 0].repeat(1025));
         let fits = frame(3, MESSAGE_TYPE_REQUEST, 0, &[0x2a, 0].repeat(1024));
-        assert_eq!(passed(&mut inspector, &[&costly[..], &fits].concat()), fits);
-        let reply = inspector.own_replies();
+        assert_eq!(passed(&mut rules, &[&costly[..], &fits].concat()), fits);
+        let reply = rules.own_replies();
         assert_eq!((reply[7], reply[13]), (1, Code::ResourceExhausted as u8));
     }
 
     #[test]
     fn data_that_answers_a_unary_call_is_refused_and_data_of_a_stream_is_counted() {
-        let mut inspector = Inspector::new(Role::Client);
+        let mut rules = FrameRules::new(Role::Client);
         let state = Arc::new(StreamState::default());
-        inspector.opening(state.clone());
+        rules.opening(state.clone());
         let mut sent = frame(1, MESSAGE_TYPE_REQUEST, 0, b"unary");
         sent.extend(frame(3, MESSAGE_TYPE_REQUEST, 2, b"stream"));
-        inspector.outbound(&mut Scanner::default(), &mut sent);
+        rules.outbound(&mut Scanner::default(), &mut sent);
         assert_eq!(state.stream_id(), Some(3));
 
         let message = frame(3, MESSAGE_TYPE_DATA, 0, b"y");
@@ -398,7 +399,7 @@ mod tests {
         ];
         let refused = |id| frame(id, TYPE_REFUSED, 0, b"");
         assert_eq!(
-            passed(&mut inspector, &answers.concat()),
+            passed(&mut rules, &answers.concat()),
             [refused(1), message, end, refused(3)].concat()
         );
         // Three frames of one, none and no more bytes: the last was refused.
@@ -407,12 +408,12 @@ mod tests {
 
     #[test]
     fn messages_count_that_came_before_the_handler_of_their_stream_began() {
-        let mut inspector = Inspector::new(Role::Server);
+        let mut rules = FrameRules::new(Role::Server);
         let open = frame(1, MESSAGE_TYPE_REQUEST, 6, b"");
         let message = frame(1, MESSAGE_TYPE_DATA, 0, b"early");
-        passed(&mut inspector, &[open, message].concat());
+        passed(&mut rules, &[open, message].concat());
         let state = Arc::new(StreamState::default());
-        inspector.opened(1, state.clone());
+        rules.opened(1, state.clone());
         assert_eq!(state.unread(), 5 + 64);
     }
 
@@ -421,31 +422,31 @@ mod tests {
         for (code, expected) in
             [(vec![99], vec![2]), (vec![0xc8, 1], vec![0x82, 0]), (vec![5], vec![5])]
         {
-            let mut inspector = Inspector::new(Role::Client);
-            inspector.opened(3, Arc::default());
+            let mut rules = FrameRules::new(Role::Client);
+            rules.opened(3, Arc::default());
             let body = [&[0x0a, (1 + code.len()) as u8, 0x08], &code[..]].concat();
-            let got = passed(&mut inspector, &frame(3, MESSAGE_TYPE_RESPONSE, 0, &body));
+            let got = passed(&mut rules, &frame(3, MESSAGE_TYPE_RESPONSE, 0, &body));
             assert_eq!(got[13..], expected);
         }
     }
 
     #[test]
     fn bytes_of_another_protocol_are_told_by_the_first_one() {
-        let mut inspector = Inspector::new(Role::Server);
+        let mut rules = FrameRules::new(Role::Server);
         let mut start = *b"GET / HTTP";
-        assert_eq!(inspector.plan(&mut start), Err(NotTtrpc(start)));
+        assert_eq!(rules.plan(&mut start), Err(NotTtrpc(start)));
     }
 
     #[test]
     fn a_request_with_a_used_id_is_answered_in_place_of_ttrpc() {
-        let mut inspector = Inspector::new(Role::Server);
+        let mut rules = FrameRules::new(Role::Server);
         let frames = [3, 3, 1, 1, 5].map(|id| frame(id, MESSAGE_TYPE_REQUEST, 0, b""));
-        let got = passed(&mut inspector, &frames.concat());
+        let got = passed(&mut rules, &frames.concat());
         assert_eq!(got, [&frames[0][..], &frames[2], &frames[4]].concat());
-        let replies = inspector.own_replies();
+        let replies = rules.own_replies();
         let half = replies.len() / 2;
         assert_eq!((replies[7], replies[half + 7]), (3, 1));
-        assert!(inspector.own_replies().is_empty());
+        assert!(rules.own_replies().is_empty());
     }
 
     fn invalid_argument(message: &str) -> Vec<u8> {
@@ -461,9 +462,9 @@ mod tests {
         let oversized =
             invalid_argument("message length 4194305 exceed maximum message size of 4194304");
         for (body, code) in [(unknown, 12), (oversized, 8)] {
-            let mut inspector = Inspector::new(Role::Server);
+            let mut rules = FrameRules::new(Role::Server);
             let mut sent = frame(1, MESSAGE_TYPE_RESPONSE, 0, &body);
-            inspector.outbound(&mut Scanner::default(), &mut sent);
+            rules.outbound(&mut Scanner::default(), &mut sent);
             assert_eq!(sent[10 + STATUS_CODE_AT], code);
         }
     }
@@ -471,10 +472,10 @@ mod tests {
     #[test]
     fn a_handlers_own_status_with_the_same_text_goes_out_as_it_is() {
         let body = invalid_argument("a.B service does not exist");
-        let mut inspector = Inspector::new(Role::Server);
-        inspector.exempt(7);
+        let mut rules = FrameRules::new(Role::Server);
+        rules.exempt(7);
         let mut sent = frame(7, MESSAGE_TYPE_RESPONSE, 0, &body);
-        inspector.outbound(&mut Scanner::default(), &mut sent);
+        rules.outbound(&mut Scanner::default(), &mut sent);
         assert_eq!(sent[10 + STATUS_CODE_AT], 3);
     }
 }

@@ -5,7 +5,7 @@
 //! unwanted frame are discarded as they arrive.
 
 use super::envelope::Costly;
-use super::frames::{self, Header};
+use super::frame_header::{self, Header};
 use super::receive_buffer::ReceiveBuffer;
 use std::time::Instant;
 use ttrpc::proto::MESSAGE_HEADER_LENGTH;
@@ -51,7 +51,7 @@ enum State {
     /// Before a header.
     Between,
     /// A frame of so many bytes, with its header, is being gathered, or waits to be passed on.
-    Gathering { frame: usize, sort: Sort },
+    WakeDelay { frame: usize, sort: Sort },
     /// ttrpc reads so many bytes, all of which are there; then so many are thrown away.
     Reading { left: usize, behind: usize },
     /// ttrpc reads so many bytes as they come.
@@ -62,7 +62,7 @@ enum State {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(super) struct Incoming {
+pub(super) struct FrameReader {
     pub(super) received: ReceiveBuffer,
     state: State,
     /// Bytes of the last frame whose header was seen.
@@ -71,7 +71,7 @@ pub(super) struct Incoming {
     pub(super) granted: Option<Instant>,
 }
 
-impl Default for Incoming {
+impl Default for FrameReader {
     fn default() -> Self {
         Self { received: ReceiveBuffer::default(), state: State::Between, last: 0, granted: None }
     }
@@ -85,7 +85,7 @@ pub(super) struct Gathered {
     pub(super) is_whole: bool,
 }
 
-impl Incoming {
+impl FrameReader {
     /// Bytes of the last frame whose header was seen.
     pub(super) fn last_frame(&self) -> usize {
         self.last
@@ -123,14 +123,14 @@ impl Incoming {
     /// Bytes that the frame at hand lacks.
     pub(super) fn missing(&self) -> usize {
         match self.state {
-            State::Gathering { frame, .. } => frame.saturating_sub(self.received.len()),
+            State::WakeDelay { frame, .. } => frame.saturating_sub(self.received.len()),
             _ => 0,
         }
     }
 
     /// The frame that is being gathered, or has to wait.
     pub(super) fn gathered(&self) -> Option<Gathered> {
-        let State::Gathering { frame, sort } = self.state else { return None };
+        let State::WakeDelay { frame, sort } = self.state else { return None };
         Some(Gathered { frame, sort, is_whole: self.received.len() >= frame })
     }
 
@@ -155,12 +155,12 @@ impl Incoming {
                     let Some(header) = self.received.bytes().first_chunk_mut() else {
                         return Ok(false);
                     };
-                    let length = frames::length(header);
+                    let length = frame_header::length(header);
                     let frame = MESSAGE_HEADER_LENGTH + length;
                     self.state = match plan(header)? {
-                        Plan::Gather(sort) => State::Gathering { frame, sort },
+                        Plan::Gather(sort) => State::WakeDelay { frame, sort },
                         Plan::Head => {
-                            frames::set_length(header, 0);
+                            frame_header::set_length(header, 0);
                             State::Reading { left: MESSAGE_HEADER_LENGTH, behind: length }
                         }
                         Plan::Drop => State::Dropping { left: frame },
@@ -168,7 +168,7 @@ impl Incoming {
                     };
                     self.last = frame;
                 }
-                State::Gathering { .. } => return Ok(true),
+                State::WakeDelay { .. } => return Ok(true),
                 State::Reading { .. } | State::Through { .. } => return Ok(false),
             }
         }
@@ -176,13 +176,13 @@ impl Incoming {
 
     /// The header and the body of the frame that is gathered, which must be whole.
     pub(super) fn whole(&mut self) -> Option<(&mut Header, &mut [u8])> {
-        let State::Gathering { frame, .. } = self.state else { return None };
+        let State::WakeDelay { frame, .. } = self.state else { return None };
         self.received.bytes().get_mut(..frame)?.split_first_chunk_mut()
     }
 
     /// Lets ttrpc read the first `left` bytes of the frame that is gathered; the others are thrown away.
     pub(super) fn pass(&mut self, left: usize) {
-        if let State::Gathering { frame, .. } = self.state {
+        if let State::WakeDelay { frame, .. } = self.state {
             let behind = frame - left;
             self.state = if left == 0 { dropping(behind) } else { State::Reading { left, behind } };
         }
@@ -191,13 +191,13 @@ impl Incoming {
     /// Whether the peer has stopped in the middle of a frame, if it sends no more.
     pub(super) fn mid_frame(&mut self) -> bool {
         let mut at = match self.state {
-            State::Between | State::Gathering { .. } => 0,
+            State::Between | State::WakeDelay { .. } => 0,
             State::Reading { left, behind } => left + behind,
             State::Through { left } | State::Dropping { left } => left,
         };
         let bytes = self.received.bytes();
         while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-            at += MESSAGE_HEADER_LENGTH + frames::length(header);
+            at += MESSAGE_HEADER_LENGTH + frame_header::length(header);
         }
         at != bytes.len()
     }

@@ -8,12 +8,12 @@ const SKIPPED_LIMIT: usize = 1024;
 
 /// The ids that requests of one connection have had: all odd ones up to `last` but those skipped.
 #[derive(Debug, Default)]
-pub(super) struct Requested {
+pub(super) struct UsedIds {
     last: u32,
     skipped: IdSet,
 }
 
-impl Requested {
+impl UsedIds {
     /// Takes an odd id for a request. Returns whether it is new.
     pub(super) fn take(&mut self, id: u32) -> bool {
         if id <= self.last {
@@ -34,17 +34,17 @@ mod tests {
 
     #[test]
     fn an_id_that_was_passed_over_is_taken_once_and_a_used_one_never() {
-        let mut requested = Requested::default();
-        let taken = [3, 1, 1, 3, 9, 7, 5, 7, 11].map(|id| requested.take(id));
+        let mut used_ids = UsedIds::default();
+        let taken = [3, 1, 1, 3, 9, 7, 5, 7, 11].map(|id| used_ids.take(id));
         assert_eq!(taken, [true, true, false, false, true, true, true, false, true]);
     }
 
     #[test]
     fn gaps_of_any_size_are_remembered_up_to_a_limit() {
-        let mut requested = Requested::default();
-        assert!(requested.take(u32::MAX));
-        assert_eq!(requested.skipped.len(), SKIPPED_LIMIT);
-        assert!(requested.take(u32::MAX - 2));
-        assert!(!requested.take(1));
+        let mut used_ids = UsedIds::default();
+        assert!(used_ids.take(u32::MAX));
+        assert_eq!(used_ids.skipped.len(), SKIPPED_LIMIT);
+        assert!(used_ids.take(u32::MAX - 2));
+        assert!(!used_ids.take(1));
     }
 }

@@ -35,19 +35,19 @@ const KEEP: usize = 32;
 
 /// Where inputs are put. Dropping it ends the queue behind what is in it.
 #[derive(Debug)]
-pub(super) struct Inputs(Arc<Mutex<Queue>>);
+pub(super) struct InputSender(Arc<Mutex<Queue>>);
 
 /// Where they are taken.
 #[derive(Debug)]
-pub(super) struct Inflow(Arc<Mutex<Queue>>);
+pub(super) struct InputReceiver(Arc<Mutex<Queue>>);
 
 /// Both sides of a queue.
-pub(super) fn inputs() -> (Inputs, Inflow) {
+pub(super) fn input_queue() -> (InputSender, InputReceiver) {
     let queue = Arc::<Mutex<Queue>>::default();
-    (Inputs(queue.clone()), Inflow(queue))
+    (InputSender(queue.clone()), InputReceiver(queue))
 }
 
-impl Inputs {
+impl InputSender {
     /// Puts an input behind the others. If nobody takes them any more, it is dropped.
     pub(super) fn put(&self, input: Input) {
         let mut queue = lock(&self.0);
@@ -66,7 +66,7 @@ impl Inputs {
     }
 }
 
-impl Drop for Inputs {
+impl Drop for InputSender {
     fn drop(&mut self) {
         let mut queue = lock(&self.0);
         queue.over = true;
@@ -76,7 +76,7 @@ impl Drop for Inputs {
     }
 }
 
-impl Inflow {
+impl InputReceiver {
     /// The next input, if there is one.
     pub(super) fn try_next(&mut self) -> Option<Input> {
         lock(&self.0).take()
@@ -98,7 +98,7 @@ impl Inflow {
     }
 }
 
-impl Drop for Inflow {
+impl Drop for InputReceiver {
     fn drop(&mut self) {
         let mut queue = lock(&self.0);
         queue.over = true;
@@ -125,25 +125,25 @@ mod tests {
 
     #[test]
     fn what_was_put_is_taken_in_order_and_then_the_queue_ends() {
-        let (inputs, mut inflow) = inputs();
-        assert!(inflow.next().now_or_never().is_none());
+        let (inputs, mut receiver) = input_queue();
+        assert!(receiver.next().now_or_never().is_none());
         for _ in 0..100 {
             inputs.put(Input::HalfClose);
         }
         assert!(!inputs.is_closed());
         drop(inputs);
         for _ in 0..100 {
-            assert!(matches!(inflow.next().now_or_never(), Some(Some(Input::HalfClose))));
+            assert!(matches!(receiver.next().now_or_never(), Some(Some(Input::HalfClose))));
         }
-        assert!(matches!(inflow.next().now_or_never(), Some(None)));
-        assert_eq!(lock(&inflow.0).inputs.capacity(), 0);
+        assert!(matches!(receiver.next().now_or_never(), Some(None)));
+        assert_eq!(lock(&receiver.0).inputs.capacity(), 0);
     }
 
     #[test]
     fn what_nobody_takes_any_more_is_dropped() {
-        let (inputs, inflow) = inputs();
+        let (inputs, receiver) = input_queue();
         inputs.put(Input::HalfClose);
-        drop(inflow);
+        drop(receiver);
         inputs.put(Input::HalfClose);
         assert!(inputs.is_closed() && lock(&inputs.0).inputs.is_empty());
     }

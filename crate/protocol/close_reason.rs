@@ -4,7 +4,7 @@ use std::io;
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
+pub struct CloseReason {
     /// Who ended it, and whether in order.
     pub kind: CloseKind,
     /// The system's error number, or 0.
@@ -27,7 +27,7 @@ pub enum CloseKind {
     Protocol = 3,
 }
 
-impl Closed {
+impl CloseReason {
     /// Closed by this side.
     pub fn local() -> Self {
         Self { kind: CloseKind::Local, errno: 0, text: String::new() }

@@ -2,7 +2,7 @@
 //! nor finishes, loses it when another connection waits for room.
 
 use crate::engine::Engine;
-use crate::protocol::closed::Closed;
+use crate::protocol::close_reason::CloseReason;
 use crate::transport::budget::{Budget, Kind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub(super) struct Contended {
 impl Engine {
     /// Starts to check the budgets in which a connection has begun to wait.
     pub(super) fn watch_contended(&mut self) {
-        let new = self.shared.dirty.take_contended();
+        let new = self.shared.worklist.take_contended();
         if new.is_empty() {
             return;
         }
@@ -55,19 +55,16 @@ impl Engine {
     /// Returns whether somebody still waits.
     fn relieve(&mut self, budget: &Arc<Budget>, now: Instant) -> bool {
         if budget.is_waited_for(Kind::Replies) {
-            for token in self.stalled(budget, Kind::Replies, now, UNREAD) {
+            for id in self.stalled(budget, Kind::Replies, now, UNREAD) {
                 if !budget.is_full(Kind::Replies) {
                     break;
                 }
-                self.end(
-                    token,
-                    "the peer does not read its replies, and others wait for their room",
-                );
+                self.end(id, "the peer does not read its replies, and others wait for their room");
             }
         }
         if budget.is_waited_for(Kind::Frames) || budget.is_waited_for(Kind::Messages) {
-            for token in self.stalled(budget, Kind::Frames, now, UNFINISHED) {
-                self.end(token, "the peer does not finish a message, and others wait for its room");
+            for id in self.stalled(budget, Kind::Frames, now, UNFINISHED) {
+                self.end(id, "the peer does not finish a message, and others wait for its room");
             }
         }
         budget.is_contended()
@@ -78,16 +75,16 @@ impl Engine {
             conn.budget().is_some_and(|own| Arc::ptr_eq(own, budget)) && !conn.reported
         });
         let mut stalled: Vec<(Instant, u32)> = connections
-            .filter_map(|(token, conn)| Some((conn.wire.keeps_waiting(kind)?, *token)))
+            .filter_map(|(id, conn)| Some((conn.wire.keeps_waiting(kind)?, *id)))
             .filter(|(since, _)| now.saturating_duration_since(*since) >= limit)
             .collect();
         stalled.sort_unstable();
-        stalled.into_iter().map(|(_, token)| token).collect()
+        stalled.into_iter().map(|(_, id)| id).collect()
     }
 
-    fn end(&mut self, token: u32, why: &str) {
-        if let Some(conn) = self.connections.get_mut(&token) {
-            conn.wire.close(Closed::stalled(why));
+    fn end(&mut self, id: u32, why: &str) {
+        if let Some(conn) = self.connections.get_mut(&id) {
+            conn.wire.close(CloseReason::stalled(why));
             conn.wire.forget_unsent();
         }
     }
