@@ -1,5 +1,6 @@
 //! Ids that JavaScript and the engine share, and maps keyed by them.
 
+use crate::limits::IN_FLIGHT_LIMIT;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
@@ -66,9 +67,6 @@ pub struct CallIds {
     generations: u32,
 }
 
-/// So many calls of one side may be under way.
-const MOST_IN_USE: usize = (1 << 20) - 1;
-
 impl CallIds {
     /// Slots are used `generations` times each.
     pub fn new(generations: u32) -> Self {
@@ -77,7 +75,7 @@ impl CallIds {
 
     /// An id; its slot is never 0. None if a million are in use.
     pub fn take(&mut self) -> Option<CallId> {
-        if self.in_use >= MOST_IN_USE {
+        if self.in_use >= IN_FLIGHT_LIMIT {
             return None;
         }
         let id = match self.free.pop() {
@@ -139,7 +137,7 @@ mod tests {
     fn a_million_calls_are_the_most() {
         let mut ids = CallIds::new(2);
         let taken: Vec<_> = std::iter::from_fn(|| ids.take()).collect();
-        assert_eq!(taken.len(), MOST_IN_USE);
+        assert_eq!(taken.len(), IN_FLIGHT_LIMIT);
         ids.give_back(taken[7]);
         assert_eq!(ids.take(), Some(CallId { slot: taken[7].slot, generation: 1 }));
         assert_eq!(ids.take(), None);

@@ -20,6 +20,7 @@ pub mod bridge;
 pub mod engine;
 pub mod ids;
 pub mod io_thread;
+pub mod limits;
 pub mod protocol;
 pub mod records;
 pub mod socket;

@@ -16,6 +16,7 @@
 //! is allocated along with each that is external.
 
 use super::buffers::check;
+use crate::limits::UNCOUNTED_LIMIT;
 use napi::bindgen_prelude::{
     ArrayBuffer, BufferSlice, Env, FromNapiValue as _, JsValue as _, Uint8ArraySlice,
 };
@@ -24,10 +25,6 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
 use std::rc::Rc;
-
-/// As many bytes that live are not counted. It bounds what V8 may leave uncollected for not knowing of it,
-/// and is twice what makes it collect.
-const UNCOUNTED_LIMIT: usize = 64 << 20;
 
 /// What V8 is told of in their place grows by so much.
 const CUSHION_STEP: usize = 8 << 20;

@@ -42,7 +42,7 @@ impl Attempt {
     }
 
     /// Connects; `WouldBlock` says that it takes longer, as when a backlog is full.
-    fn go_on(&mut self, most: Duration) -> io::Result<Stream> {
+    fn advance(&mut self, most: Duration) -> io::Result<Stream> {
         if let Some(stream) = self.pending.take() {
             if !wait(stream.fd(), true, milliseconds(most))? {
                 self.pending = Some(stream);
@@ -74,7 +74,7 @@ impl Engine {
         let turn = Instant::now() + TURN;
         loop {
             let most = left(attempt.until)?.min(turn.saturating_duration_since(Instant::now()));
-            match attempt.go_on(most) {
+            match attempt.advance(most) {
                 Ok(stream) => return Ok(self.open_blocking(stream)),
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
                 Err(_) if Instant::now() < turn => {}

@@ -2,6 +2,7 @@
 
 use crate::engine::client::waiting_calls::WaitingCalls;
 use crate::engine::server::connection_server::ConnectionServer;
+use crate::limits::{LAST_WORDS, READ_BUDGET, WAITING_READ_BUDGET};
 use crate::protocol::close_reason::{CloseKind, CloseReason};
 use crate::socket::{Progress, Stream};
 use crate::transport::Wire;
@@ -110,8 +111,8 @@ impl Connection {
     }
 
     /// What it waited for may now be there.
-    pub(super) fn go_on(&mut self) {
-        if self.wire.go_on() {
+    pub(super) fn resume(&mut self) {
+        if self.wire.resume() {
             self.readable();
         }
         self.serve();
@@ -194,13 +195,6 @@ fn hung_up() -> CloseReason {
     CloseReason { kind: CloseKind::Remote, errno: 0, text }
 }
 
-/// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the
-/// others nor JavaScript. A payload of 256 KiB comes with its envelope in one.
-const READ_BUDGET: usize = (256 << 10) + 1024;
-
-/// The same where requests are held back at a limit: what is read is what may go beyond it.
-const WAITING_READ_BUDGET: usize = 64 << 10;
-
 /// What waits is not divided into less than this many frames as long as the last one, or bytes.
 const FEW_FRAMES: usize = 4;
 const SMALL_READ: usize = 512;
@@ -208,6 +202,3 @@ const SMALL_READ: usize = 512;
 /// Calls that a connection can make: ids are odd numbers of 32 bits that only grow. ttrpc would start
 /// again from 1, and a server that keeps the protocol's rule would refuse everything from then on.
 const STREAM_IDS: u32 = 1 << 31;
-
-/// Read from a socket that can no longer be written to.
-const LAST_WORDS: usize = 8 << 20;

@@ -3,22 +3,18 @@
 
 use crate::engine::client::calls::{fail_waiting, start_waiting};
 use crate::engine::connection::{Connection, Endpoint, Hold, Interest};
-use crate::engine::{Change, Descriptor, Engine, SEND_LIMIT, Shared};
+use crate::engine::{Change, Descriptor, Engine, Shared};
+use crate::limits::{MESSAGES_LIMIT, REPLY_LIMIT, SEND_LIMIT};
 use crate::protocol::close_reason::CloseReason;
 use crate::sync::lock;
-use crate::transport::REPLY_LIMIT;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// A connection with this many bytes of streams that were not taken is not read. What one turn reads comes
-/// on top.
-const STREAM_LIMIT: usize = 4 << 20;
 
 impl Engine {
     /// Flushes each connection that the turn touched. Returns whether that may have made tasks ready.
     pub(in crate::engine) fn flush(&mut self) -> bool {
         let mut touched = std::mem::take(&mut self.scratch);
-        self.shared.worklist.take(&mut touched);
+        self.shared.worklist.take_touched(&mut touched);
         let mut again = false;
         for id in touched.drain(..) {
             let Some(conn) = self.connections.get_mut(&id) else { continue };
@@ -77,7 +73,7 @@ fn flush_connection(
     }
     if conn.wire.replies_read() {
         woke = true;
-        conn.go_on();
+        conn.resume();
         state = conn.wire.snapshot();
     }
     if !conn.connecting && !conn.waiting.is_empty() && state.unsent <= SEND_LIMIT {
@@ -85,7 +81,7 @@ fn flush_connection(
     }
     let busy = conn.in_flight.load(Ordering::Relaxed) > 0 || conn.connecting;
     let is_full =
-        conn.wire.unread() > STREAM_LIMIT || conn.is_server() && state.unsent > REPLY_LIMIT;
+        conn.wire.unread() > MESSAGES_LIMIT || conn.is_server() && state.unsent > REPLY_LIMIT;
     let read = !(conn.connecting || state.refused || is_full);
     let interest = Interest {
         read,

@@ -145,10 +145,6 @@ impl Descriptor {
     }
 }
 
-/// While more than this waits for the socket, no call of the connection starts and its streams send
-/// no message.
-pub(crate) const SEND_LIMIT: usize = 1 << 20;
-
 impl Engine {
     /// An engine with nothing in it, whose requests use a slot `generations` times; see [`CallId`].
     pub fn new(generations: u32) -> io::Result<Self> {

@@ -18,14 +18,14 @@ impl PendingEvents {
     pub fn fill(&self, buffer: &mut [u8]) -> Filled {
         let filled = lock(&self.0.events).fill(buffer);
         if !filled.more {
-            self.0.worklist.events_taken();
+            self.0.worklist.backlog.clear();
         }
         filled
     }
 
     /// Whether connections wait for events to be taken, and go on with the engine's next turn behind that.
     pub fn is_crowded(&self) -> bool {
-        self.0.worklist.is_crowded()
+        self.0.worklist.backlog.is_waited_for()
     }
 
     /// The payload of the next record that says that it is handed over whole.

@@ -11,7 +11,7 @@ impl Engine {
     /// Resumes connections that wait for JavaScript, which may have taken events since.
     pub fn resume(&mut self) {
         if self.has_room() {
-            self.turn(Self::go_on);
+            self.turn(Self::resume_waiting);
         }
     }
 
@@ -21,18 +21,18 @@ impl Engine {
         if !worklist.is_waited() {
             return false;
         }
-        if worklist.is_crowded() && lock(&self.shared.events).is_empty() {
-            worklist.events_taken();
+        if worklist.backlog.is_waited_for() && lock(&self.shared.events).is_empty() {
+            worklist.backlog.clear();
         }
         worklist.has_room()
     }
 
     /// Resumes some of them. Call it inside the runtime.
-    pub(super) fn go_on(&mut self) {
+    pub(super) fn resume_waiting(&mut self) {
         let worklist = self.shared.worklist.clone();
         for _ in 0..AT_ONCE {
-            let Some(id) = worklist.next_of_crowd() else { break };
-            self.go_on_with(id);
+            let Some(id) = worklist.backlog.next_waiting() else { break };
+            self.resume_one(id);
         }
         for budget in worklist.take_freed() {
             let Some(budget) = budget.upgrade() else { continue };
@@ -40,17 +40,17 @@ impl Engine {
             while let Some(id) =
                 round.next(|id| self.connections.get(&id).is_none_or(|conn| conn.wire.has_room()))
             {
-                self.go_on_with(id);
+                self.resume_one(id);
             }
         }
     }
 
-    fn go_on_with(&mut self, id: u32) {
+    fn resume_one(&mut self, id: u32) {
         // It may have ended meanwhile.
         if let Some(conn) = self.connections.get_mut(&id) {
-            conn.go_on();
+            conn.resume();
         } else {
-            self.accept_on(id);
+            self.resume_accepting(id);
         }
     }
 }

@@ -2,16 +2,11 @@
 //! nor finishes, loses it when another connection waits for room.
 
 use crate::engine::Engine;
+use crate::limits::{UNFINISHED_TIME, UNREAD_TIME};
 use crate::protocol::close_reason::CloseReason;
 use crate::transport::budget::{Budget, Kind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-
-/// How long a peer may read none of its replies while the listener's share for them is used up.
-const UNREAD: Duration = Duration::from_secs(1);
-
-/// How long the rest of a frame may take while others wait for the room that it holds.
-const UNFINISHED: Duration = Duration::from_secs(5);
 
 /// How often contended budgets are checked.
 const EVERY: Duration = Duration::from_millis(250);
@@ -55,7 +50,7 @@ impl Engine {
     /// Returns whether somebody still waits.
     fn relieve(&mut self, budget: &Arc<Budget>, now: Instant) -> bool {
         if budget.is_waited_for(Kind::Replies) {
-            for id in self.stalled(budget, Kind::Replies, now, UNREAD) {
+            for id in self.stalled(budget, Kind::Replies, now, UNREAD_TIME) {
                 if !budget.is_full(Kind::Replies) {
                     break;
                 }
@@ -63,7 +58,7 @@ impl Engine {
             }
         }
         if budget.is_waited_for(Kind::Frames) || budget.is_waited_for(Kind::Messages) {
-            for id in self.stalled(budget, Kind::Frames, now, UNFINISHED) {
+            for id in self.stalled(budget, Kind::Frames, now, UNFINISHED_TIME) {
                 self.end(id, "the peer does not finish a message, and others wait for its room");
             }
         }

@@ -15,7 +15,7 @@ impl Engine {
         // Waiting calls start between two runs.
         let _inside = runtime.enter();
         while self.flush() | self.has_room() {
-            self.run(Self::go_on);
+            self.run(Self::resume_waiting);
         }
         if self.shared.worklist.is_waited() {
             self.watch_contended();

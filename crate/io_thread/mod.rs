@@ -10,6 +10,7 @@ mod tests;
 mod wake_delay;
 
 use crate::engine::{Change, Engine, PendingEvents};
+use crate::limits::THREAD_QUEUE_LIMIT;
 use crate::records::Malformed;
 use crate::sync::lock;
 use poller::{Poller, Ready, Waker};
@@ -22,10 +23,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wake_delay::WakeDelay;
-
-/// Batches that wait for the thread may have this much altogether; whoever leaves more waits until it
-/// has taken some.
-const QUEUE_LIMIT: usize = 64 << 20;
 
 /// Storage for batches larger than this is given back.
 const KEEP_CAPACITY: usize = 1 << 20;
@@ -148,7 +145,7 @@ impl IoThread {
     /// The queue, with room for so many bytes more.
     fn queue(&self, bytes: usize) -> MutexGuard<'_, Queue> {
         let mut queue = lock(&self.common.queue);
-        while queue.bytes > QUEUE_LIMIT {
+        while queue.bytes > THREAD_QUEUE_LIMIT {
             // What was lent alone has woken nobody.
             self.common.rouse();
             queue = self.common.emptied.wait(queue).unwrap_or_else(PoisonError::into_inner);

@@ -1,13 +1,13 @@
 //! When the peer's frames are passed on, and when its socket is read: while there is a place for what
 //! comes of it.
 
-use super::budget::{FREE, Kind};
+use super::budget::Kind;
 use super::envelope::Costly;
 use super::frame_header;
 use super::frame_reader::{Gathered, Sort, Verdict};
 use super::frame_rules::NotTtrpc;
-use super::stream_state::MESSAGE_COST;
 use super::wire::{Flow, READ_CHUNK, Wire};
+use crate::limits::{FREE_BYTES, MESSAGE_COST, REPLY_LIMIT};
 use crate::protocol::close_reason::{CloseKind, CloseReason};
 use crate::protocol::status::{Code, response_of_status};
 use std::sync::atomic::Ordering;
@@ -27,13 +27,9 @@ pub(super) enum Block {
     Room(Kind),
 }
 
-/// While more than this waits for the socket, no frame of the connection is passed on. It is well above
-/// what streams may fill, so that a busy stream stops no calls.
-pub const REPLY_LIMIT: usize = 8 << 20;
-
 impl Wire {
     /// Whether the socket, which has something, may be read now. If not, it is to be read by whoever lets
-    /// the connection [go on](Wire::go_on).
+    /// the connection [go on](Wire::resume).
     pub fn may_receive(&self) -> bool {
         let mut flow = self.lock();
         if flow.block.is_none() && flow.closed.is_none() {
@@ -51,7 +47,7 @@ impl Wire {
     }
 
     /// What the connection waited for may have come. Returns whether its socket has something to be read.
-    pub fn go_on(&self) -> bool {
+    pub fn resume(&self) -> bool {
         let mut flow = self.lock();
         flow.block = None;
         self.advance(&mut flow);
@@ -95,7 +91,7 @@ impl Wire {
             return 0;
         }
         let there = flow.rx.received.len();
-        let free = FREE[Kind::Frames as usize];
+        let free = FREE_BYTES[Kind::Frames as usize];
         match flow.rx.gathered() {
             Some(Gathered { frame, .. }) if flow.rx.granted.is_some() => {
                 frame.saturating_sub(there) + free
@@ -163,7 +159,7 @@ impl Wire {
 
     /// What a connection waits for together with the others of its listener, or of its engine.
     fn crowd(&self) -> Option<Block> {
-        if self.worklist.is_enough() && !self.blocking {
+        if self.worklist.backlog.is_full() && !self.blocking {
             return Some(Block::Events);
         }
         let full = self.budget.as_ref()?.is_full(Kind::Replies);
@@ -191,7 +187,7 @@ impl Wire {
     /// A frame of which more is to come needs room for all of it before more is read than any connection
     /// may have: half of a frame is of no use to anybody, and so many halves could use up all room.
     fn grant(&self, flow: &mut Flow, gathered: Gathered) {
-        let needed = gathered.frame > FREE[Kind::Frames as usize];
+        let needed = gathered.frame > FREE_BYTES[Kind::Frames as usize];
         if !needed || flow.rx.granted.is_some() || self.budget.is_none() {
             return;
         }
@@ -219,7 +215,7 @@ impl Wire {
         };
         rx.pass(passed);
         if passed > 0 {
-            self.worklist.passed(gathered.sort == Sort::Request, passed);
+            self.worklist.backlog.passed(gathered.sort == Sort::Request, passed);
         }
     }
 
@@ -244,7 +240,7 @@ impl Wire {
     /// Sends whole frames of this side's own. ttrpc writes a frame in one poll of its task, so whenever
     /// another runs, the stream stands between two.
     pub(super) fn inject(&self, flow: &mut Flow, frames: &[u8]) {
-        flow.tx.extend(frames, &self.worklist.sent);
+        flow.tx.extend(frames, &self.worklist.memory.sent);
         let (scanner, bytes) = flow.tx.parts();
         flow.rules.outbound(scanner, bytes);
         self.count_replies(flow);
@@ -262,13 +258,13 @@ impl Wire {
 
     /// Gives memory back that the connection does not need between two turns.
     pub(super) fn tidy(&self, flow: &mut Flow) {
-        flow.rx.received.recycle(&self.worklist.received);
+        flow.rx.received.recycle(&self.worklist.memory.received);
         let slack = flow.rx.received.slack() + flow.tx.slack();
-        let may = self.worklist.keeps(flow.slack, slack);
+        let may = self.worklist.memory.keeps(flow.slack, slack);
         flow.slack = if may { slack } else { 0 };
         if !may {
-            flow.rx.received.compact(&self.worklist.received);
-            flow.tx.compact(&self.worklist.sent);
+            flow.rx.received.compact(&self.worklist.memory.received);
+            flow.tx.compact(&self.worklist.memory.sent);
         }
         self.count_frames(flow);
     }

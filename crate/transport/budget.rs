@@ -3,10 +3,11 @@
 //! Requests that handlers work on are refused at their limit, or held back. Everything else that a peer
 //! can make this side hold is checked before it is read or made: frames that are not whole, messages
 //! of streams that nobody took, and replies that nobody read. Of each, a connection may always have a
-//! little, [`FREE`]; what it has beyond is taken from a share that all connections of the listener have
+//! little, [`FREE_BYTES`]; what it has beyond is taken from a share that all connections of the listener have
 //! together, and while that is used up, the connection waits its turn.
 
 use super::Worklist;
+use crate::limits::{FREE_BYTES, SHARE_DIVISORS};
 use crate::sync::lock;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -32,12 +33,6 @@ pub enum Kind {
     /// Replies, and messages of streams to the peer, until the socket has taken them.
     Replies = 2,
 }
-
-/// Bytes of each kind that a connection may have whatever the others have: 64 KiB altogether.
-pub const FREE: [usize; 3] = [32 << 10, 16 << 10, 16 << 10];
-
-/// Which part of [`ListenerLimits::bytes`] the share of each kind is: a quarter, a quarter, a half.
-const PARTS: [usize; 3] = [4, 4, 2];
 
 /// Connections that may resume in one round. The next follow once the cost of these is known.
 const AT_ONCE: usize = 16;
@@ -91,7 +86,7 @@ impl Budget {
             limits,
             calls: AtomicU32::new(0),
             bytes: AtomicUsize::new(0),
-            shares: PARTS.map(share),
+            shares: SHARE_DIVISORS.map(share),
             held_back: Mutex::default(),
             worklist,
             is_freed: AtomicBool::new(false),
@@ -319,7 +314,7 @@ impl Tally {
 
     /// What a connection that holds so much has of the share.
     fn beyond(&self, held: usize) -> usize {
-        held.saturating_sub(FREE[self.kind as usize])
+        held.saturating_sub(FREE_BYTES[self.kind as usize])
     }
 
     /// Whether it has a part of the share.

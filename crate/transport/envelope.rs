@@ -3,15 +3,7 @@
 //! ttrpc makes an object of each repeated or unknown field of an envelope, and keeps them for as long as
 //! a stream is open: a frame of 4 MiB would take hundreds of MiB.
 
-/// Entries of metadata that a request may have. What real programs send has a dozen.
-const METADATA_LIMIT: usize = 1024;
-
-/// Details that a status may have.
-const DETAILS_LIMIT: usize = 1024;
-
-/// Fields that are not ttrpc's, or that come again, which an envelope may have: a later version of the
-/// protocol may add some, and nobody adds so many.
-const STRANGE_LIMIT: usize = 64;
+use crate::limits::{DETAILS_LIMIT, METADATA_LIMIT, UNKNOWN_FIELDS_LIMIT};
 
 /// What an envelope has.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +99,7 @@ impl Envelope {
     }
 
     fn bounded(&self) -> Result<(), Costly> {
-        if self.strange > STRANGE_LIMIT {
+        if self.strange > UNKNOWN_FIELDS_LIMIT {
             return Err(Costly("the envelope has more than 64 fields that ttrpc does not have"));
         }
         Ok(())
@@ -210,12 +202,12 @@ mod tests {
             &|count| [plain.clone(), unknown(count)].concat(),
             &inside as &dyn Fn(usize) -> Vec<u8>,
         ] {
-            assert!(request(&make(STRANGE_LIMIT)).is_ok());
-            assert!(request(&make(STRANGE_LIMIT + 1)).is_err());
+            assert!(request(&make(UNKNOWN_FIELDS_LIMIT)).is_ok());
+            assert!(request(&make(UNKNOWN_FIELDS_LIMIT + 1)).is_err());
         }
         // A service of no bytes, time and again.
-        assert!(request(&[0x0a, 0].repeat(STRANGE_LIMIT + 2)).is_err());
-        assert!(response(&[0x12, 0].repeat(STRANGE_LIMIT + 2)).is_err());
+        assert!(request(&[0x0a, 0].repeat(UNKNOWN_FIELDS_LIMIT + 2)).is_err());
+        assert!(response(&[0x12, 0].repeat(UNKNOWN_FIELDS_LIMIT + 2)).is_err());
         assert!(response(&[&[0x0a, 0x82, 0x11][..], &[0x1a, 0].repeat(1089)].concat()).is_err());
     }
 

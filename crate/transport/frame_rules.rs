@@ -314,7 +314,7 @@ impl FrameRules {
 #[cfg(test)]
 mod tests {
     use super::super::frame_reader::{FrameReader, Gathered};
-    use super::super::receive_buffer::Spare;
+    use super::super::spare_memory::SpareBuffers;
     use super::*;
 
     fn frame(stream_id: u32, kind: u8, flags: u8, body: &[u8]) -> Vec<u8> {
@@ -329,7 +329,7 @@ mod tests {
     fn passed(rules: &mut FrameRules, bytes: &[u8]) -> Vec<u8> {
         let mut frame_reader = FrameReader::default();
         let mut passed = Vec::new();
-        let spare = Spare::default();
+        let spare = SpareBuffers::default();
         for byte in bytes {
             frame_reader.received.space(1, &spare)[0] = *byte;
             frame_reader.received.filled(1);

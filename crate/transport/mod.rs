@@ -9,18 +9,19 @@
 mod backpressure;
 pub mod budget;
 mod envelope;
+mod event_backlog;
 mod frame_header;
 mod frame_reader;
 mod frame_rules;
 mod pipe;
 mod receive_buffer;
 mod send_buffer;
+mod spare_memory;
 pub mod stream_state;
 mod used_ids;
 mod wire;
 mod worklist;
 
-pub use backpressure::REPLY_LIMIT;
 pub use frame_rules::Role;
 pub use pipe::Pipe;
 pub use wire::{Queued, Wire, WireInit};

@@ -39,7 +39,7 @@ impl AsyncRead for Pipe {
             wire.mark_flow(flow);
             return Poll::Pending;
         }
-        wire.worklist.count();
+        wire.worklist.count_activity();
         into.put_slice(flow.rx.take(count));
         Poll::Ready(Ok(()))
     }
@@ -61,7 +61,7 @@ impl AsyncWrite for Pipe {
                 Ok(bytes.len())
             });
         }
-        self.0.worklist.count();
+        self.0.worklist.count_activity();
         self.0.inject(flow, bytes);
         self.0.mark_flow(flow);
         Poll::Ready(Ok(bytes.len()))

@@ -1,31 +1,6 @@
 //! What came from the peer and was not read by ttrpc yet.
 
-use crate::sync::lock;
-use std::sync::Mutex;
-
-/// Storage that no connection holds at the moment: between two turns most hold none, so that thousands
-/// of idle connections cost no buffers.
-#[derive(Debug, Default)]
-pub(super) struct Spare(Mutex<Vec<Vec<u8>>>);
-
-/// So many pieces of it are kept, of a size that serves the next; the rest is given back to the allocator.
-const SPARE_LIMIT: usize = 8;
-const SMALLEST: usize = 4 * 1024;
-const KEEP_CAPACITY: usize = 1 << 20;
-
-impl Spare {
-    pub(super) fn take(&self) -> Vec<u8> {
-        lock(&self.0).pop().unwrap_or_default()
-    }
-
-    pub(super) fn put(&self, storage: Vec<u8>) {
-        let mut spare = lock(&self.0);
-        let serves = SMALLEST..=KEEP_CAPACITY;
-        if spare.len() < SPARE_LIMIT && serves.contains(&storage.capacity()) {
-            spare.push(storage);
-        }
-    }
-}
+use super::spare_memory::SpareBuffers;
 
 /// A buffer that is filled at the end and taken from the front. Its storage stays initialised, so
 /// that making space for a read costs nothing once it has grown to the connection's pace.
@@ -38,7 +13,7 @@ pub(super) struct ReceiveBuffer {
 
 impl ReceiveBuffer {
     /// Free space of `size` bytes behind what is there.
-    pub(super) fn space(&mut self, size: usize, spare: &Spare) -> &mut [u8] {
+    pub(super) fn space(&mut self, size: usize, spare: &SpareBuffers) -> &mut [u8] {
         if self.storage.is_empty() {
             self.storage = spare.take();
         }
@@ -59,7 +34,7 @@ impl ReceiveBuffer {
 
     /// Other storage, with room for what the next reads bring too. It grows with what has arrived, and
     /// with nothing that the peer announces.
-    fn grow(&mut self, needed: usize, spare: &Spare) {
+    fn grow(&mut self, needed: usize, spare: &SpareBuffers) {
         let mut other = spare.take();
         other.clear();
         other.reserve_exact(needed.max(2 * self.storage.capacity().min(self.end)));
@@ -68,14 +43,14 @@ impl ReceiveBuffer {
     }
 
     /// Gives storage back in which nothing is.
-    pub(super) fn recycle(&mut self, spare: &Spare) {
+    pub(super) fn recycle(&mut self, spare: &SpareBuffers) {
         if self.end == 0 && self.storage.capacity() > 0 {
             spare.put(std::mem::take(&mut self.storage));
         }
     }
 
     /// Moves what is there into storage of its own size.
-    pub(super) fn compact(&mut self, spare: &Spare) {
+    pub(super) fn compact(&mut self, spare: &SpareBuffers) {
         let small = self.storage[self.start..self.end].to_vec();
         (self.start, self.end) = (0, small.len());
         spare.put(std::mem::replace(&mut self.storage, small));
@@ -124,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_small_rest_of_a_large_burst_keeps_little() {
-        let spare = Spare::default();
+        let spare = SpareBuffers::default();
         let mut received = ReceiveBuffer::default();
         received.space(300_000, &spare).fill(7);
         received.filled(300_000);
@@ -139,7 +114,7 @@ mod tests {
 
     #[test]
     fn bytes_keep_their_order_however_they_come_and_go() {
-        let spare = Spare::default();
+        let spare = SpareBuffers::default();
         let mut received = ReceiveBuffer::default();
         let (mut written, mut read) = (0u8, 0u8);
         for step in 0..2000usize {

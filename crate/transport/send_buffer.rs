@@ -1,7 +1,7 @@
 //! What ttrpc wrote and the socket has not taken.
 
 use super::frame_header::Scanner;
-use super::receive_buffer::Spare;
+use super::spare_memory::SpareBuffers;
 use std::io;
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ impl SendBuffer {
         self.stuck
     }
 
-    pub(super) fn extend(&mut self, bytes: &[u8], spare: &Spare) {
+    pub(super) fn extend(&mut self, bytes: &[u8], spare: &SpareBuffers) {
         if self.bytes.capacity() == 0 {
             self.bytes = spare.take();
         }
@@ -39,7 +39,7 @@ impl SendBuffer {
     }
 
     /// Moves what waits into storage of its own size.
-    pub(super) fn compact(&mut self, spare: &Spare) {
+    pub(super) fn compact(&mut self, spare: &SpareBuffers) {
         let small = self.bytes[self.taken..].to_vec();
         let mut large = std::mem::replace(&mut self.bytes, small);
         self.scanner.removed(self.taken);
@@ -57,7 +57,7 @@ impl SendBuffer {
     /// Gives bytes to `write` until all are gone or it would block. It answers as `write(2)` does.
     pub(super) fn send(
         &mut self,
-        spare: &Spare,
+        spare: &SpareBuffers,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> io::Result<()> {
         let before = self.taken;
@@ -95,7 +95,7 @@ impl SendBuffer {
     }
 
     /// Forgets what waits.
-    pub(super) fn clear(&mut self, spare: &Spare) {
+    pub(super) fn clear(&mut self, spare: &SpareBuffers) {
         self.scanner.removed(self.bytes.len());
         self.bytes.clear();
         self.taken = 0;
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     /// The start of a long frame.
-    fn write(buffer: &mut SendBuffer, bytes: &[u8], spare: &Spare) {
+    fn write(buffer: &mut SendBuffer, bytes: &[u8], spare: &SpareBuffers) {
         buffer.extend(bytes, spare);
         let (scanner, bytes) = buffer.parts();
         scanner.walk(bytes, |_, _| ());
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn storage_that_goes_round_carries_no_bytes_along() {
-        let spare = Spare::default();
+        let spare = SpareBuffers::default();
         let mut buffer = SendBuffer::default();
         write(&mut buffer, &[1; 20_000], &spare);
         let mut room = 19_990;

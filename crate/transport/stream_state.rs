@@ -5,6 +5,7 @@
 //! counted from the moment their frame is whole until JavaScript has taken the message.
 
 use super::budget::Tally;
+use crate::limits::MESSAGE_COST;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use tokio::sync::Notify;
@@ -29,9 +30,6 @@ pub struct StreamState {
     oversized: AtomicUsize,
     changed: Notify,
 }
-
-/// What a message takes besides its bytes, so that empty ones count too.
-pub(super) const MESSAGE_COST: usize = 64;
 
 impl StreamState {
     /// A stream of the connection whose count is `total`.

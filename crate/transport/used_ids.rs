@@ -1,10 +1,7 @@
 //! Which stream ids a client has used.
 
 use crate::ids::IdSet;
-
-/// Ids that were passed over and may still come. ttrpc's Rust client numbers a request before it queues
-/// it, so that under load one overtakes another; it has no more than its queue's hundred on their way.
-const SKIPPED_LIMIT: usize = 1024;
+use crate::limits::SKIPPED_IDS_LIMIT;
 
 /// The ids that requests of one connection have had: all odd ones up to `last` but those skipped.
 #[derive(Debug, Default)]
@@ -20,7 +17,7 @@ impl UsedIds {
             return self.skipped.remove(&id);
         }
         let first = if self.last == 0 { 1 } else { self.last + 2 };
-        let room = SKIPPED_LIMIT - self.skipped.len();
+        let room = SKIPPED_IDS_LIMIT - self.skipped.len();
         // The nearest are the ones that come; a client that leaves gaps for good has used up the room.
         self.skipped.extend((first..id).step_by(2).rev().take(room));
         self.last = id;
@@ -43,7 +40,7 @@ mod tests {
     fn gaps_of_any_size_are_remembered_up_to_a_limit() {
         let mut used_ids = UsedIds::default();
         assert!(used_ids.take(u32::MAX));
-        assert_eq!(used_ids.skipped.len(), SKIPPED_LIMIT);
+        assert_eq!(used_ids.skipped.len(), SKIPPED_IDS_LIMIT);
         assert!(used_ids.take(u32::MAX - 2));
         assert!(!used_ids.take(1));
     }

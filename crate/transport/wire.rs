@@ -131,7 +131,7 @@ impl Wire {
             if chunk == 0 {
                 break None;
             }
-            match read(flow.rx.received.space(chunk, &self.worklist.received)) {
+            match read(flow.rx.received.space(chunk, &self.worklist.memory.received)) {
                 Ok(0) => break Some(None),
                 Ok(count) => {
                     flow.rx.received.filled(count);
@@ -147,7 +147,7 @@ impl Wire {
                 Err(error) => break Some(Some(error)),
             }
         };
-        flow.rx.received.recycle(&self.worklist.received);
+        flow.rx.received.recycle(&self.worklist.memory.received);
         self.count_frames(flow);
         match ended {
             Some(Some(error)) => flow.close(CloseReason::failed("read", &error)),
@@ -168,7 +168,7 @@ impl Wire {
     /// `write(2)` does.
     pub fn send(&self, write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         let mut flow = self.lock();
-        let sent = flow.tx.send(&self.worklist.sent, write);
+        let sent = flow.tx.send(&self.worklist.memory.sent, write);
         self.count_replies(&flow);
         sent
     }
@@ -193,7 +193,7 @@ impl Wire {
     /// Gives up what the socket has not taken.
     pub fn forget_unsent(&self) {
         let mut flow = self.lock();
-        flow.tx.clear(&self.worklist.sent);
+        flow.tx.clear(&self.worklist.memory.sent);
         self.count_replies(&flow);
     }
 
@@ -345,7 +345,7 @@ impl Wire {
     pub(super) fn mark_flow(&self, flow: &mut Flow) {
         if !flow.is_marked {
             flow.is_marked = true;
-            self.worklist.add(self.id);
+            self.worklist.touch(self.id);
         }
     }
 }

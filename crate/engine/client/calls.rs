@@ -2,12 +2,13 @@
 
 use crate::engine::client::open_call::{Destination, OpenCall, deliver};
 use crate::engine::client::stream;
-use crate::engine::client::waiting_calls::{CallKind, WAITING_COST, WAITING_LIMIT, Waiting};
+use crate::engine::client::waiting_calls::{CallKind, Waiting};
 use crate::engine::connection::{Connection, Endpoint};
 use crate::engine::stream_handle::Handle;
 use crate::engine::stream_input::input_queue;
-use crate::engine::{Engine, SEND_LIMIT, Shared};
+use crate::engine::{Engine, Shared};
 use crate::ids::CallId;
+use crate::limits::{SEND_LIMIT, WAITING_CALLS_LIMIT, WAITING_COST};
 use crate::protocol::close_reason::{CloseKind, CloseReason};
 use crate::protocol::outcome::{Failure, Outcome};
 use crate::protocol::status::{Code, wire_size};
@@ -16,7 +17,6 @@ use crate::sync::lock;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ttrpc::Request;
-use ttrpc::r#async::Client;
 
 /// A service and method that calls name by number.
 #[derive(Debug, Clone)]
@@ -26,23 +26,24 @@ pub(in crate::engine) struct Route {
 }
 
 impl Engine {
-    /// Starts a unary call, or puts it behind those that wait for the socket.
+    /// Makes a unary call.
     pub(in crate::engine) fn call(&mut self, call: Call, destination: Destination) {
         let kind = CallKind::Unary { cancellable: call.cancellable };
-        self.begin(call, destination, kind);
+        self.start_or_queue(call, destination, kind);
     }
 
-    /// Starts a stream, or puts it behind the calls that wait for the socket.
+    /// Opens a stream.
     pub(in crate::engine) fn open_stream(&mut self, call: Call, kind: StreamKind) {
         let (input, queue) = input_queue();
         if let Some(conn) = self.connections.get(&call.connection) {
             let handle = Handle { input, state: conn.wire.new_stream(), wire: conn.wire.clone() };
             lock(&self.shared.streams).insert(call.call, handle);
         }
-        self.begin(call, Destination::Events, CallKind::Stream(kind, queue));
+        self.start_or_queue(call, Destination::Events, CallKind::Stream(kind, queue));
     }
 
-    fn begin(&mut self, call: Call, destination: Destination, kind: CallKind) {
+    /// Starts a call, or puts it behind those that wait for the socket.
+    fn start_or_queue(&mut self, call: Call, destination: Destination, kind: CallKind) {
         let Call { connection, call, route, timeout_nano, metadata, payload, .. } = call;
         let Some(conn) = self.connections.get_mut(&connection) else {
             let mut closed = CloseReason::local();
@@ -89,9 +90,9 @@ impl Engine {
             return start(&self.shared, conn, open, request, kind);
         }
         let size = wire_size(&request) + WAITING_COST;
-        if conn.waiting.bytes() + size > WAITING_LIMIT {
+        if conn.waiting.bytes() + size > WAITING_CALLS_LIMIT {
             let text =
-                format!("calls of more than {WAITING_LIMIT} bytes wait for the peer to read");
+                format!("calls of more than {WAITING_CALLS_LIMIT} bytes wait for the peer to read");
             return open.finish(Outcome::Failed(Failure::of_call(Code::ResourceExhausted, text)));
         }
         let until = (timeout_nano > 0)
@@ -187,7 +188,12 @@ fn start(
     match kind {
         CallKind::Unary { cancellable } => {
             open.cancellable = cancellable;
-            let task = tokio::spawn(run(client, open, request));
+            let task = tokio::spawn(async move {
+                let service = request.service.clone();
+                let result = client.request(request).await;
+                let outcome = Outcome::of_request(result, &service, || open.wire.closed());
+                open.finish(outcome);
+            });
             if cancellable {
                 lock(&shared.cancellable).insert(call, task.abort_handle());
             }
@@ -198,11 +204,4 @@ fn start(
             lock(&shared.cancellable).insert(call, task.abort_handle());
         }
     }
-}
-
-async fn run(client: Arc<Client>, open: OpenCall, request: Request) {
-    let service = request.service.clone();
-    let result = client.request(request).await;
-    let outcome = Outcome::of_request(result, &service, || open.wire.closed());
-    open.finish(outcome);
 }

@@ -1,9 +1,9 @@
 //! Streams that this side opens.
 
-use crate::engine::SEND_LIMIT;
 use crate::engine::client::open_call::OpenCall;
 use crate::engine::stream_handle::{Raw, Sent};
 use crate::engine::stream_input::{Input, InputReceiver};
+use crate::limits::SEND_LIMIT;
 use crate::protocol::outcome::{Failure, Outcome};
 use crate::protocol::status::Code;
 use crate::records::{Side, StreamKind};

@@ -31,12 +31,6 @@ pub(in crate::engine) enum CallKind {
     Stream(StreamKind, InputReceiver),
 }
 
-/// What may wait on one connection, in bytes. A call beyond it is refused with RESOURCE_EXHAUSTED.
-pub(in crate::engine) const WAITING_LIMIT: usize = 64 << 20;
-
-/// What a waiting call takes besides its bytes, so that empty ones count too.
-pub(in crate::engine) const WAITING_COST: usize = 512;
-
 /// The waiting calls of one connection, in their order.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct WaitingCalls {

@@ -7,6 +7,7 @@ use crate::engine::connection::{Connection, Endpoint, Hold, Interest};
 use crate::engine::server::connection_server::ConnectionServer;
 use crate::engine::server::services::Services;
 use crate::engine::{Change, Descriptor, Engine};
+use crate::limits::ACCEPT_BUDGET;
 use crate::socket::{Address, Listener, PeerName, Progress, Stream};
 use crate::sync::lock;
 use crate::transport::budget::{Budget, Excess, ListenerLimits};
@@ -68,9 +69,6 @@ impl Entry {
         })
     }
 }
-
-/// Connections taken in one turn, so that a rush of them does not keep the others waiting.
-const ACCEPT_BUDGET: usize = 64;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 const BACKOFF_LIMIT: Duration = Duration::from_secs(1);
@@ -171,7 +169,7 @@ impl Engine {
         for _ in 0..ACCEPT_BUDGET {
             let Some(entry) = self.listeners.get_mut(&id) else { return };
             let Some(listener) = &entry.listener else { return };
-            if !self.shared.worklist.may_accept() {
+            if !self.shared.worklist.backlog.may_accept() {
                 // They wait in the backlog.
                 self.changes.extend(entry.watch(id, false));
                 self.shared.worklist.wait_for_events(id);
@@ -197,20 +195,36 @@ impl Engine {
     }
 
     /// Accepts again, if the listener waited for JavaScript to take events.
-    pub(in crate::engine) fn accept_on(&mut self, id: u32) {
+    pub(in crate::engine) fn resume_accepting(&mut self, id: u32) {
         if let Some(entry) = self.listeners.get(&id) {
             self.changes.extend(entry.watch(id, true));
         }
     }
 
-    /// Serves a connection if the listener's rules allow it; otherwise closes it.
-    fn admit(&mut self, id: u32, stream: Stream) -> Option<u32> {
-        let entry = self.listeners.get_mut(&id)?;
+    /// Serves an accepted connection from its first frame on if the listener's rules allow it; otherwise closes it.
+    fn admit(&mut self, listener: u32, stream: Stream) -> Option<u32> {
+        let entry = self.listeners.get_mut(&listener)?;
         if !entry.admits(&stream) {
             return None;
         }
         entry.connections += 1;
-        self.attach(id, stream)
+        let (services, budget) = (entry.services.clone(), entry.budget.clone());
+        let connection = self.next_id();
+        let init = WireInit {
+            id: connection,
+            worklist: self.shared.worklist.clone(),
+            budget: Some(budget.clone()),
+            blocking: false,
+        };
+        let (wire, pipe) = Wire::pair(Role::Server, init);
+        self.shared.worklist.backlog.accepted();
+        lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
+        wire.mark();
+        let server = ConnectionServer::NotStarted(pipe, services, self.shared.clone());
+        let end = Endpoint::Server { server, listener, budget };
+        let conn = Connection::new(stream, Progress::Connected, wire, end);
+        self.connections.insert(connection, conn);
+        Some(connection)
     }
 
     /// Watches the listeners again whose pause is over.
@@ -221,28 +235,5 @@ impl Engine {
                 self.changes.extend(entry.watch(id, true));
             }
         }
-    }
-
-    /// Has a connection that was accepted served from its first frame on.
-    fn attach(&mut self, listener: u32, stream: Stream) -> Option<u32> {
-        let connection = self.next_id();
-        let entry = self.listeners.get(&listener)?;
-        let budget = entry.budget.clone();
-        let init = WireInit {
-            id: connection,
-            worklist: self.shared.worklist.clone(),
-            budget: Some(budget.clone()),
-            blocking: false,
-        };
-        let (wire, pipe) = Wire::pair(Role::Server, init);
-        self.shared.worklist.accepted();
-        lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
-        wire.mark();
-        let server =
-            ConnectionServer::NotStarted(pipe, entry.services.clone(), self.shared.clone());
-        let end = Endpoint::Server { server, listener, budget };
-        let conn = Connection::new(stream, Progress::Connected, wire, end);
-        self.connections.insert(connection, conn);
-        Some(connection)
     }
 }

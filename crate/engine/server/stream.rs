@@ -1,11 +1,11 @@
 //! Streams that this side serves.
 
-use crate::engine::SEND_LIMIT;
 use crate::engine::server::handlers::{Handlers, METADATA_TOO_LARGE, TOO_MANY, within_limit};
 use crate::engine::server::open_request::OpenRequest;
 use crate::engine::stream_handle::{Handle, Raw, Sent};
 use crate::engine::stream_input::{Input, InputReceiver, input_queue};
 use crate::ids::CallId;
+use crate::limits::SEND_LIMIT;
 use crate::protocol::outcome::Failure;
 use crate::protocol::status::{Code, response_of_status};
 use crate::records::{RECORD_LIMIT, Reply, Side, StreamKind, request_size};

@@ -2,6 +2,7 @@
 
 use crate::engine::server::handlers::{Handlers, METADATA_TOO_LARGE, TOO_MANY, within_limit};
 use crate::engine::server::open_request::OpenRequest;
+use crate::limits::METADATA_COST;
 use crate::protocol::status::{Code, response_of_status};
 use crate::records::{RECORD_LIMIT, Reply, request_size};
 use crate::sync::lock;
@@ -57,6 +58,3 @@ impl MethodHandler for UnaryMethod {
         Ok(within_limit(response))
     }
 }
-
-/// What JavaScript has around the two texts of an entry of metadata.
-const METADATA_COST: usize = 128;
