@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Engine {
-    /// Flushes each connection that the turn touched. Returns whether that may have made tasks ready.
+    /// Flushes each connection that the turn touched. Returns whether this may have made tasks ready.
     pub(in crate::engine) fn flush(&mut self) -> bool {
         let mut touched = std::mem::take(&mut self.scratch);
         self.shared.worklist.take_touched(&mut touched);
@@ -32,7 +32,7 @@ impl Engine {
         let Some(conn) = self.connections.remove(&id) else { return };
         match conn.endpoint {
             Endpoint::Server { listener, .. } => self.connection_ended(listener),
-            // There is nothing left to bound: what JavaScript still holds of its streams is all there is.
+            // Nothing is left to bound: no more messages can arrive on these streams.
             Endpoint::Client(_) => lock(&self.shared.streams)
                 .retain(|_, stream| !Arc::ptr_eq(&stream.wire, &conn.wire)),
         }
@@ -103,7 +103,7 @@ fn flush_connection(
 fn report(shared: &Shared, id: u32, conn: &mut Connection) {
     conn.reported = true;
     let closed = conn.wire.closed().unwrap_or_else(CloseReason::local);
-    // The peer hears of it now, however long ttrpc's tasks hold on to their end.
+    // The peer learns of it now, however long ttrpc's tasks hold on to their end.
     conn.stream.shutdown();
     conn.wire.wake();
     conn.wire.forget_unsent();

@@ -1,14 +1,13 @@
-//! Connections that wait for others to give room back, or for JavaScript to take events, and resume when
-//! that happens.
+//! Resumes connections that waited for others to free room, or for JavaScript to take events.
 
 use crate::engine::Engine;
 use crate::sync::lock;
 
-/// Connections that resume in one round, before the engine checks what they have brought.
+/// Connections that resume in one round. The engine flushes before the next round.
 const AT_ONCE: usize = 32;
 
 impl Engine {
-    /// Resumes connections that wait for JavaScript, which may have taken events since.
+    /// Resumes connections whose wait is over. Call it when JavaScript may have taken events.
     pub fn resume(&mut self) {
         if self.has_room() {
             self.turn(Self::resume_waiting);
@@ -27,7 +26,7 @@ impl Engine {
         worklist.has_room()
     }
 
-    /// Resumes some of them. Call it inside the runtime.
+    /// Resumes some of the waiting connections. Must be called inside the runtime.
     pub(super) fn resume_waiting(&mut self) {
         let worklist = self.shared.worklist.clone();
         for _ in 0..AT_ONCE {

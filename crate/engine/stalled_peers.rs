@@ -1,5 +1,5 @@
-//! Peers that keep others waiting. A peer that holds a part of its listener's budget, and neither reads
-//! nor finishes, loses it when another connection waits for room.
+//! Ends connections whose peers keep others waiting: they hold a part of their listener's budget and neither
+//! read their replies nor finish a frame, while another connection waits for room.
 
 use crate::engine::Engine;
 use crate::limits::{UNFINISHED_TIME, UNREAD_TIME};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How often contended budgets are checked.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// The budgets in which a connection waits for room.
+/// The budgets in which connections wait for room.
 #[derive(Debug, Default)]
 pub(super) struct Contended {
     budgets: Vec<Weak<Budget>>,
@@ -20,7 +20,7 @@ pub(super) struct Contended {
 }
 
 impl Engine {
-    /// Starts to check the budgets in which a connection has begun to wait.
+    /// Starts checking the budgets in which a connection has begun to wait.
     pub(super) fn watch_contended(&mut self) {
         let new = self.shared.worklist.take_contended();
         if new.is_empty() {
@@ -30,12 +30,12 @@ impl Engine {
         self.contended.at.get_or_insert_with(|| Instant::now() + EVERY);
     }
 
-    /// When peers that keep others waiting are looked for.
+    /// When the budgets are checked next.
     pub(super) fn contended_at(&self) -> Option<Instant> {
         self.contended.at
     }
 
-    /// Ends the connections of peers that keep others waiting, those first that have done so for longest.
+    /// Ends the connections of peers that keep others waiting, in the order in which they began to.
     pub(super) fn end_stalled(&mut self) {
         let now = Instant::now();
         if self.contended.at.is_none_or(|at| at > now) {
@@ -47,7 +47,7 @@ impl Engine {
         self.contended.budgets = budgets;
     }
 
-    /// Returns whether somebody still waits.
+    /// Returns whether a connection still waits.
     fn relieve(&mut self, budget: &Arc<Budget>, now: Instant) -> bool {
         if budget.is_waited_for(Kind::Replies) {
             for id in self.stalled(budget, Kind::Replies, now, UNREAD_TIME) {

@@ -1,6 +1,6 @@
-//! What JavaScript does with one stream, on its way to the stream's task.
+//! The queue of what JavaScript does with one stream, on its way to the stream's task.
 //!
-//! A tokio queue reserves room for 32 entries in every open stream; this one takes no room while it is
+//! A tokio queue would reserve room for 32 entries in every open stream; this one takes no memory while it is
 //! empty.
 
 use crate::records::Reply;
@@ -14,11 +14,11 @@ use std::task::{Poll, Waker};
 /// What JavaScript does with a stream.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// Send a message, which counts until it is given to ttrpc.
+    /// Send a message, which counts until ttrpc has it.
     Message(Vec<u8>, Queued),
     /// Send no more.
     HalfClose,
-    /// Served: end with this status and, where there is a single response, payload.
+    /// Served: end with this status, and with this payload if there is a single response.
     Finish(Box<Reply>),
 }
 
@@ -30,14 +30,14 @@ struct Queue {
     over: bool,
 }
 
-/// An empty queue keeps room for at most this many inputs.
+/// An empty queue keeps memory for at most this many inputs.
 const KEEP: usize = 32;
 
-/// Where inputs are put. Dropping it ends the queue behind what is in it.
+/// The sending side. Dropping it ends the queue behind the inputs in it.
 #[derive(Debug)]
 pub(super) struct InputSender(Arc<Mutex<Queue>>);
 
-/// Where they are taken.
+/// The receiving side.
 #[derive(Debug)]
 pub(super) struct InputReceiver(Arc<Mutex<Queue>>);
 
@@ -48,7 +48,7 @@ pub(super) fn input_queue() -> (InputSender, InputReceiver) {
 }
 
 impl InputSender {
-    /// Puts an input behind the others. If nobody takes them any more, it is dropped.
+    /// Appends an input. If the receiver is gone, the input is dropped.
     pub(super) fn put(&self, input: Input) {
         let mut queue = lock(&self.0);
         if queue.over {
@@ -60,7 +60,7 @@ impl InputSender {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether nobody takes them any more.
+    /// Whether the receiver is gone.
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.0).over
     }
@@ -82,7 +82,7 @@ impl InputReceiver {
         lock(&self.0).take()
     }
 
-    /// The next input; None if there will be no more.
+    /// The next input; `None` if there will be no more.
     pub(super) async fn next(&mut self) -> Option<Input> {
         poll_fn(|context| {
             let mut queue = lock(&self.0);

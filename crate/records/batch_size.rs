@@ -1,4 +1,4 @@
-//! How much crosses to JavaScript at once: it does nothing else while it reads.
+//! How much crosses to JavaScript at once, because it does nothing else while it reads a batch.
 
 use super::{FLAG_WHOLE, MORE};
 use crate::limits::{BATCH_BYTES, BATCH_PAYLOADS};
@@ -14,17 +14,17 @@ pub struct Filled {
 }
 
 impl Filled {
-    /// As a number that crosses.
+    /// Both in one number, which crosses.
     pub fn bits(self) -> u32 {
         self.size as u32 | if self.more { MORE } else { 0 }
     }
 }
 
-/// Where a record has its flags.
+/// The offset of the flags in a record.
 const FLAGS_AT: usize = 5;
 
-/// The bytes of the records in `waiting` that cross next, where there is room for so many. `whole` are the
-/// payloads of those that have them beside them.
+/// How many bytes of the records in `waiting` cross next, given `room` bytes. `whole` has the payloads that
+/// are not in their records.
 pub(super) fn batch_size(waiting: &[u8], whole: &VecDeque<Vec<u8>>, room: usize) -> usize {
     let limit = room.min(BATCH_BYTES);
     if waiting.len() <= limit && whole.is_empty() {

@@ -22,14 +22,14 @@ pub struct Events {
     whole: VecDeque<Vec<u8>>,
     taken: usize,
     count: usize,
-    /// What `count` was when nothing waited.
+    /// What `count` was when all events were last taken.
     emptied_at: usize,
 }
 
-/// Storage larger than this is given back once it is empty.
+/// Storage beyond this is freed once it is empty.
 const KEEP_CAPACITY: usize = 1024 * 1024;
 
-/// So many bytes, or events, are worth a callback of their own, and whoever made them has the rest.
+/// This many bytes, or events, are worth a callback of their own.
 const MUCH: usize = 64 * 1024;
 const MANY: usize = 32;
 
@@ -39,19 +39,20 @@ impl Events {
         self.taken == self.records.len()
     }
 
-    /// Whether what waits is worth handing over by itself.
+    /// Whether enough events wait to be worth a callback of their own.
     pub fn is_much(&self) -> bool {
         !self.whole.is_empty()
             || self.records.len() - self.taken > MUCH
             || self.count - self.emptied_at >= MANY
     }
 
-    /// How many were written, ever.
+    /// How many events were ever written.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Moves whole records into `buffer`: as many as fit and may cross together, but one if there is any.
+    /// Moves whole records into `buffer`: as many as fit and may cross together, and at least one if any
+    /// waits.
     pub fn fill(&mut self, buffer: &mut [u8]) -> Filled {
         self.skip_oversized(buffer.len());
         let waiting = &self.records[self.taken..];
@@ -64,20 +65,20 @@ impl Events {
             self.taken = 0;
             self.emptied_at = self.count;
         } else if self.taken > KEEP_CAPACITY && self.taken > self.records.len() / 2 {
-            // Whoever writes may never let it be empty. Less is moved than was taken.
+            // Writers may never let it become empty. Fewer bytes are moved than were taken.
             self.records.drain(..self.taken);
             self.taken = 0;
         }
         Filled { size, more: !self.is_empty() }
     }
 
-    /// The next payload that is handed over whole: that of the next record with [`FLAG_WHOLE`].
+    /// The payload of the next record with [`FLAG_WHOLE`].
     pub fn take_whole(&mut self) -> Option<Vec<u8>> {
         self.whole.pop_front()
     }
 
-    /// A record that can never be delivered would block all others forever. Every writer bounds its
-    /// records, so this guards against a bug of ours.
+    /// Skips records that can never be delivered, which would block all others forever. Every writer bounds
+    /// its records, so this only guards against a bug on this side.
     fn skip_oversized(&mut self, limit: usize) {
         while let Some(length) = self.records[self.taken..].first_chunk() {
             let length = u32::from_le_bytes(*length) as usize;
@@ -119,7 +120,7 @@ impl Events {
         }
     }
 
-    /// A connection that was asked for is open.
+    /// A connection that JavaScript asked for is open.
     pub fn connected(&mut self, connection: u32) {
         Record::new(self, event::CONNECTED, 0, 0, connection, CallId::default()).end();
     }
@@ -167,7 +168,7 @@ impl Events {
             .payload(request.payload);
     }
 
-    /// A stream for a handler. All its messages follow.
+    /// A stream request for a handler. All its messages follow.
     pub fn stream_request(
         &mut self,
         connection: u32,
@@ -216,13 +217,13 @@ impl Events {
             .end();
     }
 
-    /// A request needs no answer any more.
+    /// A request no longer needs an answer.
     pub fn aborted(&mut self, connection: u32, call: CallId, deadline: bool) {
         Record::new(self, event::ABORTED, u8::from(deadline), 0, connection, call).end();
     }
 }
 
-/// The bytes of a request's record.
+/// The size of a request's record, in bytes.
 pub fn request_size<'a>(
     pairs: impl Iterator<Item = (&'a String, &'a String)>,
     payload: usize,
@@ -231,7 +232,7 @@ pub fn request_size<'a>(
         .fold(RECORD_HEADER + 12 + payload, |size, (key, value)| size + 8 + key.len() + value.len())
 }
 
-/// A listener's number stands where a record has the slot of its call.
+/// A listener's id takes the place of the slot.
 fn of_listener(listener: u32) -> CallId {
     CallId { slot: listener, generation: 0 }
 }

@@ -1,5 +1,5 @@
-//! When the peer's frames are passed on, and when its socket is read: while there is a place for what
-//! comes of it.
+//! When the peer's frames are passed on to ttrpc, and when its socket is read: only while there is room for
+//! the consequences.
 
 use super::budget::Kind;
 use super::envelope::Costly;
@@ -14,22 +14,22 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 use ttrpc::proto::{Codec as _, MESSAGE_HEADER_LENGTH};
 
-/// What a connection waits for before its next frame is passed on, or its socket is read.
+/// What a connection waits for before its next frame is passed on or its socket is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Block {
-    /// JavaScript is to take the events that wait.
+    /// JavaScript must take the events that wait.
     Events,
     /// Requests are held back.
     HeldBack,
-    /// The peer is to read the replies of this connection.
+    /// The peer must read the replies on this connection.
     Unread,
-    /// Others are to give room back.
+    /// Other connections must free room.
     Room(Kind),
 }
 
 impl Wire {
-    /// Whether the socket, which has something, may be read now. If not, it is to be read by whoever lets
-    /// the connection [go on](Wire::resume).
+    /// Whether the socket, which is readable, may be read now. If not, whoever [resumes](Wire::resume) the
+    /// connection reads it.
     pub fn may_receive(&self) -> bool {
         let mut flow = self.lock();
         if flow.block.is_none() && flow.closed.is_none() {
@@ -46,7 +46,7 @@ impl Wire {
         !flow.refused
     }
 
-    /// What the connection waited for may have come. Returns whether its socket has something to be read.
+    /// What the connection waited for may have come. Returns whether its socket must be read.
     pub fn resume(&self) -> bool {
         let mut flow = self.lock();
         flow.block = None;
@@ -57,20 +57,20 @@ impl Wire {
         flow.block.is_none() && std::mem::take(&mut flow.refused)
     }
 
-    /// Lets the connection go on if it waited for its own replies to be read.
+    /// Whether the connection waits for its own replies to be read, and they have been.
     pub fn replies_read(&self) -> bool {
         let flow = self.lock();
         flow.block == Some(Block::Unread) && flow.tx.len() <= REPLY_LIMIT
     }
 
-    /// Whether there is room for the frame that it waits with.
+    /// Whether there is room for the frame that waits.
     pub fn has_room(&self) -> bool {
         let flow = self.lock();
         flow.rx.gathered().is_none_or(|gathered| self.lacking(&flow, gathered).is_none())
     }
 
-    /// Since when the peer keeps others waiting: it has not read its replies, or has not sent the rest of
-    /// a frame for which it was given room.
+    /// Since when the peer keeps others waiting: it has not read its replies, or has not sent the rest of a
+    /// frame that was granted room.
     pub fn keeps_waiting(&self, kind: Kind) -> Option<Instant> {
         let flow = self.lock();
         match kind {
@@ -103,7 +103,7 @@ impl Wire {
         }
     }
 
-    /// Goes on to the next frame that ttrpc may read.
+    /// Advances to the next frame that ttrpc may read.
     pub(super) fn advance(&self, flow: &mut Flow) {
         if flow.block.is_some() {
             return;
@@ -125,7 +125,7 @@ impl Wire {
             }
             if let Some(block) = self.obstacle(flow, gathered) {
                 if flow.rules.is_server() && flow.closed.is_some() {
-                    // It would be handled for nobody.
+                    // Nobody would get the answer.
                     self.discard(flow);
                 } else {
                     self.wait_for(flow, block);
@@ -140,7 +140,7 @@ impl Wire {
         }
     }
 
-    /// Why a frame that is whole is not passed on now, if so.
+    /// What a whole frame waits for before it is passed on, if anything.
     fn obstacle(&self, flow: &Flow, gathered: Gathered) -> Option<Block> {
         if let Some(block) = self.crowd() {
             return Some(block);
@@ -157,7 +157,7 @@ impl Wire {
         }
     }
 
-    /// What a connection waits for together with the others of its listener, or of its engine.
+    /// What all connections of the engine, or of the listener, wait for.
     fn crowd(&self) -> Option<Block> {
         if self.worklist.backlog.is_full() && !self.blocking {
             return Some(Block::Events);
@@ -170,7 +170,7 @@ impl Wire {
         (!self.messages.fits(frame + MESSAGE_COST)).then_some(Block::Room(Kind::Messages))
     }
 
-    /// What there is no room for of a frame, if it is not granted any.
+    /// What a frame lacks room for, unless room was granted.
     fn lacking(&self, flow: &Flow, gathered: Gathered) -> Option<Block> {
         if flow.rx.granted.is_some() {
             return None;
@@ -184,8 +184,8 @@ impl Wire {
         self.messages_lacking(messages()?)
     }
 
-    /// A frame of which more is to come needs room for all of it before more is read than any connection
-    /// may have: half of a frame is of no use to anybody, and so many halves could use up all room.
+    /// Grants a frame that is not whole room for all of it. Without it, no more is read than any connection
+    /// may hold: half a frame is of no use, and enough halves could use up all room.
     fn grant(&self, flow: &mut Flow, gathered: Gathered) {
         let needed = gathered.frame > FREE_BYTES[Kind::Frames as usize];
         if !needed || flow.rx.granted.is_some() || self.budget.is_none() {
@@ -219,7 +219,7 @@ impl Wire {
         }
     }
 
-    /// Forgets what came and was not passed on.
+    /// Drops the bytes that arrived and were not passed on.
     pub(super) fn discard(&self, flow: &mut Flow) {
         flow.rx.clear();
         flow.block = None;
@@ -237,8 +237,8 @@ impl Wire {
         }
     }
 
-    /// Sends whole frames of this side's own. ttrpc writes a frame in one poll of its task, so whenever
-    /// another runs, the stream stands between two.
+    /// Appends whole frames to what is sent. ttrpc writes a frame in one poll of its task, so the bytes
+    /// before always end with a whole frame.
     pub(super) fn inject(&self, flow: &mut Flow, frames: &[u8]) {
         flow.tx.extend(frames, &self.worklist.memory.sent);
         let (scanner, bytes) = flow.tx.parts();
@@ -256,7 +256,7 @@ impl Wire {
         self.replies.set(flow.tx.len() + self.queued.load(Ordering::Relaxed));
     }
 
-    /// Gives memory back that the connection does not need between two turns.
+    /// Frees memory that the connection does not need between two turns.
     pub(super) fn tidy(&self, flow: &mut Flow) {
         flow.rx.received.recycle(&self.worklist.memory.received);
         let slack = flow.rx.received.slack() + flow.tx.slack();
@@ -275,9 +275,9 @@ fn not_ttrpc(header: frame_header::Header) -> CloseReason {
     CloseReason { kind: CloseKind::Protocol, errno: 0, text }
 }
 
-/// Writes a response over one that costs too much, which is longer. Returns the bytes of its frame.
+/// Overwrites a response that costs too much with a shorter one. Returns the size of its frame.
 fn replace(header: &mut frame_header::Header, body: &mut [u8], Costly(text): Costly) -> usize {
-    // A status of this side's making always encodes.
+    // A status that this side makes always encodes.
     let response = response_of_status(Code::ResourceExhausted, text).encode().unwrap_or_default();
     let Some(front) = body.get_mut(..response.len()) else { return 0 };
     front.copy_from_slice(&response);

@@ -1,4 +1,5 @@
-//! Inspects the frames of a connection in passing, and corrects those that ttrpc would misread or get wrong.
+//! The rules about frames: each frame of a connection is inspected in passing, and corrected if ttrpc would
+//! misread it or has got it wrong. A new rule goes here.
 //!
 //! Outgoing frames never grow, shrink or vanish: only single bytes of short replies are changed. Incoming
 //! frames that ttrpc would ignore, or that would cost too much, are withheld.
@@ -22,7 +23,7 @@ use ttrpc::proto::{
 /// ignores it.
 const TYPE_REFUSED: u8 = 0x7f;
 
-/// What is kept of a request that needs not be counted, where it may be a stream's.
+/// A request without flags of which no more bytes than this are kept gets no entry in `early`.
 const SMALL_REQUEST: usize = 1024;
 
 /// Which end of the connection ttrpc plays here.
@@ -34,44 +35,44 @@ pub enum Role {
     Server,
 }
 
-/// The first byte of a header was not 0: the peer does not speak ttrpc, or announces 16 MiB and more.
+/// The first byte of a header was not 0: the peer does not speak ttrpc, or announces 16 MiB or more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotTtrpc(pub(super) Header);
 
-/// What a connection remembers of its frames to judge the next one.
+/// What the rules remember of a connection's frames to judge the next one.
 #[derive(Debug)]
 pub(super) struct FrameRules {
     role: Role,
-    /// The open calls that are streams. On a client, all other ids that await an answer are unary.
+    /// The open streams. On a client, every other id that awaits an answer is a unary call's.
     streams: IdMap<Arc<StreamState>>,
-    /// Client: streams whose requests are on their way through ttrpc, in order.
+    /// Client: streams whose requests ttrpc has not written yet, in order.
     opening: VecDeque<Arc<StreamState>>,
-    /// Server: what came in the same read as the request of a stream, whose handler has not begun yet.
-    /// Forgotten with the next read.
+    /// Server: frames of streams whose handlers have not begun, because they came in the same read as the
+    /// request. Cleared with the next read.
     early: IdMap<Early>,
-    /// Server: the ids that requests have had.
+    /// Server: the ids that requests have used.
     used_ids: UsedIds,
-    /// Server: replies of this side's own, whole frames that are to be sent.
+    /// Server: whole frames to send, with which the rules answer in place of ttrpc.
     own_replies: Vec<u8>,
-    /// Server: ids whose handler itself answered with a text that [`code_that_go_answers`] would correct.
+    /// Server: ids whose handler itself answered with a status that [`code_that_go_answers`] would correct.
     exempt: IdSet,
 }
 
-/// What is known of a stream before it has a state.
+/// What is known of a stream before its handler has begun.
 #[derive(Debug, Default, Clone, Copy)]
 struct Early {
-    /// Bytes of the payload of its request, and of what is kept besides.
+    /// Bytes of its request's payload, and of what else is kept of the request.
     payload: usize,
     kept: usize,
     messages: usize,
     bytes: usize,
-    /// The size of a message that is too large, or 0.
+    /// The size of a message that was too large, or 0.
     oversized: usize,
     ended: bool,
 }
 
 impl FrameRules {
-    /// The rules for a fresh connection.
+    /// The rules for a new connection.
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
@@ -84,17 +85,17 @@ impl FrameRules {
         }
     }
 
-    /// Server: the next reply on this stream id carries a handler's own status, which goes out as it is.
+    /// Server: the next reply on this stream id carries a handler's own status, which is not corrected.
     pub(super) fn exempt(&mut self, stream_id: u32) {
         self.exempt.insert(stream_id);
     }
 
-    /// Client: the next stream request that leaves, after those announced before, belongs to `state`.
+    /// Client: the next stream request that ttrpc writes, after those announced before, belongs to `state`.
     pub(super) fn opening(&mut self, state: Arc<StreamState>) {
         self.opening.push_back(state);
     }
 
-    /// A stream has its id.
+    /// A stream has got its id.
     pub(super) fn opened(&mut self, stream_id: u32, state: Arc<StreamState>) {
         state.opened(stream_id);
         if let Some(early) = self.early.remove(&stream_id) {
@@ -109,7 +110,7 @@ impl FrameRules {
         self.streams.insert(stream_id, state);
     }
 
-    /// The stream needs nothing more from the peer: what still comes is not counted.
+    /// The stream needs nothing more from the peer. Messages that still arrive are not counted.
     pub(super) fn forget(&mut self, state: &StreamState) {
         if let Some(stream_id) = state.stream_id() {
             self.streams.remove(&stream_id);
@@ -120,7 +121,7 @@ impl FrameRules {
         self.role == Role::Server
     }
 
-    /// New bytes came: ttrpc has seen by now what came before.
+    /// New bytes arrive: by now, ttrpc has read the previous ones.
     pub(super) fn received(&mut self) {
         self.early.clear();
     }
@@ -152,7 +153,7 @@ impl FrameRules {
             }
             MESSAGE_TYPE_DATA if fits => Plan::Gather(Sort::Message),
             MESSAGE_TYPE_DATA => {
-                // It ends the stream and is never handed over.
+                // It may end the stream, and is never handed over.
                 if flags(header) & FLAG_REMOTE_CLOSED != 0 {
                     self.streams.remove(&id);
                 }
@@ -162,7 +163,7 @@ impl FrameRules {
         }
     }
 
-    /// ttrpc runs a request whose id was used before, and the streams of the two get mixed up.
+    /// A request with a used id is refused, because ttrpc would run it and mix up the two streams.
     fn plan_from_client(&mut self, header: &mut Header) -> Plan {
         let id = stream_id(header);
         let fits = length(header) <= MESSAGE_LENGTH_MAX;
@@ -176,7 +177,7 @@ impl FrameRules {
             MESSAGE_TYPE_REQUEST if !fits => Plan::Through,
             MESSAGE_TYPE_REQUEST if is_odd => Plan::Gather(Sort::Request),
             MESSAGE_TYPE_DATA => match self.streams.get(&id) {
-                // Nobody takes what comes behind the end, and ttrpc would queue it without limit.
+                // Nobody takes messages behind the end, and ttrpc would queue them without limit.
                 Some(state) if state.is_half_closed() => Plan::Drop,
                 None if self.early.get(&id).is_some_and(|early| early.ended) => Plan::Drop,
                 Some(state) if !fits => {
@@ -190,13 +191,13 @@ impl FrameRules {
                 _ if is_odd => Plan::Gather(Sort::Message),
                 _ => Plan::Head,
             },
-            // ttrpc refuses even ids, and ignores what it does not know.
+            // ttrpc refuses even ids, and ignores unknown types.
             _ if is_odd => Plan::Drop,
             _ => Plan::Head,
         }
     }
 
-    /// Judges a frame that is whole.
+    /// Judges a whole frame.
     pub(super) fn judge(&mut self, header: &mut Header, body: &mut [u8]) -> Verdict {
         let id = stream_id(header);
         let ends = flags(header) & FLAG_REMOTE_CLOSED != 0;
@@ -213,7 +214,7 @@ impl FrameRules {
             }
             (Role::Client, MESSAGE_TYPE_DATA) => {
                 let Some(state) = self.streams.get(&id) else {
-                    // The stream was given up meanwhile.
+                    // The stream has been given up meanwhile.
                     return Verdict::Refuse;
                 };
                 state.arrived(1, body.len());
@@ -224,7 +225,7 @@ impl FrameRules {
             (Role::Server, MESSAGE_TYPE_REQUEST) => match envelope::request(body) {
                 Ok(envelope) => {
                     let kept = envelope.kept(body.len());
-                    // A unary request, as all send it, has no flags, and its handler knows what it has.
+                    // A normal unary request has no flags, and its handler knows its size.
                     if flags(header) != 0 || kept > SMALL_REQUEST {
                         let early = self.early.entry(id).or_default();
                         early.payload = envelope.payload;
@@ -255,7 +256,7 @@ impl FrameRules {
         Verdict::Pass
     }
 
-    /// Client: a response ends a call. Returns whether that is a stream.
+    /// Client: a response ends a call. Returns whether the call is a stream.
     fn answered(&mut self, id: u32) -> bool {
         let stream = self.streams.remove(&id);
         if let Some(state) = &stream {
@@ -264,21 +265,21 @@ impl FrameRules {
         stream.is_some()
     }
 
-    /// Server: the bytes of a request's payload and of what is kept besides, for whoever handles it.
+    /// Server: the bytes of a request's payload, and of what else is kept of the request, for its handler.
     pub(super) fn request(&self, stream_id: u32) -> (usize, usize) {
         self.early.get(&stream_id).map_or((0, 0), |early| (early.payload, early.kept))
     }
 
     fn refuse(&mut self, stream_id: u32, code: Code, text: &str) {
         let response = response_of_status(code, text);
-        // A status of this side's making always encodes.
+        // A status that this side makes always encodes.
         let Ok(body) = ttrpc::proto::Codec::encode(&response) else { return };
         let header = MessageHeader::new_response(stream_id, body.len() as u32);
         self.own_replies.extend(Vec::<u8>::from(header));
         self.own_replies.extend(body);
     }
 
-    /// Takes the replies that the rules give themselves.
+    /// Takes the frames with which the rules answer in place of ttrpc.
     pub(super) fn own_replies(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.own_replies)
     }
@@ -299,10 +300,9 @@ impl FrameRules {
         });
     }
 
-    /// ttrpc answers INVALID_ARGUMENT for an unknown service and for an oversized message, where
-    /// Go answers UNIMPLEMENTED and RESOURCE_EXHAUSTED. containerd depends on the first to find out
-    /// which version of the task service a shim has. The codes are one byte each, so the frame's
-    /// length stays.
+    /// ttrpc answers INVALID_ARGUMENT to an unknown service and to an oversized message; Go answers
+    /// UNIMPLEMENTED and RESOURCE_EXHAUSTED. containerd depends on UNIMPLEMENTED to find out which version of
+    /// the task service a shim has. The codes are one byte each, so the frame keeps its length.
     fn reply_from_ttrpc(&mut self, stream_id: u32, body: &mut [u8]) {
         let Some(code) = code_that_go_answers(body) else { return };
         if !self.exempt.remove(&stream_id) {
@@ -325,7 +325,7 @@ mod tests {
         bytes
     }
 
-    /// Has the rules judge frames as they arrive; returns what ttrpc gets.
+    /// Judges frames as they arrive; returns what ttrpc gets.
     fn passed(rules: &mut FrameRules, bytes: &[u8]) -> Vec<u8> {
         let mut frame_reader = FrameReader::default();
         let mut passed = Vec::new();
@@ -402,7 +402,7 @@ mod tests {
             passed(&mut rules, &answers.concat()),
             [refused(1), message, end, refused(3)].concat()
         );
-        // Three frames of one, none and no more bytes: the last was refused.
+        // Two messages, of one byte and of none: the third frame was refused.
         assert_eq!(state.unread(), 1 + 2 * 64);
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What ttrpc takes for the socket.
+/// The in-memory socket that ttrpc reads from and writes to.
 #[derive(Debug)]
 pub struct Pipe(Arc<Wire>);
 
@@ -54,7 +54,7 @@ impl AsyncWrite for Pipe {
         let mut flow = self.0.lock();
         let flow = &mut *flow;
         if flow.closed.is_some() {
-            // A failed write ends ttrpc's connection before it has read the peer's last words.
+            // A failed write would end ttrpc's connection before it has read the peer's last bytes.
             return Poll::Ready(if flow.rx.received.is_empty() {
                 Err(io::ErrorKind::BrokenPipe.into())
             } else {

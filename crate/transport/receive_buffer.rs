@@ -1,9 +1,9 @@
-//! What came from the peer and was not read by ttrpc yet.
+//! Bytes that came from the peer and that ttrpc has not read.
 
 use super::spare_memory::SpareBuffers;
 
-/// A buffer that is filled at the end and taken from the front. Its storage stays initialised, so
-/// that making space for a read costs nothing once it has grown to the connection's pace.
+/// A buffer that is filled at the end and emptied from the front. Its storage stays initialised, so space for
+/// a read costs nothing once the storage is large enough.
 #[derive(Debug, Default)]
 pub(super) struct ReceiveBuffer {
     storage: Vec<u8>,
@@ -12,7 +12,7 @@ pub(super) struct ReceiveBuffer {
 }
 
 impl ReceiveBuffer {
-    /// Free space of `size` bytes behind what is there.
+    /// Free space of `size` bytes behind the bytes in the buffer.
     pub(super) fn space(&mut self, size: usize, spare: &SpareBuffers) -> &mut [u8] {
         if self.storage.is_empty() {
             self.storage = spare.take();
@@ -32,8 +32,8 @@ impl ReceiveBuffer {
         &mut self.storage[self.end..needed]
     }
 
-    /// Other storage, with room for what the next reads bring too. It grows with what has arrived, and
-    /// with nothing that the peer announces.
+    /// Moves the bytes into larger storage, with room for the next reads. It grows with the bytes that have
+    /// arrived, whatever the peer announces.
     fn grow(&mut self, needed: usize, spare: &SpareBuffers) {
         let mut other = spare.take();
         other.clear();
@@ -42,36 +42,36 @@ impl ReceiveBuffer {
         spare.put(std::mem::replace(&mut self.storage, other));
     }
 
-    /// Gives storage back in which nothing is.
+    /// Gives empty storage back.
     pub(super) fn recycle(&mut self, spare: &SpareBuffers) {
         if self.end == 0 && self.storage.capacity() > 0 {
             spare.put(std::mem::take(&mut self.storage));
         }
     }
 
-    /// Moves what is there into storage of its own size.
+    /// Moves the bytes into storage of their size.
     pub(super) fn compact(&mut self, spare: &SpareBuffers) {
         let small = self.storage[self.start..self.end].to_vec();
         (self.start, self.end) = (0, small.len());
         spare.put(std::mem::replace(&mut self.storage, small));
     }
 
-    /// `count` bytes of the space were filled.
+    /// `count` bytes of the free space were filled.
     pub(super) fn filled(&mut self, count: usize) {
         self.end += count;
     }
 
-    /// All bytes that are there.
+    /// The bytes in the buffer.
     pub(super) fn bytes(&mut self) -> &mut [u8] {
         &mut self.storage[self.start..self.end]
     }
 
-    /// Whether nothing is there.
+    /// Whether the buffer is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes are there.
+    /// The number of bytes in the buffer.
     pub(super) fn len(&self) -> usize {
         self.end - self.start
     }
@@ -87,7 +87,7 @@ impl ReceiveBuffer {
         &self.storage[at..at + count]
     }
 
-    /// Bytes of memory in which nothing is.
+    /// Unused bytes of allocated memory.
     pub(super) fn slack(&self) -> usize {
         self.storage.capacity() - self.len()
     }

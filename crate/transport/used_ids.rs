@@ -1,9 +1,9 @@
-//! Which stream ids a client has used.
+//! The stream ids that a client has used.
 
 use crate::ids::IdSet;
 use crate::limits::SKIPPED_IDS_LIMIT;
 
-/// The ids that requests of one connection have had: all odd ones up to `last` but those skipped.
+/// The ids that requests of one connection have used: all odd ones up to `last`, except those skipped.
 #[derive(Debug, Default)]
 pub(super) struct UsedIds {
     last: u32,
@@ -11,14 +11,15 @@ pub(super) struct UsedIds {
 }
 
 impl UsedIds {
-    /// Takes an odd id for a request. Returns whether it is new.
+    /// Marks an odd id as used. Returns whether it was new.
     pub(super) fn take(&mut self, id: u32) -> bool {
         if id <= self.last {
             return self.skipped.remove(&id);
         }
         let first = if self.last == 0 { 1 } else { self.last + 2 };
         let room = SKIPPED_IDS_LIMIT - self.skipped.len();
-        // The nearest are the ones that come; a client that leaves gaps for good has used up the room.
+        // The nearest ids are the ones that may still come. The room is used up only if a client leaves gaps
+        // for good.
         self.skipped.extend((first..id).step_by(2).rev().take(room));
         self.last = id;
         true

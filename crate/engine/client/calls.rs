@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ttrpc::Request;
 
-/// A service and method that calls name by number.
+/// A service and method, which calls name by a number.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct Route {
     pub(in crate::engine) service: String,
@@ -67,7 +67,7 @@ impl Engine {
         );
         open.is_stream = matches!(kind, CallKind::Stream(..));
         if conn.ids_left == 0 {
-            // Calls in flight end in their own time; then the connection does.
+            // The calls in flight may end first; then the connection ends.
             let text = "the connection has used up its stream ids; connect again";
             let closed = CloseReason { kind: CloseKind::Error, errno: 0, text: text.to_owned() };
             conn.finishing = Some(closed.clone());
@@ -102,7 +102,7 @@ impl Engine {
         conn.waiting.push(waiting);
     }
 
-    /// Gives a call up: a waiting one is never sent, of a sent one the answer is dropped.
+    /// Gives a call up. One that waits is never sent; the answer to one that was sent is dropped.
     pub(in crate::engine) fn cancel(&mut self, call: CallId, left: bool) {
         if let Some(stream) = lock(&self.shared.streams).remove(&call) {
             stream.state.give_up();
@@ -124,7 +124,7 @@ impl Engine {
         }
     }
 
-    /// Fails the waiting calls whose deadline passed. ttrpc never saw them, so nothing else would.
+    /// Fails the waiting calls whose deadlines have passed. ttrpc has not seen them, so it does not.
     pub(in crate::engine) fn expire_waiting(&mut self) {
         let now = Instant::now();
         if lock(&self.shared.waiting).is_empty() {
@@ -140,7 +140,7 @@ impl Engine {
     }
 }
 
-/// Starts waiting calls while the socket keeps up. Returns whether any was.
+/// Starts waiting calls, in order, while there is `room` in bytes. Returns whether any was started.
 pub(in crate::engine) fn start_waiting(
     shared: &Arc<Shared>,
     conn: &mut Connection,
@@ -167,7 +167,7 @@ pub(in crate::engine) fn start_waiting(
     any
 }
 
-/// Fails all calls that wait, when their connection has ended.
+/// Fails all waiting calls of a connection that has ended.
 pub(in crate::engine) fn fail_waiting(conn: &mut Connection, closed: &CloseReason) {
     while let Some(waiting) = conn.waiting.pop() {
         waiting.open.finish(Outcome::Failed(Failure::closed(closed.clone())));

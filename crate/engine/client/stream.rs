@@ -20,7 +20,7 @@ use ttrpc::r#async::{CSReceiver, CSSender, Client, ClientStream};
 enum Ending {
     /// The server's messages ended in order.
     Finished,
-    /// With a single response, a status or a failure.
+    /// It ended with a single response, a status or a failure.
     Outcome(Outcome),
     /// The caller gave it up.
     GivenUp,
@@ -37,7 +37,7 @@ pub(in crate::engine) async fn run(
     let timeout = request.timeout_nano;
     let work = exchange(&client, &open, request, kind, queue);
     let end = if timeout > 0 {
-        // ttrpc sends a stream's deadline and never enforces it.
+        // ttrpc sends a stream's deadline, but does not enforce it.
         let limit = Duration::from_nanos(timeout as u64);
         let passed = |_| Ending::Outcome(Outcome::Failed(Failure::deadline()));
         tokio::time::timeout(limit, work).await.unwrap_or_else(passed)
@@ -99,9 +99,9 @@ struct OpenStream<'a> {
 }
 
 impl Drop for OpenStream<'_> {
-    /// However the stream ends, the peer hears that no more comes: ttrpc does not say so by itself, and
-    /// a server that waits for messages would wait for as long as the connection lasts. But a source
-    /// that was cut off must not look complete.
+    /// Tells the peer that no more messages come, however the stream ends. ttrpc itself does not, and a
+    /// server that waits for messages would wait for as long as the connection lasts. But messages that were
+    /// cut off must not look complete.
     fn drop(&mut self) {
         let wire = &self.open.wire;
         wire.forget_stream(&self.state);
@@ -129,8 +129,8 @@ async fn receive(
     loop {
         match current {
             Ok(Raw(payload)) if kind.server => {
-                // Behind a final message, or a final response, ttrpc says RemoteClosed. A response ends
-                // the messages of a server; what it carries is a message only if it is something.
+                // After a final message, or a final response, ttrpc reports RemoteClosed. A response ends the
+                // server's messages; its payload is a message only if it is not empty.
                 let following = receiver.recv().now_or_never();
                 let last = matches!(following, Some(Err(ttrpc::Error::RemoteClosed)));
                 if !(last && state.is_answered() && payload.is_empty()) {
@@ -179,7 +179,7 @@ async fn send(stream: &OpenStream<'_>, mut queue: InputReceiver) -> Ending {
         };
         match result {
             Ok(()) => {}
-            // The end of the connection reaches the receiving half too, with the reason.
+            // If the connection ended, the receiving half reports it, with the reason.
             Err(ttrpc::Error::Others(text)) if text.starts_with("message length ") => {
                 let failure = Failure::of_call(Code::ResourceExhausted, text);
                 return Ending::Outcome(Outcome::Failed(failure));

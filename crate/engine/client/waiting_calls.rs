@@ -1,4 +1,4 @@
-//! Calls that wait on one connection until the socket has taken what was sent before them.
+//! Calls that wait on one connection until the socket has taken the bytes before them.
 
 use crate::engine::client::open_call::OpenCall;
 use crate::engine::stream_input::InputReceiver;
@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use ttrpc::Request;
 
-/// Where a call waits: on which connection, and as which of its waiting calls.
+/// Where a call waits: the connection, and the place among its waiting calls.
 pub(in crate::engine) type Place = (u32, u64);
 
-/// A call that has not started, since the socket has not taken what was sent before it.
+/// A call that waits to start.
 #[derive(Debug)]
 pub(in crate::engine) struct Waiting {
     pub(in crate::engine) open: OpenCall,
@@ -22,26 +22,26 @@ pub(in crate::engine) struct Waiting {
     pub(in crate::engine) until: Option<Instant>,
 }
 
-/// What there is to start.
+/// What kind of call to start.
 #[derive(Debug)]
 pub(in crate::engine) enum CallKind {
-    /// A unary call, and whether a cancel may follow.
+    /// A unary call, and whether it can be cancelled.
     Unary { cancellable: bool },
-    /// A stream with what JavaScript sends on it.
+    /// A stream, and the queue of what JavaScript does with it.
     Stream(StreamKind, InputReceiver),
 }
 
-/// The waiting calls of one connection, in their order.
+/// The waiting calls of one connection, in order.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct WaitingCalls {
     calls: BTreeMap<u64, Waiting>,
     bytes: usize,
-    /// How many ever waited.
+    /// How many calls ever waited.
     count: u64,
 }
 
 impl WaitingCalls {
-    /// Puts a call behind the others, where its name finds it.
+    /// Appends a call, and registers its place under its name.
     pub(in crate::engine) fn push(&mut self, waiting: Waiting) {
         let OpenCall { shared, connection, call, .. } = &waiting.open;
         self.count += 1;
@@ -56,7 +56,7 @@ impl WaitingCalls {
         self.take(place)
     }
 
-    /// Takes out the call with this place, which its name finds no longer.
+    /// Takes out the call at this place, and removes its name.
     pub(in crate::engine) fn take(&mut self, place: u64) -> Option<Waiting> {
         let waiting = self.calls.remove(&place)?;
         lock(&waiting.open.shared.waiting).remove(&waiting.open.call);

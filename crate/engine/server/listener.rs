@@ -1,7 +1,7 @@
-//! Listeners, and one ttrpc server per connection that they accept.
+//! Listeners, and the connections that they accept.
 //!
-//! A server of its own gives each connection an identity and an end: ttrpc's own accept loop tells
-//! handlers neither who the peer is nor that it went, and spins when descriptors run out.
+//! Each connection gets a ttrpc server of its own, so its handlers know who the peer is and when it leaves.
+//! ttrpc's own accept loop tells them neither, and spins when descriptors run out.
 
 use crate::engine::connection::{Connection, Endpoint, Hold, Interest};
 use crate::engine::server::connection_server::ConnectionServer;
@@ -17,33 +17,33 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a listener is made with.
+/// The options of a listener.
 #[derive(Debug)]
 pub struct ListenOptions {
     /// The methods that JavaScript handles.
     pub services: Services,
-    /// Whether only peers of this process's user and group are admitted.
+    /// Whether to admit only peers of this process's user and group.
     pub require_same_user: bool,
-    /// Connections open at once; one more is closed as soon as it is accepted.
+    /// The most connections open at once. One more is closed as soon as it is accepted.
     pub max_connections: u32,
-    /// Requests open at once over all connections.
+    /// The most requests in flight, over all connections.
     pub max_concurrent_calls: u32,
-    /// Bytes of the requests open at once over all connections.
+    /// The most bytes of requests in flight, over all connections.
     pub max_queued_bytes: u32,
-    /// What becomes of requests beyond these two.
+    /// What happens to requests beyond these two limits.
     pub excess: Excess,
 }
 
-/// A listener and what its connections share.
+/// A listener, and what its connections share.
 pub(in crate::engine) struct Entry {
-    /// None where a single connection is served.
+    /// `None` if a single connection is served.
     listener: Option<Listener>,
     require_same_user: bool,
     services: Arc<Services>,
     budget: Arc<Budget>,
     max_connections: u32,
     connections: u32,
-    /// Not watched until then: accepting failed.
+    /// Until when it is not watched, because accepting failed.
     pub(in crate::engine) paused_until: Option<Instant>,
     backoff: Duration,
 }
@@ -104,7 +104,7 @@ impl Engine {
             if let Some(connection) = engine.admit(id, stream)
                 && let Some(conn) = engine.connections.get_mut(&connection)
             {
-                // There is no listener that would.
+                // Without a listener, nothing else keeps the process alive.
                 conn.hold = Hold::Always;
             } else {
                 engine.close_listener(id);
@@ -141,12 +141,12 @@ impl Engine {
         id
     }
 
-    /// The TCP address that a listener got.
+    /// The TCP address to which a listener is bound.
     pub fn tcp_address(&self, listener: u32) -> Option<std::net::SocketAddr> {
         self.listeners.get(&listener)?.listener.as_ref()?.tcp_address()
     }
 
-    /// Stops accepting. Connections that were accepted go on.
+    /// Stops accepting. Accepted connections stay open.
     pub fn close_listener(&mut self, id: u32) {
         let Some(entry) = self.listeners.remove(&id) else { return };
         if let Some(listener) = entry.listener {
@@ -159,18 +159,18 @@ impl Engine {
         let Some(entry) = self.listeners.get_mut(&listener) else { return };
         entry.connections -= 1;
         if entry.listener.is_none() && entry.connections == 0 {
-            // The one peer that was served has gone.
+            // The only peer has left.
             self.close_listener(listener);
         }
     }
 
-    /// Takes connections that wait.
+    /// Accepts connections that wait in the backlog.
     pub(in crate::engine) fn accept(&mut self, id: u32) {
         for _ in 0..ACCEPT_BUDGET {
             let Some(entry) = self.listeners.get_mut(&id) else { return };
             let Some(listener) = &entry.listener else { return };
             if !self.shared.worklist.backlog.may_accept() {
-                // They wait in the backlog.
+                // The next connections wait in the kernel's backlog.
                 self.changes.extend(entry.watch(id, false));
                 self.shared.worklist.wait_for_events(id);
                 return;
@@ -182,8 +182,8 @@ impl Engine {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    // Out of descriptors or memory: the connection stays in the backlog, and the
-                    // descriptor stays readable, so it must not be watched for a while.
+                    // Out of descriptors or memory: the connection stays in the backlog and the descriptor
+                    // readable, so it must not be watched for a while.
                     entry.paused_until = Some(Instant::now() + entry.backoff);
                     entry.backoff = (entry.backoff * 2).min(BACKOFF_LIMIT);
                     self.changes.extend(entry.watch(id, false));
@@ -194,7 +194,7 @@ impl Engine {
         }
     }
 
-    /// Accepts again, if the listener waited for JavaScript to take events.
+    /// Resumes a listener that waited for JavaScript to take events.
     pub(in crate::engine) fn resume_accepting(&mut self, id: u32) {
         if let Some(entry) = self.listeners.get(&id) {
             self.changes.extend(entry.watch(id, true));
@@ -227,7 +227,7 @@ impl Engine {
         Some(connection)
     }
 
-    /// Watches the listeners again whose pause is over.
+    /// Resumes the listeners whose pause is over.
     pub(in crate::engine) fn resume_listeners(&mut self) {
         let now = Instant::now();
         for (&id, entry) in &mut self.listeners {

@@ -1,4 +1,4 @@
-//! Requests that this side answers: listeners, and what ttrpc runs for each connection that they accept.
+//! Requests that this side answers: listeners, and the ttrpc server of each connection that they accept.
 
 pub(super) mod connection_server;
 mod handlers;

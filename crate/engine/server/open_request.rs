@@ -1,4 +1,4 @@
-//! The hold on a request, from its arrival to the last byte of its answer.
+//! A request of a peer, from arrival to the last byte of the answer.
 
 use crate::engine::deadlines::Deadline;
 use crate::engine::server::handlers::Handlers;
@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A request that JavaScript has. If ttrpc drops the handler before the answer, at the deadline or
-/// when the connection ends, JavaScript is told.
+/// A request that JavaScript handles. If ttrpc drops the handler before the answer, because the deadline
+/// passed or the connection ended, JavaScript is told.
 #[derive(Debug)]
 pub(in crate::engine) struct OpenRequest {
     handlers: Arc<Handlers>,
     pub(in crate::engine) call: CallId,
-    /// What counts of it.
+    /// What it counts in the budget.
     charge: Option<Charge>,
     expires: Option<Instant>,
     unanswered: bool,
@@ -24,7 +24,7 @@ pub(in crate::engine) struct OpenRequest {
 }
 
 impl OpenRequest {
-    /// None if there is no id left.
+    /// Gives the request a name. `None` if none is left.
     pub(in crate::engine) fn begin(
         handlers: &Arc<Handlers>,
         size: usize,
@@ -46,12 +46,12 @@ impl OpenRequest {
         })
     }
 
-    /// JavaScript sends messages and the final status through `handle`.
+    /// Registers `handle`, through which JavaScript sends messages and the final status.
     pub(in crate::engine) fn stream(&self, handle: Handle) {
         lock(&self.handlers.shared.requests).streams.insert(self.call, handle);
     }
 
-    /// JavaScript has answered: it needs to hear nothing more.
+    /// JavaScript has answered, and is told nothing more.
     pub(in crate::engine) fn answered(&mut self) {
         self.unanswered = false;
     }
@@ -75,7 +75,7 @@ impl Drop for OpenRequest {
         }
         drop(requests);
         if self.unanswered {
-            // On a connection that goes on, it is the deadline that drops a handler.
+            // On a connection that is still open, only a deadline drops a handler.
             let deadline =
                 self.expires.is_some_and(|at| at <= Instant::now() || wire.closed().is_none());
             lock(&shared.events).aborted(*connection, self.call, deadline);

@@ -28,7 +28,7 @@ pub(super) struct StreamMethod {
 
 #[async_trait::async_trait]
 impl StreamHandler for StreamMethod {
-    /// Always `Ok`: ttrpc turns an `Err`, whatever status it carries, into UNKNOWN. `None` ends the
+    /// Always `Ok`, because ttrpc turns an `Err` into UNKNOWN, whatever status it carries. `None` ends the
     /// server's messages.
     async fn handler(
         &self,
@@ -43,7 +43,7 @@ impl StreamHandler for StreamMethod {
                 "context deadline exceeded",
             )));
         }
-        // ttrpc has what it read of the request for as long as this runs.
+        // ttrpc keeps the request for as long as this runs.
         let (payload, kept) = wire.request(header.stream_id);
         if payload > 0 && header.flags & FLAG_NO_DATA != 0 {
             let text = "the request has data, and says that it has none";
@@ -113,7 +113,7 @@ impl StreamHandler for StreamMethod {
     }
 }
 
-/// Waits for a deadline. Most streams have none, so that its timer has memory of its own.
+/// Waits for a deadline. The timer is boxed, because most streams have none.
 async fn passes(timeout_nano: i64) {
     if timeout_nano > 0 {
         Box::pin(tokio::time::sleep(Duration::from_nanos(timeout_nano as u64))).await;
@@ -122,7 +122,7 @@ async fn passes(timeout_nano: i64) {
     }
 }
 
-/// Sends what JavaScript sends, until it answers.
+/// Sends JavaScript's messages until it answers.
 async fn outgoing(
     handlers: &Handlers,
     call: CallId,
@@ -140,7 +140,7 @@ async fn outgoing(
             Some(Input::Message(payload, queued)) => {
                 handlers.wire.writable(SEND_LIMIT).await;
                 let size = payload.len();
-                // It fails when the connection ends, which ends the handler too.
+                // This fails when the connection ends, which also ends the handler.
                 let _ = sender.send(&Raw(payload)).await;
                 drop(queued);
                 sent.add(size);
@@ -149,7 +149,7 @@ async fn outgoing(
     }
 }
 
-/// What the peer sends on a stream.
+/// The peer's messages on a stream.
 struct Incoming<'a> {
     handlers: &'a Handlers,
     call: CallId,
@@ -159,7 +159,7 @@ struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    /// Passes the peer's messages on. Returns only if they break the protocol.
+    /// Passes the messages on. Returns only if they break the protocol.
     async fn run(&self, mut receiver: SSReceiver<Raw>) -> Response {
         let Handlers { shared, connection, .. } = self.handlers;
         let has = |flag: u8| self.flags & flag != 0;
@@ -168,11 +168,11 @@ impl Incoming<'_> {
             match receiver.recv().await {
                 Ok(Some(Raw(payload))) => {
                     let from_request = std::mem::take(&mut first);
-                    // Go opens a stream with a request that carries nothing, and ttrpc makes an empty
-                    // message of it that nobody sent.
+                    // Go opens a stream with a request without a payload, and ttrpc reports it as an empty
+                    // message that nobody sent.
                     let phantom = from_request && has(FLAG_REMOTE_OPEN) && payload.is_empty();
                     if from_request && !phantom {
-                        // The others were counted when their frames came in.
+                        // The other messages were counted when their frames arrived.
                         self.state.arrived(1, payload.len());
                     }
                     if !phantom {
@@ -183,7 +183,7 @@ impl Incoming<'_> {
                         continue;
                     }
                 }
-                // RemoteClosed follows a last message that itself said so.
+                // RemoteClosed follows a final message that closed the stream itself.
                 Ok(None) | Err(ttrpc::Error::RemoteClosed) => {}
                 Err(error) => return response_of_status(Code::InvalidArgument, error.to_string()),
             }
