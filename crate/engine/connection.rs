@@ -198,8 +198,7 @@ fn hung_up() -> CloseReason {
     CloseReason { kind: CloseKind::Remote, errno: 0, text }
 }
 
-/// The smallest part of what waits that a server reads: this many frames of the last one's size, or this many
-/// bytes.
+/// A server reads at least this many frames of the last one's size, and at least this many bytes.
 const FEW_FRAMES: usize = 4;
 const SMALL_READ: usize = 512;
 

@@ -1,31 +1,31 @@
-//! When the other side is told of events: at once, or after a look for more to go with them.
+//! When the JavaScript thread is woken for events: at once, or after a look for more of them.
 //!
-//! A peer that answers call by call wakes this thread for the first answer. Told of that at once, the
-//! JavaScript thread would wake up for one event and make one call, and both sides would stay with
-//! small batches, each of which costs what a large one does. So the thread looks on for a moment where
-//! more is to be expected.
+//! A peer that answers call by call wakes this thread for the first answer. If it passed that wake-up on at
+//! once, the JavaScript thread would take one event and make one call, and both sides would be stuck with
+//! small batches, each of which costs as much as a large one. So the thread looks for more events for a
+//! moment when more can be expected.
 
 use std::time::{Duration, Instant};
 
-/// How long nothing may come before what has come is told. Peers take 2 to 4 µs for a call.
+/// The longest pause between two events before JavaScript is woken. Peers take 2 to 4 µs for a call.
 const PAUSE: Duration = Duration::from_micros(5);
 
-/// How long the first event waits at most, where the next ones take long to read.
+/// The longest wait of the first event, when the next ones take long to read.
 const LONGEST: Duration = Duration::from_micros(200);
 
-/// So many events are worth a wake-up, and half of what is in flight is: the peer has the other half.
+/// This many events are worth a wake-up, and so are half of the calls in flight: the peer has the other half.
 const ENOUGH: usize = 32;
 
-/// Where looking was in vain, the next events are told at once: so many of them at most.
-const MOST_UNTRIED: u32 = 64;
+/// After a wait in vain, the next wake-ups are not delayed: at most this many of them.
+const MOST_UNDELAYED: u32 = 64;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct WakeDelay {
     round: Option<Round>,
-    /// How many are told at once after the next look in vain, and how many still are.
-    untried: u32,
-    left_untried: u32,
+    /// How many wake-ups were not to be delayed after the last wait in vain, and how many of them are left.
+    undelayed: u32,
+    undelayed_left: u32,
 }
 
 #[derive(Debug)]
@@ -38,9 +38,9 @@ struct Round {
 }
 
 impl WakeDelay {
-    /// Whether to look for more events before the other side is told, which has not been told of any.
-    /// `count` is how many there ever were.
-    pub(super) fn goes_on(
+    /// Whether to look for more events before JavaScript is woken. `count` is how many events were ever
+    /// written.
+    pub(super) fn should_wait(
         &mut self,
         now: Instant,
         count: usize,
@@ -56,17 +56,17 @@ impl WakeDelay {
             return true;
         }
         self.round = None;
-        self.untried = if more > 0 { 0 } else { (self.untried * 2).clamp(1, MOST_UNTRIED) };
-        self.left_untried = self.untried;
+        self.undelayed = if more > 0 { 0 } else { (self.undelayed * 2).clamp(1, MOST_UNDELAYED) };
+        self.undelayed_left = self.undelayed;
         false
     }
 
     fn begin(&mut self, now: Instant, count: usize, in_flight: impl FnOnce() -> usize) -> bool {
-        if self.left_untried > 0 {
-            self.left_untried -= 1;
+        if self.undelayed_left > 0 {
+            self.undelayed_left -= 1;
             return false;
         }
-        // With the one that is there.
+        // One event waits already.
         let enough = (in_flight() / 2).min(ENOUGH).saturating_sub(1);
         if enough == 0 {
             return false;
@@ -75,7 +75,7 @@ impl WakeDelay {
         true
     }
 
-    /// The other side took the events without being told.
+    /// JavaScript took the events without being woken.
     pub(super) fn stop(&mut self) {
         self.round = None;
     }
@@ -87,11 +87,11 @@ mod tests {
 
     const MOMENT: Duration = Duration::from_micros(1);
 
-    /// Looks on once a moment while `came` are there in all; returns how long.
+    /// Waits, one moment at a time, while `came` tells how many events there were; returns how long.
     fn looked(delay: &mut WakeDelay, in_flight: usize, came: impl Fn(u32) -> usize) -> Duration {
         let start = Instant::now();
         let mut moments = 0;
-        while delay.goes_on(start + MOMENT * moments, came(moments), || in_flight) {
+        while delay.should_wait(start + MOMENT * moments, came(moments), || in_flight) {
             moments += 1;
         }
         MOMENT * moments
@@ -123,7 +123,7 @@ mod tests {
         let mut delay = WakeDelay::default();
         let start = Instant::now();
         let mut count = 0;
-        while delay.goes_on(start + 20 * MOMENT * count, count as usize, || 1000) {
+        while delay.should_wait(start + 20 * MOMENT * count, count as usize, || 1000) {
             count += 1;
         }
         assert_eq!(20 * MOMENT * count, LONGEST);
@@ -135,7 +135,7 @@ mod tests {
         let mut look = |came: fn(u32) -> usize| looked(&mut delay, 64, came) > Duration::ZERO;
         let tried = (0..1000).filter(|_| look(|_| 1)).count();
         assert!((15..25).contains(&tried), "{tried}");
-        assert!((0..=MOST_UNTRIED).any(|_| look(|moments| 1 + moments as usize)));
+        assert!((0..=MOST_UNDELAYED).any(|_| look(|moments| 1 + moments as usize)));
         assert!(look(|_| 1));
     }
 }

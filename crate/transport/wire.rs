@@ -53,7 +53,7 @@ pub(super) struct Flow {
     pub(super) reserved: usize,
     /// What the connection waits for before the next frame is passed on or the socket is read.
     pub(super) block: Option<Block>,
-    /// The socket had something and was not read for it.
+    /// The socket was readable and was not read.
     pub(super) refused: bool,
     pub(super) closed: Option<CloseReason>,
     /// ttrpc dropped its end.
@@ -61,12 +61,12 @@ pub(super) struct Flow {
     pub(super) is_marked: bool,
 }
 
-/// What a connection is made with.
+/// The arguments of [`Wire::pair`].
 #[derive(Debug, Clone)]
 pub struct WireInit {
-    /// What is collected where it is worklist.
+    /// The id of the connection.
     pub id: u32,
-    /// What collects.
+    /// Where the connection is marked for a flush.
     pub worklist: Arc<Worklist>,
     /// The budget of the listener that accepted it; `None` if this side made it.
     pub budget: Option<Arc<Budget>>,
@@ -301,7 +301,7 @@ impl Wire {
         self.lock().rules.request(stream_id)
     }
 
-    /// What is collected where it is worklist.
+    /// The id of the connection.
     pub fn id(&self) -> u32 {
         self.id
     }
@@ -311,7 +311,7 @@ impl Wire {
         self.lock().rx.readable() > 0
     }
 
-    /// Marks the connection as worklist, so that the engine looks at it when the turn is over.
+    /// Puts the connection on the worklist, so that the engine flushes it at the end of the turn.
     pub fn mark(&self) {
         self.mark_flow(&mut self.lock());
     }
@@ -410,7 +410,7 @@ impl Drop for Writer<'_> {
 pub struct Snapshot {
     /// Bytes that the socket has not taken.
     pub unsent: usize,
-    /// The socket had something and was not read for it.
+    /// The socket was readable and was not read.
     pub refused: bool,
     /// The connection ended.
     pub closed: bool,
