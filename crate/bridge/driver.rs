@@ -1,4 +1,4 @@
-//! What a port works on: an engine that the event loop turns, or one that a thread turns.
+//! What turns a port's engine: the event loop, or a thread of its own.
 
 use super::buffers::Buffers;
 use super::loop_driver::LoopDriver;
@@ -20,7 +20,7 @@ pub(super) enum Driver {
 }
 
 impl Driver {
-    /// Makes an engine that the event loop turns.
+    /// Makes an engine, which the event loop turns.
     pub(super) fn by_loop(buffers: Buffers, generations: u32) -> Result<Self> {
         let uv = Uv::get().map_err(|symbol| {
             Error::from_reason(format!("this JavaScript runtime does not export libuv's {symbol}"))
@@ -36,13 +36,13 @@ impl Driver {
         Ok(Self::Loop(loop_driver))
     }
 
-    /// Makes an engine that a thread of its own turns.
+    /// Makes an engine, which a thread of its own turns.
     pub(super) fn by_thread(buffers: Buffers, generations: u32) -> Result<Self> {
         let engine = Engine::new(generations).map_err(system)?;
         ThreadDriver::new(buffers, engine).map(Self::Thread)
     }
 
-    /// Runs `work` on the engine, behind all that was submitted.
+    /// Runs `work` on the engine, after everything submitted before.
     pub(super) fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Engine) -> T + Send + 'static,
@@ -50,7 +50,7 @@ impl Driver {
         self.with_watching(work).map(|(result, _)| result)
     }
 
-    /// As `with`; also returns what could not be watched in consequence.
+    /// As `with`. Also returns the connection or listener that could not be watched as a consequence.
     pub(super) fn with_watching<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Engine) -> T + Send + 'static,
@@ -69,7 +69,7 @@ impl Driver {
         }
     }
 
-    /// Takes the payload of a command of the next batch.
+    /// Takes the payload of a command in the next batch.
     pub(super) fn lend(&self, payload: Vec<u8>) -> Result<()> {
         match self {
             Self::Loop(loop_driver) => loop_driver.with(|engine| engine.lend(payload)),
@@ -81,8 +81,8 @@ impl Driver {
         .map_err(unusable)
     }
 
-    /// Has the commands in the first `length` bytes of the outbound buffer carried out: at once, or
-    /// soon, by the thread.
+    /// Carries out the commands in the first `length` bytes of the outbound buffer: at once, or soon if a
+    /// thread does.
     pub(super) fn submit(&self, length: usize) -> Result<()> {
         let submitted = match self {
             Self::Loop(loop_driver) => loop_driver
@@ -103,7 +103,7 @@ impl Driver {
         submitted.map_err(malformed)
     }
 
-    /// Moves events that wait into the inbound buffer.
+    /// Moves pending events into the inbound buffer.
     pub(super) fn take(&self) -> Filled {
         match self {
             Self::Loop(loop_driver) => loop_driver.buffers().take(loop_driver.events()),
@@ -111,7 +111,7 @@ impl Driver {
         }
     }
 
-    /// The payload of the next event that has it whole.
+    /// The payload of the next event whose payload crosses whole.
     pub(super) fn take_whole(&self) -> Option<Vec<u8>> {
         match self {
             Self::Loop(loop_driver) => loop_driver.events().take_whole(),
@@ -119,7 +119,7 @@ impl Driver {
         }
     }
 
-    /// The environment that this belongs to.
+    /// The environment to which the driver belongs.
     pub(super) fn env(&self) -> sys::napi_env {
         match self {
             Self::Loop(loop_driver) => loop_driver.buffers().env(),
@@ -127,7 +127,7 @@ impl Driver {
         }
     }
 
-    /// Makes the one call in the first `length` bytes of the outbound buffer, for `wait_blocking`.
+    /// Starts the call in the first `length` bytes of the outbound buffer, for `wait_blocking`.
     pub(super) fn start_blocking(&self, length: usize) -> Result<Awaited> {
         let loop_driver = self.loop_driver()?;
         loop_driver
@@ -146,8 +146,8 @@ impl Driver {
         }
     }
 
-    /// Waits a moment for the outcome of a call, which is one event in the inbound buffer. Returns its
-    /// bytes, and the payload if it has it whole; None if it is not there yet.
+    /// Waits a moment for the outcome of a call, and writes it as one event into the inbound buffer. Returns
+    /// the event's size, and its payload if that crosses whole. `None` if the outcome has not come yet.
     pub(super) fn wait_blocking(
         &self,
         awaited: &Awaited,

@@ -1,8 +1,9 @@
-//! What a shim asks of the kernel and Node does not offer. No state, no thread: plain calls whose
-//! errors are the system's.
+//! System calls that a shim needs and Node does not offer. There is no state and no thread, and errors are
+//! the system's.
 //!
-//! - [`children`]: ended children, seen before they are reaped, so that nobody reaps another's.
-//! - [`console`]: terminals that an OCI runtime hands over through a socket.
+//! - [`children`]: children that have ended, which are seen before they are reaped, so that nobody reaps
+//!   another's.
+//! - [`console`]: terminals that an OCI runtime sends over a socket.
 
 pub mod children;
 pub mod console;
