@@ -16,10 +16,10 @@ pub const FREE_BYTES: [usize; 3] = [32 << 10, 16 << 10, 16 << 10];
 /// The share of each kind, as a divisor of the listener's bytes: a quarter, a quarter, a half.
 pub const SHARE_DIVISORS: [usize; 3] = [4, 4, 2];
 
-/// A peer may read none of its replies for this long while the listener's share for them is used up.
+/// How long a peer may read none of its replies while the listener's share for them is used up.
 pub const UNREAD_TIME: Duration = Duration::from_secs(1);
 
-/// The rest of a frame may take this long while others wait for the room that it holds.
+/// How long the rest of a frame may take while others wait for the room that it holds.
 pub const UNFINISHED_TIME: Duration = Duration::from_secs(5);
 
 // What one connection may have.
@@ -38,7 +38,8 @@ pub const UNKNOWN_FIELDS_LIMIT: usize = 64;
 /// overtakes another; at most a hundred, the length of its queue, are on their way.
 pub const SKIPPED_IDS_LIMIT: usize = 1024;
 
-/// Bytes of stream messages that were not taken. Beyond, the connection is not read; what one turn reads comes on top.
+/// Bytes of stream messages that were not taken. Beyond, the connection is not read. What one turn reads
+/// comes on top.
 pub const MESSAGES_LIMIT: usize = 4 << 20;
 
 /// Bytes that wait for the socket. Beyond, no frame is passed on to ttrpc. This is well above what streams may fill
@@ -65,7 +66,7 @@ pub const UNTAKEN_CONNECTIONS: usize = 1024;
 
 // What one engine may have.
 
-/// Calls in flight, and as many requests.
+/// Requests in flight. JavaScript limits its calls to as many.
 pub const IN_FLIGHT_LIMIT: usize = (1 << 20) - 1;
 
 /// Unused bytes of allocated memory that busy connections keep between two turns. Beyond, a connection moves its bytes
@@ -105,7 +106,7 @@ pub const BATCH_BYTES: usize = 256 << 10;
 /// Bytes of payloads that cross beside them.
 pub const BATCH_PAYLOADS: usize = 4 << 20;
 
-// What counts besides the bytes, so that empty ones count too.
+// What an item counts besides its bytes, so that empty ones count, too.
 
 /// A message of a stream.
 pub const MESSAGE_COST: usize = 64;

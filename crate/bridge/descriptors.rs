@@ -32,8 +32,8 @@ fn is_watched(env: sys::napi_env, fd: RawFd) -> bool {
     if handle.is_null() {
         return false;
     }
-    // SAFETY: `handle` has room for a uv_poll_t and `on` is this thread's loop. A handle that libuv
-    // took is freed once it has called back that it is closed, one that it did not take at once.
+    // SAFETY: `handle` has room for a uv_poll_t and `on` is this thread's loop. A handle that libuv took is
+    // freed once libuv reports it closed; one that it refused is freed at once.
     unsafe {
         let result = (uv.poll_init)(on.0, handle, fd);
         if result == 0 {

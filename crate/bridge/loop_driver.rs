@@ -195,7 +195,7 @@ impl LoopDriver {
                 handle.close(self);
             }
         }
-        // Descriptors close with the engine, so only after nothing watches them.
+        // Dropping the engine closes its descriptors, which nothing watches any more.
         drop(engine);
         self.finish_teardown();
     }

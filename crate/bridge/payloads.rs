@@ -101,12 +101,12 @@ impl Payloads {
         env.adjust_external_memory(account.take(kept))?;
         let freed = move |env: Env, payload: Vec<u8>| {
             drop(payload);
-            // Nobody is there to be told that it failed, and the count is of use only.
+            // A failure cannot be reported here, and costs only the accuracy of the count.
             let _ = env.adjust_external_memory(account.give_back(kept));
         };
-        // SAFETY: the bytes are on the heap, where they stay while the vector moves, and the vector,
-        // which nobody else sees, lives until `freed` is called: when nobody has the memory any more,
-        // or with the environment, which is the last.
+        // SAFETY: the bytes are on the heap, where they stay while the vector moves, and the vector, which
+        // nobody else sees, lives until `freed` is called: when nothing holds the memory any more, at the
+        // latest when the environment ends.
         unsafe { Uint8ArraySlice::from_external(env, start, length, payload, freed) }
     }
 
@@ -180,7 +180,7 @@ struct Kept {
 unsafe extern "C" fn collected(env: sys::napi_env, data: *mut c_void, _: *mut c_void) {
     // SAFETY: `data` is the box that `keep` gave away, and Node calls this once, on the thread of `env`.
     let Kept { account, bytes } = *unsafe { Box::from_raw(data.cast::<Kept>()) };
-    // Nobody is there to be told that it failed, and the count is of use only.
+    // A failure cannot be reported here, and costs only the accuracy of the count.
     let _ = Env::from_raw(env).adjust_external_memory(account.give_back(bytes));
 }
 

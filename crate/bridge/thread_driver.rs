@@ -83,8 +83,8 @@ impl ThreadDriver {
         let _ = Rc::into_raw(thread_driver.clone());
         let news = thread_driver.news;
         let io_thread = IoThread::start(engine, move || news.tell()).map_err(|error| {
-            // If it were not released, it would keep the process alive forever. SAFETY: it was made above,
-            // nothing else has it, and it is no longer used.
+            // If it were not released, it would keep the process alive forever.
+            // SAFETY: it was made above, nothing else has it, and it is no longer used.
             unsafe {
                 sys::napi_release_threadsafe_function(
                     news.0,

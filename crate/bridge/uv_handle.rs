@@ -27,7 +27,7 @@ struct Owner<T> {
     id: u32,
 }
 
-/// A handle of libuv. Its memory lives until libuv has called back that it is closed.
+/// A handle of libuv. Its memory lives until libuv reports it closed.
 #[derive(Debug)]
 pub(super) struct UvHandle<T: CountsHandles> {
     uv: &'static Uv,

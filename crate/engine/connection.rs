@@ -60,7 +60,7 @@ pub enum Hold {
 /// What a descriptor is watched for, and whether watching it keeps the process alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Interest {
-    /// Bytes or connections to take.
+    /// Bytes to read, or connections to accept.
     pub read: bool,
     /// The peer hanging up, watched while nothing is read.
     pub hangup: bool,

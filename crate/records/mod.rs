@@ -11,7 +11,7 @@
 //! | 5 | 1 | flags |
 //! | 6 | 2 | route: which service and method |
 //! | 8 | 4 | connection |
-//! | 12 | 4 | call: its slot, or the number of a listener |
+//! | 12 | 4 | call: its slot, or the id of a listener |
 //! | 16 | 4 | call: its generation |
 //! | 20 | … | body, by operation |
 //!

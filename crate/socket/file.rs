@@ -35,8 +35,8 @@ pub(super) fn listen(
     // If there can be no lock, bind still refuses a path that exists.
     let _lock = Lock::take(path);
     if let Some(mode) = mode {
-        // The kernel creates the file with this mode, minus the umask. SAFETY: the descriptor is open, and
-        // fchmod touches no memory.
+        // The kernel creates the file with this mode, minus the umask.
+        // SAFETY: the descriptor is open, and fchmod touches no memory.
         check(unsafe { libc::fchmod(socket.as_raw_fd(), mode) })?;
     }
     socket.bind(name)?;
@@ -53,7 +53,8 @@ pub(super) fn listen(
 fn widen(path: &Path, mode: u32) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // The file is held open, and no link is followed, so the file that is changed is the one that was
-    // checked. SAFETY: `path` is a C string; the descriptor that comes back is nobody else's.
+    // checked.
+    // SAFETY: `path` is a C string; the descriptor that comes back is nobody else's.
     let file = unsafe {
         let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
         File::from(OwnedFd::from_raw_fd(check(libc::open(path.as_ptr(), flags))?))

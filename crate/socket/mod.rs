@@ -1,10 +1,9 @@
-//! Non-blocking stream sockets of every address family, and the files of unix sockets: [`file`].
+//! Non-blocking stream sockets of every address family, and the files of unix sockets: [`mod@file`].
 
+mod descriptor_claim;
 pub mod file;
 pub mod identity;
 mod lock;
-
-mod descriptor_claim;
 
 pub use descriptor_claim::is_claimed;
 
@@ -169,7 +168,7 @@ impl Stream {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
-    /// The address that the peer is bound to.
+    /// The address to which the peer is bound.
     pub fn peer_name(&self) -> Option<PeerName> {
         let own = self.socket.local_addr().ok().and_then(|own| own.as_socket());
         Some(PeerName { name: self.socket.peer_addr().ok()?, local_ip: own.map(|own| own.ip()) })

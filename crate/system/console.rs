@@ -63,8 +63,8 @@ fn receive_descriptor(connection: RawFd) -> io::Result<OwnedFd> {
     if unsafe { libc::recvmsg(connection, &raw mut message, libc::MSG_CMSG_CLOEXEC) } == -1 {
         return Err(io::Error::last_os_error());
     }
-    // All descriptors are owned, so those that are not returned are closed. SAFETY: the kernel has filled in
-    // the message that it points at.
+    // All descriptors are owned, so those that are not returned are closed.
+    // SAFETY: the kernel has filled in the message that it points at.
     unsafe { descriptors(&message) }.into_iter().next().ok_or_else(|| {
         let text = "the peer of a console socket sent no descriptor";
         io::Error::new(io::ErrorKind::InvalidData, text)
@@ -75,7 +75,7 @@ fn receive_descriptor(connection: RawFd) -> io::Result<OwnedFd> {
 ///
 /// # Safety
 ///
-/// `message` was filled in by `recvmsg`, and this is done once.
+/// `message` must have been filled in by `recvmsg`, and this must be called once for it.
 unsafe fn descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
     let mut received = Vec::new();
     // SAFETY: the kernel wrote the headers; one of this kind is followed by descriptors up to its length,

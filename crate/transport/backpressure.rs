@@ -3,10 +3,11 @@
 
 use super::budget::Kind;
 use super::envelope::Costly;
+use super::flow::Flow;
 use super::frame_header;
 use super::frame_reader::{Gathered, Sort, Verdict};
 use super::frame_rules::NotTtrpc;
-use super::wire::{Flow, READ_CHUNK, Wire};
+use super::wire::{READ_CHUNK, Wire};
 use crate::limits::{FREE_BYTES, MESSAGE_COST, REPLY_LIMIT};
 use crate::protocol::close_reason::{CloseKind, CloseReason};
 use crate::protocol::status::{Code, response_of_status};

@@ -19,7 +19,7 @@ use ttrpc::proto::MESSAGE_LENGTH_MAX;
 pub enum Excess {
     /// They are answered with RESOURCE_EXHAUSTED.
     Refused,
-    /// They are not read: their connections wait, and so their callers do.
+    /// They are not read: their connections wait, and so do their callers.
     HeldBack,
 }
 

@@ -10,6 +10,7 @@ mod backpressure;
 pub mod budget;
 mod envelope;
 mod event_backlog;
+mod flow;
 mod frame_header;
 mod frame_reader;
 mod frame_rules;

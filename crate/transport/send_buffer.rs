@@ -11,7 +11,7 @@ pub(super) struct SendBuffer {
     bytes: Vec<u8>,
     taken: usize,
     pub(super) scanner: Scanner,
-    /// Since when the socket has taken nothing of what waits.
+    /// Since when the socket has taken none of the bytes that wait.
     stuck: Option<Instant>,
 }
 
@@ -21,7 +21,7 @@ impl SendBuffer {
         self.bytes.len() - self.taken
     }
 
-    /// Since when the socket has taken nothing of what waits.
+    /// Since when the socket has taken none of the bytes that wait.
     pub(super) fn stuck(&self) -> Option<Instant> {
         self.stuck
     }

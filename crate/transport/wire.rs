@@ -1,19 +1,15 @@
 //! The engine's end of a connection.
 
-use super::backpressure::Block;
 use super::budget::{Budget, Kind, Tally};
-use super::frame_reader::FrameReader;
-use super::frame_rules::FrameRules;
-use super::send_buffer::SendBuffer;
+use super::flow::Flow;
 use super::stream_state::StreamState;
 use super::{Pipe, Role, Worklist};
-use crate::protocol::close_reason::{CloseKind, CloseReason};
+use crate::protocol::close_reason::CloseReason;
 use crate::protocol::code_corrections;
 use crate::sync::lock;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Waker;
 use tokio::sync::Notify;
 use ttrpc::proto::{FLAG_NO_DATA, FLAG_REMOTE_CLOSED, MessageHeader, Status};
 
@@ -39,28 +35,6 @@ pub struct Wire {
     pub(super) writers: AtomicUsize,
 }
 
-#[derive(Debug)]
-pub(super) struct Flow {
-    pub(super) rules: FrameRules,
-    /// Bytes from the peer that ttrpc has not read.
-    pub(super) rx: FrameReader,
-    /// Unused bytes of allocated memory in `rx` and `tx`, as last reported.
-    pub(super) slack: usize,
-    /// Bytes that ttrpc wrote and the socket has not taken.
-    pub(super) tx: SendBuffer,
-    pub(super) reader: Option<Waker>,
-    /// Bytes that are counted in advance for a message that is not whole.
-    pub(super) reserved: usize,
-    /// What the connection waits for before the next frame is passed on or the socket is read.
-    pub(super) block: Option<Block>,
-    /// The socket was readable and was not read.
-    pub(super) refused: bool,
-    pub(super) closed: Option<CloseReason>,
-    /// ttrpc dropped its end.
-    pub(super) released: bool,
-    pub(super) is_marked: bool,
-}
-
 /// The arguments of [`Wire::pair`].
 #[derive(Debug, Clone)]
 pub struct WireInit {
@@ -70,7 +44,7 @@ pub struct WireInit {
     pub worklist: Arc<Worklist>,
     /// The budget of the listener that accepted it; `None` if this side made it.
     pub budget: Option<Arc<Budget>>,
-    /// A blocking caller turns it in place.
+    /// A blocking caller turns the engine in place.
     pub blocking: bool,
 }
 
@@ -78,23 +52,10 @@ impl Wire {
     /// The two ends of a connection.
     pub fn pair(role: Role, init: WireInit) -> (Arc<Wire>, Pipe) {
         let WireInit { id, worklist, budget, blocking } = init;
-        let flow = Flow {
-            rules: FrameRules::new(role),
-            rx: FrameReader::default(),
-            slack: 0,
-            tx: SendBuffer::default(),
-            reader: None,
-            reserved: 0,
-            block: None,
-            refused: false,
-            closed: None,
-            released: false,
-            is_marked: false,
-        };
         let wire = Arc::new(Wire {
             id,
             worklist,
-            flow: Mutex::new(flow),
+            flow: Mutex::new(Flow::new(role)),
             frames: Tally::new(Kind::Frames, budget.clone()),
             messages: Arc::new(Tally::new(Kind::Messages, budget.clone())),
             replies: Tally::new(Kind::Replies, budget.clone()),
@@ -286,7 +247,7 @@ impl Wire {
     }
 
     /// The reply to `stream_id` carries a handler's own status, which is not corrected even if it looks like
-    /// one of ttrpc's; see [`FrameRules::exempt`].
+    /// one of ttrpc's; see [`FrameRules::exempt`](super::frame_rules::FrameRules::exempt).
     pub fn exempt_own(&self, stream_id: u32, status: &Status) {
         if status.code.value() == ttrpc::Code::INVALID_ARGUMENT as i32
             && code_corrections::code_by_text(status.message.as_bytes()).is_some()
@@ -355,7 +316,7 @@ impl Wire {
 /// full.
 pub(super) const READ_CHUNK: usize = 64 * 1024;
 
-/// A frame from this size on is worth a turn of its own.
+/// A frame of this size or more is worth a turn of its own.
 const LARGE_FRAME: usize = 128 * 1024;
 
 /// Writers that are woken at once, because each may fill the socket again.
@@ -416,37 +377,4 @@ pub struct Snapshot {
     pub closed: bool,
     /// ttrpc dropped its end.
     pub released: bool,
-}
-
-impl Flow {
-    pub(super) fn close(&mut self, closed: CloseReason) {
-        if self.closed.is_none() {
-            self.closed = Some(closed);
-            // A server's connection has nothing left to wait for; a client's has answers to deliver.
-            if self.rules.is_server() {
-                self.block = None;
-            }
-        }
-        self.wake_reader();
-    }
-
-    pub(super) fn wake_reader(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
-    }
-
-    pub(super) fn end_of_stream(&mut self) {
-        let closed = if self.rx.mid_frame() {
-            let text = "the peer closed the connection in the middle of a message".to_owned();
-            CloseReason { kind: CloseKind::Error, errno: libc::ECONNRESET, text }
-        } else {
-            CloseReason {
-                kind: CloseKind::Remote,
-                errno: 0,
-                text: "the peer closed the connection".to_owned(),
-            }
-        };
-        self.close(closed);
-    }
 }

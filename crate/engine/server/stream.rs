@@ -88,7 +88,7 @@ impl StreamHandler for StreamMethod {
                 let Failure { code, text, .. } = Failure::oversize(size);
                 Some(Err(response_of_status(code, text)))
             }
-            // ttrpc wakes no stream's handler when its connection ends.
+            // ttrpc does not wake the handlers of streams when their connection ends.
             _ = wire.ended() => None,
             () = passes(timeout) => {
                 Some(Err(response_of_status(Code::DeadlineExceeded, "context deadline exceeded")))
