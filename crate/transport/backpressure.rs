@@ -35,7 +35,7 @@ impl Wire {
         let mut flow = self.lock();
         if flow.block.is_none() && flow.closed.is_none() {
             let full = || self.budget.as_ref().is_some_and(|budget| budget.holds_back());
-            let block = self.crowd().or_else(|| full().then_some(Block::HeldBack));
+            let block = self.shared_obstacle().or_else(|| full().then_some(Block::HeldBack));
             if let Some(block) = block {
                 self.wait_for(&mut flow, block);
             }
@@ -143,7 +143,7 @@ impl Wire {
 
     /// What a whole frame waits for before it is passed on, if anything.
     fn obstacle(&self, flow: &Flow, gathered: Gathered) -> Option<Block> {
-        if let Some(block) = self.crowd() {
+        if let Some(block) = self.shared_obstacle() {
             return Some(block);
         }
         let budget = self.budget.as_ref()?;
@@ -159,7 +159,7 @@ impl Wire {
     }
 
     /// What all connections of the engine, or of the listener, wait for.
-    fn crowd(&self) -> Option<Block> {
+    fn shared_obstacle(&self) -> Option<Block> {
         if self.worklist.backlog.is_full() && !self.blocking {
             return Some(Block::Events);
         }
