@@ -20,71 +20,70 @@ export declare class BindingPump {
   takeEnded(): Array<number>
 }
 
-/** The batched port between JavaScript and the engine. See `crate::records` for the record format. */
+/** JavaScript's handle on one engine, to which batches cross. `crate::records` documents their format. */
 export declare class Port {
   /**
-   * Opens a port of this environment. `outbound` and `inbound` are each the whole of an
-   * ArrayBuffer that is never detached; `deliver` is called with what
-   * `submit` returns, and must be done with them when it returns. The slot of a request is used
-   * `generations` times. With `thread`, a thread of its own turns the engine, otherwise the event
-   * loop does. `in_node`: the runtime is Node, and no other.
+   * Opens a port of this environment. `outbound` and `inbound` are each the whole of an ArrayBuffer that
+   * is never detached. `deliver` is called with a value like that of `submit`, and must have read the
+   * events when it returns. Each slot of a request is used `generations` times. With `thread`, a thread of
+   * its own turns the engine, otherwise the event loop does. `in_node`: the runtime is Node, and no other.
    */
   constructor(outbound: Uint8Array, inbound: Uint8Array, deliver: (arg: number) => void, generations: number, thread: boolean, inNode: boolean)
   /**
-   * Carries out the commands in the first `length` bytes of the outbound buffer. With `take`,
-   * returns the bytes of events that are in the inbound buffer, with the bit `MORE` if others wait,
-   * or are to be waited for: `submit` is then to be called again, in a later turn of the event loop.
+   * Carries out the commands in the first `length` bytes of the outbound buffer. With `take`, moves
+   * pending events into the inbound buffer and returns their bytes, with the bit `MORE` if others wait or
+   * may come: then `submit` must be called again, in a later turn of the event loop.
    */
   submit(length: number, take: boolean): number
-  /** Copies a payload of a command that is to be submitted and has the flag that says so. */
+  /** Copies the payload of a command in the next batch that has the flag for it. */
   lend(payload: Uint8Array): void
-  /** The payload of the next event that has it whole. To be called once for each, in order. */
+  /** The payload of the next event whose payload crosses whole. Call it once for each such event, in order. */
   takeWhole(): Uint8Array
   /**
-   * Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Its
-   * outcome is one event in the inbound buffer, whose bytes are returned; 0 if it is not there yet,
-   * and `wait_blocking` is to be called. Not on a thread's engine.
+   * Makes the call in the first `length` bytes of the outbound buffer, and waits for it. Its outcome is
+   * one event in the inbound buffer, whose bytes are returned. 0 means that it has not come yet, and
+   * `wait_blocking` must be called. Not on a thread's engine.
    */
   callBlocking(length: number): number
-  /** Waits on for the outcome of `call_blocking`, and returns what that does. */
+  /** Continues to wait for the outcome of `call_blocking`, and returns what that does. */
   waitBlocking(): number
-  /** Starts to connect; the outcome comes as an event. */
+  /** Starts to connect. The outcome arrives as an event. */
   connect(address: BindingAddress): BindingOpened
   /**
-   * Connects and waits for it, at most `timeout` milliseconds. EINPROGRESS: it goes on, by
-   * `wait_connect`.
+   * Connects, and waits at most `timeout` milliseconds. EINPROGRESS means that the attempt is pending, and
+   * `wait_connect` must be called.
    */
   connectBlocking(address: BindingAddress, timeout: number): BindingOpened
-  /** Waits on for the connection of `connect_blocking`. */
+  /** Continues to wait for the connection of `connect_blocking`. */
   waitConnect(): BindingOpened
-  /** Takes over a connected descriptor. EEXIST: Node or an engine has it already, and keeps it. */
+  /** Takes over a connected descriptor. EEXIST means that Node or an engine has it already, and keeps it. */
   adopt(fd: number, blocking: boolean): BindingOpened
-  /** Makes a pair of connected descriptors, for a transport that JavaScript moves the bytes of. */
+  /** Makes a pair of connected descriptors, for a transport whose bytes JavaScript moves. */
   pair(): BindingPair
   /**
    * Whether a connection's peer is a listener of `other`. If this JavaScript thread serves that
    * listener, a blocking wait would never end.
    */
   isListenerOf(connection: number, other: Port): boolean
-  /** Ends a connection: at once, or once the socket has taken all that was sent. */
+  /** Ends a connection: at once, or with `flush` once the socket has taken all bytes. */
   close(connection: number, flush: boolean): void
-  /** Whether a connection keeps the process alive: 0 while calls are in flight, 1 always, 2 never. */
+  /** Sets whether a connection keeps the process alive: 0 while calls are in flight, 1 always, 2 never. */
   hold(connection: number, mode: number): void
-  /** Binds and listens. Connections come as events. */
+  /** Binds and listens. Connections arrive as events. */
   listen(address: BindingAddress, options: BindingListenOptions): BindingOpened
   /**
-   * Listens on an inherited descriptor, or serves the peer of a connected one. `anonymous`: the
-   * other end is this process's own and says nothing of the peer behind it.
+   * Listens on an inherited descriptor, or serves the peer of a connected one. `anonymous`: this process
+   * has the other end, so its credentials are not those of the real peer.
    */
   listenOn(fd: number, anonymous: boolean, options: BindingListenOptions): BindingOpened
-  /** Stops accepting. Connections that were accepted go on. */
+  /** Stops accepting. Accepted connections stay open. */
   closeListener(listener: number): void
 }
 
 /** Makes orphaned descendants children of this process. */
 export declare function becomeSubreaper(): number
 
-/** Where to connect or listen. */
+/** An address to connect to or listen on. */
 export interface BindingAddress {
   /** `unix`, `tcp` or `vsock`. */
   kind: string
@@ -96,29 +95,29 @@ export interface BindingAddress {
   port: number | null
 }
 
-/** Children that have ended and were not reaped. */
+/** The children that have ended and were not reaped. */
 export interface BindingEnded {
-  /** The pids of those that are this thread's. They stay as they are. */
+  /** The pids of this thread's children. They stay as they are. */
   pids: Array<number>
-  /** The system's error number below 0, or 0. */
+  /** The system's negated error number, or 0. */
   errno: number
 }
 
-/** What a listener is made with. */
+/** The options of a listener. */
 export interface BindingListenOptions {
   /** The methods that JavaScript handles. */
   methods: Array<BindingMethod>
   /** Permission bits of a unix socket's file. */
   mode: number | null
-  /** Whether only peers of this process's user and group are admitted. */
+  /** Whether to admit only peers of this process's user and group. */
   requireSameUser: boolean
-  /** Connections open at once. */
+  /** The most connections open at once. */
   maxConnections: number
-  /** Requests open at once. */
+  /** The most requests in flight. */
   maxConcurrentCalls: number
-  /** Bytes of the requests open at once. */
+  /** The most bytes of requests in flight. */
   maxQueuedBytes: number
-  /** Whether requests beyond these two are left unread until there is room, and not refused. */
+  /** Whether requests beyond these two limits are left unread until there is room, instead of refused. */
   holdBack: boolean
 }
 
@@ -128,7 +127,7 @@ export interface BindingMethod {
   service: string
   /** The name of the method. */
   method: string
-  /** The number that its requests carry. */
+  /** The route that its requests carry. */
   route: number
   /** The client sends any number of messages. */
   clientStreams: boolean
@@ -136,12 +135,9 @@ export interface BindingMethod {
   serverStreams: boolean
 }
 
-/**
- * What opening a connection or listener came to, as a value: an error of the system is not an
- * exception of the bridge.
- */
+/** The result of opening a connection or listener. An error of the system is a value, not an exception. */
 export interface BindingOpened {
-  /** The id, or 0 if it failed. */
+  /** The id of the connection or listener, or 0 if opening it failed. */
   id: number
   /** A TCP listener's `ip:port`. */
   bound: string | null
@@ -175,13 +171,13 @@ export interface BindingPipe {
 
 /** The versions that an addon was built from. */
 export interface BindingVersions {
-  /** This addon. */
+  /** The version of this addon. */
   addon: string
   /** The version of the task service that the `containerd-shim-protos` crate speaks. */
   taskApi: number
 }
 
-/** The pids of the children that the event loop of this environment waits for. */
+/** The pids of the children for which the event loop of this environment waits. */
 export declare function childrenOfLoop(): Array<number>
 
 /** A counter on which the kernel can announce events. A descriptor, which the caller owns. */
@@ -196,32 +192,32 @@ export declare function duplicateDescriptor(fd: number): number
 /** The children of this thread that have ended. */
 export declare function endedChildren(): BindingEnded
 
-/** Whether this process has the functions of libuv that an event loop is asked to turn an engine by. */
+/** Whether this process exports the functions of libuv that `driver: "loop"` needs. */
 export declare function hasLibuv(): boolean
 
-/** Listens at a path for the terminal of a container. A descriptor, which the caller owns. */
+/** Listens at a path for the terminal of a container. Returns a descriptor, which the caller owns. */
 export declare function listenConsole(path: string): number
 
-/** Whose child a process is: 0 for none of this process's, 1 for this thread's, 2 for another thread's. */
+/** Whose child a process is: 0 for no child of this process, 1 for this thread's, 2 for another thread's. */
 export declare function parentOf(pid: number): number
 
-/** Reaps a child of this thread that has ended: its exit code, or 128 and the signal that ended it. */
+/** Reaps a child of this thread that has ended. Returns its exit code, or 128 plus the signal that ended it. */
 export declare function reapChild(pid: number): number
 
-/** The terminal that was sent to such a socket. A descriptor, which the caller owns. */
+/** Receives the terminal that was sent to such a socket. Returns a descriptor, which the caller owns. */
 export declare function receiveConsole(listener: number): number
 
-/** Removes the file of a unix socket if it is the one with this device and inode, whose socket is open. */
+/** Removes the file of a unix socket if it has this device and inode. The socket must still listen. */
 export declare function removeOwnSocket(path: string, device: bigint, inode: bigint): number
 
 /**
- * Removes the file of a unix socket if nobody listens on it any more: 1 if the path is free then, 0 if it
- * is no socket or somebody does.
+ * Removes the file of a unix socket if nobody listens on it any more. Returns 1 if the path is free, and 0
+ * if it is not a socket or somebody listens.
  */
 export declare function removeStaleSocket(path: string): number
 
 /** Sets the size of a terminal, in characters. */
 export declare function resizeConsole(terminal: number, width: number, height: number): number
 
-/** The versions that this addon was built from. */
+/** The versions from which this addon was built. */
 export declare function versions(): BindingVersions

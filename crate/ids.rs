@@ -1,23 +1,24 @@
-//! Ids that JavaScript and the engine share, and maps keyed by them.
+//! Ids that JavaScript and the engine share, and maps keyed by ids.
 
+use crate::limits::IN_FLIGHT_LIMIT;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-/// A map from an id to its owner's record.
+/// A map keyed by ids.
 pub type IdMap<V, K = u32> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
 /// A set of ids.
 pub type IdSet = HashSet<u32, BuildHasherDefault<IdHasher>>;
 
-/// The name of one call or one request of a port. No two of its kind ever have the same name.
+/// The name of one call or one request of a port. No two calls, and no two requests, ever have the same name.
 ///
 /// The slot is small, so that JavaScript can use it as an index. A slot is reused with the next
 /// generation, and retired once its generations are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CallId {
-    /// Where JavaScript keeps it.
+    /// The index under which JavaScript keeps it.
     pub slot: u32,
-    /// How many had the slot before it.
+    /// How many users the slot had before.
     pub generation: u32,
 }
 
@@ -29,8 +30,8 @@ impl Hash for CallId {
 
 /// Spreads consecutive integers with one multiplication.
 ///
-/// Ids are counters of ours or stream ids of a peer that can only hurt its own connection, so
-/// SipHash's protection against chosen keys buys nothing here and costs a third of a map access.
+/// Ids are this side's counters, or stream ids of a peer that can only hurt its own connection. SipHash's
+/// protection against chosen keys buys nothing here and costs a third of a map access.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct IdHasher(u64);
 
@@ -50,24 +51,21 @@ impl Hasher for IdHasher {
     }
 
     fn write_u64(&mut self, id: u64) {
-        // Fibonacci hashing: the high bits, which hashbrown takes its tags from, depend on all of id.
+        // Fibonacci hashing: the high bits, from which hashbrown takes its tags, depend on the whole id.
         self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20);
     }
 }
 
-/// Hands out the ids of requests.
+/// Hands out the names of requests.
 #[derive(Debug)]
 pub struct CallIds {
     free: Vec<CallId>,
     /// The highest slot that was ever handed out.
     slots: u32,
     in_use: usize,
-    /// How often a slot is used.
+    /// How often a slot is used before it is retired.
     generations: u32,
 }
-
-/// So many calls of one side may be under way.
-const MOST_IN_USE: usize = (1 << 20) - 1;
 
 impl CallIds {
     /// Slots are used `generations` times each.
@@ -75,9 +73,9 @@ impl CallIds {
         Self { free: Vec::new(), slots: 0, in_use: 0, generations }
     }
 
-    /// An id; its slot is never 0. None if a million are in use.
+    /// The name of a new request; its slot is never 0. `None` if a million are in use.
     pub fn take(&mut self) -> Option<CallId> {
-        if self.in_use >= MOST_IN_USE {
+        if self.in_use >= IN_FLIGHT_LIMIT {
             return None;
         }
         let id = match self.free.pop() {
@@ -91,7 +89,7 @@ impl CallIds {
         Some(id)
     }
 
-    /// Gives an id back: its slot gets the next generation, or is retired with its last.
+    /// Gives a name back. Its slot gets the next generation, or is retired after its last.
     pub fn give_back(&mut self, CallId { slot, generation }: CallId) {
         self.in_use -= 1;
         if generation + 1 < self.generations {
@@ -100,7 +98,8 @@ impl CallIds {
     }
 }
 
-/// Hands out the ids of connections and listeners. They repeat after 2^32, but never while one is in use.
+/// Hands out the ids of connections and listeners. They repeat after 2^32, but an id in use is never handed
+/// out again.
 #[derive(Debug, Default)]
 pub struct IdSource(u32);
 
@@ -139,7 +138,7 @@ mod tests {
     fn a_million_calls_are_the_most() {
         let mut ids = CallIds::new(2);
         let taken: Vec<_> = std::iter::from_fn(|| ids.take()).collect();
-        assert_eq!(taken.len(), MOST_IN_USE);
+        assert_eq!(taken.len(), IN_FLIGHT_LIMIT);
         ids.give_back(taken[7]);
         assert_eq!(ids.take(), Some(CallId { slot: taken[7].slot, generation: 1 }));
         assert_eq!(ids.take(), None);

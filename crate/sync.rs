@@ -1,9 +1,9 @@
-//! Mutexes whose poison says nothing.
+//! Mutexes whose poisoning is ignored.
 
 use std::sync::{Mutex, MutexGuard};
 
-/// Locks a mutex whose holders do not panic while they hold it. Most are used on one thread, where they
-/// satisfy ttrpc's `Send` bounds and never wait; only events are taken on another thread too.
+/// Locks a mutex whose holders do not panic while they hold it. Most are used on one thread, where they only
+/// satisfy ttrpc's `Send` bounds and never block; only events are also taken on another thread.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -51,12 +51,12 @@ impl Buffers {
         })
     }
 
-    /// The environment that all of this belongs to.
+    /// The environment to which the buffers belong.
     pub(super) fn env(&self) -> sys::napi_env {
         self.env
     }
 
-    /// The first `length` bytes of the outbound buffer, for `read`.
+    /// Passes the first `length` bytes of the outbound buffer to `read`.
     pub(super) fn read<T>(&self, length: usize, read: impl FnOnce(&[u8]) -> T) -> T {
         let length = length.min(self.outbound.size);
         // SAFETY: a reference keeps the buffer alive, and JavaScript, its only writer, is waiting for
@@ -64,7 +64,7 @@ impl Buffers {
         read(unsafe { std::slice::from_raw_parts(self.outbound.start, length) })
     }
 
-    /// Lets `fill` write into the inbound buffer.
+    /// Has `fill` write into the inbound buffer.
     pub(super) fn fill<T>(&self, fill: impl FnOnce(&mut [u8]) -> T) -> T {
         // SAFETY: a reference keeps the buffer alive. JavaScript reads it only between this call's
         // return and its next call into the port, and not after that.
@@ -72,7 +72,7 @@ impl Buffers {
     }
 
     /// Delivers pending events; JavaScript fetches the rest. Call it only from a libuv or Node callback,
-    /// never from JavaScript.
+    /// never while JavaScript runs.
     pub(super) fn deliver(&self, events: &PendingEvents) {
         let filled = self.take(events);
         if filled.size > 0 {
@@ -80,14 +80,14 @@ impl Buffers {
         }
     }
 
-    /// Moves events of an engine that this thread turns into the inbound buffer. JavaScript is to come
-    /// again, too, where connections wait for it to have taken them.
+    /// Moves events of an engine that this thread turns into the inbound buffer. `more` is also set if
+    /// connections wait until JavaScript has taken them.
     pub(super) fn take(&self, events: &PendingEvents) -> Filled {
         let Filled { size, more } = self.fill(|buffer| events.fill(buffer));
         Filled { size, more: more || events.is_crowded() }
     }
 
-    /// Says that events are in the inbound buffer. As for `deliver`.
+    /// Announces the events in the inbound buffer. Call it only where [`Buffers::deliver`] may be called.
     pub(super) fn call_back(&self, filled: Filled) {
         let env = self.env;
         let mut scope = ptr::null_mut();
@@ -122,7 +122,7 @@ impl Buffers {
     }
 }
 
-/// What async hooks and diagnostics call the port's callbacks.
+/// The name of the port's callbacks in async hooks and diagnostics.
 ///
 /// # Safety
 ///
@@ -136,7 +136,7 @@ pub(super) unsafe fn resource_name(env: sys::napi_env) -> Result<sys::napi_value
     Ok(name)
 }
 
-/// The error of a status of Node-API that is not `napi_ok`.
+/// An error if a status of Node-API is not `napi_ok`.
 pub(super) fn check(status: sys::napi_status) -> Result<()> {
     if status == sys::Status::napi_ok {
         Ok(())

@@ -1,4 +1,4 @@
-//! Whether a descriptor that JavaScript hands over by its number is free to be taken over.
+//! Whether a descriptor that JavaScript hands over by number may be taken over.
 
 use super::uv::{Handle, Kind, Loop, Uv};
 use crate::socket::is_claimed;
@@ -8,8 +8,8 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
 
-/// Refuses a descriptor that an engine of this process has, or that the event loop of `env` watches:
-/// both would deal with it, and close it twice. The error is EEXIST; the descriptor stays as it is.
+/// Refuses a descriptor that an engine of this process owns, or that the event loop of `env` watches: two
+/// owners would both use it, and close it twice. The error is EEXIST; the descriptor stays as it is.
 pub(super) fn check_free(env: sys::napi_env, fd: RawFd) -> io::Result<()> {
     if is_claimed(fd) || is_watched(env, fd) {
         return Err(io::Error::from_raw_os_error(libc::EEXIST));
@@ -17,7 +17,7 @@ pub(super) fn check_free(env: sys::napi_env, fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the event loop of `env` watches `fd`: then libuv gives no second handle for it.
+/// Whether the event loop of `env` watches `fd`: libuv refuses a second handle for it.
 fn is_watched(env: sys::napi_env, fd: RawFd) -> bool {
     let Ok(uv) = Uv::get() else { return false };
     let mut event_loop = ptr::null_mut();
@@ -32,8 +32,8 @@ fn is_watched(env: sys::napi_env, fd: RawFd) -> bool {
     if handle.is_null() {
         return false;
     }
-    // SAFETY: `handle` has room for a uv_poll_t and `on` is this thread's loop. A handle that libuv
-    // took is freed once it has called back that it is closed, one that it did not take at once.
+    // SAFETY: `handle` has room for a uv_poll_t and `on` is this thread's loop. A handle that libuv took is
+    // freed once libuv reports it closed; one that it refused is freed at once.
     unsafe {
         let result = (uv.poll_init)(on.0, handle, fd);
         if result == 0 {

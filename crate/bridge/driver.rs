@@ -1,8 +1,8 @@
-//! What a port works on: an engine that the event loop turns, or one that a thread turns.
+//! What turns a port's engine: the event loop, or a thread of its own.
 
 use super::buffers::Buffers;
-use super::on_loop::OnLoop;
-use super::on_thread::OnThread;
+use super::loop_driver::LoopDriver;
+use super::thread_driver::ThreadDriver;
 use super::uv::{Loop, Uv};
 use crate::engine::{Awaited, Engine};
 use crate::ids::CallId;
@@ -15,12 +15,12 @@ use std::rc::Rc;
 
 /// See the module's documentation.
 pub(super) enum Driver {
-    Loop(Rc<OnLoop>),
-    Thread(Rc<OnThread>),
+    Loop(Rc<LoopDriver>),
+    Thread(Rc<ThreadDriver>),
 }
 
 impl Driver {
-    /// Makes an engine that the event loop turns.
+    /// Makes an engine, which the event loop turns.
     pub(super) fn by_loop(buffers: Buffers, generations: u32) -> Result<Self> {
         let uv = Uv::get().map_err(|symbol| {
             Error::from_reason(format!("this JavaScript runtime does not export libuv's {symbol}"))
@@ -31,17 +31,18 @@ impl Driver {
             sys::napi_get_uv_event_loop(buffers.env(), &raw mut event_loop)
         })?;
         let engine = Engine::new(generations).map_err(system)?;
-        let on_loop = OnLoop::new(uv, Loop(event_loop.cast()), buffers, engine).map_err(system)?;
-        Ok(Self::Loop(on_loop))
+        let loop_driver =
+            LoopDriver::new(uv, Loop(event_loop.cast()), buffers, engine).map_err(system)?;
+        Ok(Self::Loop(loop_driver))
     }
 
-    /// Makes an engine that a thread of its own turns.
+    /// Makes an engine, which a thread of its own turns.
     pub(super) fn by_thread(buffers: Buffers, generations: u32) -> Result<Self> {
         let engine = Engine::new(generations).map_err(system)?;
-        OnThread::new(buffers, engine).map(Self::Thread)
+        ThreadDriver::new(buffers, engine).map(Self::Thread)
     }
 
-    /// Runs `work` on the engine, behind all that was submitted.
+    /// Runs `work` on the engine, after everything submitted before.
     pub(super) fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Engine) -> T + Send + 'static,
@@ -49,29 +50,30 @@ impl Driver {
         self.with_watching(work).map(|(result, _)| result)
     }
 
-    /// As `with`; also returns what could not be watched in consequence.
+    /// As `with`. Also returns the connection or listener that could not be watched as a consequence.
     pub(super) fn with_watching<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Engine) -> T + Send + 'static,
     ) -> Result<(T, Option<(u32, io::Error)>)> {
         match self {
-            Self::Loop(on_loop) => {
-                let result = on_loop.with(work).map_err(unusable)?;
-                Ok((result, on_loop.take_unwatchable()))
+            Self::Loop(loop_driver) => {
+                let result = loop_driver.with(work).map_err(unusable)?;
+                Ok((result, loop_driver.take_unwatchable()))
             }
-            Self::Thread(on_thread) => {
-                let io_thread = on_thread.thread().ok_or(Unusable::TornDown).map_err(unusable)?;
-                on_thread.busy();
+            Self::Thread(thread_driver) => {
+                let io_thread =
+                    thread_driver.thread().ok_or(Unusable::TornDown).map_err(unusable)?;
+                thread_driver.busy();
                 io_thread.with(work).map_err(unusable)
             }
         }
     }
 
-    /// Takes the payload of a command of the next batch.
+    /// Takes the payload of a command in the next batch.
     pub(super) fn lend(&self, payload: Vec<u8>) -> Result<()> {
         match self {
-            Self::Loop(on_loop) => on_loop.with(|engine| engine.lend(payload)),
-            Self::Thread(on_thread) => on_thread
+            Self::Loop(loop_driver) => loop_driver.with(|engine| engine.lend(payload)),
+            Self::Thread(thread_driver) => thread_driver
                 .thread()
                 .map(|io_thread| io_thread.lend(payload))
                 .ok_or(Unusable::TornDown),
@@ -79,82 +81,83 @@ impl Driver {
         .map_err(unusable)
     }
 
-    /// Has the commands in the first `length` bytes of the outbound buffer carried out: at once, or
-    /// soon, by the thread.
+    /// Carries out the commands in the first `length` bytes of the outbound buffer: at once, or soon if a
+    /// thread does.
     pub(super) fn submit(&self, length: usize) -> Result<()> {
         let submitted = match self {
-            Self::Loop(on_loop) => on_loop
+            Self::Loop(loop_driver) => loop_driver
                 .buffers()
-                .read(length, |batch| on_loop.with(|engine| engine.submit(batch)))
+                .read(length, |batch| loop_driver.with(|engine| engine.submit(batch)))
                 .map_err(unusable)?,
-            Self::Thread(on_thread) if length == 0 => {
-                on_thread.thread().ok_or(Unusable::TornDown).map_err(unusable)?.nudge();
+            Self::Thread(thread_driver) if length == 0 => {
+                thread_driver.thread().ok_or(Unusable::TornDown).map_err(unusable)?.nudge();
                 Ok(())
             }
-            Self::Thread(on_thread) => {
-                let io_thread = on_thread.thread().ok_or(Unusable::TornDown).map_err(unusable)?;
-                on_thread.busy();
-                on_thread.buffers().read(length, |batch| io_thread.submit(batch))
+            Self::Thread(thread_driver) => {
+                let io_thread =
+                    thread_driver.thread().ok_or(Unusable::TornDown).map_err(unusable)?;
+                thread_driver.busy();
+                thread_driver.buffers().read(length, |batch| io_thread.submit(batch))
             }
         };
         submitted.map_err(malformed)
     }
 
-    /// Moves events that wait into the inbound buffer.
+    /// Moves pending events into the inbound buffer.
     pub(super) fn take(&self) -> Filled {
         match self {
-            Self::Loop(on_loop) => on_loop.buffers().take(on_loop.events()),
-            Self::Thread(on_thread) => on_thread.take(),
+            Self::Loop(loop_driver) => loop_driver.buffers().take(loop_driver.events()),
+            Self::Thread(thread_driver) => thread_driver.take(),
         }
     }
 
-    /// The payload of the next event that has it whole.
+    /// The payload of the next event whose payload crosses whole.
     pub(super) fn take_whole(&self) -> Option<Vec<u8>> {
         match self {
-            Self::Loop(on_loop) => on_loop.events().take_whole(),
-            Self::Thread(on_thread) => on_thread.thread()?.events().take_whole(),
+            Self::Loop(loop_driver) => loop_driver.events().take_whole(),
+            Self::Thread(thread_driver) => thread_driver.thread()?.events().take_whole(),
         }
     }
 
-    /// The environment that this belongs to.
+    /// The environment to which the driver belongs.
     pub(super) fn env(&self) -> sys::napi_env {
         match self {
-            Self::Loop(on_loop) => on_loop.buffers().env(),
-            Self::Thread(on_thread) => on_thread.buffers().env(),
+            Self::Loop(loop_driver) => loop_driver.buffers().env(),
+            Self::Thread(thread_driver) => thread_driver.buffers().env(),
         }
     }
 
-    /// Makes the one call in the first `length` bytes of the outbound buffer, for `wait_blocking`.
+    /// Starts the call in the first `length` bytes of the outbound buffer, for `wait_blocking`.
     pub(super) fn start_blocking(&self, length: usize) -> Result<Awaited> {
-        let on_loop = self.on_loop()?;
-        on_loop
+        let loop_driver = self.loop_driver()?;
+        loop_driver
             .buffers()
-            .read(length, |batch| on_loop.with(|engine| engine.start_blocking(batch)))
+            .read(length, |batch| loop_driver.with(|engine| engine.start_blocking(batch)))
             .map_err(unusable)?
             .map_err(malformed)
     }
 
-    fn on_loop(&self) -> Result<&Rc<OnLoop>> {
+    fn loop_driver(&self) -> Result<&Rc<LoopDriver>> {
         match self {
-            Self::Loop(on_loop) => Ok(on_loop),
+            Self::Loop(loop_driver) => Ok(loop_driver),
             Self::Thread(_) => {
                 Err(Error::from_reason("blocking calls are made on the loop's engine"))
             }
         }
     }
 
-    /// Waits a moment for the outcome of a call, which is one event in the inbound buffer. Returns its
-    /// bytes, and the payload if it has it whole; None if it is not there yet.
+    /// Waits a moment for the outcome of a call, and writes it as one event into the inbound buffer. Returns
+    /// the event's size, and its payload if that crosses whole. `None` if the outcome has not come yet.
     pub(super) fn wait_blocking(
         &self,
         awaited: &Awaited,
     ) -> Result<Option<(usize, Option<Vec<u8>>)>> {
-        let on_loop = self.on_loop()?;
-        let outcome = on_loop.with(|engine| engine.wait_blocking(awaited)).map_err(unusable)?;
+        let loop_driver = self.loop_driver()?;
+        let outcome = loop_driver.with(|engine| engine.wait_blocking(awaited)).map_err(unusable)?;
         let Some(outcome) = outcome else { return Ok(None) };
         let mut events = Events::default();
         events.outcome(0, CallId::default(), outcome);
-        let Filled { size, .. } = on_loop.buffers().fill(|buffer| events.fill(buffer));
+        let Filled { size, .. } = loop_driver.buffers().fill(|buffer| events.fill(buffer));
         Ok(Some((size, events.take_whole())))
     }
 }

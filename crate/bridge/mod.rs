@@ -1,28 +1,28 @@
-//! Node's side of the engine, and the only home of napi and libuv types.
+//! The engine's connection to Node, and the only home of napi and libuv types.
 //!
-//! - [`port`]: the class that JavaScript makes of each driver that it uses.
-//! - [`driver`]: what a port works on, one of:
-//!   - [`on_loop`]: turns the engine when libuv says so and hands the events over.
-//!   - [`on_thread`]: leaves work to a thread and hands the events over when Node says so.
-//! - [`buffers`]: the two buffers that cross, and the callback.
-//! - [`payloads`]: large ones, which cross by themselves.
-//! - [`processes`]: what libuv waits for.
+//! - [`port`]: the class that JavaScript instantiates for each driver that it uses.
+//! - [`driver`]: what turns a port's engine, one of:
+//!   - [`loop_driver`]: turns the engine in libuv's callbacks, and hands the events over.
+//!   - [`thread_driver`]: leaves the work to a thread, and hands the events over in Node's callback.
+//! - [`buffers`]: the two batch buffers, and the callback that announces events.
+//! - [`payloads`]: large payloads, which cross outside of the batches.
+//! - [`processes`]: the child processes that libuv waits for.
 //! - [`pump`]: the thread that moves the bytes of processes' streams.
-//! - [`system`]: the kernel's calls for shims and for socket files.
-//! - [`handles`]: one `uv_poll` handle per descriptor, the timer, and the check.
-//! - [`uv`]: the few functions of libuv that are used.
-//! - [`values`]: what crosses besides the buffers.
+//! - [`system`]: system calls for shims and for socket files.
+//! - [`uv_handle`]: libuv handles: one `uv_poll` per descriptor, the timer, and the check.
+//! - [`uv`]: the functions of libuv that are used.
+//! - [`values`]: the objects that cross besides the buffers.
 
 mod buffers;
 mod descriptors;
 mod driver;
-mod handles;
-mod on_loop;
-mod on_thread;
+mod loop_driver;
 mod payloads;
 pub mod port;
 mod processes;
 pub mod pump;
 pub mod system;
+mod thread_driver;
 mod uv;
+mod uv_handle;
 pub mod values;

@@ -1,21 +1,22 @@
-//! How large payloads become JavaScript's: without a copy where that is safe, and without V8 collecting too
-//! often for it.
+//! How large payloads are given to JavaScript: without a copy if that is safe, and without making V8 collect
+//! too often.
 //!
-//! An external ArrayBuffer lives no longer than the environment that made it: when a worker ends, Node has
-//! its memory given back, even if `transfer()` has moved it to an ArrayBuffer that Node does not know of,
-//! and that to another thread. Only of the process's first thread nothing outlives the environment, since
-//! the process ends with it. And only Node says on the environment's own thread that the memory is free; Deno
-//! says it on the thread that collects. Elsewhere the bytes are copied into memory of V8, which frees it when
-//! nobody has it any more, wherever that is.
+//! An external ArrayBuffer lives no longer than the environment that made it. When a worker ends, Node frees
+//! the memory, even if `transfer()` has moved it to an ArrayBuffer that Node does not know, and that one to
+//! another thread. Only on the process's first thread does nothing outlive the environment, because the
+//! process ends with it. And only Node reports on the environment's own thread that the memory is free; Deno
+//! reports it on the thread that collects. In all other cases, the bytes are copied into memory of V8, which
+//! V8 frees when nobody holds it any more, on any thread.
 //!
-//! V8 counts the bytes of an ArrayBuffer as if they lay on its heap, and so makes a full collection, on
-//! all cores, for every few tens of MiB that arrive. A payload that is read and dropped needs none: the
-//! collection of young objects, which takes a millisecond, frees it. V8 makes one where an ArrayBuffer
-//! is allocated while those of young objects have 32 MiB and more, but only for what it allocates itself.
-//! So what lives of the payloads is kept from its count up to a limit, and an ArrayBuffer of one byte
-//! is allocated along with each that is external.
+//! V8 counts the bytes of an ArrayBuffer as if they were on its heap, and so makes a full collection, on all
+//! cores, for every few tens of MiB that arrive. A payload that is read and dropped does not need one: a
+//! collection of young objects, which takes a millisecond, frees it. V8 makes such a collection when it
+//! allocates an ArrayBuffer itself while those of young objects have 32 MiB or more. So up to a limit, live
+//! payloads are withheld from V8's count, and an ArrayBuffer of one byte is allocated along with each
+//! external one.
 
 use super::buffers::check;
+use crate::limits::UNCOUNTED_LIMIT;
 use napi::bindgen_prelude::{
     ArrayBuffer, BufferSlice, Env, FromNapiValue as _, JsValue as _, Uint8ArraySlice,
 };
@@ -25,24 +26,20 @@ use std::ffi::c_void;
 use std::ptr;
 use std::rc::Rc;
 
-/// As many bytes that live are not counted. It bounds what V8 may leave uncollected for not knowing of it,
-/// and is twice what makes it collect.
-const UNCOUNTED_LIMIT: usize = 64 << 20;
-
-/// What V8 is told of in their place grows by so much.
+/// The step, in bytes, by which the cushion grows.
 const CUSHION_STEP: usize = 8 << 20;
 
-/// Hands payloads over.
+/// Hands payloads to JavaScript.
 #[derive(Debug)]
 pub(super) struct Payloads {
     account: Rc<Account>,
-    /// Whether external ArrayBuffers are safe: nothing that is made here can outlive this environment.
+    /// Whether external ArrayBuffers are safe, because none can outlive this environment.
     lends: bool,
 }
 
-/// V8 subtracts a payload when it frees it, and this side restores its share only later. V8 aborts the
-/// process if its count drops below zero in between. So V8 is told once, and not with each payload, of
-/// as many extra bytes as may ever be withheld from its count.
+/// V8 subtracts a payload when it frees it, and this side restores the withheld bytes only later. V8 aborts
+/// the process if its count drops below zero in between. So V8 counts a cushion of extra bytes, at least as
+/// many as are withheld, which grows in steps and not with each payload.
 #[derive(Debug, Default)]
 struct Account {
     uncounted: Cell<usize>,
@@ -50,7 +47,7 @@ struct Account {
 }
 
 impl Account {
-    /// Keeps so many bytes from V8's count. Returns what its count is to be changed by.
+    /// Withholds `length` bytes from V8's count. Returns the change to make to the count.
     fn take(&self, length: usize) -> i64 {
         let uncounted = self.uncounted.get() + length;
         self.uncounted.set(uncounted);
@@ -59,7 +56,8 @@ impl Account {
         grown as i64 - length as i64
     }
 
-    /// Gives them back, and the cushion with the last. Returns what V8's count is to be changed by.
+    /// Restores `length` bytes, and with the last ones removes the cushion. Returns the change to make to
+    /// V8's count.
     fn give_back(&self, length: usize) -> i64 {
         self.uncounted.set(self.uncounted.get() - length);
         let unneeded = if self.uncounted.get() == 0 { self.cushion.take() } else { 0 };
@@ -76,7 +74,7 @@ impl Payloads {
         Self { account: Rc::default(), lends: in_node && is_first }
     }
 
-    /// Makes `payload` JavaScript's.
+    /// Gives `payload` to JavaScript.
     pub(super) fn give<'env>(
         &self,
         env: &'env Env,
@@ -90,7 +88,7 @@ impl Payloads {
         if self.lends { self.lend(env, payload, kept) } else { self.copy(env, &payload, kept) }
     }
 
-    /// As an external ArrayBuffer. `kept` of its bytes are kept from V8's count.
+    /// Gives it as an external ArrayBuffer. `kept` of its bytes are withheld from V8's count.
     fn lend<'env>(
         &self,
         env: &'env Env,
@@ -103,23 +101,23 @@ impl Payloads {
         env.adjust_external_memory(account.take(kept))?;
         let freed = move |env: Env, payload: Vec<u8>| {
             drop(payload);
-            // Nobody is there to be told that it failed, and the count is of use only.
+            // A failure cannot be reported here, and costs only the accuracy of the count.
             let _ = env.adjust_external_memory(account.give_back(kept));
         };
-        // SAFETY: the bytes are on the heap, where they stay while the vector moves, and the vector,
-        // which nobody else sees, lives until `freed` is called: when nobody has the memory any more,
-        // or with the environment, which is the last.
+        // SAFETY: the bytes are on the heap, where they stay while the vector moves, and the vector, which
+        // nobody else sees, lives until `freed` is called: when nothing holds the memory any more, at the
+        // latest when the environment ends.
         unsafe { Uint8ArraySlice::from_external(env, start, length, payload, freed) }
     }
 
-    /// In memory of V8's own, of which `kept` bytes are kept from its count.
+    /// Copies it into memory of V8. `kept` of its bytes are withheld from V8's count.
     fn copy<'env>(
         &self,
         env: &'env Env,
         payload: &[u8],
         kept: usize,
     ) -> Result<Uint8ArraySlice<'env>> {
-        // Unlike that of a new ArrayBuffer, its memory is not zeroed first.
+        // Unlike the memory of a new ArrayBuffer, that of a Buffer is not zeroed first.
         let buffer = BufferSlice::copy_from(env, payload)?;
         let (mut memory, mut offset, mut array) = (ptr::null_mut(), 0, ptr::null_mut());
         // SAFETY: the values are of this environment and this call; each out-pointer is a local.
@@ -148,7 +146,7 @@ impl Payloads {
         }
     }
 
-    /// Keeps so many bytes from V8's count for as long as an ArrayBuffer lives.
+    /// Withholds `kept` bytes from V8's count as long as an ArrayBuffer lives.
     ///
     /// # Safety
     ///
@@ -159,7 +157,7 @@ impl Payloads {
         }
         env.adjust_external_memory(self.account.take(kept))?;
         let data = Box::into_raw(Box::new(Kept { account: self.account.clone(), bytes: kept }));
-        // SAFETY: the caller's promise; `data` is given back to `collected` once.
+        // SAFETY: the caller's promise; `collected` takes `data` back, once.
         check(unsafe {
             sys::napi_add_finalizer(
                 env.raw(),
@@ -173,7 +171,7 @@ impl Payloads {
     }
 }
 
-/// What an ArrayBuffer of V8's own keeps from V8's count.
+/// Bytes of an ArrayBuffer that are withheld from V8's count.
 struct Kept {
     account: Rc<Account>,
     bytes: usize,
@@ -182,7 +180,7 @@ struct Kept {
 unsafe extern "C" fn collected(env: sys::napi_env, data: *mut c_void, _: *mut c_void) {
     // SAFETY: `data` is the box that `keep` gave away, and Node calls this once, on the thread of `env`.
     let Kept { account, bytes } = *unsafe { Box::from_raw(data.cast::<Kept>()) };
-    // Nobody is there to be told that it failed, and the count is of use only.
+    // A failure cannot be reported here, and costs only the accuracy of the count.
     let _ = Env::from_raw(env).adjust_external_memory(account.give_back(bytes));
 }
 
@@ -190,7 +188,7 @@ unsafe extern "C" fn collected(env: sys::napi_env, data: *mut c_void, _: *mut c_
 mod tests {
     use super::*;
 
-    /// V8 frees before this side hears of it: what it is told of must cover all that it is not told of.
+    /// V8 frees memory before this side is told, so the cushion must cover everything that is withheld.
     #[test]
     fn what_is_kept_from_the_count_is_covered_at_any_time() {
         let account = Account::default();

@@ -1,4 +1,4 @@
-//! The class that JavaScript instantiates once for each driver and environment.
+//! The class that JavaScript instantiates for each driver that it uses.
 
 use super::buffers::Buffers;
 use super::descriptors::check_free;
@@ -18,26 +18,25 @@ use std::cell::RefCell;
 use std::os::fd::IntoRawFd as _;
 use std::time::Duration;
 
-/// The batched port between JavaScript and the engine. See `crate::records` for the record format.
+/// JavaScript's handle on one engine, to which batches cross. `crate::records` documents their format.
 #[napi]
 pub struct Port {
     driver: Driver,
     payloads: Payloads,
     /// The payload of the outcome of a blocking call.
     outcome: RefCell<Option<Vec<u8>>>,
-    /// The blocking call that waits for its outcome.
+    /// The blocking call whose outcome is awaited.
     awaited: RefCell<Option<Awaited>>,
-    /// The blocking attempt to connect that goes on.
+    /// The blocking attempt to connect that is pending.
     attempt: RefCell<Option<Attempt>>,
 }
 
 #[napi]
 impl Port {
-    /// Opens a port of this environment. `outbound` and `inbound` are each the whole of an
-    /// ArrayBuffer that is never detached; `deliver` is called with what
-    /// `submit` returns, and must be done with them when it returns. The slot of a request is used
-    /// `generations` times. With `thread`, a thread of its own turns the engine, otherwise the event
-    /// loop does. `in_node`: the runtime is Node, and no other.
+    /// Opens a port of this environment. `outbound` and `inbound` are each the whole of an ArrayBuffer that
+    /// is never detached. `deliver` is called with a value like that of `submit`, and must have read the
+    /// events when it returns. Each slot of a request is used `generations` times. With `thread`, a thread of
+    /// its own turns the engine, otherwise the event loop does. `in_node`: the runtime is Node, and no other.
     #[napi(constructor)]
     pub fn new(
         env: Env,
@@ -66,22 +65,22 @@ impl Port {
         })
     }
 
-    /// Carries out the commands in the first `length` bytes of the outbound buffer. With `take`,
-    /// returns the bytes of events that are in the inbound buffer, with the bit `MORE` if others wait,
-    /// or are to be waited for: `submit` is then to be called again, in a later turn of the event loop.
+    /// Carries out the commands in the first `length` bytes of the outbound buffer. With `take`, moves
+    /// pending events into the inbound buffer and returns their bytes, with the bit `MORE` if others wait or
+    /// may come: then `submit` must be called again, in a later turn of the event loop.
     #[napi]
     pub fn submit(&self, length: u32, take: bool) -> Result<u32> {
         self.driver.submit(length as usize)?;
         Ok(if take { self.driver.take().bits() } else { 0 })
     }
 
-    /// Copies a payload of a command that is to be submitted and has the flag that says so.
+    /// Copies the payload of a command in the next batch that has the flag for it.
     #[napi]
     pub fn lend(&self, payload: Uint8ArraySlice<'_>) -> Result<()> {
         self.driver.lend(payload.to_vec())
     }
 
-    /// The payload of the next event that has it whole. To be called once for each, in order.
+    /// The payload of the next event whose payload crosses whole. Call it once for each such event, in order.
     #[napi]
     pub fn take_whole<'env>(&self, env: &'env Env) -> Result<Uint8ArraySlice<'env>> {
         let missing = || Error::from_reason("no event has a whole payload");
@@ -90,16 +89,16 @@ impl Port {
         self.payloads.give(env, payload)
     }
 
-    /// Makes the one call in the first `length` bytes of the outbound buffer and waits for it. Its
-    /// outcome is one event in the inbound buffer, whose bytes are returned; 0 if it is not there yet,
-    /// and `wait_blocking` is to be called. Not on a thread's engine.
+    /// Makes the call in the first `length` bytes of the outbound buffer, and waits for it. Its outcome is
+    /// one event in the inbound buffer, whose bytes are returned. 0 means that it has not come yet, and
+    /// `wait_blocking` must be called. Not on a thread's engine.
     #[napi]
     pub fn call_blocking(&self, length: u32) -> Result<u32> {
         *self.awaited.borrow_mut() = Some(self.driver.start_blocking(length as usize)?);
         self.wait_blocking()
     }
 
-    /// Waits on for the outcome of `call_blocking`, and returns what that does.
+    /// Continues to wait for the outcome of `call_blocking`, and returns what that does.
     #[napi]
     pub fn wait_blocking(&self) -> Result<u32> {
         let awaited = self.awaited.borrow_mut().take().ok_or_else(nothing_waits)?;
@@ -111,14 +110,14 @@ impl Port {
         Ok(size as u32)
     }
 
-    /// Starts to connect; the outcome comes as an event.
+    /// Starts to connect. The outcome arrives as an event.
     #[napi]
     pub fn connect(&self, address: BindingAddress) -> Result<BindingOpened> {
         self.open(move |engine| engine.connect(&Address::try_from(address)?))
     }
 
-    /// Connects and waits for it, at most `timeout` milliseconds. EINPROGRESS: it goes on, by
-    /// `wait_connect`.
+    /// Connects, and waits at most `timeout` milliseconds. EINPROGRESS means that the attempt is pending, and
+    /// `wait_connect` must be called.
     #[napi]
     pub fn connect_blocking(&self, address: BindingAddress, timeout: f64) -> Result<BindingOpened> {
         let timeout = Duration::try_from_secs_f64(timeout / 1000.0).unwrap_or(Duration::MAX);
@@ -129,7 +128,7 @@ impl Port {
         self.wait_connect()
     }
 
-    /// Waits on for the connection of `connect_blocking`.
+    /// Continues to wait for the connection of `connect_blocking`.
     #[napi]
     pub fn wait_connect(&self) -> Result<BindingOpened> {
         let mut attempt = self.attempt.borrow_mut().take().ok_or_else(nothing_waits)?;
@@ -143,7 +142,7 @@ impl Port {
         Ok(BindingOpened::new(result, None))
     }
 
-    /// Takes over a connected descriptor. EEXIST: Node or an engine has it already, and keeps it.
+    /// Takes over a connected descriptor. EEXIST means that Node or an engine has it already, and keeps it.
     #[napi]
     pub fn adopt(&self, fd: i32, blocking: bool) -> Result<BindingOpened> {
         if let Err(error) = check_free(self.driver.env(), fd) {
@@ -155,7 +154,7 @@ impl Port {
         })
     }
 
-    /// Makes a pair of connected descriptors, for a transport that JavaScript moves the bytes of.
+    /// Makes a pair of connected descriptors, for a transport whose bytes JavaScript moves.
     #[napi]
     pub fn pair(&self) -> BindingPair {
         match pair() {
@@ -184,7 +183,7 @@ impl Port {
         other.driver.with(move |engine| engine.listens_at(&peer))
     }
 
-    /// Ends a connection: at once, or once the socket has taken all that was sent.
+    /// Ends a connection: at once, or with `flush` once the socket has taken all bytes.
     #[napi]
     pub fn close(&self, connection: u32, flush: bool) -> Result<()> {
         self.driver.with(
@@ -194,14 +193,14 @@ impl Port {
         )
     }
 
-    /// Whether a connection keeps the process alive: 0 while calls are in flight, 1 always, 2 never.
+    /// Sets whether a connection keeps the process alive: 0 while calls are in flight, 1 always, 2 never.
     #[napi]
     pub fn hold(&self, connection: u32, mode: u32) -> Result<()> {
         let hold = [Hold::WhileBusy, Hold::Always, Hold::Never][mode.min(2) as usize];
         self.driver.with(move |engine| engine.hold(connection, hold))
     }
 
-    /// Binds and listens. Connections come as events.
+    /// Binds and listens. Connections arrive as events.
     #[napi]
     pub fn listen(
         &self,
@@ -214,8 +213,8 @@ impl Port {
         })
     }
 
-    /// Listens on an inherited descriptor, or serves the peer of a connected one. `anonymous`: the
-    /// other end is this process's own and says nothing of the peer behind it.
+    /// Listens on an inherited descriptor, or serves the peer of a connected one. `anonymous`: this process
+    /// has the other end, so its credentials are not those of the real peer.
     #[napi]
     pub fn listen_on(
         &self,
@@ -231,7 +230,7 @@ impl Port {
         })
     }
 
-    /// Stops accepting. Connections that were accepted go on.
+    /// Stops accepting. Accepted connections stay open.
     #[napi]
     pub fn close_listener(&self, listener: u32) -> Result<()> {
         self.driver.with(move |engine| engine.close_listener(listener))
@@ -253,7 +252,8 @@ impl Port {
             let bound = result.as_ref().ok().and_then(|id| engine.tcp_address(*id));
             (result, bound.map(|address| address.to_string()))
         })?;
-        let failed = unwatchable.filter(|(token, _)| result.as_ref().is_ok_and(|id| id == token));
+        let failed =
+            unwatchable.filter(|(unwatched, _)| result.as_ref().is_ok_and(|id| id == unwatched));
         Ok(BindingOpened::new(failed.map_or(result, |(_, error)| Err(error)), bound))
     }
 }
@@ -262,13 +262,13 @@ fn nothing_waits() -> Error {
     Error::from_reason("there is nothing to wait for")
 }
 
-/// Whether this process has the functions of libuv that an event loop is asked to turn an engine by.
+/// Whether this process exports the functions of libuv that `driver: "loop"` needs.
 #[napi]
 pub fn has_libuv() -> bool {
     Uv::get().is_ok()
 }
 
-/// The versions that this addon was built from.
+/// The versions from which this addon was built.
 #[napi]
 pub fn versions() -> BindingVersions {
     BindingVersions {

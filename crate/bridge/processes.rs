@@ -1,5 +1,5 @@
-//! The processes that libuv waits for. It keeps a handle for each, from before `uv_spawn` returns until
-//! it has reaped the process.
+//! The processes for which libuv waits. It keeps a handle for each, from before `uv_spawn` returns until it
+//! has reaped the process.
 
 use super::uv::{Handle, find};
 use napi::{Env, Error, Result, sys};
@@ -14,7 +14,7 @@ type Walk =
     unsafe extern "C" fn(*mut c_void, unsafe extern "C" fn(Handle, *mut c_void), *mut c_void);
 type Ask = unsafe extern "C" fn(Handle) -> c_int;
 
-/// What to ask of a handle, and what the answers were.
+/// The functions to call with each handle, and the pids found.
 struct Walked {
     kind: Ask,
     is_active: Ask,
@@ -22,7 +22,7 @@ struct Walked {
     pids: Vec<u32>,
 }
 
-/// The pids of the processes that the event loop of an environment, which is the current one, waits for.
+/// The pids of the processes for which the event loop of the current environment waits.
 pub(super) fn of_loop(env: &Env) -> Result<Vec<u32>> {
     let function = |name: &'static str| {
         find(name).ok_or_else(|| Error::from_reason(format!("this runtime has no {name}")))
@@ -41,8 +41,8 @@ pub(super) fn of_loop(env: &Env) -> Result<Vec<u32>> {
         )
     };
     let mut event_loop = ptr::null_mut();
-    // SAFETY: the environment is the current one, the out-pointer is a local, and `note` takes what it is
-    // handed here. A walk runs no JavaScript and changes no handle.
+    // SAFETY: the environment is the current one, the out-pointer is a local, and `note` takes the pointer
+    // that it is passed here. A walk runs no JavaScript and changes no handle.
     unsafe {
         if sys::napi_get_uv_event_loop(env.raw(), &raw mut event_loop) != sys::Status::napi_ok {
             return Err(Error::from_reason("this environment has no event loop"));
@@ -52,12 +52,13 @@ pub(super) fn of_loop(env: &Env) -> Result<Vec<u32>> {
     Ok(walked.pids)
 }
 
-/// Notes the pid of a handle if a process is waited for by it.
+/// Notes the pid of a handle for a process that has not been reaped.
 unsafe extern "C" fn note(handle: Handle, walked: *mut c_void) {
-    // SAFETY: libuv calls this during `of_loop` with a handle of its own and with what it was handed.
+    // SAFETY: libuv calls this during `of_loop`, with one of its handles and the pointer that `of_loop`
+    // passed.
     unsafe {
         let Some(walked) = walked.cast::<Walked>().as_mut() else { return };
-        // One that has been reaped keeps its number until it is closed, but is not active.
+        // The handle of a reaped process keeps the pid until it is closed, but is not active.
         if (walked.kind)(handle) == PROCESS && (walked.is_active)(handle) != 0 {
             walked.pids.extend(u32::try_from((walked.pid)(handle)));
         }

@@ -1,5 +1,5 @@
-//! The kernel's calls for shims and for socket files. Each returns what the system returned, or its error number below 0,
-//! which TypeScript makes an error of.
+//! System calls for shims and for socket files. Each returns the system's result, or its negated error
+//! number, which TypeScript turns into an error.
 
 use super::processes;
 use crate::socket::file;
@@ -20,12 +20,12 @@ pub fn become_subreaper() -> i32 {
     answer(children::become_subreaper().map(|()| 0))
 }
 
-/// Children that have ended and were not reaped.
+/// The children that have ended and were not reaped.
 #[napi(object, use_nullable = true)]
 pub struct BindingEnded {
-    /// The pids of those that are this thread's. They stay as they are.
+    /// The pids of this thread's children. They stay as they are.
     pub pids: Vec<u32>,
-    /// The system's error number below 0, or 0.
+    /// The system's negated error number, or 0.
     pub errno: i32,
 }
 
@@ -38,7 +38,7 @@ pub fn ended_children() -> BindingEnded {
     }
 }
 
-/// Whose child a process is: 0 for none of this process's, 1 for this thread's, 2 for another thread's.
+/// Whose child a process is: 0 for no child of this process, 1 for this thread's, 2 for another thread's.
 #[napi]
 pub fn parent_of(pid: u32) -> i32 {
     answer(children::parent_of(pid).map(|parent| match parent {
@@ -48,39 +48,39 @@ pub fn parent_of(pid: u32) -> i32 {
     }))
 }
 
-/// Reaps a child of this thread that has ended: its exit code, or 128 and the signal that ended it.
+/// Reaps a child of this thread that has ended. Returns its exit code, or 128 plus the signal that ended it.
 #[napi]
 pub fn reap_child(pid: u32) -> i32 {
     answer(children::reap(pid).map(|status| status as i32))
 }
 
-/// The pids of the children that the event loop of this environment waits for.
+/// The pids of the children for which the event loop of this environment waits.
 #[napi]
 pub fn children_of_loop(env: Env) -> Result<Vec<u32>> {
     processes::of_loop(&env)
 }
 
-/// Removes the file of a unix socket if nobody listens on it any more: 1 if the path is free then, 0 if it
-/// is no socket or somebody does.
+/// Removes the file of a unix socket if nobody listens on it any more. Returns 1 if the path is free, and 0
+/// if it is not a socket or somebody listens.
 #[napi]
 pub fn remove_stale_socket(path: String) -> i32 {
     answer(file::remove_stale(Path::new(&path)).map(i32::from))
 }
 
-/// Removes the file of a unix socket if it is the one with this device and inode, whose socket is open.
+/// Removes the file of a unix socket if it has this device and inode. The socket must still listen.
 #[napi]
 pub fn remove_own_socket(path: String, device: BigInt, inode: BigInt) -> i32 {
     let own = Identity { device: device.get_u64().1, inode: inode.get_u64().1 };
     answer(file::remove_own(Path::new(&path), own).map(|()| 0))
 }
 
-/// Listens at a path for the terminal of a container. A descriptor, which the caller owns.
+/// Listens at a path for the terminal of a container. Returns a descriptor, which the caller owns.
 #[napi]
 pub fn listen_console(path: String) -> i32 {
     answer(console::listen(&PathBuf::from(path)).map(OwnedFd::into_raw_fd))
 }
 
-/// The terminal that was sent to such a socket. A descriptor, which the caller owns.
+/// Receives the terminal that was sent to such a socket. Returns a descriptor, which the caller owns.
 #[napi]
 pub fn receive_console(listener: i32) -> i32 {
     answer(console::receive(listener).map(OwnedFd::into_raw_fd))

@@ -1,8 +1,8 @@
 //! The functions of libuv that the bridge uses.
 //!
-//! They are looked up in the running process when an environment starts, not bound by the linker: a
-//! host that does not export them (a runtime that is not Node) gets an error that says so, where an
-//! unresolved symbol would fail the load of the addon with the linker's words.
+//! They are looked up in the running process when an environment starts, and not bound by the linker. So a
+//! runtime that does not export them gets an error that says so; with an unresolved symbol, the addon would
+//! fail to load with an error of the linker.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::OnceLock;
@@ -41,7 +41,7 @@ macro_rules! functions {
         }
 
         impl Uv {
-            /// The entry points, found at the first call; the error names the first that is missing.
+            /// The entry points, looked up at the first call. The error names the first that is missing.
             pub(super) fn get() -> Result<&'static Self, &'static str> {
                 static FOUND: OnceLock<Result<Uv, &'static str>> = OnceLock::new();
                 FOUND.get_or_init(Self::find).as_ref().map_err(|missing| *missing)
@@ -82,7 +82,7 @@ pub(super) fn find(symbol: &str) -> Option<*mut c_void> {
     let mut name = [0u8; 32];
     name[..symbol.len()].copy_from_slice(symbol.as_bytes());
     let name = CStr::from_bytes_until_nul(&name).ok()?;
-    // SAFETY: `name` is a C string; RTLD_DEFAULT searches what is loaded and changes nothing.
+    // SAFETY: `name` is a C string; RTLD_DEFAULT only searches the loaded objects.
     let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!address.is_null()).then_some(address)
 }

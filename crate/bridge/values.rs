@@ -1,10 +1,11 @@
-//! What crosses besides the buffers. Defaults and validation are TypeScript's; absent is `null`.
+//! The objects that cross besides the buffers. Defaults and validation are TypeScript's. An absent value is
+//! `null`.
 
 use crate::socket::Address;
 use napi_derive::napi;
 use std::io;
 
-/// Where to connect or listen.
+/// An address to connect to or listen on.
 #[napi(object, use_nullable = true)]
 pub struct BindingAddress {
     /// `unix`, `tcp` or `vsock`.
@@ -31,11 +32,10 @@ impl TryFrom<BindingAddress> for Address {
     }
 }
 
-/// What opening a connection or listener came to, as a value: an error of the system is not an
-/// exception of the bridge.
+/// The result of opening a connection or listener. An error of the system is a value, not an exception.
 #[napi(object, use_nullable = true)]
 pub struct BindingOpened {
-    /// The id, or 0 if it failed.
+    /// The id of the connection or listener, or 0 if opening it failed.
     pub id: u32,
     /// A TCP listener's `ip:port`.
     pub bound: Option<String>,
@@ -83,7 +83,7 @@ pub struct BindingMethod {
     pub service: String,
     /// The name of the method.
     pub method: String,
-    /// The number that its requests carry.
+    /// The route that its requests carry.
     pub route: u32,
     /// The client sends any number of messages.
     pub client_streams: bool,
@@ -91,29 +91,29 @@ pub struct BindingMethod {
     pub server_streams: bool,
 }
 
-/// What a listener is made with.
+/// The options of a listener.
 #[napi(object, use_nullable = true)]
 pub struct BindingListenOptions {
     /// The methods that JavaScript handles.
     pub methods: Vec<BindingMethod>,
     /// Permission bits of a unix socket's file.
     pub mode: Option<u32>,
-    /// Whether only peers of this process's user and group are admitted.
+    /// Whether to admit only peers of this process's user and group.
     pub require_same_user: bool,
-    /// Connections open at once.
+    /// The most connections open at once.
     pub max_connections: u32,
-    /// Requests open at once.
+    /// The most requests in flight.
     pub max_concurrent_calls: u32,
-    /// Bytes of the requests open at once.
+    /// The most bytes of requests in flight.
     pub max_queued_bytes: u32,
-    /// Whether requests beyond these two are left unread until there is room, and not refused.
+    /// Whether requests beyond these two limits are left unread until there is room, instead of refused.
     pub hold_back: bool,
 }
 
 /// The versions that an addon was built from.
 #[napi(object)]
 pub struct BindingVersions {
-    /// This addon.
+    /// The version of this addon.
     pub addon: String,
     /// The version of the task service that the `containerd-shim-protos` crate speaks.
     pub task_api: i32,

@@ -1,7 +1,7 @@
-//! Calls that wait in place: the same runtime, turned by the caller with poll(2) on one descriptor.
+//! Blocking calls: the caller turns the engine in place, with poll(2) on one descriptor.
 
 use crate::engine::Engine;
-use crate::engine::client::guard::Destination;
+use crate::engine::client::open_call::Destination;
 use crate::protocol::outcome::Outcome;
 use crate::records::{Command, Malformed, commands};
 use crate::socket::wait;
@@ -11,10 +11,10 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long a connection attempt waits before it asks a full backlog again.
+/// The wait between two attempts to connect while the listener's backlog is full.
 const BACKLOG_RETRY: Duration = Duration::from_millis(5);
 
-/// How long a wait lasts before the caller has its turn: a thread that is told to end ends only there.
+/// The longest wait before control returns to the caller. A thread that is told to end ends only there.
 const TURN: Duration = Duration::from_millis(20);
 
 /// A call that a blocking caller waits for.
@@ -28,21 +28,22 @@ pub struct Awaited {
 #[derive(Debug)]
 pub struct Attempt {
     address: Address,
-    /// None is no limit.
+    /// `None` means no limit.
     until: Option<Instant>,
-    /// What is to become the connection.
+    /// The stream that is connecting.
     pending: Option<Stream>,
 }
 
 impl Attempt {
-    /// To be given up after `timeout`.
+    /// An attempt that ends after `timeout`.
     pub fn new(address: Address, timeout: Duration) -> Self {
-        // A time that no clock reaches is no limit.
+        // A time that the clock cannot express is no limit.
         Self { address, until: Instant::now().checked_add(timeout), pending: None }
     }
 
-    /// Connects; `WouldBlock` says that it takes longer, as when a backlog is full.
-    fn go_on(&mut self, most: Duration) -> io::Result<Stream> {
+    /// Connects, waiting at most `most`. `WouldBlock` means that it takes longer, for example because a
+    /// backlog is full.
+    fn advance(&mut self, most: Duration) -> io::Result<Stream> {
         if let Some(stream) = self.pending.take() {
             if !wait(stream.fd(), true, milliseconds(most))? {
                 self.pending = Some(stream);
@@ -67,14 +68,14 @@ impl Attempt {
 }
 
 impl Engine {
-    /// Connects and waits for it: until the attempt's time is over, which is `TimedOut`, but only for a
-    /// moment, after which the error is EINPROGRESS and this is to be called again. The connection is
-    /// never watched: it moves only during [`Engine::wait_blocking`].
+    /// Connects, and waits for a moment. After that, the error is EINPROGRESS, and this must be called again.
+    /// Once the attempt's time is over, the error is `TimedOut`. The connection is never watched: it moves
+    /// only during [`Engine::wait_blocking`].
     pub fn connect_blocking(&mut self, attempt: &mut Attempt) -> io::Result<u32> {
         let turn = Instant::now() + TURN;
         loop {
             let most = left(attempt.until)?.min(turn.saturating_duration_since(Instant::now()));
-            match attempt.go_on(most) {
+            match attempt.advance(most) {
                 Ok(stream) => return Ok(self.open_blocking(stream)),
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
                 Err(_) if Instant::now() < turn => {}
@@ -83,22 +84,24 @@ impl Engine {
         }
     }
 
-    /// Makes a connection of a connected stream that moves only during [`Engine::call_blocking`].
+    /// Makes a connection from a connected stream. It moves only during [`Engine::wait_blocking`].
     pub fn open_blocking(&mut self, stream: Stream) -> u32 {
         self.open(stream, Progress::Connected, true)
     }
 
-    /// Who is at the other end of a connection.
+    /// The address of a connection's peer.
     pub fn peer(&self, connection: u32) -> Option<PeerName> {
         self.connections.get(&connection)?.stream.peer_name()
     }
 
-    /// Whether a peer is a listener of this engine. If the thread that serves it waits, it cannot answer.
+    /// Whether a peer is a listener of this engine. If the thread that serves the listener waits, it cannot
+    /// answer.
     pub fn listens_at(&self, peer: &PeerName) -> bool {
         self.listeners.values().any(|entry| entry.is(peer))
     }
 
-    /// Carries out `batch`, whose last command must be a call, for [`Engine::wait_blocking`].
+    /// Carries out `batch`, whose last command must be a call. [`Engine::wait_blocking`] waits for the call's
+    /// outcome.
     pub fn start_blocking(&mut self, batch: &[u8]) -> Result<Awaited, Malformed> {
         let outcome = Arc::new(Mutex::new(None));
         let mut result = Err(Malformed("a blocking batch does not end in a call"));
@@ -108,7 +111,7 @@ impl Engine {
         result.map(|connection| Awaited { connection, outcome })
     }
 
-    /// Starts the last call with `destination` and everything before it as usual. Returns its connection.
+    /// Carries out a batch whose last call's outcome goes to `destination`. Returns the call's connection.
     fn start_last(&mut self, batch: &[u8], destination: Destination) -> Result<u32, Malformed> {
         let mut last = None;
         let mut lent = std::mem::take(&mut self.lent);
@@ -125,7 +128,7 @@ impl Engine {
         Ok(connection)
     }
 
-    /// Waits for the outcome of a call, for a moment: None if it is not there by then.
+    /// Waits for a call's outcome, for a moment. `None` means that it has not come yet.
     pub fn wait_blocking(&mut self, awaited: &Awaited) -> Option<Outcome> {
         let turn = Instant::now() + TURN;
         loop {
@@ -144,7 +147,7 @@ impl Engine {
             match wait(fd, writes, milliseconds(timeout)) {
                 Ok(true) => self.ready(awaited.connection, true, writes),
                 Ok(false) => self.expire(),
-                // poll(2) fails for lack of memory only; the next round tries again.
+                // poll(2) fails only for lack of memory; the next round tries again.
                 Err(_) => std::thread::sleep(BACKLOG_RETRY),
             }
         }

@@ -1,8 +1,9 @@
 //! One connection: its descriptor, its wire and what ttrpc runs on it.
 
-use crate::engine::client::waiting::WaitingCalls;
-use crate::engine::server::serving::Serving;
-use crate::protocol::closed::{CloseKind, Closed};
+use crate::engine::client::waiting_calls::WaitingCalls;
+use crate::engine::server::connection_server::ConnectionServer;
+use crate::limits::{LAST_WORDS, READ_BUDGET, WAITING_READ_BUDGET};
+use crate::protocol::close_reason::{CloseKind, CloseReason};
 use crate::socket::{Progress, Stream};
 use crate::transport::Wire;
 use crate::transport::budget::Budget;
@@ -11,39 +12,38 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use ttrpc::r#async::Client;
 
-/// A connection and all that goes with it.
+/// A connection and everything that belongs to it.
 pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) wire: Arc<Wire>,
     pub(super) endpoint: Endpoint,
-    /// The connection attempt is under way; nothing may be sent yet.
+    /// The connection attempt is pending; nothing may be sent yet.
     pub(super) connecting: bool,
-    /// Calls that wait until the socket has taken what was sent before them.
+    /// Calls that wait until the socket has taken the bytes before them.
     pub(super) waiting: WaitingCalls,
     /// Stream ids that are left.
     pub(super) ids_left: u32,
-    /// Calls between submit and outcome, or requests between arrival and answer; they keep the process
-    /// alive.
+    /// Calls between submit and outcome, or requests between arrival and answer. They keep the process alive.
     pub(super) in_flight: Arc<AtomicU32>,
     pub(super) hold: Hold,
-    /// What the descriptor is watched for at the moment.
+    /// What the descriptor is watched for now.
     pub(super) watched: Interest,
-    /// No watcher watches it: a blocking caller turns it in place.
+    /// The descriptor is not watched: a blocking caller turns the engine in place.
     pub(super) blocking: bool,
-    /// To be closed, with this reason, once the socket has taken all and no call is in flight.
-    pub(super) finishing: Option<Closed>,
-    /// The last read took all that it might.
+    /// The reason with which to close once the socket has taken all bytes and no call is in flight.
+    pub(super) finishing: Option<CloseReason>,
+    /// The last read took as much as it was allowed.
     more_waits: bool,
-    /// Reported as ended.
+    /// JavaScript was told that the connection ended.
     pub(super) reported: bool,
 }
 
 /// What ttrpc runs on a connection.
 pub(super) enum Endpoint {
-    /// The client; dropped to let go of the connection.
+    /// The client. Dropping it releases the connection.
     Client(Option<Arc<Client>>),
     /// The server of one accepted connection, and the listener it came from.
-    Server { serving: Serving, listener: u32, budget: Arc<Budget> },
+    Server { server: ConnectionServer, listener: u32, budget: Arc<Budget> },
 }
 
 /// Whether a connection keeps the process alive.
@@ -60,13 +60,13 @@ pub enum Hold {
 /// What a descriptor is watched for, and whether watching it keeps the process alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Interest {
-    /// Bytes or connections to take.
+    /// Bytes to read, or connections to accept.
     pub read: bool,
-    /// The end of the peer, where it is not read from.
+    /// The peer hanging up, watched while nothing is read.
     pub hangup: bool,
     /// Room to write, or the outcome of a connection attempt.
     pub write: bool,
-    /// The event loop runs on for it.
+    /// The watch keeps the process alive.
     pub hold: bool,
 }
 
@@ -100,7 +100,8 @@ impl Connection {
             self.receive_share();
             self.serve();
         } else if self.stream.has_hung_up() {
-            // Whoever waits for it is gone, if this side serves it; if not, it may have answered before.
+            // If this side serves the peer, nobody waits for the answers. If not, the peer may have answered
+            // before it left.
             if self.is_server() {
                 self.wire.fail(hung_up());
             } else {
@@ -109,42 +110,44 @@ impl Connection {
         }
     }
 
-    /// What it waited for may now be there.
-    pub(super) fn go_on(&mut self) {
-        if self.wire.go_on() {
+    /// What the connection waited for may have come.
+    pub(super) fn resume(&mut self) {
+        if self.wire.resume() {
             self.readable();
         }
         self.serve();
     }
 
-    /// Has the connection served once there is something to serve. Must be called inside the runtime.
+    /// Starts the server once there is a frame to serve. Must be called inside the runtime.
     fn serve(&mut self) {
-        if let Endpoint::Server { serving, budget, .. } = &mut self.endpoint
+        if let Endpoint::Server { server, budget, .. } = &mut self.endpoint
             && self.wire.has_frame()
         {
-            serving.start(&self.wire, budget, &self.in_flight);
+            server.start(&self.wire, budget, &self.in_flight);
         }
     }
 
-    /// Releases what nothing else will release: ttrpc's client, or a server that was never needed. A running
-    /// server stays until its tasks end, because a server told to shut down lets its handlers run on, while
-    /// one that sees its connection end cancels them.
+    /// Releases what nothing else releases: ttrpc's client, or a server that never started. A running server
+    /// stays until its tasks end, because a server that is told to shut down lets its handlers run on, while
+    /// one whose connection ends cancels them.
     pub(super) fn let_go(&mut self) {
         match &mut self.endpoint {
             Endpoint::Client(client) => drop(client.take()),
-            Endpoint::Server { serving, .. } => serving.let_go(),
+            Endpoint::Server { server, .. } => server.let_go(),
         }
     }
 
-    /// Takes what the socket has, or part of it.
+    /// Reads what waits in the socket, or part of it.
     ///
-    /// A server reads half of what waits, and its answers leave before it reads the rest. So the peer has
-    /// work meanwhile: it may send no more until it is answered, and then the two sides would take turns.
+    /// A server reads half of what waits, and its answers leave before it reads the rest. The peer may send
+    /// no more until it is answered, and if the server read everything at once, the two sides would work one
+    /// after the other.
     pub(super) fn receive_share(&mut self) {
         let most = if self.waits_for_room() { WAITING_READ_BUDGET } else { READ_BUDGET };
         let budget = if self.is_server() {
             let few = (self.wire.frame() * FEW_FRAMES).clamp(SMALL_READ, most);
-            // Asking how much waits is a system call, worth it only where there was more last time.
+            // It takes a system call to ask how much waits, which is worth it only if there was more last
+            // time.
             let waiting = if self.more_waits { self.stream.readable_bytes() } else { 0 };
             (waiting / 2).clamp(few, most)
         } else {
@@ -153,16 +156,17 @@ impl Connection {
         self.more_waits = self.receive(budget) == budget;
     }
 
-    /// Takes what the socket has, up to `budget` bytes.
+    /// Reads what waits in the socket, up to `budget` bytes.
     pub(super) fn receive(&self, budget: usize) -> usize {
         self.wire.receive(budget, |into| self.stream.read(into))
     }
 
-    /// Gives the socket what ttrpc wrote. A failure ends the connection, after the peer's last words.
+    /// Gives the socket the bytes that ttrpc wrote. A failure ends the connection, after the peer's last
+    /// bytes were read.
     pub(super) fn send(&self) {
         if let Err(error) = self.wire.send(|bytes| self.stream.write(bytes)) {
             self.receive(LAST_WORDS);
-            self.wire.fail(Closed::failed("write", &error));
+            self.wire.fail(CloseReason::failed("write", &error));
         }
     }
 
@@ -171,7 +175,7 @@ impl Connection {
         self.stream.finish_connect()
     }
 
-    /// What it shares with the other connections of its listener.
+    /// The budget that it shares with the other connections of its listener.
     pub(super) fn budget(&self) -> Option<&Arc<Budget>> {
         match &self.endpoint {
             Endpoint::Server { budget, .. } => Some(budget),
@@ -179,7 +183,7 @@ impl Connection {
         }
     }
 
-    /// Whether its requests are held back while there are too many.
+    /// Whether its requests are held back when there are too many.
     fn waits_for_room(&self) -> bool {
         self.budget().is_some_and(|budget| budget.waits())
     }
@@ -189,25 +193,15 @@ impl Connection {
     }
 }
 
-fn hung_up() -> Closed {
+fn hung_up() -> CloseReason {
     let text = "the peer closed the connection".to_owned();
-    Closed { kind: CloseKind::Remote, errno: 0, text }
+    CloseReason { kind: CloseKind::Remote, errno: 0, text }
 }
 
-/// Bytes that one connection may take from its socket in one turn: a busy peer starves neither the
-/// others nor JavaScript. A payload of 256 KiB comes with its envelope in one.
-const READ_BUDGET: usize = (256 << 10) + 1024;
-
-/// The same where requests are held back at a limit: what is read is what may go beyond it.
-const WAITING_READ_BUDGET: usize = 64 << 10;
-
-/// What waits is not divided into less than this many frames as long as the last one, or bytes.
+/// A server reads at least this many frames of the last one's size, and at least this many bytes.
 const FEW_FRAMES: usize = 4;
 const SMALL_READ: usize = 512;
 
-/// Calls that a connection can make: ids are odd numbers of 32 bits that only grow. ttrpc would start
-/// again from 1, and a server that keeps the protocol's rule would refuse everything from then on.
+/// The calls that a connection can make: stream ids are odd 32-bit numbers that only grow. ttrpc would start
+/// again from 1, and a server that keeps to the protocol would refuse every call from then on.
 const STREAM_IDS: u32 = 1 << 31;
-
-/// Read from a socket that can no longer be written to.
-const LAST_WORDS: usize = 8 << 20;

@@ -1,15 +1,13 @@
-//! The deadlines that ttrpc's timers stand at.
+//! The deadlines of ttrpc's timers.
 //!
-//! tokio's timers fire only while the runtime is turned, so whoever turns it must wake it at the
-//! earliest one.
+//! tokio's timers fire only in a turn, so whoever turns the engine must do so at the earliest deadline.
 
 use crate::sync::lock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Counts of deadlines by the millisecond they fall into: as many entries as there are different
-/// ones in flight, and none once their calls are over.
+/// The number of deadlines in each millisecond. There are only entries for calls in flight.
 #[derive(Debug)]
 pub(super) struct Deadlines {
     start: Instant,
@@ -23,26 +21,27 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    /// Stands at `timeout_nano` from now until the guard is dropped. `None` where there is no deadline.
+    /// Adds a deadline `timeout_nano` from now, until the guard is dropped. `None` if there is no deadline.
     pub(super) fn hold(self: &Arc<Self>, timeout_nano: i64) -> Option<Deadline> {
         if timeout_nano <= 0 {
             return None;
         }
         let after = self.start.elapsed().saturating_add(Duration::from_nanos(timeout_nano as u64));
-        // A timer fires in the millisecond after its deadline: one more, so that it has when we look.
+        // A timer fires in the millisecond after its deadline. One more millisecond ensures that it has
+        // fired.
         let at = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).saturating_add(2);
         *lock(&self.at).entry(at).or_default() += 1;
         Some(Deadline { deadlines: self.clone(), at })
     }
 
-    /// How long until the earliest, if there is one.
+    /// The time until the earliest deadline, if there is one.
     pub(super) fn next(&self) -> Option<Duration> {
         let at = *lock(&self.at).first_key_value()?.0;
         Some(Duration::from_millis(at).saturating_sub(self.start.elapsed()))
     }
 }
 
-/// One deadline that stands.
+/// One deadline. Dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Deadline {
     deadlines: Arc<Deadlines>,

@@ -1,53 +1,49 @@
 //! The end of a turn, for the connections that it touched: bytes leave, waiting calls start, ended
 //! connections are reported and released, and the watcher learns what to wait for.
 
-use crate::engine::client::unary::{fail_waiting, start_waiting};
+use crate::engine::client::calls::{fail_waiting, start_waiting};
 use crate::engine::connection::{Connection, Endpoint, Hold, Interest};
-use crate::engine::{Change, Descriptor, Engine, SEND_LIMIT, Shared};
-use crate::protocol::closed::Closed;
+use crate::engine::{Change, Descriptor, Engine, Shared};
+use crate::limits::{MESSAGES_LIMIT, REPLY_LIMIT, SEND_LIMIT};
+use crate::protocol::close_reason::CloseReason;
 use crate::sync::lock;
-use crate::transport::REPLY_LIMIT;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A connection with this many bytes of streams that were not taken is not read. What one turn reads comes
-/// on top.
-const STREAM_LIMIT: usize = 4 << 20;
-
 impl Engine {
-    /// Flushes each dirty connection once. Returns whether that may have made tasks ready.
+    /// Flushes each connection that the turn touched. Returns whether this may have made tasks ready.
     pub(in crate::engine) fn flush(&mut self) -> bool {
-        let mut dirty = std::mem::take(&mut self.scratch);
-        self.shared.dirty.take(&mut dirty);
+        let mut touched = std::mem::take(&mut self.scratch);
+        self.shared.worklist.take_touched(&mut touched);
         let mut again = false;
-        for token in dirty.drain(..) {
-            let Some(conn) = self.connections.get_mut(&token) else { continue };
-            let (woke, over) = flush_connection(&self.shared, token, conn, &mut self.changes);
+        for id in touched.drain(..) {
+            let Some(conn) = self.connections.get_mut(&id) else { continue };
+            let (woke, over) = flush_connection(&self.shared, id, conn, &mut self.changes);
             again |= woke;
             if over {
-                self.remove(token);
+                self.remove(id);
             }
         }
-        self.scratch = dirty;
+        self.scratch = touched;
         again
     }
 
-    fn remove(&mut self, token: u32) {
-        let Some(conn) = self.connections.remove(&token) else { return };
+    fn remove(&mut self, id: u32) {
+        let Some(conn) = self.connections.remove(&id) else { return };
         match conn.endpoint {
             Endpoint::Server { listener, .. } => self.connection_ended(listener),
-            // There is nothing left to bound: what JavaScript still holds of its streams is all there is.
+            // Nothing is left to bound: no more messages can arrive on these streams.
             Endpoint::Client(_) => lock(&self.shared.streams)
                 .retain(|_, stream| !Arc::ptr_eq(&stream.wire, &conn.wire)),
         }
-        self.changes.push(Change::Forget { token, descriptor: Descriptor::Stream(conn.stream) });
+        self.changes.push(Change::Forget { id, descriptor: Descriptor::Stream(conn.stream) });
     }
 }
 
 /// Returns whether tasks were woken, and whether the connection is over.
 fn flush_connection(
     shared: &Arc<Shared>,
-    token: u32,
+    id: u32,
     conn: &mut Connection,
     changes: &mut Vec<Change>,
 ) -> (bool, bool) {
@@ -67,7 +63,7 @@ fn flush_connection(
     if state.closed {
         let first = !conn.reported;
         if first {
-            report(shared, token, conn);
+            report(shared, id, conn);
         }
         return (first, state.released);
     }
@@ -77,7 +73,7 @@ fn flush_connection(
     }
     if conn.wire.replies_read() {
         woke = true;
-        conn.go_on();
+        conn.resume();
         state = conn.wire.snapshot();
     }
     if !conn.connecting && !conn.waiting.is_empty() && state.unsent <= SEND_LIMIT {
@@ -85,7 +81,7 @@ fn flush_connection(
     }
     let busy = conn.in_flight.load(Ordering::Relaxed) > 0 || conn.connecting;
     let is_full =
-        conn.wire.unread() > STREAM_LIMIT || conn.is_server() && state.unsent > REPLY_LIMIT;
+        conn.wire.unread() > MESSAGES_LIMIT || conn.is_server() && state.unsent > REPLY_LIMIT;
     let read = !(conn.connecting || state.refused || is_full);
     let interest = Interest {
         read,
@@ -99,19 +95,19 @@ fn flush_connection(
     };
     if interest != conn.watched && !conn.blocking {
         conn.watched = interest;
-        changes.push(Change::Watch { token, fd: conn.stream.fd(), interest });
+        changes.push(Change::Watch { id, fd: conn.stream.fd(), interest });
     }
     (woke, false)
 }
 
-fn report(shared: &Shared, token: u32, conn: &mut Connection) {
+fn report(shared: &Shared, id: u32, conn: &mut Connection) {
     conn.reported = true;
-    let closed = conn.wire.closed().unwrap_or_else(Closed::local);
-    // The peer hears of it now, however long ttrpc's tasks hold on to their end.
+    let closed = conn.wire.closed().unwrap_or_else(CloseReason::local);
+    // The peer learns of it now, however long ttrpc's tasks hold on to their end.
     conn.stream.shutdown();
     conn.wire.wake();
     conn.wire.forget_unsent();
     fail_waiting(conn, &closed);
     conn.let_go();
-    lock(&shared.events).closed(token, &closed);
+    lock(&shared.events).closed(id, &closed);
 }

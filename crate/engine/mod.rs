@@ -2,20 +2,21 @@
 //!
 //! The engine never waits. Its owner calls it when there is something to do: a batch of commands, a
 //! descriptor that is ready, a deadline. Each call is a turn: it runs the tokio runtime until no task is
-//! ready, flushes what gathered to the sockets, and leaves behind events to deliver and [`Change`]s of
-//! what to watch. So one engine serves a libuv loop, an I/O thread or a blocking caller alike.
+//! ready, flushes the connections' bytes to the sockets, and leaves behind events to deliver and [`Change`]s
+//! for whoever watches the descriptors. So a libuv loop, an I/O thread and a blocking caller can all turn the
+//! same engine.
 
 mod blocking;
 mod client;
 mod connection;
 mod deadlines;
 mod flush;
-mod inputs;
 mod pending_events;
 mod resume;
 mod server;
-mod stalled;
+mod stalled_peers;
 mod stream_handle;
+mod stream_input;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -28,17 +29,16 @@ pub use server::listener::ListenOptions;
 pub use server::services::{Method, Services};
 
 use crate::ids::{CallId, IdMap, IdSource};
-use crate::protocol::closed::Closed;
+use crate::protocol::close_reason::CloseReason;
 use crate::records::{Command, Events, Malformed, Side, commands};
 use crate::socket::{Address, Progress, Stream};
 use crate::sync::lock;
-use crate::transport::{Dirty, Pipe, Role, Wire, WireInit};
-use client::guard::Destination;
-use client::unary::Route;
-use client::waiting::Place;
+use crate::transport::{Pipe, Role, Wire, WireInit, Worklist};
+use client::calls::Route;
+use client::open_call::Destination;
+use client::waiting_calls::Place;
 use connection::{Connection, Endpoint};
 use deadlines::Deadlines;
-use inputs::Input;
 use server::listener::Entry;
 use server::requests::Requests;
 use std::collections::VecDeque;
@@ -48,26 +48,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stream_handle::Handle;
+use stream_input::Input;
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
 use ttrpc::r#async::Client;
 use ttrpc::r#async::transport::Socket;
 
-/// What tasks and the engine share. All of it is used on the engine's own thread, where the mutexes only
-/// satisfy ttrpc's `Send` bounds and are never contended. Events alone may be taken on another thread.
+/// State that tasks and the engine share. It is used on the engine's own thread, where the mutexes only
+/// satisfy ttrpc's `Send` bounds and are never contended. Only events may be taken on another thread.
 #[derive(Debug)]
 pub(crate) struct Shared {
     events: Mutex<Events>,
-    dirty: Arc<Dirty>,
+    worklist: Arc<Worklist>,
     deadlines: Arc<Deadlines>,
-    /// Calls that a cancel may end.
+    /// Calls that can be cancelled.
     cancellable: Mutex<IdMap<AbortHandle, CallId>>,
-    /// Calls that have not started.
+    /// Calls that wait to start.
     waiting: Mutex<IdMap<Place, CallId>>,
     /// Streams that this side opened.
     streams: Mutex<IdMap<Handle, CallId>>,
     requests: Mutex<Requests>,
-    /// Calls and requests under way, of all connections.
+    /// Calls and requests in flight, of all connections.
     in_flight: AtomicUsize,
 }
 
@@ -75,7 +76,7 @@ impl Shared {
     fn new(generations: u32) -> Self {
         Self {
             events: Mutex::default(),
-            dirty: Arc::default(),
+            worklist: Arc::default(),
             deadlines: Arc::default(),
             cancellable: Mutex::default(),
             waiting: Mutex::default(),
@@ -85,15 +86,15 @@ impl Shared {
         }
     }
 
-    /// Counts what tasks do.
+    /// A count that grows with what tasks do.
     fn progress(&self) -> usize {
-        self.dirty.activity() + lock(&self.events).count()
+        self.worklist.activity() + lock(&self.events).count()
     }
 }
 
 /// See the module's documentation.
 pub struct Engine {
-    /// Counted, so that a turn can have the engine while the runtime runs it.
+    /// In an `Arc`, so that a turn can use the engine while the runtime runs.
     runtime: Arc<Runtime>,
     shared: Arc<Shared>,
     ids: IdSource,
@@ -101,33 +102,33 @@ pub struct Engine {
     listeners: IdMap<Entry>,
     routes: Vec<Option<Route>>,
     changes: Vec<Change>,
-    /// Payloads of commands that are still to be submitted.
+    /// Payloads of the next batch's commands.
     lent: VecDeque<Vec<u8>>,
     scratch: Vec<u32>,
-    contended: stalled::Contended,
+    contended: stalled_peers::Contended,
 }
 
-/// What the watcher of descriptors must do.
+/// What the watcher of the descriptors must do.
 pub enum Change {
-    /// Watch a descriptor for this, or for nothing.
+    /// Watch a descriptor for `interest`, which may be nothing.
     Watch {
-        /// Names the descriptor in [`Engine::ready`].
-        token: u32,
+        /// The connection or listener whose descriptor it is, for [`Engine::ready`].
+        id: u32,
         /// The descriptor.
         fd: RawFd,
-        /// What for.
+        /// What to watch for.
         interest: Interest,
     },
-    /// Stop watching, then drop the descriptor: not before, since its number may be given again.
+    /// Stop watching, and only then drop the descriptor: its number may be reused at once.
     Forget {
-        /// As in `Watch`.
-        token: u32,
+        /// The connection or listener.
+        id: u32,
         /// The descriptor.
         descriptor: Descriptor,
     },
 }
 
-/// A descriptor that is about to be closed.
+/// A descriptor to close.
 pub enum Descriptor {
     /// A connection's.
     Stream(Stream),
@@ -145,15 +146,11 @@ impl Descriptor {
     }
 }
 
-/// While more than this waits for the socket, no call of the connection starts and its streams send
-/// no message.
-pub(crate) const SEND_LIMIT: usize = 1 << 20;
-
 impl Engine {
-    /// An engine with nothing in it, whose requests use a slot `generations` times; see [`CallId`].
+    /// An empty engine, whose requests use each slot `generations` times; see [`CallId`].
     pub fn new(generations: u32) -> io::Result<Self> {
-        // Without an I/O driver a turn makes no system call of its own; the event interval keeps
-        // tokio from interrupting a long turn to look for timers.
+        // Without an I/O driver, a turn makes no system call of its own. The event interval keeps tokio from
+        // interrupting a long turn to check for timers.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .event_interval(1 << 20)
@@ -168,25 +165,25 @@ impl Engine {
             changes: Vec::new(),
             lent: VecDeque::new(),
             scratch: Vec::new(),
-            contended: stalled::Contended::default(),
+            contended: stalled_peers::Contended::default(),
         })
     }
 
-    /// Starts to connect. The outcome comes as an event, unless this fails at once.
+    /// Starts to connect. The outcome arrives as an event, unless this fails at once.
     pub fn connect(&mut self, address: &Address) -> io::Result<u32> {
         let (stream, progress) = Stream::connect(address)?;
         Ok(self.open(stream, progress, false))
     }
 
-    /// Makes a connection of a connected stream.
+    /// Makes a connection from a connected stream.
     pub fn adopt(&mut self, stream: Stream) -> u32 {
         self.open(stream, Progress::Connected, false)
     }
 
     fn open(&mut self, stream: Stream, progress: Progress, blocking: bool) -> u32 {
         let connection = self.next_id();
-        let dirty = self.shared.dirty.clone();
-        let init = WireInit { token: connection, dirty, budget: None, blocking };
+        let worklist = self.shared.worklist.clone();
+        let init = WireInit { id: connection, worklist, budget: None, blocking };
         let (wire, pipe) = Wire::pair(Role::Client, init);
         let end = Endpoint::Client(Some(self.client(pipe)));
         let mut conn = Connection::new(stream, progress, wire, end);
@@ -200,7 +197,7 @@ impl Engine {
         connection
     }
 
-    /// A name for a connection or listener, which no other has.
+    /// An unused id for a connection or listener.
     fn next_id(&mut self) -> u32 {
         let Self { ids, connections, listeners, .. } = self;
         ids.next_id(|id| connections.contains_key(&id) || listeners.contains_key(&id))
@@ -215,21 +212,21 @@ impl Engine {
     pub fn close(&mut self, connection: u32) {
         if let Some(conn) = self.connections.get_mut(&connection) {
             conn.send();
-            conn.wire.close(Closed::local());
+            conn.wire.close(CloseReason::local());
             self.turn(|_| {});
         }
     }
 
-    /// Ends a connection once the socket has taken all that was sent.
+    /// Ends a connection once the socket has taken all bytes.
     pub fn finish(&mut self, connection: u32) {
         if let Some(conn) = self.connections.get_mut(&connection) {
-            conn.finishing = Some(Closed::local());
+            conn.finishing = Some(CloseReason::local());
             conn.wire.mark();
             self.turn(|_| {});
         }
     }
 
-    /// Whether a connection keeps the process alive.
+    /// Sets whether a connection keeps the process alive.
     pub fn hold(&mut self, connection: u32, hold: Hold) {
         if let Some(conn) = self.connections.get_mut(&connection) {
             conn.hold = hold;
@@ -238,7 +235,7 @@ impl Engine {
         }
     }
 
-    /// Takes the payload of a command that is to be submitted and has [`FLAG_WHOLE`](crate::records::FLAG_WHOLE).
+    /// Takes the payload of a command in the next batch that has [`FLAG_WHOLE`](crate::records::FLAG_WHOLE).
     pub fn lend(&mut self, payload: Vec<u8>) {
         self.lent.push_back(payload);
     }
@@ -282,7 +279,7 @@ impl Engine {
         }
     }
 
-    /// A stream that has ended meanwhile needs nothing any more.
+    /// Does nothing if the stream has ended meanwhile.
     fn with_stream(&self, side: Side, call: CallId, work: impl FnOnce(&Handle)) {
         match side {
             Side::Called => {
@@ -301,18 +298,18 @@ impl Engine {
         }
     }
 
-    /// A watched descriptor can be read or written, or is in error: in that case both are set.
-    pub fn ready(&mut self, token: u32, read: bool, write: bool) {
-        if self.listeners.contains_key(&token) {
-            self.turn(|engine| engine.accept(token));
+    /// A watched descriptor can be read or written. If it is in error, both are set.
+    pub fn ready(&mut self, id: u32, read: bool, write: bool) {
+        if self.listeners.contains_key(&id) {
+            self.turn(|engine| engine.accept(id));
             return;
         }
         self.turn(|engine| {
-            let Some(conn) = engine.connections.get_mut(&token) else { return };
+            let Some(conn) = engine.connections.get_mut(&id) else { return };
             if conn.connecting {
                 match conn.finish_connect() {
-                    Ok(()) => lock(&engine.shared.events).connected(token),
-                    Err(error) => conn.wire.close(Closed::failed("connect", &error)),
+                    Ok(()) => lock(&engine.shared.events).connected(id),
+                    Err(error) => conn.wire.close(CloseReason::failed("connect", &error)),
                 }
                 conn.wire.mark();
                 return;
@@ -327,26 +324,26 @@ impl Engine {
         });
     }
 
-    /// A descriptor cannot be watched: a connection or listener on it ends.
-    fn cannot_watch(&mut self, token: u32, error: &io::Error) {
-        if let Some(conn) = self.connections.get_mut(&token) {
-            conn.wire.close(Closed::failed("poll", error));
+    /// A descriptor cannot be watched: its connection or listener ends.
+    fn cannot_watch(&mut self, id: u32, error: &io::Error) {
+        if let Some(conn) = self.connections.get_mut(&id) {
+            conn.wire.close(CloseReason::failed("poll", error));
             self.turn(|_| {});
         } else {
-            self.close_listener(token);
+            self.close_listener(id);
         }
     }
 
-    /// Fires the timers that are due. To be called when [`Engine::next_deadline`] has come.
+    /// Fires the timers that are due. Call it when [`Engine::next_deadline`] has passed.
     pub fn expire(&mut self) {
         self.expire_waiting();
         self.resume_listeners();
         self.turn(Self::end_stalled);
-        // The first turn ends with a look at the clock, which readies the tasks of expired timers.
+        // The first turn ends with a check of the clock, which readies the tasks of expired timers.
         self.turn(|_| {});
     }
 
-    /// How long until [`Engine::expire`] has something to do.
+    /// The time until [`Engine::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Duration> {
         let resume = self.listeners.values().filter_map(|entry| entry.paused_until).min();
         let next = resume.into_iter().chain(self.contended_at()).min();
@@ -354,24 +351,24 @@ impl Engine {
         [self.shared.deadlines.next(), next].into_iter().flatten().min()
     }
 
-    /// Whether waiting for the next deadline must keep the process alive: a listener that cannot accept
-    /// for a while is watched by nothing else.
+    /// Whether the wait for the next deadline must keep the process alive. For a listener that cannot accept
+    /// for a while, nothing else does.
     pub fn timer_holds(&self) -> bool {
         self.listeners.values().any(|entry| entry.paused_until.is_some())
     }
 
-    /// Calls and requests under way, of all connections.
+    /// Calls and requests in flight, of all connections.
     pub fn in_flight(&self) -> usize {
         self.shared.in_flight.load(Ordering::Relaxed)
     }
 
-    /// The events that wait, for whoever hands them over.
+    /// The pending events, for whoever hands them over.
     pub fn events(&self) -> PendingEvents {
         PendingEvents::new(self.shared.clone())
     }
 
-    /// Has `carry_out` do what the changes since the last call ask of the descriptors' watcher. What
-    /// cannot be watched ends; the last such is returned, with the reason.
+    /// Passes the changes since the last call to `carry_out`. A connection or listener whose descriptor
+    /// cannot be watched ends; the last one is returned, with the reason.
     pub fn apply_changes(
         &mut self,
         mut carry_out: impl FnMut(Change) -> io::Result<()>,
@@ -379,10 +376,10 @@ impl Engine {
         let mut failed = None;
         while !self.changes.is_empty() {
             for change in std::mem::take(&mut self.changes) {
-                let (Change::Watch { token, .. } | Change::Forget { token, .. }) = change;
+                let (Change::Watch { id, .. } | Change::Forget { id, .. }) = change;
                 if let Err(error) = carry_out(change) {
-                    self.cannot_watch(token, &error);
-                    failed = Some((token, error));
+                    self.cannot_watch(id, &error);
+                    failed = Some((id, error));
                 }
             }
         }

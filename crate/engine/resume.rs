@@ -1,56 +1,55 @@
-//! Connections that wait for others to give room back, or for JavaScript to take events, and resume when
-//! that happens.
+//! Resumes connections that waited for others to free room, or for JavaScript to take events.
 
 use crate::engine::Engine;
 use crate::sync::lock;
 
-/// Connections that resume in one round, before the engine checks what they have brought.
+/// Connections that resume in one round. The engine flushes before the next round.
 const AT_ONCE: usize = 32;
 
 impl Engine {
-    /// Resumes connections that wait for JavaScript, which may have taken events since.
+    /// Resumes connections whose wait is over. Call it when JavaScript may have taken events.
     pub fn resume(&mut self) {
         if self.has_room() {
-            self.turn(Self::go_on);
+            self.turn(Self::resume_waiting);
         }
     }
 
     /// Whether a waiting connection may resume.
     pub fn has_room(&self) -> bool {
-        let dirty = &self.shared.dirty;
-        if !dirty.is_waited() {
+        let worklist = &self.shared.worklist;
+        if !worklist.is_waited() {
             return false;
         }
-        if dirty.is_crowded() && lock(&self.shared.events).is_empty() {
-            dirty.events_taken();
+        if worklist.backlog.is_waited_for() && lock(&self.shared.events).is_empty() {
+            worklist.backlog.clear();
         }
-        dirty.has_room()
+        worklist.has_room()
     }
 
-    /// Resumes some of them. Call it inside the runtime.
-    pub(super) fn go_on(&mut self) {
-        let dirty = self.shared.dirty.clone();
+    /// Resumes some of the waiting connections. Must be called inside the runtime.
+    pub(super) fn resume_waiting(&mut self) {
+        let worklist = self.shared.worklist.clone();
         for _ in 0..AT_ONCE {
-            let Some(token) = dirty.next_of_crowd() else { break };
-            self.go_on_with(token);
+            let Some(id) = worklist.backlog.next_waiting() else { break };
+            self.resume_one(id);
         }
-        for budget in dirty.take_freed() {
+        for budget in worklist.take_freed() {
             let Some(budget) = budget.upgrade() else { continue };
             let mut round = budget.round();
-            while let Some(token) = round
-                .next(|token| self.connections.get(&token).is_none_or(|conn| conn.wire.has_room()))
+            while let Some(id) =
+                round.next(|id| self.connections.get(&id).is_none_or(|conn| conn.wire.has_room()))
             {
-                self.go_on_with(token);
+                self.resume_one(id);
             }
         }
     }
 
-    fn go_on_with(&mut self, token: u32) {
+    fn resume_one(&mut self, id: u32) {
         // It may have ended meanwhile.
-        if let Some(conn) = self.connections.get_mut(&token) {
-            conn.go_on();
+        if let Some(conn) = self.connections.get_mut(&id) {
+            conn.resume();
         } else {
-            self.accept_on(token);
+            self.resume_accepting(id);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Streams: the messages of one call, both ways.
 //!
-//! A stream is one task. It takes what JavaScript sends from a queue whose bytes JavaScript bounds (it
-//! sends no more than a window ahead of the `sent` events it gets back), and passes on what the peer
-//! sends, which the connection bounds (it is not read while too much waits to be taken).
+//! A stream is one task. It takes JavaScript's messages from a queue, which JavaScript bounds: it sends no
+//! more than a window ahead of the `sent` events that it gets. It passes on the peer's messages, which the
+//! connection bounds: it is not read while too many wait to be taken.
 
 use crate::engine::Shared;
-use crate::engine::inputs::{Inflow, Input, Inputs};
+use crate::engine::stream_input::{Input, InputReceiver, InputSender};
 use crate::ids::CallId;
 use crate::records::Side;
 use crate::sync::lock;
@@ -14,17 +14,17 @@ use crate::transport::{Queued, Wire};
 use std::sync::Arc;
 use ttrpc::proto::Codec;
 
-/// The engine's hold on a stream. Dropping it gives the stream up.
+/// The engine's handle on a stream. Dropping it gives the stream up.
 #[derive(Debug)]
 pub(super) struct Handle {
-    pub(super) input: Inputs,
+    pub(super) input: InputSender,
     pub(super) state: Arc<StreamState>,
     pub(super) wire: Arc<Wire>,
 }
 
 impl Handle {
     pub(super) fn put(&self, input: Input) {
-        // The task may be about to end, and then needs nothing.
+        // If the task is about to end, the input is dropped.
         self.input.put(input);
     }
 
@@ -44,7 +44,7 @@ impl Handle {
     }
 }
 
-/// A message that crosses as it is: protobuf is JavaScript's.
+/// An encoded message, passed on as it is: only JavaScript encodes and decodes.
 #[derive(Debug, Clone)]
 pub(super) struct Raw(pub(super) Vec<u8>);
 
@@ -69,7 +69,7 @@ impl Codec for Raw {
     }
 }
 
-/// Tells JavaScript what has left, a batch at a time.
+/// Tells JavaScript which messages have left, several at a time.
 #[derive(Debug)]
 pub(super) struct Sent<'a> {
     pub(super) shared: &'a Shared,
@@ -80,7 +80,7 @@ pub(super) struct Sent<'a> {
     bytes: usize,
 }
 
-/// JavaScript hears of this many bytes at the latest.
+/// JavaScript is told at the latest after this many bytes.
 const SENT_BATCH: usize = 64 * 1024;
 
 impl<'a> Sent<'a> {
@@ -104,8 +104,8 @@ impl<'a> Sent<'a> {
         }
     }
 
-    /// The next input; before it has to wait, JavaScript hears of all that has left.
-    pub(super) async fn next(&mut self, queue: &mut Inflow) -> Option<Input> {
+    /// The next input. Before it waits, JavaScript is told of all messages that have left.
+    pub(super) async fn next(&mut self, queue: &mut InputReceiver) -> Option<Input> {
         if let Some(input) = queue.try_next() {
             return Some(input);
         }

@@ -1,7 +1,8 @@
-//! The engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) for a loop.
+//! Tests of the engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) as the
+//! event loop.
 
 use super::connection::{Connection, Endpoint};
-use super::server::serving::Serving;
+use super::server::connection_server::ConnectionServer;
 use super::{Change, Engine, Excess, ListenOptions, Services};
 use crate::records::{FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, event, op, record};
 use crate::socket::{Address, wait};
@@ -31,7 +32,7 @@ fn connected() -> (Engine, u32, UnixStream) {
     (engine, connection, peer)
 }
 
-/// The frames that are there to read, as (stream id, body).
+/// The frames that can be read now, as (stream id, body).
 fn frames(peer: &mut UnixStream) -> Vec<(u32, Vec<u8>)> {
     let mut frames = Vec::new();
     while wait(peer.as_raw_fd(), false, 0).unwrap() {
@@ -44,8 +45,8 @@ fn frames(peer: &mut UnixStream) -> Vec<(u32, Vec<u8>)> {
     frames
 }
 
-/// tokio makes a task yield after 128 operations. A turn that ended there would leave the rest of a
-/// burst lying until something else happens on this thread, which may be never.
+/// tokio makes a task yield after 128 operations. A turn that ended there would leave the rest of a burst
+/// unhandled until something else happens on this thread, which may be never.
 #[test]
 fn one_turn_hands_over_all_messages_of_a_burst() {
     let (mut engine, connection, mut peer) = connected();
@@ -62,7 +63,7 @@ fn one_turn_hands_over_all_messages_of_a_burst() {
     let size = engine.events().fill(&mut events).size;
     assert_eq!(size, 1000 * (RECORD_HEADER + 1));
 
-    // Its end is one of the peer's, and what JavaScript holds counts until it was taken.
+    // The peer ends the stream, and the messages that JavaScript holds count until they are taken.
     peer.write_all(&[&[0; 4], &id.to_be_bytes()[..], &[3, 5]].concat()).unwrap();
     engine.ready(connection, true, false);
     assert!(engine.events().fill(&mut events).size > 0);
@@ -85,8 +86,7 @@ fn a_stream_that_carried_nothing_leaves_nothing_behind() {
     assert!(engine.shared.streams.lock().unwrap().is_empty());
 }
 
-/// A message counts against the limit of what was not taken once it is whole: before, it would stop the
-/// reading of its own rest.
+/// A message counts as untaken only once it is whole. Otherwise, it would keep its own rest from being read.
 #[test]
 fn a_message_as_large_as_the_limit_arrives() {
     let (mut engine, connection, mut peer) = connected();
@@ -155,7 +155,7 @@ fn frame_turned(engine: &mut Engine, connection: u32, peer: &mut UnixStream) -> 
     u32::from_be_bytes(header[4..8].try_into().unwrap())
 }
 
-/// ttrpc would start again from id 1, and a server that keeps the protocol's rule would refuse it.
+/// ttrpc would start again from id 1, and a server that keeps to the protocol would refuse it.
 #[test]
 fn a_connection_ends_when_its_stream_ids_are_used_up_but_not_before_its_calls() {
     let (mut engine, connection, mut peer) = connected();
@@ -177,7 +177,7 @@ fn a_connection_ends_when_its_stream_ids_are_used_up_but_not_before_its_calls() 
     assert!(!engine.connections.contains_key(&connection));
 }
 
-/// An engine that listens, its listener, and what connects to it.
+/// An engine that listens, its listener, and a function that connects to it.
 fn listening() -> (Engine, u32, impl Fn() -> UnixStream) {
     use std::os::linux::net::SocketAddrExt as _;
     let thread = std::thread::current().id();
@@ -196,14 +196,14 @@ fn listening() -> (Engine, u32, impl Fn() -> UnixStream) {
     (engine, listener, move || UnixStream::connect_addr(&address).unwrap())
 }
 
-/// Carries out what the engine asks of its watcher. Whether the listener is watched is kept in `watched`; the
-/// connections that are, are returned.
+/// Applies the engine's changes. Sets `watched` to whether the listener is watched, and returns the
+/// connections that are.
 fn watched_for(engine: &mut Engine, listener: u32, watched: &mut bool) -> Vec<u32> {
     let mut connections = Vec::new();
     engine.apply_changes(|change| {
         match change {
-            Change::Watch { token, interest, .. } if token == listener => *watched = interest.read,
-            Change::Watch { token, .. } => connections.push(token),
+            Change::Watch { id, interest, .. } if id == listener => *watched = interest.read,
+            Change::Watch { id, .. } => connections.push(id),
             Change::Forget { .. } => {}
         }
         Ok(())
@@ -211,8 +211,8 @@ fn watched_for(engine: &mut Engine, listener: u32, watched: &mut bool) -> Vec<u3
     connections
 }
 
-/// With a thread of its own an engine accepts while JavaScript is busy, and what it has to tell of each
-/// connection stays behind when the connection is gone.
+/// On the I/O thread, an engine accepts while JavaScript is busy, and the events of each connection stay when
+/// the connection is gone.
 #[test]
 fn connections_that_come_and_go_are_not_accepted_while_too_many_wait_to_be_told_of() {
     let (mut engine, listener, connect) = listening();
@@ -233,11 +233,11 @@ fn connections_that_come_and_go_are_not_accepted_while_too_many_wait_to_be_told_
         }
         let waiting = engine.events().fill(&mut events);
         told += waiting.size;
-        // What is told of one takes less than 128 bytes.
+        // The events of one connection take less than 128 bytes.
         assert!(!waiting.more && waiting.size < 1024 * 128, "{}", waiting.size);
         engine.resume();
         watched_for(&mut engine, listener, &mut watched);
-        assert!(watched, "the listener does not go on");
+        assert!(watched, "the listener does not resume");
     }
     assert!(told > 3000 * 2 * RECORD_HEADER && engine.connections.is_empty());
 }
@@ -247,7 +247,10 @@ fn a_connection_has_no_server_before_its_first_frame_is_whole() {
     let (mut engine, listener, connect) = listening();
     let is_served = |engine: &Engine| {
         let served = |conn: &Connection| {
-            matches!(conn.endpoint, Endpoint::Server { serving: Serving::Server { .. }, .. })
+            matches!(
+                conn.endpoint,
+                Endpoint::Server { server: ConnectionServer::Running { .. }, .. }
+            )
         };
         engine.connections.values().filter(|conn| served(conn)).count()
     };
@@ -285,7 +288,7 @@ fn a_call_that_waited_is_in_no_list_any_more_however_its_waiting_ended() {
     (1..=10).for_each(|id| engine.submit(&call(id)).unwrap());
     let (places, calls, mib) = waiting(&engine);
     assert!(places > 4 && places == calls && places == mib, "{places}, {calls}, {mib}");
-    // One that nobody made, and two that wait.
+    // A call that nobody made, and two that wait.
     engine.submit(&[cancel(999), cancel(9), cancel(10)].concat()).unwrap();
     assert_eq!(waiting(&engine), (places - 2, places - 2, places - 2));
     frame_turned(&mut engine, connection, &mut peer);

@@ -1,18 +1,18 @@
-//! A thread that turns an engine, for a JavaScript thread that would rather not.
+//! A thread that turns an engine in place of the JavaScript thread.
 //!
-//! The JavaScript thread leaves work in a queue and takes events out of another; each side wakes the
-//! other only if it sleeps, and once for all that gathered meanwhile. Work is done in the order in which it was
-//! left. The thread never waits for JavaScript, so JavaScript may wait for it.
+//! The JavaScript thread puts work into a queue and takes events from another. Each side wakes the other only
+//! if it sleeps, and once for everything that gathered meanwhile. Work is done in the order in which it was
+//! queued. The thread never waits for JavaScript, so JavaScript may wait for it.
 
-mod gathering;
 mod poller;
 #[cfg(test)]
 mod tests;
+mod wake_delay;
 
 use crate::engine::{Change, Engine, PendingEvents};
+use crate::limits::THREAD_QUEUE_LIMIT;
 use crate::records::Malformed;
 use crate::sync::lock;
-use gathering::Gathering;
 use poller::{Poller, Ready, Waker};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -22,25 +22,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use wake_delay::WakeDelay;
 
-/// Batches that wait for the thread may have this much altogether; whoever leaves more waits until it
-/// has taken some.
-const QUEUE_LIMIT: usize = 64 << 20;
-
-/// Storage for batches larger than this is given back.
+/// Storage for batches beyond this is freed.
 const KEEP_CAPACITY: usize = 1 << 20;
 
-/// Why the engine did not do what was asked.
+/// Why the engine cannot be used.
 #[derive(Debug)]
 pub enum Unusable {
-    /// It is gone.
+    /// The environment was torn down, and the engine with it.
     TornDown,
-    /// It panicked, with this message: a bug of ours or of ttrpc.
+    /// It panicked with this message, which is a bug in this addon or in ttrpc.
     Panicked(String),
 }
 
 impl Unusable {
-    /// Of what [`catch_unwind`] caught.
+    /// From the payload of a caught panic.
     pub fn panicked(payload: &(dyn Any + Send)) -> Self {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
@@ -48,30 +45,30 @@ impl Unusable {
     }
 }
 
-/// The JavaScript side's hold on the thread and its engine. Both end when it is dropped.
+/// The JavaScript thread's handle on the thread and its engine. Both end when it is dropped.
 pub struct IoThread {
     common: Arc<Common>,
     events: PendingEvents,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What both sides use.
+/// State that both threads use.
 struct Common {
     queue: Mutex<Queue>,
     /// The queue was emptied.
     emptied: Condvar,
-    /// The thread waits, or is about to, and must be woken.
+    /// The thread sleeps, or is about to, and must be woken.
     asleep: AtomicBool,
     waker: Waker,
-    /// The other side was told that there is something for it, and has not looked yet.
+    /// JavaScript was told of events, and has not acknowledged it yet.
     told: AtomicBool,
     tell: Box<dyn Fn() + Send + Sync>,
-    /// How often work was left, and up to which of it all is done.
+    /// How many pieces of work were queued, and how many of them are done.
     left: AtomicU64,
     done: AtomicU64,
-    /// What is done keeps the process alive.
+    /// The engine keeps the process alive.
     holds: AtomicBool,
-    /// A batch that could not be read, since this was last asked for.
+    /// Why the last unreadable batch was malformed, until the next `submit` returns it.
     malformed: Mutex<Option<Malformed>>,
 }
 
@@ -85,12 +82,12 @@ struct Queue {
 
 enum Work {
     Batch(Vec<u8>),
-    /// The payload of a command of the next batch.
+    /// The payload of a command in the next batch.
     Lent(Vec<u8>),
     Other(Box<dyn FnOnce(&mut Turned) + Send>),
 }
 
-/// The engine and what watches its descriptors, on the thread that turns it.
+/// The engine and the poller of its descriptors, on the thread that turns it.
 struct Turned {
     engine: Engine,
     poller: Poller,
@@ -98,8 +95,8 @@ struct Turned {
 }
 
 impl IoThread {
-    /// Starts the thread. `tell` is called on it when there are events, or when the process need no
-    /// longer be kept alive, and not again before [`IoThread::acknowledge`] was called.
+    /// Starts the thread. It calls `tell` when there are events, or when the process need no longer be kept
+    /// alive, and not again before [`IoThread::acknowledge`] is called.
     pub fn start(engine: Engine, tell: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         let (poller, waker) = Poller::new()?;
         let common = Arc::new(Common {
@@ -123,12 +120,12 @@ impl IoThread {
         Ok(Self { common, events, thread: Some(thread) })
     }
 
-    /// Leaves a batch of commands. Waits while more than 64 MiB of them are queued.
+    /// Queues a batch of commands. Waits while more than 64 MiB are queued.
     ///
-    /// The error is of an earlier batch.
+    /// An error is that of an earlier batch.
     pub fn submit(&self, batch: &[u8]) -> Result<(), Malformed> {
         let mut queue = self.queue(batch.len());
-        // Records follow each other, so two batches are as good as one.
+        // A batch is a sequence of records, so two batches can be joined.
         if let Some(Work::Batch(last)) = queue.work.back_mut() {
             last.extend_from_slice(batch);
         } else {
@@ -140,16 +137,16 @@ impl IoThread {
         lock(&self.common.malformed).take().map_or(Ok(()), Err)
     }
 
-    /// Leaves the payload of a command of the next batch; waits as [`IoThread::submit`] does.
+    /// Queues the payload of a command in the next batch. Waits as [`IoThread::submit`] does.
     pub fn lend(&self, payload: Vec<u8>) {
         self.queue(payload.len()).work.push_back(Work::Lent(payload));
     }
 
-    /// The queue, with room for so many bytes more.
+    /// The queue, with `bytes` more counted in it. Waits until there is room.
     fn queue(&self, bytes: usize) -> MutexGuard<'_, Queue> {
         let mut queue = lock(&self.common.queue);
-        while queue.bytes > QUEUE_LIMIT {
-            // What was lent alone has woken nobody.
+        while queue.bytes > THREAD_QUEUE_LIMIT {
+            // A payload alone does not wake the thread.
             self.common.rouse();
             queue = self.common.emptied.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
@@ -157,8 +154,8 @@ impl IoThread {
         queue
     }
 
-    /// Has the thread run `work` on the engine behind all that was left before, and waits for it.
-    /// Also returns what could not be watched in consequence.
+    /// Has the thread run `work` on the engine after everything queued before, and waits for the result. Also
+    /// returns the connection or listener that could not be watched as a consequence.
     pub fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Engine) -> T + Send + 'static,
@@ -170,7 +167,7 @@ impl IoThread {
                 turned.apply_changes();
                 (result, turned.unwatchable.take())
             }));
-            // Nobody else holds the receiver, and it waits.
+            // The receiver waits below, so this does not fail.
             let _ = sender.send(result.map_err(|payload| Unusable::panicked(&*payload)));
         };
         let mut queue = lock(&self.common.queue);
@@ -179,44 +176,43 @@ impl IoThread {
         receiver.recv().unwrap_or(Err(Unusable::TornDown))
     }
 
-    /// The events that wait.
+    /// The pending events.
     pub fn events(&self) -> &PendingEvents {
         &self.events
     }
 
-    /// To be called when told, before events are taken.
+    /// Must be called after `tell` was, before events are taken.
     pub fn acknowledge(&self) {
         self.common.told.store(false, Ordering::SeqCst);
     }
 
-    /// Whether the thread sleeps. If not, it will see what was changed before this was asked.
+    /// Whether the thread sleeps. If not, it will see everything that was changed before this call.
     pub fn sleeps(&self) -> bool {
         self.common.asleep.load(Ordering::SeqCst)
     }
 
-    /// Events wait that will be taken by a later [`IoThread::acknowledge`], for which nobody needs to be told.
+    /// JavaScript will take the pending events and call [`IoThread::acknowledge`] without being told.
     pub fn will_acknowledge(&self) {
         self.common.told.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the process must be kept alive: work is left, or what was done asks for it, or is to be
-    /// told.
+    /// Whether the process must be kept alive: work is queued, the engine asks for it, or events wait.
     pub fn holds(&self) -> bool {
         let common = &self.common;
-        // The events come last: those of what is done are there by now.
+        // The events are checked last: by then, those of all finished work are there.
         common.done.load(Ordering::SeqCst) != common.left.load(Ordering::SeqCst)
             || common.holds.load(Ordering::SeqCst)
             || !self.events.is_empty()
     }
 
-    /// Events were taken: connections that wait for that go on.
+    /// Events were taken: wakes the thread if connections wait for that.
     pub fn nudge(&self) {
         if self.events.is_crowded() {
             self.common.rouse();
         }
     }
 
-    /// Work was left in `queue`.
+    /// Counts a piece of work in `queue`, and wakes the thread.
     fn wake(&self, queue: MutexGuard<'_, Queue>) {
         self.common.left.fetch_add(1, Ordering::SeqCst);
         drop(queue);
@@ -229,7 +225,7 @@ impl Drop for IoThread {
         lock(&self.common.queue).stopped = true;
         self.common.waker.wake();
         if let Some(thread) = self.thread.take() {
-            // It catches its panics.
+            // It catches panics itself.
             let _ = thread.join();
         }
     }
@@ -242,13 +238,13 @@ impl std::fmt::Debug for IoThread {
 }
 
 impl Common {
-    /// What the thread does.
+    /// The main loop of the thread.
     fn run(&self, mut turned: Turned, events: &PendingEvents) {
         let mut work = VecDeque::new();
         let mut ready = Vec::new();
-        // The other side knows that nothing keeps the process alive.
+        // JavaScript knows that nothing keeps the process alive.
         let mut known_idle = true;
-        let mut gathering = Gathering::default();
+        let mut delay = WakeDelay::default();
         while let Some(left) = self.take(&mut work) {
             known_idle &= work.is_empty();
             for work in work.drain(..) {
@@ -256,7 +252,7 @@ impl Common {
             }
             turned.turn(Engine::resume);
             let holds = self.publish(&turned, left);
-            if self.gathers(&mut gathering, &turned, events) {
+            if self.delays_wake(&mut delay, &turned, events) {
                 known_idle &= !holds;
                 self.poll(&mut turned, &mut ready, Some(Duration::ZERO));
                 continue;
@@ -268,7 +264,7 @@ impl Common {
             known_idle = !holds;
             self.wait(&mut turned, &mut ready, events);
         }
-        // What was left before the end is not lost if the sockets take it.
+        // Work that was queued before the end is not lost if the sockets take its bytes.
         for work in work.drain(..) {
             self.carry_out(work, &mut turned);
         }
@@ -281,7 +277,7 @@ impl Common {
         }
     }
 
-    /// Takes all work that was left. Returns how often that was, or None if this is the end.
+    /// Takes all queued work. Returns how many pieces were ever queued, or `None` if the thread must end.
     fn take(&self, work: &mut VecDeque<Work>) -> Option<u64> {
         let mut queue = lock(&self.queue);
         std::mem::swap(&mut queue.work, work);
@@ -307,7 +303,7 @@ impl Common {
         }
     }
 
-    /// Lets the other side see how far this one is. Returns whether the process is to be kept alive.
+    /// Publishes what is done. Returns whether the process must be kept alive.
     fn publish(&self, turned: &Turned, left: u64) -> bool {
         let holds = turned.poller.holds() || turned.engine.timer_holds();
         self.holds.store(holds, Ordering::SeqCst);
@@ -315,19 +311,19 @@ impl Common {
         holds
     }
 
-    /// Whether to look for more events before the other side is told of those that wait.
-    fn gathers(&self, gathering: &mut Gathering, turned: &Turned, events: &PendingEvents) -> bool {
+    /// Whether to look for more events before JavaScript is told of those that wait.
+    fn delays_wake(&self, delay: &mut WakeDelay, turned: &Turned, events: &PendingEvents) -> bool {
         if events.is_empty() || self.told.load(Ordering::SeqCst) {
-            gathering.stop();
+            delay.stop();
             return false;
         }
-        gathering.goes_on(Instant::now(), events.count(), || turned.engine.in_flight())
+        delay.should_wait(Instant::now(), events.count(), || turned.engine.in_flight())
     }
 
-    /// Waits for work, descriptors and deadlines, and deals with the last two.
+    /// Waits for work, descriptors and deadlines, and handles the last two.
     fn wait(&self, turned: &mut Turned, ready: &mut Vec<Ready>, events: &PendingEvents) {
         self.asleep.store(true, Ordering::SeqCst);
-        // Both may have changed before the other side could see that this one sleeps.
+        // Work or events may have come before the other thread could see that this one sleeps.
         let untold = !self.told.load(Ordering::SeqCst) && !events.is_empty();
         let timeout = {
             let queue = lock(&self.queue);
@@ -339,13 +335,13 @@ impl Common {
     }
 
     fn poll(&self, turned: &mut Turned, ready: &mut Vec<Ready>, timeout: Option<Duration>) {
-        // epoll fails only through a bug here; the pause keeps that from using a whole core.
+        // epoll fails only through a bug here; the pause keeps it from using a whole core.
         if turned.poller.wait(timeout, ready).is_err() {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.asleep.store(false, Ordering::SeqCst);
-        for Ready { token, read, write } in ready.drain(..) {
-            turned.turn(|engine| engine.ready(token, read, write));
+        for Ready { id, read, write } in ready.drain(..) {
+            turned.turn(|engine| engine.ready(id, read, write));
         }
         if turned.engine.next_deadline().is_some_and(|after| after.is_zero()) {
             turned.turn(Engine::expire);
@@ -354,8 +350,8 @@ impl Common {
 }
 
 impl Turned {
-    /// A panic must not end the thread. The engine's own state is consistent between its steps, and
-    /// ttrpc's tasks have their own catch in tokio; what a panic leaves undone is lost with its call.
+    /// Catches panics, which must not end the thread. The engine's state is consistent between its steps, and
+    /// tokio catches panics of ttrpc's tasks. What a panic leaves undone is lost with its call.
     fn turn(&mut self, work: impl FnOnce(&mut Engine)) {
         let _ = catch_unwind(AssertUnwindSafe(|| {
             work(&mut self.engine);
@@ -366,9 +362,9 @@ impl Turned {
     fn apply_changes(&mut self) {
         let poller = &mut self.poller;
         let failed = self.engine.apply_changes(|change| match change {
-            Change::Watch { token, fd, interest } => poller.watch(token, fd, interest),
-            Change::Forget { token, descriptor } => {
-                poller.forget(token, descriptor.fd());
+            Change::Watch { id, fd, interest } => poller.watch(id, fd, interest),
+            Change::Forget { id, descriptor } => {
+                poller.forget(id, descriptor.fd());
                 Ok(())
             }
         });

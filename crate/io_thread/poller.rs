@@ -1,4 +1,4 @@
-//! What a thread waits on: the descriptors of its engine, the clock, and a call from another thread.
+//! What the I/O thread waits for: its engine's descriptors, a timeout, and a wake-up from another thread.
 
 use crate::engine::Interest;
 use crate::ids::IdMap;
@@ -6,10 +6,10 @@ use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// The token of the eventfd. The engine's tokens are not 0.
+/// The id of the eventfd. An engine's ids start at 1.
 const WAKE: u64 = 0;
 
-/// Descriptors handled after one wait; the rest come with the next.
+/// Descriptors that one wait reports; the rest come with the next.
 const BATCH: usize = 64;
 
 /// An epoll instance and the eventfd that ends a wait.
@@ -17,7 +17,7 @@ const BATCH: usize = 64;
 pub(super) struct Poller {
     epoll: OwnedFd,
     watched: IdMap<Interest>,
-    /// How many descriptors are to keep the process alive.
+    /// The number of descriptors that keep the process alive.
     held: usize,
 }
 
@@ -25,16 +25,16 @@ pub(super) struct Poller {
 #[derive(Debug)]
 pub(super) struct Waker(OwnedFd);
 
-/// A descriptor that can be read or written, or is in error: in that case both are set.
+/// A descriptor that can be read or written. If it is in error, both are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ready {
-    pub(super) token: u32,
+    pub(super) id: u32,
     pub(super) read: bool,
     pub(super) write: bool,
 }
 
 impl Poller {
-    /// A poller that watches nothing, and what ends its waits.
+    /// A poller that watches nothing, and the waker that ends its waits.
     pub(super) fn new() -> io::Result<(Self, Waker)> {
         // SAFETY: plain calls; each returns a new descriptor or -1.
         let (epoll, wake) = unsafe {
@@ -44,25 +44,25 @@ impl Poller {
             )
         };
         let poller = Self { epoll, watched: IdMap::default(), held: 0 };
-        // Edge-triggered: nobody has to read the count.
+        // Edge-triggered, so nobody has to read the count.
         let events = (libc::EPOLLIN | libc::EPOLLET) as u32;
         poller.control(libc::EPOLL_CTL_ADD, wake.as_raw_fd(), events, WAKE)?;
         Ok((poller, Waker(wake)))
     }
 
-    /// Watches a descriptor for `interest`, in place of what it was watched for.
-    pub(super) fn watch(&mut self, token: u32, fd: RawFd, interest: Interest) -> io::Result<()> {
+    /// Watches a descriptor for `interest`, in place of its previous interest.
+    pub(super) fn watch(&mut self, id: u32, fd: RawFd, interest: Interest) -> io::Result<()> {
         let bit = |wanted: bool, bit: i32| if wanted { bit as u32 } else { 0 };
         let events = bit(interest.read, libc::EPOLLIN)
             | bit(interest.read || interest.hangup, libc::EPOLLRDHUP)
             | bit(interest.write, libc::EPOLLOUT);
-        let before = self.watched.insert(token, interest);
-        // `hold` changes twice a call where one call follows the other, and is nothing to epoll.
+        let before = self.watched.insert(id, interest);
+        // `hold` changes twice per call if calls follow one another, and means nothing to epoll.
         if before.is_none_or(|before| Interest { hold: interest.hold, ..before } != interest) {
             let known = before.is_some();
             let operation = if known { libc::EPOLL_CTL_MOD } else { libc::EPOLL_CTL_ADD };
-            if let Err(error) = self.control(operation, fd, events, u64::from(token)) {
-                self.watched.remove(&token);
+            if let Err(error) = self.control(operation, fd, events, u64::from(id)) {
+                self.watched.remove(&id);
                 self.held -= usize::from(before.is_some_and(|before| before.hold));
                 return Err(error);
             }
@@ -73,15 +73,15 @@ impl Poller {
     }
 
     /// Stops watching a descriptor, which is about to be closed.
-    pub(super) fn forget(&mut self, token: u32, fd: RawFd) {
-        if let Some(interest) = self.watched.remove(&token) {
+    pub(super) fn forget(&mut self, id: u32, fd: RawFd) {
+        if let Some(interest) = self.watched.remove(&id) {
             self.held -= usize::from(interest.hold);
-            // It can only fail for a descriptor that is not there.
-            let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, u64::from(token));
+            // This only fails for a descriptor that is not watched.
+            let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, u64::from(id));
         }
     }
 
-    /// Whether a descriptor is watched that is to keep the process alive.
+    /// Whether any descriptor keeps the process alive.
     pub(super) fn holds(&self) -> bool {
         self.held > 0
     }
@@ -101,13 +101,13 @@ impl Poller {
             return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
         };
         for event in &events[..count] {
-            let (token, events) = (event.u64, event.events as i32);
-            if token == WAKE {
+            let (id, events) = (event.u64, event.events as i32);
+            if id == WAKE {
                 continue;
             }
             let failed = events & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
             ready.push(Ready {
-                token: token as u32,
+                id: id as u32,
                 read: failed || events & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
                 write: failed || events & libc::EPOLLOUT != 0,
             });
@@ -115,8 +115,8 @@ impl Poller {
         Ok(())
     }
 
-    fn control(&self, operation: i32, fd: RawFd, events: u32, token: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events, u64: token };
+    fn control(&self, operation: i32, fd: RawFd, events: u32, id: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events, u64: id };
         // SAFETY: `event` is valid for the call; a wrong descriptor is an error.
         match unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd, &raw mut event) } {
             0 => Ok(()),
@@ -126,10 +126,10 @@ impl Poller {
 }
 
 impl Waker {
-    /// Ends the wait that goes on, or the next one.
+    /// Ends the current wait, or the next one.
     pub(super) fn wake(&self) {
         let one = 1u64;
-        // SAFETY: eight valid bytes. It fails only where the count is full, and then a wake-up waits.
+        // SAFETY: eight valid bytes. It fails only if the count is full, and then a wake-up is pending.
         unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
     }
 }

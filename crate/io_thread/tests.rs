@@ -1,4 +1,4 @@
-//! The thread without Node: a peer in plain Rust at the other end of a socket.
+//! Tests of the thread without Node: a peer in plain Rust at the other end of a socket.
 
 use super::{IoThread, Unusable};
 use crate::engine::Engine;
@@ -29,7 +29,7 @@ fn connected(io_thread: &IoThread, name: &str) -> (u32, UnixStream) {
     (connection.unwrap(), listener.accept().unwrap().0)
 }
 
-/// Waits to be told, and returns what the events are about.
+/// Waits to be told, and returns the operations of the events.
 fn next_events(io_thread: &IoThread, told: &mpsc::Receiver<()>) -> Vec<u8> {
     told.recv_timeout(SOON).unwrap();
     io_thread.acknowledge();
@@ -72,7 +72,7 @@ fn a_call_goes_out_and_its_reply_comes_back() {
 #[test]
 fn who_left_work_is_told_when_nothing_holds_any_more() {
     let (io_thread, told) = started();
-    // A cancel of a call that is not there makes no event.
+    // To cancel an unknown call makes no event.
     io_thread.submit(&record(op::CANCEL, 0, 1, &[])).unwrap();
     assert_eq!(next_events(&io_thread, &told), []);
     assert!(!io_thread.holds());
@@ -95,7 +95,7 @@ fn a_malformed_batch_is_told_with_a_later_one() {
     assert_eq!(io_thread.submit(&[]), Ok(()));
 }
 
-/// Nothing but a batch woke it, and who lends more than may wait waits before there is one.
+/// Normally only a batch wakes the thread, and a lender of more than the limit waits before there is one.
 #[test]
 fn payloads_beyond_what_may_wait_wake_the_thread_that_takes_them() {
     let (io_thread, _told) = started();
@@ -117,6 +117,6 @@ fn the_thread_ends_with_its_owner() {
     drop(io_thread);
     assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
     assert!(told.try_iter().count() <= 1);
-    // Whatever tells is gone with the thread.
+    // The sender is dropped with the thread.
     assert_eq!(told.try_recv(), Err(mpsc::TryRecvError::Disconnected));
 }

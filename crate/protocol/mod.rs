@@ -1,7 +1,7 @@
-//! What both sides of a ttrpc connection mean: status codes, outcomes, and why a connection ended. It knows of
-//! no connection, so that everything else can use it.
+//! Status codes, outcomes, and the reasons why connections end. Nothing here depends on a connection, so
+//! everything else can use it.
 
-pub mod closed;
-pub mod codes;
+pub mod close_reason;
+pub mod code_corrections;
 pub mod outcome;
 pub mod status;

@@ -1,7 +1,7 @@
-//! How a call that this side made ended, and how ttrpc's errors map to it.
+//! How calls end, and how ttrpc's errors map to outcomes.
 
-use super::closed::{CloseKind, Closed};
-use super::codes::code_by_text;
+use super::close_reason::{CloseKind, CloseReason};
+use super::code_corrections::code_by_text;
 use super::status::{Code, MESSAGE_LIMIT};
 use ttrpc::proto::{Response, Status};
 
@@ -12,7 +12,7 @@ pub enum Outcome {
     Reply(Vec<u8>),
     /// The peer answered with a status other than OK.
     Status(Status),
-    /// No answer came, or none that can be trusted.
+    /// No usable answer came.
     Failed(Failure),
 }
 
@@ -23,12 +23,12 @@ pub struct Failure {
     pub code: Code,
     /// What happened, in words.
     pub text: String,
-    /// Why the connection ended, where that is the reason.
-    pub closed: Option<Closed>,
+    /// Why the connection ended, if that is the reason.
+    pub closed: Option<CloseReason>,
 }
 
 impl Failure {
-    /// A failure of the call alone: the connection goes on.
+    /// A failure of the call alone; the connection stays open.
     pub fn of_call(code: Code, text: impl Into<String>) -> Self {
         Self { code, text: text.into(), closed: None }
     }
@@ -39,11 +39,11 @@ impl Failure {
     }
 
     /// The connection ended.
-    pub fn closed(closed: Closed) -> Self {
+    pub fn closed(closed: CloseReason) -> Self {
         Self { code: Code::Unavailable, text: closed.text.clone(), closed: Some(closed) }
     }
 
-    /// The message is larger than ttrpc carries.
+    /// The message is larger than ttrpc allows.
     pub fn oversize(length: usize) -> Self {
         let text =
             format!("message length {length} exceed maximum message size of {MESSAGE_LIMIT}");
@@ -56,10 +56,10 @@ impl Outcome {
     pub fn of_request(
         result: ttrpc::Result<Response>,
         service: &str,
-        closed: impl FnOnce() -> Option<Closed>,
+        closed: impl FnOnce() -> Option<CloseReason>,
     ) -> Self {
         match result {
-            // ttrpc takes a status code that its enum does not know for OK.
+            // ttrpc takes a status code that its enum does not have for OK.
             Ok(response) if response.status.code.value() != 0 => {
                 Self::Status(response.status.unwrap_or_default())
             }
@@ -72,7 +72,7 @@ impl Outcome {
     pub fn of_error(
         error: ttrpc::Error,
         service: &str,
-        closed: impl FnOnce() -> Option<Closed>,
+        closed: impl FnOnce() -> Option<CloseReason>,
     ) -> Self {
         match error {
             ttrpc::Error::RpcStatus(status) => Self::Status(corrected(status, service)),
@@ -81,9 +81,9 @@ impl Outcome {
     }
 }
 
-/// An oversized answer fails locally with INVALID_ARGUMENT, and a Rust server answers an oversized
-/// request, and one to a service that it does not have, with it too. Go says RESOURCE_EXHAUSTED and
-/// UNIMPLEMENTED, which is what a caller that falls back to another service looks for.
+/// ttrpc fails an oversized answer locally with INVALID_ARGUMENT. A Rust server also answers INVALID_ARGUMENT
+/// to an oversized request and to an unknown service. Go answers RESOURCE_EXHAUSTED and UNIMPLEMENTED, and a
+/// caller that falls back to another service looks for the latter.
 fn corrected(mut status: Status, service: &str) -> Status {
     if status.code.value() == Code::InvalidArgument as i32
         && let Some(code) = code_by_text(status.message.as_bytes())
@@ -95,8 +95,8 @@ fn corrected(mut status: Status, service: &str) -> Status {
     status
 }
 
-/// ttrpc tells its local failures apart only by their texts.
-fn failure(error: ttrpc::Error, closed: impl FnOnce() -> Option<Closed>) -> Failure {
+/// ttrpc's local failures can only be told apart by their texts.
+fn failure(error: ttrpc::Error, closed: impl FnOnce() -> Option<CloseReason>) -> Failure {
     if let ttrpc::Error::Others(text) = &error {
         if text == "Request deadline elapsed" {
             return Failure::deadline();
@@ -118,7 +118,7 @@ fn failure(error: ttrpc::Error, closed: impl FnOnce() -> Option<Closed>) -> Fail
             return Failure::of_call(Code::Internal, text);
         }
     }
-    Failure::closed(closed().unwrap_or_else(|| Closed {
+    Failure::closed(closed().unwrap_or_else(|| CloseReason {
         kind: CloseKind::Error,
         errno: 0,
         text: error.to_string(),

@@ -1,11 +1,11 @@
-//! Status codes, and what is sent of them.
+//! Status codes, and responses that carry one.
 
 use ttrpc::proto::{Request, Response, Status};
 
-/// The largest message ttrpc carries, in bytes, envelope included.
+/// The largest message that ttrpc carries, in bytes, envelope included.
 pub const MESSAGE_LIMIT: usize = ttrpc::proto::MESSAGE_LENGTH_MAX;
 
-/// gRPC's status codes, as far as this side makes them itself.
+/// Those of gRPC's status codes that this side itself produces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 #[expect(missing_docs, reason = "the names are gRPC's own")]
@@ -17,7 +17,7 @@ pub enum Code {
     Unavailable = 14,
 }
 
-/// A reply with a status of this side's making, as a handler's answer.
+/// A response with a status that this side itself produces.
 pub fn response_of_status(code: Code, message: impl Into<String>) -> Response {
     let mut status = Status::new();
     status.code = protobuf::EnumOrUnknown::from_i32(code as i32);

@@ -8,7 +8,7 @@ use protobuf::EnumOrUnknown;
 use std::collections::VecDeque;
 use ttrpc::proto::{Any, KeyValue, Status};
 
-/// The batch breaks the record format: a bug of the JavaScript half, never of its user.
+/// The batch breaks the record format: a bug in the JavaScript half, never in user code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
@@ -37,7 +37,7 @@ pub enum Command {
     Reply(Reply),
     /// Opens a stream.
     Open(Call, StreamKind),
-    /// Sends a message of a stream.
+    /// Sends a message on a stream.
     Send {
         /// Whose stream it is.
         side: Side,
@@ -51,7 +51,7 @@ pub enum Command {
         /// The call.
         call: CallId,
     },
-    /// Nothing is held any more of a request that needed no answer.
+    /// JavaScript has let go of a request that no longer needed an answer.
     LetGo {
         /// The request.
         call: CallId,
@@ -64,7 +64,7 @@ pub enum Command {
         call: CallId,
         /// How many.
         messages: usize,
-        /// Their bytes altogether.
+        /// Their total bytes.
         bytes: usize,
     },
 }
@@ -78,12 +78,12 @@ pub struct StreamKind {
     pub server: bool,
 }
 
-/// A unary call to make.
+/// A call to make.
 #[derive(Debug)]
 pub struct Call {
     /// The connection to make it on.
     pub connection: u32,
-    /// The id that its outcome carries.
+    /// The name that its outcome carries.
     pub call: CallId,
     /// The service and method.
     pub route: u16,
@@ -100,7 +100,7 @@ pub struct Call {
 /// A handler's answer.
 #[derive(Debug)]
 pub struct Reply {
-    /// The request's id.
+    /// The request's name.
     pub call: CallId,
     /// The status, which may be OK.
     pub status: Status,
@@ -108,7 +108,7 @@ pub struct Reply {
     pub payload: Vec<u8>,
 }
 
-/// The commands of a batch, in order. `lent` has the payloads that do not lie in their records.
+/// The commands of a batch, in order. `lent` has the payloads that are not in their records.
 pub fn commands<'a>(
     batch: &'a [u8],
     lent: &'a mut VecDeque<Vec<u8>>,

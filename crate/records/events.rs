@@ -1,12 +1,12 @@
 //! Writes events for JavaScript.
 
-use super::crossing::{Filled, crossing};
+use super::batch_size::{Filled, batch_size};
 use super::{
     FLAG_CLIENT_STREAM, FLAG_SERVED, FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, RECORD_LIMIT,
     Side, StreamKind, WHOLE, event,
 };
 use crate::ids::CallId;
-use crate::protocol::closed::Closed;
+use crate::protocol::close_reason::CloseReason;
 use crate::protocol::outcome::{Failure, Outcome};
 use crate::protocol::status::Code;
 use crate::socket::Credentials;
@@ -22,14 +22,14 @@ pub struct Events {
     whole: VecDeque<Vec<u8>>,
     taken: usize,
     count: usize,
-    /// What `count` was when nothing waited.
+    /// What `count` was when all events were last taken.
     emptied_at: usize,
 }
 
-/// Storage larger than this is given back once it is empty.
+/// Storage beyond this is freed once it is empty.
 const KEEP_CAPACITY: usize = 1024 * 1024;
 
-/// So many bytes, or events, are worth a callback of their own, and whoever made them has the rest.
+/// This many bytes, or events, are worth a callback of their own.
 const MUCH: usize = 64 * 1024;
 const MANY: usize = 32;
 
@@ -39,23 +39,24 @@ impl Events {
         self.taken == self.records.len()
     }
 
-    /// Whether what waits is worth handing over by itself.
+    /// Whether enough events wait to be worth a callback of their own.
     pub fn is_much(&self) -> bool {
         !self.whole.is_empty()
             || self.records.len() - self.taken > MUCH
             || self.count - self.emptied_at >= MANY
     }
 
-    /// How many were written, ever.
+    /// How many events were ever written.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Moves whole records into `buffer`: as many as fit and may cross together, but one if there is any.
+    /// Moves whole records into `buffer`: as many as fit and may cross together, and at least one if any
+    /// waits.
     pub fn fill(&mut self, buffer: &mut [u8]) -> Filled {
         self.skip_oversized(buffer.len());
         let waiting = &self.records[self.taken..];
-        let size = crossing(waiting, &self.whole, buffer.len());
+        let size = batch_size(waiting, &self.whole, buffer.len());
         buffer[..size].copy_from_slice(&waiting[..size]);
         self.taken += size;
         if self.is_empty() {
@@ -64,20 +65,20 @@ impl Events {
             self.taken = 0;
             self.emptied_at = self.count;
         } else if self.taken > KEEP_CAPACITY && self.taken > self.records.len() / 2 {
-            // Whoever writes may never let it be empty. Less is moved than was taken.
+            // Writers may never let it become empty. Fewer bytes are moved than were taken.
             self.records.drain(..self.taken);
             self.taken = 0;
         }
         Filled { size, more: !self.is_empty() }
     }
 
-    /// The next payload that is handed over whole: that of the next record with [`FLAG_WHOLE`].
+    /// The payload of the next record with [`FLAG_WHOLE`].
     pub fn take_whole(&mut self) -> Option<Vec<u8>> {
         self.whole.pop_front()
     }
 
-    /// A record that can never be delivered would block all others forever. Every writer bounds its
-    /// records, so this guards against a bug of ours.
+    /// Skips records that can never be delivered, which would block all others forever. Every writer bounds
+    /// its records, so this only guards against a bug on this side.
     fn skip_oversized(&mut self, limit: usize) {
         while let Some(length) = self.records[self.taken..].first_chunk() {
             let length = u32::from_le_bytes(*length) as usize;
@@ -119,13 +120,13 @@ impl Events {
         }
     }
 
-    /// A connection that was asked for is open.
+    /// A connection that JavaScript asked for is open.
     pub fn connected(&mut self, connection: u32) {
         Record::new(self, event::CONNECTED, 0, 0, connection, CallId::default()).end();
     }
 
     /// A connection ended.
-    pub fn closed(&mut self, connection: u32, closed: &Closed) {
+    pub fn closed(&mut self, connection: u32, closed: &CloseReason) {
         Record::new(self, event::CLOSED, 0, 0, connection, CallId::default()).closed(closed).end();
     }
 
@@ -167,7 +168,7 @@ impl Events {
             .payload(request.payload);
     }
 
-    /// A stream for a handler. All its messages follow.
+    /// A stream request for a handler. All its messages follow.
     pub fn stream_request(
         &mut self,
         connection: u32,
@@ -216,13 +217,13 @@ impl Events {
             .end();
     }
 
-    /// A request needs no answer any more.
+    /// A request no longer needs an answer.
     pub fn aborted(&mut self, connection: u32, call: CallId, deadline: bool) {
         Record::new(self, event::ABORTED, u8::from(deadline), 0, connection, call).end();
     }
 }
 
-/// The bytes of a request's record.
+/// The size of a request's record, in bytes.
 pub fn request_size<'a>(
     pairs: impl Iterator<Item = (&'a String, &'a String)>,
     payload: usize,
@@ -231,7 +232,7 @@ pub fn request_size<'a>(
         .fold(RECORD_HEADER + 12 + payload, |size, (key, value)| size + 8 + key.len() + value.len())
 }
 
-/// A listener's number stands where a record has the slot of its call.
+/// A listener's id takes the place of the slot.
 fn of_listener(listener: u32) -> CallId {
     CallId { slot: listener, generation: 0 }
 }
@@ -312,7 +313,7 @@ impl<'a> Record<'a> {
         self
     }
 
-    fn closed(self, closed: &Closed) -> Self {
+    fn closed(self, closed: &CloseReason) -> Self {
         self.raw(&[closed.kind as u8]).i32(closed.errno).bytes(closed.text.as_bytes())
     }
 

@@ -11,27 +11,27 @@
 //! | 5 | 1 | flags |
 //! | 6 | 2 | route: which service and method |
 //! | 8 | 4 | connection |
-//! | 12 | 4 | call: its slot, or the number of a listener |
+//! | 12 | 4 | call: its slot, or the id of a listener |
 //! | 16 | 4 | call: its generation |
 //! | 20 | … | body, by operation |
 //!
-//! A payload from [`WHOLE`] bytes on does not lie in its record, which has [`FLAG_WHOLE`] instead. That of
-//! an event is handed over as the memory that it came in. That of a command was lent before: it is copied
-//! once, into the memory that ttrpc gets. (A message that is encoded into its record stays there.)
+//! A payload of [`WHOLE`] bytes or more is not in its record, which has [`FLAG_WHOLE`] instead. An event's
+//! payload is handed over as the memory in which it arrived. A command's payload is lent before the batch: it
+//! is copied once, into the memory that ttrpc gets. (A message that is encoded into its record stays there.)
 //!
-//! A string or byte field in a body is a u32 length and that many bytes; a payload is the rest of the
-//! record. `src/native/records.ts` is the other side and keeps the same order.
+//! A string or byte field in a body is a u32 length and that many bytes; a payload is the rest of the record.
+//! `src/native/records.ts` is the other side and keeps the same order.
 
+mod batch_size;
 mod commands;
-mod crossing;
 mod events;
 
+pub use batch_size::Filled;
 pub use commands::{Call, Command, Malformed, Reply, StreamKind, commands};
-pub use crossing::Filled;
 pub use events::{Events, request_size};
 
-/// The largest record, in bytes: that of the largest message and its fields. Each buffer has room for
-/// one. Metadata and details are denser on the wire than here, so a peer can send what does not fit.
+/// The largest record, in bytes: the largest message with its fields. Each buffer has room for one. Metadata
+/// and details are denser on the wire than here, so a peer can send more than fits.
 pub const RECORD_LIMIT: usize = 5 << 20;
 
 /// Bytes before a record's body.
@@ -43,20 +43,21 @@ pub mod op {
     pub const ROUTE: u8 = 1;
     /// Make a unary call. Body: timeout in nanoseconds (f64, 0 = none), metadata, payload.
     pub const CALL: u8 = 2;
-    /// Forget a call: its answer is not wanted. Flag 1, of a stream: its reader left, and the requests
-    /// end in order.
+    /// Give a call up: its answer is not wanted. Flag 1, for a stream: its reader left, and the requests end
+    /// in order.
     pub const CANCEL: u8 = 3;
     /// Answer a request. Body: status code (i32), message, details, payload.
     pub const REPLY: u8 = 4;
     /// Open a stream. Flags: its kind. Body: as for [`CALL`].
     pub const OPEN: u8 = 5;
-    /// Send a message of a stream. Flag: side. Body: payload.
+    /// Send a message on a stream. Flag: side. Body: payload.
     pub const SEND: u8 = 6;
     /// Send no more on a stream.
     pub const HALF_CLOSE: u8 = 7;
     /// Messages of a stream were taken. Flag: side. Body: how many (u32), their bytes (u32).
     pub const TAKEN: u8 = 8;
-    /// Nothing is held any more of a request that needed no answer: [`event::ABORTED`](super::event::ABORTED).
+    /// JavaScript has let go of a request that no longer needed an answer:
+    /// [`event::ABORTED`](super::event::ABORTED).
     pub const LET_GO: u8 = 9;
 }
 
@@ -68,7 +69,7 @@ pub mod event {
     pub const STATUS: u8 = 2;
     /// A call failed on this side. Body: code (i32), text, then if flag 1 the [`CLOSED`] body.
     pub const FAILED: u8 = 3;
-    /// A connection that was asked for is open.
+    /// A connection that JavaScript asked for is open.
     pub const CONNECTED: u8 = 4;
     /// A connection ended, or could not be made. Body: kind (u8), errno (i32), text.
     pub const CLOSED: u8 = 5;
@@ -76,17 +77,18 @@ pub mod event {
     pub const ACCEPTED: u8 = 6;
     /// A request for a handler. Body: timeout in nanoseconds (f64, 0 = none), metadata, payload.
     pub const REQUEST: u8 = 7;
-    /// A request needs no answer any more. Flags: 1 = its deadline passed.
+    /// A request no longer needs an answer. Flags: 1 = its deadline passed.
     pub const ABORTED: u8 = 8;
     /// A listener could not accept. `call` is the listener. Body: errno (i32), text.
     pub const ACCEPT_FAILED: u8 = 9;
     /// A message of a stream. Flag: side. Body: payload.
     pub const MESSAGE: u8 = 10;
-    /// The peer sends no more on a stream; a call of this side is over by it. Flag: side.
+    /// The peer sends no more on a stream, which ends a call of this side. Flag: side.
     pub const END: u8 = 11;
     /// Messages of a stream have left. Flag: side. Body: how many (u32), their bytes (u32).
     pub const SENT: u8 = 12;
-    /// A listener accepts no more, and all that it accepted was reported. `call` is the listener.
+    /// A listener accepts no more, and every connection that it accepted was reported. `call` is the
+    /// listener.
     pub const LISTENER_CLOSED: u8 = 13;
 }
 
@@ -99,19 +101,20 @@ pub enum Side {
     Served,
 }
 
-/// Flag of a stream's records: the stream is one that this side serves.
+/// Flag of a stream's records: this side serves the stream.
 pub const FLAG_SERVED: u8 = 1;
 /// Flag of [`op::OPEN`] and of [`event::REQUEST`]: the client sends any number of messages.
 pub const FLAG_CLIENT_STREAM: u8 = 2;
 /// Flag of [`op::OPEN`] and of [`event::REQUEST`]: the server sends any number of messages.
 pub const FLAG_SERVER_STREAM: u8 = 4;
 
-/// Flag of a record: its payload is the next of those that cross whole.
+/// Flag of a record: its payload is the next one that crosses whole.
 pub const FLAG_WHOLE: u8 = 0x80;
-/// From how many bytes on. Below, a copy is cheaper than what an ArrayBuffer of its own costs.
+/// The smallest payload that crosses whole, in bytes. Below, a copy is cheaper than an ArrayBuffer of its
+/// own.
 pub const WHOLE: usize = 8 << 10;
 
-/// Bit of the number of bytes of events that crossed: more of them wait.
+/// Bit in the returned number of event bytes: more events wait.
 pub const MORE: u32 = 1 << 31;
 
 /// Flag of [`op::CANCEL`]: the reader left.

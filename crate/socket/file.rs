@@ -1,15 +1,15 @@
-//! Files of unix sockets: how one is made, and when one may be removed.
+//! The files of unix sockets: how they are made, and when they may be removed.
 //!
-//! A path belongs to whoever listens on it. Checking what a path names and removing it are two steps, and
-//! in between it may come to name another process's socket. Binding and listening are two steps as well,
-//! and in between a socket looks abandoned. So whoever makes or removes a socket file here holds a lock on
-//! its path throughout: [`Lock`]. The rules under it:
+//! A path belongs to whoever listens on it. It takes two steps to check what a path names and to remove it,
+//! and in between the path may come to name another process's socket. It also takes two steps to bind and to
+//! listen, and in between a socket looks abandoned. So a [`Lock`] on the path is held while a socket file is
+//! made or removed. The rules under the lock:
 //!
-//! - a socket that is made is bound and listens when the lock is let go;
+//! - a new socket is bound and listens before the lock is released;
 //! - a file is stale if it is a socket, nobody answers, and no socket of this network namespace is bound
 //!   to it (programs that know nothing of the lock may be between bind and listen);
-//! - a listener removes its own file while it still listens. Until then the kernel holds the file's
-//!   inode, so no other file can have its number.
+//! - a listener removes its file while it still listens. Until then, the kernel holds the file's inode, so no
+//!   other file can have its number.
 
 use super::identity::Identity;
 use super::lock::Lock;
@@ -23,8 +23,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
-/// Makes the file of a socket, which listens when this returns. The file never has more permissions
-/// than `mode`, and has them all before anybody can connect.
+/// Binds a socket to a new file, and listens. The file never has more permissions than `mode`, and has all of
+/// them before anybody can connect.
 pub(super) fn listen(
     socket: &Socket,
     name: &SockAddr,
@@ -32,10 +32,10 @@ pub(super) fn listen(
     mode: Option<u32>,
     backlog: i32,
 ) -> io::Result<()> {
-    // Where there can be no lock, bind itself still takes no path that exists.
+    // If there can be no lock, bind still refuses a path that exists.
     let _lock = Lock::take(path);
     if let Some(mode) = mode {
-        // What the kernel makes the file with, less the umask.
+        // The kernel creates the file with this mode, minus the umask.
         // SAFETY: the descriptor is open, and fchmod touches no memory.
         check(unsafe { libc::fchmod(socket.as_raw_fd(), mode) })?;
     }
@@ -43,16 +43,17 @@ pub(super) fn listen(
     let listening =
         mode.map_or(Ok(()), |mode| widen(path, mode)).and_then(|()| socket.listen(backlog));
     if listening.is_err() {
-        // Nobody can have connected, and under the lock nobody else has taken the path.
+        // Nobody can have connected, and under the lock, nobody else can have taken the path.
         let _ = fs::remove_file(path);
     }
     listening
 }
 
-/// Gives a new file what the umask took from its mode.
+/// Restores the permissions that the umask took from a new file.
 fn widen(path: &Path, mode: u32) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    // Held, and never followed: what is changed is what was looked at.
+    // The file is held open, and no link is followed, so the file that is changed is the one that was
+    // checked.
     // SAFETY: `path` is a C string; the descriptor that comes back is nobody else's.
     let file = unsafe {
         let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
@@ -70,8 +71,8 @@ fn widen(path: &Path, mode: u32) -> io::Result<()> {
     check(unsafe { libc::chmod(held.as_ptr(), mode) }).map(drop)
 }
 
-/// Removes a socket file that nobody listens on any more. Returns whether the path is free: a file that
-/// is no socket, or whose socket is alive, stays.
+/// Removes a socket file on which nobody listens any more. Returns whether the path is free. A file that is
+/// not a socket, or whose socket is alive, stays.
 pub fn remove_stale(path: &Path) -> io::Result<bool> {
     let _lock = Lock::take(path)?;
     match fs::symlink_metadata(path) {
@@ -83,16 +84,17 @@ pub fn remove_stale(path: &Path) -> io::Result<bool> {
     let address = Address::Unix(path.as_os_str().as_bytes().to_vec());
     match Stream::connect(&address) {
         Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) && !is_bound(path) => {}
-        // It lives, or has no room, or is of another type.
+        // The socket is alive, its backlog is full, or it is of another type.
         _ => return Ok(false),
     }
     fs::remove_file(path)?;
     Ok(true)
 }
 
-/// Removes the file at `path` if it is `own`: a listener's, that listens still.
+/// Removes the file at `path` if it is `own`, the file of a listener that still listens.
 pub fn remove_own(path: &Path, own: Identity) -> io::Result<()> {
-    // Without it: nobody who keeps to the rules removes the file of a listener, so it is still there.
+    // The lock is not required: nobody who keeps to the rules removes the file of another listener that
+    // listens.
     let _lock = Lock::take(path);
     match Identity::of(path) {
         Ok(now) if now == own => fs::remove_file(path),
@@ -102,13 +104,13 @@ pub fn remove_own(path: &Path, own: Identity) -> io::Result<()> {
     }
 }
 
-/// Whether a socket of this network namespace is bound to the file at `path` and is no connection: it
-/// listens, or will. Where the kernel's list cannot be read, none is known.
+/// Whether a socket of this network namespace that is not a connection is bound to the file at `path`: it
+/// listens, or will. If the kernel's list cannot be read, no such socket is known.
 fn is_bound(path: &Path) -> bool {
     let (Ok(list), Ok(file)) = (fs::read("/proc/net/unix"), Identity::of(path)) else {
         return false;
     };
-    // The list has what bind was given, which may name the file in another way.
+    // The list has the paths that were passed to bind, which may name the file in another way.
     let is_it = |name: &Path| {
         name == path
             || name.file_name() == path.file_name() && Identity::of(name).is_ok_and(|it| it == file)
@@ -116,8 +118,8 @@ fn is_bound(path: &Path) -> bool {
     list.split(|byte| *byte == b'\n').filter_map(unconnected).any(|name| is_it(Path::new(name)))
 }
 
-/// The name in a line of the list, unless it is a connection's:
-/// `Num RefCount Protocol Flags Type St Inode Path`.
+/// The path in a line of the list, unless the socket is a connection: `Num RefCount Protocol Flags Type St
+/// Inode Path`.
 fn unconnected(line: &[u8]) -> Option<&OsStr> {
     let mut rest = line;
     let mut field = || {
@@ -143,7 +145,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
 
-    /// A folder of this test's own.
+    /// A folder of one test.
     struct Folder(PathBuf);
 
     impl Folder {

@@ -1,21 +1,21 @@
-//! What a file is, whatever its name.
+//! Which file a path names, independent of the path.
 
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// Which file a path names: its device and its inode.
+/// A file's device and inode, which identify it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// The device.
     pub device: u64,
-    /// The inode, which is this file's for as long as something holds it.
+    /// The inode. Its number is not reused while anything holds the file.
     pub inode: u64,
 }
 
 impl Identity {
-    /// Of what `path` names now, which may be a link.
+    /// Identifies what `path` names now. A link is not followed.
     pub fn of(path: &Path) -> io::Result<Self> {
         fs::symlink_metadata(path).map(|metadata| Self::from(&metadata))
     }

@@ -10,23 +10,23 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The right to make or remove the socket file of one path, for as long as this lives.
+/// The right to make or remove the socket file at one path, until it is dropped.
 ///
-/// It is a kernel lock on an empty file beside the socket, `.NAME.ttrpc-lock`, which exists only while
-/// the lock is held. The kernel releases the lock when its holder dies; the next holder reuses the file.
-/// A socket itself cannot be locked, and its folder could be locked by anybody who may read it.
+/// It is a kernel lock on an empty file beside the socket, `.NAME.ttrpc-lock`, which exists only while the
+/// lock is held. The kernel releases the lock when its holder dies; the next holder reuses the file. A socket
+/// cannot be locked itself, and anybody who can read its folder could lock the folder.
 pub(super) struct Lock {
     file: File,
     path: PathBuf,
 }
 
-/// How long to wait for it. It is held for microseconds, unless its holder is stopped or hostile.
+/// How long to wait for the lock. It is held for microseconds, unless its holder is stopped or hostile.
 const PATIENCE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 
 impl Lock {
-    /// Waits for the lock of a socket's path. `EBUSY` says that it was held for too long.
+    /// Waits for the lock on a socket's path. `EBUSY` means that it was held for too long.
     pub(super) fn take(socket: &Path) -> io::Result<Self> {
         let path = path_for(socket)?;
         let until = Instant::now() + PATIENCE;
@@ -41,11 +41,11 @@ impl Lock {
                 .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
                 .open(&path)?;
             match try_lock(&file) {
-                // Whoever had it before may have removed the file: then this is a lock on nothing.
+                // The previous holder may have removed the file, and then this lock means nothing.
                 Ok(true) if is_at(&file, &path)? => return Ok(Self { file, path }),
                 Ok(_) => {}
                 Err(error) => {
-                    // This filesystem has no locks, so nobody has one.
+                    // This file system has no locks, so nobody holds one.
                     remove(&file, &path);
                     return Err(error);
                 }
@@ -65,7 +65,7 @@ impl Drop for Lock {
     }
 }
 
-/// The file that is locked for a socket's.
+/// The path of the lock file for a socket's path.
 fn path_for(socket: &Path) -> io::Result<PathBuf> {
     let mut name = OsString::from(".");
     name.push(socket.file_name().ok_or(io::ErrorKind::InvalidInput)?);
@@ -90,7 +90,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Removes the file of a lock. What holds something is none.
+/// Removes a lock file. A file with content is not one.
 fn remove(file: &File, path: &Path) {
     if file.metadata().is_ok_and(|file| file.is_file() && file.len() == 0) {
         let _ = fs::remove_file(path);

@@ -1,23 +1,22 @@
-//! Non-blocking stream sockets of every address family, and the files of unix sockets: [`file`].
+//! Non-blocking stream sockets of every address family, and the files of unix sockets: [`mod@file`].
 
+mod descriptor_claim;
 pub mod file;
 pub mod identity;
 mod lock;
 
-mod claim;
+pub use descriptor_claim::is_claimed;
 
-pub use claim::is_claimed;
-
-use claim::Claim;
+use descriptor_claim::DescriptorClaim;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// Where to connect or listen.
+/// An address to connect to or listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A socket file, or with a leading NUL an abstract name.
+    /// The path of a socket file, or, with a leading NUL, an abstract name.
     Unix(Vec<u8>),
     /// An IP address and port.
     Tcp(SocketAddr),
@@ -43,11 +42,11 @@ impl Address {
     }
 }
 
-/// Who is at the other end of a unix socket: for a connecting process its own, for a listening one
-/// what it was when it called listen.
+/// The credentials of a unix socket's peer. The kernel records a client's when it connects, and a server's
+/// when it calls listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credentials {
-    /// Process id, as seen from this process's namespace; 0 when it is not visible there.
+    /// Process id in this process's namespace; 0 if it is not visible there.
     pub pid: i32,
     /// Effective user id.
     pub uid: u32,
@@ -67,28 +66,28 @@ impl Credentials {
 /// A connected or connecting descriptor.
 #[derive(Debug)]
 pub struct Stream {
-    /// Before the socket: it is dropped first.
-    _claim: Claim,
+    /// Must stay before the socket, so that it is dropped first.
+    _claim: DescriptorClaim,
     socket: Socket,
-    /// The descriptor at the other end is this process's own, with the peer somewhere behind it.
+    /// This process has the descriptor at the other end, and the real peer is behind it.
     anonymous: bool,
 }
 
-/// How far a connection attempt got without waiting.
+/// The state of a connection attempt that does not wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// It is open.
+    /// The connection is open.
     Connected,
-    /// It is open or failed once the descriptor can be written to.
+    /// Once the descriptor is writable, the connection is open or has failed.
     Pending,
 }
 
 impl Stream {
     fn new(socket: Socket) -> Self {
-        Self { _claim: Claim::new(socket.as_raw_fd()), socket, anonymous: false }
+        Self { _claim: DescriptorClaim::new(socket.as_raw_fd()), socket, anonymous: false }
     }
 
-    /// Starts to connect without waiting. A unix socket whose backlog is full answers EAGAIN.
+    /// Starts to connect, without waiting. If a unix listener's backlog is full, the error is EAGAIN.
     pub fn connect(address: &Address) -> io::Result<(Self, Progress)> {
         let address = address.sock_addr()?;
         let socket = Socket::new(address.domain(), Type::STREAM.nonblocking().cloexec(), None)?;
@@ -115,15 +114,15 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Its peer's credentials would be this process's own, and are not to be told.
+    /// Hides the peer's credentials, which would be this process's own.
     pub fn make_anonymous(&mut self) {
         self.anonymous = true;
     }
 
-    /// Frames are gathered before they are written, so waiting for more of them only adds latency.
+    /// Turns Nagle's algorithm off, because frames are gathered before they are written, and keepalive on.
     fn tune(&self, domain: Domain) {
         if domain == Domain::IPV4 || domain == Domain::IPV6 {
-            // A failure costs latency and nothing else.
+            // A failure costs nothing but latency.
             let _ = self.socket.set_tcp_nodelay(true);
             let _ = self.socket.set_keepalive(true);
         }
@@ -142,7 +141,7 @@ impl Stream {
         (&self.socket).read(into)
     }
 
-    /// Bytes that can be read now; 0 where the system does not say.
+    /// Bytes that can be read now; 0 if the system does not say.
     pub fn readable_bytes(&self) -> usize {
         let mut count: libc::c_int = 0;
         // SAFETY: the descriptor is open, and FIONREAD writes one int.
@@ -150,7 +149,7 @@ impl Stream {
         if result == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
     }
 
-    /// Whether the peer sends no more, whatever is still to be read.
+    /// Whether the peer sends no more, even if bytes can still be read.
     pub fn has_hung_up(&self) -> bool {
         let mut poll = libc::pollfd { fd: self.fd(), events: libc::POLLRDHUP, revents: 0 };
         // SAFETY: `poll` is one valid pollfd.
@@ -158,24 +157,24 @@ impl Stream {
         result > 0 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
     }
 
-    /// `send(2)`, without a SIGPIPE.
+    /// `send(2)`, without SIGPIPE.
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL)
     }
 
-    /// Says "no more" to the peer, and to anyone who shares the descriptor.
+    /// Shuts the connection down, for every holder of the descriptor.
     pub fn shutdown(&self) {
-        // The peer may be gone already, which is what is wanted.
+        // This fails if the peer has already left, which is fine.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
-    /// The address that the peer is bound to.
+    /// The address to which the peer is bound.
     pub fn peer_name(&self) -> Option<PeerName> {
         let own = self.socket.local_addr().ok().and_then(|own| own.as_socket());
         Some(PeerName { name: self.socket.peer_addr().ok()?, local_ip: own.map(|own| own.ip()) })
     }
 
-    /// Who the peer is, on a unix socket.
+    /// The peer's credentials, on a unix socket.
     pub fn peer_credentials(&self) -> Option<Credentials> {
         if self.anonymous || self.socket.local_addr().ok()?.domain() != Domain::UNIX {
             return None;
@@ -204,18 +203,18 @@ impl Stream {
 /// A listening descriptor.
 #[derive(Debug)]
 pub struct Listener {
-    /// Before the socket: it is dropped first.
-    _claim: Claim,
+    /// Must stay before the socket, so that it is dropped first.
+    _claim: DescriptorClaim,
     socket: Socket,
-    /// What the kernel says it is bound to.
+    /// The address to which it is bound, from the kernel.
     pub name: SockAddr,
 }
 
-/// Connections that wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
+/// The length of the backlog. The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 impl Listener {
-    /// Binds and listens. A file of a unix address is made with `mode` set before anyone can connect.
+    /// Binds and listens. The file of a unix socket has `mode` before anybody can connect.
     pub fn bind(address: &Address, mode: Option<u32>) -> io::Result<Self> {
         let name = address.sock_addr()?;
         let socket = Socket::new(name.domain(), Type::STREAM.nonblocking().cloexec(), None)?;
@@ -236,7 +235,7 @@ impl Listener {
         Self::listening(socket)
     }
 
-    /// Takes over a bound descriptor, listening or not yet.
+    /// Takes over a bound descriptor, which may listen already.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         let socket = Socket::from(fd);
         socket.set_nonblocking(true)?;
@@ -244,7 +243,7 @@ impl Listener {
         Self::listening(socket)
     }
 
-    /// Whether a descriptor is one end of a connection, and not one to listen on.
+    /// Whether a descriptor is one end of a connection, as opposed to a listener.
     pub fn is_connected(fd: &OwnedFd) -> bool {
         let socket = socket2::SockRef::from(fd);
         socket.peer_addr().is_ok()
@@ -252,10 +251,10 @@ impl Listener {
 
     fn listening(socket: Socket) -> io::Result<Self> {
         let name = socket.local_addr()?;
-        Ok(Self { _claim: Claim::new(socket.as_raw_fd()), socket, name })
+        Ok(Self { _claim: DescriptorClaim::new(socket.as_raw_fd()), socket, name })
     }
 
-    /// Takes one connection that waits, if there is one.
+    /// Accepts one connection that waits in the backlog, if there is one.
     pub fn accept(&self) -> io::Result<Option<Stream>> {
         loop {
             return match self.socket.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) {
@@ -266,7 +265,7 @@ impl Listener {
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => Ok(None),
-                    // The peer went before it was taken.
+                    // The peer left before it was accepted.
                     Some(libc::EINTR | libc::ECONNABORTED) => continue,
                     _ => Err(error),
                 },
@@ -279,26 +278,26 @@ impl Listener {
         self.socket.as_raw_fd()
     }
 
-    /// The port that was given, for a TCP address.
+    /// The bound address, if it is a TCP address.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         self.name.as_socket()
     }
 }
 
-/// The address of the other end of a connection, as the kernel names it.
+/// The address of a connection's peer, from the kernel.
 #[derive(Debug, Clone)]
 pub struct PeerName {
     name: SockAddr,
-    /// This end's, on TCP.
+    /// The address of this end, on TCP.
     local_ip: Option<std::net::IpAddr>,
 }
 
 impl PeerName {
-    /// Whether a listener of this host that is bound to `listener` has this address.
+    /// Whether this is the address of a listener of this host that is bound to `listener`.
     pub fn is(&self, listener: &SockAddr) -> bool {
         match (listener.as_socket(), self.name.as_socket()) {
             (Some(own), Some(peer)) => {
-                // Of a listener on all addresses, the peer's must be one of this host.
+                // If the listener is bound to all addresses, the peer's must belong to this host.
                 let is_here = || peer.ip().is_loopback() || self.local_ip == Some(peer.ip());
                 own.port() == peer.port()
                     && (own.ip() == peer.ip() || own.ip().is_unspecified() && is_here())
@@ -308,8 +307,8 @@ impl PeerName {
     }
 }
 
-/// Waits until `fd` can be read (or with `write` written), or `timeout` milliseconds passed (-1: for
-/// ever). Returns whether it is ready.
+/// Waits until `fd` can be read (or, with `write`, written), or until `timeout` milliseconds have passed (-1:
+/// forever). Returns whether it is ready.
 pub fn wait(fd: RawFd, write: bool, timeout: i32) -> io::Result<bool> {
     let events = libc::POLLIN | if write { libc::POLLOUT } else { 0 };
     let mut poll = libc::pollfd { fd, events, revents: 0 };
@@ -329,7 +328,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((ours.into(), theirs.into()))
 }
 
-/// Takes ownership of a descriptor that the caller hands over by number.
+/// Takes ownership of a descriptor that JavaScript hands over by number.
 pub fn own(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_SETFD takes no pointer; on a number that is not open it fails with EBADF.
     if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {

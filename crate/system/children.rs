@@ -1,13 +1,13 @@
-//! Children of this thread that have ended. To look at them and to reap one are two calls, so that a
-//! child whose end somebody else waits for (libuv, for those that Node started) can be left alone.
+//! Children of this thread that have ended. They are listed and reaped by separate calls, so that a child
+//! whose end somebody else waits for (libuv, for those that Node started) can be left alone.
 //!
-//! The kernel keeps children by the thread that started them, and gives orphans to the main thread. So
-//! on the main thread, `__WNOTHREAD` leaves aside what the other threads of the process have started.
+//! The kernel assigns a child to the thread that started it, and orphans to the main thread. So on the main
+//! thread, `__WNOTHREAD` leaves out the children that other threads of the process have started.
 
 use std::fs;
 use std::io;
 
-/// Makes orphaned descendants children of this process, as a shim needs it: an OCI runtime ends and
+/// Makes orphaned descendants children of this process. A shim needs this because an OCI runtime ends and
 /// leaves the container's processes behind.
 pub fn become_subreaper() -> io::Result<()> {
     // SAFETY: this option takes one integer and touches no memory.
@@ -17,15 +17,15 @@ pub fn become_subreaper() -> io::Result<()> {
 /// Whose child a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parent {
-    /// This thread's, which started it or was given it.
+    /// A child of this thread, which started it or adopted it.
     ThisThread,
-    /// Another thread's of this process, which started it.
+    /// A child of another thread of this process, which started it.
     OtherThread,
     /// No child of this process.
     Other,
 }
 
-/// Whose child `pid` is, whether it runs or has ended and was not reaped.
+/// Whose child `pid` is, whether it still runs or has ended and was not reaped.
 pub fn parent_of(pid: u32) -> io::Result<Parent> {
     Ok(if look(libc::P_PID, pid, libc::__WNOTHREAD)?.is_some() {
         Parent::ThisThread
@@ -38,7 +38,7 @@ pub fn parent_of(pid: u32) -> io::Result<Parent> {
 
 /// This thread's children that have ended and were not reaped. They stay as they are.
 pub fn ended() -> io::Result<Vec<u32>> {
-    // Mostly there is none, and this one call tells.
+    // In most cases there is none, and this one call suffices.
     if look(libc::P_ALL, 0, libc::__WNOTHREAD)?.is_none_or(|first| first == 0) {
         return Ok(Vec::new());
     }
@@ -51,11 +51,11 @@ pub fn ended() -> io::Result<Vec<u32>> {
     Ok(ended)
 }
 
-/// Pids among which this thread's children are.
+/// Pids that include those of this thread's children.
 fn candidates() -> io::Result<Vec<u32>> {
     match fs::read_to_string("/proc/thread-self/children") {
         Ok(list) => Ok(list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()),
-        // A kernel without CONFIG_PROC_CHILDREN: then among all there are.
+        // A kernel without CONFIG_PROC_CHILDREN has no such list, so all pids are candidates.
         Err(error) if error.kind() == io::ErrorKind::NotFound => all(),
         Err(error) => Err(error),
     }
@@ -67,14 +67,14 @@ fn all() -> io::Result<Vec<u32>> {
     Ok(names.filter_map(|name| name.parse().ok()).collect())
 }
 
-/// Of these children, the pid of one that has ended, or 0 if none has; None if there are none.
+/// The pid of one of these children that has ended, or 0 if none has. `None` if there are no such children.
 fn look(kind: libc::idtype_t, id: u32, options: libc::c_int) -> io::Result<Option<u32>> {
     // SAFETY: all zeros is a siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let options = options | libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: `info` is a local that the kernel may write.
     match check(unsafe { libc::waitid(kind, id, &raw mut info, options) }) {
-        // SAFETY: waitid filled in what it tells of a child, or left the zeros.
+        // SAFETY: waitid filled in the fields for a child, or left the zeros.
         Ok(_) => Ok(Some(u32::try_from(unsafe { info.si_pid() }).unwrap_or(0))),
         Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
         Err(error) => Err(error),
@@ -86,7 +86,7 @@ fn look(kind: libc::idtype_t, id: u32, options: libc::c_int) -> io::Result<Optio
 pub fn reap(pid: u32) -> io::Result<u32> {
     let pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
     if pid == 0 {
-        // Would mean "any of the process group".
+        // 0 would mean any child of the process group.
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut status = 0;

@@ -1,5 +1,5 @@
-//! Terminals of containers. An OCI runtime makes the pty inside the container and sends its master
-//! over a unix socket, as a descriptor, which Node cannot receive.
+//! Terminals of containers. An OCI runtime makes the pty inside the container and sends its master over a
+//! unix socket as a descriptor, which Node cannot receive.
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
@@ -15,10 +15,10 @@ pub fn listen(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// Takes the terminal that the runtime has sent. To be called when the runtime has ended: what it sent
-/// is there by then, and `WouldBlock` says that it sent nothing.
+/// Receives the terminal that the runtime has sent. Call it when the runtime has ended: everything that it
+/// sent has arrived by then, and `WouldBlock` means that it sent nothing.
 pub fn receive(listener: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: zero is a valid state of the address, which is not read.
+    // SAFETY: null is allowed for an address that is not wanted.
     let connection = unsafe {
         let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         let fd = libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), flags);
@@ -38,10 +38,10 @@ pub fn resize(terminal: RawFd, width: u16, height: u16) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Descriptors that are taken in at once; the kernel closes what a peer sends beyond them.
+/// Descriptors that one message can bring; the kernel closes those that a peer sends beyond them.
 const ROOM: usize = 8;
 
-/// Room for them, aligned as control messages are.
+/// Room for these descriptors, aligned as control messages are.
 #[repr(C)]
 union Control {
     header: libc::cmsghdr,
@@ -50,7 +50,7 @@ union Control {
 }
 
 fn receive_descriptor(connection: RawFd) -> io::Result<OwnedFd> {
-    // The terminal's name comes along; runc's are shorter.
+    // The terminal's name comes along. runc's names are shorter.
     let mut name = [0u8; 4096];
     let mut part = libc::iovec { iov_base: name.as_mut_ptr().cast(), iov_len: name.len() };
     // SAFETY: all zeros is a Control and a msghdr.
@@ -63,7 +63,7 @@ fn receive_descriptor(connection: RawFd) -> io::Result<OwnedFd> {
     if unsafe { libc::recvmsg(connection, &raw mut message, libc::MSG_CMSG_CLOEXEC) } == -1 {
         return Err(io::Error::last_os_error());
     }
-    // All are owned, so that those that are not returned are closed.
+    // All descriptors are owned, so those that are not returned are closed.
     // SAFETY: the kernel has filled in the message that it points at.
     unsafe { descriptors(&message) }.into_iter().next().ok_or_else(|| {
         let text = "the peer of a console socket sent no descriptor";
@@ -71,15 +71,15 @@ fn receive_descriptor(connection: RawFd) -> io::Result<OwnedFd> {
     })
 }
 
-/// Takes what came with a message.
+/// Takes the descriptors that came with a message.
 ///
 /// # Safety
 ///
-/// `message` was filled in by `recvmsg`, and this is done once.
+/// `message` must have been filled in by `recvmsg`, and this must be called once for it.
 unsafe fn descriptors(message: &libc::msghdr) -> Vec<OwnedFd> {
     let mut received = Vec::new();
-    // SAFETY: the headers are the kernel's; one of this kind is followed by descriptors up to its
-    // length, which nobody else owns.
+    // SAFETY: the kernel wrote the headers; one of this kind is followed by descriptors up to its length,
+    // which nobody else owns.
     unsafe {
         let mut header = libc::CMSG_FIRSTHDR(message);
         while let Some(control) = header.as_ref() {
@@ -166,7 +166,7 @@ mod tests {
             let received = File::from(receive(listener.as_raw_fd()).expect("it was sent"));
             let kind = received.metadata().expect("it is open").file_type();
             assert!(std::os::unix::fs::FileTypeExt::is_char_device(&kind));
-            // The other end is gone only if all that has it is closed.
+            // The other end is closed only if every descriptor for it is.
             ours.set_nonblocking(true).expect("it is a socket");
             assert_eq!(ours.read(&mut [0]).expect("nobody has the other end"), 0);
             std::fs::remove_file(path).expect("it was bound");

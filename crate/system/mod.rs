@@ -1,8 +1,9 @@
-//! What a shim asks of the kernel and Node does not offer. Errors are the system's. Only the [`pump`] has state, and a
-//! thread.
+//! System calls that a shim needs and Node does not offer. Errors are the system's. Only the [`pump`] has
+//! state, and a thread.
 //!
-//! - [`children`]: ended children, seen before they are reaped, so that nobody reaps another's.
-//! - [`console`]: terminals that an OCI runtime hands over through a socket.
+//! - [`children`]: children that have ended, which are seen before they are reaped, so that nobody reaps
+//!   another's.
+//! - [`console`]: terminals that an OCI runtime sends over a socket.
 //! - [`epoll`]: the kernel's way to wait for many descriptors.
 //! - [`pipe`]: pipes between a shim and a process.
 //! - [`pump`]: moves bytes between a process's pipes or terminal and containerd's fifos.

@@ -1,31 +1,32 @@
-//! What the connections of one listener may hold together, and what happens beyond that limit.
+//! What the connections of one listener may hold together, and how they wait for room.
 //!
-//! Requests that handlers work on are refused at their limit, or held back. Everything else that a peer
-//! can make this side hold is checked before it is read or made: frames that are not whole, messages
-//! of streams that nobody took, and replies that nobody read. Of each, a connection may always have a
-//! little, [`FREE`]; what it has beyond is taken from a share that all connections of the listener have
-//! together, and while that is used up, the connection waits its turn.
+//! Requests in handlers are refused at their limit, or held back. Everything else that a peer can make this
+//! side hold is checked before it is read or made: frames that are not whole, stream messages that were not
+//! taken, and replies that were not read. Of each kind, a connection may always hold [`FREE_BYTES`]. Beyond,
+//! it takes from a share that all connections of the listener have in common, and while the share is used up,
+//! the connection waits its turn. The numbers are in [`crate::limits`].
 
-use super::Dirty;
+use super::Worklist;
+use crate::limits::{FREE_BYTES, SHARE_DIVISORS};
 use crate::sync::lock;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 use ttrpc::proto::MESSAGE_LENGTH_MAX;
 
-/// What becomes of requests beyond a limit.
+/// What happens to requests beyond a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excess {
-    /// They are answered RESOURCE_EXHAUSTED.
+    /// They are answered with RESOURCE_EXHAUSTED.
     Refused,
     /// They are not read: their connections wait, and so do their callers.
     HeldBack,
 }
 
-/// What is counted, besides requests.
+/// What is counted besides requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Bytes of frames that ttrpc has not read: they are not whole, or have to wait.
+    /// Bytes of frames that ttrpc has not read, because they are not whole or have to wait.
     Frames = 0,
     /// Messages of streams from their arrival until their handlers have taken them.
     Messages = 1,
@@ -33,37 +34,31 @@ pub enum Kind {
     Replies = 2,
 }
 
-/// Bytes of each kind that a connection may have whatever the others have: 64 KiB altogether.
-pub const FREE: [usize; 3] = [32 << 10, 16 << 10, 16 << 10];
-
-/// Which part of [`Limits::bytes`] the share of each kind is: a quarter, a quarter, a half.
-const PARTS: [usize; 3] = [4, 4, 2];
-
-/// Connections that may resume in one round. The next follow once the cost of these is known.
+/// Connections that may resume in one round. The next ones follow once the cost of these is known.
 const AT_ONCE: usize = 16;
 
-/// What one listener is allowed.
+/// The limits of one listener.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Requests open at once.
+pub struct ListenerLimits {
+    /// Requests in flight.
     pub calls: u32,
-    /// Their bytes, and what the shares are parts of.
+    /// Bytes of requests in flight. The shares are parts of it.
     pub bytes: u32,
-    /// What becomes of requests beyond these two.
+    /// What happens to requests beyond these two limits.
     pub excess: Excess,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Budget {
-    limits: Limits,
+    limits: ListenerLimits,
     calls: AtomicU32,
     bytes: AtomicUsize,
     shares: [Share; 3],
-    /// Connections that are not read until there is room for a request.
+    /// Connections that are not read until there is room for a request, in order.
     held_back: Mutex<VecDeque<u32>>,
-    dirty: Arc<Dirty>,
-    /// Set until the engine checks the budget at the end of the turn.
+    worklist: Arc<Worklist>,
+    /// Set from the time there may be room until the engine lets connections resume.
     is_freed: AtomicBool,
     /// Set while the engine checks for peers that keep others waiting.
     is_contended: AtomicBool,
@@ -74,15 +69,15 @@ pub struct Budget {
 struct Share {
     limit: usize,
     used: AtomicUsize,
-    /// Connections that wait for room, by their tokens, in the order in which they came.
+    /// Connections that wait for room, in order.
     waiting: Mutex<VecDeque<u32>>,
 }
 
 impl Budget {
-    /// A budget of which nothing is used. `dirty` hears when there is room again.
-    pub fn new(limits: Limits, dirty: Arc<Dirty>) -> Arc<Self> {
+    /// An unused budget. It reports to `worklist` when there may be room again.
+    pub fn new(limits: ListenerLimits, worklist: Arc<Worklist>) -> Arc<Self> {
         let share = |part: usize| Share {
-            // There is room for one message, however small the limit.
+            // There is room for one message, however small the limit is.
             limit: (limits.bytes as usize / part).max(MESSAGE_LENGTH_MAX),
             used: AtomicUsize::new(0),
             waiting: Mutex::default(),
@@ -91,19 +86,19 @@ impl Budget {
             limits,
             calls: AtomicU32::new(0),
             bytes: AtomicUsize::new(0),
-            shares: PARTS.map(share),
+            shares: SHARE_DIVISORS.map(share),
             held_back: Mutex::default(),
-            dirty,
+            worklist,
             is_freed: AtomicBool::new(false),
             is_contended: AtomicBool::new(false),
             itself: itself.clone(),
         })
     }
 
-    /// Why a request of this size cannot be taken, if it cannot. Where requests are held back, those
-    /// that were read all the same are taken.
+    /// Why a request of this size is refused, if it is. If requests are held back, one that was read
+    /// nevertheless is not refused.
     pub fn refusal(&self, size: usize) -> Option<String> {
-        let Limits { calls: calls_limit, bytes: bytes_limit, excess } = self.limits;
+        let ListenerLimits { calls: calls_limit, bytes: bytes_limit, excess } = self.limits;
         if excess == Excess::HeldBack {
             return None;
         }
@@ -112,14 +107,15 @@ impl Budget {
             return Some(format!("the server handles {calls} calls, its limit"));
         }
         let bytes = self.bytes.load(Relaxed);
-        // A lone request passes whatever its size: ttrpc bounds that, and it could never pass later.
+        // A request that is alone passes, whatever its size: ttrpc bounds that, and it could never pass
+        // later.
         let full = bytes > 0 && bytes.saturating_add(size) > bytes_limit as usize;
         full.then(|| {
             format!("the server handles requests of {bytes} bytes, near its limit of {bytes_limit}")
         })
     }
 
-    /// Counts a request until what is returned is dropped.
+    /// Counts a request until the charge is dropped.
     pub fn enter(self: &Arc<Self>, size: usize) -> Charge {
         self.calls.fetch_add(1, Relaxed);
         self.bytes.fetch_add(size, Relaxed);
@@ -134,32 +130,32 @@ impl Budget {
         }
     }
 
-    /// Whether requests are not to be read now.
+    /// Whether requests are held back now.
     pub(super) fn holds_back(&self) -> bool {
         self.limits.excess == Excess::HeldBack
             && (self.calls.load(Relaxed) >= self.limits.calls
                 || self.bytes.load(Relaxed) >= self.limits.bytes as usize)
     }
 
-    /// Whether connections wait for room instead of being refused.
+    /// Whether requests beyond the limit are held back instead of refused.
     pub fn waits(&self) -> bool {
         self.limits.excess == Excess::HeldBack
     }
 
-    /// A connection waits until requests are no longer held back.
-    pub(super) fn hold_back(&self, token: u32) {
-        lock(&self.held_back).push_back(token);
+    /// Makes a connection wait until requests are no longer held back.
+    pub(super) fn hold_back(&self, id: u32) {
+        lock(&self.held_back).push_back(id);
     }
 
-    /// A connection waits for room in a share.
-    pub(super) fn wait(&self, kind: Kind, token: u32) {
-        lock(&self.share(kind).waiting).push_back(token);
+    /// Makes a connection wait for room in a share.
+    pub(super) fn wait(&self, kind: Kind, id: u32) {
+        lock(&self.share(kind).waiting).push_back(id);
         if !self.is_contended.swap(true, Relaxed) {
-            self.dirty.contended(self.itself.clone());
+            self.worklist.contended(self.itself.clone());
         }
     }
 
-    /// Whether somebody waits for what others hold.
+    /// Whether a connection waits for room that others hold.
     pub fn is_contended(&self) -> bool {
         let waits = [Kind::Frames, Kind::Messages, Kind::Replies]
             .into_iter()
@@ -168,22 +164,23 @@ impl Budget {
         waits
     }
 
-    /// Whether a connection waits for what others hold of a kind.
+    /// Whether a connection waits for room in the share of a kind.
     pub fn is_waited_for(&self, kind: Kind) -> bool {
         !lock(&self.share(kind).waiting).is_empty()
     }
 
-    /// Whether the connections together have all that they may have of a kind.
+    /// Whether the share of a kind is used up.
     pub fn is_full(&self, kind: Kind) -> bool {
         let share = self.share(kind);
         share.used.load(Relaxed) >= share.limit
     }
 
-    /// Begins a round in which connections go on for which there is room.
+    /// Begins a round in which connections resume for which there is room.
     pub fn round(&self) -> Round<'_> {
         self.is_freed.store(false, Relaxed);
         let (calls, bytes) = (self.calls.load(Relaxed), self.bytes.load(Relaxed));
-        // What each brings counts only when it is there: where there is little room, they go on one by one.
+        // A request counts only once it has been read, so connections resume one by one when there is little
+        // room.
         let tight = bytes > self.limits.bytes as usize / 2;
         let held_back = match () {
             () if self.holds_back() => 0,
@@ -197,40 +194,41 @@ impl Budget {
         &self.shares[kind as usize]
     }
 
-    /// There is room that somebody may wait for.
+    /// Reports that there may be room for a connection that waits.
     fn freed(&self) {
         if !self.is_freed.swap(true, Relaxed) {
-            self.dirty.freed(self.itself.clone());
+            self.worklist.freed(self.itself.clone());
         }
     }
 }
 
-/// See [`Budget::round`].
+/// A round in which connections resume; see [`Budget::round`].
 #[derive(Debug)]
 pub struct Round<'a> {
     budget: &'a Budget,
-    /// How many more may go on of those that are held back, and of those that wait for replies to be read.
+    /// How many more connections may resume of those that are held back, and of those that wait for replies
+    /// to be read.
     held_back: usize,
     replies: usize,
 }
 
 impl Round<'_> {
-    /// The next connection that may go on; it takes what room it needs before the next is asked for.
-    /// `fits` says of the first that waits for the room of a frame whether there is that much.
+    /// The next connection that may resume. It must take its room before the next is asked for. `fits` tells
+    /// whether there is room for the frame of the connection that has waited longest for it.
     pub fn next(&mut self, fits: impl Fn(u32) -> bool) -> Option<u32> {
         let Self { budget, held_back, replies } = self;
         if *held_back > 0
-            && let Some(token) = lock(&budget.held_back).pop_front()
+            && let Some(id) = lock(&budget.held_back).pop_front()
         {
             *held_back -= 1;
-            return Some(token);
+            return Some(id);
         }
         if *replies > 0
             && !budget.is_full(Kind::Replies)
-            && let Some(token) = lock(&budget.share(Kind::Replies).waiting).pop_front()
+            && let Some(id) = lock(&budget.share(Kind::Replies).waiting).pop_front()
         {
             *replies -= 1;
-            return Some(token);
+            return Some(id);
         }
         [Kind::Frames, Kind::Messages].into_iter().find_map(|kind| {
             let mut waiting = lock(&budget.share(kind).waiting);
@@ -241,7 +239,7 @@ impl Round<'_> {
 }
 
 impl Drop for Round<'_> {
-    /// Those for which this round was too short have their turn in the next.
+    /// Connections that this round did not reach resume in the next.
     fn drop(&mut self) {
         let budget = self.budget;
         let held_back = !budget.holds_back() && !lock(&budget.held_back).is_empty();
@@ -251,7 +249,7 @@ impl Drop for Round<'_> {
     }
 }
 
-/// A request that counts.
+/// A request's part of the budget. Dropping it frees the room.
 #[derive(Debug)]
 pub struct Charge {
     budget: Arc<Budget>,
@@ -264,11 +262,11 @@ impl Drop for Charge {
     }
 }
 
-/// What one connection holds of one kind.
+/// How many bytes of one kind one connection holds.
 #[derive(Debug)]
 pub struct Tally {
     held: AtomicUsize,
-    /// None on a connection that no listener accepted.
+    /// `None` on a connection that no listener accepted.
     budget: Option<Arc<Budget>>,
     kind: Kind,
 }
@@ -278,7 +276,7 @@ impl Tally {
         Self { held: AtomicUsize::new(0), budget, kind }
     }
 
-    /// How much that is.
+    /// The bytes that are held.
     pub(super) fn held(&self) -> usize {
         self.held.load(Relaxed)
     }
@@ -291,7 +289,7 @@ impl Tally {
         self.set(self.held() - bytes.min(self.held()));
     }
 
-    /// Changes it.
+    /// Changes the bytes that are held.
     pub(super) fn set(&self, held: usize) {
         let before = self.held.swap(held, Relaxed);
         let Some(budget) = &self.budget else { return };
@@ -307,7 +305,8 @@ impl Tally {
         }
     }
 
-    /// Whether there is room for so many bytes more: what no other holds can be had whatever the size.
+    /// Whether there is room for this many bytes more. A connection that alone uses the share may exceed it,
+    /// whatever the size.
     pub(super) fn fits(&self, bytes: usize) -> bool {
         let Some(budget) = &self.budget else { return true };
         let (before, held) = (self.held(), self.held() + bytes);
@@ -317,12 +316,12 @@ impl Tally {
         more == 0 || used + more <= share.limit || used == self.beyond(before)
     }
 
-    /// What a connection that holds so much has of the share.
+    /// How much of `held` comes from the share.
     fn beyond(&self, held: usize) -> usize {
-        held.saturating_sub(FREE[self.kind as usize])
+        held.saturating_sub(FREE_BYTES[self.kind as usize])
     }
 
-    /// Whether it has a part of the share.
+    /// Whether the connection uses a part of the share.
     pub fn is_shared(&self) -> bool {
         self.beyond(self.held()) > 0
     }

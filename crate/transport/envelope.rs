@@ -1,19 +1,11 @@
-//! Works out what an envelope costs to decode, before ttrpc decodes it.
+//! What an envelope costs to decode, before ttrpc decodes it.
 //!
-//! ttrpc makes an object of each repeated or unknown field of an envelope, and keeps them for as long as
-//! a stream is open: a frame of 4 MiB would take hundreds of MiB.
+//! ttrpc makes an object of each repeated or unknown field of an envelope, and keeps them as long as a stream
+//! is open. A frame of 4 MiB could take hundreds of MiB.
 
-/// Entries of metadata that a request may have. What real programs send has a dozen.
-const METADATA_LIMIT: usize = 1024;
+use crate::limits::{DETAILS_LIMIT, METADATA_LIMIT, UNKNOWN_FIELDS_LIMIT};
 
-/// Details that a status may have.
-const DETAILS_LIMIT: usize = 1024;
-
-/// Fields that are not ttrpc's, or that come again, which an envelope may have: a later version of the
-/// protocol may add some, and nobody adds so many.
-const STRANGE_LIMIT: usize = 64;
-
-/// What an envelope has.
+/// What was found in an envelope.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Envelope {
     /// Entries of metadata, or details of a status.
@@ -27,7 +19,7 @@ pub(super) struct Envelope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Costly(pub(super) &'static str);
 
-/// Looks at a request. One that does not decode is for ttrpc to refuse.
+/// Examines a request. ttrpc refuses one that does not decode.
 pub(super) fn request(body: &[u8]) -> Result<Envelope, Costly> {
     let mut found = Envelope::default();
     let mut seen = 0u8;
@@ -53,7 +45,7 @@ pub(super) fn request(body: &[u8]) -> Result<Envelope, Costly> {
     Ok(found)
 }
 
-/// Looks at a response, as [`request`] does at a request.
+/// Examines a response. ttrpc refuses one that does not decode.
 pub(super) fn response(body: &[u8]) -> Result<Envelope, Costly> {
     let mut found = Envelope::default();
     let mut seen = 0u8;
@@ -93,7 +85,7 @@ impl Envelope {
         })
     }
 
-    /// Looks at a message that has the fields 1 to `known`.
+    /// Examines a message that has the fields 1 to `known`.
     fn inside(&mut self, message: &[u8], known: u64) -> Result<(), Costly> {
         let mut seen = 0u8;
         walk(message, |number, _| {
@@ -107,14 +99,14 @@ impl Envelope {
     }
 
     fn bounded(&self) -> Result<(), Costly> {
-        if self.strange > STRANGE_LIMIT {
+        if self.strange > UNKNOWN_FIELDS_LIMIT {
             return Err(Costly("the envelope has more than 64 fields that ttrpc does not have"));
         }
         Ok(())
     }
 
-    /// What ttrpc and JavaScript keep of the request of a stream besides its payload, each of all texts,
-    /// with something around those of an entry of metadata.
+    /// Bytes that ttrpc and JavaScript keep of a stream's request besides its payload. Each keeps all
+    /// strings, and some memory around each entry of metadata.
     pub(super) fn kept(&self, length: usize) -> usize {
         const ENTRY: usize = 128;
         2 * (length.saturating_sub(self.payload) + self.entries * ENTRY)
@@ -126,7 +118,7 @@ enum Value<'a> {
     Number,
 }
 
-/// Calls `visit` with the number and the value of each field, until one is malformed.
+/// Calls `visit` with the number and value of each field, up to the first malformed one.
 fn walk(
     mut rest: &[u8],
     mut visit: impl FnMut(u64, Value<'_>) -> Result<(), Costly>,
@@ -138,7 +130,7 @@ fn walk(
             1 => skip(&mut rest, 8).map(|_| Value::Number),
             2 => varint(&mut rest).and_then(|length| skip(&mut rest, length)).map(Value::Bytes),
             5 => skip(&mut rest, 4).map(|_| Value::Number),
-            // The fields of a group count as if they stood outside of it: ttrpc skips them.
+            // ttrpc skips groups; their fields count as if they were outside.
             3 | 4 => Some(Value::Number),
             _ => None,
         };
@@ -210,12 +202,12 @@ mod tests {
             &|count| [plain.clone(), unknown(count)].concat(),
             &inside as &dyn Fn(usize) -> Vec<u8>,
         ] {
-            assert!(request(&make(STRANGE_LIMIT)).is_ok());
-            assert!(request(&make(STRANGE_LIMIT + 1)).is_err());
+            assert!(request(&make(UNKNOWN_FIELDS_LIMIT)).is_ok());
+            assert!(request(&make(UNKNOWN_FIELDS_LIMIT + 1)).is_err());
         }
-        // A service of no bytes, time and again.
-        assert!(request(&[0x0a, 0].repeat(STRANGE_LIMIT + 2)).is_err());
-        assert!(response(&[0x12, 0].repeat(STRANGE_LIMIT + 2)).is_err());
+        // An empty service, again and again.
+        assert!(request(&[0x0a, 0].repeat(UNKNOWN_FIELDS_LIMIT + 2)).is_err());
+        assert!(response(&[0x12, 0].repeat(UNKNOWN_FIELDS_LIMIT + 2)).is_err());
         assert!(response(&[&[0x0a, 0x82, 0x11][..], &[0x1a, 0].repeat(1089)].concat()).is_err());
     }
 

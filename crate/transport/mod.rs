@@ -1,27 +1,29 @@
 //! The in-memory byte stream between one socket and ttrpc.
 //!
-//! ttrpc reads from and writes to a [`Pipe`]. The engine moves bytes between the other end, the [`Wire`],
-//! and the descriptor. Writing into a pipe never waits: all frames of a turn gather in one buffer and leave
-//! in one system call. (If a deadline passed in the middle of a write, ttrpc would close the whole
-//! connection; here there is no middle.) The engine bounds the buffer: it starts no call and reads no
-//! request while [`Wire::unsent`] is above its limit.
+//! ttrpc reads from and writes to a [`Pipe`]. The engine moves bytes between the other end, the [`Wire`], and
+//! the descriptor. Writing into a pipe never waits: all frames of a turn gather in one buffer and leave in
+//! one system call. (If a deadline passed in the middle of a write, ttrpc would close the whole connection; a
+//! write into a pipe has no middle.) The engine bounds the buffer: it starts no call and reads no request
+//! while [`Wire::unsent`] is above its limit.
 
+mod backpressure;
 pub mod budget;
-mod dirty;
 mod envelope;
-mod frames;
-mod gate;
-mod incoming;
-mod inspector;
+mod event_backlog;
+mod flow;
+mod frame_header;
+mod frame_reader;
+mod frame_rules;
 mod pipe;
 mod receive_buffer;
-mod requested;
 mod send_buffer;
+mod spare_memory;
 pub mod stream_state;
+mod used_ids;
 mod wire;
+mod worklist;
 
-pub use dirty::Dirty;
-pub use gate::REPLY_LIMIT;
-pub use inspector::Role;
+pub use frame_rules::Role;
 pub use pipe::Pipe;
 pub use wire::{Queued, Wire, WireInit};
+pub use worklist::Worklist;

@@ -1,14 +1,14 @@
 //! ttrpc's end of a connection.
 
 use super::Wire;
-use crate::protocol::closed::{CloseKind, Closed};
+use crate::protocol::close_reason::{CloseKind, CloseReason};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What ttrpc takes for the socket.
+/// The in-memory socket that ttrpc reads from and writes to.
 #[derive(Debug)]
 pub struct Pipe(Arc<Wire>);
 
@@ -36,10 +36,10 @@ impl AsyncRead for Pipe {
                 return Poll::Ready(Ok(()));
             }
             flow.reader = Some(context.waker().clone());
-            wire.set_dirty(flow);
+            wire.mark_flow(flow);
             return Poll::Pending;
         }
-        wire.dirty.count();
+        wire.worklist.count_activity();
         into.put_slice(flow.rx.take(count));
         Poll::Ready(Ok(()))
     }
@@ -54,16 +54,16 @@ impl AsyncWrite for Pipe {
         let mut flow = self.0.lock();
         let flow = &mut *flow;
         if flow.closed.is_some() {
-            // A failed write ends ttrpc's connection before it has read the peer's last words.
+            // A failed write would end ttrpc's connection before it has read the peer's last bytes.
             return Poll::Ready(if flow.rx.received.is_empty() {
                 Err(io::ErrorKind::BrokenPipe.into())
             } else {
                 Ok(bytes.len())
             });
         }
-        self.0.dirty.count();
+        self.0.worklist.count_activity();
         self.0.inject(flow, bytes);
-        self.0.set_dirty(flow);
+        self.0.mark_flow(flow);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -80,11 +80,11 @@ impl Drop for Pipe {
     fn drop(&mut self) {
         let mut flow = self.0.lock();
         flow.released = true;
-        flow.close(Closed {
+        flow.close(CloseReason {
             kind: CloseKind::Error,
             errno: 0,
             text: "ttrpc ended the connection".to_owned(),
         });
-        self.0.set_dirty(&mut flow);
+        self.0.mark_flow(&mut flow);
     }
 }

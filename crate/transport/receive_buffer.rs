@@ -1,34 +1,9 @@
-//! What came from the peer and was not read by ttrpc yet.
+//! Bytes that came from the peer and that ttrpc has not read.
 
-use crate::sync::lock;
-use std::sync::Mutex;
+use super::spare_memory::SpareBuffers;
 
-/// Storage that no connection holds at the moment: between two turns most hold none, so that thousands
-/// of idle connections cost no buffers.
-#[derive(Debug, Default)]
-pub(super) struct Spare(Mutex<Vec<Vec<u8>>>);
-
-/// So many pieces of it are kept, of a size that serves the next; the rest is given back to the allocator.
-const SPARE_LIMIT: usize = 8;
-const SMALLEST: usize = 4 * 1024;
-const KEEP_CAPACITY: usize = 1 << 20;
-
-impl Spare {
-    pub(super) fn take(&self) -> Vec<u8> {
-        lock(&self.0).pop().unwrap_or_default()
-    }
-
-    pub(super) fn put(&self, storage: Vec<u8>) {
-        let mut spare = lock(&self.0);
-        let serves = SMALLEST..=KEEP_CAPACITY;
-        if spare.len() < SPARE_LIMIT && serves.contains(&storage.capacity()) {
-            spare.push(storage);
-        }
-    }
-}
-
-/// A buffer that is filled at the end and taken from the front. Its storage stays initialised, so
-/// that making space for a read costs nothing once it has grown to the connection's pace.
+/// A buffer that is filled at the end and emptied from the front. Its storage stays initialised, so space for
+/// a read costs nothing once the storage is large enough.
 #[derive(Debug, Default)]
 pub(super) struct ReceiveBuffer {
     storage: Vec<u8>,
@@ -37,8 +12,8 @@ pub(super) struct ReceiveBuffer {
 }
 
 impl ReceiveBuffer {
-    /// Free space of `size` bytes behind what is there.
-    pub(super) fn space(&mut self, size: usize, spare: &Spare) -> &mut [u8] {
+    /// Free space of `size` bytes behind the bytes in the buffer.
+    pub(super) fn space(&mut self, size: usize, spare: &SpareBuffers) -> &mut [u8] {
         if self.storage.is_empty() {
             self.storage = spare.take();
         }
@@ -57,9 +32,9 @@ impl ReceiveBuffer {
         &mut self.storage[self.end..needed]
     }
 
-    /// Other storage, with room for what the next reads bring too. It grows with what has arrived, and
-    /// with nothing that the peer announces.
-    fn grow(&mut self, needed: usize, spare: &Spare) {
+    /// Moves the bytes into larger storage, with room for the next reads. It grows with the bytes that have
+    /// arrived, whatever the peer announces.
+    fn grow(&mut self, needed: usize, spare: &SpareBuffers) {
         let mut other = spare.take();
         other.clear();
         other.reserve_exact(needed.max(2 * self.storage.capacity().min(self.end)));
@@ -67,36 +42,36 @@ impl ReceiveBuffer {
         spare.put(std::mem::replace(&mut self.storage, other));
     }
 
-    /// Gives storage back in which nothing is.
-    pub(super) fn recycle(&mut self, spare: &Spare) {
+    /// Gives empty storage back.
+    pub(super) fn recycle(&mut self, spare: &SpareBuffers) {
         if self.end == 0 && self.storage.capacity() > 0 {
             spare.put(std::mem::take(&mut self.storage));
         }
     }
 
-    /// Moves what is there into storage of its own size.
-    pub(super) fn compact(&mut self, spare: &Spare) {
+    /// Moves the bytes into storage of their size.
+    pub(super) fn compact(&mut self, spare: &SpareBuffers) {
         let small = self.storage[self.start..self.end].to_vec();
         (self.start, self.end) = (0, small.len());
         spare.put(std::mem::replace(&mut self.storage, small));
     }
 
-    /// `count` bytes of the space were filled.
+    /// `count` bytes of the free space were filled.
     pub(super) fn filled(&mut self, count: usize) {
         self.end += count;
     }
 
-    /// All bytes that are there.
+    /// The bytes in the buffer.
     pub(super) fn bytes(&mut self) -> &mut [u8] {
         &mut self.storage[self.start..self.end]
     }
 
-    /// Whether nothing is there.
+    /// Whether the buffer is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes are there.
+    /// The number of bytes in the buffer.
     pub(super) fn len(&self) -> usize {
         self.end - self.start
     }
@@ -112,7 +87,7 @@ impl ReceiveBuffer {
         &self.storage[at..at + count]
     }
 
-    /// Bytes of memory in which nothing is.
+    /// Unused bytes of allocated memory.
     pub(super) fn slack(&self) -> usize {
         self.storage.capacity() - self.len()
     }
@@ -124,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_small_rest_of_a_large_burst_keeps_little() {
-        let spare = Spare::default();
+        let spare = SpareBuffers::default();
         let mut received = ReceiveBuffer::default();
         received.space(300_000, &spare).fill(7);
         received.filled(300_000);
@@ -139,7 +114,7 @@ mod tests {
 
     #[test]
     fn bytes_keep_their_order_however_they_come_and_go() {
-        let spare = Spare::default();
+        let spare = SpareBuffers::default();
         let mut received = ReceiveBuffer::default();
         let (mut written, mut read) = (0u8, 0u8);
         for step in 0..2000usize {

@@ -1,17 +1,17 @@
-//! What ttrpc wrote and the socket has not taken.
+//! Bytes that ttrpc wrote and the socket has not taken.
 
-use super::frames::Scanner;
-use super::receive_buffer::Spare;
+use super::frame_header::Scanner;
+use super::spare_memory::SpareBuffers;
 use std::io;
 use std::time::Instant;
 
-/// What ttrpc wrote to one connection and its socket has not taken.
+/// The bytes that wait for one connection's socket.
 #[derive(Debug, Default)]
 pub(super) struct SendBuffer {
     bytes: Vec<u8>,
     taken: usize,
     pub(super) scanner: Scanner,
-    /// Since when the socket has taken nothing of what waits.
+    /// Since when the socket has taken none of the bytes that wait.
     stuck: Option<Instant>,
 }
 
@@ -21,43 +21,43 @@ impl SendBuffer {
         self.bytes.len() - self.taken
     }
 
-    /// Since when the socket has taken nothing of what waits.
+    /// Since when the socket has taken none of the bytes that wait.
     pub(super) fn stuck(&self) -> Option<Instant> {
         self.stuck
     }
 
-    pub(super) fn extend(&mut self, bytes: &[u8], spare: &Spare) {
+    pub(super) fn extend(&mut self, bytes: &[u8], spare: &SpareBuffers) {
         if self.bytes.capacity() == 0 {
             self.bytes = spare.take();
         }
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Bytes of memory in which nothing is that waits.
+    /// Unused bytes of allocated memory.
     pub(super) fn slack(&self) -> usize {
         self.bytes.capacity() - self.len()
     }
 
-    /// Moves what waits into storage of its own size.
-    pub(super) fn compact(&mut self, spare: &Spare) {
+    /// Moves the bytes that wait into storage of their size.
+    pub(super) fn compact(&mut self, spare: &SpareBuffers) {
         let small = self.bytes[self.taken..].to_vec();
         let mut large = std::mem::replace(&mut self.bytes, small);
         self.scanner.removed(self.taken);
         self.taken = 0;
-        // Whoever takes it writes behind what is in it.
+        // Its next user appends to it.
         large.clear();
         spare.put(large);
     }
 
-    /// What was written, for the scanner.
+    /// The scanner, and the bytes to walk.
     pub(super) fn parts(&mut self) -> (&mut Scanner, &mut [u8]) {
         (&mut self.scanner, &mut self.bytes)
     }
 
-    /// Gives bytes to `write` until all are gone or it would block. It answers as `write(2)` does.
+    /// Gives bytes to `write` until all are gone or it would block. It returns what `write(2)` does.
     pub(super) fn send(
         &mut self,
-        spare: &Spare,
+        spare: &SpareBuffers,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> io::Result<()> {
         let before = self.taken;
@@ -84,8 +84,8 @@ impl SendBuffer {
         Ok(())
     }
 
-    /// A connection that is never quite drained must not keep all that it ever sent. Moving the rest to
-    /// the front costs no more than was sent since the last time.
+    /// Drops bytes that were sent, so that a connection that never quite drains does not keep them all. It
+    /// costs no more to move the rest to the front than was sent since the last time.
     fn forget_sent(&mut self) {
         if self.taken > self.bytes.len() / 2 {
             self.bytes.drain(..self.taken);
@@ -94,8 +94,8 @@ impl SendBuffer {
         }
     }
 
-    /// Forgets what waits.
-    pub(super) fn clear(&mut self, spare: &Spare) {
+    /// Drops the bytes that wait.
+    pub(super) fn clear(&mut self, spare: &SpareBuffers) {
         self.scanner.removed(self.bytes.len());
         self.bytes.clear();
         self.taken = 0;
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     /// The start of a long frame.
-    fn write(buffer: &mut SendBuffer, bytes: &[u8], spare: &Spare) {
+    fn write(buffer: &mut SendBuffer, bytes: &[u8], spare: &SpareBuffers) {
         buffer.extend(bytes, spare);
         let (scanner, bytes) = buffer.parts();
         scanner.walk(bytes, |_, _| ());
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn storage_that_goes_round_carries_no_bytes_along() {
-        let spare = Spare::default();
+        let spare = SpareBuffers::default();
         let mut buffer = SendBuffer::default();
         write(&mut buffer, &[1; 20_000], &spare);
         let mut room = 19_990;

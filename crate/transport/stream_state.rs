@@ -1,40 +1,39 @@
-//! How much of a stream arrived and was not taken.
+//! How much of a stream has arrived and was not taken.
 //!
-//! ttrpc queues the messages of a stream without limit and its protocol has no window, so what bounds
-//! a slow reader's memory is that its connection is not read while too much waits. For that, bytes are
-//! counted from the moment their frame is whole until JavaScript has taken the message.
+//! ttrpc queues the messages of a stream without limit, and its protocol has no window. So a connection is
+//! not read while too many messages wait, which bounds the memory of slow readers. Bytes count from the
+//! moment their frame is whole until JavaScript has taken the message.
 
 use super::budget::Tally;
+use crate::limits::MESSAGE_COST;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use tokio::sync::Notify;
 
-/// One stream's count, which is part of its connection's.
+/// The state of one stream. Its count is part of its connection's.
 #[derive(Debug, Default)]
 pub struct StreamState {
-    /// 0 until the request was written.
+    /// 0 until the request is written.
     stream_id: AtomicU32,
-    /// Arrived and not taken.
+    /// Bytes that arrived and were not taken.
     unread: AtomicUsize,
-    /// Of these, what JavaScript holds.
+    /// Those of them that JavaScript holds.
     held: AtomicUsize,
     total: Option<Arc<Tally>>,
-    /// Served: the peer has said that it sends no more.
+    /// Served: the peer sends no more messages.
     half_closed: AtomicBool,
     /// Called: the peer has ended the stream with a response.
     answered: AtomicBool,
-    /// Called: the reader of the peer's messages has left, which ends the requests in order.
+    /// Called: the reader of the peer's messages has left, which ends this side's messages in order.
     left: AtomicBool,
-    /// Served: the size of a message that was too large to be taken, or 0. ttrpc has told the peer; the handler must hear too.
+    /// Served: the size of a message that was too large, or 0. ttrpc tells the peer; the handler must be told
+    /// too.
     oversized: AtomicUsize,
     changed: Notify,
 }
 
-/// What a message takes besides its bytes, so that empty ones count too.
-pub(super) const MESSAGE_COST: usize = 64;
-
 impl StreamState {
-    /// A stream of the connection whose count is `total`.
+    /// A new stream of the connection whose count is `total`.
     pub(super) fn new(total: Arc<Tally>) -> Self {
         let mut state = Self::default();
         state.total = Some(total);
@@ -50,7 +49,7 @@ impl StreamState {
         self.stream_id.store(stream_id, Relaxed);
     }
 
-    /// `messages` of `size` bytes altogether came in.
+    /// `messages` messages of `size` bytes in all have arrived.
     pub fn arrived(&self, messages: usize, size: usize) {
         let cost = size + messages * MESSAGE_COST;
         self.unread.fetch_add(cost, Relaxed);
@@ -64,21 +63,22 @@ impl StreamState {
         self.held.fetch_add(size + MESSAGE_COST, Relaxed);
     }
 
-    /// JavaScript's reader took `messages` of `size` bytes altogether.
+    /// JavaScript's reader took `messages` messages of `size` bytes in all.
     pub fn taken(&self, messages: usize, size: usize) {
         let cost = size + messages * MESSAGE_COST;
         self.held.fetch_sub(cost.min(self.held.load(Relaxed)), Relaxed);
         self.lower(cost);
     }
 
-    /// The stream has ended: only what JavaScript holds still counts. Returns whether that is nothing.
+    /// The stream has ended: only the messages that JavaScript holds still count. Returns whether it holds
+    /// none.
     pub fn ended(&self) -> bool {
         let held = self.held.load(Relaxed);
         self.lower(self.unread.load(Relaxed).saturating_sub(held));
         held == 0
     }
 
-    /// Nobody wants the stream any more: nothing of it counts.
+    /// The stream was given up: none of its messages count any more.
     pub fn give_up(&self) {
         self.lower(self.unread.load(Relaxed));
     }
@@ -97,7 +97,7 @@ impl StreamState {
         self.answered.store(true, Relaxed);
     }
 
-    /// Whether a response has ended the stream, and not a message.
+    /// Whether a response has ended the stream, as opposed to a message.
     pub fn is_answered(&self) -> bool {
         self.answered.load(Relaxed)
     }
@@ -115,7 +115,7 @@ impl StreamState {
         self.changed.notify_waiters();
     }
 
-    /// Waits for a message that is too large to be taken; returns its size.
+    /// Waits for a message that is too large; returns its size.
     pub async fn oversized(&self) -> usize {
         loop {
             let changed = self.changed.notified();
@@ -127,7 +127,7 @@ impl StreamState {
         }
     }
 
-    /// Whether JavaScript's reader has taken all that was handed over.
+    /// Whether JavaScript's reader has taken all messages that it got.
     pub fn is_taken(&self) -> bool {
         self.held.load(Relaxed) == 0
     }

@@ -1,100 +1,61 @@
 //! The engine's end of a connection.
 
 use super::budget::{Budget, Kind, Tally};
-use super::gate::Block;
-use super::incoming::Incoming;
-use super::inspector::Inspector;
-use super::send_buffer::SendBuffer;
+use super::flow::Flow;
 use super::stream_state::StreamState;
-use super::{Dirty, Pipe, Role};
-use crate::protocol::closed::{CloseKind, Closed};
-use crate::protocol::codes;
+use super::{Pipe, Role, Worklist};
+use crate::protocol::close_reason::CloseReason;
+use crate::protocol::code_corrections;
 use crate::sync::lock;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Waker;
 use tokio::sync::Notify;
 use ttrpc::proto::{FLAG_NO_DATA, FLAG_REMOTE_CLOSED, MessageHeader, Status};
 
 /// The engine's end of one connection.
 #[derive(Debug)]
 pub struct Wire {
-    pub(super) token: u32,
-    pub(super) dirty: Arc<Dirty>,
+    pub(super) id: u32,
+    pub(super) worklist: Arc<Worklist>,
     pub(super) flow: Mutex<Flow>,
-    /// Of the listener that accepted it.
+    /// The budget of the listener that accepted it.
     pub(super) budget: Option<Arc<Budget>>,
     pub(super) frames: Tally,
     pub(super) messages: Arc<Tally>,
     pub(super) replies: Tally,
-    /// Bytes of messages that streams of the peer's are about to send.
+    /// Bytes of messages that served streams are about to send.
     pub(super) queued: AtomicUsize,
-    /// A blocking caller turns it in place, and nobody takes events meanwhile.
+    /// A blocking caller turns the engine in place, and nobody takes events meanwhile.
     pub(super) blocking: bool,
-    /// Wakes those that wait for the end.
+    /// Wakes tasks that wait for the end.
     pub(super) ended: Notify,
-    /// Wakes those that wait for the socket to take what was sent, and how many they are.
+    /// Wakes tasks that wait for the socket to take bytes.
     pub(super) writable: Notify,
     pub(super) writers: AtomicUsize,
 }
 
-#[derive(Debug)]
-pub(super) struct Flow {
-    pub(super) inspector: Inspector,
-    /// Bytes from the peer that ttrpc has not read.
-    pub(super) rx: Incoming,
-    /// What nothing is in of the memory of `rx` and `tx`, as it was told.
-    pub(super) slack: usize,
-    /// Bytes of ttrpc that the socket has not taken.
-    pub(super) tx: SendBuffer,
-    pub(super) reader: Option<Waker>,
-    /// Bytes that count as a message that is not whole.
-    pub(super) reserved: usize,
-    /// Why the frame at the front is not passed on, or nothing is read.
-    pub(super) block: Option<Block>,
-    /// The socket had something and was not read for it.
-    pub(super) refused: bool,
-    pub(super) closed: Option<Closed>,
-    /// ttrpc dropped its end.
-    pub(super) released: bool,
-    pub(super) is_dirty: bool,
-}
-
-/// What a connection is made with.
+/// The arguments of [`Wire::pair`].
 #[derive(Debug, Clone)]
 pub struct WireInit {
-    /// What is collected where it is dirty.
-    pub token: u32,
-    /// What collects.
-    pub dirty: Arc<Dirty>,
-    /// Of the listener that accepted it; none for one that this side made.
+    /// The id of the connection.
+    pub id: u32,
+    /// Where the connection is marked for a flush.
+    pub worklist: Arc<Worklist>,
+    /// The budget of the listener that accepted it; `None` if this side made it.
     pub budget: Option<Arc<Budget>>,
-    /// A blocking caller turns it in place.
+    /// A blocking caller turns the engine in place.
     pub blocking: bool,
 }
 
 impl Wire {
-    /// A connection's two ends.
+    /// The two ends of a connection.
     pub fn pair(role: Role, init: WireInit) -> (Arc<Wire>, Pipe) {
-        let WireInit { token, dirty, budget, blocking } = init;
-        let flow = Flow {
-            inspector: Inspector::new(role),
-            rx: Incoming::default(),
-            slack: 0,
-            tx: SendBuffer::default(),
-            reader: None,
-            reserved: 0,
-            block: None,
-            refused: false,
-            closed: None,
-            released: false,
-            is_dirty: false,
-        };
+        let WireInit { id, worklist, budget, blocking } = init;
         let wire = Arc::new(Wire {
-            token,
-            dirty,
-            flow: Mutex::new(flow),
+            id,
+            worklist,
+            flow: Mutex::new(Flow::new(role)),
             frames: Tally::new(Kind::Frames, budget.clone()),
             messages: Arc::new(Tally::new(Kind::Messages, budget.clone())),
             replies: Tally::new(Kind::Replies, budget.clone()),
@@ -108,10 +69,10 @@ impl Wire {
         (wire.clone(), Pipe::new(wire))
     }
 
-    /// Reads from the socket straight into the buffer until it would block, ends, or `budget` bytes
-    /// came, or what may lie there. `read` gets free space and answers as `read(2)` does.
+    /// Reads from the socket straight into the buffer, until the socket would block or ends, `budget` bytes
+    /// have come, or the limit is reached. `read` fills free space and returns what `read(2)` does.
     ///
-    /// Returns the bytes read. The end of the socket closes the wire with the reason.
+    /// Returns the number of bytes read. The end of the socket closes the wire, with the reason.
     pub fn receive(
         &self,
         budget: usize,
@@ -119,10 +80,10 @@ impl Wire {
     ) -> usize {
         let mut flow = self.lock();
         let flow = &mut *flow;
-        flow.inspector.received();
+        flow.rules.received();
         let mut total = 0;
         let ended = loop {
-            // A large frame goes to ttrpc before the next one is begun.
+            // ttrpc gets a large frame before the next one is begun.
             if flow.rx.readable() > LARGE_FRAME {
                 break None;
             }
@@ -131,13 +92,13 @@ impl Wire {
             if chunk == 0 {
                 break None;
             }
-            match read(flow.rx.received.space(chunk, &self.dirty.received)) {
+            match read(flow.rx.received.space(chunk, &self.worklist.memory.received)) {
                 Ok(0) => break Some(None),
                 Ok(count) => {
                     flow.rx.received.filled(count);
                     total += count;
                     self.advance(flow);
-                    // A short read is as good as WouldBlock and saves the call that would say so.
+                    // A short read means as much as WouldBlock, and saves a system call.
                     if count < chunk {
                         break None;
                     }
@@ -147,58 +108,58 @@ impl Wire {
                 Err(error) => break Some(Some(error)),
             }
         };
-        flow.rx.received.recycle(&self.dirty.received);
+        flow.rx.received.recycle(&self.worklist.memory.received);
         self.count_frames(flow);
         match ended {
-            Some(Some(error)) => flow.close(Closed::failed("read", &error)),
+            Some(Some(error)) => flow.close(CloseReason::failed("read", &error)),
             Some(None) => flow.end_of_stream(),
             None => {}
         }
         flow.wake_reader();
-        self.set_dirty(flow);
+        self.mark_flow(flow);
         total
     }
 
-    /// Bytes of the frame that was received last, or is being received.
+    /// The size of the last frame whose header was received.
     pub fn frame(&self) -> usize {
         self.lock().rx.last_frame()
     }
 
-    /// Hands what ttrpc wrote to the socket until all is gone or it would block. `write` answers as
-    /// `write(2)` does.
+    /// Hands the bytes that ttrpc wrote to the socket, until all are gone or it would block. `write` returns
+    /// what `write(2)` does.
     pub fn send(&self, write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
         let mut flow = self.lock();
-        let sent = flow.tx.send(&self.dirty.sent, write);
+        let sent = flow.tx.send(&self.worklist.memory.sent, write);
         self.count_replies(&flow);
         sent
     }
 
-    /// Ends the connection behind what was read of it: the peer may have answered before it went. The
-    /// first reason stays.
-    pub fn fail(&self, closed: Closed) {
+    /// Ends the connection after the bytes that were read, because the peer may have answered before it left.
+    /// The first reason stays.
+    pub fn fail(&self, closed: CloseReason) {
         let mut flow = self.lock();
         flow.close(closed);
-        self.set_dirty(&mut flow);
+        self.mark_flow(&mut flow);
     }
 
     /// Closes the connection for ttrpc too: its reads end at once, its writes fail. The first reason
     /// stays.
-    pub fn close(&self, closed: Closed) {
+    pub fn close(&self, closed: CloseReason) {
         let mut flow = self.lock();
         flow.close(closed);
         self.discard(&mut flow);
-        self.set_dirty(&mut flow);
+        self.mark_flow(&mut flow);
     }
 
-    /// Gives up what the socket has not taken.
+    /// Drops the bytes that the socket has not taken.
     pub fn forget_unsent(&self) {
         let mut flow = self.lock();
-        flow.tx.clear(&self.dirty.sent);
+        flow.tx.clear(&self.worklist.memory.sent);
         self.count_replies(&flow);
     }
 
     /// Waits for the end of the connection.
-    pub async fn ended(&self) -> Closed {
+    pub async fn ended(&self) -> CloseReason {
         loop {
             let changed = self.ended.notified();
             if let Some(closed) = self.closed() {
@@ -219,12 +180,12 @@ impl Wire {
                 let _counted = Writer::new(&self.writers);
                 changed.await;
             }
-            // There may be room for the next one too.
+            // There may be room for the next writer, too.
             self.mark();
         }
     }
 
-    /// Wakes some of those that wait in [`Wire::writable`]. Returns whether there is any. Must be called
+    /// Wakes some of the tasks that wait in [`Wire::writable`]. Returns whether any waits. Must be called
     /// inside the runtime.
     pub fn wake_writers(&self) -> bool {
         let few = self.writers.load(Ordering::Relaxed).min(WRITERS_AT_ONCE);
@@ -232,39 +193,40 @@ impl Wire {
         few > 0
     }
 
-    /// Wakes all that wait in [`Wire::ended`] and [`Wire::writable`]. Must be called inside the runtime.
+    /// Wakes all tasks that wait in [`Wire::ended`] and [`Wire::writable`]. Must be called inside the
+    /// runtime.
     pub fn wake(&self) {
         self.ended.notify_waiters();
         self.writable.notify_waiters();
     }
 
-    /// Bytes of streams that arrived and were not taken. A message that is on its way does not count: it
-    /// would stop the reading of its own rest.
+    /// Bytes of stream messages that arrived and were not taken. A message that is not whole does not count:
+    /// it would keep its own rest from being read.
     pub fn unread(&self) -> usize {
         self.messages.held() - self.lock().reserved
     }
 
-    /// A count for one stream of this connection.
+    /// The state of a new stream of this connection.
     pub fn new_stream(&self) -> Arc<StreamState> {
         Arc::new(StreamState::new(self.messages.clone()))
     }
 
-    /// The request of the stream that `state` counts was just given to ttrpc.
+    /// The request of the stream with this `state` was just given to ttrpc.
     pub fn opening_stream(&self, state: &Arc<StreamState>) {
-        self.lock().inspector.opening(state.clone());
+        self.lock().rules.opening(state.clone());
     }
 
-    /// The peer opened the stream that `state` counts, and said in its request whether it sends more.
+    /// The peer opened the stream with this `state`, and its request says whether it sends more.
     pub fn opened_stream(&self, stream_id: u32, state: &Arc<StreamState>, half_closed: bool) {
         if half_closed {
             state.half_close();
         }
-        self.lock().inspector.opened(stream_id, state.clone());
+        self.lock().rules.opened(stream_id, state.clone());
     }
 
-    /// Tells the peer that the messages of a stream end and are not all. ttrpc has no frame for it, but
-    /// a closing frame that carries data breaks the protocol: a server in Rust fails the stream with it,
-    /// one in Go answers an error (and its handler sees the end).
+    /// Tells the peer that the messages of a stream end before they are complete. ttrpc has no frame for
+    /// this, but a closing frame that carries data breaks the protocol: a server in Rust fails the stream
+    /// with it, and one in Go answers with an error (and its handler sees the end).
     pub fn break_off(&self, state: &StreamState) {
         let Some(stream_id) = state.stream_id() else { return };
         let mut flow = self.lock();
@@ -274,51 +236,51 @@ impl Wire {
         let mut header = MessageHeader::new_data(stream_id, 1);
         header.set_flags(FLAG_REMOTE_CLOSED | FLAG_NO_DATA);
         self.inject(&mut flow, &[&Vec::from(header)[..], &[0]].concat());
-        self.set_dirty(&mut flow);
+        self.mark_flow(&mut flow);
     }
 
-    /// A stream is over for this side.
+    /// A stream is over for this side: messages that still arrive are not counted.
     pub fn forget_stream(&self, state: &StreamState) {
         let mut flow = self.lock();
-        flow.inspector.forget(state);
-        self.set_dirty(&mut flow);
+        flow.rules.forget(state);
+        self.mark_flow(&mut flow);
     }
 
-    /// The reply to `stream_id` carries a handler's own status, which goes out as it is even if it
-    /// looks like one of ttrpc's; see [`Inspector::exempt`].
+    /// The reply to `stream_id` carries a handler's own status, which is not corrected even if it looks like
+    /// one of ttrpc's; see [`FrameRules::exempt`](super::frame_rules::FrameRules::exempt).
     pub fn exempt_own(&self, stream_id: u32, status: &Status) {
         if status.code.value() == ttrpc::Code::INVALID_ARGUMENT as i32
-            && codes::code_by_text(status.message.as_bytes()).is_some()
+            && code_corrections::code_by_text(status.message.as_bytes()).is_some()
         {
-            self.lock().inspector.exempt(stream_id);
+            self.lock().rules.exempt(stream_id);
         }
     }
 
-    /// The bytes of a stream's request: of its payload, and of what is kept besides. To be asked where its
-    /// handler begins.
+    /// The bytes of a stream's request: its payload, and what else is kept. Call it when the stream's handler
+    /// begins.
     pub fn request(&self, stream_id: u32) -> (usize, usize) {
-        self.lock().inspector.request(stream_id)
+        self.lock().rules.request(stream_id)
     }
 
-    /// What is collected where it is dirty.
-    pub fn token(&self) -> u32 {
-        self.token
+    /// The id of the connection.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
-    /// Whether a frame, or part of one, is there for ttrpc to read.
+    /// Whether ttrpc can read a frame, or part of one.
     pub fn has_frame(&self) -> bool {
         self.lock().rx.readable() > 0
     }
 
-    /// Marks the connection as dirty, so that the engine looks at it when the turn is over.
+    /// Puts the connection on the worklist, so that the engine flushes it at the end of the turn.
     pub fn mark(&self) {
-        self.set_dirty(&mut self.lock());
+        self.mark_flow(&mut self.lock());
     }
 
-    /// What the engine needs to know after a turn; clears the mark.
+    /// The state after a turn, for the engine. Clears the mark.
     pub fn snapshot(&self) -> Snapshot {
         let mut flow = self.lock();
-        flow.is_dirty = false;
+        flow.is_marked = false;
         self.tidy(&mut flow);
         Snapshot {
             unsent: flow.tx.len(),
@@ -333,8 +295,8 @@ impl Wire {
         self.lock().tx.len()
     }
 
-    /// Why the connection ended, if it has.
-    pub fn closed(&self) -> Option<Closed> {
+    /// Why the connection ended, if it did.
+    pub fn closed(&self) -> Option<CloseReason> {
         self.lock().closed.clone()
     }
 
@@ -342,24 +304,25 @@ impl Wire {
         lock(&self.flow)
     }
 
-    pub(super) fn set_dirty(&self, flow: &mut Flow) {
-        if !flow.is_dirty {
-            flow.is_dirty = true;
-            self.dirty.add(self.token);
+    pub(super) fn mark_flow(&self, flow: &mut Flow) {
+        if !flow.is_marked {
+            flow.is_marked = true;
+            self.worklist.touch(self.id);
         }
     }
 }
 
-/// The first read of a turn takes what a busy peer sends in one; more reads follow while they are full.
+/// The size of one read. The first takes what a busy peer sends in one turn; more follow while they come
+/// full.
 pub(super) const READ_CHUNK: usize = 64 * 1024;
 
-/// A frame from this size on is worth a turn of its own.
+/// A frame of this size or more is worth a turn of its own.
 const LARGE_FRAME: usize = 128 * 1024;
 
-/// Of those that wait for the socket, so many go on at once: each may send what fills it again.
+/// Writers that are woken at once, because each may fill the socket again.
 const WRITERS_AT_ONCE: usize = 16;
 
-/// A message of a stream that is about to be sent: it counts like what waits for the socket.
+/// A stream message that is about to be sent. It counts like bytes that wait for the socket.
 #[derive(Debug)]
 pub struct Queued {
     wire: Option<Arc<Wire>>,
@@ -367,7 +330,7 @@ pub struct Queued {
 }
 
 impl Queued {
-    /// Counts `bytes` until it is dropped, where the peer's calls have a budget.
+    /// Counts `bytes` until it is dropped, if the connection has a budget.
     pub fn new(wire: &Arc<Wire>, bytes: usize) -> Self {
         let wire = wire.budget.as_ref().map(|_| wire.clone());
         if let Some(wire) = &wire {
@@ -387,7 +350,7 @@ impl Drop for Queued {
     }
 }
 
-/// Somebody who waits for the socket.
+/// A task that waits for the socket, counted until dropped.
 struct Writer<'a>(&'a AtomicUsize);
 
 impl<'a> Writer<'a> {
@@ -403,48 +366,15 @@ impl Drop for Writer<'_> {
     }
 }
 
-/// A wire's state after a turn.
+/// The state of a wire after a turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Snapshot {
     /// Bytes that the socket has not taken.
     pub unsent: usize,
-    /// The socket had something and was not read for it.
+    /// The socket was readable and was not read.
     pub refused: bool,
     /// The connection ended.
     pub closed: bool,
-    /// ttrpc let go of it.
+    /// ttrpc dropped its end.
     pub released: bool,
-}
-
-impl Flow {
-    pub(super) fn close(&mut self, closed: Closed) {
-        if self.closed.is_none() {
-            self.closed = Some(closed);
-            // A server's connection waits for nothing any more; a client's has answers to deliver.
-            if self.inspector.is_server() {
-                self.block = None;
-            }
-        }
-        self.wake_reader();
-    }
-
-    pub(super) fn wake_reader(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
-    }
-
-    pub(super) fn end_of_stream(&mut self) {
-        let closed = if self.rx.mid_frame() {
-            let text = "the peer closed the connection in the middle of a message".to_owned();
-            Closed { kind: CloseKind::Error, errno: libc::ECONNRESET, text }
-        } else {
-            Closed {
-                kind: CloseKind::Remote,
-                errno: 0,
-                text: "the peer closed the connection".to_owned(),
-            }
-        };
-        self.close(closed);
-    }
 }

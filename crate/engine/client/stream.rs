@@ -1,9 +1,9 @@
 //! Streams that this side opens.
 
-use crate::engine::SEND_LIMIT;
-use crate::engine::client::guard::Guard;
-use crate::engine::inputs::{Inflow, Input};
+use crate::engine::client::open_call::OpenCall;
 use crate::engine::stream_handle::{Raw, Sent};
+use crate::engine::stream_input::{Input, InputReceiver};
+use crate::limits::SEND_LIMIT;
 use crate::protocol::outcome::{Failure, Outcome};
 use crate::protocol::status::Code;
 use crate::records::{Side, StreamKind};
@@ -20,7 +20,7 @@ use ttrpc::r#async::{CSReceiver, CSSender, Client, ClientStream};
 enum Ending {
     /// The server's messages ended in order.
     Finished,
-    /// With a single response, a status or a failure.
+    /// It ended with a single response, a status or a failure.
     Outcome(Outcome),
     /// The caller gave it up.
     GivenUp,
@@ -29,15 +29,15 @@ enum Ending {
 /// Runs a stream that this side opened to its end.
 pub(in crate::engine) async fn run(
     client: Arc<Client>,
-    guard: Guard,
+    open: OpenCall,
     request: Request,
     kind: StreamKind,
-    queue: Inflow,
+    queue: InputReceiver,
 ) {
     let timeout = request.timeout_nano;
-    let work = exchange(&client, &guard, request, kind, queue);
+    let work = exchange(&client, &open, request, kind, queue);
     let end = if timeout > 0 {
-        // ttrpc sends a stream's deadline and never enforces it.
+        // ttrpc sends a stream's deadline, but does not enforce it.
         let limit = Duration::from_nanos(timeout as u64);
         let passed = |_| Ending::Outcome(Outcome::Failed(Failure::deadline()));
         tokio::time::timeout(limit, work).await.unwrap_or_else(passed)
@@ -45,21 +45,20 @@ pub(in crate::engine) async fn run(
         work.await
     };
     match end {
-        Ending::Finished => guard.end(),
-        Ending::Outcome(outcome) => guard.finish(outcome),
-        Ending::GivenUp => guard.forget(),
+        Ending::Finished => open.end(),
+        Ending::Outcome(outcome) => open.finish(outcome),
+        Ending::GivenUp => open.forget(),
     }
 }
 
 async fn exchange(
     client: &Client,
-    guard: &Guard,
+    open: &OpenCall,
     request: Request,
     kind: StreamKind,
-    queue: Inflow,
+    queue: InputReceiver,
 ) -> Ending {
-    let Some(state) =
-        lock(&guard.shared.streams).get(&guard.call).map(|handle| handle.state.clone())
+    let Some(state) = lock(&open.shared.streams).get(&open.call).map(|handle| handle.state.clone())
     else {
         return Ending::GivenUp;
     };
@@ -67,13 +66,13 @@ async fn exchange(
     let inner = match client.new_stream(request, kind.client, kind.server).await {
         Ok(inner) => inner,
         Err(error) => {
-            return Ending::Outcome(Outcome::of_error(error, &service, || guard.wire.closed()));
+            return Ending::Outcome(Outcome::of_error(error, &service, || open.wire.closed()));
         }
     };
-    guard.wire.opening_stream(&state);
+    open.wire.opening_stream(&state);
     let (sender, receiver) = ClientStream::<Raw, Raw>::new(inner).split();
-    let open = Open {
-        guard,
+    let stream = OpenStream {
+        open,
         state,
         sender,
         half_closed: AtomicBool::new(!kind.client),
@@ -81,17 +80,17 @@ async fn exchange(
     };
     tokio::select! {
         biased;
-        end = receive(guard, &open.state, receiver, kind, &service) => {
-            open.ended.store(true, Relaxed);
+        end = receive(open, &stream.state, receiver, kind, &service) => {
+            stream.ended.store(true, Relaxed);
             end
         }
-        end = send(&open, queue) => end,
+        end = send(&stream, queue) => end,
     }
 }
 
 /// A stream whose request was written.
-struct Open<'a> {
-    guard: &'a Guard,
+struct OpenStream<'a> {
+    open: &'a OpenCall,
     state: Arc<StreamState>,
     sender: CSSender<Raw>,
     half_closed: AtomicBool,
@@ -99,12 +98,12 @@ struct Open<'a> {
     ended: AtomicBool,
 }
 
-impl Drop for Open<'_> {
-    /// However the stream ends, the peer hears that no more comes: ttrpc does not say so by itself, and
-    /// a server that waits for messages would wait for as long as the connection lasts. But a source
-    /// that was cut off must not look complete.
+impl Drop for OpenStream<'_> {
+    /// Tells the peer that no more messages come, however the stream ends. ttrpc itself does not, and a
+    /// server that waits for messages would wait for as long as the connection lasts. But messages that were
+    /// cut off must not look complete.
     fn drop(&mut self) {
-        let wire = &self.guard.wire;
+        let wire = &self.open.wire;
         wire.forget_stream(&self.state);
         if self.half_closed.load(Relaxed) {
             return;
@@ -119,19 +118,19 @@ impl Drop for Open<'_> {
 }
 
 async fn receive(
-    guard: &Guard,
+    open: &OpenCall,
     state: &StreamState,
     mut receiver: CSReceiver<Raw>,
     kind: StreamKind,
     service: &str,
 ) -> Ending {
-    let Guard { shared, wire, connection, call, .. } = guard;
+    let OpenCall { shared, wire, connection, call, .. } = open;
     let mut current = receiver.recv().await;
     loop {
         match current {
             Ok(Raw(payload)) if kind.server => {
-                // Behind a final message, or a final response, ttrpc says RemoteClosed. A response ends
-                // the messages of a server; what it carries is a message only if it is something.
+                // After a final message, or a final response, ttrpc reports RemoteClosed. A response ends the
+                // server's messages; its payload is a message only if it is not empty.
                 let following = receiver.recv().now_or_never();
                 let last = matches!(following, Some(Err(ttrpc::Error::RemoteClosed)));
                 if !(last && state.is_answered() && payload.is_empty()) {
@@ -159,8 +158,8 @@ async fn receive(
     }
 }
 
-async fn send(open: &Open<'_>, mut queue: Inflow) -> Ending {
-    let Guard { shared, wire, connection, call, .. } = open.guard;
+async fn send(stream: &OpenStream<'_>, mut queue: InputReceiver) -> Ending {
+    let OpenCall { shared, wire, connection, call, .. } = stream.open;
     let mut sent = Sent::new(shared, Side::Called, *connection, *call);
     loop {
         let result = match sent.next(&mut queue).await {
@@ -168,19 +167,19 @@ async fn send(open: &Open<'_>, mut queue: Inflow) -> Ending {
             Some(Input::Message(payload, _)) => {
                 wire.writable(SEND_LIMIT).await;
                 let size = payload.len();
-                let result = open.sender.send(&Raw(payload)).await;
+                let result = stream.sender.send(&Raw(payload)).await;
                 sent.add(size);
                 result
             }
             Some(Input::HalfClose) => {
-                open.half_closed.store(true, Relaxed);
-                open.sender.close_send().await
+                stream.half_closed.store(true, Relaxed);
+                stream.sender.close_send().await
             }
             Some(Input::Finish(_)) => Ok(()),
         };
         match result {
             Ok(()) => {}
-            // The end of the connection reaches the receiving half too, with the reason.
+            // If the connection ended, the receiving half reports it, with the reason.
             Err(ttrpc::Error::Others(text)) if text.starts_with("message length ") => {
                 let failure = Failure::of_call(Code::ResourceExhausted, text);
                 return Ending::Outcome(Outcome::Failed(failure));

@@ -1,4 +1,4 @@
-//! What the handlers of one connection have in common.
+//! State and answers that the handlers of one connection share.
 
 use crate::engine::Shared;
 use crate::protocol::outcome::Failure;
@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU32;
 use ttrpc::Response;
 use ttrpc::proto::Codec as _;
 
-/// What the handlers of one connection share.
+/// State that the handlers of one connection share.
 #[derive(Debug)]
 pub(in crate::engine) struct Handlers {
     pub(in crate::engine) shared: Arc<Shared>,
@@ -24,10 +24,10 @@ pub(in crate::engine) struct Handlers {
 /// The answer to a request whose metadata does not fit a record.
 pub(in crate::engine) const METADATA_TOO_LARGE: &str = "the request has too many metadata entries";
 
-/// The answer to a request for which no id is left.
+/// The answer to a request when a million are in flight.
 pub(in crate::engine) const TOO_MANY: &str = "the server handles a million calls";
 
-/// A response that is too large is replaced by the status that Go gives.
+/// Replaces a response that is too large by the status that Go answers.
 pub(in crate::engine) fn within_limit(response: Response) -> Response {
     let size = response.size() as usize;
     if size <= MESSAGE_LIMIT {

@@ -1,48 +1,49 @@
-//! Listeners, and one ttrpc server per connection that they accept.
+//! Listeners, and the connections that they accept.
 //!
-//! A server of its own gives each connection an identity and an end: ttrpc's own accept loop tells
-//! handlers neither who the peer is nor that it went, and spins when descriptors run out.
+//! Each connection gets a ttrpc server of its own, so its handlers know who the peer is and when it leaves.
+//! ttrpc's own accept loop tells them neither, and spins when descriptors run out.
 
 use crate::engine::connection::{Connection, Endpoint, Hold, Interest};
+use crate::engine::server::connection_server::ConnectionServer;
 use crate::engine::server::services::Services;
-use crate::engine::server::serving::Serving;
 use crate::engine::{Change, Descriptor, Engine};
+use crate::limits::ACCEPT_BUDGET;
 use crate::socket::{Address, Listener, PeerName, Progress, Stream};
 use crate::sync::lock;
-use crate::transport::budget::{Budget, Excess, Limits};
+use crate::transport::budget::{Budget, Excess, ListenerLimits};
 use crate::transport::{Role, Wire, WireInit};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a listener is made with.
+/// The options of a listener.
 #[derive(Debug)]
 pub struct ListenOptions {
     /// The methods that JavaScript handles.
     pub services: Services,
-    /// Whether only peers of this process's user and group are admitted.
+    /// Whether to admit only peers of this process's user and group.
     pub require_same_user: bool,
-    /// Connections open at once; one more is closed as soon as it is accepted.
+    /// The most connections open at once. One more is closed as soon as it is accepted.
     pub max_connections: u32,
-    /// Requests open at once over all connections.
+    /// The most requests in flight, over all connections.
     pub max_concurrent_calls: u32,
-    /// Bytes of the requests open at once over all connections.
+    /// The most bytes of requests in flight, over all connections.
     pub max_queued_bytes: u32,
-    /// What becomes of requests beyond these two.
+    /// What happens to requests beyond these two limits.
     pub excess: Excess,
 }
 
-/// A listener and what its connections share.
+/// A listener, and what its connections share.
 pub(in crate::engine) struct Entry {
-    /// None where a single connection is served.
+    /// `None` if a single connection is served.
     listener: Option<Listener>,
     require_same_user: bool,
     services: Arc<Services>,
     budget: Arc<Budget>,
     max_connections: u32,
     connections: u32,
-    /// Not watched until then: accepting failed.
+    /// Until when it is not watched, because accepting failed.
     pub(in crate::engine) paused_until: Option<Instant>,
     backoff: Duration,
 }
@@ -59,18 +60,15 @@ impl Entry {
                 || stream.peer_credentials().is_some_and(|peer| peer.is_own_user()))
     }
 
-    fn watch(&self, token: u32, read: bool) -> Option<Change> {
+    fn watch(&self, id: u32, read: bool) -> Option<Change> {
         let fd = self.listener.as_ref()?.fd();
         Some(Change::Watch {
-            token,
+            id,
             fd,
             interest: Interest { read, hangup: false, write: false, hold: true },
         })
     }
 }
-
-/// Connections taken in one turn, so that a rush of them does not keep the others waiting.
-const ACCEPT_BUDGET: usize = 64;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(5);
 const BACKOFF_LIMIT: Duration = Duration::from_secs(1);
@@ -101,18 +99,18 @@ impl Engine {
         if anonymous {
             stream.make_anonymous();
         }
-        let token = self.add_listener(None, options);
+        let id = self.add_listener(None, options);
         self.turn(|engine| {
-            if let Some(connection) = engine.admit(token, stream)
+            if let Some(connection) = engine.admit(id, stream)
                 && let Some(conn) = engine.connections.get_mut(&connection)
             {
-                // There is no listener that would.
+                // Without a listener, nothing else keeps the process alive.
                 conn.hold = Hold::Always;
             } else {
-                engine.close_listener(token);
+                engine.close_listener(id);
             }
         });
-        Ok(token)
+        Ok(id)
     }
 
     fn add_listener(&mut self, listener: Option<Listener>, options: ListenOptions) -> u32 {
@@ -124,124 +122,118 @@ impl Engine {
             max_queued_bytes,
             excess,
         } = options;
-        let token = self.next_id();
+        let id = self.next_id();
         let entry = Entry {
             listener,
             require_same_user,
             services: Arc::new(services),
             budget: Budget::new(
-                Limits { calls: max_concurrent_calls, bytes: max_queued_bytes, excess },
-                self.shared.dirty.clone(),
+                ListenerLimits { calls: max_concurrent_calls, bytes: max_queued_bytes, excess },
+                self.shared.worklist.clone(),
             ),
             max_connections,
             connections: 0,
             paused_until: None,
             backoff: BACKOFF_FIRST,
         };
-        self.changes.extend(entry.watch(token, true));
-        self.listeners.insert(token, entry);
-        token
+        self.changes.extend(entry.watch(id, true));
+        self.listeners.insert(id, entry);
+        id
     }
 
-    /// The TCP address that a listener got.
+    /// The TCP address to which a listener is bound.
     pub fn tcp_address(&self, listener: u32) -> Option<std::net::SocketAddr> {
         self.listeners.get(&listener)?.listener.as_ref()?.tcp_address()
     }
 
-    /// Stops accepting. Connections that were accepted go on.
-    pub fn close_listener(&mut self, token: u32) {
-        let Some(entry) = self.listeners.remove(&token) else { return };
+    /// Stops accepting. Accepted connections stay open.
+    pub fn close_listener(&mut self, id: u32) {
+        let Some(entry) = self.listeners.remove(&id) else { return };
         if let Some(listener) = entry.listener {
-            self.changes.push(Change::Forget { token, descriptor: Descriptor::Listener(listener) });
+            self.changes.push(Change::Forget { id, descriptor: Descriptor::Listener(listener) });
         }
-        lock(&self.shared.events).listener_closed(token);
+        lock(&self.shared.events).listener_closed(id);
     }
 
     pub(in crate::engine) fn connection_ended(&mut self, listener: u32) {
         let Some(entry) = self.listeners.get_mut(&listener) else { return };
         entry.connections -= 1;
         if entry.listener.is_none() && entry.connections == 0 {
-            // The one peer that was served has gone.
+            // The only peer has left.
             self.close_listener(listener);
         }
     }
 
-    /// Takes connections that wait.
-    pub(in crate::engine) fn accept(&mut self, token: u32) {
+    /// Accepts connections that wait in the backlog.
+    pub(in crate::engine) fn accept(&mut self, id: u32) {
         for _ in 0..ACCEPT_BUDGET {
-            let Some(entry) = self.listeners.get_mut(&token) else { return };
+            let Some(entry) = self.listeners.get_mut(&id) else { return };
             let Some(listener) = &entry.listener else { return };
-            if !self.shared.dirty.may_accept() {
-                // They wait in the backlog.
-                self.changes.extend(entry.watch(token, false));
-                self.shared.dirty.wait_for_events(token);
+            if !self.shared.worklist.backlog.may_accept() {
+                // The next connections wait in the kernel's backlog.
+                self.changes.extend(entry.watch(id, false));
+                self.shared.worklist.wait_for_events(id);
                 return;
             }
             match listener.accept() {
                 Ok(Some(stream)) => {
                     entry.backoff = BACKOFF_FIRST;
-                    self.admit(token, stream);
+                    self.admit(id, stream);
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    // Out of descriptors or memory: the connection stays in the backlog, and the
-                    // descriptor stays readable, so it must not be watched for a while.
+                    // Out of descriptors or memory: the connection stays in the backlog and the descriptor
+                    // readable, so it must not be watched for a while.
                     entry.paused_until = Some(Instant::now() + entry.backoff);
                     entry.backoff = (entry.backoff * 2).min(BACKOFF_LIMIT);
-                    self.changes.extend(entry.watch(token, false));
-                    lock(&self.shared.events).accept_failed(token, &error);
+                    self.changes.extend(entry.watch(id, false));
+                    lock(&self.shared.events).accept_failed(id, &error);
                     return;
                 }
             }
         }
     }
 
-    /// Accepts again, if the listener waited for JavaScript to take events.
-    pub(in crate::engine) fn accept_on(&mut self, token: u32) {
-        if let Some(entry) = self.listeners.get(&token) {
-            self.changes.extend(entry.watch(token, true));
+    /// Resumes a listener that waited for JavaScript to take events.
+    pub(in crate::engine) fn resume_accepting(&mut self, id: u32) {
+        if let Some(entry) = self.listeners.get(&id) {
+            self.changes.extend(entry.watch(id, true));
         }
     }
 
-    /// Serves a connection if the listener's rules allow it; otherwise closes it.
-    fn admit(&mut self, token: u32, stream: Stream) -> Option<u32> {
-        let entry = self.listeners.get_mut(&token)?;
+    /// Serves an accepted connection from its first frame on if the listener's rules allow it; otherwise closes it.
+    fn admit(&mut self, listener: u32, stream: Stream) -> Option<u32> {
+        let entry = self.listeners.get_mut(&listener)?;
         if !entry.admits(&stream) {
             return None;
         }
         entry.connections += 1;
-        self.attach(token, stream)
-    }
-
-    /// Watches the listeners again whose pause is over.
-    pub(in crate::engine) fn resume_listeners(&mut self) {
-        let now = Instant::now();
-        for (&token, entry) in &mut self.listeners {
-            if entry.paused_until.take_if(|at| *at <= now).is_some() {
-                self.changes.extend(entry.watch(token, true));
-            }
-        }
-    }
-
-    /// Has a connection that was accepted served from its first frame on.
-    fn attach(&mut self, listener: u32, stream: Stream) -> Option<u32> {
+        let (services, budget) = (entry.services.clone(), entry.budget.clone());
         let connection = self.next_id();
-        let entry = self.listeners.get(&listener)?;
-        let budget = entry.budget.clone();
         let init = WireInit {
-            token: connection,
-            dirty: self.shared.dirty.clone(),
+            id: connection,
+            worklist: self.shared.worklist.clone(),
             budget: Some(budget.clone()),
             blocking: false,
         };
         let (wire, pipe) = Wire::pair(Role::Server, init);
-        self.shared.dirty.accepted();
+        self.shared.worklist.backlog.accepted();
         lock(&self.shared.events).accepted(listener, connection, stream.peer_credentials());
         wire.mark();
-        let serving = Serving::Idle(pipe, entry.services.clone(), self.shared.clone());
-        let end = Endpoint::Server { serving, listener, budget };
+        let server = ConnectionServer::NotStarted(pipe, services, self.shared.clone());
+        let end = Endpoint::Server { server, listener, budget };
         let conn = Connection::new(stream, Progress::Connected, wire, end);
         self.connections.insert(connection, conn);
         Some(connection)
+    }
+
+    /// Resumes the listeners whose pause is over.
+    pub(in crate::engine) fn resume_listeners(&mut self) {
+        let now = Instant::now();
+        for (&id, entry) in &mut self.listeners {
+            if entry.paused_until.take_if(|at| *at <= now).is_some() {
+                self.changes.extend(entry.watch(id, true));
+            }
+        }
     }
 }

@@ -1,10 +1,10 @@
-//! Requests that this side answers: listeners, and what ttrpc runs for each connection that they accept.
+//! Requests that this side answers: listeners, and the ttrpc server of each connection that they accept.
 
+pub(super) mod connection_server;
 mod handlers;
 pub(super) mod listener;
+mod open_request;
 pub(super) mod requests;
 pub(super) mod services;
-pub(super) mod serving;
 mod stream;
-mod ticket;
 mod unary;

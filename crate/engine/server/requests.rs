@@ -1,7 +1,7 @@
-//! The requests that JavaScript has not answered.
+//! The requests that JavaScript has not answered, by name.
 
-use crate::engine::inputs::Input;
 use crate::engine::stream_handle::Handle;
+use crate::engine::stream_input::Input;
 use crate::ids::{CallId, CallIds, IdMap};
 use crate::records::Reply;
 use crate::transport::budget::Charge;
@@ -13,7 +13,7 @@ pub(in crate::engine) struct Requests {
     pub(in crate::engine) ids: CallIds,
     pub(in crate::engine) waiting: IdMap<oneshot::Sender<Reply>, CallId>,
     pub(in crate::engine) streams: IdMap<Handle, CallId>,
-    /// What counts of requests that need no answer any more, until JavaScript has let go of them.
+    /// What requests that no longer need an answer count, until JavaScript has let go of them.
     pub(in crate::engine) aborted: IdMap<Charge, CallId>,
 }
 
@@ -28,12 +28,12 @@ impl Requests {
         }
     }
 
-    /// JavaScript holds nothing any more of a request that needed no answer.
+    /// JavaScript has let go of a request that no longer needed an answer.
     pub(in crate::engine) fn let_go(&mut self, call: CallId) {
         self.aborted.remove(&call);
     }
 
-    /// Passes an answer on; one that nobody waits for any more is dropped.
+    /// Passes an answer on. One for which nobody waits is dropped.
     pub(in crate::engine) fn answer(&mut self, reply: Reply) {
         if let Some(handler) = self.waiting.remove(&reply.call) {
             let _ = handler.send(reply);

@@ -1,4 +1,4 @@
-//! The methods that a listener serves, and ttrpc's table of them.
+//! The methods that a listener serves, and ttrpc's dispatch table for them.
 
 use crate::engine::server::handlers::Handlers;
 use crate::engine::server::stream::StreamMethod;
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use ttrpc::r#async::Service;
 
-/// The services of one server, by full name.
+/// The services of one listener, by full name.
 pub type Services = HashMap<String, Vec<Method>>;
 
 /// A method that JavaScript handles.
@@ -16,9 +16,9 @@ pub type Services = HashMap<String, Vec<Method>>;
 pub struct Method {
     /// Its name.
     pub name: String,
-    /// The number its requests carry.
+    /// The route that its requests carry.
     pub route: u16,
-    /// What kind of stream it is, if it is one.
+    /// The kind of its streams; `None` if it is unary.
     pub kind: Option<StreamKind>,
 }
 

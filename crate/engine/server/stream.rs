@@ -1,11 +1,11 @@
 //! Streams that this side serves.
 
-use crate::engine::SEND_LIMIT;
-use crate::engine::inputs::{Inflow, Input, inputs};
 use crate::engine::server::handlers::{Handlers, METADATA_TOO_LARGE, TOO_MANY, within_limit};
-use crate::engine::server::ticket::Ticket;
+use crate::engine::server::open_request::OpenRequest;
 use crate::engine::stream_handle::{Handle, Raw, Sent};
+use crate::engine::stream_input::{Input, InputReceiver, input_queue};
 use crate::ids::CallId;
+use crate::limits::SEND_LIMIT;
 use crate::protocol::outcome::Failure;
 use crate::protocol::status::{Code, response_of_status};
 use crate::records::{RECORD_LIMIT, Reply, Side, StreamKind, request_size};
@@ -28,7 +28,7 @@ pub(super) struct StreamMethod {
 
 #[async_trait::async_trait]
 impl StreamHandler for StreamMethod {
-    /// Always `Ok`: ttrpc turns an `Err`, whatever status it carries, into UNKNOWN. `None` ends the
+    /// Always `Ok`, because ttrpc turns an `Err` into UNKNOWN, whatever status it carries. `None` ends the
     /// server's messages.
     async fn handler(
         &self,
@@ -43,7 +43,7 @@ impl StreamHandler for StreamMethod {
                 "context deadline exceeded",
             )));
         }
-        // ttrpc has what it read of the request for as long as this runs.
+        // ttrpc keeps the request for as long as this runs.
         let (payload, kept) = wire.request(header.stream_id);
         if payload > 0 && header.flags & FLAG_NO_DATA != 0 {
             let text = "the request has data, and says that it has none";
@@ -57,16 +57,16 @@ impl StreamHandler for StreamMethod {
         if request_size(pairs, 0) > RECORD_LIMIT {
             return Ok(Some(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE)));
         }
-        let Some(mut ticket) = Ticket::issue(&self.handlers, kept, timeout) else {
+        let Some(mut open) = OpenRequest::begin(&self.handlers, kept, timeout) else {
             return Ok(Some(response_of_status(Code::ResourceExhausted, TOO_MANY)));
         };
         let state = wire.new_stream();
         wire.opened_stream(header.stream_id, &state, header.flags & FLAG_REMOTE_CLOSED != 0);
-        let (input, queue) = inputs();
-        ticket.stream(Handle { input, state: state.clone(), wire: wire.clone() });
+        let (input, queue) = input_queue();
+        open.stream(Handle { input, state: state.clone(), wire: wire.clone() });
         lock(&shared.events).stream_request(
             *connection,
-            ticket.call,
+            open.call,
             self.route,
             self.kind,
             &context,
@@ -76,19 +76,19 @@ impl StreamHandler for StreamMethod {
         let (sender, receiver) = ServerStream::<Raw, Raw>::new(stream).split();
         let incoming = Incoming {
             handlers: &self.handlers,
-            call: ticket.call,
+            call: open.call,
             state: &state,
             flags: header.flags,
         };
         let answer = tokio::select! {
             biased;
-            answer = outgoing(&self.handlers, ticket.call, sender, queue) => Some(answer),
+            answer = outgoing(&self.handlers, open.call, sender, queue) => Some(answer),
             status = incoming.run(receiver) => Some(Err(status)),
             size = state.oversized() => {
                 let Failure { code, text, .. } = Failure::oversize(size);
                 Some(Err(response_of_status(code, text)))
             }
-            // ttrpc wakes no stream's handler when its connection ends.
+            // ttrpc does not wake the handlers of streams when their connection ends.
             _ = wire.ended() => None,
             () = passes(timeout) => {
                 Some(Err(response_of_status(Code::DeadlineExceeded, "context deadline exceeded")))
@@ -97,7 +97,7 @@ impl StreamHandler for StreamMethod {
         wire.forget_stream(&state);
         Ok(match answer {
             Some(Ok(Reply { status, payload, .. })) => {
-                ticket.answered();
+                open.answered();
                 wire.exempt_own(header.stream_id, &status);
                 let ended = status.code.value() == 0 && self.kind.server;
                 (!ended).then(|| {
@@ -113,7 +113,7 @@ impl StreamHandler for StreamMethod {
     }
 }
 
-/// Waits for a deadline. Most streams have none, so that its timer has memory of its own.
+/// Waits for a deadline. The timer is boxed, because most streams have none.
 async fn passes(timeout_nano: i64) {
     if timeout_nano > 0 {
         Box::pin(tokio::time::sleep(Duration::from_nanos(timeout_nano as u64))).await;
@@ -122,12 +122,12 @@ async fn passes(timeout_nano: i64) {
     }
 }
 
-/// Sends what JavaScript sends, until it answers.
+/// Sends JavaScript's messages until it answers.
 async fn outgoing(
     handlers: &Handlers,
     call: CallId,
     sender: SSSender<Raw>,
-    mut queue: Inflow,
+    mut queue: InputReceiver,
 ) -> Result<Reply, Response> {
     let mut sent = Sent::new(&handlers.shared, Side::Served, handlers.connection, call);
     loop {
@@ -140,7 +140,7 @@ async fn outgoing(
             Some(Input::Message(payload, queued)) => {
                 handlers.wire.writable(SEND_LIMIT).await;
                 let size = payload.len();
-                // It fails when the connection ends, which ends the handler too.
+                // This fails when the connection ends, which also ends the handler.
                 let _ = sender.send(&Raw(payload)).await;
                 drop(queued);
                 sent.add(size);
@@ -149,7 +149,7 @@ async fn outgoing(
     }
 }
 
-/// What the peer sends on a stream.
+/// The peer's messages on a stream.
 struct Incoming<'a> {
     handlers: &'a Handlers,
     call: CallId,
@@ -159,7 +159,7 @@ struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    /// Passes the peer's messages on. Returns only if they break the protocol.
+    /// Passes the messages on. Returns only if they break the protocol.
     async fn run(&self, mut receiver: SSReceiver<Raw>) -> Response {
         let Handlers { shared, connection, .. } = self.handlers;
         let has = |flag: u8| self.flags & flag != 0;
@@ -168,11 +168,11 @@ impl Incoming<'_> {
             match receiver.recv().await {
                 Ok(Some(Raw(payload))) => {
                     let from_request = std::mem::take(&mut first);
-                    // Go opens a stream with a request that carries nothing, and ttrpc makes an empty
-                    // message of it that nobody sent.
+                    // Go opens a stream with a request without a payload, and ttrpc reports it as an empty
+                    // message that nobody sent.
                     let phantom = from_request && has(FLAG_REMOTE_OPEN) && payload.is_empty();
                     if from_request && !phantom {
-                        // The others were counted when their frames came in.
+                        // The other messages were counted when their frames arrived.
                         self.state.arrived(1, payload.len());
                     }
                     if !phantom {
@@ -183,7 +183,7 @@ impl Incoming<'_> {
                         continue;
                     }
                 }
-                // RemoteClosed follows a last message that itself said so.
+                // RemoteClosed follows a final message that closed the stream itself.
                 Ok(None) | Err(ttrpc::Error::RemoteClosed) => {}
                 Err(error) => return response_of_status(Code::InvalidArgument, error.to_string()),
             }

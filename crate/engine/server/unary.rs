@@ -1,7 +1,8 @@
-//! Requests that this side answers: from ttrpc's server to JavaScript and back.
+//! Unary requests, from ttrpc's server to JavaScript and back.
 
 use crate::engine::server::handlers::{Handlers, METADATA_TOO_LARGE, TOO_MANY, within_limit};
-use crate::engine::server::ticket::Ticket;
+use crate::engine::server::open_request::OpenRequest;
+use crate::limits::METADATA_COST;
 use crate::protocol::status::{Code, response_of_status};
 use crate::records::{RECORD_LIMIT, Reply, request_size};
 use crate::sync::lock;
@@ -18,11 +19,11 @@ pub(super) struct UnaryMethod {
 
 #[async_trait::async_trait]
 impl MethodHandler for UnaryMethod {
-    /// Always `Ok`: ttrpc turns an `Err`, whatever status it carries, into UNKNOWN.
+    /// Always `Ok`, because ttrpc turns an `Err` into UNKNOWN, whatever status it carries.
     async fn handler(&self, context: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
         let Handlers { shared, wire, connection, budget, .. } = &*self.handlers;
         if request.timeout_nano < 0 {
-            // ttrpc reads it as unsigned, which is no deadline for 584 years. Go has it expired.
+            // ttrpc would read it as unsigned, a deadline in 584 years. In Go, it has expired.
             return Ok(response_of_status(Code::DeadlineExceeded, "context deadline exceeded"));
         }
         let entries = &request.metadata;
@@ -38,15 +39,15 @@ impl MethodHandler for UnaryMethod {
         }
         let (sender, answer) = oneshot::channel();
         let stream_id = context.mh.stream_id;
-        // It would stay until the answer is there, and JavaScript has its own.
+        // It would be kept until the answer arrives, and JavaScript has its own copy.
         drop(context);
-        let Some(mut ticket) = Ticket::issue(&self.handlers, size, request.timeout_nano) else {
+        let Some(mut open) = OpenRequest::begin(&self.handlers, size, request.timeout_nano) else {
             return Ok(response_of_status(Code::ResourceExhausted, TOO_MANY));
         };
-        lock(&shared.requests).waiting.insert(ticket.call, sender);
-        lock(&shared.events).request(*connection, ticket.call, self.route, request);
+        lock(&shared.requests).waiting.insert(open.call, sender);
+        lock(&shared.events).request(*connection, open.call, self.route, request);
         let answer = answer.await;
-        ticket.answered();
+        open.answered();
         let Ok(Reply { status, payload, .. }) = answer else {
             return Ok(response_of_status(Code::Unavailable, "the server is shutting down"));
         };
@@ -57,6 +58,3 @@ impl MethodHandler for UnaryMethod {
         Ok(within_limit(response))
     }
 }
-
-/// What JavaScript has around the two texts of an entry of metadata.
-const METADATA_COST: usize = 128;

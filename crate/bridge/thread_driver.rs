@@ -1,5 +1,5 @@
-//! An engine that a thread of its own turns. Node's threadsafe function carries its news, so that this
-//! needs nothing of libuv.
+//! An engine that a thread of its own turns. The thread announces events through a threadsafe function of
+//! Node, so this driver does not need libuv.
 
 use super::buffers::{Buffers, check, resource_name};
 use crate::engine::Engine;
@@ -13,14 +13,14 @@ use std::ptr;
 use std::rc::Rc;
 
 /// See the module's documentation.
-pub(super) struct OnThread {
-    /// Gone once the environment is torn down.
+pub(super) struct ThreadDriver {
+    /// `None` once the environment is torn down.
     io_thread: RefCell<Option<Rc<IoThread>>>,
     buffers: Buffers,
     news: News,
     /// Whether the process is kept alive.
     holds: Cell<bool>,
-    /// JavaScript comes for events without being told.
+    /// JavaScript will fetch events without being told.
     comes: Cell<bool>,
 }
 
@@ -46,11 +46,11 @@ impl News {
     }
 }
 
-impl OnThread {
+impl ThreadDriver {
     /// Starts a thread that turns `engine` from now on.
     pub(super) fn new(buffers: Buffers, engine: Engine) -> Result<Rc<Self>> {
         let env = buffers.env();
-        let mut on_thread = Rc::new(Self {
+        let mut thread_driver = Rc::new(Self {
             io_thread: RefCell::new(None),
             buffers,
             news: News(ptr::null_mut()),
@@ -58,8 +58,8 @@ impl OnThread {
             comes: Cell::new(false),
         });
         let mut news = ptr::null_mut();
-        // SAFETY: `env` is the current environment, and what is passed is valid for the call. The
-        // context is not used before there is an I/O thread.
+        // SAFETY: `env` is the current environment, and what is passed is valid for the call. The context is
+        // not used before the I/O thread runs.
         unsafe {
             let name = resource_name(env)?;
             check(sys::napi_create_threadsafe_function(
@@ -71,20 +71,20 @@ impl OnThread {
                 1,
                 ptr::null_mut(),
                 Some(freed),
-                Rc::as_ptr(&on_thread).cast_mut().cast(),
+                Rc::as_ptr(&thread_driver).cast_mut().cast(),
                 Some(on_news),
                 &raw mut news,
             ))?;
         }
-        if let Some(on_thread) = Rc::get_mut(&mut on_thread) {
-            on_thread.news = News(news);
+        if let Some(thread_driver) = Rc::get_mut(&mut thread_driver) {
+            thread_driver.news = News(news);
         }
-        // The context is counted; `freed` takes the count back.
-        let _ = Rc::into_raw(on_thread.clone());
-        let news = on_thread.news;
+        // The context holds a reference count, which `freed` takes back.
+        let _ = Rc::into_raw(thread_driver.clone());
+        let news = thread_driver.news;
         let io_thread = IoThread::start(engine, move || news.tell()).map_err(|error| {
-            // Otherwise it would keep the process alive forever.
-            // SAFETY: it was made above, nothing else has it, and it is not used any more.
+            // If it were not released, it would keep the process alive forever.
+            // SAFETY: it was made above, nothing else has it, and it is no longer used.
             unsafe {
                 sys::napi_release_threadsafe_function(
                     news.0,
@@ -93,15 +93,15 @@ impl OnThread {
             }
             Error::from_reason(error.to_string())
         })?;
-        *on_thread.io_thread.borrow_mut() = Some(Rc::new(io_thread));
-        on_thread.hold(false);
-        let data = Rc::into_raw(on_thread.clone()).cast_mut().cast::<c_void>();
-        // SAFETY: `env` is the current environment; `data` is given back to `torn_down` once.
+        *thread_driver.io_thread.borrow_mut() = Some(Rc::new(io_thread));
+        thread_driver.hold(false);
+        let data = Rc::into_raw(thread_driver.clone()).cast_mut().cast::<c_void>();
+        // SAFETY: `env` is the current environment; `torn_down` takes `data` back, once.
         check(unsafe { sys::napi_add_env_cleanup_hook(env, Some(torn_down), data) })?;
-        Ok(on_thread)
+        Ok(thread_driver)
     }
 
-    /// The I/O thread, unless the environment is torn down.
+    /// The I/O thread; `None` once the environment is torn down.
     pub(super) fn thread(&self) -> Option<Rc<IoThread>> {
         self.io_thread.borrow().clone()
     }
@@ -111,7 +111,7 @@ impl OnThread {
         &self.buffers
     }
 
-    /// To be called when work was left: the process lives at least until it is done.
+    /// Keeps the process alive at least until queued work is done. Call it when work was queued.
     pub(super) fn busy(&self) {
         self.hold(true);
     }
@@ -131,14 +131,14 @@ impl OnThread {
         }
     }
 
-    /// Hands over events that wait. Until JavaScript has come for more, in a later turn of the event
-    /// loop, it is told of no others: Node would call again before it returned to the loop.
+    /// Hands over pending events. JavaScript is told of no others until it has fetched more, in a later turn
+    /// of the event loop: Node would otherwise call again before it returns to the loop.
     fn look(&self) {
         let Some(io_thread) = self.thread() else { return };
         let mut filled = self.buffers.fill(|buffer| io_thread.events().fill(buffer));
         io_thread.nudge();
         if filled.size == 0 {
-            // They were taken meanwhile, which the other side has not heard of.
+            // The events were taken meanwhile, and the I/O thread does not know it yet.
             self.comes.set(true);
             filled = self.take();
             if filled.size == 0 {
@@ -150,11 +150,11 @@ impl OnThread {
         self.buffers.call_back(Filled { more: true, ..filled });
     }
 
-    /// Moves events that wait into the inbound buffer; or none, where the thread is about to tell of them
-    /// when more have gathered.
+    /// Moves pending events into the inbound buffer, or none if the thread will announce them once more have
+    /// gathered.
     pub(super) fn take(&self) -> Filled {
         let Some(io_thread) = self.thread() else { return Filled::default() };
-        // Otherwise the news is still on its way.
+        // If JavaScript was not to come by itself, the announcement is still on its way.
         if self.comes.take() {
             io_thread.acknowledge();
             if !io_thread.sleeps() {
@@ -184,24 +184,25 @@ unsafe extern "C" fn on_news(
     }
     // A panic must not unwind into Node.
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: `context` is the function's own, which `freed` takes back after the last call.
-        unsafe { &*context.cast_const().cast::<OnThread>() }.look();
+        // SAFETY: `context` is the function's own, and `freed` takes it back after the last call.
+        unsafe { &*context.cast_const().cast::<ThreadDriver>() }.look();
     }));
 }
 
 unsafe extern "C" fn torn_down(data: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: `data` is the count that `OnThread::new` gave away, and Node calls this once.
-        let on_thread = unsafe { Rc::from_raw(data.cast::<OnThread>()) };
-        // Waits for the thread, which then tells nothing any more.
-        let io_thread = on_thread.io_thread.borrow_mut().take();
+        // SAFETY: `data` is the reference count that `ThreadDriver::new` gave away, and Node calls this once.
+        let thread_driver = unsafe { Rc::from_raw(data.cast::<ThreadDriver>()) };
+        // Waits for the thread to end, after which it announces nothing.
+        let io_thread = thread_driver.io_thread.borrow_mut().take();
         drop(io_thread);
     }));
 }
 
 unsafe extern "C" fn freed(_: sys::napi_env, _: *mut c_void, context: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the count that `OnThread::new` gave away; Node calls this once, last of all.
-        drop(unsafe { Rc::from_raw(context.cast_const().cast::<OnThread>()) });
+        // SAFETY: `context` is the reference count that `ThreadDriver::new` gave away; Node calls this once,
+        // last of all.
+        drop(unsafe { Rc::from_raw(context.cast_const().cast::<ThreadDriver>()) });
     }));
 }

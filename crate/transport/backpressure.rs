@@ -1,80 +1,77 @@
-//! When the peer's frames are passed on, and when its socket is read: while there is a place for what
-//! comes of it.
+//! When the peer's frames are passed on to ttrpc, and when its socket is read: only while there is room for
+//! the consequences.
 
-use super::budget::{FREE, Kind};
+use super::budget::Kind;
 use super::envelope::Costly;
-use super::frames;
-use super::incoming::{Gathered, Sort, Verdict};
-use super::inspector::NotTtrpc;
-use super::stream_state::MESSAGE_COST;
-use super::wire::{Flow, READ_CHUNK, Wire};
-use crate::protocol::closed::{CloseKind, Closed};
+use super::flow::Flow;
+use super::frame_header;
+use super::frame_reader::{Gathered, Sort, Verdict};
+use super::frame_rules::NotTtrpc;
+use super::wire::{READ_CHUNK, Wire};
+use crate::limits::{FREE_BYTES, MESSAGE_COST, REPLY_LIMIT};
+use crate::protocol::close_reason::{CloseKind, CloseReason};
 use crate::protocol::status::{Code, response_of_status};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use ttrpc::proto::{Codec as _, MESSAGE_HEADER_LENGTH};
 
-/// What a connection waits for before its next frame is passed on, or its socket is read.
+/// What a connection waits for before its next frame is passed on or its socket is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Block {
-    /// JavaScript is to take the events that wait.
+    /// JavaScript must take the events that wait.
     Events,
     /// Requests are held back.
     HeldBack,
-    /// The peer is to read the replies of this connection.
+    /// The peer must read the replies on this connection.
     Unread,
-    /// Others are to give room back.
+    /// Other connections must free room.
     Room(Kind),
 }
 
-/// While more than this waits for the socket, no frame of the connection is passed on. It is well above
-/// what streams may fill, so that a busy stream stops no calls.
-pub const REPLY_LIMIT: usize = 8 << 20;
-
 impl Wire {
-    /// Whether the socket, which has something, may be read now. If not, it is to be read by whoever lets
-    /// the connection [go on](Wire::go_on).
+    /// Whether the socket, which is readable, may be read now. If not, whoever [resumes](Wire::resume) the
+    /// connection reads it.
     pub fn may_receive(&self) -> bool {
         let mut flow = self.lock();
         if flow.block.is_none() && flow.closed.is_none() {
             let full = || self.budget.as_ref().is_some_and(|budget| budget.holds_back());
-            let block = self.crowd().or_else(|| full().then_some(Block::HeldBack));
+            let block = self.shared_obstacle().or_else(|| full().then_some(Block::HeldBack));
             if let Some(block) = block {
                 self.wait_for(&mut flow, block);
             }
         }
         flow.refused = flow.block.is_some();
         if flow.refused {
-            self.set_dirty(&mut flow);
+            self.mark_flow(&mut flow);
         }
         !flow.refused
     }
 
-    /// What the connection waited for may have come. Returns whether its socket has something to be read.
-    pub fn go_on(&self) -> bool {
+    /// What the connection waited for may have come. Returns whether its socket must be read.
+    pub fn resume(&self) -> bool {
         let mut flow = self.lock();
         flow.block = None;
         self.advance(&mut flow);
         self.count_frames(&mut flow);
         flow.wake_reader();
-        self.set_dirty(&mut flow);
+        self.mark_flow(&mut flow);
         flow.block.is_none() && std::mem::take(&mut flow.refused)
     }
 
-    /// Lets the connection go on if it waited for its own replies to be read.
+    /// Whether the connection waits for its own replies to be read, and they have been.
     pub fn replies_read(&self) -> bool {
         let flow = self.lock();
         flow.block == Some(Block::Unread) && flow.tx.len() <= REPLY_LIMIT
     }
 
-    /// Whether there is room for the frame that it waits with.
+    /// Whether there is room for the frame that waits.
     pub fn has_room(&self) -> bool {
         let flow = self.lock();
         flow.rx.gathered().is_none_or(|gathered| self.lacking(&flow, gathered).is_none())
     }
 
-    /// Since when the peer keeps others waiting: it has not read its replies, or has not sent the rest of
-    /// a frame for which it was given room.
+    /// Since when the peer keeps others waiting: it has not read its replies, or has not sent the rest of a
+    /// frame that was granted room.
     pub fn keeps_waiting(&self, kind: Kind) -> Option<Instant> {
         let flow = self.lock();
         match kind {
@@ -95,7 +92,7 @@ impl Wire {
             return 0;
         }
         let there = flow.rx.received.len();
-        let free = FREE[Kind::Frames as usize];
+        let free = FREE_BYTES[Kind::Frames as usize];
         match flow.rx.gathered() {
             Some(Gathered { frame, .. }) if flow.rx.granted.is_some() => {
                 frame.saturating_sub(there) + free
@@ -107,14 +104,14 @@ impl Wire {
         }
     }
 
-    /// Goes on to the next frame that ttrpc may read.
+    /// Advances to the next frame that ttrpc may read.
     pub(super) fn advance(&self, flow: &mut Flow) {
         if flow.block.is_some() {
             return;
         }
         loop {
-            let inspector = &mut flow.inspector;
-            match flow.rx.advance(|header| inspector.plan(header)) {
+            let rules = &mut flow.rules;
+            match flow.rx.advance(|header| rules.plan(header)) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(NotTtrpc(header)) => {
@@ -128,8 +125,8 @@ impl Wire {
                 break;
             }
             if let Some(block) = self.obstacle(flow, gathered) {
-                if flow.inspector.is_server() && flow.closed.is_some() {
-                    // It would be handled for nobody.
+                if flow.rules.is_server() && flow.closed.is_some() {
+                    // Nobody would get the answer.
                     self.discard(flow);
                 } else {
                     self.wait_for(flow, block);
@@ -138,15 +135,15 @@ impl Wire {
             }
             self.pass(flow, gathered);
         }
-        let replies = flow.inspector.own_replies();
+        let replies = flow.rules.own_replies();
         if !replies.is_empty() && flow.closed.is_none() {
             self.inject(flow, &replies);
         }
     }
 
-    /// Why a frame that is whole is not passed on now, if so.
+    /// What a whole frame waits for before it is passed on, if anything.
     fn obstacle(&self, flow: &Flow, gathered: Gathered) -> Option<Block> {
-        if let Some(block) = self.crowd() {
+        if let Some(block) = self.shared_obstacle() {
             return Some(block);
         }
         let budget = self.budget.as_ref()?;
@@ -161,9 +158,9 @@ impl Wire {
         }
     }
 
-    /// What a connection waits for together with the others of its listener, or of its engine.
-    fn crowd(&self) -> Option<Block> {
-        if self.dirty.is_enough() && !self.blocking {
+    /// What all connections of the engine, or of the listener, wait for.
+    fn shared_obstacle(&self) -> Option<Block> {
+        if self.worklist.backlog.is_full() && !self.blocking {
             return Some(Block::Events);
         }
         let full = self.budget.as_ref()?.is_full(Kind::Replies);
@@ -174,7 +171,7 @@ impl Wire {
         (!self.messages.fits(frame + MESSAGE_COST)).then_some(Block::Room(Kind::Messages))
     }
 
-    /// What there is no room for of a frame, if it is not granted any.
+    /// What a frame lacks room for, unless room was granted.
     fn lacking(&self, flow: &Flow, gathered: Gathered) -> Option<Block> {
         if flow.rx.granted.is_some() {
             return None;
@@ -188,10 +185,10 @@ impl Wire {
         self.messages_lacking(messages()?)
     }
 
-    /// A frame of which more is to come needs room for all of it before more is read than any connection
-    /// may have: half of a frame is of no use to anybody, and so many halves could use up all room.
+    /// Grants a frame that is not whole room for all of it. Without it, no more is read than any connection
+    /// may hold: half a frame is of no use, and enough halves could use up all room.
     fn grant(&self, flow: &mut Flow, gathered: Gathered) {
-        let needed = gathered.frame > FREE[Kind::Frames as usize];
+        let needed = gathered.frame > FREE_BYTES[Kind::Frames as usize];
         if !needed || flow.rx.granted.is_some() || self.budget.is_none() {
             return;
         }
@@ -210,20 +207,20 @@ impl Wire {
     fn pass(&self, flow: &mut Flow, gathered: Gathered) {
         flow.rx.granted = None;
         self.messages.sub(std::mem::take(&mut flow.reserved));
-        let Flow { rx, inspector, .. } = flow;
+        let Flow { rx, rules, .. } = flow;
         let Some((header, body)) = rx.whole() else { return };
-        let passed = match inspector.judge(header, body) {
+        let passed = match rules.judge(header, body) {
             Verdict::Pass => gathered.frame,
             Verdict::Refuse => 0,
             Verdict::Replace(costly) => replace(header, body, costly),
         };
         rx.pass(passed);
         if passed > 0 {
-            self.dirty.passed(gathered.sort == Sort::Request, passed);
+            self.worklist.backlog.passed(gathered.sort == Sort::Request, passed);
         }
     }
 
-    /// Forgets what came and was not passed on.
+    /// Drops the bytes that arrived and were not passed on.
     pub(super) fn discard(&self, flow: &mut Flow) {
         flow.rx.clear();
         flow.block = None;
@@ -234,19 +231,19 @@ impl Wire {
     fn wait_for(&self, flow: &mut Flow, block: Block) {
         flow.block = Some(block);
         match (block, &self.budget) {
-            (Block::Events, _) => self.dirty.wait_for_events(self.token),
-            (Block::HeldBack, Some(budget)) => budget.hold_back(self.token),
-            (Block::Room(kind), Some(budget)) => budget.wait(kind, self.token),
+            (Block::Events, _) => self.worklist.wait_for_events(self.id),
+            (Block::HeldBack, Some(budget)) => budget.hold_back(self.id),
+            (Block::Room(kind), Some(budget)) => budget.wait(kind, self.id),
             _ => {}
         }
     }
 
-    /// Sends whole frames of this side's own. ttrpc writes a frame in one poll of its task, so whenever
-    /// another runs, the stream stands between two.
+    /// Appends whole frames to what is sent. ttrpc writes a frame in one poll of its task, so the bytes
+    /// before always end with a whole frame.
     pub(super) fn inject(&self, flow: &mut Flow, frames: &[u8]) {
-        flow.tx.extend(frames, &self.dirty.sent);
+        flow.tx.extend(frames, &self.worklist.memory.sent);
         let (scanner, bytes) = flow.tx.parts();
-        flow.inspector.outbound(scanner, bytes);
+        flow.rules.outbound(scanner, bytes);
         self.count_replies(flow);
     }
 
@@ -260,31 +257,31 @@ impl Wire {
         self.replies.set(flow.tx.len() + self.queued.load(Ordering::Relaxed));
     }
 
-    /// Gives memory back that the connection does not need between two turns.
+    /// Frees memory that the connection does not need between two turns.
     pub(super) fn tidy(&self, flow: &mut Flow) {
-        flow.rx.received.recycle(&self.dirty.received);
+        flow.rx.received.recycle(&self.worklist.memory.received);
         let slack = flow.rx.received.slack() + flow.tx.slack();
-        let may = self.dirty.keeps(flow.slack, slack);
+        let may = self.worklist.memory.keeps(flow.slack, slack);
         flow.slack = if may { slack } else { 0 };
         if !may {
-            flow.rx.received.compact(&self.dirty.received);
-            flow.tx.compact(&self.dirty.sent);
+            flow.rx.received.compact(&self.worklist.memory.received);
+            flow.tx.compact(&self.worklist.memory.sent);
         }
         self.count_frames(flow);
     }
 }
 
-fn not_ttrpc(header: frames::Header) -> Closed {
+fn not_ttrpc(header: frame_header::Header) -> CloseReason {
     let text = format!("the peer sent what is not a ttrpc frame: {}", header.escape_ascii());
-    Closed { kind: CloseKind::Protocol, errno: 0, text }
+    CloseReason { kind: CloseKind::Protocol, errno: 0, text }
 }
 
-/// Writes a response over one that costs too much, which is longer. Returns the bytes of its frame.
-fn replace(header: &mut frames::Header, body: &mut [u8], Costly(text): Costly) -> usize {
-    // A status of this side's making always encodes.
+/// Overwrites a response that costs too much with a shorter one. Returns the size of its frame.
+fn replace(header: &mut frame_header::Header, body: &mut [u8], Costly(text): Costly) -> usize {
+    // A status that this side makes always encodes.
     let response = response_of_status(Code::ResourceExhausted, text).encode().unwrap_or_default();
     let Some(front) = body.get_mut(..response.len()) else { return 0 };
     front.copy_from_slice(&response);
-    frames::set_length(header, response.len() as u32);
+    frame_header::set_length(header, response.len() as u32);
     MESSAGE_HEADER_LENGTH + response.len()
 }

@@ -1,11 +1,11 @@
-//! An engine that the event loop of its JavaScript environment turns, and its libuv handles.
+//! An engine that the event loop of a JavaScript environment turns, and its libuv handles.
 //!
-//! The engine is borrowed while it is turned and never while JavaScript runs, which may call back into
-//! the port at any time.
+//! The engine is borrowed while it is turned, and never while JavaScript runs, which may call into the port
+//! at any time.
 
 use super::buffers::Buffers;
-use super::handles::{CountsHandles, PollHandle, owner};
 use super::uv::{DISCONNECT, Handle, Loop, READABLE, Uv, WRITABLE};
+use super::uv_handle::{CountsHandles, UvHandle, owner};
 use crate::engine::{Change, Engine, PendingEvents};
 use crate::ids::IdMap;
 use crate::io_thread::Unusable;
@@ -18,39 +18,39 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// See the module's documentation.
-pub(super) struct OnLoop {
+pub(super) struct LoopDriver {
     uv: &'static Uv,
     event_loop: Loop,
-    /// Gone once the environment is torn down.
+    /// `None` once the environment is torn down.
     engine: RefCell<Option<Engine>>,
     events: PendingEvents,
     buffers: Buffers,
-    handles: RefCell<IdMap<PollHandle<OnLoop>>>,
-    timer: RefCell<Option<PollHandle<OnLoop>>>,
-    /// Hands over what the descriptors of one turn of the loop brought.
-    check: RefCell<Option<PollHandle<OnLoop>>>,
-    /// When the timer fires. It may be earlier than needed: then it is set again.
+    handles: RefCell<IdMap<UvHandle<LoopDriver>>>,
+    timer: RefCell<Option<UvHandle<LoopDriver>>>,
+    /// Hands over the events of all descriptors of one turn of the event loop.
+    check: RefCell<Option<UvHandle<LoopDriver>>>,
+    /// When the timer fires. If that is earlier than needed, it is set again.
     timer_at: Cell<Option<Instant>>,
     /// Whether the timer keeps the process alive.
     timer_holds: Cell<bool>,
-    /// The descriptor that could not be watched, since this was last asked for.
+    /// The last connection or listener that could not be watched, until it is asked for.
     unwatchable: Cell<Option<(u32, std::io::Error)>>,
     open_handles: Cell<usize>,
     cleanup: Cell<sys::napi_async_cleanup_hook_handle>,
-    /// Itself, from the beginning of the teardown to its end: the port may be gone, and nobody else may
-    /// be there to hear that the last handle was freed.
+    /// Itself, during the teardown: the port may be gone, and something must live until the last handle is
+    /// freed.
     ending: Cell<Option<Rc<Self>>>,
 }
 
-impl OnLoop {
-    /// The event loop of the current environment turns `engine` from now on.
+impl LoopDriver {
+    /// Has the event loop of the current environment turn `engine`.
     pub(super) fn new(
         uv: &'static Uv,
         event_loop: Loop,
         buffers: Buffers,
         engine: Engine,
     ) -> std::io::Result<Rc<Self>> {
-        let on_loop = Rc::new(Self {
+        let loop_driver = Rc::new(Self {
             uv,
             event_loop,
             events: engine.events(),
@@ -66,20 +66,20 @@ impl OnLoop {
             cleanup: Cell::new(ptr::null_mut()),
             ending: Cell::new(None),
         });
-        let timer = PollHandle::timer(uv, event_loop, &on_loop)?;
-        *on_loop.timer.borrow_mut() = Some(timer);
-        let check = PollHandle::check(uv, event_loop, &on_loop)?;
-        *on_loop.check.borrow_mut() = Some(check);
+        let timer = UvHandle::timer(uv, event_loop, &loop_driver)?;
+        *loop_driver.timer.borrow_mut() = Some(timer);
+        let check = UvHandle::check(uv, event_loop, &loop_driver)?;
+        *loop_driver.check.borrow_mut() = Some(check);
         let mut handle = ptr::null_mut();
-        let data = Rc::into_raw(on_loop.clone()).cast_mut().cast::<c_void>();
-        let env = on_loop.buffers.env();
-        // SAFETY: `env` is the current environment; `data` is given back to `torn_down` once.
+        let data = Rc::into_raw(loop_driver.clone()).cast_mut().cast::<c_void>();
+        let env = loop_driver.buffers.env();
+        // SAFETY: `env` is the current environment; `torn_down` takes `data` back, once.
         unsafe { sys::napi_add_async_cleanup_hook(env, Some(torn_down), data, &raw mut handle) };
-        on_loop.cleanup.set(handle);
-        Ok(on_loop)
+        loop_driver.cleanup.set(handle);
+        Ok(loop_driver)
     }
 
-    /// Runs `work` on the engine, then does what it asks of the handles. Events are left waiting.
+    /// Runs `work` on the engine, then applies its changes to the handles. Events stay pending.
     pub(super) fn with<T>(
         self: &Rc<Self>,
         work: impl FnOnce(&mut Engine) -> T,
@@ -103,12 +103,12 @@ impl OnLoop {
         &self.buffers
     }
 
-    /// The events that wait.
+    /// The pending events.
     pub(super) fn events(&self) -> &PendingEvents {
         &self.events
     }
 
-    /// What could not be watched since this was last asked for, and why.
+    /// The last connection or listener that could not be watched since the last call, and why.
     pub(super) fn take_unwatchable(&self) -> Option<(u32, std::io::Error)> {
         self.unwatchable.take()
     }
@@ -124,17 +124,17 @@ impl OnLoop {
     fn apply(self: &Rc<Self>, change: Change) -> std::io::Result<()> {
         let mut handles = self.handles.borrow_mut();
         match change {
-            Change::Watch { token, fd, interest } => match handles.get(&token) {
+            Change::Watch { id, fd, interest } => match handles.get(&id) {
                 Some(handle) => handle.watch(interest, on_ready),
                 None => {
-                    let handle = PollHandle::poll(self.uv, self.event_loop, fd, token, self)?;
+                    let handle = UvHandle::poll(self.uv, self.event_loop, fd, id, self)?;
                     let watched = handle.watch(interest, on_ready);
-                    handles.insert(token, handle);
+                    handles.insert(id, handle);
                     watched
                 }
             },
-            Change::Forget { token, descriptor } => {
-                if let Some(handle) = handles.remove(&token) {
+            Change::Forget { id, descriptor } => {
+                if let Some(handle) = handles.remove(&id) {
                     handle.close(self);
                 }
                 drop(descriptor);
@@ -143,16 +143,16 @@ impl OnLoop {
         }
     }
 
-    /// What a descriptor in error still has to be read may take more than one turn, the last of which
+    /// Continues to watch a descriptor in error. It may take several turns to read what is left; the last one
     /// finds the error.
-    fn resume(&self, token: u32) {
-        if let Some(handle) = self.handles.borrow().get(&token) {
+    fn resume(&self, id: u32) {
+        if let Some(handle) = self.handles.borrow().get(&id) {
             handle.resume(on_ready);
         }
     }
 
-    /// Hands over what waits once the other descriptors of this turn of the loop were read: one
-    /// callback for all, or sooner if it is much.
+    /// Hands the events over once the other descriptors of this turn of the event loop have been read, in one
+    /// callback for all, or at once if there are many.
     fn deliver_soon(&self) {
         if self.events.is_much() {
             self.buffers.deliver(&self.events);
@@ -195,12 +195,12 @@ impl OnLoop {
                 handle.close(self);
             }
         }
-        // Descriptors close with the engine, so only after nothing watches them.
+        // Dropping the engine closes its descriptors, which nothing watches any more.
         drop(engine);
         self.finish_teardown();
     }
 
-    /// Once all handles are freed, Node may close the loop.
+    /// Once all handles are freed, lets Node close the event loop.
     fn finish_teardown(&self) {
         if self.engine.borrow().is_none() && self.open_handles.get() == 0 {
             let hook = self.cleanup.replace(ptr::null_mut());
@@ -208,13 +208,13 @@ impl OnLoop {
                 // SAFETY: the hook was given by Node and, being replaced by null, is removed once.
                 unsafe { sys::napi_remove_async_cleanup_hook(hook) };
             }
-            // The callers have counts of their own.
+            // The callers have references of their own.
             drop(self.ending.take());
         }
     }
 }
 
-impl CountsHandles for OnLoop {
+impl CountsHandles for LoopDriver {
     fn handle_closing(&self) {
         self.open_handles.set(self.open_handles.get() + 1);
     }
@@ -230,54 +230,54 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
-/// A panic must not unwind into libuv. The engine's own state is consistent between its steps, and
-/// ttrpc's tasks have their own catch in tokio; what a panic leaves undone is lost with its call.
+/// Catches panics, which must not unwind into libuv. The engine's state is consistent between its steps, and
+/// tokio catches panics of ttrpc's tasks. What a panic leaves undone is lost with its call.
 fn guarded(work: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(work));
 }
 
 unsafe extern "C" fn on_ready(handle: Handle, status: c_int, events: c_int) {
     guarded(|| {
-        // SAFETY: libuv calls back for a handle of a `PollHandle<OnLoop>`.
-        let Some((on_loop, token)) = (unsafe { owner::<OnLoop>(handle) }) else { return };
-        // An error of the descriptor shows at the next read or write of it.
+        // SAFETY: libuv calls back for a handle of a `UvHandle<LoopDriver>`.
+        let Some((loop_driver, id)) = (unsafe { owner::<LoopDriver>(handle) }) else { return };
+        // The next read or write reports the descriptor's error.
         let read = status < 0 || events & (READABLE | DISCONNECT) != 0;
         let write = status < 0 || events & WRITABLE != 0;
         if status < 0 {
-            on_loop.resume(token);
+            loop_driver.resume(id);
         }
-        if on_loop.with(|engine| engine.ready(token, read, write)).is_ok() {
-            on_loop.deliver_soon();
+        if loop_driver.with(|engine| engine.ready(id, read, write)).is_ok() {
+            loop_driver.deliver_soon();
         }
     });
 }
 
 unsafe extern "C" fn on_check(handle: Handle) {
     guarded(|| {
-        // SAFETY: libuv calls back for a handle of a `PollHandle<OnLoop>`.
-        let Some((on_loop, _)) = (unsafe { owner::<OnLoop>(handle) }) else { return };
-        if let Some(check) = on_loop.check.borrow().as_ref() {
+        // SAFETY: libuv calls back for a handle of a `UvHandle<LoopDriver>`.
+        let Some((loop_driver, _)) = (unsafe { owner::<LoopDriver>(handle) }) else { return };
+        if let Some(check) = loop_driver.check.borrow().as_ref() {
             check.stop_checking();
         }
-        on_loop.buffers.deliver(&on_loop.events);
+        loop_driver.buffers.deliver(&loop_driver.events);
     });
 }
 
 unsafe extern "C" fn on_timer(handle: Handle) {
     guarded(|| {
-        // SAFETY: libuv calls back for a handle of a `PollHandle<OnLoop>`.
-        let Some((on_loop, _)) = (unsafe { owner::<OnLoop>(handle) }) else { return };
-        on_loop.timer_at.set(None);
-        if on_loop.with(Engine::expire).is_ok() {
-            on_loop.buffers.deliver(&on_loop.events);
+        // SAFETY: libuv calls back for a handle of a `UvHandle<LoopDriver>`.
+        let Some((loop_driver, _)) = (unsafe { owner::<LoopDriver>(handle) }) else { return };
+        loop_driver.timer_at.set(None);
+        if loop_driver.with(Engine::expire).is_ok() {
+            loop_driver.buffers.deliver(&loop_driver.events);
         }
     });
 }
 
 unsafe extern "C" fn torn_down(_: sys::napi_async_cleanup_hook_handle, data: *mut c_void) {
     guarded(|| {
-        // SAFETY: `data` is the count that `OnLoop::new` gave away, and Node calls this once.
-        let on_loop = unsafe { Rc::from_raw(data.cast::<OnLoop>()) };
-        on_loop.tear_down();
+        // SAFETY: `data` is the reference count that `LoopDriver::new` gave away, and Node calls this once.
+        let loop_driver = unsafe { Rc::from_raw(data.cast::<LoopDriver>()) };
+        loop_driver.tear_down();
     });
 }

@@ -1,17 +1,17 @@
-//! Status codes that ttrpc gets wrong, corrected in encoded responses, byte for byte.
+//! Corrects, in place, the status codes that ttrpc gets wrong in encoded responses.
 
 const CODE_INVALID_ARGUMENT: u8 = 3;
 const CODE_RESOURCE_EXHAUSTED: u8 = 8;
 const CODE_UNIMPLEMENTED: u8 = 12;
 
-/// Where an encoded response that starts with a status has a code of one byte.
+/// The offset of a one-byte code in an encoded response that starts with a status.
 pub const STATUS_CODE_AT: usize = 3;
 
-/// Judges an encoded `Response { status: { code: INVALID_ARGUMENT, message } }` by its text: the
-/// code it should have had if it is one of the two that ttrpc itself makes.
+/// The code that Go answers in place of an encoded `Response { status: { code: INVALID_ARGUMENT, message }
+/// }`, if the message is one of the two that ttrpc itself writes.
 ///
-/// Only lengths below 128 (one byte) are checked: no service in use has a longer name, and one that had
-/// would keep ttrpc's own code.
+/// Only lengths below 128 (one byte) are checked. No service in use has a longer name; one that had would
+/// keep ttrpc's own code.
 pub fn code_that_go_answers(body: &[u8]) -> Option<u8> {
     const STATUS: u8 = 0x0a;
     const CODE: u8 = 0x08;
@@ -36,8 +36,8 @@ pub fn code_by_text(message: &[u8]) -> Option<u8> {
     }
 }
 
-/// ttrpc reads a status code that its enum does not know as OK. In an encoded Response it is replaced
-/// by UNKNOWN, in as many bytes.
+/// Replaces an unknown status code in an encoded Response by UNKNOWN, in as many bytes. ttrpc would read a
+/// code that its enum does not have as OK.
 pub fn make_code_known(body: &mut [u8]) {
     const LAST_CODE: u64 = 16;
     const UNKNOWN: u8 = 2;

@@ -1,30 +1,29 @@
 //! The headers of frames.
 //!
-//! The wire format is a 10-byte header (length u32, stream id u32, both big-endian, type, flags) and
-//! `length` bytes of body. A [`Scanner`] walks the headers of what leaves in place; bodies are skipped.
+//! The wire format is a 10-byte header (length u32, stream id u32, both big-endian, type, flags) and `length`
+//! bytes of body. A [`Scanner`] walks the headers of outgoing frames in place and skips the bodies.
 
 use ttrpc::proto::MESSAGE_HEADER_LENGTH;
 
 /// A frame's header as it is on the wire.
 pub(super) type Header = [u8; MESSAGE_HEADER_LENGTH];
 
-/// Where the outbound direction stands between two frames.
+/// How far the outgoing bytes were walked.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
-    /// Bytes of the buffer that were inspected.
+    /// Bytes of the buffer that were walked.
     scanned: usize,
     /// Bytes of the current frame's body still to come.
     body_left: usize,
 }
 
 impl Scanner {
-    /// Tells the scanner that `count` bytes were removed from the buffer's front.
+    /// `count` bytes were removed from the buffer's front.
     pub(super) fn removed(&mut self, count: usize) {
         self.scanned -= count;
     }
 
-    /// Walks all headers that are whole, calling `visit` with each header and what follows it in
-    /// the buffer.
+    /// Calls `visit` with each whole header, and with the bytes that follow it in the buffer.
     pub(super) fn walk(
         &mut self,
         buffer: &mut [u8],

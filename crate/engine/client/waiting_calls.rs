@@ -1,55 +1,49 @@
-//! Calls that wait on one connection until the socket has taken what was sent before them.
+//! Calls that wait on one connection until the socket has taken the bytes before them.
 
-use crate::engine::client::guard::Guard;
-use crate::engine::inputs::Inflow;
+use crate::engine::client::open_call::OpenCall;
+use crate::engine::stream_input::InputReceiver;
 use crate::records::StreamKind;
 use crate::sync::lock;
 use std::collections::BTreeMap;
 use std::time::Instant;
 use ttrpc::Request;
 
-/// Where a call waits: on which connection, and as which of its waiting calls.
+/// Where a call waits: the connection, and the place among its waiting calls.
 pub(in crate::engine) type Place = (u32, u64);
 
-/// A call that has not started, since the socket has not taken what was sent before it.
+/// A call that waits to start.
 #[derive(Debug)]
 pub(in crate::engine) struct Waiting {
-    pub(in crate::engine) guard: Guard,
+    pub(in crate::engine) open: OpenCall,
     pub(in crate::engine) request: Request,
-    pub(in crate::engine) kind: Kind,
+    pub(in crate::engine) kind: CallKind,
     pub(in crate::engine) size: usize,
     /// When its deadline passes.
     pub(in crate::engine) until: Option<Instant>,
 }
 
-/// What there is to start.
+/// What kind of call to start.
 #[derive(Debug)]
-pub(in crate::engine) enum Kind {
-    /// A unary call, and whether a cancel may follow.
+pub(in crate::engine) enum CallKind {
+    /// A unary call, and whether it can be cancelled.
     Unary { cancellable: bool },
-    /// A stream with what JavaScript sends on it.
-    Stream(StreamKind, Inflow),
+    /// A stream, and the queue of what JavaScript does with it.
+    Stream(StreamKind, InputReceiver),
 }
 
-/// What may wait on one connection, in bytes. A call beyond it is refused with RESOURCE_EXHAUSTED.
-pub(in crate::engine) const WAITING_LIMIT: usize = 64 << 20;
-
-/// What a waiting call takes besides its bytes, so that empty ones count too.
-pub(in crate::engine) const WAITING_COST: usize = 512;
-
-/// The waiting calls of one connection, in their order.
+/// The waiting calls of one connection, in order.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct WaitingCalls {
     calls: BTreeMap<u64, Waiting>,
     bytes: usize,
-    /// How many ever waited.
+    /// How many calls ever waited.
     count: u64,
 }
 
 impl WaitingCalls {
-    /// Puts a call behind the others, where its name finds it.
+    /// Appends a call, and registers its place under its name.
     pub(in crate::engine) fn push(&mut self, waiting: Waiting) {
-        let Guard { shared, connection, call, .. } = &waiting.guard;
+        let OpenCall { shared, connection, call, .. } = &waiting.open;
         self.count += 1;
         lock(&shared.waiting).insert(*call, (*connection, self.count));
         self.bytes += waiting.size;
@@ -62,10 +56,10 @@ impl WaitingCalls {
         self.take(place)
     }
 
-    /// Takes out the call with this place, which its name finds no longer.
+    /// Takes out the call at this place, and removes its name.
     pub(in crate::engine) fn take(&mut self, place: u64) -> Option<Waiting> {
         let waiting = self.calls.remove(&place)?;
-        lock(&waiting.guard.shared.waiting).remove(&waiting.guard.call);
+        lock(&waiting.open.shared.waiting).remove(&waiting.open.call);
         self.bytes -= waiting.size;
         Some(waiting)
     }

@@ -1,6 +1,7 @@
-//! How much crosses to JavaScript at once: it does nothing else while it reads.
+//! How much crosses to JavaScript at once, because it does nothing else while it reads a batch.
 
 use super::{FLAG_WHOLE, MORE};
+use crate::limits::{BATCH_BYTES, BATCH_PAYLOADS};
 use std::collections::VecDeque;
 
 /// What [`Events::fill`](super::Events::fill) did.
@@ -13,25 +14,19 @@ pub struct Filled {
 }
 
 impl Filled {
-    /// As a number that crosses.
+    /// Both in one number, which crosses.
     pub fn bits(self) -> u32 {
         self.size as u32 | if self.more { MORE } else { 0 }
     }
 }
 
-/// So many bytes of records cross together, unless one alone has more.
-const RECORDS: usize = 256 * 1024;
-
-/// And so many of the payloads that cross beside them.
-const WHOLE_PAYLOADS: usize = 4 * 1024 * 1024;
-
-/// Where a record has its flags.
+/// The offset of the flags in a record.
 const FLAGS_AT: usize = 5;
 
-/// The bytes of the records in `waiting` that cross next, where there is room for so many. `whole` are the
-/// payloads of those that have them beside them.
-pub(super) fn crossing(waiting: &[u8], whole: &VecDeque<Vec<u8>>, room: usize) -> usize {
-    let limit = room.min(RECORDS);
+/// How many bytes of the records in `waiting` cross next, given `room` bytes. `whole` has the payloads that
+/// are not in their records.
+pub(super) fn batch_size(waiting: &[u8], whole: &VecDeque<Vec<u8>>, room: usize) -> usize {
+    let limit = room.min(BATCH_BYTES);
     if waiting.len() <= limit && whole.is_empty() {
         return waiting.len();
     }
@@ -42,7 +37,7 @@ pub(super) fn crossing(waiting: &[u8], whole: &VecDeque<Vec<u8>>, room: usize) -
         if waiting[size + FLAGS_AT] & FLAG_WHOLE != 0 {
             beside += payloads.next().map_or(0, Vec::len);
         }
-        if size > 0 && (next > limit || beside > WHOLE_PAYLOADS) {
+        if size > 0 && (next > limit || beside > BATCH_PAYLOADS) {
             break;
         }
         size = next;

@@ -11,43 +11,43 @@ use std::sync::atomic::AtomicU32;
 use ttrpc::r#async::Server;
 
 /// What serves an accepted connection.
-pub(in crate::engine) enum Serving {
-    /// Nothing yet: ttrpc's server, its tasks and its table of methods are made for the first frame, so that
-    /// a peer that is only there costs none of it.
-    Idle(Pipe, Arc<Services>, Arc<Shared>),
-    /// ttrpc's server, whose tasks stop when it is dropped.
-    Server { _server: Server },
-    /// The connection ended before it was needed.
+pub(in crate::engine) enum ConnectionServer {
+    /// ttrpc's server, its tasks and its method table are made for the first frame, so an idle peer costs
+    /// none of them.
+    NotStarted(Pipe, Arc<Services>, Arc<Shared>),
+    /// ttrpc's server. Its tasks stop when it is dropped.
+    Running { _server: Server },
+    /// The connection ended before a server was needed.
     Over,
 }
 
-impl Serving {
-    /// Makes ttrpc's server, unless there is one. Must be called inside the runtime.
+impl ConnectionServer {
+    /// Starts ttrpc's server, unless it has been started. Must be called inside the runtime.
     pub(in crate::engine) fn start(
         &mut self,
         wire: &Arc<Wire>,
         budget: &Arc<Budget>,
         in_flight: &Arc<AtomicU32>,
     ) {
-        if !matches!(self, Self::Idle(..)) {
+        if !matches!(self, Self::NotStarted(..)) {
             return;
         }
-        let Self::Idle(pipe, services, shared) = std::mem::replace(self, Self::Over) else {
+        let Self::NotStarted(pipe, services, shared) = std::mem::replace(self, Self::Over) else {
             return;
         };
         let handlers = Handlers {
             shared,
-            connection: wire.token(),
+            connection: wire.id(),
             wire: wire.clone(),
             budget: budget.clone(),
             in_flight: in_flight.clone(),
         };
-        *self = Self::Server { _server: start_server(pipe, &services, &Arc::new(handlers)) };
+        *self = Self::Running { _server: start_server(pipe, &services, &Arc::new(handlers)) };
     }
 
-    /// Lets go of a connection for which there never was anything to serve.
+    /// Releases a connection whose server never started.
     pub(in crate::engine) fn let_go(&mut self) {
-        if matches!(self, Self::Idle(..)) {
+        if matches!(self, Self::NotStarted(..)) {
             *self = Self::Over;
         }
     }
@@ -55,12 +55,12 @@ impl Serving {
 
 /// Runs a ttrpc server on one connection. Must be called inside the runtime.
 fn start_server(pipe: Pipe, services: &Services, handlers: &Arc<Handlers>) -> Server {
-    // The stream of connections must not end: ttrpc would panic when it is told to stop listening.
+    // The stream of connections must not end, or ttrpc would panic when it is told to stop listening.
     let once = stream::iter([Ok(pipe)]).chain(stream::pending());
     let mut server = Server::new()
         .add_listener(ttrpc::r#async::transport::Listener::new(once))
         .register_service(table(services, handlers));
-    // It spawns and returns: there is nothing to wait for, and a listener is there.
+    // `start` only spawns a task, so it is ready at once; it fails only without a listener.
     let started = server.start().now_or_never();
     debug_assert!(matches!(started, Some(Ok(()))));
     server

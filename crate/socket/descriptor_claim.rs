@@ -1,4 +1,4 @@
-//! Which descriptors this process's engines have, so that none is taken over twice.
+//! The descriptors that the engines of this process own, so that none is taken over twice.
 
 use crate::sync::lock;
 use std::collections::HashSet;
@@ -7,25 +7,25 @@ use std::sync::{LazyLock, Mutex};
 
 static CLAIMED: LazyLock<Mutex<HashSet<RawFd>>> = LazyLock::new(Mutex::default);
 
-/// An engine's claim to a descriptor. It must be dropped before the descriptor is closed: from then on
-/// its number may be somebody else's.
+/// An engine's claim to a descriptor. It must be dropped before the descriptor is closed, because the number
+/// may then be reused at once.
 #[derive(Debug)]
-pub(super) struct Claim(RawFd);
+pub(super) struct DescriptorClaim(RawFd);
 
-impl Claim {
+impl DescriptorClaim {
     pub(super) fn new(fd: RawFd) -> Self {
         lock(&CLAIMED).insert(fd);
         Self(fd)
     }
 }
 
-impl Drop for Claim {
+impl Drop for DescriptorClaim {
     fn drop(&mut self) {
         lock(&CLAIMED).remove(&self.0);
     }
 }
 
-/// Whether an engine has this descriptor.
+/// Whether an engine owns this descriptor.
 pub fn is_claimed(fd: RawFd) -> bool {
     lock(&CLAIMED).contains(&fd)
 }

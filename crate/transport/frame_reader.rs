@@ -1,32 +1,32 @@
-//! How the peer's frames reach ttrpc: one by one, and each when it is whole.
+//! Splits the peer's bytes into frames, which ttrpc reads one by one, each when it is whole.
 //!
 //! ttrpc allocates what a header announces, and keeps what it has read. So a frame is gathered here, in
-//! memory that grows with what has arrived, and passed on when there is room for it. The bytes of an
-//! unwanted frame are discarded as they arrive.
+//! memory that grows with the bytes that have arrived, and passed on when there is room for it. The bytes of
+//! an unwanted frame are discarded as they arrive.
 
 use super::envelope::Costly;
-use super::frames::{self, Header};
+use super::frame_header::{self, Header};
 use super::receive_buffer::ReceiveBuffer;
 use std::time::Instant;
 use ttrpc::proto::MESSAGE_HEADER_LENGTH;
 
-/// What becomes of a frame, by its header.
+/// What happens to a frame, judged by its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// It is gathered, and inspected again when it is whole.
+    /// It is gathered, and judged again when it is whole.
     Gather(Sort),
-    /// ttrpc gets the header alone, as if the body were empty.
+    /// ttrpc gets only the header, as if the body were empty.
     Head,
     /// ttrpc gets nothing of it.
     Drop,
-    /// It is larger than ttrpc takes, which reads it to its end and throws it away.
+    /// It passes as it arrives: it is too large for ttrpc, which reads it to its end and drops it.
     Through,
 }
 
-/// What a frame that is gathered is.
+/// What a gathered frame does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sort {
-    /// It makes a handler start.
+    /// It starts a handler.
     Request,
     /// It is a message of a stream.
     Message,
@@ -34,50 +34,50 @@ pub(super) enum Sort {
     Response,
 }
 
-/// What is found in a frame once it is whole.
+/// What happens to a whole frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// ttrpc gets it.
     Pass,
     /// ttrpc gets nothing of it.
     Refuse,
-    /// ttrpc gets a response that says what is wrong, in its place.
+    /// ttrpc gets a response in its place, which says what is wrong.
     Replace(Costly),
 }
 
-/// Where the connection stands.
+/// Where in the byte stream the reader is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Before a header.
+    /// Between two frames.
     Between,
-    /// A frame of so many bytes, with its header, is being gathered, or waits to be passed on.
-    Gathering { frame: usize, sort: Sort },
-    /// ttrpc reads so many bytes, all of which are there; then so many are thrown away.
+    /// A frame of `frame` bytes, header included, is being gathered, or waits to be passed on.
+    WakeDelay { frame: usize, sort: Sort },
+    /// ttrpc reads `left` bytes, all of which have arrived; then `behind` bytes are dropped.
     Reading { left: usize, behind: usize },
-    /// ttrpc reads so many bytes as they come.
+    /// ttrpc reads `left` bytes as they arrive.
     Through { left: usize },
-    /// So many bytes are thrown away as they come.
+    /// `left` bytes are dropped as they arrive.
     Dropping { left: usize },
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(super) struct Incoming {
+pub(super) struct FrameReader {
     pub(super) received: ReceiveBuffer,
     state: State,
     /// Bytes of the last frame whose header was seen.
     last: usize,
-    /// Since when there is room for all of the frame that is gathered, where it has to be asked for.
+    /// When the gathered frame was granted room, if it needed more than any connection may hold.
     pub(super) granted: Option<Instant>,
 }
 
-impl Default for Incoming {
+impl Default for FrameReader {
     fn default() -> Self {
         Self { received: ReceiveBuffer::default(), state: State::Between, last: 0, granted: None }
     }
 }
 
-/// A frame that is being gathered.
+/// A frame that is being gathered, or has to wait.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gathered {
     pub(super) frame: usize,
@@ -85,13 +85,13 @@ pub(super) struct Gathered {
     pub(super) is_whole: bool,
 }
 
-impl Incoming {
+impl FrameReader {
     /// Bytes of the last frame whose header was seen.
     pub(super) fn last_frame(&self) -> usize {
         self.last
     }
 
-    /// What ttrpc may read now.
+    /// Bytes that ttrpc may read now.
     pub(super) fn readable(&self) -> usize {
         match self.state {
             State::Reading { left, .. } => left,
@@ -120,22 +120,21 @@ impl Incoming {
         self.received.take(count)
     }
 
-    /// Bytes that the frame at hand lacks.
+    /// Bytes that the gathered frame lacks.
     pub(super) fn missing(&self) -> usize {
         match self.state {
-            State::Gathering { frame, .. } => frame.saturating_sub(self.received.len()),
+            State::WakeDelay { frame, .. } => frame.saturating_sub(self.received.len()),
             _ => 0,
         }
     }
 
-    /// The frame that is being gathered, or has to wait.
+    /// The frame that is being gathered, or has to wait, if there is one.
     pub(super) fn gathered(&self) -> Option<Gathered> {
-        let State::Gathering { frame, sort } = self.state else { return None };
+        let State::WakeDelay { frame, sort } = self.state else { return None };
         Some(Gathered { frame, sort, is_whole: self.received.len() >= frame })
     }
 
-    /// Goes on to the next header, and asks `plan` about it. Returns whether it stands before a frame
-    /// that is being gathered.
+    /// Advances to the next header, and asks `plan` about it. Returns whether a frame is being gathered.
     pub(super) fn advance<E>(
         &mut self,
         mut plan: impl FnMut(&mut Header) -> Result<Plan, E>,
@@ -155,12 +154,12 @@ impl Incoming {
                     let Some(header) = self.received.bytes().first_chunk_mut() else {
                         return Ok(false);
                     };
-                    let length = frames::length(header);
+                    let length = frame_header::length(header);
                     let frame = MESSAGE_HEADER_LENGTH + length;
                     self.state = match plan(header)? {
-                        Plan::Gather(sort) => State::Gathering { frame, sort },
+                        Plan::Gather(sort) => State::WakeDelay { frame, sort },
                         Plan::Head => {
-                            frames::set_length(header, 0);
+                            frame_header::set_length(header, 0);
                             State::Reading { left: MESSAGE_HEADER_LENGTH, behind: length }
                         }
                         Plan::Drop => State::Dropping { left: frame },
@@ -168,36 +167,36 @@ impl Incoming {
                     };
                     self.last = frame;
                 }
-                State::Gathering { .. } => return Ok(true),
+                State::WakeDelay { .. } => return Ok(true),
                 State::Reading { .. } | State::Through { .. } => return Ok(false),
             }
         }
     }
 
-    /// The header and the body of the frame that is gathered, which must be whole.
+    /// The header and the body of the gathered frame, which must be whole.
     pub(super) fn whole(&mut self) -> Option<(&mut Header, &mut [u8])> {
-        let State::Gathering { frame, .. } = self.state else { return None };
+        let State::WakeDelay { frame, .. } = self.state else { return None };
         self.received.bytes().get_mut(..frame)?.split_first_chunk_mut()
     }
 
-    /// Lets ttrpc read the first `left` bytes of the frame that is gathered; the others are thrown away.
+    /// Lets ttrpc read the first `left` bytes of the gathered frame, and drops the others.
     pub(super) fn pass(&mut self, left: usize) {
-        if let State::Gathering { frame, .. } = self.state {
+        if let State::WakeDelay { frame, .. } = self.state {
             let behind = frame - left;
             self.state = if left == 0 { dropping(behind) } else { State::Reading { left, behind } };
         }
     }
 
-    /// Whether the peer has stopped in the middle of a frame, if it sends no more.
+    /// Whether the bytes that arrived end in the middle of a frame.
     pub(super) fn mid_frame(&mut self) -> bool {
         let mut at = match self.state {
-            State::Between | State::Gathering { .. } => 0,
+            State::Between | State::WakeDelay { .. } => 0,
             State::Reading { left, behind } => left + behind,
             State::Through { left } | State::Dropping { left } => left,
         };
         let bytes = self.received.bytes();
         while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-            at += MESSAGE_HEADER_LENGTH + frames::length(header);
+            at += MESSAGE_HEADER_LENGTH + frame_header::length(header);
         }
         at != bytes.len()
     }

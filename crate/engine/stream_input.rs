@@ -1,6 +1,6 @@
-//! What JavaScript does with one stream, on its way to the stream's task.
+//! The queue of what JavaScript does with one stream, on its way to the stream's task.
 //!
-//! A tokio queue reserves room for 32 entries in every open stream; this one takes no room while it is
+//! A tokio queue would reserve room for 32 entries in every open stream; this one takes no memory while it is
 //! empty.
 
 use crate::records::Reply;
@@ -14,11 +14,11 @@ use std::task::{Poll, Waker};
 /// What JavaScript does with a stream.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// Send a message, which counts until it is given to ttrpc.
+    /// Send a message, which counts until ttrpc has it.
     Message(Vec<u8>, Queued),
     /// Send no more.
     HalfClose,
-    /// Served: end with this status and, where there is a single response, payload.
+    /// Served: end with this status, and with this payload if there is a single response.
     Finish(Box<Reply>),
 }
 
@@ -30,25 +30,25 @@ struct Queue {
     over: bool,
 }
 
-/// An empty queue keeps room for at most this many inputs.
+/// An empty queue keeps memory for at most this many inputs.
 const KEEP: usize = 32;
 
-/// Where inputs are put. Dropping it ends the queue behind what is in it.
+/// The sending side. Dropping it ends the queue behind the inputs in it.
 #[derive(Debug)]
-pub(super) struct Inputs(Arc<Mutex<Queue>>);
+pub(super) struct InputSender(Arc<Mutex<Queue>>);
 
-/// Where they are taken.
+/// The receiving side.
 #[derive(Debug)]
-pub(super) struct Inflow(Arc<Mutex<Queue>>);
+pub(super) struct InputReceiver(Arc<Mutex<Queue>>);
 
 /// Both sides of a queue.
-pub(super) fn inputs() -> (Inputs, Inflow) {
+pub(super) fn input_queue() -> (InputSender, InputReceiver) {
     let queue = Arc::<Mutex<Queue>>::default();
-    (Inputs(queue.clone()), Inflow(queue))
+    (InputSender(queue.clone()), InputReceiver(queue))
 }
 
-impl Inputs {
-    /// Puts an input behind the others. If nobody takes them any more, it is dropped.
+impl InputSender {
+    /// Appends an input. If the receiver is gone, the input is dropped.
     pub(super) fn put(&self, input: Input) {
         let mut queue = lock(&self.0);
         if queue.over {
@@ -60,13 +60,13 @@ impl Inputs {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether nobody takes them any more.
+    /// Whether the receiver is gone.
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.0).over
     }
 }
 
-impl Drop for Inputs {
+impl Drop for InputSender {
     fn drop(&mut self) {
         let mut queue = lock(&self.0);
         queue.over = true;
@@ -76,13 +76,13 @@ impl Drop for Inputs {
     }
 }
 
-impl Inflow {
+impl InputReceiver {
     /// The next input, if there is one.
     pub(super) fn try_next(&mut self) -> Option<Input> {
         lock(&self.0).take()
     }
 
-    /// The next input; None if there will be no more.
+    /// The next input; `None` if there will be no more.
     pub(super) async fn next(&mut self) -> Option<Input> {
         poll_fn(|context| {
             let mut queue = lock(&self.0);
@@ -98,7 +98,7 @@ impl Inflow {
     }
 }
 
-impl Drop for Inflow {
+impl Drop for InputReceiver {
     fn drop(&mut self) {
         let mut queue = lock(&self.0);
         queue.over = true;
@@ -125,25 +125,25 @@ mod tests {
 
     #[test]
     fn what_was_put_is_taken_in_order_and_then_the_queue_ends() {
-        let (inputs, mut inflow) = inputs();
-        assert!(inflow.next().now_or_never().is_none());
+        let (inputs, mut receiver) = input_queue();
+        assert!(receiver.next().now_or_never().is_none());
         for _ in 0..100 {
             inputs.put(Input::HalfClose);
         }
         assert!(!inputs.is_closed());
         drop(inputs);
         for _ in 0..100 {
-            assert!(matches!(inflow.next().now_or_never(), Some(Some(Input::HalfClose))));
+            assert!(matches!(receiver.next().now_or_never(), Some(Some(Input::HalfClose))));
         }
-        assert!(matches!(inflow.next().now_or_never(), Some(None)));
-        assert_eq!(lock(&inflow.0).inputs.capacity(), 0);
+        assert!(matches!(receiver.next().now_or_never(), Some(None)));
+        assert_eq!(lock(&receiver.0).inputs.capacity(), 0);
     }
 
     #[test]
     fn what_nobody_takes_any_more_is_dropped() {
-        let (inputs, inflow) = inputs();
+        let (inputs, receiver) = input_queue();
         inputs.put(Input::HalfClose);
-        drop(inflow);
+        drop(receiver);
         inputs.put(Input::HalfClose);
         assert!(inputs.is_closed() && lock(&inputs.0).inputs.is_empty());
     }

@@ -1,22 +1,17 @@
-//! Peers that keep others waiting. A peer that holds a part of its listener's budget, and neither reads
-//! nor finishes, loses it when another connection waits for room.
+//! Ends connections whose peers keep others waiting: they hold a part of their listener's budget and neither
+//! read their replies nor finish a frame, while another connection waits for room.
 
 use crate::engine::Engine;
-use crate::protocol::closed::Closed;
+use crate::limits::{UNFINISHED_TIME, UNREAD_TIME};
+use crate::protocol::close_reason::CloseReason;
 use crate::transport::budget::{Budget, Kind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// How long a peer may read none of its replies while the listener's share for them is used up.
-const UNREAD: Duration = Duration::from_secs(1);
-
-/// How long the rest of a frame may take while others wait for the room that it holds.
-const UNFINISHED: Duration = Duration::from_secs(5);
-
 /// How often contended budgets are checked.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// The budgets in which a connection waits for room.
+/// The budgets in which connections wait for room.
 #[derive(Debug, Default)]
 pub(super) struct Contended {
     budgets: Vec<Weak<Budget>>,
@@ -25,9 +20,9 @@ pub(super) struct Contended {
 }
 
 impl Engine {
-    /// Starts to check the budgets in which a connection has begun to wait.
+    /// Starts checking the budgets in which a connection has begun to wait.
     pub(super) fn watch_contended(&mut self) {
-        let new = self.shared.dirty.take_contended();
+        let new = self.shared.worklist.take_contended();
         if new.is_empty() {
             return;
         }
@@ -35,12 +30,12 @@ impl Engine {
         self.contended.at.get_or_insert_with(|| Instant::now() + EVERY);
     }
 
-    /// When peers that keep others waiting are looked for.
+    /// When the budgets are checked next.
     pub(super) fn contended_at(&self) -> Option<Instant> {
         self.contended.at
     }
 
-    /// Ends the connections of peers that keep others waiting, those first that have done so for longest.
+    /// Ends the connections of peers that keep others waiting, in the order in which they began to.
     pub(super) fn end_stalled(&mut self) {
         let now = Instant::now();
         if self.contended.at.is_none_or(|at| at > now) {
@@ -52,22 +47,19 @@ impl Engine {
         self.contended.budgets = budgets;
     }
 
-    /// Returns whether somebody still waits.
+    /// Returns whether a connection still waits.
     fn relieve(&mut self, budget: &Arc<Budget>, now: Instant) -> bool {
         if budget.is_waited_for(Kind::Replies) {
-            for token in self.stalled(budget, Kind::Replies, now, UNREAD) {
+            for id in self.stalled(budget, Kind::Replies, now, UNREAD_TIME) {
                 if !budget.is_full(Kind::Replies) {
                     break;
                 }
-                self.end(
-                    token,
-                    "the peer does not read its replies, and others wait for their room",
-                );
+                self.end(id, "the peer does not read its replies, and others wait for their room");
             }
         }
         if budget.is_waited_for(Kind::Frames) || budget.is_waited_for(Kind::Messages) {
-            for token in self.stalled(budget, Kind::Frames, now, UNFINISHED) {
-                self.end(token, "the peer does not finish a message, and others wait for its room");
+            for id in self.stalled(budget, Kind::Frames, now, UNFINISHED_TIME) {
+                self.end(id, "the peer does not finish a message, and others wait for its room");
             }
         }
         budget.is_contended()
@@ -78,16 +70,16 @@ impl Engine {
             conn.budget().is_some_and(|own| Arc::ptr_eq(own, budget)) && !conn.reported
         });
         let mut stalled: Vec<(Instant, u32)> = connections
-            .filter_map(|(token, conn)| Some((conn.wire.keeps_waiting(kind)?, *token)))
+            .filter_map(|(id, conn)| Some((conn.wire.keeps_waiting(kind)?, *id)))
             .filter(|(since, _)| now.saturating_duration_since(*since) >= limit)
             .collect();
         stalled.sort_unstable();
-        stalled.into_iter().map(|(_, token)| token).collect()
+        stalled.into_iter().map(|(_, id)| id).collect()
     }
 
-    fn end(&mut self, token: u32, why: &str) {
-        if let Some(conn) = self.connections.get_mut(&token) {
-            conn.wire.close(Closed::stalled(why));
+    fn end(&mut self, id: u32, why: &str) {
+        if let Some(conn) = self.connections.get_mut(&id) {
+            conn.wire.close(CloseReason::stalled(why));
             conn.wire.forget_unsent();
         }
     }

@@ -1,4 +1,4 @@
-//! The hold on a request, from its arrival to the last byte of its answer.
+//! A request of a peer, from arrival to the last byte of the answer.
 
 use crate::engine::deadlines::Deadline;
 use crate::engine::server::handlers::Handlers;
@@ -10,22 +10,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A request that JavaScript has. If ttrpc drops the handler before the answer, at the deadline or
-/// when the connection ends, JavaScript is told.
+/// A request that JavaScript handles. If ttrpc drops the handler before the answer, because the deadline
+/// passed or the connection ended, JavaScript is told.
 #[derive(Debug)]
-pub(in crate::engine) struct Ticket {
+pub(in crate::engine) struct OpenRequest {
     handlers: Arc<Handlers>,
     pub(in crate::engine) call: CallId,
-    /// What counts of it.
+    /// What it counts in the budget.
     charge: Option<Charge>,
     expires: Option<Instant>,
-    open: bool,
+    unanswered: bool,
     _deadline: Option<Deadline>,
 }
 
-impl Ticket {
-    /// None if there is no id left.
-    pub(in crate::engine) fn issue(
+impl OpenRequest {
+    /// Gives the request a name. `None` if none is left.
+    pub(in crate::engine) fn begin(
         handlers: &Arc<Handlers>,
         size: usize,
         timeout_nano: i64,
@@ -41,23 +41,23 @@ impl Ticket {
             expires: (timeout_nano > 0)
                 .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
                 .flatten(),
-            open: true,
+            unanswered: true,
             _deadline: handlers.shared.deadlines.hold(timeout_nano),
         })
     }
 
-    /// JavaScript sends messages and the final status through `handle`.
+    /// Registers `handle`, through which JavaScript sends messages and the final status.
     pub(in crate::engine) fn stream(&self, handle: Handle) {
         lock(&self.handlers.shared.requests).streams.insert(self.call, handle);
     }
 
-    /// JavaScript has answered: it needs to hear nothing more.
+    /// JavaScript has answered, and is told nothing more.
     pub(in crate::engine) fn answered(&mut self) {
-        self.open = false;
+        self.unanswered = false;
     }
 }
 
-impl Drop for Ticket {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         let Handlers { shared, connection, in_flight, wire, .. } = &*self.handlers;
         shared.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -68,14 +68,14 @@ impl Drop for Ticket {
         requests.waiting.remove(&self.call);
         requests.streams.remove(&self.call);
         requests.ids.give_back(self.call);
-        if self.open
+        if self.unanswered
             && let Some(charge) = self.charge.take()
         {
             requests.aborted.insert(self.call, charge);
         }
         drop(requests);
-        if self.open {
-            // On a connection that goes on, it is the deadline that drops a handler.
+        if self.unanswered {
+            // On a connection that is still open, only a deadline drops a handler.
             let deadline =
                 self.expires.is_some_and(|at| at <= Instant::now() || wire.closed().is_none());
             lock(&shared.events).aborted(*connection, self.call, deadline);

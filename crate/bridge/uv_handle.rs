@@ -11,46 +11,47 @@ use std::marker::PhantomData;
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 
-/// Whoever has handles counts those that are closing: until libuv has let go of them, it must stay.
+/// The owner of handles. It counts those that are closing, because it must live until libuv has released
+/// them.
 pub(super) trait CountsHandles: 'static {
-    /// One is closed.
+    /// A handle is being closed.
     fn handle_closing(&self);
-    /// libuv has let go of one.
+    /// libuv has released a handle.
     fn handle_closed(&self);
 }
 
-/// What a handle's callbacks find.
+/// The data of a handle, for its callbacks.
 struct Owner<T> {
     of: Weak<T>,
-    /// Names the descriptor for the engine; 0 for the others.
-    token: u32,
+    /// The connection or listener whose descriptor is watched; 0 for a timer and a check.
+    id: u32,
 }
 
-/// A handle of libuv. Its memory lives until libuv has called back that it is closed.
+/// A handle of libuv. Its memory lives until libuv reports it closed.
 #[derive(Debug)]
-pub(super) struct PollHandle<T: CountsHandles> {
+pub(super) struct UvHandle<T: CountsHandles> {
     uv: &'static Uv,
     handle: Handle,
     /// The type of the owner that the handle's data points to.
     of: PhantomData<Weak<T>>,
-    /// What a `uv_poll_t` polls for at the moment.
+    /// The events for which a `uv_poll_t` polls now.
     events: Cell<c_int>,
 }
 
-impl<T: CountsHandles> PollHandle<T> {
+impl<T: CountsHandles> UvHandle<T> {
     /// A handle that polls `fd`. It watches nothing yet and does not keep the process alive.
     pub(super) fn poll(
         uv: &'static Uv,
         on: Loop,
         fd: RawFd,
-        token: u32,
+        id: u32,
         of: &Rc<T>,
     ) -> io::Result<Self> {
         let handle = allocate(uv, Kind::Poll)?;
         // SAFETY: `handle` has room for a uv_poll_t and `on` is this thread's loop. libuv sets the
         // descriptor non-blocking, which it is.
         let result = unsafe { (uv.poll_init)(on.0, handle, fd) };
-        Self::initialised(uv, handle, result, token, of)
+        Self::initialised(uv, handle, result, id, of)
     }
 
     /// A timer.
@@ -61,7 +62,7 @@ impl<T: CountsHandles> PollHandle<T> {
         Self::initialised(uv, handle, result, 0, of)
     }
 
-    /// What is called once the descriptors of a turn of the loop have been.
+    /// A check, which is called after the descriptors of each turn of the event loop.
     pub(super) fn check(uv: &'static Uv, on: Loop, of: &Rc<T>) -> io::Result<Self> {
         let handle = allocate(uv, Kind::Check)?;
         // SAFETY: `handle` has room for a uv_check_t and `on` is this thread's loop.
@@ -73,7 +74,7 @@ impl<T: CountsHandles> PollHandle<T> {
         uv: &'static Uv,
         handle: Handle,
         result: c_int,
-        token: u32,
+        id: u32,
         of: &Rc<T>,
     ) -> io::Result<Self> {
         if result != 0 {
@@ -81,7 +82,7 @@ impl<T: CountsHandles> PollHandle<T> {
             unsafe { libc::free(handle) };
             return Err(io::Error::from_raw_os_error(-result));
         }
-        let owner = Box::new(Owner { of: Rc::downgrade(of), token });
+        let owner = Box::new(Owner { of: Rc::downgrade(of), id });
         // SAFETY: the handle is initialised. The box is taken back in `freed`.
         unsafe {
             (uv.set_data)(handle, Box::into_raw(owner).cast());
@@ -97,8 +98,8 @@ impl<T: CountsHandles> PollHandle<T> {
             | bit(interest.hangup, DISCONNECT)
             | bit(interest.write, WRITABLE);
         self.hold(interest.hold);
-        // libuv takes the descriptor out of epoll and puts it back, three system calls, even for what
-        // it polls for already; `hold` changes twice a call where one call follows the other.
+        // libuv removes the descriptor from epoll and adds it again, three system calls, even if the events
+        // stay the same. `hold` changes twice per call if calls follow one another.
         if self.events.get() == events {
             return Ok(());
         }
@@ -117,7 +118,7 @@ impl<T: CountsHandles> PollHandle<T> {
         Ok(())
     }
 
-    /// Polls on after an error, at which libuv stops polling.
+    /// Resumes polling after an error, at which libuv stops.
     pub(super) fn resume(&self, callback: PollCallback) {
         if self.events.get() != 0 {
             // SAFETY: the handle is an initialised uv_poll_t that is not closing. Starting it can only
@@ -126,7 +127,7 @@ impl<T: CountsHandles> PollHandle<T> {
         }
     }
 
-    /// Whether the loop runs on for it.
+    /// Sets whether the handle keeps the process alive.
     pub(super) fn hold(&self, hold: bool) {
         // SAFETY: the handle is initialised and not closing.
         unsafe { if hold { (self.uv.hold)(self.handle) } else { (self.uv.release)(self.handle) } }
@@ -139,21 +140,21 @@ impl<T: CountsHandles> PollHandle<T> {
         unsafe { (self.uv.timer_start)(self.handle, callback, milliseconds, 0) };
     }
 
-    /// Calls back after the descriptors of this turn of the loop, and of the next ones.
+    /// Calls back after the descriptors of this turn of the event loop, and of the next ones.
     pub(super) fn start_checking(&self, callback: HandleCallback) {
         // SAFETY: the handle is an initialised uv_check_t that is not closing. Starting it can only
         // fail for a missing callback.
         unsafe { (self.uv.check_start)(self.handle, callback) };
     }
 
-    /// Calls back no more.
+    /// Stops calling back.
     pub(super) fn stop_checking(&self) {
         // SAFETY: the handle is an initialised uv_check_t that is not closing.
         unsafe { (self.uv.check_stop)(self.handle) };
     }
 
-    /// Stops watching at once and frees the handle in a later turn of the loop. The descriptor may
-    /// be closed as soon as this returns.
+    /// Stops watching at once, and frees the handle in a later turn of the event loop. The descriptor may be
+    /// closed as soon as this returns.
     pub(super) fn close(self, of: &T) {
         of.handle_closing();
         // SAFETY: the handle is initialised and, since `self` is consumed, closed once.
@@ -161,16 +162,16 @@ impl<T: CountsHandles> PollHandle<T> {
     }
 }
 
-/// The owner of a handle, unless it is gone, and the token.
+/// The owner of a handle, unless it is gone, and the id of the connection or listener.
 ///
 /// # Safety
 ///
-/// `handle` must be one of a `PollHandle<T>` that libuv is calling back for.
+/// `handle` must be one of a `UvHandle<T>` that libuv is calling back for.
 pub(super) unsafe fn owner<T: CountsHandles>(handle: Handle) -> Option<(Rc<T>, u32)> {
     let uv = Uv::get().ok()?;
     // SAFETY: `initialised` put a box there, and only `freed`, the last callback, takes it out.
     let owner = unsafe { &*(uv.get_data)(handle).cast::<Owner<T>>() };
-    Some((owner.of.upgrade()?, owner.token))
+    Some((owner.of.upgrade()?, owner.id))
 }
 
 unsafe extern "C" fn freed<T: CountsHandles>(handle: Handle) {

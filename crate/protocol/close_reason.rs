@@ -4,16 +4,16 @@ use std::io;
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
-    /// Who ended it, and whether in order.
+pub struct CloseReason {
+    /// Who ended it, and whether it ended in order.
     pub kind: CloseKind,
     /// The system's error number, or 0.
     pub errno: i32,
-    /// What happened, in words; may be empty where `errno` says all.
+    /// What happened, in words. May be empty if `errno` says everything.
     pub text: String,
 }
 
-/// The ways in which a connection ends. The discriminants are part of the record format.
+/// How a connection ends. The discriminants are part of the record format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum CloseKind {
@@ -23,17 +23,17 @@ pub enum CloseKind {
     Remote = 1,
     /// The socket failed, or the peer stopped in the middle of a frame.
     Error = 2,
-    /// The peer sent what is not ttrpc.
+    /// The peer sent something that is not ttrpc.
     Protocol = 3,
 }
 
-impl Closed {
+impl CloseReason {
     /// Closed by this side.
     pub fn local() -> Self {
         Self { kind: CloseKind::Local, errno: 0, text: String::new() }
     }
 
-    /// The peer holds what others wait for.
+    /// The peer holds room that others wait for.
     pub fn stalled(why: &str) -> Self {
         Self { kind: CloseKind::Error, errno: libc::ETIMEDOUT, text: why.to_owned() }
     }

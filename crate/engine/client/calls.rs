@@ -1,14 +1,15 @@
 //! Calls that this side makes.
 
-use crate::engine::client::guard::{Destination, Guard, deliver};
+use crate::engine::client::open_call::{Destination, OpenCall, deliver};
 use crate::engine::client::stream;
-use crate::engine::client::waiting::{Kind, WAITING_COST, WAITING_LIMIT, Waiting};
+use crate::engine::client::waiting_calls::{CallKind, Waiting};
 use crate::engine::connection::{Connection, Endpoint};
-use crate::engine::inputs::inputs;
 use crate::engine::stream_handle::Handle;
-use crate::engine::{Engine, SEND_LIMIT, Shared};
+use crate::engine::stream_input::input_queue;
+use crate::engine::{Engine, Shared};
 use crate::ids::CallId;
-use crate::protocol::closed::{CloseKind, Closed};
+use crate::limits::{SEND_LIMIT, WAITING_CALLS_LIMIT, WAITING_COST};
+use crate::protocol::close_reason::{CloseKind, CloseReason};
 use crate::protocol::outcome::{Failure, Outcome};
 use crate::protocol::status::{Code, wire_size};
 use crate::records::{Call, StreamKind};
@@ -16,9 +17,8 @@ use crate::sync::lock;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ttrpc::Request;
-use ttrpc::r#async::Client;
 
-/// A service and method that calls name by number.
+/// A service and method, which calls name by a number.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct Route {
     pub(in crate::engine) service: String,
@@ -26,26 +26,27 @@ pub(in crate::engine) struct Route {
 }
 
 impl Engine {
-    /// Starts a unary call, or puts it behind those that wait for the socket.
+    /// Makes a unary call.
     pub(in crate::engine) fn call(&mut self, call: Call, destination: Destination) {
-        let kind = Kind::Unary { cancellable: call.cancellable };
-        self.begin(call, destination, kind);
+        let kind = CallKind::Unary { cancellable: call.cancellable };
+        self.start_or_queue(call, destination, kind);
     }
 
-    /// Starts a stream, or puts it behind the calls that wait for the socket.
+    /// Opens a stream.
     pub(in crate::engine) fn open_stream(&mut self, call: Call, kind: StreamKind) {
-        let (input, queue) = inputs();
+        let (input, queue) = input_queue();
         if let Some(conn) = self.connections.get(&call.connection) {
             let handle = Handle { input, state: conn.wire.new_stream(), wire: conn.wire.clone() };
             lock(&self.shared.streams).insert(call.call, handle);
         }
-        self.begin(call, Destination::Events, Kind::Stream(kind, queue));
+        self.start_or_queue(call, Destination::Events, CallKind::Stream(kind, queue));
     }
 
-    fn begin(&mut self, call: Call, destination: Destination, kind: Kind) {
+    /// Starts a call, or puts it behind those that wait for the socket.
+    fn start_or_queue(&mut self, call: Call, destination: Destination, kind: CallKind) {
         let Call { connection, call, route, timeout_nano, metadata, payload, .. } = call;
         let Some(conn) = self.connections.get_mut(&connection) else {
-            let mut closed = Closed::local();
+            let mut closed = CloseReason::local();
             closed.text = "the connection is closed".to_owned();
             deliver(
                 &self.shared,
@@ -56,7 +57,7 @@ impl Engine {
             );
             return;
         };
-        let mut guard = Guard::new(
+        let mut open = OpenCall::new(
             &self.shared,
             (&conn.wire, &conn.in_flight),
             connection,
@@ -64,45 +65,44 @@ impl Engine {
             destination,
             timeout_nano,
         );
-        guard.is_stream = matches!(kind, Kind::Stream(..));
+        open.is_stream = matches!(kind, CallKind::Stream(..));
         if conn.ids_left == 0 {
-            // Calls in flight end in their own time; then the connection does.
+            // The calls in flight may end first; then the connection ends.
             let text = "the connection has used up its stream ids; connect again";
-            let closed = Closed { kind: CloseKind::Error, errno: 0, text: text.to_owned() };
+            let closed = CloseReason { kind: CloseKind::Error, errno: 0, text: text.to_owned() };
             conn.finishing = Some(closed.clone());
-            return guard.finish(Outcome::Failed(Failure::closed(closed)));
+            return open.finish(Outcome::Failed(Failure::closed(closed)));
         }
         conn.ids_left -= 1;
         if let Some(closed) = conn.wire.closed() {
-            return guard.finish(Outcome::Failed(Failure::closed(closed)));
+            return open.finish(Outcome::Failed(Failure::closed(closed)));
         }
         let Some(Route { service, method }) =
             self.routes.get(usize::from(route)).cloned().flatten()
         else {
-            return guard
-                .finish(Outcome::Failed(Failure::of_call(Code::Internal, "unknown route")));
+            return open.finish(Outcome::Failed(Failure::of_call(Code::Internal, "unknown route")));
         };
         let request =
             Request { service, method, payload, timeout_nano, metadata, ..Default::default() };
         let must_wait =
             conn.connecting || !conn.waiting.is_empty() || conn.wire.unsent() > SEND_LIMIT;
         if !must_wait {
-            return start(&self.shared, conn, guard, request, kind);
+            return start(&self.shared, conn, open, request, kind);
         }
         let size = wire_size(&request) + WAITING_COST;
-        if conn.waiting.bytes() + size > WAITING_LIMIT {
+        if conn.waiting.bytes() + size > WAITING_CALLS_LIMIT {
             let text =
-                format!("calls of more than {WAITING_LIMIT} bytes wait for the peer to read");
-            return guard.finish(Outcome::Failed(Failure::of_call(Code::ResourceExhausted, text)));
+                format!("calls of more than {WAITING_CALLS_LIMIT} bytes wait for the peer to read");
+            return open.finish(Outcome::Failed(Failure::of_call(Code::ResourceExhausted, text)));
         }
         let until = (timeout_nano > 0)
             .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
             .flatten();
-        let waiting = Waiting { guard, request, kind, size, until };
+        let waiting = Waiting { open, request, kind, size, until };
         conn.waiting.push(waiting);
     }
 
-    /// Gives a call up: a waiting one is never sent, of a sent one the answer is dropped.
+    /// Gives a call up. One that waits is never sent; the answer to one that was sent is dropped.
     pub(in crate::engine) fn cancel(&mut self, call: CallId, left: bool) {
         if let Some(stream) = lock(&self.shared.streams).remove(&call) {
             stream.state.give_up();
@@ -120,11 +120,11 @@ impl Engine {
             && let Some(conn) = self.connections.get_mut(&connection)
             && let Some(waiting) = conn.waiting.take(place)
         {
-            waiting.guard.forget();
+            waiting.open.forget();
         }
     }
 
-    /// Fails the waiting calls whose deadline passed. ttrpc never saw them, so nothing else would.
+    /// Fails the waiting calls whose deadlines have passed. ttrpc has not seen them, so it does not.
     pub(in crate::engine) fn expire_waiting(&mut self) {
         let now = Instant::now();
         if lock(&self.shared.waiting).is_empty() {
@@ -134,13 +134,13 @@ impl Engine {
             let expired = |waiting: &Waiting| waiting.until.is_some_and(|until| until <= now);
             let expired: Vec<u64> = conn.waiting.places(expired).collect();
             for waiting in expired.into_iter().filter_map(|place| conn.waiting.take(place)) {
-                waiting.guard.finish(Outcome::Failed(Failure::deadline()));
+                waiting.open.finish(Outcome::Failed(Failure::deadline()));
             }
         }
     }
 }
 
-/// Starts waiting calls while the socket keeps up. Returns whether any was.
+/// Starts waiting calls, in order, while there is `room` in bytes. Returns whether any was started.
 pub(in crate::engine) fn start_waiting(
     shared: &Arc<Shared>,
     conn: &mut Connection,
@@ -150,54 +150,58 @@ pub(in crate::engine) fn start_waiting(
     while room > 0
         && let Some(waiting) = conn.waiting.pop()
     {
-        let Waiting { guard, mut request, kind, size, until } = waiting;
+        let Waiting { open, mut request, kind, size, until } = waiting;
         if let Some(until) = until {
             let left = until.saturating_duration_since(Instant::now()).as_nanos() as i64;
             if left == 0 {
-                guard.finish(Outcome::Failed(Failure::deadline()));
+                open.finish(Outcome::Failed(Failure::deadline()));
                 continue;
             }
             // The peer's clock starts when it reads the request.
             request.timeout_nano = left;
         }
         room = room.saturating_sub(size);
-        start(shared, conn, guard, request, kind);
+        start(shared, conn, open, request, kind);
         any = true;
     }
     any
 }
 
-/// Fails all calls that wait, when their connection has ended.
-pub(in crate::engine) fn fail_waiting(conn: &mut Connection, closed: &Closed) {
+/// Fails all waiting calls of a connection that has ended.
+pub(in crate::engine) fn fail_waiting(conn: &mut Connection, closed: &CloseReason) {
     while let Some(waiting) = conn.waiting.pop() {
-        waiting.guard.finish(Outcome::Failed(Failure::closed(closed.clone())));
+        waiting.open.finish(Outcome::Failed(Failure::closed(closed.clone())));
     }
 }
 
-fn start(shared: &Arc<Shared>, conn: &Connection, mut guard: Guard, request: Request, kind: Kind) {
+fn start(
+    shared: &Arc<Shared>,
+    conn: &Connection,
+    mut open: OpenCall,
+    request: Request,
+    kind: CallKind,
+) {
     let Endpoint::Client(Some(client)) = &conn.endpoint else {
-        return guard.finish(Outcome::Failed(Failure::closed(Closed::local())));
+        return open.finish(Outcome::Failed(Failure::closed(CloseReason::local())));
     };
-    let (client, call) = (client.clone(), guard.call);
+    let (client, call) = (client.clone(), open.call);
     match kind {
-        Kind::Unary { cancellable } => {
-            guard.cancellable = cancellable;
-            let task = tokio::spawn(run(client, guard, request));
+        CallKind::Unary { cancellable } => {
+            open.cancellable = cancellable;
+            let task = tokio::spawn(async move {
+                let service = request.service.clone();
+                let result = client.request(request).await;
+                let outcome = Outcome::of_request(result, &service, || open.wire.closed());
+                open.finish(outcome);
+            });
             if cancellable {
                 lock(&shared.cancellable).insert(call, task.abort_handle());
             }
         }
-        Kind::Stream(kind, queue) => {
-            guard.cancellable = true;
-            let task = tokio::spawn(stream::run(client, guard, request, kind, queue));
+        CallKind::Stream(kind, queue) => {
+            open.cancellable = true;
+            let task = tokio::spawn(stream::run(client, open, request, kind, queue));
             lock(&shared.cancellable).insert(call, task.abort_handle());
         }
     }
-}
-
-async fn run(client: Arc<Client>, guard: Guard, request: Request) {
-    let service = request.service.clone();
-    let result = client.request(request).await;
-    let outcome = Outcome::of_request(result, &service, || guard.wire.closed());
-    guard.finish(outcome);
 }

@@ -1,4 +1,4 @@
-//! A call that this side made, from submit to outcome.
+//! A call of this side, from submit to outcome.
 
 use crate::engine::Shared;
 use crate::engine::deadlines::Deadline;
@@ -11,7 +11,7 @@ use crate::transport::Wire;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Where an outcome goes.
+/// Where a call's outcome goes.
 #[derive(Debug)]
 pub(in crate::engine) enum Destination {
     /// Into the batch for JavaScript.
@@ -20,25 +20,25 @@ pub(in crate::engine) enum Destination {
     Slot(Arc<Mutex<Option<Outcome>>>),
 }
 
-/// A call between submit and outcome. It finishes exactly once: with its outcome, or with INTERNAL if
-/// its task ends without one, which takes a panic in ttrpc. When a task is aborted, JavaScript has
-/// finished the call already.
+/// A call between submit and outcome. It finishes exactly once: with its outcome, or with INTERNAL if its
+/// task ends without one, which takes a panic in ttrpc. If its task is aborted, JavaScript has already
+/// finished the call.
 #[derive(Debug)]
-pub(in crate::engine) struct Guard {
+pub(in crate::engine) struct OpenCall {
     pub(in crate::engine) shared: Arc<Shared>,
     pub(in crate::engine) wire: Arc<Wire>,
     pub(in crate::engine) in_flight: Arc<AtomicU32>,
     pub(in crate::engine) connection: u32,
     pub(in crate::engine) call: CallId,
     pub(in crate::engine) destination: Option<Destination>,
-    /// Whether an entry in [`Shared::cancellable`] goes with it.
+    /// Whether it has an entry in [`Shared::cancellable`].
     pub(in crate::engine) cancellable: bool,
-    /// Whether an entry in [`Shared::streams`] goes with it.
+    /// Whether it has an entry in [`Shared::streams`].
     pub(in crate::engine) is_stream: bool,
     _deadline: Option<Deadline>,
 }
 
-impl Guard {
+impl OpenCall {
     pub(in crate::engine) fn new(
         shared: &Arc<Shared>,
         (wire, in_flight): (&Arc<Wire>, &Arc<AtomicU32>),
@@ -68,21 +68,21 @@ impl Guard {
         }
     }
 
-    /// The server's messages have ended in order.
+    /// Finishes a stream whose server's messages ended in order.
     pub(in crate::engine) fn end(mut self) {
         self.destination = None;
         lock(&self.shared.events).stream_end(Side::Called, self.connection, self.call);
     }
 
-    /// JavaScript has finished the call already.
+    /// Drops a call that JavaScript has already finished.
     pub(in crate::engine) fn forget(mut self) {
         self.destination = None;
     }
 }
 
-impl Drop for Guard {
+impl Drop for OpenCall {
     fn drop(&mut self) {
-        // A cancel removes the entry before it aborts the task; JavaScript has finished the call already.
+        // A cancel removes the entry before it aborts the task, and JavaScript has already finished the call.
         let aborted =
             self.cancellable && lock(&self.shared.cancellable).remove(&self.call).is_none();
         if let Some(destination) = self.destination.take()
@@ -99,7 +99,7 @@ impl Drop for Guard {
         }
         if self.is_stream {
             let mut streams = lock(&self.shared.streams);
-            // What JavaScript holds of an ended stream counts until its reader has taken it.
+            // The messages of an ended stream that JavaScript holds count until its reader has taken them.
             if streams.get(&self.call).is_some_and(|stream| stream.state.ended()) {
                 streams.remove(&self.call);
             }
