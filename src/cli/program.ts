@@ -110,7 +110,7 @@ export function program(): Command {
   withSchemaOptions(
     shimctl
       .command("bench")
-      .description("measure the rate and the latencies of a unary method")
+      .description("measure the rate and latency of a unary method")
       .argument("<address>", ADDRESS)
       .argument("<service/method>", ROUTE)
       .argument("[data]", "the request as JSON, @file, or - for stdin"),

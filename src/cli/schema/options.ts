@@ -12,10 +12,6 @@ export interface SchemaOptions {
 export function withSchemaOptions(command: Command): Command {
   return command
     .option("--proto <file>", "add the services and messages of a .proto file; may be repeated", repeated)
-    .option(
-      "-I, --import-path <dir>",
-      "look for imports of --proto in this folder; may be repeated",
-      repeated,
-    )
-    .option("--descriptor-set <file>", "add those of a FileDescriptorSet file; may be repeated", repeated);
+    .option("-I, --import-path <dir>", "where to find imports of --proto; may be repeated", repeated)
+    .option("--descriptor-set <file>", "add those of a FileDescriptorSet; may be repeated", repeated);
 }
