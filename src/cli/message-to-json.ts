@@ -13,8 +13,8 @@ import { type Any, AnySchema, isWrapperDesc } from "@bufbuild/protobuf/wkt";
 import { type Json, type JsonMap, MOST_NESTED, parseJson } from "./json-value.js";
 
 /*
- * Messages to JSON: makes the JSON that is shown of a message. output/json.ts writes it as text; message-from-json.ts is
- * the reverse.
+ * Messages to JSON: makes the JSON value of a message to show. output/json.ts writes it as text;
+ * message-from-json.ts is the reverse.
  *
  * Both use protobuf's JSON with one addition, an Any of unknown type. containerd packs OCI's own JSON into such Anys, so
  * they are `{ "@type": …, "value": … }`, where an object or array is JSON and a string is base64.

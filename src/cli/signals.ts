@@ -21,7 +21,7 @@ export async function interruptible<T>(action: (signal: AbortSignal) => Promise<
     controller.signal.throwIfAborted();
     return result;
   } catch (error) {
-    // Whatever the interrupt made fail, the interrupt is what the user knows of.
+    // What fails after an interrupt fails because of it, so the interrupt is reported.
     throw controller.signal.aborted ? controller.signal.reason : error;
   } finally {
     for (const signal of SIGNALS) process.off(signal, stop);

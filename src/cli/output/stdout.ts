@@ -46,7 +46,7 @@ function painter(style: Style, stream: NodeJS.WriteStream): (plain: string) => s
 
 let stop: AbortSignal | undefined;
 
-/** Sets the signal that ends waiting for a reader, so that one that has stopped reading cannot keep shimctl from ending. */
+/** Sets the signal that ends waiting for a reader, so that one that no longer reads cannot keep shimctl running. */
 export function endWaitsWith(signal: AbortSignal): void {
   stop = signal;
 }

@@ -1,7 +1,7 @@
 import type { DescriptorProto, EnumDescriptorProto, FieldDescriptorProto } from "@bufbuild/protobuf/wkt";
 import type { Parsed } from "./parsed.js";
 
-/** Refuses fields and enum values of a file that share a number or a name, or have a reserved one. */
+/** Refuses fields and enum values that share a number or a JSON name, or have a reserved number or name. */
 export function check({ proto, source, places }: Parsed): void {
   const refuse = (declaration: object, what: string) => {
     throw source.error(places.get(declaration) ?? 0, what);

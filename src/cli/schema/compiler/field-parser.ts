@@ -190,7 +190,7 @@ export abstract class FieldParser {
     return { key, value };
   }
 
-  /** Adds the message that the entries of a map are on the wire. */
+  /** Adds the message that stands for an entry of a map on the wire. */
   #entry(field: FieldDescriptorProto, { key, value }: MapTypes, { scope, nested }: Holder): void {
     const message = create(DescriptorProtoSchema, {
       name: entryName(field.name),

@@ -35,7 +35,7 @@ export function camelCase(name: string): string {
   return name.replaceAll(/_+([^_]?)/g, (_, next: string) => (/[a-z]/.test(next) ? next.toUpperCase() : next));
 }
 
-/** The name of the message that the entries of a map are on the wire. */
+/** The name of the message that stands for an entry of a map on the wire. */
 export function entryName(name: string): string {
   const camel = camelCase(`_${name}`);
   return `${camel}Entry`;

@@ -13,7 +13,7 @@ export interface Symbol {
 /** Called with each name that a file declares. */
 type Declare = (name: string, kind: Symbol["kind"], declaration: object) => void;
 
-/** The names in some files. Each file sees its own names, those that it imports, and those that its imports import publicly. */
+/** The names in some files. Each file sees its own names, those of its imports, and those that these import publicly. */
 export class Symbols {
   readonly #files = new Map<string, FileDescriptorProto>();
   readonly #byName = new Map<string, Symbol>();
@@ -51,8 +51,8 @@ export class Symbols {
   }
 
   /**
-   * Resolves a reference, from its scope outwards. As in C++, the innermost scope that declares the first part of the name
-   * decides: if the rest is not declared there, the name is unknown, whatever outer scopes declare.
+   * Resolves a reference, from its scope outwards. As in C++, the innermost scope that declares the first part of a dotted
+   * name decides: if the rest is not declared there, the name is unknown, whatever outer scopes declare.
    */
   find(
     reference: string,
