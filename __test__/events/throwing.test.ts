@@ -54,6 +54,17 @@ describe("a registry", () => {
     },
   );
 
+  test("that is asynchronous and rejects does not end the process, and is reported", async () => {
+    const { events, address } = sinkAt({ registry: registryOf(() => Promise.reject(new Error("boom"))) });
+    const call = (await clientOf(address)).forward(requestOf({ type: "my.Event" }));
+    const { value } = await events[Symbol.asyncIterator]().next();
+    expect(value).toMatchObject({ type: "my.Event", message: undefined });
+    await call;
+    await vi.waitFor(() =>
+      expect(warnings).toEqual([expect.stringMatching(/^registry.*returned a Promise$/)]),
+    );
+  });
+
   test("is not asked for the type of an event that nobody wants", async () => {
     const asked: string[] = [];
     const registry = registryOf((name) => void asked.push(name));

@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import {
   create,
   createRegistry,
@@ -51,7 +52,13 @@ export function typesOf(registry: Registry | undefined): TypeOf {
   return (name) => {
     let type: DescMessage | undefined;
     try {
-      type = registry.getMessage(name);
+      const found: unknown = registry.getMessage(name);
+      if (types.isPromise(found)) {
+        // It is not awaited, and must not end the process with its rejection.
+        found.catch(() => undefined);
+        throw new TypeError("it returned a Promise");
+      }
+      type = found as DescMessage | undefined;
     } catch (error) {
       const text = "registry.getMessage failed; its types are unknown, and this is reported once";
       if (!reported) process.emitWarning(`${text}: ${textOf(error)}`, { type: "TtrpcWarning" });
