@@ -7,9 +7,6 @@ import {
 import { checkOptions } from "../options.js";
 import { isRevoked } from "../values.js";
 
-/** Writes the trace into metadata, and reads it from there. */
-export type Propagator = Pick<TextMapPropagator, "inject" | "extract">;
-
 /**
  * Options of the interceptors. The default of each is OpenTelemetry's global API, read at each call.
  *
@@ -22,8 +19,11 @@ export interface OtelOptions {
   /** Provides the meter for the histograms `rpc.client.call.duration` and `rpc.server.call.duration`, in seconds. */
   readonly meterProvider?: MeterProvider;
   /** Writes the trace into metadata, and reads it from there. */
-  readonly propagator?: Propagator;
+  readonly propagator?: Pick<TextMapPropagator, "inject" | "extract">;
 }
+
+/** A propagator as the interceptors use it. */
+export type Propagator = NonNullable<OtelOptions["propagator"]>;
 
 const OPTIONS = [
   "tracerProvider",
