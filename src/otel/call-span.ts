@@ -36,11 +36,12 @@ export class CallSpan {
     const tracer = telemetry.tracer();
     const span =
       tracer &&
-      telemetry.value("tracer.startSpan", () => tracer.startSpan(name, { kind, attributes }, parent));
+      telemetry.hook("tracer.startSpan", () => tracer.startSpan(name, { kind, attributes }, parent), true);
     this.#telemetry = telemetry;
     this.#attributes = attributes;
     this.#span = span;
-    this.context = (span && telemetry.value("trace.setSpan", () => trace.setSpan(parent, span))) ?? parent;
+    this.context =
+      (span && telemetry.hook("trace.setSpan", () => trace.setSpan(parent, span), true)) ?? parent;
   }
 
   /** Runs code of the call with the call's context as the active one. */

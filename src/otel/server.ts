@@ -47,8 +47,10 @@ export function otelServerInterceptor(options: OtelOptions = {}): ServerIntercep
   return (next) => async (call) => {
     // The metadata names the request's parent. The span that happens to be active here is unrelated.
     const parent =
-      telemetry.value("propagator.extract", () =>
-        telemetry.propagator.extract(ROOT_CONTEXT, call.context.metadata, getter),
+      telemetry.hook(
+        "propagator.extract",
+        () => telemetry.propagator.extract(ROOT_CONTEXT, call.context.metadata, getter),
+        true,
       ) ?? ROOT_CONTEXT;
     const span = new CallSpan(telemetry, SpanKind.SERVER, call, parent);
     try {

@@ -1,4 +1,3 @@
-import { types } from "node:util";
 import {
   type Context,
   context,
@@ -45,30 +44,24 @@ export class Telemetry {
 
   /**
    * Runs one hook. If it throws, the result is undefined and the call continues without it; a process warning reports
-   * the first failure of each hook.
+   * the first failure of each hook. With `needed`, to return nothing is a failure, too.
    */
-  hook<T>(name: string, run: () => T): T | undefined {
+  hook<T>(name: string, run: () => T, needed = false): NonNullable<T> | undefined {
     try {
       const result = run();
-      if (!types.isPromise(result)) return result;
-      // No hook is awaited. An async function that stands for one must not end the process with its rejection.
-      void result.then(
-        () => this.#report(name, new TypeError("it returned a Promise")),
-        (error: unknown) => this.#report(name, error),
-      );
+      if (result === null || result === undefined) {
+        if (needed) throw new TypeError(`it returned ${String(result)}`);
+      } else if (result instanceof Promise) {
+        // No hook is awaited. An async function that stands for one must not end the process with its rejection.
+        void result.then(
+          () => this.#report(name, new TypeError("it returned a Promise")),
+          (error: unknown) => this.#report(name, error),
+        );
+      } else return result;
     } catch (error) {
       this.#report(name, error);
     }
     return undefined;
-  }
-
-  /** Runs a hook whose result is needed: to return nothing is a failure, too. */
-  value<T>(name: string, run: () => T | null | undefined): T | undefined {
-    return this.hook(name, () => {
-      const result = run();
-      if (result === null || result === undefined) throw new TypeError(`it returned ${String(result)}`);
-      return result;
-    });
   }
 
   #report(name: string, error: unknown): void {
@@ -83,35 +76,33 @@ export class Telemetry {
    * the context manager does.
    */
   within<T>(active: Context, action: () => T): T {
+    let outcome: { readonly value: T } | { readonly error: unknown } | undefined;
     let ran = false;
-    let outcome!: () => T;
     const once = () => {
       if (ran) return;
       ran = true;
       try {
-        const value = action();
-        outcome = () => value;
+        outcome = { value: action() };
       } catch (error) {
-        outcome = () => {
-          throw error;
-        };
+        outcome = { error };
       }
     };
     this.hook("context.with", () => context.with(active, once));
     once();
-    return outcome();
+    if ("error" in outcome!) throw outcome.error;
+    return outcome!.value;
   }
 
   /** The active context. */
   active(): Context {
-    return this.value("context.active", () => context.active()) ?? ROOT_CONTEXT;
+    return this.hook("context.active", () => context.active(), true) ?? ROOT_CONTEXT;
   }
 
   /** The tracer. Asked for each call, because the global provider may be set late. */
   tracer(): Tracer | undefined {
     const provider = this.#tracers ?? trace.getTracerProvider();
     if (this.#tracer?.of !== provider) {
-      const value = this.value("tracerProvider.getTracer", () => provider.getTracer(NAME));
+      const value = this.hook("tracerProvider.getTracer", () => provider.getTracer(NAME), true);
       this.#tracer = value && { of: provider, value };
     }
     return this.#tracer?.value;
@@ -121,15 +112,18 @@ export class Telemetry {
   duration(): Histogram | undefined {
     const provider = this.#meters ?? metrics.getMeterProvider();
     if (this.#duration?.of !== provider) {
-      const meter = this.value("meterProvider.getMeter", () => provider.getMeter(NAME));
+      const meter = this.hook("meterProvider.getMeter", () => provider.getMeter(NAME), true);
       const value =
         meter &&
-        this.value("meter.createHistogram", () =>
-          meter.createHistogram(`rpc.${this.#side}.call.duration`, {
-            unit: "s",
-            description: `Duration of ttrpc calls, as the ${this.#side} sees it.`,
-            advice: { explicitBucketBoundaries: BUCKETS },
-          }),
+        this.hook(
+          "meter.createHistogram",
+          () =>
+            meter.createHistogram(`rpc.${this.#side}.call.duration`, {
+              unit: "s",
+              description: `Duration of ttrpc calls, as the ${this.#side} sees it.`,
+              advice: { explicitBucketBoundaries: BUCKETS },
+            }),
+          true,
         );
       this.#duration = value && { of: provider, value };
     }
