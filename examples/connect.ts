@@ -3,8 +3,8 @@
  *
  *     npx tsx examples/connect.ts unix:///run/containerd/s/… [id]
  *
- * A blocking call holds the whole thread. It is for scripts and for start-up code; anything that does more than one
- * thing at a time is written as in connect-async.ts.
+ * A blocking call holds the whole thread. It is for scripts and start-up code; a program that does more than one thing at
+ * a time is written as in connect-async.ts.
  */
 
 import { toJsonString } from "@bufbuild/protobuf";

@@ -29,6 +29,6 @@ server.add(Task, new FakeServer());
 
 await server.listen("unix:///tmp/shim-proto-ttrpc-001", { mode: 0o600, reclaimStale: true });
 
-// A second signal finds no handler any more and ends the process at once.
+// A second signal has no handler left, so it ends the process at once.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void server.close());
 console.log("Server is running, press Ctrl + C to exit");

@@ -1,12 +1,12 @@
 /**
- * A Task server with a synchronous handler: stands where the crate's `shim-proto-server` does.
+ * A Task server with a synchronous handler: the counterpart of the crate's `shim-proto-server`.
  *
  *     npx tsx examples/ttrpc-server.ts
  *
- * The crate's form runs handlers on a pool of threads, so that one may block while others go on. Node has no such
- * server: every handler runs on the event loop of the thread that listens. What this file does in its place is to
- * return the reply itself rather than a promise of it. That fits a handler that only computes. One that waits for
- * anything has to be written as in ttrpc-server-async.ts, since all other calls would wait with it.
+ * The crate's server runs handlers on a pool of threads, so one may block while others continue. Node has no such server:
+ * every handler runs on the event loop of the thread that listens. This handler returns its reply, not a promise of it,
+ * which fits a handler that only computes. A handler that waits for anything must be written as in
+ * ttrpc-server-async.ts, because all other requests would wait with it.
  */
 
 import assert from "node:assert/strict";
@@ -29,6 +29,6 @@ server.add(Task, {
 
 await server.listen("unix:///tmp/shim-proto-ttrpc-001", { mode: 0o600, reclaimStale: true });
 
-// A second signal finds no handler any more and ends the process at once.
+// A second signal has no handler left, so it ends the process at once.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void server.close());
 console.log("Server is running, press Ctrl + C to exit");

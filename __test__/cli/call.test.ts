@@ -355,7 +355,7 @@ describe("shimctl call ends with 3, and says what to try,", () => {
     const { code, stderr } = await shimctl(["call", staleSocket(), "v2.Task/State"]);
     expect(code).toBe(3);
     expect(stderr).toContain("ECONNREFUSED");
-    expect(stderr).toContain("nobody listens on this socket any more");
+    expect(stderr).toContain("nothing listens on this socket any more");
   });
 
   it("when the peer ends the connection during the call", async () => {

@@ -155,8 +155,8 @@ describe("a .proto file that is wrong is refused with file, line and column:", (
       "line 3, column 1: expected a message",
     ],
     ["a service that does not end", `${three}service A {`, "line 2, column 12: expected"],
-    ["an edition that nobody knows", 'edition = "2199";', 'line 1, column 11: there is no edition "2199"'],
-    ["a syntax that nobody knows", 'syntax = "proto4";', 'line 1, column 10: there is no syntax "proto4"'],
+    ["an edition that nobody knows", 'edition = "2199";', 'line 1, column 11: unknown edition "2199"'],
+    ["a syntax that nobody knows", 'syntax = "proto4";', 'line 1, column 10: unknown syntax "proto4"'],
     ["a comment that does not end", `${three}/* message A {}`, "line 2, column 1: the comment does not end"],
     ["a string that does not end", 'syntax = "proto3;\n', "line 1, column 10: the string does not end"],
     ["a number that is none", `${three}message A { int32 a = 0x; }`, "line 2, column 23"],
@@ -169,13 +169,13 @@ describe("a .proto file that is wrong is refused with file, line and column:", (
     [
       "a number twice",
       `${three}message A { int32 a = 1;\n int32 b = 1; }`,
-      "line 3, column 8: b has the number 1, as a has",
+      "line 3, column 8: b has the same number as a: 1",
     ],
     ["a name twice", `${three}message A {}\nmessage A {}`, "line 3, column 9: A is declared twice"],
     [
       "a JSON name twice",
       `${three}message A { int32 a_b = 1; int32 aB = 2; }`,
-      "aB has the JSON name aB, as a_b has",
+      "aB has the same JSON name as a_b: aB",
     ],
     [
       "a reserved number",
@@ -194,15 +194,19 @@ describe("a .proto file that is wrong is refused with file, line and column:", (
     [
       "a field without a label in proto2",
       `${two}message A { int32 a = 1; }`,
-      'expected "optional", "required" or "repeated"',
+      'expected "optional", "required", "repeated" or another declaration',
     ],
     [
       "a required field in proto3",
       `${three}message A { required int32 a = 1; }`,
-      "in proto3 no field is required",
+      "a field of proto3 must not be required",
     ],
     ["a label in an edition", `${edition}message A { optional int32 a = 1; }`, "features.field_presence"],
-    ["a map with a label", `${two}message A { optional map<string, string> a = 1; }`, "a map has no label"],
+    [
+      "a map with a label",
+      `${two}message A { optional map<string, string> a = 1; }`,
+      "a map must not have a label",
+    ],
     [
       "a map by bytes",
       `${three}message A { map<bytes, string> a = 1; }`,
@@ -223,16 +227,16 @@ describe("a .proto file that is wrong is refused with file, line and column:", (
       `${three}message A { option (b) = 5; }`,
       "line 2, column 21: there is no option (b)",
     ],
-    ["a default in proto3", `${three}message A { int32 a = 1 [default = 1]; }`, "the default of a is not"],
+    ["a default in proto3", `${three}message A { int32 a = 1 [default = 1]; }`, "the default of a does not"],
     [
       "a default of another type",
       `${two}message A { optional int32 a = 1 [default = "x"]; }`,
-      "the default of a is not of its type",
+      "the default of a does not fit its type",
     ],
     [
       "an extension that has no room",
       `${two}message A { extensions 5; }\nextend A { optional int32 a = 6; }`,
-      "line 3, column 27: A has no room for extensions at the number 6",
+      "line 3, column 27: A does not allow an extension with the number 6",
     ],
     [
       "a method of an enum",
@@ -240,7 +244,11 @@ describe("a .proto file that is wrong is refused with file, line and column:", (
       "line 3, column 19: no such Type 'E'",
     ],
     ["a first value that is not 0", `${three}enum E { A = 1; }`, "must be 0 in proto3"],
-    ["a value twice without allow_alias", `${three}enum E { A = 0; B = 0; }`, "B has the number 0, as A has"],
+    [
+      "a value twice without allow_alias",
+      `${three}enum E { A = 0; B = 0; }`,
+      "B has the same number as A: 0",
+    ],
   ])("%s", async (_, text, said) => {
     const file = wrong(text);
     const { code, stdout, stderr } = await shimctl(["describe", "--proto", file]);

@@ -112,7 +112,7 @@ describe("shimctl events", () => {
     await using child = await listening();
     const taken = await shimctl(["events", child.address]);
     expect(taken).toMatchObject({ code: 2 });
-    expect(taken.stderr).toContain("somebody listens on this one");
+    expect(taken.stderr).toContain("something listens on this one already");
     const topic = await shimctl(["events", temporaryAddress(), "--topic", "tasks"]);
     expect(topic).toMatchObject({ code: 2 });
     expect(topic.stderr).toContain('"tasks" starts with no "/"');

@@ -4,8 +4,8 @@ import { createRegistry, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { messageToJson } from "../../src/cli/json.js";
-import { messageFromJson } from "../../src/cli/json-input.js";
+import { messageToJson } from "../../src/cli/message-to-json.js";
+import { messageFromJson } from "../../src/cli/message-from-json.js";
 import { parseJson } from "../../src/cli/json-value.js";
 import { plainJson } from "../../src/cli/output/json.js";
 import { registryOfProtos } from "../../src/cli/schema/proto.js";
@@ -178,7 +178,7 @@ describe("JSON that protobuf's rules refuse is refused:", () => {
     [
       "an Any of a known type with a stranger beside its value",
       '{"any":{"@type":"x/google.protobuf.Duration","value":"1s","valeu":1}}',
-      'has its JSON as "value", and no "valeu"',
+      'the JSON of a google.protobuf.Duration belongs in "value", without "valeu"',
     ],
     [
       "an Any without a type",
@@ -189,7 +189,7 @@ describe("JSON that protobuf's rules refuse is refused:", () => {
     [
       "a key of a map that is none",
       '{"byNumber":{"1x":{"@type":"x/y","value":[]}}}',
-      'field test.Numbers.by_number has the key "1x", which is no int64',
+      'field test.Numbers.by_number has the key "1x", which is not of type int64',
     ],
     ["a key twice", '{"one":"a","one":"b"}', 'Duplicate key "one"'],
     [

@@ -207,7 +207,7 @@ describe("shimctl ls, where a bundle is odd", () => {
     expect(errors).toEqual([
       ["list", "bootstrap.json names no address"],
       ["object", "it speaks no protocol"],
-      ["pipe", "address is no file"],
+      ["pipe", "address is not a file"],
     ]);
   });
 });

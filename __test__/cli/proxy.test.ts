@@ -169,7 +169,7 @@ describeWithPeer("shimctl proxy, before the Task service of the Rust peer", () =
     const taken = await shimctl(["proxy", peer.address, peer.address]);
     expect(taken).toMatchObject({ code: 2 });
     expect(taken.stderr).toContain("EADDRINUSE");
-    expect(taken.stderr).toContain("somebody listens on this one");
+    expect(taken.stderr).toContain("something listens on this one already");
     const nothing = await shimctl(["proxy", temporaryAddress(), temporaryAddress()]);
     expect(nothing).toMatchObject({ code: 3 });
     expect(nothing.stderr).toContain("ENOENT");

@@ -145,7 +145,7 @@ describe("shimctl stats", () => {
     const address = await shim(TaskV3, () => undefined);
     const { code, stderr } = await shimctl(["stats", address, "web"]);
     expect(code).toBe(1);
-    expect(stderr).toContain("the shim answers nothing for the metrics of web");
+    expect(stderr).toContain("the shim answered nothing for the metrics of web");
   });
 
   it("ends with 3 when nothing is there", async () => {

@@ -64,7 +64,7 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
     ["a timeout without sense", ["call", "/x", "A/B", "--timeout", "soon"], "500ms, 2s or 5m"],
     ["a timeout of nothing", ["call", "/x", "A/B", "--timeout", "0"], "500ms, 2s or 5m"],
     ["a count that is none", ["bench", "/x", "A/B", "-n", "0"], "1 or more"],
-    ["metadata without a value", ["call", "/x", "A/B", "-m", "key"], "Metadata is key=value."],
+    ["metadata without a value", ["call", "/x", "A/B", "-m", "key"], "Metadata must be key=value."],
     ["a kind that is none", ["call", "/x", "A/B", "--raw", "--kind", "both"], "Allowed choices are unary"],
     ["a shell that is none", ["completion", "tcsh"], "Allowed choices are bash, zsh, fish"],
   ])("%s", async (_, args, said) => {
@@ -92,14 +92,14 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
     [
       "a name that several services end with",
       ["call", "/x", "Task/State"],
-      "Task may be any of several",
+      "Task is ambiguous",
       "one of containerd.task.v2.Task, containerd.task.v3.Task",
     ],
     ["an address that is none", ["call", "x", "v2.Task/State"], 'the address "x" is not one of unix://', ""],
     [
       "a kind of a method that is known",
       ["call", "/x", "v2.Task/State", "--kind", "unary"],
-      "--kind goes with --raw",
+      "--kind needs --raw",
       "",
     ],
     [
@@ -114,9 +114,14 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
       "there is no service or message Nothing",
       "--proto",
     ],
-    ["a state folder that is not there", ["ls", "--state", "/no/such"], "no state of containerd", "--state"],
+    [
+      "a state folder that is not there",
+      ["ls", "--state", "/no/such"],
+      "not containerd's state folder",
+      "--state",
+    ],
     ["something to listen on that is not there", ["proxy", "x", "/y"], 'the address "x"', ""],
-    ["a vsock to pass on to", ["proxy", "/x", "vsock://2:1"], "proxy passes unix and tcp on", ""],
+    ["a vsock to pass on to", ["proxy", "/x", "vsock://2:1"], "proxy takes only unix and tcp addresses", ""],
   ])("%s", async (_, args, said, hint) => {
     const { code, stdout, stderr } = await shimctl(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });

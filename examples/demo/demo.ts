@@ -1,5 +1,5 @@
 /**
- * Shows what the package does and how fast: `npm run demo`, or with a shim that is already running
+ * Shows what the package does and how fast: `npm run demo`, or for a shim that is already running,
  * `npm run demo -- --address unix:///run/containerd/s/…`. See `--help`.
  */
 
@@ -24,8 +24,8 @@ async function demonstrate(options: Options, signal: AbortSignal): Promise<void>
   await showLoad(task, options.calls, signal);
 }
 
-// An interrupted demo takes the same way out as any other, so that nothing of it stays behind. A second time takes the
-// short way, on which only the folder is removed.
+// The first signal ends the demo by the usual path, so that nothing is left behind. A second one ends the process at once
+// and removes only the folder.
 const stop = new AbortController();
 let interrupted: number | undefined;
 const interrupt = (status: number) => {
@@ -37,7 +37,7 @@ const { SIGINT, SIGTERM, SIGHUP, SIGPIPE } = constants.signals;
 for (const [name, number] of Object.entries({ SIGINT, SIGTERM, SIGHUP })) {
   process.on(name, () => interrupt(128 + number));
 }
-// Nobody reads the output any more. Node ignores SIGPIPE and emits an error instead.
+// The reader of the output has gone. Node ignores SIGPIPE and emits an error instead.
 process.stdout.on("error", () => interrupt(128 + SIGPIPE));
 
 try {

@@ -13,7 +13,7 @@ export async function showLoad(task: Client<typeof Task>, calls: number, signal:
   try {
     await load.run(() => task.state({ id: "web" }), signal);
   } finally {
-    // It hides the cursor, which must come back in every case.
+    // The bar hides the cursor, which must come back in every case.
     bar?.stop();
   }
   fact("took", `${load.seconds.toFixed(2)} s`);
@@ -33,11 +33,11 @@ class Load {
     this.#latencies = new Float64Array(calls);
   }
 
-  /** Keeps {@link IN_FLIGHT} calls going until all are made. */
+  /** Keeps {@link IN_FLIGHT} calls in flight until all are made. */
   async run(make: () => Promise<unknown>, signal: AbortSignal): Promise<void> {
     const worker = async () => {
       while (this.started < this.calls) {
-        // Asking here costs nothing; a signal in the options of each call would be part of what is measured.
+        // This check costs nothing; a signal in the options of each call would be measured too.
         signal.throwIfAborted();
         const call = this.started++;
         const start = performance.now();
@@ -51,7 +51,7 @@ class Load {
     this.#latencies.sort();
   }
 
-  /** The milliseconds within which this share of the calls was answered. */
+  /** The latency in milliseconds that this share of the calls did not exceed. */
   percentile(share: number): number {
     return this.#latencies[Math.ceil(this.calls * share) - 1] ?? Number.NaN;
   }
@@ -68,7 +68,7 @@ class ProgressBar {
         barsize: 50,
         clearOnComplete: true,
         hideCursor: true,
-        // The demo has its own way out, which ends in stop().
+        // The demo handles signals itself, and calls stop().
         gracefulExit: false,
         stream: process.stdout,
       },

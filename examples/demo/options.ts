@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 
-/** What the command line asks for. */
+/** The options of the command line. */
 export interface Options {
   readonly help: boolean;
   readonly address: string | undefined;
@@ -18,14 +18,14 @@ Starts a Task server in a second process, calls it, and prints what happened and
 
   --calls N        how many calls to measure (100000)
 
-With --address it asks a shim that is already running instead:
+With --address, asks a shim that is already running instead:
 
   --address A      the shim's address: unix:///path, a bare path, unix://@name, tcp://ip:port
                    or vsock://cid:port
   --id ID          the container to ask about; without it only Connect can succeed
-  --task v2|v3     the version of the Task service (v3, and v2 if the shim has no v3)
+  --task v2|v3     the version of the Task service (v3, or v2 if the shim has no v3)
 
-  --help           prints this`;
+  --help           print this help`;
 
 /** Reads the command line. Throws a {@link UsageError} that says what is wrong with it. */
 export function readOptions(args: string[]): Options {
@@ -58,7 +58,7 @@ function parse(args: string[]) {
       },
     }).values;
   } catch (error) {
-    // The rest of the message is about positional arguments, of which there are none.
+    // The rest of the message explains positional arguments, which the demo does not have.
     throw new UsageError((error as Error).message.split(/[.\n]/, 1)[0]);
   }
 }

@@ -18,18 +18,18 @@ export function heading(text: string): void {
   console.log(`\n${paint("bold", text)}`);
 }
 
-/** A line of a label and a text. */
+/** A line with a label and a text. */
 export function fact(label: string, text: string): void {
   console.log(`  ${paint("cyan", label.padEnd(LABEL))}  ${text}`);
 }
 
-/** A line of a call: its method, how long it took, and what came of it. */
+/** A line about a call: its method, how long it took, and its outcome. */
 export function call(method: string, ms: number, text: string): void {
   const time = `${ms.toFixed(2)} ms`.padStart(TIME);
   console.log(`  ${paint("cyan", method.padEnd(LABEL))}  ${paint("dim", time)}  ${text}`);
 }
 
-/** A line below that of a call, in the column of its text. */
+/** A line below that of a call, aligned with its text. */
 export function more(text: string): void {
   console.log(`${" ".repeat(LABEL + TIME + 6)}${text}`);
 }
@@ -46,7 +46,7 @@ export async function timed<T>(
   return reply;
 }
 
-/** Makes a call that is to fail and prints its line. Resolves to its error. */
+/** Makes a call that must fail and prints its line. Resolves to its error. */
 export async function failing(method: string, make: () => Promise<unknown>): Promise<TtrpcError> {
   const start = performance.now();
   try {

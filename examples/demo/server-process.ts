@@ -12,9 +12,9 @@ export class ServerProcess {
   readonly #removeFolder = () => rmSync(this.#folder, { recursive: true, force: true });
 
   private constructor() {
-    // mkdtemp makes it 0700: nobody else gets at the socket.
+    // mkdtemp gives it mode 0700, so only this user can reach the socket.
     this.#folder = mkdtempSync(join(tmpdir(), "shim-demo-"));
-    // For the ways out that pass no `await using`, such as an output that nobody reads any more.
+    // A process that exits early, such as on a second signal, does not reach the end of `await using`.
     process.once("exit", this.#removeFolder);
     this.address = `unix://${join(this.#folder, "task.sock")}`;
     this.#child = fork(join(import.meta.dirname, "server.ts"), [this.address], {

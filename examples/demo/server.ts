@@ -1,4 +1,4 @@
-/** The demo's Task server, which server-process.ts starts. Its containers are entries of a Map. */
+/** The demo's Task server, which server-process.ts starts. Its containers are only entries of a Map. */
 
 import { EventEmitter, once } from "node:events";
 import { timestampNow, type Timestamp } from "@bufbuild/protobuf/wkt";
@@ -63,7 +63,7 @@ server.add(Task, {
 
   async wait({ id }, { signal }) {
     const container = find(id);
-    // The signal aborts at the caller's deadline: without it, this would wait on for nobody.
+    // The signal aborts at the caller's deadline. Without it, this would keep waiting though nobody wants the reply.
     if (container.exitedAt === undefined) await once(container, "exit", { signal });
     return { exitStatus: container.exitStatus, exitedAt: container.exitedAt };
   },
@@ -83,8 +83,8 @@ server.add(Task, {
 const [address = ""] = process.argv.slice(2);
 await server.listen(address, { mode: 0o600 });
 
-// Ctrl-C reaches this process too, but when to end is the demo's to say. It does by closing the channel between the
-// two, which also closes if it is killed.
+// Ctrl-C reaches this process too, but the demo decides when the server ends: it closes the channel between the two
+// processes, which also closes if the demo is killed.
 process.on("SIGINT", () => undefined);
 process.once("disconnect", () => void server.close({ graceMs: 0 }));
 process.send?.("listening");

@@ -56,7 +56,7 @@ export async function inspectShim(
   );
   if (failures.length === 0) return true;
   if (failures.every(lacksService)) {
-    const advice = version === undefined ? "" : " Leave --task out to find the one that it has.";
+    const advice = version === undefined ? "" : " Leave --task out to use the version that it has.";
     console.log(`\nThis shim has no such service.${advice}`);
   } else if (id === "") {
     console.log("\nName a container with --id.");
@@ -88,7 +88,7 @@ async function choose(
     await newest.connect({ id }, options);
   } catch (error) {
     if (lacksService(error)) return { task: older, speaks: v2.Task.typeName };
-    // Anything else is an answer of the service, which the calls below will show.
+    // Any other error comes from the service itself; the calls that follow will show it.
     if (!(error instanceof TtrpcError) || options.signal.aborted) throw error;
   }
   return { task: newest, speaks: v3.Task.typeName };

@@ -7,8 +7,8 @@ import {
 } from "containerd-shim-protos/events";
 
 /**
- * Takes events on `--listen`; with `--containerd`, passes them on to it, so that it can be put before a containerd.
- * A shim publishes to whatever its TTRPC_ADDRESS says.
+ * Receives events on `--listen`. With `--containerd`, it passes them on to that address, so the program can stand in front
+ * of a containerd. A shim publishes to the address in its TTRPC_ADDRESS.
  */
 export function eventsFromArguments(options: EventSinkOptions): EventSink {
   const { values } = parseArgs({

@@ -1,6 +1,6 @@
-/** SQLite: Node's own, which came with Node 22.13, or better-sqlite3. */
+/** SQLite: Node's own, since Node 22.13, or better-sqlite3. */
 
-/** What this example uses of either. */
+/** The part of either that this example uses. */
 export interface Database {
   exec(sql: string): unknown;
   prepare(sql: string): {
@@ -14,7 +14,7 @@ interface NodeSqlite {
   readonly DatabaseSync: new (path: string) => Database;
 }
 
-/** Opens a database, which is made if it is not there. */
+/** Opens a database, and creates it if it does not exist. */
 export async function openDatabase(path: string): Promise<Database> {
   const own = process.getBuiltinModule("node:sqlite") as NodeSqlite | undefined;
   if (own !== undefined) return new own.DatabaseSync(path);

@@ -1,9 +1,9 @@
 /**
- * Writes events to a SQLite database, each once, and none lost however this program or the publisher ends:
+ * Writes each event to a SQLite database exactly once, however this program or the publisher ends:
  * `npx tsx examples/events/sqlite.ts --database events.db [--listen ADDRESS] [--containerd ADDRESS]`.
  *
- * An event is acknowledged when the loop asks for the next batch, and so after its transaction. One that was written but
- * not acknowledged comes again: it is the same in every column, and is not written twice.
+ * An event is acknowledged when the loop asks for the next batch, which is after its transaction. An event that was
+ * written but not acknowledged is sent again; all its columns are the same then, so it is not inserted twice.
  */
 
 import { parseArgs } from "node:util";
@@ -15,7 +15,7 @@ const { values } = parseArgs({
   strict: false,
 });
 const database = await openDatabase(String(values.database));
-// On the disk when the transaction is over.
+// Events are on the disk when their transaction ends.
 database.exec("PRAGMA synchronous = FULL");
 database.exec(`
   CREATE TABLE IF NOT EXISTS events (
@@ -32,7 +32,7 @@ const insert = database.prepare(
 );
 
 for await (const batch of eventsFromArguments({ acknowledge: "done" }).batches()) {
-  // A batch that fails ends the program, and SQLite undoes what is not committed.
+  // An error ends the program, and SQLite rolls back the open transaction.
   database.exec("BEGIN");
   for (const { namespace, topic, timestamp, type, any } of batch) {
     const nanoseconds = timestamp.seconds * 1_000_000_000n + BigInt(timestamp.nanos);

@@ -1,5 +1,5 @@
 /**
- * A live table of tasks, from their events: `npx tsx examples/events/table.ts [--listen ADDRESS] [--containerd ADDRESS]`.
+ * Shows a live table of tasks, made from their events: `npx tsx examples/events/table.ts [--listen ADDRESS] [--containerd ADDRESS]`.
  */
 
 import { isMessage } from "@bufbuild/protobuf";

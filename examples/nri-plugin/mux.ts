@@ -5,9 +5,9 @@ export const PLUGIN_SERVICE = 1;
 /** The connection on which the plugin calls the runtime. */
 export const RUNTIME_SERVICE = 2;
 
-/** The connection's id and the length of what follows, 32 bits each in network order. */
+/** A frame's header: the connection's id and the payload's length, 32 bits each, in network byte order. */
 const HEADER_SIZE = 8;
-/** The size of the buffer that Go's ttrpc reads into. NRI's mux fails if a frame is longer than that. */
+/** The size of the buffer that Go's ttrpc reads into. NRI's mux fails for a longer payload. */
 const FRAME_LIMIT = 4096;
 
 /** NRI's connections over one socket. */
@@ -65,7 +65,7 @@ export class Mux {
         const payload = rest.subarray(0, this.#left);
         rest = rest.subarray(payload.length);
         this.#left -= payload.length;
-        // A full connection holds all of them up, as NRI's own mux does.
+        // A full connection holds up all of them, as in NRI's own mux.
         if (this.#target?.push(payload) === false) this.#trunk.pause();
       }
     }

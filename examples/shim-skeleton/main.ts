@@ -1,6 +1,6 @@
 /**
- * The smallest shim that `ctr run` works with. It makes no container: the process is one of this machine's own, run
- * with the arguments, environment and working directory of the container's spec.
+ * The smallest shim that `ctr run` works with. It makes no container: it runs an ordinary process of this machine, with the
+ * arguments, environment and working directory of the container's spec.
  *
  *     ctr run --rm --runtime $PWD/examples/shim-skeleton/containerd-shim-skeleton-v1 --rootfs / test echo hello
  */

@@ -25,7 +25,7 @@ interface Spec {
   readonly process: { readonly args: string[]; readonly env?: string[]; readonly cwd: string };
 }
 
-/** What there is from Create to Delete. */
+/** The state from Create to Delete. */
 interface Process {
   readonly request: CreateTaskRequest;
   readonly child: ChildProcess;
@@ -40,7 +40,7 @@ interface Exit {
   readonly exitedAt: Timestamp;
 }
 
-/** A process that is there and waits: a shell that turns into the program when it gets a line. */
+/** Arguments for a shell that waits for a line, and then becomes the program. */
 const HELD = ["-c", 'read -r _ <&3 && exec "$@" 3<&-', "sh"];
 
 /** The task service for one process. */
@@ -111,7 +111,7 @@ export function createSkeleton({ namespace, publish, shutdown }: ShimContext): S
     connect: () => ({ shimPid: process.pid, taskPid: process_?.child.pid }),
     async delete({ id }) {
       const { child, exit, status } = get();
-      if (status === Status.RUNNING) throw new TtrpcError("the process runs", Code.FailedPrecondition);
+      if (status === Status.RUNNING) throw new TtrpcError("the process is running", Code.FailedPrecondition);
       child.kill("SIGKILL");
       const ended = exit ?? (await get().exited);
       process_ = undefined;

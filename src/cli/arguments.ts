@@ -14,7 +14,7 @@ export function duration(text: string): number {
   return ms;
 }
 
-/** Parses a whole number from 1 on. */
+/** Parses a whole number, 1 or more. */
 export function count(text: string): number {
   const number = Number(text);
   if (!/^\d+$/.test(text) || number < 1 || !Number.isSafeInteger(number)) {
@@ -23,10 +23,10 @@ export function count(text: string): number {
   return number;
 }
 
-/** Adds `key=value` to the metadata that came before it; a key may come again. */
+/** Adds `key=value` to the metadata given so far; a key may be repeated. */
 export function metadata(text: string, earlier: Record<string, string[]> = {}): Record<string, string[]> {
   const at = text.indexOf("=");
-  if (at < 1) throw new InvalidArgumentError("Metadata is key=value.");
+  if (at < 1) throw new InvalidArgumentError("Metadata must be key=value.");
   const key = text.slice(0, at).toLowerCase();
   const values = Object.hasOwn(earlier, key) ? (earlier[key] ?? []) : [];
   return { ...earlier, [key]: [...values, text.slice(at + 1)] };

@@ -1,7 +1,7 @@
 import { connect, type Connection } from "../index.js";
 import { UsageError } from "./errors.js";
 
-/** Connects, does something, and closes the connection whatever came of it. */
+/** Connects, runs an action, and closes the connection whatever the outcome. */
 export async function withConnection<T>(
   address: string,
   options: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
@@ -22,7 +22,7 @@ async function open(
   try {
     return await connect(address, { connectTimeoutMs: timeoutMs, signal });
   } catch (error) {
-    // What is wrong with an argument of ours is what is wrong with the user's.
+    // Every argument of `connect` comes from the command line, so a wrong one is the user's.
     if (error instanceof TypeError) throw new UsageError(error.message);
     throw error;
   }

@@ -1,10 +1,10 @@
 import { constants } from "node:os";
 
-/** Something that the user has to do otherwise. */
+/** The command line, or a file that it names, is wrong, and the user has to change it. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 
-  /** @param advice - What to try, as a sentence without its "try". */
+  /** @param advice - What to try: the rest of a sentence that begins with "try". */
   constructor(
     message: string,
     readonly advice?: string,
@@ -13,11 +13,11 @@ export class UsageError extends Error {
   }
 }
 
-/** The process was asked to stop while it had something left to do. */
+/** A signal stopped the process before it was done. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
 
-  /** What a shell says of a process that the signal ended. */
+  /** The exit code with which a shell reports a process that the signal ended. */
   readonly exitCode: number;
 
   constructor(signal: "SIGINT" | "SIGTERM") {

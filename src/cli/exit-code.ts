@@ -1,12 +1,12 @@
-/** What the process ends with. */
+/** The exit codes of the process. */
 export const ExitCode = {
   Ok: 0,
   /** The peer, or a deadline, answered a call with a status. */
   Status: 1,
   /** The command line, or a file that it names, is wrong. */
   Usage: 2,
-  /** There is no connection to the peer, or it ended. */
+  /** The connection to the peer could not be made, or ended. */
   Connection: 3,
-  /** A fault of this program, by sysexits.h. */
+  /** A bug in this program; EX_SOFTWARE in sysexits.h. */
   Software: 70,
 } as const;

@@ -2,14 +2,14 @@ import { Code, codeName, TtrpcError } from "../index.js";
 import { Interrupted, UsageError } from "./errors.js";
 import { ExitCode } from "./exit-code.js";
 
-/** The code of what ended a connection or kept it from being made; undefined for any other error. */
+/** The code of why a connection ended or could not be made, such as `ECONNREFUSED`; undefined for any other error. */
 export function transportCode(error: unknown): string | undefined {
   if (!(error instanceof TtrpcError) || error.code !== Code.Unavailable) return undefined;
   const code = (error.cause as { code?: unknown } | undefined)?.code;
   return typeof code === "string" ? code : undefined;
 }
 
-/** What an error says in one line. A status comes with its code. */
+/** An error in one line. A status has its code before its message. */
 export function headline(error: unknown): string {
   if (error instanceof TtrpcError && transportCode(error) === undefined) {
     return `${codeName(error.code)} (${error.code}): ${error.message}`;
@@ -18,19 +18,19 @@ export function headline(error: unknown): string {
 }
 
 const OTHER_PROTOCOL =
-  "another address if this one does not speak ttrpc: containerd's own socket speaks gRPC, a shim's ttrpc";
+  "another address if this one does not speak ttrpc: containerd's own socket speaks gRPC, a shim's speaks ttrpc";
 
 const TRANSPORT_HINTS: Readonly<Record<string, string>> = {
   ENOENT: "`shimctl ls`, which lists the shims of this host with their addresses",
-  ECONNREFUSED: "`shimctl ls`: nobody listens on this socket any more",
-  EACCES: "again as root: a shim's socket is open to its own user only",
-  EPERM: "again as root: a shim's socket is open to its own user only",
+  ECONNREFUSED: "`shimctl ls`: nothing listens on this socket any more",
+  EACCES: "again as root: only its owner may use a shim's socket",
+  EPERM: "again as root: only its owner may use a shim's socket",
   ETIMEDOUT: "a longer --timeout, or `shimctl ls` to see whether the shim answers at all",
   ECONNRESET: OTHER_PROTOCOL,
   ERR_TTRPC_CLOSED: OTHER_PROTOCOL,
 };
 
-/** What to try after an error; undefined where there is nothing better than to read it. */
+/** What to try after an error; undefined if no advice is better than the error itself. */
 export function hint(error: unknown): string | undefined {
   if (error instanceof UsageError) return error.advice;
   const transport = transportCode(error);
@@ -42,7 +42,7 @@ export function hint(error: unknown): string | undefined {
     case Code.ResourceExhausted:
       return "a smaller message: ttrpc carries up to 4 MiB";
     case Code.Unimplemented:
-      return "another version: `shimctl ls` says whether a shim serves containerd.task.v2.Task or containerd.task.v3.Task";
+      return "another version: `shimctl ls` shows whether a shim serves containerd.task.v2.Task or containerd.task.v3.Task";
     default:
       return undefined;
   }

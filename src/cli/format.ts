@@ -1,8 +1,8 @@
 import { type DescMethod, fromBinary, type Registry, toBinary } from "@bufbuild/protobuf";
 import type { MethodKind } from "../index.js";
 import { UsageError } from "./errors.js";
-import { messageToJson } from "./json.js";
-import { messageFromJson } from "./json-input.js";
+import { messageToJson } from "./message-to-json.js";
+import { messageFromJson } from "./message-from-json.js";
 import { type Json, parseJson } from "./json-value.js";
 import { jsonLine, jsonText } from "./output/json.js";
 import { problemOf } from "./output/raw.js";
@@ -16,9 +16,9 @@ export interface Format {
   readonly kind: MethodKind;
   readonly what: string;
   encode(text: string): Uint8Array;
-  /** A message in one line. Throws if the bytes are none. */
+  /** A message in one line. Throws if the bytes are not one. */
   line(bytes: Uint8Array): Part;
-  /** A message for whoever reads it alone, which may be in several lines. */
+  /** A message that is printed by itself, possibly on several lines. */
   lines(bytes: Uint8Array): Part[];
 }
 
@@ -49,7 +49,7 @@ export function formatOf(
   }
 }
 
-/** Messages as hexadecimal, of a method that need not be known. */
+/** Messages as hexadecimal, of any method, known or not. */
 export function rawFormat(route: string, kind: MethodKind = "unary"): Format {
   return {
     ...splitRoute(route),
@@ -57,8 +57,7 @@ export function rawFormat(route: string, kind: MethodKind = "unary"): Format {
     what: "a message in hexadecimal",
     encode: (text) => {
       const digits = text.replaceAll(/\s/g, "");
-      if (!/^([\da-f]{2})*$/i.test(digits))
-        throw new Error("it must be pairs of the digits 0 to 9 and a to f");
+      if (!/^([\da-f]{2})*$/i.test(digits)) throw new Error("it must be pairs of hexadecimal digits");
       return Buffer.from(digits, "hex");
     },
     line: hex,
@@ -70,7 +69,7 @@ function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("hex");
 }
 
-/** The bytes of a message that the user gave; `where` is where. */
+/** Encodes a message that the user gave. Throws a UsageError; `where` names the place in its text. */
 export function encoded(format: Format, text: string, where: string): Uint8Array {
   try {
     return format.encode(text);

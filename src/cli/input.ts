@@ -3,7 +3,7 @@ import { createInterface } from "node:readline";
 import { text as readAll } from "node:stream/consumers";
 import { UsageError } from "./errors.js";
 
-/** What a call sends, as text: an argument, a file (`@file`) or stdin (`-`). */
+/** The text of what a call sends: an argument, a file (`@file`) or stdin (`-`). */
 export class Input {
   readonly #argument: string | undefined;
 
@@ -11,18 +11,18 @@ export class Input {
     this.#argument = argument;
   }
 
-  /** Whether there is any. */
+  /** Whether anything was given. */
   get given(): boolean {
     return this.#argument !== undefined;
   }
 
-  /** What errors call it. */
+  /** Its name in error texts. */
   get name(): string {
     if (this.#argument === "-") return "stdin";
     return this.#argument?.startsWith("@") ? this.#argument.slice(1) : "the argument";
   }
 
-  /** All of it. */
+  /** The whole text. */
   async text(): Promise<string> {
     const source = this.#stream();
     if (typeof source === "string") return source;
@@ -33,7 +33,7 @@ export class Input {
     }
   }
 
-  /** Its lines as they come, without those that are empty. */
+  /** Its lines as they arrive; empty lines are skipped. */
   async *lines(): AsyncGenerator<string> {
     const source = this.#stream();
     if (typeof source === "string") {
@@ -42,7 +42,7 @@ export class Input {
     }
     let failure: unknown;
     const lines = createInterface({ input: source, crlfDelay: Number.POSITIVE_INFINITY });
-    // readline hears nothing of a stream that fails.
+    // readline does not report an error of its stream.
     source.once("error", (error) => {
       failure = error;
       lines.close();
@@ -50,7 +50,7 @@ export class Input {
     try {
       for await (const line of lines) if (line.trim() !== "") yield line;
     } finally {
-      // A reader that leaves early would otherwise keep the process until the end of stdin.
+      // Otherwise an open stdin would keep the process alive after a reader that left early.
       source.destroy();
     }
     if (failure !== undefined) throw this.#unreadable(failure);

@@ -1,6 +1,11 @@
 import { LosslessNumber, parse } from "lossless-json";
 
-/** A JSON value. A number that JavaScript would change is kept as it is written. */
+/*
+ * JSON as such: the type of its values, and a parser that keeps numbers as they are written. It knows nothing of messages:
+ * message-from-json.ts and message-to-json.ts convert them, and output/json.ts writes values as text.
+ */
+
+/** A JSON value. A number that JavaScript would round or write differently is kept as it is written. */
 export type Json =
   | null
   | boolean
@@ -13,12 +18,12 @@ export type Json =
 /** A JSON object. */
 export type JsonMap = { readonly [key: string]: Json | undefined };
 
-/** How deep values may lie in one another, which is what protobuf has for messages. */
+/** How deep values may be nested: protobuf's limit for messages. */
 export const MOST_NESTED = 100;
 
 /**
- * Reads JSON, with numbers as they are written. Throws an Error that says what is wrong and where; so it does for a key
- * that an object has twice, and for what lies deeper than {@link MOST_NESTED}.
+ * Parses JSON, with numbers as they are written. Throws an Error that says what is wrong and where, also for a duplicate
+ * key and for nesting deeper than {@link MOST_NESTED}.
  */
 export function parseJson(text: string): Json {
   if (depthOf(text) > MOST_NESTED) throw new Error(`it is nested deeper than ${MOST_NESTED} levels`);
@@ -30,13 +35,13 @@ export function parseJson(text: string): Json {
   }) as Json;
 }
 
-/** A number, or its text if that says something else. */
+/** A number, or its text if JavaScript would write it differently. */
 function numberOf(text: string): number | LosslessNumber {
   const number = Number(text);
   return String(number) === text ? number : new LosslessNumber(text);
 }
 
-/** How deep brackets lie in one another, those in strings left out. */
+/** How deep brackets are nested, except those in strings. */
 function depthOf(text: string): number {
   let [depth, most, quoted] = [0, 0, false];
   for (let at = 0; at < text.length; at++) {
@@ -58,15 +63,15 @@ export function isObject(json: Json | undefined): json is JsonMap {
   return typeof json === "object" && json !== null && !Array.isArray(json) && !isNumberText(json);
 }
 
-/** Whether a value is a number of which JavaScript has no exact one, or not that text. */
+/** Whether a value is a number that JavaScript cannot hold exactly, or would write differently. */
 export function isNumberText(json: Json | undefined): json is LosslessNumber {
   return json instanceof LosslessNumber;
 }
 
-/** More digits than any number of protobuf has. */
+/** More digits than any whole number in protobuf has. */
 const MOST_DIGITS = 40;
 
-/** The whole number that a number in JSON is, without any rounding; undefined if it is none. */
+/** The exact value of a number in JSON, if it is whole; otherwise undefined. */
 export function wholeNumber(json: number | LosslessNumber): bigint | undefined {
   const text = String(json);
   const [, sign = "", whole = "", fraction = "", exponent = "0"] =

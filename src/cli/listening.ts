@@ -1,12 +1,12 @@
 import { UsageError } from "./errors.js";
 
 const HINTS: Readonly<Record<string, string>> = {
-  EADDRINUSE: "another address: somebody listens on this one",
+  EADDRINUSE: "another address: something listens on this one already",
   EACCES: "an address in a folder that you may write to",
-  ENOENT: "an address in a folder that is there",
+  ENOENT: "an address in a folder that exists",
 };
 
-/** The error of an address that cannot be listened on, from the system's code. */
+/** The error for an address that cannot be listened on; `code` is the system's. */
 export function listeningError(message: string, code: string): UsageError {
   return new UsageError(message, HINTS[code]);
 }

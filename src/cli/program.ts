@@ -16,9 +16,9 @@ export function program(): Command {
     .description("Talks ttrpc to live shims of containerd, and to any other ttrpc service.")
     .version(SHIMCTL_VERSION, "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
-    // commander's own says of an unknown command only that there is help.
+    // commander's own does not say that a command is unknown.
     .helpCommand(false)
-    // commander takes styles out again where there is no terminal.
+    // commander strips styles again if it does not print to a terminal.
     .configureHelp({ styleTitle: (title) => styleText("bold", title, { validateStream: false }) })
     .configureOutput({
       outputError(text) {
@@ -34,15 +34,15 @@ export function program(): Command {
     .addHelpText("after", EXAMPLES)
     .exitOverride();
 
-  // Settings are inherited by the commands that are made from here on.
+  // Only commands created from here on inherit the settings above.
   shimctl
     .command("ls")
     .description("list the shims of this host")
     .option("--state <dir>", "containerd's state folder", "/run/containerd")
     .option("--sockets <dir>", "the folder of the shims' sockets", "/run/containerd/s")
     .option("--json", "print JSON")
-    .option("-w, --watch", "go on, in place on a terminal")
-    .addOption(durationOption("--interval <duration>", "how often --watch looks", "2s"))
+    .option("-w, --watch", "keep listing; on a terminal, in place")
+    .addOption(durationOption("--interval <duration>", "how often --watch lists", "2s"))
     .addOption(durationOption("--timeout <duration>", "how long a shim may take to answer", "2s"))
     .action(async (options) => (await import("./commands/ls.js")).ls(options));
 
@@ -52,12 +52,12 @@ export function program(): Command {
       .description("call a method")
       .argument("<address>", ADDRESS)
       .argument("<service/method>", ROUTE)
-      .argument("[data]", "the request as JSON, @file, or - for stdin; a stream takes one a line"),
+      .argument("[data]", "the request as JSON, @file, or - for stdin; a stream takes one per line"),
   )
-    .option("--timeout <duration>", "the deadline, also of connecting", duration)
+    .option("--timeout <duration>", "the deadline, for connecting too", duration)
     .option("-m, --metadata <key=value>", "send metadata; may be repeated", metadata)
-    .option("--raw", "messages as hexadecimal instead of JSON; the method need not be known")
-    .addOption(new Option("--kind <kind>", "what a method is called with --raw").choices(KINDS))
+    .option("--raw", "use hexadecimal instead of JSON, also for unknown methods")
+    .addOption(new Option("--kind <kind>", "the kind of the method, with --raw").choices(KINDS))
     .action(async (address, route, data, options) =>
       (await import("./commands/call.js")).call(address, route, data, options),
     );
@@ -72,10 +72,10 @@ export function program(): Command {
   withSchemaOptions(
     shimctl
       .command("events")
-      .description("take events in containerd's place, and print them")
-      .argument("[address]", "where to listen: what publishers have in TTRPC_ADDRESS", EVENTS_ADDRESS),
+      .description("receive events in containerd's place and print them")
+      .argument("[address]", "where to listen: the TTRPC_ADDRESS of the publishers", EVENTS_ADDRESS),
   )
-    .option("--topic <prefix>", "only topics that begin so, such as /tasks/; may be repeated", repeated)
+    .option("--topic <prefix>", "only topics with this prefix, such as /tasks/; may be repeated", repeated)
     .option("-n, --namespace <name>", "only this namespace; may be repeated", repeated)
     .option("--forward <address>", "pass each event on to containerd, and its answer back")
     .option("--json", "print a line of JSON for each event")
@@ -84,11 +84,11 @@ export function program(): Command {
 
   shimctl
     .command("stats")
-    .description("show what a container uses: CPU, memory, IO")
+    .description("show the CPU, memory and IO that a container uses")
     .argument("<address>", ADDRESS)
     .argument("<id>", "the container")
-    .addOption(durationOption("--interval <duration>", "how often to look", "1s"))
-    .option("-n, --count <number>", "end after so many samples", count)
+    .addOption(durationOption("--interval <duration>", "how often to take a sample", "1s"))
+    .option("-n, --count <number>", "stop after this many samples", count)
     .addOption(durationOption("--timeout <duration>", "how long the shim may take to answer", "2s"))
     .option("--json", "print a line of JSON for each sample")
     .action(async (address, id, options) =>
@@ -100,7 +100,7 @@ export function program(): Command {
       .command("proxy")
       .description("pass ttrpc connections through and print their frames")
       .argument("<listen>", "where to listen: unix or tcp")
-      .argument("<target>", "where to pass on to: unix or tcp"),
+      .argument("<target>", "where to pass connections on to: unix or tcp"),
   )
     .option("--json", "print a line of JSON for each frame")
     .action(async (listen, target, options) =>
@@ -110,7 +110,7 @@ export function program(): Command {
   withSchemaOptions(
     shimctl
       .command("bench")
-      .description("measure calls a second and latencies of a unary method")
+      .description("measure the rate and latency of a unary method")
       .argument("<address>", ADDRESS)
       .argument("<service/method>", ROUTE)
       .argument("[data]", "the request as JSON, @file, or - for stdin"),
@@ -118,7 +118,7 @@ export function program(): Command {
     .option("-c, --concurrency <number>", "calls in flight", count, 1)
     .option("--connections <number>", "connections that share them", count, 1)
     .addOption(durationOption("-d, --duration <duration>", "how long to measure", "5s"))
-    .option("-n, --calls <number>", "make so many calls instead", count)
+    .option("-n, --calls <number>", "make this many calls instead", count)
     .addOption(durationOption("--warmup <duration>", "how long to call before measuring", "500ms"))
     .option("--timeout <duration>", "the deadline of a call, and of connecting", duration)
     .option("-m, --metadata <key=value>", "send metadata; may be repeated", metadata)
@@ -129,7 +129,7 @@ export function program(): Command {
 
   shimctl
     .command("completion")
-    .description("print a script that completes shimctl's words in a shell")
+    .description("print a script that makes a shell complete shimctl commands")
     .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish"]))
     .action(async (shell) => (await import("./commands/completion.js")).completion(shell));
 
@@ -159,13 +159,13 @@ const EVENTS_ADDRESS = `${process.env["XDG_RUNTIME_DIR"] ?? "/run"}/shimctl-even
 
 const EVENTS_HELP = `
 Shims publish their events to the address that containerd gave them, and containerd hands them to its
-clients over gRPC. This command has no part in the latter (\`ctr events\` does that): it listens where shims
-publish. Start a shim of your own with TTRPC_ADDRESS set to its address, or stand before a containerd:
+clients over gRPC. \`ctr events\` is such a client; this command listens where shims publish. Start a shim
+of your own with TTRPC_ADDRESS set to its address, or put this command in front of a containerd:
 
   mv /run/containerd/containerd.sock.ttrpc /run/containerd/real.ttrpc
   shimctl events /run/containerd/containerd.sock.ttrpc --forward /run/containerd/real.ttrpc
 
-and put the socket back when done. Shims that were connected before go on publishing past it.`;
+and put the socket back when done. Shims that were connected before keep publishing past it.`;
 
 const EXAMPLES = `
 Examples:

@@ -6,7 +6,7 @@ import { printFault } from "./output/fault.js";
 import { printError, styledError } from "./output/stdout.js";
 import { text } from "./output/text.js";
 
-/** Says on stderr what went wrong and what to try; resolves to the exit code. */
+/** Prints to stderr what went wrong and what to try; resolves to the exit code. */
 export async function report(error: unknown): Promise<number> {
   const code = exitCodeOf(error);
   if (error instanceof Interrupted) return code;
@@ -25,7 +25,7 @@ export async function report(error: unknown): Promise<number> {
 
 async function printDetails({ details }: TtrpcError): Promise<void> {
   const [{ anyToJson }, { registryInUse }, { plainJson }] = await Promise.all([
-    import("./json.js"),
+    import("./message-to-json.js"),
     import("./schema/schema.js"),
     import("./output/json.js"),
   ]);

@@ -8,7 +8,7 @@ import { program } from "./program.js";
 /** Runs a command line and sets the exit code. */
 async function main(argv: readonly string[]): Promise<void> {
   endWithReader();
-  // What nobody waits for. Node's own exit code for it is that of a status here.
+  // An error that nothing awaits. Node would exit with 1, which means a status here.
   process.once("uncaughtException", (error) => {
     printFault(error);
     process.exit(ExitCode.Software);
@@ -17,7 +17,7 @@ async function main(argv: readonly string[]): Promise<void> {
     await program().parseAsync(argv);
   } catch (error) {
     if (error instanceof CommanderError) {
-      // Help and version are not errors, and commander has said the rest.
+      // Help and version are not errors, and commander has printed what else was wrong.
       process.exitCode = error.exitCode === 0 ? ExitCode.Ok : ExitCode.Usage;
       return;
     }

@@ -4,8 +4,8 @@ import { endWaitsWith } from "./output/stdout.js";
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
 /**
- * Runs something that a signal may end: the first one aborts, with {@link Interrupted} for a reason, the second ends the
- * process on the spot.
+ * Runs an action that a signal interrupts: the first aborts it, with an {@link Interrupted} as the reason, the second ends
+ * the process at once.
  */
 export async function interruptible<T>(action: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
@@ -21,14 +21,14 @@ export async function interruptible<T>(action: (signal: AbortSignal) => Promise<
     controller.signal.throwIfAborted();
     return result;
   } catch (error) {
-    // Whatever an interrupt made fail, it is the interrupt that the user knows of.
+    // What fails after an interrupt fails because of it, so the interrupt is reported.
     throw controller.signal.aborted ? controller.signal.reason : error;
   } finally {
     for (const signal of SIGNALS) process.off(signal, stop);
   }
 }
 
-/** Runs something that goes on until it is stopped, so that a signal is how it ends well. */
+/** Runs an action that continues until it is stopped: a signal is its normal end. */
 export async function untilStopped(action: (signal: AbortSignal) => Promise<void>): Promise<void> {
   try {
     await interruptible(action);
@@ -37,7 +37,7 @@ export async function untilStopped(action: (signal: AbortSignal) => Promise<void
   }
 }
 
-/** Resolves after so many milliseconds, or at once when the signal aborts. */
+/** Resolves after `ms` milliseconds, or as soon as the signal aborts. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve();

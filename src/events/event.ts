@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import {
   create,
   createRegistry,
@@ -10,7 +11,7 @@ import { type Any, AnySchema, type Timestamp, TimestampSchema } from "@bufbuild/
 import { Code } from "../code.js";
 import { decode, encodeWith } from "../codec/codec.js";
 import { TtrpcError } from "../error.js";
-import { isDescriptor } from "../values.js";
+import { isDescriptor, textOf } from "../values.js";
 import { keptCopy } from "../codec/slab.js";
 import { eventFiles } from "./files.js";
 import { ForwardRequestSchema } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
@@ -40,38 +41,64 @@ const known = createRegistry(...eventFiles);
 /** Finds message types by their full names. */
 export type TypeOf = (name: string) => DescMessage | undefined;
 
-/** Looks a type up in the user's registry, if there is one, then among containerd's events. */
+/**
+ * Looks a type up in the user's registry, if there is one, then among containerd's events. A registry that throws knows
+ * no type; a process warning reports its first failure.
+ */
 export function typesOf(registry: Registry | undefined): TypeOf {
   if (registry === undefined) return (name) => known.getMessage(name);
   if (!isDescriptor(registry, "registry")) throw new TypeError("registry must be a registry of protobuf-es");
-  return (name) => registry.getMessage(name) ?? known.getMessage(name);
+  let reported = false;
+  return (name) => {
+    let type: DescMessage | undefined;
+    try {
+      const found: unknown = registry.getMessage(name);
+      if (types.isPromise(found)) {
+        // It is not awaited, and must not end the process with its rejection.
+        found.catch(() => undefined);
+        throw new TypeError("it returned a Promise");
+      }
+      type = found as DescMessage | undefined;
+    } catch (error) {
+      const text = "registry.getMessage failed; its types are unknown, and this is reported once";
+      if (!reported) process.emitWarning(`${text}: ${textOf(error)}`, { type: "TtrpcWarning" });
+      reported = true;
+    }
+    return type ?? known.getMessage(name);
+  };
 }
 
+/** An event as it arrived, whose message is set by {@link unpack}. */
+export type ArrivedEvent = Omit<ContainerdEvent, "message"> & { message: ContainerdEvent["message"] };
+
 /**
- * Reads the event of a ForwardRequest, whose bytes it keeps. Throws a TtrpcError with code `InvalidArgument` for a request without an envelope,
- * and `Internal` for one that does not decode.
+ * Reads the event of a ForwardRequest, whose bytes it keeps. Throws a TtrpcError with code `InvalidArgument` for a
+ * request without an envelope, and `Internal` for one that does not decode.
  */
-export function readEvent(request: Uint8Array, typeOf: TypeOf): ContainerdEvent {
+export function readEvent(request: Uint8Array): ArrivedEvent {
   const { envelope } = decode(ForwardRequestSchema, request);
   if (envelope === undefined) throw new TtrpcError("the event has no envelope", Code.InvalidArgument);
   const { namespace, topic, timestamp = create(TimestampSchema), event: any = create(AnySchema) } = envelope;
-  const { typeUrl, value } = any;
-  const type = typeUrl.slice(typeUrl.lastIndexOf("/") + 1);
-  return { namespace, topic, timestamp, type, message: unpacked(typeOf(type), value), any };
+  const type = any.typeUrl.slice(any.typeUrl.lastIndexOf("/") + 1);
+  return { namespace, topic, timestamp, type, message: undefined, any };
 }
 
-function unpacked(schema: DescMessage | undefined, value: Uint8Array): Message | undefined {
-  if (schema === undefined) return undefined;
+/** Decodes an event's message. Never call it while a batch is read: the registry and its types are user code. */
+export function unpack(event: ArrivedEvent, typeOf: TypeOf): void {
+  const schema = typeOf(event.type);
+  if (schema === undefined) return;
   try {
-    return decode(schema, value);
+    event.message = decode(schema, event.any.value);
   } catch {
-    return undefined;
+    // It stays undefined, and the bytes say why.
   }
 }
 
 /** The event in a request that this side encoded. */
 export function eventOf(request: Uint8Array): ContainerdEvent {
-  return readEvent(request, typesOf(undefined));
+  const event = readEvent(request);
+  unpack(event, typesOf(undefined));
+  return event;
 }
 
 /** What containerd takes for a part of a topic, and for a namespace. */

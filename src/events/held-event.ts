@@ -5,7 +5,7 @@ import type { Bridge } from "../native/bridge.js";
 import type { Named } from "../native/slots.js";
 import type { ActiveRequest } from "../native/types.js";
 import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
-import type { ContainerdEvent } from "./event.js";
+import type { ArrivedEvent } from "./event.js";
 
 /** Told that nobody waits for the answer any more. */
 export interface EventOwner {
@@ -34,7 +34,7 @@ export function tracedRequest(connection: number): CallMessage | undefined {
 
 /** An event that came in a request, from its arrival until it is answered and taken. */
 export class HeldEvent implements ActiveRequest {
-  readonly event: ContainerdEvent;
+  readonly event: ArrivedEvent;
   /** The bytes of the request. */
   readonly size: number;
   readonly wanted: boolean;
@@ -59,7 +59,7 @@ export class HeldEvent implements ActiveRequest {
   constructor(
     owner: EventOwner,
     { slot, generation, connection }: RequestName,
-    event: ContainerdEvent,
+    event: ArrivedEvent,
     size: number,
     wanted: boolean,
     passing: Passing | undefined,

@@ -54,7 +54,10 @@ export interface Undelivered {
 
 /** Events of a {@link Publisher}. */
 export interface PublisherEvents {
-  /** An event was given up. Without a listener, a process warning reports it. */
+  /**
+   * An event was given up. Without a listener, a process warning reports it. An error that a listener throws is an
+   * uncaught exception of the process; the other events are reported all the same.
+   */
   undelivered: [undelivered: Undelivered];
 }
 
@@ -263,15 +266,19 @@ export class Publisher extends EventEmitter<PublisherEvents> {
 
   #undelivered(payload: Uint8Array, error: TtrpcError): void {
     if (this.#lost.push({ event: eventOf(payload), error }) > 1) return;
-    // In a tick of its own: an error thrown by a listener must not stop the work that follows.
+    // Each in a tick of its own: an error thrown by a listener must not stop the work that follows, nor another event.
     process.nextTick(() => {
-      const lost = this.#lost.splice(0);
-      if (this.listenerCount("undelivered") > 0) {
-        for (const undelivered of lost) process.nextTick(() => this.emit("undelivered", undelivered));
-        return;
+      const unheard: Undelivered[] = [];
+      for (const undelivered of this.#lost.splice(0)) {
+        process.nextTick(() => {
+          if (!this.emit("undelivered", undelivered)) unheard.push(undelivered);
+        });
       }
-      const text = `events that were not delivered: ${lost.length}, the first for ${lost[0]?.error.message}`;
-      process.emitWarning(text, { type: "TtrpcWarning" });
+      process.nextTick(() => {
+        if (unheard.length === 0) return;
+        const text = `events that were not delivered: ${unheard.length}, the first for ${unheard[0]?.error.message}`;
+        process.emitWarning(text, { type: "TtrpcWarning" });
+      });
     });
   }
 }

@@ -12,7 +12,10 @@ export interface EventSinkOptions extends ListenOptions {
   readonly topics?: readonly string[];
   /** Namespaces. Only events of these are delivered; all, if left out. */
   readonly namespaces?: readonly string[];
-  /** Types of messages besides containerd's own. */
+  /**
+   * Types of messages besides containerd's own. If it throws, events of its types come without `message`, and a process
+   * warning (`TtrpcWarning`) reports the first failure.
+   */
   readonly registry?: Registry;
   /**
    * When an event is acknowledged, upon which its publisher forgets it:

@@ -9,7 +9,7 @@ import { RefusedRequest } from "../server/refused-request.js";
 import { Server } from "../server/server.js";
 import { keptCopy } from "../codec/slab.js";
 import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
-import { type ContainerdEvent, readEvent, refuseEvent } from "./event.js";
+import { type ContainerdEvent, readEvent, refuseEvent, unpack } from "./event.js";
 import { closedError, EventQueue, type Onward } from "./event-queue.js";
 import { EventReader, eventsOf } from "./event-reader.js";
 import { HeldEvent, type Passing, tracedRequest } from "./held-event.js";
@@ -128,7 +128,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     try {
       if (this.#queue.stopped) throw closedError();
       const payload = reader.read(keptCopy);
-      const event = readEvent(payload, this.#plan.typeOf);
+      const event = readEvent(payload);
       let passing: Passing | undefined;
       // The receiver validates an event that is passed on.
       if (metadata === undefined) refuseEvent(event);
@@ -154,7 +154,10 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
       this.#scheduled = false;
       const arrived = this.#arrived;
       this.#arrived = [];
-      for (const held of arrived) this.#queue.place(held);
+      for (const held of arrived) {
+        if (held.wanted && held.state !== "gone") unpack(held.event, this.#plan.typeOf);
+        this.#queue.place(held);
+      }
       this.#queue.deliver();
     });
   }

@@ -1,7 +1,6 @@
 import {
   type Attributes,
   type Context,
-  context,
   type Span,
   type SpanKind,
   SpanStatusCode,
@@ -12,47 +11,66 @@ import { TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
 import { iteratorOf } from "../stream/outgoing.js";
 import { isInstance } from "../values.js";
-import type { Instruments } from "./options.js";
+import type { Telemetry } from "./telemetry.js";
 
 /** One call, from its start to its end, which comes once: its span, its context and its duration. */
 export class CallSpan {
   /** The context in which the span is the active one. */
   readonly context: Context;
-  readonly #span: Span;
+  readonly #telemetry: Telemetry;
+  /** Undefined if the tracer made none. */
+  readonly #span: Span | undefined;
   readonly #attributes: Attributes;
-  readonly #instruments: Instruments;
   readonly #start = performance.now();
   #ended = false;
 
   constructor(
-    used: Instruments,
+    telemetry: Telemetry,
     kind: SpanKind,
     { service, method }: { readonly service: string; readonly method: string },
     parent: Context,
     more: Attributes = {},
   ) {
     const name = `${service}/${method}`;
-    this.#instruments = used;
-    this.#attributes = { "rpc.system.name": "ttrpc", "rpc.method": name, ...more };
-    this.#span = used.tracer.startSpan(name, { kind, attributes: this.#attributes }, parent);
-    this.context = trace.setSpan(parent, this.#span);
+    const attributes: Attributes = { "rpc.system.name": "ttrpc", "rpc.method": name, ...more };
+    const tracer = telemetry.tracer();
+    const span =
+      tracer &&
+      telemetry.hook("tracer.startSpan", () => tracer.startSpan(name, { kind, attributes }, parent), true);
+    this.#telemetry = telemetry;
+    this.#attributes = attributes;
+    this.#span = span;
+    this.context =
+      (span && telemetry.hook("trace.setSpan", () => trace.setSpan(parent, span), true)) ?? parent;
   }
 
-  /**
-   * Ends the call; later calls of this method have no effect. `message` says what went wrong; without it the outcome is
-   * not an error, whatever its code.
-   */
-  end(code: number | undefined, message?: string, type?: string): void {
+  /** Runs code of the call with the call's context as the active one. */
+  run<T>(action: () => T): T {
+    return this.#telemetry.within(this.context, action);
+  }
+
+  /** Ends the call; later calls of this method have no effect. `outcomeOf` runs user code if the error has any. */
+  end(outcomeOf: () => Outcome): void {
     if (this.#ended) return;
     this.#ended = true;
-    const outcome: Attributes = {};
-    if (code !== undefined) outcome["rpc.status_code"] = statusCode(code);
-    if (message !== undefined) outcome["error.type"] = type ?? statusCode(code ?? Code.Unknown);
-    this.#span.setAttributes(outcome);
-    if (message !== undefined) this.#span.setStatus({ code: SpanStatusCode.ERROR, message });
+    const { message, outcome = {} } =
+      this.#telemetry.hook("reading the outcome", () => described(outcomeOf())) ?? {};
+    this.#onSpan("setAttributes", (span) => span.setAttributes(outcome));
+    if (message !== undefined) {
+      this.#onSpan("setStatus", (span) => span.setStatus({ code: SpanStatusCode.ERROR, message }));
+    }
     const seconds = (performance.now() - this.#start) / 1000;
-    this.#instruments.duration.record(seconds, { ...this.#attributes, ...outcome }, this.context);
-    this.#span.end();
+    const duration = this.#telemetry.duration();
+    if (duration !== undefined) {
+      const measured = { ...this.#attributes, ...outcome };
+      this.#telemetry.hook("histogram.record", () => duration.record(seconds, measured, this.context));
+    }
+    this.#onSpan("end", (span) => span.end());
+  }
+
+  #onSpan(method: string, action: (span: Span) => unknown): void {
+    const span = this.#span;
+    if (span !== undefined) this.#telemetry.hook(`span.${method}`, () => action(span));
   }
 
   /**
@@ -66,11 +84,10 @@ export class CallSpan {
     over: (how: Ending) => void = () => undefined,
   ): AsyncIterableIterator<unknown> {
     type Step = IteratorResult<unknown>;
-    const run = <T>(action: () => T): T => context.with(this.context, action);
-    const iterator = run(() => iteratorOf(messages as AsyncIterable<unknown>, what));
+    const iterator = this.run(() => iteratorOf(messages as AsyncIterable<unknown>, what));
     const watch = async (action: () => Step | Promise<Step>) => {
       try {
-        const result = await run(action);
+        const result = await this.run(action);
         if (result.done === true) over({ how: "end" });
         return result;
       } catch (error) {
@@ -91,6 +108,24 @@ export class CallSpan {
   }
 }
 
+/**
+ * The outcome of a call. `code` is its status code, if it has one. `message` says what went wrong; without it the outcome
+ * is not an error, whatever the code. `type` is the class of the error, if that says more than the code.
+ */
+export interface Outcome {
+  readonly code?: number | undefined;
+  readonly message?: string | undefined;
+  readonly type?: string | undefined;
+}
+
+/** The attributes of an outcome, and its message. */
+function described({ code, message, type }: Outcome): { message: string | undefined; outcome: Attributes } {
+  const outcome: Attributes = {};
+  if (code !== undefined) outcome["rpc.status_code"] = statusCode(code);
+  if (message !== undefined) outcome["error.type"] = type ?? statusCode(code ?? Code.Unknown);
+  return { message, outcome };
+}
+
 /** How an iterable ended. */
 export type Ending = { readonly how: "end" | "left" } | { readonly how: "error"; readonly error: unknown };
 
@@ -105,7 +140,10 @@ export function serverStreams(kind: MethodKind): boolean {
 }
 
 /** The status code of success, which no error has. */
-export const OK = 0;
+const OK = 0;
+
+/** The outcome of a call that succeeded. */
+export const succeeded = (): Outcome => ({ code: OK });
 
 /** The name of a status code, as gRPC and the conventions write it. */
 function statusCode(code: number): string {
@@ -118,7 +156,7 @@ function statusCode(code: number): string {
 }
 
 /** The status code and the text of a thrown value; no code if it is not a call's outcome, such as a TypeError. */
-export function thrown(error: unknown): { code: number | undefined; message: string; type?: string } {
+export function thrown(error: unknown): Outcome {
   if (isInstance(error, TtrpcError)) return { code: error.code, message: error.message };
   const { message } = TtrpcError.from(error);
   return { code: undefined, message, type: nameOf(error) ?? typeof error };

@@ -1,13 +1,15 @@
-import { type Attributes, context, SpanKind, type TextMapSetter } from "@opentelemetry/api";
+import { type Attributes, SpanKind, type TextMapSetter } from "@opentelemetry/api";
 import { Code } from "../code.js";
 import type { ClientInterceptor } from "../interceptor.js";
-import { type Metadata, setMetadata } from "../metadata.js";
-import { CallSpan, clientStreams, type Ending, OK, serverStreams, thrown } from "./call-span.js";
-import { instruments, type OtelOptions } from "./options.js";
+import { type Metadata, metadataPairs, setMetadata } from "../metadata.js";
+import { CallSpan, clientStreams, type Ending, serverStreams, succeeded, thrown } from "./call-span.js";
+import type { OtelOptions } from "./options.js";
+import { Telemetry } from "./telemetry.js";
 
 const setter: TextMapSetter<Metadata> = {
   set(metadata, key, value) {
-    setMetadata(metadata, key.toLowerCase(), value);
+    // What cannot be sent must fail here, in the propagator, and not the call.
+    for (const [name, text] of metadataPairs({ [key]: value })) setMetadata(metadata, name, text);
   },
 };
 
@@ -26,38 +28,38 @@ const setter: TextMapSetter<Metadata> = {
  * Throws a TypeError that names a wrong option.
  */
 export function otelClientInterceptor(options: OtelOptions = {}): ClientInterceptor {
-  const used = instruments("client", options);
+  const telemetry = new Telemetry("client", options);
   return (next) => async (call) => {
-    const current = used();
     const span = new CallSpan(
-      current,
+      telemetry,
       SpanKind.CLIENT,
       call,
-      context.active(),
+      telemetry.active(),
       serverAttributes(call.address),
     );
-    const fail = (error: unknown) => {
-      const { code, message, type } = thrown(error);
-      span.end(code, message, type);
-    };
+    telemetry.hook("propagator.inject", () =>
+      telemetry.propagator.inject(span.context, call.metadata, setter),
+    );
     try {
-      current.propagator.inject(span.context, call.metadata, setter);
       const request = clientStreams(call.kind) ? span.iterate(call.request, "requests") : call.request;
-      const reply = await context.with(span.context, () => next({ ...call, request }));
+      const reply = await span.run(() => next({ ...call, request }));
       if (serverStreams(call.kind)) {
         return span.iterate(reply, "what comes back", (ending: Ending) => {
-          if (ending.how === "error") fail(ending.error);
-          else span.end(ending.how === "end" ? OK : Code.Canceled);
+          if (ending.how === "error") span.end(() => thrown(ending.error));
+          else span.end(ending.how === "end" ? succeeded : left);
         });
       }
-      span.end(OK);
+      span.end(succeeded);
       return reply;
     } catch (error) {
-      fail(error);
+      span.end(() => thrown(error));
       throw error;
     }
   };
 }
+
+/** The outcome of a stream whose reader left. */
+const left = () => ({ code: Code.Canceled });
 
 /** The attributes of an address that the conventions ask for. */
 function serverAttributes(address: string): Attributes {

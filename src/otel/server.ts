@@ -1,12 +1,13 @@
-import { context, ROOT_CONTEXT, SpanKind, type TextMapGetter } from "@opentelemetry/api";
+import { ROOT_CONTEXT, SpanKind, type TextMapGetter } from "@opentelemetry/api";
 import { Code } from "../code.js";
 import type { HandlerContext } from "../server/context.js";
 import { TtrpcError } from "../error.js";
 import type { ServerInterceptor } from "../interceptor.js";
 import type { Metadata } from "../metadata.js";
 import { isInstance } from "../values.js";
-import { CallSpan, type Ending, nameOf, OK, serverStreams } from "./call-span.js";
-import { instruments, type OtelOptions } from "./options.js";
+import { CallSpan, type Ending, nameOf, type Outcome, serverStreams, succeeded } from "./call-span.js";
+import type { OtelOptions } from "./options.js";
+import { Telemetry } from "./telemetry.js";
 
 const getter: TextMapGetter<Metadata> = {
   get: (metadata, key) => {
@@ -42,34 +43,40 @@ const SERVER_ERRORS: ReadonlySet<number> = new Set([
  * Throws a TypeError that names a wrong option.
  */
 export function otelServerInterceptor(options: OtelOptions = {}): ServerInterceptor {
-  const used = instruments("server", options);
+  const telemetry = new Telemetry("server", options);
   return (next) => async (call) => {
-    const current = used();
     // The metadata names the request's parent. The span that happens to be active here is unrelated.
-    const parent = current.propagator.extract(ROOT_CONTEXT, call.context.metadata, getter);
-    const span = new CallSpan(current, SpanKind.SERVER, call, parent);
-    const fail = (error: unknown) => {
-      const { code, message } = TtrpcError.from(error);
-      if (!SERVER_ERRORS.has(code)) span.end(code);
-      else span.end(code, message, isInstance(error, TtrpcError) ? undefined : nameOf(error));
-    };
+    const parent =
+      telemetry.hook(
+        "propagator.extract",
+        () => telemetry.propagator.extract(ROOT_CONTEXT, call.context.metadata, getter),
+        true,
+      ) ?? ROOT_CONTEXT;
+    const span = new CallSpan(telemetry, SpanKind.SERVER, call, parent);
     try {
-      const reply = await context.with(span.context, () => next(call));
+      const reply = await span.run(() => next(call));
       if (serverStreams(call.kind)) {
         const what = `what the handler of ${call.service}/${call.method} returns`;
         return span.iterate(reply, what, (ending: Ending) => {
-          if (ending.how === "error") fail(ending.error);
-          else if (ending.how === "left") fail(whyLeft(call.context));
-          else span.end(OK);
+          if (ending.how === "error") span.end(() => answered(ending.error));
+          else if (ending.how === "left") span.end(() => answered(whyLeft(call.context)));
+          else span.end(succeeded);
         });
       }
-      span.end(OK);
+      span.end(succeeded);
       return reply;
     } catch (error) {
-      fail(error);
+      span.end(() => answered(error));
       throw error;
     }
   };
+}
+
+/** The outcome of a request that is answered with an error. */
+function answered(error: unknown): Outcome {
+  const { code, message } = TtrpcError.from(error);
+  if (!SERVER_ERRORS.has(code)) return { code };
+  return { code, message, type: isInstance(error, TtrpcError) ? undefined : nameOf(error) };
 }
 
 /** Why a handler's iterable was left: nobody waits for it any more, or its message cannot be sent. */

@@ -27,15 +27,15 @@ export interface BenchOptions extends SchemaOptions {
   readonly json?: boolean;
 }
 
-/** What came of the calls that were measured. */
+/** The results of the calls that were measured. */
 class Measurement {
   /** Nanoseconds. */
   readonly latencies: RecordableHistogram = createHistogram({ highest: Number.MAX_SAFE_INTEGER });
-  /** How many calls failed, by the name of the code. */
+  /** How many calls failed, by the name of their status code. */
   readonly failures = new Map<string, number>();
-  /** Those that have an answer. */
+  /** Calls that were answered. */
   calls = 0;
-  /** Those that were given up without one, those of the warm-up included. */
+  /** Calls that were given up without an answer, in the warm-up or after it. */
   unanswered = 0;
   seconds = 0;
 }
@@ -57,7 +57,7 @@ export async function bench(
   let stopped: unknown;
   await interruptible((signal) =>
     withConnections(address, options.connections, { timeoutMs, signal }, async (connections) => {
-      // Which ends the calls in flight, too.
+      // This ends the calls in flight, too.
       const close = () => void Promise.all(connections.map((connection) => connection.close()));
       signal.addEventListener("abort", close, { once: true });
       const { service, method } = format;
@@ -89,11 +89,11 @@ export async function bench(
   if (measurement.failures.size + measurement.unanswered > 0) process.exitCode = ExitCode.Status;
 }
 
-/** How long a peer may answer nothing, unless calls have a deadline of their own. */
+/** How long a peer may leave calls without an answer, if they have no deadline. */
 const PATIENCE_MS = 5000;
 
 function patienceOf({ timeout }: BenchOptions): number {
-  // Which ends calls by itself; should it not, there is a limit nevertheless.
+  // The deadline ends calls by itself; this limit holds if it does not.
   return timeout === undefined ? PATIENCE_MS : timeout + PATIENCE_MS;
 }
 
@@ -117,22 +117,21 @@ async function withConnections(
 type Caller = () => Promise<unknown>;
 
 interface Limits {
-  /** When to begin no more calls, by performance.now(). */
+  /** When to stop making calls, by `performance.now()`. */
   readonly until?: number;
-  /** How many calls to begin. */
+  /** How many calls to make. */
   readonly calls?: number;
-  /** How many milliseconds calls have beyond `until`, or without it from one answer to the next. */
+  /** Milliseconds to wait for answers: after `until` or, without it, after the latest answer. */
   readonly patience: number;
   readonly signal: AbortSignal;
   settled?(tookMs: number, error?: TtrpcError): void;
-  /** Called when that was too long, to end the calls in flight. */
+  /** Called when `patience` has run out, to end the calls in flight. */
   giveUp(): void;
 }
 
 /**
- * Keeps `concurrency` calls in flight until a limit is reached. A connection that is lost ends it. Resolves to the number
- * of calls that were given up: those that were in flight when time was up have some more, and of a number of calls one
- * has to be answered in every such time.
+ * Keeps `concurrency` calls in flight until a limit is reached, then waits for their answers. Resolves to the number of
+ * calls that were given up because `patience` ran out. Rejects if a connection is lost.
  */
 async function rounds(callers: readonly Caller[], concurrency: number, limit: Limits): Promise<number> {
   const { until = Number.POSITIVE_INFINITY, calls = Number.POSITIVE_INFINITY, signal, settled } = limit;
@@ -205,7 +204,7 @@ async function measure(
   limit.signal.throwIfAborted();
 }
 
-/** A bar on stderr, where that is a terminal. */
+/** A progress bar on stderr, if that is a terminal. */
 function progressBar(): SingleBar | undefined {
   if (!process.stderr.isTTY) return undefined;
   return new SingleBar({
@@ -238,7 +237,7 @@ async function report(
     ...percentiles,
     ["max", ms(latencies.max)],
   ];
-  // Of no calls there are none.
+  // Without calls there are no latencies.
   const spread = calls === 0 ? [] : all;
   const rate = calls === 0 ? 0 : calls / seconds;
   if (json) {

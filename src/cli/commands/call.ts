@@ -20,7 +20,7 @@ export interface CallCommandOptions extends SchemaOptions {
   readonly kind?: MethodKind;
 }
 
-/** Makes a call and prints what comes back. */
+/** Makes a call and prints the reply, or the replies. */
 export async function call(
   address: string,
   route: string,
@@ -71,7 +71,7 @@ async function run(
   }
 }
 
-/** The requests of a stream, one a line of the input. */
+/** The requests of a stream, one per line of the input. */
 class Requests implements AsyncIterable<Uint8Array> {
   readonly #format: Format;
   readonly #input: Input;
@@ -95,7 +95,7 @@ class Requests implements AsyncIterable<Uint8Array> {
     }
   }
 
-  /** Waits for what came of the stream; a request that was wrong is the reason to tell, not what the stream made of it. */
+  /** Waits for the stream. If a request was wrong, that error is thrown, not the one with which the stream failed. */
   async failOver<T>(outcome: Promise<T>): Promise<T> {
     try {
       return await outcome;
@@ -117,7 +117,10 @@ async function showLine(format: Format, bytes: Uint8Array): Promise<void> {
   await print(orRaw(bytes, () => [format.line(bytes)]));
 }
 
-/** A reply that is none is shown with its bytes, since those behind it may be right, and makes the call a failure. */
+/**
+ * A reply that does not decode is shown as its bytes, and makes the exit code that of a failure. It does not end the
+ * stream, because later replies may be right.
+ */
 function orRaw(bytes: Uint8Array, lines: () => Part[]): Part[] {
   try {
     return lines();
@@ -130,14 +133,14 @@ function orRaw(bytes: Uint8Array, lines: () => Part[]): Part[] {
 }
 
 async function hexFormat(route: string, options: CallCommandOptions): Promise<Format> {
-  // For the details of a status, which are shown as JSON nevertheless.
+  // For the details of a status, which are shown as JSON all the same.
   if (namesSchema(options)) await loadRegistry(options);
   return rawFormat(route, options.kind);
 }
 
 async function jsonFormat(route: string, options: CallCommandOptions): Promise<Format> {
   if (options.kind !== undefined) {
-    throw new UsageError("--kind goes with --raw: the definition of the method tells its kind");
+    throw new UsageError("--kind needs --raw: otherwise the method's definition gives its kind");
   }
   const registry = await loadRegistry(options);
   return formatOf(findMethod(registry, route), registry);

@@ -4,7 +4,7 @@ import { text } from "../output/text.js";
 import { candidates, type Candidates } from "../completion/candidates.js";
 import { SCRIPTS } from "../completion/scripts.js";
 
-/** What a shell takes for one word, as it is. Whoever names a socket otherwise does not write command lines by it. */
+/** Words that a shell takes literally. No other is offered, so that the name of a socket cannot inject a command. */
 const PLAIN = /^[\w./:@%+,=~-]+$/;
 
 /** Prints the script that teaches a shell to complete shimctl's words. */
@@ -13,15 +13,15 @@ export async function completion(shell: keyof typeof SCRIPTS): Promise<void> {
 }
 
 /**
- * Prints what the last of some words may be, for those scripts: `words` and a line for each, or `files` where it is the
- * shell that knows.
+ * Prints the candidates for the last of some words, for those scripts: `words` and a line for each, or `files` if the shell
+ * completes it by itself.
  */
 export async function complete(shimctl: Command, words: readonly string[]): Promise<void> {
   let found: Candidates = [];
   try {
     found = await candidates(shimctl, words);
   } catch {
-    // A word is wrong, or a file cannot be read: whoever presses the tab key is still typing.
+    // A wrong word or an unreadable file is not an error yet: the user is still typing.
   }
   if (found === "files") return print("files");
   const plain = found.filter(({ word }) => PLAIN.test(word));

@@ -10,7 +10,7 @@ const PALETTE: Palette = {
   name: (text) => styled("bold", text),
 };
 
-/** Prints the definitions of services, methods, messages and enums; without a name those of all services. */
+/** Prints the definitions of services, methods, messages and enums; those of all services if none is named. */
 export async function describe(names: readonly string[], options: SchemaOptions): Promise<void> {
   const registry = await loadRegistry(options);
   const texts =

@@ -10,7 +10,7 @@ import {
 import { withConnection } from "../connecting.js";
 import { UsageError } from "../errors.js";
 import { transportCode } from "../exit.js";
-import { anyToJson, messageToJson } from "../json.js";
+import { anyToJson, messageToJson } from "../message-to-json.js";
 import type { Json, JsonMap } from "../json-value.js";
 import { listeningError } from "../listening.js";
 import { Feed } from "../output/feed.js";
@@ -30,11 +30,11 @@ export interface EventsOptions extends SchemaOptions {
   readonly json?: boolean;
 }
 
-/** Takes events as containerd does, and prints them, until it is stopped. */
+/** Receives events as containerd does, and prints them until it is stopped. */
 export async function events(address: string, options: EventsOptions): Promise<void> {
   const { forward } = options;
   const registry = await loadRegistry(options);
-  // An event that containerd is not there to take would only be held up.
+  // Without containerd, events would only be held up, so this fails at once.
   if (forward !== undefined) await withConnection(forward, {}, async () => undefined);
   await untilStopped(async (signal) => {
     const sink = listen(address, options);
@@ -46,19 +46,19 @@ export async function events(address: string, options: EventsOptions): Promise<v
     try {
       for await (const event of sink) {
         const line = formatted(event, registry, options);
-        // What passes on its way to containerd does not wait for whoever reads here.
+        // Events on their way to containerd must not wait for the reader of stdout.
         if (forward === undefined) await print(line);
         else feed.write(line);
       }
     } finally {
-      // Whatever ended it: what nobody takes must not be taken in.
+      // However the loop ended: an event that nobody reads must not be accepted.
       await sink.close();
       feed.end();
     }
   });
 }
 
-/** For its user only, as containerd's own socket is. */
+/** Only the owner may connect, as to containerd's own socket. */
 const PRIVATE = 0o600;
 
 function listen(address: string, { topic, namespace, forward }: EventsOptions): EventSink {
@@ -73,7 +73,7 @@ function listen(address: string, { topic, namespace, forward }: EventsOptions): 
   }
 }
 
-/** An event in one line; with its bytes where it cannot be written as it is. */
+/** An event in one line; with its bytes if it cannot be formatted. */
 function formatted(event: ContainerdEvent, registry: Registry, { json }: EventsOptions): Text {
   try {
     return json ? jsonOf(event, registry) : lineOf(event, registry);
@@ -93,7 +93,7 @@ function jsonOf({ timestamp, namespace, topic, any: event }: ContainerdEvent, re
 function lineOf({ timestamp, namespace, topic, type, any }: ContainerdEvent, registry: Registry): Text {
   const { "@type": _, ...event } = anyToJson(any, registry);
   const time = timeOf(timestamp);
-  // To the millisecond, where it is a time.
+  // To the millisecond, if it is a valid time.
   const shown = typeof time === "string" ? timestampDate(timestamp).toISOString() : plainJson(time);
   const parts = [
     styled("dim", shown),
@@ -105,7 +105,7 @@ function lineOf({ timestamp, namespace, topic, type, any }: ContainerdEvent, reg
   return Text.joined(parts, " ");
 }
 
-/** A timestamp as JSON has it; the numbers that it is made of if these are no time. */
+/** A timestamp as in protobuf's JSON; its two numbers if they are not a valid time. */
 function timeOf(timestamp: Timestamp): Json {
   try {
     return toJson(TimestampSchema, timestamp);

@@ -19,7 +19,7 @@ export interface LsOptions {
   readonly watch?: boolean;
 }
 
-/** Lists the shims of this host, once or again and again. */
+/** Lists the shims of this host, once or repeatedly. */
 export async function ls(options: LsOptions): Promise<void> {
   const shims = (signal: AbortSignal) => allShims(options, signal);
   if (options.watch !== true) {
@@ -48,7 +48,7 @@ export async function ls(options: LsOptions): Promise<void> {
 async function allShims({ state, sockets, timeout }: LsOptions, signal: AbortSignal): Promise<Shim[]> {
   const tasks = await inspectShims(findTasks(state), timeout, signal);
   if (signal.aborted) return tasks;
-  // A shim may have further sockets, such as the one of containerd 2 for debugging, which speak something else.
+  // A shim may listen on further sockets that speak another protocol, such as containerd 2's debug socket.
   const known = listeningPaths(tasks.flatMap(({ pid }) => pid ?? []));
   for (const { address } of tasks) if (address !== null) known.add(pathOf(address));
   const others = findSockets(sockets).filter(({ address = "" }) => !known.has(pathOf(address)));

@@ -49,7 +49,7 @@ export async function proxy(listen: string, target: string, options: ProxyOption
   });
   await untilStopped(async (signal) => {
     const bound = await listenAt(server, at);
-    // Such as that there are too many connections: those that are there go on.
+    // For example, too many open files. The connections that exist continue.
     server.on("error", ({ message }) => printError(styledError("red", `shimctl: ${message}`)));
     // Not on stdout, which is for frames.
     printError(`listening on ${bound}, passing on to ${to.text}`);
@@ -66,7 +66,7 @@ function lineOf(what: Happening, connection: number, { json }: ProxyOptions): Te
   return json ? jsonLine({ ...event }) : eventLine(event);
 }
 
-/** A frame in one line; with its bytes if what it says cannot be written. */
+/** A frame in one line; with its bytes if it cannot be formatted. */
 function frameOf(
   frame: Frame,
   from: Sender,
@@ -83,11 +83,11 @@ function frameOf(
   }
 }
 
-/** An address as Node's sockets take it. */
+/** An address in the form that Node's sockets take. */
 function socketOf({ text, binding }: ParsedAddress): NetConnectOpts {
   if (binding?.kind === "unix" && binding.name !== null) return { path: binding.name };
   const [, host = "", port] = /^\[?([^\]]*)\]?:(\d+)$/.exec(binding?.name ?? "") ?? [];
-  if (port === undefined) throw new UsageError(`proxy passes unix and tcp on, not ${text}`);
+  if (port === undefined) throw new UsageError(`proxy takes only unix and tcp addresses, not ${text}`);
   return { host, port: Number(port) };
 }
 
@@ -99,7 +99,7 @@ function parsed(address: string): ParsedAddress {
   }
 }
 
-/** Fails at once if there is nothing to pass on to. */
+/** Fails at once if the target does not accept connections. */
 async function probe(target: ParsedAddress): Promise<void> {
   const socket = connect(socketOf(target));
   try {
@@ -111,7 +111,7 @@ async function probe(target: ParsedAddress): Promise<void> {
   }
 }
 
-/** For its user only, as a shim's own socket is. */
+/** Only the owner may connect, as to a shim's own socket. */
 const PRIVATE = 0o177;
 
 /** Listens; resolves to the address, with the port that the system chose for 0. */

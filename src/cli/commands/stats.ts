@@ -19,7 +19,7 @@ export interface StatsOptions {
   readonly json?: boolean;
 }
 
-/** What a container has used, and at what rate since the sample before. */
+/** What a container has used, and the rates since the sample before. */
 interface Sample extends Usage {
   readonly time: Date;
   /** In percent of one CPU. */
@@ -42,7 +42,7 @@ export async function stats(address: string, id: string, options: StatsOptions):
   );
 }
 
-/** Samples at an interval, the first one when there is a rate to tell. */
+/** Samples at an interval. The first comes after one interval, because a rate needs two readings. */
 async function* samples(
   connection: Connection,
   id: string,
@@ -57,7 +57,7 @@ async function* samples(
     if (signal.aborted) return;
     const [usage, now] = [await read(), performance.now()];
     const seconds = (now - at) / 1000;
-    // A counter that went back belongs to a container that was started anew.
+    // A counter that went back is that of a restarted container.
     const rate = (of: (usage: Usage) => number) => Math.max(of(usage) - of(before), 0) / seconds;
     yield {
       ...usage,
@@ -74,7 +74,7 @@ async function* samples(
     const usage = packed && usageOf(packed);
     if (usage !== undefined) return usage;
     const what = packed === undefined ? "nothing" : packed.typeUrl;
-    throw new TtrpcError(`the shim answers ${what} for the metrics of ${id}`, Code.Internal);
+    throw new TtrpcError(`the shim answered ${what} for the metrics of ${id}`, Code.Internal);
   }
 }
 
@@ -96,11 +96,11 @@ const COLUMN_WIDTH = 11;
 
 function row(cells: readonly string[]): Promise<void> {
   const line = cells.map((cell) => cell.padStart(COLUMN_WIDTH)).join("");
-  // The time fills less than its column.
+  // The time is shorter than its column.
   return print(line.slice(COLUMN_WIDTH - "00:00:00".length));
 }
 
-/** A row for each sample, all of one width, since what is to come is not known. */
+/** A row for each sample, in columns of a fixed width, because later samples are not known. */
 function tableView(): View {
   let headed = false;
   return {
@@ -121,10 +121,10 @@ function tableView(): View {
   };
 }
 
-/** As many samples as a sparkline may have bars. */
+/** Samples that are kept: the most bars that a sparkline may have. */
 const HISTORY = 60;
 
-/** A sparkline for each figure, in its place. */
+/** A sparkline for each figure, updated in place. */
 function liveView(id: string): View {
   const view = live();
   const history: Sample[] = [];

@@ -3,16 +3,16 @@ import { loadRegistry, servicesOf, typesOf } from "../schema/schema.js";
 import type { SchemaOptions } from "../schema/options.js";
 import { findSockets, findTasks } from "../shims/bundles.js";
 
-/** What a word may be: some words, or whatever the shell completes with the names of files. */
+/** The candidates for a word: some words, or `files` if the shell completes file names by itself. */
 export type Candidates = readonly Candidate[] | "files";
 
-/** A word, and a few more about it. */
+/** A word, and a short description of it. */
 export interface Candidate {
   readonly word: string;
   readonly about: string;
 }
 
-/** What the last of some words, typed behind `shimctl`, may be. */
+/** The candidates for the last of some words typed after `shimctl`. */
 export async function candidates(shimctl: Command, words: readonly string[]): Promise<Candidates> {
   const current = words.at(-1) ?? "";
   const typed = parse(shimctl, words.slice(0, -1));
@@ -46,7 +46,7 @@ export async function candidates(shimctl: Command, words: readonly string[]): Pr
   }
 }
 
-/** What the words before the current one say. */
+/** The words before the current one, parsed. */
 interface Typed {
   readonly command: Command;
   /** The arguments that are not options. */

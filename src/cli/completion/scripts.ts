@@ -1,7 +1,7 @@
-/** For each shell a script that asks `shimctl complete` what the word at the cursor may be. */
+/** For each shell, a script that asks `shimctl complete` for candidates for the word at the cursor. */
 export const SCRIPTS = {
-  // What is behind the cursor does not count. readline takes the part behind the last colon for the word, so what is
-  // before it has to go; without candidates it completes the names of files by itself.
+  // What follows the cursor does not count. For readline the word starts after the last colon, so the part before it is
+  // cut off; without candidates, readline completes file names by itself.
   bash: `
 # Completion of shimctl for bash. Try it with: source <(shimctl completion bash)
 _shimctl() {

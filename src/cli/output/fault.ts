@@ -1,7 +1,7 @@
 import { printError } from "./stdout.js";
 
-/** Says that shimctl has a fault, and where. */
+/** Reports a bug in shimctl, with its stack trace. */
 export function printFault(error: unknown): void {
   const trace = (error as Error | undefined)?.stack ?? String(error);
-  printError(`shimctl: a fault of shimctl itself: ${trace}`.split("\n"));
+  printError(`shimctl: internal error: ${trace}`.split("\n"));
 }

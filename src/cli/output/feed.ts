@@ -1,12 +1,12 @@
 import { onceRead, printError, printNow, styledError, waiting } from "./stdout.js";
 import type { Part } from "./text.js";
 
-/** Bytes that may wait for whoever reads stdout. */
+/** The most bytes that may wait for the reader of stdout. */
 const MOST_WAITING = 16 * 1024 * 1024;
 
 /**
- * Lines about something that must not wait for the reader of stdout. Beyond 16 MiB that wait, lines are left out, and how
- * many is told as soon as there is room.
+ * Lines about something that must not wait for the reader of stdout. While more than 16 MiB wait for it, lines are left
+ * out; their number is reported as soon as there is room.
  */
 export class Feed {
   #leftOut = 0;
@@ -20,7 +20,7 @@ export class Feed {
     printNow(line);
   }
 
-  /** Tells how many lines were left out, if any were since it was told last. */
+  /** Reports how many lines were left out since the last report, if any. */
   end(): void {
     if (this.#leftOut === 0) return;
     printError(styledError("red", `${this.#leftOut} lines left out: the reader is too slow`));

@@ -2,15 +2,20 @@ import { isNumberText, type Json, type JsonMap } from "../json-value.js";
 import { onTerminal, painterOf } from "./stdout.js";
 import { escaped, Text } from "./text.js";
 
+/*
+ * JSON as text for stdout: lines, layout and colours. It writes any value of json-value.ts; the JSON of a message comes
+ * from message-to-json.ts.
+ */
+
 /** JSON in one line, for scripts and streams. */
 export function jsonLine(value: Json): Text {
   return Text.joined(new Writer("").lines(value));
 }
 
-/** How much JSON is shown with a line for each field. */
+/** The most characters of JSON that are printed with a line for each field. */
 const MOST_LAID_OUT = 1024 * 1024;
 
-/** JSON for whoever reads it: on a terminal with a line for each field, otherwise in one line. */
+/** JSON to read: on a terminal with a line for each field, otherwise in one line. */
 export function jsonText(value: Json): Text[] {
   const line = jsonLine(value);
   return onTerminal() && line.length <= MOST_LAID_OUT ? new Writer("  ").lines(value) : [line];
@@ -25,8 +30,8 @@ type Colour = "yellow" | "green" | "blue";
 type Paint = (token: string) => string;
 
 /**
- * Writes JSON. What controls terminals is escaped in the way that JSON has, so that the value stays the same, and numbers
- * are written as they were read.
+ * Writes JSON. Characters that control terminals become JSON's own escapes, so the value stays the same, and numbers are
+ * written as they were read.
  */
 class Writer {
   readonly #indent: string;
@@ -35,7 +40,7 @@ class Writer {
   #line = "";
   #length = 0;
 
-  /** @param indent - What is before a value for each level that it lies in others; empty for all in one line. */
+  /** @param indent - The indentation for each level of nesting; empty for everything in one line. */
   constructor(indent: string, painter: (colour: Colour) => Paint = painterOf) {
     this.#indent = indent;
     this.#colours = { yellow: painter("yellow"), green: painter("green"), blue: painter("blue") };

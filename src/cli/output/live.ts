@@ -2,10 +2,10 @@ import { createLogUpdate } from "log-update";
 import { onTerminal, print, width } from "./stdout.js";
 import { type Part, Text } from "./text.js";
 
-/** Shows text that changes: in its place on a terminal, one after the other elsewhere. */
+/** Shows text that changes: in place on a terminal, elsewhere one version after the other. */
 export interface Live {
   show(lines: readonly Part[]): Promise<void>;
-  /** Leaves what was shown last. */
+  /** Leaves the last version on the screen. */
   done(): void;
 }
 
@@ -20,7 +20,7 @@ export function live(): Live {
   const update = createLogUpdate(process.stdout);
   return {
     async show(lines) {
-      // What does not fit would scroll, and leave copies behind.
+      // Lines that do not fit would scroll, and leave copies behind.
       const room = Math.max((process.stdout.rows || 24) - 1, 2);
       const more = lines.length - room;
       const shown = more > 0 ? [...lines.slice(0, room - 1), `… ${more + 1} more lines`] : lines;

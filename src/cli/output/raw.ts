@@ -1,17 +1,17 @@
-/** What stands in place of a value that cannot be shown as what it should be. */
+/** Shown in place of a value that cannot be decoded or formatted. */
 export interface Raw {
-  /** Its bytes, in hexadecimal. */
+  /** The bytes of the value, in hexadecimal. */
   readonly raw: string;
   /** Why it cannot. */
   readonly problem: string;
 }
 
-/** Bytes that could not be shown otherwise. */
+/** Makes the replacement for a value, from its bytes and the error. */
 export function rawOf(bytes: Uint8Array, error: unknown): Raw {
   return { raw: Buffer.from(bytes).toString("hex"), problem: problemOf(error) };
 }
 
-/** What an error says, whatever it is. */
+/** The text of a thrown value, whatever it is. */
 export function problemOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -4,17 +4,17 @@ import { type Part, Text } from "./text.js";
 
 type Style = "bold" | "dim" | "red" | "green" | "yellow" | "blue" | "magenta" | "cyan";
 
-/** Whether stdout is a terminal, which decides about layout. Colour has rules of its own, see {@link styled}. */
+/** Whether stdout is a terminal, which decides the layout. Colour has rules of its own; see {@link styled}. */
 export function onTerminal(): boolean {
   return process.stdout.isTTY;
 }
 
-/** The width that lines may have: the terminal's, otherwise no limit. */
+/** The columns that a line may have: those of the terminal; otherwise there is no limit. */
 export function width(): number {
   return onTerminal() ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY;
 }
 
-/** A text in a style, where stdout shows styles: on a terminal, by NO_COLOR and by FORCE_COLOR. */
+/** A text in a style, if stdout shows styles, which depends on the terminal, NO_COLOR and FORCE_COLOR. */
 export function styled(style: Style, part: Part): Text {
   return Text.painted(part, painter(style, process.stdout));
 }
@@ -24,14 +24,14 @@ export function styledError(style: Style, part: Part): Text {
   return Text.painted(part, painter(style, process.stderr));
 }
 
-/** What puts the escape sequences of a style around a text, where stdout shows styles. */
+/** A function that puts the escape sequences of a style around a text, if stdout shows styles. */
 export function painterOf(style: Style): (plain: string) => string {
   return painter(style, process.stdout);
 }
 
 const painters = new Map<NodeJS.WriteStream, Map<Style, (plain: string) => string>>();
 
-/** Whether a stream shows styles is asked once, since it costs more than a line does. */
+/** A painter is kept, because to ask whether a stream shows styles costs more than to print a line. */
 function painter(style: Style, stream: NodeJS.WriteStream): (plain: string) => string {
   const known = painters.get(stream) ?? new Map<Style, (plain: string) => string>();
   painters.set(stream, known);
@@ -46,12 +46,12 @@ function painter(style: Style, stream: NodeJS.WriteStream): (plain: string) => s
 
 let stop: AbortSignal | undefined;
 
-/** Says what ends the wait for a reader, so that one that has stopped reading cannot keep shimctl from ending. */
+/** Sets the signal that ends waiting for a reader, so that one that no longer reads cannot keep shimctl running. */
 export function endWaitsWith(signal: AbortSignal): void {
   stop = signal;
 }
 
-/** Ends the process if it was stopped and its reader is behind, for whom it would wait otherwise. */
+/** Ends the process if it was stopped while its reader is behind; otherwise it would wait for the reader. */
 export function leaveUnread(): void {
   if (stop?.aborted && waiting() > 0) process.exit();
 }
@@ -76,7 +76,7 @@ export function waiting(): number {
   return process.stdout.writableLength;
 }
 
-/** Calls back when nothing waits for the reader of stdout any more. */
+/** Calls back once nothing waits for the reader of stdout. */
 export function onceRead(callback: () => void): void {
   process.stdout.once("drain", callback);
 }
@@ -86,13 +86,13 @@ export function printError(lines: Part | readonly Part[]): void {
   write(process.stderr, lines);
 }
 
-/** The one place from which anything goes to a terminal, but for what draws in place: a progress bar and a live view. */
+/** The only place that writes to a terminal, except what draws in place: the progress bar and the live view. */
 function write(stream: NodeJS.WriteStream, lines: Part | readonly Part[]): boolean {
   const all = typeof lines === "object" && !(lines instanceof Text) ? lines : [lines];
   return stream.write(all.map((line) => `${Text.of(line).rendered}\n`).join(""));
 }
 
-/** Ends the process without a word when its reader has gone, as `| head` does. */
+/** Ends the process silently when its reader has gone, as after `| head`. */
 export function endWithReader(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {

@@ -1,6 +1,6 @@
 /**
- * What would do something else in a terminal than be read: C0 and C1 control characters with DEL, the separators of lines
- * and paragraphs, and what turns the direction of writing.
+ * Characters that a terminal acts on instead of showing them: the C0 and C1 control characters and DEL, the line and
+ * paragraph separators, and those that change the writing direction.
  */
 const CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
 
@@ -12,9 +12,9 @@ const SHORT: Readonly<Record<string, string>> = {
   "\t": String.raw`\t`,
 };
 
-/** A text with escapes, as JSON has them, in place of control characters. */
+/** A text in which JSON's escapes replace the control characters. */
 export function escaped(plain: string): string {
-  // Nearly nothing has any.
+  // Almost no text has any.
   if (plain.search(CONTROLS) < 0) return plain;
   return plain.replaceAll(
     CONTROLS,
@@ -22,7 +22,7 @@ export function escaped(plain: string): string {
   );
 }
 
-/** A part of a line. A string may be a peer's, and is escaped; see {@link Text}. */
+/** A part of a line. A string may come from a peer, so it is escaped; see {@link Text}. */
 export type Part = string | number | Text;
 
 const ESCAPE = "\u001b";
@@ -30,13 +30,13 @@ const ESCAPE = "\u001b";
 const STYLE = new RegExp(`(${ESCAPE}\\[[\\d;]*m)`);
 
 /**
- * A line, or a part of one, that a terminal may have: it has no control characters but those of shimctl's own styles.
- * Whatever is printed is either of this class or a string that is escaped then, so that what peers say cannot steer a
- * terminal, nor look like a further line.
+ * A line, or a part of one, that is safe for a terminal: its only control characters are those of shimctl's own styles.
+ * Whatever is printed is either of this class or a string that is escaped first, so a peer's text can neither control the
+ * terminal nor look like a line of its own.
  */
 export class Text {
   readonly #rendered: string;
-  /** How many characters are to be seen. */
+  /** The number of visible characters. */
   readonly length: number;
 
   private constructor(rendered: string, length: number) {
@@ -44,7 +44,7 @@ export class Text {
     this.length = length;
   }
 
-  /** A string with its control characters escaped, or what is a text already. */
+  /** Escapes the control characters of a string; a Text stays as it is. */
   static of(part: Part): Text {
     if (part instanceof Text) return part;
     const rendered = escaped(String(part));
@@ -61,12 +61,12 @@ export class Text {
     return new Text(paint(rendered), length);
   }
 
-  /** Shimctl's own words, and what was escaped before: JSON has escapes of its own. */
+  /** For shimctl's own words, and for what is escaped already, as JSON is. */
   static trusted(rendered: string, length: number): Text {
     return new Text(rendered, length);
   }
 
-  /** Texts in a row. */
+  /** Texts one after the other. */
   static joined(parts: readonly Part[], separator: Part = ""): Text {
     const between = Text.of(separator);
     let [rendered, length] = ["", 0];
@@ -78,12 +78,12 @@ export class Text {
     return new Text(rendered, length);
   }
 
-  /** What goes to the terminal. */
+  /** The characters that go to the terminal. */
   get rendered(): string {
     return this.#rendered;
   }
 
-  /** As much of it as fits into some columns, with all its styles. */
+  /** The part that fits into `columns`, with all its styles. */
   cut(columns: number): Text {
     if (this.length <= columns) return this;
     let [visible, result] = [0, ""];
@@ -102,7 +102,7 @@ export class Text {
   }
 }
 
-/** A text of shimctl's own words and of parts that may be anybody's. */
+/** A text of shimctl's own words and of parts from anywhere, which are escaped. */
 export function text(words: TemplateStringsArray, ...parts: Part[]): Text {
   const own = words.map((word) => Text.trusted(word, word.length));
   return Text.joined(own.flatMap((word, index) => (index === 0 ? [word] : [parts[index - 1]!, word])));

@@ -28,7 +28,7 @@ export function age(seconds: number): string {
     .join("");
 }
 
-/** Milliseconds with as many digits as they are worth: `85 µs`, `1.25 ms`, `2.50 s`. */
+/** Milliseconds in the unit that fits them: `85 µs`, `1.25 ms`, `2.50 s`. */
 export function latency(ms: number): string {
   if (ms < 1) return `${Math.round(ms * 1000)} µs`;
   return ms < 1000 ? `${ms.toFixed(2)} ms` : `${(ms / 1000).toFixed(2)} s`;

@@ -1,5 +1,5 @@
 import { type DescMessage, type DescMethod, fromBinary, type Registry } from "@bufbuild/protobuf";
-import { anyToJson, messageToJson } from "../json.js";
+import { anyToJson, messageToJson } from "../message-to-json.js";
 import type { Json } from "../json-value.js";
 import { problemOf, rawOf } from "../output/raw.js";
 import { type RequestEnvelope, type ResponseEnvelope, readRequest, readResponse } from "./envelope.js";
@@ -8,12 +8,12 @@ import { Flag, type Frame, FrameType } from "./frames.js";
 /** Where a frame comes from. */
 export type Sender = "client" | "server";
 
-/** A frame in the words of ttrpc. Fields that a frame does not have are left out. */
+/** A decoded frame. Fields that do not apply to it are absent. */
 export interface Decoded {
   readonly stream: number;
   readonly from: Sender;
   readonly type: "request" | "response" | "data" | "unknown";
-  /** The bytes of its body. */
+  /** The size of its body, in bytes. */
   readonly size: number;
   readonly service?: string;
   readonly method?: string;
@@ -24,12 +24,12 @@ export interface Decoded {
   /** The sender sends no more on this stream. */
   readonly end?: true;
   readonly message?: Json;
-  /** The bytes, in hexadecimal, of what cannot be shown as a message. */
+  /** The bytes in hexadecimal, if they cannot be shown as a message. */
   readonly raw?: string;
-  /** Why it cannot. */
+  /** Why they cannot. */
   readonly problem?: string;
   readonly status?: { readonly code: number; readonly message: string; readonly details: readonly Json[] };
-  /** Of what the server sends: since the request. */
+  /** For frames from the server: milliseconds since the request. */
   readonly latencyMs?: number;
 }
 
@@ -40,10 +40,10 @@ interface Call {
   readonly startedAt: number;
 }
 
-/** Calls that are remembered; of the one that waits longest for its answer the name is forgotten first. */
+/** The most calls that are remembered. Beyond that, the oldest is forgotten, and its frames come without a name. */
 const MOST_CALLS = 65_536;
 
-/** Makes sense of the frames of one connection. */
+/** Decodes the frames of one connection. */
 export class Decoder {
   readonly #registry: Registry;
   readonly #now: () => number;
@@ -54,7 +54,7 @@ export class Decoder {
     this.#now = now;
   }
 
-  /** What a frame says. */
+  /** Decodes a frame. Never throws for what a peer sent. */
   decode(frame: Frame, from: Sender): Decoded {
     const { streamId: stream, type, size, body } = frame;
     const names = ["unknown", "request", "response", "data"] as const;
@@ -83,7 +83,7 @@ export class Decoder {
     this.#calls.set(streamId, { service, method, desc, startedAt: this.#now() });
     if (this.#calls.size > MOST_CALLS) this.#calls.delete(this.#calls.keys().next().value!);
     const open = (flags & Flag.RemoteOpen) !== 0;
-    // What opens a stream for the client to send on carries no message.
+    // A request that opens a stream for the client's messages carries none itself.
     const message = open && payload.length === 0 ? {} : this.#message(desc?.input, payload);
     return {
       service,
@@ -105,7 +105,7 @@ export class Decoder {
     }
     const streams =
       call?.desc?.methodKind === "server_streaming" || call?.desc?.methodKind === "bidi_streaming";
-    // At the end of what the server streams there is no message.
+    // The response that ends a server's stream carries no message.
     const message = streams && payload.length === 0 ? {} : this.#message(call?.desc?.output, payload);
     return { ...called, end: true, ...message };
   }

@@ -2,7 +2,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { BinaryReader, type WireType } from "@bufbuild/protobuf/wire";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 
-/** What a request frame carries. */
+/** The body of a request frame. */
 export interface RequestEnvelope {
   service: string;
   method: string;
@@ -11,7 +11,7 @@ export interface RequestEnvelope {
   metadata: Record<string, string[]>;
 }
 
-/** What a response frame carries. */
+/** The body of a response frame. */
 export interface ResponseEnvelope {
   status: { code: number; message: string; details: Any[] } | undefined;
   payload: Uint8Array;
@@ -19,7 +19,7 @@ export interface ResponseEnvelope {
 
 const NOTHING = new Uint8Array(0);
 
-/** Reads the body of a request frame. Throws if it is none. */
+/** Reads the body of a request frame. Throws if the bytes are not one. */
 export function readRequest(body: Uint8Array): RequestEnvelope {
   const request: RequestEnvelope = {
     service: "",
@@ -45,7 +45,7 @@ export function readRequest(body: Uint8Array): RequestEnvelope {
   return request;
 }
 
-/** Reads the body of a response frame. Throws if it is none. */
+/** Reads the body of a response frame. Throws if the bytes are not one. */
 export function readResponse(body: Uint8Array): ResponseEnvelope {
   const response: ResponseEnvelope = { status: undefined, payload: NOTHING };
   readFields(body, {

@@ -5,18 +5,18 @@ import { type Part, Text, text } from "../output/text.js";
 import { latency } from "../output/units.js";
 import type { Decoded, Sender } from "./decoder.js";
 
-/** What may happen on a connection. */
+/** An event on a connection. */
 export type Happening =
   | { readonly event: "open" }
   | ({ readonly event: "frame" } & Decoded)
-  /** A side sends what is not ttrpc. */
+  /** One side sends something other than ttrpc. */
   | { readonly event: "lost"; readonly from: Sender }
   | { readonly event: "close"; readonly bytes: Readonly<Record<Sender, number>>; readonly error?: string };
 
-/** What happened, when and where. */
+/** An event, with its time and its connection. */
 export type ProxyEvent = Happening & { readonly time: string; readonly connection: number };
 
-/** What happened, in one line. */
+/** An event in one line. */
 export function eventLine(event: ProxyEvent): Text {
   const time = styled("dim", new Date(event.time).toTimeString().slice(0, 8) + event.time.slice(19, 23));
   const where = (stream?: number) =>

@@ -4,7 +4,7 @@ export const FrameType = { Request: 1, Response: 2, Data: 3 } as const;
 /** The flags of ttrpc's frames. */
 export const Flag = { RemoteClosed: 1, RemoteOpen: 2, NoData: 4 } as const;
 
-/** A frame that went by. */
+/** A frame that was found. */
 export interface Frame {
   readonly streamId: number;
   readonly type: number;
@@ -16,7 +16,7 @@ export interface Frame {
 }
 
 const HEADER = 10;
-/** ttrpc's limit for a body; of what is larger, which peers refuse, nothing is kept. */
+/** ttrpc's limit for a body. Peers refuse a larger one, and nothing of it is kept. */
 const LARGEST_BODY = 4 * 1024 * 1024;
 
 /** Finds the frames in the bytes of one direction. It keeps at most one frame. */
@@ -33,7 +33,7 @@ export class FrameScanner {
     return this.#lost;
   }
 
-  /** Looks for no more frames. */
+  /** Stops looking for frames. */
   giveUp(): void {
     this.#lost = true;
     this.#body = undefined;
@@ -48,7 +48,7 @@ export class FrameScanner {
         const copied = chunk.copy(this.#header, this.#headerSize, at);
         at += copied;
         this.#headerSize += copied;
-        // ttrpc's frames are shorter than 16 MiB; text and TLS are not, read as a frame.
+        // A ttrpc frame is shorter than 16 MiB, so its first byte is 0. That of text or TLS is not.
         if (this.#headerSize > 0 && this.#header[0] !== 0) this.#lost = true;
         if (this.#headerSize < HEADER || this.#lost) break;
         this.#bodySize = this.#missing = this.#header.readUInt32BE(0);

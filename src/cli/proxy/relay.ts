@@ -2,18 +2,18 @@ import { connect, type NetConnectOpts, type Socket } from "node:net";
 import type { Sender } from "./decoder.js";
 import { type Frame, FrameScanner } from "./frames.js";
 
-/** What a relay tells of the connection that it passes through. */
+/** Called with what happens on a relayed connection. */
 export interface RelayEvents {
   frame(frame: Frame, from: Sender): void;
-  /** A side sends bytes that are not ttrpc, which pass all the same. */
+  /** One side sends bytes that are not ttrpc. They pass all the same. */
   lost(from: Sender): void;
   /** Both sides are gone. */
   closed(bytes: Readonly<Record<Sender, number>>, error?: Error): void;
 }
 
 /**
- * Passes the bytes of a connection to another one and back, as they are: each side is read only as fast as the other
- * takes it, and an end of one direction is the end of that direction only. Frames are looked at in passing.
+ * Passes the bytes of a connection on to another one and back, unchanged. Each side is read only as fast as the other
+ * accepts, and a half-close ends only its own direction. Frames are inspected in passing.
  */
 export function relay(client: Socket, target: NetConnectOpts, events: RelayEvents): void {
   const server = connect({ ...target, allowHalfOpen: true });
@@ -28,7 +28,7 @@ export function relay(client: Socket, target: NetConnectOpts, events: RelayEvent
       try {
         for (const frame of scanner.push(chunk)) events.frame(frame, from);
       } catch {
-        // Whatever goes wrong with looking, the bytes pass.
+        // Whatever goes wrong in the inspection, the bytes pass.
         scanner.giveUp();
       }
       if (scanner.lost) events.lost(from);
@@ -41,12 +41,12 @@ export function relay(client: Socket, target: NetConnectOpts, events: RelayEvent
   ] as const) {
     socket.once("error", (error) => {
       failure ??= error;
-      // Passed on as a reset, which TCP has: an orderly end would tell the other side that all had arrived.
+      // Over TCP, passed on as a reset: an orderly end would mean that everything had arrived.
       if (other.remoteFamily === undefined) other.destroy();
       else other.resetAndDestroy();
     });
     socket.once("close", () => {
-      // One that did not come to its end has nothing to hand over.
+      // A socket that closed before its end does not end the other through the pipe.
       if (!socket.readableEnded) other.destroy();
       if (--open === 0) events.closed(bytes, failure);
     });

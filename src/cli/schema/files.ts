@@ -9,7 +9,7 @@ import { type FileDescriptorProto, FileDescriptorSetSchema } from "@bufbuild/pro
 import { UsageError } from "../errors.js";
 import { WELL_KNOWN_FILES } from "./well-known.js";
 
-/** The types of files that may be in any order. Throws a UsageError if one needs a file that is not there. */
+/** The types of files, in any order. Throws a UsageError if one imports a file that is missing. */
 export function registryOfFiles(files: readonly FileDescriptorProto[], where: string): Registry {
   const protos = new Map(files.map((file) => [file.name, file]));
   const built = new Map(WELL_KNOWN_FILES);

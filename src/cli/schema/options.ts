@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { repeated } from "../arguments.js";
 
-/** Where a user's own services and messages come from. */
+/** The files of the user's own services and messages. */
 export interface SchemaOptions {
   readonly proto?: readonly string[];
   readonly importPath?: readonly string[];
@@ -12,6 +12,6 @@ export interface SchemaOptions {
 export function withSchemaOptions(command: Command): Command {
   return command
     .option("--proto <file>", "add the services and messages of a .proto file; may be repeated", repeated)
-    .option("-I, --import-path <dir>", "look for imports of --proto there; may be repeated", repeated)
+    .option("-I, --import-path <dir>", "where to find imports of --proto; may be repeated", repeated)
     .option("--descriptor-set <file>", "add those of a FileDescriptorSet; may be repeated", repeated);
 }

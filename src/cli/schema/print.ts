@@ -19,7 +19,7 @@ export interface Palette {
   name(text: string): Text;
 }
 
-/** The definition of a type in the language of .proto files, in lines, with full names of types. */
+/** The definition of a type as in a .proto file, in lines, with the full names of types. */
 export function definition(type: NamedType, palette: Palette): Text[] {
   switch (type.kind) {
     case "service":
@@ -70,7 +70,7 @@ function labelOf(field: DescField, { keyword }: Palette): Part {
   if (field.fieldKind === "list") return text`${keyword("repeated")} `;
   if (field.fieldKind === "map" || field.oneof !== undefined) return "";
   if (field.presence === FeatureSet_FieldPresence.LEGACY_REQUIRED) return text`${keyword("required")} `;
-  // Every message has presence, so to say so of one would tell nothing.
+  // Every message field has presence, so the label would say nothing.
   if (field.presence === FeatureSet_FieldPresence.EXPLICIT && field.fieldKind !== "message") {
     return text`${keyword("optional")} `;
   }

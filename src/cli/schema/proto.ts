@@ -11,14 +11,14 @@ import { registryOfFiles } from "./files.js";
 import { WELL_KNOWN_FILES } from "./well-known.js";
 
 /**
- * The types of .proto files and of all that they import. Imports are looked for in the import paths, then in the folders of
- * the files themselves; protobuf's own files are always there.
+ * The types of .proto files and of everything that they import. Imports are looked up in the import paths, then in the
+ * folders of the files themselves; protobuf's own files are always there.
  */
 export function registryOfProtos(files: readonly string[], importPaths: readonly string[]): Registry {
   return registryOfFiles(compile(files, importPaths), files.join(", "));
 }
 
-/** The descriptors of .proto files and of all that they import, protobuf's own left out. */
+/** The descriptors of .proto files and of everything that they import, except protobuf's own. */
 export function compile(
   files: readonly string[],
   importPaths: readonly string[] = [],
@@ -31,7 +31,7 @@ export function compile(
 
 /** Reads files and what they import. */
 class Loader {
-  /** By the real path, since one file may be imported by several names. */
+  /** By the real path, because one file may be imported under several names. */
   readonly #parsed = new Map<string, Parsed>();
   readonly #wellKnown = new Map<string, DescFile>();
   readonly #importPaths: readonly string[];
@@ -59,7 +59,7 @@ class Loader {
     this.#loadFile(found);
   }
 
-  /** Reads what a file imports; returns by what name the descriptors know it. */
+  /** Reads an imported file; returns its name in the descriptors. */
   #import(name: string, importer: string): string {
     const wellKnown = WELL_KNOWN_FILES.get(name);
     if (wellKnown !== undefined) {
@@ -92,7 +92,7 @@ class Loader {
     const parsed = parseProto(new Source(file, readText(file)));
     const { proto, imports } = parsed;
     proto.name = name;
-    // Before its imports, so that a cycle ends here; which it is not allowed to be is found out later.
+    // Before its imports are read, so that a cycle ends here. Cycles are refused later.
     this.#parsed.set(name, parsed);
     const seen = new Set<string>();
     for (const { name: imported, at, option } of imports) {

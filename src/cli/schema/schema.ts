@@ -13,12 +13,12 @@ import { WELL_KNOWN_FILES } from "./well-known.js";
 
 let loaded: Registry | undefined;
 
-/** The types that the command at work has loaded; the bundled ones if it has loaded none. */
+/** The types that the running command has loaded; the bundled ones if it has loaded none. */
 export async function registryInUse(): Promise<Registry> {
   return loaded ?? loadRegistry({});
 }
 
-/** Whether options name types of the user's own. */
+/** Whether options name the user's own types. */
 export function namesSchema({ proto = [], descriptorSet = [] }: SchemaOptions): boolean {
   return proto.length > 0 || descriptorSet.length > 0;
 }
@@ -36,7 +36,7 @@ export async function loadRegistry(options: SchemaOptions): Promise<Registry> {
     const { registryOfSet } = await import("./files.js");
     for (const file of descriptorSet) own.push(registryOfSet(readFile(file), file));
   }
-  // The last of a name counts.
+  // Of several types with one name, the last counts.
   loaded = createRegistry(...WELL_KNOWN_FILES.values(), bundled, ...own);
   return loaded;
 }
@@ -62,7 +62,7 @@ export function splitRoute(route: string): { service: string; method: string } {
   return { service: route.slice(0, at), method: route.slice(at + 1) };
 }
 
-/** The method of a route. A service may be named by the last parts of its name, if they are no other's. */
+/** The method of a route. The last parts of a service's name will do, if no other service has them. */
 export function findMethod(registry: Registry, route: string): DescMethod {
   const { service: serviceName, method: methodName } = splitRoute(route);
   const service = findService(registry, serviceName);
@@ -72,18 +72,18 @@ export function findMethod(registry: Registry, route: string): DescMethod {
   throw new UsageError(`${service.typeName} has no method ${methodName}`, `one of ${names}`);
 }
 
-/** The service of a name. */
+/** The service with this name. */
 export function findService(registry: Registry, name: string): DescService {
   const found = byName(registry, name).filter((type) => type.kind === "service");
   return only(found, "service", name);
 }
 
-/** The service, message or enum of a name. */
+/** The service, message or enum with this name. */
 export function findType(registry: Registry, name: string): NamedType {
   return only(byName(registry, name), "service or message", name);
 }
 
-/** What can be described. */
+/** A type that can be described. */
 export type NamedType = DescService | DescMessage | DescEnum;
 
 /** All services, messages and enums by name. */
@@ -114,7 +114,7 @@ function only<T extends NamedType>(found: readonly T[], what: string, name: stri
   }
   if (second !== undefined) {
     const names = found.map(({ typeName }) => typeName).join(", ");
-    throw new UsageError(`${name} may be any of several`, `one of ${names}`);
+    throw new UsageError(`${name} is ambiguous`, `one of ${names}`);
   }
   return first;
 }

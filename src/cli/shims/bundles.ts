@@ -7,27 +7,27 @@ import { problemOf } from "../output/raw.js";
 /** The folder of containerd's state in which each task has a bundle, below its namespace. */
 const TASKS = "io.containerd.runtime.v2.task";
 
-/** A task as containerd's state has it, or a socket that no task names. */
+/** A task in containerd's state, or a socket that no task names. */
 export interface Found {
   /** Undefined for a socket that no bundle names. */
   readonly id?: string;
   readonly namespace?: string;
-  /** Undefined where containerd has written none that can be read. */
+  /** Undefined if containerd has written none, or none that can be read. */
   readonly address?: string;
-  /** The version of the task service, where containerd has written it down. */
+  /** The version of the task service, if containerd has written it down. */
   readonly version?: number;
-  /** Why there is no address. */
+  /** Why the shim cannot be asked. */
   readonly problem?: string;
 }
 
-/** The tasks in containerd's state folder. Throws a UsageError if it is none. */
+/** The tasks in containerd's state folder. Throws a UsageError if the folder is not one. */
 export function findTasks(state: string): Found[] {
   return namespaces(state).flatMap((namespace) =>
     entries(path.join(state, TASKS, namespace), true).map((id) => foundIn(state, namespace, id)),
   );
 }
 
-/** The sockets in the socket folder. What begins with a dot is the lock of one. */
+/** The sockets in the socket folder. A name that begins with a dot is that of a lock. */
 export function findSockets(sockets: string): Found[] {
   const names = entries(sockets).filter((name) => !name.startsWith("."));
   return names.map((name) => ({ address: `unix://${path.join(sockets, name)}` }));
@@ -38,10 +38,10 @@ function foundIn(state: string, namespace: string, id: string): Found {
 }
 
 function namespaces(state: string): string[] {
-  // Before the first task there is no such folder, which is not to be taken for a folder that is somewhere else.
+  // Before the first task this folder does not exist, which does not mean that the state is elsewhere.
   if (list(path.join(state, TASKS)) === undefined && list(state) === undefined) {
     throw new UsageError(
-      `there is no state of containerd in ${state}`,
+      `${state} is not containerd's state folder`,
       "--state with the `state` of containerd's configuration, such as /run/k3s/containerd",
     );
   }
@@ -57,11 +57,11 @@ function list(folder: string, nested = false): string[] | undefined {
     return readdirSync(folder);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    // A task may end while we look, and a file may lie where there are folders only.
+    // A task may end meanwhile, and there may be a file where containerd has only folders.
     if (code === "ENOENT" || (code === "ENOTDIR" && nested)) return undefined;
     throw new UsageError(
       `cannot read ${folder}: ${message}`,
-      code === "EACCES" ? "again as root: containerd's state is its own" : undefined,
+      code === "EACCES" ? "again as root: only root may read containerd's state" : undefined,
     );
   }
 }
@@ -72,8 +72,8 @@ function readBundle(bundle: string): Pick<Found, "address" | "version" | "proble
     let text: string;
     try {
       const file = path.join(bundle, name);
-      // To read from a pipe would be to wait for whoever writes into it.
-      if (!statSync(file).isFile()) return { problem: `${name} is no file` };
+      // Reading a pipe would wait for its writer.
+      if (!statSync(file).isFile()) return { problem: `${name} is not a file` };
       text = readFileSync(file, "utf8").trim();
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
@@ -99,7 +99,7 @@ function fromBootstrap(text: string, name: string): Pick<Found, "address" | "ver
   return { address: withScheme(address), ...(typeof version === "number" && { version }) };
 }
 
-/** Shims before containerd 1.4 named an abstract socket, without a scheme. */
+/** Before containerd 1.4, shims named an abstract socket without a scheme. */
 function withScheme(address: string): string {
   return address.includes("://") ? address : `unix://@${address}`;
 }

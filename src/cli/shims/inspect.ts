@@ -6,7 +6,7 @@ import { transportCode } from "../exit.js";
 import type { Found } from "./bundles.js";
 import { findTask } from "./task.js";
 
-/** What `shimctl ls` tells of a shim. */
+/** What `shimctl ls` shows of a shim. */
 export interface Shim {
   /** Null for a socket that no task names. */
   readonly id: string | null;
@@ -27,7 +27,7 @@ export interface Shim {
 /** How many shims are asked at a time. */
 const PARALLEL = 32;
 
-/** Asks shims for what they know, several at a time; one that does not answer in time is told of as such. */
+/** Asks shims for their state, several at a time. One that does not answer in time is `unreachable`. */
 export async function inspectShims(
   found: readonly Found[],
   timeoutMs: number,
@@ -114,19 +114,19 @@ function reason(error: unknown): string {
   return (error as Error).message;
 }
 
-/** Linux counts in hundredths of a second towards user space, whatever its own clock does. */
+/** Linux reports times to user space in hundredths of a second, whatever its own clock does. */
 const TICKS_PER_SECOND = 100;
-/** Of /proc/PID/stat, counted behind the name, which may hold anything up to the last parenthesis. */
+/** The field of /proc/PID/stat, counted after the name, which may contain anything up to the last parenthesis. */
 const START_TIME = 19;
 
-/** How long a process has been running; null where it cannot be seen. */
+/** How many seconds a process has been running; null if this process may not see it. */
 function uptime(pid: number): number | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     const sinceBoot = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
     const seconds = sinceBoot - Number(fields[START_TIME]) / TICKS_PER_SECOND;
-    // To the grain in which the kernel tells it.
+    // To the precision of the kernel.
     return Number.isFinite(seconds) ? Math.max(Math.round(seconds * 100) / 100, 0) : null;
   } catch {
     return null;

@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
-/** Of /proc/net/unix: the socket accepts connections. */
+/** A flag in /proc/net/unix: the socket accepts connections. */
 const ACCEPTS = 0x10000;
 
 /**
- * The paths of the unix sockets on which processes listen. Of a process that this one may not look into there are none.
+ * The paths of the unix sockets on which processes listen. For a process that this one may not inspect, there are none.
  */
 export function listeningPaths(pids: Iterable<number>): Set<string> {
   const paths = new Set<string>();
@@ -29,7 +29,7 @@ function listeners(): Map<string, string> {
   return byInode;
 }
 
-/** The inodes of the sockets that a process has. */
+/** The inodes of a process's sockets. */
 function socketsOf(pid: number): string[] {
   const folder = `/proc/${pid}/fd`;
   return unlessGone<string[]>([], () => readdirSync(folder)).flatMap((fd) => {
@@ -38,7 +38,7 @@ function socketsOf(pid: number): string[] {
   });
 }
 
-/** For what may end, or be hidden, while it is looked at. */
+/** Reads from /proc, where a process may end or be hidden at any time; the result is `otherwise` then. */
 function unlessGone<T>(otherwise: T, look: () => T): T {
   try {
     return look();

@@ -7,7 +7,7 @@ import {
 } from "../../protos/cgroups/v1.js";
 import { type Metrics as MetricsV2, MetricsSchema as MetricsV2Schema } from "../../protos/cgroups/v2.js";
 
-/** What a container has used so far, whichever cgroups it lives in. */
+/** What a container has used so far, in either version of cgroups. */
 export interface Usage {
   /** The version of the cgroups. */
   readonly cgroup: 1 | 2;
@@ -20,7 +20,7 @@ export interface Usage {
   readonly processes: number;
 }
 
-/** Reads the metrics of a Stats reply; undefined if they are of no kind of cgroup. */
+/** Reads the metrics of a Stats reply; undefined if they are of neither version of cgroups. */
 export function usageOf(stats: Any): Usage | undefined {
   const v1 = unpackAny(stats, MetricsV1Schema);
   if (v1 !== undefined) return ofV1(v1);
@@ -56,7 +56,7 @@ function ofV2({ cpu, memory, io, pids }: MetricsV2): Usage {
   };
 }
 
-/** The kernel's "no limit" is the largest number it has, cut down to whole pages. */
+/** The kernel's "no limit" is its largest number, rounded down to whole pages. */
 const NO_LIMIT = 2n ** 62n;
 
 function limit(bytes: bigint | undefined): number | undefined {

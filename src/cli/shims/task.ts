@@ -10,15 +10,15 @@ import type { ConnectResponse } from "../../protos/task/v3.js";
 import { Task as TaskV2 } from "../../protos/task/v2.js";
 import { Task as TaskV3 } from "../../protos/task/v3.js";
 
-/** The Task service in the version that a shim serves. The two differ in nothing but their names. */
+/** The Task service in the version that a shim serves. The versions differ only in their names. */
 export interface VersionedTask {
   readonly version: number;
   readonly task: Client<typeof TaskV3>;
-  /** What the shim answered to Connect. */
+  /** The shim's answer to Connect. */
   readonly connected: ConnectResponse;
 }
 
-/** Finds out which version of the Task service a shim serves, beginning with the likely one. */
+/** Finds out which version of the Task service a shim serves, and tries the likely one first. */
 export async function findTask(
   connection: Connection,
   id: string,

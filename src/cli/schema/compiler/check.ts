@@ -1,7 +1,7 @@
 import type { DescriptorProto, EnumDescriptorProto, FieldDescriptorProto } from "@bufbuild/protobuf/wkt";
 import type { Parsed } from "./parsed.js";
 
-/** Refuses what two fields or values of one file must not share. */
+/** Refuses fields and enum values that share a number or a JSON name, or have a reserved number or name. */
 export function check({ proto, source, places }: Parsed): void {
   const refuse = (declaration: object, what: string) => {
     throw source.error(places.get(declaration) ?? 0, what);
@@ -27,10 +27,10 @@ function checkFields(message: DescriptorProto, refuse: Refuse): void {
   for (const field of message.field) {
     const { name, number, jsonName } = field;
     const same = numbers.get(number);
-    if (same !== undefined) refuse(field, `${name} has the number ${number}, as ${same.name} has`);
+    if (same !== undefined) refuse(field, `${name} has the same number as ${same.name}: ${number}`);
     numbers.set(number, field);
     const alike = jsonNames.get(jsonName);
-    if (alike !== undefined) refuse(field, `${name} has the JSON name ${jsonName}, as ${alike.name} has`);
+    if (alike !== undefined) refuse(field, `${name} has the same JSON name as ${alike.name}: ${jsonName}`);
     jsonNames.set(jsonName, field);
     const range = taken.find(({ start, end }) => number >= start && number < end);
     if (range !== undefined) refuse(field, `the number ${number} of ${name} is ${range.why}`);
@@ -48,7 +48,7 @@ function checkEnum(type: EnumDescriptorProto, proto3: boolean, refuse: Refuse): 
     const { name, number } = value;
     const same = numbers.get(number);
     if (same !== undefined && type.options?.allowAlias !== true) {
-      refuse(value, `${name} has the number ${number}, as ${same} has`);
+      refuse(value, `${name} has the same number as ${same}: ${number}`);
     }
     numbers.set(number, name);
     const reserved = type.reservedRange.some(({ start, end }) => number >= start && number <= end);

@@ -1,10 +1,10 @@
 import type { UsageError } from "../../errors.js";
 import { bytesOf, type Source, type Token, tokensOf } from "./tokens.js";
 
-/** The largest number that the language has. */
+/** The largest whole number in the language. */
 const LARGEST = 2n ** 64n - 1n;
 
-/** A place in a source, from which words are taken one after the other. */
+/** A place in a source, from which tokens are taken one by one. */
 export class Cursor {
   readonly source: Source;
   readonly #tokens: readonly Token[];
@@ -15,43 +15,43 @@ export class Cursor {
     this.#tokens = tokensOf(source);
   }
 
-  /** The word that comes next, or one behind it. */
+  /** The next token, or one after it. */
   peek(ahead = 0): Token {
     return this.#tokens[Math.min(this.#index + ahead, this.#tokens.length - 1)]!;
   }
 
-  /** The word that was taken last. */
+  /** The token that was taken last. */
   get last(): Token {
     return this.#tokens[Math.max(this.#index - 1, 0)]!;
   }
 
-  /** Takes the next word. */
+  /** Takes the next token. */
   next(): Token {
     const token = this.peek();
     if (token.kind !== "end") this.#index++;
     return token;
   }
 
-  /** Whether the next word is this one. A string never is. */
+  /** Whether the next token is this one. A string never is. */
   at(text: string, ahead = 0): boolean {
     const token = this.peek(ahead);
     return token.text === text && token.kind !== "string" && token.kind !== "end";
   }
 
-  /** Takes the next word if it is this one. */
+  /** Takes the next token if it is this one. */
   accept(text: string): boolean {
     if (!this.at(text)) return false;
     this.#index++;
     return true;
   }
 
-  /** Takes a word that has to be there. */
+  /** Takes a token that must be there. */
   expect(text: string): Token {
     if (!this.at(text)) throw this.unexpected(`"${text}"`);
     return this.next();
   }
 
-  /** The error of a next word that is not what it has to be. */
+  /** The error for a next token that is not the one `wanted`. */
   unexpected(wanted: string): UsageError {
     const { kind, text, at } = this.peek();
     return this.source.error(at, `expected ${wanted}, not ${kind === "end" ? text : JSON.stringify(text)}`);
@@ -105,7 +105,7 @@ export class Cursor {
     }
   }
 
-  /** Takes what is between two brackets, both included, as it is written, but without comments. */
+  /** Takes a pair of brackets and what is between them, as written but without comments. */
   bracketed(): string {
     const closing: string[] = [];
     let text = "";
@@ -116,7 +116,7 @@ export class Cursor {
       if (partner !== undefined) closing.push(partner);
       else if (token.kind === "end" || (token.kind === "symbol" && "}]>".includes(token.text))) {
         if (closing.pop() !== token.text) {
-          throw this.source.error(token.at, `expected a bracket to close, not ${token.text}`);
+          throw this.source.error(token.at, `expected a closing bracket, not ${token.text}`);
         }
       }
       text += (token.at > end ? " " : "") + token.text;
@@ -126,9 +126,9 @@ export class Cursor {
   }
 }
 
-/** The value of a token of kind integer; 0x and 0 before it are for other bases. */
+/** The value of a token of kind integer; 0x before it means hexadecimal, 0 octal. */
 export function integerOf(text: string): bigint {
   const value = BigInt(/^0[0-7]+$/.test(text) ? `0o${text.slice(1)}` : text);
-  // Whatever is larger is too large for everything, too.
+  // A larger one is too large for every use, so its exact value does not matter.
   return value > LARGEST ? LARGEST + 1n : value;
 }

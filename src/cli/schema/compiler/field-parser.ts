@@ -15,7 +15,7 @@ import { OptionParser } from "./option-parser.js";
 import type { Name, Reference } from "./parsed.js";
 import type { Source } from "./tokens.js";
 
-/** The largest number that a field may have, and the largest that one of a message set may have. */
+/** The largest number of a field, and the largest of one in a message set. */
 const MOST = { field: 2 ** 29 - 1, messageSet: 2 ** 31 - 2 } as const;
 
 const LABELS: ReadonlyMap<string, Label> = new Map([
@@ -24,16 +24,16 @@ const LABELS: ReadonlyMap<string, Label> = new Map([
   ["repeated", Label.REPEATED],
 ]);
 
-/** What fields are declared in. */
+/** The declaration that fields are in. */
 export interface Holder {
   /** Its full name. */
   readonly scope: string;
   readonly fields: FieldDescriptorProto[];
   /** Where the messages of groups and maps go. */
   readonly nested: DescriptorProto[];
-  /** Of a oneof. */
+  /** Set in a oneof. */
   readonly oneofIndex?: number;
-  /** Of extensions: what they extend. */
+  /** Set for extensions: the message that they extend. */
   readonly extendee?: Name;
 }
 
@@ -53,7 +53,7 @@ export abstract class FieldParser {
     this.options = new OptionParser(this.cursor);
   }
 
-  /** Reads what a message has between its braces. */
+  /** Reads the part of a message in braces. */
   protected abstract body(message: DescriptorProto, scope: string): void;
 
   /** Reads the name of a declaration. */
@@ -83,14 +83,14 @@ export abstract class FieldParser {
     const group = cursor.at("group") && cursor.peek(1).kind === "identifier" ? cursor.next() : undefined;
     const map = group === undefined && this.#mapAhead ? this.#mapTypes(field, holder, labelled) : undefined;
     const type =
-      (group ?? map) === undefined ? cursor.reference("a field, or what else may be here") : undefined;
+      (group ?? map) === undefined ? cursor.reference("a field or another declaration") : undefined;
     this.named(field, "the name of a field");
     cursor.expect("=");
     this.#number(field, extendee === undefined ? MOST.field : MOST.messageSet);
     field.jsonName = camelCase(field.name);
     if (oneofIndex !== undefined) field.oneofIndex = oneofIndex;
     if (extendee !== undefined) {
-      // Until it is found: that there is one matters before.
+      // A placeholder until the message is found, because whether there is one matters earlier.
       field.extendee = extendee.name;
       this.refer(extendee, scope, false, (name) => (field.extendee = name), field);
     }
@@ -107,7 +107,7 @@ export abstract class FieldParser {
     return this.cursor.at("map") && this.cursor.at("<", 1);
   }
 
-  /** Reads the label of a field; tells whether there is one. */
+  /** Reads the label of a field; returns whether there is one. */
   #label(field: FieldDescriptorProto, { oneofIndex, extendee }: Holder): boolean {
     const { cursor, source } = this;
     const { syntax } = this.proto;
@@ -115,16 +115,19 @@ export abstract class FieldParser {
     const label = kind === "identifier" ? LABELS.get(text) : undefined;
     if (label === undefined) {
       if (syntax === "" && oneofIndex === undefined && !this.#mapAhead) {
-        throw cursor.unexpected('"optional", "required" or "repeated", or what else may be here');
+        throw cursor.unexpected('"optional", "required", "repeated" or another declaration');
       }
       return false;
     }
     if (oneofIndex !== undefined) throw source.error(at, `a field of a oneof must not be ${text}`);
     if (label === Label.REQUIRED && (syntax === "proto3" || extendee !== undefined)) {
-      throw source.error(at, `${extendee === undefined ? "in proto3 no field" : "no extension"} is required`);
+      throw source.error(
+        at,
+        `${extendee === undefined ? "a field of proto3" : "an extension"} must not be required`,
+      );
     }
     if (label !== Label.REPEATED && syntax === "editions") {
-      throw source.error(at, `editions have no ${text}, but features.field_presence`);
+      throw source.error(at, `editions have features.field_presence instead of ${text}`);
     }
     cursor.next();
     field.label = label;
@@ -154,7 +157,8 @@ export abstract class FieldParser {
 
   #group(field: FieldDescriptorProto, { scope, nested }: Holder, at: number): void {
     if (this.proto.syntax !== "") throw this.source.error(at, "only proto2 has groups");
-    if (!/^[A-Z]/.test(field.name)) throw this.source.error(at, "the name of a group begins with a capital");
+    if (!/^[A-Z]/.test(field.name))
+      throw this.source.error(at, "the name of a group must begin with a capital letter");
     const message = create(DescriptorProtoSchema, { name: field.name });
     this.places.set(message, at);
     nested.push(message);
@@ -171,7 +175,7 @@ export abstract class FieldParser {
     const { cursor, source } = this;
     const { at } = cursor.next();
     if (labelled || (oneofIndex ?? extendee) !== undefined) {
-      throw source.error(at, "a map has no label, and is neither in a oneof nor an extension");
+      throw source.error(at, "a map must not have a label, be in a oneof or be an extension");
     }
     cursor.expect("<");
     const { name, at: keyAt } = cursor.reference("the type of the keys");
@@ -186,7 +190,7 @@ export abstract class FieldParser {
     return { key, value };
   }
 
-  /** The message that a map is made of on the wire. */
+  /** Adds the message that stands for an entry of a map on the wire. */
   #entry(field: FieldDescriptorProto, { key, value }: MapTypes, { scope, nested }: Holder): void {
     const message = create(DescriptorProtoSchema, {
       name: entryName(field.name),

@@ -16,33 +16,33 @@ import { integerOf } from "./cursor.js";
 import type { DefaultUse, OptionUse, Parsed, Reference } from "./parsed.js";
 import { type Symbol, Symbols } from "./symbols.js";
 
-/** Whether an option is one of the user's own. */
+/** Whether an option is the user's own: an extension. */
 const own = (use: OptionUse) => use.parts.some(({ extension }) => extension);
 
 const END_OF_MESSAGE_SET = 2 ** 31 - 1;
 
-/** Finds what names stand for in files that are all there, and sets their options. */
+/** Resolves the names in files that are complete with their imports, and sets their options. */
 export class Linker {
   readonly #files: readonly Parsed[];
   readonly #symbols = new Symbols();
   readonly #wellKnown: readonly DescFile[];
 
-  /** @param wellKnown - Files that were compiled before. */
+  /** @param wellKnown - Files that are already compiled. */
   constructor(files: readonly Parsed[], wellKnown: readonly DescFile[]) {
     this.#files = files;
     this.#wellKnown = wellKnown;
   }
 
   /**
-   * Completes the descriptors of all files. Throws a UsageError for a name that nobody declares, and for what two declare.
+   * Completes the descriptors of all files. Throws a UsageError for a name that is declared nowhere, or twice.
    *
-   * @param build - Makes a registry of the descriptors as they are, for options that are the user's own.
+   * @param build - Makes a registry of the descriptors so far, for the user's own options.
    */
   link(build: (files: readonly FileDescriptorProto[]) => Registry): FileDescriptorProto[] {
     for (const { proto } of this.#wellKnown) this.#symbols.add(proto, () => undefined);
     for (const { proto, source, places } of this.#files) {
       this.#symbols.add(proto, (name, declaration, earlier) => {
-        const where = earlier.file === proto ? "" : `, in ${earlier.file.name} for the first time`;
+        const where = earlier.file === proto ? "" : `, first in ${earlier.file.name}`;
         throw source.error(places.get(declaration) ?? 0, `${name} is declared twice${where}`);
       });
     }
@@ -82,7 +82,7 @@ export class Linker {
     if (extension !== undefined) {
       const { extensionRange } = result.symbol.declaration as DescriptorProto;
       if (!extensionRange.some(({ start, end }) => extension.number >= start && extension.number < end)) {
-        const what = `${result.name} has no room for extensions at the number ${extension.number}`;
+        const what = `${result.name} does not allow an extension with the number ${extension.number}`;
         throw source.error(places.get(extension) ?? at, what);
       }
     }
@@ -90,7 +90,7 @@ export class Linker {
   }
 
   #default({ field, at, negative, tokens }: DefaultUse, { proto, source }: Parsed): void {
-    const wrong = () => source.error(at, `the default of ${field.name} is not of its type`);
+    const wrong = () => source.error(at, `the default of ${field.name} does not fit its type`);
     const [token] = tokens;
     if (token === undefined || field.label === Label.REPEATED || proto.syntax === "proto3") throw wrong();
     const sign = negative ? "-" : "";
@@ -142,7 +142,7 @@ export class Linker {
     return result?.symbol.declaration as EnumDescriptorProto | undefined;
   }
 
-  /** Sets an option by way of the text format, which has all that options may be. */
+  /** Sets an option through the text format, which can express every option. */
   #option(
     { parts, value, scope, schema, target }: OptionUse,
     { proto, source }: Parsed,
@@ -172,7 +172,7 @@ export class Linker {
 
 const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
-/** Bytes as descriptors have them. */
+/** Bytes in the escaped form that descriptors have for defaults. */
 function escaped(bytes: Uint8Array): string {
   return [...bytes]
     .map((byte) => {
@@ -185,7 +185,7 @@ function escaped(bytes: Uint8Array): string {
     .join("");
 }
 
-/** What a map says of its features is said of its keys and values. */
+/** The features of a map hold for its keys and values. */
 function spread({ options }: FieldDescriptorProto, entry: DescriptorProto): void {
   if (options?.features === undefined) return;
   for (const field of entry.field) {

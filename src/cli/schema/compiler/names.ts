@@ -4,7 +4,7 @@ import {
   FieldDescriptorProto_Type as Kind,
 } from "@bufbuild/protobuf/wkt";
 
-/** The types that have no definition, by their names. */
+/** The scalar types, by their names. */
 export const SCALARS: ReadonlyMap<string, Kind> = new Map(
   Object.entries({
     double: Kind.DOUBLE,
@@ -30,18 +30,18 @@ export function qualified(scope: string, name: string): string {
   return scope === "" ? name : `${scope}.${name}`;
 }
 
-/** The name that JSON has for a field, unless it has one of its own. */
+/** The JSON name of a field that does not set one. */
 export function camelCase(name: string): string {
   return name.replaceAll(/_+([^_]?)/g, (_, next: string) => (/[a-z]/.test(next) ? next.toUpperCase() : next));
 }
 
-/** The name of the message that a map is made of on the wire. */
+/** The name of the message that stands for an entry of a map on the wire. */
 export function entryName(name: string): string {
   const camel = camelCase(`_${name}`);
   return `${camel}Entry`;
 }
 
-/** The name of the oneof that a field has to itself which is `optional` in proto3. */
+/** The name of the oneof around a single field that is `optional` in proto3. */
 export function syntheticOneof({ name }: FieldDescriptorProto, message: DescriptorProto): string {
   const taken = new Set([...message.field, ...message.oneofDecl].map((each) => each.name));
   let result = name.startsWith("_") ? name : `_${name}`;

@@ -4,7 +4,7 @@ import type { Cursor } from "./cursor.js";
 import type { DefaultUse, OptionPart, OptionUse } from "./parsed.js";
 import type { Token } from "./tokens.js";
 
-/** Reads options, to be set when all files are known. */
+/** Reads options, which are set once all files are known. */
 export class OptionParser {
   readonly uses: OptionUse[] = [];
   readonly defaults: DefaultUse[] = [];
@@ -14,7 +14,7 @@ export class OptionParser {
     this.#cursor = cursor;
   }
 
-  /** Reads `option name = value;` if that is what comes. */
+  /** Reads `option name = value;` if it is next. */
   statement(scope: string, schema: DescMessage, target: () => Message): boolean {
     const cursor = this.#cursor;
     if (!cursor.accept("option")) return false;
@@ -23,7 +23,7 @@ export class OptionParser {
     return true;
   }
 
-  /** Reads `[name = value, …]` if that is what comes. Those of a field have two that are no options. */
+  /** Reads `[name = value, …]` if it is next. For a field, `default` and `json_name` are not options. */
   list(scope: string, schema: DescMessage, target: () => Message, field?: FieldDescriptorProto): void {
     const cursor = this.#cursor;
     if (!cursor.accept("[")) return;

@@ -7,21 +7,21 @@ import type {
 } from "@bufbuild/protobuf/wkt";
 import type { Source, Token } from "./tokens.js";
 
-/** A name, and where it stands. */
+/** A name, and its index in the source. */
 export interface Name {
   readonly name: string;
   readonly at: number;
 }
 
-/** A name that stands for a type, to be found when all files are known. */
+/** The name of a type, which is looked up once all files are known. */
 export interface Reference extends Name {
-  /** The full name of what it stands in. */
+  /** The full name of the declaration around it. */
   readonly scope: string;
   /** Whether it may be an enum, too. */
   readonly enums: boolean;
-  /** The extension of which it is the message to extend. */
+  /** The extension, if the type is the message that it extends. */
   readonly extension?: FieldDescriptorProto;
-  /** Called with what was found, a leading dot before its name. */
+  /** Called with the type's full name, with a leading dot. */
   found(typeName: string, isEnum: boolean): void;
 }
 
@@ -33,44 +33,44 @@ export interface OptionPart extends Name {
 
 /** An option that is set. */
 export interface OptionUse {
-  /** The full name of what it stands in. */
+  /** The full name of the declaration around it. */
   readonly scope: string;
   readonly parts: readonly OptionPart[];
   /** In the text format of protobuf, with its colon where it needs one. */
   readonly value: string;
   readonly schema: DescMessage;
-  /** The message of options that it belongs to. */
+  /** The message of options in which it is set. */
   target(): Message;
 }
 
-/** The default value of a field, whose type is not known yet. */
+/** The default value of a field whose type is not known yet. */
 export interface DefaultUse {
   readonly field: FieldDescriptorProto;
   readonly at: number;
   readonly negative: boolean;
-  /** The words of the value; several of them are strings. */
+  /** The tokens of the value; if there are several, they are strings. */
   readonly tokens: readonly Token[];
 }
 
 /** A file that another one imports. */
 export interface Import extends Name {
-  /** Only for options: its types are not to be used otherwise. */
+  /** Only for options: its types must not be used for anything else. */
   readonly option: boolean;
 }
 
 /** A .proto file, read but not yet linked with those that it imports. */
 export interface Parsed {
   readonly source: Source;
-  /** Without its dependencies, whose names are the loader's to give. */
+  /** Without its dependencies, which the loader names. */
   readonly proto: FileDescriptorProto;
   readonly imports: readonly Import[];
   readonly references: readonly Reference[];
   readonly options: readonly OptionUse[];
   readonly defaults: readonly DefaultUse[];
-  /** Maps with the messages that they are made of. */
+  /** Maps, with the messages of their entries. */
   readonly maps: ReadonlyMap<FieldDescriptorProto, DescriptorProto>;
   /** Ranges of extensions up to `max`, with their messages. */
   readonly openRanges: readonly (readonly [DescriptorProto, DescriptorProto_ExtensionRange])[];
-  /** Where declarations stand. */
+  /** The indices of declarations in the source. */
   readonly places: ReadonlyMap<object, number>;
 }

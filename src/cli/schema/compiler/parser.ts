@@ -32,7 +32,7 @@ import type { Import, Parsed } from "./parsed.js";
 import type { Source } from "./tokens.js";
 
 const INT32 = { least: -(2 ** 31), most: 2 ** 31 - 1 } as const;
-/** What `max` stands for: the end of the numbers of fields, and of those in a message set. */
+/** The meaning of `max`: the largest number of a field, and of one in a message set. */
 const MAX = { field: 2 ** 29 - 1, messageSet: 2 ** 31 - 2 } as const;
 
 /** Reads a .proto file. Throws a UsageError, with file, line and column, for whatever it does not understand. */
@@ -42,7 +42,7 @@ export function parseProto(source: Source): Parsed {
 
 class Parser extends FieldParser {
   readonly #imports: Import[] = [];
-  /** Those that go further if their message turns out to be a message set. */
+  /** Ranges that are longer if their message turns out to be a message set. */
   readonly #openRanges: [DescriptorProto, DescriptorProto_ExtensionRange][] = [];
 
   file(): Parsed {
@@ -74,13 +74,13 @@ class Parser extends FieldParser {
     if (editions) {
       const edition = Edition[`EDITION_${value}` as keyof typeof Edition];
       if (!/^\d{4}$/.test(value) || edition === undefined) {
-        throw this.source.error(at, `there is no edition ${JSON.stringify(value)} that is known`);
+        throw this.source.error(at, `unknown edition ${JSON.stringify(value)}`);
       }
       proto.edition = edition;
       proto.syntax = "editions";
     } else if (value === "proto3") proto.syntax = value;
     else if (value !== "proto2") {
-      throw this.source.error(at, `there is no syntax ${JSON.stringify(value)} that is known`);
+      throw this.source.error(at, `unknown syntax ${JSON.stringify(value)}`);
     }
     cursor.expect(";");
   }
@@ -111,7 +111,7 @@ class Parser extends FieldParser {
     }
   }
 
-  /** Reads a message or an enum, if that is what comes. */
+  /** Reads a message or an enum, if it is next. */
   #type(scope: string, messages: DescriptorProto[], enums: EnumDescriptorProto[]): boolean {
     const { cursor } = this;
     const modified =
@@ -191,7 +191,7 @@ class Parser extends FieldParser {
     const { at } = cursor.expect("{");
     const before = fields.length;
     while (!cursor.accept("}")) this.field({ scope, fields, nested, extendee });
-    if (fields.length === before) throw this.source.error(at, `nothing extends ${extendee.name}`);
+    if (fields.length === before) throw this.source.error(at, `the extension of ${extendee.name} is empty`);
   }
 
   #extensionRanges(message: DescriptorProto, scope: string): void {
@@ -204,7 +204,7 @@ class Parser extends FieldParser {
       if (open) this.#openRanges.push([message, range]);
     });
     const ranges = message.extensionRange.slice(before);
-    // Options are of every range that they stand behind.
+    // Options apply to every range before them.
     let options: ExtensionRangeOptions | undefined;
     this.options.list(scope, ExtensionRangeOptionsSchema, () => {
       options ??= create(ExtensionRangeOptionsSchema);
@@ -225,7 +225,7 @@ class Parser extends FieldParser {
     cursor.next();
     const { kind } = cursor.peek();
     if (kind === "string" || kind === "identifier") {
-      // Editions have names where the syntaxes before have strings.
+      // Editions have names here, older syntaxes have strings.
       const editions = this.proto.syntax === "editions";
       if ((kind === "identifier") !== editions) {
         throw cursor.unexpected(`numbers, or ${editions ? "names without quotes" : "names in quotes"}`);
@@ -237,7 +237,7 @@ class Parser extends FieldParser {
     cursor.expect(";");
   }
 
-  /** Reads numbers and ranges, both ends of which are included. */
+  /** Reads numbers and ranges, which include both ends. */
   #ranges(least: number, most: number, max: number, add: AddRange): void {
     const { cursor } = this;
     do {
@@ -312,7 +312,7 @@ class Parser extends FieldParser {
     return method;
   }
 
-  /** Reads the type of what a method takes or gives; tells whether it streams. */
+  /** Reads the type of a method's requests or responses; returns whether they are streamed. */
   #streamed(scope: string, found: (name: string) => void): boolean {
     const { cursor } = this;
     cursor.expect("(");
@@ -323,5 +323,5 @@ class Parser extends FieldParser {
   }
 }
 
-/** Called with a range, both ends of which are included; `open` if it was written with `max`. */
+/** Called with a range, which includes both ends; `open` if it was written with `max`. */
 type AddRange = (start: number, end: number, open: boolean) => void;

@@ -1,25 +1,25 @@
 import type { DescriptorProto, EnumDescriptorProto, FileDescriptorProto } from "@bufbuild/protobuf/wkt";
 import { qualified } from "./names.js";
 
-/** What a name stands for. */
+/** The declaration that a name stands for. */
 export interface Symbol {
   readonly kind: "package" | "message" | "enum" | "service" | "extension" | "other";
   /** The file that declares it. */
   readonly file: FileDescriptorProto;
-  /** What declares it. */
+  /** The descriptor of the declaration. */
   readonly declaration: object;
 }
 
 /** Called with each name that a file declares. */
 type Declare = (name: string, kind: Symbol["kind"], declaration: object) => void;
 
-/** The names of some files, each of which sees its own, those that it imports, and what these import publicly. */
+/** The names in some files. Each file sees its own names, those of its imports, and those that these import publicly. */
 export class Symbols {
   readonly #files = new Map<string, FileDescriptorProto>();
   readonly #byName = new Map<string, Symbol>();
   readonly #visible = new Map<FileDescriptorProto, ReadonlySet<FileDescriptorProto>>();
 
-  /** Adds a file; `conflict` is called with what is declared twice. */
+  /** Adds a file; `conflict` is called for each name that is declared twice. */
   add(
     file: FileDescriptorProto,
     conflict: (name: string, declaration: object, earlier: Symbol) => void,
@@ -32,7 +32,7 @@ export class Symbols {
     });
   }
 
-  /** The files whose names a file may use: its own included. */
+  /** The files whose names a file may use, itself included. */
   visibleTo(file: FileDescriptorProto): ReadonlySet<FileDescriptorProto> {
     let visible = this.#visible.get(file);
     if (visible === undefined) {
@@ -51,8 +51,8 @@ export class Symbols {
   }
 
   /**
-   * What a reference stands for, looked for from its scope outwards. As in C++, it is the first part of a name that is
-   * looked for; what is not below it then is nowhere else.
+   * Resolves a reference, from its scope outwards. As in C++, the innermost scope that declares the first part of a dotted
+   * name decides: if the rest is not declared there, the name is unknown, whatever outer scopes declare.
    */
   find(
     reference: string,
@@ -119,7 +119,7 @@ function declareTypes(
   }
   for (const type of enums) {
     add(qualified(scope, type.name), "enum", type);
-    // As in C++, values are names of what is around their enum.
+    // As in C++, the values of an enum are names in the scope around it.
     for (const value of type.value) add(qualified(scope, value.name), "other", value);
   }
 }

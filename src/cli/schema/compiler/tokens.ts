@@ -1,22 +1,22 @@
 import { UsageError } from "../../errors.js";
 
-/** A word of a .proto file. */
+/** A token of a .proto file. */
 export interface Token {
   readonly kind: "identifier" | "integer" | "float" | "string" | "symbol" | "end";
-  /** As it is written. */
+  /** As written in the source. */
   readonly text: string;
   /** Where it begins, as an index into the source. */
   readonly at: number;
 }
 
-/** A text in the language of .proto files, which knows where it is. */
+/** The text of a .proto file, and the file's name for errors. */
 export class Source {
   constructor(
     readonly file: string,
     readonly text: string,
   ) {}
 
-  /** The error of what stands somewhere, with file, line and column. */
+  /** The error for something at an index, with file, line and column. */
   error(at: number, what: string): UsageError {
     const before = this.text.slice(0, at).split("\n");
     const column = (before.at(-1)?.length ?? 0) + 1;
@@ -26,12 +26,12 @@ export class Source {
 
 const BLANK = /(?:[ \t\r\n\f\v]+|\/\/[^\n]*|\/\*[^]*?\*\/)*/y;
 const IDENTIFIER = /[A-Za-z_]\w*/y;
-// What is a number as far as it goes; whether it ends where a number may is asked then.
+// As much as looks like a number. Whether it is one, and ends there, is checked after the match.
 const NUMBER = /0[xX][\da-fA-F]+|\d+\.\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\d+/y;
 const STRING = /"[^"\\\n\0]*(?:\\[^\n\0][^"\\\n\0]*)*"|'[^'\\\n\0]*(?:\\[^\n\0][^'\\\n\0]*)*'/y;
 const SYMBOLS = new Set("{}[]()<>=;,.:-+/");
 
-/** All words of a source, and an end. Comments and blanks are between them. */
+/** All tokens of a source, then one of kind `end`. Comments and blanks are skipped. */
 export function tokensOf(source: Source): Token[] {
   const { text } = source;
   const tokens: Token[] = [];
@@ -68,7 +68,7 @@ export function tokensOf(source: Source): Token[] {
     const symbol = String.fromCodePoint(text.codePointAt(at) ?? 0);
     if (SYMBOLS.has(symbol)) return { kind: "symbol", text: symbol, at };
     if (symbol === '"' || symbol === "'") throw source.error(at, "the string does not end on its line");
-    throw source.error(at, `there must be no ${JSON.stringify(symbol)} here`);
+    throw source.error(at, `unexpected ${JSON.stringify(symbol)}`);
   }
 }
 
@@ -109,7 +109,7 @@ export function bytesOf({ text, at }: Token, source: Source): Buffer {
     if (byte !== undefined && byte <= 0xff) parts.push(Buffer.of(byte));
     else if (point !== undefined && Number.parseInt(point, 16) <= 0x10_ffff) {
       parts.push(Buffer.from(String.fromCodePoint(Number.parseInt(point, 16))));
-    } else throw source.error(at + 1 + match.index, `there is no escape ${whole}`);
+    } else throw source.error(at + 1 + match.index, `unknown escape ${whole}`);
   }
   parts.push(Buffer.from(inner.slice(done)));
   return Buffer.concat(parts);

@@ -15,15 +15,20 @@ import { reflect, type ReflectMessage } from "@bufbuild/protobuf/reflect";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import { type Any, AnySchema, isWrapperDesc, ValueSchema } from "@bufbuild/protobuf/wkt";
 import { stringify } from "lossless-json";
-import { hasOwnJson, nameOf } from "./json.js";
+import { hasOwnJson, nameOf } from "./message-to-json.js";
 import { isNumberText, isObject, type Json, type JsonMap, wholeNumber } from "./json-value.js";
 
-/** The message of a JSON value. Throws an Error that names the field which is wrong. */
+/*
+ * Messages from JSON: makes the message to send from what the user typed. json-value.ts parses the text first.
+ * message-to-json.ts is the reverse, and describes the one addition to protobuf's JSON.
+ */
+
+/** Makes a message from JSON. Throws an Error that names the wrong field. */
 export function messageFromJson(desc: DescMessage, json: Json, registry: Registry): Message {
   return read(desc, json, registry, desc.typeName);
 }
 
-/** @param where - What errors call the place of the value. */
+/** @param where - The name of the value's place in error texts. */
 function read(desc: DescMessage, json: Json, registry: Registry, where: string): Message {
   if (desc.typeName === AnySchema.typeName) return anyFromJson(json, registry, where);
   if (isWrapperDesc(desc)) return fromJson(desc, exact(desc.fields[0]!, json, where));
@@ -31,14 +36,14 @@ function read(desc: DescMessage, json: Json, registry: Registry, where: string):
   return new Fields(desc, registry).read(json);
 }
 
-/** Reads the fields of one message: scalars and enums in one go, messages each by itself. */
+/** Reads the fields of one message: scalars and enums all at once, messages one by one. */
 class Fields {
   readonly #desc: DescMessage;
   readonly #registry: Registry;
   readonly #seen = new Map<unknown, string>();
-  /** Without messages, with numbers that protobuf-es takes as they are. */
+  /** Scalars and enums, with numbers in a form that protobuf-es does not round. */
   readonly #plain = Object.create(null) as Record<string, JsonValue>;
-  /** To be done when there is the message. */
+  /** Set the messages, once the message around them exists. */
   readonly #messages: ((message: ReflectMessage) => void)[] = [];
 
   constructor(desc: DescMessage, registry: Registry) {
@@ -63,13 +68,13 @@ class Fields {
     }
     const { message } = field;
     if (message === undefined) this.#plain[key] = exact(field, value, String(field));
-    // null leaves a message unset, a list or a map, too.
+    // null leaves a message, a list or a map unset.
     else if (value !== null || (setsNull && field.fieldKind === "message")) {
       this.#messages.push((target) => setMessages(field, message, value, target, this.#registry));
     }
   }
 
-  /** Refuses a second value for what has one. */
+  /** Refuses a second value for a field or a oneof. */
   #once(what: unknown, key: string, called: string): void {
     const earlier = this.#seen.get(what);
     if (earlier !== undefined) {
@@ -126,13 +131,13 @@ const NUMBERS = new Set([
   ScalarType.SFIXED32,
 ]);
 
-/** A key of a map, which JSON has as text. */
+/** A key of a map; in JSON it is always a string. */
 function mapKey(type: ScalarType, text: string, where: string): string | number | bigint | boolean {
   if (type === ScalarType.STRING) return text;
   if (type === ScalarType.BOOL && (text === "true" || text === "false")) return text === "true";
   if (type === ScalarType.BOOL || !/^-?(?:0|[1-9]\d*)$/.test(text)) {
     const name = (ScalarType[type] ?? "").toLowerCase();
-    throw new Error(`${where} has the key ${JSON.stringify(text)}, which is no ${name}`);
+    throw new Error(`${where} has the key ${JSON.stringify(text)}, which is not of type ${name}`);
   }
   return NUMBERS.has(type) ? Number(text) : BigInt(text);
 }
@@ -155,7 +160,7 @@ function anyFromJson(json: Json, registry: Registry, where: string): Any {
   }
   if (!typeUrl.includes("/")) {
     throw new Error(
-      `${where}: "@type" ${JSON.stringify(typeUrl)} is neither the name of a known message nor a URL, which has a slash`,
+      `${where}: "@type" ${JSON.stringify(typeUrl)} is neither the name of a known message nor a URL with a slash`,
     );
   }
   if (typeof value === "string") return create(AnySchema, { typeUrl, value: base64Decode(value) });
@@ -165,7 +170,7 @@ function anyFromJson(json: Json, registry: Registry, where: string): Any {
     const [stranger] = Object.keys(rest);
     if (stranger !== undefined) {
       throw new Error(
-        `${where}: a ${known.typeName} has its JSON as "value", and no ${JSON.stringify(stranger)}`,
+        `${where}: the JSON of a ${known.typeName} belongs in "value", without ${JSON.stringify(stranger)}`,
       );
     }
     const message = read(known, inner, registry, known.typeName);
@@ -174,8 +179,8 @@ function anyFromJson(json: Json, registry: Registry, where: string): Any {
 }
 
 /**
- * The value of a field that is no message, for protobuf-es. Whole numbers beyond JavaScript's go as strings, which
- * protobuf's JSON has for them, so that nothing rounds them.
+ * The value of a scalar or enum field, for protobuf-es. A whole number that JavaScript cannot hold goes as a string, which
+ * protobuf's JSON allows, so that nothing rounds it.
  */
 function exact(field: DescField | DescExtension, json: Json, where: string): JsonValue {
   if (Array.isArray(json)) return (json as readonly Json[]).map((each) => exact(field, each, where));
@@ -200,11 +205,11 @@ function exact(field: DescField | DescExtension, json: Json, where: string): Jso
   }
 }
 
-/** A value for what holds a double, and for what holds no number at all. */
+/** A value whose numbers become doubles. Throws an Error for one that is too large. */
 function rounded(json: Json, where: string): JsonValue {
   if (isNumberText(json)) {
     const number = Number(String(json));
-    if (!Number.isFinite(number)) throw new Error(`${where} cannot be as large as ${String(json)}`);
+    if (!Number.isFinite(number)) throw new Error(`${where} cannot hold ${String(json)}: it is too large`);
     return number;
   }
   if (Array.isArray(json)) return (json as readonly Json[]).map((each) => rounded(each, where));
@@ -214,7 +219,7 @@ function rounded(json: Json, where: string): JsonValue {
   return json as JsonValue;
 }
 
-/** An object of which every key is a field, `__proto__` included. */
+/** An object whose keys are all properties of its own, `__proto__` included. */
 function ownObject(entries: readonly (readonly [string, JsonValue])[]): JsonValue {
   return Object.fromEntries(entries);
 }

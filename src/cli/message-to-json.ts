@@ -13,9 +13,11 @@ import { type Any, AnySchema, isWrapperDesc } from "@bufbuild/protobuf/wkt";
 import { type Json, type JsonMap, MOST_NESTED, parseJson } from "./json-value.js";
 
 /*
- * protobuf's JSON, with one thing added: an Any whose type nobody knows. containerd packs OCI's own JSON into such ones,
- * so they are shown, and taken, as `{ "@type": …, "value": … }` with an object or array for JSON and base64 for bytes.
- * This file shows; json-input.ts takes.
+ * Messages to JSON: makes the JSON value of a message to show. output/json.ts writes it as text;
+ * message-from-json.ts is the reverse.
+ *
+ * Both use protobuf's JSON with one addition, an Any of unknown type. containerd packs OCI's own JSON into such Anys, so
+ * they are `{ "@type": …, "value": … }`, where an object or array is JSON and a string is base64.
  */
 
 /** The JSON of a message. Every Any of a type that the registry has is unpacked. */
@@ -28,7 +30,7 @@ export function anyToJson(any: Any, registry: Registry): JsonMap {
   return jsonOfAny(any, registry, 0);
 }
 
-/** @param level - How deep the message lies in others, those in each Any counted on. */
+/** @param level - How deep the message is nested; an Any counts as a level. */
 function jsonOf(desc: DescMessage, message: Message, registry: Registry, level: number): Json {
   if (level > MOST_NESTED) throw new Error(`it is nested deeper than ${MOST_NESTED} levels`);
   if (desc.typeName === AnySchema.typeName) return jsonOfAny(message as Any, registry, level);
@@ -41,7 +43,7 @@ function jsonOf(desc: DescMessage, message: Message, registry: Registry, level: 
   for (const field of fields) {
     if (all.isSet(field)) json.set(field.jsonName, jsonOfField(field, all, registry, level + 1));
   }
-  // In the order of the definition, as if nothing had been taken out.
+  // In the order of the definition, as if no field had been converted apart.
   const inOrder = desc.fields.filter(({ jsonName }) => json.has(jsonName));
   const ordered = inOrder.map(({ jsonName }): [string, Json | undefined] => [jsonName, json.get(jsonName)]);
   return Object.fromEntries([...ordered, ...json]);
@@ -67,13 +69,13 @@ function jsonOfAny({ typeUrl, value }: Any, registry: Registry, level: number): 
   try {
     json = jsonOf(desc, fromBinary(desc, value), registry, level + 1);
   } catch {
-    // It is not what it says; the bytes are all there is to show.
+    // The bytes are not of the type that it names, so they are shown as bytes.
     return { "@type": typeUrl, value: base64Encode(value) };
   }
   return hasOwnJson(desc) ? { "@type": typeUrl, value: json } : { "@type": typeUrl, ...(json as JsonMap) };
 }
 
-/** As containerd reads it, the type is the last segment of the URL. */
+/** The type in a URL: its last segment, as containerd reads it. */
 export function nameOf(typeUrl: string): string {
   return typeUrl.slice(typeUrl.lastIndexOf("/") + 1);
 }
@@ -84,12 +86,12 @@ const OWN_JSON = new Set(
   ),
 );
 
-/** Whether the JSON of a message is something else than an object of its fields. */
+/** Whether the JSON of a message is anything but an object of its fields. */
 export function hasOwnJson(desc: DescMessage): boolean {
   return OWN_JSON.has(desc.typeName) || isWrapperDesc(desc);
 }
 
-/** The object or array that bytes hold as JSON text. */
+/** The object or array that bytes are the JSON text of; undefined if they are not. */
 function jsonIn(value: Uint8Array): Json | undefined {
   if (value[0] !== 0x7b && value[0] !== 0x5b) return undefined;
   try {
@@ -101,7 +103,7 @@ function jsonIn(value: Uint8Array): Json | undefined {
 
 const withAny = new WeakMap<DescMessage, DescField[]>();
 
-/** The fields of a message whose messages are, or may hold, an Any. */
+/** The fields of a message whose values are, or may contain, an Any. */
 function fieldsWithAny(desc: DescMessage): DescField[] {
   let fields = withAny.get(desc);
   if (fields === undefined) {
