@@ -183,7 +183,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     expect((await failureOf(task.pids({ id: "somebody-else" }))).code).toBe(Code.NotFound);
   });
 
-  test("a service the shim does not serve is Unimplemented, and the connection goes on", async () => {
+  test("a service the shim does not serve is Unimplemented, and the connection continues", async () => {
     const taskV3 = createClient(TaskV3, connection);
     const failure = await failureOf(taskV3.state({ id: ID }));
     expect(failure.code).toBe(Code.Unimplemented);
