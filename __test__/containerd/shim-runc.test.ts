@@ -27,7 +27,7 @@ describeWithEach("examples/shim-runc", (release) => {
     user = new ShimUser(containerd, RUNC);
     await user.runDetached("box", FOREVER, ["--memory-limit", String(64 << 20)]);
     connection = await connect(containerd.shimAddress("box"));
-    // Each containerd calls one of the two, and the shim serves both.
+    // Each containerd calls one of the two services, and the shim serves both.
     const other = release === packaged ? Task : TaskV2;
     task = createClient(other, connection) as Client<typeof Task>;
   });
@@ -92,7 +92,7 @@ describeWithEach("examples/shim-runc", (release) => {
     await task.resizePty({ ...exec, width: 120, height: 50 });
     expect(await waiting).toMatchObject({ exitStatus: 0 });
     await task.delete(exec);
-    // What is unread when the leader of a terminal's session ends, the kernel throws away: hence the sleep.
+    // When the leader of a terminal's session ends, the kernel discards what is unread: hence the sleep.
     const lines = (await reader).split("\r\n");
     expect(lines).toContain("size 50 120");
     expect(lines.slice(-3)).toEqual(["19999", "20000", ""]);
@@ -113,14 +113,14 @@ describeWithEach("examples/shim-runc", (release) => {
     expect(readFileSync(file, "utf8")).toBe("out\nerr\n");
   });
 
-  test("says that it does not log through another program", async () => {
+  test("refuses to log through another program", async () => {
     const exec = { id: "box", execId: "binary" };
     await task.exec({ ...exec, stdout: "binary:///bin/logger", spec: await processOf(["/bin/true"]) });
     await expect(task.start(exec)).rejects.toMatchObject({ code: Code.Unimplemented });
     await task.delete(exec);
   });
 
-  test("changes the limits of a container that runs", async () => {
+  test("changes the limits of a running container", async () => {
     const typeUrl = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
     const value = Buffer.from(JSON.stringify({ memory: { limit: 48 << 20 } }));
     await task.update({ id: "box", resources: { typeUrl, value } });
@@ -129,7 +129,7 @@ describeWithEach("examples/shim-runc", (release) => {
     expect(limits).toContain(48 << 20);
   });
 
-  test("lists the processes of execs by their names", async () => {
+  test("lists the processes of execs with their ids", async () => {
     const exec = { id: "box", execId: "listed" };
     await task.exec({ ...exec, spec: await processOf(FOREVER) });
     const { pid } = await task.start(exec);
@@ -140,7 +140,7 @@ describeWithEach("examples/shim-runc", (release) => {
     await task.delete(exec);
   });
 
-  test("answers a start that comes twice as such", async () => {
+  test("refuses a second start", async () => {
     const exec = { id: "box", execId: "twice" };
     await task.exec({ ...exec, spec: await processOf(FOREVER) });
     await task.start(exec);
@@ -150,7 +150,7 @@ describeWithEach("examples/shim-runc", (release) => {
     await task.delete(exec);
   });
 
-  test("an exec that ends at once has its exit told after its start", async () => {
+  test("reports the exit of an exec that ends at once after its start", async () => {
     for (let i = 0; i < 10; i++) {
       const exec = { id: "box", execId: `quick-${i}` };
       await task.exec({ ...exec, spec: await processOf(["/bin/true"]) });
@@ -161,7 +161,7 @@ describeWithEach("examples/shim-runc", (release) => {
     expect(existsSync(`/proc/${(await task.connect({ id: "box" })).shimPid}`)).toBe(true);
   });
 
-  test("writes a checkpoint, or says that criu is not there or cannot", async () => {
+  test("writes a checkpoint, or says that criu is missing or unable", async () => {
     const path = join(containerd.folder, "checkpoint");
     mkdirSync(path);
     const options = packAny(CheckpointOptionsSchema, {});
