@@ -48,7 +48,7 @@ describe("a server that does not accept", () => {
     };
   }
 
-  test("makes connect and connectSync fail with ETIMEDOUT at last", async () => {
+  test("makes connect and connectSync fail with ETIMEDOUT eventually", async () => {
     await using listener = await full();
     const { address } = listener.script;
     const expected = {
@@ -156,7 +156,7 @@ describe("a worker", () => {
     return { worker, address };
   }
 
-  test("serves the thread that started it, also its blocking calls", async () => {
+  test("serves the thread that started it, including its blocking calls", async () => {
     const { worker, address } = await startWorker();
     await using connection = await connect(address);
     using blocking = connectSync(address);

@@ -248,7 +248,7 @@ describe("our server", () => {
     expect(text(payload)).toBe("60000.25");
   });
 
-  test("takes the longest timeout that fits the wire", async () => {
+  test("accepts the longest timeout that fits the wire", async () => {
     const context = deferred<HandlerContext>();
     await using server = createServer().addRaw("a.B", {
       Hold: {

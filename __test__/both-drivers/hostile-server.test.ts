@@ -190,7 +190,7 @@ describe("our client with a server that misbehaves", () => {
     expect(ids).toEqual(calls.map((_, index) => 2 * index + 1));
   });
 
-  test("fails all calls alike when the peer closes between two messages", async () => {
+  test("fails all calls with the same error when the peer closes between two messages", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const calls = [1, 2, 3].map(() => failure(connection.unary("a.B", "C", EMPTY)));

@@ -5,7 +5,7 @@ import { bytes, deferred, failure, text } from "../helpers/outcome.js";
 import { pairOf, pairWith, SERVICE } from "../helpers/pair.js";
 
 const EMPTY = new Uint8Array();
-/** After so many uses a slot's names came round, when they still did. */
+/** The number of uses after which a slot's names once repeated. */
 const ROUND = 2048;
 
 /** Handlers that wait, by method name, and an echo. */

@@ -178,7 +178,7 @@ describe("the process of a server", () => {
 });
 
 describeWithPeer("a connection whose peer is killed", () => {
-  test("fails all its calls alike, then each later one at once, and says why once", async () => {
+  test("fails all its calls with the same error, then each later one at once, and reports its end once", async () => {
     await using peer = await Peer.echo();
     await using connection = await connect(peer.address);
     const calls = Array.from({ length: 200 }, () =>

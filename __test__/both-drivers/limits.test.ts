@@ -31,7 +31,7 @@ describeWithPeer("messages between our client and the Rust server", () => {
   });
 
   test.each([1, 2, 1 << 20])(
-    "a request of %i bytes more is refused, and the connection continues",
+    "a request that exceeds the limit by %i bytes is refused, and the connection continues",
     async (over) => {
       await using peer = await Peer.echo();
       await using connection = await connect(peer.address);
@@ -134,7 +134,7 @@ describe("our server", () => {
   });
 
   test.each([1, 8 << 20])(
-    "answers RESOURCE_EXHAUSTED to a request of %i bytes more, and the connection continues",
+    "answers RESOURCE_EXHAUSTED to a request that exceeds the limit by %i bytes, and the connection continues",
     async (over) => {
       await using server = createServer().addRaw("test.Echo", echo);
       using client = await rawConnect(await server.listen(temporaryAddress()));
@@ -146,7 +146,7 @@ describe("our server", () => {
   );
 
   test.each([1, 8 << 20])(
-    "answers RESOURCE_EXHAUSTED instead of a reply of %i bytes more, and the connection continues",
+    "answers RESOURCE_EXHAUSTED instead of a reply that exceeds the limit by %i bytes, and the connection continues",
     async (over) => {
       const replies = [responsePayload(over), bytes("next")];
       await using server = createServer().addRaw("test.Echo", {
@@ -259,7 +259,7 @@ describe("our server", () => {
     await using server = createServer().addRaw("test.Echo", echo);
     using client = await rawConnect(await server.listen(temporaryAddress()));
     const body = encodeRequest({ ...ECHO, payload: bytes("short") });
-    // The frame announces 4 MiB and a byte: what follows its few bytes belongs to it until they are complete.
+    // The frame announces 4 MiB and a byte, so the bytes after its short body belong to it until it is complete.
     const frame = { streamId: 1, type: FrameType.Request, body };
     await client.send(encodeFrame(frame, FRAME_LIMIT + 1));
     await client.send(new Uint8Array(FRAME_LIMIT + 1 - body.length));

@@ -77,7 +77,7 @@ test("an object that only has the prototype of a Uint8Array is refused, and the 
   expect(await connection.unary("a.B", "Echo", ours(3))).toEqual(ours(3));
 });
 
-test("a blocking call accepts one, and so does the codec where code generation is disallowed", async () => {
+test("a blocking call accepts a Uint8Array of another realm, and so does the codec where code generation is disallowed", async () => {
   await using server = new Script(
     `
     const server = product.createServer();

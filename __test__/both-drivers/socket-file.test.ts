@@ -68,7 +68,7 @@ describe("the file of a unix socket", () => {
         if (message === "seen") seen = true;
         else say(message);
       });
-      // A busy machine may not let it look for a while.
+      // On a busy machine the watching thread may not run for a while.
       for (let i = 0; i < 400 || !seen; i++) {
         const server = product.createServer();
         await server.listen(address, { mode: 0o600 });

@@ -46,7 +46,7 @@ function accepts(desc: DescMessage, bytes: Uint8Array): boolean {
   }
 }
 
-describe("wrong or odd bytes are accepted or refused as by protobuf-es", () => {
+describe("wrong or odd bytes are accepted or refused as by protobuf-es:", () => {
   test("every cut of a message of every kind", () => {
     for (const desc of messages) {
       const init = Object.fromEntries(
@@ -235,7 +235,7 @@ describe("wrong or odd bytes are accepted or refused as by protobuf-es", () => {
     }
   });
 
-  test("and refused with a TtrpcError of the code Internal", () => {
+  test("refused ones are a TtrpcError with the code Internal", () => {
     const bytes = Uint8Array.from([0x72, 5]);
     expect(() => fromBinary(scalars, bytes)).toThrow("premature EOF");
     let error: unknown;

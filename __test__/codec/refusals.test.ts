@@ -108,7 +108,7 @@ function textOf(run: () => unknown): string {
   }
 }
 
-describe("as a message, the codec accepts", () => {
+describe("the codec accepts as a message", () => {
   const text = (bytes: Uint8Array) => Buffer.from(bytes).toString("latin1");
 
   test.each([

@@ -80,8 +80,8 @@ describeWithPeer("a publisher, with the Rust server", () => {
   });
 });
 
-describe("the order", () => {
-  test("allows one event in flight at a time, unless maxInFlight says otherwise", async () => {
+describe("the order of events", () => {
+  test("is kept by one event in flight at a time, unless maxInFlight says otherwise", async () => {
     const address = temporaryAddress();
     let atOnce = 0;
     let most = 0;
@@ -124,7 +124,7 @@ describe("the order", () => {
     expect(second.came).toEqual(upTo(20));
   });
 
-  test("wins over an event that failed while a later one was delivered", async () => {
+  test("matters more than an event that failed while a later one was delivered", async () => {
     const address = temporaryAddress();
     const { came } = await serverAt(address, (status) => {
       if (status === 1) throw new TtrpcError("later", Code.Unavailable);
@@ -205,7 +205,7 @@ describe("an event that cannot be delivered", () => {
     await publisher.close();
   });
 
-  test("is one for which too many events or bytes wait", async () => {
+  test("is one that is published while too many events or bytes wait", async () => {
     const { publisher } = publisherTo(temporaryAddress(), { maxQueuedEvents: 2 });
     upTo(2).forEach((status) => void publishExit(publisher, status));
     expect((await failure(publishExit(publisher, 2))).code).toBe(Code.ResourceExhausted);

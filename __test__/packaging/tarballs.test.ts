@@ -30,7 +30,7 @@ async function manifestOf(packageName: string): Promise<Record<string, unknown>>
 const bin = (name: string) => join(ROOT, "node_modules", ".bin", name);
 
 describe("the tarballs", () => {
-  it("are five", () => {
+  it("are the five of a release", () => {
     expect(packed()).toEqual(tarballs.map((file) => file.slice(join(ROOT, "artifacts/").length)).toSorted());
   });
 
@@ -67,7 +67,7 @@ describe("the tarballs", () => {
     }
   });
 
-  it.each(PLATFORMS)("for %s has the addon, for that platform only", async (platform) => {
+  it.each(PLATFORMS)("have, for %s, the addon for that platform only", async (platform) => {
     const addon = `${NAME}.${platform}.node`;
     const [, cpu, libc] = platform.split("-");
     expect(await filesOf(`${NAME}-${platform}`)).toEqual(
@@ -81,7 +81,7 @@ describe("the tarballs", () => {
     });
   });
 
-  it("of the main package has the compiled sources, the command, and nothing else", async () => {
+  it("have, for the main package, the compiled sources, the command, and nothing else", async () => {
     const listed = ["ls-files", "--cached", "--others", "--exclude-standard", "src", ":!src/cli"];
     const sources = await output("git", ...listed);
     const generated = await output("find", "src/protos/generated", "-name", "*.ts", "-printf", "%p\\n");

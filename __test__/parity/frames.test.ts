@@ -143,7 +143,7 @@ describeWithRust("frames as the ttrpc crate writes them", (peer) => {
       expect(tap.rest).toHaveLength(0);
     });
 
-    it("are the only one of a call whose responses are a stream", async () => {
+    it("are a single one for a call whose responses are a stream", async () => {
       await using served = await rawServerOf();
       const { connection, peer: raw } = served;
       const tap = new Tap(raw.socket);

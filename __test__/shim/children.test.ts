@@ -143,7 +143,7 @@ test("a signal reaches an adopted process until it has ended", async () => {
   expect(await script.rest()).toEqual(["true", "true", "143", "false"]);
 });
 
-test("a pid that is not one, has no process or is Node's own child is not adopted", async () => {
+test("a pid that is invalid, unused or of Node's own child is not adopted", async () => {
   await using script = new Script(`${PRELUDE}
     const refused = async (pid) => {
       const error = await children.adopt(async () => pid).catch((error) => error);

@@ -20,7 +20,7 @@ interface Held {
   readonly gate: Deferred<void>;
 }
 
-/** A call that was made, and its outcome by the model. */
+/** A call that was made, and its outcome according to the model. */
 interface Made {
   readonly number: number;
   readonly client: number;

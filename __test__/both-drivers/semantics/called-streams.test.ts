@@ -283,7 +283,7 @@ describe("large messages of a stream at our client", () => {
   });
 });
 
-describe("a peer that closes in a stream", () => {
+describe("a peer that closes during a stream", () => {
   test.each([
     ["between two messages", data(1, "whole"), "ERR_TTRPC_CLOSED"],
     ["in the middle of a message", data(1, "never whole").subarray(0, -1), "ECONNRESET"],

@@ -32,7 +32,7 @@ async function writeUntilStuck(socket: Socket, frame: Buffer, limit: number): Pr
     const taken = socket.write(frame);
     written += frame.length;
     if (taken) continue;
-    // No event says "will never drain", so many milliseconds without a drain count as one.
+    // No event says that a socket will never drain, so 500 waits of a millisecond without a drain count as that.
     const drained = once(socket, "drain").then(() => true);
     let waits = 0;
     while (waits++ < 500) {
@@ -171,7 +171,7 @@ describe("a reader that does not read a stream's messages", () => {
 });
 
 describe("a server that does not read", () => {
-  test("makes calls wait, up to 64 MiB; one more is ResourceExhausted, and the others are sent at last", async () => {
+  test("makes calls wait, up to 64 MiB; one more is ResourceExhausted, and the others are sent eventually", async () => {
     await using server = await RawServer.listen();
     await using connection = await connect(server.address);
     const peer = await server.accept();

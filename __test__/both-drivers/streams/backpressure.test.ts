@@ -337,7 +337,7 @@ describeWithPeers("a big stream with the server in $peer", (language) => {
   });
 });
 
-test("sixteen streams of one connection run both ways at once, each in order", async () => {
+test("runs both ways beside fifteen others on its connection, each in order", async () => {
   await using pair = await pairWith(streamServer());
   const client = createClient(Streaming, pair.connection);
   const msg = "x".repeat(4096);

@@ -45,20 +45,20 @@ const kinds: Record<string, (client: Client<typeof Streaming>, count: number) =>
 function kindTests(client: () => Client<typeof Streaming>): void {
   describe.each(Object.entries(kinds))("%s", (_, expectExact) => {
     test(
-      "is exact in order and count, 100 times over 100 messages",
+      "keeps the order and count of 100 messages, 100 times",
       async () => {
         for (let repetition = 0; repetition < 100; repetition++) await expectExact(client(), 100);
       },
       MINUTE,
     );
 
-    test("is exact in order and count over 10 000 messages", () => expectExact(client(), 10_000), MINUTE);
+    test("keeps the order and count of 10 000 messages", () => expectExact(client(), 10_000), MINUTE);
 
-    test("is exact with 50 calls at once", async () => {
+    test("keeps the order and count of messages with 50 calls at once", async () => {
       await Promise.all(Array.from({ length: 50 }, () => expectExact(client(), 20)));
     });
 
-    test("may have a single message", () => expectExact(client(), 1));
+    test("works with a single message", () => expectExact(client(), 1));
   });
 }
 
@@ -140,7 +140,7 @@ describeWithPeers("the client in $peer with our server:", (language) => {
   };
   describe.each(Object.entries(received))("%s", (method, expected) => {
     test(
-      "is exact in order and count, 100 times over 100 messages",
+      "keeps the order and count of 100 messages, 100 times",
       async () => {
         const results = await streamCalls(language, address, method, { count: 100, repeat: 100 });
         expect(results).toHaveLength(100);
@@ -151,7 +151,7 @@ describeWithPeers("the client in $peer with our server:", (language) => {
     );
 
     test(
-      "is exact in order and count over 10 000 messages",
+      "keeps the order and count of 10 000 messages",
       async () => {
         const results = await streamCalls(language, address, method, { count: 10_000 });
         expect(results).toMatchObject([{ method, received: expected(10_000) }]);

@@ -22,7 +22,7 @@ describeWithGo("our client with the Go server", () => {
     await peer?.[Symbol.asyncDispose]();
   });
 
-  test("has none of 64 times 10 000 calls on one connection refused, 64 at a time", async () => {
+  test("makes 64 times 10 000 calls on one connection, 64 at a time, and none is refused", async () => {
     const client = createClient(Streaming, connection);
     let right = 0;
     await Promise.all(
@@ -36,7 +36,7 @@ describeWithGo("our client with the Go server", () => {
     expect(right).toBe(640_000);
   }, 120_000);
 
-  test("has no stream or call refused when they are opened all at once, in any mixture", async () => {
+  test("opens streams and calls all at once, in any mixture, and none is refused", async () => {
     const client = createClient(Streaming, connection);
     const calls = Array.from({ length: 1000 }, (_, seq) =>
       Promise.all([
@@ -94,7 +94,7 @@ describeWithGo("our client with the Go server", () => {
 });
 
 describeWithGo("the Go client with our server", () => {
-  test("has none of 64 times 2 000 calls on one connection refused, 64 at a time", async () => {
+  test("makes 64 times 2 000 calls on one connection, 64 at a time, and none is refused", async () => {
     await using server = streamServer();
     const address = await server.listen(temporaryAddress());
     expect(await goBlast(address, 64, 128_000)).toEqual({ calls: 128_000, errors: 0, first: null });

@@ -82,7 +82,7 @@ function call(
 }
 
 describe.each(streamKinds)("a %s call", (kind) => {
-  test("that its signal aborts is Canceled with the signal's reason; the connection continues", async () => {
+  test("whose signal aborts is Canceled with the signal's reason; the connection continues", async () => {
     await using pair = await endless();
     const abort = new AbortController();
     const never = deferred<Uint8Array>();

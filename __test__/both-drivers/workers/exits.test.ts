@@ -118,7 +118,7 @@ function expectCleanEnds(ends: Ended[], code: number): void {
 }
 
 test.each(ENDS)(
-  "a client ends in mid-call by $end, with the code $code and no other output, every time",
+  "a client that ends during calls by $end exits with $code and no other output, every time",
   async ({ last, code }) => {
     await using server = createServer().addRaw("a.B", {
       Hold: { kind: "unary", handle: (_, { signal }) => aborted(signal) },
@@ -155,7 +155,7 @@ test.each(ENDS)(
 );
 
 test.each(ENDS)(
-  "a server ends in mid-call by $end, with the code $code and no other output, every time",
+  "a server that ends during calls by $end exits with $code and no other output, every time",
   async ({ last, code }) => {
     const source = SERVER + (last === "" ? "await server.close({ graceMs: 0 });" : last);
     const ends = await repeat(TIMES, async () => {

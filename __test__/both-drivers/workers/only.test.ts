@@ -123,7 +123,7 @@ test("a worker may be terminated at any moment: before, while and after it loads
     };
     for (const after of [...Array(10).keys()]) {
       await Promise.all([
-        // Loading takes some 60 ms, alone.
+        // Loading alone takes some 60 ms.
         run(${JSON.stringify(FOREVER)}, end("started", after * 16)),
         ...["loaded", "listening", "talking", "closing"].map((at) =>
           run(${JSON.stringify(FOREVER)}, end(at, after)),
@@ -160,7 +160,7 @@ test("a worker ends even if nothing refers to its port, as when it is terminated
     const { setFlagsFromString } = require("node:v8");
     setFlagsFromString("--expose-gc");
     const collect = require("node:vm").runInNewContext("gc");
-    // What was collected is finalized in a turn of the event loop.
+    // Collected objects are finalized in a turn of the event loop.
     for (let i = 0; i < 10; i++) {
       collect();
       await new Promise(setImmediate);

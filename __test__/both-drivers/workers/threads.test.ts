@@ -130,7 +130,7 @@ describe("clients in workers", () => {
       names.map((name) => Array.from({ length: 200 }, (_, index) => `${name}${index}`)),
     );
     expect(seen.size).toBe(3);
-    // An idle connection does not keep a worker alive, as it does not keep a process.
+    // An idle connection keeps neither a worker nor a process alive.
     expect(await Promise.all(exits)).toEqual([[0], [0], [0]]);
   });
 
@@ -164,7 +164,7 @@ const COUNTS = `
     { eval: true, workerData, execArgv: [] },
   );
   const ROUNDS = 100;
-  /** The first rounds open what stays: the runtime's own descriptors, the loop's. */
+  /** The first rounds open descriptors that stay open: those of the runtime and the event loop. */
   const WARM = 5;
   let before;
   const round = async (index, work) => {
@@ -208,7 +208,7 @@ describe("worker.terminate() in the middle of calls and streams", () => {
           await once(worker, "message");
           const goal = aborted + 2;
           await worker.terminate();
-          // The end of the connection reaches the handlers in a turn of the loop.
+          // The end of the connection reaches the handlers in a turn of the event loop.
           while (aborted < goal) await new Promise(setImmediate);
         });
       }
