@@ -138,7 +138,7 @@ function frame() {
         name: "stream id",
         bytes: "4 to 7",
         width: 170,
-        notes: ["odd, and only growing,", "one for each call"],
+        notes: ["odd and increasing,", "one for each call"],
       },
       { name: "type", bytes: "8", width: 110, notes: ["1 request", "2 response", "3 data"] },
       {

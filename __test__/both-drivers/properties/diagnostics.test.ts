@@ -19,7 +19,7 @@ const EMPTY = new Uint8Array();
 const HUGE = new Uint8Array(5 << 20);
 const KINDS = ["unary", "server_streaming", "client_streaming", "bidi_streaming"] as const;
 
-/** Options of a call. Each ends it at a different place. */
+/** Options of a call. Calls with them end in different places. */
 const OPTIONS: Record<string, () => CallOptions | undefined> = {
   none: () => undefined,
   "a wrong timeout": () => ({ timeoutMs: -1 }),
