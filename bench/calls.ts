@@ -49,7 +49,7 @@ const run = new Comparison(all, measured, costs);
 const plots = await drawPlots(run);
 const folder = join(options.output, "plots");
 mkdirSync(folder, { recursive: true });
-// What has piled up is measured, and drawn, by itself.
+// `growth` measures and draws its own section.
 for (const old of readdirSync(folder)) if (old !== "growth.svg") rmSync(join(folder, old));
 for (const [name, svg] of plots) writeFileSync(join(folder, `${name}.svg`), svg);
 const report = join(options.output, "report.md");

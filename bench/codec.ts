@@ -59,7 +59,7 @@ function compare(runs: Record<string, Run>): Figures {
   const counts = new Map<string, number>();
   const taken = new Map<string, number[]>();
   for (const [name, run] of Object.entries(runs)) {
-    // Long enough for V8 to have compiled it for good.
+    // Long enough for V8 to have optimized it for good.
     const until = performance.now() + 300;
     while (performance.now() < until) measure(run, VARIANTS);
     counts.set(name, Math.max(VARIANTS, Math.round((milliseconds * 1e6) / measure(run, VARIANTS))));

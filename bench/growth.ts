@@ -1,8 +1,8 @@
 /**
- * `npm run bench -- growth`: what a server's calls cost beside what piles up on it, as ratios to the same without it, by the
- * server's CPU time. Writes its section of report.md, and a plot. `--most N` takes up to N connections in place of 50 000, as
- * far as descriptors allow; `--streams N`, `--calls N` and `--publishers N` open other numbers than 10 000, 100 000 and
- * 1 000; `--output FOLDER` writes elsewhere.
+ * `npm run bench -- growth`: what calls cost a server when connections, streams and calls pile up on it, in CPU time and as
+ * ratios to a server without them. Writes its section of report.md, and a plot. `--most N` opens up to N connections
+ * instead of 50 000, as far as descriptors allow; `--streams N`, `--calls N` and `--publishers N` open other numbers than
+ * 10 000, 100 000 and 1 000; `--output FOLDER` writes elsewhere.
  */
 
 import { execSync, spawn } from "node:child_process";
@@ -24,9 +24,9 @@ import { spread } from "./report/statistics.js";
 interface State {
   readonly cpuUs: number;
   readonly resident: number;
-  /** Calls whose handlers wait. */
+  /** The number of calls whose handlers wait. */
   readonly blocked: number;
-  /** Events that were taken. */
+  /** The number of events taken. */
   readonly taken: number;
 }
 
@@ -44,7 +44,7 @@ const MOST = Math.min(Number(values.most), descriptors - 200);
 const STREAMS = Number(values.streams);
 const CALLS = Number(values.calls);
 const PUBLISHERS = Number(values.publishers);
-/** What all publishers together send at once. */
+/** The number of events that all publishers together send at once. */
 const EVENTS = 20 * PUBLISHERS;
 const ONE = new Uint8Array(1);
 const folder = mkdtempSync(join(tmpdir(), "ttrpc-growth-"));
@@ -77,7 +77,7 @@ class Server implements AsyncDisposable {
     return connect(`unix://${this.path}`, { driver: this.driver });
   }
 
-  /** CPU time of what does `count` of something. */
+  /** The CPU time of each of `count` units of work. */
   async cost(count: number, work: () => Promise<unknown>): Promise<number> {
     const before = await this.ask();
     await work();
@@ -91,12 +91,12 @@ class Server implements AsyncDisposable {
   }
 }
 
-/** So many calls are measured at a time. */
+/** The number of calls in a measurement. */
 const MEASURED = 10_000;
 
 /**
- * Calls, a hundred at once. One at a time, a server costs one of two figures, a quarter or all of the other, by where the
- * scheduler puts the two processes.
+ * Makes calls, a hundred at once. One at a time, a call costs one of two figures, the one four times the other, depending
+ * on where the scheduler puts the two processes.
  */
 async function calls(connection: Connection): Promise<void> {
   const call = () => connection.unary(SERVICE, "Echo", ONE);
@@ -116,19 +116,19 @@ function event(streamId: number): Buffer {
   return encodeFrame({ streamId, type: FrameType.Request, body });
 }
 
-/** 40 MiB of one stream. */
+/** Reads a stream of 40 MiB. */
 async function source(connection: Connection): Promise<void> {
   for await (const _ of connection.serverStreaming(SERVICE, "Source", Buffer.from("640")));
 }
 
-/** Median CPU times of the same with one server and with another, by turns: what else the machine does meets both. */
+/** The median CPU times of the same work with two servers, in turns, so that other load on the machine affects both. */
 async function compared(
   alone: () => Promise<number>,
   beside: () => Promise<number>,
 ): Promise<{ alone: number; beside: number; ratio: number }> {
   const costs: [number, number][] = [];
   for (let attempt = 0; attempt < 12; attempt++) costs.push([await alone(), await beside()]);
-  // The first ones warm up.
+  // The first two warm up.
   const warm = costs.slice(2);
   const middle = (of: (pair: [number, number]) => number) => spread(warm.map(of)).median;
   return {
@@ -148,7 +148,7 @@ function tell(one: Grown): void {
   console.log(`${driver}: ${what}: ${from}${beside.toFixed(1)} ${unit}`);
 }
 
-/** Opens sockets until there are so many. */
+/** Opens sockets until there are `count`. */
 async function fill(sockets: Socket[], count: number, path: string): Promise<void> {
   while (sockets.length < count) {
     const socket = connectSocket(path).resume();
@@ -174,7 +174,7 @@ function open(connection: Connection, count: number): () => Promise<unknown> {
   };
 }
 
-/** Publishes events on so many connections to a sink which holds them back, as often as it is called. */
+/** Returns a function that publishes events on `count` connections to a sink, which holds them back. */
 async function publishers(server: Server, count: number): Promise<() => Promise<number>> {
   const sockets: Socket[] = [];
   await fill(sockets, count, `${server.path}.events`);

@@ -1,7 +1,7 @@
 /**
- * Refuses import circles between the files of crate/. (The linter does so for TypeScript.) A module may use what the
- * modules around it define, as `impl Engine` in engine/flush.rs does, and name a type that it holds; any other way back to
- * a file is a circle.
+ * Refuses import circles between the files of crate/. (The linter does so for TypeScript.) A module may use what its
+ * parent modules define, as `impl Engine` in engine/flush.rs does, and name a type that it holds. Any other way back to a
+ * file is a circle.
  */
 
 import { readdir, readFile } from "node:fs/promises";
@@ -29,7 +29,7 @@ await runMain(async () => {
   throw new UserError(`circles: these files of crate/ use each other:\n${places}`);
 });
 
-/** The paths that a file uses, from the crate's root on, and the names that it hands on from elsewhere. */
+/** The paths that a file uses, from the crate's root, and the names that it re-exports. */
 function parse(text, name) {
   const code = text
     .replace(/#\[cfg\(test\)\]\nmod tests \{[^]*$/, "")
@@ -46,7 +46,7 @@ function parse(text, name) {
   }
   const rest = code.replaceAll(/^\s*(?:pub(?:\([^)]*\))? )?use [^;]+;/gm, "");
   for (const [used] of rest.matchAll(/\b(?:crate|super)(?:::\w+)+/g)) uses.push(resolve(used, name));
-  // A type that only stands in other types does not count.
+  // A type that only appears in other types does not count.
   const isOnlyHeld = (used) => {
     const type = used.split("::").at(-1);
     return /^[A-Z]/.test(type) && !new RegExp(`\\b${type}(?:::|\\(| \\{)`).test(rest);
@@ -74,7 +74,7 @@ function expand(tree) {
   return parts.filter(Boolean).flatMap((each) => expand(tree.slice(0, open) + each));
 }
 
-/** A path without `crate::`, `self::` and `super::`; one that begins with a child's name is the child's. */
+/** A path without `crate::`, `self::` and `super::`. A path that begins with a child module's name is the child's. */
 function resolve(used, name) {
   const parts = used.split("::");
   if (parts[0] === "crate") return parts.slice(1).join("::");
@@ -107,7 +107,7 @@ function definer(used, modules) {
   return undefined;
 }
 
-/** The first circle there is, as the names on it. */
+/** The first circle, as the names on it. */
 function findCircle(edges) {
   const done = new Set();
   const trail = [];

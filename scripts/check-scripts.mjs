@@ -33,11 +33,11 @@ const STARTS = {
 const ELSEWHERE = {
   prepare: "npm ci",
   build: "the four scripts that it runs",
-  prepublishOnly: "the packaging tests, which see it refuse",
-  version: "npm version; a test of the packaging sees that all versions are the same",
+  prepublishOnly: "the packaging tests, which check that it refuses",
+  version: "npm version; a packaging test checks that all versions are the same",
   format: "npm run format:check, which is the same without writing",
   "check:prebuilds": "npm run build:prebuilds, which ends with it, and the packaging tests",
-  "test:asan": "whoever changes the bridge, since it compiles everything anew",
+  "test:asan": "whoever changes the bridge, because it recompiles everything",
   "test:scripts": "this",
 };
 
@@ -53,7 +53,7 @@ await runMain(async () => {
   }
   const benches = await readFile(path.join(root, "bench", "main.ts"), "utf8");
   for (const [, bench] of benches.matchAll(/^ {2}(\w+): \(\) => import/gm)) {
-    // Without a name, the calls are measured.
+    // Without a name, calls are measured.
     if (bench === "calls" || STARTS.bench.some(([first]) => first === bench)) continue;
     problems.push(`bench -- ${bench}: nothing starts it; say in scripts/check-scripts.mjs how it is started`);
   }

@@ -35,7 +35,7 @@ const EXCLUDED = [
   "gogoproto/",
 ];
 
-/** Examples that have a buf.gen.yaml. */
+/** The examples with a buf.gen.yaml. */
 const EXAMPLES = ["examples/kata-agent", "examples/nri-plugin"];
 
 /** The only file taken from crate 0.11: version 0.12 replaced it with task v3, and kept the files that it imports. */
@@ -182,7 +182,7 @@ async function replaceFolder(target, replacement, old) {
   try {
     await rename(replacement, target);
   } catch (error) {
-    // Another run that ended at the same moment has put its folder there, which is just as good.
+    // Another run finished at the same moment, and its folder is just as good.
     if (error.code === "ENOTEMPTY" || error.code === "EEXIST") return;
     await rename(old, target).catch(ignore("ENOENT"));
     throw error;

@@ -38,7 +38,7 @@ await runMain(async () => {
   }));
 });
 
-/** Compiles into an empty dist/, so that nothing is packed whose source is gone. */
+/** Compiles into an empty dist/, so that nothing without a source is packed. */
 async function compile() {
   await rm(path.join(root, "dist"), { recursive: true, force: true });
   await npm(["run", "build:ts"], root);
@@ -61,8 +61,8 @@ async function pack(folder, change) {
 }
 
 /**
- * Where a package lives, and where its faults are reported: the repository in which a release workflow runs, which npm
- * compares with the provenance of the package; otherwise the repository that the main package names.
+ * The home of a package, and where to report its bugs: the repository in which a release workflow runs, which npm compares
+ * with the provenance of the package; otherwise the repository that the main package names.
  */
 async function home(folder) {
   const { repository } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));

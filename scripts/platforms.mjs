@@ -1,5 +1,5 @@
 /**
- * The platforms that a release has addons for: their names, what builds them, and what they may require of a machine.
+ * The platforms for which a release has addons: their names, what builds them, and what they may require of a machine.
  */
 
 import { readFileSync } from "node:fs";

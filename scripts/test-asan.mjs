@@ -42,7 +42,7 @@ await runMain(async () => {
   await ended(cargo, ["build", ...options], env);
   await ended(cargo, ["test", ...options], env);
   const built = path.join(folder, target, "release", "libcontainerd_shim_protos_node.so");
-  // By its name Node tells an addon from a script.
+  // Node distinguishes an addon from a script by its name.
   const addon = path.join(folder, "addon.node");
   copyFileSync(built, addon);
   const given = process.argv.slice(2);
@@ -51,7 +51,7 @@ await runMain(async () => {
   await ended(process.execPath, args, {
     ...process.env,
     ASAN_ADDON: addon,
-    // What was freed is kept for a while, and there are tests of how much is resident.
+    // The sanitizer keeps freed memory for a while, which fails tests of resident memory.
     ASAN_OPTIONS: "detect_leaks=0:quarantine_size_mb=64",
     LD_PRELOAD: runtime,
   });

@@ -7,7 +7,7 @@ import { soakServer } from "./service.js";
 
 /*
  * The other side: `server ADDRESS` serves until it is killed; `client ADDRESS SEED` calls until then. Both end with their
- * stdin, so that they outlive nobody. `hostile ADDRESS SEED` does to a server what may cost it most.
+ * stdin, so that they cannot outlive their parent. `hostile ADDRESS SEED` attacks a server in the most costly ways.
  */
 
 const [role, address = "", seed = "0"] = process.argv.slice(2);

@@ -16,7 +16,7 @@ const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "600" },
     seed: { type: "string" },
-    /** How often a call's slot is used. By default so few times that slots wear out all the time. */
+    /** How often a slot of a call is used. The default is so low that slots wear out all the time. */
     generations: { type: "string", default: "1000" },
   },
 });
@@ -38,15 +38,15 @@ const MARGIN = 40 << 20;
 const HEAP_MARGIN = 4 << 20;
 
 /**
- * How much larger than before anything the process may ever be, in bytes, whatever hostile peers send. What a server's
- * limits allow: requests that are handled, frames and messages that wait (a quarter each), and replies that nobody reads
- * (half, and what handlers that have begun may answer with), and 64 KiB for each connection. What the soak's own calls
- * hold. And what a process needs to work on the largest messages one by one, which its allocator and V8 keep for a while.
+ * How many bytes the process may ever grow by from its start, whatever hostile peers send. The sum of what a server's
+ * limits allow: requests being handled, waiting frames and messages (a quarter each), replies that nobody reads (half, and
+ * what running handlers may reply with), and 64 KiB for each connection; of what the soak's own calls hold; and of what a
+ * process needs to handle the largest messages one by one, which its allocator and V8 keep for a while.
  */
 const QUEUED = 64 << 20;
 const PEAK = 2 * QUEUED + (32 << 20) + 300 * (64 << 10) + (32 << 20) + (96 << 20);
 
-/** What a part of the run takes that warms up: caches, pools and the allocator's arenas fill. */
+/** The part of the run that warms up: caches, pools and the allocator's arenas fill. */
 const WARM_UP = 0.3;
 
 const PRINT_MS = 5000;
@@ -71,7 +71,7 @@ async function callers(address: string, goesOn: () => boolean): Promise<void> {
   await connection.close();
 }
 
-/** One child after the other, each killed (kill -9) in the middle of what it is at. */
+/** One child after the other, each killed (kill -9) in the middle of its work. */
 async function killed(args: readonly string[], goesOn: () => boolean, ms = 3000): Promise<void> {
   while (goesOn()) {
     const child = await Child.start(args, counts);
@@ -163,7 +163,7 @@ function show(name: string, { rss, heap, buffers, descriptors, resources, handle
 // Node warns about leaks that no count below shows.
 process.on("warning", (warning) => counts.fail(`${warning.name}: ${warning.message}`));
 
-/** The most that was resident since the process began. */
+/** The peak of the resident memory since the process began. */
 function peak(): number {
   const most = /VmHWM:\s+(\d+)/.exec(readFileSync("/proc/self/status", "latin1"))?.[1];
   return Number(most) * 1024;
@@ -188,7 +188,7 @@ console.log(String(counts));
 rmSync(folder, { recursive: true, force: true });
 
 const risen = peak() - first.rss;
-console.log(`at most ${mib(risen)} more than at first, of ${mib(PEAK)}`);
+console.log(`memory rose by at most ${mib(risen)}; the limit is ${mib(PEAK)}`);
 if (risen > PEAK) counts.fail(`memory rose by ${mib(risen)}, more than ${mib(PEAK)}`);
 if (after.rss > before.rss + MARGIN) {
   counts.fail(`memory grew by ${mib(after.rss - before.rss)}, more than ${mib(MARGIN)}`);

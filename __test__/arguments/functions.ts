@@ -59,9 +59,9 @@ import {
 } from "./options.js";
 import { Streaming } from "../helpers/streaming.js";
 
-/** What the functions are tried with. */
+/** What the functions are called with. */
 export interface World {
-  /** Nobody listens there. */
+  /** An address where nobody listens. */
   readonly free: () => string;
   readonly connection: Connection;
   readonly syncConnection: SyncConnection;
@@ -69,7 +69,7 @@ export interface World {
   readonly sink: EventSink;
 }
 
-/** A function of the package, what it takes, and how to try it. */
+/** A function of the package, its arguments, and how to call it. */
 export interface PublicFunction {
   readonly name: string;
   /** The name of the type of its options, if it has one. */
@@ -84,14 +84,14 @@ const schema = argument(TaskExitSchema, /schema/);
 const server = (): Server => createServer().addRaw("a.B", {});
 const raw = [text(/service/), text(/method/)];
 
-/** A call by the typed client: without an interceptor and with one, the same is wrong. */
+/** A call by the typed client. It must refuse the same values without an interceptor and with one. */
 function typed(
   method: "echo" | "echoStream" | "sumStream" | "divideStream",
   request: Argument,
 ): PublicFunction[] {
   const through: ClientInterceptor = (next) => (call) => next(call);
   return [[], [through]].map((list) => ({
-    name: `a method of createClient's: ${method}${list.length > 0 ? ", intercepted" : ""}`,
+    name: `a method of createClient: ${method}${list.length > 0 ? ", intercepted" : ""}`,
     optionsType: "CallOptions",
     call: ({ connection }, args) => {
       const client = createClient(Streaming, connection, { interceptors: list });
@@ -183,7 +183,7 @@ export const PUBLIC_FUNCTIONS: readonly PublicFunction[] = [
   ...typed("sumStream", requests),
   ...typed("echoStream", requests),
   {
-    name: "a method of createSyncClient's",
+    name: "a method of createSyncClient",
     optionsType: "SyncCallOptions",
     call: ({ syncConnection }, [request, options]) =>
       createSyncClient(Streaming, syncConnection).echo(request as never, options as never),

@@ -16,11 +16,11 @@ import { registry } from "containerd-shim-protos/registry";
 
 /** An argument of a function, or an option of it. */
 export interface Argument {
-  /** What is right; a function of it makes a new one for each use. */
+  /** A right value, or a function that makes a new one for each use. */
   readonly right: unknown;
-  /** What an error calls it. */
+  /** How an error names it. */
   readonly named: RegExp;
-  /** Which of the wrong values are right after all. */
+  /** Which of the wrong values this argument accepts. */
   readonly takes: (value: unknown) => boolean;
 }
 
@@ -62,12 +62,12 @@ export const argument = (
   takes,
 });
 
-/** Options, whose names are checked where they have any. */
+/** Options. Their names are checked. */
 export const optionsOf = (owner: string, right: unknown = undefined): Argument =>
   argument(
     right,
     new RegExp(`the options of ${owner} must be an object|is not an option of ${owner}`),
-    // A controller has a signal, as a call's options do.
+    // An AbortController has a signal, as the options of a call do.
     (value) => left(value) || isEmpty(value) || (owner === "a call" && isController(value)),
   );
 

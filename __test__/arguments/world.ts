@@ -3,12 +3,12 @@ import { createPublisher, listenEvents } from "containerd-shim-protos/events";
 import { temporaryAddress } from "../helpers/temp.js";
 import type { World } from "./functions.js";
 
-/** What the functions are tried with, and how to be done with it. */
+/** What the functions are called with. Disposing closes it. */
 export async function makeWorld(): Promise<World & AsyncDisposable> {
   const server = createServer();
   const address = await server.listen(temporaryAddress());
   const connection = await connect(address);
-  // What is right of it fails all the same: this thread serves what it would wait for.
+  // Even right calls fail on this one, because the server runs on the thread that would block.
   const syncConnection = connectSync(address);
   const sink = listenEvents(temporaryAddress());
   void (async () => {
@@ -31,7 +31,7 @@ export async function makeWorld(): Promise<World & AsyncDisposable> {
   };
 }
 
-/** What comes of a function: what it throws, rejects with, or throws as an iterable. Undefined if nothing is wrong. */
+/** The error of a function: thrown, rejected with, or thrown by an iterable. Undefined if there is none. */
 export async function errorOf(run: () => unknown): Promise<unknown> {
   try {
     const result = await run();
@@ -42,6 +42,6 @@ export async function errorOf(run: () => unknown): Promise<unknown> {
     }
     return undefined;
   } catch (error) {
-    return error ?? new Error("nothing was thrown, as an error");
+    return error ?? new Error("undefined or null was thrown");
   }
 }

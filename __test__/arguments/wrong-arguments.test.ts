@@ -18,7 +18,7 @@ function revoked(target: object): unknown {
   return proxy;
 }
 
-/** What a program may give by mistake, and what nobody gives who means well. */
+/** Values that a program may pass by mistake, and hostile ones. */
 const VALUES: readonly (readonly [string, () => unknown])[] = [
   ["undefined", () => undefined],
   ["null", () => null],
@@ -72,7 +72,7 @@ async function expectRefused(run: () => unknown, named: RegExp, what: string): P
   expect((error as TypeError).message, what).toMatch(named);
 }
 
-/** A value that is right here must not be what the error names. It may fail for another reason. */
+/** A right value must not cause a JavaScript error. The call may fail for another reason. */
 async function expectTaken(run: () => unknown, what: string): Promise<void> {
   const error = await errorOf(run);
   expect(String(error), what).not.toMatch(NODES_OWN);
@@ -80,7 +80,7 @@ async function expectTaken(run: () => unknown, what: string): Promise<void> {
 
 describe("each argument of each public function", () => {
   for (const { name, call, args } of PUBLIC_FUNCTIONS) {
-    test(`is refused by its name if it is wrong: ${name}`, async () => {
+    test(`is refused by name if it is wrong: ${name}`, async () => {
       for (const [place, argument] of args.entries()) {
         for (const [what, make] of VALUES) {
           const value = make();
@@ -98,7 +98,7 @@ describe("each argument of each public function", () => {
 describe("each option of each public function", () => {
   const withOptions = PUBLIC_FUNCTIONS.filter(({ options }) => options !== undefined);
   for (const { name, call, args, options } of withOptions) {
-    test(`is refused by its name if it is wrong: ${name}`, async () => {
+    test(`is refused by name if it is wrong: ${name}`, async () => {
       const { at, of } = options as NonNullable<PublicFunction["options"]>;
       for (const [option, argument] of Object.entries(of)) {
         for (const [what, make] of VALUES) {
@@ -114,7 +114,7 @@ describe("each option of each public function", () => {
       }
     });
 
-    test(`is refused with the name that was meant if it is misspelt: ${name}`, async () => {
+    test(`is refused with the intended name if it is misspelt: ${name}`, async () => {
       const { at, of } = options as NonNullable<PublicFunction["options"]>;
       for (const option of Object.keys(of)) {
         for (const [misspelt, value] of misspellings(option)) {
@@ -135,7 +135,7 @@ describe("each option of each public function", () => {
   }
 });
 
-/** As fingers and memory have it, with a value or with none. */
+/** Typical typing and memory slips, with a value or without. */
 function misspellings(option: string): [string, unknown][] {
   const snake = option.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   return [
@@ -152,8 +152,8 @@ describe("the table of public functions", () => {
 
   test("has every function and class that an entry exports", async () => {
     const tried = new Set(PUBLIC_FUNCTIONS.map(({ name }) => name.replace(/[.,].*/, "")));
-    // Made by others: their constructors are no one's to call. runShim has the process to itself, listenConsole takes
-    // nothing.
+    // Other functions make these: their constructors are not public. runShim needs a process of its own, and listenConsole
+    // takes no arguments.
     const apart = ["Connection", "HandlerContext", "Server", "SyncConnection", "EventSink", "Publisher"];
     const elsewhere = ["runShim", "listenConsole", "Console", "ConsoleSocket", "Stdio"];
     for (const entry of ENTRIES) {
@@ -173,11 +173,11 @@ describe("the table of public functions", () => {
       return [...text.matchAll(/\b\w+Options\b/g)].map(([name]) => name);
     });
     expect(exported.length).toBeGreaterThan(10);
-    // Tried where runShim is.
+    // Tested together with runShim.
     for (const name of exported) expect([...tried, "ShimOptions"]).toContain(name);
   });
 
-  test("has the methods that take arguments of every class", async () => {
+  test("has every class's methods that take arguments", async () => {
     const index = await import("containerd-shim-protos");
     const events = await import("containerd-shim-protos/events");
     const { Connection, Server, SyncConnection } = index;
@@ -194,7 +194,7 @@ describe("the table of public functions", () => {
   });
 });
 
-/** What the package's types say of a class. */
+/** The declaration of a class in the package's types. */
 function declarationOf(kind: string): string {
   const files = [
     "client/connection",

@@ -8,8 +8,8 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const ADDON = join(ROOT, "npm/linux-arm64-gnu/containerd-shim-protos.linux-arm64-gnu.node");
 
 /**
- * Makes vitest start its workers with the Node for arm64: it forks `process.execPath`. vitest itself, which transforms
- * the files and collects the results, stays where it is, and so do the peers.
+ * Makes vitest start its workers with the Node for arm64, because vitest forks `process.execPath`. vitest itself, which
+ * transforms the files and collects the results, and the peers still run natively.
  */
 export default function setup(): void {
   if (!existsSync(ADDON)) throw new Error("there is no addon for arm64: run `npm run build:prebuilds` first");

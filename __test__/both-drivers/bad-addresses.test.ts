@@ -8,7 +8,7 @@ import { pathOf, staleSocket, temporaryAddress, temporaryPath } from "../helpers
 
 const EMPTY = new Uint8Array();
 
-/** One way to open an address; each must refuse a wrong one alike. */
+/** The ways to open an address. All refuse a wrong one alike. */
 const WAYS = [
   { way: "connect", open: (address: unknown) => connect(address as Address) },
   { way: "connectSync", open: async (address: unknown) => connectSync(address as Address) },
@@ -65,20 +65,20 @@ describe.each(WAYS)("$way", ({ open }) => {
     [{ fd: -1 }, "{ fd: -1 }"],
     [{ fd: 1.5 }, "{ fd: 1.5 }"],
     [{ fd: "3" }, "{ fd: 3 }"],
-  ])("refuses %j, which is no address", async (address, named) => {
+  ])("refuses %j, which is not an address", async (address, named) => {
     const error = await rejection(open(address));
     expect(error).toBeInstanceOf(TypeError);
     expect((error as TypeError).message).toContain(named);
   });
 
-  test("tells of a descriptor that is not open", async () => {
+  test("reports a descriptor that is not open", async () => {
     const error = await failure(open({ fd: 1_000_000 }));
     expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "EBADF" } });
     expect(error.message).toContain("fd:1000000");
   });
 });
 
-describe.each(WAYS.slice(0, 2))("$way to where nobody listens", ({ open }) => {
+describe.each(WAYS.slice(0, 2))("$way where nobody listens", ({ open }) => {
   test.each([
     ["a missing socket", () => temporaryAddress(), "ENOENT"],
     ["a socket without a server", () => staleSocket(), "ECONNREFUSED"],
@@ -87,7 +87,7 @@ describe.each(WAYS.slice(0, 2))("$way to where nobody listens", ({ open }) => {
     ["a folder", () => madeFolder(), "ECONNREFUSED"],
     ["a path through a file", () => `${madeFile()}/a.sock`, "ENOTDIR"],
     ["a port without a server", () => freePort(), "ECONNREFUSED"],
-  ])("tells of %s", async (_, make, code) => {
+  ])("reports %s", async (_, make, code) => {
     const address = await make();
     const error = await failure(open(address));
     expect(error).toMatchObject({ code: Code.Unavailable, cause: { code } });
@@ -95,7 +95,7 @@ describe.each(WAYS.slice(0, 2))("$way to where nobody listens", ({ open }) => {
     expect(error.message).toContain(code);
   });
 
-  test("tells of a missing socket by its bare path, too", async () => {
+  test("reports a missing socket by its bare path, too", async () => {
     const path = temporaryPath(".sock");
     const error = await failure(open(path));
     expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "ENOENT" } });
@@ -105,11 +105,11 @@ describe.each(WAYS.slice(0, 2))("$way to where nobody listens", ({ open }) => {
 
 describe("listen", () => {
   test.each([
-    ["a folder that is missing", () => `${temporaryAddress()}/a.sock`, "ENOENT"],
+    ["a missing folder", () => `${temporaryAddress()}/a.sock`, "ENOENT"],
     ["a path through a file", () => `${madeFile()}/a.sock`, "ENOTDIR"],
     ["a regular file", () => madeFile(), "EADDRINUSE"],
-    ["an address that is not of this machine", () => "tcp://192.0.2.1:0", "EADDRNOTAVAIL"],
-  ])("tells of %s, and the server may listen elsewhere", async (_, make, code) => {
+    ["an address of another machine", () => "tcp://192.0.2.1:0", "EADDRNOTAVAIL"],
+  ])("reports %s, and the server can still listen elsewhere", async (_, make, code) => {
     await using server = createServer().addRaw("a.B", {
       C: { kind: "unary", handle: () => bytes("served") },
     });
@@ -155,7 +155,7 @@ function madeFolder(): string {
   return address;
 }
 
-/** An address that was just given up. */
+/** An address that was free a moment ago. */
 async function freePort(): Promise<string> {
   const server = createTcpServer().listen(0, "127.0.0.1");
   await once(server, "listening");

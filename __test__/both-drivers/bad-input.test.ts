@@ -34,7 +34,7 @@ describeWithPeer("a call with wrong arguments", () => {
     await peer?.kill();
   });
 
-  /** What is wrong must be said, and the connection must go on. */
+  /** The error must name what is wrong, and the connection must continue. */
   async function expectRefused(call: () => Promise<unknown>, message: string): Promise<void> {
     expect(await rejection(call())).toEqual(new TypeError(message));
     await expect(task.create({ id: "abc" })).resolves.toMatchObject({ pid: 1003 });
@@ -48,14 +48,14 @@ describeWithPeer("a call with wrong arguments", () => {
     [new ArrayBuffer(1), "object"],
     [new Uint16Array(1), "object"],
     [{ length: 1, 0: 1 }, "object"],
-  ])("refuses the payload %j, which is not bytes", async (payload, type) => {
+  ])("refuses the payload %j, which is not a Uint8Array", async (payload, type) => {
     await expectRefused(
       () => connection.unary("a.B", "C", payload as unknown as Uint8Array),
       `payload must be a Uint8Array, not ${type}`,
     );
   });
 
-  test("takes a Buffer for a payload", async () => {
+  test("accepts a Buffer as a payload", async () => {
     const reply = await connection.unary(Task.typeName, "Create", Buffer.from([0x0a, 1, 0x61]));
     expect(Buffer.from(reply)).toEqual(Buffer.from([0x08, 0xe9, 0x07]));
   });
@@ -177,7 +177,7 @@ describeWithPeer("a call with wrong arguments", () => {
     await expectRefused(() => events.forward({ envelope } as object), message);
   });
 
-  test("is refused by the blocking client in the same words", async () => {
+  test("is refused by the blocking client with the same message", async () => {
     using blocking = connectSync(peer.address);
     expect(() => blocking.unary("a.B", "C", "text" as unknown as Uint8Array)).toThrow(
       new TypeError("payload must be a Uint8Array, not string"),
@@ -186,7 +186,7 @@ describeWithPeer("a call with wrong arguments", () => {
     expect(reply).toEqual(new Uint8Array([0x08, 0xe8, 0x07]));
   });
 
-  test("leaves an array of bytes to its owner: a change after the call is not sent", async () => {
+  test("leaves a byte array to its owner: a change after the call is not sent", async () => {
     const payload = new Uint8Array([0x0a, 1, 0x61]);
     const call = connection.unary(Task.typeName, "Create", payload);
     payload.fill(0xff);
@@ -195,7 +195,7 @@ describeWithPeer("a call with wrong arguments", () => {
 });
 
 describe("bytes that do not decode", () => {
-  test("are Internal as a reply, and the connection goes on", async () => {
+  test("are Internal as a reply, and the connection continues", async () => {
     await using server = await RawServer.listen();
     await using connection = await connect(server.address);
     const peer = await server.accept();
@@ -216,7 +216,7 @@ describe("bytes that do not decode", () => {
     expect((await next).pid).toBe(42);
   });
 
-  test("are INTERNAL as a request, reach no handler, and the connection goes on", async () => {
+  test("are INTERNAL as a request, reach no handler, and the connection continues", async () => {
     const seen: string[] = [];
     await using server = createServer().add(Task, {
       state({ id }) {
@@ -235,28 +235,31 @@ describe("bytes that do not decode", () => {
   });
 });
 
-describe("a handler that returns what cannot be sent", () => {
+describe("a handler that returns something that cannot be sent", () => {
   test.each([
     [undefined, "must be an object"],
     ["text", "must be an object"],
     [{ pid: -1 }, "pid must be an unsigned 32-bit integer, not -1"],
     [{ PID: 1 }, "PID is not a field"],
     [{ exitedAt: { nanos: 0.5 } }, "exitedAt.nanos must be a 32-bit integer, not 0.5"],
-  ])("such as %j makes INTERNAL that names the field, and the connection goes on", async (reply, message) => {
-    await using server = createServer().add(Task, {
-      state: () => reply as object,
-      create: () => ({ pid: 1 }),
-    });
-    await using connection = await connect(await server.listen(temporaryAddress()));
-    const task = createClient(Task, connection);
-    const error = await failure(task.state({ id: "a" }));
-    expect(error.code).toBe(Code.Internal);
-    expect(error.message).toContain("containerd.task.v3.Task/State");
-    expect(error.message).toContain(message);
-    expect((await task.create({ id: "a" })).pid).toBe(1);
-  });
+  ])(
+    "such as %j answers INTERNAL, which names the field, and the connection continues",
+    async (reply, message) => {
+      await using server = createServer().add(Task, {
+        state: () => reply as object,
+        create: () => ({ pid: 1 }),
+      });
+      await using connection = await connect(await server.listen(temporaryAddress()));
+      const task = createClient(Task, connection);
+      const error = await failure(task.state({ id: "a" }));
+      expect(error.code).toBe(Code.Internal);
+      expect(error.message).toContain("containerd.task.v3.Task/State");
+      expect(error.message).toContain(message);
+      expect((await task.create({ id: "a" })).pid).toBe(1);
+    },
+  );
 
-  test.each([undefined, null, "text", [1], {}])("such as %j for bytes makes INTERNAL", async (reply) => {
+  test.each([undefined, null, "text", [1], {}])("such as %j for bytes answers INTERNAL", async (reply) => {
     await using server = createServer().addRaw("a.B", {
       Wrong: { kind: "unary", handle: () => reply as unknown as Uint8Array },
       Right: { kind: "unary", handle: (payload) => payload },
@@ -287,7 +290,7 @@ describe("createServer", () => {
     expect(() => server.addRaw("a.C", { D: { kind: "binary", handle() {} } } as never)).toThrow(/"?binary"?/);
   });
 
-  test("refuses a service after it listens", async () => {
+  test("refuses another service once it listens", async () => {
     await using server = createServer().addRaw("a.B", {});
     await server.listen(temporaryAddress());
     expect(failureOf(() => server.addRaw("a.C", {}))).toMatchObject({ code: Code.FailedPrecondition });
@@ -300,7 +303,7 @@ describe("a client", () => {
     ["undefined", () => undefined],
     ["null", () => null],
     ["object", () => ({})],
-  ])("is not made on %s in place of a connection", (what, give) => {
+  ])("cannot be made from %s instead of a connection", (what, give) => {
     const given = give();
     if (given instanceof Promise) given.catch(() => undefined);
     expect(() => createClient(Task, given as Connection)).toThrow(
@@ -313,7 +316,7 @@ describe("a client", () => {
 });
 
 describe("options", () => {
-  test("that are undefined are as if they were left out", async () => {
+  test("that are undefined count as left out", async () => {
     expect(() => createServer({ maxConnections: undefined, maxQueuedBytes: undefined })).not.toThrow();
     const reconnect = { maxDelayMs: undefined, maxAttempts: undefined };
     expect(await failure(connect("/nobody/there", { reconnect }))).toMatchObject({ code: Code.Unavailable });
@@ -331,7 +334,7 @@ describe("options", () => {
     expect(await rejection(connect(temporaryAddress(), options as never))).toEqual(new TypeError(message));
   });
 
-  test("that end an attempt to connect are said to have done so", async () => {
+  test("that end an attempt to connect are named in the error", async () => {
     const address = temporaryAddress();
     expect(await failure(connect(address, { signal: AbortSignal.abort() }))).toMatchObject({
       code: Code.Canceled,

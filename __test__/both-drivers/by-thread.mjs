@@ -1,4 +1,4 @@
-/** The package as it is, but for its default driver: what the suites that run a second time use. */
+/** The package with `thread` as its default driver, for the second run of these suites. */
 
 import * as product from "../../dist/index.js";
 

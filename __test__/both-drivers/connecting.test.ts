@@ -48,7 +48,7 @@ describe("a server that does not accept", () => {
     };
   }
 
-  test("lets connect and connectSync fail with ETIMEDOUT in the end", async () => {
+  test("makes connect and connectSync fail with ETIMEDOUT eventually", async () => {
     await using listener = await full();
     const { address } = listener.script;
     const expected = {
@@ -78,7 +78,7 @@ describe("a server that does not accept", () => {
 });
 
 describe("a server that runs out of descriptors", () => {
-  test("says so, keeps what it has, and accepts again when there are some", async () => {
+  test("reports it, keeps its connections, and accepts again once descriptors are free", async () => {
     await using script = new Script(
       `
       import { closeSync, openSync } from "node:fs";
@@ -111,7 +111,7 @@ describe("a server that runs out of descriptors", () => {
     expect(text(await first.unary("a.B", "C", bytes("still")))).toBe("still");
   });
 
-  test("warns of it where nobody listens to the event", async () => {
+  test("warns if nobody listens to the event", async () => {
     await using script = new Script(
       `
       import { closeSync, openSync } from "node:fs";
@@ -156,7 +156,7 @@ describe("a worker", () => {
     return { worker, address };
   }
 
-  test("serves the thread that started it, blocking calls too", async () => {
+  test("serves the thread that started it, including its blocking calls", async () => {
     const { worker, address } = await startWorker();
     await using connection = await connect(address);
     using blocking = connectSync(address);
@@ -167,7 +167,7 @@ describe("a worker", () => {
     expect(await connection.closed).toEqual({ reason: "remote" });
   });
 
-  test("may be terminated over calls, which fail as if a process had died", async () => {
+  test("may be terminated during calls, which fail as if a process had died", async () => {
     const { worker, address } = await startWorker();
     await using connection = await connect(address);
     const calls = [1, 2, 3].map(() => failure(connection.unary("a.Hold", "C", EMPTY)));

@@ -9,7 +9,7 @@ import { temporaryAddress } from "../helpers/temp.js";
 const FOREVER = bytes("600000");
 const EMPTY = new Uint8Array();
 
-/** Warnings that Node gave while a test ran, such as that of too many listeners. */
+/** Warnings that Node emitted during a test, such as the one about too many listeners. */
 const warnings: Error[] = [];
 const onWarning = (warning: Error) => warnings.push(warning);
 beforeEach(() => {
@@ -32,7 +32,7 @@ describeWithPeer("a deadline", () => {
     },
   );
 
-  test("fails only the calls that it belongs to, many at once", async () => {
+  test("fails only the calls that have it, many at once", async () => {
     await using peer = await Peer.echo();
     await using connection = await connect(peer.address);
     const calls = Array.from({ length: 500 }, async (_, index) => {
@@ -97,7 +97,7 @@ describe("a reply that comes after the deadline", () => {
 });
 
 describe("a signal", () => {
-  test("that has aborted already keeps the call from being sent", async () => {
+  test("that has already aborted keeps the call from being sent", async () => {
     await using server = await RawServer.listen();
     await using connection = await connect(server.address);
     const peer = await server.accept();
@@ -165,7 +165,7 @@ describe("a signal", () => {
     expect(getEventListeners(signal, "abort")).toEqual([]);
   });
 
-  test("ends a thousand calls at once, without a warning, and no other", async () => {
+  test("ends its thousand calls at once and no others, without a warning", async () => {
     await using server = await RawServer.listen();
     await using connection = await connect(server.address);
     const peer = await server.accept();
@@ -185,12 +185,15 @@ describe("a signal", () => {
     expect(warnings).toEqual([]);
   });
 
-  test.each([{}, "signal", null, new EventTarget()])("that is none is refused by name", async (signal) => {
-    await using server = await RawServer.listen();
-    await using connection = await connect(server.address);
-    const call = connection.unary("a.B", "C", EMPTY, { signal: signal as AbortSignal });
-    expect(await rejection(call)).toEqual(new TypeError("signal must be an AbortSignal"));
-  });
+  test.each([{}, "signal", null, new EventTarget()])(
+    "that is not an AbortSignal is refused by name",
+    async (signal) => {
+      await using server = await RawServer.listen();
+      await using connection = await connect(server.address);
+      const call = connection.unary("a.B", "C", EMPTY, { signal: signal as AbortSignal });
+      expect(await rejection(call)).toEqual(new TypeError("signal must be an AbortSignal"));
+    },
+  );
 
   test("ends an attempt to connect", async () => {
     const address = temporaryAddress();
@@ -226,13 +229,13 @@ describe("our server", () => {
     expect(reason).toBeInstanceOf(TtrpcError);
     expect(reason).toMatchObject({ code: Code.DeadlineExceeded });
 
-    // What the handler returns now must not become the answer of another request.
+    // What the handler returns now must not answer another request.
     release.resolve();
     const { payload } = await client.call(3, { service: "a.B", method: "Next" });
     expect(text(payload)).toBe("next");
   });
 
-  test("tells a handler a timeout of a fraction of a millisecond", async () => {
+  test("gives a handler a timeout of a fraction of a millisecond", async () => {
     await using server = createServer().addRaw("a.B", {
       Timeout: { kind: "unary", handle: (_, { timeoutMs }) => bytes(String(timeoutMs)) },
     });
@@ -245,7 +248,7 @@ describe("our server", () => {
     expect(text(payload)).toBe("60000.25");
   });
 
-  test("takes the longest timeout that fits the wire", async () => {
+  test("accepts the longest timeout that fits the wire", async () => {
     const context = deferred<HandlerContext>();
     await using server = createServer().addRaw("a.B", {
       Hold: {
@@ -262,7 +265,7 @@ describe("our server", () => {
     expect((await context.promise).deadline?.getTime()).toBeGreaterThan(Date.now() + 8e12);
   });
 
-  test("takes a negative timeout for a deadline that has passed, and calls no handler", async () => {
+  test("treats a negative timeout as a deadline that has passed, and calls no handler", async () => {
     let called = false;
     await using server = createServer().addRaw("a.B", {
       Hold: {
@@ -279,7 +282,7 @@ describe("our server", () => {
     expect(called).toBe(false);
   });
 
-  test("runs a handler on when its caller aborts, since the peer cannot be told", async () => {
+  test("keeps a handler running when its caller aborts, since no frame could tell it", async () => {
     const [entered, release, finished] = [deferred<HandlerContext>(), deferred(), deferred<boolean>()];
     await using server = createServer().addRaw("a.B", {
       Hold: {

@@ -23,7 +23,7 @@ function openSockets(): number[] {
 
 const refused = { code: Code.FailedPrecondition, cause: { code: "EEXIST" } };
 
-test("a descriptor that Node watches is refused for connect, connectSync and listen, and Node's socket works on", async () => {
+test("connect, connectSync and listen refuse a descriptor that Node watches, and Node's socket keeps working", async () => {
   const server = net.createServer((socket) => socket.pipe(socket)).listen(temporaryPath());
   await once(server, "listening");
   const socket = net.connect(server.address() as string);
@@ -42,7 +42,7 @@ test("a descriptor that Node watches is refused for connect, connectSync and lis
   server.close();
 });
 
-test("a descriptor that the package has is refused, on every driver, and its connection works on", async () => {
+test("a descriptor that the package uses is refused, on every driver, and its connection keeps working", async () => {
   const before = new Set(openSockets());
   await using pair = await pairOf(echo);
   const own = openSockets().filter((fd) => !before.has(fd));

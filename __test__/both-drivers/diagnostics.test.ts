@@ -37,7 +37,7 @@ function served(): Server {
 }
 
 describe("diagnostics channels", () => {
-  test("tell of each call on both sides, with one object from its start to its end", async () => {
+  test("report each call on both sides, with one object from its start to its end", async () => {
     await using server = served();
     await using connection = await connect(await server.listen(temporaryAddress()));
     const task = createClient(Task, connection);
@@ -67,7 +67,7 @@ describe("diagnostics channels", () => {
     expect(client.seen[0]?.[1].address).toBe(connection.address);
   });
 
-  test("tell of each connection on both sides, and how it ended", async () => {
+  test("report each connection on both sides, and how it ended", async () => {
     using connections = listen<ConnectionMessage>("ttrpc:connection:open", "ttrpc:connection:close");
     const server = served();
     const connection = await connect(await server.listen(temporaryAddress()));
@@ -94,7 +94,7 @@ describe("diagnostics channels", () => {
     expect(of("server")[1]?.[1].why).toEqual({ reason: "remote" });
   });
 
-  test("tell of a connection before its requests and its end, also of one that came and went at once", async () => {
+  test("report a connection before its requests and its end, even if it came and went at once", async () => {
     await using server = served();
     const address = await server.listen(temporaryAddress());
     using told = listen<{ id?: number; connection?: number }>(
@@ -102,7 +102,7 @@ describe("diagnostics channels", () => {
       "ttrpc:connection:close",
       "ttrpc:server:call:start",
     );
-    // The thread waits for it in place, so all that it did comes in one batch.
+    // The thread blocks until it has ended, so everything that it did arrives in one batch.
     const script = `
       const [path, frame] = process.argv.slice(1);
       for (let i = 0; i < 3; i++) {
@@ -138,7 +138,7 @@ describe("diagnostics channels", () => {
     const broken = () => {
       throw new Error("of a subscriber");
     };
-    // Node itself tells of what a subscriber throws, as of an exception that nobody caught.
+    // Node reports what a subscriber throws as an uncaught exception.
     const listeners = process.listeners("uncaughtException");
     process.removeAllListeners("uncaughtException");
     const uncaught: unknown[] = [];

@@ -18,7 +18,7 @@ import { temporaryAddress } from "../helpers/temp.js";
 const EMPTY = new Uint8Array();
 const packed = packAny(TaskStartSchema, { containerId: "web", pid: 7 });
 
-/** Calls a handler that throws this; the server must go on. */
+/** Calls a handler that throws this. The server must continue. */
 async function thrownBy(thrown: unknown): Promise<TtrpcError> {
   await using server = createServer().addRaw("a.B", {
     Fail: {
@@ -30,7 +30,7 @@ async function thrownBy(thrown: unknown): Promise<TtrpcError> {
     Next: { kind: "unary", handle: () => bytes("next") },
   });
   await using connection = await connect(await server.listen(temporaryAddress()));
-  // Without an answer at all the call would hang; so it ends as DeadlineExceeded.
+  // Without an answer the call would hang: its deadline ends it.
   const error = await failure(connection.unary("a.B", "Fail", EMPTY, { timeoutMs: 2000 }));
   expect(text(await connection.unary("a.B", "Next", EMPTY))).toBe("next");
   return error;
@@ -48,14 +48,14 @@ describe("what a handler throws reaches the caller", () => {
     expect(error.cause).toBeUndefined();
   });
 
-  test.each([99, -1, 2 ** 31 - 1])("with the number %i for a code", async (code) => {
+  test.each([99, -1, 2 ** 31 - 1])("with the number %i as its code", async (code) => {
     expect(await thrownBy(new TtrpcError("strange", code as Code))).toMatchObject({
       code,
       message: "strange",
     });
   });
 
-  test("with 1 024 of its details, which is what a client takes, and says how many there were", async () => {
+  test("with 1 024 of its details, as many as a client takes, and a note of how many there were", async () => {
     const details = Array.from({ length: 1500 }, () => packed);
     const error = await thrownBy(new TtrpcError("many", Code.DataLoss, { details }));
     expect(error).toMatchObject({
@@ -74,7 +74,7 @@ describe("what a handler throws reaches the caller", () => {
     expect(error.details[0]?.value).toHaveLength(1 << 20);
   });
 
-  test("with its code and the beginning of its text if it is larger than a message may be", async () => {
+  test("with its code and the beginning of its text if it exceeds the size of a message", async () => {
     const error = await thrownBy(new TtrpcError("x".repeat(4 << 20), Code.NotFound));
     expect(error.code).toBe(Code.NotFound);
     expect(error.message).toMatch(/^x{4000000,}… \(cut here: the text has 4194304 bytes\)$/);
@@ -96,13 +96,13 @@ describe("an error that cannot be sent", () => {
   const wrongCode = (code: string) => `the code of an error must be a status code other than 0, not ${code}`;
   test.each([
     ["the code 0, which means success", 0, {}, wrongCode("0")],
-    ["a code that is no number", "NotFound", {}, wrongCode("NotFound")],
-    ["a code that is no integer", 5.5, {}, wrongCode("5.5")],
+    ["a code that is not a number", "NotFound", {}, wrongCode("NotFound")],
+    ["a code that is not an integer", 5.5, {}, wrongCode("5.5")],
     ["a code beyond 32 bits", 2 ** 31, {}, wrongCode("2147483648")],
     ["a message that was not packed", 5, { details: [create(TaskStartSchema)] }, "details[0]"],
     ["a detail without a value", 5, { details: [packed, { typeUrl: "a.B" }] }, "details[1]"],
     ["a detail whose value is text", 5, { details: [{ typeUrl: "a.B", value: "b" }] }, "details[0]"],
-  ])("with %s is refused where it is made", (_, code, options, message) => {
+  ])("with %s is refused where it is created", (_, code, options, message) => {
     const make = () => new TtrpcError("wrong", code as Code, options as TtrpcErrorOptions);
     expect(make).toThrow(TypeError);
     expect(make).toThrow(message);
@@ -111,20 +111,29 @@ describe("an error that cannot be sent", () => {
   test.each([
     ["an object without a text", () => Object.create(null) as object],
     ["an object whose text throws", () => ({ toString: null })],
-    ["an Error whose message is no text", () => Object.assign(new Error("a"), { message: 5 })],
+    ["an Error whose message is not text", () => Object.assign(new Error("a"), { message: 5 })],
     [
       "an Error whose message is an object",
       () => Object.assign(new Error("a"), { message: Object.create(null) }),
     ],
-    ["a status changed to the code 0", () => Object.assign(new TtrpcError("a", 5), { code: 0 })],
-    ["a status changed to no code", () => Object.assign(new TtrpcError("a", 5), { code: undefined })],
+    ["a status whose code was changed to 0", () => Object.assign(new TtrpcError("a", 5), { code: 0 })],
     [
-      "a status changed to a message of another type",
+      "a status whose code was changed to undefined",
+      () => Object.assign(new TtrpcError("a", 5), { code: undefined }),
+    ],
+    [
+      "a status whose message was changed to another type",
       () => Object.assign(new TtrpcError("a", 5), { message: 5 }),
     ],
-    ["a status changed to wrong details", () => Object.assign(new TtrpcError("a", 5), { details: [{}] })],
-    ["a status changed to no details", () => Object.assign(new TtrpcError("a", 5), { details: undefined })],
-  ])("such as %s is an error to the caller all the same, and the server goes on", async (_, make) => {
+    [
+      "a status whose details were changed to wrong ones",
+      () => Object.assign(new TtrpcError("a", 5), { details: [{}] }),
+    ],
+    [
+      "a status whose details were changed to undefined",
+      () => Object.assign(new TtrpcError("a", 5), { details: undefined }),
+    ],
+  ])("such as %s still reaches the caller as an error, and the server continues", async (_, make) => {
     const error = await thrownBy(make());
     expect(error.code).not.toBe(Code.DeadlineExceeded);
     expect(error.code).not.toBe(0);
@@ -132,7 +141,7 @@ describe("an error that cannot be sent", () => {
 });
 
 describe("a handler", () => {
-  test("may be a plain function, a method of a class, and use this", async () => {
+  test("may be a plain function or a method of a class, and may use this", async () => {
     class Shim {
       readonly #pid = 77;
       connect() {
@@ -145,7 +154,7 @@ describe("a handler", () => {
     await expect(createClient(Task, connection).connect({})).resolves.toMatchObject({ shimPid: 77 });
   });
 
-  test("owns the payload that it gets, for as long as it likes", async () => {
+  test("owns the payload that it gets, for as long as it keeps it", async () => {
     const kept: Uint8Array[] = [];
     await using server = createServer().addRaw("a.B", {
       Keep: {
@@ -166,7 +175,7 @@ describe("a handler", () => {
     expect(kept.map(text)).toEqual(expected);
   });
 
-  test("may call its own server and others from inside", async () => {
+  test("may call its own server and others while it runs", async () => {
     await using inner = createServer().addRaw("a.B", { C: { kind: "unary", handle: () => bytes("inner") } });
     await using toInner = await connect(await inner.listen(temporaryAddress()));
     await using outer = createServer().addRaw("a.B", {

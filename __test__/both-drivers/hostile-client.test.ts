@@ -33,19 +33,19 @@ async function serverOfRaw() {
   };
 }
 
-/** The connection must be served as if nothing had been. */
+/** The connection must be served as if nothing had happened. */
 async function expectServerGoesOn(client: RawConnection, streamId = 101): Promise<void> {
   const { status, payload } = await client.call(streamId, { ...ECHO, payload: bytes("next") });
   expect({ code: status.code, payload: text(payload) }).toEqual({ code: 0, payload: "next" });
 }
 
-/** A client that does nothing wrong must be served. */
+/** A well-behaved client must be served. */
 async function expectGoodClientServed(address: string): Promise<void> {
   await using connection = await connect(address);
   expect(text(await connection.unary("test.Echo", "Echo", bytes("good")))).toBe("good");
 }
 
-describe("our server of a client that misbehaves", () => {
+describe("our server with a client that misbehaves", () => {
   test.each([0, 2, 4, 2 ** 32 - 2])(
     "answers INVALID_ARGUMENT to the even id %i and runs nothing",
     async (id) => {
@@ -112,7 +112,7 @@ describe("our server of a client that misbehaves", () => {
     expect(replies).toEqual(new Map(ids.map((id) => [id, String(id)])));
   });
 
-  test("puts a request together that comes byte by byte", async () => {
+  test("assembles a request that arrives byte by byte", async () => {
     await using pair = await serverOfRaw();
     const { client } = pair;
     client.socket.setNoDelay(true);
@@ -199,7 +199,7 @@ describe("our server of a client that misbehaves", () => {
     await expectGoodClientServed(address);
   });
 
-  test("tells the handlers of a client that resets the connection in the middle of a frame", async () => {
+  test("aborts the handlers of a client that resets the connection in the middle of a frame", async () => {
     const gone = deferred<unknown>();
     await using server = createServer().addRaw("test.Echo", {
       Echo: { kind: "unary", handle: (payload) => payload },

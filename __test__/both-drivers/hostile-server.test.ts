@@ -23,7 +23,7 @@ async function clientOfRaw() {
   };
 }
 
-/** The connection must carry calls as if nothing had been. */
+/** The connection must carry calls as if nothing had happened. */
 async function expectClientGoesOn(connection: Connection, peer: RawConnection): Promise<void> {
   const call = connection.unary("a.B", "Next", bytes("ping"));
   const { streamId, method, payload } = await peer.nextRequest();
@@ -32,13 +32,13 @@ async function expectClientGoesOn(connection: Connection, peer: RawConnection): 
   expect(text(await call)).toBe("pong");
 }
 
-describe("our client of a server that misbehaves", () => {
+describe("our client with a server that misbehaves", () => {
   test.each([
     ["empty", 0, EMPTY],
     ["of a response's bytes", 0, encodeResponse({ status: {}, payload: bytes("not a reply") })],
     ["that ends the stream", 1, EMPTY],
     ["without data that ends the stream", 5, EMPTY],
-  ])("takes no DATA frame %s for the reply of a unary call", async (_, flags, body) => {
+  ])("accepts no DATA frame %s as the reply to a unary call", async (_, flags, body) => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const call = failure(connection.unary("a.B", "C", EMPTY));
@@ -48,7 +48,7 @@ describe("our client of a server that misbehaves", () => {
     await expectClientGoesOn(connection, peer);
   });
 
-  test.each([FrameType.Request, 0, 4, 255])("takes no frame of the type %i for a reply", async (type) => {
+  test.each([FrameType.Request, 0, 4, 255])("accepts no frame of the type %i as a reply", async (type) => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const call = failure(connection.unary("a.B", "C", EMPTY));
@@ -58,7 +58,7 @@ describe("our client of a server that misbehaves", () => {
     await expectClientGoesOn(connection, peer);
   });
 
-  test.each([17, 99, -1, 2 ** 31 - 1, -(2 ** 31)])("takes the status code %i for an error", async (code) => {
+  test.each([17, 99, -1, 2 ** 31 - 1, -(2 ** 31)])("treats the status code %i as an error", async (code) => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const call = failure(connection.unary("a.B", "C", EMPTY));
@@ -70,7 +70,7 @@ describe("our client of a server that misbehaves", () => {
     await expectClientGoesOn(connection, peer);
   });
 
-  test("takes a status code with a payload for an error", async () => {
+  test("treats a status code with a payload as an error", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const call = failure(connection.unary("a.B", "C", EMPTY));
@@ -80,7 +80,7 @@ describe("our client of a server that misbehaves", () => {
     expect(await call).toMatchObject({ code: Code.Aborted, message: "" });
   });
 
-  test("takes a response of no bytes, as Go sends, for an empty reply", async () => {
+  test("treats a response of no bytes, as Go sends it, as an empty reply", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const raw = connection.unary("a.B", "C", EMPTY);
@@ -99,7 +99,7 @@ describe("our client of a server that misbehaves", () => {
     ["no tag", [0xff]],
     ["a status that is garbage", [0x0a, 2, 0xff, 0xff]],
     ["a message that is not UTF-8", [0x0a, 5, 0x08, 5, 0x12, 1, 0xff]],
-  ])("takes a response of %s for Internal", async (_, garbage) => {
+  ])("turns a response of %s into Internal", async (_, garbage) => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const call = failure(connection.unary("a.B", "C", EMPTY));
@@ -126,7 +126,7 @@ describe("our client of a server that misbehaves", () => {
     await expectClientGoesOn(connection, peer);
   });
 
-  test("drops replies and data for ids that it never gave", async () => {
+  test("drops replies and data for ids that it never used", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const call = connection.unary("a.B", "C", EMPTY);
@@ -140,7 +140,7 @@ describe("our client of a server that misbehaves", () => {
     await expectClientGoesOn(connection, peer);
   });
 
-  test("puts a reply together that comes byte by byte", async () => {
+  test("assembles a reply that arrives byte by byte", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     peer.socket.setNoDelay(true);
@@ -149,7 +149,7 @@ describe("our client of a server that misbehaves", () => {
     const body = encodeResponse({ status: {}, payload: bytes("slowly") });
     for (const byte of encodeFrame({ streamId, type: FrameType.Response, body })) {
       await peer.send(new Uint8Array([byte]));
-      // A turn of the loop, so that the client reads each byte by itself.
+      // The event loop gets a turn, so that the client reads each byte by itself.
       await new Promise((resolve) => {
         setImmediate(resolve);
       });
@@ -158,7 +158,7 @@ describe("our client of a server that misbehaves", () => {
     await expectClientGoesOn(connection, peer);
   });
 
-  test("takes replies in one packet, in another order than their calls", async () => {
+  test("accepts replies in one packet, in another order than their calls", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const calls = Array.from({ length: 20 }, (_, index) =>
@@ -175,7 +175,7 @@ describe("our client of a server that misbehaves", () => {
     expect(replies).toEqual(calls.map((_, index) => `call ${index}`));
   });
 
-  test("gives calls odd ids that only grow", async () => {
+  test("gives calls odd, increasing ids", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const calls = Array.from({ length: 300 }, () => connection.unary("a.B", "C", EMPTY));
@@ -190,7 +190,7 @@ describe("our client of a server that misbehaves", () => {
     expect(ids).toEqual(calls.map((_, index) => 2 * index + 1));
   });
 
-  test("fails all calls alike when the peer closes between two messages", async () => {
+  test("fails all calls with the same error when the peer closes between two messages", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const calls = [1, 2, 3].map(() => failure(connection.unary("a.B", "C", EMPTY)));
@@ -276,7 +276,7 @@ describe("our client of a server that misbehaves", () => {
     expect(await failure(connection.unary("a.B", "C", EMPTY))).toMatchObject({ code: Code.Unavailable });
   });
 
-  test("takes the replies that came before what is not ttrpc", async () => {
+  test("delivers the replies that came before bytes that are not ttrpc", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const calls = [

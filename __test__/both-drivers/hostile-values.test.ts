@@ -19,10 +19,10 @@ const trap = () => {
   throw new Error("trap");
 };
 
-/** Things that throw when they are looked at. */
+/** Values that throw when they are inspected. */
 const VALUES: Readonly<Record<string, () => object>> = {
   "an object whose then throws": () => ({
-    // eslint-disable-next-line unicorn/no-thenable -- This is what is tried.
+    // eslint-disable-next-line unicorn/no-thenable -- This is what the test needs.
     get then() {
       return trap();
     },
@@ -31,7 +31,7 @@ const VALUES: Readonly<Record<string, () => object>> = {
   "a Proxy whose traps throw": () =>
     new Proxy({}, { get: trap, getPrototypeOf: trap, ownKeys: trap, has: trap }),
   "an error whose message throws": () => Object.defineProperty(new Error("x"), "message", { get: trap }),
-  "an error whose prototype cannot be asked for": () => new Proxy(new Error("x"), { getPrototypeOf: trap }),
+  "an error whose prototype cannot be read": () => new Proxy(new Error("x"), { getPrototypeOf: trap }),
   "a function that is a revoked Proxy": () => {
     const { proxy, revoke } = Proxy.revocable(() => {}, {});
     revoke();
@@ -39,7 +39,7 @@ const VALUES: Readonly<Record<string, () => object>> = {
   },
   "a promise whose constructor throws": () =>
     Object.defineProperty(Promise.resolve({}), "constructor", { get: trap }),
-  "a TtrpcError whose details are none": () => {
+  "a TtrpcError whose details are not details": () => {
     const error = new TtrpcError("x", Code.NotFound);
     error.details.push({ typeUrl: 5, value: null } as never);
     return error;
@@ -60,8 +60,8 @@ const cases = Object.keys(VALUES).flatMap((value) =>
   Object.keys(DELIVERIES).flatMap((delivery) => traced.map((trace) => [value, delivery, trace] as const)),
 );
 
-describe("what a handler gives", () => {
-  test.each(cases)("%s, %s, costs its own call only (traced: %s)", async (value, delivery, trace) => {
+describe("what a handler returns or throws", () => {
+  test.each(cases)("%s, %s, costs only its own call (traced: %s)", async (value, delivery, trace) => {
     const listener = () => {};
     if (trace) subscribe("ttrpc:server:call:end", listener);
     try {
@@ -82,7 +82,7 @@ describe("what a handler gives", () => {
       const outcomes = await Promise.allSettled(calls);
       const [bad] = outcomes.splice(1, 1);
       expect(outcomes.map((outcome) => outcome.status === "fulfilled" && outcome.value.id)).toEqual(good);
-      // A message may be anything that has no fields; everything else fails with an error that crossed.
+      // Any object without fields is a message; everything else fails with an error that crossed.
       const error = bad?.status === "rejected" ? (bad.reason as unknown) : new TtrpcError("none");
       expect(error).toBeInstanceOf(TtrpcError);
       expect((error as Error).message).not.toContain("Cannot read properties");
@@ -93,7 +93,7 @@ describe("what a handler gives", () => {
   });
 });
 
-/** A handler of a stream whose iterator is this. */
+/** A streaming handler with this iterator. */
 function streaming(iterator: object): RawMethod {
   return { kind: "server_streaming", handle: () => ({ [Symbol.asyncIterator]: () => iterator }) as never };
 }
@@ -104,27 +104,27 @@ const wrong = async () => ({ value: "wrong", done: false });
 
 describe("an iterator that a handler returns", () => {
   test.each<[string, object, RegExp]>([
-    ["throws in next and never ends its return", { next: async () => trap(), return: never }, /^trap$/],
+    ["throws in next and never settles its return", { next: async () => trap(), return: never }, /^trap$/],
     ["throws in next and throws in return", { next: async () => trap(), return: trap }, /^trap$/],
     ["throws in next at once", { next: trap, return: never }, /^trap$/],
     [
-      "gives a wrong message and never ends its return",
+      "yields a wrong message and never settles its return",
       { next: wrong, return: never },
       /returned a wrong response/,
     ],
     [
-      "gives a wrong message and throws in return",
+      "yields a wrong message and throws in return",
       { next: wrong, return: trap },
       /returned a wrong response/,
     ],
-    ["gives no result", { next: async () => undefined }, /gave undefined, which is not an iterator result/],
+    ["returns no result", { next: async () => undefined }, /gave undefined, which is not an iterator result/],
     [
-      "gives a result that throws",
+      "returns a result that throws",
       { next: async () => Object.defineProperty({}, "value", { get: trap }) },
       /^trap$/,
     ],
     ["has no next", {}, /must be an AsyncIterable/],
-  ])("%s: the call fails with that, and the server closes", async (_, iterator, message) => {
+  ])("%s: the call fails with its error, and the server can close", async (_, iterator, message) => {
     await using pair = await pairOf({ Bad: streaming(iterator) });
     const read = async () => {
       for await (const response of pair.connection.serverStreaming(SERVICE, "Bad", EMPTY)) void response;
@@ -132,7 +132,7 @@ describe("an iterator that a handler returns", () => {
     expect((await failure(read())).message).toMatch(message);
   });
 
-  test("is not told to return when it threw, and is when it was left at a message", async () => {
+  test("has its return called when it is left at a message, not after it threw", async () => {
     const told: string[] = [];
     const iterator = (name: string, next: () => unknown) => ({
       next,
@@ -164,21 +164,21 @@ describe("an iterator of requests", () => {
   };
 
   test.each<[string, object, RegExp]>([
-    ["throws in next and never ends its return", { next: async () => trap(), return: never }, /trap/],
+    ["throws in next and never settles its return", { next: async () => trap(), return: never }, /trap/],
     [
-      "gives a wrong message and never ends its return",
+      "yields a wrong message and never settles its return",
       { next: wrong, return: never },
       /must be a Uint8Array/,
     ],
-    ["gives a wrong message and throws in return", { next: wrong, return: trap }, /must be a Uint8Array/],
-    ["gives no result", { next: async () => null }, /the iterator of requests gave null/],
-  ])("%s: the call fails with that", async (_, iterator, message) => {
+    ["yields a wrong message and throws in return", { next: wrong, return: trap }, /must be a Uint8Array/],
+    ["returns no result", { next: async () => null }, /the iterator of requests gave null/],
+  ])("%s: the call fails with its error", async (_, iterator, message) => {
     await using pair = await pairOf({ Upload: upload });
     const requests = { [Symbol.asyncIterator]: () => iterator } as AsyncIterable<Uint8Array>;
     await expect(pair.connection.clientStreaming(SERVICE, "Upload", requests)).rejects.toThrow(message);
   });
 
-  test("is not told to return when it threw or ended, and is when it was left at a message", async () => {
+  test("has its return called when it is left at a message, not after it threw or ended", async () => {
     const told: string[] = [];
     await using pair = await pairOf({ Upload: upload });
     const call = (name: string, next: () => unknown) => {
@@ -199,7 +199,7 @@ describe("a getter of a message", () => {
       .add(Task, { state: ({ id }) => ({ id }), connect: () => new Promise<never>(() => {}) })
       .addRaw(SERVICE, { Echo: { kind: "unary", handle: (payload) => payload } });
 
-  test("may abort another call: that fails with Canceled, and its own goes on", async () => {
+  test("may abort another call, which fails with Canceled while its own continues", async () => {
     await using pair = await pairWith(waiting());
     const task = createClient(Task, pair.connection);
     const controller = new AbortController();

@@ -1,4 +1,4 @@
-/** Payloads that cross to ttrpc without lying in the batch: from 8 KiB on. */
+/** Payloads of 8 KiB and more cross outside the batch. */
 
 import { connect, connectSync, createServer, type Driver } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
@@ -9,16 +9,16 @@ import { Script } from "../helpers/script.js";
 import { temporaryAddress } from "../helpers/temp.js";
 
 const LARGE = 8 << 10;
-/** On both sides of where payloads leave the batch, and more than a socket's buffer holds. */
+/** Below and above the size from which payloads cross outside the batch, and above what a socket buffers. */
 const SIZES = [LARGE - 1, LARGE, LARGE + 1, 1 << 20];
 const DRIVERS: Driver[] = ["loop", "thread"];
 
-/** Bytes that tell which payload they are of, and where in it they lie. */
+/** Bytes that show which payload they belong to, and where in it. */
 function payloadOf(size: number, seed: number): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length: size }, (_, index) => seed + index + (index >> 8));
 }
 
-/** Compares without printing. */
+/** Compares without printing the bytes. */
 function isSame(actual: Uint8Array, expected: Uint8Array): boolean {
   return Buffer.compare(actual, expected) === 0;
 }
@@ -26,7 +26,7 @@ function isSame(actual: Uint8Array, expected: Uint8Array): boolean {
 describeWithPeer("a large payload", () => {
   describe.each(DRIVERS)("driver %s", (driver) => {
     test.each(SIZES)(
-      "of %i bytes is sent as it was at the call, whatever becomes of its memory",
+      "of %i bytes is sent as it was at the call, whatever happens to its memory",
       async (size) => {
         await using peer = await Peer.echo();
         await using connection = await connect(peer.address, { driver });
@@ -43,7 +43,7 @@ describeWithPeer("a large payload", () => {
       },
     );
 
-    test("may be a part of an array, a Buffer, or shared or resizable memory", async () => {
+    test("may be part of an array, a Buffer, or shared or resizable memory", async () => {
       await using peer = await Peer.echo();
       await using connection = await connect(peer.address, { driver });
       const expected = payloadOf(LARGE, 5);
@@ -60,7 +60,7 @@ describeWithPeer("a large payload", () => {
       expect(replies.map((reply) => isSame(reply, expected))).toEqual([true, true, true, true]);
     });
 
-    test("keeps its place among calls of all sizes, of which some are given up", async () => {
+    test("keeps its place among calls of all sizes, some of them canceled", async () => {
       await using peer = await Peer.echo();
       await using connection = await connect(peer.address, { driver });
       const payloads = Array.from({ length: 60 }, (_, index) =>
@@ -75,17 +75,17 @@ describeWithPeer("a large payload", () => {
       const same = outcomes.map((outcome, index) =>
         outcome.status === "fulfilled" ? isSame(outcome.value, payloads[index]!) : "given up",
       );
-      // A thread of its own may have answered the first of them before they were given up.
+      // The thread driver may have answered the first of them before they were canceled.
       const allowed = (outcome: unknown, index: number) =>
         outcome === true || (outcome === "given up" && index % 5 === 4);
       expect(same.map(allowed)).toEqual(same.map(() => true));
       expect(same.at(-1)).toBe("given up");
-      // The connection stands between two frames.
+      // The connection is between two frames.
       const last = payloadOf(LARGE, 3);
       expect(isSame(await connection.unary("test.Echo", "Echo", last), last)).toBe(true);
     });
 
-    test("crosses as a reply and as a message of a stream too", async () => {
+    test("also crosses as a reply and as a message of a stream", async () => {
       const { promise: seen, resolve } = deferred<Uint8Array[]>();
       await using server = createServer({ driver }).addRaw("a.B", {
         Unary: { kind: "unary", handle: (payload) => payload },
@@ -122,10 +122,10 @@ describeWithPeer("a large payload", () => {
       );
     });
 
-    test("of a call that is refused takes nothing from the next one", async () => {
+    test("of a refused call does not end up in the next one", async () => {
       await using peer = await Peer.echo();
       await using connection = await connect(peer.address, { driver });
-      // Too large with its envelope, which shows after it crossed.
+      // Too large only with its envelope, which is known after it crossed.
       const refused = failure(connection.unary("test.Echo", "Echo", new Uint8Array(4 << 20)));
       const payload = payloadOf(LARGE, 11);
       const reply = connection.unary("test.Echo", "Echo", payload);

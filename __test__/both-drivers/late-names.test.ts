@@ -5,10 +5,10 @@ import { bytes, deferred, failure, text } from "../helpers/outcome.js";
 import { pairOf, pairWith, SERVICE } from "../helpers/pair.js";
 
 const EMPTY = new Uint8Array();
-/** So often were a slot's names used before they came round, when they still did. */
+/** The number of uses after which a slot's names once repeated. */
 const ROUND = 2048;
 
-/** Handlers that wait, by the method's name, and an echo. */
+/** Handlers that wait, by method name, and an echo. */
 function holding() {
   const gates = { First: deferred<Uint8Array>(), Second: deferred<Uint8Array>() };
   const methods: RawMethods = {
@@ -27,12 +27,12 @@ function holding() {
   return { gates, methods };
 }
 
-describe("a call that is refused", () => {
+describe("a refused call", () => {
   const methods = Object.fromEntries(
     ["Kill", "State", "Wait"].map((name) => [name, { kind: "unary", handle: () => bytes(name) } as const]),
   );
 
-  test("for a name that is too long leaves every other method where it is", async () => {
+  test("leaves every other method in place if its name is too long", async () => {
     await using pair = await pairOf(methods);
     const { connection } = pair;
     expect(text(await connection.unary(SERVICE, "Wait", EMPTY))).toBe("Wait");
@@ -47,7 +47,7 @@ describe("a call that is refused", () => {
     }
   });
 
-  test("since a getter of a message makes it leaves every other method where it is", async () => {
+  test("leaves every other method in place if a getter of its message throws", async () => {
     await using pair = await pairWith(
       createServer()
         .addRaw(SERVICE, methods)
@@ -139,7 +139,7 @@ describe("a stream that ended long ago", () => {
 });
 
 describe("a handler whose caller has gone", () => {
-  test.each(["an error", "a reply"])("gives %s to nobody else", async (what) => {
+  test.each(["an error", "a reply"])("gives %s to no other call", async (what) => {
     const { gates, methods } = holding();
     await using pair = await pairOf(methods);
     await using bob = await connect(pair.address);
@@ -159,7 +159,7 @@ describe("a handler whose caller has gone", () => {
 });
 
 test.each([ROUND - 1, ROUND, ROUND + 1, 2 * ROUND])(
-  "the call behind %i that were aborted in the same tick gets its reply",
+  "a call behind %i that were aborted in the same tick gets its reply",
   async (count) => {
     await using pair = await pairOf({ Echo: { kind: "unary", handle: (payload) => payload } });
     const { connection } = pair;

@@ -31,7 +31,7 @@ describe("the process of a client", () => {
     expect(await script.rest()).toEqual(["connected"]);
   });
 
-  test("goes on while a call waits for its reply, and ends after it", async () => {
+  test("keeps running while a call waits for its reply, and ends after it", async () => {
     await using server = await RawServer.listen();
     await using script = new Script(
       `
@@ -62,7 +62,7 @@ describe("the process of a client", () => {
     expect(await script.rest()).toEqual(["exit"]);
   });
 
-  test("goes on while an idle connection is ref'd, until it is closed", async () => {
+  test("keeps running while an idle connection is ref'd, until it is closed", async () => {
     await using server = await RawServer.listen();
     await using script = new Script(
       `
@@ -78,7 +78,7 @@ describe("the process of a client", () => {
     expect(await script.rest()).toEqual(["remote"]);
   });
 
-  test("goes on until the deadline of a call that is never answered", async () => {
+  test("keeps running until the deadline of a call that is never answered", async () => {
     await using server = await RawServer.listen();
     await using script = new Script(
       `
@@ -102,7 +102,7 @@ describe("the process of a client", () => {
     expect(await script.rest()).toEqual(["reply"]);
   });
 
-  test("may end at once in the middle of everything", async () => {
+  test("may end at any moment while calls are in flight", async () => {
     await using server = createServer().addRaw("a.B", {
       Hold: { kind: "unary", handle: (_, { signal }) => aborted(signal).then(() => EMPTY) },
       C: { kind: "unary", handle: () => EMPTY },
@@ -136,7 +136,7 @@ describe("the process of a server", () => {
     sayIfHeld("held");
   `;
 
-  test("goes on while it listens, and ends after close", async () => {
+  test("keeps running while it listens, and ends after close", async () => {
     await using script = new Script(SERVER, temporaryAddress());
     expect(await script.nextLine()).toBe(script.address);
     expect(await script.nextLine()).toBe("held");
@@ -147,7 +147,7 @@ describe("the process of a server", () => {
     expect(await connection.closed).toEqual({ reason: "remote" });
   });
 
-  test("ends after close although a client stays connected that never calls", async () => {
+  test("ends after close even if an idle client stays connected", async () => {
     await using script = new Script(SERVER, temporaryAddress());
     expect(await script.nextLine()).toBe(script.address);
     using idle = await rawConnect(script.address);
@@ -157,7 +157,7 @@ describe("the process of a server", () => {
     await idle.ended;
   });
 
-  test("takes a connection that it inherited", async () => {
+  test("can use a connection that it inherited", async () => {
     await using server = await RawServer.listen();
     const inherited = await rawConnect(server.address);
     const peer = await server.accept();
@@ -178,13 +178,13 @@ describe("the process of a server", () => {
 });
 
 describeWithPeer("a connection whose peer is killed", () => {
-  test("fails all its calls alike, then each later one at once, and says why once", async () => {
+  test("fails all its calls with the same error, then each later one at once, and reports its end once", async () => {
     await using peer = await Peer.echo();
     await using connection = await connect(peer.address);
     const calls = Array.from({ length: 200 }, () =>
       failure(connection.unary("test.Echo", "Sleep", FOREVER, { timeoutMs: 300_000 })),
     );
-    // The peer has read them all when it answers this one.
+    // Once the peer answers this one, it has read them all.
     await connection.unary("test.Echo", "Echo", EMPTY);
     await peer.kill();
 
@@ -216,7 +216,7 @@ describeWithPeer("a connection whose peer is killed", () => {
     expect(text(await kept)).toBe("20");
   });
 
-  test("is told of it while it is idle, and can be made again to a new server", async () => {
+  test("notices it while it is idle, and a new server can be connected to", async () => {
     const peer = await Peer.echo();
     await using connection = await connect(peer.address);
     // A connection that was not accepted yet would be reset.
@@ -244,7 +244,7 @@ describe("closing a connection", () => {
     for (const error of await Promise.all(calls)) {
       expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "ERR_TTRPC_CLOSED" } });
     }
-    // Their stacks would show this package alone. Those of others are as they were.
+    // Their stacks would show only this package, so they are left out. Other errors keep theirs.
     expect((await calls[0])?.stack).toMatch(/^TtrpcError: [^\n]*$/);
     expect(Error.stackTraceLimit).toBe(stackTraceLimit);
     await Promise.all(closing);

@@ -31,7 +31,7 @@ describeWithPeer("messages between our client and the Rust server", () => {
   });
 
   test.each([1, 2, 1 << 20])(
-    "a request of %i bytes more is refused, and the connection goes on",
+    "a request that exceeds the limit by %i bytes is refused, and the connection continues",
     async (over) => {
       await using peer = await Peer.echo();
       await using connection = await connect(peer.address);
@@ -43,7 +43,7 @@ describeWithPeer("messages between our client and the Rust server", () => {
     },
   );
 
-  test("metadata counts into the size of a request", async () => {
+  test("metadata counts toward the size of a request", async () => {
     await using peer = await Peer.echo();
     await using connection = await connect(peer.address);
     const call = connection.unary("test.Echo", "Echo", requestPayload(0, ECHO), { metadata: { k: "v" } });
@@ -76,7 +76,7 @@ describeWithPeer("messages between our client and the Rust server", () => {
     for (const [index, reply] of replies.entries()) expectSame(reply, payloads[index]!);
   });
 
-  test("a typed request above 4 MiB is refused, and the connection goes on", async () => {
+  test("a typed request above 4 MiB is refused, and the connection continues", async () => {
     await using peer = await Peer.task();
     await using connection = await connect(peer.address);
     const task = createClient(Task, connection);
@@ -88,13 +88,13 @@ describeWithPeer("messages between our client and the Rust server", () => {
   });
 });
 
-describe("a reply from a server that keeps no limit", () => {
-  test("of exactly 4 MiB arrives; of more it is ResourceExhausted, and the connection goes on", async () => {
+describe("a reply from a server without limits", () => {
+  test("of exactly 4 MiB arrives; a larger one is ResourceExhausted, and the connection continues", async () => {
     await using server = await RawServer.listen();
     await using connection = await connect(server.address);
     const peer = await server.accept();
 
-    /** What the client makes of a reply that is this much above the limit. */
+    /** The outcome of a call whose reply exceeds the limit by `over` bytes. */
     const outcome = async (over: number) => {
       const call = connection.unary("test.Echo", "Echo", bytes("first"));
       const { streamId } = await peer.nextRequest();
@@ -115,7 +115,7 @@ describe("a reply from a server that keeps no limit", () => {
 describe("our server", () => {
   const echo = { Echo: { kind: "unary", handle: (payload: Uint8Array) => payload } } as const;
 
-  test("takes a request of exactly 4 MiB and gives a reply of exactly 4 MiB", async () => {
+  test("accepts a request of exactly 4 MiB and sends a reply of exactly 4 MiB", async () => {
     const payload = requestPayload(0, ECHO);
     const reply = responsePayload(0);
     await using server = createServer().addRaw("test.Echo", {
@@ -134,7 +134,7 @@ describe("our server", () => {
   });
 
   test.each([1, 8 << 20])(
-    "answers RESOURCE_EXHAUSTED to a request of %i bytes more, and the connection goes on",
+    "answers RESOURCE_EXHAUSTED to a request that exceeds the limit by %i bytes, and the connection continues",
     async (over) => {
       await using server = createServer().addRaw("test.Echo", echo);
       using client = await rawConnect(await server.listen(temporaryAddress()));
@@ -146,7 +146,7 @@ describe("our server", () => {
   );
 
   test.each([1, 8 << 20])(
-    "answers RESOURCE_EXHAUSTED in place of a reply of %i bytes more, and the connection goes on",
+    "answers RESOURCE_EXHAUSTED instead of a reply that exceeds the limit by %i bytes, and the connection continues",
     async (over) => {
       const replies = [responsePayload(over), bytes("next")];
       await using server = createServer().addRaw("test.Echo", {
@@ -214,7 +214,7 @@ describe("our server", () => {
     expect(await connection.unary("test.Echo", "Echo", new Uint8Array(1000))).toHaveLength(1000);
   });
 
-  test("closes a connection above maxConnections, and takes one again when another has gone", async () => {
+  test("closes a connection above maxConnections, and accepts one again when another has gone", async () => {
     await using server = createServer({ maxConnections: 1 }).addRaw("test.Echo", echo);
     const address = await server.listen(temporaryAddress());
     const first = await rawConnect(address);
@@ -230,7 +230,7 @@ describe("our server", () => {
     expect(text((await third.call(1, { ...ECHO, payload: bytes("third") })).payload)).toBe("third");
   });
 
-  test("tells our client, too, that it takes no more connections", async () => {
+  test("tells our client that it accepts no more connections", async () => {
     await using server = createServer({ maxConnections: 1 }).addRaw("test.Echo", echo);
     const address = await server.listen(temporaryAddress());
     await using first = await connect(address);
@@ -247,7 +247,7 @@ describe("our server", () => {
   });
 
   test.each(["maxConnections", "maxConcurrentCalls", "maxQueuedBytes"])(
-    "refuses a %s that is no whole number above 0",
+    "refuses a %s that is not a whole number above 0",
     (name) => {
       for (const value of [0, -1, 1.5, Number.NaN, 2 ** 32, "1", null]) {
         expect(() => createServer({ [name]: value })).toThrow(new RegExp(`^${name} must be an integer`));
@@ -255,11 +255,11 @@ describe("our server", () => {
     },
   );
 
-  test("counts the bytes of a request whose frame says more than it may hold", async () => {
+  test("counts the bytes of a request whose frame announces more than the limit", async () => {
     await using server = createServer().addRaw("test.Echo", echo);
     using client = await rawConnect(await server.listen(temporaryAddress()));
     const body = encodeRequest({ ...ECHO, payload: bytes("short") });
-    // The frame announces 4 MiB and a byte; what follows its few bytes belongs to it until that many came.
+    // The frame announces 4 MiB and a byte, so the bytes after its short body belong to it until it is complete.
     const frame = { streamId: 1, type: FrameType.Request, body };
     await client.send(encodeFrame(frame, FRAME_LIMIT + 1));
     await client.send(new Uint8Array(FRAME_LIMIT + 1 - body.length));
@@ -274,7 +274,7 @@ async function* noMessages(): AsyncGenerator<Uint8Array> {}
 describe("metadata", () => {
   const values = (count: number) => ({ many: Array.from({ length: count - 1 }, () => "v"), one: "v" });
 
-  test("of 1 024 values arrives; of one more it is a TypeError at the caller, and nothing is sent", async () => {
+  test("of 1 024 values arrives; one more is a TypeError at the caller, and nothing is sent", async () => {
     let requests = 0;
     const came = (context: { metadata: Record<string, string[]> }) => {
       requests++;
@@ -313,7 +313,7 @@ describe("metadata", () => {
     expect(requests).toBe(2);
     await expect(client!.connect({}, { metadata: values(1025) })).rejects.toThrow(told);
     await expect(more!.connect({}, { metadata: values(1024) })).rejects.toThrow(told);
-    // The server knows no such service: the call has reached it.
+    // The server does not know the service, so the call has reached it.
     expect(await failure(more!.connect({}, { metadata: values(1023) }))).toMatchObject({
       code: Code.Unimplemented,
     });

@@ -8,7 +8,7 @@ import { temporaryAddress } from "../helpers/temp.js";
 
 const context = createContext({});
 
-/** So many bytes, of a Uint8Array that another realm made. */
+/** A Uint8Array of `length` bytes that another realm made. */
 function foreign(length: number): Uint8Array {
   const made = runInContext(`new Uint8Array(${length}).fill(7)`, context) as Uint8Array;
   expect(made).not.toBeInstanceOf(Uint8Array);
@@ -21,11 +21,11 @@ async function* one(message: Uint8Array): AsyncIterable<Uint8Array> {
   yield message;
 }
 
-/** Those that lie in a batch, and those that cross by themselves. */
+/** The length of a payload inside a batch, and of one that crosses by itself. */
 const LENGTHS = [3, 100_000];
 
 describe.each(LENGTHS)("a Uint8Array of %i bytes of another realm", (length) => {
-  test("is a payload of requests, replies and streams, in both directions", async () => {
+  test("can be a payload of requests, replies and streams, in both directions", async () => {
     const received: Uint8Array[] = [];
     await using server = createServer().addRaw("a.B", {
       Echo: { kind: "unary", handle: (request) => (received.push(request), foreign(length)) },
@@ -46,7 +46,7 @@ describe.each(LENGTHS)("a Uint8Array of %i bytes of another realm", (length) => 
     expect(received.map(hex)).toEqual(Array(4).fill(hex(ours(length))));
   });
 
-  test("is a field of a message, and a detail of an error", async () => {
+  test("can be a field of a message, and a detail of an error", async () => {
     const any = { typeUrl: "a.Type", value: foreign(length) };
     await using server = createServer().add(Events, {
       async forward({ envelope }) {
@@ -65,7 +65,7 @@ describe.each(LENGTHS)("a Uint8Array of %i bytes of another realm", (length) => 
   });
 });
 
-test("what only has the prototype of a Uint8Array is refused, and the connection goes on", async () => {
+test("an object that only has the prototype of a Uint8Array is refused, and the connection continues", async () => {
   await using server = createServer().addRaw("a.B", {
     Echo: { kind: "unary", handle: (request) => request },
   });
@@ -77,7 +77,7 @@ test("what only has the prototype of a Uint8Array is refused, and the connection
   expect(await connection.unary("a.B", "Echo", ours(3))).toEqual(ours(3));
 });
 
-test("a blocking call takes one, and so does the codec where no code may be generated", async () => {
+test("a blocking call accepts a Uint8Array of another realm, and so does the codec where code generation is disallowed", async () => {
   await using server = new Script(
     `
     const server = product.createServer();

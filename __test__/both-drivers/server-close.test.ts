@@ -17,7 +17,7 @@ import { abstractAddress, temporaryAddress } from "../helpers/temp.js";
 const EMPTY = new Uint8Array();
 const [{ api }] = VERSIONS as [(typeof VERSIONS)[number]];
 
-/** A method that is entered, so many times, waits to be released and then replies. */
+/** A method that has to be entered so many times, waits until it is released, and then replies. */
 function holding(times = 1) {
   let left = times;
   const [entered, release] = [deferred<HandlerContext>(), deferred()];
@@ -36,7 +36,7 @@ function holding(times = 1) {
 }
 
 describe("closing a server", () => {
-  test("lets a handler finish, delivers its reply and takes no new connection", async () => {
+  test("lets a handler finish, delivers its reply and accepts no new connection", async () => {
     const { entered, release, methods } = holding();
     const server = createServer().addRaw("a.B", methods);
     const address = await server.listen(temporaryAddress());
@@ -74,7 +74,7 @@ describe("closing a server", () => {
     await closing;
   });
 
-  test("answers UNAVAILABLE to a request that comes meanwhile", async () => {
+  test("answers UNAVAILABLE to a request that arrives meanwhile", async () => {
     const { entered, release, methods } = holding();
     const server = createServer().addRaw("a.B", methods);
     using client = await rawConnect(await server.listen(temporaryAddress()));
@@ -97,7 +97,7 @@ describe("closing a server", () => {
     await client.ended;
   });
 
-  test("aborts what goes on after the grace time with Unavailable, and ends the connections", async () => {
+  test("aborts handlers that still run after the grace time with Unavailable, and ends the connections", async () => {
     const { entered, release, methods } = holding();
     const server = createServer().addRaw("a.B", methods);
     await using connection = await connect(await server.listen(temporaryAddress()));
@@ -113,14 +113,14 @@ describe("closing a server", () => {
     expect(await connection.closed).toMatchObject({ reason: "remote" });
   });
 
-  test("waits for all handlers if the grace time has no end", async () => {
+  test("waits for all handlers if the grace time is infinite", async () => {
     const { entered, release, methods } = holding();
     const server = createServer().addRaw("a.B", methods);
     await using connection = await connect(await server.listen(temporaryAddress()));
     const reply = connection.unary("a.B", "Hold", bytes("in flight"));
     const context = await entered;
     const closing = server.close({ graceMs: Number.POSITIVE_INFINITY });
-    // A timer that is too long for Node fires before this one.
+    // A timer too long for Node would fire before this one.
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(context.signal.aborted).toBe(false);
     release();
@@ -128,7 +128,7 @@ describe("closing a server", () => {
     await closing;
   });
 
-  test("is cut short by a second call with less grace time, and by none without", async () => {
+  test("is cut short by a second call with less grace time, but not by one without", async () => {
     const { entered, release, methods } = holding();
     const server = createServer().addRaw("a.B", methods);
     await using connection = await connect(await server.listen(temporaryAddress()));
@@ -142,11 +142,11 @@ describe("closing a server", () => {
     expect(await call).toMatchObject({ code: Code.Unavailable });
     release();
     await closing;
-    // One that comes late starts no timer, which would keep the process alive.
+    // A late call starts no timer, because a timer would keep the process alive.
     await server.close({ graceMs: 60_000 });
   });
 
-  test("may be repeated, and forbids to listen again", async () => {
+  test("may be repeated, and the server cannot listen again", async () => {
     const server = createServer().addRaw("a.B", {});
     await server.listen(temporaryAddress());
     const closing = server.close();
@@ -157,7 +157,7 @@ describe("closing a server", () => {
     expect(error).toMatchObject({ code: Code.FailedPrecondition });
   });
 
-  test("is all there is to do for a server that never listened", async () => {
+  test("also closes a server that never listened", async () => {
     await expect(createServer().addRaw("a.B", {}).close()).resolves.toBeUndefined();
   });
 
@@ -168,7 +168,7 @@ describe("closing a server", () => {
     );
   });
 
-  test("aborts the request of a client that goes meanwhile with Canceled", async () => {
+  test("aborts with Canceled the request of a client that goes meanwhile", async () => {
     const { entered, release, methods } = holding();
     const server = createServer().addRaw("a.B", methods);
     const client = await rawConnect(await server.listen(temporaryAddress()));
@@ -216,7 +216,7 @@ describe("a server on several addresses", () => {
     }
   });
 
-  test("serves IPv6, and calls in flight when the connection is only being made", async () => {
+  test("serves IPv6, and calls that are made while the connection is still being established", async () => {
     await using server = createServer().addRaw("a.B", { C: { kind: "unary", handle: (payload) => payload } });
     const address = await server.listen("tcp://[::1]:0");
     expect(address).toMatch(/^tcp:\/\/\[::1\]:[1-9]\d*$/);

@@ -4,7 +4,7 @@ import { failure } from "../helpers/outcome.js";
 import { pairOf, pairWith, SERVICE } from "../helpers/pair.js";
 import { encodeRequest } from "../helpers/wire.js";
 
-/** ttrpc's limit of a message, its envelope included. */
+/** ttrpc's limit for a message, its envelope included. */
 const LIMIT = 4 << 20;
 
 /** Characters of one, two, three and four bytes in UTF-8. */
@@ -13,7 +13,7 @@ const CHARACTERS = ["a", "é", "€", "🚀"];
 const EMPTY = new Uint8Array();
 const echo = { Echo: { kind: "unary", handle: (payload: Uint8Array) => payload.subarray(0, 1) } } as const;
 
-/** A payload with which a request with this metadata has `size` bytes. */
+/** The payload that makes a request with this metadata `size` bytes long. */
 function payloadFor(size: number, metadata: Readonly<Record<string, string>>): Uint8Array {
   const request = { service: SERVICE, method: "Echo", metadata: Object.entries(metadata) };
   const sizeWith = (length: number) => encodeRequest({ ...request, payload: new Uint8Array(length) }).length;
@@ -23,7 +23,7 @@ function payloadFor(size: number, metadata: Readonly<Record<string, string>>): U
 }
 
 test.each(CHARACTERS)(
-  "a request with metadata of %s has exactly the bytes that it takes on the wire",
+  "a request with metadata of %s counts exactly the bytes that it takes on the wire",
   async (character) => {
     await using pair = await pairOf(echo);
     const metadata = { key: character.repeat(100_000) };
@@ -38,7 +38,7 @@ test.each(CHARACTERS)(
 );
 
 test.each(CHARACTERS)(
-  "two MiB of %s in metadata cross, whatever a character takes at most",
+  "two MiB of %s in metadata cross, however many bytes a character may take",
   async (character) => {
     await using pair = await pairOf(echo);
     const count = Math.floor((2 << 20) / Buffer.byteLength(character));
@@ -48,7 +48,7 @@ test.each(CHARACTERS)(
 );
 
 test.each(CHARACTERS)(
-  "the text of a handler's error, of %s, is whole up to the limit, and beyond cut between two characters",
+  "the text of a handler's error, of %s, is whole up to the limit; beyond, it is cut between two characters",
   async (character) => {
     const bytes = Buffer.byteLength(character);
     let count = 0;
@@ -69,7 +69,7 @@ test.each(CHARACTERS)(
       },
     });
     await using pair = await pairWith(server);
-    // Tag and length of the status, its code, tag and length of the text.
+    // The tag and length of the status, its code, and the tag and length of the text.
     const overhead = 5 + 2 + 5;
     for (const room of [0, bytes, 100 * bytes]) {
       count = Math.floor((LIMIT - overhead + room) / bytes);
@@ -80,7 +80,7 @@ test.each(CHARACTERS)(
       for (const { code, message } of errors) {
         expect(code).toBe(Code.NotFound);
         if (room === 0) {
-          // Not compared by expect, which would show both.
+          // Not compared by expect, which would print both.
           expect(message === text()).toBe(true);
           continue;
         }

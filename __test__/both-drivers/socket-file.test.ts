@@ -41,7 +41,7 @@ describe("the file of a unix socket", () => {
   });
 
   test("never has a wider mode than listen gave it", async () => {
-    // A thread looks all the time, and the umask hides nothing.
+    // A thread watches the mode all the time, and the umask hides nothing.
     const script = new Script(
       `
       const { Worker } = await import("node:worker_threads");
@@ -68,7 +68,7 @@ describe("the file of a unix socket", () => {
         if (message === "seen") seen = true;
         else say(message);
       });
-      // A busy machine may not let it look for a while.
+      // On a busy machine the watching thread may not run for a while.
       for (let i = 0; i < 400 || !seen; i++) {
         const server = product.createServer();
         await server.listen(address, { mode: 0o600 });
@@ -82,7 +82,7 @@ describe("the file of a unix socket", () => {
     expect(await script.rest()).toEqual(["never"]);
   });
 
-  test("stays alone: nothing is left beside it", async () => {
+  test("is the only file: nothing is left beside it", async () => {
     const folder = temporaryPath();
     mkdirSync(folder);
     const server = serverThatSays("served");
@@ -92,20 +92,20 @@ describe("the file of a unix socket", () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
-  test("has a mode by the umask if listen gives none", async () => {
+  test("has a mode by the umask if listen is given none", async () => {
     await using server = serverThatSays("served");
     const address = await server.listen(temporaryAddress());
     expect(statSync(pathOf(address)).mode & 0o777).toBe(0o777 & ~process.umask());
   });
 
-  test("may be named by its bare path, and listen tells the whole address", async () => {
+  test("may be named by its bare path, and listen returns the full address", async () => {
     await using server = serverThatSays("served");
     const path = temporaryPath(".sock");
     expect(await server.listen(path)).toBe(`unix://${path}`);
     expect(await ask(path)).toBe("served");
   });
 
-  test("is removed when the server closes, and may be made again", async () => {
+  test("is removed when the server closes, and can be created again", async () => {
     const server = serverThatSays("first");
     const address = await server.listen(temporaryAddress());
     await server.close();
@@ -133,7 +133,7 @@ describe("the file of a unix socket", () => {
 });
 
 describe("a stale socket file", () => {
-  test("keeps a server from listening unless it reclaims", async () => {
+  test("keeps a server from listening unless it reclaims the path", async () => {
     const address = staleSocket();
     await using server = serverThatSays("reclaimed");
     const error = await failure(server.listen(address));
@@ -163,7 +163,7 @@ describe("a stale socket file", () => {
 });
 
 describe("reclaimStale", () => {
-  test("tells that a path cannot be locked, and by what", async () => {
+  test("reports that a path cannot be locked, and names the lock", async () => {
     const address = staleSocket();
     const path = pathOf(address);
     const lock = join(dirname(path), `.${basename(path)}.ttrpc-lock`);
@@ -176,7 +176,7 @@ describe("reclaimStale", () => {
     expect(await server.listen(address, { reclaimStale: true })).toBe(address);
   });
 
-  test("waits for whoever has the lock of the path, and not for ever", async () => {
+  test("waits for the holder of the path's lock, but not forever", async () => {
     const address = staleSocket();
     const lock = `${dirname(pathOf(address))}/.${basename(pathOf(address))}.ttrpc-lock`;
     const holder = spawn("flock", [lock, "-c", "echo held; exec sleep 100"], { detached: true });
@@ -189,7 +189,7 @@ describe("reclaimStale", () => {
     expect(await server.listen(address, { reclaimStale: true })).toBe(address);
   });
 
-  test("takes nothing away where there is nothing", async () => {
+  test("removes nothing where there is nothing", async () => {
     await using server = serverThatSays("served");
     expect(await ask(await server.listen(temporaryAddress(), { reclaimStale: true }))).toBe("served");
     const abstract = await server.listen(abstractAddress(), { reclaimStale: true });
@@ -211,13 +211,13 @@ describe("reclaimStale", () => {
     expect(await ask(address)).toBe("live");
   });
 
-  test("never removes the socket of a live server that is no ttrpc server", async () => {
+  test("never removes the socket of a live server that does not speak ttrpc", async () => {
     await using live = await RawServer.listen();
     await using server = serverThatSays("second");
     const error = await failure(server.listen(live.address, { reclaimStale: true }));
     expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "EADDRINUSE" } });
     await using connection = await connect(live.address);
-    // The first to come was the probe.
+    // The first connection was the probe.
     await live.accept();
     const peer = await live.accept();
     const call = connection.unary("a.B", "C", EMPTY);
@@ -226,7 +226,7 @@ describe("reclaimStale", () => {
     expect(text(await call)).toBe("live");
   });
 
-  test("never removes a regular file, nor what a link names", async () => {
+  test("never removes a regular file or the target of a link", async () => {
     const path = temporaryPath();
     writeFileSync(path, "precious");
     const link = temporaryPath(".link");

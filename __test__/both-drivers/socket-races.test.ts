@@ -28,10 +28,10 @@ async function ask(racer: ChildProcess, message: object): Promise<string> {
   return answer;
 }
 
-/** A moment that is the same for all processes, and far enough for a message to arrive before. */
+/** A moment that all processes share, late enough for a message to arrive before it. */
 const soon = () => performance.timeOrigin + performance.now() + 4;
 
-/** All listen at one moment. Returns the one that does, and what the others say. */
+/** Makes all listen at one moment. Returns the one that listens, and what the others say. */
 async function race(address: string, among: ChildProcess[]) {
   const at = soon();
   const said = await Promise.all(among.map((racer) => ask(racer, { address, at })));
@@ -46,7 +46,7 @@ async function isThere(address: string, racer: ChildProcess): Promise<void> {
   expect(text(await connection.unary("a.B", "C", new Uint8Array()))).toBe(String(racer.pid));
 }
 
-/** Puts the file of a socket that is closed at an address. */
+/** Puts a closed socket's file at an address. */
 async function leaveStale(address: string): Promise<void> {
   const server = createNetServer();
   await once(server.listen(`${pathOf(address)}.x`), "listening");
@@ -57,7 +57,7 @@ async function leaveStale(address: string): Promise<void> {
 
 const IN_USE = ["EADDRINUSE", "EADDRINUSE"];
 
-test("of several servers that listen at one moment, one does", async () => {
+test("of several servers that listen at the same moment, exactly one succeeds", async () => {
   const address = temporaryAddress();
   for (let round = 0; round < ROUNDS; round++) {
     const { winner, others } = await race(address, [...racers]);
@@ -67,7 +67,7 @@ test("of several servers that listen at one moment, one does", async () => {
   }
 }, 60_000);
 
-test("of several servers that reclaim a stale file at one moment, one does", async () => {
+test("of several servers that reclaim a stale file at the same moment, exactly one succeeds", async () => {
   const address = temporaryAddress();
   for (let round = 0; round < ROUNDS; round++) {
     await leaveStale(address);
@@ -77,7 +77,7 @@ test("of several servers that reclaim a stale file at one moment, one does", asy
   }
 }, 60_000);
 
-test("a server that closes leaves its successor's file, whenever that listens", async () => {
+test("a server that closes leaves its successor's file, whenever the successor listens", async () => {
   const address = temporaryAddress();
   let { winner } = await race(address, [...racers]);
   for (let round = 0; round < ROUNDS; round++) {

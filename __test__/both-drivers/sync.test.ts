@@ -23,7 +23,7 @@ import { encodeStatus, requestPayload, responsePayload } from "../helpers/wire.j
 const ID = "container-1";
 const EMPTY = new Uint8Array();
 const FOREVER = bytes("600000");
-/** No timeout of a test ends a call that blocks the test's thread. */
+/** A call that blocks the test's thread needs its own deadline, because vitest's cannot end it. */
 const BOUND = { timeoutMs: 15_000 };
 
 describe.each(VERSIONS)("$version", ({ version, api }) => {
@@ -44,7 +44,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
     });
 
     test.each(METHODS)(
-      "sends the request of %s byte for byte and returns what the other client gets",
+      "sends the request of %s byte for byte and returns the same reply as the async client",
       async (name) => {
         const method = methodOf(api, name);
         const request = requestsOf(ID)[name];
@@ -91,13 +91,13 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
       expect(unpackAny(error.details[0]!, TaskStartSchema)).toMatchObject({ containerId: "detail", pid: 7 });
     });
 
-    test("throws DeadlineExceeded for a handler that never answers, and goes on", () => {
+    test("throws DeadlineExceeded for a handler that never answers, and the connection continues", () => {
       const error = failureOf(() => task.pids({ id: "panic" }, { timeoutMs: 50 }));
       expect(error.code).toBe(Code.DeadlineExceeded);
       expect(task.create({ id: "next" }, BOUND).pid).toBe(1004);
     });
 
-    test("throws a TypeError that names a wrong field, and goes on", () => {
+    test("throws a TypeError that names a wrong field, and the connection continues", () => {
       expect(() => task.create({ rootfs: [{ options: [5 as unknown as string] }] })).toThrow(
         new TypeError("rootfs[0].options[0] must be a string, not number"),
       );
@@ -132,7 +132,7 @@ describeWithPeer("a blocking connection to the Rust server", () => {
   });
 
   test.each([0.000001, 0.5, 7.25, 40])(
-    "throws DeadlineExceeded after %s ms, and goes on",
+    "throws DeadlineExceeded after %s ms, and the connection continues",
     async (timeoutMs) => {
       await using peer = await Peer.echo();
       using connection = connectSync(peer.address);
@@ -142,10 +142,10 @@ describeWithPeer("a blocking connection to the Rust server", () => {
     },
   );
 
-  test("does not take a late reply for the next one", async () => {
+  test("does not mistake a late reply for the next one", async () => {
     await using peer = await Peer.echo();
     using connection = connectSync(peer.address);
-    // The server answers about when the deadline passes, so some rounds get the reply and some do not.
+    // The server answers at about the deadline, so only some rounds get the reply.
     for (let round = 0; round < 50; round++) {
       const outcome = outcomeOf(() => connection.unary("test.Echo", "Sleep", bytes("1"), { timeoutMs: 1 }));
       expect(outcome).toBeOneOf(["1", Code.DeadlineExceeded]);
@@ -188,7 +188,7 @@ describeWithPeer("a blocking connection to the Rust server", () => {
     expect(error.details).toMatchObject([{ typeUrl: "a.B", value: bytes("c") }]);
   });
 
-  test("leaves the calls of other connections in flight, which end later", async () => {
+  test("leaves the calls of other connections in flight, and they end later", async () => {
     await using peer = await Peer.echo();
     await using other = await connect(peer.address);
     using first = connectSync(peer.address);
@@ -201,11 +201,11 @@ describeWithPeer("a blocking connection to the Rust server", () => {
     });
     const late = failure(other.unary("test.Echo", "Sleep", FOREVER, { timeoutMs: 5 }));
 
-    // Without a timeout a call waits for as long as it takes.
+    // A call without a timeout waits for as long as it takes.
     expect(text(first.unary("test.Echo", "Sleep", bytes("30")))).toBe("30");
     expect(text(second.unary("test.Echo", "Echo", bytes("second"), BOUND))).toBe("second");
     expect(text(first.unary("test.Echo", "Echo", bytes("first"), BOUND))).toBe("first");
-    // Their replies are there, but nothing of this thread has run.
+    // Their replies have arrived, but nothing on this thread has run.
     expect(settled).toBe(0);
 
     expect(await Promise.all(calls)).toEqual(calls.map((_, index) => String(index % 5)));
@@ -235,7 +235,7 @@ describeWithPeer("a blocking connection to the Rust server", () => {
     }
   });
 
-  test("is over after close, which may be repeated", async () => {
+  test("cannot be used after close, which may be repeated", async () => {
     await using peer = await Peer.echo();
     const connection = connectSync(peer.address);
     connection.close();
@@ -270,7 +270,7 @@ describe("a blocking call", () => {
     ["an abstract name", () => abstractAddress()],
     ["a TCP port", () => "tcp://127.0.0.1:0"],
     ["any TCP address", () => "tcp://0.0.0.0:0"],
-  ])("to a server of its own thread on %s throws FailedPrecondition in place of hanging", async (_, make) => {
+  ])("to a server of its own thread on %s throws FailedPrecondition instead of hanging", async (_, make) => {
     await using server = createServer().addRaw("a.B", { C: { kind: "unary", handle: () => bytes("reply") } });
     const address = (await server.listen(make())).replace("0.0.0.0", "127.0.0.1");
     using connection = connectSync(address);
@@ -279,7 +279,7 @@ describe("a blocking call", () => {
       expect(error.code).toBe(Code.FailedPrecondition);
       expect(error.message).toContain(address);
     }
-    // The server has not suffered.
+    // The server still works.
     await using other = await connect(address);
     expect(text(await other.unary("a.B", "C", EMPTY))).toBe("reply");
   });
@@ -295,7 +295,7 @@ describe("a blocking call", () => {
   test.each([
     ["a missing socket", () => temporaryAddress(), "ENOENT"],
     ["a socket without a server", () => staleSocket(), "ECONNREFUSED"],
-  ])("has no connection to %s", (_, make, code) => {
+  ])("throws if it cannot connect to %s", (_, make, code) => {
     const address = make();
     const error = failureOf(() => connectSync(address));
     expect(error).toMatchObject({ code: Code.Unavailable, cause: { code } });
@@ -303,7 +303,7 @@ describe("a blocking call", () => {
   });
 });
 
-/** The text of a reply, or the code of the error in its place. */
+/** The text of a reply, or the code of the error. */
 function outcomeOf(call: () => Uint8Array): string | Code {
   try {
     return text(call());

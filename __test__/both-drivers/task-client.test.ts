@@ -35,7 +35,7 @@ import {
 
 const ID = "container-1";
 
-/** What the Rust server answers to the requests with this id, as its answers.rs has it. */
+/** The Rust server's answers to requests with this id, as in its answers.rs. */
 function answersOf(peer: Peer, version: string): Replies {
   const both = ID.length + EXEC_ID.length;
   return {
@@ -122,7 +122,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
       expect({ arrived, payload }).toEqual({ arrived: "Pause", payload: "" });
     });
 
-    test("takes a message as well as a plain object", async () => {
+    test("accepts a message as well as a plain object", async () => {
       const request = create(api.StartRequestSchema, { id: "four", execId: "5 exe" });
       await expect(task.start(request)).resolves.toMatchObject({ pid: 2009 });
     });
@@ -205,7 +205,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
       expect(order.at(-1)).toBe("sleep:90");
     });
 
-    test("goes on after a handler that never answers", async () => {
+    test("keeps working after a handler that never answers", async () => {
       await expect(failure(task.pids({ id: "panic" }, { timeoutMs: 100 }))).resolves.toMatchObject({
         code: Code.DeadlineExceeded,
       });
@@ -249,7 +249,7 @@ describeWithPeer("an Events client of the Rust server", () => {
 });
 
 describeWithPeer("a client of a service that the Rust server lacks", () => {
-  test("gets the peer's own status, and the connection goes on", async () => {
+  test("gets the peer's own status, and the connection continues", async () => {
     await using peer = await Peer.task("v3");
     await using connection = await connect(peer.address);
 

@@ -40,7 +40,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
       expect(seen).toHaveLength(17);
     });
 
-    test("tells a handler the metadata, the deadline, the peer and the connection of a request", async () => {
+    test("gives a handler the metadata, the deadline, the peer and the connection of a request", async () => {
       const seen: Seen[] = [];
       await using server = createServer().add(api.Task, handlersOf(seen));
       const address = await server.listen(temporaryAddress());
@@ -91,7 +91,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
         method: methodOf(api, name).name,
         error: {
           kind: "status",
-          // The 17th has none of its own, which is Unknown.
+          // The 17th sets no code, so it is Unknown.
           code: codes.get(name) ?? 2,
           message: `${name} fails: ü€😀`,
           details: details.map(({ typeUrl, value }) => ({ type_url: typeUrl, value: hex(value) })),
@@ -128,7 +128,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
       expect(codes).toEqual({ ...Object.fromEntries(expected), Connect: undefined });
     });
 
-    test("answers UNIMPLEMENTED for a service that it lacks, and goes on", async () => {
+    test("answers UNIMPLEMENTED for a service that it lacks, and the connection continues", async () => {
       const other = VERSIONS.find((candidate) => candidate.version !== version)!;
       await using server = createServer().add(other.api.Task, handlersOf([]));
       const address = await server.listen(temporaryAddress());
@@ -152,7 +152,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
       expect(call?.error).toMatchObject({ kind: "status", code: Code.InvalidArgument, message });
     });
 
-    test("aborts a handler's signal at the deadline, and the connection goes on", async () => {
+    test("aborts a handler's signal at the deadline, and the connection continues", async () => {
       const late = deferred<HandlerContext>();
       await using server = createServer().add(api.Task, {
         ...handlersOf([]),
@@ -161,7 +161,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
           await aborted(context.signal);
           return { exitStatus: 1 };
         },
-        // The client goes on to this one by its own clock, which is a little ahead of the server's.
+        // The client moves on to this call by its own clock, which is a little ahead of the server's.
         async delete() {
           await aborted((await late.promise).signal);
           return REPLIES.delete;
@@ -170,7 +170,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
       const address = await server.listen(temporaryAddress());
       const calls = await peerCalls(address, { task: version, timeoutMs: 200 });
 
-      // Whether the client's clock or the server's answer was first decides which error it is.
+      // The error depends on which came first, the client's deadline or the server's answer.
       const failed = calls.filter(({ error }) => error !== undefined);
       expect(failed.map(({ method }) => method)).toEqual(["Wait"]);
       expect(failed[0]?.error?.code).toBeOneOf([Code.DeadlineExceeded, null]);

@@ -19,34 +19,34 @@ const trap = () => {
   throw new Error("trap");
 };
 
-/** Interceptors that do not do what interceptors do, and how the call of each ends; undefined if in order. */
+/** Interceptors that misbehave, and the error text of the call of each; undefined if it succeeds. */
 type Next = (call: never) => Promise<unknown>;
 const MISBEHAVING: Readonly<Record<string, readonly [make: (next: Next) => Next, text: string | undefined]>> =
   {
     "throws at once": [() => trap, "trap"],
-    "rejects with what cannot be looked at": [
+    "rejects with a value that cannot be inspected": [
       () => () => Promise.reject(new Proxy({}, { get: trap, getPrototypeOf: trap })),
       "",
     ],
     "returns a thenable whose then throws": [
       () => () =>
         ({
-          // eslint-disable-next-line unicorn/no-thenable -- This is what is tried.
+          // eslint-disable-next-line unicorn/no-thenable -- This is what the test needs.
           get then() {
             return trap();
           },
         }) as never,
       "trap",
     ],
-    "hands on what is not a call": [(next) => () => next(5 as never), "call must be"],
-    "calls on twice": [
+    "passes on something that is not a call": [(next) => () => next(5 as never), "call must be"],
+    "calls next twice": [
       (next) => async (call) => {
         await next(call);
         return next(call);
       },
       undefined,
     ],
-    "calls on and throws": [
+    "calls next and throws": [
       (next) => async (call) => {
         await next(call);
         return trap();
@@ -68,7 +68,7 @@ describe.each(Object.entries(MISBEHAVING))("an interceptor that %s", (_, [make, 
     };
   };
 
-  test("of a client costs its own call only", async () => {
+  test("of a client costs only its own call", async () => {
     await using pair = await pairWith(createServer().add(Task, task));
     const interceptors = [only("State") as unknown as ClientInterceptor];
     const client = createClient(Task, pair.connection, { interceptors });
@@ -77,13 +77,13 @@ describe.each(Object.entries(MISBEHAVING))("an interceptor that %s", (_, [make, 
     if (expected === undefined) expect(bad).toMatchObject({ status: "fulfilled", value: { pid: 7 } });
     else {
       expect(bad.status).toBe("rejected");
-      // What cannot be looked at reaches the caller as it is.
+      // A value that cannot be inspected reaches the caller as it is.
       if (expected !== "") expect(String((bad as PromiseRejectedResult).reason)).toContain(expected);
     }
     expect(await createClient(Task, pair.connection).state({ id: "a" })).toMatchObject({ pid: 7 });
   });
 
-  test("of a server costs its own request only", async () => {
+  test("of a server costs only its own request", async () => {
     const interceptors = [only("State") as unknown as ServerInterceptor];
     await using pair = await pairWith(createServer({ interceptors }).add(Task, task));
     const client = createClient(Task, pair.connection);
@@ -98,7 +98,7 @@ describe.each(Object.entries(MISBEHAVING))("an interceptor that %s", (_, [make, 
   });
 });
 
-test("a response that a server's interceptor never gives is ended by the deadline", async () => {
+test("a call that a server's interceptor never answers ends by its deadline", async () => {
   const never: ServerInterceptor = () => () => new Promise(() => {});
   await using pair = await pairWith(createServer({ interceptors: [never] }).add(Task, task));
   const client = createClient(Task, pair.connection);
@@ -108,7 +108,7 @@ test("a response that a server's interceptor never gives is ended by the deadlin
 });
 
 describe("a signal that many calls share", () => {
-  test("ends them all, whatever its reason throws when it is read", async () => {
+  test("ends them all, even if reading its reason throws", async () => {
     await using pair = await pairOf({ Wait: { kind: "unary", handle: () => new Promise(() => {}) } });
     const abort = new AbortController();
     Object.defineProperty(abort.signal, "reason", { get: trap });
@@ -126,7 +126,7 @@ describe("a signal that many calls share", () => {
     expect(late.code).toBe(Code.Canceled);
   });
 
-  test("ends the others when one of their callers throws as it hears of it", async () => {
+  test("ends them all, even if another of its listeners throws", async () => {
     await using pair = await pairOf({ Wait: { kind: "unary", handle: () => new Promise(() => {}) } });
     const abort = new AbortController();
     const seen: unknown[] = [];
@@ -137,7 +137,7 @@ describe("a signal that many calls share", () => {
     setImmediate(() => abort.abort());
     for (const error of await Promise.all(calls)) seen.push(error.code);
     expect(seen).toEqual([Code.Canceled, Code.Canceled, Code.Canceled]);
-    // An EventTarget tells of what its own listeners throw.
+    // An EventTarget reports what its listeners throw.
     expect(uncaught.splice(0)).toMatchObject([{ message: "trap" }]);
   });
 });

@@ -17,7 +17,7 @@ import { temporaryAddress } from "../helpers/temp.js";
 
 const EMPTY = new Uint8Array();
 
-/** Says what it was sent, and with which metadata and timeout. */
+/** Answers with what it was sent, and with which metadata and timeout. */
 function serverOf(): Server {
   const repeat = async function* (requests: AsyncIterable<Uint8Array>) {
     yield* requests;
@@ -51,7 +51,7 @@ function serverOf(): Server {
 
 interface Site extends AsyncDisposable {
   readonly connection: Connection;
-  /** Lets the calls go that were made. */
+  /** Lets the calls that were made be sent. */
   readonly open: () => Promise<void>;
 }
 
@@ -75,7 +75,7 @@ const SITES: Record<string, () => Promise<Site>> = {
     await first.listen(address);
     const connection = await connect(address, { reconnect: { initialDelayMs: 5, maxDelayMs: 20 } });
     await first.close();
-    // It is noticed in its own time, and without a call.
+    // The connection notices it by itself, without a call.
     await new Promise((resolve) => setTimeout(resolve, 20));
     const server = serverOf();
     return {
@@ -96,9 +96,9 @@ async function* of(...messages: Uint8Array[]): AsyncGenerator<Uint8Array> {
 }
 
 describe.each(Object.keys(SITES))(
-  "a call on a connection that is %s sends what was given at the call",
+  "a call on a connection that is %s sends the values at the time of the call",
   (name) => {
-    test.each([10, 5_000, 100_000, 3_000_000])("whatever becomes of a buffer of %i bytes", async (size) => {
+    test.each([10, 5_000, 100_000, 3_000_000])("whatever happens to a buffer of %i bytes", async (size) => {
       await using site = (await SITES[name]?.()) as Site;
       const buffer = new Uint8Array(size).fill(1);
       const unary = site.connection.unary("a.B", "Echo", buffer);
@@ -109,7 +109,7 @@ describe.each(Object.keys(SITES))(
       for await (const reply of stream) expect(reply.every((byte) => byte === 1)).toBe(true);
     });
 
-    test("whatever becomes of a message", async () => {
+    test("whatever happens to a message", async () => {
       await using site = (await SITES[name]?.()) as Site;
       const request = { id: "original" };
       const call = createClient(Task, site.connection).state(request);
@@ -118,7 +118,7 @@ describe.each(Object.keys(SITES))(
       expect((await call).id).toBe("original");
     });
 
-    test("whatever becomes of the options and the metadata, with interceptors and without", async () => {
+    test("whatever happens to the options and the metadata, with interceptors and without", async () => {
       for (const interceptors of [[], [((next) => (call) => next(call)) as ClientInterceptor]]) {
         await using site = (await SITES[name]?.()) as Site;
         const metadata: Record<string, string[]> = { key: ["original"] };
@@ -138,7 +138,7 @@ describe.each(Object.keys(SITES))(
       }
     });
 
-    test("and is given up by the signal that it had, not by the one that the options have now", async () => {
+    test("and is aborted by the signal that it had, not by the one that the options have now", async () => {
       await using site = (await SITES[name]?.()) as Site;
       const [mine, other] = [new AbortController(), new AbortController()];
       const options = { signal: mine.signal };
@@ -152,7 +152,7 @@ describe.each(Object.keys(SITES))(
       for (const call of calls) expect((await call).cause).toEqual(new Error("of mine"));
     });
 
-    test("each option being asked for once", async () => {
+    test("and reads each option once", async () => {
       await using site = (await SITES[name]?.()) as Site;
       const asked: string[] = [];
       const options: CallOptions = {
@@ -180,7 +180,7 @@ describe.each(Object.keys(SITES))(
       expect(asked.length).toBe(9);
     });
 
-    test("and what a request iterable gave at its yield, although it uses one buffer for all", async () => {
+    test("and of a request iterable the values at each yield, even if it reuses one buffer", async () => {
       await using site = (await SITES[name]?.()) as Site;
       async function* reused(size: number) {
         const buffer = new Uint8Array(size);
@@ -203,7 +203,7 @@ describe.each(Object.keys(SITES))(
 );
 
 describe("a server", () => {
-  test("sends what a handler's generator gave at its yield, also when that waits for room", async () => {
+  test("sends the values at each yield of a handler's generator, even if that waits for room", async () => {
     const CHUNK = 300_000;
     const server = createServer().addRaw("a.B", {
       Many: {
@@ -224,14 +224,14 @@ describe("a server", () => {
     for await (const reply of connection.serverStreaming("a.B", "Many", EMPTY)) {
       expect(reply.every((byte) => byte === index)).toBe(true);
       index++;
-      // Slow enough for the generator to be held up.
+      // Slow enough to hold up the generator.
       if (index < 20) await new Promise((resolve) => setTimeout(resolve, 10));
     }
     expect(index).toBe(40);
     await server.close();
   });
 
-  test("serves the handlers and interceptors that it was given, whatever becomes of their objects", async () => {
+  test("serves the handlers and interceptors that it was given, whatever happens to their objects", async () => {
     const method: { kind: "unary"; handle: (payload: Uint8Array) => Uint8Array } = {
       kind: "unary",
       handle: (payload) => payload,

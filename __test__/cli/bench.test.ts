@@ -30,7 +30,7 @@ describeWithPeer("shimctl bench", () => {
     ...rest,
   ];
 
-  it("makes as many calls as it is told to, and tells rate and latencies", async () => {
+  it("makes the requested number of calls, and reports rate and latencies", async () => {
     const { code, stdout, stderr } = await shimctl(bench("web", "-n", "500", "-c", "8", "--json"));
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     const report = JSON.parse(stdout) as Report;
@@ -50,7 +50,7 @@ describeWithPeer("shimctl bench", () => {
     expect(mean).toBeLessThanOrEqual(max);
   });
 
-  it("prints a table, and goes on for a duration, on several connections", async () => {
+  it("prints a table, and runs for a duration, on several connections", async () => {
     const { code, stdout, stderr } = await shimctl(
       bench("web", "-d", "200ms", "-c", "4", "--connections", "2"),
     );
@@ -60,7 +60,7 @@ describeWithPeer("shimctl bench", () => {
   });
 
   it.skipIf(noTerminal)(
-    `shows a progress bar on a terminal, and leaves nothing of it${needsTerminal}`,
+    `shows a progress bar on a terminal, and removes it at the end${needsTerminal}`,
     async () => {
       const { code, stdout } = await onTerminal(bench("web", "-d", "400ms"));
       expect(code).toBe(0);
@@ -77,7 +77,7 @@ describeWithPeer("shimctl bench", () => {
     expect(table.stdout).toContain("20 (NotFound 20)");
   });
 
-  it("ends with 3 when the peer dies, and reports what it had", async () => {
+  it("ends with 3 when the peer dies, and reports the calls so far", async () => {
     await using own = await Peer.task("v3");
     const args = ["bench", own.address, "containerd.task.v3.Task/Connect", "--warmup", "1ms", "-d", "1h"];
     await using child = new Shimctl([...args, "--json"]);
@@ -88,7 +88,7 @@ describeWithPeer("shimctl bench", () => {
     expect(stderr).toContain("shimctl: ");
   });
 
-  it("ends with 130 when it is interrupted, and reports what it had", async () => {
+  it("ends with 130 when it is interrupted, and reports the calls so far", async () => {
     await using peerOfOne = await RawServer.listen();
     await using child = new Shimctl([
       "bench",
@@ -116,7 +116,7 @@ describeWithPeer("shimctl bench", () => {
     ["a duration", ["-d", "1s"]],
     ["a number of calls", ["-n", "10"]],
   ])(
-    "ends when the peer answers nothing, with %s, and says how many calls went unanswered",
+    "ends when the peer answers nothing, with %s, and says how many calls were not answered",
     async (_, limit) => {
       await using silent = await RawServer.listen();
       const args = [
@@ -136,7 +136,7 @@ describeWithPeer("shimctl bench", () => {
     },
   );
 
-  it("ends when the peer stops answering, and reports what it had", async () => {
+  it("ends when the peer stops answering, and reports the calls so far", async () => {
     await using peerOfOne = await RawServer.listen();
     const args = [
       "bench",
@@ -160,13 +160,13 @@ describeWithPeer("shimctl bench", () => {
     expect(stderr).toContain("1 call was not answered within 5.00 s");
   });
 
-  it("ends with 3 when nothing is there", async () => {
+  it("ends with 3 when nothing listens at the address", async () => {
     const { code } = await shimctl(["bench", temporaryAddress(), "v3.Task/Connect"]);
     expect(code).toBe(3);
   });
 });
 
-/** Resolves when a peer has been called at all. */
+/** Resolves when a peer has been called. */
 async function connected(peer: Peer): Promise<void> {
   for (;;) {
     const { stdout } = await shimctl(["call", peer.address, "v3.Task/State", '{"id":"last"}']);

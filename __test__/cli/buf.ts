@@ -11,7 +11,7 @@ import { temporaryPath } from "../helpers/temp.js";
 
 const BUF = path.join(import.meta.dirname, "../../node_modules/.bin/buf");
 
-/** A folder of .proto files, by their names. */
+/** Writes a folder of .proto files, given by name. */
 export function folderOf(files: Readonly<Record<string, string>>): string {
   const folder = temporaryPath();
   mkdirSync(folder);
@@ -19,7 +19,7 @@ export function folderOf(files: Readonly<Record<string, string>>): string {
   return folder;
 }
 
-/** What buf makes of a folder: a set of descriptors, or the files that it refuses. */
+/** Builds a folder with buf: a set of descriptors, or the files that buf refuses. */
 export type Built = { readonly set: Uint8Array } | { readonly refused: ReadonlyMap<string, string> };
 
 export function bufBuild(folder: string): Built {
@@ -59,12 +59,12 @@ export function filesOf(set: Uint8Array): FileDescriptorProto[] {
 }
 
 /**
- * What can be compared of a descriptor: with options of the user's own spelt out, names of files without their folder, and
- * default values of floating point as numbers, which may be written in several ways.
+ * A descriptor in a form that can be compared: custom options are spelled out, file names have no folder, and default
+ * values of floating point, which can be written in several ways, are numbers.
  */
 export function comparable(file: FileDescriptorProto, set: Uint8Array): JsonValue {
   const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, set));
-  // As it comes from the wire, so that it does not matter in what way fields were set.
+  // Through the wire format, so that it does not matter how fields were set.
   const proto = fromBinary(FileDescriptorProtoSchema, toBinary(FileDescriptorProtoSchema, file));
   proto.name = path.basename(proto.name);
   proto.dependency = proto.dependency.map(short);

@@ -26,7 +26,7 @@ const STREAMING = ["--proto", path.join(PROTOS, "streaming.proto")];
 const STREAMS = ["--proto", path.join(PROTOS, "streams.proto")];
 const service = "ttrpc.integration.streaming.Streaming";
 
-describeWithPeer("shimctl call, to the Task service of the Rust peer", () => {
+describeWithPeer("shimctl call, with the Task service of the Rust peer", () => {
   let peer: Peer;
   beforeAll(async () => {
     peer = await Peer.task("v3");
@@ -40,20 +40,23 @@ describeWithPeer("shimctl call, to the Task service of the Rust peer", () => {
     ...rest,
   ];
 
-  it("prints the reply in one line in a pipe", async () => {
+  it("prints the reply on one line in a pipe", async () => {
     const { code, stdout, stderr } = await shimctl(call("State", '{"id":"web"}'));
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     await expect(stdout).toMatchFileSnapshot("golden/call-state.txt");
   });
 
-  it.skipIf(noTerminal)(`prints it in colour, a field a line, on a terminal${needsTerminal}`, async () => {
-    const { code, stdout } = await onTerminal(call("State", '{"id":"web"}'));
-    expect(code).toBe(0);
-    await expect(visible(stdout)).toMatchFileSnapshot("golden/call-state-terminal.txt");
-  });
+  it.skipIf(noTerminal)(
+    `prints the reply in colour, one field a line, on a terminal${needsTerminal}`,
+    async () => {
+      const { code, stdout } = await onTerminal(call("State", '{"id":"web"}'));
+      expect(code).toBe(0);
+      await expect(visible(stdout)).toMatchFileSnapshot("golden/call-state-terminal.txt");
+    },
+  );
 
   it.skipIf(noTerminal)(
-    `has colour by FORCE_COLOR in a pipe, and none by NO_COLOR on a terminal${needsTerminal}`,
+    `uses colour in a pipe with FORCE_COLOR, and none on a terminal with NO_COLOR${needsTerminal}`,
     async () => {
       const forced = await shimctl(call("Connect", '{"id":"web"}'), { env: { FORCE_COLOR: "1" } });
       expect(visible(forced.stdout)).toContain('␛[34m"version"␛[39m:␛[32m"peer-v3"␛[39m');
@@ -63,7 +66,7 @@ describeWithPeer("shimctl call, to the Task service of the Rust peer", () => {
     },
   );
 
-  it("unpacks an Any by its type, wherever it is", async () => {
+  it("unpacks an Any by its type, at any depth", async () => {
     const stats = await shimctl(call("Stats", '{"id":"web"}'));
     expect(JSON.parse(stats.stdout)).toEqual({
       stats: {
@@ -80,13 +83,13 @@ describeWithPeer("shimctl call, to the Task service of the Rust peer", () => {
     });
   });
 
-  it("packs an Any by its type, keeping the type as it is written, and one of OCI's JSON as JSON", async () => {
+  it("packs an Any by its type, keeps the type as written, and packs OCI's JSON as JSON", async () => {
     const spec = {
       "@type": "types.containerd.io/opencontainers/runtime-spec/1/Process",
       value: { args: ["sh"], cwd: "/" },
     };
     expect((await shimctl(call("Exec", JSON.stringify({ id: "a", execId: "b", spec })))).code).toBe(0);
-    // The peer tells the bytes of the request before.
+    // The peer reports the bytes of the request before.
     const last = await shimctl(call("State", '{"id":"last"}'));
     const { bundle, stdin } = JSON.parse(last.stdout) as { bundle: string; stdin: string };
     expect(stdin).toBe("Exec");
@@ -103,7 +106,7 @@ describeWithPeer("shimctl call, to the Task service of the Rust peer", () => {
     expect(Buffer.from(request.options!.value)).toEqual(Buffer.from(value));
   });
 
-  it("takes the request from a file and from stdin, over several lines", async () => {
+  it("reads the request from a file and from stdin, even over several lines", async () => {
     const file = temporaryPath(".json");
     writeFileSync(file, '{\n  "id": "from-file"\n}\n');
     expect((await shimctl(call("State", `@${file}`))).stdout).toContain('"id":"from-file"');
@@ -125,7 +128,7 @@ describeWithPeer("shimctl call, to the Task service of the Rust peer", () => {
     await expect(stderr).toMatchFileSnapshot("golden/call-status.txt");
   });
 
-  it("ends with 1 for a status that has no name, and for one that says Unavailable", async () => {
+  it("ends with 1 for a status without a name, and for Unavailable", async () => {
     const unknown = await shimctl(call("State", '{"id":"error:99"}'));
     expect(unknown).toMatchObject({ code: 1 });
     expect(unknown.stderr).toContain("Code 99 (99): asked for 99");
@@ -134,7 +137,7 @@ describeWithPeer("shimctl call, to the Task service of the Rust peer", () => {
     expect(unavailable.stderr).toContain("Unavailable (14): asked for 14");
   });
 
-  it("ends with 1 when the deadline passes, and says to raise it", async () => {
+  it("ends with 1 when the deadline passes, and suggests a longer one", async () => {
     const { code, stderr } = await shimctl(call("State", '{"id":"sleep:60000"}', "--timeout", "50ms"));
     expect(code).toBe(1);
     expect(stderr).toContain("DeadlineExceeded (4)");
@@ -149,23 +152,23 @@ describeWithPeer("shimctl call, to the Task service of the Rust peer", () => {
   });
 
   it.each([
-    ["JSON that is none", "{id", "the argument is not a containerd.task.v3.StateRequest"],
+    ["invalid JSON", "{id", "the argument is not a containerd.task.v3.StateRequest"],
     ["a field that does not exist", '{"name":"x"}', 'key "name" is unknown'],
     ["a field of another type", '{"id":7}', "id"],
-    ["a file that is not there", "@/no/such/file", "cannot read /no/such/file: ENOENT"],
+    ["a missing file", "@/no/such/file", "cannot read /no/such/file: ENOENT"],
   ])("ends with 2 for %s", async (_, data, said) => {
     const { code, stdout, stderr } = await shimctl(call("State", data));
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     expect(stderr).toContain(said);
   });
 
-  it("ends with 2 for an Any of a type that nobody knows, and says what to do", async () => {
+  it("ends with 2 for an Any of an unknown type, and says what to do", async () => {
     const { code, stderr } = await shimctl(call("Create", '{"options":{"@type":"a.B","x":1}}'));
     expect(code).toBe(2);
     expect(stderr).toContain('"@type" "a.B" is not known: add it with --proto, or give "value"');
   });
 
-  it("speaks hexadecimal with --raw, also to a method that it does not know", async () => {
+  it("uses hexadecimal with --raw, also for an unknown method", async () => {
     const { stdout } = await shimctl(call("Connect", "0a03776562", "--raw"));
     expect(stdout).toMatch(/^08[0-9a-f]+\n$/);
     const unknown = await shimctl(["call", peer.address, "no.Such/Method", "--raw"]);
@@ -176,7 +179,7 @@ describeWithPeer("shimctl call, to the Task service of the Rust peer", () => {
   });
 });
 
-describeWithPeers("shimctl call, to the streaming service in $peer", (language) => {
+describeWithPeers("shimctl call, with the streaming service in $peer", (language) => {
   let peer: StreamPeer;
   beforeAll(async () => {
     peer = await StreamPeer.serve(language);
@@ -196,19 +199,19 @@ describeWithPeers("shimctl call, to the streaming service in $peer", (language) 
     expect(outcome).toEqual({ code: 0, stdout: '{"seq":2,"msg":"hi"}\n', stderr: "" });
   });
 
-  it("prints a line for each message of a server's stream", async () => {
+  it("prints a line for each message of a server stream", async () => {
     const outcome = await shimctl(call("DivideStream", '{"sum":10,"num":4}'));
     expect(outcome).toEqual({ code: 0, stdout: '{}\n{"add":1}\n{"add":2}\n{"add":7}\n', stderr: "" });
   });
 
-  it("sends a message for each line of a client's stream", async () => {
+  it("sends a message for each input line of a client stream", async () => {
     const outcome = await shimctl(call("SumStream", "-"), { input: '{"add":1}\n\n{"add":41}\n' });
     expect(outcome).toEqual({ code: 0, stdout: '{"sum":42,"num":2}\n', stderr: "" });
     const none = await shimctl(call("SumStream"));
     expect(none).toEqual({ code: 0, stdout: "{}\n", stderr: "" });
   });
 
-  it("prints replies of a bidirectional stream while requests still come", async () => {
+  it("prints replies of a bidirectional stream while requests are still sent", async () => {
     await using child = new Shimctl(call("EchoStream", "-"), { input: "keep" });
     child.type('{"seq":1}\n');
     await child.says('{"seq":2}\n');
@@ -218,18 +221,15 @@ describeWithPeers("shimctl call, to the streaming service in $peer", (language) 
     expect(await child.outcome()).toMatchObject({ code: 0, stderr: "" });
   });
 
-  it.skipIf(noTerminal)(
-    `ends a stream that its terminal ends, and goes on until then${needsTerminal}`,
-    async () => {
-      await using child = new TerminalShimctl(call("EchoStream", "-"));
-      child.type('{"seq":1}\n');
-      await child.says("2");
-      child.type("\x04");
-      expect((await child.outcome()).code).toBe(0);
-    },
-  );
+  it.skipIf(noTerminal)(`runs a stream until its input ends on a terminal${needsTerminal}`, async () => {
+    await using child = new TerminalShimctl(call("EchoStream", "-"));
+    child.type('{"seq":1}\n');
+    await child.says("2");
+    child.type("\x04");
+    expect((await child.outcome()).code).toBe(0);
+  });
 
-  it("streams as bytes with --raw and --kind", async () => {
+  it("streams bytes with --raw and --kind", async () => {
     const args = ["call", peer.address, `${service}/EchoStream`, "--raw", "--kind", "bidi_streaming", "-"];
     expect(await shimctl(args, { input: "0801\n0802 1201 78\n" })).toEqual({
       code: 0,
@@ -238,29 +238,29 @@ describeWithPeers("shimctl call, to the streaming service in $peer", (language) 
     });
   });
 
-  it("prints what came before the status of a stream, then ends with 1", async () => {
+  it("prints the messages before the status of a stream, then ends with 1", async () => {
     const args = ["call", peer.address, "test.Streams/Fail", ...STREAMS, '{"seq":5,"msg":"gone"}'];
     const { code, stdout, stderr } = await shimctl(args);
     expect({ code, stdout }).toEqual({ code: 1, stdout: '{"seq":5,"msg":"gone"}\n' });
     expect(stderr).toContain("NotFound (5): gone");
-    // Of a type that only --proto has.
+    // A type that only --proto has.
     expect(stderr).toContain('ttrpc.integration.streaming.EchoPayload","seq":5,"msg":"gone"}');
   });
 
-  it("ends with 2 for a line that is wrong, and says which", async () => {
+  it("ends with 2 for a wrong line, and says which one it is", async () => {
     const { code, stderr } = await shimctl(call("EchoStream", "-"), { input: '{"seq":1}\n{"sec":2}\n' });
     expect(code).toBe(2);
     expect(stderr).toContain(`stdin, message 2 is not a ${service.replace(/Streaming$/, "EchoPayload")}`);
   });
 
-  it("stops an endless stream at its deadline, with what came until then", async () => {
+  it("stops an endless stream at its deadline, and prints what came before", async () => {
     const args = ["call", peer.address, "test.Streams/Hang", ...STREAMS, '{"seq":1}', "--timeout", "300ms"];
     const { code, stdout, stderr } = await shimctl(args);
     expect({ code, stdout }).toEqual({ code: 1, stdout: '{"seq":1}\n' });
     expect(stderr).toContain("DeadlineExceeded");
   });
 
-  it("ends without a word, as after head, when nobody reads it any more", async () => {
+  it("ends silently when its reader has gone, as after head", async () => {
     const args = ["call", peer.address, "test.Streams/Count", ...STREAMS, '{"sum":1000,"num":20000}'];
     await using child = new Shimctl(args);
     await child.says('{"msg":');
@@ -280,7 +280,7 @@ describeWithPeers("shimctl call, to the streaming service in $peer", (language) 
 });
 
 describeWithPeer("shimctl call, with every kind of field", () => {
-  it("gives back what it was given, of a .proto file of edition 2023", async () => {
+  it("prints the same message that it sent, by a .proto file of edition 2023", async () => {
     await using peer = await Peer.echo();
     const any = { "@type": "type.googleapis.com/test.Everything.Inner", id: "7" };
     const unknown = { "@type": "example.com/unknown.Type", value: "3q2+7w==" };
@@ -326,7 +326,7 @@ describe("shimctl call, when it is interrupted,", () => {
   it.each([
     ["SIGINT", 130],
     ["SIGTERM", 143],
-  ] as const)("ends with what a shell says of %s, and without a word", async (signal, code) => {
+  ] as const)("ends silently with the exit code that a shell reports for %s", async (signal, code) => {
     await using peer = await RawServer.listen();
     await using child = new Shimctl(["call", peer.address, "v2.Task/State"]);
     await (await peer.accept()).nextRequest();
@@ -344,14 +344,14 @@ describe("shimctl call, when it is interrupted,", () => {
 });
 
 describe("shimctl call ends with 3, and says what to try,", () => {
-  it("when nothing is there", async () => {
+  it("when nothing is at the address", async () => {
     const address = temporaryAddress();
     const { code, stdout, stderr } = await shimctl(["call", address, "v2.Task/State"]);
     expect({ code, stdout }).toEqual({ code: 3, stdout: "" });
     await expect(masked(stderr, { ADDRESS: address })).toMatchFileSnapshot("golden/call-nothing-there.txt");
   });
 
-  it("when nobody listens on a socket any more", async () => {
+  it("when nobody listens on the socket any more", async () => {
     const { code, stderr } = await shimctl(["call", staleSocket(), "v2.Task/State"]);
     expect(code).toBe(3);
     expect(stderr).toContain("ECONNREFUSED");

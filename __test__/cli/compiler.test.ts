@@ -12,7 +12,7 @@ import { shimctl } from "./shimctl.js";
 const ROOT = path.join(import.meta.dirname, "../..");
 const FEATURES = path.join(import.meta.dirname, "protos/features");
 
-/** Every folder of .proto files that there is here. */
+/** Every folder of .proto files in the repository. */
 const FOLDERS = [
   FEATURES,
   path.join(import.meta.dirname, "protos"),
@@ -27,7 +27,7 @@ function protosIn(folder: string): string[] {
   return readdirSync(folder).filter((name) => name.endsWith(".proto"));
 }
 
-/** A folder with nothing but these .proto files, which buf takes for a module of its own. */
+/** A folder with nothing but these .proto files, which buf treats as a module of its own. */
 function moduleOf(folder: string): string {
   const copy = temporaryPath();
   mkdirSync(copy);
@@ -42,7 +42,7 @@ function compiled(folder: string, name: string): FileDescriptorProto {
   return own;
 }
 
-/** Compares each file of a folder with what buf makes of it. */
+/** Compares each file of a folder, as compiled here and by buf. */
 function expectLikeBuf(folder: string): number {
   const built = bufBuild(folder);
   if ("refused" in built) throw new Error([...built.refused].map(String).join("\n"));
@@ -59,7 +59,7 @@ describe("a .proto file is compiled as buf compiles it,", () => {
     expect(expectLikeBuf(folder)).toBe(protosIn(folder).length);
   });
 
-  it("whatever is in it", { timeout: 120_000 }, () => {
+  it("whatever it contains", { timeout: 120_000 }, () => {
     fc.assert(
       fc.property(fc.array(protoFile, { minLength: 40, maxLength: 40 }), (files) => {
         const texts = files.map((file, index) => [`f${index}.proto`, textOf(file, index)]);
@@ -69,45 +69,49 @@ describe("a .proto file is compiled as buf compiles it,", () => {
     );
   });
 
-  it("or refused, where a word is missing, twice there, or another one", { timeout: 120_000 }, () => {
-    const sources = [FEATURES, path.join(ROOT, "__test__/codec/protos")].flatMap((folder) =>
-      protosIn(folder).map((name) => readFileSync(path.join(folder, name), "utf8")),
-    );
-    // Alone in its folder: a file does without what it imports, or it is left out.
-    const alone = sources.filter((text) => !/^import (?:option )?"(?!google)/m.test(text));
-    const change = fc.record({
-      source: fc.constantFrom(...alone),
-      at: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
-      how: fc.constantFrom("drop", "twice", ";", "}", "message", "x", "[", "0", '"s"', "option"),
-    });
-    const seen = { accepted: 0, refused: 0 };
-    fc.assert(
-      fc.property(fc.array(change, { minLength: 60, maxLength: 60 }), (changes) => {
-        const texts = new Map(
-          changes.map(({ source, at, how }, index) => {
-            const words = source.split(/(\s+|[{}[\]();=,<>])/).filter((word) => word !== "");
-            // Behind the package, which is what keeps the files apart.
-            const from = words.indexOf("package") + 4;
-            const place = from + Math.floor(at * (words.length - from));
-            const word = words[place]!;
-            words[place] = how === "drop" ? "" : how === "twice" ? `${word} ${word}` : how;
-            const text = words
-              .join("")
-              .replaceAll(/\bpackage [\w.]+;/g, (line) => line.replace(";", `${index};`));
-            return [`f${index}.proto`, text];
-          }),
-        );
-        compareChanged(texts, seen);
-      }),
-      { numRuns: 4, endOnFailure: true },
-    );
-    // Else it would be nothing that was compared.
-    expect(seen.accepted).toBeGreaterThan(5);
-    expect(seen.refused).toBeGreaterThan(50);
-  });
+  it(
+    "or refused as buf refuses it, when a word is dropped, doubled or replaced",
+    { timeout: 120_000 },
+    () => {
+      const sources = [FEATURES, path.join(ROOT, "__test__/codec/protos")].flatMap((folder) =>
+        protosIn(folder).map((name) => readFileSync(path.join(folder, name), "utf8")),
+      );
+      // Each file is alone in its folder, so files with imports are left out.
+      const alone = sources.filter((text) => !/^import (?:option )?"(?!google)/m.test(text));
+      const change = fc.record({
+        source: fc.constantFrom(...alone),
+        at: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+        how: fc.constantFrom("drop", "twice", ";", "}", "message", "x", "[", "0", '"s"', "option"),
+      });
+      const seen = { accepted: 0, refused: 0 };
+      fc.assert(
+        fc.property(fc.array(change, { minLength: 60, maxLength: 60 }), (changes) => {
+          const texts = new Map(
+            changes.map(({ source, at, how }, index) => {
+              const words = source.split(/(\s+|[{}[\]();=,<>])/).filter((word) => word !== "");
+              // Changes come after the package, which keeps the files apart.
+              const from = words.indexOf("package") + 4;
+              const place = from + Math.floor(at * (words.length - from));
+              const word = words[place]!;
+              words[place] = how === "drop" ? "" : how === "twice" ? `${word} ${word}` : how;
+              const text = words
+                .join("")
+                .replaceAll(/\bpackage [\w.]+;/g, (line) => line.replace(";", `${index};`));
+              return [`f${index}.proto`, text];
+            }),
+          );
+          compareChanged(texts, seen);
+        }),
+        { numRuns: 4, endOnFailure: true },
+      );
+      // Otherwise nothing was compared.
+      expect(seen.accepted).toBeGreaterThan(5);
+      expect(seen.refused).toBeGreaterThan(50);
+    },
+  );
 });
 
-/** Each file is alone in a package of its own, so that what is wrong with one is not wrong with another. */
+/** Each file has a package of its own, so that an error in one does not affect the others. */
 function compareChanged(
   texts: ReadonlyMap<string, string>,
   seen: { accepted: number; refused: number },
@@ -124,7 +128,7 @@ function compareChanged(
         try {
           own = compiled(folder, file.name);
         } catch (error) {
-          throw new Error(`refused what buf takes: ${(error as Error).message}\n${text}`, { cause: error });
+          throw new Error(`refused what buf accepts: ${(error as Error).message}\n${text}`, { cause: error });
         }
         expect(comparable(own, built.set), text).toEqual(comparable(file, built.set));
       }
@@ -138,7 +142,7 @@ function compareChanged(
   }
 }
 
-describe("a .proto file that is wrong is refused with file, line and column:", () => {
+describe("a wrong .proto file is refused with file, line and column:", () => {
   const wrong = (text: string) => {
     const file = temporaryPath(".proto");
     writeFileSync(file, text);
@@ -155,17 +159,17 @@ describe("a .proto file that is wrong is refused with file, line and column:", (
       "line 3, column 1: expected a message",
     ],
     ["a service that does not end", `${three}service A {`, "line 2, column 12: expected"],
-    ["an edition that nobody knows", 'edition = "2199";', 'line 1, column 11: unknown edition "2199"'],
-    ["a syntax that nobody knows", 'syntax = "proto4";', 'line 1, column 10: unknown syntax "proto4"'],
+    ["an unknown edition", 'edition = "2199";', 'line 1, column 11: unknown edition "2199"'],
+    ["an unknown syntax", 'syntax = "proto4";', 'line 1, column 10: unknown syntax "proto4"'],
     ["a comment that does not end", `${three}/* message A {}`, "line 2, column 1: the comment does not end"],
     ["a string that does not end", 'syntax = "proto3;\n', "line 1, column 10: the string does not end"],
-    ["a number that is none", `${three}message A { int32 a = 0x; }`, "line 2, column 23"],
+    ["an invalid number", `${three}message A { int32 a = 0x; }`, "line 2, column 23"],
     [
       "a number that is too large",
       `${three}message A { int32 a = 536870912; }`,
       "must be from 1 to 536870911",
     ],
-    ["a number of protobuf's own", `${three}message A { int32 a = 19500; }`, "19000 to 19999"],
+    ["a number that protobuf reserves", `${three}message A { int32 a = 19500; }`, "19000 to 19999"],
     [
       "a number twice",
       `${three}message A { int32 a = 1;\n int32 b = 1; }`,
@@ -188,7 +192,7 @@ describe("a .proto file that is wrong is refused with file, line and column:", (
       `${edition}message A { reserved "a"; }`,
       "names without quotes",
     ],
-    ["a reserved name without, elsewhere", `${three}message A { reserved a; }`, "names in quotes"],
+    ["a reserved name without quotes, elsewhere", `${three}message A { reserved a; }`, "names in quotes"],
     ["a group in proto3", `${three}message A { group G = 1 {} }`, "only proto2 has groups"],
     ["a group in an edition", `${edition}message A { repeated group G = 1 {} }`, "only proto2 has groups"],
     [
@@ -208,12 +212,12 @@ describe("a .proto file that is wrong is refused with file, line and column:", (
       "a map must not have a label",
     ],
     [
-      "a map by bytes",
+      "a map with keys of bytes",
       `${three}message A { map<bytes, string> a = 1; }`,
       "the keys of a map cannot be of type bytes",
     ],
     [
-      "an option that is not there",
+      "an option that does not exist",
       `${three}message A { int32 a = 1 [dprecated = true]; }`,
       "line 2, column 26: the option dprecated cannot be set",
     ],
@@ -223,7 +227,7 @@ describe("a .proto file that is wrong is refused with file, line and column:", (
       "the option deprecated cannot be set",
     ],
     [
-      "an option of the user's own that is not there",
+      "a custom option that does not exist",
       `${three}message A { option (b) = 5; }`,
       "line 2, column 21: there is no option (b)",
     ],
@@ -234,7 +238,7 @@ describe("a .proto file that is wrong is refused with file, line and column:", (
       "the default of a does not fit its type",
     ],
     [
-      "an extension that has no room",
+      "an extension outside the extension ranges",
       `${two}message A { extensions 5; }\nextend A { optional int32 a = 6; }`,
       "line 3, column 27: A does not allow an extension with the number 6",
     ],

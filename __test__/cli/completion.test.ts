@@ -8,7 +8,7 @@ import { SHIMCTL, shimctl } from "./shimctl.js";
 
 const run = promisify(execFile);
 
-/** A folder with shimctl in it, as npm would link it. */
+/** A folder with shimctl, as npm would link it. */
 let env: NodeJS.ProcessEnv;
 
 beforeAll(() => {
@@ -18,7 +18,7 @@ beforeAll(() => {
   env = { ...process.env, PATH: `${bin}:${process.env["PATH"] ?? ""}` };
 });
 
-/** A suite for a shell, skipped, and saying so, where there is none. */
+/** A suite for a shell. If the shell is missing, the suite is skipped and says so. */
 function describeShell(shell: string, suite: () => void): void {
   const missing = spawnSync(shell, ["--version"]).error !== undefined;
   describe.skipIf(missing)(`completion in ${shell}${missing ? ` (skipped: needs ${shell})` : ""}`, () => {
@@ -26,7 +26,7 @@ function describeShell(shell: string, suite: () => void): void {
   });
 }
 
-/** The words that `shimctl complete` answers. */
+/** The words that `shimctl complete` prints. */
 async function words(...typed: string[]): Promise<string[]> {
   const { code, stdout } = await shimctl(["complete", "--", ...typed]);
   expect(code).toBe(0);
@@ -71,7 +71,7 @@ describe("shimctl complete", () => {
     expect(await words("proxy", "")).toEqual(["(files)"]);
   });
 
-  it("knows what a .proto file adds that was named before", async () => {
+  it("knows what an earlier --proto adds", async () => {
     const file = temporaryPath(".proto");
     writeFileSync(file, 'syntax = "proto3"; package my; message A {} service S { rpc M(A) returns (A); }');
     expect(await words("call", "--proto", file, "/x", "")).toContain("my.S/M");
@@ -81,7 +81,7 @@ describe("shimctl complete", () => {
 });
 
 describeShell("bash", () => {
-  /** What readline would be given for a line up to the cursor. */
+  /** The completions that readline would get for a line up to the cursor. */
   async function complete(line: string): Promise<string[]> {
     const script = `
       source <(shimctl completion bash)
@@ -124,7 +124,7 @@ describeShell("zsh", () => {
   });
 
   it("completes methods", async () => {
-    // The function that shows matches is replaced by one that prints them.
+    // A function that prints the matches replaces the one that shows them.
     const script = `
       compdef() { :; }
       source <(shimctl completion zsh)

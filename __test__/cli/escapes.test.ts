@@ -25,9 +25,9 @@ import { bootstrap, State } from "./state.js";
 const TASK = "containerd.task.v3.Task";
 const EVENTS = "containerd.services.events.ttrpc.v1.Events";
 const texts = fc.array(hostileText, { minLength: 12, maxLength: 12 });
-/** Processes are slow; each takes many texts. */
+/** Processes are slow, so each gets many texts. */
 const RUNS = { numRuns: 3, endOnFailure: true };
-/** A pipe, and one in which styles are asked for. */
+/** A pipe without styles, and one for which they are requested. */
 const MODES = [{ FORCE_COLOR: "0" }, { FORCE_COLOR: "1" }] as const;
 
 const servers: Server[] = [];
@@ -35,7 +35,7 @@ afterEach(async () => {
   for (const server of servers.splice(0)) await server.close({ graceMs: 0 });
 });
 
-/** A task service that answers with the text that comes next. */
+/** A task service that answers with the next texts. */
 async function hostileShim(all: readonly string[]): Promise<string> {
   let next = 0;
   const text = () => all[next++ % all.length]!;
@@ -70,7 +70,7 @@ function expectOutcome({ stdout, stderr }: Outcome, env: (typeof MODES)[number])
   expectPlain(stderr, { styles: env.FORCE_COLOR === "1" });
 }
 
-describe("nothing of a peer's reaches a terminal as a control character,", { timeout: 60_000 }, () => {
+describe("no control character of a peer reaches a terminal", { timeout: 60_000 }, () => {
   it.each(MODES)("in what call prints of replies, errors and details, with %j", async (env) => {
     await fc.assert(
       fc.asyncProperty(texts, async (all) => {
@@ -91,7 +91,7 @@ describe("nothing of a peer's reaches a terminal as a control character,", { tim
     );
   });
 
-  it.each(MODES)("in what stats prints of an answer that is none, with %j", async (env) => {
+  it.each(MODES)("in what stats prints of an unusable answer, with %j", async (env) => {
     await fc.assert(
       fc.asyncProperty(texts, async (all) => {
         const outcome = await shimctl(["stats", await hostileShim(all), "web"], { env });
@@ -142,7 +142,7 @@ describe("nothing of a peer's reaches a terminal as a control character,", { tim
           await using child = new Shimctl(["events", address, ...options], { env });
           await child.says("listening on");
           const events = all.map((text, index) => ({
-            // Which are refused unless they are of plain letters.
+            // The server refuses any but plain letters here.
             namespace: "default",
             topic: "/tasks/x",
             timestamp: { seconds: BigInt(index + 1) },
@@ -211,7 +211,7 @@ describe("nothing of a peer's reaches a terminal as a control character,", { tim
     },
   );
 
-  it.each(MODES)("in what describe, and errors about words, print, with %j", async (env) => {
+  it.each(MODES)("in what describe and errors about words print, with %j", async (env) => {
     await fc.assert(
       fc.asyncProperty(texts, async (all) => {
         const word = all.join("").replaceAll("\0", "");
@@ -246,7 +246,7 @@ describe("the source of shimctl", () => {
           source,
         );
       });
-    // text.ts has its own words, and json.ts has escaped what it writes.
+    // text.ts prints trusted words, and json.ts escapes what it writes.
     expect(writers.toSorted()).toEqual(["output/json.ts", "output/stdout.ts", "output/text.ts"]);
   });
 });

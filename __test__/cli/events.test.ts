@@ -8,7 +8,7 @@ import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl, visible }
 const EXIT = { containerId: "web", id: "web", pid: 42, exitStatus: 7, exitedAt: { seconds: 1_700_000_000n } };
 const TIMESTAMP = { seconds: 1_700_000_000n, nanos: 123_456_789 };
 
-/** `shimctl events` that listens. */
+/** A `shimctl events` that listens. */
 async function listening(...options: string[]): Promise<Shimctl & { readonly address: string }> {
   const address = temporaryAddress();
   const child = new Shimctl(["events", address, ...options]);
@@ -78,7 +78,7 @@ describe("shimctl events", () => {
   });
 
   it.skipIf(noTerminal)(
-    `has colour on a terminal, a socket of its user's own, and leaves none behind${needsTerminal}`,
+    `uses colour on a terminal, has a socket that only its user can use, and leaves none behind${needsTerminal}`,
     async () => {
       const address = temporaryAddress();
       await using child = new TerminalShimctl(["events", address]);
@@ -94,7 +94,7 @@ describe("shimctl events", () => {
     },
   );
 
-  it("ends without a word when nobody reads it any more", async () => {
+  it("ends silently when its reader has gone", async () => {
     await using child = await listening();
     await publish(child.address, "default", TASK_EXIT_EVENT_TOPIC);
     await child.says("/tasks/exit");
@@ -105,7 +105,7 @@ describe("shimctl events", () => {
     expect(await child.outcome()).toMatchObject({ code: 0 });
   });
 
-  it("ends with 2 where it cannot listen, or a filter is wrong", async () => {
+  it("ends with 2 if it cannot listen, or if a filter is wrong", async () => {
     const nowhere = await shimctl(["events", "/no/such/folder/e.sock"]);
     expect(nowhere).toMatchObject({ code: 2 });
     expect(nowhere.stderr).toContain("ENOENT");
@@ -118,7 +118,7 @@ describe("shimctl events", () => {
     expect(topic.stderr).toContain('"tasks" starts with no "/"');
   });
 
-  it("ends with 3 when containerd is not there to pass events on to", async () => {
+  it("ends with 3 if there is no containerd to pass events on to", async () => {
     const { code, stderr } = await shimctl(["events", temporaryAddress(), "--forward", temporaryAddress()]);
     expect(code).toBe(3);
     expect(stderr).toContain("ENOENT");
@@ -135,7 +135,7 @@ describeWithPeer("shimctl events, with the Rust client and server", () => {
     const event = JSON.parse(child.stdout) as { topic: string; event: { "@type": string } };
     expect(event.topic).toMatch(/^\//);
     expect(event.event["@type"]).toMatch(/^containerd\.events\./);
-    // The server tells the bytes of what it got.
+    // The server reports the bytes that it got.
     const state = await shimctl(["call", containerd.address, "v3.Task/State", '{"id":"forwarded"}']);
     expect((JSON.parse(state.stdout) as { bundle: string }).bundle).toBe(calls[0]?.request);
   });

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { expect } from "vitest";
 
-/** What steers terminals, ends lines or turns the direction of writing. */
+/** Characters that control terminals, end lines or change the direction of text. */
 export const CONTROLS = [
   ...Array.from({ length: 0x20 }, (_, code) => code),
   0x7f,
@@ -15,7 +15,7 @@ export const CONTROLS = [
   ...Array.from({ length: 4 }, (_, index) => 0x2066 + index),
 ].map((code) => String.fromCodePoint(code));
 
-/** A text that means a terminal ill, all of it or in part. */
+/** A text that is hostile to terminals, in whole or in part. */
 export const hostileText = fc
   .array(
     fc.oneof(
@@ -39,13 +39,13 @@ export const hostileText = fc
   )
   .map((parts) => parts.join(""));
 
-/** One as the name of a file. */
+/** A hostile text that can be a file name. */
 export const hostileName = hostileText.map((text) => `n${text.replaceAll(/[/\0]/g, "")}`.slice(0, 20));
 
 const FOREIGN = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
 const STYLE = new RegExp(`${CONTROLS[0x1b]}\\[(?:1|2|22|31|32|33|34|35|36|39)m`, "g");
 
-/** Whether a text has no control characters but newlines, and the styles of shimctl's own where these are expected. */
+/** Expects a text without control characters except newlines, and except shimctl's own styles if these are allowed. */
 export function expectPlain(text: string, { styles = false } = {}): void {
   const rest = styles ? text.replaceAll(STYLE, "") : text;
   expect(rest.match(FOREIGN)?.filter((character) => character !== "\n") ?? [], JSON.stringify(text)).toEqual(

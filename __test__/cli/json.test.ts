@@ -18,14 +18,14 @@ const FILE = path.join(import.meta.dirname, "protos/numbers/numbers.proto");
 const registry = createRegistry(...WELL_KNOWN_FILES.values(), registryOfProtos([FILE], []));
 const Numbers = registry.getMessage("test.Numbers")!;
 
-/** The JSON that comes back of a message that was made of JSON, sent and received. */
+/** The JSON of a message that was made from JSON, sent and received. */
 function roundTrip(json: string): string {
   const message = messageFromJson(Numbers, parseJson(json), registry);
   const received = fromBinary(Numbers, toBinary(Numbers, message));
   return plainJson(messageToJson(Numbers, received, registry)).rendered;
 }
 
-/** A number as JSON may have it, of any size and in any form. */
+/** A JSON number of any size and in any form. */
 const numberText = fc.oneof(
   fc.bigInt({ min: -(2n ** 70n), max: 2n ** 70n }).map(String),
   fc.constantFrom(
@@ -47,7 +47,7 @@ const numberText = fc.oneof(
 );
 
 describe("a number in JSON", () => {
-  it("crosses in an Any of JSON as it is written, both ways", () => {
+  it("crosses in an Any of JSON exactly as written, both ways", () => {
     const json = fc.letrec<{ json: string }>((tie) => ({
       json: fc.oneof(
         { maxDepth: 4 },
@@ -68,7 +68,7 @@ describe("a number in JSON", () => {
       fc.property(json, (value) => {
         const any = `{"@type":"types.containerd.io/x","value":[${value}]}`;
         const message = messageFromJson(AnySchema, parseJson(any), registry) as Any;
-        // The very text, but for the escapes that JSON leaves open.
+        // The exact text, apart from escapes that JSON leaves open.
         expect(parseJson(Buffer.from(message.value).toString())).toEqual(parseJson(`[${value}]`));
         const shown = plainJson(messageToJson(AnySchema, message, registry)).rendered;
         expect(parseJson(shown)).toEqual(parseJson(any));
@@ -77,7 +77,7 @@ describe("a number in JSON", () => {
     );
   });
 
-  it("is the whole number that it says for a field of 64 bits, or is refused", () => {
+  it("sets an integer field to exactly its value, or is refused", () => {
     const field = fc.constantFrom(
       ["u64", 0n, 2n ** 64n - 1n] as const,
       ["f64", 0n, 2n ** 64n - 1n] as const,
@@ -127,7 +127,7 @@ describe("a number in JSON", () => {
       '{"anys":{"__proto__":{"@type":"x/y","value":[1]}}}',
       '{"anys":{"__proto__":{"@type":"x/y","value":[1]}}}',
     ],
-  ])("of %s is what a message shows as %s", (json, shown) => {
+  ])("in %s is shown by the message as %s", (json, shown) => {
     expect(roundTrip(json)).toBe(shown);
   });
 
@@ -146,7 +146,7 @@ describe("a number in JSON", () => {
   });
 });
 
-describe("JSON that protobuf's rules refuse is refused:", () => {
+describe("JSON that breaks protobuf's rules is refused:", () => {
   it.each([
     ["a field under both of its names", '{"two_words":"a","twoWords":"b"}', "test.Numbers.two_words"],
     [
@@ -160,7 +160,7 @@ describe("JSON that protobuf's rules refuse is refused:", () => {
       'set twice, by "nested_too" and by "nestedToo"',
     ],
     [
-      "a field under both of its names, though one is null",
+      "a field under both of its names, even if one is null",
       '{"any_too":null,"anyToo":{"@type":"x/y","value":[]}}',
       "set twice",
     ],
@@ -176,7 +176,7 @@ describe("JSON that protobuf's rules refuse is refused:", () => {
       'field test.Numbers.any: "@type" "not_a_url" is neither',
     ],
     [
-      "an Any of a known type with a stranger beside its value",
+      "an Any of a known type with an unknown key beside its value",
       '{"any":{"@type":"x/google.protobuf.Duration","value":"1s","valeu":1}}',
       'the JSON of a google.protobuf.Duration belongs in "value", without "valeu"',
     ],
@@ -185,15 +185,15 @@ describe("JSON that protobuf's rules refuse is refused:", () => {
       '{"any":{"value":"AAAA"}}',
       'field test.Numbers.any is a google.protobuf.Any: it needs "@type"',
     ],
-    ["a list that is none", '{"anyList":{}}', "field test.Numbers.any_list must be an array"],
+    ["a list that is not an array", '{"anyList":{}}', "field test.Numbers.any_list must be an array"],
     [
-      "a key of a map that is none",
+      "an invalid key of a map",
       '{"byNumber":{"1x":{"@type":"x/y","value":[]}}}',
       'field test.Numbers.by_number has the key "1x", which is not of type int64',
     ],
     ["a key twice", '{"one":"a","one":"b"}', 'Duplicate key "one"'],
     [
-      "what is nested too deep",
+      "a value that is nested too deep",
       `{"any":{"@type":"x/y","value":${"[".repeat(101)}${"]".repeat(101)}}}`,
       "deeper than 100 levels",
     ],

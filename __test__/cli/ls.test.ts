@@ -34,7 +34,7 @@ describeWithPeer("shimctl ls", () => {
     stale = staleSocket();
     state.bundle("default", "old", { address: v2.address });
     state.bundle("default", "new", bootstrap(v3.address));
-    // As shims of containerd 1.7 may write it; and a version that the shim does not have.
+    // Shims of containerd 1.7 may write the address like this. The shim does not serve this version.
     state.bundle("default", "wrong-version", {
       address: JSON.stringify({ version: 2, address: v3.address }),
     });
@@ -61,19 +61,19 @@ describeWithPeer("shimctl ls", () => {
   });
 
   const ls = (...rest: string[]) => ["ls", ...state.options, "--timeout", "500ms", ...rest];
-  /** Without what differs from run to run, with columns as wide as they come. */
+  /** Masks what differs from run to run, and collapses the widths of columns. */
   const shape = (text: string) =>
     masked(text, names)
       .replaceAll(/\b\d+s\b/g, "AGE")
       .replaceAll(/ {2,}/g, "  ");
 
-  it("lists each task with what its shim says of it, and each socket that no task names", async () => {
+  it("lists each task with what its shim says about it, and each socket that no task names", async () => {
     const { code, stdout, stderr } = await shimctl(ls());
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     await expect(shape(stdout)).toMatchFileSnapshot("golden/ls.txt");
   });
 
-  it("has columns one below the other", async () => {
+  it("aligns its columns", async () => {
     const [headings = "", ...rows] = (await shimctl(ls())).stdout.trimEnd().split("\n");
     const at = headings.indexOf("ADDRESS");
     expect(rows.length).toBe(12);
@@ -117,7 +117,7 @@ describeWithPeer("shimctl ls", () => {
     ]);
   });
 
-  it("asks a shim once for all its containers", async () => {
+  it("asks a shim only once for all its containers", async () => {
     const own = new State();
     await using shim = await RawServer.listen(own.socket("shared"));
     for (const id of ["a", "b", "c"]) own.bundle("default", id, bootstrap(shim.address));
@@ -130,7 +130,7 @@ describeWithPeer("shimctl ls", () => {
     expect((JSON.parse((await child.outcome()).stdout) as unknown[]).length).toBe(3);
   });
 
-  it("does not take a further socket of a shim that it knows for another shim", async () => {
+  it("does not mistake a second socket of a known shim for another shim", async () => {
     const own = new State();
     await using server = createServer().add(Task, {
       connect: () => ({ shimPid: process.pid }),
@@ -161,7 +161,7 @@ describeWithPeer("shimctl ls", () => {
     expect(await child.outcome()).toMatchObject({ code: 0, stderr: "" });
   });
 
-  it("--watch --json prints a line for each look", async () => {
+  it("--watch --json prints a line for each refresh", async () => {
     await using child = new Shimctl(ls("--watch", "--interval", "10ms", "--json"));
     await child.says(/\]\n\[[^]*\]\n/);
     child.kill("SIGTERM");
@@ -171,7 +171,7 @@ describeWithPeer("shimctl ls", () => {
   });
 
   it.skipIf(noTerminal)(
-    `--watch shows a table in its place on a terminal, and sees what changes${needsTerminal}`,
+    `--watch updates a table in place on a terminal when something changes${needsTerminal}`,
     async () => {
       const own = new State();
       own.bundle("default", "first", { address: v2!.address });
@@ -182,15 +182,15 @@ describeWithPeer("shimctl ls", () => {
       child.type("\x03");
       const { code, stdout } = await child.outcome();
       expect(code).toBe(0);
-      // The cursor goes back up, and is shown again in the end.
+      // The cursor moves back up, and is shown again at the end.
       expect(visible(stdout)).toMatch(/␛\[\d*A/);
       expect(visible(stdout)).toMatch(/␛\[\?25l[^]*␛\[\?25h/);
     },
   );
 });
 
-describe("shimctl ls, where a bundle is odd", () => {
-  it("says so of that one, and lists the others", async () => {
+describe("shimctl ls, with an odd bundle", () => {
+  it("reports what is wrong with it, and lists the others", async () => {
     const state = new State();
     state.bundle("default", "object", { "bootstrap.json": '{"address":"/x","protocol":{"toString":1}}' });
     state.bundle("default", "list", { "bootstrap.json": '{"version":1e999,"address":["/x"]}' });
@@ -212,7 +212,7 @@ describe("shimctl ls, where a bundle is odd", () => {
   });
 });
 
-describe("shimctl ls, where there is little", () => {
+describe("shimctl ls, without shims", () => {
   it("says that there are no shims", async () => {
     const state = new State();
     const { code, stdout, stderr } = await shimctl(["ls", ...state.options]);

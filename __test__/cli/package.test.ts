@@ -25,7 +25,7 @@ const { version, dependencies } = JSON.parse(readFileSync(path.join(ROOT, "packa
 describe("the bundle of shimctl", () => {
   const files = readdirSync(BUNDLE).filter((name) => name.endsWith(".js"));
 
-  it("needs nothing but Node, the library beside it, and what the library depends on", () => {
+  it("needs only Node, the library beside it, and the library's dependencies", () => {
     expect(Object.keys(dependencies)).toEqual(["@bufbuild/protobuf"]);
     const specifiers = files.flatMap((file) => {
       const text = readFileSync(path.join(BUNDLE, file), "utf8");
@@ -49,7 +49,7 @@ describe("the bundle of shimctl", () => {
     }
   });
 
-  it("comes with the licences of what is in it", () => {
+  it("includes the licences of its contents", () => {
     const notices = readFileSync(path.join(BUNDLE, "THIRD-PARTY-NOTICES.txt"), "utf8");
     for (const name of ["commander", "cli-progress", "log-update", "lossless-json"]) {
       expect(notices).toMatch(new RegExp(`^${name} \\d`, "m"));
@@ -62,7 +62,7 @@ describe("the bundle of shimctl", () => {
   });
 });
 
-describe("the package, where it is installed", () => {
+describe("the installed package", () => {
   const consumer = temporaryPath();
 
   beforeAll(async () => {
@@ -84,7 +84,7 @@ describe("the package, where it is installed", () => {
   });
 
   it.each(["containerd-shim-protos", "shimctl"])("has the command as `npx %s`", async (name) => {
-    // In place of the package of the platform, which is built when a version is published.
+    // Stands in for the platform's package, which is built when a version is published.
     const addon = readdirSync(ROOT).find((file) => file.endsWith(".node"));
     const env = {
       NAPI_RS_NATIVE_LIBRARY_PATH: path.join(ROOT, addon ?? ""),

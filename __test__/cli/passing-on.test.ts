@@ -22,7 +22,7 @@ function request({ timestamp = { seconds: 1n }, typeUrl = "x", value = new Uint8
   return toBinary(ForwardRequestSchema, create(ForwardRequestSchema, { envelope }));
 }
 
-/** An Any in an Any in an Any. */
+/** An Any in an Any in an Any, and so on. */
 function matryoshka(levels: number): Uint8Array {
   let bytes: Uint8Array = new Uint8Array();
   for (let level = 0; level < levels; level++) {
@@ -38,18 +38,21 @@ function varint(value: number): number[] {
 }
 
 const deep = Buffer.from("[".repeat(20_000) + "]".repeat(20_000));
-/** Messages that cannot be written as what they are, or hardly. */
+/** Messages that are hard or impossible to print by their type. */
 const ODD: readonly (readonly [string, Odd])[] = [
   ["a time beyond all calendars", { timestamp: { seconds: 1n << 50n } }],
   ["a time before them", { timestamp: { seconds: -(1n << 62n) } }],
   ["a time of too many nanoseconds", { timestamp: { seconds: 1n, nanos: 2 ** 31 - 1 } }],
   ["a time of negative nanoseconds", { timestamp: { seconds: 1n, nanos: -1 } }],
-  ["JSON that lies deep in itself", { value: deep }],
+  ["deeply nested JSON", { value: deep }],
   ["three megabytes", { value: new Uint8Array(3_000_000).fill(7) }],
   ["three megabytes of JSON", { value: Buffer.from(JSON.stringify(["\\".repeat(1_500_000)])) }],
   ["many numbers", { value: Buffer.from(`[${"1,".repeat(500_000)}1]`) }],
   ["Anys in Anys", { typeUrl: "x/google.protobuf.Any", value: matryoshka(5000) }],
-  ["an event that is none", { typeUrl: "containerd.events.TaskExit", value: Buffer.from("ff", "hex") }],
+  [
+    "an event that does not decode",
+    { typeUrl: "containerd.events.TaskExit", value: Buffer.from("ff", "hex") },
+  ],
   [
     "an event with an odd time",
     { typeUrl: "containerd.events.TaskExit", value: Buffer.from("2a0608ffffffff7f", "hex") },
@@ -57,7 +60,7 @@ const ODD: readonly (readonly [string, Odd])[] = [
 ];
 
 describe.each(["", "--json", "--forward", "--forward --json"])("shimctl events %s", (options) => {
-  it("takes, prints and passes on every event, however odd one is", { timeout: 60_000 }, async () => {
+  it("accepts, prints and passes on every event, however odd", { timeout: 60_000 }, async () => {
     const target = temporaryAddress();
     await using containerd = listenEvents(target);
     const arrived = (async () => {
@@ -72,7 +75,7 @@ describe.each(["", "--json", "--forward", "--forward --json"])("shimctl events %
     await using child = new Shimctl(["events", address, ...flags], { env: { FORCE_COLOR: "1" } });
     await child.says("listening on");
     await using connection = await connect(address);
-    for (const [name, odd] of [...ODD, ["one like all", {}] as const]) {
+    for (const [name, odd] of [...ODD, ["an ordinary one", {}] as const]) {
       const forwarded = connection.unary(EVENTS, "Forward", request(odd), { timeoutMs: 20_000 });
       await expect(forwarded, name).resolves.toBeInstanceOf(Uint8Array);
     }
@@ -88,7 +91,7 @@ describe.each(["", "--json", "--forward", "--forward --json"])("shimctl events %
 });
 
 it(
-  "shimctl events --forward passes events on while nobody reads what it prints",
+  "shimctl events --forward passes events on even if nobody reads its output",
   { timeout: 60_000 },
   async () => {
     const target = temporaryAddress();
@@ -102,7 +105,7 @@ it(
     await child.says("listening on");
     child.ignore();
     await using connection = await connect(address);
-    // Far more than the pipe, the lines that may wait, and the queue take.
+    // Far more than the pipe, the waiting lines and the queue can hold.
     const large = request({ value: new Uint8Array(1_000_000).fill(7) });
     for (let call = 0; call < 60; call++) {
       await connection.unary(EVENTS, "Forward", large, { timeoutMs: 10_000 });
@@ -113,7 +116,7 @@ it(
   },
 );
 
-it("shimctl events ends when it is stopped, though nobody reads what it prints", async () => {
+it("shimctl events ends when it is stopped, even if nobody reads its output", async () => {
   const address = temporaryAddress();
   await using child = new Shimctl(["events", address]);
   await child.says("listening on");
@@ -133,7 +136,7 @@ it("shimctl events ends when it is stopped, though nobody reads what it prints",
 
 describe("shimctl proxy", () => {
   it.each([[[]], [["--json"]]])(
-    "passes every message through and prints it in some form, with %j",
+    "passes on every message and prints it in some form, with %j",
     async (options) => {
       await using server = await RawServer.listen();
       await using proxy = await proxyTo(server.address, ...options);
@@ -148,12 +151,12 @@ describe("shimctl proxy", () => {
         await peer.reply(streamId, new Uint8Array());
         await call;
       }
-      // open, and two frames for each.
+      // The opening, and two frames for each call.
       await proxy.printsLines(1 + 2 * ODD.length);
     },
   );
 
-  it("passes through whatever a message of JSON is, and goes on", { timeout: 60_000 }, async () => {
+  it("passes on any message of JSON, and keeps running", { timeout: 60_000 }, async () => {
     await using server = await RawServer.listen();
     await using proxy = await proxyTo(server.address);
     (await server.accept()).end();
@@ -197,7 +200,7 @@ describe("shimctl call", () => {
     for (const server of servers.splice(0)) await server.close({ graceMs: 0 });
   });
 
-  it("prints the bytes of a reply that is none, says so, and ends with 1", async () => {
+  it("prints the bytes of a reply that does not decode, says so, and ends with 1", async () => {
     const server = createServer();
     servers.push(server);
     server.addRaw("containerd.task.v3.Task", {
@@ -213,7 +216,7 @@ describe("shimctl call", () => {
     expect(stderr).toContain("shimctl: the reply is not a containerd.task.v3.StateResponse");
   });
 
-  it("goes on with a stream behind a message that is none", async () => {
+  it("continues a stream after a message that does not decode", async () => {
     await using server = await RawServer.listen();
     await using child = new Shimctl(["call", server.address, "streaming.v1.Streaming/Stream", "{}"]);
     const peer = await server.accept();

@@ -1,8 +1,8 @@
 import * as fc from "fast-check";
 
 /*
- * .proto files at random, of which each is right: what may stand anywhere stands there now and then, and names are such
- * that could be taken for keywords.
+ * Random valid .proto files: optional parts appear now and then wherever they may, and names could be mistaken for
+ * keywords.
  */
 
 const NAMES = [
@@ -109,7 +109,7 @@ function messageWith(nested: fc.Arbitrary<Message[]>): fc.Arbitrary<Message> {
 const leaf = messageWith(fc.constant([]));
 const message = messageWith(fc.array(messageWith(fc.array(leaf, { maxLength: 1 })), { maxLength: 2 }));
 
-/** A file in one of the syntaxes, as text with `P` for its package. */
+/** A file in one of the syntaxes, as text with `P` as its package. */
 export const protoFile = fc.record({
   syntax: fc.constantFrom<Syntax>("proto2", "proto3", "2023"),
   messages: fc.array(message, { minLength: 1, maxLength: 3 }),
@@ -139,7 +139,7 @@ service S {
 ${calls.join("\n")}
 }
 `;
-  // Numbers of options are everybody's.
+  // All files share the numbers of options.
   return text.replaceAll(/\bP\b/g, `p${index}`).replaceAll(/\b5000(?=\d;)/g, String(5000 + index));
 }
 
@@ -157,7 +157,7 @@ function messageText(name: string, { fields, nested, values, extras }: Message, 
     ...numbers.filter((value) => value !== 0).map((value, index) => `${name}_V${index} = ${value};`),
   ];
   const inner = nested.map((each, index) => messageText(`${name}N${index}`, each, syntax));
-  // Of what may stand once only, once.
+  // What may appear only once appears once.
   const once = [...new Set(extras)].filter((extra) => syntax !== "proto3" || !extra.startsWith("extensions"));
   const label = syntax === "proto2" ? "optional " : "";
   const use =

@@ -8,8 +8,8 @@ import { encodeFrame } from "../helpers/wire.js";
 import { Shimctl } from "./shimctl.js";
 
 import { proxyTo, shown } from "./proxied.js";
-describe("what shimctl proxy passes on", () => {
-  /** Connects through a proxy; both ends are the test's. */
+describe("shimctl proxy", () => {
+  /** Connects through a proxy. The test holds both ends. */
   async function through(...options: string[]): Promise<Ends> {
     const target = temporaryAddress();
     const accepted: Socket[] = [];
@@ -39,7 +39,7 @@ describe("what shimctl proxy passes on", () => {
     readonly server: Socket;
   }
 
-  // Not by for await, which would end the other direction, too.
+  // Leaving a `for await` would end the other direction, too.
   async function readAll(socket: Socket): Promise<Buffer> {
     const chunks: Buffer[] = [];
     socket.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -47,7 +47,7 @@ describe("what shimctl proxy passes on", () => {
     return Buffer.concat(chunks);
   }
 
-  it("is what it got, in both directions, whatever it is", async () => {
+  it("passes on exactly what it gets, in both directions, whatever it is", async () => {
     const bytes = fc.uint8Array({ maxLength: 3000 });
     const frame = fc
       .record({
@@ -74,7 +74,7 @@ describe("what shimctl proxy passes on", () => {
     );
   });
 
-  it("is all of 64 MiB, to a side that reads slowly, while the proxy stays small", async () => {
+  it("passes 64 MiB to a slow reader and stays small", async () => {
     await using ends = await through();
     const size = 64 << 20;
     const block = Buffer.alloc(1 << 20, "x");
@@ -99,7 +99,7 @@ describe("what shimctl proxy passes on", () => {
     expect(most).toBeLessThan(256);
   });
 
-  it("is an end of one direction while the other goes on", async () => {
+  it("passes on the end of one direction while the other continues", async () => {
     await using ends = await through();
     ends.client.end("question");
     expect((await readAll(ends.server)).toString()).toBe("question");
@@ -107,7 +107,7 @@ describe("what shimctl proxy passes on", () => {
     expect((await readAll(ends.client)).toString()).toBe("answer");
   });
 
-  it("is unread, and told of, once it is not ttrpc", async () => {
+  it("passes on what is not ttrpc, and reports it", async () => {
     await using ends = await through("--json");
     ends.client.write("GET / HTTP/1.1\r\n\r\n");
     const [chunk] = (await once(ends.server, "data")) as [Buffer];
@@ -115,7 +115,7 @@ describe("what shimctl proxy passes on", () => {
     await ends.proxy.says('"event":"lost","from":"client"');
   });
 
-  it("is told of with its bytes where it cannot be decoded", async () => {
+  it("prints the bytes of what it cannot decode", async () => {
     await using ends = await through("--json");
     ends.client.write(encodeFrame({ streamId: 7, type: 1, body: Buffer.from("ff", "hex") }));
     ends.client.write(encodeFrame({ streamId: 9, type: 6, body: Buffer.from("abcd", "hex") }));
@@ -135,11 +135,11 @@ describe("what shimctl proxy passes on", () => {
     });
   });
 
-  it("is a reset where one side reset the connection", async () => {
+  it("passes on a reset", async () => {
     const server = createServer();
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
-    // Not the connection by which the proxy finds out that somebody is there.
+    // Not the connection by which the proxy checks that the target listens.
     const spoken = new Promise<Socket>((resolve) => {
       server.on("connection", (socket) => socket.once("data", () => resolve(socket)));
     });
@@ -157,7 +157,7 @@ describe("what shimctl proxy passes on", () => {
   });
 });
 
-/** How much memory a process has, by the kernel's count. */
+/** The resident memory of a process, as the kernel counts it. */
 function residentMiB(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024;

@@ -11,14 +11,14 @@ import { proxyTo, shown } from "./proxied.js";
 
 const PROTOS = ["--proto", path.join(import.meta.dirname, "protos/streams.proto")];
 
-/** Without what differs from run to run. */
+/** Masks what differs from run to run. */
 function shape(text: string): string {
   return text
     .replaceAll(/^\d\d:\d\d:\d\d\.\d{3}/gm, "TIME")
     .replaceAll(/\b\d+(\.\d+)? (µs|ms|s)\b/g, "LATENCY");
 }
 
-describeWithPeer("shimctl proxy, before the Task service of the Rust peer", () => {
+describeWithPeer("shimctl proxy, in front of the Task service of the Rust peer", () => {
   let peer: Peer;
   beforeAll(async () => {
     peer = await Peer.task("v3");
@@ -41,7 +41,7 @@ describeWithPeer("shimctl proxy, before the Task service of the Rust peer", () =
     await expect(shape(stdout)).toMatchFileSnapshot("golden/proxy.txt");
   });
 
-  it("prints JSON with all that a frame has", async () => {
+  it("prints JSON with everything in a frame", async () => {
     await using proxy = await proxyTo(peer.address, "--json");
     await shimctl(["call", proxy.address, `${task}/Stats`, '{"id":"web"}', "-m", "a=b", "--timeout", "5s"]);
     await proxy.says('"event":"close"');
@@ -122,7 +122,7 @@ describeWithPeer("shimctl proxy, before the Task service of the Rust peer", () =
     expect(visible(stdout)).toContain(`␛[36m→␛[39m ${task}/␛[1mStart␛[22m {␛[34m"id"␛[39m:␛[32m"web"␛[39m}`);
   });
 
-  it("has a socket that is its user's own, and leaves none behind", async () => {
+  it("has a socket that only its user can use, and leaves none behind", async () => {
     const address = temporaryAddress();
     await using proxy = new Shimctl(["proxy", address, peer.address]);
     await proxy.says("listening on");
@@ -132,11 +132,11 @@ describeWithPeer("shimctl proxy, before the Task service of the Rust peer", () =
     expect(existsSync(pathOf(address))).toBe(false);
   });
 
-  it("keeps no call waiting for a reader that has stopped, and says how many lines it left out", async () => {
+  it("keeps no call waiting for a stalled reader of its output, and says how many lines it left out", async () => {
     await using echo = await Peer.echo();
     await using proxy = await proxyTo(echo.address);
     proxy.ignore();
-    // As hexadecimal, twice as much, and twice.
+    // In hexadecimal, this is twice as long, and it is printed twice.
     const payload = "ff".repeat(1 << 20);
     for (let call = 0; call < 12; call++) {
       const { code } = await shimctl(["call", proxy.address, "test.Echo/Echo", "--raw", "-"], {
@@ -158,14 +158,14 @@ describeWithPeer("shimctl proxy, before the Task service of the Rust peer", () =
     expect(await call.outcome()).toMatchObject({ code: 3 });
   });
 
-  it("takes the place of a socket file that nobody listens on any more", async () => {
+  it("replaces a socket file on which nobody listens any more", async () => {
     const address = staleSocket();
     await using proxy = new Shimctl(["proxy", address, peer.address]);
     await proxy.says("listening on");
     expect(await shimctl(["call", address, `${task}/Start`])).toMatchObject({ code: 0 });
   });
 
-  it("ends with 2 for an address that is taken, and with 3 when there is nothing to pass on to", async () => {
+  it("ends with 2 if its address is taken, and with 3 if nothing listens at the target", async () => {
     const taken = await shimctl(["proxy", peer.address, peer.address]);
     expect(taken).toMatchObject({ code: 2 });
     expect(taken.stderr).toContain("EADDRINUSE");
@@ -176,7 +176,7 @@ describeWithPeer("shimctl proxy, before the Task service of the Rust peer", () =
   });
 });
 
-describeWithPeers("shimctl proxy, before the streaming service in $peer", (language) => {
+describeWithPeers("shimctl proxy, in front of the streaming service in $peer", (language) => {
   it("prints the messages of streams of every kind, over TCP as well", async () => {
     await using peer = await StreamPeer.serve(language);
     await using proxy = await proxyTo(peer.address, ...PROTOS);
@@ -194,7 +194,7 @@ describeWithPeers("shimctl proxy, before the streaming service in $peer", (langu
     }
     proxy.kill("SIGINT");
     const lines = shape((await proxy.outcome()).stdout).split("\n");
-    // Both sides of a stream send as they like, so each has an order of its own.
+    // The sides of a stream send independently, so only the order of each is fixed.
     for (const arrow of ["→", "←"]) {
       const side = lines.filter((line) => line.includes(` ${arrow} `)).join("\n");
       const file = arrow === "→" ? "proxy-streams-client.txt" : "proxy-streams-server.txt";
@@ -204,7 +204,7 @@ describeWithPeers("shimctl proxy, before the streaming service in $peer", (langu
 });
 
 describe("shimctl proxy, when its target goes away,", () => {
-  it("tells of it, ends the connection, and goes on listening", async () => {
+  it("reports it, ends the connection, and keeps listening", async () => {
     const target = temporaryAddress();
     let server = await RawServer.listen(target);
     await using proxy = await proxyTo(target);

@@ -40,13 +40,13 @@ describe("shimctl describe", () => {
     );
   });
 
-  it("takes the last parts of a name that are no other's", async () => {
+  it("accepts the last parts of a name if they are unique", async () => {
     const full = await shimctl(["describe", "containerd.task.v3.Task/Connect"]);
     expect(await shimctl(["describe", "v3.Task/Connect"])).toEqual(full);
   });
 });
 
-describe("--proto says of every message what buf says,", () => {
+describe("--proto describes every message as buf does,", () => {
   /** Every feature of the three syntaxes, as one file each. */
   let folder: string;
   let set: string;
@@ -94,7 +94,7 @@ describe("--proto says of every message what buf says,", () => {
   });
 });
 
-describe("a schema that is wrong ends with 2:", () => {
+describe("a wrong schema ends with 2:", () => {
   const write = (text: string | Uint8Array) => {
     const file = temporaryPath(".proto");
     writeFileSync(file, text);
@@ -102,8 +102,8 @@ describe("a schema that is wrong ends with 2:", () => {
   };
 
   it.each([
-    ["a file that is not there", () => ["--proto", "/no/such.proto"], "there is no /no/such.proto"],
-    ["what is no .proto file", () => ["--proto", write("message {")], "line 1"],
+    ["a missing file", () => ["--proto", "/no/such.proto"], "there is no /no/such.proto"],
+    ["something that is not a .proto file", () => ["--proto", write("message {")], "line 1"],
     [
       "a type that nobody declares",
       () => ["--proto", write('syntax = "proto3"; message A { B b = 1; }')],
@@ -111,11 +111,11 @@ describe("a schema that is wrong ends with 2:", () => {
     ],
     ["a file that imports itself", () => ["--proto", selfImporting()], "imports"],
     [
-      "a set that is none",
+      "something that is not a set",
       () => ["--descriptor-set", write("nothing of the kind")],
       "is not a descriptor set",
     ],
-    ["a set that is not there", () => ["--descriptor-set", "/no/such.binpb"], "cannot read /no/such.binpb"],
+    ["a missing set", () => ["--descriptor-set", "/no/such.binpb"], "cannot read /no/such.binpb"],
   ])("%s", async (_, args, said) => {
     const { code, stdout, stderr } = await shimctl(["describe", ...args()]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
@@ -128,7 +128,7 @@ describe("a schema that is wrong ends with 2:", () => {
     return file;
   }
 
-  it("a set without what it imports, and says how to make one", async () => {
+  it("a set without its imports, and the error says how to make one", async () => {
     const proto = create(FileDescriptorSetSchema, { file: [{ name: "a.proto", dependency: ["b.proto"] }] });
     const set = write(toBinary(FileDescriptorSetSchema, proto));
     const { code, stderr } = await shimctl(["describe", "--descriptor-set", set]);

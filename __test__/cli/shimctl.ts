@@ -12,7 +12,7 @@ const { bin } = JSON.parse(readFileSync(path.join(ROOT, "package.json"), "utf8")
 /** The built command, as npm links it. */
 export const SHIMCTL = path.join(ROOT, bin.shimctl);
 
-/** A terminal that shows colours, whatever runs the tests: Node asks all of these, `CI` among them. */
+/** The variables of a terminal with colours. Node reads all of these, `CI` included, so the runner's do not matter. */
 const PLAIN_TERMINAL: NodeJS.ProcessEnv = {
   TERM: "xterm-256color",
   CI: undefined,
@@ -24,7 +24,7 @@ const PLAIN_TERMINAL: NodeJS.ProcessEnv = {
   TMUX: undefined,
 };
 
-/** What a process has come to. */
+/** The outcome of a process. */
 export interface Outcome {
   readonly code: number | null;
   readonly stdout: string;
@@ -32,7 +32,7 @@ export interface Outcome {
 }
 
 export interface RunOptions {
-  /** What it reads from stdin, which ends then. Left out, stdin is empty. */
+  /** What it reads from stdin, which then ends. If left out, stdin is empty. */
   readonly input?: string;
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
@@ -46,7 +46,7 @@ export class Shimctl implements AsyncDisposable {
   #stderr = "";
   #news: (() => void)[] = [];
 
-  /** @param command - What to run in place of the command itself. */
+  /** @param command - What to run instead of the command itself. */
   constructor(
     args: readonly string[],
     { env, cwd, input = "" }: RunOptions = {},
@@ -62,7 +62,7 @@ export class Shimctl implements AsyncDisposable {
       this.#stderr += text;
       this.#tell();
     });
-    // It may end without having read all.
+    // It may end before it has read everything.
     child.stdin.on("error", () => undefined);
     if (input !== undefined && input !== "keep") child.stdin.end(input);
     this.#child = child;
@@ -73,7 +73,7 @@ export class Shimctl implements AsyncDisposable {
     return this.#child.pid ?? 0;
   }
 
-  /** Whether it has ended, whoever has read all of its output. */
+  /** Whether it has ended, even if its output was not all read. */
   get exited(): boolean {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
@@ -96,7 +96,7 @@ export class Shimctl implements AsyncDisposable {
     this.#child.stdin?.end();
   }
 
-  /** Resolves when its output says something; fails when it ends without having said it. */
+  /** Resolves when its output contains `what`; fails if it ends without that. */
   async says(what: string | RegExp): Promise<void> {
     const said = () => {
       const text = this.#stdout + this.#stderr;
@@ -113,7 +113,7 @@ export class Shimctl implements AsyncDisposable {
     }
   }
 
-  /** Resolves when it has printed so many lines; fails when it ends before. A pattern would be slow on long ones. */
+  /** Resolves when it has printed `count` lines; fails if it ends before. A pattern would be slow on long lines. */
   async printsLines(count: number): Promise<void> {
     const lines = () => this.#stdout.split("\n").length - 1;
     while (lines() < count) {
@@ -130,7 +130,7 @@ export class Shimctl implements AsyncDisposable {
     this.#child.kill(signal);
   }
 
-  /** Stops reading what it prints; `listen` goes on. */
+  /** Stops reading its output, until `listen`. */
   ignore(): void {
     this.#child.stdout?.pause();
   }
@@ -139,7 +139,7 @@ export class Shimctl implements AsyncDisposable {
     this.#child.stdout?.resume();
   }
 
-  /** Goes away from what it prints. */
+  /** Closes its output. */
   leave(): void {
     this.#child.stdout?.destroy();
   }
@@ -182,23 +182,23 @@ export class TerminalShimctl extends Shimctl {
   }
 }
 
-/** Whether there is no `script` to make a terminal with; a test that needs one is skipped, and says so in its name. */
+/** Whether `script`, which makes a terminal, is missing. A test that needs it is skipped, and its name says so. */
 export const noTerminal = spawnSync("script", ["--version"]).error !== undefined;
 export const needsTerminal = noTerminal ? " (skipped: needs script, of util-linux)" : "";
 
-/** Runs shimctl on a terminal to its end. What it says on stdout and stderr comes in one. */
+/** Runs shimctl on a terminal to its end. Its stdout and stderr come as one. */
 export async function onTerminal(args: readonly string[], options?: RunOptions): Promise<Outcome> {
   await using child = new TerminalShimctl(args, options);
   const outcome = await child.outcome();
   return { ...outcome, stdout: outcome.stdout.replaceAll("\r\n", "\n") };
 }
 
-/** A text with escape sequences that a golden file can show. */
+/** A text whose escape sequences a golden file can show. */
 export function visible(text: string): string {
   return text.replaceAll("\x1b", "␛");
 }
 
-/** Puts names in place of what differs from run to run. */
+/** Replaces what differs from run to run with names. */
 export function masked(text: string, names: Readonly<Record<string, string>> = {}): string {
   let result = text;
   for (const [name, value] of Object.entries(names)) result = result.replaceAll(value, name);

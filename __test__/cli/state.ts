@@ -17,14 +17,14 @@ export class State {
     return `unix://${path.join(this.sockets, name)}`;
   }
 
-  /** A bundle with these files. */
+  /** Makes a bundle with these files. */
   bundle(namespace: string, id: string, files: Readonly<Record<string, string>>): void {
     const bundle = path.join(this.state, "io.containerd.runtime.v2.task", namespace, id);
     mkdirSync(bundle, { recursive: true });
     for (const [name, text] of Object.entries(files)) writeFileSync(path.join(bundle, name), text);
   }
 
-  /** The options that name both. */
+  /** The options that name both folders. */
   get options(): string[] {
     return ["--state", this.state, "--sockets", this.sockets];
   }

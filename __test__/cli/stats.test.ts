@@ -11,7 +11,7 @@ import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl, visible }
 
 const MiB = 1024n * 1024n;
 
-/** Metrics of cgroups v1 after so many looks. */
+/** Metrics of cgroups v1 at the given sample. */
 function v1(looks: number): Any {
   const n = BigInt(looks);
   return packAny(MetricsV1Schema, {
@@ -29,7 +29,7 @@ function v1(looks: number): Any {
   });
 }
 
-/** Metrics of cgroups v2 after so many looks. */
+/** Metrics of cgroups v2 at the given sample. */
 function v2(looks: number): Any {
   const n = BigInt(looks);
   return packAny(MetricsV2Schema, {
@@ -50,7 +50,7 @@ afterEach(async () => {
   for (const server of servers.splice(0)) await server.close({ graceMs: 0 });
 });
 
-/** A shim whose container's metrics are of our making. */
+/** A shim that reports the given metrics for its container. */
 async function shim(task: typeof TaskV3, metrics: (looks: number) => Any | undefined): Promise<string> {
   let looks = 0;
   const server = createServer().add(task, {
@@ -73,31 +73,28 @@ describe("shimctl stats", () => {
       v2,
       { cgroup: 2, memoryBytes: 16 * 2 ** 20, memoryLimitBytes: 32 * 2 ** 20, processes: 7 },
     ],
-  ] as const)(
-    "reads the metrics of cgroups %s, and makes rates of them",
-    async (_, task, metrics, expected) => {
-      const address = await shim(task as typeof TaskV3, metrics);
-      const args = ["stats", address, "web", "--json", "-n", "2", "--interval", "50ms"];
-      const { code, stdout, stderr } = await shimctl(args);
-      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      const samples = stdout
-        .trimEnd()
-        .split("\n")
-        .map((line) => JSON.parse(line) as Record<string, number>);
-      expect(samples).toHaveLength(2);
-      for (const sample of samples) {
-        expect(sample).toMatchObject(expected);
-        // Whatever the time between two looks was, all rates are over the same.
-        const seconds = (expected.cgroup === 1 ? 1 : 0.5) / (sample["cpuPercent"]! / 100);
-        const [read, written] = expected.cgroup === 1 ? [2, 2] : [1, 3];
-        expect(sample["readPerSecond"]! * seconds).toBeCloseTo(read * 2 ** 20, 0);
-        expect(sample["writtenPerSecond"]! * seconds).toBeCloseTo(written * 2 ** 20, 0);
-      }
-      expect(samples[1]!["cpuSeconds"]! - samples[0]!["cpuSeconds"]!).toBeCloseTo(
-        expected.cgroup === 1 ? 1 : 0.5,
-      );
-    },
-  );
+  ] as const)("reads the metrics of cgroups %s, and computes rates", async (_, task, metrics, expected) => {
+    const address = await shim(task as typeof TaskV3, metrics);
+    const args = ["stats", address, "web", "--json", "-n", "2", "--interval", "50ms"];
+    const { code, stdout, stderr } = await shimctl(args);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const samples = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, number>);
+    expect(samples).toHaveLength(2);
+    for (const sample of samples) {
+      expect(sample).toMatchObject(expected);
+      // All rates cover the same time between two samples, however long it was.
+      const seconds = (expected.cgroup === 1 ? 1 : 0.5) / (sample["cpuPercent"]! / 100);
+      const [read, written] = expected.cgroup === 1 ? [2, 2] : [1, 3];
+      expect(sample["readPerSecond"]! * seconds).toBeCloseTo(read * 2 ** 20, 0);
+      expect(sample["writtenPerSecond"]! * seconds).toBeCloseTo(written * 2 ** 20, 0);
+    }
+    expect(samples[1]!["cpuSeconds"]! - samples[0]!["cpuSeconds"]!).toBeCloseTo(
+      expected.cgroup === 1 ? 1 : 0.5,
+    );
+  });
 
   it("prints a row for each sample in a pipe", async () => {
     const address = await shim(TaskV3, v2);
@@ -119,8 +116,8 @@ describe("shimctl stats", () => {
     }
   });
 
-  it.skipIf(noTerminal)(`draws sparklines on a terminal, until it is stopped${needsTerminal}`, async () => {
-    // A container that is busy in every second look.
+  it.skipIf(noTerminal)(`draws sparklines on a terminal until it is stopped${needsTerminal}`, async () => {
+    // A container that is busy in every second sample.
     const address = await shim(TaskV3, (looks) => v1(Math.ceil(looks / 2)));
     await using child = new TerminalShimctl(["stats", address, "web", "--interval", "30ms"]);
     await child.says(/[▁█]{8}/);
@@ -141,20 +138,20 @@ describe("shimctl stats", () => {
     expect(stderr).toContain("NotFound (5): no container nobody");
   });
 
-  it("ends with 1 where there are no metrics", async () => {
+  it("ends with 1 if there are no metrics", async () => {
     const address = await shim(TaskV3, () => undefined);
     const { code, stderr } = await shimctl(["stats", address, "web"]);
     expect(code).toBe(1);
     expect(stderr).toContain("the shim answered nothing for the metrics of web");
   });
 
-  it("ends with 3 when nothing is there", async () => {
+  it("ends with 3 when nothing listens at the address", async () => {
     expect(await shimctl(["stats", temporaryAddress(), "web"])).toMatchObject({ code: 3, stdout: "" });
   });
 });
 
-describeWithPeer("shimctl stats, of the Rust peer", () => {
-  it("shows what its metrics have, and ends with 3 when it dies", async () => {
+describeWithPeer("shimctl stats, with the Rust peer", () => {
+  it("shows the peer's metrics, and ends with 3 when the peer dies", async () => {
     await using peer = await Peer.task("v2");
     await using child = new Shimctl(["stats", peer.address, "web", "--json", "--interval", "10ms"]);
     await child.says('"processes":3,');

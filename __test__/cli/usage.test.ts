@@ -12,7 +12,7 @@ describe("help", () => {
   });
 
   it.each(COMMANDS)("of %s names its arguments and options", async (command) => {
-    // Where events listens by default is the user's own folder.
+    // The default address of events is in the user's folder.
     const env = { XDG_RUNTIME_DIR: undefined };
     const { code, stdout, stderr } = await shimctl([command, "--help"], { env });
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
@@ -38,7 +38,7 @@ describe("help", () => {
     expect((await shimctl(["--help"], { env: { FORCE_COLOR: "0" } })).stdout).not.toContain("\x1b");
   });
 
-  it("and nothing else is what a command line without a command gets, as an error", async () => {
+  it("is all that a command line without a command prints, as an error", async () => {
     const { code, stdout, stderr } = await shimctl([]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     expect(stderr).toContain("Commands:");
@@ -61,12 +61,12 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
     ["a missing method", ["call", "/x"], "missing required argument 'service/method'"],
     ["one argument too many", ["stats", "/x", "id", "more"], "too many arguments"],
     ["an option without its value", ["call", "/x", "A/B", "--timeout"], "argument missing"],
-    ["a timeout without sense", ["call", "/x", "A/B", "--timeout", "soon"], "500ms, 2s or 5m"],
-    ["a timeout of nothing", ["call", "/x", "A/B", "--timeout", "0"], "500ms, 2s or 5m"],
-    ["a count that is none", ["bench", "/x", "A/B", "-n", "0"], "1 or more"],
+    ["an invalid timeout", ["call", "/x", "A/B", "--timeout", "soon"], "500ms, 2s or 5m"],
+    ["a timeout of zero", ["call", "/x", "A/B", "--timeout", "0"], "500ms, 2s or 5m"],
+    ["an invalid count", ["bench", "/x", "A/B", "-n", "0"], "1 or more"],
     ["metadata without a value", ["call", "/x", "A/B", "-m", "key"], "Metadata must be key=value."],
-    ["a kind that is none", ["call", "/x", "A/B", "--raw", "--kind", "both"], "Allowed choices are unary"],
-    ["a shell that is none", ["completion", "tcsh"], "Allowed choices are bash, zsh, fish"],
+    ["an unknown kind", ["call", "/x", "A/B", "--raw", "--kind", "both"], "Allowed choices are unary"],
+    ["an unknown shell", ["completion", "tcsh"], "Allowed choices are bash, zsh, fish"],
   ])("%s", async (_, args, said) => {
     const { code, stdout, stderr } = await shimctl(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
@@ -95,9 +95,9 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
       "Task is ambiguous",
       "one of containerd.task.v2.Task, containerd.task.v3.Task",
     ],
-    ["an address that is none", ["call", "x", "v2.Task/State"], 'the address "x" is not one of unix://', ""],
+    ["an invalid address", ["call", "x", "v2.Task/State"], 'the address "x" is not one of unix://', ""],
     [
-      "a kind of a method that is known",
+      "a kind for a known method",
       ["call", "/x", "v2.Task/State", "--kind", "unary"],
       "--kind needs --raw",
       "",
@@ -114,14 +114,9 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
       "there is no service or message Nothing",
       "--proto",
     ],
-    [
-      "a state folder that is not there",
-      ["ls", "--state", "/no/such"],
-      "not containerd's state folder",
-      "--state",
-    ],
-    ["something to listen on that is not there", ["proxy", "x", "/y"], 'the address "x"', ""],
-    ["a vsock to pass on to", ["proxy", "/x", "vsock://2:1"], "proxy takes only unix and tcp addresses", ""],
+    ["a missing state folder", ["ls", "--state", "/no/such"], "not containerd's state folder", "--state"],
+    ["an invalid address to listen on", ["proxy", "x", "/y"], 'the address "x"', ""],
+    ["a vsock as the target", ["proxy", "/x", "vsock://2:1"], "proxy takes only unix and tcp addresses", ""],
   ])("%s", async (_, args, said, hint) => {
     const { code, stdout, stderr } = await shimctl(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
@@ -132,7 +127,7 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
 });
 
 describe("an error", () => {
-  it.skipIf(noTerminal)(`is red on a terminal only${needsTerminal}`, async () => {
+  it.skipIf(noTerminal)(`is red only on a terminal${needsTerminal}`, async () => {
     const { code, stdout } = await onTerminal(["describe", "Nothing"]);
     expect(code).toBe(2);
     expect(visible(stdout)).toMatch(/^␛\[31mshimctl: there is no service or message Nothing␛\[39m$/m);

@@ -32,7 +32,7 @@ const typeOf = (name: string) => registry.getMessage(`codec.test.${name}`)!;
 const VALUES = 25;
 
 describe("the codec and protobuf-es", () => {
-  test("are compared with the codec compiled", () => {
+  test("are compared with the compiled codec", () => {
     expect(compiles).toBe(true);
     expect(messages.length).toBeGreaterThan(190);
   });
@@ -50,7 +50,7 @@ describe("the codec and protobuf-es", () => {
     60_000,
   );
 
-  // The same as `npm run fuzz:codec`, but as far as a fixed number of rounds goes.
+  // The same as `npm run fuzz:codec`, but with a fixed number of rounds.
   test("agree on random values, wrong values and broken bytes", () => {
     for (let seed = 1_000_000; seed < 1_001_500; seed++) {
       const random = new Random(seed);
@@ -62,7 +62,7 @@ describe("the codec and protobuf-es", () => {
   }, 60_000);
 });
 
-/** A value with nothing in it, as far as the type allows. */
+/** The emptiest value that the type allows. */
 function filled(desc: DescMessage): Record<string, unknown> {
   const required = desc.fields.filter(({ presence }) => presence === REQUIRED);
   return Object.fromEntries(
@@ -75,13 +75,13 @@ function filled(desc: DescMessage): Record<string, unknown> {
   );
 }
 
-describe("a message that was decoded", () => {
+describe("a decoded message", () => {
   const random = new Random(77);
   const samples = ["two.Optional", "two.Defaults", "two.Groups", "three.Scalars", "three.Repeated"].map(
     (name) => [name, typeOf(name)] as const,
   );
 
-  test.each(samples)("is one of protobuf-es: %s", (_, desc) => {
+  test.each(samples)("is a message of protobuf-es: %s", (_, desc) => {
     for (let count = 0; count < 20; count++) {
       const bytes = toBinary(desc, create(desc, randomInit(random, desc)));
       const message = fromBinary(desc, bytes);
@@ -90,7 +90,7 @@ describe("a message that was decoded", () => {
       expect(Object.getPrototypeOf(decoded)).toBe(Object.getPrototypeOf(message));
       expect(Object.keys(decoded).includes("$typeName")).toBe(true);
       expect(toBinary(desc, clone(desc, decoded))).toEqual(toBinary(desc, message));
-      // NaN equals nothing, itself included, so that a message may differ from itself.
+      // NaN does not even equal itself, so a message may differ from itself.
       expect(equals(desc, decoded, message)).toBe(equals(desc, message, fromBinary(desc, bytes)));
       expect(toJson(desc, decoded, { registry })).toEqual(toJson(desc, message, { registry }));
     }
@@ -102,7 +102,7 @@ describe("a message that was decoded", () => {
     expect(decoded).toMatchObject({ double: -1.5, uint64: 2n ** 64n - 1n, asString: "-64", closed: 100_000 });
   });
 
-  test("keeps unknown fields, and writes them behind its own", () => {
+  test("keeps unknown fields, and writes them after its own", () => {
     const desc = typeOf("two.Optional");
     const unknown = [0xc2, 0x3e, 2, 0x68, 0x69, 0xf0, 0x3e, 5, 0xf5, 0x3e, 1, 2, 3, 4];
     const bytes = Uint8Array.from([...unknown, 0x18, 7]);
@@ -111,7 +111,7 @@ describe("a message that was decoded", () => {
     expect(encode(desc, decoded)).toEqual(Uint8Array.from([0x18, 7, ...unknown]));
   });
 
-  test("owns its bytes when what it was read from is overwritten", () => {
+  test("owns its bytes when its source is overwritten", () => {
     const desc = typeOf("three.Scalars");
     const bytes = encode(desc, { string: "text", bytes: new Uint8Array(100).fill(5) } as never);
     const place = Uint8Array.from([9, ...bytes, 0xc0, 0x3e, 1]);
@@ -123,10 +123,10 @@ describe("a message that was decoded", () => {
   });
 });
 
-describe("the order of what is written", () => {
+describe("the order of written fields and entries", () => {
   const desc = typeOf("three.Maps");
 
-  test("is that of the numbers for fields, and JavaScript's own for the entries of maps", () => {
+  test("is by number for fields, and JavaScript's own for the entries of maps", () => {
     const bytes = encode(desc, {
       stringString: { q: "", 10: "", p: "", 9: "" },
       uint32Int32: { 2: 0, 1: 0 },

@@ -7,14 +7,14 @@ import { cursor } from "../../src/codec/read.js";
 import { Random, randomInit } from "./random.js";
 
 /**
- * What must hold between this codec and protobuf-es. Each function throws an Error that says what does not; tests and
- * the fuzzer share them.
+ * What must hold between this codec and protobuf-es. Each function throws an Error that says what does not hold. Tests
+ * and the fuzzer share them.
  */
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
 const short = (text: string) => (text.length > 1000 ? `${text.slice(0, 1000)}...` : text);
 
-/** Always compiled, and never. */
+/** The codec always compiled, and never compiled. */
 const MODES: readonly (readonly [string, CodecOf])[] = [
   ["compiled", codecsAfter(0)],
   ["interpreted", interpreterOf],
@@ -23,7 +23,7 @@ const MODES: readonly (readonly [string, CodecOf])[] = [
 /** Room before and behind a message, which must stay as it is. */
 const MARGIN = 70;
 
-/** A right value is encoded to the same bytes, in both modes without help, and decoded to the same message. */
+/** A valid value is encoded to the same bytes in both modes, without the fallback, and decoded to the same message. */
 export function expectSameBytes(desc: DescMessage, init: Record<string, unknown>): Uint8Array {
   const message = create(desc, init);
   const expected = toBinary(desc, message);
@@ -57,7 +57,7 @@ export function expectSameBytes(desc: DescMessage, init: Record<string, unknown>
   return expected;
 }
 
-/** Too little room is said, whatever it cuts off. */
+/** Too little room is reported, wherever it ends. */
 function checkRoom(of: CodecOf, desc: DescMessage, init: unknown, expected: Uint8Array): void {
   if (expected.length === 0) return;
   const random = new Random(expected.length);
@@ -75,8 +75,9 @@ function checkRoom(of: CodecOf, desc: DescMessage, init: unknown, expected: Uint
 }
 
 /**
- * Any bytes are accepted or refused by protobuf-es and in both modes, with the same message or the same words. What was
- * accepted can be encoded, and is the same once it went over. With `alone`, both modes must accept them without help.
+ * Any bytes are accepted or refused by protobuf-es and in both modes, with the same message or the same error. An
+ * accepted message can be encoded, and is the same after that. With `alone`, both modes must accept the bytes without
+ * the fallback.
  */
 export function expectSameReading(desc: DescMessage, bytes: Uint8Array, alone = false): void {
   const expected = outcome(() => fromBinary(desc, bytes));
@@ -109,7 +110,7 @@ export function expectSameReading(desc: DescMessage, bytes: Uint8Array, alone = 
   if (value !== undefined) expectRelay(desc, value, bytes);
 }
 
-/** Decodes as the codec does, by the given one. */
+/** Decodes as the codec does, starting with the given one. */
 function decodeIn(of: CodecOf, desc: DescMessage, bytes: Uint8Array, alone: boolean): Message {
   for (const each of alone ? [of] : [of, interpreterOf]) {
     cursor.copy = false;
@@ -123,15 +124,15 @@ function decodeIn(of: CodecOf, desc: DescMessage, bytes: Uint8Array, alone: bool
   return slowDecode(desc, bytes);
 }
 
-/** A message that was decoded can be encoded, and the bytes of that stay what they are from then on. */
+/** A decoded message can be encoded, and decoding and encoding it again does not change the bytes. */
 function expectRelay(desc: DescMessage, message: Message, bytes: Uint8Array): void {
   const sent = outcome(() => encode(desc, message));
   if (sent.value === undefined) {
     if (sent.error?.endsWith("required field not set")) return;
-    throw new Error(`${desc.typeName}: ${short(hex(bytes))} is not encoded any more: ${sent.error}`);
+    throw new Error(`${desc.typeName}: ${short(hex(bytes))} is no longer encoded: ${sent.error}`);
   }
   const again = encode(desc, decode(desc, sent.value));
-  // V8 may or may not keep which NaN it was that was read.
+  // V8 may or may not keep the bits of a NaN.
   if (
     hex(again) === hex(sent.value) ||
     (again.length === sent.value.length && isDeepStrictEqual(decode(desc, again), decode(desc, sent.value)))
@@ -143,8 +144,8 @@ function expectRelay(desc: DescMessage, message: Message, bytes: Uint8Array): vo
 }
 
 /**
- * protobuf-es loses the unknown values of closed enums in a message that has unknown fields too. Only where those are
- * both there may the two differ, and in that alone.
+ * protobuf-es loses the unknown values of closed enums in a message that also has unknown fields. Only in such a message
+ * may the two differ, and only in that.
  */
 function known(message: unknown): unknown {
   if (message instanceof Uint8Array || typeof message !== "object" || message === null) return message;
@@ -162,19 +163,19 @@ const closed = {
 };
 const closedTypes = new Set<string>();
 
-/** Takes note of a type that the functions here are used with. */
+/** Registers a type for the functions in this file. */
 export function note(desc: DescMessage): void {
   if (desc.fields.some((field) => field.fieldKind === "enum" && !field.enum.open))
     closedTypes.add(desc.typeName);
 }
 
-/** Any value, wrong ones above all, is encoded by both to the same bytes or refused in the same words. */
+/** Any value, above all a wrong one, is encoded by both to the same bytes or refused with the same error. */
 export function expectSameRefusal(desc: DescMessage, value: unknown): void {
   const expected = outcome(() => hex(slowEncode(desc, value as never)));
   const result = outcome(() => hex(encode(desc, value as never)));
   if (expected.error === result.error && expected.value === result.value) return;
   if (expected.value !== undefined && result.value !== undefined) {
-    // V8 may or may not keep which NaN it was that was read.
+    // V8 may or may not keep the bits of a NaN.
     const [one, other] = [expected.value, result.value].map((text) =>
       fromBinary(desc, Buffer.from(text, "hex")),
     );
@@ -243,7 +244,7 @@ export function randomWrong(random: Random, desc: DescMessage): unknown {
   return init;
 }
 
-/** Changes bytes in a few of the ways in which bytes go wrong. */
+/** Breaks bytes in one of a few typical ways. */
 export function mutate(random: Random, bytes: Uint8Array): Uint8Array {
   const result: number[] = [...bytes];
   for (let count = 1 + random.below(3); count > 0; count--) {

@@ -1,6 +1,6 @@
 /**
- * Compares the codec with protobuf-es on random values, wrong values and broken bytes until the time is over:
- * `npm run fuzz:codec -- --seconds 600 --seed 1`. What it finds is printed with the seed that brings it back.
+ * Compares the codec with protobuf-es on random values, wrong values and broken bytes until the time is up:
+ * `npm run fuzz:codec -- --seconds 600 --seed 1`. Each mismatch is printed with the seed that reproduces it.
  */
 
 import { parseArgs } from "node:util";

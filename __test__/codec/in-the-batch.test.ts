@@ -13,7 +13,7 @@ import { temporaryAddress } from "../helpers/temp.js";
 
 const MIB = 1 << 20;
 
-/** Typed calls whose messages are written into the batch, next to others and where there is too little room. */
+/** Typed calls whose messages are written into the batch, next to others and with too little room. */
 describe("messages in the batch", () => {
   let server: Server;
   let connection: Connection;
@@ -33,7 +33,7 @@ describe("messages in the batch", () => {
     await server?.close();
   });
 
-  test("go over in several batches when a tick has more than one batch holds", async () => {
+  test("cross in several batches when a tick has more than one batch holds", async () => {
     const task = createClient(Task, connection);
     const sizes = Array.from({ length: 24 }, (_, index) => (index % 4) * MIB * 0.7 + index);
     const replies = await Promise.all(
@@ -78,7 +78,7 @@ describe("messages in the batch", () => {
     });
   });
 
-  test("that are wrong leave nothing in it", async () => {
+  test("that are wrong leave nothing in the batch", async () => {
     const task = createClient(Task, connection);
     const good = task.state({ id: "before" });
     const bad = task.state({ id: "a".repeat(1000), execId: "\ud800" });
@@ -91,7 +91,7 @@ describe("messages in the batch", () => {
     expect(error.message).toContain("pid");
   });
 
-  test("whose getter makes a call keep that call out of themselves", async () => {
+  test("whose getter makes a call refuse that call", async () => {
     const task = createClient(Task, connection);
     let inner: Promise<unknown> | undefined;
     const outer = task.state({

@@ -46,7 +46,7 @@ function accepts(desc: DescMessage, bytes: Uint8Array): boolean {
   }
 }
 
-describe("bytes that are wrong, or odd, are taken or refused as protobuf-es does", () => {
+describe("wrong or odd bytes are accepted or refused as by protobuf-es:", () => {
   test("every cut of a message of every kind", () => {
     for (const desc of messages) {
       const init = Object.fromEntries(
@@ -82,7 +82,7 @@ describe("bytes that are wrong, or odd, are taken or refused as protobuf-es does
     [4, 8, 1, 16, 2],
   ];
 
-  // Two of this package and all that use a feature: what is compiled depends on the kind of a field alone.
+  // Two messages of this package and all that test a feature: the compiled code depends only on a field's kind.
   const features = messages.filter(({ typeName }) => /^codec|CreateTaskRequest$|MemoryStat$/.test(typeName));
   test.each(features.map((desc) => [desc.typeName, desc] as const))(
     "each field of %s with each wire type",
@@ -91,7 +91,7 @@ describe("bytes that are wrong, or odd, are taken or refused as protobuf-es does
         for (let wireType = 0; wireType < 8; wireType++) {
           for (const value of VALUES) {
             expectSameReading(desc, Uint8Array.from([...tag(number, wireType), ...value]));
-            // With something behind it, so that what reads too far finds something.
+            // Followed by another field, so that a read past the end finds something.
             expectSameReading(
               desc,
               Uint8Array.from([...tag(number, wireType), ...value, ...tag(19_998, 0), 5]),
@@ -124,15 +124,15 @@ describe("bytes that are wrong, or odd, are taken or refused as protobuf-es does
     ["field number 0 of two bytes", [0x80, 0, 1]],
     ["an end of a group that did not start", [0x0c]],
     ["a group of an unknown field", [...tag(500, 3), 8, 1, ...tag(500, 4)]],
-    ["a group that ends as another", [...tag(500, 3), 8, 1, ...tag(501, 4)]],
+    ["a group that ends with another number", [...tag(500, 3), 8, 1, ...tag(501, 4)]],
     ["a group without an end", [...tag(500, 3), 8, 1]],
     ["a group in a group", [...tag(500, 3), ...tag(7, 3), ...tag(7, 4), ...tag(500, 4)]],
     ["an unknown varint of 20 bytes", [...tag(500, 0), ...varint(1, 20)]],
     ["an unknown length past the end", [...tag(500, 2), 5, 1]],
     ["invalid UTF-8", [0x72, 2, 0xc3, 0x28]],
-    ["UTF-8 that is too long", [0x72, 2, 0xc0, 0x80]],
+    ["overlong UTF-8", [0x72, 2, 0xc0, 0x80]],
     ["UTF-8 of a surrogate", [0x72, 3, 0xed, 0xa0, 0x80]],
-    ["UTF-8 that is cut", [0x72, 2, 0xe2, 0x82]],
+    ["truncated UTF-8", [0x72, 2, 0xe2, 0x82]],
     ["a replacement character", [0x72, 3, 0xef, 0xbf, 0xbd]],
     ["a byte-order mark", [0x72, 4, 0xef, 0xbb, 0xbf, 0x61]],
     ["invalid UTF-8 in a long text", [0x72, 100, ...Array<number>(99).fill(0x61), 0xff]],
@@ -140,7 +140,7 @@ describe("bytes that are wrong, or odd, are taken or refused as protobuf-es does
     ["a message whose text goes past its end", [0x8a, 1, 3, 0x72, 5, 0x61, 0x62, 0x63, 0x64, 0x65]],
     ["a message twice", [0x8a, 1, 2, 0x18, 1, 0x8a, 1, 2, 0x20, 2]],
     ["a field twice", [0x18, 1, 0x18, 2, 0x72, 1, 0x61, 0x72, 1, 0x62]],
-    ["NaN with more in it", [0x09, 1, 2, 3, 4, 5, 6, 0xf8, 0x7f]],
+    ["NaN with a payload", [0x09, 1, 2, 3, 4, 5, 6, 0xf8, 0x7f]],
   ])("%s", (_, bytes) => {
     expectSameReading(scalars, Uint8Array.from(bytes));
     expectSameReading(scalars, Uint8Array.from([0x18, 5, ...bytes]));
@@ -172,7 +172,7 @@ describe("bytes that are wrong, or odd, are taken or refused as protobuf-es does
     ["three.WellKnown", "a Struct with a value that has no kind", [0x52, 7, 0x0a, 5, 0x0a, 1, 0x61, 0x12, 0]],
     ["three.Repeated", "packed and unpacked in turn", [0x1a, 2, 1, 2, 0x18, 3, 0x98, 1, 4, 0x9a, 1, 1, 5]],
     ["three.Repeated", "a packed list that is read past its end", [0x1a, 1, 0x80, 1]],
-    ["three.Repeated", "a packed list of doubles with a rest", [0x0a, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9]],
+    ["three.Repeated", "a packed list of doubles with a remainder", [0x0a, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9]],
     ["three.Repeated", "an empty packed list", [0x1a, 0]],
     ["two.Optional", "an unknown value of a closed enum", [0x80, 1, 5]],
     ["two.Optional", "an unknown negative value of a closed enum", [0x80, 1, ...varint(2n ** 64n - 9n)]],
@@ -214,7 +214,7 @@ describe("bytes that are wrong, or odd, are taken or refused as protobuf-es does
     expect(() => expectSameReading(desc, nested(desc, field, 2000))).not.toThrow();
   });
 
-  test("as deep as 100 and no deeper", () => {
+  test("messages nested 100 deep and no deeper", () => {
     expect(accepts(scalars, nested(scalars, "message", 100))).toBe(true);
     expect(accepts(scalars, nested(scalars, "message", 101))).toBe(false);
   });
@@ -235,7 +235,7 @@ describe("bytes that are wrong, or odd, are taken or refused as protobuf-es does
     }
   });
 
-  test("and are a TtrpcError with code Internal", () => {
+  test("refused ones are a TtrpcError with the code Internal", () => {
     const bytes = Uint8Array.from([0x72, 5]);
     expect(() => fromBinary(scalars, bytes)).toThrow("premature EOF");
     let error: unknown;

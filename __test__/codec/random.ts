@@ -1,7 +1,7 @@
 import { create, type DescField, type DescMessage, type DescOneof, ScalarType } from "@bufbuild/protobuf";
 import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
 
-/** Numbers that a seed decides (mulberry32). */
+/** Random numbers determined by a seed (mulberry32). */
 export class Random {
   #state: number;
 
@@ -9,7 +9,7 @@ export class Random {
     this.#state = seed | 0;
   }
 
-  /** From 0 to below 1. */
+  /** A number from 0 to below 1. */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let value = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1);
@@ -74,7 +74,7 @@ export function randomInit(random: Random, desc: DescMessage, depth = 0): Record
       continue;
     }
     const value = randomField(random, member, depth);
-    // A property that is undefined counts as one that is not there.
+    // An undefined property counts as a missing one.
     if (value !== undefined || random.chance(0.05)) init[member.localName] = value;
   }
   return init;

@@ -13,13 +13,13 @@ const typeOf = (name: string) => registry.getMessage(`codec.test.${name}`)!;
 
 const encodeAny = (desc: DescMessage, value: unknown) => encode(desc, value as never);
 
-/** Refused by both codecs, in these words. */
+/** Both codecs must refuse the value with this message. */
 function expectRefused(desc: DescMessage, value: unknown, message: string): void {
   expect(() => encodeAny(desc, value)).toThrow(new TypeError(message));
   expect(() => slowEncode(desc, value as never)).toThrow(new TypeError(message));
 }
 
-describe("a message that is wrong is refused by the path of its field", () => {
+describe("a wrong message is refused by the path of its field", () => {
   test.each<[string, unknown, string]>([
     ["three.Scalars", { float: 3.5e38 }, "float is out of the range of a float: 3.5e+38"],
     ["three.Scalars", { double: "1" }, "double must be a number, not string"],
@@ -81,7 +81,7 @@ describe("a message that is wrong is refused by the path of its field", () => {
     expectRefused(desc, value, message);
   });
 
-  test("however deep a message that holds itself is", () => {
+  test("even if it contains itself", () => {
     const value: Record<string, unknown> = {};
     value["message"] = value;
     const path = Array.from({ length: 100 }, () => "message").join(".");
@@ -93,7 +93,7 @@ describe("a message that is wrong is refused by the path of its field", () => {
     );
   });
 
-  test("also when it is an own property that nobody lists", () => {
+  test("unless the wrong property is not enumerable", () => {
     const value = Object.defineProperty({}, "id", { value: 5, enumerable: false });
     expect(() => encodeAny(StateRequestSchema, value)).not.toThrow();
   });
@@ -108,11 +108,11 @@ function textOf(run: () => unknown): string {
   }
 }
 
-describe("what is taken for a message", () => {
+describe("the codec accepts as a message", () => {
   const text = (bytes: Uint8Array) => Buffer.from(bytes).toString("latin1");
 
   test.each([
-    ["a property that is undefined counts as none", { id: "a", bundle: undefined }],
+    ["an object with an undefined property, which counts as missing", { id: "a", bundle: undefined }],
     ["a message that lacks a field", { ...create(CreateTaskRequestSchema, { id: "a" }), bundle: undefined }],
     ["an object without a prototype", Object.assign(Object.create(null) as object, { id: "a" })],
     ["an object that inherits its fields", Object.create({ id: "a" }) as object],
@@ -136,14 +136,14 @@ describe("what is taken for a message", () => {
     expect(text(slowEncode(CreateTaskRequestSchema, value as never))).toBe("\n\u0001a");
   });
 
-  test("a field with the name of what every object has", () => {
+  test("a message with a field named like a property of every object", () => {
     const desc = typeOf("three.Inherited");
     expect(encodeAny(desc, {})).toEqual(new Uint8Array());
     expect(text(encodeAny(desc, { hasOwnProperty: "a" }))).toBe("\n\u0001a");
     expect(slowEncode(desc, {} as never)).toEqual(new Uint8Array());
   });
 
-  test("a getter that encodes another message", () => {
+  test("an object with a getter that encodes another message", () => {
     const value = {
       id: "a",
       get bundle() {
@@ -154,7 +154,7 @@ describe("what is taken for a message", () => {
   });
 });
 
-test("a message that does not fit is not written past its place", () => {
+test("a message that does not fit is not written past its bounds", () => {
   const bytes = new Uint8Array(16).fill(0xee);
   expect(encodeInto(CreateTaskRequestSchema, { id: "a".repeat(20) }, bytes, 2)).toBe(-1);
   expect(encodeInto(CreateTaskRequestSchema, { id: "a".repeat(12) }, bytes, 2)).toBe(16);
@@ -162,7 +162,7 @@ test("a message that does not fit is not written past its place", () => {
   expect(encodeInto(CreateTaskRequestSchema, { options: { value: new Uint8Array(20) } }, bytes, 2)).toBe(-1);
 });
 
-test("a long message is encoded whatever room there was", () => {
+test("a long message is encoded however little room there is", () => {
   const value = {
     id: "é".repeat(700_000),
     rootfs: Array.from({ length: 5000 }, (_, index) => ({ source: `/dev/${index}` })),

@@ -41,7 +41,7 @@ const anyVarint = fc
   .map(varint);
 const raw = (length: number) =>
   fc.array(fc.oneof(fc.nat(255), fc.constantFrom(0, 0x7f, 0xff)), { minLength: length, maxLength: length });
-/** Texts, some of which are no UTF-8, and one that Unicode has for what is none. */
+/** Texts, some of them not UTF-8, and the replacement character. */
 const anyText = fc.oneof(
   fc.string({ unit: "grapheme" }).map((text) => Array.from(Buffer.from(text))),
   fc.constantFrom([0xff], [0xed, 0xa0, 0x80], [0xef, 0xbf, 0xbd], [...Buffer.from("__proto__")]),
@@ -60,7 +60,7 @@ function scalarBytes(type: ScalarType): fc.Arbitrary<number[]> {
   }
 }
 
-/** Fields that the message does not have, groups among them. */
+/** Unknown fields, including groups. */
 const unknown: fc.Arbitrary<number[]> = fc.letrec<{ field: number[] }>((tie) => ({
   field: fc.nat(5).chain((kind) => {
     const number = 20_000 + kind;
@@ -74,7 +74,7 @@ const unknown: fc.Arbitrary<number[]> = fc.letrec<{ field: number[] }>((tie) => 
   }),
 })).field;
 
-/** A field as a peer might write it that knows the type: of its own wire type most often, and with any value. */
+/** A field as a peer that knows the type might write it: mostly with the right wire type, and with any value. */
 function fieldBytes(field: DescField, depth: number): fc.Arbitrary<number[]> {
   const { number, message } = field;
   if (field.fieldKind === "map") {
@@ -114,21 +114,21 @@ function messageBytes(desc: DescMessage, depth: number): fc.Arbitrary<number[]> 
     .map((parts) => parts.flat());
 }
 
-describe("what was decoded can be encoded", () => {
+describe("a decoded message can be encoded", () => {
   test.each([
     ["a closed enum's list, packed", "c2050105"],
     ["a closed enum's list, one by one", "b00605"],
     ["a closed enum in a map", "d204040a001003"],
     ["known and unknown values in turn", "c2050400050105"],
     ["a closed enum's field", "a80105"],
-    ["a closed enum's field beside an unknown one", "a80105c0843d07"],
+    ["a closed enum's field beside an unknown field", "a80105c0843d07"],
     ["a closed enum's field beside an unknown group", "a80105c3843dc4843d"],
   ])("byte for byte: unknown values of %s", (_, text) => {
     expect(hex(encode(proto2, decode(proto2, bytesOf(text))))).toBe(text);
     expectSameReading(proto2, bytesOf(text));
   });
 
-  test("and taken over into a plain object", () => {
+  test("and copied into a plain object", () => {
     const desc = typeOf("two.Repeated");
     const { closed, packedClosed } = decode(desc, bytesOf("38055205050103e707")) as unknown as Record<
       string,
@@ -137,7 +137,7 @@ describe("what was decoded can be encoded", () => {
     expect(hex(encodeAny(desc, { closed, packedClosed }))).toBe("38055205050103e707");
   });
 
-  test("whatever fields a peer writes, in any order and often, in both modes and as protobuf-es does", () => {
+  test("whatever fields a peer writes, in any order and repeatedly, in both modes and as by protobuf-es", () => {
     const cases = fc
       .constantFrom(...messages)
       .chain((desc) => messageBytes(desc, 3).map((bytes) => ({ desc, bytes })));
@@ -148,7 +148,7 @@ describe("what was decoded can be encoded", () => {
   }, 120_000);
 
   test.each([proto2, proto3, suite.getMessage("protobuf_test_messages.editions.TestAllTypesEdition2023")!])(
-    "%s with all that it has",
+    "%s with all its fields",
     (desc) => {
       const bytes = messageBytes(desc, 3).map((all) => Uint8Array.from(all));
       fc.assert(
@@ -160,9 +160,9 @@ describe("what was decoded can be encoded", () => {
   );
 });
 
-describe("messages of a type that comes to be used often", () => {
+describe("messages of a type that gets compiled after some uses", () => {
   test.each([proto2, proto3, typeOf("editions.Encodings"), typeOf("three.WellKnown")])(
-    "are the same before and after: %s",
+    "are the same before and after that: %s",
     (desc) => {
       const codec = codecsAfter(20)(desc);
       const room = new Uint8Array(1 << 20);
@@ -182,7 +182,7 @@ describe("messages of a type that comes to be used often", () => {
   );
 });
 
-describe("what is not the type's", () => {
+describe("a property or value that does not belong to the type", () => {
   const state = suite.getMessage("protobuf_test_messages.proto3.ForeignMessage")!;
 
   function expectRefused(desc: DescMessage, value: unknown, message: string): void {
@@ -190,7 +190,7 @@ describe("what is not the type's", () => {
     expect(() => slowEncode(desc, value as never)).toThrow(new TypeError(message));
   }
 
-  test("is refused in plain objects, and in messages of few fields", () => {
+  test("is refused in plain objects, and in messages of types with few fields", () => {
     expectRefused(proto3, { naem: 1 }, `naem is not a field of ${proto3.typeName}`);
     expectRefused(
       proto3,
@@ -211,7 +211,7 @@ describe("what is not the type's", () => {
     }
   });
 
-  test("passes in messages of many, as it does in protobuf-es, in both modes", () => {
+  test("is ignored in messages of types with many fields in both modes, as in protobuf-es", () => {
     for (const desc of [proto2, proto3]) {
       const message = Object.assign(create(desc), { optionalInt32: 5, naem: 1 });
       for (const often of [0, Number.POSITIVE_INFINITY]) {
@@ -238,11 +238,11 @@ describe("what is not the type's", () => {
       "$unknown[0] must be an unknown field { no, wireType, data }, not object",
     ],
     [[null], "$unknown[0] must be an unknown field { no, wireType, data }, not null"],
-  ])("is refused among a message's unknown fields: %j", (unknownFields, message) => {
+  ])("is refused in $unknown if it is not an unknown field: %j", (unknownFields, message) => {
     expectRefused(state, { ...create(state), $unknown: unknownFields }, message);
   });
 
-  test("is refused in lists of closed enums when it is no 32-bit integer", () => {
+  test("is refused in lists of closed enums if it is not a 32-bit integer", () => {
     const desc = typeOf("two.Repeated");
     expectRefused(desc, { closed: [1, 2 ** 31] }, `closed[1] must be a 32-bit integer, not ${2 ** 31}`);
     expectRefused(

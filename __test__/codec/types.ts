@@ -21,7 +21,7 @@ export async function generatedMessages(): Promise<DescMessage[]> {
   );
 }
 
-/** The messages of the .proto files beside this, which use every feature there is. */
+/** The messages of the .proto files beside this file, which use every feature of protobuf. */
 export function featureRegistry(): FileRegistry {
   return compileProtos(join(import.meta.dirname, "protos"));
 }

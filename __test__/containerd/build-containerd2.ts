@@ -6,12 +6,12 @@ import { fileURLToPath } from "node:url";
 const MODULE = fileURLToPath(new URL("go", import.meta.url));
 const CACHE = fileURLToPath(new URL("../../target/containerd-2", import.meta.url));
 
-/** What plain containers on folders do without. `no_cri` leaves out Kubernetes, which is half of the build. */
+/** Build tags that leave out what plain containers on folders do not need. `no_cri` drops Kubernetes, half of the build. */
 const TAGS = ["no_btrfs", "no_cri", "no_devmapper", "no_systemd", "no_tracing", "no_zfs"];
 
 /**
- * Builds containerd, ctr and containerd-shim-runc-v2 of the release that go.mod names, and gives the folder they are in.
- * The first time this takes the network and a minute or two; then they lie in target/.
+ * Builds containerd, ctr and containerd-shim-runc-v2 of the release in go.mod, and returns their folder. The first build
+ * takes the network and a minute or two; later ones are in target/.
  */
 export function buildContainerd2(): string {
   const version = /containerd\/v2 v(\S+)/.exec(readFileSync(join(MODULE, "go.mod"), "utf8"))?.[1];
@@ -30,7 +30,7 @@ export function buildContainerd2(): string {
     });
     renameSync(unfinished, folder);
   } catch (error) {
-    // Another run may have been faster.
+    // Another run may have finished first.
     if (!existsSync(folder)) throw new Error(`go did not build containerd ${version}`, { cause: error });
   } finally {
     rmSync(unfinished, { recursive: true, force: true });

@@ -23,8 +23,8 @@ const WRAPPERS = "wrappers";
 const SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
 
 /**
- * Plugins of 1.x and 2.x that containers on a plain folder do not need. `cri` wants CNI, the snapshotters want a kernel or a
- * filesystem that a sandbox may lack, and `opt` would make folders in /var/lib/containerd. (The obsolete
+ * Plugins of 1.x and 2.x that containers on a plain folder do not need. `cri` needs CNI, the snapshotters need a kernel or
+ * a filesystem that a sandbox may lack, and `opt` would make folders in /var/lib/containerd. (The obsolete
  * `runtime.v1.linux` has to stay: the tasks service of 1.6 does not load without it.)
  */
 const DISABLED_PLUGINS = [
@@ -47,9 +47,9 @@ const DISABLED_PLUGINS = [
 ];
 
 export interface ContainerdOptions {
-  /** Which containerd; that of the machine's packages if left out. */
+  /** The containerd to start; that of the machine's packages if left out. */
   readonly release?: Release;
-  /** What the shims get as TTRPC_ADDRESS, the socket that they publish their events to, in place of containerd's own. */
+  /** The TTRPC_ADDRESS of the shims, to which they publish their events, instead of containerd's own. */
   readonly shimsPublishTo?: string;
 }
 
@@ -97,7 +97,7 @@ export class Containerd {
     }
   }
 
-  /** Starts a container on the busybox root filesystem; it goes on after this has resolved. */
+  /** Starts a container on the busybox root filesystem; it keeps running after this has resolved. */
   async runContainer(id: string, options: Pick<RunOptions, "args" | "memoryLimit" | "group">): Promise<void> {
     const rootfs = join(this.folder, "rootfs");
     try {
@@ -107,12 +107,12 @@ export class Containerd {
     }
   }
 
-  /** Where containerd takes its shims' events. */
+  /** The address at which containerd receives its shims' events. */
   get eventsAddress(): string {
     return join(this.folder, "c.sock.ttrpc");
   }
 
-  /** Kills the daemon, as SIGKILL does. Containers and shims go on. */
+  /** Kills the daemon with SIGKILL. Containers and shims keep running. */
   async kill(): Promise<void> {
     this.#daemon.kill("SIGKILL");
     while (!hasEnded(this.#daemon)) await sleep(5);
@@ -132,12 +132,12 @@ export class Containerd {
     return shimAddress(this.folder, id);
   }
 
-  /** What the daemon and its shims have logged since this was last called, or the end of it. */
+  /** What the daemon and its shims have logged since the last call, or the end of it. */
   takeLog(): string {
     return this.#log.take();
   }
 
-  /** Ends containers, shims and daemon and removes all they made, by force where asking does not help. */
+  /** Ends containers, shims and daemon, and removes everything they made, by force if necessary. */
   async stop(): Promise<void> {
     const failures: unknown[] = [];
     for (const step of [
@@ -152,7 +152,7 @@ export class Containerd {
         failures.push(error);
       }
     }
-    // Looked at even when every step went well: a test that leaves something behind has to fail.
+    // Checked even if every step succeeded: a test that leaves something behind must fail.
     failures.push(...leftovers(this.folder).map((what) => new Error(`left behind: ${what}`)));
     if (failures.length > 0) {
       throw new AggregateError(failures, `${failures.map(String).join("\n")}\n${this.takeLog()}`);
@@ -163,7 +163,7 @@ export class Containerd {
     await this.stop();
   }
 
-  /** Ends and deletes every container that there is. */
+  /** Ends and deletes every container. */
   async deleteContainers(): Promise<void> {
     if (hasEnded(this.#daemon)) return;
     for (const { id } of await this.ctr.tasks()) await this.ctr.deleteTask(id, { force: true });
@@ -184,14 +184,14 @@ export class Containerd {
 }
 
 /**
- * Sees to it that nothing outlives this process, whether it ends by itself or by a signal that can be caught: vitest
- * runs no afterAll when it is interrupted. After any other end the next run clears up. Returns the way back.
+ * Ensures that nothing outlives this process, whether it ends by itself or by a signal that can be caught: vitest runs no
+ * afterAll when it is interrupted. After any other end, the next run cleans up. Returns a function that undoes this.
  */
 function clearUpAtExit(folder: string): () => void {
   const clearUp = () => removeLeftovers(folder);
   const clearUpAndDie = (signal: NodeJS.Signals) => {
     clearUp();
-    // The listener is gone by now, so this has its usual effect. vitest lets no test call process.exit.
+    // The listener has been removed, so the signal has its usual effect. vitest lets no test call process.exit.
     process.kill(process.pid, signal);
   };
   process.once("exit", clearUp);
@@ -203,7 +203,7 @@ function clearUpAtExit(folder: string): () => void {
 }
 
 function configFor(folder: string): string {
-  // JSON's strings are TOML's as long as they hold nothing but printable characters.
+  // A JSON string of printable characters is also a TOML string.
   const at = (name: string) => JSON.stringify(join(folder, name));
   return [
     "version = 2",
@@ -220,7 +220,7 @@ function configFor(folder: string): string {
   ].join("\n");
 }
 
-/** Puts a program of the shim's name before the shim, since containerd alone says what TTRPC_ADDRESS is. */
+/** Wraps the shim in a program of its name, because containerd sets TTRPC_ADDRESS itself. */
 function wrapShim(folder: string, release: Release, address: string): void {
   const name = "containerd-shim-runc-v2";
   mkdirSync(join(folder, WRAPPERS));
@@ -230,7 +230,7 @@ function wrapShim(folder: string, release: Release, address: string): void {
 
 function spawnDaemon(folder: string, release: Release, log: TailLog): ChildProcess {
   const daemon = spawn(toolOf(release, "containerd"), ["--config", join(folder, "config.toml")], {
-    // containerd looks for shims in its working directory first, and must find none there.
+    // containerd looks for shims in its working directory first, and must not find any there.
     cwd: folder,
     env: { ...process.env, PATH: `${join(folder, WRAPPERS)}${delimiter}${release.path}`, TMPDIR: folder },
     stdio: ["ignore", "pipe", "pipe"],
@@ -257,7 +257,7 @@ async function answers(ctr: Ctr, daemon: ChildProcess): Promise<void> {
   }
 }
 
-/** True also for a process that could not be started at all. */
+/** Also true for a process that could not be started. */
 function hasEnded(child: ChildProcess): boolean {
   return child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
 }

@@ -19,7 +19,7 @@ export interface CtrProcess {
   execId: string | undefined;
 }
 
-/** An OCI process, as much of it as the tests name. The rest is carried along as it is. */
+/** The parts of an OCI process that the tests use. The rest is kept as it is. */
 export interface OciProcess {
   args: string[];
   cwd: string;
@@ -48,7 +48,7 @@ export interface CtrEvents {
   stop(): void;
 }
 
-/** How a command of ctr ended, and what it printed. */
+/** How a ctr command ended, and what it printed. */
 export interface CtrResult {
   readonly code: number | string | null;
   readonly stdout: string;
@@ -58,11 +58,11 @@ export interface CtrResult {
 export interface RunOptions {
   id: string;
   rootfs: string;
-  /** Where runc keeps its state: its default is /run/containerd/runc, which is not ours. */
+  /** The folder where runc keeps its state. The default, /run/containerd/runc, belongs to the machine. */
   runcRoot: string;
   args: string[];
   memoryLimit?: number;
-  /** Containers of one group share a shim, which goes with the last of them; else it may end before its last events have left. */
+  /** Containers of a group share a shim, which ends with the last. Otherwise it may end before its last events are sent. */
   group?: string;
 }
 
@@ -86,16 +86,16 @@ export class Ctr {
     return version;
   }
 
-  /** Starts a container whose process goes on after the command has ended, without any input or output. */
+  /** Starts a container whose process keeps running after the command has ended, without input or output. */
   async runDetached({ id, rootfs, runcRoot, args, memoryLimit, group }: RunOptions): Promise<void> {
-    // With --null-io ctr makes no pipes, which it would put into /run/containerd/fifo.
+    // Without --null-io, ctr would make pipes in /run/containerd/fifo.
     const flags = ["--detach", "--null-io", "--runc-root", runcRoot];
     if (memoryLimit !== undefined) flags.push("--memory-limit", String(memoryLimit));
     if (group !== undefined) flags.push("--annotation", `io.containerd.runc.v2.group=${group}`);
     await this.#ctr(["run", ...flags, "--rootfs", rootfs, id, ...args]);
   }
 
-  /** `ctr events`, from now on: the topic and the message of each, of all namespaces. */
+  /** `ctr events` from now on: the topic and message of each event of all namespaces. */
   async events(): Promise<CtrEvents> {
     const args = ["--address", this.address, "events"];
     const env = { ...process.env, PATH: this.release.path };
@@ -148,7 +148,7 @@ export class Ctr {
     try {
       await this.#ctr(["task", "delete", ...(force ? ["--force"] : []), id]);
     } catch (error) {
-      // ctr ends with the task's own exit status once it has deleted it, so only what is left tells.
+      // Once ctr has deleted the task, it ends with the task's exit status, so only what is left shows the outcome.
       if ((await this.tasks()).some((task) => task.id === id)) throw error;
     }
   }
@@ -157,13 +157,13 @@ export class Ctr {
     await this.#ctr(["container", "delete", id]);
   }
 
-  /** Starts a command of ctr whose output and end are the caller's to watch. */
+  /** Starts a ctr command. The caller handles its output and end. */
   spawn(args: readonly string[]): ChildProcess {
     const env = { ...process.env, PATH: this.release.path };
     return spawn(toolOf(this.release, "ctr"), [...this.#global, ...args], { env, stdio: "pipe" });
   }
 
-  /** Runs a command of ctr to its end, which need not be a good one. */
+  /** Runs a ctr command to its end, even if it fails. */
   async command(args: readonly string[], input = ""): Promise<CtrResult> {
     const child = this.spawn(args);
     const timer = setTimeout(() => child.kill("SIGKILL"), 60_000);

@@ -13,7 +13,7 @@ describeWithEach("a daemon of our own", (release) => {
     await containerd?.stop();
   });
 
-  test("keeps its containers over a SIGKILL", async () => {
+  test("keeps its containers across a SIGKILL", async () => {
     await containerd.runContainer("kept", { args: ["/bin/sleep", "100000"] });
     const before = await containerd.ctr.task("kept");
     await containerd.kill();

@@ -24,7 +24,7 @@ describeWithEach("a forwarder as the TTRPC_ADDRESS of shims", (release) => {
   let containerd: Containerd;
   let events: EventSink;
   let ctr: CtrEvents;
-  /** What the program was given. */
+  /** The events that the program got. */
   const given: ContainerdEvent[] = [];
 
   beforeAll(async () => {
@@ -49,7 +49,7 @@ describeWithEach("a forwarder as the TTRPC_ADDRESS of shims", (release) => {
     onTestFailed(() => console.error(containerd.takeLog()));
   });
 
-  /** `ctr events`, once it hears what is published. */
+  /** `ctr events`, once it receives what is published. */
   async function listening(): Promise<CtrEvents> {
     const started = await containerd.ctr.events();
     const probe = createPublisher(containerd.eventsAddress, { namespace: "probe" });
@@ -61,12 +61,12 @@ describeWithEach("a forwarder as the TTRPC_ADDRESS of shims", (release) => {
     return started;
   }
 
-  /** The topics of a container's events, as the program was given them. */
+  /** The topics of a container's events, in the program's order. */
   const topicsOf = (id: string) =>
     given.filter((event) => containerOf(event) === id).map(({ topic }) => topic);
   const seenOf = (id: string) => ctr.seen.filter(({ message }) => message["container_id"] === id);
 
-  test("gives the program a container's life in order, and ctr events the same", async () => {
+  test("delivers a container's life in order to the program, and the same to ctr events", async () => {
     const id = "short";
     await containerd.runContainer(id, { ...SLEEPER, args: ["/bin/true"] });
     await vi.waitFor(() => expect(topicsOf(id)).toContain("/tasks/exit"), WAIT);
@@ -98,7 +98,7 @@ describeWithEach("a forwarder as the TTRPC_ADDRESS of shims", (release) => {
     await publisher.close();
   });
 
-  test("loses and doubles nothing when containerd is killed and started again in the middle", async () => {
+  test("neither loses nor duplicates events when containerd is killed and restarted meanwhile", async () => {
     await containerd.runContainer("survivor", SLEEPER);
     const publisher = createPublisher(address, { namespace: "default" });
     const acknowledged: number[] = [];
@@ -134,7 +134,7 @@ describeWithEach("a forwarder as the TTRPC_ADDRESS of shims", (release) => {
     await publisher.close();
   });
 
-  test("keeps from containerd what would crash it", async () => {
+  test("does not pass on to containerd what would crash it", async () => {
     const before = events.counts.refused;
     const connection = await connect(address);
     await expect(

@@ -4,7 +4,7 @@ import { buildContainerd2 } from "./build-containerd2.js";
 
 declare module "vitest" {
   export interface ProvidedContext {
-    /** The folder of containerd 2's programs; null where there is no go to build them with. */
+    /** The folder of containerd 2's programs; null if there is no Go to build them. */
     containerd2: string | null;
   }
 }

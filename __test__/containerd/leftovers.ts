@@ -3,22 +3,22 @@ import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync
 import { basename, join } from "node:path";
 
 /*
- * Everything here finds what one private containerd has made from the name of its folder alone, so that the
- * next run can also clear up after one that was killed. Nothing is ended or removed that does not name the
- * folder or bear its name.
+ * The functions in this file find what one private containerd has made from the name of its folder alone, so that
+ * the next run can clean up after one that was killed. Only processes and files that name the folder, or have its
+ * name, are ended or removed.
  */
 
-/** Folders the shims make for their sockets whatever the daemon's state folder is. */
+/** Folders that the shims make for their sockets, whatever the daemon's state folder. */
 const SHIM_SOCKET_FOLDERS = ["/run/containerd/s", "/run/containerd"];
 const RUNC_ROOT = "/run/containerd/runc";
 const SHARED_FOLDERS_MADE = "shared-folders-made";
 const CGROUPS = "/sys/fs/cgroup";
 const PREFIX = "shim-protos";
 
-/** A parent as short as can be: a socket's path is limited to 107 bytes. */
+/** The shortest parent possible, because a socket's path is limited to 107 bytes. */
 const PARENT = "/tmp";
 
-/** What mkdtemp gets: the owner's pid in the name tells whether a folder found later is still in use. */
+/** The prefix for mkdtemp. The owner's pid in the name shows whether a folder found later is still in use. */
 export const FOLDER_TEMPLATE = join(PARENT, `${PREFIX}-${process.pid}-`);
 
 /** The containerd namespace, which is also the name of the cgroups that runc makes below each root. */
@@ -30,7 +30,7 @@ export function taskFolder(folder: string): string {
   return join(folder, "state", "io.containerd.runtime.v2.task", namespaceOf(folder));
 }
 
-/** The shim's socket, as the bundle has it: written by the shim itself, or by containerd 2. */
+/** The address of the shim's socket in the bundle, written by the shim itself or by containerd 2. */
 export function shimAddress(folder: string, id: string): string {
   const bundle = join(taskFolder(folder), id);
   const bootstrap = join(bundle, "bootstrap.json");
@@ -39,8 +39,8 @@ export function shimAddress(folder: string, id: string): string {
 }
 
 /**
- * To be called before the first shim starts: removal later takes only what was not there before, or what another
- * run of these tests has made and leaves to the last of them.
+ * Must be called before the first shim starts: only folders that did not exist before are removed later, or those that
+ * another run of these tests has made and leaves to the last run.
  */
 export function rememberSharedFolders(folder: string): void {
   const madeByOthers = new Set(foldersOfRuns().flatMap(({ path }) => sharedFoldersMade(path)));
@@ -48,7 +48,7 @@ export function rememberSharedFolders(folder: string): void {
   writeFileSync(join(folder, SHARED_FOLDERS_MADE), made.join("\n"));
 }
 
-/** What is still there of a containerd, one line each. Empty when it is gone for good. */
+/** What is left of a containerd, one line each. Empty when everything has gone. */
 export function leftovers(folder: string): string[] {
   return [
     ...processesOf(folder).map((pid) => `process ${pid}: ${commandLine(pid).join(" ")}`),
@@ -60,8 +60,8 @@ export function leftovers(folder: string): string[] {
 }
 
 /**
- * Ends and removes all that `leftovers` can find, in the order in which it lets go of each other. Waits without the
- * event loop, so that a process that is about to end can call it.
+ * Ends and removes everything that `leftovers` finds, in the order of dependence. Waits without the event loop, so that
+ * a process that is about to end can call it.
  */
 export function removeLeftovers(folder: string): void {
   const sockets = shimSockets(folder);
@@ -72,18 +72,18 @@ export function removeLeftovers(folder: string): void {
     for (const pid of pids) killIfThere(pid);
     pause();
   }
-  // Deepest first, for one mount may stand on another.
+  // Deepest first, because one mount may be on another.
   for (const path of mountsBelow(folder).toReversed()) execFileSync("umount", [path]);
   for (const path of cgroupsOf(folder)) removeCgroup(path, deadline);
   for (const path of sockets) rmSync(path, { force: true });
-  // What a shim is not told to keep elsewhere, runc keeps here; the folder of a namespace stays when it is empty.
+  // runc keeps its state here unless a shim says otherwise, and leaves the empty folder of a namespace.
   removeIfEmpty(join(RUNC_ROOT, namespaceOf(folder)));
   removeIfEmpty(RUNC_ROOT);
   for (const path of sharedFoldersMade(folder)) removeIfEmpty(path);
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** Clears up after runs that were killed before they could: those whose test process is no more. */
+/** Cleans up after killed runs, whose test process no longer exists. */
 export function removeAbandoned(): void {
   for (const { path, owner } of foldersOfRuns()) {
     if (!existsSync(`/proc/${owner}`)) removeLeftovers(path);
@@ -97,13 +97,13 @@ function foldersOfRuns(): { path: string; owner: string }[] {
   });
 }
 
-/** In the order in which they can be removed. */
+/** The folders, in the order in which they can be removed. */
 function sharedFoldersMade(folder: string): string[] {
   const file = join(folder, SHARED_FOLDERS_MADE);
   return existsSync(file) ? readFileSync(file, "utf8").split("\n").filter(Boolean) : [];
 }
 
-/** containerd, its shims, runc and ctr by their arguments; the containers' processes by their cgroup. */
+/** Finds containerd, its shims, runc and ctr by their arguments, and the containers' processes by their cgroup. */
 function processesOf(folder: string): number[] {
   const byArguments = readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
@@ -134,7 +134,7 @@ function killIfThere(pid: number): void {
   }
 }
 
-/** With cgroup v1 one in every hierarchy, with v2 one in all: ctr gives a container the path /namespace/id. */
+/** One in each hierarchy with cgroup v1, one in all with v2: ctr gives a container the path /namespace/id. */
 function cgroupsOf(folder: string): string[] {
   const name = namespaceOf(folder);
   return [CGROUPS, ...subfolders(CGROUPS)].map((root) => join(root, name)).filter((path) => existsSync(path));
@@ -145,28 +145,28 @@ function processesInCgroup(path: string): number[] {
   return [...own.split("\n").filter(Boolean).map(Number), ...subfolders(path).flatMap(processesInCgroup)];
 }
 
-/** With cgroup v1 a paused process does not even die before it is woken; v2 has no such file and no such trouble. */
+/** With cgroup v1 a paused process dies only once it is thawed. v2 has neither this file nor this problem. */
 function thaw(path: string): void {
   for (const child of subfolders(path)) thaw(child);
   const file = join(path, "freezer.state");
   if (existsSync(file)) writeFileSync(file, "THAWED");
 }
 
-/** The files in a cgroup cannot be removed and need not be: only its folders. */
+/** Removes the folders of a cgroup. Its files cannot be removed, and need not be. */
 function removeCgroup(path: string, deadline: number): void {
   for (const child of subfolders(path)) removeCgroup(child, deadline);
   for (;;) {
     try {
       return unlessGone(undefined, () => rmdirSync(path));
     } catch (error) {
-      // A process that has just been killed is not listed any more, but may hold its cgroup for a moment.
+      // A process that was just killed is no longer listed, but may hold its cgroup for a moment.
       if ((error as NodeJS.ErrnoException).code !== "EBUSY" || Date.now() > deadline) throw error;
     }
     pause();
   }
 }
 
-/** For a cgroup that a runc still at work removes under our hands. */
+/** For a cgroup that a running runc may remove at the same time. */
 function unlessGone<T>(otherwise: T, use: () => T): T {
   try {
     return use();
@@ -186,7 +186,7 @@ function subfolders(path: string): string[] {
     .map((entry) => join(path, entry.name));
 }
 
-/** In the order in which they were mounted. */
+/** The mounts, in the order in which they were mounted. */
 function mountsBelow(folder: string): string[] {
   return readFileSync("/proc/self/mountinfo", "utf8")
     .split("\n")
@@ -194,7 +194,7 @@ function mountsBelow(folder: string): string[] {
     .filter((path) => path.startsWith(`${folder}/`));
 }
 
-/** Only those that our own bundles name: the folder is shared by all daemons. */
+/** Only the sockets that this containerd's bundles name, because all daemons share the folder. */
 function shimSockets(folder: string): string[] {
   if (!existsSync(taskFolder(folder))) return [];
   return readdirSync(taskFolder(folder))
@@ -209,7 +209,7 @@ function removeIfEmpty(path: string): void {
   try {
     rmdirSync(path);
   } catch (error) {
-    // Somebody else uses it by now, or has removed it.
+    // Someone else uses it by now, or has removed it.
     if (!["ENOTEMPTY", "ENOENT"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
   }
 }

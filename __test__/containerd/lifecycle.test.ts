@@ -14,7 +14,7 @@ describeWithEach("a shim", (release) => {
   let containerd: Containerd;
 
   beforeAll(async () => {
-    // What containerd's environment holds must not reach what it reads of a shim's start.
+    // containerd's environment must not affect the output of a shim's start, which containerd reads.
     vi.stubEnv("NODE_OPTIONS", "--inspect=127.0.0.1:0 --trace-warnings");
     containerd = await Containerd.start({
       release: { ...release, path: [...SHIM_FOLDERS, release.path].join(delimiter) },
@@ -27,7 +27,7 @@ describeWithEach("a shim", (release) => {
   });
 
   beforeEach(async ({ task, onTestFailed }) => {
-    // A second try begins without what the first has left.
+    // A second attempt starts without what the first left behind.
     if (task.result?.retryCount) await containerd.deleteContainers();
     containerd.takeLog();
     onTestFailed(() => console.error(containerd.takeLog()));
@@ -39,18 +39,18 @@ describeWithEach("a shim", (release) => {
       user = new ShimUser(containerd, shim);
     });
 
-    test("passes what a process prints and the code that it ends with", async () => {
+    test("delivers the output and the exit code of a process", async () => {
       expect(await user.run("zero", ["/bin/sh", "-c", "echo out; echo err >&2"])).toMatchObject({
         code: 0,
         stdout: "out\n",
         stderr: expect.stringMatching(/err\n$/),
       });
       expect(await user.run("seven", ["/bin/sh", "-c", "exit 7"])).toMatchObject({ code: 7 });
-      // The first process of a pid namespace cannot be killed from within: a signal is sent by ctr.
+      // The first process of a pid namespace cannot be killed from inside, so this one exits with the code of a signal.
       expect(await user.run("large", ["/bin/sh", "-c", "exit 137"])).toMatchObject({ code: 137 });
     });
 
-    test("hands stdin on, to its end", async () => {
+    test("passes stdin on, to its end", async () => {
       const output = await user.runWithInput(
         "echo",
         ["/bin/sh", "-c", "echo ready; cat"],
@@ -59,7 +59,7 @@ describeWithEach("a shim", (release) => {
       expect(output).toBe("ready\nline 1\nline 2\n");
     });
 
-    test("delivers all that a process prints before it ends", async () => {
+    test("delivers everything that a process prints before it ends", async () => {
       const { stdout } = await user.run("much", ["/bin/sh", "-c", "seq 1 50000"]);
       expect(stdout.split("\n")).toHaveLength(50_001);
       expect(stdout.endsWith("\n49999\n50000\n")).toBe(true);
@@ -78,7 +78,7 @@ describeWithEach("a shim", (release) => {
       expect(await containerd.ctr.tasks()).toEqual([]);
     });
 
-    test("is told from no other by containerd's events", async () => {
+    test("causes the same containerd events as any other shim", async () => {
       using events = await EventsSeen.of(containerd);
       await user.run("told", ["/bin/sh", "-c", "exit 3"]);
       await events.tell("told", LIFE, shim);
@@ -108,7 +108,7 @@ describeWithEach("a shim", (release) => {
       );
     });
 
-    test("that is killed has its container cleared up, and the exit says 137", async () => {
+    test("has its container cleaned up when it is killed, and the exit status is 137", async () => {
       using events = await EventsSeen.of(containerd);
       const before = traces(containerd);
       await user.runDetached("orphan", FOREVER);
@@ -117,7 +117,7 @@ describeWithEach("a shim", (release) => {
       await vi.waitFor(() => expect(events.topics("orphan")).toEqual(LIFE), 20_000);
       expect(events.of("orphan")[2]?.event).toMatchObject({ exit_status: 137 });
       await containerd.ctr.deleteContainer("orphan");
-      // A killed skeleton leaves its process, and containerd's own its socket, for the next of this name to remove.
+      // A killed skeleton leaves its process, and containerd's own shim leaves its socket for the next one of this name.
       const stays = { [SKELETON.name]: /sleep 100000/, [OWN.name]: /^\/run\/containerd\/s\// }[shim.name];
       await vi.waitFor(() => {
         const left = traces(containerd).filter((line) => !before.includes(line));
@@ -127,7 +127,7 @@ describeWithEach("a shim", (release) => {
       for (const pid of strays()) process.kill(pid, "SIGKILL");
     });
 
-    test("goes on while containerd is away, and is found again", async () => {
+    test("keeps running while containerd is away, and is found again", async () => {
       await user.runDetached("kept", FOREVER);
       const before = await containerd.ctr.task("kept");
       const shimPid = shimOf("kept");
@@ -192,7 +192,7 @@ describeWithEach("a shim", (release) => {
       await events.tell("still", [created, started, "/tasks/paused", "/tasks/resumed", ...ended], shim);
     });
 
-    test("tells a kill for want of memory before the exit", async () => {
+    test("reports an out-of-memory kill before the exit", async () => {
       using events = await EventsSeen.of(containerd);
       const greedy = ["/bin/sh", "-c", "x=x; while true; do x=$x$x; done"];
       const { code } = await user.run("greedy", greedy, ["--memory-limit", String(16 << 20)]);
@@ -200,7 +200,7 @@ describeWithEach("a shim", (release) => {
       await vi.waitFor(() => expect(events.topics("greedy")).toContain("/tasks/oom"), 10_000);
     });
 
-    test("gives a container a terminal, of the size that ctr says", async () => {
+    test("gives a container a terminal of the size that ctr says", async () => {
       const run = user.runArguments(
         "tty",
         [
@@ -230,7 +230,7 @@ describeWithEach("a shim", (release) => {
       await vi.waitFor(() => expect(isAlive(pid)).toBe(false), 10_000);
     });
 
-    test("ends what a container without a pid namespace of its own leaves", async () => {
+    test("ends the processes that a container without its own pid namespace leaves", async () => {
       await user.runDetached("model", FOREVER);
       const { code } = await user.runWithSpec("shared", "model", ({ process, linux }) => {
         process.args = ["/bin/sh", "-c", "sleep 100001 & sleep 0.2"];
@@ -267,7 +267,7 @@ describeWithEach("a shim", (release) => {
     return Number.parseInt(found[0] ?? "", 10);
   }
 
-  /** What a killed skeleton leaves: nobody is told of a process that is no container's. */
+  /** The processes that a killed skeleton leaves: nothing knows of a process without a container. */
   function strays(): number[] {
     return execFileSync("ps", ["-eo", "pid,ppid,args"], { encoding: "utf8" })
       .split("\n")
@@ -284,7 +284,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Runs ctr on a terminal that a command has prepared; resolves to what the terminal shows. */
+/** Runs ctr on a terminal that a command has prepared. Resolves to what the terminal shows. */
 async function withTerminal(
   { ctr, folder }: Containerd,
   prepare: string,
@@ -297,6 +297,6 @@ async function withTerminal(
     ["--quiet", "--command", `${prepare}; ${quoted}; echo ended with $?`, "/dev/null"],
     { cwd: folder, env: { ...process.env, PATH: ctr.release.path, SHELL: "/bin/sh" }, stdio: "pipe" },
   );
-  // Its input stays open: at the end of it, script would end ctr.
+  // Its input stays open, because at its end `script` would end ctr.
   return text(script.stdout);
 }

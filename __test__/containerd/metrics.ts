@@ -5,7 +5,7 @@ import { MetricsSchema as MetricsV1Schema } from "containerd-shim-protos/cgroups
 import { MetricsSchema as MetricsV2Schema } from "containerd-shim-protos/cgroups/v2";
 import type { CtrMetrics } from "./ctr.js";
 
-/** What both versions of cgroups tell of a container, in one form. Numbers, as ctr's JSON has no more. */
+/** What both versions of cgroups report, in one form. Numbers, because ctr's JSON has no more precision. */
 export interface Usage {
   processes: number;
   /** Nanoseconds under cgroup v1, microseconds under v2. */
@@ -14,10 +14,10 @@ export interface Usage {
   memoryLimit: number;
 }
 
-/** The file is in the root of the unified hierarchy; in the hybrid layout the controllers are still v1's. */
+/** The file exists in the root of the unified hierarchy. In the hybrid layout, the controllers are still v1. */
 export const CGROUP_VERSION = existsSync("/sys/fs/cgroup/cgroup.controllers") ? 2 : 1;
 
-/** Decodes what a shim's Stats packs, which is not of one type: it depends on the machine. */
+/** Decodes the metrics in a shim's Stats, whose type depends on the machine. */
 export function usageOfStats(stats: Any): Usage {
   const expected = `io.containerd.cgroups.v${CGROUP_VERSION}.Metrics`;
   if (stats.typeUrl !== expected) throw new Error(`Stats holds ${stats.typeUrl}, not ${expected}`);

@@ -6,13 +6,13 @@ import { findTool, missingRequirements, REQUIRED, SEARCH_PATH } from "./requirem
 export interface Release {
   /** Such as "containerd 1.6.20". */
   readonly name: string;
-  /** Where its programs are looked for, and runc. */
+  /** The search path for its programs and runc. */
   readonly path: string;
-  /** What the machine lacks for it, in words that fit behind "needs". */
+  /** What the machine lacks for it, in words that fit after "needs". */
   readonly missing: readonly string[];
 }
 
-/** The containerd of the machine's packages, which is to be a 1.x. */
+/** The containerd of the machine's packages, which must be 1.x. */
 export const packaged: Release = {
   name: "containerd 1.x",
   path: SEARCH_PATH,
@@ -29,7 +29,7 @@ function builtRelease(folder: string | null): Release {
   return { name, path, missing: missingRequirements(path, "2") };
 }
 
-/** `describe` for a release: skipped, and saying so, where it cannot be; failing where it has to be. */
+/** `describe` for a release. If something is missing it is skipped and says so, or fails if it is required. */
 export function describeWith(release: Release, name: string, suite: () => void): void {
   const { missing } = release;
   if (missing.length > 0 && REQUIRED) throw new Error(`this machine lacks ${missing.join(", ")}`);

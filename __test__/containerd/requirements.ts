@@ -3,12 +3,12 @@ import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
 import { findStaticBusybox } from "./rootfs.js";
 
-/** The search path of every process we start: a user's own PATH often lacks sbin, where Debian puts runc. */
+/** The search path of every process we start. A user's PATH often lacks sbin, where Debian puts runc. */
 export const SEARCH_PATH = [process.env["PATH"] ?? "", "/usr/local/sbin", "/usr/sbin", "/sbin"].join(
   delimiter,
 );
 
-/** Where a suite that cannot run must fail, because somebody counts on it. */
+/** Whether a suite that cannot run must fail instead of being skipped, as in CI. */
 export const REQUIRED = process.env["CI"] === "true" || process.env["SHIM_TESTS_REQUIRED"] === "1";
 
 export function findTool(name: string, path = SEARCH_PATH): string | undefined {
@@ -19,7 +19,7 @@ export function findTool(name: string, path = SEARCH_PATH): string | undefined {
     .find(isExecutable);
 }
 
-/** What is missing for real containers of a containerd on this search path, in words that fit behind "needs". */
+/** What is missing for real containers of a containerd on this search path, in words that fit after "needs". */
 export function missingRequirements(path: string, major: string): string[] {
   if (process.platform !== "linux") return ["Linux"];
   const programs = ["containerd", "ctr", "runc", "containerd-shim-runc-v2", "ps", "script", "mount"];

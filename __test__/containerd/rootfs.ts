@@ -5,19 +5,19 @@ const CANDIDATES = ["/bin/busybox", "/usr/bin/busybox", "/usr/local/bin/busybox"
 const APPLETS = ["sh", "sleep", "echo", "cat", "true", "stty", "seq", "kill", "head", "dd", "mount", "touch"];
 const PT_INTERP = 3;
 
-/** A busybox that runs where there is no libc. Debian's package `busybox` has a dynamic one under the same name. */
+/** A busybox that runs without a libc. Debian's package `busybox` has a dynamic one under the same name. */
 export function findStaticBusybox(): string | undefined {
   return CANDIDATES.find(isStaticElf);
 }
 
 /**
- * Makes a root filesystem of one file and its names. It is given to containerd as a plain folder
- * (`ctr run --rootfs`): no image, no registry, no snapshotter and so no overlayfs are needed.
+ * Makes a root filesystem of one file and its names. containerd gets it as a plain folder (`ctr run --rootfs`), so no
+ * image, registry, snapshotter or overlayfs is needed.
  */
 export function makeRootfs(folder: string): void {
   const busybox = findStaticBusybox();
   if (busybox === undefined) throw new Error("there is no static busybox on this machine");
-  // runc makes the mount points it lacks, but says less clearly why when it cannot.
+  // runc would make missing mount points, but its error is less clear if it cannot.
   for (const name of ["bin", "dev", "etc", "proc", "run", "sys", "tmp"]) {
     mkdirSync(join(folder, name), { recursive: true });
   }
@@ -25,7 +25,7 @@ export function makeRootfs(folder: string): void {
   for (const applet of APPLETS) symlinkSync("busybox", join(folder, "bin", applet));
 }
 
-/** A program header of type PT_INTERP names the dynamic loader: a static program has none. */
+/** A program header of the type PT_INTERP names the dynamic loader. A static program has none. */
 function isStaticElf(path: string): boolean {
   let file: number;
   try {
@@ -34,7 +34,7 @@ function isStaticElf(path: string): boolean {
     return false;
   }
   try {
-    // The program headers stand right behind the 64-byte file header in anything a linker writes today.
+    // Today's linkers write the program headers right after the 64-byte file header.
     const bytes = Buffer.alloc(4096);
     const length = readSync(file, bytes, 0, bytes.length, 0);
     const is64BitLittleEndian = bytes.readUInt32BE(0) === 0x7f454c46 && bytes[4] === 2 && bytes[5] === 1;

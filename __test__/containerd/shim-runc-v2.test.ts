@@ -23,7 +23,7 @@ const ID = "main";
 const MEMORY_LIMIT = 32 * 1024 * 1024;
 const SIGTERM = 15;
 const SIGKILL = 9;
-/** What a shell says of a process that a signal ended. */
+/** The exit code by which a shell reports a signal. */
 const ENDED_BY = 128;
 /** Go's zero time, which containerd sends for "has not ended": seconds since 1970. */
 const YEAR_ONE = -62_135_596_800n;
@@ -64,7 +64,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     expect(readlinkSync(`/proc/${reply.shimPid}/cwd`)).toBe(containerd.bundle(ID));
   });
 
-  test("State says of a running container what ctr says", async () => {
+  test("State reports the same about a running container as ctr", async () => {
     const state = await task.state({ id: ID });
     const { pid, status } = await containerd.ctr.task(ID);
     expect(state).toMatchObject({ id: ID, bundle: containerd.bundle(ID), pid, status: Status.RUNNING });
@@ -95,7 +95,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     const usage = usageOfStats(stats!);
     expect(usage).toMatchObject({ processes: 1, memoryLimit: MEMORY_LIMIT });
     expect(before).toMatchObject({ processes: 1, memoryLimit: MEMORY_LIMIT });
-    // CPU time only grows, so what we read in between lies in between. Memory moves both ways.
+    // CPU time only grows, so a value read in between lies in between. Memory moves both ways.
     expect(usage.cpuTime).toBeGreaterThan(0);
     expect(usage.cpuTime).toBeGreaterThanOrEqual(before.cpuTime);
     expect(usage.cpuTime).toBeLessThanOrEqual(after.cpuTime);
@@ -103,7 +103,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     expect(usage.memory).toBeLessThan(MEMORY_LIMIT);
   });
 
-  test("an exec lives from Exec to Delete, with Wait outstanding while Kill is sent", async () => {
+  test("an exec lives from Exec to Delete, with Wait in flight while Kill is sent", async () => {
     const exec = { id: ID, execId: "exec-to-kill" };
     const output = join(containerd.folder, "exec-output");
     // containerd 1.6.20's shim crashes when only one of the two is a file.
@@ -111,7 +111,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     const spec = await processLikeTheContainers(["/bin/sh", "-c", "echo from the exec; exec sleep 100000"]);
 
     await task.exec({ ...exec, ...io, spec });
-    // This shim puts an exec's id where a container's stands, and leaves execId empty.
+    // This shim puts the id of the exec in the field for the container's, and leaves execId empty.
     const named = {
       id: exec.execId,
       execId: "",
@@ -128,7 +128,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
 
     let ended = false;
     const waiting = task.wait(exec).finally(() => (ended = true));
-    // Answered on the same connection behind the Wait, which so has been outstanding before the Kill.
+    // Answered on the same connection after the Wait, so the Wait was in flight before the Kill.
     expect(await task.state(exec)).toMatchObject({ status: Status.RUNNING });
     expect(ended).toBe(false);
     const killedAt = Date.now();
@@ -144,7 +144,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     expect(await containerd.ctr.processes(ID)).toHaveLength(1);
   });
 
-  test("Wait gives the status with which an exec ends by itself", async () => {
+  test("Wait returns the exit status of an exec that ends by itself", async () => {
     const exec = { id: ID, execId: "exec-that-ends" };
     await task.exec({ ...exec, spec: await processLikeTheContainers(["/bin/sh", "-c", "exit 7"]) });
     const waiting = task.wait(exec);
@@ -153,7 +153,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     expect(await task.delete(exec)).toMatchObject({ exitStatus: 7 });
   });
 
-  test("an exec id that is taken is refused with AlreadyExists", async () => {
+  test("an exec id in use is refused with AlreadyExists", async () => {
     const exec = { id: ID, execId: "exec-twice" };
     const spec = await processLikeTheContainers(["/bin/true"]);
     await task.exec({ ...exec, spec });
@@ -161,7 +161,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     await task.delete(exec);
   });
 
-  test("a program that is not there fails the exec's Start with runc's own message", async () => {
+  test("a missing program fails the exec's Start with runc's own message", async () => {
     const exec = { id: ID, execId: "exec-of-nothing" };
     await task.exec({ ...exec, spec: await processLikeTheContainers(["/bin/no-such-program"]) });
     const failure = await failureOf(task.start(exec));
@@ -179,11 +179,11 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     }
   });
 
-  test("a container that is not this shim's is NotFound", async () => {
+  test("a container of another shim is NotFound", async () => {
     expect((await failureOf(task.pids({ id: "somebody-else" }))).code).toBe(Code.NotFound);
   });
 
-  test("a service the shim does not serve is Unimplemented, and the connection goes on", async () => {
+  test("a service the shim does not serve is Unimplemented, and the connection continues", async () => {
     const taskV3 = createClient(TaskV3, connection);
     const failure = await failureOf(taskV3.state({ id: ID }));
     expect(failure.code).toBe(Code.Unimplemented);
@@ -197,7 +197,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     expect(await task.state({ id: ID })).toMatchObject({ status: Status.RUNNING });
   });
 
-  test("a hundred calls at once are each answered with their own reply", async () => {
+  test("a hundred calls at once each get their own reply", async () => {
     const [state, pids] = [await task.state({ id: ID }), await task.pids({ id: ID })];
     const calls = Array.from({ length: 50 }, () => [task.state({ id: ID }), task.pids({ id: ID })]).flat();
     const replies = await Promise.all(calls);
@@ -214,7 +214,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     }
   });
 
-  test("Pause and Resume move the container's status in ctr's list too", async () => {
+  test("Pause and Resume also change the container's status in ctr's list", async () => {
     await task.pause({ id: ID });
     expect(await task.state({ id: ID })).toMatchObject({ status: Status.PAUSED });
     expect(await containerd.ctr.task(ID)).toMatchObject({ status: "PAUSED" });
@@ -223,13 +223,13 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     expect(await containerd.ctr.task(ID)).toMatchObject({ status: "RUNNING" });
   });
 
-  test("a shim that is not there is Unavailable because of ENOENT", async () => {
+  test("a missing shim is Unavailable because of ENOENT", async () => {
     const failure = await failureOf(connect(address.replace(/[^/]+$/, "no-such-shim")));
     expect(failure).toMatchObject({ code: Code.Unavailable, cause: { code: "ENOENT" } });
   });
 
-  test("another user may not connect to the shim's socket", () => {
-    // Without an await in between, so that nothing else in this process runs as nobody.
+  test("another user cannot connect to the shim's socket", () => {
+    // Without an await in between, so that nothing else in this process runs as the user `nobody`.
     process.seteuid?.(NOBODY);
     let failure: unknown;
     try {
@@ -243,7 +243,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     expect(failure).toMatchObject({ code: Code.Unavailable, cause: { code: "EACCES" } });
   });
 
-  test("the end of a container is seen by Wait and State, and its Delete closes the connection", async () => {
+  test("Wait and State see the end of a container, and its Delete closes the connection", async () => {
     const id = "short-lived";
     await containerd.runContainer(id, { args: ["/bin/sleep", "100000"] });
     const own = await connect(containerd.shimAddress(id), { connectTimeoutMs: 5_000 });
@@ -256,7 +256,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
       expect(await ownTask.state({ id })).toMatchObject({ status: Status.STOPPED, exitStatus, exitedAt });
       expect(await containerd.ctr.task(id)).toMatchObject({ status: "STOPPED" });
 
-      // containerd tells the shim to delete the task and to shut down, whereupon the shim's process ends.
+      // containerd tells the shim to delete the task and to shut down, and then the shim's process ends.
       await containerd.ctr.deleteTask(id);
       expect((await own.closed).reason).toBe("remote");
       expect((await failureOf(ownTask.state({ id }))).code).toBe(Code.Unavailable);
@@ -279,7 +279,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
   }
 });
 
-/** Pids in the form in which ctr lists them. */
+/** Pids in the form of ctr's list. */
 function processesOf({ processes }: PidsResponse): CtrProcess[] {
   return processes.map(({ pid, info }) => {
     if (info === undefined) return { pid, execId: undefined };

@@ -27,7 +27,7 @@ describeWithEach("examples/shim-runc", (release) => {
     user = new ShimUser(containerd, RUNC);
     await user.runDetached("box", FOREVER, ["--memory-limit", String(64 << 20)]);
     connection = await connect(containerd.shimAddress("box"));
-    // Each containerd calls one of the two, and the shim serves both.
+    // Each containerd calls one of the two services, and the shim serves both.
     const other = release === packaged ? Task : TaskV2;
     task = createClient(other, connection) as Client<typeof Task>;
   });
@@ -111,7 +111,7 @@ describeWithEach("examples/shim-runc", (release) => {
     expect(readFileSync(file, "utf8").split("\n").toSorted()).toEqual(["", "err", "out"]);
   });
 
-  test("changes the limits of a container that runs", async () => {
+  test("changes the limits of a running container", async () => {
     const typeUrl = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
     const value = Buffer.from(JSON.stringify({ memory: { limit: 48 << 20 } }));
     await task.update({ id: "box", resources: { typeUrl, value } });
@@ -120,7 +120,7 @@ describeWithEach("examples/shim-runc", (release) => {
     expect(limits).toContain(48 << 20);
   });
 
-  test("lists the processes of execs by their names", async () => {
+  test("lists the processes of execs with their ids", async () => {
     const exec = { id: "box", execId: "listed" };
     await task.exec({ ...exec, spec: await processOf(FOREVER) });
     const { pid } = await task.start(exec);
@@ -131,7 +131,7 @@ describeWithEach("examples/shim-runc", (release) => {
     await task.delete(exec);
   });
 
-  test("answers a start that comes twice as such", async () => {
+  test("refuses a second start", async () => {
     const exec = { id: "box", execId: "twice" };
     await task.exec({ ...exec, spec: await processOf(FOREVER) });
     await task.start(exec);
@@ -141,7 +141,7 @@ describeWithEach("examples/shim-runc", (release) => {
     await task.delete(exec);
   });
 
-  test("an exec that ends at once has its exit told after its start", async () => {
+  test("reports the exit of an exec that ends at once after its start", async () => {
     for (let i = 0; i < 10; i++) {
       const exec = { id: "box", execId: `quick-${i}` };
       await task.exec({ ...exec, spec: await processOf(["/bin/true"]) });
@@ -152,7 +152,7 @@ describeWithEach("examples/shim-runc", (release) => {
     expect(existsSync(`/proc/${(await task.connect({ id: "box" })).shimPid}`)).toBe(true);
   });
 
-  test("writes a checkpoint, or says that criu is not there or cannot", async () => {
+  test("writes a checkpoint, or says that criu is missing or unable", async () => {
     const path = join(containerd.folder, "checkpoint");
     mkdirSync(path);
     const options = packAny(CheckpointOptionsSchema, {});

@@ -33,7 +33,7 @@ describeWithEach("shimctl, with a real shim", (release) => {
 
   const ls = (...rest: string[]) => ["ls", "--state", join(containerd.folder, "state"), ...rest];
 
-  test("ls lists the shims that containerd has, as ctr does, by its own state folder", async () => {
+  test("ls lists containerd's shims, as ctr does, from containerd's state folder", async () => {
     const { code, stdout } = await shimctl(ls("--json"));
     expect(code).toBe(0);
     const { namespace } = containerd.ctr;
@@ -51,18 +51,21 @@ describeWithEach("shimctl, with a real shim", (release) => {
     }
   });
 
-  test.skipIf(noTerminal)(`ls --watch sees a container pause and go on${needsTerminal}`, async () => {
-    await using child = new TerminalShimctl(ls("--watch", "--interval", "100ms"));
-    await child.says("running");
-    const task = `containerd.task.v${version}.Task`;
-    expect(await shimctl(["call", address, `${task}/Pause`, '{"id":"busy"}'])).toMatchObject({ code: 0 });
-    await child.says("paused");
-    expect(await shimctl(["call", address, `${task}/Resume`, '{"id":"busy"}'])).toMatchObject({ code: 0 });
-    child.type("\x03");
-    expect(await child.outcome()).toMatchObject({ code: 0 });
-  });
+  test.skipIf(noTerminal)(
+    `ls --watch shows that a container pauses and resumes${needsTerminal}`,
+    async () => {
+      await using child = new TerminalShimctl(ls("--watch", "--interval", "100ms"));
+      await child.says("running");
+      const task = `containerd.task.v${version}.Task`;
+      expect(await shimctl(["call", address, `${task}/Pause`, '{"id":"busy"}'])).toMatchObject({ code: 0 });
+      await child.says("paused");
+      expect(await shimctl(["call", address, `${task}/Resume`, '{"id":"busy"}'])).toMatchObject({ code: 0 });
+      child.type("\x03");
+      expect(await child.outcome()).toMatchObject({ code: 0 });
+    },
+  );
 
-  test("call answers what ctr knows, and a status for what nobody knows", async () => {
+  test("call prints what ctr knows, and a status for what nobody knows", async () => {
     const state = await shimctl(["call", address, `v${version}.Task/State`, '{"id":"busy"}']);
     const { pid, status } = await containerd.ctr.task("busy");
     expect(JSON.parse(state.stdout)).toMatchObject({
@@ -101,7 +104,7 @@ describeWithEach("shimctl, with a real shim", (release) => {
     expect(readFileSync(output, "utf8")).toBe("hello\n");
   });
 
-  test("stats tells what a container uses, of cgroups v1 and v2 alike", async () => {
+  test("stats shows what a container uses, with cgroups v1 and v2", async () => {
     const { code, stdout } = await shimctl([
       "stats",
       address,
@@ -143,7 +146,7 @@ describeWithEach("shimctl, with a real shim", (release) => {
     expect(JSON.parse(stdout)).toMatchObject({ calls: 200, failed: 0 });
   });
 
-  test("events stands between shims and containerd, which still gets every one", async () => {
+  test("events can sit between shims and containerd, which still gets every event", async () => {
     const between = join(containerd.folder, "between.sock");
     await using child = new Shimctl(["events", between, "--forward", containerd.eventsAddress, "--json"]);
     await child.says("listening on");
@@ -163,13 +166,13 @@ describeWithEach("shimctl, with a real shim", (release) => {
   });
 });
 
-/** What passed a point of a connection. */
+/** The bytes that passed a point of a connection. */
 interface Recorded {
   readonly up: Buffer[];
   readonly down: Buffer[];
 }
 
-/** Passes connections on and keeps all bytes, for each connection that carried any. */
+/** Passes connections on, and keeps the bytes of each that carried any. */
 class Recorder implements AsyncDisposable {
   readonly #connections: Recorded[] = [];
   readonly #server: Server;
@@ -211,8 +214,8 @@ describeWith(packaged, "shimctl proxy, between a real containerd and its shim", 
   });
 
   /**
-   * A program of the shim's name that starts the shim, writes its address down, and gives containerd another one when
-   * somebody listens there.
+   * A program of the shim's name that starts the shim, writes its address to a file, and gives containerd another address
+   * once something listens there.
    */
   function standBetween(): { shimAddress: () => Promise<string>; given: string; ready: () => void } {
     const { folder } = containerd;
@@ -248,7 +251,7 @@ printf 'unix://${given}'
     };
   }
 
-  test("passes a `ctr run` through byte for byte in both directions, and decodes all of it", async () => {
+  test("passes on a `ctr run` byte for byte in both directions, and decodes all of it", async () => {
     const { folder, ctr } = containerd;
     const { shimAddress, given, ready } = standBetween();
     const [toProxy, toShim] = [join(folder, "to-proxy.sock"), join(folder, "to-shim.sock")];
@@ -300,7 +303,7 @@ printf 'unix://${given}'
   });
 });
 
-/** The methods of the requests in the bytes of a client. */
+/** The methods of the requests in a client's bytes. */
 function methodsOf(bytes: Buffer): string[] {
   const methods: string[] = [];
   for (let next = decodeFrame(bytes); next !== undefined; next = decodeFrame(next.rest)) {

@@ -15,7 +15,7 @@ const EXAMPLES = fileURLToPath(new URL("../../examples/", import.meta.url));
 /** A shim to run containers with: containerd's own, or one of the examples. */
 export interface Shim {
   readonly name: string;
-  /** What `ctr run --runtime` takes. */
+  /** The argument for `ctr run --runtime`. */
   readonly runtime: string;
 }
 
@@ -29,10 +29,10 @@ export const SKELETON: Shim = {
   runtime: join(EXAMPLES, "shim-skeleton", "containerd-shim-skeleton-v1"),
 };
 
-/** The folders to put on a PATH for the examples to be found by their names. */
+/** The folders to put on PATH so that the examples are found by name. */
 export const SHIM_FOLDERS = [RUNC, SKELETON].map(({ runtime }) => dirname(runtime));
 
-/** One containerd with one shim, through ctr. */
+/** Uses one containerd with one shim, through ctr. */
 export class ShimUser {
   readonly containerd: Containerd;
   readonly #runtime: string;
@@ -47,7 +47,7 @@ export class ShimUser {
     return join(this.containerd.folder, "fifos");
   }
 
-  /** The arguments of `ctr run` that choose the shim and keep what is made below the folder of this containerd. */
+  /** The arguments of `ctr run` that choose the shim and keep its files below the folder of this containerd. */
   runArguments(id: string, args: readonly string[], flags: readonly string[] = []): string[] {
     const { folder } = this.containerd;
     const own = this.#runtime === OWN.runtime ? ["--runc-root", join(folder, "runc")] : [];
@@ -60,7 +60,7 @@ export class ShimUser {
     return this.containerd.ctr.command(this.runArguments(id, args, ["--rm", ...flags]));
   }
 
-  /** The same, with input that ends once the process has printed something: before that ctr may miss the end. */
+  /** The same, with input that ends once the process has printed something. Before that, ctr may miss the end. */
   async runWithInput(id: string, args: readonly string[], input: string): Promise<string> {
     const child = this.containerd.ctr.spawn(this.runArguments(id, args, ["--rm"]));
     let output = "";
@@ -72,7 +72,7 @@ export class ShimUser {
     return output;
   }
 
-  /** `ctr run --rm` with a spec made from that of a container that runs. */
+  /** `ctr run --rm` with a spec made from that of a running container. */
   async runWithSpec(
     id: string,
     from: string,
@@ -86,7 +86,7 @@ export class ShimUser {
     return this.containerd.ctr.command(["run", ...args.slice(0, args.indexOf("--rootfs")), id]);
   }
 
-  /** `ctr run --detach`. The container goes on, with nothing to read or write. */
+  /** `ctr run --detach`. The container keeps running, without input and output. */
   async runDetached(id: string, args: readonly string[], flags: readonly string[] = []): Promise<void> {
     const all = this.runArguments(id, args, ["--detach", "--null-io", ...flags]);
     const { code, stderr } = await this.containerd.ctr.command(all);
@@ -99,14 +99,14 @@ export class ShimUser {
     return this.containerd.ctr.command(["task", "exec", ...flags, id, ...args], input);
   }
 
-  /** Any other command of `ctr task`, which has to succeed. */
+  /** Any other command of `ctr task`. It must succeed. */
   async task(command: string, ...args: readonly string[]): Promise<string> {
     const { code, stdout, stderr } = await this.containerd.ctr.command(["task", command, ...args]);
     if (code !== 0) throw new Error(`ctr task ${command}: ${stderr}`);
     return stdout;
   }
 
-  /** `ctr task delete` and `ctr container delete`. Resolves to the former, which ends with the container's status. */
+  /** `ctr task delete` and `ctr container delete`. Resolves to the outcome of the former, which ends with the container's status. */
   async delete(id: string): Promise<CtrResult> {
     const result = await this.containerd.ctr.command(["task", "delete", id]);
     await this.containerd.ctr.deleteContainer(id);
@@ -114,7 +114,7 @@ export class ShimUser {
   }
 }
 
-/** What `ctr events` shows of the tasks of one containerd. */
+/** The task events of one containerd, from `ctr events`. */
 export class EventsSeen implements Disposable {
   readonly #child: ChildProcess;
   readonly #seen: { topic: string; event: Record<string, unknown> }[] = [];
@@ -129,10 +129,10 @@ export class EventsSeen implements Disposable {
     });
   }
 
-  /** Resolves when events are shown. */
+  /** Resolves once events are shown. */
   static async of(containerd: Containerd): Promise<EventsSeen> {
     const events = new EventsSeen(containerd);
-    // ctr does not say when it is subscribed; a container of its own making does.
+    // ctr does not say when it has subscribed, but an event of a new container shows it.
     const label = namespaceOf(containerd.folder);
     for (let i = 0; events.#seen.length === 0; i++) {
       const id = `probe-${i}`;
@@ -152,7 +152,7 @@ export class EventsSeen implements Disposable {
     return events;
   }
 
-  /** Those of one container's task, in order. */
+  /** The events of one container's task, in order. */
   of(id: string): { topic: string; event: Record<string, unknown> }[] {
     return this.#seen.filter(
       ({ topic, event }) => topic.startsWith("/tasks/") && event["container_id"] === id,
@@ -164,14 +164,14 @@ export class EventsSeen implements Disposable {
   }
 
   /**
-   * Resolves when the topics of a container's task are these. containerd's own shim may tell the last two, exit and
-   * delete, in either order, or end before they have left: of it only what comes before them is asked for.
+   * Resolves when the topics of a container's task are these. containerd's own shim may send the last two, exit and delete,
+   * in either order, or end before they are sent, so for that shim they are not checked.
    */
   async tell(id: string, topics: readonly (string | undefined)[], shim: Shim): Promise<void> {
     const expected = shim === OWN ? topics.slice(0, -2) : topics;
     await vi.waitFor(() => {
       const told = shim === OWN ? this.topics(id).slice(0, expected.length) : this.topics(id);
-      // Not with expect, which belongs into tests.
+      // Without expect, which belongs in tests.
       deepStrictEqual(told, expected);
     }, 10_000);
   }
@@ -182,7 +182,7 @@ export class EventsSeen implements Disposable {
   }
 }
 
-/** What of shims and containers is there, to be compared before and after. Folders of the daemon itself are left out. */
+/** The traces of shims and containers, to compare before and after. The daemon's own folders are left out. */
 export function traces({ folder }: Containerd): string[] {
   const namespace = namespaceOf(folder);
   const lines = (command: string, ...args: string[]) =>

@@ -12,7 +12,7 @@ const FOREVER = ["/bin/sleep", "100000"];
 const SIGTERM = 15;
 const SIGKILL = 9;
 
-describeWithEach("what containerd and a shim say to each other", (release) => {
+describeWithEach("the conversation of containerd and a shim", (release) => {
   let containerd: Containerd;
 
   beforeAll(async () => {
@@ -29,20 +29,20 @@ describeWithEach("what containerd and a shim say to each other", (release) => {
   });
 
   test(
-    "is the same of shim-runc as of containerd's own, but for what docs/shim.md lists",
+    "is the same with shim-runc as with containerd's own shim, except for what docs/shim.md lists",
     { timeout: 120_000 },
     async () => {
       const own = await transcript("own", toolOf(release, "containerd-shim-runc-v2"));
       const ours = await transcript("ours", RUNC.runtime);
       expect(alike(ours.calls)).toEqual(alike(own.calls));
-      // containerd's own may end before its last events have left.
+      // containerd's own shim may end before its last events are sent.
       expect(ours.events.filter((line) => !isLast(line))).toEqual(own.events.filter((line) => !isLast(line)));
       const topics = ours.events.filter(isLast).map((line) => line.slice(0, line.indexOf(" ")));
       expect(topics).toEqual(["/tasks/exit", "/tasks/delete", "/tasks/delete", "/tasks/delete"]);
     },
   );
 
-  /** Runs the script with a shim: the commands with the calls that they led to and their answers, and all events. */
+  /** Runs the script with a shim. Returns the commands, the calls that they caused with their answers, and all events. */
   async function transcript(name: string, shim: string) {
     await using recorder = await Recorder.start(containerd, name, shim);
     const user = new ShimUser(containerd, { name, runtime: recorder.runtime });
@@ -69,13 +69,13 @@ describeWithEach("what containerd and a shim say to each other", (release) => {
     };
 
     await step("run", () => user.run("box", ["/bin/sh", "-c", "echo out; exit 7"]));
-    await step("run a program that is not there", () => user.run("none", ["/no/such/program"]));
+    await step("run a missing program", () => user.run("none", ["/no/such/program"]));
     await step("delete it", () => containerd.ctr.command(["container", "delete", "none"]));
     await step("run in the background", () =>
       user.runDetached("box", FOREVER, ["--memory-limit", "33554432"]),
     );
     await step("exec", () => user.exec("box", "e1", ["/bin/sh", "-c", "echo out; exit 5"]));
-    await step("exec a program that is not there", () => user.exec("box", "e2", ["/no/such/program"]));
+    await step("exec a missing program", () => user.exec("box", "e2", ["/no/such/program"]));
     await step("pause", () => user.task("pause", "box"));
     await step("exec in a paused container", () => user.exec("box", "e3", ["/bin/true"]));
     await step("resume", () => user.task("resume", "box"));
@@ -91,28 +91,28 @@ describeWithEach("what containerd and a shim say to each other", (release) => {
     const task = createClient(service, connection) as Client<typeof Task>;
     const spec = await execSpec("box");
     const calls: [string, () => Promise<unknown>][] = [
-      ["state of a container that is not there", () => task.state({ id: "other" })],
-      ["state of an exec that is not there", () => task.state({ id: "box", execId: "none" })],
-      ["connect to a container that is not there", () => task.connect({ id: "other" })],
+      ["state of a missing container", () => task.state({ id: "other" })],
+      ["state of a missing exec", () => task.state({ id: "box", execId: "none" })],
+      ["connect to a missing container", () => task.connect({ id: "other" })],
       ["start again", () => task.start({ id: "box" })],
       ["delete while it runs", () => task.delete({ id: "box" })],
-      ["resume what runs", () => task.resume({ id: "box" })],
+      ["resume a running container", () => task.resume({ id: "box" })],
       ["exec", () => task.exec({ id: "box", execId: "e", spec })],
-      ["exec of an id that is taken", () => task.exec({ id: "box", execId: "e", spec })],
+      ["exec with an id in use", () => task.exec({ id: "box", execId: "e", spec })],
       ["state of an exec before it starts", () => task.state({ id: "box", execId: "e" })],
       ["kill an exec before it starts", () => task.kill({ id: "box", execId: "e", signal: SIGKILL })],
       ["start the exec", () => task.start({ id: "box", execId: "e" })],
       ["state of the exec", () => task.state({ id: "box", execId: "e" })],
       ["delete the exec while it runs", () => task.delete({ id: "box", execId: "e" })],
       ["pids", () => task.pids({ id: "box" })],
-      ["resize what has no terminal", () => task.resizePty({ id: "box", width: 80, height: 24 })],
-      ["close the stdin that is not there", () => task.closeIO({ id: "box", stdin: true })],
+      ["resize without a terminal", () => task.resizePty({ id: "box", width: 80, height: 24 })],
+      ["close a missing stdin", () => task.closeIO({ id: "box", stdin: true })],
       ["update", () => task.update({ id: "box", resources: resources({ memory: { limit: 16 << 20 } }) })],
       ["update with nonsense", () => task.update({ id: "box", resources: resources("nonsense") })],
       ["stats", () => task.stats({ id: "box" })],
-      ["stats of a container that is not there", () => task.stats({ id: "other" })],
+      ["stats of a missing container", () => task.stats({ id: "other" })],
       [
-        "checkpoint into no folder",
+        "checkpoint into a missing folder",
         () =>
           task.checkpoint({
             id: "box",
@@ -129,8 +129,8 @@ describeWithEach("what containerd and a shim say to each other", (release) => {
           ]),
       ],
       ["kill the exec again", () => task.kill({ id: "box", execId: "e", signal: SIGTERM })],
-      ["state of the exec that has ended", () => task.state({ id: "box", execId: "e" })],
-      ["start the exec that has ended", () => task.start({ id: "box", execId: "e" })],
+      ["state of an ended exec", () => task.state({ id: "box", execId: "e" })],
+      ["start an ended exec", () => task.start({ id: "box", execId: "e" })],
       ["delete the exec", () => task.delete({ id: "box", execId: "e" })],
       ["delete the exec again", () => task.delete({ id: "box", execId: "e" })],
       ["shut down while it runs", () => task.shutdown({ id: "box" })],
@@ -139,11 +139,11 @@ describeWithEach("what containerd and a shim say to each other", (release) => {
         async () => Promise.all([task.wait({ id: "box" }), task.kill({ id: "box", signal: SIGKILL })]),
       ],
       ["kill again", () => task.kill({ id: "box", signal: SIGKILL })],
-      ["state of what has ended", () => task.state({ id: "box" })],
-      ["start what has ended", () => task.start({ id: "box" })],
-      ["pause what has ended", () => task.pause({ id: "box" })],
-      ["exec in what has ended", () => task.exec({ id: "box", execId: "f", spec })],
-      ["wait for what has ended", () => task.wait({ id: "box" })],
+      ["state of an ended container", () => task.state({ id: "box" })],
+      ["start an ended container", () => task.start({ id: "box" })],
+      ["pause an ended container", () => task.pause({ id: "box" })],
+      ["exec in an ended container", () => task.exec({ id: "box", execId: "f", spec })],
+      ["wait for an ended container", () => task.wait({ id: "box" })],
     ];
     for (const [command, call] of calls) await step(command, call);
     await step("delete", () => user.delete("box"));
@@ -159,8 +159,8 @@ describeWithEach("what containerd and a shim say to each other", (release) => {
 });
 
 /**
- * How the answers differ, as docs/shim.md lists it: of runc's errors, these name the command that failed, containerd's
- * own its exit status, and the path of criu's log.
+ * The differences of the answers that docs/shim.md lists: shim-runc's errors name the runc command that failed,
+ * containerd's own the exit status of runc, and the path of criu's log differs.
  */
 const DIFFERENCES =
   /runc did not terminate successfully: exit status 1: |OCI runtime (update|checkpoint) failed: | path= \S+dump\.log/g;
@@ -172,14 +172,14 @@ function alike(lines: readonly string[]): string[] {
   );
 }
 
-/** An event behind which the shim is told to shut down: a delete, or the exit of the container that ends by itself. */
+/** An event after which the shim is told to shut down: a delete, or the exit of the container that ends by itself. */
 function isLast(event: string): boolean {
   return event.startsWith("/tasks/delete ") || event.includes('"exitStatus":7');
 }
 
 /**
- * Calls that containerd makes at the same time come in any order. How often it asks for the state is a matter of time,
- * so the last answer counts; and ctr says that an exec's stdin has ended, if the exec has not ended first.
+ * Calls that containerd makes at the same time come in any order. How often it asks for the state depends on timing, so
+ * only the last answer counts. ctr closes an exec's stdin unless the exec ends first, so that call is left out.
  */
 function callLines(calls: readonly RecordedCall[]): string[] {
   const last = new Map<string, string>();

@@ -3,15 +3,15 @@ import { join } from "node:path";
 import { ROOT } from "../helpers/program.js";
 
 /*
- * The code of the documentation. What a block is to be, its language and its first line say:
+ * The code of the documentation. The language and the first line of a block determine what it must be:
  *
  * - `ts` and `js`: a module that a strict compiler accepts. If its first line is a comment with a file name, it is a program, and
- *   some test runs it.
- * - `sh`: commands; without a language, lines after `$ ` are. What they call must exist and take their arguments.
+ *   a test runs it.
+ * - `sh`: commands. Without a language, the lines after `$ ` are commands. They must exist and accept their arguments.
  * - `json`: JSON. `proto` and `yaml`: files of the repository.
  * - In any language, a first line that names a file of examples/: the rest is that file.
  *
- * A comment `<!-- prelude … -->` right before a block of TypeScript has what the block takes for granted.
+ * A comment `<!-- prelude … -->` right before a block of TypeScript has the code that the block assumes.
  */
 
 /** A fenced block of a page. */
@@ -25,7 +25,7 @@ export interface Block {
   readonly prelude: string;
 }
 
-/** Where a block is, for the name of a test. */
+/** The place of a block, for the name of a test. */
 export const placeOf = ({ page, line }: Block): string => `${page}:${line}`;
 
 /** The pages of the documentation, relative to the repository. */

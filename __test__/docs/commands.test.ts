@@ -7,20 +7,20 @@ import { program } from "../../src/cli/program.js";
 import { ROOT, temporaryFolder } from "../helpers/program.js";
 import { type Block, BLOCKS } from "./blocks.js";
 
-// What the bundler puts in its place.
+// The bundler replaces this name.
 Object.assign(globalThis, { SHIMCTL_VERSION: "0.0.0" });
 
 const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
   scripts: Record<string, string>;
 };
 
-/** The shell's own commands that would do something: told, as the others are. */
+/** The shell's builtins with effects. They are recorded, not run, like all other commands. */
 const BUILTINS = ["exec", "cd", "wait", "kill", "source"];
 
-/** What a block tells the shell to do: its commands, or those of a transcript after `$ `. */
+/** The script of a block: its commands, or those of a transcript after `$ `. */
 function sourceOf({ language, code }: Block): string {
   if (language === "sh") return code;
-  // The lines that a command goes on over are those up to where the shell has all of it.
+  // A command extends over lines until the shell finds it complete.
   const lines = code.split("\n");
   const commands: string[] = [];
   for (const [index, line] of lines.entries()) {
@@ -41,16 +41,16 @@ function complete(source: string): boolean {
   }
 }
 
-/** What is told behind a command. Not a new line, at which bash writes: two commands of a pipe must not mix. */
+/** Ends a recorded command. Not a newline, at which bash flushes: two commands of a pipe must not mix. */
 const END = "\u001e";
 
-/** The commands that a script runs, with their words as the shell makes them. Nothing is run: nothing is found. */
+/** The commands of a script, with their words as the shell expands them. None is run, because none is found. */
 function commandsOf(source: string): string[][] {
   const told = `printf '%s\\0' "$@" "${END}" >&3`;
   const prelude = [
     `command_not_found_handle() { ${told}; }`,
     ...BUILTINS.map((name) => `${name}() { set -- ${name} "$@"; ${told}; }`),
-    // What the pages call the addresses of a shim and of any other peer.
+    // The names on the pages for the addresses of a shim and of another peer.
     "SHIM=unix:///shim.sock PEER=unix:///peer.sock PATH=/nowhere",
   ];
   const script = [...prelude, source].join("\n");
@@ -67,7 +67,7 @@ function commandsOf(source: string): string[][] {
   return commands.slice(0, -1);
 }
 
-/** Parses a command line of shimctl without doing what it says. Throws what is wrong with it. */
+/** Parses a command line of shimctl without running it. Throws if it is wrong. */
 async function parseShimctl(args: string[]): Promise<void> {
   const shimctl = program();
   const tame = (command: Command) => {
@@ -79,7 +79,7 @@ async function parseShimctl(args: string[]): Promise<void> {
   await shimctl.parseAsync(args, { from: "user" });
 }
 
-/** Throws what is wrong with a command. */
+/** Throws if a command is wrong. */
 async function check([command = "", ...args]: string[], page: string, cwd = ""): Promise<void> {
   const [first = "", second = ""] = args;
   switch (command) {
@@ -133,10 +133,10 @@ const shells = BLOCKS.filter(
 );
 
 describe("the commands of the documentation", () => {
-  it.each(shells)("at $page:$line exist, and take their arguments", async (block) => {
+  it.each(shells)("at $page:$line exist, and accept their arguments", async (block) => {
     const source = sourceOf(block);
     expect(complete(source)).toBe(true);
-    // Of a script that is to be saved, the syntax is all there is to look at.
+    // A script to save is only checked for its syntax.
     if (source.startsWith("#!")) return;
     const commands = commandsOf(source);
     expect(commands.length).toBeGreaterThan(0);
@@ -156,7 +156,7 @@ describe("the commands of the documentation", () => {
     }
   });
 
-  it("of the quick start stand in the README, each whole", () => {
+  it("of the quick start are complete in the README", () => {
     const readme = BLOCKS.filter(({ page }) => page === "README.md").map(({ code }) => code);
     expect(readme).toContain("npm ci && npm run demo\n");
     expect(readme).toContain("npm ci && npm test\n");

@@ -9,13 +9,13 @@ function section(heading: string): string {
   return textOf("docs/design.md").split(`\n## ${heading}\n`)[1]?.split("\n## ")[0] ?? "";
 }
 
-it("each word of the glossary stands there once, in order", () => {
+it("each word of the glossary appears once, in order", () => {
   const words = [...section("Words").matchAll(/^- \*\*(.+?)\*\*:/gm)].map(([, word = ""]) => word);
   expect(words.length).toBeGreaterThan(20);
   expect(words).toEqual([...new Set(words)].toSorted());
 });
 
-/** The paths in a cell. One without a folder is beside the one before it. */
+/** The paths in a cell. A path without a folder is in the folder of the one before it. */
 function pathsOf(cell: string): string[] {
   let folder = "";
   return [...cell.matchAll(/`([\w/.-]+)`/g)].map(([, path = ""]) => {
@@ -25,7 +25,7 @@ function pathsOf(cell: string): string[] {
   });
 }
 
-it("each folder and file where a change goes exists", () => {
+it("each folder and file in the table of changes exists", () => {
   const rows = section("Where a change goes")
     .split("\n")
     .filter((line) => line.startsWith("|"))

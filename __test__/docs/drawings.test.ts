@@ -9,7 +9,7 @@ const drawings = readdirSync(join(ROOT, "docs")).filter((name) => name.endsWith(
 
 const drawn = (name: string): string => readFileSync(join(ROOT, "docs", name), "utf8");
 
-it("the drawings of docs/ are what their script draws", () => {
+it("the drawings in docs/ are up to date with their script", () => {
   const folder = temporaryFolder();
   execFileSync(process.execPath, [join(ROOT, "scripts/docs/drawings.mjs"), folder]);
   expect(readdirSync(folder).toSorted()).toEqual(drawings.toSorted());

@@ -4,7 +4,7 @@ import { expect, it } from "vitest";
 import { ROOT } from "../helpers/program.js";
 import { PAGES, textOf } from "./blocks.js";
 
-/** The anchors of a page, as GitHub makes them of its headings. */
+/** The anchors that GitHub makes from the headings of a page. */
 function anchorsOf(page: string): string[] {
   return [...textOf(page).matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
     heading
@@ -14,7 +14,7 @@ function anchorsOf(page: string): string[] {
   );
 }
 
-/** What is linked from pages, and links to them. */
+/** Files outside docs/ that pages link to, and that link to pages. */
 const BESIDE = ["bench/tried.md", "bench/codec.md", "bench/report.md"];
 
 it.each([...PAGES, ...BESIDE, "CHANGELOG.md", "SECURITY.md"])("each link of %s leads somewhere", (page) => {

@@ -14,7 +14,7 @@ import { Started } from "../helpers/started.js";
 import { temporaryPath } from "../helpers/temp.js";
 
 describe("the example kata-agent", () => {
-  /** What a VMM does with a connection, once it has the line that names a port. */
+  /** A VMM. It handles a connection once it has read the line that names a port. */
   async function vmm(answer: (line: string, socket: Socket) => unknown): Promise<string> {
     const path = temporaryPath(".sock");
     const listener = createSocketServer((socket) => {
@@ -34,7 +34,7 @@ describe("the example kata-agent", () => {
         check: () => ({ status: ServingStatus.SERVING }),
         version: () => ({ agentVersion: "3.20.0" }),
       });
-      // The answer in two pieces, as it may come.
+      // The answer may come in two pieces.
       socket.write("OK 10");
       setImmediate(() => socket.write("73\n", () => void agent.listen(socket)));
     });
@@ -50,14 +50,14 @@ describe("the example kata-agent", () => {
     expect(errors).toMatch(new RegExp(`Error: \\S+ does not open port 1024: ${shown}`));
   });
 
-  it("fails with ENOENT where there is no VM", async () => {
+  it("fails with ENOENT if there is no VM", async () => {
     const { status, errors } = await run(program, [temporaryPath(".sock")]);
     expect(status).toBe(1);
     expect(errors).toContain("ENOENT");
   });
 });
 
-describeWithGo("the example nri-plugin, at the adaptation that containerd has", () => {
+describeWithGo("the example nri-plugin, with containerd's NRI adaptation", () => {
   let runtime = "";
   beforeAll(() => {
     runtime = buildGo("nri", "nri-runtime");

@@ -22,7 +22,7 @@ import { userProject, withOwnPaths } from "./project.js";
 
 const ran = new Set<string>();
 
-/** The programs of a page in a project of their own, with sockets of their own. */
+/** The programs of a page, in a project of their own with sockets of their own. */
 class Page {
   readonly folder: string;
   readonly own = withOwnPaths();
@@ -42,7 +42,7 @@ class Page {
     return name;
   }
 
-  /** The path of one, to be run by whoever asks. */
+  /** The path of a program, for the caller to run. */
   file(name: string): string {
     return join(this.folder, this.#noted(name));
   }
@@ -63,7 +63,7 @@ async function shimctl(...args: string[]): Promise<Finished> {
 }
 
 describe("the programs of the documentation", () => {
-  it("of the README is a server and a client of it, in plain JavaScript", async () => {
+  it("of the README are a server and a client, in plain JavaScript", async () => {
     const page = new Page("README.md");
     await using hello = new Started(process.execPath, [page.file("hello.mjs")], { cwd: page.folder });
     expect(await hello.ended()).toBe(0);
@@ -71,7 +71,7 @@ describe("the programs of the documentation", () => {
     expect(hello.errors).toBe("");
   });
 
-  it("of the first client tell a container's state, a missing container and a missing shim apart", async () => {
+  it("of the first client distinguish a container's state, a missing container and a missing shim", async () => {
     const page = new Page("docs/first-client.md");
     await using server = createServer().add(TaskV2, {
       connect: () => ({}),
@@ -125,12 +125,12 @@ describe("the programs of the documentation", () => {
     expect(server.errors).toBe("");
   });
 
-  it("of OpenTelemetry have the server's span under the client's", async () => {
+  it("of OpenTelemetry make the server's span a child of the client's", async () => {
     const traced = await new Page("docs/otel.md").run("traced.ts");
     expect(traced).toEqual(success("containerd.task.v3.Task/Connect true\n"));
   });
 
-  it("of the events take, publish and forward them", async () => {
+  it("of the guide to events receive, publish and forward them", async () => {
     const [SHIMS, CONTAINERD] = ["/run/my-events.sock", "/run/containerd/containerd.sock.ttrpc"];
     const publish = async (address: string, containerId: string) => {
       await using publisher = createPublisher(address, { namespace: "default" });
@@ -157,7 +157,7 @@ describe("the programs of the documentation", () => {
     expect(await second).toMatchObject({ value: { namespace: "default", topic: "/tasks/exit" } });
   });
 
-  it("of the guide to shims are one, which runs a program and tells its end", async () => {
+  it("of the guide to shims are a shim, which runs a program and reports its exit", async () => {
     const page = new Page("docs/shim.md");
     const program = ["--import", import.meta.resolve("tsx"), page.file("main.ts")];
     page.file("service.ts");

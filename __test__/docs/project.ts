@@ -13,7 +13,7 @@ const COMPILER_OPTIONS = {
   types: ["node"],
 };
 
-/** A project of a user: it has this package installed, and what else this repository has. */
+/** A user's project, which has this package and the other packages of this repository installed. */
 export function userProject(files: Readonly<Record<string, string>>): string {
   const folder = temporaryFolder();
   const modules = join(folder, "node_modules");
@@ -35,7 +35,7 @@ export function userProject(files: Readonly<Record<string, string>>): string {
   return folder;
 }
 
-/** Gives each path below /tmp and /run, such as sockets are at in examples, a place of its own: the same all through. */
+/** Replaces each path below /tmp and /run, such as those of sockets in examples, with a temporary one, always the same. */
 export function withOwnPaths(): (code: string) => string {
   const places = new Map<string, string>();
   return (code) =>

@@ -6,7 +6,7 @@ import { textOf } from "./blocks.js";
 
 const PAGE = "docs/ttrpc-semantics.md";
 
-/** A row of a table, and what the list below the table says of its tests. */
+/** A row of a table, and its item in the list of tests below the table. */
 interface Row {
   readonly what: string;
   readonly shownBy: string;
@@ -23,14 +23,14 @@ function rowsOf(page: string): Row[] {
     return Array.from({ length: Math.max(rows.length, items.length) }, (_, index) => {
       const what = rows[index]?.split("|")[index < rows.length ? 1 : 0]?.trim() ?? "no row";
       const item = (items[index] ?? "").replaceAll(/\s+/g, " ").trim();
-      // An item without its row's words has nothing that shows the row.
+      // An item that does not start with its row's words does not count.
       const start = `**${what}**: `;
       return { what, shownBy: item.startsWith(start) ? item.slice(start.length) : "" };
     });
   });
 }
 
-/** A file that a page names, and the names of tests in it; of a whole file there are none. */
+/** The files that a page names, and the names of tests in them. A whole file has no names. */
 function testsOf(text: string): { file: string; names: string[] }[] {
   return [...text.matchAll(/`(?<file>[\w/.-]+)`(?<names>[^`]*(?:`[a-z_]+`)?)/g)].map(({ groups = {} }) => {
     const { file = "", names = "" } = groups;
@@ -42,7 +42,7 @@ function testsOf(text: string): { file: string; names: string[] }[] {
   });
 }
 
-/** What is wrong with the tests that are named. An … stands for any text. */
+/** The faults of the named tests. An … stands for any text. */
 function faultsOf(text: string): string[] {
   const tests = testsOf(text);
   if (tests.length === 0) return ["no test is named"];
@@ -68,8 +68,8 @@ function includesInOrder(line: string, parts: readonly string[]): boolean {
 
 const rows = rowsOf(textOf(PAGE));
 
-describe("the page of what ttrpc does", () => {
-  it("has a list of tests below each table but that of limits", () => {
+describe("the page about ttrpc's semantics", () => {
+  it("has a list of tests below each table except the one of limits", () => {
     const tables = textOf(PAGE).match(/^\|.*\n\| ?-/gm) ?? [];
     expect([...textOf(PAGE).matchAll(TABLE)]).toHaveLength(tables.length - 1);
     expect(rows.length).toBeGreaterThan(70);
@@ -79,7 +79,7 @@ describe("the page of what ttrpc does", () => {
     expect(shownBy === "not tested" ? [] : faultsOf(shownBy)).toEqual([]);
   });
 
-  it("leaves out no row but that of a peer that vanishes", () => {
+  it("leaves out no row except the one of a peer that vanishes", () => {
     const untested = rows.filter(({ shownBy }) => shownBy === "not tested");
     expect(untested.map(({ what }) => what)).toEqual(["an idle peer that vanishes (power, cable)"]);
   });

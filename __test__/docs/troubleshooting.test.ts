@@ -45,7 +45,7 @@ async function withTask(call: (task: ReturnType<typeof createClient<typeof Task>
 
 const id = "web";
 
-/** What leads to each message, in the order of the page. */
+/** Code that causes each message, in the order of the page. */
 const CAUSES: readonly (() => Promise<unknown>)[] = [
   () => connect(temporaryAddress()),
   () => connect(staleSocket()),
@@ -105,7 +105,7 @@ describe("the troubleshooting guide", () => {
   });
 
   it.each(messages.map((message, index) => [message, CAUSES[index]!] as const))(
-    "has the message `%s` as it is",
+    "quotes the message `%s` exactly",
     async (message, cause) => {
       const pattern = message
         .split("…")

@@ -9,10 +9,10 @@ import { userProject } from "./project.js";
 
 const modules = BLOCKS.filter(isModule);
 
-/** Where a block goes in the project that all of them are compiled in. */
+/** The file of a block in the project in which all blocks are compiled. */
 function fileOf({ page, line, name }: (typeof BLOCKS)[number]): string {
   const folder = page.replace(/\.md$/, "");
-  // The compiler takes no types of what is JavaScript by its name.
+  // The compiler does not check files that are JavaScript by name.
   const file = name?.replace(/\.mjs$/, ".mts") ?? `line-${line}.ts`;
   return file.includes("/") ? file : `${folder}/${file}`;
 }
@@ -25,7 +25,7 @@ describe("the documentation", () => {
     );
     expect(Object.keys(files)).toHaveLength(modules.length);
     const cwd = userProject(files);
-    // What `npx buf generate` makes in the folder of each example.
+    // The output of `npx buf generate` in the folder of each example.
     for (const example of ["kata-agent", "nri-plugin"]) {
       const generated = `examples/${example}/gen`;
       cpSync(join(ROOT, generated), join(cwd, generated), { recursive: true });
@@ -42,7 +42,7 @@ describe("the documentation", () => {
     expect(child.exitCode).toBe(0);
   });
 
-  it("has one program of under 15 lines in the README, before a clone is spoken of", () => {
+  it("has one program of fewer than 15 lines in the README, before the clone", () => {
     const blocks = blocksOf("README.md");
     const programs = blocks.filter(isModule);
     expect(programs.map(({ name }) => name)).toEqual(["hello.mjs"]);
@@ -55,7 +55,7 @@ describe("the documentation", () => {
     expect(() => JSON.parse(code) as unknown).not.toThrow();
   });
 
-  it("has no block in a language that nothing checks", () => {
+  it("has no block in a language that no test checks", () => {
     const known = new Set(["", "ts", "js", "sh", "json"]);
     const unknown = BLOCKS.filter(({ language, name }) => !known.has(language) && name === undefined);
     expect(unknown.map(placeOf)).toEqual([]);
@@ -63,7 +63,7 @@ describe("the documentation", () => {
 
   const quotes = BLOCKS.filter(({ name }) => name?.includes("/") === true);
 
-  it.each(quotes)("quotes $name as it is, at $page:$line", ({ name = "", code }) => {
+  it.each(quotes)("quotes $name exactly, at $page:$line", ({ name = "", code }) => {
     const file = join(ROOT, name);
     expect(existsSync(file)).toBe(true);
     expect(code.slice(code.indexOf("\n") + 1)).toBe(readFileSync(file, "utf8"));

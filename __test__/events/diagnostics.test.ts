@@ -13,7 +13,7 @@ afterEach(closeAll);
 const sent = () => listen<CallMessage>("ttrpc:client:call:start", "ttrpc:client:call:end");
 const served = () => listen<CallMessage>("ttrpc:server:call:start", "ttrpc:server:call:end");
 
-/** What was said of each call: its end, with the object that its start had. */
+/** The end of each call, with the object that its start had. */
 function ends(seen: readonly [string, CallMessage][]): CallMessage[] {
   const started = new Set<CallMessage>();
   return seen.flatMap(([name, message]) => {
@@ -24,7 +24,7 @@ function ends(seen: readonly [string, CallMessage][]): CallMessage[] {
 }
 
 describe("the diagnostics channels", () => {
-  test("tell of each event on both sides, with one object from its start to its end", async () => {
+  test("report each event on both sides, with one object from its start to its end", async () => {
     const { events, address } = sinkAt();
     const publisher = publisherTo(address);
     using client = sent();
@@ -43,7 +43,7 @@ describe("the diagnostics channels", () => {
     expect(client.seen[0]?.[1].address).toBe(address);
   });
 
-  test("tell of each try, and why it failed", async () => {
+  test("report each attempt, and why it failed", async () => {
     const { events, address } = sinkAt({ whenFull: "fail", maxQueuedEvents: 1 });
     const publisher = publisherTo(address, { maxInFlight: 2 });
     using client = sent();
@@ -59,7 +59,7 @@ describe("the diagnostics channels", () => {
     }
   });
 
-  test("tell of an event that is refused, and of one whose publisher does not wait any more", async () => {
+  test("report an event that is refused, and one whose publisher no longer waits", async () => {
     const { address, events } = sinkAt();
     using server = served();
     const client = await clientOf(address);
@@ -78,7 +78,7 @@ describe("the diagnostics channels", () => {
     ]);
   });
 
-  test("tell of an event that is passed on, once on each side of the forwarder", async () => {
+  test("report an event that is passed on, once on each side of the forwarder", async () => {
     const { events, address } = sinkAt();
     await using forwarder = forwardEvents(temporaryAddress(), address);
     const client = await clientOf(forwarder.address);

@@ -9,8 +9,8 @@ afterEach(closeAll);
 
 const COUNT = 3000;
 
-describeWithPeer("with a thread of its own", () => {
-  test("a sink gives each of the Rust client's events once, and holds it back where they are too many", async () => {
+describeWithPeer("with the thread driver", () => {
+  test("a sink yields each of the Rust client's events once, and holds the client back when there are too many", async () => {
     const { events, address } = sinkAt({ driver: "thread", maxQueuedEvents: 50 });
     const published = peerPublish(address, { count: COUNT, inflight: 200 });
     // More calls than the client's own queue holds: it does not always write them in order.
@@ -19,7 +19,7 @@ describeWithPeer("with a thread of its own", () => {
     expect(await published).toEqual({ failed: 0, first: null });
   });
 
-  test("a forwarder passes on what a publisher on such a thread sends", async () => {
+  test("a forwarder passes on what a publisher with the thread driver sends", async () => {
     const { events, address } = sinkAt();
     await using forwarder = forwardEvents(temporaryAddress(), address, { driver: "thread" });
     const publisher = publisherTo(forwarder.address, { driver: "thread", maxInFlight: 100 });
@@ -30,7 +30,7 @@ describeWithPeer("with a thread of its own", () => {
     await Promise.all(published);
   });
 
-  test("a publisher delivers once its server is there", async () => {
+  test("a publisher delivers once its server listens", async () => {
     const address = temporaryAddress();
     await using publisher = createPublisher(address, { namespace: "default", driver: "thread" });
     const published = publishExit(publisher, 7);

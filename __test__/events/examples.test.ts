@@ -25,7 +25,7 @@ async function example(name: string, ...args: string[]) {
 }
 
 describe("the examples", () => {
-  test("table prints what became of a task", async () => {
+  test("table prints what happened to a task", async () => {
     const address = temporaryAddress();
     const { child, output } = await example("table", "--listen", address);
     await using publisher = createPublisher(address, { namespace: "default" });
@@ -41,7 +41,7 @@ describe("the examples", () => {
     expect(await exited).toEqual([0, null]);
   });
 
-  test("sqlite loses no event and writes none twice, though it is killed again and again", async () => {
+  test("sqlite loses no event and writes none twice, even if it is killed again and again", async () => {
     const [address, database] = [temporaryAddress(), temporaryPath(".db")];
     const publisher = createPublisher(address, { namespace: "default" });
     const COUNT = 2000;

@@ -6,7 +6,7 @@ import {
   TaskExitSchema,
 } from "containerd-shim-protos/events";
 
-/** Publishes a `TaskExit` that only its exit status tells apart. */
+/** Publishes a `TaskExit` that is identified only by its exit status. */
 export function publishExit(publisher: Publisher, exitStatus: number): Promise<void> {
   return publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, {
     containerId: "c",
@@ -18,11 +18,11 @@ export function publishExit(publisher: Publisher, exitStatus: number): Promise<v
 
 /** The exit status of a `TaskExit`. */
 export function statusOf({ message }: ContainerdEvent): number {
-  if (!isMessage(message, TaskExitSchema)) throw new Error("the event is no TaskExit");
+  if (!isMessage(message, TaskExitSchema)) throw new Error("the event is not a TaskExit");
   return message.exitStatus;
 }
 
-/** The exit statuses of the next `count` events; the loop is left then. */
+/** The exit statuses of the next `count` events. The loop is left after these. */
 export async function statuses(events: AsyncIterable<ContainerdEvent>, count: number): Promise<number[]> {
   const all: number[] = [];
   for await (const event of events) {

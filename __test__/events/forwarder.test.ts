@@ -21,7 +21,7 @@ afterEach(async () => {
   await Promise.all(closers.splice(0).map((close) => close()));
 });
 
-/** In containerd's place: bytes in, bytes out, and what came with them. */
+/** A stand-in for containerd, which answers bytes with bytes and records what arrived. */
 async function containerdIn(
   answer: () => Promise<Uint8Array> | Uint8Array = () => new Uint8Array(),
 ): Promise<{ address: string; came: Uint8Array[] }> {
@@ -62,7 +62,7 @@ async function connectionTo(address: string) {
   return connection;
 }
 
-/** A request that only who passes bytes on would keep as it is: unknown fields, and a field out of its order. */
+/** A request that only survives as bytes: it has unknown fields, and a field out of order. */
 function oddRequest(): Uint8Array {
   const { value } = packAny(TaskExitSchema, { containerId: "web", exitStatus: 3 });
   const text = (tag: number, content: string | Uint8Array) =>
@@ -78,8 +78,8 @@ function oddRequest(): Uint8Array {
   return Buffer.concat([text(0x7a, "unknown"), text(0x0a, Buffer.concat(envelope))]);
 }
 
-describe("what is passed on", () => {
-  test("is byte for byte what came, with its metadata in order and in its case, and so is the answer", async () => {
+describe("a request that is passed on", () => {
+  test("is byte for byte what arrived, with its metadata in order and in its case, and so is the answer", async () => {
     await using containerd = await RawServer.listen();
     const { address, events } = forwarderTo(containerd.address);
     using shim = await rawConnect(address);
@@ -107,7 +107,7 @@ describe("what is passed on", () => {
     expect(value).toMatchObject({ namespace: "odd", topic: "/tasks/exit", message: { exitStatus: 3 } });
   });
 
-  test("has no deadline where the caller set none", async () => {
+  test("has no deadline if the caller set none", async () => {
     await using containerd = await RawServer.listen();
     const { address } = forwarderTo(containerd.address);
     using shim = await rawConnect(address);
@@ -119,7 +119,7 @@ describe("what is passed on", () => {
     await answered;
   });
 
-  test("is not what would crash containerd: a request without an envelope", async () => {
+  test("is never one without an envelope, which would crash containerd", async () => {
     const containerd = listenEvents(temporaryAddress());
     closers.push(() => containerd.close());
     const { address, events } = forwarderTo(containerd.address);
@@ -129,7 +129,7 @@ describe("what is passed on", () => {
     expect([containerd.counts.received, events.counts.refused]).toEqual([0, 1]);
   });
 
-  test("is everything, whatever the program filters", async () => {
+  test("may be one that the program's filter leaves out", async () => {
     const { address: to, came } = await containerdIn();
     const { address, events } = forwarderTo(to, { topics: ["/images/"] });
     const publisher = publisherTo(address);
@@ -142,7 +142,7 @@ describe("what is passed on", () => {
 });
 
 describe("containerd's answer", () => {
-  test("is the shim's, status, message and details; the program is not given what it refused", async () => {
+  test("reaches the shim with status, message and details, and the program does not get a refused event", async () => {
     const detail = packAny(TaskExitSchema, { exitStatus: 9 });
     const { address: to } = await containerdIn(() => {
       throw new TtrpcError("no such namespace", Code.NotFound, { details: [detail] });
@@ -155,7 +155,7 @@ describe("containerd's answer", () => {
     expect(events.counts).toMatchObject({ refused: 1, queued: 0 });
   });
 
-  test("is waited for before the program has the event, and order is kept among what it answers late", async () => {
+  test("comes before the program gets the event, and late answers do not change the order", async () => {
     const gates = upTo(3).map(() => deferred());
     let number = 0;
     const { address: to } = await containerdIn(async () => {
@@ -179,7 +179,7 @@ describe("containerd's answer", () => {
 });
 
 describe("while containerd is away", () => {
-  test("events wait for it, and then reach it and the program in order, once each", async () => {
+  test("events wait, and then reach it and the program in order, once each", async () => {
     const to = temporaryAddress();
     const first = listenEvents(to, { acknowledge: "arrived" });
     const { address, events } = forwarderTo(to);
@@ -197,12 +197,12 @@ describe("while containerd is away", () => {
     expect(events.counts.received).toBe(4);
   });
 
-  test("a shim's deadline passes as it would, and the program is not given what containerd never had", async () => {
+  test("a shim's deadline passes as usual, and the program does not get an event that containerd never had", async () => {
     const { address, events } = forwarderTo(temporaryAddress());
     const connection = await connectionTo(address);
     const call = connection.unary(Events.typeName, "Forward", oddRequest(), { timeoutMs: 50 });
     expect((await failure(call)).code).toBe(Code.DeadlineExceeded);
-    // Whichever clock is first, that of the call or that of its passing on.
+    // Either deadline may pass first: that of the call, or that of passing it on.
     await vi.waitFor(() => expect(events.counts.expired + events.counts.refused).toBe(1));
     expect(events.counts.queued).toBe(0);
   });
@@ -232,7 +232,7 @@ describe("a slow program", () => {
     expect(came).toHaveLength(4);
   });
 
-  test("by `done`, holds the acknowledgement of what containerd has, until it is done", async () => {
+  test("by `done`, holds back the acknowledgement of an event that containerd has, until it is done", async () => {
     const { address: to, came } = await containerdIn();
     const { address, events } = forwarderTo(to, { acknowledge: "done" });
     let acknowledged = false;
@@ -258,14 +258,14 @@ describeWithPeer("between the Rust client and the Rust server", () => {
 });
 
 describe("forwardEvents", () => {
-  test("throws for what is no address of containerd, and for an address that cannot be bound", () => {
+  test("throws for a wrong address of containerd, and for an address that cannot be bound", () => {
     expect(() => forwardEvents(temporaryAddress(), "containerd")).toThrow(TypeError);
     expect(failureOf(() => forwardEvents("unix:///no/such/folder.sock", "/tmp/x")).code).toBe(
       Code.Unavailable,
     );
   });
 
-  test("when closed, answers what it holds and lets containerd answer what is on its way", async () => {
+  test("when closed, answers the events that it holds, and lets containerd answer those in flight", async () => {
     const gate = deferred();
     const { address: to, came } = await containerdIn(async () => {
       await gate.promise;

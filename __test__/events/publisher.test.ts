@@ -29,7 +29,7 @@ function publisherTo(address: string, options: Options = {}): { publisher: Publi
   return { publisher, lost };
 }
 
-/** A server of events that does as it is told with each; `statuses` are those that came. */
+/** A server of events that handles each with `forward`, and records what came. */
 async function serverAt(
   address: string,
   forward: (exitStatus: number) => Promise<void> | void,
@@ -54,7 +54,7 @@ async function serverAt(
 }
 
 describeWithPeer("a publisher, with the Rust server", () => {
-  test("delivers ten thousand events in order, to an address that is a bare path", async () => {
+  test("delivers ten thousand events in order, to a bare path", async () => {
     await using peer = await Peer.events(10_000);
     const { publisher } = publisherTo(pathOf(peer.address));
     const published = upTo(10_000).map((status) => publishExit(publisher, status));
@@ -62,7 +62,7 @@ describeWithPeer("a publisher, with the Rust server", () => {
     expect(await peer.eventsReport()).toMatchObject({ events: 10_000, ordered: true });
   });
 
-  test("delivers what was published before the server was there, and while it was away", async () => {
+  test("delivers what was published before the server listened, and while it was away", async () => {
     const address = temporaryAddress();
     const { publisher } = publisherTo(address);
     const early = publishExit(publisher, 0);
@@ -80,8 +80,8 @@ describeWithPeer("a publisher, with the Rust server", () => {
   });
 });
 
-describe("order", () => {
-  test("has one event on its way at a time, unless told otherwise", async () => {
+describe("the order of events", () => {
+  test("is kept by one event in flight at a time, unless maxInFlight says otherwise", async () => {
     const address = temporaryAddress();
     let atOnce = 0;
     let most = 0;
@@ -101,7 +101,7 @@ describe("order", () => {
     }
   });
 
-  test("holds over a refusal that passes: nothing is sent before the event that was refused", async () => {
+  test("survives a transient refusal: nothing is sent before the refused event", async () => {
     const address = temporaryAddress();
     let refusals = 3;
     const { came } = await serverAt(address, (status) => {
@@ -112,7 +112,7 @@ describe("order", () => {
     expect(came).toEqual([0, 1, 2, 2, 2, 2, 3, 4]);
   });
 
-  test("holds when several are on their way and the connection is lost", async () => {
+  test("survives the loss of a connection with several events in flight", async () => {
     const address = temporaryAddress();
     const first = await serverAt(address, () => new Promise(() => {}));
     const { publisher } = publisherTo(address, { maxInFlight: 5 });
@@ -124,7 +124,7 @@ describe("order", () => {
     expect(second.came).toEqual(upTo(20));
   });
 
-  test("is kept rather than an event that failed while a later one was delivered", async () => {
+  test("matters more than an event that failed while a later one was delivered", async () => {
     const address = temporaryAddress();
     const { came } = await serverAt(address, (status) => {
       if (status === 1) throw new TtrpcError("later", Code.Unavailable);
@@ -139,8 +139,8 @@ describe("order", () => {
   });
 });
 
-describe("a try", () => {
-  test("has its deadline, which the server is told, and is followed by another", async () => {
+describe("an attempt", () => {
+  test("has a deadline, which is sent to the server, and is followed by another", async () => {
     const address = temporaryAddress();
     let slow = 2;
     const { came, timeouts } = await serverAt(address, () => {
@@ -164,7 +164,7 @@ describe("a try", () => {
     ]);
   });
 
-  test("is the last where the server's answer is one that stays", async () => {
+  test("is the last if the server's answer is permanent", async () => {
     const address = temporaryAddress();
     const { came } = await serverAt(address, () => {
       throw new TtrpcError("no such thing", Code.InvalidArgument);
@@ -179,8 +179,8 @@ describe("a try", () => {
   });
 });
 
-describe("what could not be delivered", () => {
-  test("is told with the event and why, and needs nobody to await it", async () => {
+describe("an event that cannot be delivered", () => {
+  test("is reported with the reason, and nobody needs to await it", async () => {
     const { publisher, lost } = publisherTo(temporaryAddress(), { retryForMs: 60 });
     void publishExit(publisher, 3);
     await vi.waitFor(() => expect(lost).toHaveLength(1));
@@ -196,7 +196,7 @@ describe("what could not be delivered", () => {
     expect(error.message).toContain("ENOENT");
   });
 
-  test("is a warning of the process where nobody listens", async () => {
+  test("is a warning of the process if nobody listens", async () => {
     const warned = deferred<Error>();
     process.once("warning", warned.resolve);
     const publisher = createPublisher(temporaryAddress(), { namespace: "default", retryForMs: 20 });
@@ -205,7 +205,7 @@ describe("what could not be delivered", () => {
     await publisher.close();
   });
 
-  test("is what comes when too much waits, by number and by bytes", async () => {
+  test("is one that is published while too many events or bytes wait", async () => {
     const { publisher } = publisherTo(temporaryAddress(), { maxQueuedEvents: 2 });
     upTo(2).forEach((status) => void publishExit(publisher, status));
     expect((await failure(publishExit(publisher, 2))).code).toBe(Code.ResourceExhausted);
@@ -215,14 +215,14 @@ describe("what could not be delivered", () => {
     expect([other.queuedEvents, other.queuedBytes]).toEqual([1, expect.any(Number)]);
   });
 
-  test("is what is too large for ttrpc", async () => {
+  test("is one that is too large for ttrpc", async () => {
     const { publisher } = publisherTo(temporaryAddress());
     const large = publisher.publish("/tasks/exit", TaskExitSchema, { id: "x".repeat(4 << 20) });
     expect((await failure(large)).code).toBe(Code.ResourceExhausted);
   });
 });
 
-describe("what would harm containerd", () => {
+describe("an event that would harm containerd", () => {
   test.each([
     ["", "must start with"],
     ["tasks/exit", "must start with"],
@@ -238,7 +238,7 @@ describe("what would harm containerd", () => {
     expect(publisher.queuedEvents).toBe(0);
   });
 
-  test("is refused before it is sent: a namespace that is none, a message that is wrong", async () => {
+  test("is refused before it is sent: an invalid namespace, a wrong message", async () => {
     const { publisher } = publisherTo(temporaryAddress());
     for (const namespace of ["", "-", "a b", "x".repeat(77), 7 as never]) {
       const error = await rejection(publisher.publish("/tasks/exit", TaskExitSchema, {}, { namespace }));
@@ -256,7 +256,7 @@ describe("what would harm containerd", () => {
   });
 });
 
-describe("a publisher that publishes faster than the server takes", () => {
+describe("a publisher that publishes faster than the server reads", () => {
   test("waits for room with ready()", async () => {
     const address = temporaryAddress();
     await using events = listenEvents(address);
@@ -270,7 +270,7 @@ describe("a publisher that publishes faster than the server takes", () => {
     expect(await all).toEqual(upTo(1000));
   });
 
-  test("lets five hundred that wait with ready() publish one each, with room for ten", async () => {
+  test("lets five hundred callers of ready() publish one event each, with room for ten", async () => {
     const address = temporaryAddress();
     await using events = listenEvents(address);
     const { publisher } = publisherTo(address, { maxQueuedEvents: 10, maxInFlight: 10 });
@@ -284,7 +284,7 @@ describe("a publisher that publishes faster than the server takes", () => {
     expect((await all).toSorted((one, other) => one - other)).toEqual(upTo(500));
   });
 
-  test("rejects those that wait with ready() when it closes", async () => {
+  test("rejects pending ready() calls when it closes", async () => {
     const address = temporaryAddress();
     await serverAt(address, () => new Promise(() => {}));
     const { publisher } = publisherTo(address, { maxQueuedEvents: 1, maxInFlight: 1 });
@@ -298,7 +298,7 @@ describe("a publisher that publishes faster than the server takes", () => {
 });
 
 describe("close", () => {
-  test("delivers what waits, and takes nothing more", async () => {
+  test("delivers the waiting events, and accepts no more", async () => {
     const address = temporaryAddress();
     const { came } = await serverAt(address, () => sleep(5));
     const { publisher } = publisherTo(address);
@@ -309,7 +309,7 @@ describe("close", () => {
     expect((await failure(publishExit(publisher, 5))).code).toBe(Code.Unavailable);
   });
 
-  test("gives up after graceMs what could not be delivered", async () => {
+  test("gives up events that are not delivered after graceMs", async () => {
     const address = temporaryAddress();
     await serverAt(address, () => new Promise(() => {}));
     const { publisher } = publisherTo(address);

@@ -22,7 +22,7 @@ describe("an event is acknowledged", () => {
     await published;
   });
 
-  test("when the consumer's synchronous work on it is over", async () => {
+  test("when the consumer's synchronous work on it is done", async () => {
     const { events, address } = sinkAt();
     let acknowledged = false;
     const published = publishExit(publisherTo(address), 0).then(() => (acknowledged = true));
@@ -61,7 +61,7 @@ describe("an event is acknowledged", () => {
     await published;
   });
 
-  test("by `done`, not if the loop is left, and then the next loop has it first", async () => {
+  test("by `done`, not if the loop is left, and then the next loop gets it first", async () => {
     const { events, address } = sinkAt({ acknowledge: "done" });
     const publisher = publisherTo(address, { maxInFlight: 10 });
     const published = [0, 1, 2].map((status) => publishExit(publisher, status));
@@ -97,7 +97,7 @@ describe("an event is acknowledged", () => {
   });
 });
 
-describe("a queue that is full", () => {
+describe("a full queue", () => {
   test("by `dropOldest`, drops the oldest, acknowledges and counts it", async () => {
     const { events, address } = sinkAt({ whenFull: "dropOldest", maxQueuedEvents: 3 });
     const publisher = publisherTo(address, { maxInFlight: 100 });
@@ -108,7 +108,7 @@ describe("a queue that is full", () => {
     await Promise.all(published);
   });
 
-  test("by `fail`, tells the publisher ResourceExhausted", async () => {
+  test("by `fail`, answers the publisher with ResourceExhausted", async () => {
     const { events, address } = sinkAt({ whenFull: "fail", maxQueuedEvents: 1 });
     const client = await clientOf(address);
     const first = client.forward(requestOf({}));
@@ -118,7 +118,7 @@ describe("a queue that is full", () => {
     await first;
   });
 
-  test("is full by bytes, too, and takes one event of any size", async () => {
+  test("may be full by bytes, but takes one event of any size", async () => {
     const { events, address } = sinkAt({ maxQueuedBytes: 1000 });
     const publisher = publisherTo(address, { maxInFlight: 100 });
     const containerId = "x".repeat(600);
@@ -137,7 +137,7 @@ describe("a queue that is full", () => {
     await large;
   });
 
-  test("by `wait`, reads no more of a publisher that goes on all the same", async () => {
+  test("by `wait`, stops reading from a publisher that keeps publishing", async () => {
     const { events, address } = sinkAt({ maxQueuedEvents: 100 });
     const connection = await connectionTo(address);
     const client = createClient(Events, connection);
@@ -148,15 +148,15 @@ describe("a queue that is full", () => {
       () => events.counts.received,
       () => sleep(2),
     );
-    // What one reading of 64 KiB brings comes on top of the limit.
+    // The events of one read of 64 KiB come on top of the limit.
     expect(received).toBeLessThan(100 + 1500);
     expect(await statuses(events, 50_000)).toEqual(upTo(50_000));
     await Promise.all(calls);
   });
 });
 
-describe("events that nobody waits for any more", () => {
-  test("are not given once their publisher's deadline has passed, so that what it sends again comes once", async () => {
+describe("events for which nobody waits any more", () => {
+  test("are dropped once their publisher's deadline has passed, so that an event sent again arrives only once", async () => {
     const { events, address } = sinkAt();
     const publisher = publisherTo(address, { timeoutMs: 100 });
     const published = upTo(3).map((status) => publishExit(publisher, status));
@@ -166,7 +166,7 @@ describe("events that nobody waits for any more", () => {
     expect(events.counts).toMatchObject({ taken: 3, queued: 0 });
   });
 
-  test("do not pile up while the consumer stands", async () => {
+  test("do not pile up while the consumer stalls", async () => {
     const { events, address } = sinkAt({ maxQueuedEvents: 50 });
     const client = await clientOf(address);
     for (let round = 0; round < 10; round++) {
@@ -176,7 +176,7 @@ describe("events that nobody waits for any more", () => {
     await vi.waitFor(() => expect(events.counts).toMatchObject({ queued: 0, queuedBytes: 0 }));
   });
 
-  test("are given all the same if their publisher has gone, as a shim does that has nothing more to say", async () => {
+  test("are still delivered if their publisher has gone, as a shim does after its last event", async () => {
     const { events, address } = sinkAt();
     const connection = await connect(address);
     const call = createClient(Events, connection).forward(requestOf({ exitStatus: 7 }));

@@ -19,7 +19,7 @@ import { clientOf, closeAll, connectionTo, envelopeOf, publisherTo, requestOf, s
 afterEach(closeAll);
 
 describeWithPeer("a sink of events, with the Rust client as the publisher", () => {
-  test("gives each event with namespace, topic, nanoseconds, type and message", async () => {
+  test("yields each event with namespace, topic, nanoseconds, type and message", async () => {
     const { events, address } = sinkAt();
     const calls = peerCalls(address, { only: "Forward", id: "web" });
     const { value: event } = await events[Symbol.asyncIterator]().next();
@@ -33,7 +33,7 @@ describeWithPeer("a sink of events, with the Rust client as the publisher", () =
     expect((await calls)[0]?.error).toBeUndefined();
   });
 
-  test("gives ten thousand in order, whether one is on its way at once or a hundred", async () => {
+  test("yields ten thousand in order, with one or a hundred in flight", async () => {
     const { events, address } = sinkAt({ maxQueuedEvents: 1000 });
     for (const inflight of [1, 100]) {
       const published = peerPublish(address, { count: 10_000, inflight });
@@ -42,7 +42,7 @@ describeWithPeer("a sink of events, with the Rust client as the publisher", () =
     }
   });
 
-  test("holds a publisher back whose hundred are more than it may queue, and loses none", async () => {
+  test("holds back a publisher with more events in flight than it may queue, and loses none", async () => {
     const { events, address } = sinkAt({ maxQueuedEvents: 10 });
     const published = peerPublish(address, { count: 1000, inflight: 100 });
     await vi.waitFor(() => expect(events.counts.queued).toBe(10));
@@ -53,7 +53,7 @@ describeWithPeer("a sink of events, with the Rust client as the publisher", () =
 });
 
 describe("filters", () => {
-  test("give only topics with a prefix and namespaces that were asked for, and acknowledge the others", async () => {
+  test("let through only the requested prefixes of topics and namespaces, and acknowledge other events", async () => {
     const { events, address } = sinkAt({ topics: ["/tasks/", "/images/"], namespaces: ["default"] });
     const publisher = publisherTo(address);
     const publish = (topic: string, namespace: string, exitStatus: number) =>
@@ -68,7 +68,7 @@ describe("filters", () => {
 });
 
 describe("messages", () => {
-  test("of a type that nobody knows are undefined, and their bytes are there", async () => {
+  test("of an unknown type are undefined, and their bytes are available", async () => {
     const { events, address } = sinkAt();
     const call = (await clientOf(address)).forward(
       requestOf({ type: "my.Event", value: Uint8Array.of(8, 1) }),
@@ -90,7 +90,7 @@ describe("messages", () => {
     expect(isMessage(value?.message, EmptySchema)).toBe(true);
   });
 
-  test("keep their bytes though many others come after them", async () => {
+  test("keep their bytes even if many others follow", async () => {
     const { events, address } = sinkAt();
     const publisher = publisherTo(address, { maxInFlight: 100 });
     const published = upTo(2000).map((status) => publishExit(publisher, status));
@@ -105,7 +105,7 @@ describe("messages", () => {
   });
 });
 
-describe("what containerd would refuse", () => {
+describe("an event that containerd would refuse", () => {
   test.each([
     ["no envelope", {}],
     ["no namespace", { envelope: envelopeOf({ namespace: "" }) }],
@@ -119,7 +119,7 @@ describe("what containerd would refuse", () => {
     expect(events.counts).toMatchObject({ refused: 1, queued: 0 });
   });
 
-  test("is refused with Internal where it does not decode", async () => {
+  test("is refused with Internal if it does not decode", async () => {
     const { address } = sinkAt();
     const connection = await connectionTo(address);
     const call = connection.unary(Events.typeName, "Forward", Uint8Array.of(0x0a, 0xff));
@@ -128,7 +128,7 @@ describe("what containerd would refuse", () => {
 });
 
 describe("batches", () => {
-  test("have all that wait, in order, and no more than was asked for", async () => {
+  test("have all waiting events, in order, and no more than requested", async () => {
     const { events, address } = sinkAt();
     const publisher = publisherTo(address, { maxInFlight: 100 });
     const published = upTo(25).map((status) => publishExit(publisher, status));
@@ -147,7 +147,7 @@ describe("batches", () => {
 });
 
 describe("close", () => {
-  test("refuses with Unavailable what was not acknowledged, and ends loops", async () => {
+  test("refuses unacknowledged events with Unavailable, and ends loops", async () => {
     const { events, address } = sinkAt();
     const client = await clientOf(address);
     const calls = [client.forward(requestOf({})), client.forward(requestOf({}))];
@@ -158,14 +158,14 @@ describe("close", () => {
     expect((await events[Symbol.asyncIterator]().next()).done).toBe(true);
   });
 
-  test("ends a loop that waits", async () => {
+  test("ends a waiting loop", async () => {
     const { events } = sinkAt();
     const waiting = events[Symbol.asyncIterator]().next();
     await events.close();
     expect((await waiting).done).toBe(true);
   });
 
-  test("leaves what was acknowledged to be taken", async () => {
+  test("leaves acknowledged events to be taken", async () => {
     const { events, address } = sinkAt({ acknowledge: "arrived" });
     const publisher = publisherTo(address);
     for (const status of upTo(3)) await publishExit(publisher, status);
@@ -175,7 +175,7 @@ describe("close", () => {
     expect(left).toEqual([0, 1, 2]);
   });
 
-  test("by `done`, waits for the consumer to be done with what it has", async () => {
+  test("by `done`, waits until the consumer is done with what it has", async () => {
     const { events, address } = sinkAt({ acknowledge: "done" });
     const published = publishExit(publisherTo(address), 0);
     let done = false;
@@ -196,7 +196,7 @@ describe("close", () => {
 });
 
 describe("listenEvents", () => {
-  test("throws for an address that is taken, and takes one that was left behind if asked to", () => {
+  test("throws for an address in use, and reclaims a stale one if asked to", () => {
     const { address } = sinkAt();
     expect(failureOf(() => listenEvents(address))).toMatchObject({
       code: Code.Unavailable,

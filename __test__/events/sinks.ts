@@ -11,7 +11,7 @@ import { temporaryAddress } from "../helpers/temp.js";
 
 const stack = new Set<{ close(options?: { graceMs?: number }): Promise<void> }>();
 
-/** Closes what the functions here have opened, after each test. */
+/** Closes what the functions in this file opened. Runs after each test. */
 export async function closeAll(): Promise<void> {
   await Promise.all([...stack].map((each) => each.close({ graceMs: 0 })));
   stack.clear();
@@ -24,7 +24,7 @@ export function sinkAt(options: EventSinkOptions = {}, address = temporaryAddres
   return { events, address };
 }
 
-/** A publisher that says nothing of what it gave up. */
+/** A publisher that does not report the events that it gave up. */
 export function publisherTo(address: string, options: Partial<Parameters<typeof createPublisher>[1]> = {}) {
   const publisher = createPublisher(address, { namespace: "default", ...options });
   publisher.on("undelivered", () => undefined);
@@ -47,12 +47,12 @@ export async function clientOf(address: string) {
 /** Whether a promise has settled by now. */
 export const settled = async (promise: Promise<unknown>) => {
   const other = {};
-  // Enough turns for anything that needs no time of its own.
+  // Enough turns for anything that does not wait for a timer.
   for (let count = 0; count < 20; count++) await turn();
   return (await Promise.race([promise, Promise.resolve(other)])) !== other;
 };
 
-/** What an envelope may have. */
+/** The fields of an envelope. */
 export interface EnvelopeFields {
   namespace?: string;
   topic?: string;
@@ -61,7 +61,7 @@ export interface EnvelopeFields {
   value?: Uint8Array;
 }
 
-/** An envelope that nothing is wrong with, but for what is given. */
+/** A valid envelope, except for the given fields. */
 export function envelopeOf({
   namespace = "default",
   topic = "/tasks/exit",

@@ -4,8 +4,8 @@ import { fileURLToPath } from "node:url";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 /**
- * Builds packages of the workspace together and gives the path of the executable of `name`. cargo shows on stderr what
- * it does, which takes a minute the first time.
+ * Builds packages of the workspace together and returns the path of the executable of `name`. cargo shows its progress
+ * on stderr. The first build takes a minute.
  */
 export function cargoBuild(
   name: string,

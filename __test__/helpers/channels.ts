@@ -1,6 +1,6 @@
 import { channel } from "node:diagnostics_channel";
 
-/** Listens to channels for as long as it lives; what came is in order. */
+/** Listens to channels until it is disposed, and keeps their messages in order. */
 export function listen<Message>(...names: string[]): Disposable & { readonly seen: [string, Message][] } {
   const seen: [string, Message][] = [];
   const listeners = names.map((name) => {

@@ -5,17 +5,17 @@ import { buildGoPeer } from "./go-build.js";
 
 declare module "vitest" {
   export interface ProvidedContext {
-    /** The path of the Rust test peer; null where there is no cargo to build it with. */
+    /** The path of the Rust test peer; null if there is no cargo to build it. */
     shimPeer: string | null;
-    /** The path of the Go test peer; null where there is no go to build it with. */
+    /** The path of the Go test peer; null if there is no Go to build it. */
     goPeer: string | null;
   }
 }
 
-/** Where a suite that cannot run must fail, because somebody counts on it. */
+/** Whether a suite that cannot run must fail instead of being skipped, as in CI. */
 const REQUIRED = process.env["CI"] === "true" || process.env["SHIM_TESTS_REQUIRED"] === "1";
 
-/** Builds the peers, which are most of what these tests are worth. */
+/** Builds the peers, without which these tests are worth little. */
 export default function setup(project: TestProject): void {
   provideShimPeer(project);
   provideGoPeer(project);

@@ -4,10 +4,10 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Builds the peer in Go and gives the path of its executable. */
+/** Builds the peer in Go and returns the path of its executable. */
 export const buildGoPeer = (): string => buildGo("go", "go-peer");
 
-/** Builds a program in Go, of a folder of `__test__/peers`, and gives the path of its executable. */
+/** Builds the Go program in a folder of `__test__/peers`, and returns the path of its executable. */
 export function buildGo(folder: string, name: string): string {
   const executable = path.join(ROOT, "target", name);
   const { status } = spawnSync("go", ["build", "-mod=readonly", "-o", executable, "."], {

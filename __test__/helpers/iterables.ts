@@ -1,6 +1,6 @@
 import { bytes, deferred, text } from "./outcome.js";
 
-/** All that an iterable has, in order. */
+/** All items of an iterable, in order. */
 export async function collect<T>(iterable: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const item of iterable) all.push(item);
@@ -17,7 +17,7 @@ export async function collectTexts(stream: AsyncIterable<Uint8Array>): Promise<s
   return (await collect(stream)).map(text);
 }
 
-/** The first of an iterable, which is left open. */
+/** The first item of an iterable, which is left open. */
 export async function firstOf<T>(iterable: AsyncIterable<T>): Promise<{ first: T; rest: AsyncIterator<T> }> {
   const rest = iterable[Symbol.asyncIterator]();
   const { value, done } = await rest.next();
@@ -30,11 +30,11 @@ export async function* times<T>(count: number, item: (index: number) => T): Asyn
   for (let index = 0; index < count; index++) yield item(index);
 }
 
-/** An iterable, without an end unless it is given a `count`, that notes what was asked of it. */
+/** An iterable that records how it is read. It has no end unless it is given a `count`. */
 export class Source<T> implements AsyncIterable<T> {
   /** How many items were taken. */
   taken = 0;
-  /** Resolves when whoever reads has left, or has found the end. */
+  /** Resolves when the reader has left or has reached the end. */
   readonly left: Promise<void>;
   readonly #item: (index: number) => T | Promise<T>;
   readonly #count: number;
@@ -63,7 +63,7 @@ export class Source<T> implements AsyncIterable<T> {
   }
 }
 
-/** Goes on to `tick` until a number stands still for a while, and resolves to it. */
+/** Calls `tick` until a number has not changed for a while, and resolves to it. */
 export async function standstill(count: () => number, tick: () => Promise<unknown>): Promise<number> {
   const TICKS = 200;
   let last = count();

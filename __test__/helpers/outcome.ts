@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { TtrpcError } from "containerd-shim-protos";
 
-/** The TtrpcError that a promise rejects with. Anything else is the test's failure. */
+/** The TtrpcError that a promise rejects with. Anything else fails the test. */
 export async function failure(outcome: Promise<unknown>): Promise<TtrpcError> {
   return ttrpcError(await rejection(outcome));
 }
@@ -16,7 +16,7 @@ export async function rejection(outcome: Promise<unknown>): Promise<unknown> {
   );
 }
 
-/** The TtrpcError that a function throws. Anything else is the test's failure. */
+/** The TtrpcError that a function throws. Anything else fails the test. */
 export function failureOf(action: () => unknown): TtrpcError {
   let value: unknown;
   try {
@@ -32,7 +32,7 @@ function ttrpcError(error: unknown): TtrpcError {
   throw new Error(`expected a TtrpcError, not ${inspect(error)}`, { cause: error });
 }
 
-/** A promise and what settles it. */
+/** A promise and the functions that settle it. */
 export interface Deferred<T> {
   readonly promise: Promise<T>;
   readonly resolve: (value: T) => void;
@@ -68,12 +68,12 @@ export function text(encoded: Uint8Array): string {
   return new TextDecoder("utf-8", { fatal: true }).decode(encoded);
 }
 
-/** Bytes as hexadecimal, as the Rust peer prints them. */
+/** Bytes in hexadecimal, as the Rust peer prints them. */
 export function hex(encoded: Uint8Array): string {
   return Buffer.from(encoded).toString("hex");
 }
 
-/** Bytes of hexadecimal. */
+/** Bytes from hexadecimal. */
 export function unhex(digits: string): Uint8Array {
   return new Uint8Array(Buffer.from(digits, "hex"));
 }

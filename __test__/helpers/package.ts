@@ -1,2 +1,2 @@
-/** What programs that a test starts import for the package: the same as the test does. */
+/** The specifier by which programs that a test starts import the same package as the test. */
 export const PACKAGE = process.env["TEST_PACKAGE"] ?? "containerd-shim-protos";

@@ -3,7 +3,7 @@ import { type RawConnection, rawConnect, RawServer } from "./raw-peer.js";
 import { temporaryAddress } from "./temp.js";
 import { encodeFrame, encodeRequest, FrameType, type RequestEnvelope } from "./wire.js";
 
-/** The service that the handlers of a pair are in. */
+/** The service with the handlers of a pair. */
 export const SERVICE = "a.B";
 
 /** The bits of a frame's flags. */
@@ -16,12 +16,12 @@ export interface Pair extends AsyncDisposable {
   readonly connection: Connection;
 }
 
-/** Our client connected to a server of ours with these handlers. */
+/** Our client connected to our server with these handlers. */
 export async function pairOf(methods: RawMethods): Promise<Pair> {
   return pairWith(createServer().addRaw(SERVICE, methods));
 }
 
-/** Our client connected to a server of ours. */
+/** Our client connected to the given server. */
 export async function pairWith(server: Server): Promise<Pair> {
   const address = await server.listen(temporaryAddress());
   const connection = await connect(address);
@@ -36,7 +36,7 @@ export async function pairWith(server: Server): Promise<Pair> {
   };
 }
 
-/** A server of ours with these handlers, and a client of raw frames. */
+/** Our server with these handlers, and a client of raw frames. */
 export async function rawClientOf(
   methods: RawMethods,
 ): Promise<AsyncDisposable & { readonly peer: RawConnection; readonly address: string }> {

@@ -5,7 +5,7 @@ import type { Version } from "./tasks.js";
 
 const binary = inject("shimPeer");
 
-/** `describe` for what needs the Rust peer: skipped, and saying so, where it could not be built. */
+/** `describe` for a suite that needs the Rust peer. If it could not be built, the suite is skipped and says so. */
 export function describeWithPeer(name: string, suite: () => void): void {
   const note = binary === null ? " (skipped: needs cargo)" : "";
   describe.skipIf(binary === null)(`${name}${note}`, () => {
@@ -30,7 +30,7 @@ export class Peer implements AsyncDisposable {
     this.address = address;
   }
 
-  /** The generated Task server; of version 3 with Events. */
+  /** The generated Task server; in version 3, also Events. */
   static task(version: Version = "v3", address?: string): Promise<Peer> {
     return Peer.#start(["serve", "--task", version], address);
   }
@@ -40,12 +40,12 @@ export class Peer implements AsyncDisposable {
     return Peer.#start(["echo"], address);
   }
 
-  /** The generated Events server, which says when `count` `TaskExit`s came; see {@link Peer.eventsReport}. */
+  /** The generated Events server, which reports once `count` `TaskExit`s have come; see {@link Peer.eventsReport}. */
   static events(count: number, address?: string): Promise<Peer> {
     return Peer.#start(["events", "--count", String(count)], address);
   }
 
-  /** How the events came, when all have: whether their exit statuses were 0, 1, 2, …. */
+  /** The report once all events have come: whether their exit statuses were 0, 1, 2, …. */
   async eventsReport(): Promise<{ events: number; ordered: boolean }> {
     return JSON.parse((await this.#child.nextLine()) ?? "null") as { events: number; ordered: boolean };
   }
@@ -57,7 +57,7 @@ export class Peer implements AsyncDisposable {
     return new Peer(child, address);
   }
 
-  /** Ends the process at once, whatever it is at, and resolves when it is gone. */
+  /** Kills the process, whatever it is doing, and resolves when it has gone. */
   async kill(): Promise<void> {
     await this.#child.kill();
   }
@@ -67,7 +67,7 @@ export class Peer implements AsyncDisposable {
   }
 }
 
-/** How a call of the Rust client failed: with a status, or with a text of its own. */
+/** How a call of the Rust client failed: with a status, or with another error as text. */
 export interface PeerError {
   readonly kind: "status" | "other";
   readonly code: number | null;
@@ -83,12 +83,12 @@ export interface PeerCall {
   readonly error?: PeerError;
 }
 
-/** What the Rust client is to do. */
+/** What the Rust client should do. */
 export interface PeerCallOptions {
   readonly task?: Version;
   /** The id in every request. */
   readonly id?: string;
-  /** One method in place of all 17. */
+  /** One method instead of all 17. */
   readonly only?: string;
   /** 5000 if left out, 0 for none. */
   readonly timeoutMs?: number;
@@ -113,7 +113,7 @@ export class PeerClient implements AsyncDisposable {
     this.pid = this.#child.pid;
   }
 
-  /** All its calls, when it has ended. */
+  /** All its calls, once it has ended. */
   async calls(): Promise<PeerCall[]> {
     const calls: PeerCall[] = [];
     for (let line = await this.#child.nextLine(); line !== undefined; line = await this.#child.nextLine()) {
@@ -124,7 +124,7 @@ export class PeerClient implements AsyncDisposable {
     return calls;
   }
 
-  /** Ends the process at once and resolves when it is gone. */
+  /** Kills the process and resolves when it has gone. */
   async kill(): Promise<void> {
     await this.#child.kill();
   }
@@ -134,13 +134,13 @@ export class PeerClient implements AsyncDisposable {
   }
 }
 
-/** Makes calls with the Rust client and resolves to what came of them. */
+/** Makes calls with the Rust client and resolves to their outcomes. */
 export async function peerCalls(address: string, options?: PeerCallOptions): Promise<PeerCall[]> {
   await using client = new PeerClient(address, options);
   return await client.calls();
 }
 
-/** Publishes `TaskExit`s with the exit statuses 0, 1, 2, … with the Rust client; resolves to how many failed, and how. */
+/** Publishes `TaskExit`s with the statuses 0, 1, 2, … with the Rust client. Resolves to how many failed, and how. */
 export async function peerPublish(
   address: string,
   { count = 1, inflight = 1, timeoutMs = 5000 } = {},

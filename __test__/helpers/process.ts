@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { temporaryPath } from "./temp.js";
 
-/** A process of a peer that we did not write, and its output, line by line. */
+/** A process of an independent peer, and its output, line by line. */
 export class PeerProcess implements AsyncDisposable {
   readonly pid: number;
   readonly #process: ChildProcess;
@@ -13,9 +13,9 @@ export class PeerProcess implements AsyncDisposable {
   readonly #log = temporaryPath(".log");
 
   constructor(binary: string, args: readonly string[]) {
-    // A file takes all that the peer has to say even while a blocking call keeps this process from reading it.
+    // A file takes all of the peer's errors even while a blocking call keeps this process from reading.
     const log = openSync(this.#log, "w");
-    // A server ends with its stdin, so it cannot outlive this process, however that ends.
+    // A server ends with its stdin, so it cannot outlive this process, however this process ends.
     const child = spawn(binary, args, { stdio: ["pipe", "pipe", log] });
     closeSync(log);
     if (child.pid === undefined) throw new Error(`cannot start ${binary}`);
@@ -26,13 +26,13 @@ export class PeerProcess implements AsyncDisposable {
     this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   }
 
-  /** The next line of output; undefined when there is none any more. */
+  /** The next line of output; undefined if there are no more. */
   async nextLine(): Promise<string | undefined> {
     const { done, value } = await this.#lines.next();
     return done === true ? undefined : value;
   }
 
-  /** How the process failed, when it has ended; undefined if it did not. */
+  /** How the process failed, once it has ended; undefined if it did not fail. */
   async failure(): Promise<string | undefined> {
     await this.#ended;
     const { exitCode, signalCode } = this.#process;
@@ -40,7 +40,7 @@ export class PeerProcess implements AsyncDisposable {
     return `${signalCode ?? `exit status ${exitCode}`}\n${readFileSync(this.#log, "utf8")}`;
   }
 
-  /** Ends the process at once, whatever it is at, and resolves when it is gone. */
+  /** Kills the process, whatever it is doing, and resolves when it has gone. */
   async kill(): Promise<void> {
     this.#process.kill("SIGKILL");
     await this.#ended;

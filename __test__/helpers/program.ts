@@ -14,7 +14,7 @@ export class Program extends Started {
   }
 }
 
-/** What came of a program. */
+/** The outcome of a program. */
 export interface Finished {
   readonly status: number | NodeJS.Signals | null;
   readonly output: string;
@@ -32,7 +32,7 @@ export async function run(
   return { status, output: program.output, errors: program.errors };
 }
 
-/** What a run is when all went well and nothing was complained about. */
+/** The outcome of a successful run without errors or warnings. */
 export const success = (output: string | RegExp): Finished => ({
   status: 0,
   output: typeof output === "string" ? output : expect.stringMatching(output),

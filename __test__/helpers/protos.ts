@@ -11,7 +11,7 @@ import {
 } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 
-/** All messages of a file, nested ones included. */
+/** All messages of a file, including nested ones. */
 export function messagesOf(file: DescFile): DescMessage[] {
   const withNested = (message: DescMessage): DescMessage[] => [
     message,

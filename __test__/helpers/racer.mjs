@@ -1,4 +1,4 @@
-/** One of several servers that listen at one moment; told by messages when, and answers with what came of it. */
+/** One of several servers that listen at the same moment. A message says when, and the outcome is sent back. */
 const { createServer, TtrpcError } = await import(process.env["TEST_PACKAGE"] ?? "containerd-shim-protos");
 
 let server;

@@ -15,10 +15,10 @@ import {
   type StatusEnvelope,
 } from "./wire.js";
 
-/** One connection of a peer that does as it is told, right or wrong, frame by frame. */
+/** A connection of a peer that the test controls frame by frame, correct or not. */
 export class RawConnection {
   readonly socket: Socket;
-  /** Resolves when the other side has ended the connection or it is broken. */
+  /** Resolves when the other side has ended the connection, or when it has failed. */
   readonly ended: Promise<void>;
   readonly #frames: Frame[] = [];
   readonly #waiting: { resolve(frame: Frame): void; reject(error: Error): void }[] = [];
@@ -28,7 +28,7 @@ export class RawConnection {
   constructor(socket: Socket) {
     this.socket = socket;
     socket.on("data", (chunk) => this.#received(chunk));
-    // A reset is one of the ways in which a connection may end; "close" follows.
+    // A reset is a possible end of a connection; "close" follows.
     socket.on("error", () => undefined);
     this.ended = new Promise((resolve) => {
       socket.on("end", resolve);
@@ -40,7 +40,7 @@ export class RawConnection {
     });
   }
 
-  /** The next frame that comes in. */
+  /** The next frame that arrives. */
   nextFrame(): Promise<Frame> {
     const frame = this.#frames.shift();
     if (frame !== undefined) return Promise.resolve(frame);
@@ -50,19 +50,19 @@ export class RawConnection {
     });
   }
 
-  /** The next request that comes in. */
+  /** The next request that arrives. */
   async nextRequest(): Promise<Frame & RequestEnvelope> {
     const frame = await this.#next(FrameType.Request);
     return { ...frame, ...decodeRequest(frame.body) };
   }
 
-  /** The next response that comes in. */
+  /** The next response that arrives. */
   async nextResponse(): Promise<Frame & ResponseEnvelope> {
     const frame = await this.#next(FrameType.Response);
     return { ...frame, ...decodeResponse(frame.body) };
   }
 
-  /** Sends bytes as they are. Resolves when the system has taken them. */
+  /** Sends bytes as they are. Resolves when the kernel has taken them. */
   send(raw: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
       this.socket.write(raw, (error) => (error ? reject(error) : resolve()));
@@ -83,7 +83,7 @@ export class RawConnection {
     return this.send(encodeFrame({ streamId, type: FrameType.Response, body }));
   }
 
-  /** Makes a call and resolves to what comes next, which must be its response. */
+  /** Makes a call and resolves to the next frame, which must be its response. */
   async call(streamId: number, request: Partial<RequestEnvelope>): Promise<ResponseEnvelope> {
     await this.request(streamId, request);
     const response = await this.nextResponse();
@@ -91,7 +91,7 @@ export class RawConnection {
     return response;
   }
 
-  /** Ends the connection in order. */
+  /** Ends the connection without an error. */
   end(): void {
     this.socket.end();
   }
@@ -117,7 +117,7 @@ export class RawConnection {
   }
 }
 
-/** A listener that speaks no ttrpc but what the test says. */
+/** A listener without ttrpc of its own: the test decides what it sends. */
 export class RawServer implements AsyncDisposable {
   readonly address: string;
   readonly #server: Server;
@@ -167,10 +167,10 @@ export async function rawConnect(address: string): Promise<RawConnection> {
   return new RawConnection(socket);
 }
 
-/** More than a raw peer takes at a time, and less than a unix socket holds. */
+/** More than a raw peer reads at once, and less than a unix socket holds. */
 export const LARGE = new Uint8Array(100 << 10);
 
-/** Resolves when the first bytes have come, of which no more are read. */
+/** Resolves when the first bytes have arrived. No more are read. */
 export async function someArrived({ socket }: RawConnection): Promise<void> {
   await new Promise<void>((resolve) => {
     socket.once("data", () => {
@@ -181,8 +181,8 @@ export async function someArrived({ socket }: RawConnection): Promise<void> {
 }
 
 /**
- * Says something and closes with bytes of the other side unread, which the system takes for a reset. Both are there
- * before the other side, if it is on the same thread, looks again.
+ * Sends bytes and closes with bytes of the other side unread, which the kernel turns into a reset. Both arrive before the
+ * other side, if it is on the same thread, reads again.
  */
 export function sayAndReset({ socket }: RawConnection, raw: Uint8Array): void {
   socket.write(raw);

@@ -8,8 +8,8 @@ import { PACKAGE } from "./package.js";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 /**
- * What a script may use besides the product: `say` prints a line; `sayIfHeld` prints one a little later if something
- * else keeps the process alive until then, since its own timer does not.
+ * What a script may use besides the product: `say` prints a line; `sayIfHeld` prints one a little later if something else
+ * keeps the process alive until then, because its own timer does not.
  */
 const PRELUDE = `
 import * as product from "${PACKAGE}";
@@ -19,7 +19,7 @@ const [address] = process.argv.slice(1);
 `;
 
 export interface ScriptOptions {
-  /** What it inherits as the descriptors from 3 on. */
+  /** What it inherits as descriptors from 3 on. */
   readonly stdio?: readonly Socket[];
   /** How many descriptors it may have open. */
   readonly maxFiles?: number;
@@ -56,13 +56,13 @@ export class Script implements AsyncDisposable {
     return this.#child.pid;
   }
 
-  /** The next line that it says; undefined when it has ended. */
+  /** The next line that it says; undefined once it has ended. */
   async nextLine(): Promise<string | undefined> {
     const { done, value } = await this.#lines.next();
     return done === true ? undefined : value;
   }
 
-  /** What it says until it ends by itself, which must be without an error. */
+  /** The lines that it says until it ends by itself. It must end without an error. */
   async rest(): Promise<string[]> {
     const lines: string[] = [];
     for (let line = await this.nextLine(); line !== undefined; line = await this.nextLine()) lines.push(line);
@@ -74,7 +74,7 @@ export class Script implements AsyncDisposable {
     return lines;
   }
 
-  /** Stops the process where it is; `resume` lets it go on. */
+  /** Stops the process; `resume` continues it. */
   pause(): void {
     this.#child.kill("SIGSTOP");
   }

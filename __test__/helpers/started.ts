@@ -8,7 +8,7 @@ export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** How a program is run. */
 export interface RunOptions {
   readonly cwd?: string;
-  /** Where the program finds room for temporary files. */
+  /** The program's folder for temporary files. */
   readonly tmp?: string;
 }
 

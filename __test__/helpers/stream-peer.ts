@@ -4,12 +4,12 @@ import type { PeerError } from "./peer.js";
 import { PeerProcess } from "./process.js";
 import { temporaryAddress } from "./temp.js";
 
-/** The two that speak ttrpc without us. */
+/** The two independent implementations of ttrpc. */
 export type Language = "Go" | "Rust";
 
 const rustPeer = inject("shimPeer");
 
-/** A suite for each of the peers that could be built; the others say what they need. */
+/** A suite for each peer that could be built. The others are skipped and say what they need. */
 export function describeWithPeers(name: string, suite: (language: Language) => void): void {
   describeWithGo(name.replaceAll("$peer", "Go"), () => suite("Go"));
   const note = rustPeer === null ? " (skipped: needs cargo)" : "";
@@ -46,7 +46,7 @@ export class StreamPeer implements AsyncDisposable {
     return new StreamPeer(child, address);
   }
 
-  /** Ends the process at once, whatever it is at. */
+  /** Kills the process, whatever it is doing. */
   kill(): Promise<void> {
     return this.#child.kill();
   }
@@ -56,7 +56,7 @@ export class StreamPeer implements AsyncDisposable {
   }
 }
 
-/** What a peer's client is to do. */
+/** What a peer's client should do. */
 export interface StreamCallOptions {
   readonly count?: number;
   readonly repeat?: number;
@@ -67,7 +67,7 @@ export interface StreamCallOptions {
   readonly timeoutMs?: number;
 }
 
-/** What came of one call of a peer's client, which checks the numbers and the order of what it gets. */
+/** The outcome of one call of a peer's client, which checks the numbers and the order of what it gets. */
 export interface StreamResult {
   readonly method: string;
   readonly received: number;
@@ -76,7 +76,7 @@ export interface StreamResult {
   readonly error?: PeerError;
 }
 
-/** Calls `address` with a peer's client, and resolves to what came of each repetition. */
+/** Calls `address` with a peer's client, and resolves to the outcome of each repetition. */
 export async function streamCalls(
   language: Language,
   address: string,
@@ -93,7 +93,7 @@ export async function streamCalls(
   return results;
 }
 
-/** A peer's client that has sent and received `count` messages and left its stream open. Killing it is all there is. */
+/** A peer's client that has sent and received `count` messages and keeps its stream open until it is killed. */
 export async function holdingPeer(
   language: Language,
   address: string,

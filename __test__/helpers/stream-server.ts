@@ -11,7 +11,7 @@ import {
 import { aborted } from "./outcome.js";
 import { type EchoPayload, EchoPayloadSchema, NULL_TEXT, Streaming, Streams } from "./streaming.js";
 
-/** The streaming service as the peers in Go and Rust have it. */
+/** The same streaming service as the peers in Go and Rust have. */
 export const streaming: ServiceImpl<typeof Streaming> = {
   echo: ({ seq, msg }) => ({ seq: seq + 1, msg }),
   async *echoStream(requests) {
@@ -46,7 +46,7 @@ export const streaming: ServiceImpl<typeof Streaming> = {
   },
 };
 
-/** What the streaming service has no method for, as the peers have it. */
+/** The methods that the streaming service lacks, as in the peers. */
 export const streams: ServiceImpl<typeof Streams> = {
   describe: (_, context) => description(context),
   large: ({ sum }) => ({ msg: "a".repeat(sum) }),

@@ -15,8 +15,8 @@ import {
 } from "@bufbuild/protobuf/wkt";
 
 /*
- * The streaming service of ttrpc's own integration tests, and `test.Streams` with what it has no method for: what
- * protoc-gen-es would make of their .proto file. The peers in Go and in Rust have both, and so has `stream-server.ts`.
+ * The streaming service of ttrpc's own integration tests, and `test.Streams` with the methods that it lacks, as
+ * protoc-gen-es would generate them. The peers in Go and Rust have both, and so has `stream-server.ts`.
  */
 
 const PACKAGE = "ttrpc.integration.streaming";
@@ -140,5 +140,5 @@ export const Streams: GenService<{
   hang: MethodTypes<"server_streaming", Echo, Echo>;
 }> = serviceDesc(extrasFile, 0);
 
-/** What the null methods are sent. */
+/** The text that is sent to the null methods. */
 export const NULL_TEXT = "non-empty empty";

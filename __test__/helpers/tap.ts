@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 
-/** All that comes in on a socket, as it is. */
+/** All bytes that arrive on a socket. */
 export class Tap {
   #bytes = Buffer.alloc(0);
   #wake: (() => void) | undefined;
@@ -22,7 +22,7 @@ export class Tap {
     return frame;
   }
 
-  /** What came and was not taken. */
+  /** The bytes that arrived and were not taken. */
   get rest(): Buffer {
     return this.#bytes;
   }

@@ -11,7 +11,7 @@ export interface Seen {
   readonly context: HandlerContext;
 }
 
-/** What our handlers answer: every field set, none to its default. */
+/** The replies of our handlers: every field is set, none to its default. */
 export const REPLIES: Replies = {
   state: {
     id: "id-1",
@@ -49,7 +49,7 @@ export const REPLIES: Replies = {
   shutdown: {},
 };
 
-/** Handlers for all methods: each notes what it gets and does as `answer` says. */
+/** Handlers for all methods. Each records what it gets and replies as `answer` says. */
 export function handlersOf(
   seen: Seen[],
   answer: (name: MethodName) => unknown = (name) => REPLIES[name],

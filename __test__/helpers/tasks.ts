@@ -10,7 +10,7 @@ import {
 
 export type Version = "v2" | "v3";
 
-/** The Task service and its messages. Those of version 2 differ in nothing but their package. */
+/** The Task service and its messages. Those of version 2 differ only in their package. */
 export type TaskApi = typeof v3;
 
 export const VERSIONS: readonly { readonly version: Version; readonly api: TaskApi }[] = [
@@ -21,15 +21,15 @@ export const VERSIONS: readonly { readonly version: Version; readonly api: TaskA
 type Methods = TaskApi["Task"]["method"];
 export type MethodName = keyof Methods;
 
-/** The 17 methods, by the names that protobuf-es gives them. */
+/** The 17 methods, by their names in protobuf-es. */
 export const METHODS = v3.Task.methods.map((method) => method.localName as MethodName);
 
-/** A method's descriptor, whichever it is. */
+/** The descriptor of any method. */
 export function methodOf(api: TaskApi, name: MethodName): DescMethod {
   return api.Task.method[name];
 }
 
-/** Calls a method that is known by its name only. */
+/** Calls a method that is known only by name. */
 export function callMethod(
   client: Client<TaskApi["Task"]>,
   name: MethodName,
@@ -40,7 +40,7 @@ export function callMethod(
   return method(request, options);
 }
 
-/** Calls a method that is known by its name only, and waits for it. */
+/** Calls a method that is known only by name, and waits for it. */
 export function callMethodSync(
   client: SyncClient<TaskApi["Task"]>,
   name: MethodName,
@@ -56,7 +56,7 @@ export type Replies = { readonly [Name in MethodName]: MessageInitShape<Methods[
 
 export const EXEC_ID = "exec-1";
 
-/** The requests that the Rust client sends, as its requests.rs has them: every field set. */
+/** The requests of the Rust client, as in its requests.rs: every field is set. */
 export function requestsOf(id: string): Requests {
   const [execId, encoder] = [EXEC_ID, new TextEncoder()];
   const json = (type: string, value: object) =>

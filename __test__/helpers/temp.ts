@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll } from "vitest";
 
-// A parent as short as can be: a socket's path is limited to 107 bytes.
+// The shortest parent possible, because a socket's path is limited to 107 bytes.
 const folder = mkdtempSync("/tmp/shim-test-");
 let count = 0;
 
@@ -11,17 +11,17 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** A path that nothing is at; what is made there goes when the test file is over. */
+/** A path where nothing exists. What is made there is removed after the test file. */
 export function temporaryPath(suffix = ""): string {
   return join(folder, `${count++}${suffix}`);
 }
 
-/** A unix address that nobody listens on. */
+/** A unix address where nobody listens. */
 export function temporaryAddress(): string {
   return `unix://${temporaryPath(".sock")}`;
 }
 
-/** An abstract unix address that nobody listens on. */
+/** An abstract unix address where nobody listens. */
 export function abstractAddress(): string {
   return `unix://@shim-test-${process.pid}-${count++}`;
 }

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach } from "vitest";
 
 /**
- * Fails each test of this file in which an exception or a rejection is not caught. A test that expects one takes it out of
- * the list.
+ * Fails each test of the calling file that leaves an exception or a rejection uncaught. A test that expects one removes it
+ * from the list.
  */
 export function watchUncaught(): unknown[] {
   const uncaught: unknown[] = [];

@@ -1,11 +1,11 @@
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
 /*
- * ttrpc's wire format, written down a second time from its specification: what the tests compare the product with
- * must not be made by the product.
+ * ttrpc's wire format, implemented a second time from its specification, because the tests must not compare the product
+ * with itself.
  */
 
-/** The most bytes that the body of a frame may have. */
+/** The largest size of a frame's body, in bytes. */
 export const FRAME_LIMIT = 4_194_304;
 
 const HEADER_SIZE = 10;
@@ -19,7 +19,7 @@ export interface Frame {
   readonly body: Uint8Array;
 }
 
-/** A frame's bytes. `length` is what the header says, if that is not to be the truth. */
+/** A frame's bytes. `length` is the length in the header, if it should not be the true one. */
 export function encodeFrame(
   { streamId, type, flags = 0, body }: Omit<Frame, "flags"> & { readonly flags?: number },
   length = body.length,
@@ -32,7 +32,7 @@ export function encodeFrame(
   return Buffer.concat([header, body]);
 }
 
-/** Takes the first frame from the front of `buffer`, if all of it is there. */
+/** The first frame in `buffer`, if it is complete. */
 export function decodeFrame(buffer: Buffer): { frame: Frame; rest: Buffer } | undefined {
   if (buffer.length < HEADER_SIZE) return undefined;
   const end = HEADER_SIZE + buffer.readUInt32BE(0);
@@ -150,7 +150,7 @@ export function decodeResponse(body: Uint8Array): ResponseEnvelope {
   return { status: { code, message, details }, payload };
 }
 
-/** Reads the fields of a message by their numbers. One without a reader is the test's failure. */
+/** Reads the fields of a message by their numbers. A field without a reader fails the test. */
 function readFields(encoded: Uint8Array, readers: Record<number, (reader: BinaryReader) => unknown>): void {
   const reader = new BinaryReader(encoded);
   while (reader.pos < reader.len) {
@@ -161,12 +161,12 @@ function readFields(encoded: Uint8Array, readers: Record<number, (reader: Binary
   }
 }
 
-/** The payload with which a request to a method is `over` bytes above the limit, envelope included. */
+/** The payload that makes a request to a method exceed the limit by `over` bytes, envelope included. */
 export function requestPayload(over: number, request: Omit<Partial<RequestEnvelope>, "payload">): Uint8Array {
   return payloadOf(over, (payload) => encodeRequest({ ...request, payload }));
 }
 
-/** The payload with which a successful response is `over` bytes above the limit, envelope included. */
+/** The payload that makes a successful response exceed the limit by `over` bytes, envelope included. */
 export function responsePayload(over: number): Uint8Array {
   return payloadOf(over, (payload) => encodeResponse({ status: {}, payload }));
 }

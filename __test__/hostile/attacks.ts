@@ -8,19 +8,19 @@ const MIB = 1 << 20;
 const SERVICE = "test.Hostile";
 const OPEN = 2 | 4;
 
-/** Sends what it has to a path; what is sent need not be taken. */
+/** One way to attack the server at a path. The server need not read what is sent. */
 export interface Attack {
-  /** In words, behind "a client that …". */
+  /** In words, to follow "a client that …". */
   readonly what: string;
   readonly connections: number;
-  /** Milliseconds for which handlers hold all that the server may have, and a good client is refused. */
+  /** Milliseconds for which handlers hold all that the server may hold, so that a good client is refused. */
   readonly lasts?: number;
-  /** Of a sink of events. */
+  /** The target is a sink of events. */
   readonly onSink?: true;
   run(sockets: readonly Socket[], path: string): Promise<void> | void;
 }
 
-/** A varint of protobuf. */
+/** A protobuf varint. */
 function varint(value: number): Buffer {
   const bytes: number[] = [];
   let rest = value;
@@ -54,12 +54,12 @@ function request(
   return encodeFrame({ streamId, type: FrameType.Request, flags, body });
 }
 
-/** So many requests, one behind the other. */
+/** `count` requests, one after the other. */
 function requests(count: number, make: (streamId: number) => Buffer): Buffer {
   return Buffer.concat(Array.from({ length: count }, (_, index) => make(2 * index + 1)));
 }
 
-/** Writes to each socket, and to each again once it has taken that. Gives up when nothing is taken any more. */
+/** Writes to all sockets, and again once all have taken that. Gives up when a write takes too long. */
 async function writeToAll(
   sockets: readonly Socket[],
   times: number,
@@ -75,7 +75,7 @@ async function writeToAll(
 }
 
 const BODY = Buffer.alloc(4 * MIB - 300, 97);
-/** One field after the other that no envelope has. */
+/** A long sequence of fields that no envelope has. */
 const UNKNOWN = Buffer.concat(
   Array.from({ length: 800_000 }, (_, index) => Buffer.concat([varint((index + 16) * 8), Buffer.from([1])])),
 );
@@ -121,7 +121,7 @@ export const attacks = {
       ),
   },
   rests: {
-    what: "sends 300 KB and the first byte of a header on each of a thousand connections",
+    what: "sends 300 KB and the first byte of another header on each of a thousand connections",
     connections: 1000,
     async run(sockets) {
       await writeToAll(sockets, 1, () =>
@@ -136,22 +136,22 @@ export const attacks = {
     run: onAll(() => requests(4000, (id) => request(id, "Large"))),
   },
   unreadPromises: {
-    what: "reads none of twenty thousand large replies on fifty connections, which come a tick later",
+    what: "reads none of twenty thousand large replies, each made a tick later, on fifty connections",
     connections: 50,
     run: onAll(() => requests(400, (id) => request(id, "LargeLater"))),
   },
   unreadOnes: {
-    what: "reads none of the single large replies of a thousand connections",
+    what: "does not read the only large reply on each of a thousand connections",
     connections: 1000,
     run: onAll(() => request(1, "Large")),
   },
   unreadStreams: {
-    what: "reads nothing of five hundred streams without end, on ten connections",
+    what: "reads nothing of five hundred endless streams on ten connections",
     connections: 10,
     run: onAll(() => requests(50, (id) => request(id, "Endless", { flags: 1 }))),
   },
   untaken: {
-    what: "sends 8 MiB to a stream that takes nothing, on each of a hundred connections",
+    what: "sends 8 MiB to a stream that reads nothing, on each of a hundred connections",
     connections: 100,
     async run(sockets) {
       await writeToAll(sockets, 1, () => request(1, "Untaken", { flags: OPEN }));
@@ -160,7 +160,7 @@ export const attacks = {
     },
   },
   untakenAtOnce: {
-    what: "sends the messages of eight thousand streams that take nothing along with their requests",
+    what: "opens eight thousand streams that read nothing, with a message in each request",
     connections: 100,
     run: onAll(() =>
       requests(80, (id) =>
@@ -186,7 +186,7 @@ export const attacks = {
       writeToAll(sockets, 20, (index) => request(2 * index + 1, "Untaken", { flags: OPEN, extra: UNKNOWN })),
   },
   misplaced: {
-    what: "opens sixty streams with 4 MiB of data each, and says that there is none",
+    what: "opens sixty streams with 4 MiB of data each, and flags that say there is none",
     connections: 1,
     run: (sockets) =>
       writeToAll(sockets, 60, (index) => request(2 * index + 1, "Untaken", { flags: OPEN, payload: BODY })),
@@ -200,12 +200,12 @@ export const attacks = {
       ),
   },
   handled: {
-    what: "keeps handlers at sixty requests of 4 MiB",
+    what: "keeps handlers busy with sixty requests of 4 MiB",
     connections: 1,
     run: (sockets) => writeToAll(sockets, 60, (index) => request(2 * index + 1, "Block", { payload: BODY })),
   },
   expired: {
-    what: "sends four hundred requests of 1 MiB whose deadlines their handlers let pass",
+    what: "sends four hundred requests of 1 MiB whose handlers ignore their deadlines",
     connections: 1,
     lasts: 2500,
     run: (sockets) =>
@@ -232,7 +232,7 @@ export const attacks = {
       await sleep(50);
       for (let index = 0; index < 5000; index++) {
         const socket = connect(path);
-        // Those that find the backlog full are refused by the kernel.
+        // The kernel refuses connections while the backlog is full.
         socket.on("error", () => undefined);
         socket.once("connect", () => socket.destroy());
         if (index % 100 === 0) await sleep(1);
@@ -240,7 +240,7 @@ export const attacks = {
     },
   },
   gone: {
-    what: "leaves four hundred requests of 1 MiB to handlers that go on without it",
+    what: "leaves four hundred requests of 1 MiB to handlers that keep running without it",
     connections: 0,
     lasts: 2500,
     async run(_, path) {
@@ -256,7 +256,7 @@ export const attacks = {
     },
   },
   heldBack: {
-    what: "publishes large events on each of five hundred connections to a sink that is full",
+    what: "publishes large events on each of five hundred connections to a full sink",
     connections: 500,
     onSink: true,
     run: onAll(() => event(400_000)),

@@ -1,6 +1,6 @@
 /**
- * A client of servers that are hostile: `caller.ts DRIVER WHAT PATH`. It says when it is ready, does what it is for once it
- * is told to, and says what came of it.
+ * A client of hostile servers: `caller.ts DRIVER WHAT PATH`. It says when it is ready, does its work once it is told to,
+ * and prints the outcome.
  */
 
 import { once } from "node:events";
@@ -10,7 +10,7 @@ const [driver = "loop", what = "", path = ""] = process.argv.slice(2);
 const EMPTY = new Uint8Array();
 const open = () => connect(`unix://${path}`, { driver: driver as "loop" });
 
-/** How each of some calls ended, and how often. */
+/** How many calls ended in which way. */
 async function outcomes(calls: readonly Promise<unknown>[]): Promise<Record<string, number>> {
   const counts: Record<string, number> = {};
   const settled = await Promise.allSettled(calls);

@@ -1,4 +1,4 @@
-/** A hostile client in a process of its own: `client.ts NAME PATH`. It says when it has done its worst, and stays. */
+/** A hostile client in a process of its own: `client.ts NAME PATH`. It says when its attack is done, and stays. */
 
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";

@@ -13,19 +13,19 @@ import { rows } from "./rows.js";
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** What each connection may have besides the limits. */
+/** The bytes that each connection may hold besides the limits. */
 const A_CONNECTION = 64 * KIB;
 
 /**
- * What a process needs to work on the largest messages one by one, each of which is there three times for a moment, and
- * what its allocator and V8 keep for a moment of what was freed. It is the same however much is sent.
+ * What a process needs to handle the largest messages one by one, each of which exists three times for a moment, and what
+ * its allocator and V8 keep for a moment after a free. It does not depend on how much is sent.
  */
 const WORKING_MEMORY = 96 * MIB;
 
-/** Ten processes at once take their time on two cores. */
+/** Ten processes at once are slow on two cores. */
 const PATIENCE_MS = 90_000;
 
-/** What may be on its way from JavaScript to the thread. */
+/** The bytes that may be in flight from JavaScript to the thread. */
 const ON_ITS_WAY = { loop: 0, thread: 64 * MIB };
 
 interface State {
@@ -35,7 +35,7 @@ interface State {
   readonly heapUsed: number;
 }
 
-/** What became of a server that a client was set on: bytes more than before, and whether others were served. */
+/** The effect of an attack on a server: how many bytes it grew by, and whether others were served. */
 async function suffer(name: string, attack: Attack, driver: string) {
   const address = temporaryAddress();
   await using server = new Process("server.ts", driver, attack.onSink ? "sink" : "server", pathOf(address));
@@ -70,11 +70,11 @@ async function suffer(name: string, attack: Attack, driver: string) {
 describe.each(["loop", "thread"] as const)('with driver: "%s"', (driver) => {
   for (const { what, bytes: limit = 0, garbage = 0, attacks: names = [] } of rows) {
     if (names.length === 0) continue;
-    describe.concurrent(`memory that ${what} take stays within its limit with a client that`, () => {
+    describe.concurrent(`memory for ${what} stays within its limit with a client that`, () => {
       for (const name of names) {
         const attack: Attack = attacks[name];
         test(
-          `${attack.what}, and a good one is served`,
+          `${attack.what}, and a good client is served`,
           async () => {
             const { resident, external, served } = await suffer(name, attack, driver);
             const stated = limit + attack.connections * A_CONNECTION + ON_ITS_WAY[driver];
@@ -90,11 +90,11 @@ describe.each(["loop", "thread"] as const)('with driver: "%s"', (driver) => {
   }
 });
 
-describe("the table of what bounds memory in docs/design.md", () => {
+describe("the table of memory bounds in docs/design.md", () => {
   const source = readFileSync(join(ROOT, "docs/design.md"), "utf8");
   const table = source.split("## What bounds memory")[1]?.split("\n## ")[0] ?? "";
 
-  test("says what these tests show", () => {
+  test("states the limits of these tests", () => {
     const lines = table
       .split("\n")
       .filter((line) => line.startsWith("|"))
@@ -113,7 +113,7 @@ describe("the table of what bounds memory in docs/design.md", () => {
     expect(readFileSync(join(ROOT, file), "utf8")).toContain(name);
   });
 
-  test("is shown row by row", () => {
+  test("is tested row by row", () => {
     for (const { attacks: names = [], shown } of rows)
       expect(names.length > 0 || shown !== undefined).toBe(true);
     const tried = rows.flatMap(({ attacks: names = [] }) => names);

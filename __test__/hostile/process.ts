@@ -8,7 +8,7 @@ import { ROOT } from "../helpers/program.js";
 
 const KIB = 1024;
 
-/** A script of this folder in a process of its own, which is talked to in lines. */
+/** A script of this folder in a process of its own, which reads and prints lines. */
 export class Process implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
@@ -31,20 +31,20 @@ export class Process implements AsyncDisposable {
     return this.line();
   }
 
-  /** The most that was resident since that was last taken, or since the process began. */
+  /** The peak of the resident memory since it was last reset, or since the process began. */
   #peak(): number {
     const peak = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${this.#child.pid}/status`, "latin1"))?.[1];
     return Number(peak) * KIB;
   }
 
-  /** The most that was resident since it was last asked, or since the process began. */
+  /** The peak of the resident memory since the last call, or since the process began. */
   takePeak(): number {
     const peak = this.#peak();
     writeFileSync(`/proc/${this.#child.pid}/clear_refs`, "5");
     return peak;
   }
 
-  /** Waits until no more becomes resident for a while: what was sent to it may take its time on a busy machine. */
+  /** Waits until the resident memory stops growing: on a busy machine the process may read slowly. */
   async settled(): Promise<void> {
     let peak = this.#peak();
     for (let [calm, tries] = [0, 0]; calm < 4 && tries < 60; tries++) {

@@ -5,21 +5,21 @@ const MIB = 1 << 20;
 /** `maxQueuedBytes` of a server, if it is left out. */
 const QUEUED = 64 * MIB;
 
-/** A row of the table "What bounds memory" in docs/design.md, and what shows that it holds. */
+/** A row of the table "What bounds memory" in docs/design.md, and its tests. */
 export interface Row {
   readonly what: string;
   readonly limit: string;
   readonly beyond: string;
-  /** Bytes of the limit where nothing is set, besides 64 KiB for each connection. */
+  /** The default limit in bytes, besides 64 KiB for each connection. */
   readonly bytes?: number;
   /**
-   * Bytes of garbage that the handlers make, and that V8 collects when it likes: the more the busier the machine is, and
-   * no more when four times as much is sent.
+   * Bytes of garbage that the handlers make, and that V8 has not collected: more on a busier machine, but not more when
+   * four times as much is sent.
    */
   readonly garbage?: number;
-  /** What is tried with a server, or with a sink of events. */
+  /** The attacks on a server, or on a sink of events, that test the row. */
   readonly attacks?: readonly AttackName[];
-  /** Where it is shown, if not by an attack: a file, and the name of a test in it. */
+  /** The test of the row, if it is not an attack: a file, and the name of a test in it. */
   readonly shown?: readonly [file: string, test: string];
 }
 
@@ -58,7 +58,7 @@ export const rows: readonly Row[] = [
     what: "replies, and messages to peers, that wait for the socket",
     limit: "16 KiB a connection; beyond, 8 MiB each, and ½ of `maxQueuedBytes` for a listener",
     beyond: "no handler starts; a peer that takes nothing for 1 s while others wait is closed",
-    // Handlers that have started at once may give 1 MiB each before the next ones are stopped.
+    // Handlers that have started at once may reply with 1 MiB each before the next ones are held back.
     bytes: QUEUED / 2 + 32 * MIB,
     garbage: 128 * MIB,
     attacks: ["unread", "unreadPromises", "unreadOnes", "unreadStreams"],

@@ -1,6 +1,6 @@
 /**
- * A server that hostile clients are set on: `server.ts DRIVER KIND PATH`, where KIND is `server` or `sink`. A line on its
- * standard input has it say how it is; `take N` has it take so many events of the sink first.
+ * A server for hostile clients to attack: `server.ts DRIVER KIND PATH`, where KIND is `server` or `sink`. For each line on
+ * its standard input it prints its state; for `take N` it takes N events of the sink first.
  */
 
 import { createInterface } from "node:readline";
@@ -19,15 +19,15 @@ const untilAborted = ({ signal }: HandlerContext) =>
     else signal.addEventListener("abort", () => resolve());
   });
 
-/** Handlers that do what hurts most. */
+/** Handlers that behave in the most harmful ways. */
 async function serve(): Promise<void> {
   const server = createServer({ driver: driver as "loop" });
   server.addRaw("test.Hostile", {
     Echo: { kind: "unary", handle: (payload) => payload },
-    /** Answers with much for nothing. */
+    /** Answers an empty request with a large reply. */
     Large: { kind: "unary", handle: () => (started++, REPLY.slice()) },
     LargeLater: { kind: "unary", handle: async () => (started++, REPLY.slice()) },
-    /** Answers when nobody waits any more. */
+    /** Answers once nobody waits any more. */
     Block: {
       kind: "unary",
       async handle(payload, context) {
@@ -36,7 +36,7 @@ async function serve(): Promise<void> {
         return payload;
       },
     },
-    /** Looks at no signal, and keeps what it has for a while. */
+    /** Ignores its signal, and keeps its payload for a while. */
     Stubborn: {
       kind: "unary",
       async handle(payload) {
@@ -45,7 +45,7 @@ async function serve(): Promise<void> {
         return payload;
       },
     },
-    /** Keeps JavaScript from everything else, for as many milliseconds. */
+    /** Blocks JavaScript for the requested number of milliseconds. */
     Busy: {
       kind: "unary",
       handle(payload) {
@@ -54,7 +54,7 @@ async function serve(): Promise<void> {
         return payload;
       },
     },
-    /** Takes no message. */
+    /** Reads no message. */
     Untaken: {
       kind: "bidi_streaming",
       async *handle(_messages, context) {

@@ -1,4 +1,4 @@
-/** What hostile servers may cost a client. */
+/** What hostile servers can do to a client. */
 
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
@@ -10,23 +10,23 @@ import { Process } from "./process.js";
 
 const MIB = 1 << 20;
 
-/** What a process needs to work on the largest messages one by one, and what its allocator keeps for a moment. */
+/** What a process needs to handle the largest messages one by one, and what its allocator keeps for a moment. */
 const WORKING_MEMORY = 64 * MIB;
 const A_CONNECTION = 64 << 10;
 
 interface Case {
-  /** In words, behind "a server that …". */
+  /** In words, to follow "a server that …". */
   readonly what: string;
   /** What the client does. */
   readonly does: string;
   /** Called for each request, by its connection and stream id. */
   answer(socket: Socket, streamId: number): void;
   readonly outcome: unknown;
-  /** Bytes that the client may have. */
+  /** The bytes that the client may hold. */
   readonly limit: number;
 }
 
-/** A frame that says how long it is and may be longer than any that is taken. */
+/** The header of a frame, which may announce more than is accepted. */
 function header(length: number, streamId: number, type: number): Buffer {
   const bytes = Buffer.alloc(10);
   bytes.writeUInt32BE(length, 0);
@@ -50,7 +50,7 @@ const cases: readonly Case[] = [
     limit: 0,
   },
   {
-    what: "answers with replies of two million fields that nobody knows",
+    what: "answers with replies of two million unknown fields",
     does: "calls",
     answer: (socket, id) => {
       const body = Buffer.alloc(4 * MIB - 300, Buffer.from([0x78, 1]));
@@ -60,7 +60,7 @@ const cases: readonly Case[] = [
     limit: 0,
   },
   {
-    what: "sends without end to a reader that holds back",
+    what: "sends without end to a reader that does not read",
     does: "reader",
     answer: (socket, id) => {
       const frame = encodeFrame({ streamId: id, type: FrameType.Data, body: MESSAGE });

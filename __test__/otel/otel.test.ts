@@ -58,7 +58,7 @@ describe("spans of a call", () => {
     expect(served.attributes).toEqual(attributes);
   });
 
-  test("is a root where there is no span, at either side", async () => {
+  test("have no parent without an active span, on either side", async () => {
     await using pair = await pairWith(tracedServer());
     await createClient(Streaming, pair.connection, interceptors).echo({});
     expect((await clientSpan()).parentSpanContext).toBeUndefined();
@@ -71,7 +71,7 @@ describe("spans of a call", () => {
     expect((await serverSpan()).parentSpanContext).toBeUndefined();
   });
 
-  test("has the address and the port of a tcp server", async () => {
+  test("have the address and the port of a tcp server", async () => {
     await using server = tracedServer();
     const address = await server.listen("tcp://[::1]:0");
     await using connection = await connect(address);
@@ -80,7 +80,7 @@ describe("spans of a call", () => {
     expect((await clientSpan()).attributes).toMatchObject({ "server.address": "::1", "server.port": port });
   });
 
-  test("takes the providers and the propagator that it is given", async () => {
+  test("use the given providers and propagator", async () => {
     const own = new InMemorySpanExporter();
     const options = {
       tracerProvider: new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(own)] }),
@@ -97,7 +97,7 @@ describe("spans of a call", () => {
   });
 
   test.each([{ tracerProvider: {} }, { meterProvider: 5 }, { propagator: { inject() {} } }])(
-    "refuses %j, by name",
+    "cannot be made with %j, which is refused by name",
     (options) => {
       const [name] = Object.keys(options);
       for (const make of [otelClientInterceptor, otelServerInterceptor]) {
@@ -108,7 +108,7 @@ describe("spans of a call", () => {
 });
 
 describe("the active context", () => {
-  test("is the call's in handlers, in their generators, and in requests that are generated", async () => {
+  test("is the call's in handlers, in their generators, and in generators of requests", async () => {
     const seen: Record<string, (string | undefined)[]> = { requests: [], responses: [] };
     const note = (where: string) => seen[where]!.push(trace.getActiveSpan()?.spanContext().spanId);
     const server = createServer({ interceptors: [serverInterceptor] }).add(Streaming, {
@@ -172,7 +172,7 @@ describe("an error", () => {
     [Code.DataLoss, "DATA_LOSS", true],
     [99, "99", false],
   ])(
-    "%s is one of the client's span, and of the server's only if it is to blame",
+    "%s marks the client's span, and the server's only if the server is to blame",
     async (code, name, blame) => {
       await using pair = await pairWith(erring(new TtrpcError("so it is", code)));
       await failure(createClient(Streaming, pair.connection, interceptors).echo({}));
@@ -189,7 +189,7 @@ describe("an error", () => {
     },
   );
 
-  test("that a handler throws by mistake has its class in the server's span", async () => {
+  test("that a handler throws by mistake is recorded with its class in the server's span", async () => {
     await using pair = await pairWith(erring(new RangeError("off by one")));
     await failure(createClient(Streaming, pair.connection, interceptors).echo({}));
     expect((await serverSpan()).attributes).toMatchObject({
@@ -198,7 +198,7 @@ describe("an error", () => {
     });
   });
 
-  test("of the arguments has no status, since there was no call", async () => {
+  test("in the arguments has no status, because there was no call", async () => {
     await using pair = await pairWith(tracedServer());
     const client = createClient(Streaming, pair.connection, interceptors);
     await expect(client.echo({ seq: -1 })).rejects.toThrow(TypeError);
@@ -229,7 +229,7 @@ describe("an error", () => {
     expect((await serverSpan()).attributes["rpc.status_code"]).toMatch(/^(?:CANCELLED|UNAVAILABLE)$/);
   });
 
-  test("at the deadline is one of both sides", async () => {
+  test("at the deadline marks the spans of both sides", async () => {
     await using pair = await pairWith(tracedServer());
     const client = createClient(Streams, pair.connection, interceptors);
     expect((await failure(collect(client.hang({}, { timeoutMs: 20 })))).code).toBe(Code.DeadlineExceeded);
@@ -251,7 +251,7 @@ describe("leaving a stream early", () => {
     expect(status.code).toBe(SpanStatusCode.UNSET);
   });
 
-  test("before its first message, while another waits for one, ends the span once", async () => {
+  test("before its first message, while another reader waits, ends the span once", async () => {
     await using pair = await pairWith(tracedServer());
     const [asked, never] = [deferred(), deferred<object>()];
     const requests = new Source(() => {
@@ -278,7 +278,7 @@ describe("leaving a stream early", () => {
   });
 });
 
-test("durations are measured at both sides, in seconds, with what the spans say", async () => {
+test("durations are measured on both sides, in seconds, with the attributes of the spans", async () => {
   await reader.forceFlush();
   metricExporter.reset();
   await using pair = await pairWith(tracedServer());

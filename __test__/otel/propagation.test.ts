@@ -14,7 +14,7 @@ import { clientSpan, ids, interceptors, serverInterceptor, serverSpan } from "./
 describe("the metadata", () => {
   const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-  test("has lower-case keys with one value each, in place of what was there", async () => {
+  test("has lower-case keys with one value each, which replace earlier ones", async () => {
     await using server = await RawServer.listen();
     await using connection = await connect(server.address);
     const peer = await server.accept();
@@ -32,7 +32,7 @@ describe("the metadata", () => {
     expect(metadata).toHaveLength(2);
   });
 
-  test("that a raw peer sends names the parent, whatever the case of its keys", async () => {
+  test("of a raw peer names the parent, whatever the case of its keys", async () => {
     await using server = createServer({ interceptors: [serverInterceptor] }).addRaw(SERVICE, {
       Echo: { kind: "unary", handle: (payload) => payload },
     });
@@ -48,7 +48,7 @@ describe("the metadata", () => {
   });
 
   test.each(["", "00-zz-zz-01", "x".repeat(10_000)])(
-    "that is broken, such as %j, starts a trace",
+    "that is broken, such as %j, starts a new trace",
     async (text) => {
       await using server = createServer({ interceptors: [serverInterceptor] }).add(Streaming, streaming);
       using peer = await rawConnect(await server.listen(temporaryAddress()));
@@ -82,13 +82,13 @@ describe("the metadata", () => {
   });
 });
 
-describeWithGo("the interceptor that containerd 2 has", () => {
+describeWithGo("containerd 2's interceptor", () => {
   let client = "";
   beforeAll(() => {
     client = buildGo("otel", "otel-client");
   }, 240_000);
 
-  test("sends what makes its span the parent of our server's", async () => {
+  test("sends metadata that makes its span the parent of our server's", async () => {
     await using server = createServer({ interceptors: [serverInterceptor] }).addRaw(SERVICE, {
       Echo: { kind: "unary", handle: (payload) => payload },
     });

@@ -26,7 +26,7 @@ export const reader = new PeriodicExportingMetricReader({
 });
 const meterProvider = new MeterProvider({ readers: [reader] });
 
-// Made before the providers are set, as a module does that is imported before the SDK starts.
+// Created before the providers are set, as in a module that is imported before the SDK starts.
 export const clientInterceptor = otelClientInterceptor();
 export const serverInterceptor = otelServerInterceptor();
 
@@ -49,7 +49,7 @@ export const tracer = trace.getTracer("test");
 export const interceptors = { interceptors: [clientInterceptor] };
 export const tracedServer = () => streamServer({ interceptors: [serverInterceptor] });
 
-/** Resolves to the spans of one kind, when there are as many as expected. */
+/** Resolves to the spans of one kind, once there are as many as expected. */
 export async function spans(kind: SpanKind, count: number): Promise<ReadableSpan[]> {
   for (;;) {
     const found = exporter.getFinishedSpans().filter((span) => span.kind === kind);

@@ -4,7 +4,7 @@ import { watchUncaught } from "../helpers/uncaught.js";
 
 const uncaught = watchUncaught();
 
-test("each listener hears of the abort, whichever of them throw, and the process hears what they threw", async () => {
+test("each listener gets the abort, whichever of them throw, and the process gets what they threw", async () => {
   const abort = new AbortController();
   const heard: number[] = [];
   const listeners = Array.from({ length: 100 }, (_, index) => ({

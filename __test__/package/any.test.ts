@@ -5,7 +5,7 @@ import { TaskExitSchema, TaskOOMSchema, TaskStartSchema } from "containerd-shim-
 import { expect, test } from "vitest";
 import { failureOf } from "../helpers/outcome.js";
 
-test("packAny writes the bare full name", () => {
+test("packAny writes the full name without a prefix", () => {
   const any = packAny(TaskStartSchema, { containerId: "web", pid: 7 });
   expect(any).toEqual(create(AnySchema, { typeUrl: "containerd.events.TaskStart", value: any.value }));
   expect(Buffer.from(any.value).toString("latin1")).toBe("\n\u0003web\u0010\u0007");
@@ -31,7 +31,7 @@ test.each(["", "/", "type.googleapis.com/", "https://a.example/b/c/"])(
 );
 
 test.each(["", "/", "TaskStart", "containerd.events.TaskStart/", "xcontainerd.events.TaskStart"])(
-  "unpackAny takes the type %j for none of it",
+  "unpackAny treats the type %j as another type",
   (typeUrl) => {
     const any = create(AnySchema, { typeUrl });
     expect(unpackAny(any, TaskStartSchema)).toBeUndefined();
@@ -46,7 +46,7 @@ test("unpackAny finds the type in a registry", () => {
   expect(unpackAny(packAny(TaskStartSchema, {}), registry)).toBeUndefined();
 });
 
-test("unpackAny throws if the type fits and the bytes do not decode", () => {
+test("unpackAny throws if the type matches but the bytes do not decode", () => {
   const any = create(AnySchema, { typeUrl: TaskExitSchema.typeName, value: new Uint8Array([0x0a, 5]) });
   expect(failureOf(() => unpackAny(any, TaskExitSchema))).toMatchObject({
     code: Code.Internal,

@@ -14,7 +14,7 @@ function bench(...args: string[]): Promise<{ stdout: string }> {
 }
 
 describeWithPeer("the bench", () => {
-  it("measures what it is asked for and writes a report with its plots", { timeout: 60_000 }, async () => {
+  it("measures what was requested and writes a report with plots", { timeout: 60_000 }, async () => {
     const output = temporaryPath();
     const only = "client/unary/64B/1x1,client/sink/256B,load";
     const pace = ["--rounds", "1", "--seconds", "0.05", "--profile", "dev"];
@@ -28,7 +28,7 @@ describeWithPeer("the bench", () => {
       expect(report).toContain(`plots/${plot}.svg`);
       const drawn = readFileSync(join(output, "plots", `${plot}.svg`), "utf8");
       expect(drawn).toMatch(/^<svg .*<\/svg>$/s);
-      // A label that is cut ends so.
+      // A truncated label ends like this.
       expect(drawn).not.toContain("…");
     }
   });

@@ -11,7 +11,7 @@ import { describe, expect, it } from "vitest";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const GENERATED = join(ROOT, "src/protos/generated");
 
-/** The entries that have what each generated file declares, the first being where the Rust crate has it. */
+/** The entries that export each generated file. The first is where the Rust crate has it. */
 const HOMES: Record<string, readonly string[]> = {
   "containerd/events/container": ["events"],
   "containerd/events/content": ["events"],
@@ -42,7 +42,7 @@ const HOMES: Record<string, readonly string[]> = {
   "runtimeoptions/v1/runtimeoptions": ["runtimeoptions"],
 };
 
-/** What an entry has besides from the files that are at home there. */
+/** What an entry exports from files of other entries. */
 const GUESTS: Record<string, readonly string[]> = {
   events: ["containerd.types.Mount"],
   sandbox: ["containerd.types.Mount"],
@@ -64,11 +64,11 @@ const load = (specifier: string) => import(/* @vite-ignore */ specifier) as Prom
 const loadEntry = (entry: string) => load(`containerd-shim-protos/${entry}`);
 const loadGenerated = (file: string) => load(join(ROOT, `dist/protos/generated/${file}_pb.js`));
 
-/** Where an entry's code is, in src and in dist. */
+/** The path of an entry's code, in src and in dist. */
 const targetOf = (entry: string) =>
   entry === "events" || entry === "otel" ? `${entry}/index` : `protos/${entry}`;
 
-/** The source of an entry, which says where its exports of types are. */
+/** The source of an entry, which shows the types that it exports. */
 function sourceOf(entry: string): string {
   return readFileSync(join(ROOT, `src/${targetOf(entry)}.ts`), "utf8");
 }
@@ -77,7 +77,7 @@ function isDescriptor(value: unknown): value is AnyDesc {
   return typeof value === "object" && value !== null && "kind" in value;
 }
 
-/** What a generated file declares, without the description of the file itself. */
+/** What a generated file declares, without the descriptor of the file itself. */
 async function declared(file: string): Promise<[name: string, value: unknown][]> {
   return Object.entries(await loadGenerated(file)).filter(([name]) => !name.startsWith("file_"));
 }
@@ -108,7 +108,7 @@ describe("the entries", () => {
   });
 
   it.each(files.flatMap((file) => HOMES[file]?.map((entry) => [file, entry] as const) ?? []))(
-    "give all that %s declares in /%s",
+    "export everything that %s declares from /%s",
     async (file, entry) => {
       const module = await loadEntry(entry);
       const expected = await declared(file);
@@ -122,7 +122,7 @@ describe("the entries", () => {
     },
   );
 
-  it.each(entries)("have in /%s nothing that belongs elsewhere", async (entry) => {
+  it.each(entries)("export nothing from /%s that belongs elsewhere", async (entry) => {
     const own = new Set<unknown>(
       (await Promise.all(files.filter((file) => HOMES[file]?.includes(entry)).map(declared)))
         .flat()
@@ -136,7 +136,7 @@ describe("the entries", () => {
 });
 
 describe("the registry", () => {
-  it("has all that the generated files declare", async () => {
+  it("has everything that the generated files declare", async () => {
     const descriptors = (await Promise.all(files.map(declared)))
       .flat()
       .map(([, value]) => value)
@@ -153,7 +153,7 @@ describe("the registry", () => {
   });
 
   it.each(["", "/", "type.googleapis.com/", "https://example.org/a/b/"])(
-    "unpacks any message whose name comes after %j",
+    "unpacks any message whose name follows %j",
     (prefix) => {
       for (const schema of registry) {
         if (schema.kind !== "message") continue;
@@ -167,7 +167,7 @@ describe("the registry", () => {
     },
   );
 
-  it("gives the message with its fields", () => {
+  it("unpacks the message with its fields", () => {
     const message = unpackAny(packAny(TaskExitSchema, { containerId: "web", exitStatus: 137 }), registry);
     expect(isMessage(message, TaskExitSchema) && message.exitStatus).toBe(137);
   });
@@ -179,7 +179,7 @@ describe("the registry", () => {
     "containerd.events.taskexit",
     "containerd.events.TaskExit/",
     "x.containerd.events.TaskExit",
-    // A service and an enum, which no Any holds.
+    // A service and an enum, which an Any cannot hold.
     "containerd.task.v3.Task",
     "containerd.v1.types.Status",
   ])("has no message for the type %j", (typeUrl) => {

@@ -9,8 +9,8 @@ import { pathOf, temporaryAddress } from "../helpers/temp.js";
 
 const demo = "examples/demo/demo.ts";
 
-// The address is the one that the Rust crate's examples have, so that these can be put against those. It also means that
-// these tests run one after the other, which within a file they do, and that no other file may use it.
+// The address is that of the Rust crate's examples, so that the two can be mixed. Therefore these tests must run one after
+// the other, as tests in one file do, and no other file may use it.
 const SHARED_SOCKET = "/tmp/shim-proto-ttrpc-001";
 
 describe.each(["ttrpc-server", "ttrpc-server-async"])("the example %s", (server) => {
@@ -27,23 +27,20 @@ describe.each(["ttrpc-server", "ttrpc-server-async"])("the example %s", (server)
     expect(serving.errors).toBe("");
   });
 
-  it.each(["SIGINT", "SIGTERM"] as const)(
-    "ends in order on %s and takes its socket along",
-    async (signal) => {
-      await using serving = new Program(`examples/${server}.ts`);
-      await serving.printed("press Ctrl + C to exit\n");
-      expect(existsSync(SHARED_SOCKET)).toBe(true);
+  it.each(["SIGINT", "SIGTERM"] as const)("ends cleanly on %s and removes its socket", async (signal) => {
+    await using serving = new Program(`examples/${server}.ts`);
+    await serving.printed("press Ctrl + C to exit\n");
+    expect(existsSync(SHARED_SOCKET)).toBe(true);
 
-      serving.signal(signal);
+    serving.signal(signal);
 
-      expect(await serving.ended()).toBe(0);
-      expect(existsSync(SHARED_SOCKET)).toBe(false);
-    },
-  );
+    expect(await serving.ended()).toBe(0);
+    expect(existsSync(SHARED_SOCKET)).toBe(false);
+  });
 });
 
 describe.each(["connect", "connect-async"])("the example %s", (example) => {
-  it("asks for the pids, then for a shutdown", async () => {
+  it("asks for the pids, then requests a shutdown", async () => {
     const requests: unknown[] = [];
     await using server = createServer();
     server.add(Task, {
@@ -81,7 +78,7 @@ describe.each(["connect", "connect-async"])("the example %s", (example) => {
     });
   });
 
-  it("fails, and names the address, if nobody is there", async () => {
+  it("fails, and names the address, if nobody listens there", async () => {
     const address = temporaryAddress();
 
     const { status, errors } = await run(`examples/${example}.ts`, [address]);
@@ -120,7 +117,7 @@ describeWithPeer("against the Rust server", () => {
     expect(output).toMatch(/^  pids +\S+ ms  4003, 4004$/m);
   });
 
-  it("the demo says so if the shim does not speak the version that was asked for", async () => {
+  it("the demo says so if the shim does not speak the requested version", async () => {
     await using peer = await Peer.task("v2");
 
     const { status, output } = await run(demo, ["--address", peer.address, "--task", "v3"]);
@@ -132,7 +129,7 @@ describeWithPeer("against the Rust server", () => {
 });
 
 describe("the demo", () => {
-  /** What the demo made there; tsx has its cache next to it. */
+  /** What the demo made in its temporary folder, without the cache of tsx beside it. */
   const demoFolders = (tmp: string) => readdirSync(tmp).filter((name) => name.startsWith("shim-demo-"));
 
   it("makes typed calls, lets a deadline pass, unpacks an error's details, and measures", async () => {
@@ -153,14 +150,14 @@ describe("the demo", () => {
     expect(demoFolders(tmp)).toEqual([]);
   });
 
-  it("draws neither bar nor colour where its output is not a terminal", async () => {
+  it("draws neither bar nor colour if its output is not a terminal", async () => {
     const { output } = await run(demo, ["--calls", "100"]);
 
     expect(output).not.toContain("\u001b");
   });
 
   it.each(["SIGINT", "SIGTERM"] as const)(
-    "leaves neither folder nor process behind on %s",
+    "leaves neither a folder nor a process behind on %s",
     async (signal) => {
       const tmp = temporaryFolder();
       await using program = new Program(demo, ["--calls", "9000000"], { tmp });
@@ -177,7 +174,7 @@ describe("the demo", () => {
     },
   );
 
-  it("ends quietly, and leaves no folder behind, when nobody reads its output any more", async () => {
+  it("ends silently, and leaves no folder behind, when its reader has gone", async () => {
     const tmp = temporaryFolder();
     await using program = new Program(demo, ["--calls", "9000000"], { tmp });
     await program.printed("server");

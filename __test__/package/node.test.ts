@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 
 const VERSION = process.env["TEST_NODE"] ?? process.version;
 
-test("the tests run on the Node that was asked for, and so does all that they start", () => {
+test("the tests and everything that they start run on the requested Node", () => {
   const print = ["-p", "process.version"];
   expect(process.version).toBe(VERSION);
   expect(spawnSync(process.execPath, print, { encoding: "utf8" }).stdout.trim()).toBe(VERSION);

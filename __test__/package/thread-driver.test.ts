@@ -11,7 +11,7 @@ const EMPTY = new Uint8Array();
 const echo = { Echo: { kind: "unary", handle: (payload: Uint8Array) => payload } } as const;
 
 describe("a driver", () => {
-  test("is the loop or a thread, of a connection and of a server", async () => {
+  test("is the loop or a thread, for a connection and for a server", async () => {
     const driver = "fiber" as Driver;
     const message = "driver must be one of loop, thread, not fiber";
     expect(() => createServer({ driver })).toThrow(new TypeError(message));
@@ -31,7 +31,7 @@ describe("a driver", () => {
     expect(await Promise.all(replies)).toEqual(replies.map((_, index) => `${index}`));
   });
 
-  test.each<Driver>(["loop", "thread"])("(%s) goes on where a test has its own timers", async (driver) => {
+  test.each<Driver>(["loop", "thread"])("(%s) keeps working while a test fakes timers", async (driver) => {
     await using server = createServer({ driver }).addRaw("a.B", echo);
     await using connection = await connect(await server.listen(temporaryAddress()), { driver });
     vi.useFakeTimers({ toFake: ["setImmediate", "setTimeout"] });
@@ -44,15 +44,15 @@ describe("a driver", () => {
     }
   });
 
-  test("of a server on this thread is of no help to a call that blocks it", async () => {
+  test("of a server on this thread cannot help a call that blocks the thread", async () => {
     await using server = createServer({ driver: "thread" }).addRaw("a.B", echo);
     using blocking = connectSync(await server.listen(temporaryAddress()));
     expect(failureOf(() => blocking.unary("a.B", "Echo", EMPTY)).message).toContain("would wait forever");
   });
 });
 
-describe("a thread that drives", () => {
-  test("sends, and answers what needs no handler, while JavaScript is busy", async () => {
+describe("the thread driver", () => {
+  test("sends, and answers requests that need no handler, while JavaScript is busy", async () => {
     await using script = new Script(
       `
       const server = product.createServer({ driver: "thread" });
@@ -86,7 +86,7 @@ describe("a thread that drives", () => {
     expect(await line).toBe("free");
   });
 
-  test("delivers a call that was made just before JavaScript got busy", async () => {
+  test("sends a call that was made just before JavaScript got busy", async () => {
     await using server = await RawServer.listen();
     const arrived = temporaryPath("arrived");
     await using script = new Script(
@@ -111,7 +111,7 @@ describe("a thread that drives", () => {
     expect(await script.rest()).toEqual(["arrived", "reply"]);
   });
 
-  test("lets a reply arrive that was given just before the process exits", async () => {
+  test("delivers a reply that was given just before the process exits", async () => {
     for (let round = 0; round < 10; round++) {
       await using script = new Script(
         `
@@ -134,11 +134,11 @@ describe("a thread that drives", () => {
     }
   });
 
-  test("takes more than its queue holds, and loses none", async () => {
+  test("accepts more than its queue holds, and loses nothing", async () => {
     await using server = createServer({ driver: "thread" }).addRaw("a.B", echo);
     await using connection = await connect(await server.listen(temporaryAddress()), { driver: "thread" });
     const payload = new Uint8Array(1 << 20);
-    // Without giving way: 96 MiB of requests, where the queue holds 64 and a connection 64 that wait.
+    // In one go: 96 MiB of requests. The queue holds 64 MiB, and a connection lets 64 MiB wait.
     const replies = Array.from({ length: 96 }, () => connection.unary("a.B", "Echo", payload));
     const outcomes = await Promise.allSettled(replies);
     const codes = outcomes.map((outcome) =>
@@ -148,7 +148,7 @@ describe("a thread that drives", () => {
     expect(codes.filter((code) => code === payload.length).length).toBeGreaterThan(32);
   });
 
-  test("that cannot be started is an error that says so, and does not keep the process", async () => {
+  test("fails with an error if the thread cannot start, and does not keep the process alive", async () => {
     await using script = new Script(
       `
       import fs from "node:fs";

@@ -24,26 +24,26 @@ const ADDON = `${NAME}-linux-x64-gnu`;
 
 const CALLED = { status: 0, stdout: "called 7\n", stderr: "" };
 
-/** What postject looks for in a Node; all of them have it. */
+/** The fuse that postject looks for in a Node. All Nodes have it. */
 const FUSE = "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2";
 
 const runtimes = inject("runtimes").filter(({ platform }) => platform === "linux-x64-gnu");
 
 let registry: Registry;
 let consumer: Consumer;
-/** Where bundles are carried to: nothing is there, and above it, but them and the addon's package. */
+/** The folder to which bundles are copied. It and its parents have nothing else but the addon's package. */
 let deployed: string;
-/** A folder that has nothing but a bundle. */
+/** A folder with nothing but a bundle. */
 let alone: string;
 
 beforeAll(async () => {
-  // ncc and the others are used with the newest Node, whatever their output runs on.
+  // The bundlers run on the newest Node, whatever Node their output runs on.
   const newest = runtimes.at(-1);
   if (newest === undefined) throw new Error("there is no Node");
   registry = await Registry.start(inject("upstream"));
   consumer = new Consumer(newest);
   const files = [NAME, ADDON].map(tarballOf);
-  // esbuild's script only checks what npm has brought, and there is no shell on PATH.
+  // esbuild's script only checks what npm installed, and there is no shell on PATH.
   await consumer.npm("install", "--ignore-scripts", ...files, ...TOOLS, ...registry.options);
   consumer.add("bundlers", ".");
   deployed = join(consumer.folder, "deployed");
@@ -64,7 +64,7 @@ function start(runtime: Runtime, folder: string, args: readonly string[], env: R
 describe.each(BUNDLES)("a bundle that %s made as %s", (tool, format) => {
   const name = `${tool}.${format === "esm" ? "mjs" : "cjs"}`;
 
-  it("is made without a complaint", async () => {
+  it("is made without warnings", async () => {
     const file = join(deployed, name);
     expect(await consumer.node(["build.mjs", tool, format, file])).toMatchObject({ status: 0, stderr: "" });
     cpSync(file, join(alone, name));
@@ -74,7 +74,7 @@ describe.each(BUNDLES)("a bundle that %s made as %s", (tool, format) => {
     "makes a call on Node %s, with the addon beside it in node_modules, or named by the variable",
     async (_, runtime) => {
       expect(await start(runtime, deployed, [name])).toEqual(CALLED);
-      // The folder that it is started in says nothing.
+      // The working directory must not matter.
       expect(await start(runtime, "/", [join(deployed, name)])).toEqual(CALLED);
       const path = consumer.installed(ADDON, `${NAME}.linux-x64-gnu.node`);
       expect(await start(runtime, alone, [name], { NAPI_RS_NATIVE_LIBRARY_PATH: path })).toEqual(CALLED);

@@ -14,7 +14,7 @@ export interface Runtime {
   readonly npm: string;
 }
 
-/** What became of a process. */
+/** The outcome of a process. */
 export interface Ended {
   readonly status: number | string;
   readonly stdout: string;
@@ -24,8 +24,7 @@ export interface Ended {
 const FIXTURES = new URL("fixtures/", import.meta.url).pathname;
 
 /**
- * The folder of somebody who uses the package. There is nothing on PATH but Node, no compiler and no cargo, and the home
- * folder is empty.
+ * The folder of a user of the package. PATH has only Node, no compiler and no cargo, and the home folder is empty.
  */
 export class Consumer implements Disposable {
   readonly folder = mkdtempSync(join(tmpdir(), "shim-consumer-"));
@@ -38,10 +37,10 @@ export class Consumer implements Disposable {
     writeFileSync(join(this.project, "package.json"), '{ "private": true, "type": "module" }\n');
   }
 
-  /** Runs npm; fails with what it said. */
+  /** Runs npm. Fails with its output. */
   async npm(...args: readonly string[]): Promise<string> {
     const settings = ["--no-audit", "--no-fund", "--no-update-notifier", `--cache=${this.folder}/cache`];
-    // npm takes the C library of the machine, as /usr/bin/ldd tells it, for that of the Node it runs on.
+    // npm assumes that Node runs on the machine's C library, which it reads from /usr/bin/ldd.
     if (this.#runtime.platform.endsWith("-musl")) settings.push("--libc=musl");
     const ended = await this.node([this.#runtime.npm, ...args, ...settings]);
     if (ended.status !== 0)
@@ -92,7 +91,7 @@ export function run(
   });
 }
 
-/** What a machine may need to reach its registry. */
+/** The variables that a machine may need to reach its registry. */
 function certificates(): Record<string, string> {
   const names = ["NODE_EXTRA_CA_CERTS", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
   return Object.fromEntries(

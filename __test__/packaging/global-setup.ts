@@ -14,7 +14,7 @@ declare module "vitest" {
   }
 }
 
-/** Brings the Nodes, which takes a minute the first time. */
+/** Downloads the Nodes, which takes a minute the first time. */
 export default function setup(project: TestProject): void {
   if (!tarballs.every(existsSync)) {
     throw new Error(

@@ -6,7 +6,7 @@ import { NAME, tarballOf, tarballs, VERSION } from "./release.js";
 
 const runtimes = inject("runtimes");
 
-/** What fixtures/talk.mjs prints when all is well. */
+/** What fixtures/talk.mjs prints when it succeeds. */
 const TALK = { id: "a,b", own: true, status: "RUNNING", chat: ["one", "two"], code: "NotFound", same: true };
 
 const named = (list: readonly Runtime[]) =>
@@ -34,7 +34,7 @@ async function expectTalk(consumer: Consumer): Promise<void> {
   expect(JSON.parse(talk.stdout)).toEqual(TALK);
 }
 
-/** The names and versions of all that is installed, from `npm ls`. */
+/** The names and versions of everything installed, from `npm ls`. */
 async function listed(consumer: Consumer): Promise<Record<string, string>> {
   interface Tree {
     readonly version: string;
@@ -44,7 +44,7 @@ async function listed(consumer: Consumer): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   const walk = ({ dependencies = {} }: Tree) => {
     for (const [name, dependency] of Object.entries(dependencies)) {
-      // What is optional and was left out has no version.
+      // An optional package that was left out has no version.
       if (dependency.version !== undefined) found[name] = dependency.version;
       walk(dependency);
     }
@@ -54,7 +54,7 @@ async function listed(consumer: Consumer): Promise<Record<string, string>> {
 }
 
 describe.each(named(runtimes))("%s", (_, runtime) => {
-  it("installs the package and its addon from a registry, and talks", async () => {
+  it("installs the package and its addon from a registry, and makes calls", async () => {
     using consumer = new Consumer(runtime);
     await consumer.npm("install", NAME, ...registry.options);
 
@@ -72,7 +72,7 @@ describe.each(named(runtimes))("%s", (_, runtime) => {
 describe.each(named(runtimes.filter(({ platform }) => platform === "linux-x64-gnu")))(
   "%s, without a registry that has the package",
   (_, runtime) => {
-    it("installs two of the tarballs, and talks", async () => {
+    it("installs two of the tarballs, and makes calls", async () => {
       using consumer = new Consumer(runtime);
       await using empty = await Registry.start(inject("upstream"));
       const files = [tarballOf(NAME), tarballOf(`${NAME}-${runtime.platform}`)];

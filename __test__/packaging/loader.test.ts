@@ -33,7 +33,7 @@ afterAll(async () => {
 async function consumerWith(runtime: Runtime, ...platforms: readonly PlatformName[]): Promise<Consumer> {
   const consumer = new Consumer(runtime);
   const files = [NAME, ...platforms.map((platform) => `${NAME}-${platform}`)].map(tarballOf);
-  // The platform package of another platform is what npm would never install by itself.
+  // npm would never install the package of another platform by itself.
   await consumer.npm("install", "--force", ...files, ...registry.options);
   return consumer;
 }
@@ -65,7 +65,7 @@ To build the addon from source, with Rust and a C compiler, run \`npm ci\` in a 
 `);
   });
 
-  it("names musl where Node runs on it, and the emulated processor", async () => {
+  it("names musl if Node runs on it, and the emulated processor", async () => {
     using musl = await consumerWith(runtimeFor("linux-x64-musl"));
     expect(await failure(musl)).toContain("platform linux, architecture x64, libc musl.");
     using arm64 = await consumerWith(runtimeFor("linux-arm64-gnu"));
@@ -83,7 +83,7 @@ To build the addon from source, with Rust and a C compiler, run \`npm ci\` in a 
     );
   });
 
-  it("refuses an addon of another version, and says which both are", async () => {
+  it("refuses an addon of another version, and names both versions", async () => {
     using consumer = await consumerWith(glibc, "linux-x64-gnu");
     const file = consumer.installed(NAME, "dist", "version.js");
     writeFileSync(file, readFileSync(file, "utf8").replace(VERSION, "9.8.7"));
@@ -94,7 +94,7 @@ To build the addon from source, with Rust and a C compiler, run \`npm ci\` in a 
     );
   });
 
-  it("finds the addon of the Node that runs, whatever others are installed", async () => {
+  it("finds the addon for the running Node, whatever others are installed", async () => {
     using consumer = await consumerWith(glibc, "linux-x64-gnu", "linux-x64-musl", "linux-arm64-gnu");
     expect(await consumer.node(["-e", PRINT_CODE])).toMatchObject({ stdout: "5\n", stderr: "" });
   });
@@ -118,7 +118,7 @@ To build the addon from source, with Rust and a C compiler, run \`npm ci\` in a 
       expect(await consumer.node(["-e", PRINT_CODE], env)).toMatchObject({ stdout: "5\n", stderr: "" });
     });
 
-    it("loads no other when that fails", async () => {
+    it("loads no other addon if that fails", async () => {
       using consumer = await consumerWith(glibc, "linux-x64-gnu");
       const message = await failure(consumer, { NAPI_RS_NATIVE_LIBRARY_PATH: "/nowhere/own.node" });
       expect(message).toContain("Tried:\n  /nowhere/own.node: not found\n\n");

@@ -1,18 +1,18 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** What npm puts to publish a package, and gets to install it. */
+/** The document that npm puts to publish a package, and gets to install it. */
 interface Packument {
   readonly name: string;
   readonly versions: Record<string, unknown>;
   readonly _attachments?: Record<string, { readonly data: string }>;
 }
 
-/** A registry of npm's that takes what is published, and sends clients elsewhere for all other packages. */
+/** An npm registry that accepts publications, and redirects clients to another registry for all other packages. */
 export class Registry implements AsyncDisposable {
   /** With a slash at its end. */
   readonly url: string;
-  /** The names of what was published, in order. */
+  /** The names of the published packages, in order. */
   readonly published: string[] = [];
   readonly #server: ReturnType<typeof createServer>;
   readonly #packuments = new Map<string, Packument>();
@@ -35,7 +35,7 @@ export class Registry implements AsyncDisposable {
     return new Registry(server, upstream);
   }
 
-  /** The options that make npm use it. */
+  /** The options that make npm use this registry. */
   get options(): string[] {
     return [`--registry=${this.url}`, `--${this.url.slice("http:".length)}:_authToken=test`];
   }
@@ -65,7 +65,7 @@ export class Registry implements AsyncDisposable {
   #publish({ _attachments: attachments = {}, ...packument }: Packument): void {
     this.published.push(packument.name);
     this.#packuments.set(packument.name, packument);
-    // npm has written where the tarball is to be found into what it publishes: this address.
+    // npm writes the tarball's address into what it publishes: this one.
     for (const [file, { data }] of Object.entries(attachments)) {
       this.#tarballs.set(`${packument.name}/-/${file}`, Buffer.from(data, "base64"));
     }

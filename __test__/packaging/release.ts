@@ -20,7 +20,7 @@ export const PLATFORMS = ["linux-arm64-gnu", "linux-arm64-musl", "linux-x64-gnu"
 
 export type PlatformName = (typeof PLATFORMS)[number];
 
-/** The tarballs that a release publishes, in the order in which it does: the main package last. */
+/** The tarballs of a release, in the order of publication: the main package comes last. */
 export const tarballs: readonly string[] = [
   ...PLATFORMS.map((platform) => tarballOf(`${NAME}-${platform}`)),
   tarballOf(NAME),
@@ -31,7 +31,7 @@ export function tarballOf(packageName: string): string {
   return join(ARTIFACTS, `${packageName}-${VERSION}.tgz`);
 }
 
-/** The names of all that is in artifacts/. */
+/** The names of everything in artifacts/. */
 export function packed(): string[] {
   return readdirSync(ARTIFACTS).toSorted();
 }

@@ -4,10 +4,10 @@ import { Consumer, run } from "./consumer.js";
 import { Registry } from "./registry.js";
 import { NAME, tarballOf } from "./release.js";
 
-/** Packages that have the programs of other runtimes. */
+/** The packages with the programs of other runtimes. */
 const OTHERS = { bun: "@oven/bun-linux-x64@1.4.5", deno: "@deno/linux-x64-glibc@2.9.6" };
 
-/** What fixtures/talk.mjs prints when all is well. */
+/** What fixtures/talk.mjs prints when it succeeds. */
 const TALK = { id: "a,b", own: true, status: "RUNNING", chat: ["one", "two"], code: "NotFound", same: true };
 
 const runtimes = inject("runtimes").filter(({ platform }) => platform === "linux-x64-gnu");
@@ -45,7 +45,7 @@ function start(name: keyof typeof OTHERS, file: string) {
 }
 
 describe.each(["bun", "deno"] as const)("%s", (name) => {
-  it("talks, and turns the runtime by a thread without being told to", async () => {
+  it("makes calls, and uses the thread driver by default", async () => {
     const { status, stdout, stderr } = await start(name, "talk.mjs");
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     expect(JSON.parse(stdout)).toEqual(TALK);
@@ -74,7 +74,7 @@ describe.each(["bun", "deno"] as const)("%s", (name) => {
 describe.each(runtimes.map((runtime) => [runtime.version, runtime] as const))(
   "Node %s",
   (version, runtime) => {
-    // Node 20 has the model under its first name.
+    // Node 20 has the flag of the permission model under its first name.
     const model = version.startsWith("20.") ? "--experimental-permission" : "--permission";
 
     it("says what its permission model must allow", async () => {
@@ -95,7 +95,7 @@ describe.each(runtimes.map((runtime) => [runtime.version, runtime] as const))(
       [model, "--allow-addons", "--allow-fs-read=*", "--allow-fs-write=/tmp/*"],
       ["--frozen-intrinsics"],
       ["--disallow-code-generation-from-strings"],
-    ])("talks with %s", async (...flags) => {
+    ])("makes calls with %s", async (...flags) => {
       const args = ["--no-warnings", ...flags, "talk.mjs"];
       const ended = await run(runtime.node, args, { cwd: consumer.project, env: { PATH: "" } });
       expect(ended).toMatchObject({ status: 0, stderr: "" });

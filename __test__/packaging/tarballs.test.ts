@@ -30,11 +30,11 @@ async function manifestOf(packageName: string): Promise<Record<string, unknown>>
 const bin = (name: string) => join(ROOT, "node_modules", ".bin", name);
 
 describe("the tarballs", () => {
-  it("are five", () => {
+  it("are the five of a release", () => {
     expect(packed()).toEqual(tarballs.map((file) => file.slice(join(ROOT, "artifacts/").length)).toSorted());
   });
 
-  it("are of one version, and the main package names all others at it", async () => {
+  it("have one version, and the main package requires all others at it", async () => {
     const manifests = await Promise.all(PLATFORMS.map((platform) => manifestOf(`${NAME}-${platform}`)));
     expect(manifests.map(({ version }) => version)).toEqual(PLATFORMS.map(() => VERSION));
     expect(await manifestOf(NAME)).toMatchObject({
@@ -44,7 +44,7 @@ describe("the tarballs", () => {
     });
   });
 
-  it("say where they live and where faults are reported, as one line of the manifest has it", async () => {
+  it("name their home and where to report bugs, from one line of the manifest", async () => {
     const { repository } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as Record<
       string,
       string
@@ -61,13 +61,13 @@ describe("the tarballs", () => {
     }
   });
 
-  it("run nothing where they are installed", async () => {
+  it("run nothing when they are installed", async () => {
     for (const name of [NAME, ...PLATFORMS.map((platform) => `${NAME}-${platform}`)]) {
       expect(await manifestOf(name)).not.toHaveProperty("scripts");
     }
   });
 
-  it.each(PLATFORMS)("of %s has the addon, for that platform only", async (platform) => {
+  it.each(PLATFORMS)("have, for %s, the addon for that platform only", async (platform) => {
     const addon = `${NAME}.${platform}.node`;
     const [, cpu, libc] = platform.split("-");
     expect(await filesOf(`${NAME}-${platform}`)).toEqual(
@@ -81,7 +81,7 @@ describe("the tarballs", () => {
     });
   });
 
-  it("of the main package has what is compiled from each source, the command, and no more", async () => {
+  it("have, for the main package, the compiled sources, the command, and nothing else", async () => {
     const listed = ["ls-files", "--cached", "--others", "--exclude-standard", "src", ":!src/cli"];
     const sources = await output("git", ...listed);
     const generated = await output("find", "src/protos/generated", "-name", "*.ts", "-printf", "%p\\n");
@@ -100,7 +100,7 @@ describe("the tarballs", () => {
     expect(files).toEqual([...compiled, ...besides, ...command].toSorted());
   });
 
-  it("have types and entries that hold, say attw and publint", async () => {
+  it("have types and entries that pass attw and publint", async () => {
     const checks = [
       [bin("attw"), tarballOf(NAME)],
       ...tarballs.map((file) => [bin("publint"), "run", file, "--strict"]),
@@ -110,7 +110,7 @@ describe("the tarballs", () => {
     }
   });
 
-  it("have addons that need what the platform has, and no more", async () => {
+  it("have addons that need only what the platform has", async () => {
     await output("node", "scripts/check-prebuilds.mjs");
     for (const platform of PLATFORMS) {
       const file = `${NAME}.${platform}.node`;

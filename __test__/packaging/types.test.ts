@@ -5,13 +5,13 @@ import { Consumer, run, type Runtime } from "./consumer.js";
 import { Registry } from "./registry.js";
 import { NAME, ROOT, tarballOf } from "./release.js";
 
-/** The TypeScript versions that the types must hold in: the oldest, and every minor version after it. */
+/** The TypeScript versions that must accept the types: the oldest, and every minor version after it. */
 const VERSIONS = ["5.4", "5.5", "5.6", "5.7", "5.8", "5.9", "6.0", "latest"];
 
-/** What fixtures/consumer prints when all is well. */
+/** What fixtures/consumer prints when it succeeds. */
 const PRINTED = "RUNNING web /tasks/exit 4 6\n";
 
-/** The kinds of projects that there are. All take the same source. */
+/** The kinds of projects. All use the same source. */
 const PROJECTS = {
   NodeNext: {
     source: "consumer.mts",
@@ -34,7 +34,7 @@ const MODULES = ["NodeNext", "bundler"] as const;
 
 const SINCE_GENERIC_ARRAYS = VERSIONS.indexOf("5.7");
 
-/** Where compilers know that Node's require() takes ES modules. */
+/** From this version on, the compiler knows that Node can require() ES modules. */
 const SINCE_REQUIRE = VERSIONS.indexOf("5.8");
 
 const runtimes = inject("runtimes").filter(({ platform }) => platform === "linux-x64-gnu");
@@ -62,7 +62,7 @@ afterAll(async () => {
   await registry?.[Symbol.asyncDispose]();
 });
 
-/** Compiles the program as a project of some kind, and gives what the compiler says. */
+/** Compiles the program as a project of some kind, and returns the compiler's output. */
 async function compile(
   kind: Project,
   version: string,
@@ -82,7 +82,7 @@ async function compile(
     types: ["node"],
     strict: true,
     exactOptionalPropertyTypes: true,
-    // The declarations of all that is installed are checked as well, those of dependencies among them.
+    // Otherwise the declarations of everything installed are checked, including those of dependencies.
     skipLibCheck,
     rootDir: ".",
     outDir: "out",
@@ -101,14 +101,14 @@ async function expectRuns(runtime: Runtime, file: string): Promise<void> {
 
 describe.each(VERSIONS.slice(0, SINCE_GENERIC_ARRAYS))("TypeScript %s", (version) => {
   it.each(MODULES)(
-    "compiles a program in a project of kind %s, if it skips the declarations",
+    "compiles a program in a project of the kind %s if it skips the declarations",
     async (kind) => {
       expect((await compile(kind, version, true)).output).toBe("");
     },
   );
 
-  it.each(MODULES)("has nothing against our declarations in a project of kind %s", async (kind) => {
-    // protobuf-es writes Uint8Array<ArrayBuffer>, which TypeScript 5.7 brought.
+  it.each(MODULES)("accepts our declarations in a project of the kind %s", async (kind) => {
+    // protobuf-es uses Uint8Array<ArrayBuffer>, which came with TypeScript 5.7.
     const lines = (await compile(kind, version)).output.trim().split("\n");
     expect(lines.filter((line) => !/^node_modules\/@bufbuild\/protobuf\/.*error TS2315/.test(line))).toEqual(
       [],
@@ -117,20 +117,23 @@ describe.each(VERSIONS.slice(0, SINCE_GENERIC_ARRAYS))("TypeScript %s", (version
 });
 
 describe.each(VERSIONS.slice(SINCE_GENERIC_ARRAYS))("TypeScript %s", (version) => {
-  it.each(MODULES)("compiles a program in a project of kind %s, and all declarations", async (kind) => {
-    expect((await compile(kind, version)).output).toBe("");
-  });
+  it.each(MODULES)(
+    "compiles a program in a project of the kind %s, and checks all declarations",
+    async (kind) => {
+      expect((await compile(kind, version)).output).toBe("");
+    },
+  );
 });
 
 describe.each(VERSIONS.slice(SINCE_REQUIRE))("TypeScript %s", (version) => {
-  it("compiles a program that requires", async () => {
+  it("compiles a program that uses require()", async () => {
     expect((await compile("require()", version)).output).toBe("");
   });
 });
 
 describe.each(runtimes.map((runtime) => [runtime.version, runtime] as const))("Node %s", (_, runtime) => {
   it.each(["NodeNext", "require()"] as const)(
-    "runs what was compiled in a project of kind %s",
+    "runs the compiled program of a project of the kind %s",
     async (kind) => {
       const { output, compiled } = await compile(kind, "latest");
       expect(output).toBe("");

@@ -1,7 +1,7 @@
 import { cargoBuild } from "../helpers/cargo.js";
 
-/** Builds the Rust side and gives its path. */
+/** Builds the Rust side and returns its path. */
 export function buildParityPeer(): string {
-  // Together with the other peer, so that the crates that both need are built once, with the features that both need.
+  // Built together with the other peer, so that shared crates are built once, with the features that both need.
   return cargoBuild("shim-parity", ["shim-peer", "shim-parity"]);
 }

@@ -3,25 +3,25 @@ import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
 /**
- * Why two right encodings of one value may differ in Rust's crate and in any other implementation:
+ * Why two correct encodings of one value may differ between Rust's crate and other implementations:
  *
  * - `map`: Rust writes the entries of a map in the order of its hash table;
- * - `unknown`: and unknown fields too, after those that are known;
- * - `oneof`: Rust writes the field of a oneof after all others, instead of in the place of its number;
- * - `negative zero`: Rust takes a negative zero without presence for zero when it writes, and leaves it out;
+ * - `unknown`: likewise the unknown fields, after the known ones;
+ * - `oneof`: Rust writes the field of a oneof after all others, not in the order of numbers;
+ * - `negative zero`: Rust treats a negative zero without presence as zero when it writes, and leaves it out;
  * - `negative enum`: Rust writes a wrong length before a packed list of enum values if one of them is negative, so that
- *   what it writes is no message.
+ *   its output is not a message.
  *
- * The last two are faults of rust-protobuf 3.7, with which only the value that Rust decodes can be compared.
+ * The last two are bugs of rust-protobuf 3.7. With them, only the value that Rust decodes can be compared.
  */
 export type Freedom = "map" | "unknown" | "oneof" | "negative zero" | "negative enum";
 
-/** Encoded bytes with all that an implementation is free to choose taken out. */
+/** Encoded bytes without the differences that implementations are free to make. */
 export interface Canonical {
   readonly bytes: Uint8Array;
-  /** What was there to choose. */
+  /** The freedoms that the message gives. */
   readonly freedoms: ReadonlySet<Freedom>;
-  /** Whether the known fields came in the order of their numbers, and the unknown ones after them. */
+  /** Whether the known fields were in the order of their numbers, and the unknown ones after them. */
   readonly ordered: boolean;
 }
 
@@ -34,8 +34,8 @@ interface Item {
 }
 
 /**
- * Sorts the fields of a message, of those in it, and the entries of maps; leaves out negative zeros without presence.
- * Nothing else is changed: values, the order of lists, and what is written more than once stay as they are.
+ * Sorts the fields of a message and of the messages in it, and the entries of maps; leaves out negative zeros without
+ * presence. Nothing else changes: values, the order of lists, and repeated occurrences stay as they are.
  */
 export function canonical(desc: DescMessage, bytes: Uint8Array): Canonical {
   const freedoms = new Set<Freedom>();
@@ -106,7 +106,7 @@ export function canonical(desc: DescMessage, bytes: Uint8Array): Canonical {
   return { bytes: sorted, freedoms, ordered };
 }
 
-/** Whether a field may come in this wire type; otherwise it is taken for an unknown one. */
+/** Whether a field may have this wire type. Otherwise it counts as an unknown one. */
 function fits(field: DescField, wireType: WireType): boolean {
   return field.message === undefined || wireType === WireType.LengthDelimited;
 }
@@ -128,7 +128,7 @@ function hasNegative(data: Uint8Array, wireType: WireType): boolean {
   return false;
 }
 
-/** The content of a field with a length. */
+/** The content of a length-delimited field. */
 function inside(data: Uint8Array): Uint8Array {
   return new BinaryReader(data).bytes();
 }

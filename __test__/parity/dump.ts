@@ -3,8 +3,8 @@ import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 
 /*
- * Messages as text that is the same for equal values, whoever holds them: see rust/src/dump.rs, which writes the same
- * text. It is made from the message's properties, with nothing of the codec that it is to check.
+ * Messages as text that is the same for equal values on both sides: rust/src/dump.rs writes the same text. It is made from
+ * the message's properties alone, without the codec under test.
  */
 
 type Write = (value: unknown) => string;
@@ -67,7 +67,7 @@ function textOf(field: DescField): FieldPlan["text"] {
         ([name, value]) => [Buffer.from(key(name)), write(value)] as const,
       );
       if (entries.length === 0) return undefined;
-      // The order of Rust's strings is that of their bytes, not that of UTF-16's code units.
+      // Rust orders strings by their bytes, not by UTF-16 code units.
       entries.sort(([a], [b]) => Buffer.compare(a, b));
       return `[${entries.map(([name, value]) => `[${name.toString()},${value}]`).join(",")}]`;
     };
@@ -90,7 +90,7 @@ function textOf(field: DescField): FieldPlan["text"] {
       : undefined;
 }
 
-/** Negative zero is not zero. */
+/** Negative zero counts as a set value. */
 function isZero(value: unknown): boolean {
   return (
     Object.is(value, 0) ||
@@ -171,7 +171,7 @@ const WIRE_NAMES: Partial<Record<WireType, string>> = {
 };
 
 function unknown(fields: NonNullable<Message["$unknown"]>): string {
-  // Rust keeps no order but that among values of one number and wire type.
+  // Rust keeps only the order among values of one number and wire type.
   const sorted = fields.toSorted((a, b) => a.no - b.no || a.wireType - b.wireType);
   const texts = sorted.map(({ no, wireType, data }) => {
     const reader = new BinaryReader(data);

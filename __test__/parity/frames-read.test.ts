@@ -18,7 +18,7 @@ describeWithRust("frames that the ttrpc crate writes", (peer) => {
   function randomResponse(random: Random): NonNullable<FrameInit["response"]> {
     if (random.onceIn(2)) {
       const payload = random.bytes(random.pick([0, 1, 127, 128, 300, 70_000]));
-      // A server of another kind may leave out the status of a call that succeeded.
+      // Other servers may leave out the status of a successful call.
       return random.onceIn(2) ? { payload } : { payload, status: { code: 0, message: "", details: [] } };
     }
     const details = Array.from({ length: random.below(3) }, () => ({

@@ -19,13 +19,13 @@ const SEED = 7;
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
 
 describeWithRust("frames as the ttrpc crate writes them", (peer) => {
-  /** Holds a frame against what Rust makes of the same fields. */
+  /** Compares a frame with the one that Rust encodes from the same fields. */
   async function expectFrame(frame: Uint8Array, fields: FrameInit): Promise<void> {
     expect(hex(frame)).toBe(hex(await peer().frame(fields)));
   }
 
   describe("of a client", () => {
-    it("are requests of all kinds of names, payloads, timeouts and metadata", async () => {
+    it("are requests with all kinds of names, payloads, timeouts and metadata", async () => {
       await using served = await rawServerOf();
       const { connection, peer: raw } = served;
       const tap = new Tap(raw.socket);
@@ -50,7 +50,7 @@ describeWithRust("frames as the ttrpc crate writes them", (peer) => {
         await call;
 
         const { timeoutNano } = decodeRequest(frame.subarray(10));
-        // What is left of the time when the request is written.
+        // The timeout is what is left of it when the request is written.
         const most = BigInt((timeoutMs ?? 0) * 1e6);
         expect(timeoutNano <= most && timeoutNano >= most - (most > 0n ? 5_000_000_000n : 0n)).toBe(true);
         const metadata = pairs.flatMap(([key, values]) => values.map((value) => [key, value] as const));
@@ -143,7 +143,7 @@ describeWithRust("frames as the ttrpc crate writes them", (peer) => {
       expect(tap.rest).toHaveLength(0);
     });
 
-    it("are the one of a call whose responses are a stream", async () => {
+    it("are a single one for a call whose responses are a stream", async () => {
       await using served = await rawServerOf();
       const { connection, peer: raw } = served;
       const tap = new Tap(raw.socket);
@@ -176,7 +176,7 @@ describeWithRust("frames as the ttrpc crate writes them", (peer) => {
     });
   });
 
-  it("differ from a frame of which any one bit is another", async () => {
+  it("differ from a frame with any single bit flipped", async () => {
     const fields: FrameInit = {
       streamId: 1,
       type: FrameType.Request,

@@ -4,12 +4,12 @@ import { buildParityPeer } from "./build.js";
 
 declare module "vitest" {
   export interface ProvidedContext {
-    /** The path of the Rust side of the parity tests; null where there is no cargo to build it with. */
+    /** The path of the Rust side of the parity tests; null if there is no cargo to build it. */
     parityPeer: string | null;
   }
 }
 
-/** Where a suite that cannot run must fail, because somebody counts on it. */
+/** Whether a suite that cannot run must fail instead of being skipped, as in CI. */
 const REQUIRED = process.env["CI"] === "true" || process.env["SHIM_TESTS_REQUIRED"] === "1";
 
 /** Builds the Rust side of the parity tests. */

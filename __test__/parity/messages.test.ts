@@ -14,10 +14,10 @@ import { dump } from "./dump.js";
 import { type Pair, pairTypes } from "./types.js";
 import { describeWithRust } from "./with-rust.js";
 
-/** So many values of a type are made up by each side; fewer where an emulator runs this. */
+/** How many values of a type each side generates; fewer under an emulator. */
 const COUNT = Number(process.env["PARITY_VALUES"] ?? 1000);
 
-/** The seed of the run; `npm run parity` takes others. */
+/** The seed of the run; `npm run parity` uses others. */
 const SEED = 20_250_101;
 
 const text = (data: string) => Buffer.from(data, "hex");
@@ -36,7 +36,7 @@ describeWithRust("parity with Rust", (peer) => {
     return pair.type;
   }
 
-  /** What Rust makes of bytes. */
+  /** How Rust decodes and encodes bytes. */
   async function echo(desc: DescMessage, bytes: Uint8Array): Promise<{ bytes: string; text: string }> {
     const [answer] = await peer().echo(typeOf(desc), [bytes]);
     if (answer?.ok !== true) throw new Error(`Rust refuses ${desc.typeName}: ${answer?.error}`);
@@ -48,7 +48,7 @@ describeWithRust("parity with Rust", (peer) => {
     expect(pairs.length).toBe(163);
   });
 
-  it("has the crate's topics of events", async () => {
+  it("has the event topics of the crate", async () => {
     const topics = Object.entries(events).filter(([name]) => name.endsWith("_TOPIC"));
     expect(Object.fromEntries(topics)).toEqual(await peer().topics());
   });
@@ -64,7 +64,7 @@ describeWithRust("parity with Rust", (peer) => {
     expect(report.mismatches.slice(0, 5)).toEqual([]);
     expect(report.types.size).toBe(pairs.length);
     expect(report.values).toBe(pairs.length * COUNT * 2);
-    // Each thing that Rust does as it likes came up, and most values are above such things.
+    // Each of Rust's freedoms came up, and most values have none.
     expect([...report.freedoms.keys()].toSorted()).toEqual([
       "map",
       "negative enum",
@@ -75,8 +75,8 @@ describeWithRust("parity with Rust", (peer) => {
     expect(report.identical / report.values).toBeGreaterThan(0.9);
   });
 
-  describe("what Rust reads or writes otherwise", () => {
-    it("is a negative zero without presence, which Rust reads and does not write", async () => {
+  describe("what Rust reads or writes differently", () => {
+    it("is a negative zero without presence, which Rust reads but does not write", async () => {
       const bytes = ownCodec.encode(PSIDataSchema, { avg10: -0, avg60: 1 });
 
       const value = '{"1:avg10:double":"8000000000000000","2:avg60:double":"3ff0000000000000"}';
@@ -118,7 +118,7 @@ describeWithRust("parity with Rust", (peer) => {
       expect(await echo(TaskExitSchema, bytes)).toEqual({ bytes: "1807", text: '{"3:pid:uint32":7}' });
     });
 
-    it("is a message that comes twice, of which Node merges both, as protobuf says, and Rust takes the last", async () => {
+    it("is a message that occurs twice: Node merges both, as protobuf says, and Rust takes the last", async () => {
       const bytes = text("0a0208070a021009");
 
       const decoded = ownCodec.decode(WindowsContainerStatisticsSchema, bytes);
@@ -139,7 +139,7 @@ describeWithRust("parity with Rust", (peer) => {
       expect(await peer().echo(typeOf(TaskExitSchema), [bytes])).toMatchObject([{ ok: false }]);
     });
 
-    it("is an int32 of more than 32 bits, of which Node takes the lower ones, as protobuf says, and Rust none", async () => {
+    it("is an int32 of more than 32 bits: Node takes the lower ones, as protobuf says, and Rust refuses it", async () => {
       const bytes = text("10878080808001");
 
       expect(dump(TimestampSchema, ownCodec.decode(TimestampSchema, bytes))).toBe('{"2:nanos:int32":7}');
@@ -148,7 +148,7 @@ describeWithRust("parity with Rust", (peer) => {
   });
 
   describe("Node's own order", () => {
-    it("is that of the properties in maps: integers by their size, then all others as they were added", () => {
+    it("is the order of properties for maps: integers by size, then all others as they were added", () => {
       const labels = { b: "", "10": "", a: "", "2": "", "-1": "", "01": "" };
       const bytes = ownCodec.encode(ContainerUpdateSchema, { labels });
       const keys: string[] = [];
@@ -164,7 +164,7 @@ describeWithRust("parity with Rust", (peer) => {
       expect(keys).toEqual(["2", "10", "b", "a", "-1", "01"]);
     });
 
-    it("is that of the numbers in fields, however a plain object has them, with unknown ones last as they came", () => {
+    it("is by number for fields, whatever their order in a plain object, and unknown fields come last, as they were read", () => {
       const source = new BinaryWriter()
         .tag(99, WireType.Varint)
         .uint32(1)
@@ -181,17 +181,17 @@ describeWithRust("parity with Rust", (peer) => {
   });
 
   /*
-   * A comparison that cannot fail proves nothing: each of these codecs has one fault, and each must be found.
+   * A comparison that cannot fail proves nothing: each of these codecs has one bug, and each must be found.
    */
   describe("finds a codec that", () => {
-    /** The faults that are found in values of one type. */
+    /** The mismatches that are found in values of one type. */
     async function faults(desc: DescMessage, codec: Codec): Promise<Mismatch[]> {
       const report = new Report();
       await compareType(report, { peer: peer(), desc, type: typeOf(desc), seed: SEED, count: 300, codec });
       return report.mismatches;
     }
 
-    /** Changes what is encoded. */
+    /** Changes the encoded bytes. */
     const encoding = (change: (bytes: Uint8Array) => Uint8Array): Codec => ({
       ...ownCodec,
       encode: (desc, message) => change(ownCodec.encode(desc, message).slice()),
@@ -264,7 +264,7 @@ describeWithRust("parity with Rust", (peer) => {
       ["leaves out unknown fields", TaskExitSchema, before((message) => delete message.$unknown)],
       ["forgets unknown fields", TaskExitSchema, after((message) => delete message.$unknown)],
       [
-        "takes negative zero for zero",
+        "writes negative zero as zero",
         PSIDataSchema,
         before((message) => (message["avg10"] = (message["avg10"] as number) + 0)),
       ],
@@ -274,7 +274,7 @@ describeWithRust("parity with Rust", (peer) => {
         after((message) => (message["avg10"] = (message["avg10"] as number) + 0)),
       ],
       [
-        "takes NaN for zero",
+        "writes NaN as zero",
         PSIDataSchema,
         before((message) => (message["avg60"] = (message["avg60"] as number) || 0)),
       ],
@@ -291,7 +291,7 @@ describeWithRust("parity with Rust", (peer) => {
         after((message) => (message["anon"] = BigInt(Number(message["anon"])))),
       ],
       [
-        "turns lists around",
+        "reverses lists",
         MountSchema,
         after((message) => (message["options"] = (message["options"] as string[]).toReversed())),
       ],
@@ -305,12 +305,12 @@ describeWithRust("parity with Rust", (peer) => {
         }),
       ],
       [
-        "takes a byte order mark from the front of a string",
+        "strips a byte order mark from a string",
         TaskExitSchema,
         after((message) => (message["containerId"] = String(message["containerId"]).replace(/^\ufeff/, ""))),
       ],
       [
-        "has another order of a map's entries each time",
+        "writes the entries of a map in another order each time",
         ContainerUpdateSchema,
         before((message) => {
           const entries = Object.entries(message["labels"] as object);
@@ -318,7 +318,7 @@ describeWithRust("parity with Rust", (peer) => {
         }),
       ],
       [
-        "reads lists only in the way in which it writes them",
+        "reads only lists of the form that it writes",
         CPUUsageSchema,
         {
           ...ownCodec,
@@ -330,7 +330,7 @@ describeWithRust("parity with Rust", (peer) => {
         },
       ],
       [
-        "forgets an enum value that it does not know",
+        "loses an unknown enum value",
         BootstrapResultSchema,
         after(
           (message) =>
@@ -340,12 +340,12 @@ describeWithRust("parity with Rust", (peer) => {
     ])("%s", async (_, desc, codec) => {
       expect(await faults(desc, ownCodec)).toEqual([]);
 
-      // Not because the codec refuses what its fault made of a value.
+      // A refusal by the codec itself does not count.
       const found = (await faults(desc, codec)).filter(({ what }) => !what.startsWith("Node refuses"));
       expect(found).not.toEqual([]);
     });
 
-    it("flips a bit, and says which value it was and what each side had", async () => {
+    it("flips a bit, and reports the value and what each side had", async () => {
       const codec = encoding((bytes) => {
         if (bytes.length === 2 && bytes[0] === 0x18) bytes[1] = (bytes[1] ?? 0) ^ 1;
         return bytes;
@@ -360,7 +360,7 @@ describeWithRust("parity with Rust", (peer) => {
     });
   });
 
-  it("compares values as text that tells apart what looks alike", () => {
+  it("compares values as text that distinguishes similar values", () => {
     const texts = [
       dump(PSIDataSchema, create(PSIDataSchema)),
       dump(PSIDataSchema, create(PSIDataSchema, { avg10: -0 })),

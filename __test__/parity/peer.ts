@@ -1,20 +1,20 @@
 import { type ChildProcess, spawn } from "node:child_process";
 
-/** A message type as Rust has it: its full name and the signatures of its fields, `number:name:type`. */
+/** A message type in Rust: its full name and the signatures of its fields, `number:name:type`. */
 export type PeerType = readonly [name: string, fields: readonly string[]];
 
-/** What became of bytes that Rust was given. */
+/** The outcome of bytes that Rust was given. */
 export type Echo =
   | {
       readonly ok: true;
-      /** What Rust encodes the decoded value to. */
+      /** The encoding of the decoded value by Rust. */
       readonly bytes: Buffer;
       /** The decoded value as text; see dump.ts. */
       readonly text: string;
     }
   | { readonly ok: false; readonly error: string };
 
-/** A value that Rust made up. */
+/** A value that Rust generated. */
 export interface Made {
   readonly bytes: Buffer;
   readonly text: string;
@@ -22,7 +22,7 @@ export interface Made {
 
 const Command = { Types: 0, Echo: 1, Random: 2, Frame: 3, Topics: 4 } as const;
 
-/** The Rust side of the comparison, in a process of its own. See rust/src/main.rs for what it is asked. */
+/** The Rust side of the comparison, in a process of its own. rust/src/main.rs describes its requests. */
 export class ParityPeer implements Disposable {
   readonly #child: ChildProcess;
   readonly #waiting: { resolve(answer: Buffer): void; reject(error: Error): void }[] = [];
@@ -57,7 +57,7 @@ export class ParityPeer implements Disposable {
     });
   }
 
-  /** Makes up values of one type. */
+  /** Generates values of one type. */
   async random(type: number, seed: bigint, count: number): Promise<Made[]> {
     const seedBytes = Buffer.alloc(8);
     seedBytes.writeBigUInt64LE(BigInt.asUintN(64, seed));
@@ -72,7 +72,7 @@ export class ParityPeer implements Disposable {
     return this.#ask(Command.Frame, Buffer.from(JSON.stringify(toPlain(frame))));
   }
 
-  /** The topics of events that the crate has: names of constants and their values. */
+  /** The event topics of the crate: names of constants and their values. */
   async topics(): Promise<Record<string, string>> {
     return JSON.parse((await this.#ask(Command.Topics)).toString()) as Record<string, string>;
   }
@@ -152,7 +152,7 @@ function integer(value: number, size: number): Buffer {
   return bytes;
 }
 
-/** Reads an answer from its front. */
+/** Reads an answer from front to back. */
 class Reader {
   readonly #buffer: Buffer;
   #at = 0;

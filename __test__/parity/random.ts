@@ -1,4 +1,4 @@
-/** Random numbers that are the same for the same seed: SplitMix32. */
+/** Random numbers determined by a seed: SplitMix32. */
 export class Random {
   #state: number;
 
@@ -22,12 +22,12 @@ export class Random {
     return (mixed ^ (mixed >>> 15)) >>> 0;
   }
 
-  /** An integer from 0 to `limit`, without `limit` itself. */
+  /** An integer from 0 to below `limit`. */
   below(limit: number): number {
     return this.next() % limit;
   }
 
-  /** True once in so many times. */
+  /** True once in so many times, on average. */
   onceIn(times: number): boolean {
     return this.below(times) === 0;
   }
@@ -49,7 +49,7 @@ export class Random {
     return bytes.subarray(0, length);
   }
 
-  /** A text of printable characters, some of them of more than one byte. */
+  /** A text of printable characters, some of them longer than one byte. */
   word(): string {
     return Array.from({ length: this.below(20) }, () =>
       this.onceIn(6) ? this.pick(["é", "日", "🎉"]) : String.fromCodePoint(0x21 + this.below(0x5e)),

@@ -2,7 +2,7 @@ import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Random } from "./random.js";
 
-/** What Rust reads from no more than 5 bytes. */
+/** The types that Rust reads from no more than 5 bytes. */
 const SHORT: ReadonlySet<ScalarType | undefined> = new Set([ScalarType.UINT32, ScalarType.SINT32]);
 
 interface Part {
@@ -11,8 +11,8 @@ interface Part {
 }
 
 /**
- * Writes a message in another way that means the same, as other implementations may: fields in any order, a field that
- * is overwritten by its second occurrence, integers in more bytes than they need, packed lists in pieces and unpacked.
+ * Rewrites a message in another form with the same meaning, as other implementations may write it: fields in any order, a
+ * field that a second occurrence overwrites, integers in more bytes than they need, packed lists in pieces and unpacked.
  */
 export function rewrite(desc: DescMessage, bytes: Uint8Array, random: Random): Uint8Array {
   const fields = new Map(desc.fields.map((field) => [field.number, field]));
@@ -27,7 +27,7 @@ export function rewrite(desc: DescMessage, bytes: Uint8Array, random: Random): U
   return Buffer.concat(shuffle(parts, random).map((part) => part.bytes));
 }
 
-/** One or more occurrences of a field that mean what the one given means. */
+/** One or more occurrences of a field with the same meaning as the given one. */
 function occurrences(
   field: DescField | undefined,
   no: number,
@@ -39,7 +39,7 @@ function occurrences(
   if (field?.fieldKind === "list" && content !== undefined && isPackable(field)) {
     return unpack(field, content, random).map((part) => part(no));
   }
-  // Not in two parts: protobuf says to merge them, and Rust takes the last.
+  // Not in two parts: protobuf merges them, but Rust takes the last.
   if (field?.fieldKind === "message" && content !== undefined && field.message !== undefined) {
     return [delimited(no, rewrite(field.message, content, random))];
   }
@@ -47,12 +47,12 @@ function occurrences(
     wireType === WireType.Varint
       ? tagged(no, overlong(field?.scalar, data, random))
       : tag(no, wireType, data);
-  // What comes last counts. Another field of a oneof would come between.
+  // The last occurrence counts. In a oneof, another field could come between.
   const twice = field !== undefined && isSingular(field) && field.oneof === undefined && random.onceIn(4);
   return twice ? [...occurrenceBefore(field, no, random), once] : [once];
 }
 
-/** A value to be overwritten. */
+/** A value to overwrite. */
 function occurrenceBefore(field: DescField, no: number, random: Random): Uint8Array[] {
   switch (field.scalar) {
     case ScalarType.STRING:
@@ -114,7 +114,7 @@ function itemWireType(type: ScalarType | undefined): WireType {
   }
 }
 
-/** A varint with bytes at its end that add nothing. */
+/** A varint with redundant bytes at its end. */
 function overlong(type: ScalarType | undefined, varint: Uint8Array, random: Random): Uint8Array {
   const most = SHORT.has(type) ? 5 : 10;
   if (!random.onceIn(3) || varint.length >= most) return varint;
@@ -125,7 +125,7 @@ function overlong(type: ScalarType | undefined, varint: Uint8Array, random: Rand
   return longer;
 }
 
-/** Any order in which the occurrences of each field stay in their own. */
+/** A random order that keeps the order of each field's occurrences. */
 function shuffle(parts: readonly Part[], random: Random): Part[] {
   const order = parts.map(({ no }) => no);
   for (let last = order.length - 1; last > 0; last--) {
@@ -139,7 +139,7 @@ function shuffle(parts: readonly Part[], random: Random): Part[] {
   return order.flatMap((no) => queues.get(no)?.shift() ?? []);
 }
 
-/** The content of a field with a length. */
+/** The content of a length-delimited field. */
 function inside(data: Uint8Array): Uint8Array {
   return new BinaryReader(data).bytes();
 }

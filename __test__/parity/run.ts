@@ -1,5 +1,5 @@
 /**
- * The parity run: compares every message type with Rust for as long as is asked.
+ * The parity run: compares every message type with Rust for the requested time.
  *
  *     npm run parity -- --seconds 600 --seed 7
  */
@@ -10,17 +10,17 @@ import { compareType, type Mismatch, Report } from "./compare.js";
 import { ParityPeer } from "./peer.js";
 import { pairTypes } from "./types.js";
 
-/** How many values of a type each side makes up before it is the next type's turn. */
+/** How many values of a type each side generates before the next type's turn. */
 const ROUND = 250;
 
-/** After so many mismatches, there is nothing more to learn. */
+/** More mismatches would teach nothing new. */
 const ENOUGH = 20;
 
 const usage = `Usage: npm run parity -- [--seconds N] [--seed S] [--type NAME]
 
-  --seconds N  compare for so long, and every type at least once (default 60)
-  --seed S     begin with this seed (default: the time)
-  --type NAME  compare only the types whose full names have this in them`;
+  --seconds N  compare for N seconds, and every type at least once (default 60)
+  --seed S     start with this seed (default: the time)
+  --type NAME  compare only the types whose full names contain NAME`;
 
 interface Options {
   readonly seconds: number;

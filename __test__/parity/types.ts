@@ -10,7 +10,7 @@ export interface Pair {
   readonly type: number;
 }
 
-/** Pairs Node's types with Rust's, and says which of them, or of their fields, only one side has. */
+/** Pairs Node's types with Rust's, and reports the types and fields that only one side has. */
 export function pairTypes(peerTypes: readonly PeerType[]): { pairs: Pair[]; problems: string[] } {
   const problems: string[] = [];
   const pairs: Pair[] = [];

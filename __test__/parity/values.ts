@@ -11,10 +11,10 @@ import type { Random } from "./random.js";
 
 type Init = Record<string, unknown>;
 
-/** How a value is given to the codec: as a message, or as a plain object that leaves out or spells out defaults. */
+/** How the codec gets a value: as a message, or as a plain object, in which defaults may be left out. */
 export type Shape = "message" | "plain";
 
-/** Messages are not nested deeper. */
+/** The depth to which messages are nested. */
 const MAX_DEPTH = 5;
 
 const STRINGS = [
@@ -39,7 +39,7 @@ const STRINGS = [
 const LENGTHS = [126, 127, 128, 300];
 const LONG_LENGTHS = [16_383, 16_384, 20_000, 70_000];
 
-/** First and last code points of UTF-8's lengths, without the surrogates. */
+/** The first and last code points of each length in UTF-8, without surrogates. */
 const RANGES = [
   [0, 0x7f],
   [0x80, 0x7ff],
@@ -83,14 +83,14 @@ const INT64 = [0n, 1n, -1n, 127n, 2n ** 32n, -(2n ** 32n), 2n ** 53n + 1n, 2n **
 const UNKNOWN_NUMBERS = [15, 16, 100, 2047, 2048, 18_999, 20_000, 2 ** 29 - 1];
 const UNKNOWN_WIRE_TYPES = [WireType.Varint, WireType.Bit64, WireType.LengthDelimited, WireType.Bit32];
 
-/** Makes up a value of a type. */
+/** Generates a value of a type. */
 export function makeValue(desc: DescMessage, random: Random, shape: Shape): Message | Init {
   return message(desc, random, shape, 0);
 }
 
 function message(desc: DescMessage, random: Random, shape: Shape, depth: number): Message | Init {
   const init: Init = {};
-  // Of ten members, so many are given.
+  // So many of ten members are set.
   const density = random.pick([0, 3, 7, 10]);
   for (const member of desc.members) {
     if (random.below(10) >= density) continue;
@@ -143,7 +143,7 @@ function element(field: DescField, random: Random, shape: Shape, depth: number):
   return scalar(field.scalar ?? ScalarType.STRING, random);
 }
 
-/** One that the enum declares or, if it is open, any other. */
+/** A value that the enum declares or, if it is open, any other. */
 function enumValue(desc: DescEnum, random: Random): number {
   if (desc.open && random.onceIn(4)) return random.onceIn(2) ? random.pick(INT32) : random.next() | 0;
   return random.pick(desc.values).number;
@@ -185,7 +185,7 @@ function double(random: Random): number {
   const bits = Buffer.alloc(8);
   bits.writeBigUInt64LE(random.long());
   const value = bits.readDoubleLE();
-  // The sign and the payload of NaN are not kept by JavaScript.
+  // JavaScript does not keep the sign and the payload of a NaN.
   return Number.isNaN(value) ? Number.NaN : value;
 }
 
@@ -198,7 +198,7 @@ function length(random: Random): number {
 function string(random: Random): string {
   if (random.onceIn(3)) return random.pick(STRINGS);
   const size = length(random);
-  // Long ones are alike inside: it is their length that matters.
+  // Long ones repeat one value, because only their length matters.
   if (size > 300) return String.fromCodePoint(0x20 + random.below(0x5f)).repeat(size);
   const ranges = size > 100 || random.onceIn(2) ? ([[0x20, 0x7e]] as const) : RANGES;
   let text = "";

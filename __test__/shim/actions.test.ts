@@ -8,7 +8,7 @@ import { expect, test, vi } from "vitest";
 import { pathOf } from "../helpers/temp.js";
 import { ShimHost } from "./shim.js";
 
-test("delete answers how the container ended, and what it prints is apart from that", async () => {
+test("delete answers with the end of the container on stdout, and what the shim prints goes to stderr", async () => {
   using host = new ShimHost({ does: "exit" });
   const { code, stdout, stderr } = await host.run([...host.flags, "-bundle", host.bundle, "delete"]);
   expect(code).toBe(0);
@@ -16,7 +16,7 @@ test("delete answers how the container ended, and what it prints is apart from t
   expect(stderr).toBe(`clearing up box in ${host.bundle}\n`);
 });
 
-test("delete says that what it knows nothing of was killed now", async () => {
+test("delete reports an unknown container as killed just now", async () => {
   using host = new ShimHost();
   const before = Date.now();
   const { stdout } = await host.run([...host.flags, "delete"]);
@@ -26,7 +26,7 @@ test("delete says that what it knows nothing of was killed now", async () => {
 });
 
 test.each(["address", "bootstrap.json"])(
-  "delete removes the socket of a shim that was killed, known by %s",
+  "delete removes the socket of a killed shim, whose address is in %s",
   async (file) => {
     using host = new ShimHost();
     const address = await host.address();
@@ -42,7 +42,7 @@ test.each(["address", "bootstrap.json"])(
   },
 );
 
-test("delete leaves the socket of a shim that lives, which may have other containers", async () => {
+test("delete leaves the socket of a running shim, which may have other containers", async () => {
   using host = new ShimHost();
   const address = await host.address();
   writeFileSync(join(host.bundle, "address"), address);
@@ -50,7 +50,7 @@ test("delete leaves the socket of a shim that lives, which may have other contai
   expect(existsSync(pathOf(address))).toBe(true);
 });
 
-test("-info tells the runtime's name and version with what the shim adds, whatever it prints", async () => {
+test("-info answers with the runtime's name and version and what the shim adds, whatever the shim prints", async () => {
   using host = new ShimHost();
   const { code, stdout, stderr } = await host.run(["-info"]);
   expect(code).toBe(0);
@@ -62,14 +62,14 @@ test("-info tells the runtime's name and version with what the shim adds, whatev
   expect(stderr).toBe("asked\n");
 });
 
-test("-info hands the options on that containerd writes", async () => {
+test("-info passes on the options that containerd writes", async () => {
   using host = new ShimHost();
   const options = toBinary(AnySchema, create(AnySchema, { typeUrl: "my.Options" }));
   const { stdout } = await host.run(["-info"], options);
   expect(fromBinary(RuntimeInfoSchema, stdout).annotations).toEqual({ options: "my.Options" });
 });
 
-test.each(["-v", "-version"])("%s tells the version", async (flag) => {
+test.each(["-v", "-version"])("%s prints the version", async (flag) => {
   using host = new ShimHost();
   const { code, stdout } = await host.run([flag]);
   expect(code).toBe(0);
@@ -93,7 +93,7 @@ test.each([
   expect(stderr).toContain(reason);
 });
 
-test("without an action it serves in the foreground, with its log on stderr", async () => {
+test("without an action the shim serves in the foreground, with its log on stderr", async () => {
   using host = new ShimHost();
   const socket = join(host.bundle, "s");
   const child = host.spawn([...host.flags, "-socket", socket, "-debug"]);

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
 import { Script } from "../helpers/script.js";
 
-/** Everything here is about a process's own children, so each test has a process of its own. */
+/** The tests are about a process's children, so each runs in a process of its own. */
 const PRELUDE = `
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -10,11 +10,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Children } from "./dist/shim/children.js";
 import { busy, noneLeft, orphan } from "./__test__/shim/orphans.mjs";
 const children = new Children();
-// In a shim it is the server.
+// In a shim, the server keeps the process running.
 const running = setInterval(() => undefined, 1000);
 `;
 
-test("an adopted process tells its exit code, or 128 and its signal", async () => {
+test("an adopted process reports its exit code, or 128 plus its signal", async () => {
   await using script = new Script(`${PRELUDE}
     const coded = await children.adopt(() => orphan("sleep 0.05; exit 7"));
     const killed = await children.adopt(() => orphan("exec sleep 100"));
@@ -28,7 +28,7 @@ test("an adopted process tells its exit code, or 128 and its signal", async () =
   expect(await script.rest()).toEqual(["[7,137]", "true"]);
 });
 
-test("a process that ended and was reaped long before it could be adopted tells it all the same", async () => {
+test("a process that ended and was reaped long before it could be adopted still reports its exit code", async () => {
   await using script = new Script(`${PRELUDE}
     const { exited } = await children.adopt(async () => {
       const pid = await orphan("exit 9");
@@ -41,11 +41,11 @@ test("a process that ended and was reaped long before it could be adopted tells 
   expect(await script.rest()).toEqual(["9"]);
 });
 
-test("hundreds of orphans are reaped, and every child of Node's own tells its end to Node", async () => {
+test("hundreds of orphans are reaped, and Node hears of the end of each of its own children", async () => {
   await using script = new Script(`${PRELUDE}
     const own = [];
     for (let round = 0; round < 20; round++) {
-      // Thirty that nobody waits for, and ten that Node does, which end in between.
+      // Thirty for which nobody waits, and ten of Node's that end in between.
       const orphans = "for i in 1 2 3 4 5 6 7 8 9 10; do (exit 3) & (sleep 0.01; exit 4) & (sleep 0.02; exit 5) & done";
       own.push(once(spawn("sh", ["-c", orphans]), "exit").then(([code]) => code === 0));
       for (let code = 1; code < 10; code++) {
@@ -61,7 +61,7 @@ test("hundreds of orphans are reaped, and every child of Node's own tells its en
   expect(await script.rest()).toEqual(["200 of 200"]);
 });
 
-test("a child that is waited for in place is not taken away", async () => {
+test("a child that spawnSync waits for is not reaped", async () => {
   await using script = new Script(`${PRELUDE}
     const { spawnSync } = await import("node:child_process");
     spawn("sh", ["-c", "for i in 1 2 3 4 5 6 7 8; do (sleep 0.0$i; exit 3) & done"]);
@@ -77,7 +77,7 @@ test("a child that is waited for in place is not taken away", async () => {
   expect(await script.rest()).toEqual(["40"]);
 });
 
-test("what fails to start is not adopted", async () => {
+test("a process that fails to start is not adopted", async () => {
   await using script = new Script(`${PRELUDE}
     clearInterval(running);
     say(await children.adopt(async () => { throw new Error("no runtime"); }).catch(({ message }) => message));
@@ -86,12 +86,12 @@ test("what fails to start is not adopted", async () => {
   expect(await script.rest()).toEqual(["no runtime", "TypeError: start must be a function, not number"]);
 });
 
-test("a child of Node's is not taken, whatever else ended before it", async () => {
+test("a child of Node is not reaped, whatever else ended before it", async () => {
   await using script = new Script(`${PRELUDE}
     let told = 0;
     for (let i = 0; i < 12; i++) {
       const adopted = [await children.adopt(() => orphan("sleep 0.01")), await children.adopt(() => orphan("sleep 0.02"))];
-      // The signals of both wait, and no child of Node's is left that libuv would look after.
+      // The signals of both are pending, and libuv has no child of Node left to check.
       await sleep(5);
       busy(60);
       const own = spawn("true", { stdio: "ignore" });
@@ -106,7 +106,7 @@ test("a child of Node's is not taken, whatever else ended before it", async () =
   expect(await script.rest()).toEqual(["12"]);
 });
 
-test("a process that is adopted twice tells both", async () => {
+test("a process that is adopted twice reports to both", async () => {
   await using script = new Script(`${PRELUDE}
     const pid = await orphan("sleep 0.1; exit 6");
     const both = await Promise.all([children.adopt(async () => pid), children.adopt(async () => pid)]);
@@ -116,7 +116,7 @@ test("a process that is adopted twice tells both", async () => {
   expect(await script.rest()).toEqual(["[6,6]"]);
 });
 
-test("a process that its own parent waits for tells that its status is not known", async () => {
+test("a process that its own parent reaps reports that its status is unknown", async () => {
   await using script = new Script(`${PRELUDE}
     const parent = spawn("sh", ["-c", "sleep 100 & echo $!; wait $!; echo gone; read line"], { stdio: ["pipe", "pipe", "ignore"] });
     const pid = Number((await once(parent.stdout, "data"))[0]);
@@ -143,7 +143,7 @@ test("a signal reaches an adopted process until it has ended", async () => {
   expect(await script.rest()).toEqual(["true", "true", "143", "false"]);
 });
 
-test("what is no process, or one that Node waits for, is not adopted", async () => {
+test("a pid that is invalid, unused or of Node's own child is not adopted", async () => {
   await using script = new Script(`${PRELUDE}
     const refused = async (pid) => {
       const error = await children.adopt(async () => pid).catch((error) => error);
@@ -180,15 +180,15 @@ test("what is no process, or one that Node waits for, is not adopted", async () 
   ]);
 });
 
-test("a child that was announced as another's is left to it", async () => {
-  // An adopted process stands for one that an addon has forked: to Node, both are children that it did not start.
+test("a child that was declared to be another's is left to it", async () => {
+  // The orphan stands in for a process that an addon forked: Node started neither of them.
   await using script = new Script(`${PRELUDE}
     const { readFileSync } = await import("node:fs");
     const state = (pid) => readFileSync(\`/proc/\${pid}/stat\`, "latin1").replace(/.*\\) /, "")[0];
     const pid = await orphan("sleep 0.05; exit 8");
     children.leave(pid);
     while (state(pid) !== "Z") await sleep(5);
-    // Ends of others go by.
+    // Other children end meanwhile.
     await once(spawn("true"), "exit");
     const { status } = await (await children.adopt(() => orphan("exit 2"))).exited;
     say(\`\${status} \${state(pid)}\`);
@@ -201,10 +201,10 @@ test("a child that was announced as another's is left to it", async () => {
   expect(await script.rest()).toEqual(["2 Z", refusal("1"), refusal("0"), refusal("NaN")]);
 });
 
-test("orphans that end while adoptions follow on one another are reaped all the same", async () => {
+test("orphans that end while there is always an adoption under way are still reaped", async () => {
   await using script = new Script(`${PRELUDE}
     let over = false;
-    // At every moment an adoption is under way.
+    // An adoption is under way at every moment.
     const adopting = async () => { while (!over) await (await children.adopt(() => orphan("exit 1"))).exited; };
     const all = [adopting(), adopting(), adopting()];
     const pids = [];
@@ -220,14 +220,14 @@ test("orphans that end while adoptions follow on one another are reaped all the 
   expect(await script.rest()).toEqual(["none left"]);
 });
 
-test.each([1, 2, 3])("of a random mixture each tells its own end once (seed %i)", async (seed) => {
+test.each([1, 2, 3])("each process of a random mixture reports its own end once (seed %i)", async (seed) => {
   await using script = new Script(
     `await (await import("./__test__/shim/orphans-load.mjs")).run(${seed}, 40, say);`,
   );
   expect(await script.rest()).toEqual(["all told, none left"]);
 });
 
-/** Runs a script as the first process of a pid namespace, where it chooses which pid comes next. */
+/** Runs a script as the first process of a pid namespace, where it can choose the next pid. */
 function inNamespace(source: string): Script {
   const inner = `const say = (line) => process.stdout.write(line + "\\n");
     ${PRELUDE}
@@ -247,14 +247,14 @@ const UNSHARE = ["--pid", "--fork", "--mount-proc", "--kill-child"];
 const choosesPids =
   spawnSync("unshare", [...UNSHARE, "sh", "-c", "echo 100 > /proc/sys/kernel/ns_last_pid"]).status === 0;
 
-describe.skipIf(!choosesPids)(`a pid that comes round${choosesPids ? "" : " (skipped: needs root)"}`, () => {
-  test("is not taken for that of a process that ended while it was being adopted", async () => {
+describe.skipIf(!choosesPids)(`a reused pid${choosesPids ? "" : " (skipped: needs root)"}`, () => {
+  test("is not mistaken for that of a process that ended while it was being adopted", async () => {
     await using script = inNamespace(`
       const { exited } = await children.adopt(async () => {
         const pid = await orphan("exit 3");
         await sleep(50);
         for (let i = 0; i < 3; i++) {
-          // Its parent, and then itself.
+          // First for its parent, then for itself.
           next(pid - 1);
           await orphan("exit 4");
           await sleep(50);
@@ -266,7 +266,7 @@ describe.skipIf(!choosesPids)(`a pid that comes round${choosesPids ? "" : " (ski
     expect(await script.rest()).toEqual(["3"]);
   });
 
-  test("is not taken from Node when the process that had it has gone elsewhere", async () => {
+  test("is left to Node when another parent reaped the process that had it", async () => {
     await using script = inNamespace(`
       const parent = spawn("sh", ["-c", "sleep 100 & echo $!; wait $!; echo gone; read line"], { stdio: ["pipe", "pipe", "ignore"] });
       const pid = Number((await once(parent.stdout, "data"))[0]);

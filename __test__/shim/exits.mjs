@@ -1,2 +1,2 @@
-/** Ends with the code that it is given. */
+/** Exits with the given code. */
 process.exit(Number(process.argv[2]));

@@ -1,9 +1,9 @@
-/** A shim whose hooks do what the environment says, to be run as containerd runs one. */
+/** A shim to run as containerd runs one. Its hooks do what the environment says. */
 import { runShim } from "containerd-shim-protos/shim";
 
 const does = process.env["FIXTURE"] ?? "";
 
-/** An event, which an ending shim tries to deliver for some seconds. */
+/** An event, which a shim tries to deliver for some seconds before it ends. */
 async function publishNothing(context) {
   const { TASK_OOM_EVENT_TOPIC, TaskOOMSchema } = await import("containerd-shim-protos/events");
   context.publish(TASK_OOM_EVENT_TOPIC, TaskOOMSchema, { containerId: context.id });
@@ -30,7 +30,7 @@ void runShim("io.containerd.fixture.v1", {
     if (does.includes("slow")) await new Promise((resolve) => setTimeout(resolve, 1000));
     return {
       connect: () => ({ shimPid: process.pid, version: context.id }),
-      // Made with all that version 3 has, its name too.
+      // Serves everything that version 3 has, under its name.
       state: async ({ id }) => {
         const { create } = await import("@bufbuild/protobuf");
         const { StateResponseSchema } = await import("containerd-shim-protos/task/v3");

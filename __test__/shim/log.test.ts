@@ -9,7 +9,7 @@ import { Script } from "../helpers/script.js";
 import { ROOT } from "../helpers/started.js";
 import { temporaryPath } from "../helpers/temp.js";
 
-/** A pipe as containerd makes it, and its reader. */
+/** A pipe like the ones that containerd makes, and its reader. */
 class Fifo implements Disposable {
   readonly fd: number;
 
@@ -19,7 +19,7 @@ class Fifo implements Disposable {
     this.fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
   }
 
-  /** What is there, up to a number of bytes. */
+  /** Reads what is available, up to `limit` bytes. */
   read(limit = 1 << 20): Buffer {
     const bytes = Buffer.alloc(limit);
     try {
@@ -38,7 +38,7 @@ class Fifo implements Disposable {
 const DROPPED = /^time="[^"]+" level=warning msg="(\d+) lines of the log were dropped" id="x"$/;
 const LINE = /^time="[^"]+" level=(?:info|error) msg="(\d+) (x*)" length=(\d+) id="x"$/;
 
-/** What a log accounts for, by lines or by counts, and what of it is no whole line in its place. */
+/** How many lines a log accounts for, by themselves or in counts, and which lines are broken or out of place. */
 function accountOf(text: string) {
   let accounted = 0;
   const strange: string[] = [];
@@ -47,7 +47,7 @@ function accountOf(text: string) {
   for (const line of lines) {
     const [, number, body, length] = LINE.exec(line) ?? [];
     const [, count] = DROPPED.exec(line) ?? [];
-    // All before it that are not there are in a count that stands before it.
+    // The lines missing before this one are in a count before it.
     const isRight = count !== undefined || (Number(number) === accounted && body?.length === Number(length));
     if (!isRight) strange.push(line.slice(0, 200));
     accounted += Number(count ?? 1);
@@ -56,7 +56,7 @@ function accountOf(text: string) {
 }
 
 describe("the log's lines", () => {
-  test("are whole, and the missing ones counted, however its reader reads", async () => {
+  test("are whole, and missing ones are counted, however the reader reads", async () => {
     const step = fc.oneof(
       fc.record({ log: fc.oneof(fc.nat(200), fc.integer({ min: 3900, max: 4200 }), fc.nat(60_000)) }),
       fc.record({ read: fc.oneof(fc.nat(100), fc.nat(10_000), fc.nat(200_000)) }),
@@ -71,7 +71,7 @@ describe("the log's lines", () => {
           if ("read" in one) read.push(fifo.read(one.read));
           else shimLog.info(`${logged++} ${"x".repeat(one.log)}`, { length: one.log });
         }
-        // The reader comes back for good. What was left arrives, and then one more line, without one more call.
+        // From here on the reader reads. The rest arrives, and then one more line, without another call.
         shimLog.error(`${logged++} `, { length: 0 });
         await vi.waitFor(() => {
           read.push(fifo.read());
@@ -83,7 +83,7 @@ describe("the log's lines", () => {
     );
   }, 60_000);
 
-  test("are whole when another process reads a little now and then", async () => {
+  test("are whole when another process reads a little from time to time", async () => {
     const path = temporaryPath(".log");
     spawnSync("mkfifo", [path]);
     const keep = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
@@ -125,7 +125,7 @@ describe("the log's lines", () => {
     expect(counts).toBeGreaterThan(0);
   }, 60_000);
 
-  test("are one each, whatever the fields are", () => {
+  test("are one for each message, whatever the fields are", () => {
     const path = temporaryPath(".log");
     const fd = openSync(path, "w");
     const log = new ShimLog(fd, false, {});
@@ -157,7 +157,7 @@ describe("the log's lines", () => {
     expect(lines[3]).toContain(`value="a value that cannot be shown"`);
   });
 
-  test("are cut where they are too long, with a mark that says by how much", () => {
+  test("are cut if they are too long, with a mark that says by how much", () => {
     const path = temporaryPath(".log");
     const fd = openSync(path, "w");
     const log = new ShimLog(fd, false, {});
@@ -170,13 +170,13 @@ describe("the log's lines", () => {
   });
 });
 
-describe("text that is printed", () => {
+describe("printed text", () => {
   const collected = () => {
     const lines: string[] = [];
     return { lines, into: new Lines((line) => lines.push(line)) };
   };
 
-  test("becomes the same lines however it is divided", () => {
+  test("becomes the same lines however it is split into writes", () => {
     const piece = fc.string({ unit: fc.constantFrom("a", "ä", "€", "😀", "\r", "\n") });
     fc.assert(
       fc.property(fc.array(piece), fc.array(fc.nat(7)), fc.boolean(), (pieces, sizes, asBytes) => {
@@ -197,7 +197,7 @@ describe("text that is printed", () => {
     );
   });
 
-  test("without a newline is broken into marked lines, of which none is longer than the limit", () => {
+  test("without a newline is broken into marked lines, none of them longer than the limit", () => {
     fc.assert(
       fc.property(
         fc.constantFrom("a", "😀", "aä😀"),
@@ -218,7 +218,7 @@ describe("text that is printed", () => {
     );
   });
 
-  test("reaches the log with its last line, a character divided or not, in lines of bounded length", () => {
+  test("reaches the log in lines of bounded length, with its last line, even if a character is split", () => {
     const path = temporaryPath(".log");
     const printed = openSync(temporaryPath(".printed"), "w+");
     const source = `

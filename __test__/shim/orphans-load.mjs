@@ -1,4 +1,4 @@
-/** A random mixture of children, some of which fall to the process, with an account of how each ended. */
+/** A random mixture of children and orphans of the process, and a check of how each ended. */
 import { execFile, fork, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
@@ -10,7 +10,7 @@ import { busy, noneLeft, orphan } from "./orphans.mjs";
 
 const EXITS = fileURLToPath(new URL("exits.mjs", import.meta.url));
 
-/** Numbers from 0 below `limit`, the same for the same seed. */
+/** Numbers from 0 to below `limit`, the same for the same seed. */
 function random(seed) {
   let state = seed;
   return (limit) => {
@@ -33,7 +33,7 @@ for (const [ms, code] of workerData) {
 }
 `;
 
-/** Runs `rounds` of it and says what was wrong. */
+/** Runs `rounds` of it and says what went wrong. */
 export async function run(seed, rounds, say) {
   const below = random(seed);
   const children = new Children();
@@ -43,7 +43,7 @@ export async function run(seed, rounds, say) {
   const expected = (what, got, wanted) => got === wanted || wrong.push(`${what}: ${got}, not ${wanted}`);
   const script = (code) => `sleep 0.0${below(4)}; exit ${code}`;
 
-  /** Notes each exit that Node tells of a child; there must be one. */
+  /** Counts the exits that Node reports for a child. There must be one. */
   const own = (what, child, code) => {
     let told = 0;
     child.on("exit", (got) => {
@@ -60,7 +60,7 @@ export async function run(seed, rounds, say) {
         execFile("sh", ["-c", script(code)]).on("error", () => undefined),
         code,
       ),
-    // Ends before the event loop turns.
+    // It ends before the event loop turns.
     (code) => {
       const child = spawn("sh", ["-c", `exit ${code}`], { stdio: "ignore" });
       const told = own("fast", child, code);
@@ -68,7 +68,7 @@ export async function run(seed, rounds, say) {
       return told;
     },
     async (code) => expected("spawnSync", spawnSync("sh", ["-c", script(code)]).status, code),
-    // Orphans that nobody knows of.
+    // Orphans that nobody adopts.
     (code) => own("parent", spawn("sh", ["-c", `(${script(3)}) & (exit 4) & exit ${code}`]), code),
     async (code) => {
       const child = await children.adopt(() => orphan(script(code)));
@@ -80,7 +80,7 @@ export async function run(seed, rounds, say) {
       expected("signal", child.kill("SIGTERM"), true);
       expected("killed", (await child.exited).status, 128 + constants.signals.SIGTERM);
     },
-    // Ended, and seen to have ended, before its pid is known.
+    // It ends, and is reaped, before its pid is known.
     async (code) => {
       const child = await children.adopt(async () => {
         const pid = await orphan(`exit ${code}`);
@@ -99,7 +99,7 @@ export async function run(seed, rounds, say) {
       expected("worker", (await once(worker, "message"))[0], 0);
     },
     async (code) => {
-      // It takes long to start.
+      // It is slow to start.
       if (below(4) === 0) await own("fork", fork(EXITS, [String(code)], { execArgv: [] }), code);
     },
   ];

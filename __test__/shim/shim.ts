@@ -15,13 +15,13 @@ export interface Answer {
   readonly stderr: string;
 }
 
-/** What containerd has before it runs a shim: a bundle as working directory, and addresses. */
+/** What containerd prepares before it runs a shim: a bundle as working directory, and addresses. */
 export class ShimHost {
   readonly id: string;
   readonly bundle = temporaryPath();
   readonly sockets: string;
   readonly env: Record<string, string>;
-  /** What Node is started with. */
+  /** The arguments of Node. */
   readonly program: readonly string[];
 
   constructor({
@@ -38,7 +38,7 @@ export class ShimHost {
     mkdirSync(this.bundle);
   }
 
-  /** The flags that containerd gives with every action. */
+  /** The flags that containerd passes with every action. */
   get flags(): string[] {
     return [
       "-namespace",
@@ -64,7 +64,7 @@ export class ShimHost {
     return child;
   }
 
-  /** Runs the program until it has ended and nothing holds its output open, for which containerd waits too. */
+  /** Runs the program until it has ended and nothing holds its output open, as containerd does. */
   async run(args: readonly string[], input?: Uint8Array): Promise<Answer> {
     const child = this.spawn(args, input);
     const [stdout, stderr]: [Buffer[], Buffer[]] = [[], []];
@@ -105,7 +105,7 @@ export class ShimHost {
     return address;
   }
 
-  /** The servers that this host's starts have left running. */
+  /** The servers that this host's starts left running. */
   processes(): number[] {
     return readdirSync("/proc")
       .map(Number)
@@ -118,7 +118,7 @@ export class ShimHost {
       });
   }
 
-  /** Ends whatever runs still. */
+  /** Ends whatever still runs. */
   [Symbol.dispose](): void {
     for (const pid of this.processes()) process.kill(pid, "SIGKILL");
   }

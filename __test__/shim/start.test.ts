@@ -20,7 +20,7 @@ import { expect, test, vi } from "vitest";
 import { pathOf, temporaryPath } from "../helpers/temp.js";
 import { ShimHost } from "./shim.js";
 
-/** A log as containerd makes it, with what has been written to it. */
+/** A log pipe like containerd's, with what has been written to it. */
 class LogPipe implements Disposable {
   readonly #fd: number;
 
@@ -48,7 +48,7 @@ class LogPipe implements Disposable {
 
 const gone = (host: ShimHost) => vi.waitFor(() => expect(host.processes()).toEqual([]), 10_000);
 
-test("start answers and lets go of its output while the server goes on", async () => {
+test("start answers and closes its output while the server keeps running", async () => {
   using host = new ShimHost();
   const address = await host.address();
   await using connection = await connect(address);
@@ -60,7 +60,7 @@ test("start answers and lets go of its output while the server goes on", async (
   }
 });
 
-test("the server leads a session of its own, outside of the bundle, under the shim's name", async () => {
+test("the server leads a session of its own, outside the bundle, under the shim's name", async () => {
   using host = new ShimHost();
   await host.address(["-debug"]);
   const [pid = 0] = host.processes();
@@ -76,7 +76,7 @@ test("the server leads a session of its own, outside of the bundle, under the sh
   expect(readFileSync(`/proc/${pid}/environ`, "utf8")).toContain("CONTAINERD_SHIM_STARTER=");
 });
 
-test("the socket is for this user alone, and so is its folder", async () => {
+test("only this user can use the socket and its folder", async () => {
   using host = new ShimHost();
   const path = pathOf(await host.address());
   expect(statSync(path).mode & 0o777).toBe(0o600);
@@ -93,7 +93,7 @@ test("both versions of the task service are served by the same handlers", async 
   }
 });
 
-test("the sandbox service is served if there is one", async () => {
+test("the sandbox service is served if the shim has one", async () => {
   using without = new ShimHost();
   await using first = await connect(await without.address());
   await expect(createClient(Sandbox, first).pingSandbox({})).rejects.toMatchObject({
@@ -105,17 +105,17 @@ test("the sandbox service is served if there is one", async () => {
   await createClient(Task, second).connect({});
 });
 
-test("the options that containerd has for the runtime reach the service", async () => {
+test("the options that containerd passes to the runtime reach the service", async () => {
   using host = new ShimHost();
   await using connection = await connect(await host.address());
   const { stats } = await createClient(Task, connection).stats({});
   expect(stats).toMatchObject({ typeUrl: "some.Options", value: Uint8Array.of(1, 2) });
 });
 
-test("nothing that Node or the shim prints reaches what containerd reads; it is in the log", async () => {
+test("what Node or the shim prints goes to the log, never to the output that containerd reads", async () => {
   using host = new ShimHost({ does: "noise" });
   using log = new LogPipe(host);
-  // Throws unless stderr is empty and stdout the answer.
+  // Throws unless stderr is empty and stdout is the answer.
   await host.address(["-debug"]);
   await vi.waitFor(() => expect(log.read()).toContain("a warning of the service"));
 });
@@ -142,7 +142,7 @@ test("without -debug nothing of level debug is logged", async () => {
   expect(log.read()).not.toContain("level=debug");
 });
 
-test("a log that nobody reads does not hold the shim up, and says how much was lost", async () => {
+test("a log that nobody reads does not hold up the shim, and says how much was lost", async () => {
   using host = new ShimHost({ does: "flood" });
   using log = new LogPipe(host);
   await using connection = await connect(await host.address());
@@ -153,7 +153,7 @@ test("a log that nobody reads does not hold the shim up, and says how much was l
   expect(log.read()).toMatch(/level=warning msg="\d+ lines of the log were dropped".*\n.* msg="signal 1"/);
 });
 
-test("a service that cannot be made fails start with its reason, and leaves nothing", async () => {
+test("a service that cannot be created fails start with its reason, and leaves nothing behind", async () => {
   using host = new ShimHost({ does: "fail" });
   expect(await host.start()).toEqual({
     code: 1,
@@ -164,14 +164,14 @@ test("a service that cannot be made fails start with its reason, and leaves noth
   expect(readdirSync(host.sockets)).toEqual([]);
 });
 
-test("a server that dies before it serves fails start with how it ended", async () => {
+test("a server that dies before it serves fails start, which says how it ended", async () => {
   using host = new ShimHost({ does: "die" });
   const { code, stdout, stderr } = await host.start();
   expect({ code, stdout: stdout.length }).toEqual({ code: 1, stdout: 0 });
   expect(stderr).toBe("io.containerd.fixture.v1: the server ended with SIGKILL before it served\n");
 });
 
-test("the server goes too if start was killed before it served", async () => {
+test("the server ends, too, if start is killed before it serves", async () => {
   using host = new ShimHost({ does: "slow" });
   const start = host.spawn([...host.flags, "start"], host.params);
   // The server makes the folder, then waits for its service.
@@ -182,7 +182,7 @@ test("the server goes too if start was killed before it served", async () => {
   expect(readdirSync(host.sockets)).toEqual([]);
 });
 
-test("what stands on stdin and is not for this shim is refused", async () => {
+test("parameters on stdin that are for another shim are refused", async () => {
   using host = new ShimHost();
   using other = new ShimHost({ id: "another" });
   const { code, stderr } = await host.run([...host.flags, "start"], other.params);
@@ -208,18 +208,18 @@ test("two containers of a group that start at once share one shim", async () => 
   expect(first.processes()).toEqual([(await createClient(Task, connection).connect({})).shimPid]);
 });
 
-test("containers without a group have a shim each", async () => {
+test("containers without a group have one shim each", async () => {
   using first = new ShimHost({ id: "one" });
   using second = new ShimHost({ id: "two", sockets: first.sockets });
   expect(await first.address()).not.toBe(await second.address());
 });
 
-test("Shutdown is answered, and then process and socket go", async () => {
+test("Shutdown is answered, and then the process ends and the socket is removed", async () => {
   using host = new ShimHost();
   const address = await host.address();
   await using connection = await connect(address);
   const client = createClient(Task, connection);
-  // What waits for something that never comes does not keep it.
+  // A call that would wait forever does not keep the process alive.
   const waiting = client.wait({}).catch(({ code }: { code: Code }) => code);
   await client.connect({});
   await client.shutdown({});
@@ -228,7 +228,7 @@ test("Shutdown is answered, and then process and socket go", async () => {
   expect(await waiting).toBe(Code.Unavailable);
 });
 
-test("a shim that lingers for its events leaves its successor's socket, though it has the same inode number", async () => {
+test("a shim that lingers for its events leaves its successor's socket, even one with the same inode number", async () => {
   using host = new ShimHost();
   const path = pathOf(await host.address());
   const kept = temporaryPath();
@@ -241,13 +241,13 @@ test("a shim that lingers for its events leaves its successor's socket, though i
   }
   await vi.waitFor(() => expect(existsSync(path)).toBe(false), 10_000);
   expect(host.processes()).toHaveLength(1);
-  // What filesystems do with a number that is free again.
+  // Filesystems reuse a free inode number.
   linkSync(kept, path);
   await vi.waitFor(() => expect(host.processes()).toEqual([]), 15_000);
   expect(existsSync(path)).toBe(true);
 }, 40_000);
 
-test("SIGTERM ends it in the same way; SIGPIPE does not end it", async () => {
+test("SIGTERM ends the shim in the same way; SIGPIPE does not end it", async () => {
   using host = new ShimHost();
   const address = await host.address();
   const [pid = 0] = host.processes();
@@ -259,7 +259,7 @@ test("SIGTERM ends it in the same way; SIGPIPE does not end it", async () => {
   expect(existsSync(pathOf(address))).toBe(false);
 });
 
-test("a bug that ends the shim is in the log, and the socket goes", async () => {
+test("a bug that ends the shim is logged, and the socket is removed", async () => {
   using host = new ShimHost();
   using log = new LogPipe(host);
   const address = await host.address();

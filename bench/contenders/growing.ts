@@ -1,6 +1,7 @@
 /**
- * A server whose costs are watched while things pile up: `growing.ts DRIVER PATH`. A line on its standard input has it say
- * its CPU time and memory; `collect` has it collect its garbage before; `serve N` has it serve as many Duplexes to their ends first.
+ * A server whose costs are measured while things pile up: `growing.ts DRIVER PATH`. For each line on its standard input it
+ * prints its CPU time and memory; for `collect` it first collects garbage; for `serve N` it first serves N Duplexes to
+ * their ends.
  */
 
 import { Duplex } from "node:stream";
@@ -59,7 +60,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     duplex.push(null);
     if (left % 100 === 0) await sleep(5);
   }
-  // What V8 collects when it is told to takes the longer, the more lives, and goes on behind the answer.
+  // A garbage collection takes longer the more objects live, and parts of it continue after the call.
   if (what === "collect") {
     globalThis.gc?.();
     await sleep(500);

@@ -21,7 +21,7 @@ export const handlers = {
   async *chat(requests: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     yield* requests;
   },
-  /** Takes an event. */
+  /** Accepts an event. */
   ingest({ envelope }: ForwardRequest): object {
     if (!envelope?.topic) throw new Error("no topic");
     return {};

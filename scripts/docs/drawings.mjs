@@ -1,6 +1,6 @@
 /**
  * Draws the pictures of the documentation, as SVG: `node scripts/docs/drawings.mjs` writes them to docs/, or
- * to a folder that is named. They have no background, and colours for light and for dark pages.
+ * to a given folder. They have no background, and colours for light and dark pages.
  */
 
 import { writeFile } from "node:fs/promises";
@@ -29,7 +29,7 @@ const STYLE = `
     }
 `;
 
-/** What an SVG without a script has at its start and its end. */
+/** The start and the end of an SVG. */
 function svg(width, height, title, shapes) {
   const lines = shapes.flat(Infinity).map((shape) => `  ${shape}`);
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-labelledby="title">
@@ -59,7 +59,7 @@ function box(kind, x, y, width, name, note) {
   ];
 }
 
-/** A straight arrow, level or upright, with a head at its end and, of both ways, at its start. */
+/** A straight arrow, horizontal or vertical, with a head at its end and, if it goes both ways, at its start. */
 function arrow(x1, y1, x2, y2, both = false) {
   const [dx, dy] = [Math.sign(x2 - x1), Math.sign(y2 - y1)];
   const head = (x, y, way) =>
@@ -72,7 +72,7 @@ function arrow(x1, y1, x2, y2, both = false) {
   ];
 }
 
-/** The way of a call, from the program to the peer, and of what comes back. */
+/** The path of a call from the program to the peer, and of its reply. */
 function dataPath() {
   const width = 220;
   const [left, right, peer] = [32, 432, 716];
@@ -112,7 +112,7 @@ function dataPath() {
   ]);
 }
 
-/** Cells in a row: what each is called, its bytes above it, and what it may be below. */
+/** Cells in a row: each with its name, its bytes above, and its possible contents below. */
 function cells(x, y, fields) {
   let at = x;
   return fields.map(({ name, bytes, notes = [], width, kind = "box" }) => {
@@ -138,7 +138,7 @@ function frame() {
         name: "stream id",
         bytes: "4 to 7",
         width: 170,
-        notes: ["odd, and only growing,", "one for each call"],
+        notes: ["odd and increasing,", "one for each call"],
       },
       { name: "type", bytes: "8", width: 110, notes: ["1 request", "2 response", "3 data"] },
       {

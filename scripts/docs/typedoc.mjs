@@ -13,7 +13,7 @@ await runMain(async () => {
     .filter(([, target]) => typeof target === "object")
     .map(([entry, target]) => ({
       source: target.default.replace(/^\.\/dist\//, "src/").replace(/\.js$/, ""),
-      // The package's name stands above every page already.
+      // The package's name is already at the top of every page.
       title: entry === "." ? "index" : entry.replace(/^\.\//, ""),
     }));
   const app = await Application.bootstrap({
@@ -24,7 +24,7 @@ await runMain(async () => {
     displayBasePath: root,
     readme: path.join(root, "README.md"),
     projectDocuments: [path.join(root, "docs/*.md")],
-    // What protoc-gen-es writes above all that it makes; it names the field in the .proto file.
+    // protoc-gen-es writes this above everything it generates; it names the field in the .proto file.
     blockTags: [...OptionDefaults.blockTags, "@generated"],
     highlightLanguages: [...OptionDefaults.highlightLanguages, "proto"],
     excludeInternal: true,
@@ -34,7 +34,7 @@ await runMain(async () => {
     // Types that only compute other types.
     intentionallyNotExported: ["ClientMethod", "MethodImpl", "MaybePromise"],
     treatWarningsAsErrors: true,
-    // Links of the guides lead to folders of the repository too; __test__/docs follows them.
+    // The guides also link to folders of the repository; __test__/docs checks those links.
     validation: { notDocumented: true, invalidPath: false },
   });
   const readme = await readFile(path.join(root, "README.md"), "utf8");
@@ -45,7 +45,7 @@ await runMain(async () => {
     const [, title] = /^# (.*)$/m.exec(await readFile(path.join(root, "docs", `${guide}.md`), "utf8")) ?? [];
     guides.set(guide, title);
   }
-  // Entries and guides get the names that readers know, in place of their paths.
+  // Entries and guides get the names that readers know instead of their paths.
   app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
     for (const entry of project.children ?? []) {
       const found = entries.find(
@@ -91,7 +91,7 @@ await runMain(async () => {
   console.log(`docs: ${path.relative(root, output)}/index.html`);
 });
 
-/** What protoc-gen-es writes no comment for: the insides of services and oneofs. */
+/** Names without comments by protoc-gen-es: the insides of services and oneofs. */
 function undocumentedByGenerator(project) {
   const names = project
     .getReflectionsByKind(ReflectionKind.Property)

@@ -36,12 +36,12 @@ export class Check {
 
   add(message: Message | undefined): void {
     if (!isMessage(message, TaskExitSchema)) {
-      this.#fail("an event is no TaskExit");
+      this.#fail("an event is not a TaskExit");
       return;
     }
     const { containerId, id, pid, exitStatus } = message;
     const expected = this.#next.get(containerId) ?? 0;
-    if (exitStatus !== expected) this.#fail(`${containerId}: ${exitStatus} came where ${expected} was due`);
+    if (exitStatus !== expected) this.#fail(`${containerId}: ${exitStatus} came instead of ${expected}`);
     const publisher = Number(containerId.slice("soak-".length));
     if (id !== `${containerId}-${exitStatus}` || pid !== checksum(publisher, exitStatus)) {
       this.#fail(`${id} is not as it was sent`);

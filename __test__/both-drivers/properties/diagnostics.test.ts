@@ -19,7 +19,7 @@ const EMPTY = new Uint8Array();
 const HUGE = new Uint8Array(5 << 20);
 const KINDS = ["unary", "server_streaming", "client_streaming", "bidi_streaming"] as const;
 
-/** What is done about a call, each of which once ended it somewhere else. */
+/** Options of a call. Calls with them end in different places. */
 const OPTIONS: Record<string, () => CallOptions | undefined> = {
   none: () => undefined,
   "a wrong timeout": () => ({ timeoutMs: -1 }),
@@ -125,7 +125,7 @@ async function outcome(call: () => unknown): Promise<void> {
       await iterator.return?.();
     }
   } catch {
-    // How it ends is not asked here.
+    // Any outcome will do.
   }
 }
 
@@ -168,14 +168,14 @@ function makeTyped({
   return client[method as "echoStream"](of(message), limited);
 }
 
-/** What would hang ends by its deadline. */
+/** Gives a call that would hang a deadline. */
 function limitedTo(options: CallOptions | undefined, hangs: boolean): CallOptions | undefined {
   return hangs && (options === undefined || options?.signal !== undefined)
     ? { ...options, timeoutMs: 20 }
     : options;
 }
 
-test("each start of a call is followed by exactly one end, on both sides, whatever becomes of the call", async () => {
+test("each start of a call is followed by exactly one end, on both sides, whatever happens to the call", async () => {
   for (const side of ["client", "server"]) {
     await fc.assert(
       fc.asyncProperty(
@@ -195,7 +195,7 @@ test("each start of a call is followed by exactly one end, on both sides, whatev
             await Promise.all(
               calls.map((call) => outcome(() => ("kind" in call ? makeRaw(call) : makeTyped(call)))),
             );
-            // What is told of the end may come a little later than what the caller gets.
+            // The end may be published a little after the caller has its outcome.
             for (let tries = 0; tries < 200 && [...ends.values()].includes(0); tries++) await sleep(2);
             const open = [...ends].filter(([message, count]) => count === 0 && message.method !== "Hang");
             expect(open.map(([message]) => message)).toEqual([]);

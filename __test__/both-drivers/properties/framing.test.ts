@@ -8,7 +8,7 @@ import { encodeFrame, encodeRequest, encodeResponse, FrameType } from "../../hel
 
 const EMPTY = new Uint8Array();
 
-/** Bytes that are there to be cut: small ones, which make many frames a piece, and ones of several reads. */
+/** Payloads to cut: small ones, many of which fit a piece, and ones that take several reads. */
 const payload = fc.oneof(
   { weight: 8, arbitrary: fc.uint8Array({ maxLength: 40 }) },
   {
@@ -19,13 +19,13 @@ const payload = fc.oneof(
   },
 );
 
-/** Lengths of the pieces, used in turn until all is sent. Ones of a header's size are where mistakes are. */
+/** Lengths of the pieces, used in turn until all is sent. Mistakes hide in those of about a header's size. */
 const pieces = fc.array(fc.oneof(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 100_000 })), {
   minLength: 1,
   maxLength: 12,
 });
 
-/** Sends bytes in pieces, each of which the other side reads by itself, as far as one can have that. */
+/** Sends bytes in pieces, each of which the other side reads by itself if at all possible. */
 async function sendInPieces(
   connection: RawConnection,
   bytes: Buffer,
@@ -34,7 +34,7 @@ async function sendInPieces(
   connection.socket.setNoDelay(true);
   let small = 0;
   for (let at = 0, index = 0; at < bytes.length; index++) {
-    // Many small pieces of a large message show nothing that some do not.
+    // More small pieces of a large message would not show more.
     const length = small > 200 ? bytes.length - at : lengths[index % lengths.length]!;
     if (length < 1000) small++;
     await connection.send(bytes.subarray(at, at + length));
@@ -119,7 +119,7 @@ test("replies in any pieces and any order reach the calls that they belong to", 
   );
 }, 60_000);
 
-test("whatever bytes come, our server answers the next good client, and our client the next good server", async () => {
+test("whatever bytes arrive, our server answers the next good client, and the call of our client ends", async () => {
   await using server = createServer().addRaw("test.Echo", {
     Echo: { kind: "unary", handle: (request) => request },
     Chat: {
@@ -131,7 +131,7 @@ test("whatever bytes come, our server answers the next good client, and our clie
   });
   const address = await server.listen(temporaryAddress());
 
-  /** Bytes of any kind, and frames of any kind: a frame gets further. */
+  /** Any bytes, and any frames, because a frame gets further. */
   const junk = fc.array(
     fc.oneof(
       fc.uint8Array({ maxLength: 64 }).map((bytes) => Buffer.from(bytes)),
@@ -169,7 +169,7 @@ test("whatever bytes come, our server answers the next good client, and our clie
       await peer.nextRequest();
       await peer.send(Buffer.concat(parts)).catch(() => undefined);
       peer.end();
-      // Whatever it was, the call ends.
+      // Whatever arrived, the call ends.
       await call;
       await connection.closed;
     }),

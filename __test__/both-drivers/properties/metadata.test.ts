@@ -14,7 +14,7 @@ const metadata = fc.array(fc.tuple(key, fc.oneof(value, fc.array(value, { maxLen
   maxLength: 8,
 });
 
-test("metadata arrives whatever its keys are, and the same with interceptors as without", async () => {
+test("metadata arrives whatever its keys are, with interceptors and without", async () => {
   let came: Record<string, string[]> = {};
   await using server = createServer().add(Task, {
     connect(_, context) {

@@ -12,33 +12,33 @@ import { Task } from "containerd-shim-protos/task/v3";
 import { bytes, deferred, type Deferred, text } from "../../helpers/outcome.js";
 import { temporaryAddress } from "../../helpers/temp.js";
 
-/** How a call is to end, as a text: what it gave, or the code of its error. */
+/** How a call ends, as a text: its reply, or the code of its error. */
 type Outcome = string;
 
-/** A handler that waits, and what it does when it is let go. */
+/** A handler that waits until its gate opens, and then replies or fails. */
 interface Held {
   readonly gate: Deferred<void>;
 }
 
-/** A call that was made and what the model says of it. */
+/** A call that was made, and its outcome according to the model. */
 interface Made {
   readonly number: number;
   readonly client: number;
   readonly kind: Kind;
   readonly controller: AbortController;
   readonly outcome: Promise<Outcome>;
-  /** What it must come to; undefined while it must wait. */
+  /** The outcome that it must have; undefined while it must wait. */
   expected: Outcome | undefined;
   /** The reader of an unread stream. */
   readonly reader?: AsyncIterator<Uint8Array>;
-  /** What makes the requests of a stream fail, which may be long over. */
+  /** Makes the requests of the stream fail. The stream may have ended long ago. */
   readonly failRequests?: (reason: Error) => void;
 }
 
 export const KINDS = ["held", "held with deadline", "unread", "waiting upload", "ended chat"] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** One thing that is done. `pick` chooses among the calls that were made. */
+/** One action. `pick` chooses among the calls that were made. */
 export type Step =
   | { readonly do: "call"; readonly client: number; readonly kind: Kind }
   | { readonly do: "burst"; readonly client: number; readonly count: number }
@@ -55,12 +55,12 @@ const CLIENTS = 2;
 const METHODS = 400;
 const EMPTY = new Uint8Array();
 
-/** Calls that were made in getters, each of a method that was not called before. */
+/** The number of calls that getters made. Each calls a new method. */
 let refusals = 0;
 
 /**
- * A server and its clients, and a model of what each call must come to. Handlers are held and let go by name, so that
- * late ones, those of other clients and those whose caller has gone are all there at once.
+ * A server and its clients, and a model of each call's outcome. Handlers are held and released by name, so that late
+ * ones, those of other clients and those whose caller has gone exist at the same time.
  */
 export class World implements AsyncDisposable {
   readonly #server: Server;
@@ -170,7 +170,7 @@ export class World implements AsyncDisposable {
     if (kind === "unread") {
       const reader = connection.serverStreaming("a.B", "List", payload, { signal })[Symbol.asyncIterator]();
       const first = `first of ${number}`;
-      // Behind its end, which came before this reply.
+      // It comes after the call's end, which preceded this reply.
       const outcome = deferred<Outcome>();
       this.#made.push({
         ...common,
@@ -203,7 +203,7 @@ export class World implements AsyncDisposable {
     await outcome;
   }
 
-  /** Whether something can be done to a call: once, and also when the call is long over. */
+  /** Whether an action applies to a call. Each applies once, even if the call ended long ago. */
   #concerns(call: Made, what: Extract<Step, { pick: number }>["do"]): boolean {
     if (what === "abort") return !call.controller.signal.aborted;
     if (what === "leave" || what === "read") return call.reader !== undefined && call.expected === undefined;
@@ -211,7 +211,7 @@ export class World implements AsyncDisposable {
     return this.#held.has(call.number);
   }
 
-  /** What is done to one call, whether or not it is still under way. */
+  /** Acts on one call, in flight or not. */
   async #to(call: Made, what: Extract<Step, { pick: number }>["do"]): Promise<void> {
     const { number, kind, reader, failRequests, controller } = call;
     const waits = call.expected === undefined;
@@ -226,7 +226,7 @@ export class World implements AsyncDisposable {
           what === "release" ? `held ${number}` : `code ${Code.Unknown}: the secret of ${number}`;
     } else if (what === "abort") {
       controller.abort();
-      // A stream that has ended is over, whether or not it was read.
+      // A stream that has ended cannot be aborted, even if it was not read.
       if (waits && kind !== "unread") call.expected = `code ${Code.Canceled}`;
     } else if (what === "leave" && reader !== undefined) {
       await reader.return?.();
@@ -242,7 +242,7 @@ export class World implements AsyncDisposable {
     if (call.expected !== undefined) await this.#settled(call);
   }
 
-  /** So many calls at once, each of which must get its own reply. */
+  /** Makes `count` calls at once. Each must get its own reply. */
   async #burst(client: number, count: number): Promise<void> {
     const connection = this.#connection(client);
     const payloads = Array.from({ length: count }, () => `${++this.#number}`);
@@ -292,7 +292,7 @@ export class World implements AsyncDisposable {
     await within(this.#connection(index).close(), "the close of a connection");
     for (const call of this.#made) {
       if (call.client !== index || call.expected !== undefined) continue;
-      // What had arrived can still be read.
+      // Messages that had arrived can still be read.
       if (call.kind !== "unread") call.expected = `code ${Code.Unavailable}`;
     }
     this.#connections[index] = await connect(this.#address);
@@ -308,7 +308,7 @@ export class World implements AsyncDisposable {
     equal(await within(call.outcome, what), call.expected, what);
   }
 
-  /** What is wrong: each call must have come to what the model says, and what still waits must come to its own answer. */
+  /** The calls whose outcome is not the model's. Calls that still wait are ended first, and must get their own answer. */
   async wrongOutcomes(): Promise<string[]> {
     for (const call of this.#made) {
       if (call.expected !== undefined) continue;
@@ -330,7 +330,7 @@ export class World implements AsyncDisposable {
   }
 }
 
-/** A reader whose end, or whose leaving, is told. Only its own messages may come. */
+/** A reader that reports its end, or that it was left. Only its own messages may arrive. */
 function tapped(
   reader: AsyncIterator<Uint8Array>,
   first: string,
@@ -364,7 +364,7 @@ async function outcomeOf(call: Promise<Uint8Array>): Promise<Outcome> {
   }
 }
 
-/** What a promise resolves to; an error if it takes so long that it never will. */
+/** The value of a promise; an error if it does not settle in ten seconds. */
 async function within<T>(promise: Promise<T>, what: string): Promise<T> {
   const timeout = AbortSignal.timeout(10_000);
   const late = once(timeout, "abort").then(() => {

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-// Slots wear out after a few calls, so that what happens once in two billion calls happens all the time.
+// Slots wear out after a few calls, so what happens once in two billion calls happens all the time.
 import { limitGenerations } from "../../../dist/native/slots.js";
 import { KINDS, type Step, World } from "./names-world.js";
 
@@ -40,7 +40,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant("reconnect" as const), client }) },
 );
 
-test("whatever clients and handlers do, and however late, each call comes to what the model says", async () => {
+test("whatever clients and handlers do, and however late, each call ends as the model says", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 60, size: "max" }), async (steps) => {
       await using world = await World.start();

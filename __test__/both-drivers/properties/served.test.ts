@@ -33,13 +33,13 @@ function body(): fc.Arbitrary<string> {
 
 const FLAGS = { data: 0, "last data": 1, "half-close": HALF_CLOSE } as const;
 
-/** What a stream's handler must see, and what must be refused of it. */
+/** What a stream's handler must see, and how many of its frames must be refused. */
 interface Model {
   readonly messages: string[];
   closed: boolean;
-  /** Frames behind the half-close: dropped, or refused if the stream was over by then. */
+  /** Frames after the half-close: dropped, or refused if the stream had ended. */
   late: number;
-  /** Requests with its id. */
+  /** Requests that reuse its id. */
   again: number;
 }
 
@@ -74,7 +74,7 @@ async function replies(
   }
 }
 
-test("whatever a client says on several streams, each handler sees what the model says, and the next call works", async () => {
+test("whatever a client sends on several streams, each handler sees what the model says, and the next call works", async () => {
   await using server = createServer().addRaw("a.B", {
     Chat: {
       kind: "bidi_streaming",

@@ -8,7 +8,7 @@ import { decodeRequest, encodeFrame, encodeResponse, type Frame, FrameType } fro
 const EMPTY = new Uint8Array();
 const HALF_CLOSE = 5;
 
-/** What a raw server may say to one of several calls. `to` is the number of the call. */
+/** A frame of a raw server for one of several calls. `to` is the number of the call. */
 type Event =
   | { readonly kind: "data"; readonly to: number; readonly body: string }
   | { readonly kind: "last data"; readonly to: number; readonly body: string }
@@ -20,7 +20,7 @@ type Event =
 const KINDS = ["server_streaming", "bidi_streaming", "client_streaming", "unary"] as const;
 type Kind = (typeof KINDS)[number];
 
-/** How a call went: what it gave, and how it ended. `open` has not ended. */
+/** The messages of a call, and how it ended. An `open` one has not ended. */
 interface Outcome {
   readonly messages: string[];
   end: "open" | "ok" | { readonly code: number };
@@ -69,9 +69,9 @@ function frameOf(its: Event, streamId: number): Buffer {
   }
 }
 
-/** What a call of this kind must see when this comes: the model. */
+/** The model: how an event changes the outcome of a call of this kind. */
 function step(kind: Kind, outcome: Outcome, its: Event): void {
-  // Whatever is late is dropped.
+  // Late frames are dropped.
   if (outcome.end !== "open") return;
   const streams = kind === "server_streaming" || kind === "bidi_streaming";
   switch (its.kind) {
@@ -85,16 +85,16 @@ function step(kind: Kind, outcome: Outcome, its: Event): void {
       if (its.kind === "last data") outcome.end = "ok";
       return;
     case "close":
-      // Where a response is due, the end of the messages is none.
+      // A half-close is not the response that these calls wait for.
       outcome.end = streams ? "ok" : { code: Code.Internal };
       return;
     case "response":
-      // In answer to a stream it ends the messages; should it carry something, that is a last message.
+      // It ends a stream. If it carries a payload, that is the last message.
       if (!streams || its.body !== "") outcome.messages.push(its.body);
       outcome.end = "ok";
       return;
     case "status":
-      // A number that is no code is kept for a unary call; ttrpc's streams know the codes of gRPC only.
+      // A unary call keeps a number that is not a code; ttrpc's streams know only the codes of gRPC.
       outcome.end = { code: kind !== "unary" && (its.code > 16 || its.code < 0) ? Code.Unknown : its.code };
       return;
     case "unknown type":
@@ -102,7 +102,7 @@ function step(kind: Kind, outcome: Outcome, its: Event): void {
   }
 }
 
-/** Makes a call of a kind, and notes what comes of it. */
+/** Makes a call of a kind, and records its outcome. */
 function call(connection: Awaited<ReturnType<typeof connect>>, kind: Kind, signal: AbortSignal) {
   const outcome: Outcome = { messages: [], end: "open" };
   /** Requests that do not end before the call does. */
@@ -132,7 +132,7 @@ function call(connection: Awaited<ReturnType<typeof connect>>, kind: Kind, signa
   return { outcome, done };
 }
 
-/** The id of the request that names this method, among whatever else the client says. */
+/** The id of the request for this method. Other frames are skipped. */
 async function idOf(peer: RawConnection, method: string): Promise<number> {
   for (;;) {
     const frame: Frame = await peer.nextFrame();
@@ -141,7 +141,7 @@ async function idOf(peer: RawConnection, method: string): Promise<number> {
   }
 }
 
-test("whatever a server says, in any order and any pieces, each call sees what the model says, and the next one works", async () => {
+test("whatever a server sends, in any order and any pieces, each call sees what the model says, and the next one works", async () => {
   await using server = await RawServer.listen();
   await using connection = await connect(server.address);
   const peer = await server.accept();
@@ -167,12 +167,12 @@ test("whatever a server says, in any order and any pieces, each call sees what t
           await peer.send(sent.subarray(at, end));
           at = end;
         }
-        // What the server says next is behind all that: when this is answered, the client has seen it.
+        // The server answers this after all that: once the client has the reply, it has seen everything before.
         const next = connection.unary("a.B", "Next", EMPTY);
         await peer.reply(await idOf(peer, "Next"), bytes("next"));
         expect(text(await next)).toBe("next");
         for (const [index, { done }] of calls.entries()) if (model[index]!.end !== "open") await done;
-        // The readers of those that are open have had their turn, too.
+        // The readers of the open calls get their turn, too.
         await new Promise((resolve) => {
           setImmediate(resolve);
         });

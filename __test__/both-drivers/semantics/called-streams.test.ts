@@ -4,7 +4,7 @@ import { bytes, deferred, failure, rejection, text } from "../../helpers/outcome
 import { encodeFrame, encodeResponse, type Frame, FRAME_LIMIT, FrameType } from "../../helpers/wire.js";
 import { clientOfRaw, data, EMPTY, expectClientGoesOn, Flag, HALF_CLOSE, OPEN_BY_RUST } from "./raw-pairs.js";
 
-/** Everything that a stream gives, and the error it ends with. */
+/** The messages of a stream, and the error that it ends with. */
 async function outcomeOf(
   stream: AsyncIterable<Uint8Array>,
 ): Promise<{ messages: string[]; error?: TtrpcError }> {
@@ -33,8 +33,8 @@ function response(streamId: number, envelope: Parameters<typeof encodeResponse>[
   return encodeFrame({ streamId, type: FrameType.Response, body: encodeResponse(envelope) });
 }
 
-describe("what our client says to open a stream", () => {
-  test("is Rust's: 1 with the request where only the server streams, 6 without one elsewhere", async () => {
+describe("the frames by which our client opens a stream", () => {
+  test("are Rust's: flag 1 with the request if only the server streams, otherwise flags 6 without it", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const calls = [
@@ -50,7 +50,7 @@ describe("what our client says to open a stream", () => {
     expect(of(3)).toMatchObject([
       { type: FrameType.Request, flags: OPEN_BY_RUST },
       { type: FrameType.Data, flags: 0, body: bytes("a") },
-      // An empty message is one: only the flag tells it from a half-close.
+      // An empty message is a message: only the flag distinguishes it from a half-close.
       { type: FrameType.Data, flags: 0, body: EMPTY },
       { type: FrameType.Data, flags: HALF_CLOSE, body: EMPTY },
     ]);
@@ -82,7 +82,7 @@ describe("the end of a stream, as our client sees it", () => {
   });
 
   test.each([17, 99, 300, -1, 2 ** 31 - 1])(
-    "with the status code %i is an error behind the messages, and never a success",
+    "with the status code %i is an error after the messages, and never a success",
     async (code) => {
       await using pair = await clientOfRaw();
       const { connection, peer } = pair;
@@ -98,7 +98,7 @@ describe("the end of a stream, as our client sees it", () => {
     },
   );
 
-  test("with a status is an error with its code and details behind the messages", async () => {
+  test("with a status is an error with its code and details after the messages", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const outcome = outcomeOf(list(connection));
@@ -116,7 +116,7 @@ describe("the end of a stream, as our client sees it", () => {
     await expectClientGoesOn(connection, peer);
   });
 
-  test("is the server's, though the client has not closed: the rest of its messages is not sent", async () => {
+  test("is the server's, even if the client has not closed: the rest of its messages is not sent", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const outcome = outcomeOf(connection.bidiStreaming("a.B", "Chat", silence()));
@@ -128,7 +128,7 @@ describe("the end of a stream, as our client sees it", () => {
     await expectClientGoesOn(connection, peer);
   });
 
-  test("of one that only the client streams is its response; a half-close alone is Internal", async () => {
+  test("is its response if only the client streams; a half-close alone is Internal", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const sum = failure(connection.clientStreaming("a.B", "Sum", several()));
@@ -140,10 +140,10 @@ describe("the end of a stream, as our client sees it", () => {
   });
 });
 
-describe("requests that have not ended, as the server hears of them", () => {
+describe("requests that have not ended, as the server sees them", () => {
   const BROKEN_OFF = { streamId: 1, type: FrameType.Data, flags: HALF_CLOSE, body: new Uint8Array(1) };
 
-  test("are broken off by a close that carries a byte when the call's signal aborts", async () => {
+  test("are cut off by a close that carries a byte when the call's signal aborts", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const controller = new AbortController();
@@ -156,7 +156,7 @@ describe("requests that have not ended, as the server hears of them", () => {
     await expectClientGoesOn(connection, peer);
   });
 
-  test("are broken off alike when the deadline passes", async () => {
+  test("are cut off in the same way when the deadline passes", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const sum = failure(connection.clientStreaming("a.B", "Sum", silence(), { timeoutMs: 20 }));
@@ -166,7 +166,7 @@ describe("requests that have not ended, as the server hears of them", () => {
     await expectClientGoesOn(connection, peer);
   });
 
-  test("end in order when the reader leaves", async () => {
+  test("end with a normal half-close when the reader leaves", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const chat = connection.bidiStreaming("a.B", "Chat", silence());
@@ -177,11 +177,11 @@ describe("requests that have not ended, as the server hears of them", () => {
   });
 });
 
-describe("frames that a stream of our client must not take", () => {
+describe("frames that a stream of our client must not accept", () => {
   test.each([
     ["a second response", [response(1, { status: {} }), response(1, { status: { code: 5 } })]],
-    ["data behind a half-close", [data(1, "", HALF_CLOSE), data(1, "late")]],
-    ["data behind a response", [response(1, { status: {} }), data(1, "late"), data(1, "", HALF_CLOSE)]],
+    ["data after a half-close", [data(1, "", HALF_CLOSE), data(1, "late")]],
+    ["data after a response", [response(1, { status: {} }), data(1, "late"), data(1, "", HALF_CLOSE)]],
     ["a second half-close", [data(1, "", HALF_CLOSE), data(1, "", HALF_CLOSE)]],
     ["data of streams that do not exist", [data(3, "x"), data(2, "y"), data(1, "", HALF_CLOSE)]],
   ])("such as %s are dropped", async (_, frames) => {
@@ -207,7 +207,7 @@ describe("frames that a stream of our client must not take", () => {
     },
   );
 
-  test("such as data where only a response may come fail it with Internal", async () => {
+  test("such as data in place of a response fail it with Internal", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const sum = failure(connection.clientStreaming("a.B", "Sum", silence()));
@@ -220,7 +220,7 @@ describe("frames that a stream of our client must not take", () => {
   test.each([
     ["a response that does not decode", encodeFrame({ streamId: 1, type: 2, body: new Uint8Array([0xff]) })],
     ["a close without data that has data", data(1, "x", HALF_CLOSE)],
-  ])("such as %s fail it with Internal, and not as if the connection had gone", async (_, frame) => {
+  ])("such as %s fail it with Internal, not as if the connection had gone", async (_, frame) => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const outcome = outcomeOf(list(connection));
@@ -249,7 +249,7 @@ describe("large messages of a stream at our client", () => {
   });
 
   test.each([FRAME_LIMIT + 1, FRAME_LIMIT + (8 << 20)])(
-    "of %i bytes fail it with ResourceExhausted, and the connection goes on",
+    "of %i bytes fail it with ResourceExhausted, and the connection continues",
     async (size) => {
       await using pair = await clientOfRaw();
       const { connection, peer } = pair;
@@ -263,13 +263,13 @@ describe("large messages of a stream at our client", () => {
     },
   );
 
-  test("are refused on the way out, and the server hears that no more comes", async () => {
+  test("are refused before they are sent, and the server sees the requests cut off", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const arrived = deferred();
     async function* requests() {
       yield bytes("small");
-      // A call that fails in the tick it is made in is not sent at all.
+      // A call that fails in the tick in which it was made is not sent at all.
       await arrived.promise;
       yield new Uint8Array(FRAME_LIMIT + 1);
     }
@@ -283,12 +283,12 @@ describe("large messages of a stream at our client", () => {
   });
 });
 
-describe("a peer that closes in a stream", () => {
+describe("a peer that closes during a stream", () => {
   test.each([
     ["between two messages", data(1, "whole"), "ERR_TTRPC_CLOSED"],
     ["in the middle of a message", data(1, "never whole").subarray(0, -1), "ECONNRESET"],
     ["in the middle of a header", data(1, "").subarray(0, 4), "ECONNRESET"],
-  ])("%s makes Unavailable behind what came before", async (_, last, cause) => {
+  ])("%s makes the call Unavailable after the messages that had arrived", async (_, last, cause) => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;
     const streams = [outcomeOf(list(connection)), outcomeOf(connection.bidiStreaming("a.B", "C", silence()))];

@@ -19,12 +19,12 @@ import {
 
 const MIB = 1 << 20;
 
-/** What a kernel holds for a socket of two processes, both ways; and what is on its way when reading stops. */
+/** What the kernel buffers for a socket in both directions, and what is in flight when reading stops. */
 const SLACK = 4 * MIB;
 
 /**
- * Writes frames until the other side has stopped reading. Returns the bytes that were written, all of which are out of
- * this process's hands or wait in the socket of Node.
+ * Writes frames until the other side has stopped reading. Returns the number of bytes that the kernel took; the rest
+ * waits in Node's socket.
  */
 async function writeUntilStuck(socket: Socket, frame: Buffer, limit: number): Promise<number> {
   let written = 0;
@@ -32,7 +32,7 @@ async function writeUntilStuck(socket: Socket, frame: Buffer, limit: number): Pr
     const taken = socket.write(frame);
     written += frame.length;
     if (taken) continue;
-    // There is no event for "will never drain": what counts is that many milliseconds bring none.
+    // No event says that a socket will never drain, so 500 waits of a millisecond without a drain count as that.
     const drained = once(socket, "drain").then(() => true);
     let waits = 0;
     while (waits++ < 500) {
@@ -44,7 +44,7 @@ async function writeUntilStuck(socket: Socket, frame: Buffer, limit: number): Pr
 }
 
 describe("a client that does not read its replies", () => {
-  test("is not read from any more when 8 MiB of them wait, and then is served to the last", async () => {
+  test("is not read while 8 MiB of them wait, and is served to the last afterwards", async () => {
     await using pair = await serverOfRaw();
     const { client, echoed } = pair;
     client.socket.pause();
@@ -62,7 +62,7 @@ describe("a client that does not read its replies", () => {
       if (stuck) break;
       expect(taken).toBeLessThan(64 * MIB);
     }
-    // Others are served meanwhile.
+    // Other clients are served meanwhile.
     await expectGoodClientServed(pair.address);
     const handled = echoed.length;
     expect(handled * payload.length).toBeLessThan(8 * MIB + SLACK + 2 * MIB);
@@ -74,8 +74,8 @@ describe("a client that does not read its replies", () => {
   });
 });
 
-describe("a handler that does not take a stream's messages", () => {
-  /** A handler that takes nothing until it is told to. */
+describe("a handler that does not read a stream's messages", () => {
+  /** A handler that reads nothing until it is released. */
   async function untaken() {
     const [entered, release] = [deferred<AbortSignal>(), deferred()];
     const pair = await serverOfRaw({
@@ -95,17 +95,17 @@ describe("a handler that does not take a stream's messages", () => {
   }
 
   test.each([0, 1000, MIB])(
-    "holds 4 MiB and what is on its way, in messages of %i bytes, and loses none",
+    "holds 4 MiB and what is in flight, in messages of %i bytes, and loses none",
     async (size) => {
       const { pair: made, release } = await untaken();
       await using pair = made;
       const { client } = pair;
       const message = data(1, new Uint8Array(size));
       const before = process.memoryUsage.rss();
-      // Small frames go in bundles: the point is not how fast a socket takes them.
+      // Small frames are sent in bundles, because the socket's speed does not matter here.
       const bundle = Buffer.concat(Array.from({ length: Math.ceil(MIB / message.length) }, () => message));
       const taken = await writeUntilStuck(client.socket, bundle, 128 * MIB);
-      // An empty message counts as 64 bytes, of which only 10 cross.
+      // An empty message counts as 64 bytes, but only 10 cross the wire.
       expect(taken).toBeLessThan(4 * MIB + MIB + SLACK);
       expect(process.memoryUsage.rss() - before).toBeLessThan(128 * MIB);
       await expectGoodClientServed(pair.address);
@@ -121,8 +121,8 @@ describe("a handler that does not take a stream's messages", () => {
   );
 });
 
-describe("a reader that does not take a stream's messages", () => {
-  test("holds 4 MiB and what is on its way, keeps the connection's other calls waiting, and loses none", async () => {
+describe("a reader that does not read a stream's messages", () => {
+  test("holds 4 MiB and what is in flight, keeps the connection's other calls waiting, and loses none", async () => {
     await using server = await RawServer.listen();
     await using connection = await connect(server.address);
     await using other = await connect(server.address);
@@ -134,7 +134,7 @@ describe("a reader that does not take a stream's messages", () => {
     expect(taken).toBeLessThan(4 * MIB + MIB + SLACK);
     const count = (taken + peer.socket.writableLength) / message.length;
 
-    // Its reply lies behind the messages.
+    // Its reply is behind the messages.
     const call = connection.unary("a.B", "C", EMPTY);
     const { streamId } = await peer.nextRequest();
     peer.socket.write(data(1, "", HALF_CLOSE));
@@ -142,7 +142,7 @@ describe("a reader that does not take a stream's messages", () => {
     let answered = false;
     void call.then(() => (answered = true));
 
-    // Another connection is not concerned.
+    // Another connection is not affected.
     const elsewhere = other.unary("a.B", "C", EMPTY);
     await second.reply((await second.nextRequest()).streamId, bytes("elsewhere"));
     expect(text(await elsewhere)).toBe("elsewhere");
@@ -163,7 +163,7 @@ describe("a reader that does not take a stream's messages", () => {
     await writeUntilStuck(peer.socket, data(1, new Uint8Array(64 * 1024)), 128 * MIB);
     await stream.return!();
     const call = connection.unary("a.B", "C", EMPTY);
-    // Behind the half-close of the stream that was left.
+    // It follows the half-close of the stream that was left.
     const { streamId } = await nextUnaryRequest(peer);
     void peer.reply(streamId, bytes("free"));
     expect(text(await call)).toBe("free");
@@ -171,7 +171,7 @@ describe("a reader that does not take a stream's messages", () => {
 });
 
 describe("a server that does not read", () => {
-  test("makes calls wait, up to 64 MiB; one more is ResourceExhausted, and the others are sent in the end", async () => {
+  test("makes calls wait, up to 64 MiB; one more is ResourceExhausted, and the others are sent eventually", async () => {
     await using server = await RawServer.listen();
     await using connection = await connect(server.address);
     const peer = await server.accept();
@@ -184,7 +184,7 @@ describe("a server that does not read", () => {
         return error;
       }),
     );
-    // The last is refused; so many cross in several batches.
+    // The last is refused. This many calls take several batches.
     expect(await calls.at(-1)).toMatchObject({ code: Code.ResourceExhausted });
     const left = 100 - refused;
     expect(left).toBeGreaterThanOrEqual(63);
@@ -200,7 +200,7 @@ describe("a server that does not read", () => {
     expect(text(await next)).toBe("next");
   });
 
-  test("does not keep a waiting call from its deadline, nor from its signal", async () => {
+  test("lets a waiting call end by its deadline or its signal", async () => {
     await using server = await RawServer.listen();
     await using connection = await connect(server.address);
     const peer = await server.accept();

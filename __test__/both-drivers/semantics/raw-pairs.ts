@@ -18,10 +18,10 @@ export const ECHO = { service: "test.Echo", method: "Echo" };
 /** The flags of the wire. */
 export const Flag = { RemoteClosed: 1, RemoteOpen: 2, NoData: 4 } as const;
 
-/** How a side says that it sends no more. */
+/** The flags by which a side says that it sends no more. */
 export const HALF_CLOSE = Flag.RemoteClosed | Flag.NoData;
 
-/** The flags of a request that opens a stream with messages of the client: Rust's are both, Go's are the first alone. */
+/** The flags of a request that opens a stream with client messages: Rust sets both, Go only the first. */
 export const OPEN_BY_RUST = Flag.RemoteOpen | Flag.NoData;
 export const OPEN_BY_GO = Flag.RemoteOpen;
 
@@ -36,7 +36,7 @@ export function request(streamId: number, envelope: Partial<RequestEnvelope>, fl
   return encodeFrame({ streamId, type: FrameType.Request, flags, body: encodeRequest(envelope) });
 }
 
-/** Our server with a raw client connected to it. It has `test.Echo/Echo`, and what the test adds. */
+/** Our server with a raw client connected to it. It has `test.Echo/Echo`, and the methods that the test adds. */
 export async function serverOfRaw(methods: RawMethods = {}, options?: Parameters<typeof createServer>[0]) {
   const echoed: string[] = [];
   const server = createServer(options)
@@ -81,7 +81,7 @@ export async function clientOfRaw() {
   };
 }
 
-/** The connection must be served as if nothing had been, and so must another client. */
+/** The connection must be served as if nothing had happened, and so must another client. */
 export async function expectServed(
   { address, client }: { readonly address: string; readonly client: RawConnection },
   streamId = 1001,
@@ -91,13 +91,13 @@ export async function expectServed(
   await expectGoodClientServed(address);
 }
 
-/** A client that does nothing wrong must be served. */
+/** A well-behaved client must be served. */
 export async function expectGoodClientServed(address: string): Promise<void> {
   await using connection = await connect(address);
   expect(text(await connection.unary("test.Echo", "Echo", bytes("good")))).toBe("good");
 }
 
-/** The connection must carry calls as if nothing had been. */
+/** The connection must carry calls as if nothing had happened. */
 export async function expectClientGoesOn(connection: Connection, peer: RawConnection): Promise<void> {
   const call = connection.unary("a.B", "Next", bytes("ping"));
   const { streamId, payload } = await nextUnaryRequest(peer);
@@ -106,14 +106,14 @@ export async function expectClientGoesOn(connection: Connection, peer: RawConnec
   expect(text(await call)).toBe("pong");
 }
 
-/** The next request, past what a stream of before may still have said. */
+/** The next request. Frames that an earlier stream still sent are skipped. */
 export async function nextUnaryRequest(peer: RawConnection) {
   let frame: Frame = await peer.nextFrame();
   while (frame.type !== FrameType.Request) frame = await peer.nextFrame();
   return { ...frame, ...decodeRequest(frame.body) };
 }
 
-/** A turn of the loop, so that the other side reads what was sent by itself. */
+/** Gives the event loop a turn, so that the other side reads by itself what was sent so far. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);

@@ -14,7 +14,7 @@ import {
   turn,
 } from "./raw-pairs.js";
 
-/** A server of which a handler holds request 1, with the payload "held", until it is released. */
+/** A server whose handler holds request 1, with the payload "held", until it is released. */
 async function held() {
   const [entered, release] = [deferred(), deferred()];
   const pair = await serverOfRaw({
@@ -33,7 +33,7 @@ async function held() {
 }
 
 describe("stream ids at our server", () => {
-  test("that were used are INVALID_ARGUMENT, as Go answers, and the request is not run", async () => {
+  test("that were used are INVALID_ARGUMENT, as in Go, and the request is not run", async () => {
     await using pair = await serverOfRaw();
     const { client, echoed } = pair;
     expect(text((await client.call(5, { ...ECHO, payload: bytes("first") })).payload)).toBe("first");
@@ -46,7 +46,7 @@ describe("stream ids at our server", () => {
     await expectServed(pair, 7);
   });
 
-  test("that were overtaken, as ttrpc's Rust client has it under load, are served", async () => {
+  test("that were overtaken, as happens with ttrpc's Rust client under load, are served", async () => {
     await using pair = await serverOfRaw();
     const { client, echoed } = pair;
     for (const id of [5, 3, 1]) {
@@ -68,7 +68,7 @@ describe("stream ids at our server", () => {
     await expectServed(pair);
   });
 
-  test("that are even do not count as the last", async () => {
+  test("that are even do not count as used", async () => {
     await using pair = await serverOfRaw();
     expect((await pair.client.call(100, ECHO)).status.code).toBe(Code.InvalidArgument);
     await expectServed(pair, 3);
@@ -86,16 +86,13 @@ describe("stream ids at our server", () => {
 });
 
 describe("flags at our server", () => {
-  test.each([1, 2, 4, 6, 0x80, 0xff])(
-    "do not keep a unary request with %i from being served",
-    async (flags) => {
-      await using pair = await serverOfRaw();
-      await pair.client.send(request(1, { ...ECHO, payload: bytes("flagged") }, flags));
-      const { streamId, payload } = await pair.client.nextResponse();
-      expect({ streamId, payload: text(payload) }).toEqual({ streamId: 1, payload: "flagged" });
-      await expectServed(pair);
-    },
-  );
+  test.each([1, 2, 4, 6, 0x80, 0xff])("such as %i do not affect a unary request", async (flags) => {
+    await using pair = await serverOfRaw();
+    await pair.client.send(request(1, { ...ECHO, payload: bytes("flagged") }, flags));
+    const { streamId, payload } = await pair.client.nextResponse();
+    expect({ streamId, payload: text(payload) }).toEqual({ streamId: 1, payload: "flagged" });
+    await expectServed(pair);
+  });
 });
 
 describe("data for a running unary request at our server", () => {
@@ -124,7 +121,7 @@ describe("a frame that announces more than it has, at our server", () => {
     await expectGoodClientServed(pair.address);
   });
 
-  test("of a byte below 16 MiB, from fifty clients at once, takes no memory for it", async () => {
+  test("of a byte below 16 MiB, from fifty clients at once, takes no memory", async () => {
     await using pair = await serverOfRaw();
     const before = process.memoryUsage.rss();
     const clients = await Promise.all(Array.from({ length: 50 }, () => rawConnect(pair.address)));
@@ -144,12 +141,12 @@ describe("a frame that announces more than it has, at our server", () => {
     const header = encodeFrame({ streamId: 1, type: FrameType.Request, body: EMPTY }, FRAME_LIMIT);
     for (const client of clients) await client.send(header);
     await expectServed(pair);
-    // The kernel gives 2 MiB at the first touch; of all 4 MiB it would be 200 MiB.
+    // The kernel gives 2 MiB at the first touch; all 4 MiB of each would be 200 MiB.
     expect(process.memoryUsage.rss() - before).toBeLessThan(128 << 20);
     for (const client of clients) client[Symbol.dispose]();
   });
 
-  test("is ended by the client's going, in the middle of it", async () => {
+  test("is dropped when its client closes in the middle of it", async () => {
     await using pair = await serverOfRaw();
     const { client } = pair;
     await client.send(encodeFrame({ streamId: 1, type: FrameType.Request, body: bytes("half") }, 1000));
@@ -159,8 +156,8 @@ describe("a frame that announces more than it has, at our server", () => {
   });
 });
 
-describe("a client that is slow or that stops", () => {
-  test("is answered when it sends a frame in pieces of a header, others meanwhile", async () => {
+describe("a client that is slow or stops", () => {
+  test("is answered when it sends a frame in pieces smaller than a header, and others are served meanwhile", async () => {
     await using pair = await serverOfRaw();
     const { client } = pair;
     client.socket.setNoDelay(true);
@@ -174,13 +171,13 @@ describe("a client that is slow or that stops", () => {
     ] as const) {
       await client.send(frame.subarray(from, to));
       await turn();
-      // One that sends so little keeps nobody waiting.
+      // A client that sends so little keeps nobody waiting.
       await expectGoodClientServed(pair.address);
     }
     expect(text((await client.nextResponse()).payload)).toBe("in pieces");
   });
 
-  test("is answered frame by frame, whatever lies between them", async () => {
+  test("is answered frame by frame, while others are served in between", async () => {
     await using pair = await serverOfRaw();
     const { client, address } = pair;
     for (let id = 1; id < 20; id += 2) {
@@ -190,7 +187,7 @@ describe("a client that is slow or that stops", () => {
     }
   });
 
-  test("has said all with the end of its side of the socket: its request is aborted, as in Go", async () => {
+  test("has its request aborted when it ends its side of the socket, as in Go", async () => {
     const entered = deferred<AbortSignal>();
     await using pair = await serverOfRaw({
       Hold: {
@@ -222,7 +219,7 @@ describe("timeouts at our server", () => {
     await expectServed(pair);
   });
 
-  test.each([-1n, -(2n ** 63n)])("of %s ns are over, and no handler runs", async (timeoutNano) => {
+  test.each([-1n, -(2n ** 63n)])("of %s ns have passed already, and no handler runs", async (timeoutNano) => {
     await using pair = await serverOfRaw();
     const { status } = await pair.client.call(1, { ...ECHO, timeoutNano });
     expect(status.code).toBe(Code.DeadlineExceeded);
@@ -247,7 +244,7 @@ describe("a garbage request at our server", () => {
     await expectServed(pair);
   });
 
-  test("with a field that nobody knows is served", async () => {
+  test("with an unknown field is served", async () => {
     await using pair = await serverOfRaw();
     const body = Buffer.concat([
       encodeRequest({ ...ECHO, payload: bytes("and more") }),

@@ -20,7 +20,7 @@ const CHAT = { service: "test.Raw", method: "Chat" };
 const SUM = { service: "test.Raw", method: "Sum" };
 const LIST = { service: "test.Raw", method: "List" };
 
-/** What each stream's handler saw, one after the other. */
+/** What each stream's handler saw, in order. */
 function streams() {
   const seen: string[] = [];
   const methods: RawMethods = {
@@ -57,7 +57,7 @@ describe("how a client opens a stream of our server", () => {
   test.each([
     ["as Go does, with no empty message at the front", OPEN_BY_GO],
     ["as Rust does", OPEN_BY_RUST],
-    ["as Rust does, with flags that nobody knows", OPEN_BY_RUST | 0xf0],
+    ["as Rust does, with unknown flags", OPEN_BY_RUST | 0xf0],
   ])("%s", async (_, flags) => {
     const { methods } = streams();
     await using pair = await serverOfRaw(methods);
@@ -91,7 +91,7 @@ describe("how a client opens a stream of our server", () => {
     await expectServed(pair);
   });
 
-  test("with a request that closes at once carries its one message, even an empty one", async () => {
+  test("with a request that closes at once and carries its only message, even an empty one", async () => {
     const { methods } = streams();
     await using pair = await serverOfRaw(methods);
     await pair.client.send(request(1, SUM, Flag.RemoteClosed));
@@ -100,7 +100,7 @@ describe("how a client opens a stream of our server", () => {
   });
 
   test.each([0, Flag.RemoteClosed, OPEN_BY_GO])(
-    "with the flags %i for one that only the server streams",
+    "with the flags %i if only the server streams",
     async (flags) => {
       const { methods } = streams();
       await using pair = await serverOfRaw(methods);
@@ -143,8 +143,8 @@ describe("a message that also closes, at our server", () => {
   });
 });
 
-describe("data behind the client's half-close, at our server", () => {
-  test("reaches no handler, and the stream ends as it would have", async () => {
+describe("data after the client's half-close, at our server", () => {
+  test("reaches no handler, and the stream ends as it would without it", async () => {
     const release = deferred();
     await using pair = await serverOfRaw({
       Sum: {
@@ -172,7 +172,7 @@ describe("data behind the client's half-close, at our server", () => {
     expect(text((await client.nextResponse()).payload)).toBe("before");
   });
 
-  test("does not stop the connection, however much it is", async () => {
+  test("does not stop the connection, however much arrives", async () => {
     const release = deferred();
     await using pair = await serverOfRaw({
       Sum: {
@@ -195,7 +195,7 @@ describe("data behind the client's half-close, at our server", () => {
 });
 
 describe("data for a stream that has ended, at our server", () => {
-  test("is INVALID_ARGUMENT, and the connection goes on", async () => {
+  test("is INVALID_ARGUMENT, and the connection continues", async () => {
     const { methods } = streams();
     await using pair = await serverOfRaw(methods);
     const { client } = pair;
@@ -210,7 +210,7 @@ describe("data for a stream that has ended, at our server", () => {
 
 describe("an oversized message of a stream, at our server", () => {
   test.each([FRAME_LIMIT + 1, FRAME_LIMIT + (4 << 20)])(
-    "of %i bytes is RESOURCE_EXHAUSTED on its id, ends the handler, and the connection goes on",
+    "of %i bytes is RESOURCE_EXHAUSTED on its id, ends the handler, and the connection continues",
     async (size) => {
       const entered = deferred<AbortSignal>();
       await using pair = await serverOfRaw({
@@ -227,11 +227,11 @@ describe("an oversized message of a stream, at our server", () => {
       await client.send(request(1, SUM, OPEN_BY_RUST));
       const signal = await entered.promise;
       await client.send(data(1, new Uint8Array(size)));
-      // Its client takes the stream for ended, so nobody would wake the handler.
+      // Its client considers the stream ended, so nobody else would wake the handler.
       await aborted(signal);
       await client.request(3, { ...ECHO, payload: bytes("next") });
       let response = await client.nextResponse();
-      // ttrpc answers for the frame, and the handler for the stream: a client drops what comes behind the first.
+      // ttrpc answers the frame, and the handler the stream. A client drops what follows the first answer.
       const refusals: number[] = [];
       for (; response.streamId === 1; response = await client.nextResponse())
         refusals.push(response.status.code);
@@ -241,7 +241,7 @@ describe("an oversized message of a stream, at our server", () => {
     },
   );
 
-  test("is replaced by RESOURCE_EXHAUSTED when it is the server's own", async () => {
+  test("of the server itself is replaced by RESOURCE_EXHAUSTED", async () => {
     await using pair = await serverOfRaw({
       List: {
         kind: "server_streaming",
@@ -262,7 +262,7 @@ describe("an oversized message of a stream, at our server", () => {
 });
 
 describe("a stream's deadline at our server", () => {
-  test("that a raw client sends is kept, and the handler hears of it", async () => {
+  test("that a raw client sends is kept, and aborts the handler's signal", async () => {
     const entered = deferred<AbortSignal>();
     await using pair = await serverOfRaw({
       Chat: {
@@ -281,7 +281,7 @@ describe("a stream's deadline at our server", () => {
     await expectServed(pair);
   });
 
-  test.each([-1n, -(2n ** 63n)])("of %s ns is over, and no handler runs", async (timeoutNano) => {
+  test.each([-1n, -(2n ** 63n)])("of %s ns has passed already, and no handler runs", async (timeoutNano) => {
     const { methods, seen } = streams();
     await using pair = await serverOfRaw(methods);
     await pair.client.send(request(1, { ...CHAT, timeoutNano }, OPEN_BY_RUST));
@@ -290,7 +290,7 @@ describe("a stream's deadline at our server", () => {
     await expectServed(pair);
   });
 
-  test("of the longest time that fits the wire is none to speak of", async () => {
+  test("of the longest time that fits the wire never passes", async () => {
     const { methods } = streams();
     await using pair = await serverOfRaw(methods);
     await pair.client.send(
@@ -305,7 +305,7 @@ describe("a stream's deadline at our server", () => {
 });
 
 describe("a stream's metadata at our server", () => {
-  /** What a handler gets of these pairs. */
+  /** The metadata that a handler gets from these pairs. */
   async function received(metadata: readonly (readonly [string, string])[]) {
     const seen: Record<string, string[]>[] = [];
     await using pair = await serverOfRaw({
@@ -325,17 +325,17 @@ describe("a stream's metadata at our server", () => {
 
   const values = Array.from({ length: 12 }, (_, index) => `${index}`);
 
-  test("has keys in lower case, and every value of a key in the order in which it was sent", async () => {
+  test("has keys in lower case, and every value of a key in the order of sending", async () => {
     const pairs = values.flatMap((value) => [["Key", value] as const, ["other", value] as const]);
     expect(await received(pairs)).toEqual({ key: values, other: values });
   });
 
-  test("has the values of keys that differ by case under one, each spelling's in its order", async () => {
+  test("has the values of keys that differ by case under one key, those of each spelling in order", async () => {
     const spellings = ["Key", "KEY", "key"];
     const of = (spelling: number) => values.filter((_, index) => index % 3 === spelling);
     const metadata = await received(values.map((value, index) => [spellings[index % 3]!, value] as const));
     expect(Object.keys(metadata)).toEqual(["key"]);
-    // ttrpc hands a stream's metadata over as a map: which spelling comes first is chance.
+    // ttrpc hands over a stream's metadata as a map, so the order of the spellings is random.
     expect(metadata["key"]?.toSorted()).toEqual(values.toSorted());
     for (const spelling of [0, 1, 2]) {
       expect(metadata["key"]?.filter((value) => of(spelling).includes(value))).toEqual(of(spelling));
@@ -343,7 +343,7 @@ describe("a stream's metadata at our server", () => {
   });
 });
 
-test("requests that their handler did not take, of a peer that has gone, do not end as if they were all", async () => {
+test("requests that a handler did not read before its peer went end with an error, not as if complete", async () => {
   const [begun, outcome] = [deferred(), deferred<unknown>()];
   await using pair = await serverOfRaw({
     Sum: {
@@ -365,7 +365,7 @@ test("requests that their handler did not take, of a peer that has gone, do not 
   const messages = [data(1, "a"), data(1, "b"), data(1, EMPTY, HALF_CLOSE)];
   await pair.client.send(Buffer.concat([request(1, SUM, OPEN_BY_RUST), ...messages]));
   await begun.promise;
-  // What comes behind it has arrived when this is answered.
+  // Once this is answered, the requests behind the first have arrived.
   await expectServed(pair, 3);
   pair.client[Symbol.dispose]();
   expect(await outcome.promise).toMatchObject({ code: Code.Canceled });

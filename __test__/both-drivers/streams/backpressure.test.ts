@@ -20,11 +20,11 @@ import { Streaming, Streams } from "../../helpers/streaming.js";
 const EMPTY = new Uint8Array();
 const MIB = 1 << 20;
 const CHUNK = 64 * 1024;
-/** So many chunks make 64 MiB. */
+/** This many chunks make 64 MiB. */
 const COUNT = 1024;
 /**
- * What may be on its way while nobody reads: 4 MiB that were not taken and one turn's reading, what the kernel's socket
- * holds, and 1 MiB each in the sender's window and before the socket.
+ * What may be in flight while nobody reads: 4 MiB of unread messages and the reading of one turn, what the kernel's
+ * socket holds, and 1 MiB each in the sender's window and before the socket.
  */
 const BOUND = 10 * MIB;
 
@@ -35,13 +35,13 @@ const chunk = (index: number): Uint8Array => {
 };
 const numberOf = (message: Uint8Array) => new DataView(message.buffer, message.byteOffset).getUint32(0);
 
-/** The chunks are all there, and in order. */
+/** All chunks must be there, in order. */
 function expectChunks(messages: readonly Uint8Array[], count: number, first = 0): void {
   expect(messages).toHaveLength(count);
   expect(messages.every((message, index) => numberOf(message) === first + index)).toBe(true);
 }
 
-/** A server whose tick is an unrelated unary call on a connection of its own: time, without a clock. */
+/** A server whose ticks are unrelated unary calls on a connection of their own: they measure time without a clock. */
 async function clock() {
   const pair = await pairOf({ Tick: { kind: "unary", handle: () => EMPTY } });
   return {
@@ -50,8 +50,8 @@ async function clock() {
   };
 }
 
-describe("a reader that takes nothing", () => {
-  test("of a server-streaming call stops our server's generator within a few MiB; then all arrives", async () => {
+describe("a reader that reads nothing", () => {
+  test("of a server-streaming call stops our server's generator within a few MiB; later everything arrives", async () => {
     await using time = await clock();
     let yielded = 0;
     await using pair = await pairOf({
@@ -69,7 +69,7 @@ describe("a reader that takes nothing", () => {
     expectChunks(await collect(replies), COUNT);
   });
 
-  test("in our handler stops the client's requests within a few MiB; then all arrives", async () => {
+  test("in our handler stops the client's requests within a few MiB; later everything arrives", async () => {
     await using time = await clock();
     const gate = deferred();
     const got: Uint8Array[] = [];
@@ -93,7 +93,7 @@ describe("a reader that takes nothing", () => {
     expectChunks(got, COUNT);
   });
 
-  test("of tiny messages holds few of them, for each counts with what it costs", async () => {
+  test("of tiny messages holds few of them, because each counts with its overhead", async () => {
     await using time = await clock();
     let yielded = 0;
     const total = 1_000_000;
@@ -113,7 +113,7 @@ describe("a reader that takes nothing", () => {
     expect(count).toBe(total);
   }, 60_000);
 
-  test("of a bidirectional echo stops the requests in the end; then all arrives", async () => {
+  test("of a bidirectional echo stops the requests in the end; later everything arrives", async () => {
     await using time = await clock();
     await using pair = await pairOf({
       Echo: {
@@ -143,7 +143,7 @@ describe("a reader that takes nothing", () => {
     expectChunks(await collect(replies), COUNT);
   });
 
-  test("holds nothing up once it has left, though its own requests are stuck", async () => {
+  test("holds nothing up once it has left, even if its own requests are stuck", async () => {
     await using time = await clock();
     await using raw = await rawServerOf();
     const { connection, peer } = raw;
@@ -156,7 +156,7 @@ describe("a reader that takes nothing", () => {
     const flood = Buffer.concat(
       Array.from({ length: COUNT }, (_, index) => dataFrame(streamId, chunk(index))),
     );
-    // It is called back when the kernel has taken all of it.
+    // The callback runs once the kernel has taken all of it.
     const written = new Promise<void>((resolve) => peer.socket.write(flood, () => resolve()));
     await expect(written).resolves.toBeUndefined();
   });
@@ -230,7 +230,7 @@ describe("a peer that stops reading its socket", () => {
     expect(await peer.nextFrame()).toMatchObject({ streamId: 1, flags: 5 });
   });
 
-  test("holds nothing up once the stream that waits is given up", async () => {
+  test("holds nothing up once the waiting stream is canceled", async () => {
     await using time = await clock();
     await using raw = await rawServerOf();
     const { connection, peer } = raw;
@@ -256,7 +256,7 @@ describe("a peer that stops reading its socket", () => {
 });
 
 describe("unary calls on the connection of a big stream", () => {
-  test("of ours that goes both ways are answered all along", async () => {
+  test("of ours in both directions are answered all along", async () => {
     await using pair = await pairOf({
       Echo: {
         kind: "bidi_streaming",
@@ -280,7 +280,7 @@ describe("unary calls on the connection of a big stream", () => {
     expect(answered).toBeGreaterThan(10);
   });
 
-  test("are answered while a handler takes nothing of its stream", async () => {
+  test("are answered while a handler reads nothing of its stream", async () => {
     await using time = await clock();
     const gate = deferred();
     await using pair = await pairOf({
@@ -294,7 +294,7 @@ describe("unary calls on the connection of a big stream", () => {
       Next: { kind: "unary", handle: (payload) => payload },
     });
     const { connection } = pair;
-    // Less than what stops the connection.
+    // Too little to stop the connection.
     const requests = new Source(chunk, 40);
     const call = connection.clientStreaming(SERVICE, "Up", requests);
     await standstill(() => requests.taken, time.tick);
@@ -321,7 +321,7 @@ describeWithPeers("a big stream with the server in $peer", (language) => {
     expect(others.every((other) => other.msg.length === CHUNK)).toBe(true);
   });
 
-  test("goes both ways, while unary calls are answered all along", async () => {
+  test("runs both ways, while unary calls are answered all along", async () => {
     await using peer = await StreamPeer.serve(language);
     await using connection = await connect(peer.address);
     const client = createClient(Streaming, connection);
@@ -337,7 +337,7 @@ describeWithPeers("a big stream with the server in $peer", (language) => {
   });
 });
 
-test("sixteen streams of one connection go both ways at once, each in order", async () => {
+test("runs both ways beside fifteen others on its connection, each in order", async () => {
   await using pair = await pairWith(streamServer());
   const client = createClient(Streaming, pair.connection);
   const msg = "x".repeat(4096);

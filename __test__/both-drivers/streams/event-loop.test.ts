@@ -5,13 +5,13 @@ import { pairOf, SERVICE } from "../../helpers/pair.js";
 import { temporaryAddress } from "../../helpers/temp.js";
 
 const EMPTY = new Uint8Array();
-/** Many of them fit into what a stream sends ahead. */
+/** Messages so small that many fit into the window of a stream. */
 const SIZE = 100;
 const COUNT = 1_000_000;
-/** What goes ahead in a few batches of 1 MiB. */
+/** The number of messages in a few batches of 1 MiB, and more. */
 const BETWEEN_TURNS = 100_000;
 
-/** Code that counts the most messages that were made between two turns of the event loop. */
+/** Code that measures how many messages at most were made between two turns of the event loop. */
 const COUNTING = `
   let made = 0;
   let most = 0;
@@ -23,7 +23,7 @@ const COUNTING = `
   turn();
 `;
 
-test("a handler that never waits leaves the event loop its turns", async () => {
+test("a handler that never waits lets the event loop run", async () => {
   await using script = new Script(
     `${COUNTING}
     const server = product.createServer().addRaw("a.B", {
@@ -46,7 +46,7 @@ test("a handler that never waits leaves the event loop its turns", async () => {
   expect(Number(new TextDecoder().decode(most))).toBeLessThan(BETWEEN_TURNS);
 });
 
-test("a source that never waits leaves the event loop its turns", async () => {
+test("a source that never waits lets the event loop run", async () => {
   let count = 0;
   await using pair = await pairOf({
     Up: {
@@ -72,19 +72,17 @@ test("a source that never waits leaves the event loop its turns", async () => {
   expect(count).toBe(COUNT);
 });
 
-test.each(["loop", "thread"])(
-  "a reader of a flood leaves the event loop its turns, driver %s",
-  async (driver) => {
-    await using server = createServer({ driver: "thread" }).addRaw(SERVICE, {
-      Down: {
-        kind: "server_streaming",
-        async *handle() {
-          for (let index = 0; index < COUNT; index++) yield new Uint8Array(SIZE);
-        },
+test.each(["loop", "thread"])("a reader of a flood lets the event loop run, driver %s", async (driver) => {
+  await using server = createServer({ driver: "thread" }).addRaw(SERVICE, {
+    Down: {
+      kind: "server_streaming",
+      async *handle() {
+        for (let index = 0; index < COUNT; index++) yield new Uint8Array(SIZE);
       },
-    });
-    await using script = new Script(
-      `${COUNTING}
+    },
+  });
+  await using script = new Script(
+    `${COUNTING}
     const connection = await product.connect(address, { driver: "${driver}" });
     let count = 0;
     for await (const _ of connection.serverStreaming("a.B", "Down", new Uint8Array())) {
@@ -93,11 +91,10 @@ test.each(["loop", "thread"])(
     }
     say(JSON.stringify({ count, most }));
     process.exit(0);`,
-      await server.listen(temporaryAddress()),
-    );
-    const { count, most } = JSON.parse((await script.nextLine())!) as { count: number; most: number };
-    expect(count).toBe(COUNT);
-    // 256 KiB cross at once, four times in a row.
-    expect(most).toBeLessThan(20_000);
-  },
-);
+    await server.listen(temporaryAddress()),
+  );
+  const { count, most } = JSON.parse((await script.nextLine())!) as { count: number; most: number };
+  expect(count).toBe(COUNT);
+  // 256 KiB cross at once, four times in a row.
+  expect(most).toBeLessThan(20_000);
+});

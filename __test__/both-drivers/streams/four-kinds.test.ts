@@ -8,7 +8,7 @@ import { temporaryAddress } from "../../helpers/temp.js";
 
 const MINUTE = 60_000;
 
-/** Each makes a call of `count` messages, and says what is not in order. */
+/** Each makes a call of `count` messages, and returns what is out of order. */
 const kinds: Record<string, (client: Client<typeof Streaming>, count: number) => Promise<void>> = {
   async unary(client, count) {
     const replies = await Promise.all(Array.from({ length: count }, (_, seq) => client.echo({ seq })));
@@ -29,7 +29,7 @@ const kinds: Record<string, (client: Client<typeof Streaming>, count: number) =>
     expect(parts.slice(0, -1).every(({ add }, index) => add === index)).toBe(true);
     expect(parts.reduce((sum, { add }) => sum + add, 0)).toBe(7);
   },
-  async "client streaming to an empty response"(client, count) {
+  async "client streaming with an empty response"(client, count) {
     const response = await client.echoNull(times(count, (seq) => ({ seq, msg: NULL_TEXT })));
     expect(response.$typeName).toBe("google.protobuf.Empty");
   },
@@ -37,7 +37,7 @@ const kinds: Record<string, (client: Client<typeof Streaming>, count: number) =>
     const messages = times(count, (seq) => ({ seq, msg: NULL_TEXT }));
     expect(await collect(client.echoNullStream(messages))).toHaveLength(10 * count);
   },
-  async "server streaming of an empty request"(client) {
+  async "server streaming with an empty request"(client) {
     expect((await collect(client.emptyPayloadStream({}))).map(({ seq }) => seq)).toEqual([1, 2]);
   },
 };
@@ -45,24 +45,24 @@ const kinds: Record<string, (client: Client<typeof Streaming>, count: number) =>
 function kindTests(client: () => Client<typeof Streaming>): void {
   describe.each(Object.entries(kinds))("%s", (_, expectExact) => {
     test(
-      "is exact in order and count, 100 times over 100 messages",
+      "keeps the order and count of 100 messages, 100 times",
       async () => {
         for (let repetition = 0; repetition < 100; repetition++) await expectExact(client(), 100);
       },
       MINUTE,
     );
 
-    test("is exact in order and count over 10 000 messages", () => expectExact(client(), 10_000), MINUTE);
+    test("keeps the order and count of 10 000 messages", () => expectExact(client(), 10_000), MINUTE);
 
-    test("is exact with 50 calls at once", async () => {
+    test("keeps the order and count of messages with 50 calls at once", async () => {
       await Promise.all(Array.from({ length: 50 }, () => expectExact(client(), 20)));
     });
 
-    test("may have a single message", () => expectExact(client(), 1));
+    test("works with a single message", () => expectExact(client(), 1));
   });
 }
 
-describeWithPeers("our client of the server in $peer:", (language) => {
+describeWithPeers("our client with the server in $peer:", (language) => {
   let peer: StreamPeer;
   let connection: Connection;
   beforeAll(async () => {
@@ -76,7 +76,7 @@ describeWithPeers("our client of the server in $peer:", (language) => {
 
   kindTests(() => createClient(Streaming, connection));
 
-  test("sends one message and takes its answer before the next, 1000 times", async () => {
+  test("sends one message and reads its answer before the next, 1000 times", async () => {
     let seq = 0;
     let answered = (): void => undefined;
     const requests = (async function* () {
@@ -106,7 +106,7 @@ describeWithPeers("our client of the server in $peer:", (language) => {
   });
 });
 
-describe("our client of our server:", () => {
+describe("our client with our server:", () => {
   const server = streamServer();
   let connection: Connection;
   beforeAll(async () => {
@@ -120,7 +120,7 @@ describe("our client of our server:", () => {
   kindTests(() => createClient(Streaming, connection));
 });
 
-describeWithPeers("the client in $peer of our server:", (language) => {
+describeWithPeers("the client in $peer with our server:", (language) => {
   const server = streamServer();
   let address: string;
   beforeAll(async () => {
@@ -140,7 +140,7 @@ describeWithPeers("the client in $peer of our server:", (language) => {
   };
   describe.each(Object.entries(received))("%s", (method, expected) => {
     test(
-      "is exact in order and count, 100 times over 100 messages",
+      "keeps the order and count of 100 messages, 100 times",
       async () => {
         const results = await streamCalls(language, address, method, { count: 100, repeat: 100 });
         expect(results).toHaveLength(100);
@@ -151,7 +151,7 @@ describeWithPeers("the client in $peer of our server:", (language) => {
     );
 
     test(
-      "is exact in order and count over 10 000 messages",
+      "keeps the order and count of 10 000 messages",
       async () => {
         const results = await streamCalls(language, address, method, { count: 10_000 });
         expect(results).toMatchObject([{ method, received: expected(10_000) }]);
@@ -170,7 +170,7 @@ describeWithPeers("the client in $peer of our server:", (language) => {
     expect(timeoutMs).toBeLessThanOrEqual(5000);
   });
 
-  test("gets a stream's status with code, message and details behind the messages", async () => {
+  test("gets a stream's status with code, message and details after the messages", async () => {
     const [result] = await streamCalls(language, address, "Fail", { code: 9, text: "not now: ü€😀" });
     expect(result).toMatchObject({
       received: 1,

@@ -10,7 +10,7 @@ import { temporaryAddress } from "../../helpers/temp.js";
 
 const MIB = 1 << 20;
 
-describeWithGo("our client of the Go server", () => {
+describeWithGo("our client with the Go server", () => {
   let peer: StreamPeer;
   let connection: Connection;
   beforeAll(async () => {
@@ -22,7 +22,7 @@ describeWithGo("our client of the Go server", () => {
     await peer?.[Symbol.asyncDispose]();
   });
 
-  test("has none of 64 times 10 000 calls on one connection refused, 64 at a time", async () => {
+  test("makes 64 times 10 000 calls on one connection, 64 at a time, and none is refused", async () => {
     const client = createClient(Streaming, connection);
     let right = 0;
     await Promise.all(
@@ -36,7 +36,7 @@ describeWithGo("our client of the Go server", () => {
     expect(right).toBe(640_000);
   }, 120_000);
 
-  test("has no stream or call refused when they are opened all at once, in any mixture", async () => {
+  test("opens streams and calls all at once, in any mixture, and none is refused", async () => {
     const client = createClient(Streaming, connection);
     const calls = Array.from({ length: 1000 }, (_, seq) =>
       Promise.all([
@@ -54,7 +54,7 @@ describeWithGo("our client of the Go server", () => {
     }
   });
 
-  test("fails a message above the limit with ResourceExhausted, and the connection is good", async () => {
+  test("fails a message above the limit with ResourceExhausted, and the connection continues", async () => {
     const client = createClient(Streaming, connection);
     const msg = "x".repeat(4 * MIB);
     expect((await failure(client.echo({ msg }))).code).toBe(Code.ResourceExhausted);
@@ -84,7 +84,7 @@ describeWithGo("our client of the Go server", () => {
     expect(timeoutMs).toBeLessThanOrEqual(5000);
   });
 
-  test("hears Unavailable when Go ends the connection over its own oversized response", async () => {
+  test("gets Unavailable when Go ends the connection because of its own oversized response", async () => {
     await using other = await connect(peer.address);
     const error = await failure(createClient(Streams, other).large({ sum: 5 * MIB }));
     expect(error.code).toBe(Code.Unavailable);
@@ -93,14 +93,14 @@ describeWithGo("our client of the Go server", () => {
   });
 });
 
-describeWithGo("the Go client of our server", () => {
-  test("has none of 64 times 2 000 calls on one connection refused, 64 at a time", async () => {
+describeWithGo("the Go client with our server", () => {
+  test("makes 64 times 2 000 calls on one connection, 64 at a time, and none is refused", async () => {
     await using server = streamServer();
     const address = await server.listen(temporaryAddress());
     expect(await goBlast(address, 64, 128_000)).toEqual({ calls: 128_000, errors: 0, first: null });
   }, 60_000);
 
-  test("gets no phantom: a stream that it opens has the messages that it sends", async () => {
+  test("gets no phantom: a stream that it opens has exactly the messages that it sends", async () => {
     const seen: (readonly [string, number])[] = [];
     await using server = createServer().add(Streaming, {
       ...streaming,
@@ -131,13 +131,13 @@ describeWithGo("the Go client of our server", () => {
         expect(seen.pop()).toEqual([method, count]);
       }
     }
-    // A server-streaming call whose request is no bytes has one message all the same.
+    // A server-streaming call whose request has no bytes still has one message.
     const [result] = await streamCalls("Go", address, "EmptyPayloadStream");
     expect(result).toMatchObject({ received: 2 });
     expect(seen.pop()).toEqual(["EmptyPayloadStream", 1]);
   });
 
-  test("hears a deadline that passes in our handler", async () => {
+  test("gets DeadlineExceeded when a deadline passes in our handler", async () => {
     await using server = createServer().add(Streams, {
       describe: (_, { signal }) =>
         new Promise((_resolve, reject) => {
@@ -149,7 +149,7 @@ describeWithGo("the Go client of our server", () => {
     expect(result?.error).toMatchObject({ message: expect.stringContaining("deadline") as string });
   });
 
-  test("hears Unimplemented of a service and of methods that our server has not", async () => {
+  test("gets Unimplemented for a service and for methods that our server lacks", async () => {
     await using server = createServer().addRaw("test.Streams", {});
     const address = await server.listen(temporaryAddress());
     for (const method of ["Echo", "EchoStream", "SumStream", "DivideStream", "Describe", "Count", "Fail"]) {
@@ -158,7 +158,7 @@ describeWithGo("the Go client of our server", () => {
     }
   });
 
-  test("hears ResourceExhausted of a message of ours above the limit, behind those that fit", async () => {
+  test("gets ResourceExhausted for a message of ours above the limit, after those that fit", async () => {
     await using server = createServer().add(Streams, {
       async *count() {
         yield { seq: 0 };

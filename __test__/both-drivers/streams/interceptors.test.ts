@@ -17,7 +17,7 @@ import { streamServer } from "../../helpers/stream-server.js";
 import { type EchoPayload, Streaming, Streams } from "../../helpers/streaming.js";
 import { temporaryAddress } from "../../helpers/temp.js";
 
-/** Notes each call on its way in and its outcome on its way out. */
+/** Records each call on its way in and its outcome on its way out. */
 function noting(name: string, notes: string[]) {
   return (next: (call: never) => Promise<unknown>) => async (call: ClientCall | ServerCall) => {
     notes.push(`${name} > ${call.service.split(".").at(-1)}/${call.method} ${call.kind}`);
@@ -111,7 +111,7 @@ describe("interceptors of a client", () => {
     expect(replies.map(({ seq }) => seq)).toEqual([101, 103, 105]);
   });
 
-  test("are left, with the stream behind them, by who leaves the for await", async () => {
+  test("are left, together with their stream, when the reader leaves its for await", async () => {
     await using pair = await pairWith(streamServer());
     const passing: ClientInterceptor = (next) => (call) => next(call);
     const client = createClient(Streaming, pair.connection, { interceptors: [passing, passing] });
@@ -133,7 +133,7 @@ describe("interceptors of a client", () => {
     expect(await replies.next()).toEqual({ value: undefined, done: true });
   });
 
-  test("end a stream that is left while somebody waits for a message, who is woken", async () => {
+  test("end a stream that is left while a reader waits for a message, and wake the reader", async () => {
     await using pair = await pairWith(streamServer());
     const passing: ClientInterceptor = (next) => (call) => next(call);
     const client = createClient(Streaming, pair.connection, { interceptors: [passing] });
@@ -150,7 +150,7 @@ describe("interceptors of a client", () => {
     await requests.left;
   });
 
-  test("fail a call with what they throw, where its caller looks", async () => {
+  test("fail a call with what they throw, where its caller sees it", async () => {
     await using pair = await pairWith(streamServer());
     const refusing: ClientInterceptor = () => async () => {
       throw new TtrpcError("refused here", Code.PermissionDenied);
@@ -262,7 +262,7 @@ describe("interceptors of a server", () => {
   });
 });
 
-describeWithPeers("interceptors beside the peer in $peer", (language) => {
+describeWithPeers("interceptors with the peer in $peer", (language) => {
   test("of our client work for all kinds of calls of its server", async () => {
     await using peer = await StreamPeer.serve(language);
     await using connection = await connect(peer.address);

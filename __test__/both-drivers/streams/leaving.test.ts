@@ -13,7 +13,7 @@ const KIB = new Uint8Array(1024);
 const MSG = "x".repeat(1000);
 
 describe("leaving a for await", () => {
-  test("of a bidirectional call ends its requests and the handler's, and other calls go on", async () => {
+  test("of a bidirectional call ends its requests and the handler's, and other calls continue", async () => {
     const handled = deferred<number>();
     await using pair = await pairOf({
       Both: {
@@ -68,7 +68,7 @@ describe("leaving a for await", () => {
     expect(await collect(again)).toHaveLength(3);
   });
 
-  test("of a server-streaming call drops what still comes; the handler ends with the connection", async () => {
+  test("of a server-streaming call drops what still arrives; the handler ends with the connection", async () => {
     const left = deferred();
     let sent = 0;
     await using pair = await pairOf({
@@ -78,7 +78,7 @@ describe("leaving a for await", () => {
           try {
             for (;;) {
               yield bytes(String(sent++));
-              // Other calls come in between.
+              // Other calls run in between.
               if (sent % 100 === 0) await new Promise(setImmediate);
             }
           } finally {
@@ -95,13 +95,13 @@ describe("leaving a for await", () => {
     }
     const before = sent;
     for (let i = 0; i < 100; i++) await connection.unary(SERVICE, "Next", EMPTY);
-    // ttrpc has no way to tell a server that nobody listens.
+    // ttrpc cannot tell a server that nobody reads.
     expect(sent).toBeGreaterThan(before);
     await connection.close();
     await left.promise;
   });
 
-  test("by an error in its body, by return and by an abandoned iterator is the same", async () => {
+  test("has the same effect by an error in its body, by return and by an abandoned iterator", async () => {
     await using pair = await pairWith(streamServer());
     const client = createClient(Streaming, pair.connection);
     const inBody = new Source((seq) => ({ seq }));
@@ -120,7 +120,7 @@ describe("leaving a for await", () => {
     expect((await client.echo({ seq: 1 })).seq).toBe(2);
   });
 
-  test("while somebody waits for a message wakes who waits", async () => {
+  test("wakes a reader that waits for a message", async () => {
     await using pair = await pairWith(streamServer());
     const [asked, never] = [deferred(), deferred<{ seq: number }>()];
     const requests = new Source(() => {
@@ -151,7 +151,7 @@ describe("leaving a for await", () => {
 });
 
 describe("a handler that leaves its requests early", () => {
-  test("answers what it has, 200 times, while the client goes on to send", async () => {
+  test("answers with what it has, 200 times, while the client keeps sending", async () => {
     await using pair = await pairOf({
       Up: {
         kind: "client_streaming",
@@ -167,12 +167,12 @@ describe("a handler that leaves its requests early", () => {
       expect(text(await pair.connection.clientStreaming(SERVICE, "Up", requests))).toBe("3");
       await requests.left;
     }
-    // Messages of no bytes are many before anything holds them up.
+    // Many empty messages are sent before anything holds them up.
     const requests = new Source(() => EMPTY);
     expect(text(await pair.connection.clientStreaming(SERVICE, "Up", requests))).toBe("3");
   });
 
-  test("may send on, and the client's messages hold nothing up", async () => {
+  test("may keep sending, and the client's messages hold nothing up", async () => {
     await using pair = await pairOf({
       Both: {
         kind: "bidi_streaming",
@@ -181,7 +181,7 @@ describe("a handler that leaves its requests early", () => {
             yield request;
             break;
           }
-          // More than would ever be held: it is dropped.
+          // More than is ever held, so it must be dropped.
           yield* times(100, (index) => bytes(String(index)));
           if (context.signal.aborted) throw new Error("leaving the requests is not the end");
         },
@@ -194,7 +194,7 @@ describe("a handler that leaves its requests early", () => {
     await requests.left;
   });
 
-  test("may never look at them", async () => {
+  test("may never read them", async () => {
     await using pair = await pairOf({
       Up: { kind: "client_streaming", handle: async () => bytes("done") },
       Both: {
@@ -213,7 +213,7 @@ describe("a handler that leaves its requests early", () => {
   });
 });
 
-describeWithPeers("leaving a stream of the server in $peer", (language) => {
+describeWithPeers("leaving a stream with the server in $peer", (language) => {
   test("frees it, and the connection carries other calls and a second stream", async () => {
     await using peer = await StreamPeer.serve(language);
     await using connection = await connect(peer.address);
@@ -231,12 +231,12 @@ describeWithPeers("leaving a stream of the server in $peer", (language) => {
 });
 
 describeWithPeers("a handler of ours that leaves the requests of the client in $peer early", (language) => {
-  test("answers what it has, 100 times, and not what becomes of the messages behind", async () => {
+  test("answers with what it has, 100 times, and later messages do not change that", async () => {
     await using server = createServer().add(Streaming, {
       async sumStream(requests) {
         let count = 0;
         for await (const _ of requests) if (++count === 3) break;
-        // What the client expects of 50 messages.
+        // What the client expects for 50 messages.
         return { sum: 1225, num: 50 };
       },
     });
@@ -246,7 +246,7 @@ describeWithPeers("a handler of ours that leaves the requests of the client in $
   });
 });
 
-test("a call of a server that is left while its handler waits for its signal ends with the connection", async () => {
+test("a stream that is left while its handler waits for its signal ends with the connection", async () => {
   const reason = deferred<unknown>();
   await using pair = await pairOf({
     Down: {

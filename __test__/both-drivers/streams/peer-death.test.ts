@@ -10,7 +10,7 @@ import { temporaryAddress } from "../../helpers/temp.js";
 
 const UNAVAILABLE = { code: Code.Unavailable };
 
-/** Handlers that tell how they ended: what their requests threw, and why their signal aborted. */
+/** Handlers that record how they ended: what their requests threw, and why their signal aborted. */
 function watched() {
   const ended: { method: string; thrown: unknown; reason: unknown }[] = [];
   const [first, all] = [deferred(), deferred()];
@@ -62,7 +62,7 @@ function watched() {
 }
 
 describeWithPeers("our client, when the server in $peer is killed,", (language) => {
-  test("throws Unavailable from every stream and call, once, and says why it is closed", async () => {
+  test("throws Unavailable from every stream and call, once, and says why the connection closed", async () => {
     const peer = await StreamPeer.serve(language);
     const connection = await connect(peer.address);
     const [streaming, extras] = [createClient(Streaming, connection), createClient(Streams, connection)];
@@ -90,14 +90,14 @@ describeWithPeers("our client, when the server in $peer is killed,", (language) 
     await connection.close();
   });
 
-  test("gives what had arrived before the error", async () => {
+  test("delivers what had arrived before the error", async () => {
     const peer = await StreamPeer.serve(language);
     await using connection = await connect(peer.address);
     const never = deferred<object>();
     const requests = new Source((seq) => (seq < 10 ? { seq } : never.promise));
     const replies = createClient(Streaming, connection).echoStream(requests)[Symbol.asyncIterator]();
     for (let seq = 1; seq <= 5; seq++) expect((await replies.next()).value).toMatchObject({ seq });
-    // The other five are there when a call that came after them is answered.
+    // Once a later call is answered, the other five messages have arrived.
     await createClient(Streaming, connection).echo({});
     await peer.kill();
     await connection.closed;
@@ -144,7 +144,7 @@ describeWithPeers("our server, when the client in $peer is killed,", (language) 
     },
   );
 
-  test("aborts fifty handlers of fifty clients, and serves on", async () => {
+  test("aborts fifty handlers of fifty clients, and keeps serving", async () => {
     const { server, ended } = watched();
     const address = await server.listen(temporaryAddress());
     for (let round = 0; round < 5; round++) {
@@ -160,7 +160,7 @@ describeWithPeers("our server, when the client in $peer is killed,", (language) 
     for (const { reason } of ended) expect(reason).toMatchObject({ code: Code.Canceled });
   });
 
-  test("aborts a handler that takes nothing of its stream", async () => {
+  test("aborts a handler that reads nothing of its stream", async () => {
     const [reason, started] = [deferred<unknown>(), deferred()];
     await using server = createServer().add(Streaming, {
       async sumStream(_, { signal }) {
@@ -177,7 +177,7 @@ describeWithPeers("our server, when the client in $peer is killed,", (language) 
   });
 });
 
-test("a handler whose connection is full and not read hears that the peer has gone", async () => {
+test("a handler whose connection is full and not read is aborted when the peer has gone", async () => {
   const [reason, started] = [deferred<unknown>(), deferred()];
   await using server = createServer().addRaw("a.B", {
     Up: {
@@ -206,7 +206,7 @@ test("a handler whose connection is full and not read hears that the peer has go
 });
 
 describe("a server that closes with streams open", () => {
-  test("aborts their signals with Unavailable, wakes them, and its client hears Unavailable", async () => {
+  test("aborts their signals with Unavailable, wakes them, and its client gets Unavailable", async () => {
     const { server, ended, all } = watched();
     const pair = await pairWith(server);
     const [streaming, extras] = [
@@ -230,7 +230,7 @@ describe("a server that closes with streams open", () => {
     await pair.connection.closed;
   });
 
-  test("lets those that end in time end, and delivers all that they sent", async () => {
+  test("lets those that end in time finish, and delivers all that they sent", async () => {
     const server = streamServer();
     const pair = await pairWith(server);
     const gate = deferred();

@@ -11,7 +11,7 @@ const KIB = new Uint8Array(1024);
 const streamKinds = ["server_streaming", "client_streaming", "bidi_streaming"] as const;
 type StreamKind = (typeof streamKinds)[number];
 
-/** A server whose handlers do what takes no end: wait for requests, or for their signal. */
+/** A server whose handlers never end by themselves: they wait for requests, or for their signal. */
 async function endless() {
   const reasons: Record<string, unknown>[] = [];
   const left = { Down: deferred(), Up: deferred(), Both: deferred() };
@@ -57,7 +57,7 @@ async function endless() {
   return { ...pair, reasons, left, [Symbol.asyncDispose]: () => pair[Symbol.asyncDispose]() };
 }
 
-/** Makes a call of a kind, and takes all there is. `started` resolves when it is under way. */
+/** Makes a call of a kind, and reads all its messages. `started` resolves once its handler runs. */
 function call(
   { connection }: Awaited<ReturnType<typeof endless>>,
   kind: StreamKind,
@@ -82,7 +82,7 @@ function call(
 }
 
 describe.each(streamKinds)("a %s call", (kind) => {
-  test("that its signal aborts is Canceled with the signal's reason; the connection goes on", async () => {
+  test("whose signal aborts is Canceled with the signal's reason; the connection continues", async () => {
     await using pair = await endless();
     const abort = new AbortController();
     const never = deferred<Uint8Array>();
@@ -95,7 +95,7 @@ describe.each(streamKinds)("a %s call", (kind) => {
     expect(text(await pair.connection.unary(SERVICE, "Next", EMPTY))).toBe("next");
   });
 
-  test("whose signal had aborted before is Canceled and asks for nothing", async () => {
+  test("whose signal has already aborted is Canceled, and its requests are not read", async () => {
     await using pair = await endless();
     const requests = new Source(() => KIB);
     const options = { signal: AbortSignal.abort(new Error("before")) };
@@ -125,7 +125,7 @@ describe.each(streamKinds)("a %s call", (kind) => {
     expect(text(await connection.unary(SERVICE, "Next", EMPTY))).toBe("next");
   });
 
-  test("whose deadline passes is DeadlineExceeded, and its handler's signal says so too", async () => {
+  test("whose deadline passes is DeadlineExceeded, and so is the reason of its handler's signal", async () => {
     await using pair = await endless();
     const never = deferred<Uint8Array>();
     const requests = new Source(() => never.promise);
@@ -133,7 +133,7 @@ describe.each(streamKinds)("a %s call", (kind) => {
     expect((await outcome).code).toBe(Code.DeadlineExceeded);
     const method = { server_streaming: "Down", client_streaming: "Up", bidi_streaming: "Both" } as const;
     await pair.left[method[kind]].promise;
-    // The caller half-closes at its deadline too, and a handler that reads may find that first.
+    // The caller half-closes at its deadline, too, and a handler that reads may see that first.
     const certain = kind === "server_streaming" ? { reason: { code: Code.DeadlineExceeded } } : {};
     expect(pair.reasons).toMatchObject([{ method: method[kind], ...certain }]);
     expect(text(await pair.connection.unary(SERVICE, "Next", EMPTY))).toBe("next");
@@ -147,7 +147,7 @@ describe.each(streamKinds)("a %s call", (kind) => {
     expect(text(await pair.connection.unary(SERVICE, "Next", EMPTY))).toBe("next");
   });
 
-  test("that ends before its deadline never hears of it", async () => {
+  test("that ends before its deadline is not affected by it", async () => {
     await using raw = await rawServerOf();
     const { connection, peer } = raw;
     const options = { timeoutMs: 60_000, signal: new AbortController().signal };
@@ -193,7 +193,7 @@ test.each(["Up", "Both", "Down"])(
       },
     });
     const { peer } = raw;
-    // A client that holds its end of the stream open.
+    // A client that keeps its side of the stream open.
     const flags = method === "Down" ? Flag.RemoteClosed : Flag.RemoteOpen | Flag.NoData;
     await peer.send(openingFrame(1, flags, { method, timeoutNano: 50_000_000n }));
     expect((await peer.nextResponse()).status.code).toBe(Code.DeadlineExceeded);
@@ -202,8 +202,8 @@ test.each(["Up", "Both", "Down"])(
   },
 );
 
-describeWithPeers("a stream of the server in $peer", (language) => {
-  test("is aborted by its signal and by its deadline, of any kind, and the connection is good", async () => {
+describeWithPeers("a stream with the server in $peer", (language) => {
+  test("of any kind is aborted by its signal and by its deadline, and the connection continues", async () => {
     await using peer = await StreamPeer.serve(language);
     await using connection = await connect(peer.address);
     const [streaming, streams] = [createClient(Streaming, connection), createClient(Streams, connection)];

@@ -14,7 +14,7 @@ import { EchoPayloadSchema, type Part, Streaming, Streams } from "../../helpers/
 const EMPTY = new Uint8Array();
 
 describe("a typed stream", () => {
-  test("takes plain objects and messages and gives messages, one way", async () => {
+  test("accepts plain objects and messages, and yields messages", async () => {
     await using pair = await pairWith(streamServer());
     const client = createClient(Streaming, pair.connection);
     const messages = async function* () {
@@ -27,7 +27,7 @@ describe("a typed stream", () => {
     ]);
   });
 
-  test("gives its handler messages and takes plain objects", async () => {
+  test("gives its handler messages, and accepts plain objects from it", async () => {
     const seen: Part[] = [];
     const server = createServer().add(Streaming, {
       async sumStream(requests) {
@@ -79,7 +79,7 @@ describe("a typed stream", () => {
 });
 
 describe("a raw stream", () => {
-  test("carries bytes both ways, by all kinds", async () => {
+  test("of any kind carries bytes both ways", async () => {
     await using pair = await pairOf({
       Both: {
         kind: "bidi_streaming",
@@ -125,7 +125,7 @@ describe("a raw stream", () => {
     expect(replies.every((reply, index) => reply.every((byte) => byte === index))).toBe(true);
   });
 
-  test("of empty messages only is exact in count", async () => {
+  test("of empty messages alone delivers each of them", async () => {
     await using pair = await pairOf({
       Both: {
         kind: "bidi_streaming",
@@ -152,7 +152,7 @@ describe("a raw stream", () => {
     expect(text(count)).toBe("1000");
   });
 
-  test("of no messages at all has none, whoever sends", async () => {
+  test("without messages delivers none, whichever side sends", async () => {
     await using pair = await pairOf({
       Both: {
         kind: "bidi_streaming",
@@ -175,7 +175,7 @@ describe("a raw stream", () => {
     expect(await connection.clientStreaming(SERVICE, "Empty", none())).toEqual(EMPTY);
   });
 
-  test("takes any iterable for its requests and for a handler's messages", async () => {
+  test("accepts any iterable for its requests and for a handler's messages", async () => {
     await using pair = await pairOf({
       Both: { kind: "bidi_streaming", handle: () => [bytes("x"), bytes("y")] as never },
       Up: {
@@ -189,7 +189,7 @@ describe("a raw stream", () => {
     expect(text(await connection.clientStreaming(SERVICE, "Up", array))).toBe("ab");
   });
 
-  test("gives its reader each message once, even to several that wait at the same time", async () => {
+  test("delivers each message once, even if several readers wait at the same time", async () => {
     await using pair = await pairOf({
       Down: {
         kind: "server_streaming",
@@ -206,7 +206,7 @@ describe("a raw stream", () => {
 });
 
 describe("the half-close", () => {
-  test("of the client ends the handler's requests, and the handler goes on to answer", async () => {
+  test("of the client ends the handler's requests, and the handler can still answer", async () => {
     const ended = deferred();
     await using pair = await pairOf({
       Both: {
@@ -231,7 +231,7 @@ describe("the half-close", () => {
     ]);
   });
 
-  test("is sent only when the requests end, while messages come back all along", async () => {
+  test("is sent only when the requests end, while messages arrive all along", async () => {
     await using pair = await pairOf({
       Both: {
         kind: "bidi_streaming",
@@ -253,7 +253,7 @@ describe("the half-close", () => {
     expect(await rest.next()).toEqual({ value: undefined, done: true });
   });
 
-  test("of the server ends the call, and the requests are asked for no more", async () => {
+  test("of the server ends the call, and its requests are read no further", async () => {
     await using pair = await pairOf({
       Both: {
         kind: "bidi_streaming",
@@ -272,7 +272,7 @@ describe("the half-close", () => {
   });
 });
 
-describe("what is wrong with the arguments of a stream", () => {
+describe("an error in the arguments of a stream", () => {
   test("reaches the reader of the iterable, or rejects the response", async () => {
     await using pair = await pairWith(streamServer());
     const { connection } = pair;
@@ -297,7 +297,7 @@ describe("what is wrong with the arguments of a stream", () => {
     expect((await client.echo({ seq: 1 })).seq).toBe(2);
   });
 
-  test("of one message ends the call with a TypeError that names the field", async () => {
+  test("in one message ends the call with a TypeError that names the field", async () => {
     const source = new Source((index) => ({ seq: index < 3 ? index : -1 }));
     await using pair = await pairWith(streamServer());
     const client = createClient(Streaming, pair.connection);
@@ -308,7 +308,7 @@ describe("what is wrong with the arguments of a stream", () => {
     expect((await client.echo({ seq: 1 })).seq).toBe(2);
   });
 
-  test("of a stream on a closed connection is Unavailable at once", async () => {
+  test("is Unavailable at once if the connection is closed", async () => {
     await using server = streamServer();
     const connection = await connect(await server.listen(`unix://@streams-closed-${process.pid}`));
     await connection.close();

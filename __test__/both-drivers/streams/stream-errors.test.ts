@@ -10,7 +10,7 @@ import { EchoPayloadSchema, Streaming, Streams } from "../../helpers/streaming.j
 const EMPTY = new Uint8Array();
 const KIB = new Uint8Array(1024);
 
-/** Requests without an end: who gets them has to leave. */
+/** Requests without an end: their reader has to leave. */
 const endless = () => new Source((index) => (index === 0 ? bytes("0") : KIB));
 
 describe("a handler that throws", () => {
@@ -101,7 +101,7 @@ describe("a handler that throws", () => {
     return [before, error];
   }
 
-  test.each([0, 1, 1000])("behind %i messages sends them and then its status", async (count) => {
+  test.each([0, 1, 1000])("after %i messages sends them and then its status", async (count) => {
     const [before, error] = await outcome(
       pair.connection.serverStreaming(SERVICE, "Down", bytes(String(count))),
     );
@@ -134,7 +134,7 @@ describe("a handler that throws", () => {
     expect(error).toMatchObject({ code: Code.Aborted, message: "not now" });
   });
 
-  test("an Error that is no status sends Unknown with its message", async () => {
+  test("an Error that is not a status sends Unknown with its message", async () => {
     const [before, error] = await outcome(pair.connection.serverStreaming(SERVICE, "Plain", EMPTY));
     expect(before).toEqual(["before"]);
     expect(error).toMatchObject({ code: Code.Unknown, message: "beyond" });
@@ -150,7 +150,7 @@ describe("a handler that throws", () => {
     expect(left.splice(0)).toEqual(expected.map(() => method));
   });
 
-  test("because its response is none sends Internal", async () => {
+  test("because it returns no response sends Internal", async () => {
     const call = pair.connection.clientStreaming(
       SERVICE,
       "NoResponse",
@@ -159,7 +159,7 @@ describe("a handler that throws", () => {
     expect((await failure(call)).code).toBe(Code.Internal);
   });
 
-  test("because a message is too large sends ResourceExhausted, and is left", async () => {
+  test("because a message is too large sends ResourceExhausted, and its generator is ended", async () => {
     const [before, error] = await outcome(pair.connection.serverStreaming(SERVICE, "Oversized", EMPTY));
     expect(before).toEqual(["before"]);
     expect(error.code).toBe(Code.ResourceExhausted);
@@ -175,7 +175,7 @@ describe("requests that throw", () => {
       { code: Code.Canceled, message: expect.stringContaining("beyond") },
     ],
     ["a TtrpcError", new TtrpcError("own", Code.DataLoss), { code: Code.DataLoss, message: "own" }],
-  ])("%s end the call with it, and to the server they do not look complete", async (_, thrown, expected) => {
+  ])("%s end the call with it, and do not look complete to the server", async (_, thrown, expected) => {
     const arrived = deferred();
     const ended = deferred<unknown>();
     const seen: string[] = [];
@@ -207,7 +207,7 @@ describe("requests that throw", () => {
     expect(text(await pair.connection.unary(SERVICE, "Next", EMPTY))).toBe("next");
   });
 
-  test("leave the reader of a bidirectional call with their error", async () => {
+  test("end the reader of a bidirectional call with their error", async () => {
     await using pair = await pairWith(streamServer());
     const client = createClient(Streaming, pair.connection);
     const gate = deferred();
@@ -227,7 +227,7 @@ describe("requests that throw", () => {
     expect((await client.echo({ seq: 1 })).seq).toBe(2);
   });
 
-  test("a message above the limit end the call with ResourceExhausted", async () => {
+  test("because a message is above the limit end the call with ResourceExhausted", async () => {
     await using pair = await pairWith(streamServer());
     const client = createClient(Streaming, pair.connection);
     const requests = new Source((seq) => ({ seq, msg: seq === 2 ? "x".repeat(4 << 20) : "" }));
@@ -238,7 +238,7 @@ describe("requests that throw", () => {
   });
 });
 
-describeWithPeers("a stream of the server in $peer", (language) => {
+describeWithPeers("a stream with the server in $peer", (language) => {
   let peer: StreamPeer;
   beforeAll(async () => {
     peer = await StreamPeer.serve(language);
@@ -267,7 +267,7 @@ describeWithPeers("a stream of the server in $peer", (language) => {
     },
   );
 
-  test("that it does not have is Unimplemented, of any kind", async () => {
+  test("that it does not have is Unimplemented, whatever its kind", async () => {
     await using connection = await connect(peer.address);
     const calls = [
       collect(connection.bidiStreaming("test.Streams", "Nope", endless())),
@@ -280,9 +280,9 @@ describeWithPeers("a stream of the server in $peer", (language) => {
     expect((await createClient(Streaming, connection).echo({ seq: 1 })).seq).toBe(2);
   });
 
-  test("whose message does not decode is an error, and the connection is good", async () => {
+  test("whose message does not decode is an error, and the connection continues", async () => {
     await using connection = await connect(peer.address);
-    // Rust answers messages behind the end of a stream too, sometimes before the stream.
+    // Rust also answers messages after the end of a stream, sometimes before it answers the stream.
     const never = deferred<Uint8Array>();
     const garbage = new Source((index) => (index === 0 ? bytes("\u00ff") : never.promise));
     const call = connection.clientStreaming("ttrpc.integration.streaming.Streaming", "SumStream", garbage);

@@ -18,7 +18,7 @@ import { encodeFrame, encodeRequest, encodeResponse, FrameType } from "../../hel
 const EMPTY = new Uint8Array();
 const CLOSE = { type: FrameType.Data, flags: Flag.RemoteClosed | Flag.NoData, body: EMPTY };
 
-/** Answers how many messages it got, and each of them. */
+/** Answers with the number of messages, and the messages. */
 const list = {
   List: {
     kind: "client_streaming",
@@ -85,7 +85,7 @@ describe("the frames of our client", () => {
     expect(await collect(both)).toEqual([EMPTY]);
   });
 
-  test("half-close a stream that its reader leaves, and say nothing more of it", async () => {
+  test("half-close a stream that its reader leaves, and no more frames follow", async () => {
     await using raw = await rawServerOf();
     const { connection, peer } = raw;
     const never = deferred<Uint8Array>();
@@ -104,7 +104,7 @@ describe("the frames of our client", () => {
   });
 });
 
-describe("our client of a server of raw frames", () => {
+describe("our client with a server of raw frames", () => {
   async function repliesTo(
     send: (peer: RawConnection, streamId: number) => Promise<void>,
   ): Promise<Uint8Array[]> {
@@ -117,21 +117,21 @@ describe("our client of a server of raw frames", () => {
     try {
       return await replies;
     } finally {
-      // Whatever became of the stream, the connection is good.
+      // Whatever happened to the stream, the connection continues.
       const call = connection.unary(SERVICE, "Next", EMPTY);
       await peer.reply((await peer.nextRequest()).streamId, bytes("next"));
       expect(text(await call)).toBe("next");
     }
   }
 
-  test("takes a last message that itself ends the stream", async () => {
+  test("accepts a last message that also ends the stream", async () => {
     const replies = await repliesTo((peer, id) =>
       peer.send(Buffer.concat([dataFrame(id, bytes("a")), dataFrame(id, bytes("b"), Flag.RemoteClosed)])),
     );
     expect(replies.map(text)).toEqual(["a", "b"]);
   });
 
-  test("takes a response with an OK status for the end of a stream", async () => {
+  test("treats a response with an OK status as the end of a stream", async () => {
     const replies = await repliesTo(async (peer, id) => {
       await peer.send(dataFrame(id, bytes("a")));
       await peer.reply(id, EMPTY);
@@ -145,12 +145,12 @@ describe("our client of a server of raw frames", () => {
     [-1, Code.Unknown],
     [2 ** 31 - 1, Code.Unknown],
     [Code.NotFound, Code.NotFound],
-  ])("takes the status code %i of a stream for the error %i", async (code, expected) => {
+  ])("turns the status code %i of a stream into the error %i", async (code, expected) => {
     const outcome = repliesTo((peer, id) => peer.replyStatus(id, { code, message: "strange" }));
     expect(await failure(outcome)).toMatchObject({ code: expected, message: "strange" });
   });
 
-  test("gives what came before a status, then the status, once", async () => {
+  test("yields the messages before a status, then throws the status, once", async () => {
     await using raw = await rawServerOf();
     const { connection, peer } = raw;
     const replies = connection.serverStreaming(SERVICE, "Down", EMPTY);
@@ -171,12 +171,12 @@ describe("our client of a server of raw frames", () => {
     ["a frame of an unknown type", { type: 9, body: EMPTY }],
     ["a response of garbage", { type: FrameType.Response, body: new Uint8Array([0xff]) }],
     ["an end that carries data", { ...CLOSE, body: bytes("data") }],
-  ])("takes %s for Internal", async (_, frame) => {
+  ])("turns %s into Internal", async (_, frame) => {
     const outcome = repliesTo((peer, streamId) => peer.send(encodeFrame({ streamId, ...frame })));
     expect((await failure(outcome)).code).toBe(Code.Internal);
   });
 
-  test("takes data in answer to a client-streaming call for an error", async () => {
+  test("treats data in answer to a client-streaming call as an error", async () => {
     await using raw = await rawServerOf();
     const { connection, peer } = raw;
     const call = failure(
@@ -191,7 +191,7 @@ describe("our client of a server of raw frames", () => {
     expect((await call).code).toBe(Code.Internal);
   });
 
-  test("drops messages behind the end of a stream and for streams that never were", async () => {
+  test("drops messages after the end of a stream and for streams that never existed", async () => {
     const replies = await repliesTo((peer, id) =>
       peer.send(
         Buffer.concat([
@@ -207,12 +207,12 @@ describe("our client of a server of raw frames", () => {
   });
 });
 
-describe("our server of a client of raw frames", () => {
+describe("our server with a client of raw frames", () => {
   test.each([
     ["without data, as Rust opens it", Flag.RemoteOpen | Flag.NoData, EMPTY, "1:a"],
     ["with an empty payload, as Go opens it", Flag.RemoteOpen, EMPTY, "1:a"],
     ["with a payload, which is the first message", Flag.RemoteOpen, bytes("first"), "2:first,a"],
-  ])("takes a stream that is opened %s", async (_, flags, payload, expected) => {
+  ])("accepts a stream that is opened %s", async (_, flags, payload, expected) => {
     await using raw = await rawClientOf(list);
     const { peer } = raw;
     await peer.send(openingFrame(1, flags, { method: "List", payload }));
@@ -222,7 +222,7 @@ describe("our server of a client of raw frames", () => {
     await expectServes(peer, 3);
   });
 
-  test("delivers an empty first message that was sent, behind the phantom that was not", async () => {
+  test("delivers an empty first message, but not the phantom before it", async () => {
     await using raw = await rawClientOf(list);
     const { peer } = raw;
     const opening = openingFrame(1, Flag.RemoteOpen, { method: "List" });
@@ -230,7 +230,7 @@ describe("our server of a client of raw frames", () => {
     expect(text((await peer.nextResponse()).payload)).toBe("2:,");
   });
 
-  test("takes a last message that itself ends the requests", async () => {
+  test("accepts a last message that also ends the requests", async () => {
     await using raw = await rawClientOf(list);
     const { peer } = raw;
     await peer.send(openingFrame(1, Flag.RemoteOpen | Flag.NoData, { method: "List" }));
@@ -239,7 +239,7 @@ describe("our server of a client of raw frames", () => {
     await expectServes(peer, 3);
   });
 
-  test("refuses an end that carries data, and goes on", async () => {
+  test("refuses an end that carries data, and the connection continues", async () => {
     await using raw = await rawClientOf(list);
     const { peer } = raw;
     await peer.send(openingFrame(1, Flag.RemoteOpen | Flag.NoData, { method: "List" }));
@@ -248,7 +248,7 @@ describe("our server of a client of raw frames", () => {
     await expectServes(peer, 3);
   });
 
-  test("ends a bidirectional stream with a frame that closes it", async () => {
+  test("ends a bidirectional stream with a half-close", async () => {
     await using raw = await rawClientOf(list);
     const { peer } = raw;
     await peer.send(openingFrame(1, Flag.RemoteOpen | Flag.NoData, { method: "Echo" }));
@@ -263,7 +263,7 @@ describe("our server of a client of raw frames", () => {
     expect(await peer.nextFrame()).toMatchObject({ streamId: 1, ...CLOSE });
   });
 
-  test("refuses messages for streams that are over or never were, and goes on", async () => {
+  test("refuses messages for streams that ended or never existed, and the connection continues", async () => {
     await using raw = await rawClientOf(list);
     const { peer } = raw;
     await peer.send(dataFrame(1, bytes("whose?")));
@@ -284,7 +284,7 @@ describe("our server of a client of raw frames", () => {
     await expectServes(peer, 5);
   });
 
-  test("takes a timeout that is over before it came for DeadlineExceeded", async () => {
+  test("answers DeadlineExceeded to a timeout that had passed when it arrived", async () => {
     await using raw = await rawClientOf(list);
     const { peer } = raw;
     await peer.send(openingFrame(1, Flag.RemoteOpen, { method: "List", timeoutNano: -5n }));
@@ -292,7 +292,7 @@ describe("our server of a client of raw frames", () => {
     await expectServes(peer, 3);
   });
 
-  test("takes a unary request to a stream's method for a stream of one message", async () => {
+  test("treats a unary request to a streaming method as a stream of one message", async () => {
     await using raw = await rawClientOf(list);
     const { peer } = raw;
     const body = encodeRequest({ service: SERVICE, method: "Echo", payload: bytes("one") });
@@ -301,7 +301,7 @@ describe("our server of a client of raw frames", () => {
   });
 });
 
-test("our client hears Unimplemented of a stream's method or service that our server has not", async () => {
+test("our client gets Unimplemented for a streaming method or a service that our server lacks", async () => {
   await using pair = await pairOf(list);
   const { connection } = pair;
   const source = new Source(() => EMPTY);

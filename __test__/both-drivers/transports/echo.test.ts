@@ -17,7 +17,7 @@ import { echoServer, exercise, EXPECTED } from "./echo.js";
 
 const EMPTY = new Uint8Array();
 
-/** What goes when a test is over, whatever became of it. */
+/** What to close after a test, whatever its outcome. */
 const leftovers: (() => unknown)[] = [];
 afterEach(async () => {
   for (const leave of leftovers.splice(0).toReversed()) await leave();
@@ -26,13 +26,13 @@ afterEach(async () => {
 /** Both ends of a connection over one transport. */
 interface Ends {
   readonly server: Address;
-  /** What a client connects to, once the server listens: that may be what listen said. */
+  /** The address of the client, which may depend on what listen returned. */
   readonly client: (bound: string) => Address;
   /** Whether the kernel says who the peer is. */
   readonly knowsPeer: boolean;
 }
 
-/** Two Duplexes of which each reads what the other was written. No descriptor is behind them. */
+/** Two Duplexes, each of which reads what is written to the other. They have no descriptor. */
 function duplexPair(): [Duplex, Duplex] {
   const ends: Duplex[] = [];
   const end = (other: number) =>
@@ -42,7 +42,7 @@ function duplexPair(): [Duplex, Duplex] {
       },
       write(chunk, _encoding, done) {
         const peer = ends[other]!;
-        // No further than the other end's buffer: so there is backpressure, as on a socket.
+        // Writes wait for the other end's buffer, so there is backpressure, as on a socket.
         if (peer.push(chunk)) done();
         else peer.once("room", () => done());
       },
@@ -94,7 +94,7 @@ const TRANSPORTS: [name: string, open: () => Ends | Promise<Ends>][] = [
   ],
 ];
 
-/** Why there is no vsock to loop back over; undefined if there is. */
+/** Why vsock cannot loop back on this machine; undefined if it can. */
 async function vsockFailure(): Promise<TtrpcError | undefined> {
   const server = product.createServer();
   try {
@@ -116,7 +116,7 @@ if (noVsock === undefined) {
   TRANSPORTS.push(["vsock", () => ({ server: VSOCK_SERVER, client: () => VSOCK_CLIENT, knowsPeer: false })]);
 }
 
-/** A client of ours connected to a server of ours. `aborted` is what the signals of held calls aborted with. */
+/** Our client connected to our server. `aborted` has the codes with which the signals of held calls aborted. */
 async function pairOver(open: () => Ends | Promise<Ends>) {
   const { server: address, client, knowsPeer } = await open();
   const aborted: number[] = [];
@@ -134,7 +134,7 @@ async function pairOver(open: () => Ends | Promise<Ends>) {
 }
 
 describe.each(TRANSPORTS)("over %s", (_, open) => {
-  test("all kinds of calls come back as they were sent", async () => {
+  test("calls of all kinds echo what was sent", async () => {
     const { connection, knowsPeer } = await pairOver(open);
     expect(await exercise(connection)).toEqual(EXPECTED);
     const peer = text(await connection.unary("test.Echo", "Peer", EMPTY));
@@ -152,7 +152,7 @@ describe.each(TRANSPORTS)("over %s", (_, open) => {
     expect(aborted).toEqual([Code.Canceled]);
   });
 
-  test("the server's close lets replies through and reaches the client", async () => {
+  test("the server's close comes after its replies and reaches the client", async () => {
     const { connection, server } = await pairOver(open);
     const reply = connection.unary("test.Echo", "Echo", new TextEncoder().encode("before"));
     expect(text(await reply)).toBe("before");
@@ -165,9 +165,9 @@ describe.each(TRANSPORTS)("over %s", (_, open) => {
   });
 });
 
-// Not a skip: what this machine answers is stated, and the suite above runs where there is a loopback.
+// Not a skip: this tests what a machine without a loopback answers, and with one the suite above runs.
 describe.each(noVsock === undefined ? [] : [VSOCK_CLIENT])(
-  "over %s, where this machine cannot loop back, so that only the refusal is tested",
+  "over %s, which this machine cannot loop back, so that only the refusal is tested",
   (address) => {
     test("connect says why", async () => {
       const error = await failure(connect(address, { connectTimeoutMs: 500 }));
@@ -179,7 +179,7 @@ describe.each(noVsock === undefined ? [] : [VSOCK_CLIENT])(
 );
 
 describe("over a Duplex", () => {
-  test("calls and the end of the connection have the Duplex's own error when it fails", async () => {
+  test("calls and `closed` carry the Duplex's own error when it fails", async () => {
     const connection = await connect(connectSocket("/none.sock"));
     const call = await failure(connection.unary("a.B", "C", EMPTY));
     const { reason, error } = await connection.closed;
@@ -217,7 +217,7 @@ describe("over a Duplex", () => {
     }
   });
 
-  test("whoever closes, both ends of it are destroyed", async () => {
+  test("both of its ends are destroyed when one side closes", async () => {
     const [client, server] = duplexPair();
     const { connection } = await pairOver(() => ({ server, client: () => client, knowsPeer: false }));
     expect(text(await connection.unary("test.Echo", "Peer", EMPTY))).toBe("unknown");
@@ -226,7 +226,7 @@ describe("over a Duplex", () => {
     if (!server.closed) await once(server, "close");
   });
 
-  test("an error of it is why the connection ended", async () => {
+  test("its error is the reason why the connection ended", async () => {
     const [client, server] = duplexPair();
     const { connection } = await pairOver(() => ({ server, client: () => client, knowsPeer: false }));
     const held = failure(connection.unary("test.Echo", "Hold", EMPTY));
@@ -258,7 +258,7 @@ describe("over an inherited descriptor", () => {
     const bound = listener.address() as AddressInfo | string;
     let client: string;
     if (typeof bound === "string") {
-      // Node removes the file when this process closes its copy: the socket keeps another name.
+      // Node removes the file when this process closes its copy, so the socket gets a second name.
       linkSync(bound, `${bound}.kept`);
       client = `unix://${bound}.kept`;
     } else client = `tcp://${bound.address}:${bound.port}`;
@@ -285,7 +285,7 @@ describe("over an inherited descriptor", () => {
     expect(await script.nextLine()).toBe(`aborted ${Code.Canceled}`);
   });
 
-  test("that is connected, a server in another process serves its one peer, and ends with it", async () => {
+  test("of a connection, a server in another process serves its only peer, and ends with it", async () => {
     const [ours, theirs] = await socketPair();
     const script = new Script(SERVER_IN_CHILD, "", { stdio: [theirs] });
     leftovers.push(() => script.kill());
@@ -294,11 +294,11 @@ describe("over an inherited descriptor", () => {
     const connection: Connection = await connect(ours);
     expect(await exercise(connection)).toEqual(EXPECTED);
     await connection.close();
-    // Nothing else holds the process.
+    // Nothing else keeps the process alive.
     expect(await script.rest()).toEqual([]);
   });
 
-  test("that is connected, a client in another process makes all kinds of calls", async () => {
+  test("of a connection, a client in another process makes all kinds of calls", async () => {
     const [ours, theirs] = await socketPair();
     const server = echoServer(product, () => undefined);
     await server.listen(ours);

@@ -1,8 +1,8 @@
 import type * as Product from "containerd-shim-protos";
 
 /*
- * The two halves of the echo suite. Each runs in this process or, as its text, in another one: so they refer to nothing
- * outside of themselves.
+ * The two halves of the echo suite. Each runs in this process or, as text, in another one, so it refers to nothing
+ * outside itself.
  */
 
 /** A server with a method of each kind, and one that never answers. */
@@ -49,7 +49,7 @@ export function echoServer(product: typeof Product, onAbort: (code: number) => v
   });
 }
 
-/** Calls all of it; resolves to what came of it, in words. */
+/** Calls all of its methods; resolves to the outcomes, in words. */
 export async function exercise(connection: Product.Connection): Promise<string[]> {
   const [encoder, decoder] = [new TextEncoder(), new TextDecoder()];
   const same = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
@@ -64,7 +64,7 @@ export async function exercise(connection: Product.Connection): Promise<string[]
     replies.every((reply, index) => decoder.decode(reply) === `call ${index}`) ? "unary" : "unary: wrong",
   );
 
-  // Larger than any buffer of the way, so that it crosses in pieces.
+  // Larger than any buffer on the way, so that it crosses in pieces.
   const large = new Uint8Array(4_000_000).map((_, index) => index % 251);
   said.push(same(await connection.unary("test.Echo", "Echo", large), large) ? "large" : "large: wrong");
 
@@ -90,7 +90,7 @@ export async function exercise(connection: Product.Connection): Promise<string[]
   return said;
 }
 
-/** What {@link exercise} says if all is well. */
+/** What {@link exercise} resolves to if all calls succeed. */
 export const EXPECTED = [
   "unary",
   "large",

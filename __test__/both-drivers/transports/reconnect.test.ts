@@ -9,10 +9,10 @@ import { abstractAddress, pathOf, temporaryAddress } from "../../helpers/temp.js
 
 const EMPTY = new Uint8Array();
 
-/** Delays that tests can wait for. */
+/** Delays short enough for a test. */
 const SOON = { initialDelayMs: 5, maxDelayMs: 20 };
 
-/** Far longer than a test lasts: nothing happens by itself. */
+/** Delays far longer than a test: no attempt happens by itself. */
 const NEVER = { initialDelayMs: 3_600_000, maxDelayMs: 3_600_000 };
 
 function echoServer(name: string): Server {
@@ -33,7 +33,7 @@ describe("waitForReady", () => {
   test.each([
     ["a socket file", temporaryAddress],
     ["an abstract name", abstractAddress],
-  ])("connects to a server that comes later, at %s", async (_, make) => {
+  ])("connects to a server that starts later, at %s", async (_, make) => {
     const address = make();
     const connecting = connect(address, { waitForReady: true });
     // The first attempt finds nobody.
@@ -56,12 +56,12 @@ describe("waitForReady", () => {
     expect(text(await connection.unary("a.B", "Who", EMPTY))).toBe("late");
   });
 
-  test("fails with what it found last when nobody comes in time", async () => {
+  test("fails with the error of the last attempt if no server starts in time", async () => {
     const error = await failure(connect(temporaryAddress(), { waitForReady: true, connectTimeoutMs: 80 }));
     expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "ENOENT" } });
   });
 
-  test("does not wait where it does not help", async () => {
+  test("does not wait if waiting cannot help", async () => {
     const file = temporaryAddress();
     writeFileSync(pathOf(file), "");
     // The default of ten seconds is far from over.
@@ -69,7 +69,7 @@ describe("waitForReady", () => {
     expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "ENOTDIR" } });
   });
 
-  test("ends by its signal", async () => {
+  test("ends when its signal aborts", async () => {
     const controller = new AbortController();
     const connecting = failure(
       connect(temporaryAddress(), { waitForReady: true, signal: controller.signal }),
@@ -100,7 +100,7 @@ describe("a connection with reconnect", () => {
       ),
     ];
     await second.listen(address);
-    // Those that waited share the fate of one attempt, which may have come just before the server.
+    // Waiting calls share the outcome of one attempt, which may have come just before the server.
     const unavailable = expect.objectContaining({ code: Code.Unavailable }) as unknown;
     const [who, chat] = await Promise.all(waiting);
     expect(["second", unavailable]).toContainEqual(who);
@@ -114,7 +114,7 @@ describe("a connection with reconnect", () => {
     ]);
   });
 
-  test("keeps calls that are made in the gap until it is back, in their order", async () => {
+  test("holds calls that are made in the gap until it is back, in order", async () => {
     const address = temporaryAddress();
     const raw = await RawServer.listen(address);
     await using connection = await connect(address, { reconnect: { initialDelayMs: 50, maxDelayMs: 50 } });
@@ -124,7 +124,7 @@ describe("a connection with reconnect", () => {
     peer.end();
     expect(await held).toMatchObject({ code: Code.Unavailable });
 
-    // The listener is still there; the connection is not, until the delay is over.
+    // The listener is still there, but the connection comes back only after the delay.
     const calls = [1, 2, 3].map((index) => connection.unary("a.B", `Call${index}`, EMPTY));
     const again = await raw.accept();
     for (const index of [1, 2, 3]) {
@@ -138,7 +138,7 @@ describe("a connection with reconnect", () => {
     await raw[Symbol.asyncDispose]();
   });
 
-  /** A connection whose server has gone, and that does not try again by itself in the time of a test. */
+  /** A connection whose server has gone, and that does not try again by itself during a test. */
   async function broken(options: object = {}) {
     const raw = await RawServer.listen();
     const connection = await connect(raw.address, { reconnect: { ...NEVER, ...options } });
@@ -162,7 +162,7 @@ describe("a connection with reconnect", () => {
     expect(await failure(connection.unary("a.B", "C", EMPTY))).toMatchObject({ code: Code.Unavailable });
   });
 
-  test("keeps a call's deadline and signal while it waits", async () => {
+  test("respects a call's deadline and signal while it waits", async () => {
     await using connection = await broken();
     const late = failure(connection.unary("a.B", "C", EMPTY, { timeoutMs: 10 }));
     const controller = new AbortController();
@@ -176,7 +176,7 @@ describe("a connection with reconnect", () => {
     expect(await late).toMatchObject({ code: Code.DeadlineExceeded });
   });
 
-  test("may have many calls of one signal wait, without a warning of a leak", async () => {
+  test("lets many calls with one signal wait, without a warning of a leak", async () => {
     await using connection = await broken();
     const warnings: Error[] = [];
     const onWarning = (warning: Error) => warnings.push(warning);
@@ -187,7 +187,7 @@ describe("a connection with reconnect", () => {
     );
     controller.abort();
     for (const error of await Promise.all(calls)) expect(error).toMatchObject({ code: Code.Canceled });
-    // Node emits warnings in a tick of their own.
+    // Node emits warnings in a later tick.
     await new Promise((resolve) => {
       setImmediate(resolve);
     });
@@ -204,7 +204,7 @@ describe("a connection with reconnect", () => {
     for (const error of await Promise.all(waiting)) expect(error).toMatchObject({ code: Code.Unavailable });
   });
 
-  test("is closed for good after maxAttempts, with the last reason", async () => {
+  test("closes for good after maxAttempts, with the last reason", async () => {
     const connection = await broken({ ...SOON, maxAttempts: 3 });
     const why = await connection.closed;
     expect(why).toMatchObject({ reason: "error", error: { code: Code.Unavailable } });
@@ -215,7 +215,7 @@ describe("a connection with reconnect", () => {
     expect(await connection.closed).toBe(why);
   });
 
-  test("counts attempts from the last success on", async () => {
+  test("counts attempts since the last success", async () => {
     const address = temporaryAddress();
     await using connection = await (async () => {
       await using server = echoServer("0");
@@ -231,11 +231,11 @@ describe("a connection with reconnect", () => {
     }
   });
 
-  test.each([{ fd: 0 }])("is refused for %j, which cannot be connected to again", async (address) => {
+  test.each([{ fd: 0 }])("is refused for %j, to which it cannot connect again", async (address) => {
     expect(await rejection(connect(address, { reconnect: true }))).toBeInstanceOf(TypeError);
   });
 
-  test("lets the process end while it is in the gap with no call that waits", async () => {
+  test("lets the process end while it is in the gap and no call waits", async () => {
     const server = echoServer("x");
     const address = await server.listen(temporaryAddress());
     await using script = new Script(

@@ -11,14 +11,14 @@ import { encodeFrame, encodeRequest, FrameType } from "../../helpers/wire.js";
 
 const NOBODY = 65534;
 
-/** An address that every user of the machine can connect to, once it is listened on with the mode 0o777. */
+/** An address to which every user of the machine can connect if the socket has the mode 0o777. */
 function openAddress(): string {
   const address = temporaryAddress();
   chmodSync(dirname(pathOf(address)), 0o711);
   return address;
 }
 
-/** A server that notes its peers. */
+/** A server that records its peers. */
 function serverOf(options: { requireSameUser?: boolean }) {
   const peers: (PeerCredentials | undefined)[] = [];
   const server = createServer(options).addRaw("a.B", {
@@ -34,8 +34,8 @@ function serverOf(options: { requireSameUser?: boolean }) {
 }
 
 /**
- * A client of another user, which sends one request and says how many bytes came back before the connection ended, or
- * that it was answered. The product is not for that user to read: the request comes as bytes.
+ * A client of another user, which sends one request and says how many bytes it got before the connection ended, or that
+ * it was answered. That user cannot read the package, so the request is passed as bytes.
  */
 async function asAnother(address: string, { uid, gid }: { uid: number; gid: number }): Promise<string> {
   const script = `
@@ -62,7 +62,7 @@ async function asAnother(address: string, { uid, gid }: { uid: number; gid: numb
 }
 
 describe("requireSameUser", () => {
-  test("admits this user, whose peer is told", async () => {
+  test("admits this user, and gives its credentials to the handler", async () => {
     const { server, peers } = serverOf({ requireSameUser: true });
     await using _server = server;
     await using connection = await connect(await server.listen(abstractAddress()));
@@ -70,7 +70,7 @@ describe("requireSameUser", () => {
     expect(peers).toEqual([{ pid: process.pid, uid: process.geteuid!(), gid: process.getegid!() }]);
   });
 
-  test("admits nobody where the kernel does not say who it is: over tcp", async () => {
+  test("admits nobody if the kernel does not say who the peer is: over tcp", async () => {
     const { server, peers } = serverOf({ requireSameUser: true });
     await using _server = server;
     await using connection = await connect(await server.listen("tcp://127.0.0.1:0"));
@@ -78,7 +78,7 @@ describe("requireSameUser", () => {
     expect(peers).toEqual([]);
   });
 
-  test("admits nobody where the kernel does not say who it is: over a Duplex", async () => {
+  test("admits nobody if the kernel does not say who the peer is: over a Duplex", async () => {
     const { server, peers } = serverOf({ requireSameUser: true });
     await using _server = server;
     const duplex = new PassThrough();
@@ -89,7 +89,7 @@ describe("requireSameUser", () => {
   });
 });
 
-// Becoming another user takes root, which the tests of .ci/run have.
+// Switching to another user takes root, which .ci/run has.
 const OTHERS: [who: string, ids: { uid: number; gid: number }][] =
   process.geteuid!() === 0
     ? [
@@ -110,7 +110,7 @@ describe.each(OTHERS)("a client of %s", (_, other) => {
     expect(text(await connection.unary("a.B", "C", bytes("good")))).toBe("good");
   });
 
-  test("is served, and told to the handler, where the option is not set", async () => {
+  test("is served, and its credentials are given to the handler, if the option is not set", async () => {
     const { server, peers } = serverOf({});
     await using _server = server;
     const address = await server.listen(openAddress(), { mode: 0o777 });

@@ -9,13 +9,13 @@ import { PACKAGE } from "../../helpers/package.js";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
-/** How many children run at once, on the two cores of a small machine. */
+/** How many children run at once. A small machine has two cores. */
 const AT_ONCE = 4;
 
-/** Of each way to end. There are eight: two hundred ends altogether. */
+/** How often each of the eight ways to end is tested: two hundred times in all. */
 const TIMES = 25;
 
-/** A client in the middle of a unary call and of a stream of each kind, each of which the server has read. */
+/** A client in the middle of a unary call and a stream of each kind, all of which the server has read. */
 const CLIENT = `
 import { connect } from "${PACKAGE}";
 const connection = await connect(process.argv[1]);
@@ -33,7 +33,7 @@ const list = connection.serverStreaming("a.B", "List", new Uint8Array());
 await list.next();
 `;
 
-/** A server that is called by a client of the test, and ends in the middle of its handlers. */
+/** A server that ends in the middle of its handlers, while the test calls it. */
 const SERVER = `
 import { createServer } from "${PACKAGE}";
 const entered = new Set();
@@ -60,9 +60,9 @@ process.stdout.write("listening\\n");
 await everything;
 `;
 
-/** The last thing that a child does, and the exit code that this must have. */
+/** The last action of a child, and the exit code that it must have. */
 const ENDS = [
-  { end: "its last statement, with the connection let go of", last: "", code: 0 },
+  { end: "its last statement, with the connection unref'd", last: "", code: 0 },
   { end: "process.exit(7)", last: "process.exit(7);", code: 7 },
   {
     end: "an uncaught exception",
@@ -82,7 +82,7 @@ interface Ended {
   readonly errors: string;
 }
 
-/** Runs a child to its end. `onLine` hears of what it says. */
+/** Runs a child to its end. `onLine` gets its output. */
 async function run(source: string, address: string, onLine: () => void = () => {}): Promise<Ended> {
   const child = spawn(process.execPath, ["--input-type=module", "-e", source, address], {
     cwd: ROOT,
@@ -95,7 +95,7 @@ async function run(source: string, address: string, onLine: () => void = () => {
   return { code, signal, errors };
 }
 
-/** Runs a task so many times, a few at once. */
+/** Runs a task repeatedly, a few at once. */
 async function repeat<T>(times: number, task: () => Promise<T>): Promise<T[]> {
   const results: T[] = [];
   let started = 0;
@@ -109,7 +109,7 @@ async function repeat<T>(times: number, task: () => Promise<T>): Promise<T[]> {
 function expectCleanEnds(ends: Ended[], code: number): void {
   for (const ended of ends) {
     expect(ended).toMatchObject({ code, signal: null });
-    // What Node prints of an error that nobody caught names it; a crash of the addon names other things.
+    // What Node prints for an uncaught error names the error; a crash of the addon names something else.
     expect(ended.errors).toMatch(code === 1 ? /Error: uncaught on purpose/ : /^$/);
     expect(ended.errors).not.toMatch(
       /panicked|RUST_BACKTRACE|FATAL ERROR|Segmentation|core dumped|Assertion/,
@@ -118,7 +118,7 @@ function expectCleanEnds(ends: Ended[], code: number): void {
 }
 
 test.each(ENDS)(
-  "a client ends in mid-call by $end, with the code $code and no other output, every time",
+  "a client that ends during calls by $end exits with $code and no other output, every time",
   async ({ last, code }) => {
     await using server = createServer().addRaw("a.B", {
       Hold: { kind: "unary", handle: (_, { signal }) => aborted(signal) },
@@ -144,7 +144,7 @@ test.each(ENDS)(
       },
     });
     const address = await server.listen(temporaryAddress());
-    // Without its hold on the loop, the program is over after its last statement.
+    // Unless the connection holds the event loop, the program ends after its last statement.
     const source =
       CLIENT + (last === "" ? "connection.unref();\nchat.return();\nprocess.exitCode = 0;" : last);
     const ends = await repeat(TIMES, () => run(source, address));
@@ -155,7 +155,7 @@ test.each(ENDS)(
 );
 
 test.each(ENDS)(
-  "a server ends in mid-call by $end, with the code $code and no other output, every time",
+  "a server that ends during calls by $end exits with $code and no other output, every time",
   async ({ last, code }) => {
     const source = SERVER + (last === "" ? "await server.close({ graceMs: 0 });" : last);
     const ends = await repeat(TIMES, async () => {
@@ -173,7 +173,7 @@ test.each(ENDS)(
   60_000,
 );
 
-/** Keeps a server busy; its calls end when it does. */
+/** Keeps a server busy. The calls end when the server does. */
 async function callUntilItEnds(address: string): Promise<void> {
   await using connection = await connect(address);
   async function* forever() {

@@ -4,8 +4,8 @@ import { ROOT, Started } from "../../helpers/started.js";
 import { temporaryAddress } from "../../helpers/temp.js";
 
 /**
- * What a process starts with: the package is not loaded in it. `run(code, ending)` runs code in a worker, with `product` and
- * an address of its own, and gives the exit code; `ending` ends the worker before it has ended by itself.
+ * The start of a process that does not load the package itself. `run(code, ending)` runs code in a worker, with `product`
+ * and an address of its own, and resolves to the exit code; `ending` ends the worker early.
  */
 const PRELUDE = `
   import { Worker } from "node:worker_threads";
@@ -53,7 +53,7 @@ const TALK = `
 
 const ONCE = `${TALK} await talk(); await close();`;
 
-/** Talks and never stops, listens and connects anew now and then, and tells what it does. */
+/** Talks without end, listens and connects anew now and then, and reports what it does. */
 const FOREVER = `
   parentPort.postMessage("loaded");
   const given = address;
@@ -69,7 +69,7 @@ const FOREVER = `
   }
 `;
 
-/** Runs a script that may use `run` and `say`, and gives what it says; it must end by itself and without a complaint. */
+/** Runs a script that may use `run` and `say`, and returns what it says. It must end by itself, with empty stderr. */
 async function linesOf(source: string): Promise<string[]> {
   const args = ["--input-type=module", "-e", PRELUDE + source, temporaryAddress()];
   await using program = new Started(process.execPath, args, { cwd: ROOT });
@@ -87,7 +87,7 @@ test("the package works in one worker after another, and never on the main threa
   expect(await linesOf(source)).toEqual([Array(12).fill(0).join()]);
 }, 60_000);
 
-test("it works in several workers at once, and in others when all of them have ended", async () => {
+test("it works in several workers at once, and in new ones after all of them have ended", async () => {
   const source = `
     for (let round = 0; round < 3; round++) {
       say((await Promise.all(Array.from({ length: 5 }, () => run(${JSON.stringify(ONCE)})))).join());
@@ -96,7 +96,7 @@ test("it works in several workers at once, and in others when all of them have e
   expect(await linesOf(source)).toEqual(Array(3).fill("0,0,0,0,0"));
 }, 60_000);
 
-test("it works on the main thread when workers have used it and ended", async () => {
+test("it works on the main thread after workers have used it and ended", async () => {
   const source = `
     await run(${JSON.stringify(ONCE)});
     await run(${JSON.stringify(FOREVER)}, (worker) => setTimeout(() => worker.terminate(), 300));
@@ -123,7 +123,7 @@ test("a worker may be terminated at any moment: before, while and after it loads
     };
     for (const after of [...Array(10).keys()]) {
       await Promise.all([
-        // Loading takes some 60 ms, alone.
+        // Loading alone takes some 60 ms.
         run(${JSON.stringify(FOREVER)}, end("started", after * 16)),
         ...["loaded", "listening", "talking", "closing"].map((at) =>
           run(${JSON.stringify(FOREVER)}, end(at, after)),
@@ -149,7 +149,7 @@ test("the process may end at any moment while workers load, listen, connect and 
   }
 }, 120_000);
 
-test("a worker ends though nobody has its port any more, as when it is terminated while the port is made", async () => {
+test("a worker ends even if nothing refers to its port, as when it is terminated while the port is made", async () => {
   const code = `
     const { pathToFileURL } = require("node:url");
     const { loadNative } = await import(pathToFileURL("dist/native/addon.js").href);
@@ -160,7 +160,7 @@ test("a worker ends though nobody has its port any more, as when it is terminate
     const { setFlagsFromString } = require("node:v8");
     setFlagsFromString("--expose-gc");
     const collect = require("node:vm").runInNewContext("gc");
-    // What was collected is finalized in a turn of the event loop.
+    // Collected objects are finalized in a turn of the event loop.
     for (let i = 0; i < 10; i++) {
       collect();
       await new Promise(setImmediate);

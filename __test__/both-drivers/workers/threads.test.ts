@@ -12,7 +12,7 @@ import { PACKAGE } from "../../helpers/package.js";
 
 const EMPTY = new Uint8Array();
 
-/** What a worker's code may use: the product, its data, `say` to tell the thread that started it, `heard` for the reply. */
+/** What a worker's code may use: the product, its data, `say` to post to the thread that started it, `heard` for a reply. */
 function workerOf(code: string, workerData: unknown): Worker {
   const source = `
     const { parentPort, workerData } = require("node:worker_threads");
@@ -32,7 +32,7 @@ async function nextMessage<T>(worker: Worker): Promise<T> {
   return message;
 }
 
-/** All four kinds, in a worker. */
+/** A server in a worker, with methods of all four kinds. */
 const SERVER = `
   const server = product.createServer().addRaw("a.B", {
     Echo: { kind: "unary", handle: (payload) => payload },
@@ -52,7 +52,7 @@ const SERVER = `
 `;
 
 describe("a server in a worker", () => {
-  test("serves calls and streams of the thread that started it, waiting calls included", async () => {
+  test("serves calls and streams of the thread that started it, including blocking calls", async () => {
     const worker = workerOf(SERVER, temporaryAddress());
     const address = await nextMessage<string>(worker);
     await using connection = await connect(address);
@@ -61,7 +61,7 @@ describe("a server in a worker", () => {
       collectTexts(connection.bidiStreaming("a.B", "Chat", several("a", "", "b"))),
       collectTexts(connection.serverStreaming("a.B", "List", bytes("l"))),
       connection.clientStreaming("a.B", "Sum", several("four", "five!")).then(text),
-      // It waits in place: the worker has a runtime and a loop of its own.
+      // This blocks the thread: the worker has a runtime and an event loop of its own.
       text(blocking.unary("a.B", "Echo", bytes("in place"))),
     ]);
     expect(outcomes).toEqual([["a", "", "b"], ["l", "l", "l"], "9", "in place"]);
@@ -69,7 +69,7 @@ describe("a server in a worker", () => {
     expect(await connection.closed).toEqual({ reason: "remote" });
   });
 
-  test("is gone when the worker ends by itself, and so is its socket's listener", async () => {
+  test("is gone when the worker ends by itself, and so is its listener", async () => {
     const worker = workerOf(`${SERVER} await heard(); await server.close();`, temporaryAddress());
     const address = await nextMessage<string>(worker);
     await using connection = await connect(address);
@@ -81,7 +81,7 @@ describe("a server in a worker", () => {
     expect(await failure(connect(address))).toMatchObject({ code: Code.Unavailable });
   });
 
-  test("that is terminated fails calls and streams as if a process had died", async () => {
+  test("fails calls and streams as if a process had died when the worker is terminated", async () => {
     const worker = workerOf(SERVER, temporaryAddress());
     await using connection = await connect(await nextMessage<string>(worker));
     const reached = deferred();
@@ -130,11 +130,11 @@ describe("clients in workers", () => {
       names.map((name) => Array.from({ length: 200 }, (_, index) => `${name}${index}`)),
     );
     expect(seen.size).toBe(3);
-    // An idle connection keeps a worker as little alive as a process.
+    // An idle connection keeps neither a worker nor a process alive.
     expect(await Promise.all(exits)).toEqual([[0], [0], [0]]);
   });
 
-  test("may wait in place for this thread's server, which goes on meanwhile", async () => {
+  test("may make blocking calls to this thread's server, which keeps serving meanwhile", async () => {
     await using server = createServer().addRaw("a.B", {
       Echo: { kind: "unary", handle: async (payload) => payload },
     });
@@ -144,7 +144,7 @@ describe("clients in workers", () => {
       say(Buffer.from(connection.unary("a.B", "Echo", Buffer.from("waited"))).toString());
     `;
     const worker = workerOf(code, address);
-    // A worker that has ended tells both at once.
+    // A worker that ends reports both at once.
     const exit = once(worker, "exit");
     expect(await nextMessage(worker)).toBe("waited");
     expect(await exit).toEqual([0]);
@@ -164,7 +164,7 @@ const COUNTS = `
     { eval: true, workerData, execArgv: [] },
   );
   const ROUNDS = 100;
-  /** The first rounds open what stays: the runtime's own descriptors, the loop's. */
+  /** The first rounds open descriptors that stay open: those of the runtime and the event loop. */
   const WARM = 5;
   let before;
   const round = async (index, work) => {
@@ -174,7 +174,7 @@ const COUNTS = `
 `;
 
 describe("worker.terminate() in the middle of calls and streams", () => {
-  test("of a client ends its handlers, a hundred times, and leaves no descriptor and nothing that holds the process", async () => {
+  test("of a client ends its handlers, a hundred times, and leaves no descriptor and nothing that keeps the process alive", async () => {
     await using script = new Script(
       `${COUNTS}
       let aborted = 0;
@@ -208,7 +208,7 @@ describe("worker.terminate() in the middle of calls and streams", () => {
           await once(worker, "message");
           const goal = aborted + 2;
           await worker.terminate();
-          // The end of the connection reaches the handlers in a turn of the loop.
+          // The end of the connection reaches the handlers in a turn of the event loop.
           while (aborted < goal) await new Promise(setImmediate);
         });
       }
@@ -218,11 +218,11 @@ describe("worker.terminate() in the middle of calls and streams", () => {
     `,
       temporaryAddress(),
     );
-    // It ends by itself, with nothing on stderr.
+    // It ends by itself, with empty stderr.
     expect(await script.rest()).toEqual(["200", "no descriptor more"]);
   }, 60_000);
 
-  test("of a server ends its callers' calls, a hundred times, and leaves no descriptor and nothing that holds the process", async () => {
+  test("of a server ends its callers' calls, a hundred times, and leaves no descriptor and nothing that keeps the process alive", async () => {
     await using script = new Script(
       `${COUNTS}
       const code = \`
@@ -258,7 +258,7 @@ describe("worker.terminate() in the middle of calls and streams", () => {
   }, 60_000);
 });
 
-describe("a worker that waits in a blocking call that is never answered", () => {
+describe("a worker in a blocking call that is never answered", () => {
   const WAITING = `
     const connection = product.connectSync(workerData);
     say("waiting");
@@ -299,7 +299,7 @@ describe("a worker that waits in a blocking call that is never answered", () => 
   });
 
   test("ends by terminate() while it waits for room in a backlog", async () => {
-    // Nobody accepts: the process is stopped.
+    // Nobody accepts, because the process is stopped.
     await using listener = new Script(
       `
       import net from "node:net";

@@ -7,7 +7,7 @@ import { temporaryAddress } from "../../helpers/temp.js";
 
 const SIZE = 1 << 20;
 
-/** Gets payloads in every way that there is, and gives their memory to the thread that started it. */
+/** Receives payloads in every possible way, and transfers their memory to the thread that started it. */
 const WORKER = `
   const { parentPort, workerData: { address, way } } = require("node:worker_threads");
   import("${PACKAGE}").then(async ({ connect, connectSync, createServer }) => {
@@ -46,7 +46,7 @@ test.each([
   { way: "transfer", ending: "terminate" },
   { way: "transfer", ending: "exit" },
 ])(
-  "what a worker got and transferred ($way) stays as it is once the worker has ended ($ending)",
+  "a payload that a worker received and transferred ($way) stays intact after the worker has ended ($ending)",
   async ({ way, ending }) => {
     const other = new Uint8Array(SIZE).fill(66);
     await using server = createServer().addRaw("a.B", {
@@ -68,7 +68,7 @@ test.each([
     } else {
       await worker.terminate();
     }
-    // Takes the memory that was given back.
+    // Reuses the memory that was given back.
     await using connection = await connect(address);
     const kept = [];
     for (let i = 0; i < 20; i++) kept.push(await connection.unary("a.B", "Echo", other));
@@ -79,7 +79,7 @@ test.each([
   },
 );
 
-test("what the first thread got and transferred lives on in a worker", async () => {
+test("a payload that the main thread received and transferred stays intact in a worker", async () => {
   await using server = createServer().addRaw("a.B", {
     Echo: { kind: "unary", handle: (request) => request },
   });
@@ -93,7 +93,7 @@ test("what the first thread got and transferred lives on in a worker", async () 
     });
   `;
   const worker = new Worker(source, { eval: true });
-  // An ArrayBuffer that is not V8's own cannot be transferred, but for one that `transfer()` made of it.
+  // An ArrayBuffer that V8 does not own cannot be transferred; the one that `transfer()` makes of it can.
   const transferable = process.versions.node.startsWith("20.") ? [] : [buffer as ArrayBuffer];
   worker.postMessage(buffer, transferable);
   expect(await once(worker, "message")).toEqual([true]);

@@ -11,25 +11,25 @@ import { type Shown, show } from "./show.js";
 
 const WRAPPER = fileURLToPath(new URL("shim.mjs", import.meta.url));
 
-/** A call with its answer, as it crossed. */
+/** A recorded call with its answer. */
 export interface RecordedCall {
   readonly method: string;
   readonly request: Shown;
   reply?: Shown;
 }
 
-/** An event as it crossed. */
+/** A recorded event. */
 export interface RecordedEvent {
   readonly topic: string;
   readonly event: Shown;
 }
 
 /**
- * Records what containerd and a shim say to each other. A program that stands for the shim starts it and then has this
- * put itself between: the shim's socket gets another name, and the recorder listens where it was.
+ * Records the conversation of containerd and a shim. A stand-in program starts the shim and then puts this recorder in
+ * between: the shim's socket gets another name, and the recorder listens in its place.
  */
 export class Recorder implements AsyncDisposable {
-  /** What `ctr run --runtime` takes. */
+  /** The argument for `ctr run --runtime`. */
   readonly runtime: string;
   readonly #folder: string;
   readonly #servers: Server[] = [];
@@ -57,7 +57,7 @@ export class Recorder implements AsyncDisposable {
     return recorder;
   }
 
-  /** What has crossed since this was last called. */
+  /** The calls and events since the last call. */
   take(): { calls: RecordedCall[]; events: RecordedEvent[] } {
     const taken = { calls: this.#calls, events: this.#events };
     this.#calls = [];
@@ -70,7 +70,7 @@ export class Recorder implements AsyncDisposable {
     renameSync(path, `${path}.r`);
     this.#renamed.push(`${path}.r`);
     const server = await this.#listen(path, (containerd) => {
-      // A shim that ends takes its socket with it, and the next of this name must not find this one.
+      // A shim removes its socket when it ends, and the next of this name must not find this one.
       this.#tee(containerd, `${path}.r`).once("close", () => server.close());
     });
     socket.end();
@@ -139,12 +139,12 @@ export class Recorder implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
-    // A shim removes what is at the path that it has bound.
+    // A shim removes the file at the path that it has bound.
     for (const path of this.#renamed) rmSync(path, { force: true });
   }
 }
 
-/** Takes a stream apart, whose chunks end anywhere. */
+/** Splits a stream, whose chunks may end anywhere, into frames. */
 function eachFrame(take: (frame: Frame) => void): (chunk: Buffer) => void {
   let rest: Buffer = Buffer.alloc(0);
   return (chunk) => {

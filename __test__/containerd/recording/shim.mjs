@@ -1,5 +1,5 @@
 /**
- * Stands for a shim whose conversation is recorded: runs the real one, and when it has started, has the recorder put
+ * Stands in for a shim whose conversation is recorded: runs the real one and, once it has started, lets the recorder put
  * itself between its socket and containerd.
  *
  *     node shim.mjs REAL-SHIM RECORDER-SOCKET ARGUMENTS-OF-CONTAINERD…
@@ -20,7 +20,7 @@ if (args.at(-1) === "start") {
   const [address] = /unix:\/\/[\w/.-]+/.exec(stdout.toString()) ?? [];
   if (status !== 0 || address === undefined) process.exit(status ?? 1);
   const socket = createConnection(recorder, () => socket.end(address.slice("unix://".length)));
-  // Closed by the recorder when it listens.
+  // The recorder closes this once it listens.
   socket.resume().once("close", () => process.stdout.write(stdout));
 } else {
   process.exitCode = spawnSync(shim, args, { stdio: "inherit" }).status ?? 1;

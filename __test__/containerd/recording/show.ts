@@ -4,21 +4,21 @@ import { Status } from "containerd-shim-protos/types";
 import { registry } from "containerd-shim-protos/registry";
 import { unpackAny } from "containerd-shim-protos";
 
-/** A message in a form that two runs have in common. */
+/** A message in a form that is the same in two runs. */
 export type Shown = string | number | boolean | null | readonly Shown[] | { readonly [name: string]: Shown };
 
 /** Go's zero time: seconds since 1970. */
 const YEAR_ONE = -62_135_596_800n;
 
-/** Metrics of which some are zero for a moment. */
+/** Metrics that may be zero for a moment. */
 const MOVING: ReadonlySet<string> = new Set(["cpu", "memory"]);
 
-/** Fields that name a process, which is another one in each run. */
+/** Fields that name a process, which differs from run to run. */
 const PIDS: ReadonlySet<string> = new Set(["pid", "shimPid", "taskPid"]);
 
 /**
- * Shows a value: process ids, times and names of temporary folders by what they are, numbers of metrics by whether they
- * are zero, and what is empty not at all.
+ * Shows a value: process ids, times and names of temporary folders as what they are, metrics as zero or not, and empty
+ * values not at all.
  */
 export function show(value: unknown, folder: string): Shown {
   return shown("", value, folder.slice(0, folder.lastIndexOf("/")));

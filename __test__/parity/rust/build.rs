@@ -1,5 +1,5 @@
-//! Generates the messages that the Node package has and the crates do not compile: two whose .proto files
-//! containerd-shim-protos carries without using them, and those of the package's own proto/.
+//! Generates the messages that the Node package has but the crates do not compile: two whose .proto files
+//! containerd-shim-protos ships without using them, and those of the package's own proto/.
 
 use std::{
     env,

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// benchJob is what to measure, as in bench/job.ts.
+// benchJob says what to measure, as in bench/job.ts.
 type benchJob struct {
 	Work                        string
 	Address                     string
@@ -24,13 +24,13 @@ type benchJob struct {
 	WarmupMs, DurationMs        int
 }
 
-// benchResult is what was measured.
+// benchResult is the result of a measurement.
 type benchResult struct {
 	done      int
 	latencies []time.Duration
 }
 
-// benchClient measures what each line of stdin tells, until it ends.
+// benchClient runs a job for each line of stdin, until stdin ends.
 func benchClient() error {
 	fmt.Println("ready")
 	lines := bufio.NewScanner(os.Stdin)
@@ -90,7 +90,7 @@ func (job benchJob) measure(clients []*ttrpc.Client, duration time.Duration) (be
 	return benchResult{}, fmt.Errorf("no such work: %q", job.Work)
 }
 
-// unary keeps as many goroutines as there are to be calls in flight, each with one call at a time.
+// unary runs one goroutine for each call in flight; each makes one call at a time.
 func (job benchJob) unary(clients []*ttrpc.Client, until time.Time) (benchResult, error) {
 	var (
 		workers sync.WaitGroup
@@ -125,7 +125,7 @@ func (job benchJob) unary(clients []*ttrpc.Client, until time.Time) (benchResult
 	return total, nil
 }
 
-// sink sends as fast as it may be sent, and waits for the answer to it all.
+// sink sends as fast as possible, and then waits for the response.
 func (job benchJob) sink(client *ttrpc.Client, until time.Time) (result benchResult, err error) {
 	stream, err := client.NewStream(context.Background(), &ttrpc.StreamDesc{StreamingClient: true}, benchService, "Sink", nil)
 	if err != nil {
@@ -144,7 +144,7 @@ func (job benchJob) sink(client *ttrpc.Client, until time.Time) (result benchRes
 	return result, stream.RecvMsg(new(wrapperspb.BytesValue))
 }
 
-// source takes what the server sends for a while.
+// source receives what the server sends for a while.
 func (job benchJob) source(client *ttrpc.Client, duration time.Duration) (result benchResult, err error) {
 	request := &streaming.Sum{Sum: int32(duration.Milliseconds()), Num: int32(job.Size)}
 	stream, err := client.NewStream(context.Background(), &ttrpc.StreamDesc{StreamingServer: true}, benchService, "Source", request)
@@ -158,7 +158,7 @@ func (job benchJob) source(client *ttrpc.Client, duration time.Duration) (result
 	return result, err
 }
 
-// chat sends while fewer than so many messages are on their way, and takes what comes back.
+// chat keeps job.Inflight messages in flight, and receives what comes back.
 func (job benchJob) chat(client *ttrpc.Client, until time.Time) (result benchResult, err error) {
 	both := &ttrpc.StreamDesc{StreamingClient: true, StreamingServer: true}
 	stream, err := client.NewStream(context.Background(), both, benchService, "Chat", nil)
@@ -179,7 +179,7 @@ func (job benchJob) chat(client *ttrpc.Client, until time.Time) (result benchRes
 		sent <- stream.CloseSend()
 	}()
 	err = each(bytesReceiver(stream), func(message *wrapperspb.BytesValue) error {
-		// ttrpc for Rust takes the opening of a stream for a message of no bytes, and sends it back.
+		// ttrpc for Rust mistakes the opening of a stream for an empty message, and sends it back.
 		if len(message.Value) > 0 {
 			<-window
 			result.done++
@@ -192,14 +192,14 @@ func (job benchJob) chat(client *ttrpc.Client, until time.Time) (result benchRes
 	return result, <-sent
 }
 
-// processCPU is the CPU time of all threads: goroutines have none of their own.
+// processCPU is the CPU time of all threads, because Go has none per goroutine.
 func processCPU() time.Duration {
 	var usage syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// percentile is by nearest rank, in microseconds; null where there is none.
+// percentile is by nearest rank, in microseconds; nil if there are no values.
 func percentile(sorted []time.Duration, percent int) *float64 {
 	if len(sorted) == 0 {
 		return nil

@@ -11,10 +11,10 @@ import (
 
 const benchService = "test.Bench"
 
-// bench is the service of the benchmark. ttrpc for Go takes no bytes, so the payloads of the benchmark are BytesValues.
+// bench is the service of the benchmark. ttrpc for Go requires messages, so the benchmark's payloads are BytesValues.
 var bench = &ttrpc.ServiceDesc{
 	Methods: map[string]ttrpc.Method{
-		// Echo answers the payload.
+		// Echo answers with the payload.
 		"Echo": func(_ context.Context, unmarshal func(any) error) (any, error) {
 			var request wrapperspb.BytesValue
 			if err := unmarshal(&request); err != nil {
@@ -24,7 +24,7 @@ var bench = &ttrpc.ServiceDesc{
 		},
 	},
 	Streams: map[string]ttrpc.Stream{
-		// Sink takes all and answers the first message.
+		// Sink receives everything and answers with the first message.
 		"Sink": {StreamingClient: true, Handler: func(_ context.Context, stream ttrpc.StreamServer) (any, error) {
 			first := new(wrapperspb.BytesValue)
 			received := 0
@@ -58,7 +58,7 @@ var bench = &ttrpc.ServiceDesc{
 	},
 }
 
-// benchPayload is a message that has size bytes with its header.
+// benchPayload is a message of size bytes, its header included.
 func benchPayload(size int) *wrapperspb.BytesValue {
 	header := 1
 	for rest := size; rest > 0; rest >>= 7 {
@@ -67,7 +67,7 @@ func benchPayload(size int) *wrapperspb.BytesValue {
 	return wrapperspb.Bytes(make([]byte, max(0, size-header)))
 }
 
-// bytesReceiver receives a message from either side's stream.
+// bytesReceiver receives a message from a stream of either side.
 func bytesReceiver(stream interface{ RecvMsg(any) error }) func() (*wrapperspb.BytesValue, error) {
 	return func() (*wrapperspb.BytesValue, error) {
 		message := new(wrapperspb.BytesValue)

@@ -35,7 +35,7 @@ func (options *callOptions) addMetadata(pair string) error {
 	return nil
 }
 
-// result is what came of a call: the line that is printed.
+// result is the outcome of a call, printed as a line.
 type result struct {
 	Method   string `json:"method"`
 	Received int    `json:"received"`
@@ -44,7 +44,7 @@ type result struct {
 	Error    *fault `json:"error,omitempty"`
 }
 
-// fault is how a call failed: with a status of the server, or otherwise.
+// fault says how a call failed: with a status of the server, or otherwise.
 type fault struct {
 	Kind    string        `json:"kind"`
 	Code    int           `json:"code"`
@@ -64,7 +64,7 @@ type caller struct {
 	result  result
 }
 
-// methods are the calls that can be made. Each checks what it gets, number by number.
+// methods are the possible calls. Each checks the numbers of the messages that it gets.
 var methods = map[string]func(*caller, context.Context) error{
 	"Echo":               (*caller).echo,
 	"EchoStream":         (*caller).echoStream,
@@ -128,7 +128,7 @@ func faultOf(err error) *fault {
 	return &result
 }
 
-// sendAll sends beside the receiving, and closes; or, if the stream is to be held, not.
+// sendAll sends while others receive, and then closes, unless the stream is held open.
 func (c *caller) sendAll(stream ttrpc.ClientStream, message func(i int) any) <-chan error {
 	sent := make(chan error, 1)
 	go func() {
@@ -147,7 +147,7 @@ func (c *caller) sendAll(stream ttrpc.ClientStream, message func(i int) any) <-c
 	return sent
 }
 
-// received counts a message whose number must be the next one.
+// received counts a message, whose number must be the next one.
 func (c *caller) received(number, expected int) error {
 	if number != expected {
 		return fmt.Errorf("message %d has the number %d, not %d", c.result.Received, number, expected)
@@ -156,7 +156,7 @@ func (c *caller) received(number, expected int) error {
 	return c.holdAfter(c.options.count)
 }
 
-// holdAfter says that all has been received and waits to be killed, if the stream is to be held.
+// holdAfter, if the stream is held open, says that everything was received and waits to be killed.
 func (c *caller) holdAfter(count int) error {
 	if !c.options.hold || c.result.Received < count {
 		return nil
@@ -278,7 +278,7 @@ func nullMessage(i int) any {
 	return &streaming.EchoPayload{Seq: uint32(i), Msg: nullText}
 }
 
-// emptyPayloadStream sends a request whose message is no bytes: without, as Go's own tests do, the payload is no field.
+// emptyPayloadStream sends a request with an empty message. Without one, as in Go's own tests, there would be no payload.
 func (c *caller) emptyPayloadStream(ctx context.Context) error {
 	stream, err := c.service.EmptyPayloadStream(ctx, nil)
 	if err != nil {

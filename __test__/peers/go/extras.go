@@ -12,17 +12,17 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// extras is test.Streams, registered by hand: what the integration tests of ttrpc have no method for.
+// extras is test.Streams, registered by hand: methods that the integration tests of ttrpc lack.
 var extras = &ttrpc.ServiceDesc{
 	Methods: map[string]ttrpc.Method{
-		// Describe answers the request's metadata and deadline.
+		// Describe answers with the request's metadata and deadline.
 		"Describe": func(ctx context.Context, unmarshal func(any) error) (any, error) {
 			if err := unmarshal(new(streaming.EchoPayload)); err != nil {
 				return nil, err
 			}
 			return describe(ctx)
 		},
-		// Large answers a message of Sum bytes.
+		// Large answers with a message of Sum bytes.
 		"Large": func(_ context.Context, unmarshal func(any) error) (any, error) {
 			var request streaming.Sum
 			if err := unmarshal(&request); err != nil {
@@ -32,7 +32,7 @@ var extras = &ttrpc.ServiceDesc{
 		},
 	},
 	Streams: map[string]ttrpc.Stream{
-		// DescribeStream does as Describe.
+		// DescribeStream does the same as Describe.
 		"DescribeStream": {StreamingServer: true, Handler: func(ctx context.Context, stream ttrpc.StreamServer) (any, error) {
 			if err := stream.RecvMsg(new(streaming.EchoPayload)); err != nil {
 				return nil, err
@@ -57,8 +57,8 @@ var extras = &ttrpc.ServiceDesc{
 			}
 			return nil, nil
 		}},
-		// Fail sends back the first message, then fails with its number for a code, its text for a message and itself
-		// for a detail.
+		// Fail sends back the first message, then fails with its number as the code, its text as the message and itself
+		// as a detail.
 		"Fail": {StreamingClient: true, StreamingServer: true, Handler: func(_ context.Context, stream ttrpc.StreamServer) (any, error) {
 			var request streaming.EchoPayload
 			if err := stream.RecvMsg(&request); err != nil {
@@ -73,7 +73,7 @@ var extras = &ttrpc.ServiceDesc{
 			}
 			return nil, failure.Err()
 		}},
-		// Hang sends one message and waits for the caller to go.
+		// Hang sends one message and waits until the caller has gone.
 		"Hang": {StreamingServer: true, Handler: func(ctx context.Context, stream ttrpc.StreamServer) (any, error) {
 			var request streaming.EchoPayload
 			if err := stream.RecvMsg(&request); err != nil {
@@ -88,7 +88,7 @@ var extras = &ttrpc.ServiceDesc{
 	},
 }
 
-// describe puts a request's metadata and what is left of its timeout into JSON.
+// describe returns a request's metadata and the rest of its timeout as JSON.
 func describe(ctx context.Context) (*streaming.EchoPayload, error) {
 	metadata, _ := ttrpc.GetMetadata(ctx)
 	var timeout int64

@@ -1,5 +1,5 @@
-// Command go-peer is a test peer that is not ours: ttrpc's own client and server for Go, with the streaming service of
-// its integration tests, driven from the command line so that the tests can put the Node binding against them.
+// Command go-peer is an independent test peer: ttrpc's own client and server for Go, with the streaming service of its
+// integration tests, driven from the command line so that the tests can run the Node binding against them.
 package main
 
 import (
@@ -66,7 +66,7 @@ func line(value any) error {
 	return err
 }
 
-// split takes an address apart into what net.Dial and net.Listen want. Go itself knows abstract sockets by their @.
+// split splits an address into the arguments of net.Dial and net.Listen. Go itself recognizes abstract sockets by their @.
 func split(address string) (network, rest string, err error) {
 	network, rest, found := strings.Cut(address, "://")
 	if !found || (network != "unix" && network != "tcp") {

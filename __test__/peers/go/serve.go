@@ -14,7 +14,7 @@ import (
 	"github.com/containerd/ttrpc/integration/streaming"
 )
 
-// serve runs the server until SIGTERM or, if asked to, the end of stdin: it cannot outlive the test then.
+// serve runs the server until SIGTERM or, if asked to, until stdin ends, so that it cannot outlive the test.
 func serve(address string, stdin bool) error {
 	network, rest, err := split(address)
 	if err != nil {

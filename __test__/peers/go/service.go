@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// nullText is what ttrpc's integration tests send to the methods that answer nothing.
+// nullText is the text that ttrpc's integration tests send to the methods without an answer.
 const nullText = "non-empty empty"
 
 // service is the streaming service of ttrpc's integration tests.
@@ -30,7 +30,7 @@ func (service) EchoStream(_ context.Context, stream streaming.TTRPCStreaming_Ech
 	})
 }
 
-// SumStream adds up.
+// SumStream adds up the messages.
 func (service) SumStream(_ context.Context, stream streaming.TTRPCStreaming_SumStreamServer) (*streaming.Sum, error) {
 	var sum streaming.Sum
 	err := each(stream.Recv, func(part *streaming.Part) error {
@@ -41,7 +41,7 @@ func (service) SumStream(_ context.Context, stream streaming.TTRPCStreaming_SumS
 	return &sum, err
 }
 
-// DivideStream answers 0, 1, 2 and so on, and with the last of Num parts what is missing to Sum.
+// DivideStream answers with 0, 1, 2 and so on; the last of Num parts is what is missing to Sum.
 func (service) DivideStream(_ context.Context, sum *streaming.Sum, stream streaming.TTRPCStreaming_DivideStreamServer) error {
 	rest := sum.Sum
 	for i := range sum.Num - 1 {
@@ -53,14 +53,14 @@ func (service) DivideStream(_ context.Context, sum *streaming.Sum, stream stream
 	return stream.Send(&streaming.Part{Add: rest})
 }
 
-// EchoNull checks what it gets and answers nothing.
+// EchoNull checks what it gets and answers with an empty message.
 func (service) EchoNull(_ context.Context, stream streaming.TTRPCStreaming_EchoNullServer) (*emptypb.Empty, error) {
 	var seq uint32
 	err := each(stream.Recv, func(payload *streaming.EchoPayload) error { return checkNull(payload, &seq) })
 	return &emptypb.Empty{}, err
 }
 
-// EchoNullStream checks what it gets and answers each message with ten that are empty.
+// EchoNullStream checks what it gets and answers each message with ten empty ones.
 func (service) EchoNullStream(_ context.Context, stream streaming.TTRPCStreaming_EchoNullStreamServer) error {
 	var seq uint32
 	return each(stream.Recv, func(payload *streaming.EchoPayload) error {
@@ -76,7 +76,7 @@ func (service) EchoNullStream(_ context.Context, stream streaming.TTRPCStreaming
 	})
 }
 
-// EmptyPayloadStream answers 1 and 2.
+// EmptyPayloadStream answers with 1 and 2.
 func (service) EmptyPayloadStream(_ context.Context, _ *emptypb.Empty, stream streaming.TTRPCStreaming_EmptyPayloadStreamServer) error {
 	if err := stream.Send(&streaming.EchoPayload{Seq: 1}); err != nil {
 		return err

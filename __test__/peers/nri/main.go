@@ -1,5 +1,5 @@
-// A runtime with containerd's own side of NRI. It waits for a plugin, creates a container through it, and says what the
-// plugin made of it.
+// A runtime with containerd's own side of NRI. It waits for a plugin, creates a container through it, and prints the
+// plugin's adjustment.
 package main
 
 import (
@@ -22,13 +22,13 @@ func main() {
 	folder := os.Args[1]
 	started, synced := false, make(chan struct{})
 	sync := func(ctx context.Context, cb adaptation.SyncCB) error {
-		// The first is for the plugins that are installed, of which there are none.
+		// The first call is for installed plugins, and there are none.
 		if !started {
 			started = true
 			_, err := cb(ctx, nil, nil)
 			return err
 		}
-		// Longer than the buffer of a connection, both ways over.
+		// Longer than the buffer of a connection in each direction.
 		labels := map[string]string{"long": strings.Repeat("x", 100_000)}
 		pods := []*adaptation.PodSandbox{{Id: "p1", Labels: labels}, {Id: "p2"}}
 		if _, err := cb(ctx, pods, []*adaptation.Container{{Id: "c0", PodSandboxId: "p1"}}); err != nil {
@@ -53,7 +53,7 @@ func main() {
 	}
 	fmt.Println("ready")
 	<-synced
-	// A plugin is called once its synchronization is over, which waiting for a block of it tells.
+	// A plugin is called once it is synchronized. Blocking further synchronization waits for that.
 	runtime.BlockPluginSync().Unblock()
 	reply, err := runtime.CreateContainer(context.Background(), &adaptation.CreateContainerRequest{
 		Pod:       &adaptation.PodSandbox{Id: "p1", Name: "pod", Namespace: "default"},

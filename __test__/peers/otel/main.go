@@ -1,4 +1,4 @@
-// A client with the interceptor that containerd 2 has. It makes a call in a span, and says what its spans were.
+// A client with containerd 2's interceptor. It makes a call in a span, and prints its spans.
 package main
 
 import (
@@ -29,7 +29,7 @@ func main() {
 		otelttrpc.WithTracerProvider(provider),
 		otelttrpc.WithPropagators(propagation.TraceContext{}),
 	)
-	// Inside of it, so that its span is the active one.
+	// Runs inside the interceptor, so that its span is the active one.
 	said := func(ctx context.Context, request *ttrpc.Request, reply *ttrpc.Response, _ *ttrpc.UnaryClientInfo, invoke ttrpc.Invoker) error {
 		if err := json.NewEncoder(os.Stdout).Encode(request.Metadata); err != nil {
 			return err

@@ -1,10 +1,10 @@
-//! Messages as text that is the same for equal values, whoever holds them.
+//! Messages as text that is the same for equal values on both sides.
 //!
 //! The text is JSON: an object with the fields that are set, in the order of their numbers, each named
-//! `number:name:type`. Booleans, integers of 32 bits and enum values are what JSON has for them; integers of 64
-//! bits are strings of digits, floating-point numbers strings of their bits in hexadecimal (all of NaN's are
-//! `"NaN"`), bytes strings in hexadecimal. A map is an array of its entries, in the order of their keys. `"?"`
-//! has the unknown fields, in the order of their numbers and wire types.
+//! `number:name:type`. Booleans, 32-bit integers and enum values are plain JSON; 64-bit integers are strings of
+//! digits, floating-point numbers are their bits as hexadecimal strings (every NaN is `"NaN"`), and bytes are
+//! hexadecimal strings. A map is an array of its entries, in the order of their keys. `"?"` has the unknown
+//! fields, in the order of their numbers and wire types.
 
 use std::{
     collections::HashMap,
@@ -20,13 +20,13 @@ use protobuf::{
     },
 };
 
-/// A message type, taken apart once.
+/// A message type, analyzed once.
 pub(crate) struct Plan {
     /// In the order of their numbers.
     pub(crate) fields: Vec<FieldPlan>,
 }
 
-/// A field, taken apart once.
+/// A field, analyzed once.
 pub(crate) struct FieldPlan {
     pub(crate) descriptor: FieldDescriptor,
     pub(crate) field_type: RuntimeFieldType,
@@ -34,10 +34,10 @@ pub(crate) struct FieldPlan {
     pub(crate) signature: String,
 }
 
-/// Writes messages as text. It keeps what it learns about their types.
+/// Writes messages as text. It caches what it learns about their types.
 #[derive(Default)]
 pub(crate) struct Dumper {
-    /// By descriptor rather than by name: the two crates have types of the same names.
+    /// By descriptor rather than by name, because the two crates have types of the same names.
     plans: HashMap<MessageDescriptor, Rc<Plan>>,
 }
 
@@ -140,8 +140,8 @@ impl Dumper {
     }
 }
 
-/// Whether a field without presence is negative zero, which reflection takes for a field that is not set. No
-/// other type than `PSIData` has a floating-point number; a test sees to that.
+/// Whether a field without presence is negative zero, which reflection reports as not set. `PSIData` is the only
+/// type with floating-point numbers, as a test checks.
 fn is_negative_zero(message: &dyn MessageDyn, number: i32) -> bool {
     let Some(data) = message.downcast_ref::<PSIData>() else { return false };
     let value = match number {
@@ -155,7 +155,7 @@ fn is_negative_zero(message: &dyn MessageDyn, number: i32) -> bool {
 
 fn write_unknown(fields: &UnknownFields, text: &mut String) {
     let mut values: Vec<_> = fields.iter().collect();
-    // Values of one number and wire type stay in the order in which they came.
+    // Values of one number and wire type stay in the order in which they were read.
     values.sort_by_key(|(number, value)| (*number, rank(value)));
     let mut items = List::open(text, '[');
     for (number, value) in values {
@@ -234,7 +234,7 @@ impl<'a> List<'a> {
         Self { text, empty: true }
     }
 
-    /// Where the next item is to be written.
+    /// Where to write the next item.
     fn item(&mut self) -> &mut String {
         if !self.empty {
             self.text.push(',');
@@ -243,7 +243,7 @@ impl<'a> List<'a> {
         self.text
     }
 
-    /// Where the value of the next member is to be written.
+    /// Where to write the value of the next member.
     fn key(&mut self, name: &str) -> &mut String {
         let text = self.item();
         text.push('"');

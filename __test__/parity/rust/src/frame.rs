@@ -5,8 +5,8 @@ use ttrpc::proto::{Any, Codec as _, KeyValue, MessageHeader, Request, Response, 
 
 use crate::Failure;
 
-/// Encodes what the JSON says: `streamId`, `type` and `flags` of the header, and the body, which is one of
-/// `request`, `response` and `data`. Bytes are strings in hexadecimal, `timeoutNano` is one of digits.
+/// Encodes a frame from JSON: `streamId`, `type` and `flags` of the header, and the body, which is one of
+/// `request`, `response` and `data`. Bytes are hexadecimal strings, `timeoutNano` is a string of digits.
 pub(crate) fn encode(frame: &Value) -> Result<Vec<u8>, Failure> {
     let body = if let Some(fields) = frame.get("request") {
         request(fields)?.encode()?
@@ -42,7 +42,7 @@ fn response(fields: &Value) -> Result<Response, Failure> {
     response.payload = bytes(&fields["payload"])?;
     if let Some(fields) = fields.get("status") {
         let mut status = Status::new();
-        // Set as a number, so that codes which ttrpc has no name for are possible.
+        // Set as a number, so that codes without a name in ttrpc are possible.
         status.code = protobuf::EnumOrUnknown::from_i32(integer(&fields["code"])?);
         status.message = string(&fields["message"])?;
         for detail in fields["details"].as_array().ok_or("details are missing")? {

@@ -1,19 +1,19 @@
-//! A test peer that is not ours: every message type of containerd-shim-protos as rust-protobuf has it, to
-//! decode and encode what the Node binding encodes, and to make up values for the Node binding to decode.
+//! An independent test peer: it has every message type of containerd-shim-protos in rust-protobuf, decodes and
+//! encodes what the Node binding encodes, and generates values for the Node binding to decode.
 //!
-//! It answers requests on stdin, one after the other, on stdout. Either is a length of 4 bytes and so many
-//! bytes; every number is little-endian. The first byte of a request names the command:
+//! It reads requests from stdin, one after the other, and answers on stdout. Each is a length of 4 bytes and so
+//! many bytes; all numbers are little-endian. The first byte of a request is the command:
 //!
 //! | command | the rest of the request | the answer |
 //! |---|---|---|
 //! | 0, types | | JSON: the name of each type, with its fields |
-//! | 1, echo | the type's index (u16); messages | for each: 0, its bytes encoded anew, its value as text; or 1 and an error |
+//! | 1, echo | the type's index (u16); messages | for each: 0, its bytes re-encoded, its value as text; or 1 and an error |
 //! | 2, random | the type's index (u16), a seed (u64), how many (u32) | for each: its bytes, its value as text |
 //! | 3, frame | JSON: an envelope and its header | the frame |
 //! | 4, topics | | JSON: the names and values of the topics of events |
 //!
 //! Messages, bytes and texts are each a length of 4 bytes and so many bytes. An answer starts with 0, or with 1
-//! and an error in place of the answer.
+//! and an error instead of the answer.
 
 mod dump;
 mod frame;
@@ -28,7 +28,7 @@ use protocol::{Input, put};
 use random::{Generator, Random};
 use table::Table;
 
-/// What a command fails with.
+/// The error of a command.
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
@@ -54,7 +54,7 @@ fn main() -> Result<(), Failure> {
     }
 }
 
-/// What the commands share.
+/// The state that the commands share.
 struct Peer {
     table: Table,
     dumper: Dumper,

@@ -1,8 +1,8 @@
-//! The pieces of which requests and answers are made.
+//! The parts of requests and answers.
 
 use crate::Failure;
 
-/// What is left of a request.
+/// The rest of a request.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Input<'a> {

@@ -1,4 +1,4 @@
-//! Values made up from a seed, with a liking for the edges of each type.
+//! Values generated from a seed, biased toward the edges of each type.
 
 use protobuf::{
     MessageDyn,
@@ -7,7 +7,7 @@ use protobuf::{
 
 use crate::dump::Dumper;
 
-/// Messages are not nested deeper.
+/// The depth to which messages are nested.
 const MAX_DEPTH: u32 = 5;
 
 const STRINGS: [&str; 16] = [
@@ -75,12 +75,12 @@ impl Random {
         choices[self.below(choices.len())]
     }
 
-    /// True once in `times`.
+    /// True once in `times`, on average.
     fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    /// Of any number of significant bits.
+    /// An integer with any number of significant bits.
     fn bits(&mut self) -> u64 {
         let shift = self.below(64);
         self.next() >> shift
@@ -106,7 +106,7 @@ impl Random {
     fn double(&mut self) -> f64 {
         match f64::from_bits(self.next()) {
             _ if self.once_in(2) => self.pick(&DOUBLES),
-            // The sign and the payload of NaN are not kept by JavaScript.
+            // JavaScript does not keep the sign and the payload of a NaN.
             number if number.is_nan() => f64::NAN,
             number => number,
         }
@@ -125,7 +125,7 @@ impl Random {
             return self.pick(&STRINGS).to_owned();
         }
         let length = self.length();
-        // Long ones are alike inside: it is their length that matters.
+        // Long ones repeat one value, because only their length matters.
         let ranges: &[(u32, u32)] = if length > 100 || self.once_in(2) {
             &[(0x20, 0x7f)]
         } else {
@@ -151,7 +151,7 @@ impl Random {
     }
 }
 
-/// Makes up messages.
+/// Generates messages.
 pub(crate) struct Generator<'a> {
     dumper: &'a mut Dumper,
     random: Random,
@@ -169,7 +169,7 @@ impl<'a> Generator<'a> {
     ) -> Box<dyn MessageDyn> {
         let mut message = descriptor.new_instance();
         let plan = self.dumper.plan(descriptor);
-        // Of ten fields, so many are set.
+        // So many of ten fields are set.
         let density = self.random.pick(&[0, 3, 7, 10]);
         for field in &plan.fields {
             if self.random.below(10) >= density {
@@ -229,7 +229,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// One that the enum declares or, as the enums of proto3 are open, any other.
+    /// A value that the enum declares or, because proto3 enums are open, any other.
     fn enum_value(&mut self, descriptor: &EnumDescriptor) -> ReflectValueBox {
         let declared: Vec<_> = descriptor.values().map(|value| value.value()).collect();
         let number = if self.random.once_in(4) {

@@ -9,13 +9,13 @@ use protobuf::reflect::{FileDescriptor, MessageDescriptor};
 
 use crate::{Failure, dump::Dumper};
 
-/// What no crate compiles; see build.rs.
+/// The types that no crate compiles; see build.rs.
 #[allow(clippy::all, missing_docs, unreachable_pub, reason = "the code is generated")]
 mod compiled {
     include!(concat!(env!("OUT_DIR"), "/protos/mod.rs"));
 }
 
-/// The message types in the order of their full names; a type's place is its index.
+/// The message types in the order of their full names; a type's position is its index.
 pub(crate) struct Table(Vec<MessageDescriptor>);
 
 impl Table {
@@ -52,8 +52,8 @@ impl Table {
     }
 }
 
-/// The files with the types to test; those that they import are found from them. Of two types of one name the
-/// first is taken, so that 0.11 contributes task v2 only.
+/// The files with the types to test; their imports are found from them. Of two types with one name the first is
+/// used, so 0.11 contributes only task v2.
 fn files() -> [FileDescriptor; 24] {
     [
         types::mount::file_descriptor(),
@@ -85,7 +85,7 @@ fn files() -> [FileDescriptor; 24] {
 }
 
 fn collect_file(file: &FileDescriptor, found: &mut BTreeMap<String, MessageDescriptor>) {
-    // It describes .proto files, which import it for their options only.
+    // It describes .proto files, which import it only for their options.
     if file.name() == "google/protobuf/descriptor.proto" {
         return;
     }

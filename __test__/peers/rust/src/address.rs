@@ -1,9 +1,9 @@
-//! Making an address free before a server binds it.
+//! Frees an address before a server binds it.
 
 use std::{fs, io, os::unix::fs::FileTypeExt};
 
-/// Removes the socket file an earlier peer left at a `unix://` address: ttrpc does not, and its
-/// bind would fail. A file that is no socket stays, so a mistyped path costs nothing.
+/// Removes the socket file that an earlier peer left at a `unix://` address: ttrpc does not, and
+/// its bind would fail. A file that is not a socket stays, so a mistyped path does no harm.
 pub(crate) fn clear(address: &str) -> io::Result<()> {
     let Some(path) = address.strip_prefix("unix://").filter(|path| !path.starts_with('@')) else {
         return Ok(());

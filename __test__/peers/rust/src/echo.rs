@@ -43,17 +43,17 @@ pub(crate) async fn serve(address: &str, stop: Stop) -> std::result::Result<(), 
 /// A method of the service; each is its own handler.
 #[derive(Clone, Copy, Debug)]
 enum Method {
-    /// Answers the payload.
+    /// Answers with the payload.
     Echo,
-    /// Answers a response with no field set, which is a frame of no bytes.
+    /// Answers with a response with no field set, which is an empty frame.
     Zero,
-    /// Answers the payload, a decimal number, that many milliseconds later.
+    /// Answers with the payload, a decimal number, that many milliseconds later.
     Sleep,
-    /// Answers the status that the payload is.
+    /// Answers with the status in the payload.
     Fail,
-    /// Answers the request's metadata and timeout as JSON.
+    /// Answers with the request's metadata and timeout as JSON.
     Metadata,
-    /// Answers as many bytes as the payload, a decimal number, says.
+    /// Answers with as many bytes as the payload, a decimal number, says.
     Large,
 }
 

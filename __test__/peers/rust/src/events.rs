@@ -1,4 +1,4 @@
-//! The events service of containerd-shim-protos 0.12, served and called with what it generates: the
+//! The events service of containerd-shim-protos 0.12, served and called with its generated code: the
 //! yardstick for the Node sink and publisher, and a peer for their tests.
 
 use std::{
@@ -39,12 +39,12 @@ pub(crate) struct Serve {
     /// End, with status 0, when stdin ends.
     #[arg(long)]
     exit_on_stdin_eof: bool,
-    /// Print one JSON line when this many events came; a multiple of 1 000.
+    /// Print one JSON line once this many events have come; a multiple of 1 000.
     #[arg(long)]
     count: u32,
 }
 
-/// Serves Events, and says how fast `count` events came and whether their statuses were 0, 1, 2, ….
+/// Serves Events, and reports how fast `count` events came and whether their statuses were 0, 1, 2, ….
 pub(crate) async fn serve(arguments: Serve) -> Result<(), Failure> {
     let stop = Stop::watch(arguments.exit_on_stdin_eof)?;
     address::clear(&arguments.address)?;
@@ -84,7 +84,7 @@ pub(crate) async fn serve(arguments: Serve) -> Result<(), Failure> {
 struct Tally {
     count: u32,
     ordered: bool,
-    /// Of the first and the last event.
+    /// The times of the first and the last event.
     times: Option<(Instant, Instant)>,
 }
 
@@ -92,7 +92,7 @@ struct Tally {
 #[derive(Debug)]
 struct Sink {
     tally: Mutex<Tally>,
-    /// Told with every 1 000th event.
+    /// Notified with every 1 000th event.
     arrived: Notify,
 }
 
@@ -140,7 +140,7 @@ pub(crate) struct Publish {
     /// How many events: `TaskExit` with the statuses 0, 1, 2, ….
     #[arg(long, default_value_t = 1)]
     count: u32,
-    /// How many are on their way at once.
+    /// How many are in flight at once.
     #[arg(long, default_value_t = 1)]
     inflight: u32,
     /// The id of the container in all of them.
@@ -169,7 +169,7 @@ pub(crate) async fn publish(arguments: Publish) -> Result<(), Failure> {
     Ok(output::line(json!({ "failed": failures.len(), "first": failures.first() }))?)
 }
 
-/// One worker: event after event until none is left. Returns what failed.
+/// One worker: publishes event after event until none is left. Returns the failures.
 async fn work(client: EventsClient, arguments: Arc<Publish>, next: Arc<AtomicU32>) -> Vec<String> {
     let mut failures = Vec::new();
     loop {

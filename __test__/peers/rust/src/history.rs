@@ -1,4 +1,4 @@
-//! The requests the server got, kept as they came off the wire so that a test can ask for them.
+//! The requests that the server got, kept as they came off the wire so that a test can ask for them.
 
 use std::{
     mem,
@@ -14,7 +14,7 @@ pub(crate) struct Arrival {
     pub(crate) payload: Vec<u8>,
 }
 
-/// What the handlers of one server, over all connections, remember.
+/// What the handlers of one server remember, across all connections.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History(Arc<Mutex<Requests>>);
 
@@ -30,8 +30,8 @@ struct Requests {
 }
 
 impl History {
-    /// Notes an arrival. Its handler must run right after, without an await between the two, for
-    /// `previous` to be what it says.
+    /// Records an arrival. Its handler must run right after, without an await in between, so that
+    /// `previous` is correct.
     pub(crate) fn record(&self, method: &str, payload: &[u8]) {
         let mut requests = self.lock();
         if method == "Forward" {

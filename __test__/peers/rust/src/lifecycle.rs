@@ -1,4 +1,4 @@
-//! How a server says that it is up, and what ends it.
+//! How a server says that it is ready, and what ends it.
 
 use std::{io, thread};
 
@@ -13,7 +13,7 @@ use crate::output;
 pub(crate) struct Stop {
     /// SIGTERM, caught so that the process exits with status 0.
     terminate: Signal,
-    /// Resolves at the end of stdin, when that is to end the server.
+    /// Resolves at the end of stdin, if that should end the server.
     stdin: Option<oneshot::Receiver<()>>,
 }
 

@@ -1,5 +1,5 @@
-//! A test peer that is not ours: the generated Rust clients and servers of containerd's shim
-//! protocol, driven from the command line so that the tests can put the Node binding against them.
+//! An independent test peer: the generated Rust clients and servers of containerd's shim
+//! protocol, driven from the command line so that the tests can run the Node binding against them.
 
 #![expect(
     clippy::duplicate_mod,
@@ -24,19 +24,19 @@ mod task_v3;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lifecycle::Stop;
 
-/// What a subcommand fails with; `main` prints it and exits 1.
+/// The error of a subcommand; `main` prints it and exits with 1.
 type Failure = Box<dyn std::error::Error>;
 
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(name = "shim-peer")]
 struct Arguments {
-    /// What the process is to be.
+    /// The role of the process.
     #[command(subcommand)]
     command: Command,
 }
 
-/// The roles the peer plays, one a process.
+/// The roles of the peer, one for each process.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the generated Task service (and Events with v3).
@@ -51,7 +51,7 @@ enum Command {
     StreamCall(stream_call::StreamCall),
     /// Serve `test.Bench` and Events, for the benchmark.
     BenchServer(Listen),
-    /// Measure the native client: a job a line of stdin, a line of JSON about each.
+    /// Measure the native client: a job for each line of stdin, its result as a line of JSON.
     BenchClient,
     /// Serve Events and count `TaskExit`s; prints one JSON line when all have come.
     Events(events::Serve),
@@ -104,7 +104,7 @@ struct Call {
     options: CallOptions,
 }
 
-/// What `call` sends, whichever release it speaks.
+/// What `call` sends, in either version.
 #[derive(Args, Debug)]
 struct CallOptions {
     /// The `id` of every request.
@@ -118,7 +118,7 @@ struct CallOptions {
     timeout_ms: u64,
 }
 
-/// Runs the chosen role on one thread, which is also what keeps the stream ids of a client in order.
+/// Runs the chosen role on one thread, which also keeps the stream ids of a client in order.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
     match Arguments::parse().command {

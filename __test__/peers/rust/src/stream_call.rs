@@ -1,4 +1,4 @@
-//! The client of the streaming service: one line of JSON a call, in the form of the Go peer's.
+//! The client of the streaming service: one line of JSON for each call, in the Go peer's format.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ pub(crate) struct StreamCall {
     /// `key=value`, any number of times.
     #[arg(long, value_parser = pair)]
     metadata: Vec<(String, String)>,
-    /// The timeout that is sent along; 0 is none.
+    /// The timeout to send; 0 is none.
     #[arg(long, default_value_t = 0)]
     timeout_ms: u64,
 }
@@ -56,16 +56,16 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// What a call received so far, in messages.
+/// The messages that a call has received so far.
 #[derive(Debug, Default)]
 struct Received {
     /// How many.
     count: usize,
-    /// The text of the last, where it matters.
+    /// The text of the last one, if it matters.
     text: Option<String>,
 }
 
-/// Makes the calls and prints what came of them.
+/// Makes the calls and prints their outcomes.
 pub(crate) async fn run(call: StreamCall) -> Result<(), Failure> {
     let client = Client::connect(&call.address).await?;
     for _ in 0..call.repeat {
@@ -77,7 +77,7 @@ pub(crate) async fn run(call: StreamCall) -> Result<(), Failure> {
 }
 
 impl StreamCall {
-    /// The line about a call.
+    /// The line for a call.
     fn line(&self, received: &Received, holding: bool, error: Option<ttrpc::Error>) -> Value {
         let mut line = json!({"method": self.method, "received": received.count});
         if let Some(text) = &received.text {
@@ -92,7 +92,7 @@ impl StreamCall {
         line
     }
 
-    /// One call, with checks of all that comes, number by number.
+    /// Makes one call, and checks the number of each message that it gets.
     async fn make(&self, client: &Client, received: &mut Received) -> ttrpc::Result<()> {
         let count = self.count;
         let number = |seq: usize| move |message: &Message| expect(message.number as usize, seq);
@@ -212,7 +212,7 @@ impl StreamCall {
                 self.hold_after(received, self.count).await?;
             }
         };
-        // A status ends the call, whatever is still to be sent.
+        // A status ends the call, even if messages are still to be sent.
         let sending = async {
             send_all(&sender, messages, self.hold).await?;
             std::future::pending().await
@@ -223,7 +223,7 @@ impl StreamCall {
         }
     }
 
-    /// Sends all and takes the response.
+    /// Sends everything and receives the response.
     async fn upload(
         &self,
         client: &Client,
@@ -236,7 +236,7 @@ impl StreamCall {
         receiver.recv().await
     }
 
-    /// Takes all that comes of one message.
+    /// Receives everything that one message causes.
     async fn download(
         &self,
         client: &Client,
@@ -258,7 +258,7 @@ impl StreamCall {
         }
     }
 
-    /// Says that all has been received and waits to be killed, if the stream is to be held.
+    /// If the stream is held open, says that everything was received and waits to be killed.
     async fn hold_after(&self, received: &Received, count: usize) -> ttrpc::Result<()> {
         if self.hold && received.count >= count {
             output::line(self.line(received, true, None))
@@ -269,7 +269,7 @@ impl StreamCall {
     }
 }
 
-/// Sends messages, and closes unless the stream is to be held.
+/// Sends messages, and closes unless the stream is held open.
 async fn send_all(
     sender: &CSSender<Message>,
     messages: impl Iterator<Item = Message>,
@@ -281,7 +281,7 @@ async fn send_all(
     if hold { Ok(()) } else { sender.close_send().await }
 }
 
-/// How a call failed, with a status of the server or otherwise.
+/// How a call failed: with a status of the server, or otherwise.
 fn describe(error: ttrpc::Error) -> Value {
     let ttrpc::Error::RpcStatus(status) = error else {
         return json!({"kind": "other", "code": 0, "message": error.to_string(), "details": []});
@@ -295,7 +295,7 @@ fn describe(error: ttrpc::Error) -> Value {
     json!({"kind": "status", "code": code, "message": message, "details": details})
 }
 
-/// Compares.
+/// Fails unless both are equal.
 fn expect<T: PartialEq + std::fmt::Debug>(actual: T, expected: T) -> ttrpc::Result<()> {
     if actual == expected {
         return Ok(());
@@ -313,7 +313,7 @@ fn decode(bytes: &[u8]) -> ttrpc::Result<Message> {
     Message::decode(bytes).map_err(|error| other(error.to_string()))
 }
 
-/// An error of this client's own.
+/// An error of this client itself.
 fn other(text: String) -> ttrpc::Error {
     ttrpc::Error::Others(text)
 }

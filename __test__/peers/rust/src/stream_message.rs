@@ -4,7 +4,7 @@ use protobuf::{CodedInputStream, CodedOutputStream, rt::WireType};
 use ttrpc::proto::Codec;
 
 /// `EchoPayload { 1 seq: uint32, 2 msg: string }`, `Part { 1 add: int32 }`,
-/// `Sum { 1 sum: int32, 2 num: int32 }` or `Empty`: on the wire they differ in what field 2 is.
+/// `Sum { 1 sum: int32, 2 num: int32 }` or `Empty`: on the wire they differ only in field 2.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Message {
     /// Field 1.

@@ -1,5 +1,5 @@
-//! The streaming service of ttrpc's integration tests for Go, and `test.Streams` with what it has no
-//! method for, both registered by hand.
+//! The streaming service of ttrpc's integration tests for Go, and `test.Streams` with methods that it
+//! lacks, both registered by hand.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,9 +22,9 @@ use crate::{Failure, lifecycle::Stop, stream_message::Message};
 
 /// The service's name.
 pub(crate) const STREAMING: &str = "ttrpc.integration.streaming.Streaming";
-/// The name of the service with the rest.
+/// The name of the service with the other methods.
 pub(crate) const EXTRAS: &str = "test.Streams";
-/// What the null methods are sent.
+/// The text that is sent to the null methods.
 pub(crate) const NULL_TEXT: &str = "non-empty empty";
 
 /// Serves both services at `address` until it is stopped.
@@ -80,9 +80,9 @@ fn service(unary: &[(&str, Unary)], streams: &[(&str, Method)]) -> Service {
 enum Unary {
     /// Answers with the next number.
     Echo,
-    /// Answers the request's metadata and timeout.
+    /// Answers with the request's metadata and timeout.
     Describe,
-    /// Answers a message of as many bytes as the sum says.
+    /// Answers with a message of as many bytes as the sum says.
     Large,
 }
 
@@ -107,30 +107,30 @@ impl MethodHandler for Unary {
 enum Method {
     /// Answers each message with the next number.
     EchoStream,
-    /// Adds up.
+    /// Adds up the messages.
     SumStream,
-    /// Answers 0, 1, 2 and so on, and with the last of as many parts what is missing to the sum.
+    /// Answers with 0, 1, 2 and so on; the last of the parts is what is missing to the sum.
     DivideStream,
-    /// Checks what it gets and answers nothing.
+    /// Checks what it gets and answers with an empty message.
     EchoNull,
-    /// Checks what it gets and answers each message with ten that are empty.
+    /// Checks what it gets and answers each message with ten empty ones.
     EchoNullStream,
-    /// Answers 1 and 2.
+    /// Answers with 1 and 2.
     EmptyPayloadStream,
-    /// Answers the request's metadata and timeout.
+    /// Answers with the request's metadata and timeout.
     DescribeStream,
-    /// Answers numbered messages, each with a text of as many bytes as the sum says.
+    /// Answers with numbered messages, each with a text of as many bytes as the sum says.
     Count,
-    /// Sends back the first message, then fails with its number for a code, its text for a message
-    /// and itself for a detail.
+    /// Sends back the first message, then fails with its number as the code, its text as the message
+    /// and itself as a detail.
     Fail,
-    /// Sends one message and waits for ever.
+    /// Sends one message and waits forever.
     Hang,
 }
 
 #[async_trait]
 impl StreamHandler for Method {
-    /// A response for the kinds that have one and for what fails, none at the end of a stream.
+    /// A response, for the kinds that have one and for failures; none at the end of a stream.
     async fn handler(
         &self,
         context: TtrpcContext,
@@ -199,7 +199,7 @@ impl StreamHandler for Method {
     }
 }
 
-/// The request of a method that takes one.
+/// The request of a method with a single request.
 async fn first(receiver: &mut SSReceiver<Message>) -> ttrpc::Result<Message> {
     receiver.recv().await?.ok_or_else(|| ttrpc::Error::Others("no request".to_owned()))
 }
@@ -223,7 +223,7 @@ fn check_null(message: &Message, seq: &mut i64) -> ttrpc::Result<()> {
     Ok(())
 }
 
-/// The status that `Fail` is asked for; codes may be unknown to ttrpc.
+/// The status that `Fail` is asked for. The code may be unknown to ttrpc.
 fn refusal(message: &Message) -> Status {
     let mut status = get_status(Code::OK, &message.text);
     status.code = EnumOrUnknown::from_i32(message.number as i32);
@@ -253,7 +253,7 @@ fn failed(status: Status) -> Response {
     Response { status: MessageField::some(status), ..Response::new() }
 }
 
-/// The error of a message that is none of the service's.
+/// The error for a message that is not one of the service's.
 fn undecodable(error: protobuf::Error) -> ttrpc::Error {
     ttrpc::Error::Others(error.to_string())
 }

@@ -1,6 +1,6 @@
 //! `containerd.task.v2.Task`, as containerd-shim-protos 0.11 generates it over ttrpc 0.9.
 //!
-//! Its messages have the fields of v3's, under types of their own, so the files below `task/` are
+//! Its messages have the same fields as v3's, but other types, so the files below `task/` are
 //! compiled a second time, against this crate.
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ mod requests;
 #[path = "task/server.rs"]
 mod server;
 
-/// What Connect answers as the version, to tell the two servers apart.
+/// The version in Connect's answer, which distinguishes the two servers.
 const VERSION: &str = "peer-v2";
 
 /// Serves Task until it is stopped.

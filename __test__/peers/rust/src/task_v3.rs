@@ -29,7 +29,7 @@ mod requests;
 #[path = "task/server.rs"]
 mod server;
 
-/// What Connect answers as the version, to tell the two servers apart.
+/// The version in Connect's answer, which distinguishes the two servers.
 const VERSION: &str = "peer-v3";
 
 /// Serves Task and Events until it is stopped.
@@ -60,7 +60,7 @@ impl Events for EventsPeer {
     }
 }
 
-/// The event a shim sends to containerd when a container starts.
+/// The event that a shim sends to containerd when a container starts.
 fn forward(id: &str) -> ForwardRequest {
     let started = TaskStart { container_id: id.to_owned(), pid: 7, ..Default::default() };
     let event = Any {

@@ -1,4 +1,4 @@
-//! The client: one measurement a line of stdin, one line of stdout about it.
+//! The client: a measurement for each line of stdin, with its result as a line on stdout.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{Failure, output, stream_message::Message};
 
-/// Measures until stdin ends. Nothing else of this process runs meanwhile, so waiting for a line may block.
+/// Measures until stdin ends. Nothing else runs in this process, so waiting for a line may block.
 pub(crate) async fn run() -> Result<(), Failure> {
     output::line("ready")?;
     for line in io::stdin().lines() {
@@ -52,7 +52,7 @@ async fn measure(job: &Job, clients: &[Client], duration: Duration) -> Result<Ta
     })
 }
 
-/// As many workers as there are to be calls in flight, each with one call at a time.
+/// One worker for each call in flight; each makes one call at a time.
 async fn calls(job: &Job, clients: &[Client], until: Instant) -> Result<Tally, Failure> {
     let bytes = Arc::new(payload(job.size));
     let workers: Vec<_> = (0..job.inflight)
@@ -93,7 +93,7 @@ async fn forwards(client: EventsClient, until: Instant) -> ttrpc::Result<Tally> 
     Ok(tally)
 }
 
-/// Sends as fast as it may be sent, and waits for the answer to it all.
+/// Sends as fast as possible, and then waits for the response.
 async fn sink(client: &Client, job: &Job, until: Instant) -> ttrpc::Result<Tally> {
     let inner = client.new_stream(request("Sink"), true, false).await?;
     let (sender, mut receiver) = ClientStream::<Raw, Raw>::new(inner).split();
@@ -108,7 +108,7 @@ async fn sink(client: &Client, job: &Job, until: Instant) -> ttrpc::Result<Tally
     Ok(Tally { done, ..Tally::default() })
 }
 
-/// Takes what the server sends for a while.
+/// Receives what the server sends for a while.
 async fn source(client: &Client, job: &Job, duration: Duration) -> ttrpc::Result<Tally> {
     let wish = Message::sum(duration.as_millis() as i64, job.size as i64);
     let payload = wish.encode().map_err(|error| ttrpc::Error::Others(error.to_string()))?;
@@ -125,7 +125,7 @@ async fn source(client: &Client, job: &Job, duration: Duration) -> ttrpc::Result
     }
 }
 
-/// Sends while fewer than so many messages are on their way, and takes what comes back.
+/// Keeps `inflight` messages in flight, and receives what comes back.
 async fn chat(client: &Client, job: &Job, until: Instant) -> ttrpc::Result<Tally> {
     let inner = client.new_stream(request("Chat"), true, true).await?;
     let (sender, mut receiver) = ClientStream::<Raw, Raw>::new(inner).split();

@@ -1,4 +1,4 @@
-//! What the client is told to measure: one JSON line a job, as in bench/job.ts.
+//! The client's jobs: one JSON line each, as in bench/job.ts.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::Failure;
 
-/// What to do, over and over.
+/// The work to repeat.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     /// Calls with bytes.
@@ -34,9 +34,9 @@ pub(crate) struct Job {
     pub(crate) inflight: usize,
     /// How many connections.
     pub(crate) connections: usize,
-    /// How long to do it first, unmeasured.
+    /// How long to run first without measuring.
     pub(crate) warmup: Duration,
-    /// How long to do it.
+    /// How long to measure.
     pub(crate) duration: Duration,
 }
 

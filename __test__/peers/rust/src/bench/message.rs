@@ -29,7 +29,7 @@ impl Codec for Raw {
     }
 }
 
-/// A payload of `size` bytes that is a google.protobuf.BytesValue, which ttrpc for Go insists on.
+/// A payload of `size` bytes that is a google.protobuf.BytesValue, because ttrpc for Go requires a message.
 pub(crate) fn payload(size: usize) -> Vec<u8> {
     let mut header = Vec::new();
     for width in 1..=4 {

@@ -1,5 +1,5 @@
-//! The native side of the benchmark: a server that does nothing it does not have to, and a client
-//! that measures what it is told to.
+//! The native side of the benchmark: a server that does as little as possible, and a client that
+//! measures jobs.
 
 mod client;
 mod job;

@@ -48,7 +48,7 @@ pub(crate) async fn serve(address: &str, stop: Stop) -> std::result::Result<(), 
     Ok(stop.ready_until_stopped().await?)
 }
 
-/// Answers the payload.
+/// Answers with the payload.
 struct Echo;
 
 #[async_trait]
@@ -74,9 +74,9 @@ impl Events for Ingest {
 /// A streaming method; each is its own handler.
 #[derive(Clone, Copy)]
 enum Stream {
-    /// Takes all and answers the first message.
+    /// Receives everything and answers with the first message.
     Sink,
-    /// Sends messages of as many bytes as the request's second number says, for the first one's milliseconds.
+    /// Sends messages for as many milliseconds as the request's first number, of as many bytes as its second.
     Source,
     /// Sends each message back.
     Chat,

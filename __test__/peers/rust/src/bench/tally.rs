@@ -1,4 +1,4 @@
-//! What a measurement gives.
+//! The result of a measurement.
 
 use std::{
     fs,
@@ -7,10 +7,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// What one worker, or all of them, saw.
+/// The results of one worker, or of all.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Nanoseconds of every call.
+    /// The nanoseconds of every call.
     pub(crate) latencies: Vec<u64>,
     /// Calls, or messages.
     pub(crate) done: usize,
@@ -19,8 +19,8 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts a call that began at `begin` and gives the time, which is when the next one begins. Servers may refuse a
-    /// call, since the client takes its id before it queues it: under load, ids leave out of order.
+    /// Counts a call that began at `begin` and returns the time, at which the next one begins. Servers may refuse a
+    /// call, because the client takes its id before it queues it, so under load ids leave out of order.
     pub(crate) fn call<T>(
         &mut self,
         begin: Instant,
@@ -38,14 +38,14 @@ impl Tally {
         Ok(now)
     }
 
-    /// Adds what another saw.
+    /// Adds the results of another.
     pub(crate) fn add(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
         self.done += other.done;
         self.failed += other.failed;
     }
 
-    /// The line about it, as in bench/job.ts.
+    /// The line of JSON, as in bench/job.ts.
     pub(crate) fn line(mut self, taken: Duration, cpu: Duration) -> Value {
         self.latencies.sort_unstable();
         json!({
@@ -72,7 +72,7 @@ impl Clock {
         Self { cpu: thread_cpu(), begin: Instant::now() }
     }
 
-    /// What has gone by since.
+    /// The times since the start.
     pub(crate) fn taken(&self) -> (Duration, Duration) {
         (self.begin.elapsed(), thread_cpu().saturating_sub(self.cpu))
     }

@@ -1,5 +1,5 @@
 //! The answers of the Task server: fixed values, and values computed from the request's fields so
-//! that a test can tell a field that did not cross.
+//! that a test notices a field that did not cross.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,7 +21,7 @@ use super::protos::{
 };
 use crate::{hex, history::History};
 
-/// The length of a text in bytes, as the number a test can compute too.
+/// The length of a text in bytes, which a test can compute, too.
 fn len(text: &str) -> u32 {
     text.len().try_into().unwrap_or(u32::MAX)
 }
@@ -35,7 +35,7 @@ pub(super) fn timestamp(since_epoch: Duration) -> Timestamp {
     }
 }
 
-/// A message packed the way containerd does it: the bare full name as the type.
+/// A message packed as containerd does it: the type is the full name without a prefix.
 fn pack(type_url: &str, message: &impl Message) -> MessageField<Any> {
     MessageField::some(Any {
         type_url: type_url.to_owned(),

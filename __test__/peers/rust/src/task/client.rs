@@ -1,4 +1,4 @@
-//! The Task client: the generated one, with a line of output for every call.
+//! The generated Task client, with a line of output for every call.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{CallOptions, Failure, hex, output};
 
-/// The methods in the order they are called: roughly that of a container's life, so that a server
-/// which keeps state can follow.
+/// The methods in the order of the calls: roughly that of a container's life, so that a server
+/// that keeps state can follow.
 const METHODS: [&str; 17] = [
     "Connect",
     "Create",
@@ -81,7 +81,7 @@ pub(super) async fn call(
     Ok(())
 }
 
-/// What goes with every call: a key with two values, a key with one, and the timeout.
+/// What is sent with every call: a key with two values, a key with one, and the timeout.
 pub(super) fn context(options: &CallOptions) -> Context {
     let mut context = context::with_duration(Duration::from_millis(options.timeout_ms));
     context.set("key-1".to_owned(), vec!["value-1-1".to_owned(), "value-1-2".to_owned()]);
@@ -106,7 +106,7 @@ pub(super) fn report<Q: Message, R: Message>(
     Ok(output::line(line)?)
 }
 
-/// An error: a status in its parts, anything else as the text ttrpc has for it.
+/// An error: a status in its parts, anything else as ttrpc's text.
 fn describe(error: &Error) -> Value {
     let Error::RpcStatus(status) = error else {
         return json!({"kind": "other", "code": null, "message": error.to_string(), "details": []});

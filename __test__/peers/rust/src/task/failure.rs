@@ -1,4 +1,4 @@
-//! Obeying the instruction in a request's id.
+//! Follows the instruction in a request's id.
 
 use protobuf::{EnumOrUnknown, Message as _};
 
@@ -11,7 +11,7 @@ use super::protos::{
 };
 use crate::instruction::Instruction;
 
-/// Does what `id` asks for before the usual answer. Every handler of Task begins with it.
+/// Does what `id` asks for before the usual answer. Every handler of Task starts with this.
 pub(super) async fn obey(id: &str) -> Result<()> {
     match Instruction::parse(id) {
         Instruction::Answer => Ok(()),
@@ -24,11 +24,11 @@ pub(super) async fn obey(id: &str) -> Result<()> {
     }
 }
 
-/// A status with two details: one whose type a client knows, and one it cannot know.
+/// A status with two details: one whose type a client knows, and one that it cannot know.
 fn status(code: i32) -> Status {
     let known = TaskStart { container_id: "detail".to_owned(), pid: 7, ..Default::default() };
     Status {
-        // From the number, so that a code ttrpc has no name for goes out as it is.
+        // From the number, so that a code without a name in ttrpc is sent as it is.
         code: EnumOrUnknown::<Code>::from_i32(code),
         message: format!("asked for {code}"),
         details: vec![
@@ -39,7 +39,7 @@ fn status(code: i32) -> Status {
     }
 }
 
-/// One detail, of the Any type that ttrpc's own schema declares.
+/// One detail, of the Any type in ttrpc's own schema.
 fn detail(type_url: &str, value: Vec<u8>) -> Any {
     Any { type_url: type_url.to_owned(), value, ..Default::default() }
 }

@@ -1,5 +1,5 @@
-//! The requests of the Task client: every field filled with a fixed value that is not its default,
-//! so that a server which drops one is found out.
+//! The requests of the Task client: every field has a fixed value other than its default, so that a
+//! server that drops one is noticed.
 
 use std::collections::HashMap;
 
@@ -20,17 +20,17 @@ fn exec_id() -> String {
     "exec-1".to_owned()
 }
 
-/// A payload under a type, the way containerd names types: no `type.googleapis.com/`.
+/// A payload with a type name as in containerd: without `type.googleapis.com/`.
 fn any(type_url: &str, value: Vec<u8>) -> MessageField<Any> {
     MessageField::some(Any { type_url: type_url.to_owned(), value, ..Default::default() })
 }
 
-/// A message under its type.
+/// A message with its type.
 fn pack(type_url: &str, message: &impl Message) -> MessageField<Any> {
     any(type_url, message.write_to_bytes().unwrap_or_default())
 }
 
-/// A mount, options in the order given.
+/// A mount with its options in the given order.
 fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Mount {
     Mount {
         type_: kind.to_owned(),
@@ -42,8 +42,8 @@ fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Mount {
 }
 
 /// Two annotations in a map that happens to iterate in the order of its keys. protobuf writes a
-/// map in iteration order, which std seeds anew for every map, so build maps until one fits: the
-/// bytes of the request are then the same in every run.
+/// map in iteration order, which std randomizes for every map, so maps are built until one fits:
+/// the bytes of the request are then the same in every run.
 fn annotations() -> HashMap<String, String> {
     loop {
         let map: HashMap<_, _> = [("annotation-1", "value-1"), ("annotation-2", "value-2")]
@@ -138,7 +138,7 @@ pub(super) fn kill(id: String) -> KillRequest {
     KillRequest { id, exec_id: exec_id(), signal: 15, all: true, ..Default::default() }
 }
 
-/// Exec's request, the process as JSON in an Any as containerd sends it.
+/// Exec's request, with the process as JSON in an Any, as containerd sends it.
 pub(super) fn exec(id: String) -> ExecProcessRequest {
     ExecProcessRequest {
         id,

@@ -1,4 +1,4 @@
-//! The Task server: the trait that the crate generates, with all 17 methods.
+//! The Task server: the crate's generated trait with all 17 methods.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -41,7 +41,7 @@ pub(super) async fn serve(
 
 /// The implementation of the service.
 struct TaskPeer {
-    /// What State tells about earlier requests.
+    /// What State reports about earlier requests.
     history: History,
 }
 
