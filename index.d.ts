@@ -3,20 +3,20 @@
 
 /** A thread that moves bytes between descriptors. See `crate::system::pump`. */
 export declare class BindingPump {
-  /** Starts the thread. `on_ended` is called when flows have ended, which `take_ended` then returns. */
+  /** Starts the thread. `on_ended` is called when transfers have ended, which `take_ended` then returns. */
   constructor(onEnded: () => void)
   /**
-   * Lets bytes flow from one descriptor to another. Takes over both, also if it fails. Returns the flow's number, or the
+   * Lets bytes flow from one descriptor to another. Takes over both, also if it fails. Returns the transfer's number, or the
    * system's error number below 0.
    */
   start(source: number, destination: number): number
-  /** Ends a flow as soon as what its source has now been given has been passed on. */
-  finish(flow: number): void
-  /** Ends a flow at once. What has not been passed on is lost. */
-  stop(flow: number): void
-  /** Says whether flows keep the process alive. */
+  /** Ends a transfer as soon as what its source has now been given has been passed on. */
+  finish(transfer: number): void
+  /** Ends a transfer at once. What has not been passed on is lost. */
+  stop(transfer: number): void
+  /** Says whether transfers keep the process alive. */
   hold(hold: boolean): void
-  /** The flows that have ended since the last call, each with the number of an error or 0: pairs, one after the other. */
+  /** The transfers that have ended since the last call, each with the number of an error or 0: pairs, one after the other. */
   takeEnded(): Array<number>
 }
 

@@ -1,8 +1,8 @@
-//! The pump of one environment, and how JavaScript hears that a flow has ended.
+//! The pump of one environment, and how JavaScript hears that a transfer has ended.
 
 use super::buffers::{check, resource_name};
 use super::system::answer;
-use crate::system::pump::{Flow, Pump};
+use crate::system::pump::{Pump, Transfer};
 use napi::bindgen_prelude::{Env, Function, JsValue as _};
 use napi::{Error, Result, sys};
 use napi_derive::napi;
@@ -49,7 +49,7 @@ impl News {
 
 #[napi]
 impl BindingPump {
-    /// Starts the thread. `on_ended` is called when flows have ended, which `take_ended` then returns.
+    /// Starts the thread. `on_ended` is called when transfers have ended, which `take_ended` then returns.
     #[napi(constructor)]
     pub fn new(env: Env, on_ended: Function<'_, (), ()>) -> Result<Self> {
         let env = env.raw();
@@ -84,37 +84,37 @@ impl BindingPump {
         Ok(Self { inner })
     }
 
-    /// Lets bytes flow from one descriptor to another. Takes over both, also if it fails. Returns the flow's number, or the
+    /// Lets bytes flow from one descriptor to another. Takes over both, also if it fails. Returns the transfer's number, or the
     /// system's error number below 0.
     #[napi]
     pub fn start(&self, source: i32, destination: i32) -> i32 {
         // SAFETY: the caller hands them over.
         let (source, destination) =
             unsafe { (OwnedFd::from_raw_fd(source), OwnedFd::from_raw_fd(destination)) };
-        answer(Flow::new(source, destination).and_then(|flow| {
+        answer(Transfer::new(source, destination).and_then(|transfer| {
             let mut pump = self.inner.pump.borrow_mut();
             let pump = pump.as_mut().ok_or(io::ErrorKind::InvalidInput)?;
-            Ok(pump.start(flow).cast_signed())
+            Ok(pump.start(transfer).cast_signed())
         }))
     }
 
-    /// Ends a flow as soon as what its source has now been given has been passed on.
+    /// Ends a transfer as soon as what its source has now been given has been passed on.
     #[napi]
-    pub fn finish(&self, flow: u32) {
+    pub fn finish(&self, transfer: u32) {
         if let Some(pump) = &*self.inner.pump.borrow() {
-            pump.finish(flow);
+            pump.finish(transfer);
         }
     }
 
-    /// Ends a flow at once. What has not been passed on is lost.
+    /// Ends a transfer at once. What has not been passed on is lost.
     #[napi]
-    pub fn stop(&self, flow: u32) {
+    pub fn stop(&self, transfer: u32) {
         if let Some(pump) = &*self.inner.pump.borrow() {
-            pump.stop(flow);
+            pump.stop(transfer);
         }
     }
 
-    /// Says whether flows keep the process alive.
+    /// Says whether transfers keep the process alive.
     #[napi]
     pub fn hold(&self, hold: bool) {
         let (env, news) = (self.inner.env, self.inner.news.0);
@@ -128,12 +128,12 @@ impl BindingPump {
         }
     }
 
-    /// The flows that have ended since the last call, each with the number of an error or 0: pairs, one after the other.
+    /// The transfers that have ended since the last call, each with the number of an error or 0: pairs, one after the other.
     #[napi]
     pub fn take_ended(&self) -> Vec<i32> {
         let pump = self.inner.pump.borrow();
         let ended = pump.as_ref().map(Pump::take_ended).unwrap_or_default();
-        ended.into_iter().flat_map(|end| [end.flow.cast_signed(), end.errno]).collect()
+        ended.into_iter().flat_map(|end| [end.transfer.cast_signed(), end.errno]).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
-/// Descriptors that one wait can report; the rest come with the next.
+/// Descriptors that one wait reports; the rest come with the next.
 const BATCH: usize = 64;
 
 /// The key of the eventfd. Watched descriptors have others.
@@ -37,6 +37,11 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_ADD, fd, events, key)
     }
 
+    /// Watches a descriptor for other events than before.
+    pub fn modify(&self, fd: RawFd, events: i32, key: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, events, key)
+    }
+
     /// Stops watching a descriptor.
     pub fn remove(&self, fd: RawFd) {
         // It can only fail for a descriptor that is not watched.
@@ -44,8 +49,8 @@ impl Epoll {
     }
 
     /// Waits until a descriptor is ready or the waker is used, at most `timeout` milliseconds, or forever if it is -1.
-    /// Calls `ready` with the key of each descriptor that is ready, broken or hung up.
-    pub fn wait(&self, timeout: i32, mut ready: impl FnMut(u64)) -> io::Result<()> {
+    /// Calls `ready` with the key and the events of each descriptor that is ready, broken or hung up.
+    pub fn wait(&self, timeout: i32, mut ready: impl FnMut(u64, i32)) -> io::Result<()> {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
         let room = BATCH as i32;
         // SAFETY: `events` has room for as many as are asked for.
@@ -55,11 +60,12 @@ impl Epoll {
             let error = io::Error::last_os_error();
             return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
         };
-        events[..count]
-            .iter()
-            .map(|event| event.u64)
-            .filter(|key| *key != WAKE)
-            .for_each(&mut ready);
+        for event in &events[..count] {
+            let (key, events) = (event.u64, event.events as i32);
+            if key != WAKE {
+                ready(key, events);
+            }
+        }
         Ok(())
     }
 
@@ -74,7 +80,7 @@ impl Epoll {
 }
 
 impl Waker {
-    /// Ends the wait that goes on, or the next one.
+    /// Ends the current wait, or the next one.
     pub fn wake(&self) {
         let one = 1u64;
         // SAFETY: eight valid bytes. It fails only when the count is full, and then a wake-up is pending.

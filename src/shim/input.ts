@@ -1,4 +1,4 @@
-import { Flow } from "./pump.js";
+import { Transfer } from "./pump.js";
 import { Descriptors, openInput } from "./streams.js";
 
 /** Where the stdin of a process comes from. Nothing is passed on before there is a destination. */
@@ -6,7 +6,7 @@ export class Input {
   readonly #open = new Descriptors();
   readonly #source: number;
   readonly #hold: number;
-  #flow: Flow | undefined;
+  #transfer: Transfer | undefined;
 
   /** Opens a fifo. Throws the system's error. */
   constructor(path: string) {
@@ -20,8 +20,8 @@ export class Input {
    * source that ended it.
    */
   async start(destination: number): Promise<boolean> {
-    this.#flow = new Flow(this.#open.release(this.#source), destination);
-    const errno = await this.#flow.ended;
+    this.#transfer = new Transfer(this.#open.release(this.#source), destination);
+    const errno = await this.#transfer.ended;
     this.endAfterWriters();
     return errno === 0;
   }
@@ -33,7 +33,7 @@ export class Input {
 
   /** Ends it at once. */
   close(): void {
-    this.#flow?.stop();
+    this.#transfer?.stop();
     this.#open.closeAll();
   }
 }

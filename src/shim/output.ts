@@ -1,6 +1,6 @@
 import { closeSync } from "node:fs";
 import { getSystemErrorName } from "node:util";
-import { Flow } from "./pump.js";
+import { Transfer } from "./pump.js";
 import { DRAIN_MS, openOutput } from "./streams.js";
 
 const ECANCELED = 125;
@@ -9,7 +9,7 @@ const ECANCELED = 125;
 export class Output {
   readonly #target: string;
   #destination: number | undefined;
-  #flow: Flow | undefined;
+  #transfer: Transfer | undefined;
 
   private constructor(target: string, destination: number) {
     this.#target = target;
@@ -31,13 +31,13 @@ export class Output {
     const destination = this.#destination;
     if (destination === undefined) return closeSync(source);
     this.#destination = undefined;
-    this.#flow = new Flow(source, destination);
-    void this.#flow.ended.then((errno) => this.#report(errno));
+    this.#transfer = new Transfer(source, destination);
+    void this.#transfer.ended.then((errno) => this.#report(errno));
   }
 
   /** Resolves when all has been passed on and everything is closed. */
   get ended(): Promise<unknown> {
-    return this.#flow?.ended ?? Promise.resolve();
+    return this.#transfer?.ended ?? Promise.resolve();
   }
 
   /** Passes on what has been written, for 10 s at most, and closes. */
@@ -45,11 +45,11 @@ export class Output {
     const destination = this.#destination;
     this.#destination = undefined;
     if (destination !== undefined) closeSync(destination);
-    const flow = this.#flow;
-    if (flow === undefined) return;
-    flow.finish();
-    const timer = setTimeout(() => flow.stop(), DRAIN_MS);
-    void flow.ended.then(() => clearTimeout(timer));
+    const transfer = this.#transfer;
+    if (transfer === undefined) return;
+    transfer.finish();
+    const timer = setTimeout(() => transfer.stop(), DRAIN_MS);
+    void transfer.ended.then(() => clearTimeout(timer));
   }
 
   #report(errno: number): void {

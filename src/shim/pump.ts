@@ -1,20 +1,20 @@
 import { type NativePump, loadNative } from "../native/addon.js";
 import { checked } from "./system.js";
 
-/** The thread of this environment, made for its first flow. */
+/** The thread of this environment, made for its first transfer. */
 let pump: NativePump | undefined;
 
-/** The flows whose end has not been reported, by their numbers. */
-const flows = new Map<number, (errno: number) => void>();
+/** The transfers whose end has not been reported, by their numbers. */
+const transfers = new Map<number, (errno: number) => void>();
 
 /** How many of them keep the process alive. */
 let held = 0;
 
 /** Bytes that the addon's thread moves from one descriptor to another, whatever JavaScript does meanwhile. */
-export class Flow {
+export class Transfer {
   /**
    * Resolves when both descriptors are closed: to 0 if all that was read has been written, or to the number of the error
-   * that ended the flow or cost it bytes. ECANCELED if it was stopped.
+   * that ended the transfer or cost it bytes. ECANCELED if it was stopped.
    */
   readonly ended: Promise<number>;
   readonly #number: number;
@@ -25,10 +25,10 @@ export class Flow {
    */
   constructor(source: number, destination: number, { holds = true } = {}) {
     pump ??= new (loadNative().BindingPump)(onEnded);
-    this.#number = checked("start a flow", pump.start(source, destination));
+    this.#number = checked("start a transfer", pump.start(source, destination));
     if (holds) hold(1);
     this.ended = new Promise((resolve) => {
-      flows.set(this.#number, (errno) => {
+      transfers.set(this.#number, (errno) => {
         if (holds) hold(-1);
         resolve(errno);
       });
@@ -56,7 +56,7 @@ function onEnded(): void {
   const ended = pump?.takeEnded() ?? [];
   for (let index = 0; index < ended.length; index += 2) {
     const [number = 0, errno = 0] = ended.slice(index);
-    flows.get(number)?.(errno);
-    flows.delete(number);
+    transfers.get(number)?.(errno);
+    transfers.delete(number);
   }
 }

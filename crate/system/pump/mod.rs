@@ -1,37 +1,37 @@
 //! A thread that moves bytes between descriptors: from the pipes and terminals of a container's processes to
 //! containerd's fifos, log files and logging programs, and from fifos to processes.
 //!
-//! No byte passes through JavaScript, so a busy event loop stops no stream. A flow whose destination is full waits for
+//! No byte passes through JavaScript, so a busy event loop stops no stream. A transfer whose destination is full waits for
 //! room and reads no more, so backpressure is the kernel's; it holds at most 64 KiB meanwhile. The thread sleeps while
 //! nothing moves.
 
-mod flow;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use super::epoll::{Epoll, Waker};
 use crate::sync::lock;
-pub use flow::Flow;
-use flow::{SCRATCH, Step};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+pub use transfer::Transfer;
+use transfer::{SCRATCH, Step};
 
-/// The thread and its flows. Both end when it is dropped.
+/// The thread and its transfers. Both end when it is dropped.
 pub struct Pump {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     last: u32,
 }
 
-/// How a flow ended.
+/// How a transfer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
     /// The number that [`Pump::start`] gave it.
-    pub flow: u32,
+    pub transfer: u32,
     /// 0 if all that was read has been written, or the number of the error: of the source or destination, or
     /// `ECANCELED` if it was stopped.
     pub errno: i32,
@@ -45,14 +45,14 @@ struct Shared {
 }
 
 enum Command {
-    Start(u32, Flow),
+    Start(u32, Transfer),
     Finish(u32),
     Stop(u32),
     Quit,
 }
 
 impl Pump {
-    /// Starts the thread. It calls `tell` when flows have ended that [`Pump::take_ended`] returns.
+    /// Starts the thread. It calls `tell` when transfers have ended that [`Pump::take_ended`] returns.
     pub fn new(tell: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         let (epoll, waker) = Epoll::new()?;
         let shared = Arc::new(Shared {
@@ -69,24 +69,24 @@ impl Pump {
         Ok(Self { shared, thread: Some(thread), last: 0 })
     }
 
-    /// Lets bytes flow. Returns the flow's number, which no other has.
-    pub fn start(&mut self, flow: Flow) -> u32 {
+    /// Lets bytes flow. Returns the transfer's number, which no other has.
+    pub fn start(&mut self, transfer: Transfer) -> u32 {
         self.last += 1;
-        self.order(Command::Start(self.last, flow));
+        self.order(Command::Start(self.last, transfer));
         self.last
     }
 
-    /// Ends a flow as soon as what its source has now been given has been passed on.
-    pub fn finish(&self, flow: u32) {
-        self.order(Command::Finish(flow));
+    /// Ends a transfer as soon as what its source has now been given has been passed on.
+    pub fn finish(&self, transfer: u32) {
+        self.order(Command::Finish(transfer));
     }
 
-    /// Ends a flow at once. What has not been passed on is lost.
-    pub fn stop(&self, flow: u32) {
-        self.order(Command::Stop(flow));
+    /// Ends a transfer at once. What has not been passed on is lost.
+    pub fn stop(&self, transfer: u32) {
+        self.order(Command::Stop(transfer));
     }
 
-    /// The flows that have ended since this was last asked, each of which is told once. Their descriptors are closed.
+    /// The transfers that have ended since this was last asked, each of which is told once. Their descriptors are closed.
     pub fn take_ended(&self) -> Vec<Ended> {
         std::mem::take(&mut lock(&self.shared.ended))
     }
@@ -113,11 +113,11 @@ impl std::fmt::Debug for Pump {
     }
 }
 
-/// The flows of the thread, and which descriptor each waits for.
-struct Flows<'pump> {
+/// The transfers of the thread, and which descriptor each waits for.
+struct Transfers<'pump> {
     shared: &'pump Shared,
     epoll: &'pump Epoll,
-    flows: HashMap<u32, (Flow, Waiting)>,
+    transfers: HashMap<u32, (Transfer, Waiting)>,
     /// Those that need no event of epoll for their next step.
     ready: Vec<u32>,
 }
@@ -131,35 +131,35 @@ enum Waiting {
 
 /// Moves bytes until it is told to quit.
 fn run(shared: &Shared, epoll: &Epoll) {
-    let mut flows = Flows { shared, epoll, flows: HashMap::new(), ready: Vec::new() };
-    // A panic would be a bug of ours. Nobody may wait forever for a flow that no thread moves.
-    if catch_unwind(AssertUnwindSafe(|| flows.run())).is_err() {
-        let left: Vec<u32> = flows.flows.keys().copied().collect();
-        left.into_iter().for_each(|flow| flows.end(flow, libc::EIO));
+    let mut transfers = Transfers { shared, epoll, transfers: HashMap::new(), ready: Vec::new() };
+    // A panic would be a bug of ours. Nobody may wait forever for a transfer that no thread moves.
+    if catch_unwind(AssertUnwindSafe(|| transfers.run())).is_err() {
+        let left: Vec<u32> = transfers.transfers.keys().copied().collect();
+        left.into_iter().for_each(|transfer| transfers.end(transfer, libc::EIO));
     }
 }
 
-impl Flows<'_> {
+impl Transfers<'_> {
     fn run(&mut self) {
         let mut scratch = vec![0; SCRATCH];
         let mut due = Vec::new();
         loop {
             let timeout = if self.ready.is_empty() { -1 } else { 0 };
             due.append(&mut self.ready);
-            if self.epoll.wait(timeout, |key| due.push(key as u32)).is_err() {
+            if self.epoll.wait(timeout, |key, _| due.push(key as u32)).is_err() {
                 // It fails for wrong arguments alone.
                 return;
             }
             let commands = std::mem::take(&mut *lock(&self.shared.commands));
             for command in commands {
                 match command {
-                    Command::Start(number, flow) => {
-                        self.flows.insert(number, (flow, Waiting::No));
+                    Command::Start(number, transfer) => {
+                        self.transfers.insert(number, (transfer, Waiting::No));
                         due.push(number);
                     }
                     Command::Finish(number) => {
-                        if let Some((flow, _)) = self.flows.get_mut(&number) {
-                            flow.finish();
+                        if let Some((transfer, _)) = self.transfers.get_mut(&number) {
+                            transfer.finish();
                             due.push(number);
                         }
                     }
@@ -176,10 +176,10 @@ impl Flows<'_> {
     }
 
     fn step(&mut self, number: u32, scratch: &mut [u8]) {
-        let Some((flow, waiting)) = self.flows.get_mut(&number) else { return };
-        let wanted = match flow.step(scratch) {
-            Step::Source => Waiting::For(flow.source(), libc::EPOLLIN),
-            Step::Destination => Waiting::For(flow.destination(), libc::EPOLLOUT),
+        let Some((transfer, waiting)) = self.transfers.get_mut(&number) else { return };
+        let wanted = match transfer.step(scratch) {
+            Step::Source => Waiting::For(transfer.source(), libc::EPOLLIN),
+            Step::Destination => Waiting::For(transfer.destination(), libc::EPOLLOUT),
             Step::Turn => Waiting::No,
             Step::Ended(errno) => return self.end(number, errno),
         };
@@ -203,13 +203,13 @@ impl Flows<'_> {
     }
 
     fn end(&mut self, number: u32, errno: i32) {
-        if let Some((flow, waiting)) = self.flows.remove(&number) {
+        if let Some((transfer, waiting)) = self.transfers.remove(&number) {
             if let Waiting::For(fd, _) = waiting {
                 self.epoll.remove(fd);
             }
             // Closed before anybody hears of the end.
-            drop(flow);
-            lock(&self.shared.ended).push(Ended { flow: number, errno });
+            drop(transfer);
+            lock(&self.shared.ended).push(Ended { transfer: number, errno });
             (self.shared.tell)();
         }
     }

@@ -1,4 +1,4 @@
-use super::{Ended, Flow, Pump};
+use super::{Ended, Pump, Transfer};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd};
@@ -22,12 +22,12 @@ fn pump() -> (Pump, Receiver<()>) {
 }
 
 fn end(pump: &Pump, told: &Receiver<()>) -> Ended {
-    told.recv().expect("the flow ends");
+    told.recv().expect("the transfer ends");
     pump.take_ended().pop().expect("one has ended")
 }
 
-fn flow(source: File, destination: File) -> Flow {
-    Flow::new(source.into(), destination.into()).expect("both are open")
+fn transfer(source: File, destination: File) -> Transfer {
+    Transfer::new(source.into(), destination.into()).expect("both are open")
 }
 
 /// Bytes of which no two stretches are alike.
@@ -42,7 +42,7 @@ fn all_bytes_arrive_in_order_and_then_the_end() {
     {
         let (mut pump, told) = pump();
         let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
-        let number = pump.start(flow(source, destination));
+        let number = pump.start(transfer(source, destination));
         let sent = bytes(length);
         let expected = sent.clone();
         let writing = std::thread::spawn(move || {
@@ -52,7 +52,7 @@ fn all_bytes_arrive_in_order_and_then_the_end() {
         reader.read_to_end(&mut received).expect("a pipe");
         writing.join().expect("it does not panic");
         assert!(received == expected, "{length} bytes in writes of {size}");
-        assert_eq!(end(&pump, &told), Ended { flow: number, errno: 0 });
+        assert_eq!(end(&pump, &told), Ended { transfer: number, errno: 0 });
     }
 }
 
@@ -60,7 +60,7 @@ fn all_bytes_arrive_in_order_and_then_the_end() {
 fn small_writes_share_the_pages_of_the_destination() {
     let (mut pump, told) = pump();
     let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
-    pump.start(flow(source, destination));
+    pump.start(transfer(source, destination));
     // As pages of their own, sixteen would be all that there is room for.
     for _ in 0..2000 {
         writer.write_all(b"x\n").expect("it is read");
@@ -74,13 +74,13 @@ fn small_writes_share_the_pages_of_the_destination() {
 }
 
 #[test]
-fn a_full_destination_holds_the_source_back_and_no_other_flow() {
+fn a_full_destination_holds_the_source_back_and_no_other_transfer() {
     let (mut pump, told) = pump();
     let ((source, mut writer), (reader, destination)) = (pipe(), pipe());
-    let held = pump.start(flow(source, destination));
+    let held = pump.start(transfer(source, destination));
     let writing = std::thread::spawn(move || writer.write_all(&bytes(1 << 20)));
     let ((source, mut other), (mut beside, destination)) = (pipe(), pipe());
-    pump.start(flow(source, destination));
+    pump.start(transfer(source, destination));
     for round in 0..100 {
         other.write_all(&[round]).expect("it is read");
         let mut received = [0];
@@ -89,34 +89,34 @@ fn a_full_destination_holds_the_source_back_and_no_other_flow() {
     }
     assert!(!writing.is_finished(), "nobody has read what it writes");
     drop(reader);
-    assert_eq!(end(&pump, &told), Ended { flow: held, errno: libc::EPIPE });
+    assert_eq!(end(&pump, &told), Ended { transfer: held, errno: libc::EPIPE });
     assert!(
         writing.join().expect("it does not panic").is_err(),
-        "the source is closed with its flow"
+        "the source is closed with its transfer"
     );
 }
 
 #[test]
-fn a_finished_flow_passes_on_what_is_there_and_waits_for_no_end() {
+fn a_finished_transfer_passes_on_what_is_there_and_waits_for_no_end() {
     let (mut pump, told) = pump();
     let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
-    let number = pump.start(flow(source, destination));
+    let number = pump.start(transfer(source, destination));
     writer.write_all(&bytes(60_000)).expect("there is room");
     pump.finish(number);
     let mut received = Vec::new();
     reader.read_to_end(&mut received).expect("a pipe");
     assert!(received == bytes(60_000));
-    assert_eq!(end(&pump, &told), Ended { flow: number, errno: 0 });
+    assert_eq!(end(&pump, &told), Ended { transfer: number, errno: 0 });
     drop(writer);
 }
 
 #[test]
-fn a_stopped_flow_closes_both_ends_and_is_told() {
+fn a_stopped_transfer_closes_both_ends_and_is_told() {
     let (mut pump, told) = pump();
     let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
-    let number = pump.start(flow(source, destination));
+    let number = pump.start(transfer(source, destination));
     pump.stop(number);
-    assert_eq!(end(&pump, &told), Ended { flow: number, errno: libc::ECANCELED });
+    assert_eq!(end(&pump, &told), Ended { transfer: number, errno: libc::ECANCELED });
     assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
     assert!(writer.write(b"x").is_err());
     // Its number names no other, now or later.
@@ -126,14 +126,14 @@ fn a_stopped_flow_closes_both_ends_and_is_told() {
 }
 
 #[test]
-fn a_flow_into_a_full_disk_drops_bytes_and_says_so_at_its_end() {
+fn a_transfer_into_a_full_disk_drops_bytes_and_says_so_at_its_end() {
     let (mut pump, told) = pump();
     let (source, mut writer) = pipe();
     let full = File::options().write(true).open("/dev/full").expect("there is one");
-    let number = pump.start(flow(source, full));
+    let number = pump.start(transfer(source, full));
     writer.write_all(&bytes(1 << 20)).expect("nobody is held back");
     drop(writer);
-    assert_eq!(end(&pump, &told), Ended { flow: number, errno: libc::ENOSPC });
+    assert_eq!(end(&pump, &told), Ended { transfer: number, errno: libc::ENOSPC });
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn the_end_of_a_terminal_comes_after_its_last_byte() {
             (OwnedFd::from_raw_fd(master), File::from_raw_fd(slave))
         };
         let (mut reader, destination) = pipe();
-        pump.start(Flow::new(master, destination.into()).expect("both are open"));
+        pump.start(Transfer::new(master, destination.into()).expect("both are open"));
         let writing = std::thread::spawn(move || slave.write_all(&vec![b'x'; length]));
         let mut received = Vec::new();
         reader.read_to_end(&mut received).expect("a pipe");
@@ -162,7 +162,7 @@ fn the_end_of_a_terminal_comes_after_its_last_byte() {
 fn a_pump_that_is_dropped_closes_what_it_had() {
     let (mut pump, _told) = pump();
     let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
-    pump.start(flow(source, destination));
+    pump.start(transfer(source, destination));
     drop(pump);
     assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
     assert!(writer.write(b"x").is_err());

@@ -2,7 +2,7 @@ import { closeSync, type FSWatcher, openSync, watch, writeFileSync } from "node:
 import { Socket } from "node:net";
 import { join } from "node:path";
 import { loadNative } from "../../native/addon.js";
-import { Flow } from "../pump.js";
+import { Transfer } from "../pump.js";
 import { checked } from "../system.js";
 import type { CgroupFolder } from "./folder.js";
 
@@ -98,12 +98,12 @@ function announcements(folder: string, announced: () => void): () => void {
   // Node cannot watch an eventfd, so the pump reads it, into a pipe.
   const { reader, writer, errno } = native.createPipe(false, UNCHANGED, UNCHANGED);
   checked("pipe", errno);
-  const flow = new Flow(event, writer, { holds: false });
+  const transfer = new Transfer(event, writer, { holds: false });
   const socket = new Socket({ fd: reader, readable: true, writable: false });
   socket.on("data", announced).on("error", () => undefined);
   socket.unref();
   return () => {
-    flow.stop();
+    transfer.stop();
     socket.destroy();
   };
 }

@@ -3,14 +3,14 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
-/// Bytes that one read can take, and so the most that a flow holds while its destination is full. A pipe has as much
+/// Bytes that one read can take, and so the most that a transfer holds while its destination is full. A pipe has as much
 /// room by default.
 pub(super) const SCRATCH: usize = 64 << 10;
 
 /// A splice that moves less than this gives way to reads, whose bytes share the pages of the destination.
 const WORTH_A_SPLICE: usize = 16 << 10;
 
-/// Bytes that a flow moves before others have their turn.
+/// Bytes that a transfer moves before others have their turn.
 const SHARE: usize = 1 << 20;
 
 /// Bytes on their way, and the descriptors between which they move. Both are non-blocking.
@@ -18,7 +18,7 @@ const SHARE: usize = 1 << 20;
 /// Reads and writes move what is little: in a pipe they share a page, while a splice hands on each write of the source
 /// as a page of its own, so that sixteen lines would fill a fifo whose reader is away. Splices move what is much.
 #[derive(Debug)]
-pub struct Flow {
+pub struct Transfer {
     source: OwnedFd,
     destination: OwnedFd,
     /// What was read and not written, from `written` on.
@@ -32,7 +32,7 @@ pub struct Flow {
     dropped: Option<i32>,
 }
 
-/// What a flow waits for.
+/// What a transfer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// More bytes, or the end.
@@ -45,8 +45,8 @@ pub(super) enum Step {
     Ended(i32),
 }
 
-impl Flow {
-    /// A flow between two descriptors, which become non-blocking.
+impl Transfer {
+    /// A transfer between two descriptors, which become non-blocking.
     pub fn new(source: OwnedFd, destination: OwnedFd) -> io::Result<Self> {
         for fd in [&source, &destination] {
             set_non_blocking(fd.as_raw_fd())?;
@@ -75,7 +75,7 @@ impl Flow {
         self.finishing = true;
     }
 
-    /// Moves bytes until it has to wait. `scratch` has [`SCRATCH`] bytes, which any flow of the thread may use.
+    /// Moves bytes until it has to wait. `scratch` has [`SCRATCH`] bytes, which any transfer of the thread may use.
     pub(super) fn step(&mut self, scratch: &mut [u8]) -> Step {
         let mut share = SHARE;
         loop {
@@ -179,7 +179,7 @@ fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
 
 fn splice(from: RawFd, to: RawFd, most: usize) -> io::Result<usize> {
     let (none, flags) = (std::ptr::null_mut(), libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE);
-    // SAFETY: both are descriptors of the flow, and no offsets are passed.
+    // SAFETY: both are descriptors of the transfer, and no offsets are passed.
     counted(unsafe { libc::splice(from, none, to, none, most, flags) })
 }
 
