@@ -13,7 +13,7 @@ import { decode, encodeWith } from "../codec/codec.js";
 import { TtrpcError } from "../error.js";
 import { isDescriptor, textOf } from "../values.js";
 import { keptCopy } from "../codec/slab.js";
-import { eventFiles } from "./files.js";
+import { eventFiles } from "../protos/event-files.js";
 import { ForwardRequestSchema } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 
 /** An event from containerd or a shim. */

@@ -3,17 +3,17 @@ import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import type { EventQueue, Onward } from "./event-queue.js";
 import type { HeldEvent, Passing } from "./held-event.js";
-import { Parcel } from "./parcel.js";
+import { ForwardCall } from "./forward-call.js";
 import { Pipeline } from "./pipeline.js";
 import { EventSink } from "./sink.js";
 import { type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
 
 /** A request as it arrived, on its way to containerd. */
-class PassedOn extends Parcel {
+class PassedOn extends ForwardCall {
   constructor(
     readonly held: HeldEvent,
     { payload, metadata, expiresAt }: Passing,
-    readonly passed: (parcel: PassedOn, error: TtrpcError | undefined, reply: Uint8Array) => void,
+    readonly passed: (call: PassedOn, error: TtrpcError | undefined, reply: Uint8Array) => void,
   ) {
     super(payload, metadata, held.connection, expiresAt);
   }
@@ -26,7 +26,7 @@ class PassedOn extends Parcel {
 /** Passes events on to containerd, and its answers back. */
 class ToContainerd implements Onward {
   readonly #pipeline: Pipeline;
-  readonly #parcels = new Map<HeldEvent, Parcel>();
+  readonly #calls = new Map<HeldEvent, ForwardCall>();
   readonly #passed: EventQueue["passed"];
 
   constructor(address: string, { driver, maxQueuedEvents }: SinkPlan, passed: EventQueue["passed"]) {
@@ -41,19 +41,19 @@ class ToContainerd implements Onward {
   }
 
   pass(held: HeldEvent, passing: Passing): void {
-    const parcel = new PassedOn(held, passing, this.#settled);
-    this.#parcels.set(held, parcel);
-    this.#pipeline.push(parcel);
+    const call = new PassedOn(held, passing, this.#settled);
+    this.#calls.set(held, call);
+    this.#pipeline.push(call);
   }
 
   readonly #settled = ({ held }: PassedOn, error: TtrpcError | undefined, reply: Uint8Array): void => {
-    this.#parcels.delete(held);
+    this.#calls.delete(held);
     this.#passed(held, error, reply);
   };
 
   cancel(held: HeldEvent): void {
-    const parcel = this.#parcels.get(held);
-    if (parcel !== undefined && this.#pipeline.cancel(parcel)) this.#parcels.delete(held);
+    const call = this.#calls.get(held);
+    if (call !== undefined && this.#pipeline.cancel(call)) this.#calls.delete(held);
   }
 
   close(graceMs: number): Promise<void> {

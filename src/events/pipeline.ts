@@ -5,7 +5,7 @@ import { TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS } from "../options.js";
 import { bridgeOf } from "../native/bridge.js";
 import { Fifo } from "./fifo.js";
-import { NO_BYTES, type Parcel, type ParcelOwner } from "./parcel.js";
+import { NO_BYTES, type ForwardCall, type ForwardCallOwner } from "./forward-call.js";
 import type { Driver } from "../transport.js";
 import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 
@@ -17,7 +17,7 @@ export interface PipelineOptions {
   readonly maxInFlight: number;
   /** Milliseconds that one attempt may take, or infinity. */
   readonly timeoutMs: number;
-  /** Whether a parcel that failed with this error is retried. */
+  /** Whether a call that failed with this error is retried. */
   readonly retries: (error: TtrpcError) => boolean;
 }
 
@@ -29,19 +29,19 @@ const LONGEST_DELAY_MS = 1000;
 const BUNDLE = 128;
 
 /**
- * Sends parcels in order to one address, and retries those that failed. It connects when there is something to send, and
+ * Sends calls in order to one address, and retries those that failed. It connects when there is something to send, and
  * reconnects when the connection is lost.
  *
- * Failures keep the order: after one, nothing is sent until every call in flight has its outcome. Then the failed parcels
- * are sent again, first to last. A parcel fails for good if a later one of its lane was delivered, because sending it now
+ * Failures keep the order: after one, nothing is sent until every call in flight has its outcome. Then the failed calls
+ * are sent again, first to last. A call fails for good if a later one of its lane was delivered, because sending it now
  * would change the order.
  */
-export class Pipeline implements ParcelOwner {
+export class Pipeline implements ForwardCallOwner {
   readonly #address: string;
   readonly #options: PipelineOptions;
   readonly #timeoutNs: number;
   readonly #route: number;
-  readonly #queue = new Fifo<Parcel>(({ state }) => state === "waiting");
+  readonly #queue = new Fifo<ForwardCall>(({ state }) => state === "waiting");
   /** How many at the front were sent, or settled behind one that was. */
   #sent = 0;
   #flying = 0;
@@ -53,7 +53,7 @@ export class Pipeline implements ParcelOwner {
   #delayMs = FIRST_DELAY_MS;
   #wake: (() => void) | undefined;
   #idle: (() => void) | undefined;
-  #outcomes: Parcel[] = [];
+  #outcomes: ForwardCall[] = [];
 
   constructor(address: string, options: PipelineOptions) {
     this.#address = address;
@@ -67,19 +67,19 @@ export class Pipeline implements ParcelOwner {
     return this.#queue.length;
   }
 
-  push(parcel: Parcel): void {
-    this.#queue.push(parcel);
+  push(call: ForwardCall): void {
+    this.#queue.push(call);
     this.#schedule();
   }
 
-  /** Gives a parcel up that was not sent yet; returns whether it was not. */
-  cancel(parcel: Parcel): boolean {
-    if (parcel.state !== "waiting") return false;
-    parcel.state = "settled";
+  /** Gives a call up that was not sent yet; returns whether it was not. */
+  cancel(call: ForwardCall): boolean {
+    if (call.state !== "waiting") return false;
+    call.state = "settled";
     return true;
   }
 
-  /** Resolves when every parcel has its outcome; those that have none after `graceMs` fail with `error`. */
+  /** Resolves when every call has its outcome; those that have none after `graceMs` fail with `error`. */
   async close(graceMs: number, error: TtrpcError): Promise<void> {
     if (this.#queue.length > 0) {
       await new Promise<void>((resolve) => {
@@ -95,7 +95,7 @@ export class Pipeline implements ParcelOwner {
     await this.#connection?.close();
     const left = this.#queue.clear();
     this.#sent = 0;
-    for (const parcel of left) settle(parcel, error);
+    for (const call of left) settle(call, error);
   }
 
   /** In a tick of its own: outcomes come while a batch is read, and many come at once. */
@@ -112,7 +112,7 @@ export class Pipeline implements ParcelOwner {
     const outcomes = this.#outcomes;
     if (outcomes.length > 0) {
       this.#outcomes = [];
-      for (const parcel of outcomes) this.#judge(parcel);
+      for (const call of outcomes) this.#judge(call);
       this.#dropSettled();
     }
     if (this.#closed !== undefined) return;
@@ -134,48 +134,48 @@ export class Pipeline implements ParcelOwner {
         void this.#open();
         return;
       }
-      const parcel = this.#queue.at(this.#sent++);
-      if (parcel?.state === "waiting") this.#send(parcel, this.#connection, now);
+      const call = this.#queue.at(this.#sent++);
+      if (call?.state === "waiting") this.#send(call, this.#connection, now);
       if (++sent % BUNDLE === 0) this.#connection.bridge.flush();
     }
   }
 
-  #send(parcel: Parcel, connection: Connection, now: number): void {
-    const left = parcel.expiresAt - now;
+  #send(call: ForwardCall, connection: Connection, now: number): void {
+    const left = call.expiresAt - now;
     if (left <= 0) {
-      settle(parcel, expired(parcel));
+      settle(call, expired(call));
       return;
     }
     const timeoutNs = left < this.#options.timeoutMs ? nanoseconds(left) : this.#timeoutNs;
-    const fields = { timeoutNs, metadata: parcel.metadata, cancellable: false };
-    parcel.state = "sent";
-    parcel.owner = this;
+    const fields = { timeoutNs, metadata: call.metadata, cancellable: false };
+    call.state = "sent";
+    call.owner = this;
     this.#flying++;
-    if (clientCalls.active) parcel.trace = clientCalls.start(connection.messageOf(this.#route, "unary"));
+    if (clientCalls.active) call.trace = clientCalls.start(connection.messageOf(this.#route, "unary"));
     try {
-      connection.start({ route: this.#route, fields, payload: parcel.payload }, parcel);
+      connection.start({ route: this.#route, fields, payload: call.payload }, call);
     } catch (error) {
       // It ended, and that was not heard of yet; or the message is too large.
-      parcel.fail(TtrpcError.from(error));
+      call.fail(TtrpcError.from(error));
     }
   }
 
-  landed(parcel: Parcel): void {
+  landed(call: ForwardCall): void {
     this.#flying--;
-    this.#outcomes.push(parcel);
+    this.#outcomes.push(call);
     this.#schedule();
   }
 
-  #judge(parcel: Parcel): void {
-    const { error, trace } = parcel;
+  #judge(call: ForwardCall): void {
+    const { error, trace } = call;
     if (trace !== undefined) {
-      parcel.trace = undefined;
-      clientCalls.end(trace, parcel.state === "delivered" ? {} : { error });
+      call.trace = undefined;
+      clientCalls.end(trace, call.state === "delivered" ? {} : { error });
     }
-    if (parcel.state === "delivered") {
+    if (call.state === "delivered") {
       this.#delayMs = FIRST_DELAY_MS;
-      parcel.settled(undefined, parcel.reply);
-    } else if (error === undefined || !this.#options.retries(error)) settle(parcel, error);
+      call.settled(undefined, call.reply);
+    } else if (error === undefined || !this.#options.retries(error)) settle(call, error);
     else this.#recovering = true;
   }
 
@@ -192,11 +192,11 @@ export class Pipeline implements ParcelOwner {
   #recover(): void {
     const delivered = new Set<number>();
     for (let index = this.#sent - 1; index >= 0; index--) {
-      const parcel = this.#queue.at(index);
-      if (parcel?.state === "delivered") delivered.add(parcel.lane);
-      else if (parcel?.state === "failed") {
-        if (delivered.has(parcel.lane)) settle(parcel, overtaken(parcel));
-        else parcel.state = "waiting";
+      const call = this.#queue.at(index);
+      if (call?.state === "delivered") delivered.add(call.lane);
+      else if (call?.state === "failed") {
+        if (delivered.has(call.lane)) settle(call, overtaken(call));
+        else call.state = "waiting";
       }
     }
     this.#queue.sweep();
@@ -212,7 +212,7 @@ export class Pipeline implements ParcelOwner {
     });
   }
 
-  /** Waits before the next try; a longer time each time, but not longer than the first parcel has. */
+  /** Waits before the next try; a longer time each time, but not longer than the first call has. */
   #pause(): Promise<void> {
     const now = performance.now();
     this.#dropExpired(now);
@@ -230,8 +230,8 @@ export class Pipeline implements ParcelOwner {
 
   #dropExpired(now: number): void {
     for (let index = 0; index < this.#queue.length; index++) {
-      const parcel = this.#queue.at(index);
-      if (parcel?.state === "waiting" && parcel.expiresAt <= now) settle(parcel, expired(parcel));
+      const call = this.#queue.at(index);
+      if (call?.state === "waiting" && call.expiresAt <= now) settle(call, expired(call));
     }
     this.#dropSettled();
   }
@@ -250,8 +250,8 @@ export class Pipeline implements ParcelOwner {
       } catch (reason) {
         const error = TtrpcError.from(reason);
         for (let index = 0; index < this.#queue.length; index++) {
-          const parcel = this.#queue.at(index);
-          if (parcel?.state === "waiting") parcel.error = error;
+          const call = this.#queue.at(index);
+          if (call?.state === "waiting") call.error = error;
         }
         await this.#pause();
       }
@@ -273,20 +273,20 @@ function nanoseconds(ms: number): number {
   return ms === Number.POSITIVE_INFINITY ? 0 : Math.ceil(ms * 1e6);
 }
 
-function settle(parcel: Parcel, error: TtrpcError | undefined): void {
-  if (parcel.state === "settled" || parcel.state === "delivered") return;
-  parcel.state = "settled";
-  parcel.settled(error ?? new TtrpcError("the event was not delivered"), NO_BYTES);
+function settle(call: ForwardCall, error: TtrpcError | undefined): void {
+  if (call.state === "settled" || call.state === "delivered") return;
+  call.state = "settled";
+  call.settled(error ?? new TtrpcError("the event was not delivered"), NO_BYTES);
 }
 
-function expired({ error: cause }: Parcel): TtrpcError {
+function expired({ error: cause }: ForwardCall): TtrpcError {
   const text = "the event was not delivered in time";
   return new TtrpcError(cause === undefined ? text : `${text}: ${cause.message}`, Code.DeadlineExceeded, {
     cause,
   });
 }
 
-function overtaken({ error: cause }: Parcel): TtrpcError {
+function overtaken({ error: cause }: ForwardCall): TtrpcError {
   const text = "a later event was delivered, and this one may not come behind it";
   return new TtrpcError(`${text}: ${cause?.message ?? ""}`, Code.Aborted, { cause });
 }

@@ -1,8 +1,8 @@
 import type { TtrpcError } from "../error.js";
-import { Parcel } from "./parcel.js";
+import { ForwardCall } from "./forward-call.js";
 
 /** An event that was published, and the promise of its delivery. */
-export class Publication extends Parcel {
+export class Publication extends ForwardCall {
   readonly result: Promise<void>;
   readonly #whenSettled: (publication: Publication, error: TtrpcError | undefined) => void;
   #resolve!: () => void;
@@ -10,7 +10,7 @@ export class Publication extends Parcel {
 
   constructor(
     payload: Uint8Array,
-    metadata: Parcel["metadata"],
+    metadata: ForwardCall["metadata"],
     expiresAt: number,
     whenSettled: (publication: Publication, error: TtrpcError | undefined) => void,
   ) {

@@ -11,7 +11,7 @@ import { MESSAGE_LIMIT } from "../native/records.js";
 import { type ContainerdEvent, eventOf, namespaceFault, topicFault, writeEvent } from "./event.js";
 import { Pipeline } from "./pipeline.js";
 import { Publication } from "./publication.js";
-import { Room } from "./room.js";
+import { FreePlaces } from "./free-places.js";
 import type { Driver } from "../transport.js";
 
 /** Options of {@link createPublisher}. */
@@ -104,7 +104,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   readonly #metadata = new Map<string, [string, string][]>();
   #events = 0;
   #bytes = 0;
-  readonly #room = new Room((promised) => this.#hasRoom(promised));
+  readonly #places = new FreePlaces((promised) => this.#hasRoom(promised));
   readonly #lost: Undelivered[] = [];
   #closing: Promise<void> | undefined;
 
@@ -174,14 +174,14 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     const expiresAt = now + this.#limits.retryForMs;
     const publication = new Publication(payload, metadata, expiresAt, this.#settled);
     const refusal = this.#refusal(payload.length);
-    this.#room.used();
+    this.#places.used();
     if (refusal !== undefined) this.#giveUp(publication, refusal);
     else {
       this.#events++;
       this.#bytes += payload.length;
       this.#pipeline.push(publication);
     }
-    this.#room.changed();
+    this.#places.changed();
     return publication.result;
   }
 
@@ -190,7 +190,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     this.#bytes -= publication.payload.length;
     if (error === undefined) publication.delivered();
     else this.#giveUp(publication, error);
-    this.#room.changed();
+    this.#places.changed();
   };
 
   #giveUp(publication: Publication, error: TtrpcError): void {
@@ -211,7 +211,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
    * is closed.
    */
   ready(): Promise<void> {
-    return this.#closing === undefined ? this.#room.wait() : Promise.reject(closedError());
+    return this.#closing === undefined ? this.#places.wait() : Promise.reject(closedError());
   }
 
   /**
@@ -226,7 +226,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
       // A wrong argument rejects; it is not thrown at the caller.
       return Promise.reject(error);
     }
-    this.#room.close(closedError());
+    this.#places.close(closedError());
     return this.#closing;
   }
 

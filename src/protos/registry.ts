@@ -24,7 +24,7 @@ import {
   file_google_protobuf_empty,
   file_google_protobuf_timestamp,
 } from "@bufbuild/protobuf/wkt";
-import { eventFiles } from "../events/files.js";
+import { eventFiles } from "./event-files.js";
 import { file_containerd_runc_v1_oci } from "./generated/containerd/runc/v1/oci_pb.js";
 import { file_containerd_runhcs_stats_v1_stats } from "./generated/containerd/runhcs/stats/v1/stats_pb.js";
 import { file_containerd_runtime_bootstrap_v1_bootstrap } from "./generated/containerd/runtime/bootstrap/v1/bootstrap_pb.js";

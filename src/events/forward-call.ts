@@ -4,19 +4,19 @@ import type { BatchReader } from "../native/batch-reader.js";
 import type { PendingCall } from "../native/types.js";
 
 /** Told that a call has its outcome, while a batch is read. */
-export interface ParcelOwner {
-  landed(parcel: Parcel): void;
+export interface ForwardCallOwner {
+  landed(call: ForwardCall): void;
 }
 
 /** A ForwardRequest on its way to a server of events. */
-export abstract class Parcel implements PendingCall {
+export abstract class ForwardCall implements PendingCall {
   slot = 0;
   generation = 0;
   state: "waiting" | "sent" | "delivered" | "failed" | "settled" = "waiting";
   error: TtrpcError | undefined = undefined;
   reply = NO_BYTES;
   /** Who sent it. */
-  owner: ParcelOwner | undefined = undefined;
+  owner: ForwardCallOwner | undefined = undefined;
   /** What the diagnostics channels were told about the current attempt. */
   trace: CallMessage | undefined = undefined;
 

@@ -11,7 +11,7 @@ interface Waiter {
  * The callers that wait for room in a queue. Each free place is promised to one of them, in the order in which they came.
  * It is theirs until they use it, or until the event loop's next turn: a caller that left must not keep it from the others.
  */
-export class Room {
+export class FreePlaces {
   readonly #isThere: (promised: number) => boolean;
   readonly #waiting = new Fifo<Waiter>();
   /** Places promised but not used yet. */
