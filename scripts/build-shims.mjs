@@ -14,7 +14,7 @@ const PACKAGE = path.join(root, "dist", "native", "load.js");
 const inPackage = {
   name: "in-package",
   setup({ onLoad }) {
-    onLoad({ filter: /[\\/]dist[\\/]native[\\/]own-file\.js$/ }, () => ({
+    onLoad({ filter: /[\\/]dist[\\/]native[\\/]running-file\.js$/ }, () => ({
       contents: "export const ownFile = () => packageUrl;",
       loader: "js",
     }));

@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { Duplex } from "node:stream";
 import type { BindingAddress } from "./native/addon.js";
-import { isInstance, isRevoked, shown } from "./values.js";
+import { isInstance, isRevoked, shown } from "./value-kinds.js";
 
 /**
  * Where to connect or listen:

@@ -9,7 +9,7 @@ import {
 } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { decode, encode } from "./codec/codec.js";
-import { isDescriptor, isPlain, kindOf } from "./values.js";
+import { isDescriptor, isPlain, kindOf } from "./value-kinds.js";
 
 /**
  * Packs a message as containerd does: `typeUrl` is the message's full name, without a prefix.

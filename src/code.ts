@@ -1,4 +1,4 @@
-import { kindOf } from "./values.js";
+import { kindOf } from "./value-kinds.js";
 
 /**
  * The status codes of gRPC, which ttrpc shares. A peer may send a number that has no name here; {@link TtrpcError.code}

@@ -14,7 +14,7 @@
 import { type Channel, channel } from "node:diagnostics_channel";
 import type { TtrpcError } from "./error.js";
 import type { MethodKind } from "./interceptor.js";
-import type { ConnectionClosed } from "./transport.js";
+import type { ConnectionClosed } from "./connection-types.js";
 
 /** A call, in the messages of `ttrpc:client:call:*` and `ttrpc:server:call:*`: one object from start to end. */
 export interface CallMessage {

@@ -3,9 +3,9 @@ import { create } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "./code.js";
 import { checkOptions } from "./options.js";
-import { isArray, isBytes, isInstance, isRevoked, kindOf, shown, textOf } from "./values.js";
+import { isArray, isBytes, isInstance, isRevoked, kindOf, shown, textOf } from "./value-kinds.js";
 
-export { textOf } from "./values.js";
+export { textOf } from "./value-kinds.js";
 
 /** What a {@link TtrpcError} may carry besides its message and code. */
 export interface TtrpcErrorOptions {

@@ -23,7 +23,7 @@ export type {
   ServerInterceptor,
 } from "./interceptor.js";
 export type { Metadata, MetadataInit } from "./metadata.js";
-export type { ConnectionClosed, Driver, PeerCredentials } from "./transport.js";
+export type { ConnectionClosed, Driver, PeerCredentials } from "./connection-types.js";
 export type { ReconnectOptions } from "./client/reconnect.js";
 export {
   type CloseOptions,

@@ -1,6 +1,6 @@
 import type { HandlerContext } from "./server/context.js";
 import type { Metadata } from "./metadata.js";
-import { isArray, isPlain, kindOf } from "./values.js";
+import { isArray, isPlain, kindOf } from "./value-kinds.js";
 
 /** The kinds of methods, under protobuf-es's names. */
 export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bidi_streaming";

@@ -1,4 +1,4 @@
-import { isArray, isPlain, kindOf } from "./values.js";
+import { isArray, isPlain, kindOf } from "./value-kinds.js";
 
 /** The metadata of a request as a handler gets it: lower-case keys, each with its values in order. */
 export type Metadata = Record<string, string[]>;

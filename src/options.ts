@@ -1,4 +1,4 @@
-import { isPlain, kindOf, shown } from "./values.js";
+import { isPlain, kindOf, shown } from "./value-kinds.js";
 
 /**
  * Checks that options are an object with known names only, since a misspelt name would silently have no effect. An

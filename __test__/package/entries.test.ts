@@ -68,9 +68,10 @@ const loadGenerated = (file: string) => load(join(ROOT, `dist/protos/generated/$
 const targetOf = (entry: string) =>
   entry === "events" || entry === "otel" ? `${entry}/index` : `protos/${entry}`;
 
-/** The source of an entry, which shows the types that it exports. */
+/** The source of an entry, and of the messages that it exports as a whole, which shows the types that it exports. */
 function sourceOf(entry: string): string {
-  return readFileSync(join(ROOT, `src/${targetOf(entry)}.ts`), "utf8");
+  const files = [targetOf(entry), ...(entry === "events" ? ["protos/events"] : [])];
+  return files.map((file) => readFileSync(join(ROOT, `src/${file}.ts`), "utf8")).join("\n");
 }
 
 function isDescriptor(value: unknown): value is AnyDesc {

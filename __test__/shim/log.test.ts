@@ -3,7 +3,7 @@ import { closeSync, constants, openSync, readFileSync, readSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises";
 import * as fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
-import { Lines, LONGEST_TEXT } from "../../src/shim/lines.js";
+import { Lines, LONGEST_TEXT } from "../../src/shim/log-lines.js";
 import { ShimLog } from "../../src/shim/log.js";
 import { Script } from "../helpers/script.js";
 import { ROOT } from "../helpers/started.js";

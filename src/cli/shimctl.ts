@@ -21,7 +21,7 @@ async function main(argv: readonly string[]): Promise<void> {
       process.exitCode = error.exitCode === 0 ? ExitCode.Ok : ExitCode.Usage;
       return;
     }
-    const { report } = await import("./report.js");
+    const { report } = await import("./report-error.js");
     process.exitCode = await report(error);
   }
 }

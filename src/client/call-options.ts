@@ -1,7 +1,7 @@
 import { type MetadataInit, metadataPairs } from "../metadata.js";
 import type { CallFields } from "../native/types.js";
 import { checkOptions, unknownOption } from "../options.js";
-import { isBytes, isInstance, isRevoked, shown } from "../values.js";
+import { isBytes, isInstance, isRevoked, shown } from "../value-kinds.js";
 
 /** Options of a blocking call. */
 export interface SyncCallOptions {

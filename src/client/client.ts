@@ -23,7 +23,7 @@ import {
 } from "../interceptor.js";
 import { addMetadata, type Metadata, metadataPairs } from "../metadata.js";
 import { checkOptions } from "../options.js";
-import { isDescriptor, isInstance } from "../values.js";
+import { isDescriptor, isInstance } from "../value-kinds.js";
 import type { Bridge } from "../native/bridge.js";
 import { iteratorOf } from "../stream/outgoing.js";
 

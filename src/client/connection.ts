@@ -20,7 +20,7 @@ import { checkOptions } from "../options.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
 import { iteratorOf, leave } from "../stream/outgoing.js";
 import { failedStream, shortened, StreamCall, type StreamInit, type StreamResult } from "./stream-call.js";
-import type { ConnectionClosed, Driver } from "../transport.js";
+import type { ConnectionClosed, Driver } from "../connection-types.js";
 
 /** Options of {@link connect}. */
 export interface ConnectOptions {

@@ -8,9 +8,9 @@ import { Code } from "../code.js";
 import { canceledError, textOf, transportError, TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS } from "../options.js";
 import type { BindingOpened } from "../native/addon.js";
-import { shown } from "../values.js";
+import { shown } from "../value-kinds.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
-import type { ConnectionClosed, Driver } from "../transport.js";
+import type { ConnectionClosed, Driver } from "../connection-types.js";
 
 /** An open connection. */
 export interface OpenConnection {

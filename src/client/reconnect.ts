@@ -2,7 +2,7 @@ import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";
 import { canceledError, TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS, checkOptions, withDefaults } from "../options.js";
-import { isPlain, kindOf, shown } from "../values.js";
+import { isPlain, kindOf, shown } from "../value-kinds.js";
 import type { OpenConnection } from "./connector.js";
 
 /** How a connection that ended is made again. */

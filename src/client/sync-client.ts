@@ -17,7 +17,7 @@ import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./connector.js";
 import { requireLoop } from "../native/driver.js";
 import { checkOptions } from "../options.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
-import type { ConnectionClosed } from "../transport.js";
+import type { ConnectionClosed } from "../connection-types.js";
 
 /** Options of {@link connectSync}. */
 export interface SyncConnectOptions {

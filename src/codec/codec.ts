@@ -1,6 +1,6 @@
 import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { AnySchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
-import { FULL } from "./bail.js";
+import { FULL } from "./compiled-signals.js";
 import { codecOf, compiles, interpreterOf } from "./compiled.js";
 import { slowDecode, slowEncode } from "./fallback.js";
 import { cursor } from "./read.js";

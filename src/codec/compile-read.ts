@@ -1,10 +1,10 @@
 import { create, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
-import { BAIL } from "./bail.js";
+import { BAIL } from "./compiled-signals.js";
 import type { CodecOf } from "./compiled.js";
 import { jsonOf, representation } from "./json.js";
 import * as wire from "./read.js";
-import { quote, Scope } from "./scope.js";
-import { isBytes } from "../values.js";
+import { quote, Scope } from "./compiled-scope.js";
+import { isBytes } from "../value-kinds.js";
 import {
   BIT32,
   BIT64,

@@ -1,8 +1,8 @@
 import { create, type DescEnum, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
-import { BAIL } from "./bail.js";
+import { BAIL } from "./compiled-signals.js";
 import type { Codec, CodecOf } from "./compiled.js";
 import { representation, structOf } from "./json.js";
-import { quote, Scope } from "./scope.js";
+import { quote, Scope } from "./compiled-scope.js";
 import {
   BIT32,
   BIT64,
@@ -18,7 +18,7 @@ import {
   VARINT,
 } from "./wire-types.js";
 import * as wire from "./write.js";
-import { isBytes } from "../values.js";
+import { isBytes } from "../value-kinds.js";
 
 /**
  * Writes a message at `at` and returns where it ends, which is past the end of the bytes if there was no room. Throws

@@ -1,10 +1,10 @@
 import { create, type DescMessage, protoInt64 } from "@bufbuild/protobuf";
-import { BAIL } from "./bail.js";
+import { BAIL } from "./compiled-signals.js";
 import { compileRead, type Make, type Read } from "./compile-read.js";
 import { compileWrite, type Write } from "./compile-write.js";
 import { interpretRead } from "./interpret-read.js";
 import { interpretWrite } from "./interpret-write.js";
-import { mayCompile } from "./scope.js";
+import { mayCompile } from "./compiled-scope.js";
 
 /** The functions of a message. */
 export interface Codec {

@@ -1,5 +1,5 @@
 import { create, type DescField, type DescMessage, type Message, ScalarType } from "@bufbuild/protobuf";
-import { BAIL } from "./bail.js";
+import { BAIL } from "./compiled-signals.js";
 import type { Read } from "./compile-read.js";
 import type { CodecOf } from "./compiled.js";
 import { jsonOf, representation, structOf } from "./json.js";

@@ -1,6 +1,6 @@
-import { isBytes } from "../values.js";
+import { isBytes } from "../value-kinds.js";
 import { create, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
-import { BAIL } from "./bail.js";
+import { BAIL } from "./compiled-signals.js";
 import type { Write } from "./compile-write.js";
 import type { CodecOf } from "./compiled.js";
 import { representation, structOf } from "./json.js";

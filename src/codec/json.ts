@@ -1,7 +1,7 @@
 import type { DescField, DescMessage, JsonObject, JsonValue } from "@bufbuild/protobuf";
 import type { Struct, Value } from "@bufbuild/protobuf/wkt";
 import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
-import { BAIL } from "./bail.js";
+import { BAIL } from "./compiled-signals.js";
 import { setEntry } from "./read.js";
 
 /** How protobuf-es represents the message of a field: as JSON, as the wrapped value, or as the message itself. */

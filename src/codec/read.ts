@@ -1,5 +1,5 @@
-import { BAIL } from "./bail.js";
-import { Scope } from "./scope.js";
+import { BAIL } from "./compiled-signals.js";
+import { Scope } from "./compiled-scope.js";
 import { BIT32, BIT64, LENGTH, VARINT } from "./wire-types.js";
 import type { UnknownField } from "./write.js";
 

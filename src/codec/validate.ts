@@ -5,7 +5,7 @@ import {
   type DescOneof,
   ScalarType,
 } from "@bufbuild/protobuf";
-import { isBytes, isRevoked } from "../values.js";
+import { isBytes, isRevoked } from "../value-kinds.js";
 import { representation } from "./json.js";
 import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
 import { isUnknownField } from "./write.js";

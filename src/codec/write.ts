@@ -1,6 +1,6 @@
-import { isBytes } from "../values.js";
+import { isBytes } from "../value-kinds.js";
 import { type DescEnum, ScalarType } from "@bufbuild/protobuf";
-import { BAIL, FULL } from "./bail.js";
+import { BAIL, FULL } from "./compiled-signals.js";
 
 /**
  * The functions that compiled encoders write with. Each takes the bytes and where to write, and returns where it

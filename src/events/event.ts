@@ -11,7 +11,7 @@ import { type Any, AnySchema, type Timestamp, TimestampSchema } from "@bufbuild/
 import { Code } from "../code.js";
 import { decode, encodeWith } from "../codec/codec.js";
 import { TtrpcError } from "../error.js";
-import { isDescriptor, textOf } from "../values.js";
+import { isDescriptor, textOf } from "../value-kinds.js";
 import { keptCopy } from "../codec/slab.js";
 import { eventFiles } from "../protos/event-files.js";
 import { ForwardRequestSchema } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";

@@ -6,7 +6,7 @@ import { LONGEST_TIMER_MS } from "../options.js";
 import { bridgeOf } from "../native/bridge.js";
 import { Fifo } from "./fifo.js";
 import { NO_BYTES, type ForwardCall, type ForwardCallOwner } from "./forward-call.js";
-import type { Driver } from "../transport.js";
+import type { Driver } from "../connection-types.js";
 import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 
 /** Options of a pipeline. */

@@ -5,14 +5,14 @@ import { parseAddress } from "../address.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { checkLimits, checkOptions, closeOptions, withDefaults } from "../options.js";
-import { isDescriptor } from "../values.js";
+import { isDescriptor } from "../value-kinds.js";
 import { checkDriver } from "../native/driver.js";
 import { MESSAGE_LIMIT } from "../native/records.js";
 import { type ContainerdEvent, eventOf, namespaceFault, topicFault, writeEvent } from "./event.js";
 import { Pipeline } from "./pipeline.js";
 import { Publication } from "./publication.js";
 import { FreePlaces } from "./free-places.js";
-import type { Driver } from "../transport.js";
+import type { Driver } from "../connection-types.js";
 
 /** Options of {@link createPublisher}. */
 export interface PublisherOptions {

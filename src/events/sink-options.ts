@@ -1,10 +1,10 @@
 import type { Registry } from "@bufbuild/protobuf";
 import { checkLimits, checkOptions } from "../options.js";
-import { isArray, shown } from "../values.js";
+import { isArray, shown } from "../value-kinds.js";
 import { checkDriver } from "../native/driver.js";
 import type { ListenOptions } from "../server/server.js";
 import { type ContainerdEvent, namespaceFault, type TypeOf, typesOf } from "./event.js";
-import type { Driver } from "../transport.js";
+import type { Driver } from "../connection-types.js";
 
 /** Options of {@link listenEvents} and {@link forwardEvents}. */
 export interface EventSinkOptions extends ListenOptions {

@@ -4,7 +4,7 @@ import { keptCopy } from "../codec/slab.js";
 import { Code } from "../code.js";
 import { detail, TtrpcError, transportCause, transportError } from "../error.js";
 import { addMetadata, type Metadata } from "../metadata.js";
-import type { ConnectionClosed } from "../transport.js";
+import type { ConnectionClosed } from "../connection-types.js";
 import { CLOSE_KINDS, FLAG_WHOLE, RECORD_HEADER } from "./records.js";
 import type { IncomingRequest } from "./types.js";
 

@@ -22,12 +22,12 @@ import type {
   RequestReceiver,
 } from "./types.js";
 import { isNode } from "./driver.js";
-import { fieldsSize, knownSize, namesSize, refusedCall } from "./size.js";
+import { fieldsSize, knownSize, namesSize, refusedCall } from "./encoded-size.js";
 import { statusOf } from "./status.js";
 import { Routes } from "./routes.js";
 import { generationsPerSlot, type Named } from "./slots.js";
 import { Outbox } from "./outbox.js";
-import type { Driver } from "../transport.js";
+import type { Driver } from "../connection-types.js";
 
 /**
  * The TypeScript facade to the addon, one for each JavaScript thread and driver. The commands of a tick gather in one

@@ -1,6 +1,6 @@
 import { loadNative } from "./addon.js";
-import type { Driver } from "../transport.js";
-import { shown } from "../values.js";
+import type { Driver } from "../connection-types.js";
+import { shown } from "../value-kinds.js";
 
 const DRIVERS: readonly Driver[] = ["loop", "thread"];
 

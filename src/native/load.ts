@@ -3,7 +3,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import type * as Native from "../../index.js";
 import { textOf } from "../error.js";
 import { VERSION } from "../version.js";
-import { ownFile } from "./own-file.js";
+import { ownFile } from "./running-file.js";
 import { currentPlatform, type Platform, platformName, PREBUILT } from "./platform.js";
 
 const NAME = "containerd-shim-protos";

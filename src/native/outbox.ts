@@ -6,9 +6,9 @@ import { TtrpcError } from "../error.js";
 import type { MessageQueue } from "../stream/message-queue.js";
 import { BatchWriter } from "./batch-writer.js";
 import { BATCH_SIZE, Command, FLAG_SERVED, MESSAGE_LIMIT, MORE, WHOLE } from "./records.js";
-import { oversize } from "./size.js";
+import { oversize } from "./encoded-size.js";
 import type { Named } from "./slots.js";
-import type { Driver } from "../transport.js";
+import type { Driver } from "../connection-types.js";
 
 /** The addon, as far as a batch needs it. */
 interface Addon {

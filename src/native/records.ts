@@ -1,4 +1,4 @@
-import type { ConnectionClosed } from "../transport.js";
+import type { ConnectionClosed } from "../connection-types.js";
 
 /**
  * The record format of the two batch buffers. `crate/records/mod.rs` is the other side: it documents the format, and keeps

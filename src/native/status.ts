@@ -2,7 +2,7 @@ import type { Any } from "@bufbuild/protobuf/wkt";
 import { Code } from "../code.js";
 import type { TtrpcError } from "../error.js";
 import { BATCH_SIZE, MESSAGE_LIMIT, RECORD_HEADER } from "./records.js";
-import { fieldSize, messageSize, varintSize } from "./size.js";
+import { fieldSize, messageSize, varintSize } from "./encoded-size.js";
 
 /** An error in the form that crosses, and the room that it needs. */
 export interface Status {

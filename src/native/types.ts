@@ -1,7 +1,7 @@
 import type { Payload } from "../codec/payload.js";
 import type { TtrpcError } from "../error.js";
 import type { Metadata } from "../metadata.js";
-import type { ConnectionClosed, PeerCredentials } from "../transport.js";
+import type { ConnectionClosed, PeerCredentials } from "../connection-types.js";
 import type { BatchReader } from "./batch-reader.js";
 import type { Named } from "./slots.js";
 

@@ -10,7 +10,7 @@ import { Code, codeName } from "../code.js";
 import { TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
 import { iteratorOf } from "../stream/outgoing.js";
-import { isInstance } from "../values.js";
+import { isInstance } from "../value-kinds.js";
 import type { Telemetry } from "./telemetry.js";
 
 /** One call, from its start to its end, which comes once: its span, its context and its duration. */

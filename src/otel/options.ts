@@ -5,7 +5,7 @@ import {
   type TracerProvider,
 } from "@opentelemetry/api";
 import { checkOptions } from "../options.js";
-import { isRevoked } from "../values.js";
+import { isRevoked } from "../value-kinds.js";
 
 /**
  * Options of the interceptors. The default of each is OpenTelemetry's global API, read at each call.

@@ -4,7 +4,7 @@ import type { HandlerContext } from "../server/context.js";
 import { TtrpcError } from "../error.js";
 import type { ServerInterceptor } from "../interceptor.js";
 import type { Metadata } from "../metadata.js";
-import { isInstance } from "../values.js";
+import { isInstance } from "../value-kinds.js";
 import { CallSpan, type Ending, nameOf, type Outcome, serverStreams, succeeded } from "./call-span.js";
 import type { OtelOptions } from "./options.js";
 import { Telemetry } from "./telemetry.js";

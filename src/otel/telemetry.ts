@@ -9,7 +9,7 @@ import {
   type Tracer,
   type TracerProvider,
 } from "@opentelemetry/api";
-import { textOf } from "../values.js";
+import { textOf } from "../value-kinds.js";
 import { checkedOtelOptions, type OtelOptions, type Propagator } from "./options.js";
 
 const NAME = "containerd-shim-protos";

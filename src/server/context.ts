@@ -2,7 +2,7 @@ import { Code } from "../code.js";
 import { TtrpcError, withoutFrames } from "../error.js";
 import type { Metadata } from "../metadata.js";
 import type { IncomingRequest } from "../native/types.js";
-import type { PeerCredentials } from "../transport.js";
+import type { PeerCredentials } from "../connection-types.js";
 
 /** One connection of a server, from accept to close. All requests on the connection have the same object. */
 export interface ServerConnection {

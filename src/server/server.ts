@@ -17,7 +17,7 @@ import {
 } from "../interceptor.js";
 import { checkDriver } from "../native/driver.js";
 import { LONGEST_TIMER_MS, checkLimits, checkOptions, closeOptions, withDefaults } from "../options.js";
-import { shown } from "../values.js";
+import { shown } from "../value-kinds.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import type { ActiveRequest, IncomingRequest, RequestReceiver } from "../native/types.js";
@@ -25,7 +25,7 @@ import { RefusedRequest } from "./refused-request.js";
 import { type RequestHost, RunningRequest, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
 import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
-import type { Driver, PeerCredentials } from "../transport.js";
+import type { Driver, PeerCredentials } from "../connection-types.js";
 
 /** Options of {@link createServer}. */
 export interface ServerOptions {

@@ -13,7 +13,7 @@ import { Code } from "../code.js";
 import type { HandlerContext } from "./context.js";
 import { textOf, TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
-import { isDescriptor, isPlain, isRevoked, kindOf, shown } from "../values.js";
+import { isDescriptor, isPlain, isRevoked, kindOf, shown } from "../value-kinds.js";
 
 /**
  * The handlers of a service, under protobuf-es's names for its methods. A method without a handler answers

@@ -1,7 +1,7 @@
 import { constants } from "node:os";
 import { isMainThread } from "node:worker_threads";
 import { loadNative } from "../native/addon.js";
-import { kindOf } from "../values.js";
+import { kindOf } from "../value-kinds.js";
 import { checked, startTime } from "./system.js";
 
 const { ECHILD } = constants.errno;

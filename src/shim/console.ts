@@ -2,11 +2,17 @@ import { closeSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadNative } from "../native/addon.js";
-import { shown } from "../values.js";
+import { shown } from "../value-kinds.js";
 import { Input } from "./input.js";
-import { isLogger, Logger } from "./logger.js";
+import { isLogger, Logger } from "./logging-program.js";
 import { Output } from "./output.js";
-import { checkedOptions, checkedPaths, Descriptors, type StdioOptions, type StdioPaths } from "./streams.js";
+import {
+  checkedOptions,
+  checkedPaths,
+  Descriptors,
+  type StdioOptions,
+  type StdioPaths,
+} from "./stdio-paths.js";
 import { checked } from "./system.js";
 
 /** The largest width and height that the kernel stores for a terminal. */

@@ -1,5 +1,5 @@
 import { Transfer } from "./pump.js";
-import { Descriptors, openInput } from "./streams.js";
+import { Descriptors, openInput } from "./stdio-paths.js";
 
 /** Where the stdin of a process comes from. Nothing is passed on before there is a destination. */
 export class Input {

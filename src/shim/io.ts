@@ -18,4 +18,4 @@
 
 export { Console, ConsoleSocket, listenConsole } from "./console.js";
 export { openStdio, Stdio } from "./stdio.js";
-export type { StdioOptions, StdioPaths } from "./streams.js";
+export type { StdioOptions, StdioPaths } from "./stdio-paths.js";

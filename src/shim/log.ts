@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { Writable } from "node:stream";
 import { inspect } from "node:util";
-import { Lines, shortened } from "./lines.js";
+import { Lines, shortened } from "./log-lines.js";
 
 /** Fields of a log line. An Error is shown by its stack. */
 export type LogFields = Readonly<Record<string, unknown>>;

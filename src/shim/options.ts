@@ -4,7 +4,7 @@ import type { BootstrapParams } from "../protos/bootstrap.js";
 import type { Publisher } from "../events/index.js";
 import type { Sandbox } from "../protos/sandbox.js";
 import { checkOptions } from "../options.js";
-import { isPlain, kindOf } from "../values.js";
+import { isPlain, kindOf } from "../value-kinds.js";
 import type { ServiceImpl } from "../server/service.js";
 import type { DeleteResponseSchema, Task } from "../protos/task/v3.js";
 import type { RuntimeInfoSchema } from "../protos/types.js";

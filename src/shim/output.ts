@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
 import { getSystemErrorName } from "node:util";
 import { Transfer } from "./pump.js";
-import { DRAIN_MS, openOutput } from "./streams.js";
+import { DRAIN_MS, openOutput } from "./stdio-paths.js";
 
 const ECANCELED = 125;
 

@@ -1,6 +1,6 @@
 import { basename } from "node:path";
 import { parseArguments, type ShimArguments } from "./arguments.js";
-import { shown, textOf } from "../values.js";
+import { shown, textOf } from "../value-kinds.js";
 import { checkShim, type ShimOptions } from "./options.js";
 
 /**

@@ -1,6 +1,6 @@
 import { loadNative } from "../native/addon.js";
 import { Input } from "./input.js";
-import { isLogger, Logger } from "./logger.js";
+import { isLogger, Logger } from "./logging-program.js";
 import { Output } from "./output.js";
 import {
   type CheckedOptions,
@@ -9,7 +9,7 @@ import {
   Descriptors,
   type StdioOptions,
   type StdioPaths,
-} from "./streams.js";
+} from "./stdio-paths.js";
 import { checked } from "./system.js";
 
 /**

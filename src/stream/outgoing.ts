@@ -1,5 +1,5 @@
 import type { Payload } from "../codec/payload.js";
-import { isRevoked, textOf } from "../values.js";
+import { isRevoked, textOf } from "../value-kinds.js";
 
 /** The messages that a caller or handler streams, and how each becomes a payload. */
 export interface Outgoing {

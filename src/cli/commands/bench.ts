@@ -4,7 +4,7 @@ import { codeName, type Connection, TtrpcError } from "../../index.js";
 import { withConnection } from "../connecting.js";
 import { ExitCode } from "../exit-code.js";
 import { UsageError } from "../errors.js";
-import { transportCode } from "../exit.js";
+import { transportCode } from "../describe-error.js";
 import { Input } from "../input.js";
 import { jsonText } from "../output/json.js";
 import { print, printError, styled, styledError } from "../output/stdout.js";

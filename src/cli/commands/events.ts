@@ -9,7 +9,7 @@ import {
 } from "../../events/index.js";
 import { withConnection } from "../connecting.js";
 import { UsageError } from "../errors.js";
-import { transportCode } from "../exit.js";
+import { transportCode } from "../describe-error.js";
 import { anyToJson, messageToJson } from "../message-to-json.js";
 import type { Json, JsonMap } from "../json-value.js";
 import { listeningError } from "../listening.js";

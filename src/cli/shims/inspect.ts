@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { type CallOptions, codeName, type Connection, TtrpcError } from "../../index.js";
 import { Status } from "../../protos/task/v3.js";
 import { withConnection } from "../connecting.js";
-import { transportCode } from "../exit.js";
+import { transportCode } from "../describe-error.js";
 import type { Found } from "./bundles.js";
 import { findTask } from "./task.js";
 

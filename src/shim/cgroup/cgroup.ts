@@ -4,7 +4,7 @@ import type { Any } from "@bufbuild/protobuf/wkt";
 import { packAny } from "../../any.js";
 import { MetricsSchema as MetricsV1Schema } from "../../protos/cgroups/v1.js";
 import { MetricsSchema as MetricsV2Schema } from "../../protos/cgroups/v2.js";
-import { kindOf } from "../../values.js";
+import { kindOf } from "../../value-kinds.js";
 import { CgroupFolder } from "./folder.js";
 import { metricsV1 } from "./metrics-v1.js";
 import { metricsV2 } from "./metrics-v2.js";

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, mkdirSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { checkOptions } from "../options.js";
-import { isPlain, kindOf, shown } from "../values.js";
+import { isPlain, kindOf, shown } from "../value-kinds.js";
 
 const { O_APPEND, O_CREAT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
 

@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { Socket } from "node:net";
 import { loadNative } from "../native/addon.js";
-import type { CheckedOptions } from "./streams.js";
-import { Descriptors, schemeOf } from "./streams.js";
+import type { CheckedOptions } from "./stdio-paths.js";
+import { Descriptors, schemeOf } from "./stdio-paths.js";
 import { checked } from "./system.js";
 
 /** How long a logging program may take until it is ready. */

@@ -1,7 +1,7 @@
 import { TtrpcError } from "../index.js";
 import { ExitCode } from "./exit-code.js";
 import { Interrupted } from "./errors.js";
-import { exitCodeOf, headline, hint } from "./exit.js";
+import { exitCodeOf, headline, hint } from "./describe-error.js";
 import { printFault } from "./output/fault.js";
 import { printError, styledError } from "./output/stdout.js";
 import { text } from "./output/text.js";
