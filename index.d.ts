@@ -117,6 +117,28 @@ export interface BindingMethod {
   serverStreams: boolean
 }
 
+/** A mount to make. */
+export interface BindingMount {
+  /** The filesystem, or `bind`. */
+  kind: string
+  /** What to mount. */
+  source: string
+  /** Where, inside the root filesystem. */
+  target: string
+  /** Options in the form of fstab. */
+  options: Array<string>
+}
+
+/** What mounting or unmounting came to, as a value. */
+export interface BindingMounted {
+  /** The system's error number below 0, or 0. */
+  errno: number
+  /** What went wrong, in words. */
+  text: string
+  /** Which of the mounts failed. */
+  index: number
+}
+
 /**
  * What opening a connection or listener came to, as a value: an error of the system is not an
  * exception of the bridge.
@@ -152,6 +174,9 @@ export interface BindingVersions {
   taskApi: number
 }
 
+/** Checks whether the kernel maps the ids of files in a folder. */
+export declare function checkMappedIds(folder: string): Promise<BindingMounted>
+
 /** The pids of the children that the event loop of this environment waits for. */
 export declare function childrenOfLoop(): Array<number>
 
@@ -163,6 +188,9 @@ export declare function hasLibuv(): boolean
 
 /** Listens at a path for the terminal of a container. A descriptor, which the caller owns. */
 export declare function listenConsole(path: string): number
+
+/** Makes all mounts inside a root filesystem, or none. */
+export declare function mountAll(mounts: Array<BindingMount>, rootfs: string): Promise<BindingMounted>
 
 /** Whose child a process is: 0 for none of this process's, 1 for this thread's, 2 for another thread's. */
 export declare function parentOf(pid: number): number
@@ -184,6 +212,12 @@ export declare function removeStaleSocket(path: string): number
 
 /** Sets the size of a terminal, in characters. */
 export declare function resizeConsole(terminal: number, width: number, height: number): number
+
+/**
+ * Unmounts what is mounted at a folder and below it. Busy mounts are tried again for `busyMs`, and then taken out of
+ * sight if `detach` is set.
+ */
+export declare function unmountAll(folder: string, busyMs: number, detach: boolean): Promise<BindingMounted>
 
 /** The versions that this addon was built from. */
 export declare function versions(): BindingVersions

@@ -7,6 +7,7 @@
 //! - [`buffers`]: the two buffers that cross, and the callback.
 //! - [`payloads`]: large ones, which cross by themselves.
 //! - [`processes`]: what libuv waits for.
+//! - [`mounts`]: mounts and unmounting, on threads of their own.
 //! - [`system`]: the kernel's calls for shims and for socket files.
 //! - [`handles`]: one `uv_poll` handle per descriptor, the timer, and the check.
 //! - [`uv`]: the few functions of libuv that are used.
@@ -16,6 +17,7 @@ mod buffers;
 mod descriptors;
 mod driver;
 mod handles;
+pub mod mounts;
 mod on_loop;
 mod on_thread;
 mod payloads;
