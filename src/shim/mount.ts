@@ -17,12 +17,12 @@
  */
 
 import { resolve } from "node:path";
-import { getSystemErrorName } from "node:util";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { loadNative } from "../native/addon.js";
 import { checkOptions, LONGEST_TIMER_MS } from "../options.js";
 import type { MountSchema } from "../protos/types.js";
 import { isArray, isPlain, kindOf, shown } from "../values.js";
+import { errorName } from "./system.js";
 
 /** As long as containerd tries. */
 const BUSY_TIMEOUT_MS = 2500;
@@ -142,6 +142,6 @@ function cut(text: string): string {
 }
 
 function systemError(syscall: string, errno: number, text: string): Error {
-  const code = getSystemErrorName(errno);
+  const code = errorName(errno);
   return Object.assign(new Error(`${code}: ${text}`), { code, errno, syscall });
 }

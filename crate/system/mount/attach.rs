@@ -1,5 +1,6 @@
 //! Makes mounts, one on the other.
 
+use super::ids::Depth;
 use super::loop_device::LoopDevice;
 use super::options::{ACCESS_TIMES, Options, PER_MOUNT, parse};
 use super::overlay::{Compact, compact, missing, mount_from, with_ids};
@@ -78,10 +79,11 @@ fn undo(place: &Place) {
 
 fn attach(wanted: &Mount, options: &Options, target: &OwnedFd) -> Result<(), Failure> {
     let data = joined(&options.data);
-    if wanted.kind == OVERLAY && data.is_err() {
-        if let Some(Compact { folder, data }) = compact(&options.data) {
-            return mount_from(&folder, &wanted.source, target, options.flags, &joined(&data)?);
-        }
+    if wanted.kind == OVERLAY
+        && data.is_err()
+        && let Some(Compact { folder, data }) = compact(&options.data)
+    {
+        return mount_from(&folder, &wanted.source, target, options.flags, &joined(&data)?);
     }
     call(wanted, options, options.flags, target, &data?)
 }
@@ -131,7 +133,7 @@ fn finish(
     if let Some(namespace) = namespace
         && wanted.kind != OVERLAY
     {
-        let tree = ids::mapped(&place.open()?, namespace)?;
+        let tree = ids::mapped(&place.open()?, namespace, Depth::All)?;
         // In place of the one that it is a copy of.
         undo(place);
         ids::attach(&tree, below)?;

@@ -21,6 +21,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How often the table is read at most while every reading finds something that can be unmounted.
 const MOST_READINGS: usize = 10_000;
 
+/// What a path that the table had leads to when it has been renamed since.
+const MOVED: [Errno; 3] = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP];
+
 /// What to do about mounts that are in use.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -52,7 +55,8 @@ pub fn unmount_all(folder: &Path, patience: Patience) -> Result<(), Failure> {
         }
         let failures: Vec<Failure> = tried.into_iter().flatten().collect();
         let busy = failures.iter().position(|failure| failure.errno == Errno::BUSY);
-        if busy.is_some() && Instant::now() < deadline {
+        let moved = failures.iter().any(|failure| MOVED.contains(&failure.errno));
+        if (busy.is_some() || moved) && Instant::now() < deadline {
             thread::sleep(PAUSE);
         } else if busy.is_some() && patience.detach && flags.is_empty() {
             flags = UnmountFlags::DETACH;

@@ -27,12 +27,23 @@ const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 /// Of which a descriptor itself is the path.
 const ITSELF: &str = "";
 
-/// A copy of what is mounted at a descriptor and below it, with mapped ids, that is not mounted anywhere yet.
-pub(super) fn mapped(top: &OwnedFd, namespace: &OwnedFd) -> Result<OwnedFd, Failure> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+/// How much of what is mounted is copied.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Depth {
+    /// What is mounted below goes along.
+    All,
+    /// It does not.
+    Top,
+}
+
+/// A copy of what is mounted at a descriptor, with mapped ids, that is not mounted anywhere yet.
+pub(super) fn mapped(top: &OwnedFd, namespace: &OwnedFd, depth: Depth) -> Result<OwnedFd, Failure> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH
-        | OpenTreeFlags::AT_RECURSIVE;
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    if depth == Depth::All {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
     let tree = open_tree(top, ITSELF, flags).map_err(|errno| unable(errno, "open_tree"))?;
     let attributes = Attributes {
         set: MOUNT_ATTR_IDMAP,

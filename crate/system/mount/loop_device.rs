@@ -1,11 +1,10 @@
 //! A file as a disk: a loop device that the kernel takes back when nothing uses it any more.
 
 use super::Failure;
-use libc::{c_int, c_void};
+use libc::c_int;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::ptr;
 use std::thread;
 use std::time::Duration;
 
@@ -88,7 +87,7 @@ fn free_number() -> Result<c_int, Failure> {
     let about = |errno| Failure::about(errno, "a loop device needs", CONTROL);
     let control = open(CONTROL, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(about)?;
     // SAFETY: the request takes no argument.
-    unsafe { request(&control, LOOP_CTL_GET_FREE, ptr::null()) }.map_err(about)
+    unsafe { request(&control, LOOP_CTL_GET_FREE, 0) }.map_err(about)
 }
 
 fn configure(
@@ -123,28 +122,25 @@ fn configure(
         config.info.flags |= LO_FLAGS_DIRECT_IO;
     }
     // SAFETY: the request reads a `struct loop_config`.
-    match unsafe { request(device, LOOP_CONFIGURE, (&raw const config).cast()) } {
+    match unsafe { request(device, LOOP_CONFIGURE, (&raw const config).expose_provenance()) } {
         // Before Linux 5.8 it takes three requests.
         Err(Errno::INVAL | Errno::NOTTY) => {}
         result => return result.map(|_| ()),
     }
     config.info.flags = flags;
-    let descriptor = backing.as_raw_fd() as usize as *const c_void;
+    let backing = usize::try_from(backing.as_raw_fd()).map_err(|_| Errno::BADF)?;
     // SAFETY: the request takes a descriptor.
-    unsafe { request(device, LOOP_SET_FD, descriptor) }?;
+    unsafe { request(device, LOOP_SET_FD, backing) }?;
+    let info = (&raw const config.info).expose_provenance();
     // SAFETY: the request reads a `struct loop_info64`.
-    let set = unsafe { request(device, LOOP_SET_STATUS64, (&raw const config.info).cast()) };
-    let set = set.and_then(|done| {
+    let mut set = unsafe { request(device, LOOP_SET_STATUS64, info) };
+    if direct && set.is_ok() {
         // SAFETY: the request takes a number.
-        if direct {
-            unsafe { request(device, LOOP_SET_DIRECT_IO, 1 as *const c_void) }
-        } else {
-            Ok(done)
-        }
-    });
+        set = unsafe { request(device, LOOP_SET_DIRECT_IO, 1) };
+    }
     if set.is_err() {
         // SAFETY: the request takes no argument.
-        let _ = unsafe { request(device, LOOP_CLR_FD, ptr::null()) };
+        let _ = unsafe { request(device, LOOP_CLR_FD, 0) };
     }
     set.map(|_| ())
 }
@@ -162,12 +158,8 @@ fn name_of(file: &str) -> [u8; NAME_SIZE] {
 ///
 /// # Safety
 ///
-/// The argument must be what the request takes.
-unsafe fn request(
-    device: &OwnedFd,
-    request: u32,
-    argument: *const c_void,
-) -> rustix::io::Result<c_int> {
+/// The argument must be what the request takes: a number, or the address of what it reads.
+unsafe fn request(device: &OwnedFd, request: u32, argument: usize) -> rustix::io::Result<c_int> {
     // C libraries differ in the type of a request.
     // SAFETY: the descriptor is open, and the caller vouches for the argument.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), request as _, argument) };

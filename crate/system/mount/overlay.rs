@@ -8,6 +8,7 @@
 //! nothing is left behind, even if the process is killed.
 
 use super::apart::{Own, apart};
+use super::ids::Depth;
 use super::options::Options;
 use super::place::path_of;
 use super::{Failure, ids, words};
@@ -116,7 +117,8 @@ pub(super) fn mount_from(
     })
 }
 
-fn folder_of_layers(path: &str) -> Result<OwnedFd, Failure> {
+fn folder_of_layers(path: impl AsRef<Path>) -> Result<OwnedFd, Failure> {
+    let path = path.as_ref();
     open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| Failure::about(errno, "the folder of the layers", path))
 }
@@ -136,26 +138,25 @@ pub(super) fn with_ids(
         Failure::new(Errno::INVAL, reason)
     })?;
     let data = super::attach::joined(&data)?;
-    overlaid(&folder, source, options.flags, &data, namespace, false)
+    let layers = ids::mapped(&folder_of_layers(&folder)?, namespace, Depth::All)?;
+    overlaid(&layers, source, options.flags, &data, false)
 }
 
-/// Makes an overlay from a folder whose ids are mapped. `scratch` also mounts an empty filesystem at [`SCRATCH`].
+/// Makes an overlay from a folder with mapped ids. `scratch` also mounts an empty filesystem at [`SCRATCH`].
 fn overlaid(
-    folder: &str,
+    layers: &OwnedFd,
     source: &str,
     flags: MountFlags,
     data: &CString,
-    namespace: &OwnedFd,
     scratch: bool,
 ) -> Result<OwnedFd, Failure> {
-    let mapped = ids::mapped(&folder_of_layers(folder)?, namespace)?;
     apart(Own::Mounts, || {
         let prepare = |errno| Failure::from(errno).while_doing("a mount namespace of its own");
         // Or what is mounted there would be seen elsewhere.
         mount_change("/proc", MountPropagationFlags::PRIVATE).map_err(prepare)?;
         let at = open(SCRATCH, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(prepare)?;
-        ids::attach(&mapped, &at)?;
-        enter(&mapped)?;
+        ids::attach(layers, &at)?;
+        enter(layers)?;
         if scratch {
             mount("tmpfs", SCRATCH, "tmpfs", MountFlags::empty(), None).map_err(prepare)?;
         }
@@ -166,7 +167,7 @@ fn overlaid(
             ),
             _ => Failure::from(errno),
         })?;
-        // The working directory is below the overlay, and ".." leads to the same folder from above.
+        // The path leads to what is mounted there last; "." leads below it.
         let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         open_tree(rustix::fs::CWD, SCRATCH, clone).map_err(prepare)
     })
@@ -175,9 +176,11 @@ fn overlaid(
 /// Checks whether the kernel maps the ids of files in a folder, by themselves and as layers of an overlay.
 pub fn check_ids(folder: &Path) -> Result<(), Failure> {
     let namespace = ids::user_namespace("0:1:1", "0:1:1")?;
-    let folder = folder.to_str().ok_or(Errno::ILSEQ)?;
+    let folder = folder_of_layers(folder)?;
+    // What is mounted in the folder may be what cannot.
+    let layers = ids::mapped(&folder, &namespace, Depth::Top)?;
     let data = super::attach::joined(&[format!("{LOWER}.:{SCRATCH}")])?;
-    overlaid(folder, "overlay", MountFlags::RDONLY, &data, &namespace, true).map(|_| ())
+    overlaid(&layers, "overlay", MountFlags::RDONLY, &data, true).map(|_| ())
 }
 
 /// The first layer or folder of an overlay's options that is not there.

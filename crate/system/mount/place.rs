@@ -173,7 +173,7 @@ mod tests {
         for target in ["", "/", ".", "..", "../../..", "/etc/../..", "etc/deep/../../../.."] {
             assert_eq!(folder.found(target).expect("it is there"), root, "{target}");
         }
-        assert_eq!(folder.found("../root/../etc").expect("it is there"), root.join("etc"));
+        assert_eq!(folder.found("../etc/deep/..").expect("it is there"), root.join("etc"));
     }
 
     #[test]
