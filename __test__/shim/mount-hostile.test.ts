@@ -22,9 +22,8 @@ function mountAt(target: string, image: string): Promise<Result> {
 
 describeMounts("mounts in a hostile image", () => {
   test.each([
-    ["../outside", "", []],
     ["../../outside/deep", "", []],
-    ["/../../../../tmp", "", []],
+    ["etc/deep/../../../../outside", "", []],
     ["..", "", [""]],
     ["../../..", "", [""]],
     ["etc/../../..", "", [""]],
@@ -36,7 +35,7 @@ describeMounts("mounts in a hostile image", () => {
     ["link/deep", `fs.symlinkSync("../../../etc", path.join(rootfs, "link"));`, ["etc/deep"]],
     ["link", `fs.symlinkSync("/proc/self/root" + outside, path.join(rootfs, "link"));`, []],
     ["link", `fs.symlinkSync("link", path.join(rootfs, "link"));`, []],
-    ["a/b", `fs.symlinkSync(path.dirname(outside), path.join(rootfs, "a"));`, []],
+    ["a/deep", `fs.symlinkSync(path.dirname(outside), path.join(rootfs, "a"));`, []],
   ])("%s stays inside, with %s", async (target, image, at) => {
     const result = await mountAt(target, image);
     expect(result).toEqual({

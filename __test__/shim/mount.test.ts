@@ -87,7 +87,10 @@ describeMounts("mountAll", () => {
   });
 
   test.each([
-    [["nosuid", "nodev", "noexec"], ["rw", "nosuid", "nodev", "noexec"]],
+    [
+      ["nosuid", "nodev", "noexec"],
+      ["rw", "nosuid", "nodev", "noexec"],
+    ],
     [["ro"], ["ro"]],
     [["ro", "rw"], ["rw"]],
     [["nosuid", "suid", "noexec", "exec"], ["rw"]],
@@ -212,7 +215,14 @@ describeMounts("mountAll", () => {
       const error = await thrown(mountAll([{ type: "ext4", source: "/no/such", options: ["loop"] }], rootfs));
       tell({ status, used, kept, ro: flags.includes("ro"), readOnly, error, after: asBefore() });
     `);
-      expect(result).toMatchObject({ status: 0, used: 1, kept: "kept", ro: true, readOnly: "1", after: true });
+      expect(result).toMatchObject({
+        status: 0,
+        used: 1,
+        kept: "kept",
+        ro: true,
+        readOnly: "1",
+        after: true,
+      });
       expect(result["error"]).toMatchObject({
         code: "ENOENT",
         message: expect.stringContaining('"/no/such"') as string,

@@ -1,5 +1,7 @@
 import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { OptionsSchema } from "containerd-shim-protos/runc";
 import type { ShimRequest } from "containerd-shim-protos/shim";
 import { pidFile, readExit, readOptions, readPid } from "./bundle.js";
 import { unmountAll } from "./mounts.js";
@@ -12,11 +14,23 @@ const KILLED = 137;
  * containerd's log and do not stop the remaining steps.
  */
 export async function cleanUp({ id, namespace, bundle }: ShimRequest) {
-  const options = readOptions(bundle);
-  if (options !== undefined) {
-    await new Runc(id, namespace, bundle, options).delete(true).catch(console.warn);
-  }
+  // Of a container that was never created there are none, and after a crash they may be unreadable.
+  const options = orUndefined(() => readOptions(bundle)) ?? create(OptionsSchema);
+  await new Runc(id, namespace, bundle, options).delete(true).catch(console.warn);
   await unmountAll(join(bundle, "rootfs")).catch(console.warn);
-  const exit = readExit(bundle) ?? { pid: readPid(pidFile(bundle)), status: KILLED, exitedAt: new Date() };
+  const exit = orUndefined(() => readExit(bundle)) ?? {
+    pid: orUndefined(() => readPid(pidFile(bundle))) || 0,
+    status: KILLED,
+    exitedAt: new Date(),
+  };
   return { pid: exit.pid, exitStatus: exit.status, exitedAt: timestampFromDate(exit.exitedAt) };
+}
+
+function orUndefined<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    console.warn(error);
+    return undefined;
+  }
 }

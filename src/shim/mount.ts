@@ -91,7 +91,9 @@ export async function unmountAll(folder: string, options?: UnmountOptions): Prom
   const { busyTimeoutMs = BUSY_TIMEOUT_MS, detach = false } = options ?? {};
   if (typeof busyTimeoutMs !== "number" || !(busyTimeoutMs >= 0) || busyTimeoutMs > LONGEST_TIMER_MS) {
     const range = `from 0 to ${LONGEST_TIMER_MS}`;
-    throw new TypeError(`busyTimeoutMs must be a number of milliseconds ${range}, not ${shown(busyTimeoutMs)}`);
+    throw new TypeError(
+      `busyTimeoutMs must be a number of milliseconds ${range}, not ${shown(busyTimeoutMs)}`,
+    );
   }
   if (typeof detach !== "boolean") throw new TypeError(`detach must be a boolean, not ${kindOf(detach)}`);
   const { errno, text } = await loadNative().unmountAll(path, Math.ceil(busyTimeoutMs), detach);
