@@ -87,7 +87,7 @@ const raw = [text(/service/), text(/method/)];
 
 /** Where nothing can be mounted. */
 const NOWHERE = "/no/such/folder";
-const path = (name: string) => argument(NOWHERE, new RegExp(name), (value) => value === "text");
+const folderOf = (name: string) => argument(NOWHERE, new RegExp(name), (value) => value === "text");
 
 /** A call by the typed client: without an interceptor and with one, the same is wrong. */
 function typed(
@@ -348,7 +348,7 @@ export const PUBLIC_FUNCTIONS: readonly PublicFunction[] = [
   {
     name: "mountAll",
     call: (_, [mounts, rootfs]) => mountAll(mounts as never, rootfs as never),
-    args: [argument([], /mounts/, (value) => isArray(value) && value.length === 0), path("rootfs")],
+    args: [argument([], /mounts/, (value) => isArray(value) && value.length === 0), folderOf("rootfs")],
   },
   {
     name: "mountAll, one of its mounts",
@@ -377,13 +377,13 @@ export const PUBLIC_FUNCTIONS: readonly PublicFunction[] = [
     name: "unmountAll",
     optionsType: "UnmountOptions",
     call: (_, [folder, options]) => unmountAll(folder as never, options as never),
-    args: [path("folder"), optionsOf("unmountAll")],
+    args: [folderOf("folder"), optionsOf("unmountAll")],
     options: { at: 1, of: unmountOptions },
   },
   {
     name: "supportsIdMapping",
     call: (_, [folder]) => supportsIdMapping(folder as never),
-    args: [path("folder")],
+    args: [folderOf("folder")],
   },
 ];
 

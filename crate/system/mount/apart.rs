@@ -1,8 +1,11 @@
 //! Work on a thread that shares less with the process.
 
 use super::Failure;
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
+use std::os::fd::OwnedFd;
 use std::thread;
 
 /// What a thread has of its own. It keeps it, and so it ends with the work.
@@ -12,6 +15,17 @@ pub(super) enum Own {
     Folder,
     /// That, and what is mounted: nothing that is mounted there is ever seen elsewhere.
     Mounts,
+}
+
+/// Where a thread with mounts of its own makes them: a folder that is there wherever there is a /proc, and in whose way
+/// nothing is that a mount is made of.
+pub(super) const SCRATCH: &str = "/proc/sys";
+
+/// Opens [`SCRATCH`] in a thread with mounts of its own, so that what is mounted there is not repeated elsewhere.
+pub(super) fn private_scratch() -> Result<OwnedFd, Failure> {
+    mount_change("/proc", MountPropagationFlags::PRIVATE)
+        .and_then(|()| open(SCRATCH, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()))
+        .map_err(|errno| Failure::from(errno).while_doing("mounts of its own"))
 }
 
 /// Does work on a thread of its own, and waits for it. The descriptors are the process's.

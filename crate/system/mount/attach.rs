@@ -1,15 +1,15 @@
 //! Makes mounts, one on the other.
 
+use super::apart::{Own, SCRATCH, apart, private_scratch};
 use super::ids::Depth;
 use super::loop_device::LoopDevice;
-use super::options::{ACCESS_TIMES, Options, PER_MOUNT, parse};
+use super::options::{ACCESS_TIMES, Options, joined, parse};
 use super::overlay::{Compact, compact, missing, mount_from, with_ids};
 use super::place::{Place, path_of};
 use super::{Failure, Mount, helper, ids, words};
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_change};
-use rustix::param::page_size;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -57,15 +57,11 @@ fn mount_one(wanted: &Mount, root: &Path) -> Result<Option<Place>, Failure> {
         None => None,
     };
     match &namespace {
-        Some(namespace) if wanted.kind == OVERLAY => {
-            let overlay = with_ids(&wanted.source, &options, namespace)
-                .map_err(|failure| explained(failure, wanted, &options))?;
-            ids::attach(&overlay, &target)?;
-        }
-        _ => attach(wanted, &options, &target)
-            .map_err(|failure| explained(failure, wanted, &options))?,
+        Some(namespace) => attach_mapped(wanted, &options, namespace, &target),
+        None => attach(wanted, &options, &target),
     }
-    finish(wanted, &options, namespace.as_ref(), &place, &target).inspect_err(|_| undo(&place))?;
+    .map_err(|failure| explained(failure, wanted, &options))?;
+    finish(&options, namespace.is_some(), &place).inspect_err(|_| undo(&place))?;
     Ok(Some(place))
 }
 
@@ -118,30 +114,42 @@ fn call(
     mount(&device.path, &joined(&data)?)
 }
 
-/// What a call that makes a mount does not do yet.
-fn finish(
+/// Makes a mount with mapped ids, where nobody else sees it without them.
+fn attach_mapped(
     wanted: &Mount,
     options: &Options,
-    namespace: Option<&OwnedFd>,
-    place: &Place,
-    below: &OwnedFd,
+    namespace: &OwnedFd,
+    target: &OwnedFd,
 ) -> Result<(), Failure> {
-    if options.flags.contains(MountFlags::BIND) && options.flags.intersects(PER_MOUNT) {
-        mount_again(options, &place.open()?)
-            .map_err(|errno| Failure::from(errno).while_doing("the flags of a bind"))?;
-    }
-    if let Some(namespace) = namespace
-        && wanted.kind != OVERLAY
-    {
-        let tree = ids::mapped(&place.open()?, namespace, Depth::All)?;
-        // In place of the one that it is a copy of.
-        undo(place);
-        ids::attach(&tree, below)?;
+    let tree = if wanted.kind == OVERLAY {
+        with_ids(&wanted.source, options, namespace)?
+    } else {
+        apart(Own::Mounts, || {
+            let scratch = Place::Root(SCRATCH.into());
+            call(wanted, options, options.flags, &private_scratch()?, &joined(&options.data)?)?;
+            let top = scratch.open()?;
+            if options.is_flagged_bind() {
+                mount_again(options, &top).map_err(of_bind)?;
+            }
+            ids::mapped(&top, namespace, Depth::All)
+        })?
+    };
+    ids::attach(&tree, target)
+}
+
+/// What a call that makes a mount does not do yet.
+fn finish(options: &Options, is_mapped: bool, place: &Place) -> Result<(), Failure> {
+    if options.is_flagged_bind() && !is_mapped {
+        mount_again(options, &place.open()?).map_err(of_bind)?;
     }
     if options.propagation.is_empty() {
         return Ok(());
     }
     set_propagation(options, &place.open()?)
+}
+
+fn of_bind(errno: Errno) -> Failure {
+    Failure::from(errno).while_doing("the flags of a bind")
 }
 
 fn set_propagation(options: &Options, top: &OwnedFd) -> Result<(), Failure> {
@@ -173,17 +181,6 @@ fn mount_again(options: &Options, top: &OwnedFd) -> rustix::io::Result<()> {
     }
     let flags = options.flags | kept | REMOUNT;
     mount("", path_of(top), "", flags, None)
-}
-
-/// Options as the kernel takes them. It cuts what does not fit a page, in silence.
-pub(super) fn joined(data: &[String]) -> Result<CString, Failure> {
-    let text = data.join(",");
-    if text.len() >= page_size() {
-        let most = page_size() - 1;
-        let reason = format!("the options have {} bytes, and the kernel takes {most}", text.len());
-        return Err(Failure::new(Errno::TOOBIG, reason));
-    }
-    CString::new(text).map_err(|_| Failure::new(Errno::INVAL, "the options hold a NUL"))
 }
 
 /// A failure of the call that mounts, with what it does not say.

@@ -3,9 +3,11 @@
 use super::Failure;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::param::page_size;
+use std::ffi::CString;
 
 /// The flags that belong to a mount, not to its filesystem. A bind takes them only when it is mounted anew.
-pub(super) const PER_MOUNT: MountFlags = MountFlags::RDONLY
+const PER_MOUNT: MountFlags = MountFlags::RDONLY
     .union(MountFlags::NOSUID)
     .union(MountFlags::NODEV)
     .union(MountFlags::NOEXEC)
@@ -126,6 +128,24 @@ pub(super) fn parse(options: &[String]) -> Result<Options, Failure> {
         }
     };
     Ok(parsed)
+}
+
+impl Options {
+    /// Whether this is a bind with flags, which the call that makes it does not look at.
+    pub(super) fn is_flagged_bind(&self) -> bool {
+        self.flags.contains(MountFlags::BIND) && self.flags.intersects(PER_MOUNT)
+    }
+}
+
+/// Options as the kernel takes them. It cuts what does not fit a page, in silence.
+pub(super) fn joined(data: &[String]) -> Result<CString, Failure> {
+    let text = data.join(",");
+    if text.len() >= page_size() {
+        let most = page_size() - 1;
+        let reason = format!("the options have {} bytes, and the kernel takes {most}", text.len());
+        return Err(Failure::new(Errno::TOOBIG, reason));
+    }
+    CString::new(text).map_err(|_| Failure::new(Errno::INVAL, "the options hold a NUL"))
 }
 
 fn find<Flag: Copy>(table: &[(&str, Flag)], name: &str) -> Option<Flag> {

@@ -7,25 +7,20 @@
 //! the mount namespace of one thread, and are gone with it. The overlay is made there too, and copied from there: so
 //! nothing is left behind, even if the process is killed.
 
-use super::apart::{Own, apart};
+use super::apart::{Own, SCRATCH, apart, private_scratch};
 use super::ids::Depth;
-use super::options::Options;
+use super::options::{Options, joined};
 use super::place::path_of;
 use super::{Failure, ids, words};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, OpenTreeFlags, mount, mount_change, open_tree,
-};
+use rustix::mount::{MountFlags, OpenTreeFlags, mount, open_tree};
 use rustix::process::fchdir;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 const LOWER: &str = "lowerdir=";
-
-/// A folder that is there wherever there is a /proc, which no layer is in.
-const SCRATCH: &str = "/proc/sys";
 
 /// Options whose layers are named from a folder.
 #[derive(Debug, PartialEq)]
@@ -137,7 +132,7 @@ pub(super) fn with_ids(
         let reason = "the layers of an overlay with mapped ids must be in one folder, other than /";
         Failure::new(Errno::INVAL, reason)
     })?;
-    let data = super::attach::joined(&data)?;
+    let data = joined(&data)?;
     let layers = ids::mapped(&folder_of_layers(&folder)?, namespace, Depth::All)?;
     overlaid(&layers, source, options.flags, &data, false)
 }
@@ -151,11 +146,8 @@ fn overlaid(
     scratch: bool,
 ) -> Result<OwnedFd, Failure> {
     apart(Own::Mounts, || {
-        let prepare = |errno| Failure::from(errno).while_doing("a mount namespace of its own");
-        // Or what is mounted there would be seen elsewhere.
-        mount_change("/proc", MountPropagationFlags::PRIVATE).map_err(prepare)?;
-        let at = open(SCRATCH, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(prepare)?;
-        ids::attach(layers, &at)?;
+        let prepare = |errno| Failure::from(errno).while_doing("mounts of its own");
+        ids::attach(layers, &private_scratch()?)?;
         enter(layers)?;
         if scratch {
             mount("tmpfs", SCRATCH, "tmpfs", MountFlags::empty(), None).map_err(prepare)?;
@@ -179,7 +171,7 @@ pub fn check_ids(folder: &Path) -> Result<(), Failure> {
     let folder = folder_of_layers(folder)?;
     // What is mounted in the folder may be what cannot.
     let layers = ids::mapped(&folder, &namespace, Depth::Top)?;
-    let data = super::attach::joined(&[format!("{LOWER}.:{SCRATCH}")])?;
+    let data = joined(&[format!("{LOWER}.:{SCRATCH}")])?;
     overlaid(&layers, "overlay", MountFlags::RDONLY, &data, true).map(|_| ())
 }
 
