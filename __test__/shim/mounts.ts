@@ -99,7 +99,6 @@ export async function withMounts<T>(source: string, before = ""): Promise<T> {
   const node = [process.execPath, "--input-type=module", "-e", PRELUDE + source, folder];
   const child = spawn(command, [...args, "sh", "-ec", `${before}\nexec "$@"`, "sh", ...node], {
     cwd: ROOT,
-    env: { ...process.env, FOLDER: folder },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
