@@ -271,7 +271,7 @@ describeMounts("mountAll", () => {
   });
 
   test("has the program of a filesystem in user space mount it", async () => {
-    const { args, error } = await withMounts<{ args: string; error: Thrown }>(`
+    const { args, error, inside } = await withMounts<{ args: string; error: Thrown; inside: Thrown }>(`
       const bin = make("bin");
       const program = (name, text) => fs.writeFileSync(path.join(bin, name), "#!/bin/sh\\n" + text, { mode: 0o755 });
       program("mount.fuse3", 'printf "%s\\\\n" "$@" > "' + folder + '/args"; exec mount -t tmpfs x "$2"');
@@ -279,9 +279,12 @@ describeMounts("mountAll", () => {
       process.env.PATH = bin + ":" + process.env.PATH;
       await mountAll([{ type: "fuse3.layers", source: "src", options: ["ro", "lowerdir=/a:/b"] }], rootfs);
       const args = fs.readFileSync(path.join(folder, "args"), "utf8").replace(rootfs, "ROOTFS");
-      tell({ args, error: await thrown(mountAll([{ type: "fuse.layers", source: "src" }], rootfs)) });
+      const error = await thrown(mountAll([{ type: "fuse.layers", source: "src" }], rootfs));
+      fs.mkdirSync(path.join(rootfs, "inside"));
+      tell({ args, error, inside: await thrown(mountAll([{ type: "fuse3.layers", target: "inside" }], rootfs)) });
     `);
     expect(args).toBe("src\nROOTFS\n-o\nro\n-o\nlowerdir=/a:/b\n-t\nlayers\n");
+    expect(inside.message).toMatch(/mount\.fuse3 mounts the root filesystem itself, and nothing inside$/);
     expect(error.message).toMatch(/mount\.fuse ended with exit status: 3: it failed$/);
   });
 
