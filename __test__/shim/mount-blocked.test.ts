@@ -19,7 +19,7 @@ describeMounts("a filesystem that does not answer", () => {
       const blocked = Array.from({ length: 20 }, (_, i) =>
         thrown(mountAll([{ type: "tmpfs", target: String(i) }], silent)).finally(() => waiting--));
       await mountAll([{ type: "tmpfs" }], rootfs);
-      const read = (await fs.promises.readFile("/proc/self/comm", "utf8")).trim();
+      const read = (await fs.promises.readFile("/proc/version", "utf8")).startsWith("Linux");
       const elsewhere = below().some(({ at }) => at === rootfs);
       await unmountAll(rootfs);
       const during = waiting;
@@ -30,7 +30,7 @@ describeMounts("a filesystem that does not answer", () => {
     `);
     expect({ elsewhere, read, waiting, after }).toEqual({
       elsewhere: true,
-      read: "node",
+      read: true,
       waiting: 20,
       after: true,
     });
