@@ -34,6 +34,22 @@ describeMounts("unmountAll", () => {
     expect({ during, after }).toEqual({ during: 2, after: true });
   });
 
+  test("takes a path as the kernel does: from where the process is, and through links first", async () => {
+    const { during, after } = await withMounts<{ during: string[]; after: boolean }>(`
+      const deep = make("elsewhere/deep");
+      make("elsewhere/rootfs");
+      fs.symlinkSync(deep, path.join(folder, "link"));
+      process.chdir(folder);
+      const mounting = mountAll([{ type: "tmpfs" }], "link/../rootfs");
+      process.chdir("/");
+      await mounting;
+      const during = below().map(({ at }) => path.relative(folder, at));
+      await unmountAll(folder + "/link/../rootfs");
+      tell({ during, after: asBefore() });
+    `);
+    expect({ during, after }).toEqual({ during: ["elsewhere/rootfs"], after: true });
+  });
+
   test("unmounts what is hidden under another mount", async () => {
     const after = await withMounts<boolean>(`
       fs.mkdirSync(path.join(rootfs, "a/b"), { recursive: true });

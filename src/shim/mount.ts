@@ -16,7 +16,7 @@
  * @module
  */
 
-import { resolve } from "node:path";
+import { isAbsolute } from "node:path";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { loadNative } from "../native/addon.js";
 import { checkOptions, LONGEST_TIMER_MS } from "../options.js";
@@ -64,7 +64,7 @@ export async function mountAll(
 ): Promise<void> {
   if (!isArray(mounts)) throw new TypeError(`mounts must be an array, not ${kindOf(mounts)}`);
   const wanted = Array.from(mounts, (mount: unknown, index) => checkedMount(mount, `mounts[${index}]`));
-  const folder = resolve(checkedPath(rootfs, "rootfs"));
+  const folder = absolute(checkedPath(rootfs, "rootfs"));
   const { errno, text, index } = await loadNative().mountAll(wanted, folder);
   const failed = wanted[index];
   if (errno === 0 || failed === undefined) return;
@@ -86,7 +86,7 @@ export async function mountAll(
  * that stays, with the system's `code`, such as `EBUSY`.
  */
 export async function unmountAll(folder: string, options?: UnmountOptions): Promise<void> {
-  const path = resolve(checkedPath(folder, "folder"));
+  const path = absolute(checkedPath(folder, "folder"));
   checkOptions("unmountAll", options, ["busyTimeoutMs", "detach"]);
   const { busyTimeoutMs = BUSY_TIMEOUT_MS, detach = false } = options ?? {};
   if (typeof busyTimeoutMs !== "number" || !(busyTimeoutMs >= 0) || busyTimeoutMs > LONGEST_TIMER_MS) {
@@ -111,7 +111,7 @@ export async function unmountAll(folder: string, options?: UnmountOptions): Prom
  * Rejects with a TypeError that names what is wrong about the argument.
  */
 export async function supportsIdMapping(folder: string): Promise<boolean> {
-  const { errno } = await loadNative().checkMappedIds(resolve(checkedPath(folder, "folder")));
+  const { errno } = await loadNative().checkMappedIds(absolute(checkedPath(folder, "folder")));
   return errno === 0;
 }
 
@@ -131,6 +131,11 @@ function checkedPath(path: unknown, name: string): string {
   const text = checkedText(path, name);
   if (text === "") throw new TypeError(`${name} must be a path, and is empty`);
   return text;
+}
+
+/** From the folder where the process is now. Nothing else is changed: after a link, ".." leads where the kernel says. */
+function absolute(path: string): string {
+  return isAbsolute(path) ? path : `${process.cwd()}/${path}`;
 }
 
 function checkedText(text: unknown, name: string): string {
