@@ -135,6 +135,28 @@ export interface BindingMethod {
   serverStreams: boolean
 }
 
+/** A mount to make. */
+export interface BindingMount {
+  /** The filesystem, or `bind`. */
+  kind: string
+  /** What to mount. */
+  source: string
+  /** Where, inside the root filesystem. */
+  target: string
+  /** Options in the form of fstab. */
+  options: Array<string>
+}
+
+/** What mounting or unmounting came to, as a value. */
+export interface BindingMounted {
+  /** The system's error number below 0, or 0. */
+  errno: number
+  /** What went wrong, in words. */
+  text: string
+  /** Which of the mounts failed. */
+  index: number
+}
+
 /** The result of opening a connection or listener. An error of the system is a value, not an exception. */
 export interface BindingOpened {
   /** The id of the connection or listener, or 0 if opening it failed. */
@@ -177,6 +199,9 @@ export interface BindingVersions {
   taskApi: number
 }
 
+/** Checks whether the kernel maps the ids of files in a folder. */
+export declare function checkMappedIds(folder: string): Promise<BindingMounted>
+
 /** The pids of the children for which the event loop of this environment waits. */
 export declare function childrenOfLoop(): Array<number>
 
@@ -198,6 +223,9 @@ export declare function hasLibuv(): boolean
 /** Listens at a path for the terminal of a container. Returns a descriptor, which the caller owns. */
 export declare function listenConsole(path: string): number
 
+/** Makes all mounts inside a root filesystem, or none. */
+export declare function mountAll(mounts: Array<BindingMount>, rootfs: string): Promise<BindingMounted>
+
 /** Whose child a process is: 0 for no child of this process, 1 for this thread's, 2 for another thread's. */
 export declare function parentOf(pid: number): number
 
@@ -218,6 +246,12 @@ export declare function removeStaleSocket(path: string): number
 
 /** Sets the size of a terminal, in characters. */
 export declare function resizeConsole(terminal: number, width: number, height: number): number
+
+/**
+ * Unmounts what is mounted at a folder and below it. Busy mounts are tried again for `busyMs`, and then taken out of
+ * sight if `detach` is set.
+ */
+export declare function unmountAll(folder: string, busyMs: number, detach: boolean): Promise<BindingMounted>
 
 /** The versions from which this addon was built. */
 export declare function versions(): BindingVersions

@@ -27,6 +27,7 @@ import {
 import { otelClientInterceptor, otelServerInterceptor } from "containerd-shim-protos/otel";
 import { registry } from "containerd-shim-protos/registry";
 import { openStdio } from "containerd-shim-protos/shim/io";
+import { mountAll, supportsIdMapping, unmountAll } from "containerd-shim-protos/shim/mount";
 import { Task } from "containerd-shim-protos/task/v3";
 import {
   type Argument,
@@ -52,6 +53,7 @@ import {
   sinkOptions,
   publisherOptions,
   publishOptions,
+  unmountOptions,
   otelOptions,
   stdioOptions,
   clientOptions,
@@ -83,6 +85,10 @@ export interface PublicFunction {
 const schema = argument(TaskExitSchema, /schema/);
 const server = (): Server => createServer().addRaw("a.B", {});
 const raw = [text(/service/), text(/method/)];
+
+/** Where nothing can be mounted. */
+const NOWHERE = "/no/such/folder";
+const folderOf = (name: string) => argument(NOWHERE, new RegExp(name), (value) => value === "text");
 
 /** A call by the typed client. It must refuse the same values without an interceptor and with one. */
 function typed(
@@ -342,7 +348,55 @@ export const PUBLIC_FUNCTIONS: readonly PublicFunction[] = [
     call: async (_, [path]) => (await openStdio({ stdin: "", stdout: "", stderr: "", [name]: path })).close(),
     args: [argument("", new RegExp(`paths\\.${name}`), (value) => value === "text" || value === "")],
   })),
+  {
+    name: "mountAll",
+    call: (_, [mounts, rootfs]) => mountAll(mounts as never, rootfs as never),
+    args: [argument([], /mounts/, (value) => isArray(value) && value.length === 0), folderOf("rootfs")],
+  },
+  {
+    name: "mountAll, one of its mounts",
+    call: (_, [mount]) => mountAll([mount as never], NOWHERE),
+    args: [argument({}, /mounts\[0\]/, isEmpty)],
+  },
+  ...(["type", "source", "target"] as const).map((name): PublicFunction => ({
+    name: `mountAll, the ${name} of a mount`,
+    call: (_, [value]) => mountAll([{ [name]: value as never }], NOWHERE),
+    args: [
+      argument(
+        "",
+        new RegExp(`mounts\\[0\\]\\.${name}`),
+        (value) => left(value) || typeof value === "string",
+      ),
+    ],
+  })),
+  {
+    name: "mountAll, the options of a mount",
+    call: (_, [options]) => mountAll([{ options: options as never }], NOWHERE),
+    args: [
+      argument([], /mounts\[0\]\.options/, (value) => left(value) || (isArray(value) && value.length === 0)),
+    ],
+  },
+  {
+    name: "unmountAll",
+    optionsType: "UnmountOptions",
+    call: (_, [folder, options]) => unmountAll(folder as never, options as never),
+    args: [folderOf("folder"), optionsOf("unmountAll")],
+    options: { at: 1, of: unmountOptions },
+  },
+  {
+    name: "supportsIdMapping",
+    call: (_, [folder]) => supportsIdMapping(folder as never),
+    args: [folderOf("folder")],
+  },
 ];
+
+function isArray(value: unknown): value is readonly unknown[] {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
 
 function isAnObject(value: unknown): boolean {
   try {

@@ -12,6 +12,7 @@ import type {
 import type { EventSinkOptions, PublisherOptions, PublishOptions } from "containerd-shim-protos/events";
 import type { StdioOptions } from "containerd-shim-protos/shim/io";
 import type { OtelOptions } from "containerd-shim-protos/otel";
+import type { UnmountOptions } from "containerd-shim-protos/shim/mount";
 import { registry } from "containerd-shim-protos/registry";
 
 /** An argument of a function, or an option of it. */
@@ -174,6 +175,10 @@ export const publisherOptions: Options<PublisherOptions> = {
 export const publishOptions: Options<PublishOptions> = {
   timestamp: argument({}, /timestamp/, (value) => left(value) || isMessage(value)),
   namespace: argument("other", /namespace/, (value) => left(value) || namespace(value)),
+};
+export const unmountOptions: Options<UnmountOptions> = {
+  busyTimeoutMs: ms(/busyTimeoutMs/, 0),
+  detach: flag(/detach/),
 };
 export const otelOptions: Options<OtelOptions> = {
   tracerProvider: argument(undefined, /tracerProvider/, left),

@@ -148,7 +148,17 @@ function misspellings(option: string): [string, unknown][] {
 }
 
 describe("the table of public functions", () => {
-  const ENTRIES = [".", "/events", "/otel", "/shim", "/shim/io", "/registry", "/types", "/task/v3"];
+  const ENTRIES = [
+    ".",
+    "/events",
+    "/otel",
+    "/shim",
+    "/shim/io",
+    "/shim/mount",
+    "/registry",
+    "/types",
+    "/task/v3",
+  ];
 
   test("has every function and class that an entry exports", async () => {
     const tried = new Set(PUBLIC_FUNCTIONS.map(({ name }) => name.replace(/[.,].*/, "")));
@@ -168,10 +178,12 @@ describe("the table of public functions", () => {
   test("has every type of options that an entry exports", () => {
     const tried = new Set(PUBLIC_FUNCTIONS.map(({ optionsType }) => optionsType));
     const dist = new URL("../../dist/", import.meta.url);
-    const exported = ["index", "events/index", "otel/index", "shim/index", "shim/io"].flatMap((entry) => {
-      const text = readFileSync(new URL(`${entry}.d.ts`, dist), "utf8");
-      return [...text.matchAll(/\b\w+Options\b/g)].map(([name]) => name);
-    });
+    const exported = ["index", "events/index", "otel/index", "shim/index", "shim/io", "shim/mount"].flatMap(
+      (entry) => {
+        const text = readFileSync(new URL(`${entry}.d.ts`, dist), "utf8");
+        return [...text.matchAll(/\b\w+Options\b/g)].map(([name]) => name);
+      },
+    );
     expect(exported.length).toBeGreaterThan(10);
     // Tested together with runShim.
     for (const name of exported) expect([...tried, "ShimOptions"]).toContain(name);

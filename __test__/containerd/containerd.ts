@@ -51,6 +51,8 @@ export interface ContainerdOptions {
   readonly release?: Release;
   /** The TTRPC_ADDRESS of the shims, to which they publish their events, instead of containerd's own. */
   readonly shimsPublishTo?: string;
+  /** Whether images are layered by overlayfs. */
+  readonly overlay?: boolean;
 }
 
 /** A containerd of our own: its root, state, sockets and everything it makes are in one temporary folder. */
@@ -76,7 +78,11 @@ export class Containerd {
   }
 
   /** Resolves when the daemon answers; leaves nothing behind when it does not. */
-  static async start({ release = packaged, shimsPublishTo }: ContainerdOptions = {}): Promise<Containerd> {
+  static async start({
+    release = packaged,
+    shimsPublishTo,
+    overlay = false,
+  }: ContainerdOptions = {}): Promise<Containerd> {
     removeAbandoned();
     const folder = mkdtempSync(FOLDER_TEMPLATE);
     const forgetFolder = clearUpAtExit(folder);
@@ -84,7 +90,7 @@ export class Containerd {
     try {
       rememberSharedFolders(folder);
       makeRootfs(join(folder, "rootfs"));
-      writeFileSync(join(folder, "config.toml"), configFor(folder));
+      writeFileSync(join(folder, "config.toml"), configFor(folder, overlay));
       if (shimsPublishTo !== undefined) wrapShim(folder, release, shimsPublishTo);
       const ctr = new Ctr(join(folder, "c.sock"), namespaceOf(folder), release);
       const daemon = spawnDaemon(folder, release, log);
@@ -202,14 +208,15 @@ function clearUpAtExit(folder: string): () => void {
   };
 }
 
-function configFor(folder: string): string {
+function configFor(folder: string, overlay: boolean): string {
+  const disabled = DISABLED_PLUGINS.filter((name) => !(overlay && name.endsWith(".overlayfs")));
   // A JSON string of printable characters is also a TOML string.
   const at = (name: string) => JSON.stringify(join(folder, name));
   return [
     "version = 2",
     `root = ${at("root")}`,
     `state = ${at("state")}`,
-    `disabled_plugins = ${JSON.stringify(DISABLED_PLUGINS)}`,
+    `disabled_plugins = ${JSON.stringify(disabled)}`,
     "[grpc]",
     `address = ${at("c.sock")}`,
     "[ttrpc]",

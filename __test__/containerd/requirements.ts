@@ -22,7 +22,7 @@ export function findTool(name: string, path = SEARCH_PATH): string | undefined {
 /** What is missing for real containers of a containerd on this search path, in words that fit after "needs". */
 export function missingRequirements(path: string, major: string): string[] {
   if (process.platform !== "linux") return ["Linux"];
-  const programs = ["containerd", "ctr", "runc", "containerd-shim-runc-v2", "ps", "script", "mount"];
+  const programs = ["containerd", "ctr", "runc", "containerd-shim-runc-v2", "ps", "script", "umount"];
   const missing = programs.filter((name) => !findTool(name, path));
   if (!missing.includes("containerd")) {
     const version = containerdVersion(findTool("containerd", path) ?? "containerd");

@@ -1,6 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Client, Code, connect, type Connection, createClient, packAny } from "containerd-shim-protos";
@@ -9,6 +8,7 @@ import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import { Status, Task } from "containerd-shim-protos/task/v3";
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { Containerd } from "./containerd.js";
+import { makeImage } from "./image.js";
 import { describeWithEach, packaged } from "./releases.js";
 import { findTool } from "./requirements.js";
 import { RUNC, ShimUser, traces } from "./shims.js";
@@ -47,7 +47,7 @@ describeWithEach("examples/shim-runc", (release) => {
 
   test("mounts the root filesystem that a snapshotter has prepared, and unmounts it", async () => {
     const image = join(containerd.folder, "image.tar");
-    makeImage(join(containerd.folder, "rootfs"), image);
+    makeImage("example.com/box:latest", [join(containerd.folder, "rootfs")], image);
     const local = release === packaged ? [] : ["--local"];
     const imported = await containerd.ctr.command([
       "image",
@@ -173,36 +173,3 @@ describeWithEach("examples/shim-runc", (release) => {
     return { typeUrl, value: Buffer.from(JSON.stringify({ ...Spec.process, args, terminal })) };
   }
 });
-
-/** Packs a folder as an OCI image of one layer, named example.com/box:latest. */
-function makeImage(rootfs: string, file: string): void {
-  const layout = `${file}.d`;
-  mkdirSync(join(layout, "blobs", "sha256"), { recursive: true });
-  const blob = (bytes: Buffer, mediaType: string) => {
-    const hash = createHash("sha256").update(bytes).digest("hex");
-    writeFileSync(join(layout, "blobs", "sha256", hash), bytes);
-    return { mediaType, digest: `sha256:${hash}`, size: bytes.length };
-  };
-  const json = (value: unknown) => Buffer.from(JSON.stringify(value));
-  const media = (name: string) => `application/vnd.oci.image.${name}`;
-  const layer = blob(
-    execFileSync("tar", ["-C", rootfs, "-c", "."], { maxBuffer: 64 << 20 }),
-    media("layer.v1.tar"),
-  );
-  const architecture = process.arch === "x64" ? "amd64" : process.arch;
-  const config = blob(
-    json({ architecture, os: "linux", config: {}, rootfs: { type: "layers", diff_ids: [layer.digest] } }),
-    media("config.v1+json"),
-  );
-  const manifest = blob(
-    json({ schemaVersion: 2, mediaType: media("manifest.v1+json"), config, layers: [layer] }),
-    media("manifest.v1+json"),
-  );
-  const annotations = { "io.containerd.image.name": "example.com/box:latest" };
-  writeFileSync(
-    join(layout, "index.json"),
-    json({ schemaVersion: 2, manifests: [{ ...manifest, annotations }] }),
-  );
-  writeFileSync(join(layout, "oci-layout"), json({ imageLayoutVersion: "1.0.0" }));
-  execFileSync("tar", ["-C", layout, "-cf", file, "."]);
-}

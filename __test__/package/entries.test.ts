@@ -70,8 +70,8 @@ const targetOf = (entry: string) =>
 
 /** The source of an entry, and of the messages that it exports as a whole, which shows the types that it exports. */
 function sourceOf(entry: string): string {
-  const files = [targetOf(entry), ...(entry === "events" ? ["protos/events"] : [])];
-  return files.map((file) => readFileSync(join(ROOT, `src/${file}.ts`), "utf8")).join("\n");
+  const sources = [targetOf(entry), ...(entry === "events" ? ["protos/events"] : [])];
+  return sources.map((file) => readFileSync(join(ROOT, `src/${file}.ts`), "utf8")).join("\n");
 }
 
 function isDescriptor(value: unknown): value is AnyDesc {

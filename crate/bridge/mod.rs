@@ -7,6 +7,7 @@
 //! - [`buffers`]: the two batch buffers, and the callback that announces events.
 //! - [`payloads`]: large payloads, which cross outside of the batches.
 //! - [`processes`]: the child processes that libuv waits for.
+//! - [`mounts`]: mounts and unmounting, on threads of their own.
 //! - [`pump`]: the thread that moves the bytes of processes' streams.
 //! - [`system`]: system calls for shims and for socket files.
 //! - [`uv_handle`]: libuv handles: one `uv_poll` per descriptor, the timer, and the check.
@@ -17,6 +18,7 @@ mod buffers;
 mod descriptors;
 mod driver;
 mod loop_driver;
+pub mod mounts;
 mod payloads;
 pub mod port;
 mod processes;

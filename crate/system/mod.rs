@@ -5,11 +5,13 @@
 //!   another's.
 //! - [`console`]: terminals that an OCI runtime sends over a socket.
 //! - [`epoll`]: the kernel's way to wait for many descriptors.
+//! - [`mount`]: mounts, inside a root filesystem, and unmounting.
 //! - [`pipe`]: pipes between a shim and a process.
 //! - [`pump`]: moves bytes between a process's pipes or terminal and containerd's fifos.
 
 pub mod children;
 pub mod console;
 pub mod epoll;
+pub mod mount;
 pub mod pipe;
 pub mod pump;

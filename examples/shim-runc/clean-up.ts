@@ -18,7 +18,7 @@ export async function cleanUp({ id, namespace, bundle }: ShimRequest) {
   await attempt(() => new Runc(id, namespace, bundle, options).delete(true));
   await attempt(() => unmountAll(join(bundle, "rootfs")));
   const exit = await attempt(() => readExit(bundle));
-  const pid = exit?.pid ?? (await attempt(() => readPid(pidFile(bundle)))) ?? 0;
+  const pid = exit?.pid ?? ((await attempt(() => readPid(pidFile(bundle)))) || 0);
   const { status = KILLED, exitedAt = new Date() } = exit ?? {};
   return { pid, exitStatus: status, exitedAt: timestampFromDate(exitedAt) };
 }

@@ -1,18 +1,40 @@
 import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
 import { promisify } from "node:util";
 import { create } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import { optionsOf } from "./runtime-options.js";
+import { supportsIdMapping } from "containerd-shim-protos/shim/mount";
 
 const FEATURES = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
+
+/** Where containerd has its snapshots, unless it is told otherwise. */
+const SNAPSHOTS = "/var/lib/containerd";
+
+/** What of the features of an OCI runtime is looked at here. */
+interface Features {
+  readonly linux?: { readonly mountExtensions?: { readonly idmap?: { enabled?: boolean } } };
+}
 
 /** What this runtime and its runc can do. */
 export async function runtimeInfo(options: Any | undefined) {
   const command = optionsOf(options).binaryName || "runc";
-  const features = await promisify(execFile)(command, ["features"]).then(
-    ({ stdout }) => create(AnySchema, { typeUrl: FEATURES, value: Buffer.from(stdout) }),
+  try {
+    const { stdout } = await promisify(execFile)(command, ["features"]);
+    const features = create(AnySchema, { typeUrl: FEATURES, value: Buffer.from(await possible(stdout)) });
+    return { options, features };
+  } catch {
     // Not every runtime knows the command.
-    () => undefined,
-  );
-  return { options, features };
+    return { options };
+  }
+}
+
+/** The features of a runtime, without user namespaces of pods where their root filesystems cannot be mounted. */
+async function possible(json: string): Promise<string> {
+  const features = JSON.parse(json) as Features;
+  const idmap = features.linux?.mountExtensions?.idmap;
+  if (idmap?.enabled !== true) return json;
+  if (await supportsIdMapping(existsSync(SNAPSHOTS) ? SNAPSHOTS : "/")) return json;
+  idmap.enabled = false;
+  return JSON.stringify(features);
 }

@@ -1,10 +1,28 @@
 import { readFileSync } from "node:fs";
+import { constants } from "node:os";
 import { getSystemErrorName } from "node:util";
+
+/** Errors that filesystems have, and Node has no name for. The numbers are the same on x64 and arm64. */
+const OF_FILESYSTEMS: Readonly<Record<number, string>> = {
+  15: "ENOTBLK",
+  117: "EUCLEAN",
+  123: "ENOMEDIUM",
+  124: "EMEDIUMTYPE",
+  126: "ENOKEY",
+};
+
+/** The name of a system's error, whose number is below 0. */
+export function errorName(errno: number): string {
+  const name = getSystemErrorName(errno);
+  if (!name.startsWith("Unknown")) return name;
+  const known = Object.entries(constants.errno).find(([, number]) => number === -errno)?.[0];
+  return known ?? OF_FILESYSTEMS[-errno] ?? `error ${-errno}`;
+}
 
 /** The result of a call of the addon that returns the system's error numbers below 0. Throws an Error with its `code`. */
 export function checked(syscall: string, result: number): number {
   if (result >= 0) return result;
-  const code = getSystemErrorName(result);
+  const code = errorName(result);
   throw Object.assign(new Error(`${syscall}: ${code}`), { code, errno: result, syscall });
 }
 
