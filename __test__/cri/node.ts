@@ -1,0 +1,235 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { PAUSE_IMAGE } from "./images/images.js";
+import { run, type Result } from "./run.js";
+
+const FOLDER = "/run/node";
+const SOCKET = "/run/containerd/containerd.sock";
+const LOG_LIMIT = 1 << 20;
+/** Where Debian's containernetworking-plugins are, and where others put them. */
+const CNI_FOLDERS = ["/usr/lib/cni", "/opt/cni/bin"];
+
+/** A shim, as Kubernetes names it: a handler of containerd's configuration. */
+export interface Handler {
+  readonly name: string;
+  readonly handler: string;
+  readonly runtime: string;
+}
+
+export const OWN: Handler = { name: "containerd's own shim", handler: "runc", runtime: "io.containerd.runc.v2" };
+export const RUNC: Handler = { name: "shim-runc", handler: "noderunc", runtime: "io.containerd.noderunc.v1" };
+
+/** A node of Kubernetes without a kubelet: containerd with CRI and a network, on the machine that inside.sh prepares. */
+export class Node {
+  static readonly root = FOLDER;
+  static readonly socket = SOCKET;
+  /** Where hosts.toml is, which sends every pull to the registry of the tests. */
+  static readonly hosts = join(FOLDER, "certs.d");
+  static readonly networks = join(FOLDER, "net.d");
+  static readonly plugins = CNI_FOLDERS;
+
+  #daemon: ChildProcess | undefined;
+  #log = "";
+
+  private constructor() {}
+
+  /** Starts a new node, which pulls its images from a registry. */
+  static async start(registry: string): Promise<Node> {
+    for (const folder of [Node.hosts, Node.networks]) mkdirSync(join(folder, "_default"), { recursive: true });
+    writeFileSync(join(Node.hosts, "_default", "hosts.toml"), `server = "${registry}"\n[host."${registry}"]\n`);
+    rmSync(join(Node.networks, "_default"), { recursive: true });
+    writeFileSync(join(Node.networks, "10-bridge.conflist"), JSON.stringify(bridge()));
+    writeFileSync(join(FOLDER, "config.toml"), configuration());
+    writeFileSync(join(FOLDER, "crictl.yaml"), `runtime-endpoint: unix://${SOCKET}\ntimeout: 60\n`);
+    const node = new Node();
+    await node.startDaemon();
+    return node;
+  }
+
+  /** Starts containerd; resolves when it takes pods. */
+  async startDaemon(): Promise<void> {
+    const daemon = spawn("containerd", ["--config", join(FOLDER, "config.toml")], {
+      // containerd looks for shims in its working directory first, and must find none there.
+      cwd: FOLDER,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.#daemon = daemon;
+    for (const stream of [daemon.stdout, daemon.stderr]) {
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        this.#log = (this.#log + text).slice(-LOG_LIMIT);
+      });
+    }
+    const deadline = Date.now() + 30_000;
+    for (;;) {
+      const info = await this.crictl(["info", "--output", "json"]);
+      if (info.code === 0 && isReady(info.stdout)) return;
+      if (Date.now() > deadline) throw new Error(`containerd is not ready: ${info.stderr}\n${this.takeLog()}`);
+      await sleep(100);
+    }
+  }
+
+  /** Ends containerd alone, by a signal. */
+  async endDaemon(signal: NodeJS.Signals): Promise<void> {
+    const daemon = this.#daemon;
+    if (daemon === undefined) return;
+    this.#daemon = undefined;
+    const exited = once(daemon, "exit");
+    daemon.kill(signal);
+    await exited;
+  }
+
+  /** Ends everything at once, as a loss of power does; what is mounted in memory goes too, but for containerd's state. */
+  async losePower(): Promise<void> {
+    await this.endDaemon("SIGKILL");
+    for (let pids = processesOfContainers(); pids.length > 0; pids = processesOfContainers()) {
+      for (const pid of pids) kill(pid);
+      await sleep(20);
+    }
+    for (const path of mounts().toReversed()) {
+      if (path.startsWith("/run/containerd/") || path.startsWith("/run/netns/")) execFileSync("umount", ["-l", path]);
+    }
+    for (const device of readdirSync("/sys/class/net")) {
+      if (device.startsWith("veth")) await run("ip", ["link", "delete", device]);
+    }
+  }
+
+  /** Ends all that there is, and says what it could not end: shims, mounts, devices of the network. */
+  async stop(): Promise<string[]> {
+    const left = await this.removePods();
+    await this.endDaemon("SIGTERM");
+    left.push(...traces());
+    await this.losePower();
+    rmSync(FOLDER, { recursive: true, force: true });
+    rmSync("/run/containerd", { recursive: true, force: true });
+    return left;
+  }
+
+  /** Removes all pods; resolves to complaints. */
+  async removePods(): Promise<string[]> {
+    const { code, stderr } = await this.crictl(["rmp", "--all", "--force"]);
+    return code === 0 ? [] : [stderr];
+  }
+
+  crictl(args: readonly string[], input?: string): Promise<Result> {
+    return run("crictl", ["--config", join(FOLDER, "crictl.yaml"), ...args], { input });
+  }
+
+  /** What containerd and its shims have logged since this was last called, or the end of it. */
+  takeLog(): string {
+    const log = this.#log;
+    this.#log = "";
+    return log;
+  }
+}
+
+/** Processes of shims, mounts of containers, and devices of the network that are there. */
+export function traces(): string[] {
+  return [
+    ...processesOfContainers().map((pid) => `process ${pid}: ${commandLine(pid)}`),
+    ...mounts()
+      .filter((path) => path.startsWith("/run/containerd/io.containerd") || path.startsWith("/run/netns/"))
+      .map((path) => `mount ${path}`),
+    ...readdirSync("/sys/class/net")
+      .filter((device) => device.startsWith("veth"))
+      .map((device) => `device ${device}`),
+  ];
+}
+
+/** The pids of the shims with this in their arguments. */
+export function shims(word: string): number[] {
+  return pids().filter((pid) => /containerd-shim|shim\.cjs/.test(commandLine(pid)) && commandLine(pid).includes(word));
+}
+
+/** Shims, by their names, and whatever runs in another pid namespace than this process. */
+function processesOfContainers(): number[] {
+  const namespace = (pid: number | string) => {
+    try {
+      return readlinkSync(`/proc/${pid}/ns/pid`);
+    } catch {
+      return undefined;
+    }
+  };
+  const own = namespace("self");
+  return pids().filter((pid) => {
+    const other = namespace(pid);
+    return (other !== undefined && other !== own) || shims("").includes(pid);
+  });
+}
+
+function pids(): number[] {
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number);
+}
+
+/** Empty for a process that has ended, reaped or not. */
+function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").join(" ").trim();
+  } catch {
+    return "";
+  }
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+function mounts(): string[] {
+  const lines = readFileSync("/proc/self/mountinfo", "utf8").split("\n").filter(Boolean);
+  return lines.map((line) => line.split(" ")[4] ?? "");
+}
+
+function isReady(info: string): boolean {
+  const { status } = JSON.parse(info) as { status: { conditions: { type: string; status: boolean }[] } };
+  const isTrue = (name: string) => status.conditions.some(({ type, status }) => type === name && status);
+  return isTrue("RuntimeReady") && isTrue("NetworkReady");
+}
+
+function bridge(): object {
+  const ranges = [[{ subnet: "10.88.0.0/16" }]];
+  const ipam = { type: "host-local", ranges, routes: [{ dst: "0.0.0.0/0" }], dataDir: join(FOLDER, "cni") };
+  const network = { type: "bridge", bridge: "cni0", isGateway: true, ipMasq: true, hairpinMode: true, ipam };
+  const plugins = [network, { type: "portmap", capabilities: { portMappings: true } }];
+  return { cniVersion: "1.0.0", name: basename(FOLDER), plugins };
+}
+
+function configuration(): string {
+  const cri = "io.containerd.cri.v1";
+  const handlers = [OWN, RUNC].flatMap(({ handler, runtime }) => [
+    `[plugins.'${cri}.runtime'.containerd.runtimes.${handler}]`,
+    `runtime_type = '${runtime}'`,
+  ]);
+  return [
+    "version = 3",
+    `root = '${FOLDER}/root'`,
+    "state = '/run/containerd'",
+    "[grpc]",
+    `address = '${SOCKET}'`,
+    "[debug]",
+    "level = 'debug'",
+    `[plugins.'io.containerd.internal.v1.opt']`,
+    `path = '${FOLDER}/opt'`,
+    `[plugins.'${cri}.images']`,
+    "snapshotter = 'overlayfs'",
+    `[plugins.'${cri}.images'.pinned_images]`,
+    `sandbox = '${PAUSE_IMAGE}'`,
+    `[plugins.'${cri}.images'.registry]`,
+    `config_path = '${Node.hosts}'`,
+    `[plugins.'${cri}.runtime']`,
+    // A machine that is itself a sandbox may lack the capability to lower it.
+    "restrict_oom_score_adj = true",
+    `[plugins.'${cri}.runtime'.cni]`,
+    `bin_dirs = ${JSON.stringify(CNI_FOLDERS)}`,
+    `conf_dir = '${Node.networks}'`,
+    `[plugins.'${cri}.runtime'.containerd]`,
+    `default_runtime_name = '${OWN.handler}'`,
+    ...handlers,
+    "",
+  ].join("\n");
+}
