@@ -5,7 +5,9 @@ import { fileURLToPath } from "node:url";
 import { buildContainerd2 } from "../containerd/build-containerd2.js";
 
 const CACHE = fileURLToPath(new URL("../../target/cri", import.meta.url));
-const PROGRAMS = fileURLToPath(new URL("images/programs", import.meta.url));
+/** Where the programs of the images are once they are built. */
+export const IMAGE_PROGRAMS = join(CACHE, "programs");
+const SOURCES = fileURLToPath(new URL("images/programs", import.meta.url));
 
 /** Programs of one Go module, each built with the dependencies that the module itself names. */
 interface Tools {
@@ -44,16 +46,10 @@ const RUNC: Tools = {
   cgo: true,
 };
 
-/** Builds what is missing, with the network, and gives the folders of all programs. */
+/** Builds what is missing, with the network, and gives the folders of all programs but those of the images. */
 export function buildTools(): string[] {
+  go(["build", ...STRIPPED, "-o", `${IMAGE_PROGRAMS}/`, "./..."], SOURCES, false);
   return [...[CRI_TOOLS, NERDCTL, RUNC].map(build), buildContainerd2({ cri: true })];
-}
-
-/** Builds the programs of the images, and gives their folder. */
-export function buildImagePrograms(): string {
-  const folder = join(CACHE, "programs");
-  go(["build", ...STRIPPED, "-o", `${folder}/`, "./..."], PROGRAMS, false);
-  return folder;
 }
 
 function build({ module, version, sum, programs, cgo = false }: Tools): string {
@@ -62,7 +58,7 @@ function build({ module, version, sum, programs, cgo = false }: Tools): string {
   console.log(`building ${Object.keys(programs).join(" and ")} ${version}`);
   const unfinished = join(CACHE, `.${process.pid}-${version}`);
   try {
-    const download = go(["mod", "download", "-json", `${module}@${version}`], PROGRAMS, false);
+    const download = go(["mod", "download", "-json", `${module}@${version}`], SOURCES, false);
     const { Dir, Sum } = JSON.parse(download) as { Dir: string; Sum: string };
     if (Sum !== sum) throw new Error(`${module} ${version} has the checksum ${Sum}, not ${sum}`);
     for (const [name, [command = "", ...args]] of Object.entries(programs)) {

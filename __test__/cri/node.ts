@@ -3,14 +3,14 @@ import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { PAUSE_IMAGE } from "./images/images.js";
-import { run, type Result } from "./run.js";
+import { type Result, run } from "./command.js";
+import { makeImages, PAUSE_IMAGE } from "./images/images.js";
+import { Registry } from "./images/registry.js";
+import { CNI_FOLDERS } from "./requirements.js";
 
 const FOLDER = "/run/node";
 const SOCKET = "/run/containerd/containerd.sock";
 const LOG_LIMIT = 1 << 20;
-/** Where Debian's containernetworking-plugins are, and where others put them. */
-const CNI_FOLDERS = ["/usr/lib/cni", "/opt/cni/bin"];
 
 /** A shim, as Kubernetes names it: a handler of containerd's configuration. */
 export interface Handler {
@@ -19,7 +19,11 @@ export interface Handler {
   readonly runtime: string;
 }
 
-export const OWN: Handler = { name: "containerd's own shim", handler: "runc", runtime: "io.containerd.runc.v2" };
+export const OWN: Handler = {
+  name: "containerd's own shim",
+  handler: "runc",
+  runtime: "io.containerd.runc.v2",
+};
 export const RUNC: Handler = { name: "shim-runc", handler: "noderunc", runtime: "io.containerd.noderunc.v1" };
 
 /** A node of Kubernetes without a kubelet: containerd with CRI and a network, on the machine that inside.sh prepares. */
@@ -29,22 +33,26 @@ export class Node {
   /** Where hosts.toml is, which sends every pull to the registry of the tests. */
   static readonly hosts = join(FOLDER, "certs.d");
   static readonly networks = join(FOLDER, "net.d");
-  static readonly plugins = CNI_FOLDERS;
 
+  readonly #registry: Registry;
   #daemon: ChildProcess | undefined;
   #log = "";
 
-  private constructor() {}
+  private constructor(registry: Registry) {
+    this.#registry = registry;
+  }
 
-  /** Starts a new node, which pulls its images from a registry. */
-  static async start(registry: string): Promise<Node> {
-    for (const folder of [Node.hosts, Node.networks]) mkdirSync(join(folder, "_default"), { recursive: true });
-    writeFileSync(join(Node.hosts, "_default", "hosts.toml"), `server = "${registry}"\n[host."${registry}"]\n`);
-    rmSync(join(Node.networks, "_default"), { recursive: true });
+  /** Starts a new node, which pulls its images from a registry of its own. */
+  static async start(): Promise<Node> {
+    const registry = await Registry.serve(makeImages());
+    const { url } = registry;
+    mkdirSync(join(Node.hosts, "_default"), { recursive: true });
+    mkdirSync(Node.networks, { recursive: true });
+    writeFileSync(join(Node.hosts, "_default", "hosts.toml"), `server = "${url}"\n[host."${url}"]\n`);
     writeFileSync(join(Node.networks, "10-bridge.conflist"), JSON.stringify(bridge()));
     writeFileSync(join(FOLDER, "config.toml"), configuration());
     writeFileSync(join(FOLDER, "crictl.yaml"), `runtime-endpoint: unix://${SOCKET}\ntimeout: 60\n`);
-    const node = new Node();
+    const node = new Node(registry);
     await node.startDaemon();
     return node;
   }
@@ -66,7 +74,8 @@ export class Node {
     for (;;) {
       const info = await this.crictl(["info", "--output", "json"]);
       if (info.code === 0 && isReady(info.stdout)) return;
-      if (Date.now() > deadline) throw new Error(`containerd is not ready: ${info.stderr}\n${this.takeLog()}`);
+      if (Date.now() > deadline)
+        throw new Error(`containerd is not ready: ${info.stderr}\n${this.takeLog()}`);
       await sleep(100);
     }
   }
@@ -84,12 +93,13 @@ export class Node {
   /** Ends everything at once, as a loss of power does; what is mounted in memory goes too, but for containerd's state. */
   async losePower(): Promise<void> {
     await this.endDaemon("SIGKILL");
-    for (let pids = processesOfContainers(); pids.length > 0; pids = processesOfContainers()) {
-      for (const pid of pids) kill(pid);
+    for (let running = processesOfContainers(); running.length > 0; running = processesOfContainers()) {
+      for (const pid of running) kill(pid);
       await sleep(20);
     }
     for (const path of mounts().toReversed()) {
-      if (path.startsWith("/run/containerd/") || path.startsWith("/run/netns/")) execFileSync("umount", ["-l", path]);
+      if (path.startsWith("/run/containerd/") || path.startsWith("/run/netns/"))
+        execFileSync("umount", ["-l", path]);
     }
     for (const device of readdirSync("/sys/class/net")) {
       if (device.startsWith("veth")) await run("ip", ["link", "delete", device]);
@@ -102,6 +112,7 @@ export class Node {
     await this.endDaemon("SIGTERM");
     left.push(...traces());
     await this.losePower();
+    this.#registry.close();
     rmSync(FOLDER, { recursive: true, force: true });
     rmSync("/run/containerd", { recursive: true, force: true });
     return left;
@@ -140,27 +151,34 @@ export function traces(): string[] {
 
 /** The pids of the shims with this in their arguments. */
 export function shims(word: string): number[] {
-  return pids().filter((pid) => /containerd-shim|shim\.cjs/.test(commandLine(pid)) && commandLine(pid).includes(word));
+  return pids().filter(
+    (pid) => /containerd-shim|shim\.cjs/.test(commandLine(pid)) && commandLine(pid).includes(word),
+  );
 }
 
 /** Shims, by their names, and whatever runs in another pid namespace than this process. */
 function processesOfContainers(): number[] {
-  const namespace = (pid: number | string) => {
-    try {
-      return readlinkSync(`/proc/${pid}/ns/pid`);
-    } catch {
-      return undefined;
-    }
-  };
-  const own = namespace("self");
+  const own = namespaceOf("self");
+  const ofShims = shims("");
   return pids().filter((pid) => {
-    const other = namespace(pid);
-    return (other !== undefined && other !== own) || shims("").includes(pid);
+    const namespace = namespaceOf(pid);
+    return (namespace !== undefined && namespace !== own) || ofShims.includes(pid);
   });
 }
 
+/** The pid namespace of a process, if it has not ended. */
+function namespaceOf(pid: number | "self"): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`);
+  } catch {
+    return undefined;
+  }
+}
+
 function pids(): number[] {
-  return readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number);
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
 }
 
 /** Empty for a process that has ended, reaped or not. */
@@ -187,7 +205,8 @@ function mounts(): string[] {
 
 function isReady(info: string): boolean {
   const { status } = JSON.parse(info) as { status: { conditions: { type: string; status: boolean }[] } };
-  const isTrue = (name: string) => status.conditions.some(({ type, status }) => type === name && status);
+  const isTrue = (name: string) =>
+    status.conditions.some((condition) => condition.type === name && condition.status);
   return isTrue("RuntimeReady") && isTrue("NetworkReady");
 }
 

@@ -1,17 +1,9 @@
 import { execFileSync } from "node:child_process";
-import {
-  chmodSync,
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findStaticBusybox } from "../../containerd/rootfs.js";
-import { buildImagePrograms } from "../build-tools.js";
+import { IMAGE_PROGRAMS } from "../build-tools.js";
 import { type ImageConfig, ImageStore } from "./store.js";
 
 /** What pods begin with. */
@@ -59,9 +51,8 @@ export function makeImages(): ImageStore {
   const store = new ImageStore();
   const folder = mkdtempSync(join(tmpdir(), "images-"));
   try {
-    const programs = buildImagePrograms();
-    const pause = store.layer(programFolder(folder, programs, "pause", 0o755));
-    const euid = store.layer(programFolder(folder, programs, "euid", 0o4755));
+    const pause = store.layer(programFolder(folder, "pause", 0o755));
+    const euid = store.layer(programFolder(folder, "euid", 0o4755));
     const base = store.layer(busyboxFolder(join(folder, "busybox")));
     const tagged = (names: readonly string[], config: ImageConfig = {}) =>
       store.image(names, [base], { Cmd: ["sh"], Labels: { name: names[0] ?? "" }, ...config });
@@ -75,14 +66,18 @@ export function makeImages(): ImageStore {
     const server = { Entrypoint: ["/usr/sbin/nginx", "master process"] };
     tagged([`${E2E}/nginx:1.14-2`, `${E2E}/httpd:2.4.39-4`], server);
     const onHost = { Entrypoint: ["/bin/env", "PORT=12003", "/usr/sbin/nginx"] };
-    tagged(["amd64", "arm64"].map((name) => `${STAGING}/hostnet-nginx-${name}:latest`), onHost);
+    tagged(
+      ["amd64", "arm64"].map((name) => `${STAGING}/hostnet-nginx-${name}:latest`),
+      onHost,
+    );
     const users = {
       uid: "1002",
       username: "www-data",
       "uid-group": "1003:1004",
       "username-group": "www-data:1004",
     };
-    for (const [name, User] of Object.entries(users)) tagged([`${STAGING}/test-image-user-${name}:latest`], { User });
+    for (const [name, User] of Object.entries(users))
+      tagged([`${STAGING}/test-image-user-${name}:latest`], { User });
     tagged([`${STAGING}/test-image-predefined-group:latest`], { User: "1000" });
     for (const name of ["latest", "1", "2", "3"]) tagged([`${STAGING}/test-image-${name}:latest`]);
     for (const tag of ["test", "all"]) tagged([`${STAGING}/test-image-tag:${tag}`]);
@@ -93,10 +88,10 @@ export function makeImages(): ImageStore {
   }
 }
 
-function programFolder(parent: string, programs: string, name: string, mode: number): string {
+function programFolder(parent: string, name: string, mode: number): string {
   const folder = join(parent, name);
   mkdirSync(folder);
-  copyFileSync(join(programs, name), join(folder, name));
+  copyFileSync(join(IMAGE_PROGRAMS, name), join(folder, name));
   chmodSync(join(folder, name), mode);
   return folder;
 }

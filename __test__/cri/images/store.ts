@@ -33,8 +33,8 @@ export class ImageStore {
   /** Makes a layer of what is in a folder, owned by root. */
   layer(folder: string): Descriptor {
     const flags = ["--sort=name", "--mtime=@0", "--numeric-owner", "--owner=0", "--group=0", "--format=gnu"];
-    const options = { maxBuffer: 1 << 30, stdio: ["ignore", "pipe", "inherit"] as const };
-    return this.#add(LAYER, execFileSync("tar", [...flags, "-C", folder, "-cf", "-", "."], { ...options }));
+    const args = [...flags, "-C", folder, "-cf", "-", "."];
+    return this.#add(LAYER, execFileSync("tar", args, { maxBuffer: 1 << 30 }));
   }
 
   /** Makes an image of layers, and gives it names, such as `pause:3.10`. */
