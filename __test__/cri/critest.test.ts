@@ -14,7 +14,7 @@ describe("the specs of Kubernetes for container runtimes, critest", () => {
   });
 
   afterAll(async () => {
-    expect(await node?.stop()).toEqual([]);
+    await node?.stop();
   });
 
   test.each([OWN, RUNC])("run with $name", { timeout: 30 * 60_000 }, async (handler) => {

@@ -106,22 +106,25 @@ export class Node {
     }
   }
 
-  /** Ends all that there is, and says what it could not end: shims, mounts, devices of the network. */
-  async stop(): Promise<string[]> {
-    const left = await this.removePods();
+  /** Ends all that there is. Fails if anything but the daemon had to be ended by force, or was left behind. */
+  async stop(): Promise<void> {
+    const { code, stderr } = await this.crictl(["rmp", "--all", "--force"]);
     await this.endDaemon("SIGTERM");
-    left.push(...traces());
+    const left = code === 0 ? traces() : [stderr, ...traces()];
     await this.losePower();
     this.#registry.close();
     rmSync(FOLDER, { recursive: true, force: true });
     rmSync("/run/containerd", { recursive: true, force: true });
-    return left;
+    if (left.length > 0) throw new Error(`left behind:\n${left.join("\n")}\n${this.takeLog()}`);
   }
 
-  /** Removes all pods; resolves to complaints. */
-  async removePods(): Promise<string[]> {
-    const { code, stderr } = await this.crictl(["rmp", "--all", "--force"]);
-    return code === 0 ? [] : [stderr];
+  /** What containerd says that a handler can do. */
+  async features({ handler }: Handler): Promise<Readonly<Record<string, boolean>>> {
+    const { stdout } = await this.crictl(["info", "--output", "json"]);
+    const { runtimeHandlers } = JSON.parse(stdout) as {
+      runtimeHandlers: { name: string; features: Record<string, boolean> }[];
+    };
+    return runtimeHandlers.find(({ name }) => name === handler)?.features ?? {};
   }
 
   crictl(args: readonly string[], input?: string): Promise<Result> {
