@@ -1,5 +1,4 @@
-import { createHash } from "node:crypto";
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { type Result, run } from "./command.js";
@@ -8,7 +7,6 @@ import { type Handler, Node, OWN, RUNC, traces } from "./node.js";
 import { CNI_FOLDERS } from "./requirements.js";
 
 const SECONDS = { timeout: 20_000, interval: 200 };
-const MIB_10 = 10 << 20;
 
 /** Where everything of nerdctl is. Its networks are apart from those of Kubernetes. */
 const FOLDER = join(Node.root, "nerdctl");
@@ -16,27 +14,31 @@ const GLOBAL = [
   ["address", Node.socket],
   ["data-root", join(FOLDER, "data")],
   ["hosts-dir", Node.hosts],
+  ["cni-path", CNI_FOLDERS.find((folder) => existsSync(folder))],
   ["cni-netconfpath", join(FOLDER, "net.d")],
   ["cgroup-manager", "cgroupfs"],
 ].map(([name, value]) => `--${name}=${value}`);
 
-describe.each([OWN, RUNC])("nerdctl with $name", ({ runtime, handler }: Handler) => {
-  let node: Node;
+// One node for both, since nerdctl makes its network once on a machine.
+let node: Node;
 
-  beforeAll(async () => {
-    node = await Node.start();
-    mkdirSync(join(FOLDER, "net.d"), { recursive: true });
-  });
+beforeAll(async () => {
+  node = await Node.start();
+  mkdirSync(join(FOLDER, "net.d"), { recursive: true });
+  const { code, stderr } = await nerdctl(["pull", "--quiet", BUSYBOX_IMAGE]);
+  if (code !== 0) throw new Error(`nerdctl pull: ${stderr}`);
+});
 
-  afterAll(async () => {
-    await node?.stop();
-  });
+afterAll(async () => {
+  await node?.stop();
+});
 
-  afterEach(async () => {
-    const { stdout } = await nerdctl("ps", "--all", "--quiet");
-    for (const id of stdout.split("\n").filter(Boolean)) await nerdctl("rm", "--force", id);
-  });
+afterEach(async () => {
+  const { stdout } = await nerdctl(["ps", "--all", "--quiet"]);
+  for (const id of stdout.split("\n").filter(Boolean)) await nerdctl(["rm", "--force", id]);
+});
 
+describe.each([OWN, RUNC])("nerdctl with $name", (handler: Handler) => {
   test("runs a container in the background, whose logs have all it prints", async () => {
     await start("back", [], "seq 1 50000; echo failed >&2; exit 3");
     const { stdout, stderr } = await ended("back", 3);
@@ -48,99 +50,73 @@ describe.each([OWN, RUNC])("nerdctl with $name", ({ runtime, handler }: Handler)
   test("shows the logs of a container that goes on", async () => {
     await start("on", [], "echo out; echo err >&2; sleep 1000");
     await vi.waitFor(async () => {
-      expect(await nerdctl("logs", "on")).toMatchObject({ code: 0, stdout: "out\n", stderr: "err\n" });
+      expect(await nerdctl(["logs", "on"])).toMatchObject({ code: 0, stdout: "out\n", stderr: "err\n" });
     }, SECONDS);
   });
 
   test("runs a container with a terminal in the background", async () => {
     await start("terminal", ["--tty"], "tty; seq 1 2000; exit 4");
     const { stdout } = await ended("terminal", 4);
-    expect(stdout.split("\n")[0]).toMatch(/^\/dev\/(pts\/0|console)\r$/);
-    expect(stdout.endsWith("\n2000\r\n")).toBe(true);
+    expect(stdout.split(/\r?\n/)[0]).toMatch(/^\/dev\/(pts\/0|console)$/);
+    expect(stdout).toMatch(/\n2000\r?\n$/);
     expect(stdout.split("\n")).toHaveLength(2_002);
   });
 
   test("waits for the late output of a process that ran in a container", async () => {
     await start("host", [], "sleep 1000");
-    expect(await nerdctl("exec", "host", "sh", "-c", "sleep 1; echo late; exit 5")).toMatchObject({
-      code: 5,
-      stdout: "late\n",
-    });
-    expect(await nerdctl("exec", "host", "sh", "-c", "(sleep 2; echo later) & echo first")).toMatchObject({
-      code: 0,
-      stdout: "first\nlater\n",
-    });
+    const late = await exec("host", "sleep 1; echo late; exit 5");
+    // nerdctl's own code is 1 then.
+    expect(late).toMatchObject({ stdout: "late\n", stderr: expect.stringContaining("exit code 5") });
+    const leaving = await exec("host", "(sleep 2; echo later) & echo first");
+    expect(leaving).toMatchObject({ code: 0, stdout: "first\nlater\n" });
   });
 
   test("passes input on, to its end", async () => {
     const input = "line 1\nline 2\n";
-    const args = [
-      ...flags(["--rm", "--interactive"]),
-      BUSYBOX_IMAGE,
-      "sh",
-      "-c",
-      "sleep 0.5; cat /dev/stdin",
-    ];
-    expect(await run("nerdctl", args, { input, env: environment() })).toMatchObject({
-      code: 0,
-      stdout: input,
-    });
+    const late = "sleep 0.5; cat /dev/stdin";
+    const flags = ["--rm", "--interactive"];
+    expect(await nerdctl(runArguments(flags, late), input)).toMatchObject({ code: 0, stdout: input });
     await start("host", [], "sleep 1000");
-    const exec = [...GLOBAL, "exec", "--interactive", "host", "sh", "-c", "sleep 0.5; cat"];
-    expect(await run("nerdctl", exec, { input, env: environment() })).toMatchObject({
-      code: 0,
-      stdout: input,
-    });
+    const args = ["exec", "--interactive", "host", "sh", "-c", late];
+    expect(await nerdctl(args, input)).toMatchObject({ code: 0, stdout: input });
   });
 
-  test("shows 10 MiB of output, all of it", async () => {
-    // A file of lines, so that what is missing would show.
-    const script = `yes 0123456789abcde | head -c ${MIB_10}`;
-    const { code, stdout } = await nerdctl(
-      ...flags(["--rm"]).slice(GLOBAL.length),
-      BUSYBOX_IMAGE,
-      "sh",
-      "-c",
-      script,
-    );
+  // On a busy machine containerd's own gives up after 10 s, and the end is missing.
+  test("shows 10 MiB of output, all of it", { retry: handler === OWN ? 2 : 0 }, async () => {
+    const line = "0123456789abcde";
+    const { code, stdout } = await nerdctl(runArguments(["--rm"], `yes ${line} | head -c ${10 << 20}`));
     expect(code).toBe(0);
-    expect(stdout).toHaveLength(MIB_10);
-    expect(digest(stdout)).toBe(digest("0123456789abcde\n".repeat(MIB_10 / 16)));
+    expect(stdout.length).toBe(10 << 20);
+    // Not toBe, which would show both.
+    expect(stdout === `${line}\n`.repeat((10 << 20) / 16)).toBe(true);
   });
 
   test("leaves nothing behind", async () => {
     await start("last", [], "sleep 1000");
-    await nerdctl("rm", "--force", "last");
+    await nerdctl(["rm", "--force", "last"]);
     await vi.waitFor(() => expect(traces()).toEqual([]), SECONDS);
   });
 
-  /** The arguments of `nerdctl run` that choose the shim. */
-  function flags(more: readonly string[]): string[] {
-    return [...GLOBAL, "run", "--quiet", "--runtime", runtime, "--hostname", handler, ...more];
+  function runArguments(flags: readonly string[], script: string): string[] {
+    return ["run", "--runtime", handler.runtime, ...flags, BUSYBOX_IMAGE, "sh", "-c", script];
   }
 
-  async function start(name: string, more: readonly string[], script: string): Promise<void> {
-    const args = [...flags(["--detach", "--name", name, ...more]), BUSYBOX_IMAGE, "sh", "-c", script];
-    const { code, stderr } = await run("nerdctl", args, { env: environment() });
+  async function start(name: string, flags: readonly string[], script: string): Promise<void> {
+    const { code, stderr } = await nerdctl(runArguments(["--detach", "--name", name, ...flags], script));
     if (code !== 0) throw new Error(`nerdctl run: ${stderr}`);
+  }
+
+  function exec(name: string, script: string): Promise<Result> {
+    return nerdctl(["exec", name, "sh", "-c", script]);
   }
 
   /** Resolves to the logs of a container once it has ended. */
   async function ended(name: string, exitCode: number): Promise<Result> {
-    expect(await nerdctl("wait", name)).toMatchObject({ code: 0, stdout: `${exitCode}\n` });
-    return nerdctl("logs", name);
+    expect(await nerdctl(["wait", name])).toMatchObject({ code: 0, stdout: `${exitCode}\n` });
+    return nerdctl(["logs", name]);
   }
 });
 
-function nerdctl(...args: readonly string[]): Promise<Result> {
-  return run("nerdctl", [...GLOBAL, ...args], { env: environment() });
-}
-
-function environment(): NodeJS.ProcessEnv {
-  const plugins = CNI_FOLDERS.find((folder) => folder !== "") ?? "";
-  return { ...process.env, CNI_PATH: plugins };
-}
-
-function digest(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
+function nerdctl(args: readonly string[], input?: string): Promise<Result> {
+  return run("nerdctl", [...GLOBAL, ...args], { input });
 }
