@@ -26,6 +26,17 @@ export const OWN: Handler = {
 };
 export const RUNC: Handler = { name: "shim-runc", handler: "noderunc", runtime: "io.containerd.noderunc.v1" };
 
+/** The same shim as a handler of another name, which has options: the runc to run, and where that keeps its state. */
+export function withOptions(handler: Handler): Handler & { readonly runc: string; readonly root: string } {
+  const name = `${handler.handler}-options`;
+  return {
+    ...handler,
+    handler: name,
+    runc: join(FOLDER, `runc-for-${name}`),
+    root: join(FOLDER, `root-of-${name}`),
+  };
+}
+
 /** A node of Kubernetes without a kubelet: containerd with CRI and a network, on the machine that inside.sh prepares. */
 export class Node {
   static readonly root = FOLDER;
@@ -51,6 +62,10 @@ export class Node {
     writeFileSync(join(Node.hosts, "_default", "hosts.toml"), `server = "${url}"\n[host."${url}"]\n`);
     writeFileSync(join(Node.networks, "10-bridge.conflist"), JSON.stringify(bridge()));
     writeFileSync(join(FOLDER, "config.toml"), configuration());
+    for (const { runc } of [OWN, RUNC].map(withOptions)) {
+      // It says what it was called for.
+      writeFileSync(runc, '#!/bin/sh\necho "$*" >> "$0.calls"\nexec runc "$@"\n', { mode: 0o755 });
+    }
     writeFileSync(join(FOLDER, "crictl.yaml"), `runtime-endpoint: unix://${SOCKET}\ntimeout: 60\n`);
     const node = new Node(registry);
     await node.startDaemon();
@@ -227,6 +242,15 @@ function configuration(): string {
     `[plugins.'${cri}.runtime'.containerd.runtimes.${handler}]`,
     `runtime_type = '${runtime}'`,
   ]);
+  const optional = [OWN, RUNC]
+    .map(withOptions)
+    .flatMap(({ handler, runtime, runc, root }) => [
+      `[plugins.'${cri}.runtime'.containerd.runtimes.${handler}]`,
+      `runtime_type = '${runtime}'`,
+      `[plugins.'${cri}.runtime'.containerd.runtimes.${handler}.options]`,
+      `BinaryName = '${runc}'`,
+      `Root = '${root}'`,
+    ]);
   return [
     "version = 3",
     `root = '${FOLDER}/root'`,
@@ -252,6 +276,7 @@ function configuration(): string {
     `[plugins.'${cri}.runtime'.containerd]`,
     `default_runtime_name = '${OWN.handler}'`,
     ...handlers,
+    ...optional,
     "",
   ].join("\n");
 }

@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Result } from "./command.js";
 import { BUSYBOX_IMAGE } from "./images/images.js";
@@ -23,6 +23,8 @@ export class Pods {
   readonly #handler: Handler;
   /** The configuration of each pod, by its id. */
   readonly #files = new Map<string, string>();
+  /** The log of each container, by its id. */
+  readonly #logs = new Map<string, string>();
   #made = 0;
 
   constructor(node: Node, handler: Handler) {
@@ -35,7 +37,7 @@ export class Pods {
     const name = `p${this.#made++}`;
     const file = this.#file(name, {
       metadata: { name, namespace: "default", uid: `${this.#handler.handler}-${name}`, attempt: 1 },
-      log_directory: join(Node.root, "logs", this.#handler.handler),
+      log_directory: this.#logFolder,
       linux: { security_context: securityContext(users) },
     });
     const id = await this.#crictl("runp", "--runtime", this.#handler.handler, file);
@@ -55,6 +57,7 @@ export class Pods {
       linux: { security_context: securityContext(users) },
     });
     const id = await this.#crictl("create", pod, file, this.#files.get(pod) ?? "");
+    this.#logs.set(id, join(this.#logFolder, `${name}.log`));
     await this.#crictl("start", id);
     return id;
   }
@@ -68,6 +71,14 @@ export class Pods {
   async logs(id: string): Promise<string> {
     const { stdout, stderr } = await this.#node.crictl(["logs", id]);
     return stdout + stderr;
+  }
+
+  /** The lines of a container's log that are whole, as they are on disk: containerd need not run. */
+  printed(id: string): string[] {
+    const path = this.#logs.get(id) ?? "";
+    // 2026-01-01T00:00:00.000000000Z stdout F text
+    const lines = readFileSync(path, "utf8").split("\n").slice(0, -1);
+    return lines.map((line) => line.split(" ").slice(3).join(" "));
   }
 
   async status(id: string): Promise<ContainerStatus> {
@@ -95,6 +106,10 @@ export class Pods {
   async remove(pod: string): Promise<void> {
     await this.#crictl("stopp", pod);
     await this.#crictl("rmp", pod);
+  }
+
+  get #logFolder(): string {
+    return join(Node.root, "logs", this.#handler.handler);
   }
 
   async #crictl(...args: readonly string[]): Promise<string> {
