@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { type Result, run } from "./command.js";
 import { BUSYBOX_IMAGE } from "./images/images.js";
 import { type Handler, Node, OWN, RUNC, traces } from "./node.js";
@@ -31,6 +31,11 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await node?.stop();
+});
+
+beforeEach(({ onTestFailed }) => {
+  node.takeLog();
+  onTestFailed(() => console.error(node.takeLog()));
 });
 
 afterEach(async () => {

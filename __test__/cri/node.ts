@@ -10,7 +10,7 @@ import { CNI_FOLDERS } from "./requirements.js";
 
 const FOLDER = "/run/node";
 const SOCKET = "/run/containerd/containerd.sock";
-const LOG_LIMIT = 1 << 20;
+const LOG_LIMIT = 16 << 10;
 
 /** A shim, as Kubernetes names it: a handler of containerd's configuration. */
 export interface Handler {
@@ -257,8 +257,6 @@ function configuration(): string {
     "state = '/run/containerd'",
     "[grpc]",
     `address = '${SOCKET}'`,
-    "[debug]",
-    "level = 'debug'",
     `[plugins.'io.containerd.internal.v1.opt']`,
     `path = '${FOLDER}/opt'`,
     `[plugins.'${cri}.images']`,

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { type Handler, Node, OWN, RUNC, shims, traces, withOptions } from "./node.js";
 import { Pods } from "./pods.js";
 
@@ -18,6 +18,11 @@ describe.each([OWN, RUNC])("pods of $name", (handler: Handler) => {
 
   afterAll(async () => {
     await node?.stop();
+  });
+
+  beforeEach(({ onTestFailed }) => {
+    node.takeLog();
+    onTestFailed(() => console.error(node.takeLog()));
   });
 
   afterEach(async () => {

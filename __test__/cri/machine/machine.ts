@@ -24,8 +24,8 @@ export async function runOnMachine(command: readonly string[], env: NodeJS.Proce
   const unshare = `exec setpriv --pdeathsig KILL unshare ${NAMESPACES.join(" ")} --fork --kill-child --mount-proc`;
   const script = `set -e; ${enter.join("")}${unshare} sh '${INSIDE}' "$@"`;
   const child = spawn("sh", ["-c", script, "sh", ...command], { env, stdio: "inherit" });
+  // Its end is the machine's, and then this function's.
   const kill = () => child.kill("SIGKILL");
-  // A terminal sends its signals to the command as well, which then ends in its own way.
   for (const signal of SIGNALS) process.on(signal, kill);
   try {
     const [code] = (await once(child, "exit")) as [number | null];
