@@ -18,7 +18,7 @@ export default defineConfig({
         test: {
           name: "package",
           include: ["__test__/**/*.test.ts"],
-          exclude: ["__test__/{containerd,packaging}/**"],
+          exclude: ["__test__/{containerd,cri,packaging}/**"],
         },
       },
       {

@@ -1,0 +1,3 @@
+module containerd-shim-protos/images
+
+go 1.26
