@@ -1,0 +1,140 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { open, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { openStdio, type StdioOptions } from "containerd-shim-protos/shim/io";
+import { beforeAll, describe, expect, test } from "vitest";
+import { temporaryPath } from "../helpers/temp.js";
+
+describe("the streams of a process", () => {
+  const folder = temporaryPath();
+  let count = 0;
+
+  beforeAll(() => mkdirSync(folder));
+
+  function path(): string {
+    return join(folder, `path-${++count}`);
+  }
+
+  function fifo(): string {
+    const name = path();
+    execFileSync("mkfifo", [name]);
+    return name;
+  }
+
+  /** Runs a shell script with these streams. The streams are closed when it has ended. */
+  async function run(
+    script: string,
+    { stdin = "", stdout = "", stderr = "" },
+    options?: StdioOptions,
+  ): Promise<{ child: ChildProcess; stdio: Awaited<ReturnType<typeof openStdio>> }> {
+    const stdio = await openStdio({ stdin, stdout, stderr }, options);
+    const child = spawn("/bin/sh", ["-c", script], { stdio: [...stdio.descriptors] });
+    stdio.handedOver();
+    child.once("exit", () => stdio.close());
+    return { child, stdio };
+  }
+
+  test("flow while JavaScript is busy", async () => {
+    const stdout = fifo();
+    // Another process reads, since this one will not.
+    const copy = path();
+    const reader = spawn("/bin/sh", ["-c", `cat ${stdout} >${copy}`]);
+    const { child, stdio } = await run("head -c 20000000 /dev/zero", { stdout });
+    const exited = once(child, "exit");
+    const until = Date.now() + 20_000;
+    while (statSync(copy, { throwIfNoEntry: false })?.size !== 20_000_000) {
+      if (Date.now() > until) throw new Error("not all bytes have arrived");
+    }
+    await Promise.all([exited, once(reader, "exit"), stdio.drained]);
+  });
+
+  test("hold the process back while nobody reads, and lose nothing", async () => {
+    const stdout = fifo();
+    const { child } = await run("seq 1 200000", { stdout });
+    let exited = false;
+    child.once("exit", () => (exited = true));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(exited).toBe(false);
+    const lines = (await readFile(stdout, "utf8")).trimEnd().split("\n");
+    expect(lines.length).toBe(200_000);
+    expect(lines.at(-1)).toBe("200000");
+  });
+
+  test("reach a reader that comes after the process has ended", async () => {
+    const stdout = fifo();
+    const { child } = await run("echo early", { stdout });
+    const exited = once(child, "exit");
+    const reader = await open(stdout, "r");
+    await exited;
+    expect(await reader.readFile("utf8")).toBe("early\n");
+    await reader.close();
+  });
+
+  test("end for the process when stdin was closed and its last writer has left", async () => {
+    const [stdin, stdout] = [fifo(), fifo()];
+    const reading = readFile(stdout, "utf8");
+    const { child, stdio } = await run("cat; echo end", { stdin, stdout });
+    const first = await open(stdin, "w");
+    await first.write("one ");
+    await first.close();
+    const second = await open(stdin, "w");
+    stdio.closeStdin();
+    await second.write("two ");
+    await second.close();
+    await once(child, "exit");
+    expect(await reading).toBe("one two end\n");
+  });
+
+  test("belong to the user and group that are given", async () => {
+    const stdout = fifo();
+    const reading = readFile(stdout, "utf8");
+    await run("stat -L -c %u:%g /proc/self/fd/1", { stdout }, { uid: 1234, gid: 5678 });
+    expect(await reading).toBe("1234:5678\n");
+  });
+
+  test("go to a logging program, with what its URI and the options say", async () => {
+    const program = path();
+    const lines = [
+      "#!/bin/sh",
+      `env | grep ^CONTAINER_ | sort >${program}.env`,
+      `echo "$@" >${program}.args`,
+      "exec 5>&-",
+      `cat <&3 >${program}.out`,
+    ];
+    writeFileSync(program, `${lines.join("\n")}\n`);
+    chmodSync(program, 0o755);
+    const options = { id: "box", namespace: "k8s.io" };
+    const { stdio } = await run("echo logged", { stdout: `binary://${program}?a=1&a=2&b=%20c` }, options);
+    await stdio.drained;
+    expect(readFileSync(`${program}.env`, "utf8")).toBe("CONTAINER_ID=box\nCONTAINER_NAMESPACE=k8s.io\n");
+    expect(readFileSync(`${program}.args`, "utf8")).toBe("a 1 b  c\n");
+    expect(readFileSync(`${program}.out`, "utf8")).toBe("logged\n");
+  });
+
+  test.each([
+    ["a logging program that is missing", "binary:///no/logger", /\/no\/logger.*ENOENT/],
+    ["a logging program that ends before it is ready", "binary-v2:///bin/true", /ended before it was ready/],
+    ["a URI without a program", "binary://", /names no logging program/],
+    ["an unknown scheme", "npipe:///x", /unknown STDIO scheme npipe/],
+    ["a fifo that is missing", "/no/fifo", /ENOENT.*\/no\/fifo/],
+  ])("are refused with %s, and nothing stays open", async (_, stdout, said) => {
+    const before = readdirSync("/proc/self/fd").length;
+    await expect(openStdio({ stdin: fifo(), stdout, stderr: "" })).rejects.toThrow(said);
+    expect(readdirSync("/proc/self/fd").length).toBe(before);
+  });
+
+  test("leave no descriptor open after many processes", async () => {
+    const one = async () => {
+      const [stdin, stdout, stderr] = [fifo(), fifo(), fifo()];
+      const reading = Promise.all([readFile(stdout), readFile(stderr)]);
+      const { stdio } = await run("echo out; echo err >&2", { stdin, stdout, stderr });
+      await Promise.all([reading, stdio.drained]);
+    };
+    await one();
+    const before = readdirSync("/proc/self/fd").length;
+    for (let round = 0; round < 20; round++) await one();
+    expect(readdirSync("/proc/self/fd").length).toBe(before);
+  });
+});
