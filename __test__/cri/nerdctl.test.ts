@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { type Result, run } from "./command.js";
 import { BUSYBOX_IMAGE } from "./images/images.js";
-import { type Handler, Node, OWN, RUNC, traces } from "./node.js";
+import { HANDLERS, Node, OWN, traces } from "./node.js";
 import { CNI_FOLDERS } from "./requirements.js";
 
 const SECONDS = { timeout: 20_000, interval: 200 };
@@ -43,7 +43,7 @@ afterEach(async () => {
   for (const id of stdout.split("\n").filter(Boolean)) await nerdctl(["rm", "--force", id]);
 });
 
-describe.each([OWN, RUNC])("nerdctl with $name", (handler: Handler) => {
+describe.each(HANDLERS)("nerdctl with %s", (_, handler) => {
   test("runs a container in the background, whose logs have all it prints", async () => {
     await start("back", [], "seq 1 50000; echo failed >&2; exit 3");
     const { stdout, stderr } = await ended("back", 3);
