@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { counts, critest, type Spec } from "./critest.js";
-import { type Handler, Node, OWN, RUNC } from "./node.js";
+import { type Handler, HANDLERS, Node, OWN, RUNC } from "./node.js";
 
 /** Fewer than these mean that the specs, not the shims, do not run here. */
 const AT_LEAST = 100;
@@ -17,7 +17,7 @@ describe("the specs of Kubernetes for container runtimes, critest", () => {
     await node?.stop();
   });
 
-  test.each([OWN, RUNC])("run with $name", { timeout: 30 * 60_000 }, async (handler) => {
+  test.each(HANDLERS)("run with %s", { timeout: 30 * 60_000 }, async (_, handler) => {
     const started = Date.now();
     const specs = await critest(handler);
     results.set(handler, specs);

@@ -26,6 +26,9 @@ export const OWN: Handler = {
 };
 export const RUNC: Handler = { name: "shim-runc", handler: "noderunc", runtime: "io.containerd.noderunc.v1" };
 
+/** Both with their names, for the names of tests. */
+export const HANDLERS: [string, Handler][] = [OWN, RUNC].map((handler) => [handler.name, handler]);
+
 /** The same shim as a handler of another name, which has options: the runc to run, and where that keeps its state. */
 export function withOptions(handler: Handler): Handler & { readonly runc: string; readonly root: string } {
   const name = `${handler.handler}-options`;

@@ -2,12 +2,12 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Handler, Node, OWN, RUNC, shims, traces, withOptions } from "./node.js";
+import { HANDLERS, Node, OWN, shims, traces, withOptions } from "./node.js";
 import { Pods } from "./pods.js";
 
 const SECONDS = { timeout: 30_000, interval: 200 };
 
-describe.each([OWN, RUNC])("pods of $name", (handler: Handler) => {
+describe.each(HANDLERS)("pods of %s", (_, handler) => {
   let node: Node;
   let pods: Pods;
 
@@ -107,7 +107,7 @@ describe.each([OWN, RUNC])("pods of $name", (handler: Handler) => {
     expect(await pods.status(staying)).toMatchObject({ state: "CONTAINER_EXITED", exitCode: 4 });
     // What it printed while nobody read is there as well.
     const printed = pods.printed(staying);
-    expect(printed).toEqual(printed.map((_, line) => String(line)));
+    expect(printed).toEqual(printed.map((_line, at) => String(at)));
     await pods.remove(pod);
     await vi.waitFor(() => expect(traces()).toEqual([]), SECONDS);
   });
