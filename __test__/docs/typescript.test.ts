@@ -1,3 +1,4 @@
+import { parse as parseToml } from "smol-toml";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, existsSync, readFileSync } from "node:fs";
@@ -55,8 +56,15 @@ describe("the documentation", () => {
     expect(() => JSON.parse(code) as unknown).not.toThrow();
   });
 
+  it.each(BLOCKS.filter(({ language }) => language === "toml"))(
+    "has TOML that can be read, at $page:$line",
+    ({ code }) => {
+      expect(() => parseToml(code)).not.toThrow();
+    },
+  );
+
   it("has no block in a language that no test checks", () => {
-    const known = new Set(["", "ts", "js", "sh", "json"]);
+    const known = new Set(["", "ts", "js", "sh", "json", "toml"]);
     const unknown = BLOCKS.filter(({ language, name }) => !known.has(language) && name === undefined);
     expect(unknown.map(placeOf)).toEqual([]);
   });
