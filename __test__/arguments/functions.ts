@@ -26,8 +26,6 @@ import {
 } from "containerd-shim-protos/events";
 import { otelClientInterceptor, otelServerInterceptor } from "containerd-shim-protos/otel";
 import { registry } from "containerd-shim-protos/registry";
-import { openStdio } from "containerd-shim-protos/shim/io";
-import { mountAll, supportsIdMapping, unmountAll } from "containerd-shim-protos/shim/mount";
 import { Task } from "containerd-shim-protos/task/v3";
 import {
   type Argument,
@@ -53,12 +51,11 @@ import {
   sinkOptions,
   publisherOptions,
   publishOptions,
-  unmountOptions,
   otelOptions,
-  stdioOptions,
   clientOptions,
   type Options,
 } from "./options.js";
+import { SHIM_FUNCTIONS } from "./shim-functions.js";
 import { Streaming } from "../helpers/streaming.js";
 
 /** What the functions are called with. */
@@ -85,10 +82,6 @@ export interface PublicFunction {
 const schema = argument(TaskExitSchema, /schema/);
 const server = (): Server => createServer().addRaw("a.B", {});
 const raw = [text(/service/), text(/method/)];
-
-/** Where nothing can be mounted. */
-const NOWHERE = "/no/such/folder";
-const folderOf = (name: string) => argument(NOWHERE, new RegExp(name), (value) => value === "text");
 
 /** A call by the typed client. It must refuse the same values without an interceptor and with one. */
 function typed(
@@ -336,67 +329,8 @@ export const PUBLIC_FUNCTIONS: readonly PublicFunction[] = [
     args: [optionsOf("otelServerInterceptor")],
     options: { at: 0, of: otelOptions },
   },
-  {
-    name: "openStdio",
-    optionsType: "StdioOptions",
-    call: async (_, [of, options]) => (await openStdio(of as never, options as never)).close(),
-    args: [argument({ stdin: "", stdout: "", stderr: "" }, /paths/), optionsOf("a process's streams")],
-    options: { at: 1, of: stdioOptions },
-  },
-  ...(["stdin", "stdout", "stderr"] as const).map((name): PublicFunction => ({
-    name: `openStdio, its ${name}`,
-    call: async (_, [path]) => (await openStdio({ stdin: "", stdout: "", stderr: "", [name]: path })).close(),
-    args: [argument("", new RegExp(`paths\\.${name}`), (value) => value === "text" || value === "")],
-  })),
-  {
-    name: "mountAll",
-    call: (_, [mounts, rootfs]) => mountAll(mounts as never, rootfs as never),
-    args: [argument([], /mounts/, (value) => isArray(value) && value.length === 0), folderOf("rootfs")],
-  },
-  {
-    name: "mountAll, one of its mounts",
-    call: (_, [mount]) => mountAll([mount as never], NOWHERE),
-    args: [argument({}, /mounts\[0\]/, isEmpty)],
-  },
-  ...(["type", "source", "target"] as const).map((name): PublicFunction => ({
-    name: `mountAll, the ${name} of a mount`,
-    call: (_, [value]) => mountAll([{ [name]: value as never }], NOWHERE),
-    args: [
-      argument(
-        "",
-        new RegExp(`mounts\\[0\\]\\.${name}`),
-        (value) => left(value) || typeof value === "string",
-      ),
-    ],
-  })),
-  {
-    name: "mountAll, the options of a mount",
-    call: (_, [options]) => mountAll([{ options: options as never }], NOWHERE),
-    args: [
-      argument([], /mounts\[0\]\.options/, (value) => left(value) || (isArray(value) && value.length === 0)),
-    ],
-  },
-  {
-    name: "unmountAll",
-    optionsType: "UnmountOptions",
-    call: (_, [folder, options]) => unmountAll(folder as never, options as never),
-    args: [folderOf("folder"), optionsOf("unmountAll")],
-    options: { at: 1, of: unmountOptions },
-  },
-  {
-    name: "supportsIdMapping",
-    call: (_, [folder]) => supportsIdMapping(folder as never),
-    args: [folderOf("folder")],
-  },
+  ...SHIM_FUNCTIONS,
 ];
-
-function isArray(value: unknown): value is readonly unknown[] {
-  try {
-    return Array.isArray(value);
-  } catch {
-    return false;
-  }
-}
 
 function isAnObject(value: unknown): boolean {
   try {

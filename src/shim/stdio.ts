@@ -127,7 +127,8 @@ export class Stdio {
  * child.once("exit", () => stdio.close());
  * ```
  *
- * A reader of a fifo may leave and come back. If it does not read, the process waits once 128 KiB are on their way. If a
+ * A reader of a fifo may leave and come back, as long as it is there when the process ends: what nobody has read goes with
+ * the last descriptor of a fifo. If it does not read, the process waits once 128 KiB are on their way. If a
  * file takes no bytes, because its disk is full, they are dropped, and a warning says so.
  *
  * Rejects with a TypeError that names a path or option that is wrong, the system's error if a path cannot be opened, and
