@@ -3,17 +3,7 @@ import { join } from "node:path";
 import { fromJsonString, toJsonString } from "@bufbuild/protobuf";
 import { type Options, OptionsSchema } from "containerd-shim-protos/runc";
 import type { ChildExit } from "containerd-shim-protos/shim";
-
-/** The parts of a container's spec that this shim uses. */
-export interface Spec {
-  readonly annotations?: Readonly<Record<string, string>>;
-  readonly linux?: { readonly namespaces?: readonly { readonly type: string; readonly path?: string }[] };
-}
-
-/** Reads `config.json`. */
-export function readSpec(bundle: string): Spec {
-  return JSON.parse(readFileSync(join(bundle, "config.json"), "utf8")) as Spec;
-}
+import { readSpec } from "containerd-shim-protos/shim/spec";
 
 /** Whether the container has a pid namespace of its own, which ends with its first process. False if nobody knows. */
 export function ownsItsPids(bundle: string): boolean {

@@ -14,6 +14,7 @@ import {
 import type { CheckpointOptions, Options } from "containerd-shim-protos/runc";
 import type { ChildExit, ShimContext } from "containerd-shim-protos/shim";
 import { Cgroup, type OomWatch } from "containerd-shim-protos/shim/cgroup";
+import { type Process, processOf } from "containerd-shim-protos/shim/spec";
 import { type CreateTaskRequest, type ExecProcessRequest, Status } from "containerd-shim-protos/task/v3";
 import { ownsItsPids, pidFile, writeExit, writeOptions } from "./bundle.js";
 import { alreadyExists, failedPrecondition, notFound, unimplemented, unknown } from "./errors.js";
@@ -153,7 +154,7 @@ export class Container {
     }
   }
 
-  async #launchExec(process: ContainerProcess, spec: object) {
+  async #launchExec(process: ContainerProcess, spec: Process) {
     const file = join(this.bundle, `${process.id}.process.json`);
     await writeFile(file, JSON.stringify(spec), { mode: 0o600 });
     try {
@@ -168,9 +169,8 @@ export class Container {
     const { execId, terminal, spec } = request;
     if (this.execs.has(execId)) throw alreadyExists(`id ${execId}`);
     this.#require("exec", Status.RUNNING, Status.CREATED);
-    const json = Buffer.from(spec?.value ?? []).toString();
     const process = this.#process(execId, request, pidFile(this.bundle, execId));
-    this.execs.set(execId, { process, spec: { ...(JSON.parse(json) as object), terminal } });
+    this.execs.set(execId, { process, spec: { ...processOf(spec), terminal } });
   }
 
   #exec(execId: string): Exec {
@@ -346,7 +346,7 @@ export class Container {
 /** A process that was or will be run in a container, and how. */
 interface Exec {
   readonly process: ContainerProcess;
-  readonly spec: object;
+  readonly spec: Process;
 }
 
 /** What a promise rejects with, if it does. */

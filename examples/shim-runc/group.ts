@@ -1,5 +1,5 @@
 import type { ShimPlacement, StartRequest } from "containerd-shim-protos/shim";
-import { readSpec } from "./bundle.js";
+import { readSpec } from "containerd-shim-protos/shim/spec";
 
 /** Containers that agree in the first of these have one shim: a pod, or a group of runc's own label. */
 const LABELS = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];

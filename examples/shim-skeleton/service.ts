@@ -1,8 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { constants } from "node:os";
-import { join } from "node:path";
 import type { Writable } from "node:stream";
 import { type Timestamp, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { Code, type ServiceImpl, TtrpcError } from "containerd-shim-protos";
@@ -18,12 +16,8 @@ import {
 } from "containerd-shim-protos/events";
 import type { ShimContext } from "containerd-shim-protos/shim";
 import { openStdio, type Stdio } from "containerd-shim-protos/shim/io";
+import { readSpec } from "containerd-shim-protos/shim/spec";
 import { type CreateTaskRequest, type KillRequest, Status, type Task } from "containerd-shim-protos/task/v3";
-
-/** The parts of a container's spec that this shim uses. */
-interface Spec {
-  readonly process: { readonly args: string[]; readonly env?: string[]; readonly cwd: string };
-}
 
 /** The state from Create to Delete. */
 interface Process {
@@ -55,8 +49,7 @@ export function createSkeleton({ namespace, publish, shutdown }: ShimContext): S
   return {
     async create(request) {
       const { id, bundle } = request;
-      const spec = JSON.parse(readFileSync(join(bundle, "config.json"), "utf8")) as Spec;
-      const { args, env = [], cwd } = spec.process;
+      const { args = [], env = [], cwd = "/" } = readSpec(bundle).process ?? {};
       const stdio = await openStdio(request, { id, namespace });
       const child = spawn("/bin/sh", [...HELD, ...args], {
         cwd,

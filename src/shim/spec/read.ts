@@ -1,0 +1,50 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Any } from "@bufbuild/protobuf/wkt";
+import { isBytes, isPlain, kindOf } from "../../value-kinds.js";
+import type { LinuxResources } from "./linux.js";
+import type { Process, Spec } from "./types.js";
+
+/**
+ * Reads the `config.json` of a bundle.
+ *
+ * ```ts
+ * const { process, annotations = {} } = readSpec(request.bundle);
+ * ```
+ *
+ * Throws the system's error if there is none, and an Error that names the file if it holds no JSON object. What the object
+ * holds is not checked: the runtime does that.
+ */
+export function readSpec(bundle: string): Spec {
+  if (typeof bundle !== "string") throw new TypeError(`bundle must be a path, not ${kindOf(bundle)}`);
+  const file = join(bundle, "config.json");
+  return parsed(readFileSync(file, "utf8"), file) as unknown as Spec;
+}
+
+/** The process that an exec is to start, from `ExecProcessRequest.spec`. Throws as {@link readSpec} does. */
+export function processOf(spec: Any | undefined): Process {
+  return parsed(textOf(spec, "spec"), "the spec of an exec") as unknown as Process;
+}
+
+/** The limits that are to be set, from `UpdateTaskRequest.resources`. Throws as {@link readSpec} does. */
+export function resourcesOf(resources: Any | undefined): LinuxResources {
+  return parsed(textOf(resources, "resources"), "the resources of an update") as LinuxResources;
+}
+
+/** containerd sends the specification's types as JSON, in an Any of a type that has no descriptor. */
+function textOf(any: Any | undefined, name: string): string {
+  const bytes: unknown = any === undefined ? undefined : (any as Partial<Any>).value;
+  if (!isBytes(bytes)) throw new TypeError(`${name} must be an Any, not ${kindOf(any)}`);
+  return new TextDecoder().decode(bytes);
+}
+
+function parsed(text: string, what: string): object {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new Error(`${what} is not JSON: ${(cause as Error).message}`, { cause });
+  }
+  if (!isPlain(value)) throw new Error(`${what} must be a JSON object, not ${kindOf(value)}`);
+  return value;
+}
