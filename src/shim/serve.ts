@@ -8,7 +8,7 @@ import { createServer, type Server } from "../server/server.js";
 import { socketAddress } from "./address.js";
 import type { ShimArguments } from "./arguments.js";
 import { type Bootstrap, readBootstrap, writeBootstrap } from "./bootstrap.js";
-import { Children } from "./children.js";
+import { childrenOfProcess } from "./process.js";
 import { logStandardStreams, ShimLog } from "./log.js";
 import type { ShimContext, ShimOptions, StartRequest } from "./options.js";
 import { FAILED, STARTED, STARTER_VARIABLE } from "./start.js";
@@ -123,7 +123,7 @@ async function listen(
       });
     },
     log,
-    children: new Children(),
+    children: childrenOfProcess(),
     shutdown,
   };
   addTask(server, await options.createTaskService(context));

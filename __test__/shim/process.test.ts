@@ -1,0 +1,45 @@
+import { readFileSync } from "node:fs";
+import { childrenOfProcess, startProcess } from "containerd-shim-protos/shim/process";
+import { describe, expect, test } from "vitest";
+
+describe("a process that a shim starts", () => {
+  test("tells its code, whenever it is asked", async () => {
+    const started = await startProcess("/bin/sh", ["-c", "exit 7"]);
+    const exit = await started.exited;
+    expect(exit).toMatchObject({ pid: started.pid, status: 7 });
+    expect(await started.exited).toBe(exit);
+  });
+
+  test("runs where and with what it is told", async () => {
+    const options = { cwd: "/proc", env: { ONLY: "this" } };
+    const started = await startProcess("/bin/sleep", ["100"], options);
+    expect(readFileSync(`/proc/${started.pid}/environ`, "utf8")).toBe("ONLY=this\0");
+    expect(started.kill("SIGKILL")).toBe(true);
+    expect(await started.exited).toMatchObject({ status: 137 });
+  });
+
+  test("is not signalled once it has ended", async () => {
+    const started = await startProcess("/bin/true");
+    await started.exited;
+    expect(started.kill()).toBe(false);
+    const killed = await startProcess("/bin/sleep", ["100"]);
+    killed.kill("SIGTERM");
+    await killed.exited;
+    expect(killed.kill()).toBe(false);
+  });
+
+  test.each([
+    ["a program that is missing", "/no/program", {}],
+    ["a folder that is missing", "/bin/true", { cwd: "/no/folder" }],
+  ])("is the system's error with %s", async (_, program, options) => {
+    await expect(startProcess(program, [], options)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
+  test("is not among those that can be adopted", async () => {
+    const started = await startProcess("/bin/sleep", ["100"]);
+    await expect(childrenOfProcess().adopt(async () => started.pid)).rejects.toThrow(/started by Node/);
+    started.kill("SIGKILL");
+    await started.exited;
+    expect(childrenOfProcess()).toBe(childrenOfProcess());
+  });
+});

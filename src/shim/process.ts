@@ -1,0 +1,75 @@
+/**
+ * The processes of a shim: those that it starts, and those that an OCI runtime leaves to it. Each is signalled only while
+ * it is there, never by a number that another process may have.
+ *
+ * ```ts
+ * import { childrenOfProcess, startProcess } from "containerd-shim-protos/shim/process";
+ *
+ * const worker = await startProcess("/bin/worker", ["--fast"], { cwd: bundle, stdio: stdio.descriptors });
+ * const { status } = await worker.exited;
+ * ```
+ *
+ * @module
+ */
+
+import { spawn, type StdioOptions as NodeStdio } from "node:child_process";
+import { once } from "node:events";
+import { constants } from "node:os";
+import { checkOptions } from "../options.js";
+import { kindOf } from "../value-kinds.js";
+import { type AdoptedChild, type ChildExit, Children } from "./children.js";
+
+/** How a process is started. */
+export interface StartProcessOptions {
+  /** Its working directory; by default this process's. */
+  readonly cwd?: string | undefined;
+  /** Its whole environment; by default this process's. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Descriptors of this process that become its 0, 1, 2 and so on; by default /dev/null for the first three. */
+  readonly stdio?: readonly (number | "ignore")[] | undefined;
+}
+
+let children: Children | undefined;
+
+/**
+ * The children of this process, which becomes a child subreaper: the same that a shim's hooks have as `context.children`.
+ * Throws an Error on any but the main thread, to which the kernel gives orphans.
+ */
+export function childrenOfProcess(): Children {
+  return (children ??= new Children());
+}
+
+/**
+ * Starts a program and waits for its end. Resolves once it runs.
+ *
+ * Rejects with a TypeError that names what is wrong, or with the system's error, such as ENOENT, if it cannot be started.
+ */
+export async function startProcess(
+  program: string,
+  args: readonly string[] = [],
+  options: StartProcessOptions = {},
+): Promise<AdoptedChild> {
+  if (typeof program !== "string" || program === "") {
+    throw new TypeError(`program must be the name or path of a program, not ${kindOf(program)}`);
+  }
+  checkOptions("startProcess", options, ["cwd", "env", "stdio"]);
+  const { cwd, env, stdio = ["ignore", "ignore", "ignore"] } = options;
+  const child = spawn(program, [...args], {
+    cwd,
+    env: { ...(env ?? process.env) },
+    stdio: [...stdio] as NodeStdio,
+  });
+  const exit = once(child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
+  // It is reported below: without a process there is no exit.
+  exit.catch(() => undefined);
+  await once(child, "spawn");
+  const pid = child.pid ?? 0;
+  const exited = exit.then(([code, signal]): ChildExit => {
+    const status = code ?? 128 + constants.signals[signal ?? "SIGKILL"];
+    return { pid, status, exitedAt: new Date() };
+  });
+  // libuv reaps it, and Node refuses to signal what it has reaped.
+  return { pid, exited, kill: (signal = "SIGTERM") => child.exitCode === null && child.kill(signal) };
+}
+
+export type { AdoptedChild, ChildExit, Children };
