@@ -1,0 +1,52 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { connect, createClient } from "containerd-shim-protos";
+import { Task } from "containerd-shim-protos/task/v3";
+import { transform } from "esbuild";
+import { expect, test } from "vitest";
+import { ShimHost } from "../shim/shim.js";
+import { blocksOf } from "./blocks.js";
+import { userProject } from "./project.js";
+
+const TIMES = 30;
+
+/** The two files of the sample, as JavaScript in a user's project. Returns the path of the program. */
+async function sample(): Promise<string> {
+  const files: Record<string, string> = {};
+  for (const { name, code } of blocksOf("docs/shim.md")) {
+    if (name !== "main.ts" && name !== "service.ts") continue;
+    files[name.replace(".ts", ".js")] = (await transform(code, { loader: "ts" })).code;
+  }
+  expect(Object.keys(files)).toEqual(["main.js", "service.js"]);
+  return join(userProject(files), "main.js");
+}
+
+test(`the shim in sixty lines tells how its process ended, ${TIMES} times at once`, async () => {
+  const program = [await sample()];
+  const run = async (index: number) => {
+    using host = new ShimHost({ id: `sample-${index}`, program });
+    const { bundle, id } = host;
+    const spec = { process: { args: ["/bin/sh", "-c", `exit ${index}`], cwd: "/" } };
+    writeFileSync(join(bundle, "config.json"), JSON.stringify(spec));
+    const child = host.spawn([...host.flags, "-socket", join(bundle, "s")]);
+    try {
+      await using connection = await connect(`unix://${join(bundle, "s")}`, {
+        waitForReady: true,
+        connectTimeoutMs: 60_000,
+      });
+      const task = createClient(Task, connection);
+      await task.create({ id, bundle });
+      // Wait may come before Start, after it, or as the process ends.
+      const waiting = index % 3 === 0 ? task.wait({ id }) : undefined;
+      await task.start({ id });
+      await expect(task.start({ id })).rejects.toThrow("has been started");
+      const { exitStatus } = await (waiting ?? task.wait({ id }));
+      await task.shutdown({ id });
+      return exitStatus;
+    } finally {
+      child.kill("SIGKILL");
+    }
+  };
+  const statuses = await Promise.all(Array.from({ length: TIMES }, (_, index) => run(index)));
+  expect(statuses).toEqual(Array.from({ length: TIMES }, (_, index) => index));
+}, 120_000);
