@@ -110,8 +110,10 @@ export class Container {
   }
 
   /** Starts the first process or an exec, and says so before its end can be told. Resolves to the pid. */
-  start(execId: string): Promise<number> {
-    return execId === "" ? this.#startInit() : this.#startExec(this.#exec(execId));
+  async start(execId: string): Promise<number> {
+    if (execId === "") return this.#startInit();
+    if (this.#initEnded) throw failedPrecondition(`container ${this.id} init process is not running`);
+    return this.#startExec(this.#exec(execId));
   }
 
   #startInit(): Promise<number> {
@@ -128,7 +130,6 @@ export class Container {
   }
 
   async #startExec({ process, spec }: Exec): Promise<number> {
-    if (this.#initEnded) throw failedPrecondition(`container ${this.id} init process is not running`);
     let finish!: () => void;
     const running = new Promise<void>((resolve) => (finish = resolve));
     this.#running.add(running);

@@ -11,7 +11,6 @@ import {
 } from "containerd-shim-protos/shim/io";
 import { Status } from "containerd-shim-protos/task/v3";
 import { readPid } from "./bundle.js";
-import { unknown } from "./errors.js";
 import type { Launch } from "./runc.js";
 
 /** The streams of a process, as containerd's requests name them. */
@@ -106,7 +105,6 @@ export class ContainerProcess {
   }
 
   resize(width: number, height: number): void {
-    if (this.status === Status.STOPPED) throw unknown("cannot resize a stopped container");
     this.#console?.resize(width, height);
   }
 

@@ -13,11 +13,11 @@ import {
 } from "containerd-shim-protos/events";
 import { CheckpointOptionsSchema, ProcessDetailsSchema } from "containerd-shim-protos/runc";
 import type { ShimContext } from "containerd-shim-protos/shim";
-import type { Task } from "containerd-shim-protos/task/v3";
+import { Status, type Task } from "containerd-shim-protos/task/v3";
 import { create } from "@bufbuild/protobuf";
 import { Cgroup } from "containerd-shim-protos/shim/cgroup";
 import { Container } from "./container.js";
-import { alreadyExists, notFound } from "./errors.js";
+import { alreadyExists, notFound, unknown } from "./errors.js";
 import { optionsOf } from "./runtime-options.js";
 
 /** The task service for the containers of one shim. */
@@ -138,7 +138,11 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
     },
 
     resizePty({ id, execId, width, height }) {
-      get(id).process(execId).resize(width, height);
+      const process = get(id).process(execId);
+      // Of a container's first process it does nothing, as with containerd's own shim.
+      if (execId !== "" && process.status === Status.STOPPED)
+        throw unknown("cannot resize a stopped container");
+      process.resize(width, height);
       return {};
     },
 
