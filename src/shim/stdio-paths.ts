@@ -27,8 +27,9 @@ export interface StdioPaths {
 
 /** How a process's streams are made. */
 export interface StdioOptions {
-  /** The user and group that own the process's ends of its pipes. By default they are the shim's. */
+  /** The user that owns the process's ends of its pipes; by default the shim's. */
   readonly uid?: number | undefined;
+  /** The group that owns them; by default the shim's. */
   readonly gid?: number | undefined;
   /** The id under which a logging program knows the process: that of the container, or of the exec. */
   readonly id?: string | undefined;

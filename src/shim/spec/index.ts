@@ -28,6 +28,7 @@ export type {
 } from "./types.js";
 export type {
   Linux,
+  LinuxBlockDevice,
   LinuxBlockIo,
   LinuxCpu,
   LinuxDevice,
@@ -38,4 +39,5 @@ export type {
   LinuxResources,
   LinuxSeccomp,
   LinuxSyscall,
+  LinuxThrottledDevice,
 } from "./linux.js";

@@ -11,21 +11,34 @@ export interface Spec {
   readonly ociVersion: string;
   /** The first process. A container that never runs one has none. */
   readonly process?: Process;
+  /** The root filesystem. */
   readonly root?: Root;
+  /** The host name of the container. */
   readonly hostname?: string;
+  /** The NIS domain of the container. */
   readonly domainname?: string;
   /** Mounted in this order, below the root. */
   readonly mounts?: readonly Mount[];
+  /** Programs that the runtime runs. */
   readonly hooks?: Hooks;
+  /** Metadata, such as the pod's id. */
   readonly annotations?: Readonly<Record<string, string>>;
+  /** What is for Linux alone. */
   readonly linux?: Linux;
 }
 
 /** A process of a container: its first, or that of an exec, in `ExecProcessRequest.spec`. */
 export interface Process {
+  /** Whether the process has a terminal. */
   readonly terminal?: boolean;
   /** In characters. */
-  readonly consoleSize?: { readonly height: number; readonly width: number };
+  readonly consoleSize?: {
+    /** Rows. */
+    readonly height: number;
+    /** Columns. */
+    readonly width: number;
+  };
+  /** Who it is. */
   readonly user: User;
   /** The program and its arguments. */
   readonly args?: readonly string[];
@@ -33,31 +46,59 @@ export interface Process {
   readonly env?: readonly string[];
   /** An absolute path in the container. */
   readonly cwd: string;
+  /** What it may do. */
   readonly capabilities?: Capabilities;
+  /** Its limits. */
   readonly rlimits?: readonly Rlimit[];
+  /** Whether it can gain no privileges, such as by setuid programs. */
   readonly noNewPrivileges?: boolean;
+  /** Its AppArmor profile. */
   readonly apparmorProfile?: string;
+  /** Its oom_score_adj, from -1000 to 1000. */
   readonly oomScoreAdj?: number;
+  /** How the kernel schedules it. */
   readonly scheduler?: Scheduler;
+  /** Its SELinux label. */
   readonly selinuxLabel?: string;
-  readonly ioPriority?: { readonly class: string; readonly priority: number };
-  readonly execCPUAffinity?: { readonly initial?: string; readonly final?: string };
+  /** The class and priority of its input and output. */
+  readonly ioPriority?: {
+    /** The class, such as `IOPRIO_CLASS_BE`. */
+    readonly class: string;
+    /** A priority; which way it counts depends on the kernel's interface. */
+    readonly priority: number;
+  };
+  /** The CPUs that an exec runs on, as lists such as `0-3`: until it runs, and then. */
+  readonly execCPUAffinity?: {
+    /** Until it runs. */
+    readonly initial?: string;
+    /** From then on. */
+    readonly final?: string;
+  };
 }
 
 /** Who a process is, in the container. */
 export interface User {
+  /** The user id. */
   readonly uid: number;
+  /** The group id. */
   readonly gid: number;
+  /** The file mode mask. */
   readonly umask?: number;
+  /** More groups. */
   readonly additionalGids?: readonly number[];
 }
 
 /** Sets of capabilities, by names such as `CAP_NET_ADMIN`. */
 export interface Capabilities {
+  /** The most that it can ever have. */
   readonly bounding?: readonly string[];
+  /** What it has. */
   readonly effective?: readonly string[];
+  /** What programs with capabilities of their own may keep. */
   readonly inheritable?: readonly string[];
+  /** What it may have. */
   readonly permitted?: readonly string[];
+  /** What other programs keep. */
   readonly ambient?: readonly string[];
 }
 
@@ -65,7 +106,9 @@ export interface Capabilities {
 export interface Rlimit {
   /** Such as `RLIMIT_NOFILE`. */
   readonly type: string;
+  /** What only the privileged exceed. */
   readonly hard: number;
+  /** What is enforced. */
   readonly soft: number;
 }
 
@@ -73,12 +116,17 @@ export interface Rlimit {
 export interface Scheduler {
   /** Such as `SCHED_OTHER`. */
   readonly policy: string;
+  /** From -20 to 19. */
   readonly nice?: number;
+  /** A priority; which way it counts depends on the kernel's interface. */
   readonly priority?: number;
+  /** Flags, by the kernel's names. */
   readonly flags?: readonly string[];
   /** In nanoseconds, for `SCHED_DEADLINE`, as the next two. */
   readonly runtime?: number;
+  /** As `runtime`. */
   readonly deadline?: number;
+  /** As `runtime`; for CPU limits, the interval in which they hold. */
   readonly period?: number;
 }
 
@@ -86,6 +134,7 @@ export interface Scheduler {
 export interface Root {
   /** Absolute, or relative to the bundle. */
   readonly path: string;
+  /** Whether it cannot be written to. */
   readonly readonly?: boolean;
 }
 
@@ -93,17 +142,25 @@ export interface Root {
 export interface Mount {
   /** An absolute path in the container. */
   readonly destination: string;
+  /** The kind of it, by its name in the specification. */
   readonly type?: string;
+  /** What is mounted. */
   readonly source?: string;
+  /** Options, as for fstab. */
   readonly options?: readonly string[];
+  /** Where its user ids lie on the host. */
   readonly uidMappings?: readonly IdMapping[];
+  /** Where its group ids lie on the host. */
   readonly gidMappings?: readonly IdMapping[];
 }
 
 /** A range of ids of the container and where it lies on the host. */
 export interface IdMapping {
+  /** The first id in the container. */
   readonly containerID: number;
+  /** The first id on the host. */
   readonly hostID: number;
+  /** How many ids. */
   readonly size: number;
 }
 
@@ -111,10 +168,15 @@ export interface IdMapping {
 export interface Hooks {
   /** Deprecated by the specification in favour of the next three. */
   readonly prestart?: readonly Hook[];
+  /** Run before the container's root is entered, in the runtime's namespaces. */
   readonly createRuntime?: readonly Hook[];
+  /** The same, in the container's namespaces. */
   readonly createContainer?: readonly Hook[];
+  /** Run in the container, before its first process. */
   readonly startContainer?: readonly Hook[];
+  /** Run after its first process was started. */
   readonly poststart?: readonly Hook[];
+  /** Run after the container was deleted. */
   readonly poststop?: readonly Hook[];
 }
 
@@ -122,7 +184,9 @@ export interface Hooks {
 export interface Hook {
   /** An absolute path. */
   readonly path: string;
+  /** Arguments, or for a system call, conditions on them. */
   readonly args?: readonly string[];
+  /** Entries `NAME=value`. */
   readonly env?: readonly string[];
   /** In seconds. */
   readonly timeout?: number;
