@@ -26,7 +26,7 @@ await runMain(async () => {
     projectDocuments: [path.join(root, "docs/*.md")],
     // protoc-gen-es writes this above everything it generates; it names the field in the .proto file.
     blockTags: [...OptionDefaults.blockTags, "@generated"],
-    highlightLanguages: [...OptionDefaults.highlightLanguages, "proto"],
+    highlightLanguages: [...OptionDefaults.highlightLanguages, "proto", "toml"],
     excludeInternal: true,
     excludePrivate: true,
     disableSources: true,
