@@ -24,6 +24,7 @@ describeWithEach("shim-runc when something is wrong", (release) => {
     containerd = await Containerd.start({ release });
     user = new ShimUser(containerd, RUNC);
     events = await EventsSeen.of(containerd);
+    await user.runDetached("host", FOREVER);
   });
 
   afterAll(async () => {
@@ -89,7 +90,6 @@ describeWithEach("shim-runc when something is wrong", (release) => {
   });
 
   test("publishes the exit of a container that was never started before its delete", async () => {
-    await user.runDetached("host", FOREVER);
     const task = await taskOf("host");
     const bundle = await createIn(task, "host", "unstarted");
     const waiting = task.wait({ id: "unstarted" });
@@ -117,6 +117,18 @@ describeWithEach("shim-runc when something is wrong", (release) => {
       reason: { code: Code.NotFound },
     });
     await events.tell("twice", topics("create", "exit", "delete"), RUNC);
+    rmSync(bundle, { recursive: true });
+  });
+
+  test("deletes after it has been created what is deleted while it is created", async () => {
+    const task = await taskOf("host");
+    const creating = createIn(task, "host", "hasty");
+    const deleting = task.delete({ id: "hasty" });
+    const bundle = await creating;
+    // It may have been asked for before the container was there at all.
+    if ((await Promise.allSettled([deleting]))[0]?.status === "rejected") await task.delete({ id: "hasty" });
+    const expected = topics("create", "exit", "delete");
+    await vi.waitFor(() => expect(events.topics("hasty")).toEqual(expected), 10_000);
     rmSync(bundle, { recursive: true });
   });
 

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import { openStdio, type StdioOptions } from "containerd-shim-protos/shim/io";
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { temporaryPath } from "../helpers/temp.js";
@@ -123,6 +124,39 @@ describe("the streams of a process", () => {
     const before = readdirSync("/proc/self/fd").length;
     await expect(openStdio({ stdin: fifo(), stdout, stderr: "" })).rejects.toThrow(said);
     expect(readdirSync("/proc/self/fd").length).toBe(before);
+  });
+
+  test("are closed with their logging program if stdin cannot be opened", async () => {
+    const program = path();
+    writeFileSync(program, `#!/bin/sh\necho $$ >${program}.pid\nexec 5>&-\ncat <&3\n`);
+    chmodSync(program, 0o755);
+    const before = readdirSync("/proc/self/fd").length;
+    const opening = openStdio({ stdin: "/no/fifo", stdout: `binary://${program}`, stderr: "" });
+    await expect(opening).rejects.toThrow(/ENOENT.*\/no\/fifo/);
+    expect(readdirSync("/proc/self/fd").length).toBe(before);
+    const pid = readFileSync(`${program}.pid`, "utf8").trim();
+    await vi.waitFor(() => expect(statSync(`/proc/${pid}`, { throwIfNoEntry: false })).toBeUndefined());
+  });
+
+  test("close in a worker no descriptor of another thread", async () => {
+    const file = path();
+    const worker = new Worker(
+      `const { parentPort, workerData } = require("node:worker_threads");
+      import("containerd-shim-protos/shim/io").then(async ({ openStdio }) => {
+        const stdio = await openStdio({ stdin: "", stdout: "file://" + workerData, stderr: "" });
+        stdio.handedOver();
+        await stdio.drained;
+        parentPort.postMessage("drained");
+      });`,
+      { eval: true, workerData: file },
+    );
+    await once(worker, "message");
+    // These have the numbers that the worker no longer uses.
+    const opened = await Promise.all(Array.from({ length: 20 }, () => open("/dev/null")));
+    await worker.terminate();
+    for (const one of opened) await one.stat();
+    for (const one of opened) await one.close();
+    expect(opened).toHaveLength(20);
   });
 
   test("leave no descriptor open after many processes", async () => {

@@ -70,8 +70,25 @@ export class Container {
     return join(this.bundle, "rootfs");
   }
 
-  /** Mounts the root filesystem and has runc create the container, whose first process then waits to be started. */
-  async create(): Promise<void> {
+  /**
+   * Mounts the root filesystem and has runc create the container, whose first process then waits to be started. A Delete
+   * that comes meanwhile waits, and `created` is called before anything else can happen to the container.
+   */
+  create(created: () => void): Promise<void> {
+    return this.init.inTurn(async () => {
+      try {
+        await this.#create();
+      } catch (error) {
+        // There is nothing to delete or to wait for.
+        this.#deleted = true;
+        this.init.release();
+        throw error;
+      }
+      created();
+    });
+  }
+
+  async #create(): Promise<void> {
     writeOptions(this.bundle, this.#options);
     try {
       await mountAll(this.#request.rootfs, this.#rootfs);
@@ -141,6 +158,8 @@ export class Container {
           process.release();
           throw error;
         });
+        // The first process may have ended too early to end this one.
+        if (this.#initEnded && !this.#ownsItsPids) process.kill(SIGKILL);
         void exited
           .then((exit) => process.inTurn(async () => this.#processHasEnded(process, exit)))
           .finally(finish);
@@ -302,7 +321,9 @@ export class Container {
     if (!this.#ownsItsPids) {
       // Nothing else ends the others: no pid namespace dies with its first process.
       await this.#try("kill its other processes", () => this.#runc.kill(SIGKILL, true));
-      for (const { process } of this.execs.values()) process.kill(SIGKILL);
+      for (const { process } of this.execs.values()) {
+        await this.#try("kill an exec", async () => process.kill(SIGKILL));
+      }
     }
     await Promise.all(this.#running);
     await this.init.inTurn(async () => {

@@ -84,8 +84,9 @@ export class ContainerProcess {
     try {
       this.#console = socket.receive();
     } catch (error) {
-      // Nobody would hear of the process. It cannot be reaped before the adoption ends, so the pid is its own.
-      process.kill(readPid(this.#pidFile), "SIGKILL");
+      // Nobody would hear of the process. An adoption that is under way keeps its pid from becoming another's.
+      const pid = readPid(this.#pidFile);
+      if (pid > 0) process.kill(pid, "SIGKILL");
       throw error;
     }
     if (this.#stdinClosed) this.#console.closeStdin();

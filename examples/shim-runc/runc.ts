@@ -107,8 +107,9 @@ export class Runc {
     const child = this.#spawn(command, [...flags, this.#id, ...rest], ["pipe", "pipe", "pipe"]);
     child.stdin?.on("error", () => undefined);
     child.stdin?.end(input);
-    const output = child.stdout === null ? "" : text(child.stdout);
-    const errors = child.stderr === null ? "" : text(child.stderr);
+    // Without descriptors for them there are none, and the end says why.
+    const output = child.stdout ? text(child.stdout).catch(() => "") : "";
+    const errors = child.stderr ? text(child.stderr).catch(() => "") : "";
     await this.#untilEnded(command, once(child, "close"), before, async () => errors);
     return output;
   }

@@ -39,17 +39,18 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
       const container = new Container(context, request);
       // There from now on, so that a second Create fails and Shutdown does not end the shim.
       containers.set(id, container);
+      const io = { stdin, stdout, stderr, terminal };
       try {
-        await container.create();
+        await container.create(() => {
+          const { pid } = container.init;
+          const event = { containerId: id, bundle, rootfs, io, checkpoint, pid };
+          context.publish(TASK_CREATE_EVENT_TOPIC, TaskCreateSchema, event);
+        });
       } catch (error) {
-        containers.delete(id);
+        if (containers.get(id) === container) containers.delete(id);
         throw error;
       }
-      const io = { stdin, stdout, stderr, terminal };
-      const { pid } = container.init;
-      const event = { containerId: id, bundle, rootfs, io, checkpoint, pid };
-      context.publish(TASK_CREATE_EVENT_TOPIC, TaskCreateSchema, event);
-      return { pid };
+      return { pid: container.init.pid };
     },
 
     async start({ id, execId }) {
@@ -63,7 +64,7 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
         return { pid, ...exit };
       }
       await container.delete();
-      containers.delete(id);
+      if (containers.get(id) === container) containers.delete(id);
       const { pid, exit } = container.init;
       context.publish(TASK_DELETE_EVENT_TOPIC, TaskDeleteSchema, { containerId: id, pid, ...exit });
       return { pid, ...exit };

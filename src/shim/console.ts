@@ -146,11 +146,14 @@ export class Console {
 
   #connectInput(input: Input): void {
     const terminal = this.#duplicate();
-    void input.start(terminal).then((ended) => {
+    const started = input.start(terminal).then((ended) => {
       // Otherwise the process has ended, and what it has printed is still to be read.
       if (!ended) return;
       this.#ends.output?.close();
       this.#hangUp();
+    });
+    started.catch((error: Error) => {
+      process.emitWarning(`the input of a terminal could not be passed on: ${error.message}`);
     });
   }
 

@@ -81,7 +81,13 @@ export class Logger {
       setTimeout(() => this.#child.kill("SIGKILL"), END_MS + KILL_MS),
     ];
     for (const timer of timers) timer.unref();
-    void this.ended.then(() => timers.forEach(clearTimeout));
+    // Nothing is left behind by a shim that ends before that.
+    const atExit = () => this.#child.kill("SIGTERM");
+    process.once("exit", atExit);
+    void this.ended.then(() => {
+      timers.forEach(clearTimeout);
+      process.removeListener("exit", atExit);
+    });
   }
 
   /** Ends the program of a process that could not be started. */

@@ -59,17 +59,23 @@ export async function startProcess(
     env: { ...(env ?? process.env) },
     stdio: [...stdio] as NodeStdio,
   });
-  const exit = once(child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
-  // It is reported below: without a process there is no exit.
-  exit.catch(() => undefined);
-  await once(child, "spawn");
-  const pid = child.pid ?? 0;
-  const exited = exit.then(([code, signal]): ChildExit => {
-    const status = code ?? 128 + constants.signals[signal ?? "SIGKILL"];
-    return { pid, status, exitedAt: new Date() };
+  const exited = new Promise<ChildExit>((resolve) => {
+    child.once("exit", (code, signal) => {
+      const status = code ?? 128 + constants.signals[signal ?? "SIGKILL"];
+      resolve({ pid: child.pid ?? 0, status, exitedAt: new Date() });
+    });
   });
-  // libuv reaps it, and Node refuses to signal what it has reaped.
-  return { pid, exited, kill: (signal = "SIGTERM") => child.exitCode === null && child.kill(signal) };
+  await once(child, "spawn");
+  // Node reports a signal that is not permitted by this event, and libuv has not reaped what it still signals.
+  let refused: Error | undefined;
+  child.on("error", (error) => (refused = error));
+  const kill = (signal: NodeJS.Signals | number = "SIGTERM") => {
+    refused = undefined;
+    const sent = child.exitCode === null && child.signalCode === null && child.kill(signal);
+    if (refused !== undefined) throw refused as Error;
+    return sent;
+  };
+  return { pid: child.pid ?? 0, exited, kill };
 }
 
 export type { AdoptedChild, ChildExit, Children };

@@ -1,3 +1,4 @@
+import { closeSync } from "node:fs";
 import { type NativePump, loadNative } from "../native/addon.js";
 import { checked } from "./system.js";
 
@@ -24,7 +25,7 @@ export class Transfer {
    * ended, it keeps the process alive, unless it is told not to.
    */
   constructor(source: number, destination: number, { holds = true } = {}) {
-    pump ??= new (loadNative().BindingPump)(onEnded);
+    pump ??= newPump([source, destination]);
     this.#number = checked("start a transfer", pump.start(source, destination));
     if (holds) hold(1);
     this.ended = new Promise((resolve) => {
@@ -43,6 +44,16 @@ export class Transfer {
   /** Ends at once. What has not been passed on is lost. */
   stop(): void {
     pump?.stop(this.#number);
+  }
+}
+
+/** A thread may be one too many for the process. The descriptors are closed then, as for any transfer that cannot start. */
+function newPump(descriptors: readonly number[]): NativePump {
+  try {
+    return new (loadNative().BindingPump)(onEnded);
+  } catch (error) {
+    for (const fd of descriptors) closeSync(fd);
+    throw error;
   }
 }
 

@@ -1,8 +1,10 @@
 import { closeSync, constants, fstatSync, mkdirSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
+import { loadNative } from "../native/addon.js";
 import { checkOptions } from "../options.js";
 import { isPlain, kindOf, shown } from "../value-kinds.js";
+import { checked } from "./system.js";
 
 const { O_APPEND, O_CREAT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants;
 
@@ -88,12 +90,14 @@ export interface OpenedInput {
 
 /** Opens the source of a stream that a process reads. Never waits. */
 export function openInput(path: string): OpenedInput {
-  const source = openSync(withoutScheme(path), O_RDONLY | O_NONBLOCK);
+  const opened = openSync(withoutScheme(path), O_RDONLY | O_NONBLOCK);
+  let hold = -1;
   try {
-    if (!fstatSync(source).isFIFO()) return { source, hold: -1 };
-    return { source, hold: openSync(withoutScheme(path), O_WRONLY | O_NONBLOCK) };
+    if (fstatSync(opened).isFIFO()) hold = openSync(withoutScheme(path), O_WRONLY | O_NONBLOCK);
+    return { source: forAddon(opened), hold };
   } catch (error) {
-    closeSync(source);
+    closeSync(opened);
+    if (hold >= 0) closeSync(hold);
     throw error;
   }
 }
@@ -104,20 +108,30 @@ export function openOutput(target: string): number {
   if (scheme === "file") {
     const path = fileURLToPath(target);
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-    return openSync(path, O_WRONLY | O_CREAT | O_APPEND, 0o644);
+    return forAddon(openSync(path, O_WRONLY | O_CREAT | O_APPEND, 0o644));
   }
   if (scheme !== "fifo") throw new Error(`unknown STDIO scheme ${scheme}`);
   const path = withoutScheme(target);
   // Open for reading too, so that readers may leave and come back.
   const fifo = openSync(path, O_RDWR | O_NONBLOCK);
   try {
-    if (fstatSync(fifo).isFIFO()) return fifo;
+    if (fstatSync(fifo).isFIFO()) return forAddon(fifo);
   } catch (error) {
     closeSync(fifo);
     throw error;
   }
   closeSync(fifo);
-  return openSync(path, O_WRONLY | O_APPEND);
+  return forAddon(openSync(path, O_WRONLY | O_APPEND));
+}
+
+/**
+ * A descriptor that the addon may own, in place of one that Node has opened, which is closed: Node closes the numbers that
+ * a worker has opened once more when the worker ends, whoever has them by then.
+ */
+function forAddon(opened: number): number {
+  const copy = checked("duplicate a descriptor", loadNative().duplicateDescriptor(opened));
+  closeSync(opened);
+  return copy;
 }
 
 const withoutScheme = (path: string) => path.replace(/^fifo:\/\//, "");

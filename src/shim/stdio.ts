@@ -39,11 +39,13 @@ export class Stdio {
       await Promise.all([...this.#outputs.map((output) => output.ended), this.#logger?.ended]);
     });
     try {
+      const logged = logger && [this.#theirs.add(logger.stdout), this.#theirs.add(logger.stderr)];
       const stdin = this.#stdin(paths.stdin, options);
-      this.descriptors =
-        logger === undefined
-          ? [stdin, this.#stdout(paths.stdout, options), this.#stdout(paths.stderr, options)]
-          : [stdin, this.#theirs.add(logger.stdout), this.#theirs.add(logger.stderr)];
+      const [stdout = "ignore", stderr = "ignore"] = logged ?? [
+        this.#stdout(paths.stdout, options),
+        this.#stdout(paths.stderr, options),
+      ];
+      this.descriptors = [stdin, stdout, stderr];
     } catch (error) {
       this.abandon();
       throw error;
@@ -60,8 +62,11 @@ export class Stdio {
   /** To be called once a process has been started with {@link descriptors}: bytes are passed on from now on. */
   handedOver(): void {
     this.#theirs.closeAll();
-    for (const start of this.#starts.splice(0)) start();
-    this.#started();
+    try {
+      for (const start of this.#starts.splice(0)) start();
+    } finally {
+      this.#started();
+    }
   }
 
   /** Lets stdin end as soon as its last writer has closed it: what CloseIO asks for. */
@@ -94,7 +99,7 @@ export class Stdio {
     const input = new Input(path);
     this.#input = input;
     const { theirs, ours } = this.#pipe(true, options);
-    this.#starts.push(() => void input.start(this.#ours.release(ours)));
+    this.#starts.push(() => void input.start(this.#ours.release(ours)).catch(warn));
     return theirs;
   }
 
@@ -114,6 +119,11 @@ export class Stdio {
     const [theirs, ours] = processReads ? [reader, writer] : [writer, reader];
     return { theirs: this.#theirs.add(theirs), ours: this.#ours.add(ours) };
   }
+}
+
+/** Stdin that could not be passed on has ended for the process; nobody else would hear of the reason. */
+function warn(error: Error): void {
+  process.emitWarning(`stdin could not be passed on: ${error.message}`);
 }
 
 /**

@@ -42,7 +42,7 @@ export class OomWatch {
   static v2(memory: CgroupFolder, onKill: () => void): OomWatch {
     const oom = new OomWatch(memory, "memory.events", onKill);
     const watcher: FSWatcher = watch(join(memory.path, "memory.events"), { persistent: false }, () =>
-      oom.look(),
+      oom.#lookOnEvent(),
     );
     // The cgroup has been removed.
     watcher.on("error", () => watcher.close());
@@ -74,11 +74,20 @@ export class OomWatch {
     clearInterval(this.#timer);
     let left = LOOKS;
     this.#timer = setInterval(() => {
-      this.look();
+      this.#lookOnEvent();
       if (--left === 0) clearInterval(this.#timer);
     }, LOOK_MS);
     this.#timer.unref();
-    this.look();
+    this.#lookOnEvent();
+  }
+
+  /** Nobody would catch what the system says, such as that there are no descriptors left; the next look may fare better. */
+  #lookOnEvent(): void {
+    try {
+      this.look();
+    } catch (error) {
+      process.emitWarning(`kills for want of memory could not be counted: ${(error as Error).message}`);
+    }
   }
 }
 
@@ -97,6 +106,7 @@ function announcements(folder: string, announced: () => void): () => void {
   }
   // Node cannot watch an eventfd, so the pump reads it, into a pipe.
   const { reader, writer, errno } = native.createPipe(false, UNCHANGED, UNCHANGED);
+  if (errno !== 0) closeSync(event);
   checked("pipe", errno);
   const transfer = new Transfer(event, writer, { holds: false });
   const socket = new Socket({ fd: reader, readable: true, writable: false });
