@@ -45,7 +45,7 @@ describeWithRust("parity with Rust", (peer) => {
 
   it("has the same types with the same fields on both sides", () => {
     expect(problems).toEqual([]);
-    expect(pairs.length).toBe(163);
+    expect(pairs.length).toBe(164);
   });
 
   it("has the event topics of the crate", async () => {

@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             api.join("types/descriptor.proto"),
             api.join("types/sandbox.proto"),
             own.join("streaming.proto"),
+            own.join("runtimeoptions.proto"),
         ])
         .cargo_out_dir("protos")
         .run()?;

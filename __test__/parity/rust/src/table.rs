@@ -54,7 +54,7 @@ impl Table {
 
 /// The files with the types to test; their imports are found from them. Of two types with one name the first is
 /// used, so 0.11 contributes only task v2.
-fn files() -> [FileDescriptor; 24] {
+fn files() -> [FileDescriptor; 25] {
     [
         types::mount::file_descriptor(),
         types::task::file_descriptor(),
@@ -80,6 +80,7 @@ fn files() -> [FileDescriptor; 24] {
         compiled::descriptor::file_descriptor(),
         compiled::sandbox::file_descriptor(),
         compiled::streaming::file_descriptor(),
+        compiled::runtimeoptions::file_descriptor(),
     ]
     .map(Clone::clone)
 }
