@@ -147,7 +147,7 @@ export interface BindingMount {
   options: Array<string>
 }
 
-/** What mounting or unmounting came to, as a value. */
+/** The result of mounting or unmounting. */
 export interface BindingMounted {
   /** The system's error number below 0, or 0. */
   errno: number

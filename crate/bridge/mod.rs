@@ -5,6 +5,7 @@
 //!   - [`loop_driver`]: turns the engine in libuv's callbacks, and hands the events over.
 //!   - [`thread_driver`]: leaves the work to a thread, and hands the events over in Node's callback.
 //! - [`buffers`]: the two batch buffers, and the callback that announces events.
+//! - [`news`]: how a thread of the addon calls JavaScript.
 //! - [`payloads`]: large payloads, which cross outside of the batches.
 //! - [`processes`]: the child processes that libuv waits for.
 //! - [`mounts`]: mounts and unmounting, on threads of their own.
@@ -19,6 +20,7 @@ mod descriptors;
 mod driver;
 mod loop_driver;
 pub mod mounts;
+mod news;
 mod payloads;
 pub mod port;
 mod processes;

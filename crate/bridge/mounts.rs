@@ -1,5 +1,5 @@
-//! Mounts and unmounting. These calls may block for as long as a filesystem does not answer, or wait for what is in
-//! use, so each has a thread of its own: libuv's few threads, which all reading of files shares, would all be taken.
+//! Mounts and unmounting. These calls may block while a filesystem does not answer or a mount is busy, so each has a
+//! thread of its own. On libuv's few threads, they would hold up all file operations.
 
 use crate::system::mount::{self, Failure, Mount, Patience};
 use napi::bindgen_prelude::{Env, Object};
@@ -28,7 +28,7 @@ pub struct BindingMount {
     pub options: Vec<String>,
 }
 
-/// What mounting or unmounting came to, as a value.
+/// The result of mounting or unmounting.
 #[napi(object)]
 pub struct BindingMounted {
     /// The system's error number below 0, or 0.
@@ -89,7 +89,8 @@ pub fn check_mapped_ids(env: &Env, folder: String) -> Result<Object<'_>> {
 
 type Deferred = JsDeferred<BindingMounted, Box<dyn FnOnce(Env) -> Result<BindingMounted> + Send>>;
 
-/// Promises what some work comes to. If the environment ends first, the work goes on, and nobody hears of it.
+/// Runs work on a thread of its own and promises its result. If the environment ends first, the work continues and its
+/// result is dropped.
 fn on_own_thread(
     env: &Env,
     work: impl FnOnce() -> BindingMounted + Send + 'static,

@@ -1,6 +1,7 @@
 //! The pump of one environment, and how JavaScript hears that a transfer has ended.
 
 use super::buffers::{check, resource_name};
+use super::news::News;
 use super::system::answer;
 use crate::system::pump::{Pump, Transfer};
 use napi::bindgen_prelude::{Env, Function, JsValue as _};
@@ -25,26 +26,6 @@ struct Inner {
     news: News,
     /// Gone once the environment is torn down.
     pump: RefCell<Option<Pump>>,
-}
-
-/// The threadsafe function that calls JavaScript.
-#[derive(Clone, Copy)]
-struct News(sys::napi_threadsafe_function);
-
-// SAFETY: a threadsafe function may be called from any thread. It lives as long as the environment, and the only thread
-// that calls it ends before that.
-unsafe impl Send for News {}
-// SAFETY: as above.
-unsafe impl Sync for News {}
-
-impl News {
-    fn tell(self) {
-        // SAFETY: the function lives until the environment is gone, before which the thread that calls this has ended.
-        unsafe {
-            let mode = sys::ThreadsafeFunctionCallMode::nonblocking;
-            sys::napi_call_threadsafe_function(self.0, ptr::null_mut(), mode);
-        }
-    }
 }
 
 #[napi]
@@ -117,15 +98,8 @@ impl BindingPump {
     /// Says whether transfers keep the process alive.
     #[napi]
     pub fn hold(&self, hold: bool) {
-        let (env, news) = (self.inner.env, self.inner.news.0);
-        // SAFETY: the function lives as long as the environment, whose thread this is.
-        unsafe {
-            if hold {
-                sys::napi_ref_threadsafe_function(env, news);
-            } else {
-                sys::napi_unref_threadsafe_function(env, news);
-            }
-        }
+        // SAFETY: the function is of this environment, whose thread this is.
+        unsafe { self.inner.news.hold(self.inner.env, hold) };
     }
 
     /// The transfers that have ended since the last call, each with the number of an error or 0: pairs, one after the other.

@@ -2,6 +2,7 @@
 //! Node, so this driver does not need libuv.
 
 use super::buffers::{Buffers, check, resource_name};
+use super::news::News;
 use crate::engine::Engine;
 use crate::io_thread::IoThread;
 use crate::records::Filled;
@@ -22,28 +23,6 @@ pub(super) struct ThreadDriver {
     holds: Cell<bool>,
     /// JavaScript will fetch events without being told.
     comes: Cell<bool>,
-}
-
-/// The threadsafe function that calls [`on_news`].
-#[derive(Clone, Copy)]
-struct News(sys::napi_threadsafe_function);
-
-// SAFETY: a threadsafe function may be called from any thread. It lives as long as the environment,
-// and the only thread that calls it ends before that.
-unsafe impl Send for News {}
-// SAFETY: as above.
-unsafe impl Sync for News {}
-
-impl News {
-    fn tell(self) {
-        // SAFETY: the function lives until it is released, which happens after the I/O thread has
-        // ended. The queue has no limit, so the call does not fail for lack of room, and the I/O
-        // thread makes one call at a time.
-        unsafe {
-            let mode = sys::ThreadsafeFunctionCallMode::nonblocking;
-            sys::napi_call_threadsafe_function(self.0, ptr::null_mut(), mode);
-        }
-    }
 }
 
 impl ThreadDriver {
@@ -120,15 +99,8 @@ impl ThreadDriver {
         if self.holds.replace(hold) == hold {
             return;
         }
-        // SAFETY: the function lives as long as the environment, whose thread this is.
-        unsafe {
-            let (env, news) = (self.buffers.env(), self.news.0);
-            if hold {
-                sys::napi_ref_threadsafe_function(env, news);
-            } else {
-                sys::napi_unref_threadsafe_function(env, news);
-            }
-        }
+        // SAFETY: the function is of this environment, whose thread this is.
+        unsafe { self.news.hold(self.buffers.env(), hold) };
     }
 
     /// Hands over pending events. JavaScript is told of no others until it has fetched more, in a later turn

@@ -4,6 +4,7 @@
 //! The kernel assigns a child to the thread that started it, and orphans to the main thread. So on the main
 //! thread, `__WNOTHREAD` leaves out the children that other threads of the process have started.
 
+use super::check;
 use std::fs;
 use std::io;
 
@@ -100,10 +101,6 @@ pub fn reap(pid: u32) -> io::Result<u32> {
     } else {
         libc::WEXITSTATUS(status) as u32
     })
-}
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The kernel's epoll, and an eventfd that ends its waits.
 
+use super::check;
+use super::pipe::eventfd;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
@@ -20,13 +22,12 @@ pub struct Waker(OwnedFd);
 impl Epoll {
     /// An epoll instance that watches nothing, and what ends its waits.
     pub fn new() -> io::Result<(Self, Waker)> {
-        // SAFETY: plain calls; each returns a new descriptor or -1.
-        let (epoll, wake) = unsafe {
-            (
-                Self(owned(libc::epoll_create1(libc::EPOLL_CLOEXEC))?),
-                owned(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?,
-            )
+        // SAFETY: a plain call; the descriptor that it returns is new.
+        let epoll = unsafe {
+            let fd = check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?;
+            Self(OwnedFd::from_raw_fd(fd))
         };
+        let wake = eventfd()?;
         // Edge-triggered, so nobody has to read the count.
         epoll.add(wake.as_raw_fd(), libc::EPOLLIN | libc::EPOLLET, WAKE)?;
         Ok((epoll, Waker(wake)))
@@ -72,10 +73,8 @@ impl Epoll {
     fn control(&self, operation: i32, fd: RawFd, events: i32, key: u64) -> io::Result<()> {
         let mut event = libc::epoll_event { events: events as u32, u64: key };
         // SAFETY: `event` is valid for the call; a wrong descriptor is an error.
-        match unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, fd, &raw mut event) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+        check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, fd, &raw mut event) })
+            .map(drop)
     }
 }
 
@@ -86,15 +85,4 @@ impl Waker {
         // SAFETY: eight valid bytes. It fails only when the count is full, and then a wake-up is pending.
         unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
     }
-}
-
-/// # Safety
-///
-/// `fd` must be a descriptor that nobody else owns, or -1 with `errno` set.
-unsafe fn owned(fd: RawFd) -> io::Result<OwnedFd> {
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the caller's promise.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,5 +1,6 @@
 //! Pipes between a shim and a container's process, and other descriptors that Node cannot make.
 
+use super::check;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
@@ -18,15 +19,14 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Gives an end to a user and group, so that a process of theirs can open it again through /proc/self/fd.
 pub fn give(end: &OwnedFd, uid: u32, gid: u32) -> io::Result<()> {
     // SAFETY: a plain call on a descriptor that is open.
-    check(unsafe { libc::fchown(end.as_raw_fd(), uid, gid) })
+    check(unsafe { libc::fchown(end.as_raw_fd(), uid, gid) }).map(drop)
 }
 
 /// Creates a counter on which the kernel can announce events.
 pub fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: a plain call; the descriptor that it returns is new.
     unsafe {
-        let fd = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
-        check(fd)?;
+        let fd = check(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
 }
@@ -35,12 +35,7 @@ pub fn eventfd() -> io::Result<OwnedFd> {
 pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: a plain call; the descriptor that it returns is new.
     unsafe {
-        let copy = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3);
-        check(copy)?;
+        let copy = check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3))?;
         Ok(OwnedFd::from_raw_fd(copy))
     }
-}
-
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

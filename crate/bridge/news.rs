@@ -1,0 +1,42 @@
+//! The threadsafe function by which a thread of the addon calls JavaScript's.
+
+use napi::sys;
+use std::ptr;
+
+/// A threadsafe function of Node. It lives as long as its environment, unless it is released.
+#[derive(Clone, Copy)]
+pub(super) struct News(pub(super) sys::napi_threadsafe_function);
+
+// SAFETY: a threadsafe function may be called from any thread. It lives as long as the environment,
+// and the only thread that calls it ends before that.
+unsafe impl Send for News {}
+// SAFETY: as above.
+unsafe impl Sync for News {}
+
+impl News {
+    /// Has the function called on JavaScript's thread.
+    pub(super) fn tell(self) {
+        // SAFETY: the function lives until the thread that calls this has ended. The queue has no limit, so
+        // the call does not fail for lack of room.
+        unsafe {
+            let mode = sys::ThreadsafeFunctionCallMode::nonblocking;
+            sys::napi_call_threadsafe_function(self.0, ptr::null_mut(), mode);
+        }
+    }
+
+    /// Says whether it keeps the process alive.
+    ///
+    /// # Safety
+    ///
+    /// `env` is the function's environment, and this is its thread.
+    pub(super) unsafe fn hold(self, env: sys::napi_env, hold: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if hold {
+                sys::napi_ref_threadsafe_function(env, self.0);
+            } else {
+                sys::napi_unref_threadsafe_function(env, self.0);
+            }
+        }
+    }
+}
