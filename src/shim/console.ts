@@ -3,16 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadNative } from "../native/addon.js";
 import { shown } from "../value-kinds.js";
+import { Descriptors } from "./descriptors.js";
 import { Input } from "./input.js";
 import { isLogger, Logger } from "./logging-program.js";
 import { Output } from "./output.js";
-import {
-  checkedOptions,
-  checkedPaths,
-  Descriptors,
-  type StdioOptions,
-  type StdioPaths,
-} from "./stdio-paths.js";
+import { checkedOptions, checkedPaths, type StdioOptions, type StdioPaths } from "./stdio-paths.js";
 import { checked } from "./system.js";
 
 /** The largest width and height that the kernel stores for a terminal. */

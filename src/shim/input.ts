@@ -1,5 +1,9 @@
+import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { Descriptors, forAddon } from "./descriptors.js";
 import { Transfer } from "./pump.js";
-import { Descriptors, openInput } from "./stdio-paths.js";
+import { withoutScheme } from "./stdio-paths.js";
+
+const { O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 
 /** Where the stdin of a process comes from. Nothing is passed on before there is a destination. */
 export class Input {
@@ -35,5 +39,26 @@ export class Input {
   close(): void {
     this.#transfer?.stop();
     this.#open.closeAll();
+  }
+}
+
+/** An opened source of stdin. */
+interface OpenedInput {
+  readonly source: number;
+  /** Keeps the stream from ending before its writer comes and while no writer is there; -1 if it needs none. */
+  readonly hold: number;
+}
+
+/** Opens the source of a stream that a process reads. Never waits. */
+function openInput(path: string): OpenedInput {
+  const opened = openSync(withoutScheme(path), O_RDONLY | O_NONBLOCK);
+  let hold = -1;
+  try {
+    if (fstatSync(opened).isFIFO()) hold = openSync(withoutScheme(path), O_WRONLY | O_NONBLOCK);
+    return { source: forAddon(opened), hold };
+  } catch (error) {
+    closeSync(opened);
+    if (hold >= 0) closeSync(hold);
+    throw error;
   }
 }

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { Socket } from "node:net";
-import { loadNative } from "../native/addon.js";
 import type { CheckedOptions } from "./stdio-paths.js";
-import { Descriptors, schemeOf } from "./stdio-paths.js";
-import { checked } from "./system.js";
+import { Descriptors } from "./descriptors.js";
+import { createPipe, type Pipe } from "./pipe.js";
+import { schemeOf } from "./stdio-paths.js";
 
 /** How long a logging program may take until it is ready. */
 const READY_MS = 30_000;
@@ -108,17 +108,6 @@ function commandOf(target: string): { path: string; args: string[] } {
   if (!path.startsWith("/")) throw new Error(`the URI ${target} names no logging program`);
   const names = [...new Set(url.searchParams.keys())];
   return { path, args: names.flatMap((name) => [name, url.searchParams.get(name) ?? ""]) };
-}
-
-interface Pipe {
-  readonly reader: number;
-  readonly writer: number;
-}
-
-function createPipe(): Pipe {
-  const { reader, writer, errno } = loadNative().createPipe(false, 2 ** 32 - 1, 2 ** 32 - 1);
-  checked("pipe", errno);
-  return { reader, writer };
 }
 
 function pipeTo(theirs: Descriptors, ours: Descriptors): Pipe {

@@ -22,6 +22,7 @@ import { loadNative } from "../native/addon.js";
 import { checkOptions, LONGEST_TIMER_MS } from "../options.js";
 import type { MountSchema } from "../protos/types.js";
 import { isArray, isPlain, kindOf, shown } from "../value-kinds.js";
+import { checkedText } from "./checked-text.js";
 import { errorName } from "./system.js";
 
 /** As long as containerd tries. */
@@ -136,12 +137,6 @@ function checkedPath(path: unknown, name: string): string {
 /** From the folder where the process is now. Nothing else is changed: after a link, ".." leads where the kernel says. */
 function absolute(path: string): string {
   return isAbsolute(path) ? path : `${process.cwd()}/${path}`;
-}
-
-function checkedText(text: unknown, name: string): string {
-  if (typeof text !== "string") throw new TypeError(`${name} must be a string, not ${kindOf(text)}`);
-  if (text.includes("\0")) throw new TypeError(`${name} holds a NUL`);
-  return text;
 }
 
 function cut(text: string): string {

@@ -1,8 +1,12 @@
-import { closeSync } from "node:fs";
+import { closeSync, constants, fstatSync, mkdirSync, openSync } from "node:fs";
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
 import { getSystemErrorName } from "node:util";
+import { forAddon } from "./descriptors.js";
 import { Transfer } from "./pump.js";
-import { DRAIN_MS, openOutput } from "./stdio-paths.js";
+import { DRAIN_MS, schemeOf, withoutScheme } from "./stdio-paths.js";
 
+const { O_APPEND, O_CREAT, O_NONBLOCK, O_RDWR, O_WRONLY } = constants;
 const ECANCELED = 125;
 
 /** Where one output stream of a process goes. Nothing is passed on before there is a source. */
@@ -57,4 +61,26 @@ export class Output {
     const why = errno === ECANCELED ? "nobody read it in time" : getSystemErrorName(-errno);
     process.emitWarning(`output for ${this.#target} was lost: ${why}`);
   }
+}
+
+/** Opens the destination of a stream that a process writes. Never waits. */
+function openOutput(target: string): number {
+  const scheme = schemeOf(target);
+  if (scheme === "file") {
+    const path = fileURLToPath(target);
+    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    return forAddon(openSync(path, O_WRONLY | O_CREAT | O_APPEND, 0o644));
+  }
+  if (scheme !== "fifo") throw new Error(`unknown STDIO scheme ${scheme}`);
+  const path = withoutScheme(target);
+  // Open for reading too, so that readers may leave and come back.
+  const fifo = openSync(path, O_RDWR | O_NONBLOCK);
+  try {
+    if (fstatSync(fifo).isFIFO()) return forAddon(fifo);
+  } catch (error) {
+    closeSync(fifo);
+    throw error;
+  }
+  closeSync(fifo);
+  return forAddon(openSync(path, O_WRONLY | O_APPEND));
 }

@@ -1,16 +1,15 @@
-import { loadNative } from "../native/addon.js";
+import { Descriptors } from "./descriptors.js";
 import { Input } from "./input.js";
 import { isLogger, Logger } from "./logging-program.js";
 import { Output } from "./output.js";
+import { createPipe } from "./pipe.js";
 import {
   type CheckedOptions,
   checkedOptions,
   checkedPaths,
-  Descriptors,
   type StdioOptions,
   type StdioPaths,
 } from "./stdio-paths.js";
-import { checked } from "./system.js";
 
 /**
  * The streams of a process without a terminal: pipes, whose bytes a thread of the addon passes on. Made by
@@ -114,8 +113,7 @@ export class Stdio {
 
   /** A pipe whose one end is for the process. */
   #pipe(processReads: boolean, { uid, gid }: CheckedOptions): { theirs: number; ours: number } {
-    const { reader, writer, errno } = loadNative().createPipe(processReads, uid, gid);
-    checked("pipe", errno);
+    const { reader, writer } = createPipe({ giveReader: processReads, uid, gid });
     const [theirs, ours] = processReads ? [reader, writer] : [writer, reader];
     return { theirs: this.#theirs.add(theirs), ours: this.#ours.add(ours) };
   }
@@ -138,8 +136,8 @@ function warn(error: Error): void {
  * ```
  *
  * A reader of a fifo may leave and come back, as long as it is there when the process ends: what nobody has read goes with
- * the last descriptor of a fifo. If it does not read, the process waits once 128 KiB are on their way. If a
- * file takes no bytes, because its disk is full, they are dropped, and a warning says so.
+ * the last descriptor of a fifo. While it does not read, the process waits once its pipe, 64 KiB between and the fifo
+ * are full. If a file takes no bytes, because its disk is full, they are dropped, and a warning says so.
  *
  * Rejects with a TypeError that names a path or option that is wrong, the system's error if a path cannot be opened, and
  * an Error if its scheme is unknown or its logging program does not start within 30 s.

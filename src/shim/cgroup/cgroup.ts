@@ -15,7 +15,7 @@ import { OomWatch } from "./oom.js";
  *
  * ```ts
  * const cgroup = Cgroup.of(pid);
- * const { stats } = { stats: cgroup?.stats() };
+ * const stats = cgroup?.stats();
  * const watch = cgroup?.watchOom(() => context.publish(TASK_OOM_EVENT_TOPIC, TaskOOMSchema, { containerId: id }));
  * ```
  */
@@ -66,8 +66,8 @@ export class Cgroup {
   }
 
   /**
-   * Calls `onKill` when the kernel has killed a process of the cgroup for want of memory: once for the kills that it
-   * counts at a time, within milliseconds. Throws the system's error if the cgroup cannot be watched.
+   * Calls `onKill` within milliseconds after the kernel's OOM killer has ended a process of the cgroup. Kills that are
+   * counted together are reported once. Throws the system's error if the cgroup cannot be watched.
    */
   watchOom(onKill: () => void): OomWatch {
     if (typeof onKill !== "function") throw new TypeError(`onKill must be a function, not ${kindOf(onKill)}`);

@@ -1,6 +1,5 @@
 /**
- * Cgroups of containers, of version 1 and 2: what a container uses, kills for want of memory, and moving a process into
- * one.
+ * Cgroups of containers, version 1 and 2: what a container uses, its OOM kills, and moving a process into a cgroup.
  *
  * ```ts
  * import { Cgroup } from "containerd-shim-protos/shim/cgroup";

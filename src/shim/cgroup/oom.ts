@@ -2,19 +2,18 @@ import { closeSync, type FSWatcher, openSync, watch, writeFileSync } from "node:
 import { Socket } from "node:net";
 import { join } from "node:path";
 import { loadNative } from "../../native/addon.js";
+import { createPipe } from "../pipe.js";
 import { Transfer } from "../pump.js";
 import { checked } from "../system.js";
 import type { CgroupFolder } from "./folder.js";
 
-/** How often the kernel's counter is read after an announcement, and at which distance in milliseconds. */
+/** How many times the kernel's counter is read after an announcement, and how many milliseconds apart. */
 const LOOKS = 20;
 const LOOK_MS = 10;
 
-const UNCHANGED = 2 ** 32 - 1;
-
 /**
- * Says when the kernel kills for want of memory. The kernel announces it, by an eventfd with cgroup v1 and by inotify
- * with v2, and counts kills in a file, from which each is known once. Made by `watchOom` of a cgroup.
+ * Reports the OOM kills of a cgroup. The kernel announces them, by an eventfd with cgroup v1 and by inotify with v2, and
+ * counts them in a file; the count makes sure that each is reported once. Made by `watchOom` of a cgroup.
  */
 export class OomWatch {
   readonly #memory: CgroupFolder;
@@ -86,28 +85,23 @@ export class OomWatch {
     try {
       this.look();
     } catch (error) {
-      process.emitWarning(`kills for want of memory could not be counted: ${(error as Error).message}`);
+      process.emitWarning(`OOM kills could not be counted: ${(error as Error).message}`);
     }
   }
 }
 
 /** Calls back whenever a cgroup of version 1 has run out of memory, or is removed. Returns what ends that. */
 function announcements(folder: string, announced: () => void): () => void {
-  const native = loadNative();
-  const event = checked("eventfd", native.createEventfd());
-  const control = openOr(() => closeSync(event), join(folder, "memory.oom_control"));
+  const event = checked("eventfd", loadNative().createEventfd());
+  const release = () => closeSync(event);
+  const control = orElse(() => openSync(join(folder, "memory.oom_control"), "r"), release);
   try {
-    writeFileSync(join(folder, "cgroup.event_control"), `${event} ${control}`);
-  } catch (error) {
-    closeSync(event);
-    throw error;
+    orElse(() => writeFileSync(join(folder, "cgroup.event_control"), `${event} ${control}`), release);
   } finally {
     closeSync(control);
   }
   // Node cannot watch an eventfd, so the pump reads it, into a pipe.
-  const { reader, writer, errno } = native.createPipe(false, UNCHANGED, UNCHANGED);
-  if (errno !== 0) closeSync(event);
-  checked("pipe", errno);
+  const { reader, writer } = orElse(createPipe, release);
   const transfer = new Transfer(event, writer, { holds: false });
   const socket = new Socket({ fd: reader, readable: true, writable: false });
   socket.on("data", announced).on("error", () => undefined);
@@ -118,11 +112,12 @@ function announcements(folder: string, announced: () => void): () => void {
   };
 }
 
-function openOr(giveUp: () => void, path: string): number {
+/** What some work gives. If it throws, `release` is called first. */
+function orElse<T>(work: () => T, release: () => void): T {
   try {
-    return openSync(path, "r");
+    return work();
   } catch (error) {
-    giveUp();
+    release();
     throw error;
   }
 }

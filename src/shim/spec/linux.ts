@@ -172,7 +172,7 @@ export interface LinuxMemory {
   readonly kernelTCP?: number;
   /** How readily memory is swapped, from 0 to 100. */
   readonly swappiness?: number;
-  /** Whether nothing is killed for want of memory, with cgroup v1. */
+  /** Whether the OOM killer leaves the container alone, with cgroup v1. */
   readonly disableOOMKiller?: boolean;
   /** Whether children count, with cgroup v1. */
   readonly useHierarchy?: boolean;
