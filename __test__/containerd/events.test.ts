@@ -9,8 +9,9 @@ import {
   forwardEvents,
   TaskExitSchema,
 } from "containerd-shim-protos/events";
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Containerd } from "./containerd.js";
+import { showLogOfFailures } from "./direct.js";
 import type { CtrEvents } from "./ctr.js";
 import { describeWithEach } from "./releases.js";
 
@@ -44,10 +45,7 @@ describeWithEach("a forwarder as the TTRPC_ADDRESS of shims", (release) => {
     rmSync(folder, { recursive: true });
   });
 
-  beforeEach(({ onTestFailed }) => {
-    containerd.takeLog();
-    onTestFailed(() => console.error(containerd.takeLog()));
-  });
+  showLogOfFailures(() => containerd);
 
   /** `ctr events`, once it receives what is published. */
   async function listening(): Promise<CtrEvents> {

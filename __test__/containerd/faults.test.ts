@@ -1,13 +1,13 @@
 import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Client, Code, connect, type Connection, createClient, packAny } from "containerd-shim-protos";
+import { type Client, Code, connect, type Connection, packAny } from "containerd-shim-protos";
 import { OptionsSchema } from "containerd-shim-protos/runtimeoptions";
-import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
-import { Status, Task } from "containerd-shim-protos/task/v3";
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { Status, type Task } from "containerd-shim-protos/task/v3";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Containerd } from "./containerd.js";
-import { describeWithEach, packaged } from "./releases.js";
+import { processLike, showLogOfFailures, taskClient } from "./direct.js";
+import { describeWithEach } from "./releases.js";
 import { EventsSeen, RUNC, ShimUser } from "./shims.js";
 
 const FOREVER = ["/bin/sleep", "100000"];
@@ -33,22 +33,16 @@ describeWithEach("shim-runc when something is wrong", (release) => {
     await containerd?.stop();
   });
 
-  beforeEach(({ onTestFailed }) => {
-    containerd.takeLog();
-    onTestFailed(() => console.error(containerd.takeLog()));
-  });
+  showLogOfFailures(() => containerd);
 
   async function taskOf(id: string): Promise<Client<typeof Task>> {
     const connection = await connect(containerd.shimAddress(id));
     connections.push(connection);
-    return createClient(release === packaged ? TaskV2 : Task, connection) as Client<typeof Task>;
+    return taskClient(connection, release);
   }
 
-  async function processOf(id: string, args: string[], change: object = {}) {
-    const { Spec } = await containerd.ctr.containerInfo(id);
-    const typeUrl = "types.containerd.io/opencontainers/runtime-spec/1/Process";
-    return { typeUrl, value: Buffer.from(JSON.stringify({ ...Spec.process, args, ...change })) };
-  }
+  const processOf = (id: string, args: string[], change: object = {}) =>
+    processLike(containerd, id, { args, ...change });
 
   /** A second container of the same bundle's spec, created by the shim of another and not started. */
   async function createIn(task: Client<typeof Task>, from: string, id: string, options = {}) {
@@ -200,7 +194,7 @@ describeWithEach("shim-runc when something is wrong", (release) => {
     expect(containerd.takeLog()).not.toMatch(/\n? +at /);
   });
 
-  test("says that the kernel killed for want of memory when it happens", async () => {
+  test("reports an OOM kill when it happens", async () => {
     await user.runDetached("hungry", FOREVER, ["--memory-limit", String(16 << 20)]);
     const task = await taskOf("hungry");
     const exec = { id: "hungry", execId: "eater" };

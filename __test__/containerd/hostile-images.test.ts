@@ -1,11 +1,11 @@
 import { mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
-import { type Client, connect, type Connection, createClient } from "containerd-shim-protos";
-import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
-import { Task } from "containerd-shim-protos/task/v3";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { type Client, connect, type Connection } from "containerd-shim-protos";
+import type { Task } from "containerd-shim-protos/task/v3";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Containerd } from "./containerd.js";
-import { describeWithEach, packaged } from "./releases.js";
+import { showLogOfFailures, taskClient } from "./direct.js";
+import { describeWithEach } from "./releases.js";
 import { OWN, RUNC, ShimUser } from "./shims.js";
 
 const TMPFS = { type: "tmpfs", source: "tmpfs" };
@@ -20,8 +20,7 @@ describeWithEach("a hostile image", (release) => {
       containerd = await Containerd.start({ release });
       await new ShimUser(containerd, shim).runDetached("box", ["/bin/sleep", "100000"]);
       connection = await connect(containerd.shimAddress("box"));
-      const served = shim === OWN && release === packaged ? TaskV2 : Task;
-      task = createClient(served, connection) as Client<typeof Task>;
+      task = taskClient(connection, release);
     });
 
     afterAll(async () => {
@@ -32,10 +31,7 @@ describeWithEach("a hostile image", (release) => {
       }
     });
 
-    beforeEach(({ onTestFailed }) => {
-      containerd.takeLog();
-      onTestFailed(() => console.error(containerd.takeLog()));
-    });
+    showLogOfFailures(() => containerd);
 
     /** What is mounted, in the order of the kernel. */
     const mounted = () =>

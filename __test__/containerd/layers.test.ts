@@ -2,8 +2,9 @@ import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { supportsIdMapping } from "containerd-shim-protos/shim/mount";
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Containerd } from "./containerd.js";
+import { showLogOfFailures } from "./direct.js";
 import { makeImage } from "./image.js";
 import { describeWithEach, packaged } from "./releases.js";
 import { OWN, RUNC, ShimUser, traces } from "./shims.js";
@@ -38,10 +39,7 @@ describeWithEach("an image of many layers", (release) => {
     await containerd?.stop();
   });
 
-  beforeEach(({ onTestFailed }) => {
-    containerd.takeLog();
-    onTestFailed(() => console.error(containerd.takeLog()));
-  });
+  showLogOfFailures(() => containerd);
 
   describe.each([OWN, RUNC])("$name", (shim) => {
     test.each(COUNTS)("runs on %i, and leaves nothing mounted", async (count) => {

@@ -1,18 +1,17 @@
 import { ok, strictEqual } from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Client, connect, type Connection, createClient, TtrpcError } from "containerd-shim-protos";
-import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
-import { Task } from "containerd-shim-protos/task/v3";
+import { type Client, connect, type Connection, TtrpcError } from "containerd-shim-protos";
+import type { Task } from "containerd-shim-protos/task/v3";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Containerd } from "./containerd.js";
+import { processLike, taskClient } from "./direct.js";
 import { describeWithEach, packaged, type Release } from "./releases.js";
 import { EventsSeen, OWN, RUNC, type Shim, ShimUser } from "./shims.js";
 
 const RUNS = Number(process.env["MODEL_RUNS"] ?? 12);
 const SIGKILL = 9;
-const PROCESS = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 const RESOURCES = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
 /** A call, about the container's first process or one of two execs. */
@@ -59,9 +58,9 @@ class Subject {
     readonly containerd: Containerd,
     readonly connection: Connection,
     readonly events: EventsSeen,
-    task: typeof Task | typeof TaskV2,
+    task: Client<typeof Task>,
   ) {
-    this.#task = createClient(task as typeof Task, connection);
+    this.#task = task;
   }
 
   static async start(shim: Shim, release: typeof packaged): Promise<Subject> {
@@ -69,7 +68,7 @@ class Subject {
     await new ShimUser(containerd, shim).runDetached("host", ["/bin/sleep", "100000"]);
     const events = await EventsSeen.of(containerd);
     const connection = await connect(containerd.shimAddress("host"));
-    return new Subject(shim, containerd, connection, events, release === packaged ? TaskV2 : Task);
+    return new Subject(shim, containerd, connection, events, taskClient(connection, release));
   }
 
   async stop(): Promise<void> {
@@ -134,9 +133,8 @@ class Subject {
       case "create":
         return task.create({ id, bundle }, options);
       case "exec": {
-        const { Spec } = await this.containerd.ctr.containerInfo("host");
-        const value = Buffer.from(JSON.stringify(Spec.process));
-        return task.exec({ ...name, execId: execId || "c", spec: { typeUrl: PROCESS, value } }, options);
+        const spec = await processLike(this.containerd, "host");
+        return task.exec({ ...name, execId: execId || "c", spec }, options);
       }
       case "kill": {
         const answer = await task.kill({ ...name, signal: SIGKILL }, options);

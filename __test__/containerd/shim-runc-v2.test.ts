@@ -13,8 +13,9 @@ import {
 } from "containerd-shim-protos";
 import { Status, Task, type PidsResponse } from "containerd-shim-protos/task/v2";
 import { Task as TaskV3 } from "containerd-shim-protos/task/v3";
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Containerd } from "./containerd.js";
+import { showLogOfFailures } from "./direct.js";
 import type { CtrProcess, OciProcess } from "./ctr.js";
 import { usageOfCtr, usageOfStats } from "./metrics.js";
 import { describeWith, packaged } from "./releases.js";
@@ -52,10 +53,7 @@ describeWith(packaged, "containerd-shim-runc-v2", () => {
     }
   });
 
-  beforeEach(({ onTestFailed }) => {
-    containerd.takeLog();
-    onTestFailed(() => console.error(containerd.takeLog()));
-  });
+  showLogOfFailures(() => containerd);
 
   test("Connect names the shim's process and the container's, which is the one ctr lists", async () => {
     const reply = await task.connect({ id: ID });

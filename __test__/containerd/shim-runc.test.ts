@@ -6,8 +6,9 @@ import { type Client, Code, connect, type Connection, createClient, packAny } fr
 import { CheckpointOptionsSchema } from "containerd-shim-protos/runc";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import { Status, Task } from "containerd-shim-protos/task/v3";
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Containerd } from "./containerd.js";
+import { processLike, showLogOfFailures } from "./direct.js";
 import { makeImage } from "./image.js";
 import { describeWithEach, packaged } from "./releases.js";
 import { findTool } from "./requirements.js";
@@ -40,10 +41,7 @@ describeWithEach("examples/shim-runc", (release) => {
     }
   });
 
-  beforeEach(({ onTestFailed }) => {
-    containerd.takeLog();
-    onTestFailed(() => console.error(containerd.takeLog()));
-  });
+  showLogOfFailures(() => containerd);
 
   test("mounts the root filesystem that a snapshotter has prepared, and unmounts it", async () => {
     const image = join(containerd.folder, "image.tar");
@@ -167,9 +165,5 @@ describeWithEach("examples/shim-runc", (release) => {
     expect(await task.state({ id: "box" })).toMatchObject({ status: Status.RUNNING });
   });
 
-  async function processOf(args: string[], terminal = false) {
-    const { Spec } = await containerd.ctr.containerInfo("box");
-    const typeUrl = "types.containerd.io/opencontainers/runtime-spec/1/Process";
-    return { typeUrl, value: Buffer.from(JSON.stringify({ ...Spec.process, args, terminal })) };
-  }
+  const processOf = (args: string[], terminal = false) => processLike(containerd, "box", { args, terminal });
 });

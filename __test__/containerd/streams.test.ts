@@ -2,11 +2,11 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Client, connect, type Connection, createClient } from "containerd-shim-protos";
-import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
-import { Task } from "containerd-shim-protos/task/v3";
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { type Client, connect, type Connection } from "containerd-shim-protos";
+import type { Task } from "containerd-shim-protos/task/v3";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Containerd } from "./containerd.js";
+import { processLike, showLogOfFailures, taskClient } from "./direct.js";
 import { describeWithEach, packaged } from "./releases.js";
 import { OWN, RUNC, ShimUser } from "./shims.js";
 
@@ -32,7 +32,7 @@ describeWithEach("the streams of a process", (release) => {
       containerd = await Containerd.start({ release });
       await new ShimUser(containerd, shim).runDetached("box", FOREVER);
       connection = await connect(containerd.shimAddress("box"));
-      task = createClient(release === packaged ? TaskV2 : Task, connection) as Client<typeof Task>;
+      task = taskClient(connection, release);
     });
 
     afterAll(async () => {
@@ -40,25 +40,15 @@ describeWithEach("the streams of a process", (release) => {
       await containerd?.stop();
     });
 
-    beforeEach(({ onTestFailed }) => {
-      containerd.takeLog();
-      onTestFailed(() => console.error(containerd.takeLog()));
-    });
+    showLogOfFailures(() => containerd);
 
     /** Starts `sh -c` as an exec with these streams. */
     async function exec(script: string, streams: Streams) {
       const name = { id: "box", execId: `exec-${++count}` };
-      const { Spec } = await containerd.ctr.containerInfo("box");
       // containerd's own shim needs a reader of each output.
       const { terminal = false, stdout, stderr = terminal ? "" : stdout } = streams;
-      const process = { ...Spec.process, args: ["/bin/sh", "-c", script], terminal };
-      const typeUrl = "types.containerd.io/opencontainers/runtime-spec/1/Process";
-      await task.exec({
-        ...name,
-        ...streams,
-        stderr,
-        spec: { typeUrl, value: Buffer.from(JSON.stringify(process)) },
-      });
+      const spec = await processLike(containerd, "box", { args: ["/bin/sh", "-c", script], terminal });
+      await task.exec({ ...name, ...streams, stderr, spec });
       const waiting = task.wait(name);
       waiting.catch(() => undefined);
       await task.start(name);
@@ -150,12 +140,8 @@ describeWithEach("the streams of a process", (release) => {
     test("do not get what runc says of a process that it cannot start", async () => {
       const [stdout, stderr] = [fifo(), fifo()];
       const reader = await open(stderr, "r+");
-      await containerd.ctr.containerInfo("box").then(async ({ Spec }) => {
-        const process = { ...Spec.process, args: ["/bin/none"] };
-        const typeUrl = "types.containerd.io/opencontainers/runtime-spec/1/Process";
-        const value = Buffer.from(JSON.stringify(process));
-        await task.exec({ id: "box", execId: "none", stdout, stderr, spec: { typeUrl, value } });
-      });
+      const spec = await processLike(containerd, "box", { args: ["/bin/none"] });
+      await task.exec({ id: "box", execId: "none", stdout, stderr, spec });
       await expect(task.start({ id: "box", execId: "none" })).rejects.toThrow(/\/bin\/none/);
       await task.delete({ id: "box", execId: "none" });
       await reader.write("end");

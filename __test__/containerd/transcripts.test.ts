@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { type Client, connect, createClient, packAny } from "containerd-shim-protos";
 import { CheckpointOptionsSchema } from "containerd-shim-protos/runc";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import { Task } from "containerd-shim-protos/task/v3";
 import { Containerd } from "./containerd.js";
+import { showLogOfFailures } from "./direct.js";
 import { type RecordedCall, type RecordedEvent, Recorder } from "./recording/recorder.js";
 import { describeWithEach, packaged, toolOf } from "./releases.js";
 import { RUNC, ShimUser } from "./shims.js";
@@ -23,10 +24,7 @@ describeWithEach("the conversation of containerd and a shim", (release) => {
     await containerd?.stop();
   });
 
-  beforeEach(({ onTestFailed }) => {
-    containerd.takeLog();
-    onTestFailed(() => console.error(containerd.takeLog()));
-  });
+  showLogOfFailures(() => containerd);
 
   test(
     "is the same with shim-runc as with containerd's own shim, except for what docs/shim.md lists",

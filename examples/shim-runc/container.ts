@@ -109,7 +109,7 @@ export class Container {
     this.#launched = exited.then((exit) => this.#initHasEnded(exit));
     this.#launched.catch((error: unknown) => this.#report("publish its exit", error));
     this.#cgroup = Cgroup.of(this.init.pid);
-    await this.#try("watch for kills for want of memory", async () => {
+    await this.#try("watch for OOM kills", async () => {
       this.#oomWatch = this.#cgroup?.watchOom(() => this.#publishOom());
     });
     await this.#try("enable the controllers of its cgroup", async () => this.#cgroup?.enableControllers());
@@ -334,7 +334,7 @@ export class Container {
   }
 
   async #processHasEnded(process: ContainerProcess, exit: ChildExit): Promise<void> {
-    await this.#try("find out whether it was killed for want of memory", async () => this.#oomWatch?.look());
+    await this.#try("look for OOM kills", async () => this.#oomWatch?.look());
     process.ended(exit);
     this.#context.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, {
       containerId: this.id,
