@@ -8,6 +8,7 @@ export default defineConfig({
       "__test__/parity/*.test.ts",
     ],
     pool: "forks",
+    maxWorkers: "100%",
     globalSetup: [
       "__test__/helpers/global-setup.ts",
       "__test__/parity/global-setup.ts",

@@ -5,9 +5,11 @@ import { join, relative } from "node:path";
 import { SingleBar } from "cli-progress";
 import { contestants } from "./contenders/index.js";
 import { Comparison } from "./report/comparison.js";
-import { growthOf, withGrowth } from "./report/growth.js";
+import { GROWTH_TITLE } from "./report/growth.js";
 import { drawPlots } from "./report/plots.js";
 import { writeReport } from "./report/report.js";
+import { sectionOf, withSection } from "./report/section.js";
+import { START_TITLE } from "./report/start.js";
 import { targets } from "./report/targets.js";
 import { buildPeers } from "./run/build.js";
 import { readOptions } from "./run/options.js";
@@ -53,9 +55,10 @@ mkdirSync(folder, { recursive: true });
 for (const old of readdirSync(folder)) if (old !== "growth.svg") rmSync(join(folder, old));
 for (const [name, svg] of plots) writeFileSync(join(folder, `${name}.svg`), svg);
 const report = join(options.output, "report.md");
-const growth = existsSync(report) ? growthOf(readFileSync(report, "utf8")) : undefined;
-const text = writeReport(run, options, [...plots.keys()]);
-writeFileSync(report, growth === undefined ? text : withGrowth(text, growth));
+// The sections of other benches stay.
+const before = existsSync(report) ? readFileSync(report, "utf8") : "";
+const kept = [GROWTH_TITLE, START_TITLE].flatMap((title) => sectionOf(before, title) ?? []);
+writeFileSync(report, kept.reduce(withSection, writeReport(run, options, [...plots.keys()])));
 
 console.table(targets(run).filter(({ verdict }) => verdict !== "not measured"));
 console.log(`wrote ${relative(process.cwd(), report)}`);

@@ -18,7 +18,8 @@ import { connect, type Connection } from "containerd-shim-protos";
 import { encodeFrame, encodeRequest, FrameType } from "../__test__/helpers/wire.js";
 import { field } from "../__test__/hostile/attacks.js";
 import { SERVICE } from "./job.js";
-import { drawGrowth, type Grown, type GrowthPoint, growthSection, withGrowth } from "./report/growth.js";
+import { drawGrowth, type Grown, type GrowthPoint, growthSection } from "./report/growth.js";
+import { withSection } from "./report/section.js";
 import { spread } from "./report/statistics.js";
 
 interface State {
@@ -274,7 +275,7 @@ mkdirSync(plots, { recursive: true });
 writeFileSync(join(plots, "growth.svg"), await drawGrowth(points));
 const report = join(values.output, "report.md");
 const text = existsSync(report) ? readFileSync(report, "utf8") : "# Benchmark\n";
-writeFileSync(report, withGrowth(text, growthSection(grown)));
+writeFileSync(report, withSection(text, growthSection(grown)));
 console.log(`wrote ${report}`);
 rmSync(folder, { recursive: true, force: true });
 process.exit();

@@ -1,6 +1,6 @@
 /**
- * `npm run bench` measures calls, `-- codec` the codec, `-- events` the stream of events, and `-- growth` costs under
- * load; each file describes its other options.
+ * `npm run bench` measures calls, `-- codec` the codec, `-- events` the stream of events, `-- growth` costs under
+ * load, and `-- start` loading and memory; each file describes its other options.
  */
 
 const benches: Record<string, () => Promise<unknown>> = {
@@ -8,6 +8,7 @@ const benches: Record<string, () => Promise<unknown>> = {
   codec: () => import("./codec.js"),
   events: () => import("./events.js"),
   growth: () => import("./growth.js"),
+  start: () => import("./start.js"),
 };
 
 const name = process.argv[2] ?? "";

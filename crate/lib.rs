@@ -11,6 +11,7 @@
 //! - [`io_thread`]: a thread that turns an engine in place of Node's event loop.
 //! - [`transport`]: the in-memory byte stream between a socket and ttrpc. It gathers writes, bounds what
 //!   waits, records why a connection closed, and corrects frames that ttrpc would misread.
+//! - [`launcher`]: the addon as a program: what containerd runs, with a shim's script behind it.
 //! - [`protocol`]: status codes, outcomes and close reasons, which need no connection.
 //! - [`socket`]: non-blocking descriptors of every address family.
 //! - [`system`]: system calls that a shim needs and Node does not offer.
@@ -20,6 +21,8 @@ pub mod bridge;
 pub mod engine;
 pub mod ids;
 pub mod io_thread;
+#[cfg(not(address_sanitizer))]
+pub mod launcher;
 pub mod limits;
 pub mod protocol;
 pub mod records;

@@ -35,14 +35,21 @@ export async function checkAddons() {
 
 /** Reads the facts about a shared library. */
 async function inspect(file) {
-  const [header, dynamic, symbols, versions, sections] = await Promise.all(
-    [["--file-header"], ["--dynamic"], ["--dyn-syms"], ["--version-info"], ["--section-headers"]].map(
-      (args) => readelf([...args, "--wide", file]),
-    ),
+  const [header, segments, dynamic, symbols, versions, sections] = await Promise.all(
+    [
+      "--file-header",
+      "--program-headers",
+      "--dynamic",
+      "--dyn-syms",
+      "--version-info",
+      "--section-headers",
+    ].map((part) => readelf([part, "--wide", file])),
   );
   return {
     bytes: (await stat(file)).size,
     machine: /Machine:.*?([\w-]+)$/m.exec(header)?.[1],
+    entry: Number(/Entry point address:\s+(\S+)/.exec(header)?.[1]),
+    loader: /Requesting program interpreter: ([^\]]+)\]/.exec(segments)?.[1],
     needed: matches(dynamic, /\(NEEDED\).*\[(.+)\]/g),
     exported: matches(symbols, /(?:GLOBAL|WEAK)\s+(?:DEFAULT|PROTECTED)\s+(?:\d+|ABS)\s+(\S+)/g),
     glibc: matches(versions, /\bGLIBC_([\d.]+)/g)
@@ -57,11 +64,13 @@ function matches(text, pattern) {
 }
 
 /** Lists what is wrong with an addon. */
-function judge({ bytes, machine, needed, exported, glibc, stripped }, platform) {
+function judge({ bytes, machine, entry, loader, needed, exported, glibc, stripped }, platform) {
   const foreign = needed.filter((library) => !platform.libraries.includes(library));
   return [
     bytes > MAX_BYTES && `has ${bytes} bytes, more than ${MAX_BYTES}`,
     machine !== platform.machine && `is for ${machine}, not ${platform.machine}`,
+    !(entry > 0) && "has no entry point, so it is not a program",
+    loader !== platform.loader && `is started by ${loader ?? "no loader"}, not ${platform.loader}`,
     foreign.length > 0 && `needs ${foreign.join(", ")}, which Node does not provide`,
     !needed.some((library) => library.startsWith("libc.so")) &&
       "needs no C library; is it linked statically?",

@@ -1,45 +1,52 @@
-/**
- * Bundles each example shim into one file. containerd starts a shim's program several times for each container, and
- * Node loads one file several times faster than a hundred.
- */
+/** Makes a program of each example shim: bundles it into one script, which `shimctl pack` joins with the addon. */
 
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
+import { promisify } from "node:util";
 import { build } from "esbuild";
-import { root } from "./toolchain.mjs";
+import { root, runMain } from "./toolchain.mjs";
 
-/** The module next to which the package looks for its addon; a bundle beside the examples cannot find it by itself. */
-const PACKAGE = path.join(root, "dist", "native", "load.js");
+const run = promisify(execFile);
+const SHIMCTL = path.join(root, "dist", "cli", "shimctl.js");
 
-/** Makes the loader look for the addon in the package instead of next to the bundle. */
-const inPackage = {
-  name: "in-package",
-  setup({ onLoad }) {
-    onLoad({ filter: /[\\/]dist[\\/]native[\\/]running-file\.js$/ }, () => ({
-      contents: "export const ownFile = () => packageUrl;",
-      loader: "js",
-    }));
-  },
+const SHIMS = {
+  "shim-skeleton": "containerd-shim-skeleton-v1",
+  "shim-runc": "containerd-shim-noderunc-v1",
 };
 
-await Promise.all(
-  ["shim-skeleton", "shim-runc"].map(async (name) => {
-    const folder = path.join(root, "examples", name);
-    const outfile = path.join(folder, "build", "shim.cjs");
-    const relative = path.relative(path.dirname(outfile), PACKAGE);
-    await build({
-      entryPoints: [path.join(folder, "main.ts")],
-      outfile,
-      bundle: true,
-      platform: "node",
-      target: "node20",
-      format: "cjs",
-      minify: true,
-      legalComments: "none",
-      define: { "import.meta.url": "packageUrl" },
-      plugins: [inPackage],
-      banner: {
-        js: `const packageUrl = require("node:url").pathToFileURL(require("node:path").resolve(__dirname, ${JSON.stringify(relative)})).href;`,
-      },
-    });
-  }),
-);
+/** Bundles the package from its source, which esbuild takes only what is used from. */
+function fromSource({ name, exports }) {
+  return {
+    name: "from-source",
+    setup({ onResolve }) {
+      onResolve({ filter: new RegExp(`^${name}(?:/|$)`) }, ({ path: specifier }) => {
+        const entry = exports[`.${specifier.slice(name.length)}`].default;
+        return { path: path.join(root, entry.replace(/^\.\/dist\/(.*)\.js$/, "src/$1.ts")) };
+      });
+    },
+  };
+}
+
+await runMain(async () => {
+  const manifest = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
+  await Promise.all(
+    Object.entries(SHIMS).map(async ([name, program]) => {
+      const folder = path.join(root, "examples", name);
+      const outfile = path.join(folder, "build", "shim.cjs");
+      await build({
+        entryPoints: [path.join(folder, "main.ts")],
+        outfile,
+        bundle: true,
+        platform: "node",
+        target: "node20",
+        format: "cjs",
+        minify: true,
+        legalComments: "none",
+        plugins: [fromSource(manifest)],
+        logOverride: { "empty-import-meta": "silent" },
+      });
+      await run(process.execPath, [SHIMCTL, "pack", outfile, "--output", path.join(folder, program)]);
+    }),
+  );
+});

@@ -4,7 +4,7 @@
  * imports them.
  */
 
-import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { build } from "esbuild";
 import { root, runMain } from "./toolchain.mjs";
@@ -26,7 +26,7 @@ const library = {
 };
 
 await runMain(async () => {
-  const { version } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
+  const manifest = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
   await rm(target, { recursive: true, force: true });
   const { metafile } = await build({
     entryPoints: [path.join(source, "shimctl.ts")],
@@ -40,7 +40,10 @@ await runMain(async () => {
     target: "node20.19",
     external: ["@bufbuild/protobuf"],
     plugins: [library],
-    define: { SHIMCTL_VERSION: JSON.stringify(version) },
+    define: {
+      SHIMCTL_VERSION: JSON.stringify(manifest.version),
+      TEMPLATE_VERSIONS: JSON.stringify(templateVersions(manifest)),
+    },
     // CommonJS packages require Node's built-in modules.
     banner: {
       js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
@@ -50,7 +53,24 @@ await runMain(async () => {
     logLevel: "warning",
   });
   await writeFile(path.join(target, "THIRD-PARTY-NOTICES.txt"), await notices(metafile));
+  await copyTemplate();
 });
+
+/** What `shimctl new-shim` writes: the template, with the service of the example. */
+async function copyTemplate() {
+  const folder = path.join(target, "new-shim");
+  await cp(path.join(root, "templates/shim"), folder, { recursive: true });
+  await cp(path.join(root, "examples/shim-skeleton/service.ts"), path.join(folder, "service.ts"));
+}
+
+/** The packages that the template needs, in the versions that this package is developed with. */
+function templateVersions({ dependencies, devDependencies }) {
+  const tools = ["@types/node", "esbuild", "typescript", "vitest"].map((name) => [
+    name,
+    devDependencies[name],
+  ]);
+  return { "@bufbuild/protobuf": dependencies["@bufbuild/protobuf"], ...Object.fromEntries(tools) };
+}
 
 /** The licences of the bundled packages, which must be distributed with them. */
 async function notices({ inputs }) {

@@ -22,6 +22,7 @@ const STARTS = {
     ["--quick", "--only", "client/unary/64B/1x1", "--rounds", "1", "--seconds", "0.05", "--profile", "dev"],
     ["codec", "--rounds", "1", "--milliseconds", "1", "--only", "ForwardRequest"],
     "growth --most 100 --streams 100 --calls 100 --publishers 10 --output artifacts/bench".split(" "),
+    ["start", "--rounds", "1", "--idle", "0.1", "--output", "artifacts/bench"],
     ["events", "--rounds", "1", "--count", "1000", "--inflight", "16", "--profile", "dev"],
   ],
   soak: [["--seconds", "10"]],
@@ -37,6 +38,7 @@ const ELSEWHERE = {
   version: "npm version; a packaging test checks that all versions are the same",
   format: "npm run format:check, which is the same without writing",
   "check:prebuilds": "npm run build:prebuilds, which ends with it, and the packaging tests",
+  "test:docker": "whoever changes shim-runc, because it compiles Docker",
   "test:asan": "whoever changes the bridge, because it recompiles everything",
   "test:scripts": "this",
 };

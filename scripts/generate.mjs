@@ -14,6 +14,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 
+import { createFileDescriptorProtoBoot } from "@bufbuild/protobuf/codegenv2";
+import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
 import { cargo, cargoProblem, indent, root, runMain, UserError } from "./toolchain.mjs";
 
 const run = promisify(execFile);
@@ -36,7 +38,7 @@ const EXCLUDED = [
 ];
 
 /** The examples with a buf.gen.yaml. */
-const EXAMPLES = ["examples/kata-agent", "examples/nri-plugin"];
+const EXAMPLES = ["examples/kata-agent"];
 
 /** The only file taken from crate 0.11: version 0.12 replaced it with task v3, and kept the files that it imports. */
 const TASK_V2 = "github.com/containerd/containerd/api/runtime/task/v2/shim.proto";
@@ -56,6 +58,8 @@ await runMain(async () => {
   try {
     await stage(protos, path.join(staging, "protos"));
     await runBuf(path.join(staging, "protos"), output, path.join(staging, "cache"));
+    await useOwnDescriptors(path.join(output, "generated"));
+    await writeDescriptorBoot(path.join(output, "generated", "google", "protobuf"));
     await replaceFolder(OUTPUT, path.join(output, "generated"), path.join(output, "old"));
     for (const example of EXAMPLES)
       await buf(["generate"], path.join(root, example), path.join(staging, "cache"));
@@ -161,6 +165,38 @@ async function runBuf(protos, output, cache) {
     ],
   };
   await buf(["generate", protos, "--template", JSON.stringify(template)], protos, cache);
+}
+
+/** Makes generated code take its descriptors from src/descriptors, which loads without protobuf-es. */
+async function useOwnDescriptors(folder) {
+  const sources = { codegenv2: "file.js", wkt: "well-known.js" };
+  const files = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith("_pb.ts"));
+  await Promise.all(
+    files.map(async (name) => {
+      const file = path.join(folder, name);
+      const up = path.relative(path.dirname(name), ".") || ".";
+      const text = await readFile(file, "utf8");
+      const rewritten = text.replaceAll(
+        /^(import \{ .* \} from )"@bufbuild\/protobuf\/(codegenv2|wkt)";$/gm,
+        (_, imported, entry) => `${imported}"${up}/../../descriptors/${sources[entry]}";`,
+      );
+      await writeFile(file, rewritten);
+    }),
+  );
+}
+
+/**
+ * Writes what protobuf-es makes the descriptor of descriptor.proto from, as text. Its own module makes the descriptor when it
+ * is evaluated, which for a bundle is at each start.
+ */
+async function writeDescriptorBoot(folder) {
+  const boot = createFileDescriptorProtoBoot(file_google_protobuf_descriptor.proto);
+  const text = JSON.stringify(JSON.stringify(boot));
+  await mkdir(folder, { recursive: true });
+  await writeFile(
+    path.join(folder, "descriptor_boot.ts"),
+    `// @generated from google/protobuf/descriptor.proto, as protobuf-es has it\n\nexport const descriptorBoot = (): string => ${text};\n`,
+  );
 }
 
 /** Runs buf, without a buf.yaml and with its own cache, so that it needs neither the network nor the home folder. */

@@ -14,6 +14,12 @@ const LIBRARIES = {
   musl: ["libc.so"],
 };
 
+/** The dynamic loaders that start an addon as a program. */
+const LOADERS = {
+  gnu: { x64: "/lib64/ld-linux-x86-64.so.2", arm64: "/lib/ld-linux-aarch64.so.1" },
+  musl: { x64: "/lib/ld-musl-x86_64.so.1", arm64: "/lib/ld-musl-aarch64.so.1" },
+};
+
 const MACHINES = { x64: "X86-64", arm64: "AArch64" };
 
 /** The newest glibc whose symbols an addon may need: that of RHEL 7. Node itself requires a newer one. */
@@ -41,6 +47,8 @@ export const platforms = napi.targets.map((target) => {
     /** The machine in an ELF header, as readelf prints it. */
     machine: MACHINES[arch],
     abi,
+    /** The loader that it names, because it is a program too. */
+    loader: LOADERS[abi][arch],
     /** The shared libraries that it may need. Node itself has loaded all of them. */
     libraries: [
       ...LIBRARIES[abi],

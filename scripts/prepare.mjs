@@ -56,8 +56,8 @@ async function thisPlatform() {
   const { tsImport } = await import("tsx/esm/api").catch(() => {
     throw new UserError("prepare: tsx is missing: install the development dependencies with `npm ci`.");
   });
-  const { currentPlatform, platformName } = await tsImport("../src/native/platform.ts", import.meta.url);
-  return platformName(currentPlatform());
+  const { currentPlatform, platformNames } = await tsImport("../src/native/platform.ts", import.meta.url);
+  return platformNames(currentPlatform())[0];
 }
 
 /** When the newest Rust source was last changed. */
@@ -99,9 +99,12 @@ function npmRun(script) {
   // The npm that runs this script, because PATH may have another npm first, or none.
   const npm = process.env.npm_execpath;
   const [command, ...args] = npm?.endsWith("npm-cli.js") ? [process.execPath, npm] : ["npm"];
+  // Every addon made with napi-rs reads this variable: rolldown would load ours in place of its own.
+  const env = { ...process.env, NAPI_RS_NATIVE_LIBRARY_PATH: undefined };
   return new Promise((resolve, reject) => {
     const child = spawn(command, [...args, "run", "--silent", script], {
       cwd: root,
+      env,
       stdio: ["ignore", "pipe", "pipe"],
     });
     let output = "";

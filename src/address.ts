@@ -10,6 +10,8 @@ import { isInstance, isRevoked, shown } from "./value-kinds.js";
  * - `unix://@name`: a name in the abstract namespace
  * - `tcp://127.0.0.1:1234`, `tcp://[::1]:1234`: an IP address; names are not resolved
  * - `vsock://2:1024`: a context id and a port
+ * - `hvsock:///run/vm.sock:1024`: a guest's port behind its hypervisor's unix socket (Cloud Hypervisor, Firecracker);
+ *   for connecting only
  * - `{ fd: 3 }`: an inherited descriptor, which the package owns from then on: a connected socket, or for a server also
  *   a listening one
  * - a Node `Duplex` for any other transport, which the package owns from then on; a server serves the one peer at its
@@ -50,12 +52,14 @@ export function parseAddress(address: Address, what = "an address"): ParsedAddre
   if (address.startsWith("unix://")) return unix(address, address.slice("unix://".length));
   if (address.startsWith("tcp://")) return tcp(address, address.slice("tcp://".length));
   if (address.startsWith("vsock://")) return vsock(address, address.slice("vsock://".length));
+  if (address.startsWith("hvsock://")) return hybrid(address, address.slice("hvsock://".length));
   if (address.startsWith("/")) return unix(`unix://${address}`, address);
   throw unknown(address);
 }
 
 function unknown(text: string): TypeError {
-  const known = "unix:///path, unix://@name, tcp://ip:port, vsock://cid:port or an absolute path";
+  const known =
+    "unix:///path, unix://@name, tcp://ip:port, vsock://cid:port, hvsock:///path:port or an absolute path";
   return new TypeError(`the address ${JSON.stringify(text)} is not one of ${known}`);
 }
 
@@ -64,16 +68,29 @@ function unix(text: string, name: string): ParsedAddress {
   if (name === "" || name === "@") throw new TypeError(`the address ${JSON.stringify(text)} names no socket`);
   // A relative path depends on the working directory, which a daemon changes.
   if (!abstract && !name.startsWith("/")) throw unknown(text);
-  const size = Buffer.byteLength(name);
-  if (size > UNIX_LIMIT) {
-    throw new TypeError(
-      `the address ${JSON.stringify(text)} is ${size} bytes long; a unix socket takes ${UNIX_LIMIT}`,
-    );
-  }
+  checkSize(text, name);
   return {
     text,
     binding: { kind: "unix", name: abstract ? `\0${name.slice(1)}` : name, cid: null, port: null },
   };
+}
+
+function checkSize(text: string, name: string): void {
+  const size = Buffer.byteLength(name);
+  if (size <= UNIX_LIMIT) return;
+  throw new TypeError(
+    `the address ${JSON.stringify(text)} is ${size} bytes long; a unix socket takes ${UNIX_LIMIT}`,
+  );
+}
+
+/** The port follows the last colon, because a path may have colons too. */
+function hybrid(text: string, name: string): ParsedAddress {
+  const [, path = "", port = ""] = /^(\/.*):(\d+)$/s.exec(name) ?? [];
+  if (path === "" || Number(port) > 0xffffffff) {
+    throw new TypeError(`the address ${JSON.stringify(text)} is not hvsock:///path:port`);
+  }
+  checkSize(text, path);
+  return { text, binding: { kind: "hvsock", name: path, cid: null, port: Number(port) } };
 }
 
 function tcp(text: string, name: string): ParsedAddress {

@@ -1,13 +1,6 @@
 import { types as kinds } from "node:util";
-import {
-  create,
-  type DescMessage,
-  type Message,
-  type MessageInitShape,
-  type MessageShape,
-  type Registry,
-} from "@bufbuild/protobuf";
-import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import type { DescMessage, Message, MessageInitShape, MessageShape, Registry } from "@bufbuild/protobuf";
+import type { Any } from "@bufbuild/protobuf/wkt";
 import { decode, encode } from "./codec/codec.js";
 import { isDescriptor, isPlain, kindOf } from "./value-kinds.js";
 
@@ -23,7 +16,7 @@ import { isDescriptor, isPlain, kindOf } from "./value-kinds.js";
 export function packAny<Desc extends DescMessage>(schema: Desc, message: MessageInitShape<Desc>): Any {
   if (!isDescriptor(schema, "message"))
     throw new TypeError("schema must be a message descriptor of protobuf-es");
-  return create(AnySchema, { typeUrl: schema.typeName, value: encode(schema, message) });
+  return { $typeName: "google.protobuf.Any", typeUrl: schema.typeName, value: encode(schema, message) };
 }
 
 /**
@@ -56,10 +49,11 @@ export function unpackAny(any: Any, types: DescMessage | Registry): Message | un
 }
 
 /** Checks an Any, which may also be a plain object with its fields. Throws a TypeError that names what is wrong. */
-function checkAny(any: Any): void {
-  if (!isPlain(any)) throw new TypeError(`any must be a google.protobuf.Any, not ${kindOf(any)}`);
+export function checkAny(any: Any, name = "any"): void {
+  if (!isPlain(any)) throw new TypeError(`${name} must be a google.protobuf.Any, not ${kindOf(any)}`);
   const { typeUrl, value } = any as Partial<Any>;
   if (typeof typeUrl !== "string")
-    throw new TypeError(`any.typeUrl must be a string, not ${kindOf(typeUrl)}`);
-  if (!kinds.isUint8Array(value)) throw new TypeError(`any.value must be a Uint8Array, not ${kindOf(value)}`);
+    throw new TypeError(`${name}.typeUrl must be a string, not ${kindOf(typeUrl)}`);
+  if (!kinds.isUint8Array(value))
+    throw new TypeError(`${name}.value must be a Uint8Array, not ${kindOf(value)}`);
 }

@@ -1,7 +1,6 @@
-import { getSystemErrorMap } from "node:util";
-import { create } from "@bufbuild/protobuf";
-import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
-import { Code } from "./code.js";
+import { getSystemErrorMap, inspect } from "node:util";
+import type { Any } from "@bufbuild/protobuf/wkt";
+import { Code, codeName } from "./code.js";
 import { checkOptions } from "./options.js";
 import { isArray, isBytes, isInstance, isRevoked, kindOf, shown, textOf } from "./value-kinds.js";
 
@@ -10,12 +9,24 @@ export { textOf } from "./value-kinds.js";
 /** What a {@link TtrpcError} may carry besides its message and code. */
 export interface TtrpcErrorOptions {
   /** Messages with further information, each packed as an Any; read one with `unpackAny`. */
-  readonly details?: readonly Any[];
+  readonly details?: readonly Any[] | undefined;
   /**
    * The error that led to this one. For a transport failure its `code` is the system's error name, such as `ENOENT`.
    */
   readonly cause?: unknown;
 }
+
+/** Makes a fresh error one of a call, as {@link callError} does. Returns any value that is not a TtrpcError unchanged. */
+export let ofCall: <T>(error: T) => T;
+
+/** Names the call that failed in an error of {@link callError}, once. Leaves any other value as it is. */
+export let nameCall: (error: unknown, called: CalledMethod, address: string) => void;
+
+/** Whether an error was named, and has no stack yet. */
+export let lacksFrames: (error: unknown) => boolean;
+
+/** Gives an error that {@link lacksFrames} the stack of the caller of `below`. Leaves any other value as it is. */
+export let addFrames: (error: unknown, below: (...parts: never) => unknown) => void;
 
 /**
  * How a call, a connection or a listener failed.
@@ -41,6 +52,36 @@ export class TtrpcError extends Error {
   readonly code: Code;
   /** Messages with further information about the error; read one with `unpackAny`. */
   readonly details: Any[];
+  /** The full name of the service that was called; undefined unless a call failed. */
+  declare readonly service?: string;
+  /** The name of the method that was called, as in the .proto file; undefined unless a call failed. */
+  declare readonly method?: string;
+  /** The address of the connection that the call was made on; undefined unless a call failed. */
+  declare readonly address?: string;
+  /** What an error that this package made for a call still lacks. */
+  #lacks: "name" | "frames" | undefined;
+
+  static {
+    ofCall = (error) => {
+      if (isTtrpcError(error)) error.#lacks = "name";
+      return error;
+    };
+    nameCall = (error, { service, method }, address) => {
+      if (!isTtrpcError(error) || error.#lacks !== "name") return;
+      error.#lacks = "frames";
+      error.message = prefixOf(service, method, error.code) + error.message;
+      Object.assign(error, { service, method, address });
+    };
+    lacksFrames = (error) => isTtrpcError(error) && error.#lacks === "frames";
+    addFrames = (error, below) => {
+      if (!lacksFrames(error)) return;
+      (error as TtrpcError).#lacks = undefined;
+      Error.captureStackTrace(error as TtrpcError, below);
+    };
+    function isTtrpcError(error: unknown): error is TtrpcError {
+      return typeof error === "object" && error !== null && #lacks in error;
+    }
+  }
 
   /**
    * Throws a TypeError if the message is not a string, the code is not that of an error, or a detail is not an Any:
@@ -69,6 +110,89 @@ export class TtrpcError extends Error {
     if (isInstance(reason, TtrpcError)) return reason;
     return new TtrpcError(textOf(reason), Code.Unknown, { cause: reason });
   }
+
+  /**
+   * The message without the name of the call: what the peer sent. `message` begins with the call that failed, as in
+   * `my.Service/Watch: no such topic`. A handler that throws the error on sends this, so each peer in a chain gets the
+   * text of the first.
+   */
+  get rawMessage(): string {
+    const { message, service, method, code } = this;
+    if (service === undefined) return message;
+    const prefix = prefixOf(service, method, code);
+    return message.startsWith(prefix) ? message.slice(prefix.length) : message;
+  }
+
+  /**
+   * The error as JSON, for logs: `name`, `code` and its name, `message`, `service`, `method`, `address` and `details`,
+   * whose bytes are in base64. The cause is left out.
+   */
+  toJSON(): Record<string, unknown> {
+    const { name, code, message, service, method, address, details } = this;
+    return {
+      name,
+      code,
+      codeName: codeName(code),
+      message,
+      service,
+      method,
+      address,
+      details: details.map(({ typeUrl, value }) => ({
+        typeUrl,
+        value: Buffer.from(value).toString("base64"),
+      })),
+    };
+  }
+
+  /** @internal */
+  [inspect.custom](): unknown {
+    return withCodeName(this);
+  }
+}
+
+/** The names of a method. */
+export interface CalledMethod {
+  readonly service: string;
+  readonly method: string;
+}
+
+/** What a call's error begins with. A server that lacks a method often answers with no more than the method's name. */
+function prefixOf(service: string, method: string | undefined, code: Code): string {
+  const missing = code === Code.Unimplemented ? "the server does not implement it: " : "";
+  return `${service}/${method}: ${missing}`;
+}
+
+/** What `inspect` formats in place of an error. The same object each time, so that a circular cause is recognized. */
+const twins = new WeakMap<TtrpcError, object>();
+
+/** A copy of an error whose stack begins with the name of the code, as in `TtrpcError [not_found]: …`. */
+function withCodeName(error: TtrpcError): object {
+  try {
+    const { stack, code, name } = error;
+    if (typeof stack !== "string" || !stack.startsWith(name)) return error;
+    const shownName = codeName(code)
+      .replaceAll(/(?<=[a-z])(?=[A-Z])/g, "_")
+      .toLowerCase();
+    const text = `${name} [${shownName}]${stack.slice(name.length)}`;
+    const twin = twins.get(error) ?? (Object.create(Object.getPrototypeOf(error) as object) as object);
+    twins.set(error, twin);
+    return Object.defineProperties(twin, {
+      ...Object.getOwnPropertyDescriptors(error),
+      stack: { value: text, configurable: true },
+      [inspect.custom]: { value: undefined, configurable: true },
+    });
+  } catch {
+    // A user-defined getter threw, or the error was changed in another way.
+    return error;
+  }
+}
+
+/**
+ * Makes an error of a call, for {@link nameCall} to name and {@link addFrames} to give a stack. Only such errors are
+ * changed: an error that a caller's own code threw stays as it is.
+ */
+export function callError(message: string, code: Code, options?: TtrpcErrorOptions): TtrpcError {
+  return ofCall(withoutFrames(() => new TtrpcError(message, code, options)));
 }
 
 /**
@@ -137,7 +261,7 @@ export function transportCause(what: string, errno: number, text: string): [mess
 
 /** The error of a call, or of another operation, that its caller aborted. */
 export function canceledError(signal: AbortSignal, what = "the call"): TtrpcError {
-  return new TtrpcError(`${what} was canceled`, Code.Canceled, { cause: reasonOf(signal) });
+  return callError(`${what} was canceled`, Code.Canceled, { cause: reasonOf(signal) });
 }
 
 /** Reads a signal's reason. A getter of it may throw, which must not keep the call from its outcome. */
@@ -158,5 +282,5 @@ export function throwLater(error: unknown): void {
 
 /** One detail of a status, made from the fields that cross. */
 export function detail(typeUrl: string, value: Uint8Array): Any {
-  return create(AnySchema, { typeUrl, value });
+  return { $typeName: "google.protobuf.Any", typeUrl, value };
 }

@@ -1,3 +1,12 @@
+import type {
+  DescMethod,
+  DescMethodBiDiStreaming,
+  DescMethodClientStreaming,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  Message,
+} from "@bufbuild/protobuf";
+import type { ContextValues } from "./context-values.js";
 import type { HandlerContext } from "./server/context.js";
 import type { Metadata } from "./metadata.js";
 import { isArray, isPlain, kindOf } from "./value-kinds.js";
@@ -5,39 +14,145 @@ import { isArray, isPlain, kindOf } from "./value-kinds.js";
 /** The kinds of methods, under protobuf-es's names. */
 export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bidi_streaming";
 
-/** A call on its way through the interceptors of a client. */
-export interface ClientCall {
+/** Whether the client sends several messages in this kind of method. */
+export function clientStreams(kind: MethodKind): boolean {
+  return kind === "client_streaming" || kind === "bidi_streaming";
+}
+
+/** Whether the server sends several messages in this kind of method. */
+export function serverStreams(kind: MethodKind): boolean {
+  return kind === "server_streaming" || kind === "bidi_streaming";
+}
+
+/** What calls of every kind have in a client's interceptors. */
+export interface ClientCallBase {
   /** The address of the connection that the call is made on. */
   readonly address: string;
   /** The full name of the service. */
   readonly service: string;
   /** The name of the method, as in the .proto file. */
   readonly method: string;
-  /** The method's kind: unary, or which side streams. */
-  readonly kind: MethodKind;
-  /** The request message, or an AsyncIterable of messages if the client streams. */
-  readonly request: unknown;
   /** Metadata to send with the call; an interceptor may add to it. */
   readonly metadata: Metadata;
   /** The timeout in milliseconds, counted from when the call is sent; undefined for none. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** Aborts the call. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
+  /** The values of the call's option `contextValues`, or an empty set. */
+  readonly contextValues: ContextValues;
 }
 
-/** A call on its way through the interceptors of a server. */
-export interface ServerCall {
+/** A unary call. */
+export interface ClientUnaryCall extends ClientCallBase {
+  /** Tells the kinds of calls apart. */
+  readonly kind: "unary";
+  /** The method's descriptor, with its options and the types of its messages. */
+  readonly descriptor: DescMethodUnary;
+  /** The request, as the caller gave it: a message, or the fields of one. */
+  readonly request: object;
+}
+
+/** A call whose server streams. */
+export interface ClientServerStreamingCall extends ClientCallBase {
+  /** Tells the kinds of calls apart. */
+  readonly kind: "server_streaming";
+  /** The method's descriptor, with its options and the types of its messages. */
+  readonly descriptor: DescMethodServerStreaming;
+  /** The request, as the caller gave it: a message, or the fields of one. */
+  readonly request: object;
+}
+
+/** A call whose client streams. */
+export interface ClientClientStreamingCall extends ClientCallBase {
+  /** Tells the kinds of calls apart. */
+  readonly kind: "client_streaming";
+  /** The method's descriptor, with its options and the types of its messages. */
+  readonly descriptor: DescMethodClientStreaming;
+  /** The requests, as the caller gave them. */
+  readonly request: AsyncIterable<object> | Iterable<object>;
+}
+
+/** A call in which both sides stream. */
+export interface ClientBidiStreamingCall extends ClientCallBase {
+  /** Tells the kinds of calls apart. */
+  readonly kind: "bidi_streaming";
+  /** The method's descriptor, with its options and the types of its messages. */
+  readonly descriptor: DescMethodBiDiStreaming;
+  /** The requests, as the caller gave them. */
+  readonly request: AsyncIterable<object> | Iterable<object>;
+}
+
+/** A call on its way through the interceptors of a client. Its `kind` says what `request` is, and what `next` returns. */
+export type ClientCall =
+  | ClientUnaryCall
+  | ClientServerStreamingCall
+  | ClientClientStreamingCall
+  | ClientBidiStreamingCall;
+
+/** What requests of every kind have in a server's interceptors. */
+export interface ServerCallBase {
   /** The full name of the service. */
   readonly service: string;
   /** The name of the method, as in the .proto file. */
   readonly method: string;
-  /** The method's kind: unary, or which side streams. */
-  readonly kind: MethodKind;
-  /** The request message, or an AsyncIterable of messages if the client streams. Raw handlers get bytes. */
-  readonly request: unknown;
+  /** The method's descriptor, with its options and the types of its messages; undefined for a raw handler. */
+  readonly descriptor: DescMethod | undefined;
   /** What the handler knows about its request besides the message. */
   readonly context: HandlerContext;
 }
+
+/** A unary request. */
+export interface ServerUnaryCall extends ServerCallBase {
+  /** Tells the kinds of calls apart. */
+  readonly kind: "unary";
+  /** The request message; bytes for a raw handler. */
+  readonly request: Message | Uint8Array;
+}
+
+/** A request whose server streams. */
+export interface ServerServerStreamingCall extends ServerCallBase {
+  /** Tells the kinds of calls apart. */
+  readonly kind: "server_streaming";
+  /** The request message; bytes for a raw handler. */
+  readonly request: Message | Uint8Array;
+}
+
+/** A request whose client streams. */
+export interface ServerClientStreamingCall extends ServerCallBase {
+  /** Tells the kinds of calls apart. */
+  readonly kind: "client_streaming";
+  /** The request messages; bytes for a raw handler. */
+  readonly request: AsyncIterable<Message | Uint8Array>;
+}
+
+/** A request in which both sides stream. */
+export interface ServerBidiStreamingCall extends ServerCallBase {
+  /** Tells the kinds of calls apart. */
+  readonly kind: "bidi_streaming";
+  /** The request messages; bytes for a raw handler. */
+  readonly request: AsyncIterable<Message | Uint8Array>;
+}
+
+/** A request on its way through the interceptors of a server. Its `kind` says what `request` is, and what `next` returns. */
+export type ServerCall =
+  | ServerUnaryCall
+  | ServerServerStreamingCall
+  | ServerClientStreamingCall
+  | ServerBidiStreamingCall;
+
+/** What the call of a kind gives: one message, or an AsyncIterable of messages if the server streams. */
+export type ReplyOf<Kind extends MethodKind, Reply> = Kind extends "server_streaming" | "bidi_streaming"
+  ? AsyncIterable<Reply>
+  : Reply;
+
+/** Makes the call, and resolves to its reply, or to an AsyncIterable of replies if the server streams. */
+export type ClientNext = <Call extends ClientCall>(call: Call) => Promise<ReplyOf<Call["kind"], Message>>;
+
+/**
+ * Runs the handler, and resolves to its response, or to an AsyncIterable of responses if the server streams: as the
+ * handler gave them, which is messages, the fields of messages, or bytes.
+ */
+export type ServerNext = <Call extends ServerCall>(call: Call) => Promise<ReplyOf<Call["kind"], object>>;
 
 /**
  * Wraps each call of a client. `next` makes the call and returns the response, or an AsyncIterable of responses if the
@@ -54,25 +169,27 @@ export interface ServerCall {
  * };
  * const task = createClient(Task, connection, { interceptors: [logging] });
  * ```
+ *
+ * `call.kind` tells the kinds apart: after `if (call.kind === "server_streaming")`, `await next(call)` is an
+ * AsyncIterable.
  */
-export type ClientInterceptor = (
-  next: (call: ClientCall) => Promise<unknown>,
-) => (call: ClientCall) => Promise<unknown>;
+export type ClientInterceptor = (next: ClientNext) => (call: ClientCall) => Promise<unknown>;
 
-/** Wraps each request of a server, as {@link ClientInterceptor} does on the client. `next` runs the handler. */
-export type ServerInterceptor = (
-  next: (call: ServerCall) => Promise<unknown>,
-) => (call: ServerCall) => Promise<unknown>;
+/**
+ * Wraps each request of a server, as {@link ClientInterceptor} does on the client. `next` runs the handler. An
+ * AsyncLocalStorage that is entered around `next` holds for the handler as long as it runs, streams included.
+ */
+export type ServerInterceptor = (next: ServerNext) => (call: ServerCall) => Promise<unknown>;
 
 type Next<Call> = (call: Call) => Promise<unknown>;
 
 /** Wraps interceptors around the innermost function. Throws a TypeError if one does not return a function. */
 export function intercept<Call>(
-  interceptors: readonly ((next: Next<Call>) => Next<Call>)[],
+  interceptors: readonly ((next: never) => Next<Call>)[],
   innermost: Next<Call>,
 ): Next<Call> {
   return interceptors.reduceRight((next, interceptor, index) => {
-    const around = interceptor(next);
+    const around = interceptor(next as never);
     if (typeof around === "function") return around;
     throw new TypeError(`interceptors[${index}] must return a function, not ${kindOf(around)}`);
   }, innermost);

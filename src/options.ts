@@ -61,7 +61,9 @@ function distanceBetween(from: string, to: string): number {
 }
 
 /** Checks the options of a `close` method. Throws a TypeError that names what is wrong. */
-export function closeOptions(options: { readonly graceMs?: number }): { readonly graceMs?: number } {
+export function closeOptions(options: { readonly graceMs?: number | undefined }): {
+  readonly graceMs?: number | undefined;
+} {
   checkOptions("close", options, ["graceMs"]);
   const { graceMs } = options;
   if (graceMs !== undefined && (typeof graceMs !== "number" || !(graceMs >= 0))) {

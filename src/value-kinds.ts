@@ -9,8 +9,8 @@ export const isBytes: (value: unknown) => value is Uint8Array = types.isUint8Arr
 /** What kind of value it is, to complete "must be …, not". Safe for any value, even a revoked Proxy. */
 export function kindOf(value: unknown): string {
   if (value === null) return "null";
-  if (typeof value !== "object") return typeof value;
   if (isRevoked(value)) return "a revoked Proxy";
+  if (typeof value !== "object") return typeof value;
   if (Array.isArray(value)) return "an array";
   const tag = tagOf(value);
   return tag === "Object" ? "object" : tag;

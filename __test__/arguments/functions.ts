@@ -18,14 +18,18 @@ import {
 import {
   createPublisher,
   type EventSink,
+  type EventSubscription,
   forwardEvents,
   listenEvents,
   type Publisher,
   TASK_EXIT_EVENT_TOPIC,
   TaskExitSchema,
 } from "containerd-shim-protos/events";
+import type { PodSandbox, RunningPlugin, TestRuntime } from "containerd-shim-protos/nri";
 import { otelClientInterceptor, otelServerInterceptor } from "containerd-shim-protos/otel";
 import { registry } from "containerd-shim-protos/registry";
+import type { TestShim } from "containerd-shim-protos/shim/testing";
+import type { OpenTask } from "containerd-shim-protos/shims";
 import { Task } from "containerd-shim-protos/task/v3";
 import {
   type Argument,
@@ -55,6 +59,11 @@ import {
   clientOptions,
   type Options,
 } from "./options.js";
+import { ADJUSTMENT_FUNCTIONS } from "./adjustment-functions.js";
+import { CONTEXT_FUNCTIONS } from "./context-functions.js";
+import { NRI_FUNCTIONS } from "./nri-functions.js";
+import { PROCESS_FUNCTIONS } from "./process-functions.js";
+import { SHIMS_FUNCTIONS } from "./shims-functions.js";
 import { SHIM_FUNCTIONS } from "./shim-functions.js";
 import { Streaming } from "../helpers/streaming.js";
 
@@ -66,6 +75,12 @@ export interface World {
   readonly syncConnection: SyncConnection;
   readonly publisher: Publisher;
   readonly sink: EventSink;
+  readonly subscription: EventSubscription;
+  readonly runtime: TestRuntime;
+  readonly plugin: RunningPlugin;
+  readonly pod: PodSandbox;
+  readonly task: OpenTask;
+  readonly shim: TestShim;
 }
 
 /** A function of the package, its arguments, and how to call it. */
@@ -330,6 +345,11 @@ export const PUBLIC_FUNCTIONS: readonly PublicFunction[] = [
     options: { at: 0, of: otelOptions },
   },
   ...SHIM_FUNCTIONS,
+  ...CONTEXT_FUNCTIONS,
+  ...NRI_FUNCTIONS,
+  ...ADJUSTMENT_FUNCTIONS,
+  ...SHIMS_FUNCTIONS,
+  ...PROCESS_FUNCTIONS,
 ];
 
 function isAnObject(value: unknown): boolean {

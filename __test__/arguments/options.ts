@@ -1,13 +1,14 @@
-import type {
-  CallOptions,
-  ClientOptions,
-  CloseOptions,
-  ConnectOptions,
-  ListenOptions,
-  ReconnectOptions,
-  ServerOptions,
-  SyncCallOptions,
-  TtrpcErrorOptions,
+import {
+  createContextValues,
+  type CallOptions,
+  type ClientOptions,
+  type CloseOptions,
+  type ConnectOptions,
+  type ListenOptions,
+  type ReconnectOptions,
+  type ServerOptions,
+  type SyncCallOptions,
+  type TtrpcErrorOptions,
 } from "containerd-shim-protos";
 import type { EventSinkOptions, PublisherOptions, PublishOptions } from "containerd-shim-protos/events";
 import type { StdioOptions } from "containerd-shim-protos/shim/io";
@@ -37,7 +38,7 @@ function isController(value: unknown): boolean {
   }
 }
 
-function isNoItems(value: unknown): boolean {
+export function isNoItems(value: unknown): boolean {
   try {
     return Array.isArray(value) && value.length === 0;
   } catch {
@@ -74,12 +75,12 @@ export const optionsOf = (owner: string, right: unknown = undefined): Argument =
 
 export const ms = (named: RegExp, least: number): Argument =>
   argument(5, named, (value) => left(value) || (typeof value === "number" && value >= least));
-const flag = (named: RegExp): Argument =>
+export const flag = (named: RegExp): Argument =>
   argument(false, named, (value) => left(value) || typeof value === "boolean");
 export const limit = (named: RegExp): Argument =>
   argument(5, named, (value) => left(value) || (Number.isInteger(value) && (value as number) >= 1));
-const driver = argument("loop", /driver/, left);
-const signal = argument(() => new AbortController().signal, /signal/, left);
+export const driver = argument("loop", /driver/, left);
+export const signal = argument(() => new AbortController().signal, /signal/, left);
 const interceptors = argument([], /interceptors/, (value) => left(value) || isNoItems(value));
 export const text = (named: RegExp): Argument =>
   argument("text", named, (value) => typeof value === "string" && value !== "");
@@ -110,6 +111,8 @@ export const callOptions: Options<CallOptions> = {
   timeoutMs: ms(/timeoutMs/, 0),
   metadata: argument({}, /metadata/, (value) => left(value) || isEmpty(value)),
   signal,
+  contextValues: argument(() => createContextValues(), /contextValues/, left),
+  parent: argument(undefined, /parent/, left),
 };
 export const syncCallOptions: Options<SyncCallOptions> = {
   timeoutMs: callOptions.timeoutMs,
@@ -149,7 +152,8 @@ export const errorOptions: Options<TtrpcErrorOptions> = {
   details: argument([], /details/, (value) => left(value) || isNoItems(value)),
   cause: argument(undefined, /cause/, () => true),
 };
-const texts = (named: RegExp): Argument => argument([], named, (value) => left(value) || isNoItems(value));
+export const texts = (named: RegExp): Argument =>
+  argument([], named, (value) => left(value) || isNoItems(value));
 export const sinkOptions: Options<EventSinkOptions> = {
   ...listenOptions,
   topics: texts(/topics/),

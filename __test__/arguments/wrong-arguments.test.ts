@@ -158,14 +158,29 @@ describe("the table of public functions", () => {
     "/registry",
     "/types",
     "/task/v3",
+    "/nri",
+    "/shims",
+    "/shim/testing",
+    "/shim/cgroup",
+    "/shim/process",
+    "/shim/spec",
   ];
 
   test("has every function and class that an entry exports", async () => {
     const tried = new Set(PUBLIC_FUNCTIONS.map(({ name }) => name.replace(/[.,].*/, "")));
-    // Other functions make these: their constructors are not public. runShim needs a process of its own, and listenConsole
-    // takes no arguments.
+    // Other functions make these: their constructors are not public. runShim needs a process of its own, and the
+    // others take no arguments.
     const apart = ["Connection", "HandlerContext", "Server", "SyncConnection", "EventSink", "Publisher"];
-    const elsewhere = ["runShim", "listenConsole", "Console", "ConsoleSocket", "Stdio"];
+    apart.push("ContextValues", "EventSubscription", "RunningPlugin", "TestRuntime", "OpenTask", "TestShim");
+    const elsewhere = [
+      "childrenOfProcess",
+      "createContextValues",
+      "runShim",
+      "listenConsole",
+      "Console",
+      "ConsoleSocket",
+      "Stdio",
+    ];
     for (const entry of ENTRIES) {
       const module = (await import(`containerd-shim-protos${entry === "." ? "" : entry}`)) as object;
       for (const [name, value] of Object.entries(module)) {
@@ -178,12 +193,21 @@ describe("the table of public functions", () => {
   test("has every type of options that an entry exports", () => {
     const tried = new Set(PUBLIC_FUNCTIONS.map(({ optionsType }) => optionsType));
     const dist = new URL("../../dist/", import.meta.url);
-    const exported = ["index", "events/index", "otel/index", "shim/index", "shim/io", "shim/mount"].flatMap(
-      (entry) => {
-        const text = readFileSync(new URL(`${entry}.d.ts`, dist), "utf8");
-        return [...text.matchAll(/\b\w+Options\b/g)].map(([name]) => name);
-      },
-    );
+    const exported = [
+      "index",
+      "events/index",
+      "otel/index",
+      "shim/index",
+      "shim/io",
+      "shim/mount",
+      "nri/index",
+      "shims/index",
+      "shim/testing",
+      "shim/process",
+    ].flatMap((entry) => {
+      const text = readFileSync(new URL(`${entry}.d.ts`, dist), "utf8");
+      return [...text.matchAll(/\b\w+Options\b/g)].map(([name]) => name);
+    });
     expect(exported.length).toBeGreaterThan(10);
     // Tested together with runShim.
     for (const name of exported) expect([...tried, "ShimOptions"]).toContain(name);

@@ -1,8 +1,7 @@
-import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { type Address, Code, connect, connectSync, createServer } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
+import { freePort } from "../helpers/free-port.js";
 import { bytes, failure, rejection, text } from "../helpers/outcome.js";
 import { pathOf, staleSocket, temporaryAddress, temporaryPath } from "../helpers/temp.js";
 
@@ -86,7 +85,7 @@ describe.each(WAYS.slice(0, 2))("$way where nobody listens", ({ open }) => {
     ["a regular file", () => madeFile(), "ECONNREFUSED"],
     ["a folder", () => madeFolder(), "ECONNREFUSED"],
     ["a path through a file", () => `${madeFile()}/a.sock`, "ENOTDIR"],
-    ["a port without a server", () => freePort(), "ECONNREFUSED"],
+    ["a port without a server", async () => `tcp://127.0.0.1:${await freePort()}`, "ECONNREFUSED"],
   ])("reports %s", async (_, make, code) => {
     const address = await make();
     const error = await failure(open(address));
@@ -153,14 +152,4 @@ function madeFolder(): string {
   const address = temporaryAddress();
   mkdirSync(pathOf(address));
   return address;
-}
-
-/** An address that was free a moment ago. */
-async function freePort(): Promise<string> {
-  const server = createTcpServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return `tcp://127.0.0.1:${port}`;
 }

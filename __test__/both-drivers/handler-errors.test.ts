@@ -42,7 +42,7 @@ describe("what a handler throws reaches the caller", () => {
     const error = await thrownBy(
       new TtrpcError("not here: ü€😀", Code.NotFound, { details, cause: new Error("secret") }),
     );
-    expect(error).toMatchObject({ name: "TtrpcError", code: Code.NotFound, message: "not here: ü€😀" });
+    expect(error).toMatchObject({ name: "TtrpcError", code: Code.NotFound, rawMessage: "not here: ü€😀" });
     expect(error.details).toEqual(details);
     expect(unpackAny(error.details[0]!, TaskStartSchema)).toMatchObject({ containerId: "web", pid: 7 });
     expect(error.cause).toBeUndefined();
@@ -51,7 +51,7 @@ describe("what a handler throws reaches the caller", () => {
   test.each([99, -1, 2 ** 31 - 1])("with the number %i as its code", async (code) => {
     expect(await thrownBy(new TtrpcError("strange", code as Code))).toMatchObject({
       code,
-      message: "strange",
+      rawMessage: "strange",
     });
   });
 
@@ -60,7 +60,7 @@ describe("what a handler throws reaches the caller", () => {
     const error = await thrownBy(new TtrpcError("many", Code.DataLoss, { details }));
     expect(error).toMatchObject({
       code: Code.DataLoss,
-      message: "many (too large to be sent: 476 of 1500 details)",
+      rawMessage: "many (too large to be sent: 476 of 1500 details)",
     });
     expect(error.details).toHaveLength(1024);
   });
@@ -77,7 +77,7 @@ describe("what a handler throws reaches the caller", () => {
   test("with its code and the beginning of its text if it exceeds the size of a message", async () => {
     const error = await thrownBy(new TtrpcError("x".repeat(4 << 20), Code.NotFound));
     expect(error.code).toBe(Code.NotFound);
-    expect(error.message).toMatch(/^x{4000000,}… \(cut here: the text has 4194304 bytes\)$/);
+    expect(error.rawMessage).toMatch(/^x{4000000,}… \(cut here: the text has 4194304 bytes\)$/);
   });
 
   test.each([
@@ -88,7 +88,7 @@ describe("what a handler throws reaches the caller", () => {
     ["a plain object", { toString: (): string => "an object" }, "an object"],
     ["a message with a lone surrogate", new Error("bad \ud800"), "bad \ufffd"],
   ])("as Unknown if it is %s", async (_, thrown, message) => {
-    expect(await thrownBy(thrown)).toMatchObject({ code: Code.Unknown, message, details: [] });
+    expect(await thrownBy(thrown)).toMatchObject({ code: Code.Unknown, rawMessage: message, details: [] });
   });
 });
 

@@ -65,7 +65,7 @@ describe("our client with a server that misbehaves", () => {
     const { streamId } = await peer.nextRequest();
     await peer.replyStatus(streamId, { code, message: "strange" });
     const error = await call;
-    expect(error).toMatchObject({ code, message: "strange", details: [] });
+    expect(error).toMatchObject({ code, rawMessage: "strange", details: [] });
     expect(codeName(error.code)).toBe(`Code ${code}`);
     await expectClientGoesOn(connection, peer);
   });
@@ -77,7 +77,7 @@ describe("our client with a server that misbehaves", () => {
     const { streamId } = await peer.nextRequest();
     const body = encodeResponse({ status: { code: Code.Aborted }, payload: bytes("ignored") });
     await peer.send(encodeFrame({ streamId, type: FrameType.Response, body }));
-    expect(await call).toMatchObject({ code: Code.Aborted, message: "" });
+    expect(await call).toMatchObject({ code: Code.Aborted, rawMessage: "" });
   });
 
   test("treats a response of no bytes, as Go sends it, as an empty reply", async () => {

@@ -129,7 +129,7 @@ describe("an iterator that a handler returns", () => {
     const read = async () => {
       for await (const response of pair.connection.serverStreaming(SERVICE, "Bad", EMPTY)) void response;
     };
-    expect((await failure(read())).message).toMatch(message);
+    expect((await failure(read())).rawMessage).toMatch(message);
   });
 
   test("has its return called when it is left at a message, not after it threw", async () => {

@@ -77,7 +77,7 @@ test.each(CHARACTERS)(
         await failure(pair.connection.unary(SERVICE, "Fail", EMPTY)),
         await failure(pair.connection.serverStreaming(SERVICE, "Stream", EMPTY).next()),
       ];
-      for (const { code, message } of errors) {
+      for (const { code, rawMessage: message } of errors) {
         expect(code).toBe(Code.NotFound);
         if (room === 0) {
           // Not compared by expect, which would print both.

@@ -83,7 +83,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
 
     test.each([1, 3, 5, 12, 14, 16, 99, -1])("throws the status code %i with message and details", (code) => {
       const error = failureOf(() => task.state({ id: `error:${code}` }, BOUND));
-      expect(error).toMatchObject({ code, message: `asked for ${code}` });
+      expect(error).toMatchObject({ code, rawMessage: `asked for ${code}` });
       expect(error.details.map(({ typeUrl }) => typeUrl)).toEqual([
         "containerd.events.TaskStart",
         "example.com/unknown.Type",
@@ -184,7 +184,7 @@ describeWithPeer("a blocking connection to the Rust server", () => {
       details: [{ typeUrl: "a.B", value: bytes("c") }],
     });
     const error = failureOf(() => connection.unary("test.Echo", "Fail", status, BOUND));
-    expect(error).toMatchObject({ code: Code.PermissionDenied, message: "no entry" });
+    expect(error).toMatchObject({ code: Code.PermissionDenied, rawMessage: "no entry" });
     expect(error.details).toMatchObject([{ typeUrl: "a.B", value: bytes("c") }]);
   });
 

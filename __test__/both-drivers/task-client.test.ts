@@ -168,7 +168,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
       async (code) => {
         const error = await failure(task.state({ id: `error:${code}` }));
         expect(error.code).toBe(code);
-        expect(error.message).toBe(`asked for ${code}`);
+        expect(error.rawMessage).toBe(`asked for ${code}`);
         expect(error.details).toEqual([
           create(AnySchema, {
             typeUrl: "containerd.events.TaskStart",
@@ -186,7 +186,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
 
     test.each(METHODS)("gets the status of a failed %s", async (name) => {
       const error = await failure(callMethod(task, name, { id: "error:5" }));
-      expect(error).toMatchObject({ code: Code.NotFound, message: "asked for 5" });
+      expect(error).toMatchObject({ code: Code.NotFound, rawMessage: "asked for 5" });
       expect(error.details).toHaveLength(2);
     });
 

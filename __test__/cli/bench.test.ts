@@ -31,7 +31,7 @@ describeWithPeer("shimctl bench", () => {
   ];
 
   it("makes the requested number of calls, and reports rate and latencies", async () => {
-    const { code, stdout, stderr } = await shimctl(bench("web", "-n", "500", "-c", "8", "--json"));
+    const { code, stdout, stderr } = await shimctl(bench("web", "--calls", "500", "-c", "8", "--json"));
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     const report = JSON.parse(stdout) as Report;
     expect(report).toMatchObject({ calls: 500, failed: 0, failures: {}, concurrency: 8, connections: 1 });
@@ -70,10 +70,10 @@ describeWithPeer("shimctl bench", () => {
   );
 
   it("ends with 1 if a call failed, and counts failures by their codes", async () => {
-    const { code, stdout } = await shimctl(bench("error:5", "-n", "20", "--json"));
+    const { code, stdout } = await shimctl(bench("error:5", "--calls", "20", "--json"));
     expect(code).toBe(1);
     expect(JSON.parse(stdout)).toMatchObject({ calls: 20, failed: 20, failures: { NotFound: 20 } });
-    const table = await shimctl(bench("error:5", "-n", "20"));
+    const table = await shimctl(bench("error:5", "--calls", "20"));
     expect(table.stdout).toContain("20 (NotFound 20)");
   });
 
@@ -114,7 +114,7 @@ describeWithPeer("shimctl bench", () => {
 
   it.each([
     ["a duration", ["-d", "1s"]],
-    ["a number of calls", ["-n", "10"]],
+    ["a number of calls", ["--calls", "10"]],
   ])(
     "ends when the peer answers nothing, with %s, and says how many calls were not answered",
     async (_, limit) => {
@@ -142,7 +142,7 @@ describeWithPeer("shimctl bench", () => {
       "bench",
       peerOfOne.address,
       "containerd.task.v3.Task/Connect",
-      "-n",
+      "--calls",
       "1000",
       "--warmup",
       "1ms",

@@ -19,7 +19,6 @@ const FOLDERS = [
   path.join(import.meta.dirname, "protos/numbers"),
   path.join(ROOT, "__test__/codec/protos"),
   path.join(ROOT, "proto"),
-  path.join(ROOT, "examples/nri-plugin"),
   path.join(ROOT, "examples/kata-agent"),
 ];
 

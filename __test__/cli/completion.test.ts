@@ -44,6 +44,8 @@ describe("shimctl complete", () => {
       "stats",
       "proxy",
       "bench",
+      "new-shim",
+      "pack",
       "completion",
       "help",
     ]);

@@ -22,7 +22,7 @@ const Numbers = registry.getMessage("test.Numbers")!;
 function roundTrip(json: string): string {
   const message = messageFromJson(Numbers, parseJson(json), registry);
   const received = fromBinary(Numbers, toBinary(Numbers, message));
-  return plainJson(messageToJson(Numbers, received, registry)).rendered;
+  return plainJson(messageToJson(Numbers, received, { registry })).rendered;
 }
 
 /** A JSON number of any size and in any form. */
@@ -70,7 +70,7 @@ describe("a number in JSON", () => {
         const message = messageFromJson(AnySchema, parseJson(any), registry) as Any;
         // The exact text, apart from escapes that JSON leaves open.
         expect(parseJson(Buffer.from(message.value).toString())).toEqual(parseJson(`[${value}]`));
-        const shown = plainJson(messageToJson(AnySchema, message, registry)).rendered;
+        const shown = plainJson(messageToJson(AnySchema, message, { registry })).rendered;
         expect(parseJson(shown)).toEqual(parseJson(any));
         expect(numbersIn(shown)).toEqual(numbersIn(any));
       }),

@@ -96,7 +96,7 @@ describeWithPeer("shimctl proxy, in front of the Task service of the Rust peer",
       "--connections",
       "4",
     ];
-    expect((await shimctl([...bench, "-n", "400", "--warmup", "1ms"])).code).toBe(0);
+    expect((await shimctl([...bench, "--calls", "400", "--warmup", "1ms"])).code).toBe(0);
     await proxy.says(/("event":"close"[^]*){4}/);
     proxy.kill("SIGINT");
     const events = shown((await proxy.outcome()).stdout);
@@ -134,7 +134,7 @@ describeWithPeer("shimctl proxy, in front of the Task service of the Rust peer",
 
   it("keeps no call waiting for a stalled reader of its output, and says how many lines it left out", async () => {
     await using echo = await Peer.echo();
-    await using proxy = await proxyTo(echo.address);
+    await using proxy = await proxyTo(echo.address, "--full");
     proxy.ignore();
     // In hexadecimal, this is twice as long, and it is printed twice.
     const payload = "ff".repeat(1 << 20);

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { quoted } from "../helpers/shell.js";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const { bin } = JSON.parse(readFileSync(path.join(ROOT, "package.json"), "utf8")) as {
@@ -32,6 +33,8 @@ export interface Outcome {
 }
 
 export interface RunOptions {
+  /** How wide a terminal is, 100 if left out. */
+  readonly columns?: number;
   /** What it reads from stdin, which then ends. If left out, stdin is empty. */
   readonly input?: string;
   readonly env?: NodeJS.ProcessEnv;
@@ -166,11 +169,15 @@ export async function shimctl(args: readonly string[], options?: RunOptions): Pr
   return await child.outcome();
 }
 
-/** Runs shimctl on a terminal of 100 columns, to which `input` is typed, `\x03` for Ctrl-C. */
+/**
+ * Runs shimctl on a terminal, to which `input` is typed, `\x03` for Ctrl-C.
+ *
+ * @param after - What the shell of the terminal runs afterwards, such as `; stty -a`.
+ */
 export class TerminalShimctl extends Shimctl {
-  constructor(args: readonly string[], options: RunOptions = {}) {
-    const quoted = [process.execPath, SHIMCTL, ...args].map((arg) => `'${arg.replaceAll("'", "'\\''")}'`);
-    const command = `stty cols 100 rows 30 -echo; exec ${quoted.join(" ")}`;
+  constructor(args: readonly string[], { columns = 100, ...options }: RunOptions = {}, after = "") {
+    const line = quoted([process.execPath, SHIMCTL, ...args]);
+    const command = `stty cols ${columns} rows 30 -echo; ${after === "" ? "exec " : ""}${line}${after}`;
     super([], { ...options, input: "keep" }, [
       "script",
       "--quiet",

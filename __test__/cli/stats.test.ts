@@ -3,10 +3,11 @@ import { Code, createServer, packAny, type Server, TtrpcError } from "containerd
 import { MetricsSchema as MetricsV1Schema } from "containerd-shim-protos/cgroups/v1";
 import { MetricsSchema as MetricsV2Schema } from "containerd-shim-protos/cgroups/v2";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
-import { Task as TaskV3 } from "containerd-shim-protos/task/v3";
+import { Status, Task as TaskV3 } from "containerd-shim-protos/task/v3";
 import { afterEach, describe, expect, it } from "vitest";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
 import { temporaryAddress } from "../helpers/temp.js";
+import { bootstrap, State } from "./state.js";
 import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl, visible } from "./shimctl.js";
 
 const MiB = 1024n * 1024n;
@@ -75,7 +76,7 @@ describe("shimctl stats", () => {
     ],
   ] as const)("reads the metrics of cgroups %s, and computes rates", async (_, task, metrics, expected) => {
     const address = await shim(task as typeof TaskV3, metrics);
-    const args = ["stats", address, "web", "--json", "-n", "2", "--interval", "50ms"];
+    const args = ["stats", address, "web", "--json", "-c", "2", "--interval", "50ms"];
     const { code, stdout, stderr } = await shimctl(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     const samples = stdout
@@ -98,7 +99,7 @@ describe("shimctl stats", () => {
 
   it("prints a row for each sample in a pipe", async () => {
     const address = await shim(TaskV3, v2);
-    const { code, stdout } = await shimctl(["stats", address, "web", "-n", "2", "--interval", "10ms"]);
+    const { code, stdout } = await shimctl(["stats", address, "web", "-c", "2", "--interval", "10ms"]);
     expect(code).toBe(0);
     const [headings = "", ...rows] = stdout.trimEnd().split("\n");
     expect(headings.trim().split(/\s+/)).toEqual([
@@ -129,6 +130,67 @@ describe("shimctl stats", () => {
       expect(screen).toContain(`␛[1m${figure}`);
     expect(screen).toContain("cgroup v1");
     expect(stdout).toMatch(/▁.*█|█.*▁/);
+  });
+
+  it("finds the container by its id, or by its shim's address if it is the only one", async () => {
+    const state = new State();
+    const address = await shim(TaskV3, v2);
+    state.bundle("default", "web", bootstrap(address));
+    for (const target of ["we", address]) {
+      const args = ["stats", target, "-c", "1", "--interval", "10ms", "--json", "--state", state.state];
+      const { code, stdout } = await shimctl(args);
+      expect({ code, cgroup: (JSON.parse(stdout) as { cgroup: number }).cgroup }).toEqual({
+        code: 0,
+        cgroup: 2,
+      });
+    }
+    state.bundle("default", "other", bootstrap(address));
+    const { code, stderr } = await shimctl(["stats", address, "--state", state.state]);
+    expect(code).toBe(2);
+    expect(stderr).toContain("names no container");
+  });
+
+  it.each([
+    ["Wait is answered, even if nothing can be read any more", true],
+    ["the shim says that it is stopped, without Wait", false],
+  ])("ends with 0 when the container has: %s", async (_, waits) => {
+    let end!: (exit: object) => void;
+    const exit = new Promise<object>((resolve) => (end = resolve));
+    let stopped = false;
+    const server = createServer().add(TaskV3, {
+      connect: () => ({ shimPid: 1 }),
+      stats() {
+        if (stopped) throw new TtrpcError("cgroup deleted", Code.Unknown);
+        return { stats: v2(1) };
+      },
+      state: () => ({ status: stopped ? Status.STOPPED : Status.RUNNING }),
+      ...(waits && { wait: () => exit }),
+    });
+    servers.push(server);
+    const address = await server.listen(temporaryAddress());
+    await using child = new Shimctl(["stats", address, "web", "--json", "--interval", "20ms"]);
+    await child.printsLines(2);
+    stopped = true;
+    end({ exitStatus: 7 });
+    const { code, stderr } = await child.outcome();
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "web has ended\n" });
+  });
+
+  it.skipIf(noTerminal).each([
+    ["q", "q"],
+    ["Ctrl-C", "\x03"],
+  ])(`leaves the terminal as it was after %s${needsTerminal}`, async (_, key) => {
+    const address = await shim(TaskV3, v1);
+    await using child = new TerminalShimctl(["stats", address, "web", "--interval", "30ms"], {}, "; stty -a");
+    await child.says("PROCESSES");
+    child.type(`xyz${key}`);
+    const { stdout } = await child.outcome();
+    const screen = visible(stdout);
+    // The cursor is back, keys are neither printed nor left to the shell, and they are lines and signals again.
+    expect(screen).toMatch(/␛\[\?25l[^]*␛\[\?25h/);
+    expect(screen.split("speed")[0]).not.toMatch(/xyz|\^C/);
+    expect(screen).toMatch(/[^-]icanon/);
+    expect(screen).toMatch(/[^-]isig/);
   });
 
   it("ends with 1 for a container that the shim does not have", async () => {

@@ -1,7 +1,18 @@
 import { describe, expect, it } from "vitest";
 import { needsTerminal, noTerminal, onTerminal, shimctl, visible } from "./shimctl.js";
 
-const COMMANDS = ["ls", "call", "describe", "events", "stats", "proxy", "bench", "completion"];
+const COMMANDS = [
+  "ls",
+  "call",
+  "describe",
+  "events",
+  "stats",
+  "proxy",
+  "bench",
+  "new-shim",
+  "pack",
+  "completion",
+];
 
 describe("help", () => {
   it("of the whole command names every command, and the exit codes", async () => {
@@ -57,13 +68,13 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
     ["an unknown command", ["lss"], "unknown command 'lss'\n(Did you mean ls?)"],
     ["help of an unknown command", ["help", "lss"], "Allowed choices are ls, call, describe"],
     ["an unknown option", ["ls", "--jsno"], "unknown option '--jsno'\n(Did you mean --json?)"],
-    ["a missing argument", ["call"], "missing required argument 'address'"],
+    ["a missing argument", ["call"], "missing required argument 'target'"],
     ["a missing method", ["call", "/x"], "missing required argument 'service/method'"],
     ["one argument too many", ["stats", "/x", "id", "more"], "too many arguments"],
     ["an option without its value", ["call", "/x", "A/B", "--timeout"], "argument missing"],
     ["an invalid timeout", ["call", "/x", "A/B", "--timeout", "soon"], "500ms, 2s or 5m"],
     ["a timeout of zero", ["call", "/x", "A/B", "--timeout", "0"], "500ms, 2s or 5m"],
-    ["an invalid count", ["bench", "/x", "A/B", "-n", "0"], "1 or more"],
+    ["an invalid count", ["bench", "/x", "A/B", "--calls", "0"], "1 or more"],
     ["metadata without a value", ["call", "/x", "A/B", "-m", "key"], "Metadata must be key=value."],
     ["an unknown kind", ["call", "/x", "A/B", "--raw", "--kind", "both"], "Allowed choices are unary"],
     ["an unknown shell", ["completion", "tcsh"], "Allowed choices are bash, zsh, fish"],
@@ -91,11 +102,18 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
     ],
     [
       "a name that several services end with",
-      ["call", "/x", "Task/State"],
+      ["describe", "Task"],
       "Task is ambiguous",
       "one of containerd.task.v2.Task, containerd.task.v3.Task",
     ],
-    ["an invalid address", ["call", "x", "v2.Task/State"], 'the address "x" is not one of unix://', ""],
+    ["an invalid address", ["call", "unix://x", "v2.Task/State"], 'the address "unix://x" is not one of', ""],
+    ["a method that no version has", ["call", "/x", "Task/Stat"], "has no method Stat", "one of State"],
+    [
+      "a container's id without a state folder",
+      ["call", "web", "Task/State", "--state", "/no/such"],
+      "/no/such is not containerd's state folder",
+      "--state",
+    ],
     [
       "a kind for a known method",
       ["call", "/x", "v2.Task/State", "--kind", "unary"],
@@ -116,7 +134,18 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
     ],
     ["a missing state folder", ["ls", "--state", "/no/such"], "not containerd's state folder", "--state"],
     ["an invalid address to listen on", ["proxy", "x", "/y"], 'the address "x"', ""],
-    ["a vsock as the target", ["proxy", "/x", "vsock://2:1"], "proxy takes only unix and tcp addresses", ""],
+    [
+      "a vsock as the target",
+      ["proxy", "/x", "vsock://2:1"],
+      "proxy connects only to unix, tcp and hvsock addresses, not vsock://2:1",
+      "",
+    ],
+    [
+      "a hypervisor's socket to listen on",
+      ["proxy", "hvsock:///run/127.0.0.1:5:1024", "/x"],
+      "proxy listens only on unix and tcp addresses, not hvsock:///run/127.0.0.1:5:1024",
+      "",
+    ],
   ])("%s", async (_, args, said, hint) => {
     const { code, stdout, stderr } = await shimctl(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });

@@ -1,6 +1,7 @@
 /**
  * Compares the codec with protobuf-es on random values, wrong values and broken bytes until the time is up:
- * `npm run fuzz:codec -- --seconds 600 --seed 1`. Each mismatch is printed with the seed that reproduces it.
+ * `npm run fuzz:codec -- --seconds 600 --seed 1`. Each mismatch is printed with the seed that reproduces it. Without
+ * addons, Node gives `#protobuf` the module that imports protobuf-es: with tsx, a required copy would be another one.
  */
 
 import { parseArgs } from "node:util";

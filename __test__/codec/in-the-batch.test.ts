@@ -61,7 +61,7 @@ describe("messages in the batch", () => {
     const value = new Uint8Array(size);
     const error = await failure(task.create({ id: "a", options: { value } }));
     expect(error.code).toBe(Code.ResourceExhausted);
-    expect(error.message).toMatch(/^message length \d+ exceed maximum message size of 4194304$/);
+    expect(error.rawMessage).toMatch(/^message length \d+ exceed maximum message size of 4194304$/);
     const reply = await failure(task.state({ id: "x".repeat(2.5 * MIB) }));
     expect(reply.code).toBe(Code.ResourceExhausted);
     expect((await task.state({ id: "next" })).id).toBe("next");

@@ -16,7 +16,7 @@ const PROGRAM = `
   const { id, exitStatus } = await task.state({ id: "grün" });
   const refused = await task.state({ id: "a", execId: "\\ud800" }).catch((error) => error.message);
   const any = packAny(StateRequestSchema, { id: "packed" });
-  const broken = await connection.unary(Task.typeName, "State", new Uint8Array([0xff])).catch((error) => error.message);
+  const broken = await connection.unary(Task.typeName, "State", new Uint8Array([0xff])).catch((error) => error.rawMessage);
   console.log(JSON.stringify({ evil, id, exitStatus, refused, unpacked: unpackAny(any, StateRequestSchema).id, broken }));
   await connection.close();
   await server.close();

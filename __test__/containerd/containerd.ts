@@ -13,7 +13,7 @@ import {
   shimAddress,
   taskFolder,
 } from "./leftovers.js";
-import { packaged, type Release, toolOf } from "./releases.js";
+import { packaged, type Release, toolOf } from "./release.js";
 import { makeRootfs } from "./rootfs.js";
 
 const START_DEADLINE_MS = 20_000;
@@ -28,6 +28,8 @@ const SIGNALS = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
  * `runtime.v1.linux` has to stay: the tasks service of 1.6 does not load without it.)
  */
 const DISABLED_PLUGINS = [
+  "io.containerd.cri.v1.images",
+  "io.containerd.cri.v1.runtime",
   "io.containerd.grpc.v1.cri",
   "io.containerd.internal.v1.opt",
   "io.containerd.internal.v1.restart",
@@ -36,6 +38,7 @@ const DISABLED_PLUGINS = [
   "io.containerd.monitor.task.v1.cgroups",
   "io.containerd.monitor.v1.cgroups",
   "io.containerd.nri.v1.nri",
+  "io.containerd.podsandbox.controller.v1.podsandbox",
   "io.containerd.snapshotter.v1.aufs",
   "io.containerd.snapshotter.v1.blockfile",
   "io.containerd.snapshotter.v1.btrfs",
@@ -53,6 +56,8 @@ export interface ContainerdOptions {
   readonly shimsPublishTo?: string;
   /** Whether images are layered by overlayfs. */
   readonly overlay?: boolean;
+  /** What the daemon and its shims log. Default: debug. */
+  readonly logLevel?: "debug" | "warn";
 }
 
 /** A containerd of our own: its root, state, sockets and everything it makes are in one temporary folder. */
@@ -82,6 +87,7 @@ export class Containerd {
     release = packaged,
     shimsPublishTo,
     overlay = false,
+    logLevel = "debug",
   }: ContainerdOptions = {}): Promise<Containerd> {
     removeAbandoned();
     const folder = mkdtempSync(FOLDER_TEMPLATE);
@@ -90,7 +96,7 @@ export class Containerd {
     try {
       rememberSharedFolders(folder);
       makeRootfs(join(folder, "rootfs"));
-      writeFileSync(join(folder, "config.toml"), configFor(folder, overlay));
+      writeFileSync(join(folder, "config.toml"), configFor(folder, overlay, logLevel));
       if (shimsPublishTo !== undefined) wrapShim(folder, release, shimsPublishTo);
       const ctr = new Ctr(join(folder, "c.sock"), namespaceOf(folder), release);
       const daemon = spawnDaemon(folder, release, log);
@@ -118,9 +124,9 @@ export class Containerd {
     return join(this.folder, "c.sock.ttrpc");
   }
 
-  /** Kills the daemon with SIGKILL. Containers and shims keep running. */
-  async kill(): Promise<void> {
-    this.#daemon.kill("SIGKILL");
+  /** Ends the daemon with a signal. Containers and shims keep running. */
+  async kill(signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): Promise<void> {
+    this.#daemon.kill(signal);
     while (!hasEnded(this.#daemon)) await sleep(5);
   }
 
@@ -208,7 +214,7 @@ function clearUpAtExit(folder: string): () => void {
   };
 }
 
-function configFor(folder: string, overlay: boolean): string {
+function configFor(folder: string, overlay: boolean, logLevel: string): string {
   const disabled = DISABLED_PLUGINS.filter((name) => !(overlay && name.endsWith(".overlayfs")));
   // A JSON string of printable characters is also a TOML string.
   const at = (name: string) => JSON.stringify(join(folder, name));
@@ -222,7 +228,7 @@ function configFor(folder: string, overlay: boolean): string {
     "[ttrpc]",
     `address = ${at("c.sock.ttrpc")}`,
     "[debug]",
-    'level = "debug"',
+    `level = "${logLevel}"`,
     "",
   ].join("\n");
 }

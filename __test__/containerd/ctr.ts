@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { promisify } from "node:util";
-import { type Release, toolOf } from "./releases.js";
+import { type Release, toolOf } from "./release.js";
 
 const run = promisify(execFile);
 

@@ -18,6 +18,30 @@ export async function processLike(containerd: Containerd, id: string, change: Pa
   return { typeUrl, value: Buffer.from(JSON.stringify({ ...Spec.process, ...change })) };
 }
 
+/** The streams of an exec. */
+export interface ExecStreams {
+  readonly stdin?: string;
+  readonly stdout: string;
+  readonly stderr?: string;
+  readonly terminal?: boolean;
+}
+
+/** Creates an exec of `sh -c` in a container, with these streams, and waits for its exit. It is not started yet. */
+export async function execScript(
+  containerd: Containerd,
+  task: Client<typeof Task>,
+  name: { readonly id: string; readonly execId: string },
+  script: string,
+  streams: ExecStreams,
+) {
+  const { terminal = false } = streams;
+  const spec = await processLike(containerd, name.id, { args: ["/bin/sh", "-c", script], terminal });
+  await task.exec({ ...name, ...streams, spec });
+  const exited = task.wait(name);
+  exited.catch(() => undefined);
+  return { name, exited, start: () => task.start(name) };
+}
+
 /** Shows what containerd has logged during each test that fails. */
 export function showLogOfFailures(containerd: () => Containerd): void {
   beforeEach(({ onTestFailed }) => {

@@ -217,9 +217,9 @@ describeWithEach("shim-runc when something is wrong", (release) => {
       await user.runDetached(id, FOREVER);
       const task = await taskOf(id);
       const { shimPid, taskPid } = await task.connect({ id });
-      const file = join(containerd.bundle(id), "options.json");
+      const file = join(containerd.bundle(id), "options.pb");
       if (name.startsWith("without")) rmSync(file);
-      else writeFileSync(file, '{"binaryName": "ru');
+      else writeFileSync(file, readFileSync(file).subarray(0, -1));
       process.kill(shimPid, "SIGKILL");
       await vi.waitFor(() => expect(existsSync(`/proc/${taskPid}`)).toBe(false), 10_000);
       await user.delete(id);

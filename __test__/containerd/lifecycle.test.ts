@@ -6,6 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vit
 import { Containerd } from "./containerd.js";
 import { describeWithEach } from "./releases.js";
 import { EventsSeen, OWN, RUNC, SHIM_FOLDERS, type Shim, ShimUser, SKELETON, traces } from "./shims.js";
+import { quoted } from "../helpers/shell.js";
 
 const FOREVER = ["/bin/sleep", "100000"];
 const LIFE: readonly string[] = ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"];
@@ -291,10 +292,9 @@ async function withTerminal(
   args: readonly string[],
 ): Promise<string> {
   const command = ["ctr", "--address", ctr.address, "--namespace", ctr.namespace, ...args];
-  const quoted = command.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
   const script = spawn(
     "script",
-    ["--quiet", "--command", `${prepare}; ${quoted}; echo ended with $?`, "/dev/null"],
+    ["--quiet", "--command", `${prepare}; ${quoted(command)}; echo ended with $?`, "/dev/null"],
     { cwd: folder, env: { ...process.env, PATH: ctr.release.path, SHELL: "/bin/sh" }, stdio: "pipe" },
   );
   // Its input stays open, because at its end `script` would end ctr.

@@ -121,7 +121,7 @@ class Subject {
       return { ok: this.#plain(answer) };
     } catch (error) {
       if (!(error instanceof TtrpcError)) throw error;
-      return { code: error.code, message: error.message.replaceAll(id, "ID") };
+      return { code: error.code, message: error.rawMessage.replaceAll(id, "ID") };
     }
   }
 

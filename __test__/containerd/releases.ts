@@ -1,32 +1,18 @@
-import { delimiter } from "node:path";
 import { describe, inject } from "vitest";
-import { findTool, missingRequirements, REQUIRED, SEARCH_PATH } from "./requirements.js";
+import { builtRelease, packaged, type Release } from "./release.js";
+import { REQUIRED } from "./requirements.js";
 
-/** A containerd to test with. */
-export interface Release {
-  /** Such as "containerd 1.6.20". */
-  readonly name: string;
-  /** The search path for its programs and runc. */
-  readonly path: string;
-  /** What the machine lacks for it, in words that fit after "needs". */
-  readonly missing: readonly string[];
-}
-
-/** The containerd of the machine's packages, which must be 1.x. */
-export const packaged: Release = {
-  name: "containerd 1.x",
-  path: SEARCH_PATH,
-  missing: missingRequirements(SEARCH_PATH, "1"),
-};
+export { packaged, type Release, toolOf } from "./release.js";
 
 /** The containerd 2.x that the tests build. */
 export const built: Release = builtRelease(inject("containerd2"));
 
-function builtRelease(folder: string | null): Release {
-  const name = "containerd 2.x";
-  if (folder === null) return { name, path: SEARCH_PATH, missing: ["go"] };
-  const path = `${folder}${delimiter}${SEARCH_PATH}`;
-  return { name, path, missing: missingRequirements(path, "2") };
+/** The release that a variable of the environment names by its major version; the packaged one if it names none. */
+export function releaseOf(variable: string): Release {
+  const major = process.env[variable] ?? "1";
+  if (major === "1") return packaged;
+  if (major === "2") return built;
+  throw new Error(`${variable} must be 1 or 2, not ${major}`);
 }
 
 /** `describe` for a release. If something is missing it is skipped and says so, or fails if it is required. */
@@ -44,11 +30,4 @@ export function describeWithEach(name: string, suite: (release: Release) => void
   for (const release of [packaged, built]) {
     describeWith(release, `${name}, ${release.name}`, () => suite(release));
   }
-}
-
-/** The path of one of a release's programs. */
-export function toolOf(release: Release, name: string): string {
-  const tool = findTool(name, release.path);
-  if (tool === undefined) throw new Error(`${release.name} has no ${name}`);
-  return tool;
 }

@@ -1,8 +1,16 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Client, Code, connect, type Connection, createClient, packAny } from "containerd-shim-protos";
+import {
+  type Client,
+  Code,
+  connect,
+  type Connection,
+  createClient,
+  packAny,
+  type TtrpcError,
+} from "containerd-shim-protos";
 import { CheckpointOptionsSchema } from "containerd-shim-protos/runc";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import { Status, Task } from "containerd-shim-protos/task/v3";
@@ -13,6 +21,7 @@ import { makeImage } from "./image.js";
 import { describeWithEach, packaged } from "./releases.js";
 import { findTool } from "./requirements.js";
 import { RUNC, ShimUser, traces } from "./shims.js";
+import { makeFifo } from "../helpers/shell.js";
 
 const FOREVER = ["/bin/sleep", "100000"];
 const SIGKILL = 9;
@@ -74,7 +83,7 @@ describeWithEach("examples/shim-runc", (release) => {
 
   test("sets the size of an exec's terminal", async () => {
     const output = join(containerd.folder, "tty");
-    execFileSync("mkfifo", [output]);
+    makeFifo(output);
     const reader = readFile(output, "utf8");
     const exec = { id: "box", execId: "tty" };
     const script = 'while [ -z "$s" ]; do s=$(stty size); sleep 0.05; done; echo size $s; seq 1 20000';
@@ -133,7 +142,7 @@ describeWithEach("examples/shim-runc", (release) => {
     const exec = { id: "box", execId: "twice" };
     await task.exec({ ...exec, spec: await processOf(FOREVER) });
     await task.start(exec);
-    await expect(task.start(exec)).rejects.toMatchObject({ message: "cannot start a running process" });
+    await expect(task.start(exec)).rejects.toMatchObject({ rawMessage: "cannot start a running process" });
     expect(await task.state(exec)).toMatchObject({ status: Status.RUNNING });
     await Promise.all([task.wait(exec), task.kill({ ...exec, signal: SIGKILL })]);
     await task.delete(exec);
@@ -156,7 +165,7 @@ describeWithEach("examples/shim-runc", (release) => {
     const options = packAny(CheckpointOptionsSchema, {});
     const outcome = await task.checkpoint({ id: "box", path, options }).then(
       () => (existsSync(join(path, "inventory.img")) ? "written" : "nothing"),
-      ({ message }: Error) => message,
+      ({ rawMessage }: TtrpcError) => rawMessage,
     );
     const works = spawnSync("criu", ["check"], { env: { PATH: release.path } }).status === 0;
     const failure =

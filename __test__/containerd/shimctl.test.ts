@@ -7,7 +7,10 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { decodeFrame, decodeRequest, FrameType } from "../helpers/wire.js";
 import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl } from "../cli/shimctl.js";
+import { openTask } from "containerd-shim-protos/shims";
+import { linkPackages } from "../cli/new-shim.js";
 import { Containerd } from "./containerd.js";
+import { ShimUser } from "./shims.js";
 import { describeWith, describeWithEach, packaged, toolOf } from "./releases.js";
 
 const run = promisify(execFile);
@@ -110,7 +113,7 @@ describeWithEach("shimctl, with a real shim", (release) => {
       address,
       "busy",
       "--json",
-      "-n",
+      "-c",
       "3",
       "--interval",
       "200ms",
@@ -129,6 +132,35 @@ describeWithEach("shimctl, with a real shim", (release) => {
     }
   });
 
+  test("a container's id is enough, and the shim's version is found", async () => {
+    const state = ["--state", join(containerd.folder, "state"), "-n", containerd.ctr.namespace];
+    const { code, stdout } = await shimctl(["call", "bus", "Task/State", ...state]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ id: "busy", status: "RUNNING" });
+    await using task = await openTask("idle", { state: join(containerd.folder, "state") });
+    expect(task).toMatchObject({ id: "idle", version, namespace: containerd.ctr.namespace });
+    expect(await task.usage()).toMatchObject({ processes: 1 });
+  });
+
+  test("stats ends when its container has", async () => {
+    await containerd.runContainer("short", { args: ["/bin/sleep", "100000"] });
+    const state = ["--state", join(containerd.folder, "state")];
+    await using child = new Shimctl(["stats", "short", "--json", "--interval", "100ms", ...state]);
+    await child.printsLines(1);
+    await containerd.ctr.command(["task", "kill", "-s", "KILL", "short"]);
+    expect(await child.outcome()).toMatchObject({ code: 0, stderr: "short has ended\n" });
+  });
+
+  test("new-shim writes a shim that runs a container", async () => {
+    const folder = join(containerd.folder, "mine");
+    expect(await shimctl(["new-shim", folder])).toMatchObject({ code: 0, stderr: "" });
+    linkPackages(folder);
+    await run("npm", ["run", "build"], { cwd: folder });
+    const runtime = join(folder, "containerd-shim-mine-v1");
+    const user = new ShimUser(containerd, { name: "mine", runtime });
+    expect(await user.run("hello", ["/bin/echo", "hello"])).toMatchObject({ code: 0, stdout: "hello\n" });
+  });
+
   test("bench calls the shim", async () => {
     const args = [
       "bench",
@@ -137,7 +169,7 @@ describeWithEach("shimctl, with a real shim", (release) => {
       '{"id":"busy"}',
       "-c",
       "8",
-      "-n",
+      "--calls",
       "200",
       "--json",
     ];

@@ -189,7 +189,7 @@ export function traces({ folder }: Containerd): string[] {
     execFileSync(command, args, { encoding: "utf8" }).split("\n").filter(Boolean);
   return [
     ...lines("ps", "-eo", "args").filter(
-      (line) => /containerd-shim|runc|shim\.cjs/.test(line) && line.includes(folder),
+      (line) => /containerd-shim|runc/.test(line) && line.includes(folder),
     ),
     ...lines("cat", "/proc/self/mountinfo").filter((line) => line.includes(folder)),
     ...lines("find", "/run/containerd/s", "-type", "s"),

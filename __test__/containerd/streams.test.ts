@@ -1,25 +1,20 @@
-import { execFileSync } from "node:child_process";
-import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Client, connect, type Connection } from "containerd-shim-protos";
 import type { Task } from "containerd-shim-protos/task/v3";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Containerd } from "./containerd.js";
-import { processLike, showLogOfFailures, taskClient } from "./direct.js";
+import { type ExecStreams, execScript, processLike, showLogOfFailures, taskClient } from "./direct.js";
 import { describeWithEach, packaged } from "./releases.js";
 import { OWN, RUNC, ShimUser } from "./shims.js";
+import { makeFifo } from "../helpers/shell.js";
 
 const FOREVER = ["/bin/sleep", "100000"];
 /** What fits into a terminal's buffers, what does not, and what does not fit into a fifo. */
-const SIZES = [1_000, 10_900, 300_000];
-
-interface Streams {
-  readonly stdin?: string;
-  readonly stdout: string;
-  readonly stderr?: string;
-  readonly terminal?: boolean;
-}
+const SIZES = [1_000, 10_900, 300_000, 10_000_000];
+/** How many times each. Output that is cut now and then shows in a hundred rounds. */
+const ROUNDS = Number(process.env["STREAM_ROUNDS"] ?? 4);
 
 describeWithEach("the streams of a process", (release) => {
   describe.each([OWN, RUNC])("$name", (shim) => {
@@ -43,40 +38,42 @@ describeWithEach("the streams of a process", (release) => {
     showLogOfFailures(() => containerd);
 
     /** Starts `sh -c` as an exec with these streams. */
-    async function exec(script: string, streams: Streams) {
+    async function exec(script: string, streams: ExecStreams) {
       const name = { id: "box", execId: `exec-${++count}` };
       // containerd's own shim needs a reader of each output.
       const { terminal = false, stdout, stderr = terminal ? "" : stdout } = streams;
-      const spec = await processLike(containerd, "box", { args: ["/bin/sh", "-c", script], terminal });
-      await task.exec({ ...name, ...streams, stderr, spec });
-      const waiting = task.wait(name);
-      waiting.catch(() => undefined);
-      await task.start(name);
-      return { name, waiting };
+      const made = await execScript(containerd, task, name, script, { ...streams, stderr });
+      await made.start();
+      return made;
     }
 
     /** Runs it to its end, and deletes it. */
-    async function run(script: string, streams: Streams): Promise<number> {
-      const { name, waiting } = await exec(script, streams);
-      const { exitStatus } = await waiting;
+    async function run(script: string, streams: ExecStreams): Promise<number> {
+      const { name, exited } = await exec(script, streams);
+      const { exitStatus } = await exited;
       await task.delete(name);
       return exitStatus;
     }
 
     function fifo(): string {
-      const path = join(containerd.folder, `fifo-${++count}`);
-      execFileSync("mkfifo", [path]);
-      return path;
+      return makeFifo(join(containerd.folder, `fifo-${++count}`));
     }
 
-    test.each(SIZES)("bring %i bytes that a terminal's process prints last, each time", async (size) => {
-      for (let round = 0; round < 10; round++) {
-        const stdout = fifo();
-        const reading = readFile(stdout);
-        await run(`head -c ${size} /dev/zero | tr '\\0' x`, { stdout, terminal: true });
-        expect((await reading).length, `round ${round}`).toBe(size);
-      }
-    });
+    test.each(SIZES)(
+      `bring %i bytes that a terminal's process prints last, ${ROUNDS} times of ${ROUNDS}`,
+      { retry: 0, timeout: 30_000 + ROUNDS * 15_000 },
+      async (size) => {
+        const lengths: number[] = [];
+        for (let round = 0; round < ROUNDS; round++) {
+          const stdout = fifo();
+          const reading = readFile(stdout);
+          await run(`head -c ${size} /dev/zero | tr '\\0' x`, { stdout, terminal: true });
+          lengths.push((await reading).length);
+          rmSync(stdout);
+        }
+        expect(lengths).toEqual(lengths.map(() => size));
+      },
+    );
 
     test("bring ten megabytes from a pipe, in order", async () => {
       const stdout = fifo();
@@ -91,19 +88,20 @@ describeWithEach("the streams of a process", (release) => {
       const [stdin, stdout] = [fifo(), fifo()];
       const reading = readFile(stdout, "utf8");
       const writer = await open(stdin, "r+");
-      const { name, waiting } = await exec("readlink /proc/self/fd/1; sleep 0.2; cat /dev/stdin", {
+      const { name, exited } = await exec("readlink /proc/self/fd/1; sleep 0.2; cat /dev/stdin", {
         stdin,
         stdout,
       });
       await writer.write("typed\n");
       await writer.close();
       await task.closeIO({ ...name, stdin: true });
-      await waiting;
+      await exited;
       await task.delete(name);
       expect(await reading).toMatch(/^pipe:\[\d+\]\ntyped\n$/);
     });
 
-    test("let a process add to a log file, and not cut it", async () => {
+    // On a busy machine, containerd's own of 1.6 now and then loses what went to the second stream.
+    test("let a process add to a log file, and not cut it", { retry: shim === OWN ? 6 : 0 }, async () => {
       const file = join(containerd.folder, "logs", `log-${++count}`);
       const log = `file://${file}`;
       await run("echo one; : >/proc/self/fd/1; echo two >&2", { stdout: log, stderr: log });
@@ -152,12 +150,12 @@ describeWithEach("the streams of a process", (release) => {
     // With containerd's own shim the second reader waits forever.
     test.runIf(shim === RUNC)("wait for readers that come and go", async () => {
       const stdout = fifo();
-      const { name, waiting } = await exec("echo one; sleep 0.5; echo two", { stdout });
+      const { name, exited } = await exec("echo one; sleep 0.5; echo two", { stdout });
       const first = await open(stdout, "r");
       expect((await first.read()).buffer.toString().replaceAll("\0", "")).toBe("one\n");
       await first.close();
       const second = readFile(stdout, "utf8");
-      await waiting;
+      await exited;
       await task.delete(name);
       expect(await second).toBe("two\n");
     });

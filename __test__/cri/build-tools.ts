@@ -49,7 +49,12 @@ const RUNC: Tools = {
 /** Builds what is missing, with the network, and gives the folders of all programs but those of the images. */
 export function buildTools(): string[] {
   go(["build", ...STRIPPED, "-o", `${IMAGE_PROGRAMS}/`, "./..."], SOURCES, false);
-  return [...[CRI_TOOLS, NERDCTL, RUNC].map(build), buildContainerd2({ cri: true })];
+  return [...[CRI_TOOLS, NERDCTL].map(build), buildRunc(), buildContainerd2()];
+}
+
+/** Builds runc alone, and gives its folder. */
+export function buildRunc(): string {
+  return build(RUNC);
 }
 
 function build({ module, version, sum, programs, cgo = false }: Tools): string {

@@ -11,6 +11,8 @@ export interface Result {
 
 export interface RunOptions {
   readonly input?: string | undefined;
+  /** Whether the input waits, with its end, until the command has printed something. */
+  readonly inputAfterOutput?: boolean;
   readonly env?: NodeJS.ProcessEnv;
   /** After which it is killed. */
   readonly timeoutMs?: number;
@@ -20,11 +22,13 @@ export interface RunOptions {
 export async function run(
   command: string,
   args: readonly string[],
-  { input = "", env = process.env, timeoutMs = 60_000 }: RunOptions = {},
+  { input = "", inputAfterOutput = false, env = process.env, timeoutMs = 60_000 }: RunOptions = {},
 ): Promise<Result> {
   const child = spawn(command, args, { env, stdio: "pipe" });
   const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
-  child.stdin.on("error", () => undefined).end(input);
+  child.stdin.on("error", () => undefined);
+  if (inputAfterOutput) child.stdout.once("data", () => child.stdin.end(input));
+  else child.stdin.end(input);
   const [stdout, stderr, [code, signal]] = await Promise.all([
     text(child.stdout),
     text(child.stderr),

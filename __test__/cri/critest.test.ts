@@ -1,21 +1,15 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { counts, critest, type Spec } from "./critest.js";
 import { type Handler, HANDLERS, Node, OWN, RUNC } from "./node.js";
+import { useRunning } from "./suite.js";
 
 /** Fewer than these mean that the specs, not the shims, do not run here. */
 const AT_LEAST = 100;
 
 describe("the specs of Kubernetes for container runtimes, critest", () => {
-  let node: Node;
   const results = new Map<Handler, Map<string, Spec>>();
 
-  beforeAll(async () => {
-    node = await Node.start();
-  });
-
-  afterAll(async () => {
-    await node?.stop();
-  });
+  useRunning(() => Node.start());
 
   test.each(HANDLERS)("run with %s", { timeout: 30 * 60_000 }, async (_, handler) => {
     const started = Date.now();

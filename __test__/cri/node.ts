@@ -1,16 +1,15 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { type Result, run } from "./command.js";
 import { makeImages, PAUSE_IMAGE } from "./images/images.js";
 import { Registry } from "./images/registry.js";
+import { Daemon } from "./machine/daemon.js";
+import { killContainers, mounts, traces as tracesWith, vethDevices } from "./machine/traces.js";
 import { CNI_FOLDERS } from "./requirements.js";
 
 const FOLDER = "/run/node";
 const SOCKET = "/run/containerd/containerd.sock";
-const LOG_LIMIT = 16 << 10;
 
 /** A shim, as Kubernetes names it: a handler of containerd's configuration. */
 export interface Handler {
@@ -49,22 +48,29 @@ export class Node {
   static readonly networks = join(FOLDER, "net.d");
 
   readonly #registry: Registry;
-  #daemon: ChildProcess | undefined;
-  #log = "";
+  readonly #daemon = new Daemon(
+    ["containerd", "--config", join(FOLDER, "config.toml")],
+    // containerd looks for shims in its working directory first, and must find none there.
+    FOLDER,
+  );
 
   private constructor(registry: Registry) {
     this.#registry = registry;
   }
 
-  /** Starts a new node, which pulls its images from a registry of its own. */
-  static async start(): Promise<Node> {
+  /**
+   * Starts a new node, which pulls its images from a registry of its own.
+   *
+   * @param more - Lines to add to containerd's configuration.
+   */
+  static async start(more: readonly string[] = []): Promise<Node> {
     const registry = await Registry.serve(makeImages());
     const { url } = registry;
     mkdirSync(join(Node.hosts, "_default"), { recursive: true });
     mkdirSync(Node.networks, { recursive: true });
     writeFileSync(join(Node.hosts, "_default", "hosts.toml"), `server = "${url}"\n[host."${url}"]\n`);
     writeFileSync(join(Node.networks, "10-bridge.conflist"), JSON.stringify(bridge()));
-    writeFileSync(join(FOLDER, "config.toml"), configuration());
+    writeFileSync(join(FOLDER, "config.toml"), configuration(more));
     for (const { runc } of [OWN, RUNC].map(withOptions)) {
       // It says what it was called for.
       writeFileSync(runc, '#!/bin/sh\necho "$*" >> "$0.calls"\nexec runc "$@"\n', { mode: 0o755 });
@@ -76,52 +82,27 @@ export class Node {
   }
 
   /** Starts containerd; resolves when it takes pods. */
-  async startDaemon(): Promise<void> {
-    const daemon = spawn("containerd", ["--config", join(FOLDER, "config.toml")], {
-      // containerd looks for shims in its working directory first, and must find none there.
-      cwd: FOLDER,
-      stdio: ["ignore", "pipe", "pipe"],
+  startDaemon(): Promise<void> {
+    return this.#daemon.start(async () => {
+      const { code, stdout, stderr } = await this.crictl(["info", "--output", "json"]);
+      return code === 0 && isReady(stdout) ? undefined : stderr || "no pods yet";
     });
-    this.#daemon = daemon;
-    for (const stream of [daemon.stdout, daemon.stderr]) {
-      stream.setEncoding("utf8").on("data", (text: string) => {
-        this.#log = (this.#log + text).slice(-LOG_LIMIT);
-      });
-    }
-    const deadline = Date.now() + 30_000;
-    for (;;) {
-      const info = await this.crictl(["info", "--output", "json"]);
-      if (info.code === 0 && isReady(info.stdout)) return;
-      if (Date.now() > deadline)
-        throw new Error(`containerd is not ready: ${info.stderr}\n${this.takeLog()}`);
-      await sleep(100);
-    }
   }
 
   /** Ends containerd alone, by a signal. */
-  async endDaemon(signal: NodeJS.Signals): Promise<void> {
-    const daemon = this.#daemon;
-    if (daemon === undefined) return;
-    this.#daemon = undefined;
-    const exited = once(daemon, "exit");
-    daemon.kill(signal);
-    await exited;
+  endDaemon(signal: NodeJS.Signals): Promise<void> {
+    return this.#daemon.end(signal);
   }
 
   /** Ends everything at once, as a loss of power does; what is mounted in memory goes too, but for containerd's state. */
   async losePower(): Promise<void> {
     await this.endDaemon("SIGKILL");
-    for (let running = processesOfContainers(); running.length > 0; running = processesOfContainers()) {
-      for (const pid of running) kill(pid);
-      await sleep(20);
-    }
+    await killContainers();
     for (const path of mounts().toReversed()) {
       if (path.startsWith("/run/containerd/") || path.startsWith("/run/netns/"))
         execFileSync("umount", ["-l", path]);
     }
-    for (const device of readdirSync("/sys/class/net")) {
-      if (device.startsWith("veth")) await run("ip", ["link", "delete", device]);
-    }
+    for (const device of vethDevices()) await run("ip", ["link", "delete", device]);
   }
 
   /** Ends all that there is. Fails if anything but the daemon had to be ended by force, or was left behind. */
@@ -151,77 +132,13 @@ export class Node {
 
   /** What containerd and its shims have logged since this was last called, or the end of it. */
   takeLog(): string {
-    const log = this.#log;
-    this.#log = "";
-    return log;
+    return this.#daemon.takeLog();
   }
 }
 
-/** Processes of shims, mounts of containers, and devices of the network that are there. */
+/** Processes of shims and containers, their mounts, and devices of the network that are there. */
 export function traces(): string[] {
-  return [
-    ...processesOfContainers().map((pid) => `process ${pid}: ${commandLine(pid)}`),
-    ...mounts()
-      .filter((path) => path.startsWith("/run/containerd/io.containerd") || path.startsWith("/run/netns/"))
-      .map((path) => `mount ${path}`),
-    ...readdirSync("/sys/class/net")
-      .filter((device) => device.startsWith("veth"))
-      .map((device) => `device ${device}`),
-  ];
-}
-
-/** The pids of the shims with this in their arguments. */
-export function shims(word: string): number[] {
-  return pids().filter(
-    (pid) => /containerd-shim|shim\.cjs/.test(commandLine(pid)) && commandLine(pid).includes(word),
-  );
-}
-
-/** Shims, by their names, and whatever runs in another pid namespace than this process. */
-function processesOfContainers(): number[] {
-  const own = namespaceOf("self");
-  const ofShims = shims("");
-  return pids().filter((pid) => {
-    const namespace = namespaceOf(pid);
-    return (namespace !== undefined && namespace !== own) || ofShims.includes(pid);
-  });
-}
-
-/** The pid namespace of a process, if it has not ended. */
-function namespaceOf(pid: number | "self"): string | undefined {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/pid`);
-  } catch {
-    return undefined;
-  }
-}
-
-function pids(): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number);
-}
-
-/** Empty for a process that has ended, reaped or not. */
-function commandLine(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").join(" ").trim();
-  } catch {
-    return "";
-  }
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-  }
-}
-
-function mounts(): string[] {
-  const lines = readFileSync("/proc/self/mountinfo", "utf8").split("\n").filter(Boolean);
-  return lines.map((line) => line.split(" ")[4] ?? "");
+  return tracesWith(/^\/run\/netns\//);
 }
 
 function isReady(info: string): boolean {
@@ -239,7 +156,7 @@ function bridge(): object {
   return { cniVersion: "1.0.0", name: basename(FOLDER), plugins };
 }
 
-function configuration(): string {
+function configuration(more: readonly string[]): string {
   const cri = "io.containerd.cri.v1";
   const handlers = [OWN, RUNC].flatMap(({ handler, runtime }) => [
     `[plugins.'${cri}.runtime'.containerd.runtimes.${handler}]`,
@@ -278,6 +195,7 @@ function configuration(): string {
     `default_runtime_name = '${OWN.handler}'`,
     ...handlers,
     ...optional,
+    ...more,
     "",
   ].join("\n");
 }

@@ -1,28 +1,22 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { HANDLERS, Node, OWN, shims, traces, withOptions } from "./node.js";
+import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { shims } from "./machine/traces.js";
+import { HANDLERS, Node, OWN, traces, withOptions } from "./node.js";
 import { Pods } from "./pods.js";
+import { useRunning } from "./suite.js";
 
 const SECONDS = { timeout: 30_000, interval: 200 };
 
 describe.each(HANDLERS)("pods of %s", (_, handler) => {
+  const running = useRunning(() => Node.start());
   let node: Node;
   let pods: Pods;
 
-  beforeAll(async () => {
-    node = await Node.start();
+  beforeAll(() => {
+    node = running();
     pods = new Pods(node, handler);
-  });
-
-  afterAll(async () => {
-    await node?.stop();
-  });
-
-  beforeEach(({ onTestFailed }) => {
-    node.takeLog();
-    onTestFailed(() => console.error(node.takeLog()));
   });
 
   afterEach(async () => {

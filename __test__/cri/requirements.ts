@@ -34,10 +34,16 @@ function missingPackages(): string[] {
   return packages;
 }
 
-/** Installs Debian's packages that are missing. Gives what is missing still, in words that fit behind "needs". */
-export function installMissing(): string[] {
+/**
+ * Installs Debian's packages that are missing. Gives what is missing still, in words that fit behind "needs".
+ *
+ * @param programs what else the tests need, and is not installed
+ */
+export function installMissing(...programs: readonly string[]): string[] {
   if (process.platform !== "linux") return ["Linux"];
-  const others = ["go", "setpriv", "unshare"].filter((program) => findTool(program) === undefined);
+  const others = ["go", "setpriv", "unshare", ...programs].filter(
+    (program) => findTool(program) === undefined,
+  );
   if (process.geteuid?.() !== 0) others.push("root");
   const packages = missingPackages();
   if (packages.length === 0 || others.length > 0 || findTool("apt-get") === undefined)

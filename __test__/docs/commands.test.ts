@@ -94,9 +94,9 @@ async function check([command = "", ...args]: string[], page: string, cwd = ""):
       return;
     }
     case "npx":
-      if (first === "containerd-shim-protos") return parseShimctl(args.slice(1));
+      if (first === "containerd-shim-protos" || first === "shimctl") return parseShimctl(args.slice(1));
       if (first === "buf" && second === "generate") return;
-      if (first === "tsx") return checkFile(second, page, cwd);
+      if (first === "tsx" || first === "esbuild") return checkFile(second, page, cwd);
       break;
     case "shimctl":
       return parseShimctl(args);

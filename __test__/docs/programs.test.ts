@@ -10,8 +10,9 @@ import {
 } from "containerd-shim-protos/events";
 import { Status, Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import { Task } from "containerd-shim-protos/task/v3";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { SHIMCTL } from "../cli/shimctl.js";
+import { exitEnvelope, serveSubscriptions } from "../events/subscription-server.js";
 import { firstOf } from "../helpers/iterables.js";
 import { type Finished, Program, run, success } from "../helpers/program.js";
 import { Started } from "../helpers/started.js";
@@ -85,7 +86,11 @@ describe("the programs of the documentation", () => {
       success("web is STOPPED, pid 7, exit status 137\n"),
     );
     const gone = await page.run("state.ts", [address, "gone"]);
-    expect(gone).toEqual({ status: 4, output: "NotFound: no container gone\n", errors: "" });
+    expect(gone).toEqual({
+      status: 4,
+      output: "NotFound: containerd.task.v2.Task/State: no container gone\n",
+      errors: "",
+    });
     const { status, errors } = await page.run("state.ts", [temporaryAddress(), "web"]);
     expect(status).toBe(1);
     expect(errors).toContain("ENOENT");
@@ -130,6 +135,48 @@ describe("the programs of the documentation", () => {
     expect(traced).toEqual(success("containerd.task.v3.Task/Connect true\n"));
   });
 
+  it("of the guide to interceptors authenticate, log and retry", async () => {
+    const { status, output, errors } = await new Page("docs/interceptors.md").run("interceptors.ts");
+    expect({ status, errors }).toEqual({ status: 0, errors: "" });
+    expect(output.trim().split("\n")).toEqual([
+      '{"method":"State","user":"alice","code":"Unavailable"}',
+      '{"method":"State","user":"alice","code":"Unavailable"}',
+      '{"method":"State","user":"alice","code":"OK"}',
+      "/bundles/alice",
+      '{"method":"State","user":"nobody","code":"Unauthenticated"}',
+      "containerd.task.v3.Task/State: the token is not known",
+    ]);
+  });
+
+  it("of the page on testing pass", async () => {
+    const page = new Page("docs/testing.md");
+    expect(await page.run("in-process.ts")).toEqual(success("passed\n"));
+    expect(await page.run("fake-peer.ts")).toEqual(success("passed\n"));
+  });
+
+  it("of the page on forwarding calls hands metadata, deadlines and errors on", async () => {
+    const page = new Page("docs/forwarding.md");
+    const seen: unknown[] = [];
+    await using behind = createServer().add(Task, {
+      state({ id }, { metadata, timeoutMs }) {
+        seen.push(metadata, timeoutMs !== undefined);
+        throw new TtrpcError(`no container ${id}`, Code.NotFound);
+      },
+    });
+    await behind.listen(`unix://${page.own("/tmp/behind.sock")}`);
+    await using forwarding = page.start("forward.ts");
+    await forwarding.printed("forwarding\n");
+    await using connection = await connect(`unix://${page.own("/tmp/before.sock")}`);
+    const call = createClient(Task, connection).state(
+      { id: "web" },
+      { timeoutMs: 5000, metadata: { a: "b" } },
+    );
+    await expect(call).rejects.toMatchObject({ code: Code.NotFound, rawMessage: "no container web" });
+    expect(seen).toEqual([{ a: ["b"] }, true]);
+    forwarding.signal("SIGTERM");
+    expect(await forwarding.ended()).toBe(0);
+  });
+
   it("of the guide to events receive, publish and forward them", async () => {
     const [SHIMS, CONTAINERD] = ["/run/my-events.sock", "/run/containerd/containerd.sock.ttrpc"];
     const publish = async (address: string, containerId: string) => {
@@ -155,6 +202,16 @@ describe("the programs of the documentation", () => {
     await forwarding.printed("/tasks/exit containerd.events.TaskExit\n");
     await delivered;
     expect(await second).toMatchObject({ value: { namespace: "default", topic: "/tasks/exit" } });
+  });
+
+  it("of the guide to events subscribe to containerd", async () => {
+    const page = new Page("docs/events.md");
+    const address = `unix://${page.own("/run/containerd/containerd.sock")}`;
+    const server = await serveSubscriptions(address, (call) => call.write(exitEnvelope(3)));
+    await using subscribing = page.start("subscribe.ts");
+    await subscribing.printed("/tasks/exit {");
+    server.forceShutdown();
+    await vi.waitFor(() => expect(subscribing.errors).toContain("a gap since"), 10_000);
   });
 
   it("of the guide to shims are a shim, which runs a program and reports its exit", async () => {

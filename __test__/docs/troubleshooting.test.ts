@@ -3,6 +3,8 @@ import { mkdirSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { once } from "node:events";
 import { join, parse } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import {
   connect,
   connectSync,
@@ -85,6 +87,7 @@ const CAUSES: readonly (() => Promise<unknown>)[] = [
       await task.connect({ id });
     }),
   async () => createSyncClient(Task, connectSync(address)).connect({ id }, { timeoutMs: 1000 }),
+  async () => JSON.stringify(create(TimestampSchema, { seconds: 5n })),
   () => withTask((task) => task.connect({ id })),
   async () => server.addRaw("a.B", {}),
   async () => createServer().add(Task, {}).add(Task, {}),
@@ -111,7 +114,8 @@ describe("the troubleshooting guide", () => {
         .split("…")
         .map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`))
         .join("[^]+");
-      expect(((await rejection(cause())) as Error).message).toMatch(new RegExp(`^${pattern}$`));
+      const error = (await rejection(cause())) as Error & { rawMessage?: string };
+      expect(error.rawMessage ?? error.message).toMatch(new RegExp(`^${pattern}$`));
     },
   );
 });

@@ -5,7 +5,7 @@ import { cpSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { ROOT } from "../helpers/program.js";
-import { BLOCKS, blocksOf, isModule, placeOf } from "./blocks.js";
+import { BLOCKS, blocksOf, isModule, placeOf, PROGRAMS, textOf } from "./blocks.js";
 import { userProject } from "./project.js";
 
 const modules = BLOCKS.filter(isModule);
@@ -26,11 +26,9 @@ describe("the documentation", () => {
     );
     expect(Object.keys(files)).toHaveLength(modules.length);
     const cwd = userProject(files);
-    // The output of `npx buf generate` in the folder of each example.
-    for (const example of ["kata-agent", "nri-plugin"]) {
-      const generated = `examples/${example}/gen`;
-      cpSync(join(ROOT, generated), join(cwd, generated), { recursive: true });
-    }
+    // The output of `npx buf generate` in the folder of the example.
+    const generated = "examples/kata-agent/gen";
+    cpSync(join(ROOT, generated), join(cwd, generated), { recursive: true });
     const child = spawn(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", cwd], {
       cwd,
       stdio: ["ignore", "pipe", "inherit"],
@@ -41,6 +39,20 @@ describe("the documentation", () => {
 
     expect(output).toBe("");
     expect(child.exitCode).toBe(0);
+  });
+
+  it("installs every package that its programs import, since pnpm gives them no others", () => {
+    const bare = /from "((?:@[\w-]+\/)?[\w-]+)/g;
+    for (const { page, code } of PROGRAMS) {
+      const imported = [...code.matchAll(bare)].map(([, name = ""]) => name);
+      const installed = new Set(
+        [...textOf(page).matchAll(/npm install ([^`\n]*)/g)].flatMap(([, names = ""]) => names.split(" ")),
+      );
+      const missing = imported.filter(
+        (name) => !name.startsWith("node") && name !== "containerd-shim-protos" && !installed.has(name),
+      );
+      expect(missing, page).toEqual([]);
+    }
   });
 
   it("has one program of fewer than 15 lines in the README, before the clone", () => {

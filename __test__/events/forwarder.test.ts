@@ -150,7 +150,7 @@ describe("containerd's answer", () => {
     const { address, events } = forwarderTo(to);
     const connection = await connectionTo(address);
     const error = await failure(connection.unary(Events.typeName, "Forward", oddRequest()));
-    expect(error).toMatchObject({ code: Code.NotFound, message: "no such namespace" });
+    expect(error).toMatchObject({ code: Code.NotFound, rawMessage: "no such namespace" });
     expect(error.details).toEqual([detail]);
     expect(events.counts).toMatchObject({ refused: 1, queued: 0 });
   });

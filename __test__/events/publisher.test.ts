@@ -132,7 +132,10 @@ describe("the order of events", () => {
     const { publisher, lost } = publisherTo(address, { maxInFlight: 3 });
     const published = upTo(5).map((status) => publishExit(publisher, status));
     const error = await failure(published[1]!);
-    expect(error).toMatchObject({ code: Code.Aborted, cause: { code: Code.Unavailable, message: "later" } });
+    expect(error).toMatchObject({
+      code: Code.Aborted,
+      cause: { code: Code.Unavailable, rawMessage: "later" },
+    });
     await Promise.all([0, 2, 3, 4].map((status) => published[status]));
     expect(came).toEqual([0, 1, 2, 3, 4]);
     await vi.waitFor(() => expect(lost).toHaveLength(1));
@@ -172,7 +175,9 @@ describe("an attempt", () => {
     const { publisher, lost } = publisherTo(address);
     expect(await failure(publishExit(publisher, 7))).toMatchObject({
       code: Code.InvalidArgument,
-      message: "no such thing",
+      message: "containerd.services.events.ttrpc.v1.Events/Forward: no such thing",
+      rawMessage: "no such thing",
+      address: address,
     });
     expect(came).toEqual([7]);
     await vi.waitFor(() => expect(lost).toHaveLength(1));
@@ -257,6 +262,20 @@ describe("an event that would harm containerd", () => {
 });
 
 describe("a publisher that publishes faster than the server reads", () => {
+  test("has drained() resolve when all are delivered or given up, and at once when none waits", async () => {
+    const address = temporaryAddress();
+    const { came } = await serverAt(address, () => {});
+    const { publisher } = publisherTo(address);
+    await publisher.drained();
+    for (const status of [1, 2, 3]) void publishExit(publisher, status);
+    await Promise.all([publisher.drained(), publisher.drained()]);
+    expect(came).toEqual([1, 2, 3]);
+    const { publisher: hopeless, lost } = publisherTo(temporaryAddress(), { retryForMs: 30 });
+    void publishExit(hopeless, 4);
+    await hopeless.drained();
+    await vi.waitFor(() => expect(lost).toHaveLength(1));
+  });
+
   test("waits for room with ready()", async () => {
     const address = temporaryAddress();
     await using events = listenEvents(address);

@@ -111,29 +111,6 @@ describe("the thread driver", () => {
     expect(await script.rest()).toEqual(["arrived", "reply"]);
   });
 
-  test("delivers a reply that was given just before the process exits", async () => {
-    for (let round = 0; round < 10; round++) {
-      await using script = new Script(
-        `
-        const server = product.createServer({ driver: "thread" });
-        server.addRaw("a.B", {
-          Last: {
-            kind: "unary",
-            handle: (payload) => {
-              setImmediate(() => process.exit(0));
-              return payload;
-            },
-          },
-        });
-        say(await server.listen(address));
-      `,
-        temporaryAddress(),
-      );
-      await using connection = await connect((await script.nextLine())!);
-      expect(text(await connection.unary("a.B", "Last", bytes("last")))).toBe("last");
-    }
-  });
-
   test("accepts more than its queue holds, and loses nothing", async () => {
     await using server = createServer({ driver: "thread" }).addRaw("a.B", echo);
     await using connection = await connect(await server.listen(temporaryAddress()), { driver: "thread" });

@@ -12,6 +12,8 @@ export interface Runtime {
   readonly node: string;
   /** The npm that it runs. */
   readonly npm: string;
+  /** The words before a program of the platform, to run it here. */
+  readonly starter: readonly string[];
 }
 
 /** The outcome of a process. */
@@ -78,16 +80,17 @@ export class Consumer implements Disposable {
   }
 }
 
-/** Runs a program to its end. */
+/** Runs a program, without input, to its end. */
 export function run(
   program: string,
   args: readonly string[],
   options: { readonly cwd: string; readonly env?: NodeJS.ProcessEnv },
 ): Promise<Ended> {
   return new Promise((resolve) => {
-    execFile(program, args, { ...options, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
+    const child = execFile(program, args, { ...options, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
       resolve({ status: error === null ? 0 : (error.code ?? error.signal ?? error.message), stdout, stderr });
     });
+    child.stdin?.end();
   });
 }
 

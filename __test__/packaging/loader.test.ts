@@ -1,9 +1,9 @@
 import { copyFileSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import { Consumer, type Runtime } from "./consumer.js";
+import { Consumer, run, type Runtime } from "./consumer.js";
 import { Registry } from "./registry.js";
-import { NAME, type PlatformName, ROOT, tarballOf, VERSION } from "./release.js";
+import { NAME, type PlatformName, PLATFORMS, ROOT, tarballOf, VERSION } from "./release.js";
 
 const PRINT_CODE = `import("${NAME}").then((product) => console.log(product.Code.NotFound))`;
 const PRINT_ERROR = `import("${NAME}").catch((error) => console.log(error.code + "\\n" + error.message))`;
@@ -83,10 +83,17 @@ To build the addon from source, with Rust and a C compiler, run \`npm ci\` in a 
     );
   });
 
+  it.each(PLATFORMS)("is a program, too, on %s", async (platform) => {
+    const [program = "", ...args] = [...runtimeFor(platform).starter, addonOf(platform), "-v"];
+    const { status, stdout, stderr } = await run(program, args, { cwd: ROOT, env: { PATH: "" } });
+    expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
+    expect(stderr).toContain("holds no shim");
+  });
+
   it("refuses an addon of another version, and names both versions", async () => {
     using consumer = await consumerWith(glibc, "linux-x64-gnu");
-    const file = consumer.installed(NAME, "dist", "version.js");
-    writeFileSync(file, readFileSync(file, "utf8").replace(VERSION, "9.8.7"));
+    const file = consumer.installed(NAME, "dist", "chunks", "core.js");
+    writeFileSync(file, readFileSync(file, "utf8").replaceAll(VERSION, "9.8.7"));
     const message = await failure(consumer);
     expect(message).toContain(`${NAME} 9.8.7 could not load its native addon`);
     expect(message).toContain(
@@ -127,8 +134,8 @@ To build the addon from source, with Rust and a C compiler, run \`npm ci\` in a 
 
     it("refuses an addon of another version", async () => {
       using consumer = await consumerWith(glibc);
-      const file = consumer.installed(NAME, "dist", "version.js");
-      writeFileSync(file, readFileSync(file, "utf8").replace(VERSION, "9.8.7"));
+      const file = consumer.installed(NAME, "dist", "chunks", "core.js");
+      writeFileSync(file, readFileSync(file, "utf8").replaceAll(VERSION, "9.8.7"));
       const message = await failure(consumer, { NAPI_RS_NATIVE_LIBRARY_PATH: addonOf("linux-x64-gnu") });
       expect(message).toContain(`: its version is ${VERSION}, but ${NAME} is 9.8.7`);
     });

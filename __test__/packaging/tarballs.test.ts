@@ -82,22 +82,34 @@ describe("the tarballs", () => {
   });
 
   it("have, for the main package, the compiled sources, the command, and nothing else", async () => {
-    const listed = ["ls-files", "--cached", "--others", "--exclude-standard", "src", ":!src/cli"];
+    const listed = ["ls-files", "--cached", "--others", "--exclude-standard", "src", ":!src/cli", ":!*.d.ts"];
     const sources = await output("git", ...listed);
     const generated = await output("find", "src/protos/generated", "-name", "*.ts", "-printf", "%p\\n");
     const compiled = `${sources}${generated}`
       .trim()
       .split("\n")
       .map((file) => file.replace(/^src(.*)\.ts$/, "dist$1"))
-      .flatMap((file) => [`${file}.js`, `${file}.js.map`, `${file}.d.ts`]);
+      .map((file) => `${file}.d.ts`);
     const besides = ["LICENSE", "README.md", "index.d.ts", "package.json"];
     const files = await filesOf(NAME);
     const command = files.filter((file) => file.startsWith("dist/cli/"));
     expect(command).toEqual(
       expect.arrayContaining(["dist/cli/shimctl.js", "dist/cli/THIRD-PARTY-NOTICES.txt"]),
     );
-    expect(command.filter((file) => !/\.js$|NOTICES\.txt$/.test(file))).toEqual([]);
-    expect(files).toEqual([...compiled, ...besides, ...command].toSorted());
+    const template = "dist/cli/new-shim/";
+    const others = command.filter((file) => !/\.js$|NOTICES\.txt$/.test(file));
+    expect(others.filter((file) => !file.startsWith(template))).toEqual([]);
+    expect(others.map((file) => file.slice(template.length))).toEqual([
+      "README.md",
+      "build.mjs",
+      "gitignore",
+      "main.ts",
+      "service.test.ts",
+      "service.ts",
+      "tsconfig.json",
+    ]);
+    const bundled = files.filter((file) => /^dist\/(?!cli\/).*\.js(?:\.map)?$/.test(file));
+    expect(files).toEqual([...compiled, ...bundled, ...besides, ...command].toSorted());
   });
 
   it("have types and entries that pass attw and publint", async () => {

@@ -34,7 +34,8 @@ describeWithRust("frames that the ttrpc crate writes", (peer) => {
   /** A response in hexadecimal, or the status of a call that failed. */
   function outcome(call: Promise<Uint8Array>): Promise<unknown> {
     return call.then(hex, (error: unknown) => {
-      if (error instanceof TtrpcError) return inHex(error);
+      if (error instanceof TtrpcError)
+        return inHex({ ...error, details: error.details, code: error.code, message: error.rawMessage });
       throw error;
     });
   }

@@ -31,7 +31,7 @@ describeWithRust("parity with Rust", (peer) => {
   });
 
   function typeOf(desc: DescMessage): number {
-    const pair = pairs.find((candidate) => candidate.desc === desc);
+    const pair = pairs.find((candidate) => candidate.desc.typeName === desc.typeName);
     if (pair === undefined) throw new Error(`Rust has no ${desc.typeName}`);
     return pair.type;
   }

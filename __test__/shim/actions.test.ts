@@ -2,6 +2,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { AnySchema, timestampDate } from "@bufbuild/protobuf/wkt";
+import { openTask } from "containerd-shim-protos/shims";
 import { DeleteResponseSchema } from "containerd-shim-protos/task/v3";
 import { RuntimeInfoSchema } from "containerd-shim-protos/types";
 import { expect, test, vi } from "vitest";
@@ -91,6 +92,22 @@ test.each([
   expect({ code, stdout: stdout.toString() }).toEqual({ code: 1, stdout: "" });
   expect(stderr).toContain(`io.containerd.fixture.v1: `);
   expect(stderr).toContain(reason);
+});
+
+test("in the foreground -socket is enough: events and all else go to the log", async () => {
+  using host = new ShimHost({ does: "", env: { TTRPC_ADDRESS: "" } });
+  const socket = join(host.bundle, "s");
+  const child = host.spawn(["-socket", socket, "-debug"]);
+  let log = "";
+  child.stderr?.on("data", (chunk: Buffer) => (log += chunk.toString()));
+  await vi.waitFor(() => expect(log).toContain(`msg="serving" address="unix://${socket}"`), 10_000);
+  await using task = await openTask(socket, { id: "box" });
+  await task.client.kill({ id: "box", signal: 5 });
+  const event =
+    /level=info msg="event" topic="\/tasks\/oom" event=".*containerId: 'shim'.*" .*namespace="default" id="shim"/;
+  await vi.waitFor(() => expect(log).toMatch(event), 10_000);
+  child.kill("SIGINT");
+  await vi.waitFor(() => expect(child.exitCode).toBe(0), 10_000);
 });
 
 test("without an action the shim serves in the foreground, with its log on stderr", async () => {

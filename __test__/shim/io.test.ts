@@ -1,12 +1,14 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { openStdio, type StdioOptions } from "containerd-shim-protos/shim/io";
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { temporaryPath } from "../helpers/temp.js";
+import { makeFifo } from "../helpers/shell.js";
 
 describe("the streams of a process", () => {
   const folder = temporaryPath();
@@ -19,9 +21,7 @@ describe("the streams of a process", () => {
   }
 
   function fifo(): string {
-    const name = path();
-    execFileSync("mkfifo", [name]);
-    return name;
+    return makeFifo(path());
   }
 
   /** Runs a shell script with these streams. The streams are closed when it has ended. */
@@ -73,10 +73,30 @@ describe("the streams of a process", () => {
     await reader.close();
   });
 
+  test("are flushed once their reader has taken what there was, though a process may still write", async () => {
+    const stdout = fifo();
+    const reader = await open(stdout, "r+");
+    const { child, stdio } = await run("echo words; exec sleep 100", { stdout });
+    await vi.waitFor(async () => expect((await reader.read()).bytesRead).toBe(6));
+    await stdio.flush();
+    child.kill();
+    await stdio.drained;
+    // Nothing is left to wait for.
+    await stdio.flush();
+    await reader.close();
+  });
+
+  test("are flushed though nobody reads", async () => {
+    const { child, stdio } = await run("echo words", { stdout: fifo() });
+    await once(child, "exit");
+    await expect(Promise.all([stdio.flush(), stdio.drained])).resolves.toBeDefined();
+  });
+
   test("end for the process when stdin was closed and its last writer has left", async () => {
     const [stdin, stdout] = [fifo(), fifo()];
     const reading = readFile(stdout, "utf8");
     const { child, stdio } = await run("cat; echo end", { stdin, stdout });
+    const exited = once(child, "exit");
     const first = await open(stdin, "w");
     await first.write("one ");
     await first.close();
@@ -84,7 +104,7 @@ describe("the streams of a process", () => {
     stdio.closeStdin();
     await second.write("two ");
     await second.close();
-    await once(child, "exit");
+    await exited;
     expect(await reading).toBe("one two end\n");
   });
 
@@ -157,6 +177,21 @@ describe("the streams of a process", () => {
     for (const one of opened) await one.stat();
     for (const one of opened) await one.close();
     expect(opened).toHaveLength(20);
+  });
+
+  test("bring no warning in a worker", async () => {
+    const program = path();
+    writeFileSync(program, "#!/bin/sh\nexec 5>&-\ncat <&3 >/dev/null\n");
+    chmodSync(program, 0o755);
+    const streams = { stdin: fifo(), file: `file://${path()}`, fifo: fifo(), logger: `binary://${program}` };
+    const script = fileURLToPath(new URL("worker-streams.mjs", import.meta.url));
+    const child = spawn(process.execPath, ["--trace-warnings", script, JSON.stringify(streams)]);
+    let printed = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on("data", (chunk: Buffer) => (printed += chunk.toString()));
+    }
+    expect(await once(child, "close")).toEqual([0, null]);
+    expect(printed).toBe("");
   });
 
   test("leave no descriptor open after many processes", async () => {

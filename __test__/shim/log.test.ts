@@ -8,14 +8,14 @@ import { ShimLog } from "../../src/shim/log.js";
 import { Script } from "../helpers/script.js";
 import { ROOT } from "../helpers/started.js";
 import { temporaryPath } from "../helpers/temp.js";
+import { makeFifo } from "../helpers/shell.js";
 
 /** A pipe like the ones that containerd makes, and its reader. */
 class Fifo implements Disposable {
   readonly fd: number;
 
   constructor() {
-    const path = temporaryPath(".log");
-    spawnSync("mkfifo", [path]);
+    const path = makeFifo(temporaryPath(".log"));
     this.fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
   }
 
@@ -56,6 +56,18 @@ function accountOf(text: string) {
 }
 
 describe("the log's lines", () => {
+  test("have each field once, with the line's own value, and none of the names that a line begins with", () => {
+    using fifo = new Fifo();
+    const log = new ShimLog(fifo.fd, false, { namespace: "default", id: "box" });
+    log.info("started", { id: "other", pid: 3 });
+    log.info("odd", { msg: "x", level: 1, time: "never" });
+    const [first = "", second = ""] = fifo.read().toString().split("\n");
+    expect(first).toMatch(/ msg="started" id="other" pid=3 namespace="default"$/);
+    expect(second).toMatch(
+      / msg="odd" fields.msg="x" fields.level=1 fields.time="never" namespace="default" id="box"$/,
+    );
+  });
+
   test("are whole, and missing ones are counted, however the reader reads", async () => {
     const step = fc.oneof(
       fc.record({ log: fc.oneof(fc.nat(200), fc.integer({ min: 3900, max: 4200 }), fc.nat(60_000)) }),
@@ -84,8 +96,7 @@ describe("the log's lines", () => {
   }, 60_000);
 
   test("are whole when another process reads a little from time to time", async () => {
-    const path = temporaryPath(".log");
-    spawnSync("mkfifo", [path]);
+    const path = makeFifo(temporaryPath(".log"));
     const keep = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
     await using reader = new Script(
       `

@@ -21,7 +21,9 @@ export class ShimHost {
   readonly bundle = temporaryPath();
   readonly sockets: string;
   readonly env: Record<string, string>;
-  /** The arguments of Node. */
+  /** What is executed; Node if it is left out. */
+  readonly executable: string;
+  /** Its first arguments. */
   readonly program: readonly string[];
 
   constructor({
@@ -29,10 +31,12 @@ export class ShimHost {
     does = "",
     sockets = temporaryPath(),
     env = {},
-    program = [FIXTURE],
+    executable = process.execPath,
+    program = executable === process.execPath ? [FIXTURE] : [],
   }: Partial<ShimHost> & { does?: string } = {}) {
     this.id = id;
     this.sockets = sockets;
+    this.executable = executable;
     this.program = program;
     this.env = { FIXTURE: does, TTRPC_ADDRESS: `${sockets}.ttrpc`, ...env };
     mkdirSync(this.bundle);
@@ -54,7 +58,7 @@ export class ShimHost {
 
   /** Starts the program. */
   spawn(args: readonly string[], input: Uint8Array = new Uint8Array()): ChildProcess {
-    const child = spawn(process.execPath, [...this.program, ...args], {
+    const child = spawn(this.executable, [...this.program, ...args], {
       cwd: this.bundle,
       env: { ...process.env, ...this.env },
       stdio: ["pipe", "pipe", "pipe"],

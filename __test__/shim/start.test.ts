@@ -19,14 +19,14 @@ import { Task } from "containerd-shim-protos/task/v3";
 import { expect, test, vi } from "vitest";
 import { pathOf, temporaryPath } from "../helpers/temp.js";
 import { ShimHost } from "./shim.js";
+import { makeFifo } from "../helpers/shell.js";
 
 /** A log pipe like containerd's, with what has been written to it. */
 class LogPipe implements Disposable {
   readonly #fd: number;
 
   constructor({ bundle }: ShimHost) {
-    const path = join(bundle, "log");
-    spawnSync("mkfifo", [path]);
+    const path = makeFifo(join(bundle, "log"));
     this.#fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
   }
 

@@ -48,6 +48,15 @@ export function targets(run: Comparison): Target[] {
   against("unary 64 B, 64 in flight: calls/s", unary(64), "≥", { grpc: 10 });
   const large = caseId("client", "unary", 256 << 10, 16);
   against("unary 256 KiB, 16 in flight: bytes/s", large, "≥", { plain: 1, native: 0.9 });
+  for (const [size, inflight, limit] of [
+    [4, 1, 0.9],
+    [16, 16, 1],
+    [64, 16, 0.9],
+    [256, 1, 0.9],
+  ] as const) {
+    const id = caseId("client", "unary", size << 10, inflight);
+    against(`unary ${size} KiB, ${inflight} in flight: calls/s`, id, "≥", { native: limit });
+  }
   const served = caseId("server", "unary", 64, 64);
   against("server, 64 B, 64 in flight: calls/s", served, "≥", { plain: 1.1, native: 0.8 });
   for (const [work, direction] of [
@@ -57,6 +66,18 @@ export function targets(run: Comparison): Target[] {
     const id = caseId("client", work, 256, 64);
     against(`stream of 256 B ${direction}: messages/s`, id, "≥", { plain: 1.5, native: 1 });
   }
+  for (const [side, work, direction] of [
+    ["client", "source", "to the client"],
+    ["client", "chat", "both ways"],
+    ["server", "sink", "to the server"],
+    ["server", "chat", "both ways"],
+  ] as const) {
+    const id = caseId(side, work, 64 << 10, 16);
+    against(`${side}, stream of 64 KiB ${direction}: messages/s`, id, "≥", { native: 0.8 });
+  }
+  against("unary 64 B, 1 in flight: median latency", unary(1), "≤", { go: 1.1 }, "p50Us");
+  const byThread = "unary 64 B, 16 in flight, driver thread: calls/s";
+  against(byThread, unary(16), "≥", { package: 0.85 }, "perSecond", "thread");
   const cpu = "CPU time of the calling thread a call, 64 B, 64 in flight, driver thread";
   against(cpu, unary(64), "≤", { plain: 0.4 }, "cpuUs", "thread");
 

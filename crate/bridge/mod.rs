@@ -21,6 +21,7 @@ mod driver;
 mod loop_driver;
 pub mod mounts;
 mod news;
+mod own_thread;
 mod payloads;
 pub mod port;
 mod processes;

@@ -1,19 +1,13 @@
 //! Mounts and unmounting. These calls may block while a filesystem does not answer or a mount is busy, so each has a
-//! thread of its own. On libuv's few threads, they would hold up all file operations.
+//! thread of its own.
 
+use super::own_thread::on_own_thread;
 use crate::system::mount::{self, Failure, Mount, Patience};
+use napi::Result;
 use napi::bindgen_prelude::{Env, Object};
-use napi::{Error, JsDeferred, Result};
 use napi_derive::napi;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
-
-/// Enough for paths and tables, which are on the heap.
-const STACK: usize = 256 << 10;
 
 /// A mount to make.
 #[napi(object)]
@@ -64,7 +58,8 @@ pub fn mount_all(env: &Env, mounts: Vec<BindingMount>, rootfs: String) -> Result
             options,
         })
         .collect();
-    on_own_thread(env, move || BindingMounted::of(mount::mount_all(&mounts, Path::new(&rootfs))))
+    let work = move || mount::mount_all(&mounts, Path::new(&rootfs));
+    on_own_thread(env, "mount", work, BindingMounted::of)
 }
 
 /// Unmounts what is mounted at a folder and below it. Busy mounts are tried again for `busyMs`, and then taken out of
@@ -72,8 +67,8 @@ pub fn mount_all(env: &Env, mounts: Vec<BindingMount>, rootfs: String) -> Result
 #[napi(ts_return_type = "Promise<BindingMounted>")]
 pub fn unmount_all(env: &Env, folder: String, busy_ms: u32, detach: bool) -> Result<Object<'_>> {
     let patience = Patience { busy: Duration::from_millis(busy_ms.into()), detach };
-    on_own_thread(env, move || {
-        let result = mount::unmount_all(Path::new(&folder), patience);
+    let work = move || mount::unmount_all(Path::new(&folder), patience);
+    on_own_thread(env, "unmount", work, |result| {
         BindingMounted::of(result.map_err(|failure| (0, failure)))
     })
 }
@@ -81,37 +76,10 @@ pub fn unmount_all(env: &Env, folder: String, busy_ms: u32, detach: bool) -> Res
 /// Checks whether the kernel maps the ids of files in a folder.
 #[napi(ts_return_type = "Promise<BindingMounted>")]
 pub fn check_mapped_ids(env: &Env, folder: String) -> Result<Object<'_>> {
-    on_own_thread(env, move || {
-        let result = mount::check_ids(Path::new(&folder));
-        BindingMounted::of(result.map_err(|failure| (0, failure)))
-    })
-}
-
-type Deferred = JsDeferred<BindingMounted, Box<dyn FnOnce(Env) -> Result<BindingMounted> + Send>>;
-
-/// Runs work on a thread of its own and promises its result. If the environment ends first, the work continues and its
-/// result is dropped.
-fn on_own_thread(
-    env: &Env,
-    work: impl FnOnce() -> BindingMounted + Send + 'static,
-) -> Result<Object<'_>> {
-    // The thread comes first: a promise without one would never be kept, and the process would wait for it.
-    let (give, taken) = mpsc::channel::<Deferred>();
-    thread::Builder::new()
-        .name("mount".into())
-        .stack_size(STACK)
-        .spawn(move || {
-            let Ok(deferred) = taken.recv() else { return };
-            // A panic must not end the process.
-            match catch_unwind(AssertUnwindSafe(work)) {
-                Ok(value) => deferred.resolve(Box::new(|_| Ok(value))),
-                Err(_) => deferred.reject(Error::from_reason("a thread that mounts panicked")),
-            }
-        })
-        .map_err(|error: io::Error| {
-            Error::from_reason(format!("no thread to mount on: {error}"))
-        })?;
-    let (deferred, promise) = env.create_deferred()?;
-    let _ = give.send(deferred);
-    Ok(promise)
+    on_own_thread(
+        env,
+        "map ids",
+        move || mount::check_ids(Path::new(&folder)),
+        |result| BindingMounted::of(result.map_err(|failure| (0, failure))),
+    )
 }

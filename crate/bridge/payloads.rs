@@ -12,8 +12,8 @@
 //! cores, for every few tens of MiB that arrive. A payload that is read and dropped does not need one: a
 //! collection of young objects, which takes a millisecond, frees it. V8 makes such a collection when it
 //! allocates an ArrayBuffer itself while those of young objects have 32 MiB or more. So up to a limit, live
-//! payloads are withheld from V8's count, and an ArrayBuffer of one byte is allocated along with each
-//! external one.
+//! payloads are withheld from V8's count, and an ArrayBuffer of one byte is allocated for each MiB of external
+//! ones.
 
 use super::buffers::check;
 use crate::limits::UNCOUNTED_LIMIT;
@@ -29,10 +29,27 @@ use std::rc::Rc;
 /// The step, in bytes, by which the cushion grows.
 const CUSHION_STEP: usize = 8 << 20;
 
+/// V8 gets an occasion to collect young objects once for this many bytes of external ArrayBuffers.
+const OCCASION_STEP: usize = 1 << 20;
+
+/// Counts the bytes of external ArrayBuffers, up to the next occasion.
+#[derive(Debug, Default)]
+struct Occasions(Cell<usize>);
+
+impl Occasions {
+    /// Counts `length` bytes. Returns whether V8 needs an occasion.
+    fn is_due(&self, length: usize) -> bool {
+        let bytes = self.0.get() + length;
+        self.0.set(bytes % OCCASION_STEP);
+        bytes >= OCCASION_STEP
+    }
+}
+
 /// Hands payloads to JavaScript.
 #[derive(Debug)]
 pub(super) struct Payloads {
     account: Rc<Account>,
+    occasions: Occasions,
     /// Whether external ArrayBuffers are safe, because none can outlive this environment.
     lends: bool,
 }
@@ -71,7 +88,7 @@ impl Payloads {
         // SAFETY: two calls without arguments that cannot fail. (glibc has no gettid before 2.30.)
         let is_first =
             unsafe { libc::syscall(libc::SYS_gettid) == libc::c_long::from(libc::getpid()) };
-        Self { account: Rc::default(), lends: in_node && is_first }
+        Self { account: Rc::default(), occasions: Occasions::default(), lends: in_node && is_first }
     }
 
     /// Gives `payload` to JavaScript.
@@ -96,7 +113,9 @@ impl Payloads {
         kept: usize,
     ) -> Result<Uint8ArraySlice<'env>> {
         let (start, length) = (payload.as_mut_ptr(), payload.len());
-        ArrayBuffer::copy_from(env, [0])?;
+        if self.occasions.is_due(length) {
+            ArrayBuffer::copy_from(env, [0])?;
+        }
         let account = self.account.clone();
         env.adjust_external_memory(account.take(kept))?;
         let freed = move |env: Env, payload: Vec<u8>| {
@@ -187,6 +206,16 @@ unsafe extern "C" fn collected(env: sys::napi_env, data: *mut c_void, _: *mut c_
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn v8_gets_an_occasion_for_each_mib_however_it_is_divided() {
+        for length in [8 << 10, 100_000, OCCASION_STEP, 4 << 20] {
+            let occasions = Occasions::default();
+            let count = (64 << 20) / length;
+            let due = (0..count).filter(|_| occasions.is_due(length)).count();
+            assert_eq!(due, (count * length / OCCASION_STEP).min(count), "{length}");
+        }
+    }
 
     /// V8 frees memory before this side is told, so the cushion must cover everything that is withheld.
     #[test]

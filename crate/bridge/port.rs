@@ -74,6 +74,12 @@ impl Port {
         Ok(if take { self.driver.take().bits() } else { 0 })
     }
 
+    /// Waits until every command handed over so far is carried out, for a process that is about to exit.
+    #[napi]
+    pub fn finish(&self) -> Result<()> {
+        self.driver.with(|_| ())
+    }
+
     /// Copies the payload of a command in the next batch that has the flag for it.
     #[napi]
     pub fn lend(&self, payload: Uint8ArraySlice<'_>) -> Result<()> {

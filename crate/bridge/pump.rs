@@ -1,9 +1,9 @@
-//! The pump of one environment, and how JavaScript hears that a transfer has ended.
+//! The pump of one environment, and how JavaScript hears of its transfers.
 
 use super::buffers::{check, resource_name};
 use super::news::News;
 use super::system::answer;
-use crate::system::pump::{Pump, Transfer};
+use crate::system::pump::{News as Happened, Other, Pump};
 use napi::bindgen_prelude::{Env, Function, JsValue as _};
 use napi::{Error, Result, sys};
 use napi_derive::napi;
@@ -14,8 +14,9 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
+use std::time::Duration;
 
-/// A thread that moves bytes between descriptors. See `crate::system::pump`.
+/// Threads that move bytes between descriptors. See `crate::system::pump`.
 #[napi]
 pub struct BindingPump {
     inner: Rc<Inner>,
@@ -30,9 +31,9 @@ struct Inner {
 
 #[napi]
 impl BindingPump {
-    /// Starts the thread. `on_ended` is called when transfers have ended, which `take_ended` then returns.
+    /// Starts the thread. `on_reports` is called when there is something for `take_reports` to return.
     #[napi(constructor)]
-    pub fn new(env: Env, on_ended: Function<'_, (), ()>) -> Result<Self> {
+    pub fn new(env: Env, on_reports: Function<'_, (), ()>) -> Result<Self> {
         let env = env.raw();
         let mut news = ptr::null_mut();
         // SAFETY: `env` is the current environment and the function is of this call. Without a native callback, Node
@@ -40,7 +41,7 @@ impl BindingPump {
         unsafe {
             check(sys::napi_create_threadsafe_function(
                 env,
-                on_ended.value().value,
+                on_reports.value().value,
                 ptr::null_mut(),
                 resource_name(env)?,
                 0,
@@ -65,18 +66,23 @@ impl BindingPump {
         Ok(Self { inner })
     }
 
-    /// Lets bytes flow from one descriptor to another. Takes over both, also if it fails. Returns the transfer's number, or the
-    /// system's error number below 0.
+    /// Takes over one end of a transfer, and makes sure that there is a thread for it. Returns the transfer's number, or the
+    /// system's error number below 0: EAGAIN if too many files are written or read at once.
     #[napi]
-    pub fn start(&self, source: i32, destination: i32) -> i32 {
-        // SAFETY: the caller hands them over.
-        let (source, destination) =
-            unsafe { (OwnedFd::from_raw_fd(source), OwnedFd::from_raw_fd(destination)) };
-        answer(Transfer::new(source, destination).and_then(|transfer| {
-            let mut pump = self.inner.pump.borrow_mut();
-            let pump = pump.as_mut().ok_or(io::ErrorKind::InvalidInput)?;
-            Ok(pump.start(transfer).cast_signed())
-        }))
+    pub fn reserve(&self, end: i32) -> i32 {
+        // SAFETY: the caller hands it over.
+        let end = unsafe { OwnedFd::from_raw_fd(end) };
+        self.with(|pump| pump.reserve(end).map(u32::cast_signed))
+    }
+
+    /// Lets bytes flow between the end that was reserved and another, which it takes over, also if it fails. Returns 0, or
+    /// the system's error number below 0.
+    #[napi]
+    pub fn start(&self, transfer: u32, other: i32, other_is_source: bool) -> i32 {
+        // SAFETY: the caller hands it over.
+        let other = unsafe { OwnedFd::from_raw_fd(other) };
+        let other = if other_is_source { Other::Source(other) } else { Other::Destination(other) };
+        self.with(|pump| pump.start(transfer, other).map(|()| 0))
     }
 
     /// Ends a transfer as soon as what its source has now been given has been passed on.
@@ -87,10 +93,19 @@ impl BindingPump {
         }
     }
 
-    /// Ends a transfer at once. What has not been passed on is lost.
+    /// Reports once the bytes that are in the source now have been passed on, and read if they went to a fifo, or when the
+    /// time is up.
+    #[napi]
+    pub fn flush(&self, transfer: u32, milliseconds: u32) {
+        if let Some(pump) = &*self.inner.pump.borrow() {
+            pump.flush(transfer, Duration::from_millis(milliseconds.into()));
+        }
+    }
+
+    /// Ends a transfer at once, or gives up one that was not started. What has not been passed on is lost.
     #[napi]
     pub fn stop(&self, transfer: u32) {
-        if let Some(pump) = &*self.inner.pump.borrow() {
+        if let Some(pump) = &mut *self.inner.pump.borrow_mut() {
             pump.stop(transfer);
         }
     }
@@ -102,12 +117,25 @@ impl BindingPump {
         unsafe { self.inner.news.hold(self.inner.env, hold) };
     }
 
-    /// The transfers that have ended since the last call, each with the number of an error or 0: pairs, one after the other.
+    /// What has happened to transfers since the last call, as pairs, one after the other: the number of a transfer; then -1
+    /// if it has been flushed, 0 if it has ended well, or the number of the error that ended it.
     #[napi]
-    pub fn take_ended(&self) -> Vec<i32> {
-        let pump = self.inner.pump.borrow();
-        let ended = pump.as_ref().map(Pump::take_ended).unwrap_or_default();
-        ended.into_iter().flat_map(|end| [end.transfer.cast_signed(), end.errno]).collect()
+    pub fn take_reports(&self) -> Vec<i32> {
+        let mut pump = self.inner.pump.borrow_mut();
+        let reports = pump.as_mut().map(Pump::take_reports).unwrap_or_default();
+        let pairs = reports.into_iter().flat_map(|report| {
+            let happened = match report.news {
+                Happened::Flushed => -1,
+                Happened::Ended(errno) => errno,
+            };
+            [report.transfer.cast_signed(), happened]
+        });
+        pairs.collect()
+    }
+
+    fn with(&self, work: impl FnOnce(&mut Pump) -> io::Result<i32>) -> i32 {
+        let mut pump = self.inner.pump.borrow_mut();
+        answer(pump.as_mut().ok_or(io::ErrorKind::InvalidInput.into()).and_then(work))
     }
 }
 
@@ -115,7 +143,7 @@ unsafe extern "C" fn torn_down(data: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: `data` is the count that `BindingPump::new` gave away, and Node calls this once.
         let inner = unsafe { Rc::from_raw(data.cast::<Inner>()) };
-        // Waits for the thread, which then tells nothing any more.
+        // None of its threads tells anything from then on.
         let pump = inner.pump.borrow_mut().take();
         drop(pump);
     }));

@@ -1,23 +1,52 @@
 //! System calls for shims and for socket files. Each returns the system's result, or its negated error
 //! number, which TypeScript turns into an error.
 
+use super::own_thread::on_own_thread;
 use super::processes;
 use crate::socket::file;
 use crate::socket::identity::Identity;
 use crate::system::children::{self, Parent};
 use crate::system::console;
+use crate::system::memory;
 use crate::system::pipe;
+use crate::system::stream::{self, Opened};
 use napi::Result;
-use napi::bindgen_prelude::{BigInt, Env};
+use napi::bindgen_prelude::{BigInt, Env, Object, Uint8ArraySlice};
 use napi_derive::napi;
 use std::io;
-use std::os::fd::{IntoRawFd as _, OwnedFd};
+use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Makes orphaned descendants children of this process.
 #[napi]
 pub fn become_subreaper() -> i32 {
     answer(children::become_subreaper().map(|()| 0))
+}
+
+/// Allows huge pages to this process and its children again, which mimalloc denied them when it was told to do
+/// without.
+#[napi]
+pub fn allow_huge_pages() -> i32 {
+    answer(children::allow_huge_pages().map(|()| 0))
+}
+
+/// Gives back the pages of a buffer, whose content is lost: they read as zeros.
+#[napi]
+pub fn discard_pages(mut buffer: Uint8ArraySlice<'_>) -> i32 {
+    // SAFETY: JavaScript is waiting for this call to return, so nothing else reads or writes the buffer.
+    answer(memory::discard(unsafe { buffer.as_mut() }).map(|()| 0))
+}
+
+/// Has V8 collect all garbage of this thread, and give back what that leaves.
+#[napi]
+pub fn collect_garbage() {
+    memory::collect_garbage();
+}
+
+/// Has the allocators of the addon and of Node give back what they keep free.
+#[napi]
+pub fn trim_memory() {
+    memory::trim();
 }
 
 /// The children that have ended and were not reaped.
@@ -128,6 +157,36 @@ pub fn create_eventfd() -> i32 {
 #[napi]
 pub fn duplicate_descriptor(fd: i32) -> i32 {
     answer(pipe::duplicate(fd).map(OwnedFd::into_raw_fd))
+}
+
+/// Closes a descriptor that came from the addon: Node warns in a worker of descriptors that it has not opened itself.
+#[napi]
+pub fn close_descriptor(fd: i32) {
+    // SAFETY: the caller owns it, and gives it up.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+}
+
+/// A stream that was opened.
+#[napi(object, use_nullable = true)]
+pub struct BindingStream {
+    /// The descriptor, which the caller owns; -1 if there is none.
+    pub fd: i32,
+    /// Whether it is a fifo.
+    pub is_fifo: bool,
+    /// The system's error number below 0, or 0.
+    pub errno: i32,
+}
+
+/// Opens a stream with flags of open(2), on a thread of its own: a disk may not answer.
+#[napi(ts_return_type = "Promise<BindingStream>")]
+pub fn open_stream(env: &Env, path: String, flags: i32, parents: bool) -> Result<Object<'_>> {
+    let work = move || stream::open_stream(Path::new(&path), flags, parents);
+    on_own_thread(env, "open a stream", work, |result| match result {
+        Ok(Opened { descriptor, is_fifo }) => {
+            BindingStream { fd: descriptor.into_raw_fd(), is_fifo, errno: 0 }
+        }
+        Err(error) => BindingStream { fd: -1, is_fifo: false, errno: answer(Err(error)) },
+    })
 }
 
 /// The number that JavaScript makes an error of, or a result.

@@ -1,20 +1,20 @@
 //! The objects that cross besides the buffers. Defaults and validation are TypeScript's. An absent value is
 //! `null`.
 
-use crate::socket::Address;
+use crate::socket::{Address, errno_of};
 use napi_derive::napi;
 use std::io;
 
 /// An address to connect to or listen on.
 #[napi(object, use_nullable = true)]
 pub struct BindingAddress {
-    /// `unix`, `tcp` or `vsock`.
+    /// `unix`, `tcp`, `vsock` or `hvsock`.
     pub kind: String,
-    /// unix: the path, or NUL and the abstract name. tcp: `ip:port`.
+    /// unix: the path, or NUL and the abstract name. tcp: `ip:port`. hvsock: the path of the hypervisor's socket.
     pub name: Option<String>,
     /// vsock: the context id.
     pub cid: Option<u32>,
-    /// vsock: the port.
+    /// vsock and hvsock: the port.
     pub port: Option<u32>,
 }
 
@@ -26,6 +26,9 @@ impl TryFrom<BindingAddress> for Address {
         match (kind.as_str(), name, cid, port) {
             ("unix", Some(name), ..) => Ok(Self::Unix(name.into_bytes())),
             ("tcp", Some(name), ..) => name.parse().map(Self::Tcp).map_err(io::Error::other),
+            ("hvsock", Some(name), _, Some(port)) => {
+                Ok(Self::Hybrid { path: name.into_bytes(), port })
+            }
             ("vsock", _, Some(cid), Some(port)) => Ok(Self::Vsock { cid, port }),
             _ => Err(io::ErrorKind::InvalidInput.into()),
         }
@@ -50,14 +53,7 @@ impl BindingOpened {
         match result {
             Ok(id) => Self { id, bound, errno: 0, text: None },
             Err(error) => {
-                Self {
-                    id: 0,
-                    bound: None,
-                    errno: error.raw_os_error().unwrap_or(
-                        if error.kind() == io::ErrorKind::TimedOut { libc::ETIMEDOUT } else { 0 },
-                    ),
-                    text: Some(error.to_string()),
-                }
+                Self { id: 0, bound: None, errno: errno_of(&error), text: Some(error.to_string()) }
             }
         }
     }

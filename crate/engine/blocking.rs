@@ -44,12 +44,13 @@ impl Attempt {
     /// Connects, waiting at most `most`. `WouldBlock` means that it takes longer, for example because a
     /// backlog is full.
     fn advance(&mut self, most: Duration) -> io::Result<Stream> {
-        if let Some(stream) = self.pending.take() {
-            if !wait(stream.fd(), true, milliseconds(most))? {
+        if let Some(mut stream) = self.pending.take() {
+            let ready = wait(stream.fd(), !stream.awaits_bytes(), milliseconds(most))?;
+            if !ready || stream.advance_connect()? == Progress::Pending {
                 self.pending = Some(stream);
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            return stream.finish_connect().map(|()| stream);
+            return Ok(stream);
         }
         match Stream::connect(&self.address) {
             Ok((stream, Progress::Connected)) => Ok(stream),

@@ -170,9 +170,10 @@ impl Connection {
         }
     }
 
-    pub(super) fn finish_connect(&mut self) -> io::Result<()> {
-        self.connecting = false;
-        self.stream.finish_connect()
+    /// Continues the connection attempt. Returns whether the connection is open.
+    pub(super) fn advance_connect(&mut self) -> io::Result<bool> {
+        self.connecting = self.stream.advance_connect()? == Progress::Pending;
+        Ok(!self.connecting)
     }
 
     /// The budget that it shares with the other connections of its listener.

@@ -82,11 +82,12 @@ fn flush_connection(
     let busy = conn.in_flight.load(Ordering::Relaxed) > 0 || conn.connecting;
     let is_full =
         conn.wire.unread() > MESSAGES_LIMIT || conn.is_server() && state.unsent > REPLY_LIMIT;
-    let read = !(conn.connecting || state.refused || is_full);
+    let awaits_bytes = conn.connecting && conn.stream.awaits_bytes();
+    let read = awaits_bytes || !(conn.connecting || state.refused || is_full);
     let interest = Interest {
         read,
         hangup: !read && !conn.connecting,
-        write: conn.connecting || state.unsent > 0,
+        write: if conn.connecting { !awaits_bytes } else { state.unsent > 0 },
         hold: match conn.hold {
             Hold::WhileBusy => busy,
             Hold::Always => true,

@@ -307,8 +307,9 @@ impl Engine {
         self.turn(|engine| {
             let Some(conn) = engine.connections.get_mut(&id) else { return };
             if conn.connecting {
-                match conn.finish_connect() {
-                    Ok(()) => lock(&engine.shared.events).connected(id),
+                match conn.advance_connect() {
+                    Ok(true) => lock(&engine.shared.events).connected(id),
+                    Ok(false) => {}
                     Err(error) => conn.wire.close(CloseReason::failed("connect", &error)),
                 }
                 conn.wire.mark();

@@ -11,7 +11,8 @@ use crate::records::Side;
 use crate::sync::lock;
 use crate::transport::stream_state::StreamState;
 use crate::transport::{Queued, Wire};
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex};
 use ttrpc::proto::Codec;
 
 /// The engine's handle on a stream. Dropping it gives the stream up.
@@ -44,27 +45,62 @@ impl Handle {
     }
 }
 
-/// An encoded message, passed on as it is: only JavaScript encodes and decodes.
-#[derive(Debug, Clone)]
-pub(super) struct Raw(pub(super) Vec<u8>);
+/// An encoded message, passed on as it is: only JavaScript encodes and decodes. ttrpc copies a message neither way,
+/// because a large one takes longer to copy than anything else that is done with it.
+#[derive(Debug)]
+pub(super) struct Raw(Mutex<Option<Vec<u8>>>);
+
+impl Raw {
+    pub(super) fn new(payload: Vec<u8>) -> Self {
+        Self(Mutex::new(Some(payload)))
+    }
+
+    pub(super) fn into_payload(self) -> Vec<u8> {
+        self.take().unwrap_or_default()
+    }
+
+    fn take(&self) -> Option<Vec<u8>> {
+        lock(&self.0).take()
+    }
+}
+
+/// ttrpc's senders can be cloned only if their messages can. No message is.
+impl Clone for Raw {
+    fn clone(&self) -> Self {
+        Self(Mutex::new(lock(&self.0).clone()))
+    }
+}
+
+/// ttrpc asked for the bytes of a message that it already had.
+#[derive(Debug)]
+pub(super) struct EncodedTwice;
+
+impl fmt::Display for EncodedTwice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the message was encoded twice")
+    }
+}
 
 impl Codec for Raw {
-    type E = std::convert::Infallible;
+    type E = EncodedTwice;
 
     fn size(&self) -> u32 {
-        self.0.len() as u32
+        lock(&self.0).as_ref().map_or(0, Vec::len) as u32
     }
 
+    /// Gives the bytes away: ttrpc encodes a message once, when it is sent.
     fn encode(&self) -> Result<Vec<u8>, Self::E> {
-        Ok(self.0.clone())
+        self.take().ok_or(EncodedTwice)
     }
 
+    /// Keeps the bytes if they are ttrpc's own vector, which they are for whatever came from a peer.
     fn decode(bytes: impl AsRef<[u8]>) -> Result<Self, Self::E> {
-        Ok(Self(bytes.as_ref().to_vec()))
+        let payload = castaway::cast!(bytes, Vec<u8>);
+        Ok(Self::new(payload.unwrap_or_else(|bytes| bytes.as_ref().to_vec())))
     }
 
     fn merge(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Self::E> {
-        self.0 = bytes.as_ref().to_vec();
+        *self = Self::decode(bytes)?;
         Ok(())
     }
 }
@@ -111,5 +147,28 @@ impl<'a> Sent<'a> {
         }
         self.tell();
         queue.next().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_message_passes_through_ttrpc_both_ways() {
+        let payload = vec![7; 100];
+        let memory = payload.as_ptr();
+        let received = Raw::decode(payload).expect("any bytes are a message");
+        assert_eq!(received.size(), 100);
+        let sent = received.encode().expect("it was not encoded before");
+        assert_eq!((sent.as_ptr(), sent.len()), (memory, 100));
+        assert!(received.encode().is_err());
+    }
+
+    #[test]
+    fn bytes_that_are_borrowed_are_copied() {
+        let mut raw = Raw::decode(&b"one"[..]).expect("any bytes are a message");
+        raw.merge([8, 9]).expect("any bytes are a message");
+        assert_eq!(raw.into_payload(), [8, 9]);
     }
 }

@@ -1,6 +1,8 @@
 //! Tests of the engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) as the
 //! event loop.
 
+mod payloads;
+
 use super::connection::{Connection, Endpoint};
 use super::server::connection_server::ConnectionServer;
 use super::{Change, Engine, Excess, ListenOptions, Services};
@@ -179,12 +181,17 @@ fn a_connection_ends_when_its_stream_ids_are_used_up_but_not_before_its_calls() 
 
 /// An engine that listens, its listener, and a function that connects to it.
 fn listening() -> (Engine, u32, impl Fn() -> UnixStream) {
+    listening_with(Services::new())
+}
+
+/// The same, with services.
+fn listening_with(services: Services) -> (Engine, u32, impl Fn() -> UnixStream) {
     use std::os::linux::net::SocketAddrExt as _;
     let thread = std::thread::current().id();
     let name = format!("\0ttrpc-engine-listens-{}-{thread:?}", std::process::id());
     let mut engine = Engine::new(u32::MAX).unwrap();
     let options = ListenOptions {
-        services: Services::new(),
+        services,
         require_same_user: false,
         max_connections: 100,
         max_concurrent_calls: 100,

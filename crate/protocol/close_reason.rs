@@ -1,5 +1,6 @@
 //! Why connections end.
 
+use crate::socket::errno_of;
 use std::io;
 
 /// Why a connection ended.
@@ -42,7 +43,7 @@ impl CloseReason {
     pub fn failed(operation: &str, error: &io::Error) -> Self {
         Self {
             kind: CloseKind::Error,
-            errno: error.raw_os_error().unwrap_or(0),
+            errno: errno_of(error),
             text: format!("{operation}: {error}"),
         }
     }

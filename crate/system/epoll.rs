@@ -70,6 +70,12 @@ impl Epoll {
         Ok(())
     }
 
+    /// The descriptor, for a test to break.
+    #[cfg(test)]
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
     fn control(&self, operation: i32, fd: RawFd, events: i32, key: u64) -> io::Result<()> {
         let mut event = libc::epoll_event { events: events as u32, u64: key };
         // SAFETY: `event` is valid for the call; a wrong descriptor is an error.

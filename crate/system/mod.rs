@@ -5,16 +5,20 @@
 //!   another's.
 //! - [`console`]: terminals that an OCI runtime sends over a socket.
 //! - [`epoll`]: the kernel's way to wait for many descriptors.
+//! - [`memory`]: memory that the kernel may have back.
 //! - [`mount`]: mounts, inside a root filesystem, and unmounting.
 //! - [`pipe`]: pipes between a shim and a process.
 //! - [`pump`]: moves bytes between a process's pipes or terminal and containerd's fifos.
+//! - [`stream`]: opens these.
 
 pub mod children;
 pub mod console;
 pub mod epoll;
+pub mod memory;
 pub mod mount;
 pub mod pipe;
 pub mod pump;
+pub mod stream;
 
 use std::io;
 

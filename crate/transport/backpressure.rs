@@ -2,6 +2,7 @@
 //! the consequences.
 
 use super::budget::Kind;
+use super::detached::Spliced;
 use super::envelope::Costly;
 use super::flow::Flow;
 use super::frame_header;
@@ -91,12 +92,10 @@ impl Wire {
         if flow.block.is_some() {
             return 0;
         }
-        let there = flow.rx.received.len();
+        let there = there(flow);
         let free = FREE_BYTES[Kind::Frames as usize];
         match flow.rx.gathered() {
-            Some(Gathered { frame, .. }) if flow.rx.granted.is_some() => {
-                frame.saturating_sub(there) + free
-            }
+            Some(Gathered { .. }) if flow.rx.granted.is_some() => flow.rx.missing() + free,
             _ if self.frames.fits((there + READ_CHUNK).saturating_sub(self.frames.held())) => {
                 READ_CHUNK
             }
@@ -177,9 +176,8 @@ impl Wire {
             return None;
         }
         let messages = || (gathered.sort == Sort::Message).then_some(gathered.frame);
-        if !gathered.is_whole
-            && !self.frames.fits(gathered.frame.saturating_sub(self.frames.held()))
-        {
+        let needed = gathered.frame + flow.rules.detached.arrived();
+        if !gathered.is_whole && !self.frames.fits(needed.saturating_sub(self.frames.held())) {
             return Some(Block::Room(Kind::Frames));
         }
         self.messages_lacking(messages()?)
@@ -209,14 +207,21 @@ impl Wire {
         self.messages.sub(std::mem::take(&mut flow.reserved));
         let Flow { rx, rules, .. } = flow;
         let Some((header, body)) = rx.whole() else { return };
-        let passed = match rules.judge(header, body) {
-            Verdict::Pass => gathered.frame,
-            Verdict::Refuse => 0,
-            Verdict::Replace(costly) => replace(header, body, costly),
+        let id = frame_header::stream_id(header);
+        let (read, kept) = match rules.judge(header, body) {
+            Verdict::Pass => (gathered.frame, 0),
+            Verdict::Detach(field) => {
+                let payload = rx.detach(&field);
+                let cut = field.payload.end - field.at;
+                rules.detached.keep(id, payload);
+                (gathered.frame - cut, cut)
+            }
+            Verdict::Refuse => (0, 0),
+            Verdict::Replace(costly) => (replace(header, body, costly), 0),
         };
-        rx.pass(passed);
-        if passed > 0 {
-            self.worklist.backlog.passed(gathered.sort == Sort::Request, passed);
+        rx.pass(read);
+        if read > 0 {
+            self.worklist.backlog.passed(gathered.sort == Sort::Request, read + kept);
         }
     }
 
@@ -242,15 +247,37 @@ impl Wire {
     /// before always end with a whole frame.
     pub(super) fn inject(&self, flow: &mut Flow, frames: &[u8]) {
         flow.tx.extend(frames, &self.worklist.memory.sent);
+        self.inspect_sent(flow);
+    }
+
+    /// Appends what ttrpc writes, with the payload that it did not see.
+    pub(super) fn write(&self, flow: &mut Flow, frames: &[u8]) {
+        let Flow { tx, rules, .. } = flow;
+        let spare = &self.worklist.memory.sent;
+        match tx.is_between_frames().then(|| rules.detached.splice(frames)).flatten() {
+            None => tx.extend(frames, spare),
+            Some(Spliced { header, front, prefix, payload, back }) => {
+                tx.reserve(frames.len() + payload.len(), spare);
+                for part in [&header, front, prefix.bytes(), &payload, back] {
+                    tx.extend(part, spare);
+                }
+            }
+        }
+        self.inspect_sent(flow);
+    }
+
+    fn inspect_sent(&self, flow: &mut Flow) {
         let (scanner, bytes) = flow.tx.parts();
         flow.rules.outbound(scanner, bytes);
         self.count_replies(flow);
     }
 
     pub(super) fn count_frames(&self, flow: &mut Flow) {
-        let there = flow.rx.received.len();
+        let detached = flow.rules.detached.arrived();
+        let there = there(flow);
         let granted = flow.rx.granted.and_then(|_| flow.rx.gathered());
-        self.frames.set(granted.map_or(there, |Gathered { frame, .. }| there.max(frame)));
+        self.frames
+            .set(granted.map_or(there, |Gathered { frame, .. }| there.max(frame + detached)));
     }
 
     pub(super) fn count_replies(&self, flow: &Flow) {
@@ -269,6 +296,11 @@ impl Wire {
         }
         self.count_frames(flow);
     }
+}
+
+/// Bytes that arrived and that neither ttrpc nor a handler has.
+fn there(flow: &Flow) -> usize {
+    flow.rx.received.len() + flow.rules.detached.arrived()
 }
 
 fn not_ttrpc(header: frame_header::Header) -> CloseReason {

@@ -4,6 +4,7 @@
 //! is open. A frame of 4 MiB could take hundreds of MiB.
 
 use crate::limits::{DETAILS_LIMIT, METADATA_LIMIT, UNKNOWN_FIELDS_LIMIT};
+use std::ops::Range;
 
 /// What was found in an envelope.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +112,58 @@ impl Envelope {
         const ENTRY: usize = 128;
         2 * (length.saturating_sub(self.payload) + self.entries * ENTRY)
     }
+}
+
+/// Where the field of a payload is in an envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PayloadField {
+    /// Where the field begins, with its tag.
+    pub(super) at: usize,
+    /// The payload, behind the field's tag and length.
+    pub(super) payload: Range<usize>,
+}
+
+/// Finds the one field with this tag, for bytes and a number below 16. `None` if there is another one, or anything
+/// that might be read in two ways: then ttrpc has to see the whole envelope. Without the field, an envelope in which it
+/// was found decodes to the same in everything else, or fails to for the same reason.
+pub(super) fn payload_field(body: &[u8], tag: u8) -> Option<PayloadField> {
+    let mut found = None;
+    let mut rest = body;
+    while let Some((&next, behind)) = rest.split_first() {
+        let at = body.len() - rest.len();
+        rest = behind;
+        if next & 0x80 != 0 || next >> 3 == 0 {
+            return None;
+        }
+        match next & 7 {
+            0 => {
+                varint(&mut rest)?;
+            }
+            1 => {
+                skip(&mut rest, 8)?;
+            }
+            2 => {
+                let before = rest.len();
+                let length = varint(&mut rest)?;
+                if before - rest.len() > 5 {
+                    return None;
+                }
+                let start = body.len() - rest.len();
+                let bytes = skip(&mut rest, length)?;
+                if next == tag {
+                    let field = PayloadField { at, payload: start..start + bytes.len() };
+                    if found.replace(field).is_some() {
+                        return None;
+                    }
+                }
+            }
+            5 => {
+                skip(&mut rest, 4)?;
+            }
+            _ => return None,
+        }
+    }
+    found
 }
 
 enum Value<'a> {

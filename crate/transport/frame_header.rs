@@ -23,6 +23,11 @@ impl Scanner {
         self.scanned -= count;
     }
 
+    /// Whether a buffer of `length` bytes, which was walked, ends with a whole frame.
+    pub(super) fn is_between_frames(&self, length: usize) -> bool {
+        self.body_left == 0 && self.scanned == length
+    }
+
     /// Calls `visit` with each whole header, and with the bytes that follow it in the buffer.
     pub(super) fn walk(
         &mut self,

@@ -4,7 +4,7 @@
 //! memory that grows with the bytes that have arrived, and passed on when there is room for it. The bytes of
 //! an unwanted frame are discarded as they arrive.
 
-use super::envelope::Costly;
+use super::envelope::{Costly, PayloadField};
 use super::frame_header::{self, Header};
 use super::receive_buffer::ReceiveBuffer;
 use std::time::Instant;
@@ -35,10 +35,12 @@ pub(super) enum Sort {
 }
 
 /// What happens to a whole frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// ttrpc gets it.
     Pass,
+    /// ttrpc gets it without this field.
+    Detach(PayloadField),
     /// ttrpc gets nothing of it.
     Refuse,
     /// ttrpc gets a response in its place, which says what is wrong.
@@ -177,6 +179,23 @@ impl FrameReader {
     pub(super) fn whole(&mut self) -> Option<(&mut Header, &mut [u8])> {
         let State::WakeDelay { frame, .. } = self.state else { return None };
         self.received.bytes().get_mut(..frame)?.split_first_chunk_mut()
+    }
+
+    /// Cuts a payload's field out of the gathered frame, which must be whole. Returns the payload.
+    pub(super) fn detach(&mut self, field: &PayloadField) -> Vec<u8> {
+        let State::WakeDelay { frame, .. } = &mut self.state else { return Vec::new() };
+        let bytes = self.received.bytes();
+        let body = &bytes[MESSAGE_HEADER_LENGTH..*frame];
+        let payload = body[field.payload.clone()].to_vec();
+        // The few bytes before the field move, not the many that may follow.
+        let cut = field.payload.end - field.at;
+        bytes.copy_within(..MESSAGE_HEADER_LENGTH + field.at, cut);
+        *frame -= cut;
+        if let Some(header) = bytes[cut..].first_chunk_mut() {
+            frame_header::set_length(header, (*frame - MESSAGE_HEADER_LENGTH) as u32);
+        }
+        self.received.take(cut);
+        payload
     }
 
     /// Lets ttrpc read the first `left` bytes of the gathered frame, and drops the others.

@@ -4,7 +4,8 @@
 //! Outgoing frames never grow, shrink or vanish: only single bytes of short replies are changed. Incoming
 //! frames that ttrpc would ignore, or that would cost too much, are withheld.
 
-use super::envelope::{self, Costly};
+use super::detached::Detached;
+use super::envelope::{self, Costly, PayloadField};
 use super::frame_header::{Header, Scanner, flags, kind, length, stream_id};
 use super::frame_reader::{Plan, Sort, Verdict};
 use super::stream_state::StreamState;
@@ -56,6 +57,8 @@ pub(super) struct FrameRules {
     own_replies: Vec<u8>,
     /// Server: ids whose handler itself answered with a status that [`code_that_go_answers`] would correct.
     exempt: IdSet,
+    /// The payloads that ttrpc does not see.
+    pub(super) detached: Detached,
 }
 
 /// What is known of a stream before its handler has begun.
@@ -82,6 +85,7 @@ impl FrameRules {
             used_ids: UsedIds::default(),
             own_replies: Vec::new(),
             exempt: IdSet::default(),
+            detached: Detached::new(),
         }
     }
 
@@ -145,6 +149,7 @@ impl FrameRules {
             MESSAGE_TYPE_RESPONSE if fits => Plan::Gather(Sort::Response),
             MESSAGE_TYPE_RESPONSE => {
                 self.answered(id);
+                self.detached.answered(id);
                 Plan::Through
             }
             MESSAGE_TYPE_DATA if !self.streams.contains_key(&id) => {
@@ -205,11 +210,16 @@ impl FrameRules {
             (Role::Client, MESSAGE_TYPE_RESPONSE) => {
                 if let Err(costly) = envelope::response(body) {
                     self.answered(id);
+                    self.detached.answered(id);
                     return Verdict::Replace(costly);
                 }
                 // A status code that ttrpc's enum does not know would end a stream as if it were OK.
                 if self.answered(id) {
                     make_code_known(body);
+                } else if self.detached.answered(id)
+                    && let Some(field) = PayloadField::of_response(body)
+                {
+                    return Verdict::Detach(field);
                 }
             }
             (Role::Client, MESSAGE_TYPE_DATA) => {
@@ -230,6 +240,9 @@ impl FrameRules {
                         let early = self.early.entry(id).or_default();
                         early.payload = envelope.payload;
                         early.kept = kept;
+                    }
+                    if let Some(field) = PayloadField::of_request(body) {
+                        return Verdict::Detach(field);
                     }
                 }
                 Err(Costly(text)) => {
@@ -292,6 +305,7 @@ impl FrameRules {
                     self.opened(stream_id(header), state);
                 }
             }
+            (Role::Client, MESSAGE_TYPE_REQUEST) => self.detached.called(stream_id(header)),
             (Role::Server, MESSAGE_TYPE_RESPONSE) => {
                 let size = length(header).min(rest.len());
                 self.reply_from_ttrpc(stream_id(header), &mut rest[..size]);

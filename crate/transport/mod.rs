@@ -6,8 +6,10 @@
 //! write into a pipe has no middle.) The engine bounds the buffer: it starts no call and reads no request
 //! while [`Wire::unsent`] is above its limit.
 
+mod awaited_ids;
 mod backpressure;
 pub mod budget;
+mod detached;
 mod envelope;
 mod event_backlog;
 mod flow;
@@ -19,11 +21,13 @@ mod receive_buffer;
 mod send_buffer;
 mod spare_memory;
 pub mod stream_state;
+mod unary_call;
 mod used_ids;
 mod wire;
 mod worklist;
 
 pub use frame_rules::Role;
 pub use pipe::Pipe;
+pub use unary_call::UnaryCall;
 pub use wire::{Queued, Wire, WireInit};
 pub use worklist::Worklist;

@@ -62,7 +62,7 @@ impl AsyncWrite for Pipe {
             });
         }
         self.0.worklist.count_activity();
-        self.0.inject(flow, bytes);
+        self.0.write(flow, bytes);
         self.0.mark_flow(flow);
         Poll::Ready(Ok(bytes.len()))
     }

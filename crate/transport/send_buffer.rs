@@ -33,6 +33,19 @@ impl SendBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Makes room for `more` bytes.
+    pub(super) fn reserve(&mut self, more: usize, spare: &SpareBuffers) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = spare.take();
+        }
+        self.bytes.reserve(more);
+    }
+
+    /// Whether the next byte begins a frame.
+    pub(super) fn is_between_frames(&self) -> bool {
+        self.scanner.is_between_frames(self.bytes.len())
+    }
+
     /// Unused bytes of allocated memory.
     pub(super) fn slack(&self) -> usize {
         self.bytes.capacity() - self.len()

@@ -8,7 +8,7 @@ use crate::protocol::close_reason::CloseReason;
 use crate::protocol::code_corrections;
 use crate::sync::lock;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 use ttrpc::proto::{FLAG_NO_DATA, FLAG_REMOTE_CLOSED, MessageHeader, Status};
@@ -28,6 +28,8 @@ pub struct Wire {
     pub(super) queued: AtomicUsize,
     /// A blocking caller turns the engine in place, and nobody takes events meanwhile.
     pub(super) blocking: bool,
+    /// The stream id that ttrpc's client gives the next call.
+    pub(super) next_id: AtomicU32,
     /// Wakes tasks that wait for the end.
     pub(super) ended: Notify,
     /// Wakes tasks that wait for the socket to take bytes.
@@ -62,6 +64,7 @@ impl Wire {
             queued: AtomicUsize::new(0),
             budget,
             blocking,
+            next_id: AtomicU32::new(1),
             ended: Notify::new(),
             writable: Notify::new(),
             writers: AtomicUsize::new(0),
@@ -84,7 +87,7 @@ impl Wire {
         let mut total = 0;
         let ended = loop {
             // ttrpc gets a large frame before the next one is begun.
-            if flow.rx.readable() > LARGE_FRAME {
+            if flow.rx.readable() + flow.rules.detached.arrived() > LARGE_FRAME {
                 break None;
             }
             let most = flow.rx.missing().max(READ_CHUNK);

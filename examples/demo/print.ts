@@ -59,7 +59,7 @@ export async function failing(method: string, make: () => Promise<unknown>): Pro
   throw new Error(`${method} should have failed`);
 }
 
-/** An error's code and message. */
-export function describeError({ code, message }: TtrpcError): string {
-  return `${paint("yellow", codeName(code))}: ${message}`;
+/** An error's code and message, without the call, which is printed before it. */
+export function describeError({ code, rawMessage }: TtrpcError): string {
+  return `${paint("yellow", codeName(code))}: ${rawMessage}`;
 }

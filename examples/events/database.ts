@@ -1,11 +1,15 @@
 /** SQLite: Node's own, since Node 22.13, or better-sqlite3. */
 
-/** The part of either that this example uses. */
+/** What a column may be. */
+export type Value = string | number | bigint | Uint8Array | null;
+
+/** The part of either that the examples use. */
 export interface Database {
   exec(sql: string): unknown;
   prepare(sql: string): {
-    run(...values: (string | bigint | Uint8Array)[]): unknown;
-    get(): unknown;
+    run(...values: Value[]): unknown;
+    get(...values: Value[]): unknown;
+    all(...values: Value[]): unknown[];
   };
   close(): unknown;
 }

@@ -1,6 +1,6 @@
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fromJsonString, toJsonString } from "@bufbuild/protobuf";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Options, OptionsSchema } from "containerd-shim-protos/runc";
 import type { ChildExit } from "containerd-shim-protos/shim";
 import { readSpec } from "containerd-shim-protos/shim/spec";
@@ -17,13 +17,13 @@ export function ownsItsPids(bundle: string): boolean {
 
 /** Keeps the options for whoever clears up after this shim. */
 export function writeOptions(bundle: string, options: Options): void {
-  writeWhole(join(bundle, "options.json"), toJsonString(OptionsSchema, options));
+  writeWhole(join(bundle, "options.pb"), toBinary(OptionsSchema, options));
 }
 
 /** The options that were kept; undefined if the container was never created. */
 export function readOptions(bundle: string): Options | undefined {
-  const text = readIfThere(join(bundle, "options.json"));
-  return text === undefined ? undefined : fromJsonString(OptionsSchema, text);
+  const bytes = ifThere(() => readFileSync(join(bundle, "options.pb")));
+  return bytes === undefined ? undefined : fromBinary(OptionsSchema, bytes);
 }
 
 /** Keeps how the container ended. */
@@ -50,9 +50,11 @@ export function readPid(path: string): number {
 }
 
 /** The text of a file, or undefined if there is none. */
-export function readIfThere(path: string): string | undefined {
+export const readIfThere = (path: string) => ifThere(() => readFileSync(path, "utf8"));
+
+function ifThere<T>(read: () => T): T | undefined {
   try {
-    return readFileSync(path, "utf8");
+    return read();
   } catch (error) {
     // ENODEV: a cgroup that was removed while its file was read.
     if (!["ENOENT", "ENODEV"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
@@ -61,7 +63,7 @@ export function readIfThere(path: string): string | undefined {
 }
 
 /** Writes a file atomically: nobody reads half of it, even if this process is killed. */
-function writeWhole(path: string, text: string): void {
-  writeFileSync(`${path}.tmp`, text, { mode: 0o600 });
+function writeWhole(path: string, content: string | Uint8Array): void {
+  writeFileSync(`${path}.tmp`, content, { mode: 0o600 });
   renameSync(`${path}.tmp`, path);
 }

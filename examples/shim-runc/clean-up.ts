@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { create } from "@bufbuild/protobuf";
 import { OptionsSchema } from "containerd-shim-protos/runc";
-import type { ShimRequest } from "containerd-shim-protos/shim";
+import { type ShimRequest, timestampFromDate } from "containerd-shim-protos/shim";
+import { attempt } from "./attempt.js";
 import { pidFile, readExit, readOptions, readPid } from "./bundle.js";
 import { unmountAll } from "./mounts.js";
 import { Runc } from "./runc.js";
@@ -14,21 +14,14 @@ const KILLED = 137;
  * containerd's log and do not stop the remaining steps.
  */
 export async function cleanUp({ id, namespace, bundle }: ShimRequest) {
-  const options = (await attempt(() => readOptions(bundle))) ?? create(OptionsSchema);
-  await attempt(() => new Runc(id, namespace, bundle, options).delete(true));
-  await attempt(() => unmountAll(join(bundle, "rootfs")));
-  const exit = await attempt(() => readExit(bundle));
-  const pid = exit?.pid ?? ((await attempt(() => readPid(pidFile(bundle)))) || 0);
+  const options = (await tried(() => readOptions(bundle))) ?? create(OptionsSchema);
+  await tried(() => new Runc(id, namespace, bundle, options).delete(true));
+  await tried(() => unmountAll(join(bundle, "rootfs")));
+  const exit = await tried(() => readExit(bundle));
+  const pid = exit?.pid ?? ((await tried(() => readPid(pidFile(bundle)))) || 0);
   const { status = KILLED, exitedAt = new Date() } = exit ?? {};
   return { pid, exitStatus: status, exitedAt: timestampFromDate(exitedAt) };
 }
 
-/** The result of a step, or undefined if it fails. */
-async function attempt<T>(step: () => T | Promise<T>): Promise<T | undefined> {
-  try {
-    return await step();
-  } catch (error) {
-    console.warn(error);
-    return undefined;
-  }
-}
+/** Does a step, whose failure is printed for containerd's log. */
+const tried = <T>(step: () => T | Promise<T>) => attempt(step, (error) => console.warn(error));

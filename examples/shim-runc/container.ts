@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -16,13 +16,14 @@ import type { ChildExit, ShimContext } from "containerd-shim-protos/shim";
 import { Cgroup, type OomWatch } from "containerd-shim-protos/shim/cgroup";
 import { type Process, processOf } from "containerd-shim-protos/shim/spec";
 import { type CreateTaskRequest, type ExecProcessRequest, Status } from "containerd-shim-protos/task/v3";
+import { attempt } from "./attempt.js";
 import { ownsItsPids, pidFile, writeExit, writeOptions } from "./bundle.js";
-import { alreadyExists, failedPrecondition, notFound, unimplemented, unknown } from "./errors.js";
+import { checkpoint, restore } from "./checkpoint.js";
+import { alreadyExists, failedPrecondition, notFound, unknown } from "./errors.js";
 import { mountAll, unmountAll } from "./mounts.js";
 import { ContainerProcess, type ProcessIo } from "./process.js";
 import { optionsOf } from "./runtime-options.js";
 import { Runc } from "./runc.js";
-import { findProgram } from "./programs.js";
 
 const SIGKILL = 9;
 /** How long Delete waits for the exit of a first process that was killed before it was started. */
@@ -101,10 +102,10 @@ export class Container {
   }
 
   async #launchInit(): Promise<void> {
-    const { checkpoint } = this.#request;
-    const work = this.#options.criuWorkPath || join(this.bundle, "work");
     const { exited } = await this.init.launch(this.#context.children, (launch) =>
-      checkpoint === "" ? this.#runc.create(launch) : this.#runc.restore(launch, checkpoint, work),
+      this.#request.checkpoint === ""
+        ? this.#runc.create(launch)
+        : restore(this.#runc, this.#request, this.#options, launch),
     );
     this.#launched = exited.then((exit) => this.#initHasEnded(exit));
     this.#launched.catch((error: unknown) => this.#report("publish its exit", error));
@@ -283,26 +284,7 @@ export class Container {
   checkpoint(path: string, options: CheckpointOptions): Promise<void> {
     return this.init.inTurn(async () => {
       this.#require("checkpoint", Status.RUNNING, Status.PAUSED);
-      if (findProgram("criu") === undefined)
-        throw unimplemented("a checkpoint needs criu, which is not installed");
-      const work = options.workPath || join(this.bundle, "work", "criu-work");
-      await mkdir(work, { recursive: true });
-      try {
-        await this.#runc.checkpoint([
-          "--image-path",
-          path,
-          "--work-path",
-          work,
-          ...(options.exit ? [] : ["--leave-running"]),
-          ...(options.openTcp ? ["--tcp-established"] : []),
-          ...(options.externalUnixSockets ? ["--ext-unix-sk"] : []),
-          ...(options.terminal ? ["--shell-job"] : []),
-          ...(options.fileLocks ? ["--file-locks"] : []),
-          ...options.emptyNamespaces.flatMap((name) => ["--empty-ns", name]),
-        ]);
-      } finally {
-        if (options.workPath === "") await rm(work, { recursive: true, force: true });
-      }
+      await checkpoint(this.#runc, this.bundle, path, options);
     });
   }
 
@@ -336,6 +318,8 @@ export class Container {
   async #processHasEnded(process: ContainerProcess, exit: ChildExit): Promise<void> {
     await this.#try("look for OOM kills", async () => this.#oomWatch?.look());
     process.ended(exit);
+    // A client may stop reading once it hears of the exit.
+    await process.flush();
     this.#context.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, {
       containerId: this.id,
       id: process.id,
@@ -356,8 +340,7 @@ export class Container {
 
   /** Does something whose failure must keep nothing else from being done. */
   async #try(what: string, work: () => Promise<unknown>): Promise<void> {
-    const error = await failureOf(work());
-    if (error !== undefined) this.#report(what, error);
+    await attempt(work, (error) => this.#report(what, error));
   }
 
   #report(what: string, error: unknown): void {

@@ -1,8 +1,7 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { promisify } from "node:util";
-import { create } from "@bufbuild/protobuf";
-import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import type { Any } from "@bufbuild/protobuf/wkt";
 import { optionsOf } from "./runtime-options.js";
 import { supportsIdMapping } from "containerd-shim-protos/shim/mount";
 
@@ -21,7 +20,7 @@ export async function runtimeInfo(options: Any | undefined) {
   const command = optionsOf(options).binaryName || "runc";
   try {
     const { stdout } = await promisify(execFile)(command, ["features"]);
-    const features = create(AnySchema, { typeUrl: FEATURES, value: Buffer.from(await possible(stdout)) });
+    const features = { typeUrl: FEATURES, value: Buffer.from(await possible(stdout)) };
     return { options, features };
   } catch {
     // Not every runtime knows the command.

@@ -8,8 +8,10 @@ import { runShim } from "containerd-shim-protos/shim";
 
 void runShim("io.containerd.noderunc.v1", {
   version: "1.0.0",
-  start: async (request) => (await import("./group.js")).placement(request),
+  // A pod, or a group of runc's own label.
+  groupAnnotations: ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"],
   createTaskService: async (context) => (await import("./service.js")).createRuncService(context),
   delete: async (request) => (await import("./clean-up.js")).cleanUp(request),
+  deleteLeavesNothing: true,
   info: async (options) => (await import("./info.js")).runtimeInfo(options),
 });

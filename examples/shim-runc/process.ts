@@ -1,7 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { create } from "@bufbuild/protobuf";
-import { type Timestamp, timestampFromDate, TimestampSchema } from "@bufbuild/protobuf/wkt";
-import type { AdoptedChild, ChildExit, Children } from "containerd-shim-protos/shim";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import {
+  type AdoptedChild,
+  type ChildExit,
+  type Children,
+  timestampFromDate,
+} from "containerd-shim-protos/shim";
 import {
   type Console,
   listenConsole,
@@ -24,7 +28,7 @@ export interface ProcessIo {
 /** How long Delete waits for output that has not reached its reader, as containerd's own shim does. */
 const DRAIN_MS = 10_000;
 /** Go's zero time, by which containerd knows that something has not ended. */
-const YEAR_ONE = create(TimestampSchema, { seconds: -62_135_596_800n });
+const YEAR_ONE = timestampFromDate(new Date("0001-01-01T00:00:00Z"));
 
 /** A process of a container, its first or that of an exec, from the request for it to its Delete. */
 export class ContainerProcess {
@@ -114,6 +118,11 @@ export class ContainerProcess {
     this.#stdinClosed = true;
     this.#stdio?.closeStdin();
     this.#console?.closeStdin();
+  }
+
+  /** Waits until clients have read what the process has printed, but not for those that do not read. */
+  async flush(): Promise<void> {
+    await (this.#stdio ?? this.#console)?.flush();
   }
 
   /** Notes that the process has ended. */

@@ -38,9 +38,10 @@ export class Runc {
     return this.#launch("create", ["--bundle", this.#bundle, ...this.#creation()], launch, [this.#id]);
   }
 
-  restore(launch: Launch, image: string, work: string): Promise<void> {
-    const flags = ["--detach", "--no-subreaper", "--image-path", image, "--work-path", work];
-    const args = [...flags, "--bundle", this.#bundle, ...this.#creation()];
+  /** `flags` say what is restored. */
+  restore(launch: Launch, flags: readonly string[]): Promise<void> {
+    const noPivot = this.#options.noPivotRoot ? ["--no-pivot"] : [];
+    const args = ["--detach", "--no-subreaper", ...flags, "--bundle", this.#bundle, ...noPivot];
     return this.#launch("restore", args, launch, [this.#id]);
   }
 

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
 import type { Writable } from "node:stream";
-import { type Timestamp, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { Code, type ServiceImpl, TtrpcError } from "containerd-shim-protos";
 import {
   TASK_CREATE_EVENT_TOPIC,
@@ -14,7 +14,7 @@ import {
   TaskExitSchema,
   TaskStartSchema,
 } from "containerd-shim-protos/events";
-import type { ShimContext } from "containerd-shim-protos/shim";
+import { type ShimContext, timestampFromDate } from "containerd-shim-protos/shim";
 import { openStdio, type Stdio } from "containerd-shim-protos/shim/io";
 import { readSpec } from "containerd-shim-protos/shim/spec";
 import { type CreateTaskRequest, type KillRequest, Status, type Task } from "containerd-shim-protos/task/v3";
@@ -64,7 +64,9 @@ export function createSkeleton({ namespace, publish, shutdown }: ShimContext): S
       }
       stdio.handedOver();
       const { pid } = child;
-      const exited = once(child, "exit").then(([code, signal]): Exit => {
+      const exited = once(child, "exit").then(async ([code, signal]): Promise<Exit> => {
+        // A client may stop reading once it hears of the exit.
+        await stdio.flush();
         stdio.close();
         const exitStatus = (code as number | null) ?? 128 + constants.signals[signal as NodeJS.Signals];
         const exit = { exitStatus, exitedAt: timestampFromDate(new Date()) };

@@ -1,11 +1,13 @@
 /**
  * Prints the public surface of the package: every name that an entry exports, with its members and their types, from
- * the compiled declarations in dist/. CI compares it with `__test__/package/surface.txt`.
+ * the compiled declarations in dist/. CI compares it with `__test__/package/surface.txt`. Fails too if something optional
+ * that users pass in may not be undefined.
  */
 
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import ts from "typescript";
+import { exactInputs } from "./inputs.mjs";
 import { root, runMain, UserError } from "../toolchain.mjs";
 
 const printer = ts.createPrinter({ removeComments: true });
@@ -19,9 +21,21 @@ await runMain(async () => {
     .map(([entry, { types }]) => ({ specifier: path.posix.join(name, entry), file: path.join(root, types) }));
   const program = ts.createProgram(
     entries.map(({ file }) => file),
-    { module: ts.ModuleKind.NodeNext, strict: true, types: ["node"], skipLibCheck: true },
+    {
+      module: ts.ModuleKind.NodeNext,
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      types: ["node"],
+      skipLibCheck: true,
+    },
   );
   const printed = `${entries.map((entry) => printEntry(program, entry)).join("\n\n")}\n`;
+  const exact = exactInputs(program, entries);
+  if (exact.length > 0) {
+    throw new UserError(
+      `surface: add \`| undefined\` to what users may leave out, for exactOptionalPropertyTypes:\n${exact.join("\n")}`,
+    );
+  }
   if (process.argv.includes("--write")) {
     await writeFile(SNAPSHOT, printed);
     return;

@@ -1,14 +1,13 @@
 import { InvalidArgumentError } from "commander";
+import { LONGEST_TIMER_MS } from "../options.js";
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-/** Node's longest timer. */
-const LONGEST_MS = 2 ** 31 - 1;
 
 /** Parses `500ms`, `2s`, `1.5m`, `1h`, or a number of seconds, into milliseconds above 0. */
 export function duration(text: string): number {
   const [, number = "", unit = "s"] = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text) ?? [];
   const ms = Number(number) * (UNITS[unit] ?? 1);
-  if (number === "" || ms <= 0 || ms > LONGEST_MS) {
+  if (number === "" || ms <= 0 || ms > LONGEST_TIMER_MS) {
     throw new InvalidArgumentError("A duration is a number with a unit, such as 500ms, 2s or 5m.");
   }
   return ms;

@@ -1,4 +1,6 @@
 import { connect, type Connection } from "../index.js";
+import { notASocket } from "../shims/reason.js";
+import { transportCode } from "./describe-error.js";
 import { UsageError } from "./errors.js";
 
 /** Connects, runs an action, and closes the connection whatever the outcome. */
@@ -7,7 +9,10 @@ export async function withConnection<T>(
   options: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
   action: (connection: Connection) => Promise<T>,
 ): Promise<T> {
-  const connection = await open(address, options);
+  const { timeoutMs, signal } = options;
+  const connection = await connecting(address, () =>
+    connect(address, { connectTimeoutMs: timeoutMs, signal }),
+  );
   try {
     return await action(connection);
   } finally {
@@ -15,15 +20,14 @@ export async function withConnection<T>(
   }
 }
 
-async function open(
-  address: string,
-  { timeoutMs, signal }: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
-): Promise<Connection> {
+/** Runs an attempt to connect to an address that the user gave. */
+export async function connecting<T>(address: string, attempt: () => Promise<T>): Promise<T> {
   try {
-    return await connect(address, { connectTimeoutMs: timeoutMs, signal });
+    return await attempt();
   } catch (error) {
     // Every argument of `connect` comes from the command line, so a wrong one is the user's.
     if (error instanceof TypeError) throw new UsageError(error.message);
-    throw error;
+    const what = transportCode(error) === "ECONNREFUSED" ? notASocket(address) : undefined;
+    throw what === undefined ? error : new UsageError(`cannot connect to ${address}: ${what}`);
   }
 }

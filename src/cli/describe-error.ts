@@ -12,7 +12,7 @@ export function transportCode(error: unknown): string | undefined {
 /** An error in one line. A status has its code before its message. */
 export function headline(error: unknown): string {
   if (error instanceof TtrpcError && transportCode(error) === undefined) {
-    return `${codeName(error.code)} (${error.code}): ${error.message}`;
+    return `${codeName(error.code)} (${error.code}): ${error.rawMessage}`;
   }
   return error instanceof Error ? error.message : String(error);
 }

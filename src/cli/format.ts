@@ -3,7 +3,7 @@ import type { MethodKind } from "../index.js";
 import { UsageError } from "./errors.js";
 import { messageToJson } from "./message-to-json.js";
 import { messageFromJson } from "./message-from-json.js";
-import { type Json, parseJson } from "./json-value.js";
+import { isObject, type Json, parseJson } from "./json-value.js";
 import { jsonLine, jsonText } from "./output/json.js";
 import { problemOf } from "./output/raw.js";
 import type { Part } from "./output/text.js";
@@ -22,11 +22,23 @@ export interface Format {
   lines(bytes: Uint8Array): Part[];
 }
 
+/** How the messages of a method are read and shown. */
+export interface FormatOptions {
+  readonly registry: Registry;
+  readonly emitDefaults?: boolean;
+  /** Whether a message that stands by itself is one line, even on a terminal. */
+  readonly json?: boolean;
+  /** The container that the user named: the id of requests that have none. */
+  readonly id?: string;
+}
+
 /** Messages of a method as JSON. */
 export function formatOf(
   { parent, name, methodKind, input, output }: DescMethod,
-  registry: Registry,
+  options: FormatOptions,
 ): Format {
+  const { registry, id } = options;
+  const takesId = id !== undefined && isTask(parent.typeName) && input.field["id"] !== undefined;
   return {
     service: parent.typeName,
     method: name,
@@ -34,19 +46,24 @@ export function formatOf(
     what: `a ${input.typeName}`,
     encode: (text) => {
       const json = text.trim() === "" ? {} : parseJson(text);
-      return toBinary(input, messageFromJson(input, json, registry));
+      const named = takesId && isObject(json) && json["id"] === undefined ? { id, ...json } : json;
+      return toBinary(input, messageFromJson(input, named, registry));
     },
     line: (bytes) => jsonLine(decode(bytes)),
-    lines: (bytes) => jsonText(decode(bytes)),
+    lines: (bytes) => (options.json ? [jsonLine(decode(bytes))] : jsonText(decode(bytes))),
   };
 
   function decode(bytes: Uint8Array): Json {
     try {
-      return messageToJson(output, fromBinary(output, bytes), registry);
+      return messageToJson(output, fromBinary(output, bytes), options);
     } catch (error) {
       throw new Error(`the reply is not a ${output.typeName}: ${problemOf(error)}`, { cause: error });
     }
   }
+}
+
+function isTask(service: string): boolean {
+  return /^containerd\.task\.v\d+\.Task$/.test(service);
 }
 
 /** Messages as hexadecimal, of any method, known or not. */

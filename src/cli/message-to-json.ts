@@ -20,28 +20,35 @@ import { type Json, type JsonMap, MOST_NESTED, parseJson } from "./json-value.js
  * they are `{ "@type": …, "value": … }`, where an object or array is JSON and a string is base64.
  */
 
+/** How messages are shown. */
+export interface ToJsonOptions {
+  readonly registry: Registry;
+  /** Whether fields with their default value are shown too, unless they have presence. */
+  readonly emitDefaults?: boolean;
+}
+
 /** The JSON of a message. Every Any of a type that the registry has is unpacked. */
-export function messageToJson(desc: DescMessage, message: Message, registry: Registry): Json {
-  return jsonOf(desc, message, registry, 0);
+export function messageToJson(desc: DescMessage, message: Message, options: ToJsonOptions): Json {
+  return jsonOf(desc, message, options, 0);
 }
 
 /** The JSON of an Any. */
-export function anyToJson(any: Any, registry: Registry): JsonMap {
-  return jsonOfAny(any, registry, 0);
+export function anyToJson(any: Any, options: ToJsonOptions): JsonMap {
+  return jsonOfAny(any, options, 0);
 }
 
 /** @param level - How deep the message is nested; an Any counts as a level. */
-function jsonOf(desc: DescMessage, message: Message, registry: Registry, level: number): Json {
+function jsonOf(desc: DescMessage, message: Message, options: ToJsonOptions, level: number): Json {
   if (level > MOST_NESTED) throw new Error(`it is nested deeper than ${MOST_NESTED} levels`);
-  if (desc.typeName === AnySchema.typeName) return jsonOfAny(message as Any, registry, level);
+  if (desc.typeName === AnySchema.typeName) return jsonOfAny(message as Any, options, level);
   const fields = fieldsWithAny(desc);
-  if (fields.length === 0) return toJson(desc, message, { registry });
+  if (fields.length === 0) return toJson(desc, message, written(options));
   const all = reflect(desc, message);
   const plain = reflect(desc, clone(desc, message));
   for (const field of fields) plain.clear(field);
-  const json = new Map(Object.entries(toJson(desc, plain.message, { registry }) as JsonMap));
+  const json = new Map(Object.entries(toJson(desc, plain.message, written(options)) as JsonMap));
   for (const field of fields) {
-    if (all.isSet(field)) json.set(field.jsonName, jsonOfField(field, all, registry, level + 1));
+    if (all.isSet(field)) json.set(field.jsonName, jsonOfField(field, all, options, level + 1));
   }
   // In the order of the definition, as if no field had been converted apart.
   const inOrder = desc.fields.filter(({ jsonName }) => json.has(jsonName));
@@ -49,10 +56,14 @@ function jsonOf(desc: DescMessage, message: Message, registry: Registry, level: 
   return Object.fromEntries([...ordered, ...json]);
 }
 
-function jsonOfField(field: DescField, message: ReflectMessage, registry: Registry, level: number): Json {
+function written({ registry, emitDefaults = false }: ToJsonOptions) {
+  return { registry, alwaysEmitImplicit: emitDefaults };
+}
+
+function jsonOfField(field: DescField, message: ReflectMessage, options: ToJsonOptions, level: number): Json {
   const one = (value: unknown) => {
     const { desc, message: nested } = value as ReflectMessage;
-    return jsonOf(desc, nested, registry, level);
+    return jsonOf(desc, nested, options, level);
   };
   if (field.fieldKind === "list") return [...message.get(field)].map(one);
   if (field.fieldKind === "map") {
@@ -61,13 +72,13 @@ function jsonOfField(field: DescField, message: ReflectMessage, registry: Regist
   return one(message.get(field));
 }
 
-function jsonOfAny({ typeUrl, value }: Any, registry: Registry, level: number): JsonMap {
+function jsonOfAny({ typeUrl, value }: Any, options: ToJsonOptions, level: number): JsonMap {
   if (typeUrl === "" && value.length === 0) return {};
-  const desc = registry.getMessage(nameOf(typeUrl));
+  const desc = options.registry.getMessage(nameOf(typeUrl));
   if (desc === undefined) return { "@type": typeUrl, value: jsonIn(value) ?? base64Encode(value) };
   let json: Json;
   try {
-    json = jsonOf(desc, fromBinary(desc, value), registry, level + 1);
+    json = jsonOf(desc, fromBinary(desc, value), options, level + 1);
   } catch {
     // The bytes are not of the type that it names, so they are shown as bytes.
     return { "@type": typeUrl, value: base64Encode(value) };

@@ -6,8 +6,10 @@ import { withSchemaOptions } from "./schema/options.js";
 
 declare const SHIMCTL_VERSION: string;
 
-const ADDRESS = "unix:///path or a bare path, unix://@abstract, tcp://ip:port, vsock://cid:port";
-const ROUTE = "a method, such as containerd.task.v2.Task/State";
+const TARGET =
+  "a container's id or its beginning, or an address: unix:///path, a bare path, unix://@abstract, tcp://ip:port, " +
+  "vsock://cid:port, hvsock:///path:port";
+const ROUTE = "a method, such as Task/State or containerd.task.v2.Task/State";
 const KINDS = ["unary", "server_streaming", "client_streaming", "bidi_streaming"] as const;
 
 /** The command line. Each command is loaded when it runs, so that none pays for the others. */
@@ -16,10 +18,24 @@ export function program(): Command {
     .description("Talks ttrpc to live shims of containerd, and to any other ttrpc service.")
     .version(SHIMCTL_VERSION, "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
+    .addOption(
+      new Option(
+        "--state <dir>",
+        "containerd's state folder (default: that of --address, or /run/containerd)",
+      ).env("CONTAINERD_STATE"),
+    )
+    .addOption(
+      new Option("--address <path>", "containerd's gRPC socket (default: containerd.sock in --state)").env(
+        "CONTAINERD_ADDRESS",
+      ),
+    )
     // commander's own does not say that a command is unknown.
     .helpCommand(false)
     // commander strips styles again if it does not print to a terminal.
-    .configureHelp({ styleTitle: (title) => styleText("bold", title, { validateStream: false }) })
+    .configureHelp({
+      showGlobalOptions: true,
+      styleTitle: (title) => styleText("bold", title, { validateStream: false }),
+    })
     .configureOutput({
       outputError(text) {
         const lines = text
@@ -35,22 +51,26 @@ export function program(): Command {
     .exitOverride();
 
   // Only commands created from here on inherit the settings above.
-  shimctl
-    .command("ls")
-    .description("list the shims of this host")
-    .option("--state <dir>", "containerd's state folder", "/run/containerd")
+  withNamespace(
+    shimctl
+      .command("ls")
+      .description("list the shims of this host")
+      .argument("[id]", "only containers whose ids begin like this"),
+  )
     .option("--sockets <dir>", "the folder of the shims' sockets", "/run/containerd/s")
     .option("--json", "print JSON")
     .option("-w, --watch", "keep listing; on a terminal, in place")
     .addOption(durationOption("--interval <duration>", "how often --watch lists", "2s"))
     .addOption(durationOption("--timeout <duration>", "how long a shim may take to answer", "2s"))
-    .action(async (options) => (await import("./commands/ls.js")).ls(options));
+    .action(async (id, _, command: Command) =>
+      (await import("./commands/ls.js")).ls(id, command.optsWithGlobals()),
+    );
 
-  withSchemaOptions(
+  withTargetOptions(
     shimctl
       .command("call")
       .description("call a method")
-      .argument("<address>", ADDRESS)
+      .argument("<target>", TARGET)
       .argument("<service/method>", ROUTE)
       .argument("[data]", "the request as JSON, @file, or - for stdin; a stream takes one per line"),
   )
@@ -58,8 +78,10 @@ export function program(): Command {
     .option("-m, --metadata <key=value>", "send metadata; may be repeated", metadata)
     .option("--raw", "use hexadecimal instead of JSON, also for unknown methods")
     .addOption(new Option("--kind <kind>", "the kind of the method, with --raw").choices(KINDS))
-    .action(async (address, route, data, options) =>
-      (await import("./commands/call.js")).call(address, route, data, options),
+    .option("--json", "print each reply in one line, on a terminal too")
+    .option("--emit-defaults", EMIT_DEFAULTS)
+    .action(async (target, route, data, _, command: Command) =>
+      (await import("./commands/call.js")).call(target, route, data, command.optsWithGlobals()),
     );
 
   withSchemaOptions(
@@ -67,65 +89,103 @@ export function program(): Command {
       .command("describe")
       .description("print definitions")
       .argument("[names...]", "services, SERVICE/METHOD, messages or enums; all services if left out"),
-  ).action(async (names, options) => (await import("./commands/describe.js")).describe(names, options));
+  )
+    .option("--json", "print each definition as a line of JSON")
+    .action(async (names, options) => (await import("./commands/describe.js")).describe(names, options));
 
   withSchemaOptions(
     shimctl
       .command("events")
-      .description("receive events in containerd's place and print them")
-      .argument("[address]", "where to listen: the TTRPC_ADDRESS of the publishers", EVENTS_ADDRESS),
+      .description("print events: containerd's, or those that shims publish to an address")
+      .argument(
+        "[target]",
+        "a container's id; or where to listen in containerd's place, the TTRPC_ADDRESS of the publishers",
+      ),
   )
     .option("--topic <prefix>", "only topics with this prefix, such as /tasks/; may be repeated", repeated)
-    .option("-n, --namespace <name>", "only this namespace; may be repeated", repeated)
+    .addOption(
+      new Option("-n, --namespace <name>", "only this namespace; may be repeated")
+        .env("CONTAINERD_NAMESPACE")
+        .argParser<string[]>(repeated),
+    )
+    .option("--filter <filter>", "only what matches, in containerd's syntax; may be repeated", repeated)
     .option("--forward <address>", "pass each event on to containerd, and its answer back")
     .option("--json", "print a line of JSON for each event")
+    .option("--emit-defaults", EMIT_DEFAULTS)
     .addHelpText("after", EVENTS_HELP)
-    .action(async (address, options) => (await import("./commands/events.js")).events(address, options));
-
-  shimctl
-    .command("stats")
-    .description("show the CPU, memory and IO that a container uses")
-    .argument("<address>", ADDRESS)
-    .argument("<id>", "the container")
-    .addOption(durationOption("--interval <duration>", "how often to take a sample", "1s"))
-    .option("-n, --count <number>", "stop after this many samples", count)
-    .addOption(durationOption("--timeout <duration>", "how long the shim may take to answer", "2s"))
-    .option("--json", "print a line of JSON for each sample")
-    .action(async (address, id, options) =>
-      (await import("./commands/stats.js")).stats(address, id, options),
+    .action(async (target, _, command: Command) =>
+      (await import("./commands/events.js")).events(target, command.optsWithGlobals()),
     );
 
-  withSchemaOptions(
+  withNamespace(
+    shimctl
+      .command("stats")
+      .description("show the CPU, memory and IO that a container uses, until it ends")
+      .argument("<target>", TARGET)
+      .argument("[id]", "the container, after the address of a shim that has several"),
+  )
+    .addOption(durationOption("--interval <duration>", "how often to take a sample", "1s"))
+    .option("-c, --count <number>", "stop after this many samples", count)
+    .addOption(durationOption("--timeout <duration>", "how long the shim may take to answer", "2s"))
+    .option("--json", "print a line of JSON for each sample")
+    .action(async (target, id, _, command: Command) =>
+      (await import("./commands/stats.js")).stats(target, id, command.optsWithGlobals()),
+    );
+
+  withTargetOptions(
     shimctl
       .command("proxy")
       .description("pass ttrpc connections through and print their frames")
       .argument("<listen>", "where to listen: unix or tcp")
-      .argument("<target>", "where to pass connections on to: unix or tcp"),
+      .argument("<target>", "where to pass connections on to: a container's id, unix, tcp or hvsock"),
   )
     .option("--json", "print a line of JSON for each frame")
-    .action(async (listen, target, options) =>
-      (await import("./commands/proxy.js")).proxy(listen, target, options),
+    .option("--full", "print long messages to their ends")
+    .option("--emit-defaults", EMIT_DEFAULTS)
+    .action(async (listen, target, _, command: Command) =>
+      (await import("./commands/proxy.js")).proxy(listen, target, command.optsWithGlobals()),
     );
 
-  withSchemaOptions(
+  withTargetOptions(
     shimctl
       .command("bench")
       .description("measure the rate and latency of a unary method")
-      .argument("<address>", ADDRESS)
+      .argument("<target>", TARGET)
       .argument("<service/method>", ROUTE)
       .argument("[data]", "the request as JSON, @file, or - for stdin"),
   )
     .option("-c, --concurrency <number>", "calls in flight", count, 1)
     .option("--connections <number>", "connections that share them", count, 1)
     .addOption(durationOption("-d, --duration <duration>", "how long to measure", "5s"))
-    .option("-n, --calls <number>", "make this many calls instead", count)
+    .option("--calls <number>", "make this many calls instead", count)
     .addOption(durationOption("--warmup <duration>", "how long to call before measuring", "500ms"))
     .option("--timeout <duration>", "the deadline of a call, and of connecting", duration)
     .option("-m, --metadata <key=value>", "send metadata; may be repeated", metadata)
     .option("--json", "print JSON")
-    .action(async (address, route, data, options) =>
-      (await import("./commands/bench.js")).bench(address, route, data, options),
+    .action(async (target, route, data, _, command: Command) =>
+      (await import("./commands/bench.js")).bench(target, route, data, command.optsWithGlobals()),
     );
+
+  shimctl
+    .command("new-shim")
+    .description("write a shim that containerd runs, to begin your own with")
+    .argument("<dir>", "the folder, which must be empty or not exist")
+    .option("--name <name>", "the runtime's name, io.containerd.NAME.v1 (default: that of the folder)")
+    .action(async (dir, options) => (await import("./commands/new-shim.js")).newShim(dir, options));
+
+  shimctl
+    .command("pack")
+    .description("make one program of a shim's script and the addon")
+    .argument("<script>", "the shim, bundled into one CommonJS file")
+    .requiredOption("-o, --output <file>", "the program: containerd-shim-NAME-VERSION")
+    .option("--node <path>", "the Node that it runs (default: the first on containerd's PATH)")
+    .option("--addon <file>", "the addon of another platform, from its package (default: that of this one)")
+    .option(
+      "--node-flag <flag>",
+      "a flag for Node, after those that every shim gets; may be repeated",
+      collected,
+    )
+    .action(async (script, options) => (await import("./commands/pack.js")).pack(script, options));
 
   shimctl
     .command("completion")
@@ -151,15 +211,31 @@ export function program(): Command {
   return shimctl;
 }
 
+const EMIT_DEFAULTS = "show fields with their default value too";
+
+/** Adds the option that says in which namespace a container is. */
+/** Gathers the values of an option that may be repeated. */
+function collected(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
+function withNamespace(command: Command): Command {
+  const option = new Option("-n, --namespace <name>", "the namespace of the container");
+  return command.addOption(option.env("CONTAINERD_NAMESPACE"));
+}
+
+/** Adds the options of commands that take a target and a method. */
+function withTargetOptions(command: Command): Command {
+  return withSchemaOptions(withNamespace(command));
+}
+
 function durationOption(flags: string, description: string, byDefault: string): Option {
   return new Option(flags, description).argParser(duration).default(duration(byDefault), byDefault);
 }
 
-const EVENTS_ADDRESS = `${process.env["XDG_RUNTIME_DIR"] ?? "/run"}/shimctl-events.sock`;
-
 const EVENTS_HELP = `
-Shims publish their events to the address that containerd gave them, and containerd hands them to its
-clients over gRPC. \`ctr events\` is such a client; this command listens where shims publish. Start a shim
+Without an address it subscribes to containerd over gRPC, as \`ctr events\` does, and comes back when
+containerd does. With one it listens where shims publish, in containerd's place. Start a shim
 of your own with TTRPC_ADDRESS set to its address, or put this command in front of a containerd:
 
   mv /run/containerd/containerd.sock.ttrpc /run/containerd/real.ttrpc
@@ -170,6 +246,7 @@ and put the socket back when done. Shims that were connected before keep publish
 const EXAMPLES = `
 Examples:
   shimctl ls
+  shimctl call web Task/State
   shimctl call /run/containerd/s/4f1c… containerd.task.v2.Task/State '{"id":"web"}'
   shimctl describe containerd.task.v3.Task/Create
 

@@ -30,5 +30,5 @@ async function printDetails({ details }: TtrpcError): Promise<void> {
     import("./output/json.js"),
   ]);
   const registry = await registryInUse();
-  for (const detail of details) printError(text`  ${plainJson(anyToJson(detail, registry))}`);
+  for (const detail of details) printError(text`  ${plainJson(anyToJson(detail, { registry }))}`);
 }

@@ -36,17 +36,3 @@ export async function untilStopped(action: (signal: AbortSignal) => Promise<void
     if (!(error instanceof Interrupted)) throw error;
   }
 }
-
-/** Resolves after `ms` milliseconds, or as soon as the signal aborts. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
-  });
-}

@@ -1,7 +1,9 @@
-import { type MetadataInit, metadataPairs } from "../metadata.js";
+import { addMetadata, type Metadata, type MetadataInit, metadataPairs } from "../metadata.js";
 import type { CallFields } from "../native/types.js";
 import { checkOptions, unknownOption } from "../options.js";
-import { isBytes, isInstance, isRevoked, shown } from "../value-kinds.js";
+import { checkContextValues, type ContextValues } from "../context-values.js";
+import { HandlerContext } from "../server/context.js";
+import { isBytes, isInstance, isRevoked, kindOf, shown } from "../value-kinds.js";
 
 /** Options of a blocking call. */
 export interface SyncCallOptions {
@@ -9,9 +11,9 @@ export interface SyncCallOptions {
    * Milliseconds until the deadline; 0, the default, for none. The timeout is sent to the peer. When it has passed, the
    * call fails with `DeadlineExceeded`.
    */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** Metadata to send with the call. */
-  readonly metadata?: MetadataInit;
+  readonly metadata?: MetadataInit | undefined;
 }
 
 /** Options of a call. */
@@ -21,7 +23,16 @@ export interface CallOptions extends SyncCallOptions {
    * the peer, so its handler keeps running. The peer learns of it only in a stream whose requests have not ended: it is
    * told that they are incomplete.
    */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
+  /** Values for the interceptors of the client, by keys of `createContextKey`. They are never sent. */
+  readonly contextValues?: ContextValues | undefined;
+  /**
+   * The context of a handler that makes this call for its own caller. What is left of that caller's timeout bounds the
+   * call, its signal aborts the call, and all of its metadata is sent along, credentials included. The other options win:
+   * a `signal` replaces the parent's, a key of `metadata` replaces the parent's values of that key, and of two
+   * timeouts the shorter counts.
+   */
+  readonly parent?: HandlerContext | undefined;
 }
 
 /** A call's options, checked and copied when the call was made. */
@@ -29,7 +40,13 @@ export interface CheckedFields extends CallFields {
   readonly signal: AbortSignal | undefined;
 }
 
-const OPTIONS = ["timeoutMs", "metadata", "signal"] as const satisfies readonly (keyof CallOptions)[];
+const OPTIONS = [
+  "timeoutMs",
+  "metadata",
+  "signal",
+  "contextValues",
+  "parent",
+] as const satisfies readonly (keyof CallOptions)[];
 const SYNC_OPTIONS = ["timeoutMs", "metadata"] as const satisfies readonly (keyof SyncCallOptions)[];
 
 const NO_METADATA: CallFields["metadata"] = [];
@@ -67,15 +84,44 @@ export function callOptions(options: CallOptions): CallOptions {
   if (typeof options !== "object" || options === null || isRevoked(options)) {
     checkOptions("a call", options, OPTIONS);
   }
-  const { timeoutMs, metadata, signal } = options;
+  const { timeoutMs, metadata, signal, contextValues, parent } = options;
   let known = 0;
   for (const name in options) {
-    if (name === "timeoutMs" || name === "metadata" || name === "signal") known++;
-    else if (Object.hasOwn(options, name)) throw unknownOption("a call", name, OPTIONS);
+    if (
+      name === "timeoutMs" ||
+      name === "metadata" ||
+      name === "signal" ||
+      name === "contextValues" ||
+      name === "parent"
+    ) {
+      known++;
+    } else if (Object.hasOwn(options, name)) throw unknownOption("a call", name, OPTIONS);
   }
   // It is not an object of options, or it has none of the known ones.
   if (known === 0) checkOptions("a call", options, OPTIONS);
-  return { timeoutMs, metadata, signal };
+  checkContextValues(contextValues);
+  if (parent !== undefined) return handedOn(parent, { timeoutMs, metadata, signal, contextValues });
+  return { timeoutMs, metadata, signal, contextValues };
+}
+
+/** A call's options, completed from the context of the handler that makes it. */
+function handedOn(parent: HandlerContext, options: CallOptions): CallOptions {
+  if (!isInstance(parent, HandlerContext)) {
+    throw new TypeError(`parent must be the context of a handler, not ${kindOf(parent)}`);
+  }
+  const { metadata: own, signal = parent.signal, contextValues } = options;
+  let { timeoutMs } = options;
+  const ownNs = timeoutNanoseconds(timeoutMs);
+  const left = parent.remainingMs();
+  // Not 0, which would be no timeout.
+  if (left !== undefined && (ownNs === 0 || left * 1e6 < ownNs)) timeoutMs = Math.max(left, 1e-6);
+  const metadata: Metadata = {};
+  for (const [key, value] of own === undefined ? [] : metadataPairs(own)) addMetadata(metadata, key, value);
+  const replaced = new Set(Object.keys(metadata));
+  for (const [key, value] of metadataPairs(parent.metadata)) {
+    if (!replaced.has(key)) addMetadata(metadata, key, value);
+  }
+  return { timeoutMs, metadata, signal, contextValues };
 }
 
 /** Checks a signal. Throws a TypeError if it is not an AbortSignal. */

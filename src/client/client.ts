@@ -19,8 +19,9 @@ import {
   type ClientCall,
   type ClientInterceptor,
   intercept,
-  type MethodKind,
+  serverStreams,
 } from "../interceptor.js";
+import { ContextValues } from "../context-values.js";
 import { addMetadata, type Metadata, metadataPairs } from "../metadata.js";
 import { checkOptions } from "../options.js";
 import { isDescriptor, isInstance } from "../value-kinds.js";
@@ -43,12 +44,15 @@ type ClientMethod<Method> =
           ? (requests: Messages<Input>, options?: CallOptions) => AsyncIterable<MessageShape<Output>>
           : never;
 
-type Messages<Desc extends DescMessage> = AsyncIterable<MessageInitShape<Desc>>;
+/** The requests of a call: made as they are asked for, or an array. */
+type Messages<Desc extends DescMessage> =
+  | AsyncIterable<MessageInitShape<Desc>>
+  | Iterable<MessageInitShape<Desc>>;
 
 /** Options of {@link createClient}. */
 export interface ClientOptions {
   /** Wrap each call and its response. The first is the outermost. */
-  readonly interceptors?: readonly ClientInterceptor[];
+  readonly interceptors?: readonly ClientInterceptor[] | undefined;
 }
 
 const OPTIONS = ["interceptors"] as const satisfies readonly (keyof ClientOptions)[];
@@ -63,7 +67,8 @@ const OPTIONS = ["interceptors"] as const satisfies readonly (keyof ClientOption
  * ```
  *
  * If the server streams, the method returns an AsyncIterable: the call starts at once, and leaving its `for await` ends
- * it. If the client streams, the method takes an AsyncIterable, whose end is the half-close.
+ * it. If the client streams, the method takes an AsyncIterable or an Iterable, such as an array, whose end is the
+ * half-close.
  *
  * A method rejects, or its iterable throws, with a TypeError that names the wrong field of a request or the wrong
  * option, and otherwise with a {@link TtrpcError}.
@@ -82,7 +87,7 @@ export function createClient<Service extends DescService>(
   checkConnection(connection, Connection, "connect() resolves to");
   return methodsOf(service, connection.bridge, (method, route) => {
     const start = starter(method, route, connection);
-    const streams = method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
+    const streams = serverStreams(method.methodKind);
     if (interceptors.length === 0) {
       if (streams) return start;
       return (request, given) => {
@@ -101,22 +106,23 @@ export function createClient<Service extends DescService>(
     const chain = intercept(interceptors, innermost);
     const run = async (request: unknown, given: CallOptions = {}) => {
       // Copied now, because an interceptor may delay the call.
-      const { timeoutMs, metadata: pairs, signal } = callOptions(given);
+      const { timeoutMs, metadata: pairs, signal, contextValues = new ContextValues() } = callOptions(given);
       const metadata: Metadata = {};
       if (pairs !== undefined) {
         for (const [key, value] of metadataPairs(pairs)) addMetadata(metadata, key, value);
       }
-      const kind: MethodKind = method.methodKind;
       return chain({
         address: connection.address,
         service: service.typeName,
         method: method.name,
-        kind,
+        kind: method.methodKind,
         request,
         metadata,
         timeoutMs,
         signal,
-      });
+        contextValues,
+        descriptor: method,
+      } as ClientCall);
     };
     return streams ? (request, given) => deferred(run(request, given)) : run;
   }) as Client<Service>;

@@ -1,48 +1,17 @@
-import { type Address, parseAddress } from "../address.js";
-import {
-  type CallOptions,
-  callFields,
-  type CheckedFields,
-  checkPayload,
-  checkSignal,
-} from "./call-options.js";
+import { type CallOptions, callFields, type CheckedFields, checkPayload } from "./call-options.js";
+import { closedError, named } from "./call-site.js";
 import { type UnaryInit, unaryCall } from "./unary-call.js";
-import { Code } from "../code.js";
 import { bytesOf, encoded, type Payload, rawPayload } from "../codec/payload.js";
 import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "../diagnostics.js";
-import { transportError, TtrpcError } from "../error.js";
+import { callError, TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
-import { checkTimeout, CONNECT_TIMEOUT_MS, type OpenConnection, openConnection } from "./connector.js";
-import { checkDriver } from "../native/driver.js";
+import type { OpenConnection } from "./connector.js";
 import type { Bridge } from "../native/bridge.js";
 import type { OutgoingCall, PendingCall } from "../native/types.js";
-import { checkOptions } from "../options.js";
-import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
+import type { Reconnector } from "./reconnect.js";
 import { iteratorOf, leave } from "../stream/outgoing.js";
 import { failedStream, shortened, StreamCall, type StreamInit, type StreamResult } from "./stream-call.js";
-import type { ConnectionClosed, Driver } from "../connection-types.js";
-
-/** Options of {@link connect}. */
-export interface ConnectOptions {
-  /** Milliseconds until the attempt fails with `Unavailable` and cause code `ETIMEDOUT`. Default 10 000. */
-  readonly connectTimeoutMs?: number;
-  /** Aborts the attempt, which then fails with `Canceled`. */
-  readonly signal?: AbortSignal;
-  /**
-   * Retries while nobody listens (`ENOENT`, `ECONNREFUSED`), within `connectTimeoutMs`. Meant for a server that is
-   * still starting. Default false.
-   */
-  readonly waitForReady?: boolean;
-  /**
-   * Reconnects whenever the connection ends other than by `close()`. Calls in flight still fail, since the peer may
-   * have carried them out. Calls made before the connection is back wait for the next attempt. Default false.
-   */
-  readonly reconnect?: ReconnectOptions | boolean;
-  /**
-   * What runs the connection's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop.
-   */
-  readonly driver?: Driver;
-}
+import type { ConnectionClosed } from "../connection-types.js";
 
 const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
 
@@ -165,7 +134,7 @@ export class Connection {
   async clientStreaming(
     service: string,
     method: string,
-    requests: AsyncIterable<Uint8Array>,
+    requests: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
     options?: CallOptions,
   ): Promise<Uint8Array> {
     return this.stream({
@@ -184,7 +153,7 @@ export class Connection {
   bidiStreaming(
     service: string,
     method: string,
-    requests: AsyncIterable<Uint8Array>,
+    requests: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
     options?: CallOptions,
   ): AsyncIterableIterator<Uint8Array> {
     return this.stream({
@@ -208,21 +177,29 @@ export class Connection {
     const payload = encoded(init.payload);
     const message = clientCalls.start(this.messageOf(init.route, "unary"));
     const result = this.#call(init, payload, fields);
-    result.then(
-      () => clientCalls.end(message, {}),
-      (error: TtrpcError) => clientCalls.end(message, { error }),
+    // The caller awaits what this returns: with two readers, V8 could not tell who awaits the call.
+    return result.then(
+      (reply) => {
+        clientCalls.end(message, {});
+        return reply;
+      },
+      (error: TtrpcError) => {
+        clientCalls.end(message, { error });
+        throw error;
+      },
     );
-    return result;
   }
 
   #call<T>({ route, decode }: UnaryInit<T>, payload: Payload, fields: CheckedFields): Promise<T> {
     const state = this.#state;
-    if (state.is === "open") return unaryCall(this.bridge, state.id, { route, fields, payload }, decode);
-    if (state.is === "closed") return Promise.reject(closedError(this.address, state.why));
+    if (state.is === "open") return unaryCall(this, state.id, { route, fields, payload }, decode);
+    if (state.is === "closed") {
+      return Promise.reject(named(closedError(this.address, state.why), this, route, this.call));
+    }
     // The caller may change its bytes while the call waits.
     const bytes = bytesOf(payload);
-    return this.#reconnected(fields).then(({ id, waitedMs }) =>
-      unaryCall(this.bridge, id, { route, fields: shortened(fields, waitedMs), payload: bytes }, decode),
+    return this.#reconnected(fields, route).then(({ id, waitedMs }) =>
+      unaryCall(this, id, { route, fields: shortened(fields, waitedMs), payload: bytes }, decode),
     );
   }
 
@@ -231,10 +208,11 @@ export class Connection {
     const { kind, requests, options, decode } = init;
     let iterator: ReturnType<typeof iteratorOf> | undefined;
     let settled: ((error: unknown) => void) | undefined;
+    let route: number | undefined;
     try {
       const state = this.#state;
+      route = init.route();
       if (state.is === "closed") throw closedError(this.address, state.why);
-      const route = init.route();
       const fields = callFields(options);
       let payload = init.request?.() ?? NOTHING;
       // The caller may change its bytes while the call waits, and a wrong message must not be reported as a call.
@@ -244,11 +222,11 @@ export class Connection {
         iterator = iteratorOf(requests.messages as AsyncIterable<unknown>, "requests");
       }
       if (clientCalls.active) settled = this.#tracedStream(route, kind);
-      const connection = state.is === "open" ? state.id : this.#reconnected(fields);
+      const connection = state.is === "open" ? state.id : this.#reconnected(fields, route);
       // A stream whose signal has already aborted never looks at this promise.
       if (typeof connection !== "number") connection.catch(() => undefined);
       return new StreamCall(connection, {
-        bridge: this.bridge,
+        site: this,
         call: { route, fields, payload },
         kind,
         signal: fields.signal,
@@ -257,6 +235,7 @@ export class Connection {
         settled,
       });
     } catch (error) {
+      if (route !== undefined) named(error, this, route, this.stream);
       settled?.(error);
       void leave(iterator);
       // The caller gets the error with the first message, or with the response.
@@ -293,12 +272,22 @@ export class Connection {
   }
 
   /** Waits for the connection of the next attempt. */
-  async #reconnected({ timeoutNs, signal }: CheckedFields): Promise<{ id: number; waitedMs: number }> {
+  async #reconnected(
+    { timeoutNs, signal }: CheckedFields,
+    route: number,
+  ): Promise<{ id: number; waitedMs: number }> {
     const start = performance.now();
-    const reconnector = this.#reconnector;
-    if (reconnector === undefined) throw closedError(this.address, { reason: "remote" });
-    const id = await reconnector.wait(timeoutNs / 1e6, signal);
-    return { id, waitedMs: performance.now() - start };
+    try {
+      const reconnector = this.#reconnector;
+      if (reconnector === undefined) throw closedError(this.address, { reason: "remote" });
+      const id = await reconnector.wait(timeoutNs / 1e6, signal);
+      return { id, waitedMs: performance.now() - start };
+    } catch (reason) {
+      // The calls that wait for one attempt share its error.
+      const { rawMessage, code, details, cause } = TtrpcError.from(reason);
+      const options = cause === undefined ? { details } : { details, cause };
+      throw named(callError(rawMessage, code, options), this, route, this.call);
+    }
   }
 
   /**
@@ -342,56 +331,4 @@ const NOTHING = new Uint8Array(0);
 function checkedPayload(payload: unknown): Uint8Array {
   checkPayload(payload as Uint8Array);
   return payload as Uint8Array;
-}
-
-/** The error of a call on a connection that has ended. */
-export function closedError(address: string, why: ConnectionClosed): TtrpcError {
-  const cause = why.error?.cause;
-  const what = `the connection to ${address} is closed`;
-  if (cause === undefined)
-    return transportError(what, 0, why.reason === "local" ? "by this side" : "by the peer");
-  return new TtrpcError(`${what}: ${why.error?.message ?? ""}`, Code.Unavailable, { cause });
-}
-
-const OPTIONS = [
-  "connectTimeoutMs",
-  "signal",
-  "waitForReady",
-  "reconnect",
-  "driver",
-] as const satisfies readonly (keyof ConnectOptions)[];
-
-/**
- * Connects to a ttrpc server.
- *
- * ```ts
- * const connection = await connect("unix:///run/containerd/s/abc", { connectTimeoutMs: 1000 });
- * ```
- *
- * Rejects with a TypeError if the address or an option is wrong, and with a {@link TtrpcError} of code `Unavailable` if
- * the attempt fails; its `cause.code` is the system's error name (`ENOENT`, `ECONNREFUSED`, `ETIMEDOUT`).
- */
-export async function connect(address: Address, options: ConnectOptions = {}): Promise<Connection> {
-  checkOptions("connect", options, OPTIONS);
-  const parsed = parseAddress(address);
-  const {
-    connectTimeoutMs: timeoutMs = CONNECT_TIMEOUT_MS,
-    signal,
-    waitForReady = false,
-    reconnect,
-    driver: given,
-  } = options;
-  checkTimeout(timeoutMs);
-  checkSignal(signal);
-  if (typeof waitForReady !== "boolean") throw new TypeError("waitForReady must be a boolean");
-  const driver = checkDriver(given);
-  let reconnector: Reconnector | undefined;
-  if (reconnect !== undefined && reconnect !== false) {
-    if (parsed.binding === undefined) throw new TypeError(`${parsed.text} cannot be connected to again`);
-    reconnector = new Reconnector(reconnectOptions(reconnect), (stop) =>
-      openConnection(parsed, { driver, timeoutMs, waitForReady: false, signal: stop }),
-    );
-  }
-  const opened = await openConnection(parsed, { driver, timeoutMs, signal, waitForReady });
-  return new Connection(opened, parsed.text, reconnector);
 }

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import type { ParsedAddress } from "../address.js";
 import { Code } from "../code.js";
-import { canceledError, textOf, transportError, TtrpcError } from "../error.js";
+import { callError, canceledError, textOf, transportError, TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS } from "../options.js";
 import type { BindingOpened } from "../native/addon.js";
 import { shown } from "../value-kinds.js";
@@ -24,7 +24,7 @@ export interface OpenConnection {
 export interface OpenOptions {
   readonly driver: Driver;
   readonly timeoutMs: number;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Retry while nobody listens. */
   readonly waitForReady: boolean;
 }
@@ -109,7 +109,7 @@ export function join(duplex: Duplex, fd: number): void {
 /** Why a connection over a Duplex ended, if the Duplex failed. */
 export function duplexFailure(duplex: Duplex | undefined): TtrpcError | undefined {
   const cause = duplex && failures.get(duplex);
-  return cause && new TtrpcError(`the stream failed: ${textOf(cause)}`, Code.Unavailable, { cause });
+  return cause && callError(`the stream failed: ${textOf(cause)}`, Code.Unavailable, { cause });
 }
 
 function established(
@@ -142,10 +142,10 @@ function established(
       },
       closed(why) {
         settle();
-        const cause = why.error?.cause as { errno?: number } | undefined;
-        reject(
-          error ?? openError(address, { errno: -(cause?.errno ?? 0), text: why.error?.message ?? null }),
-        );
+        const cause = why.error?.cause as { errno?: number; message?: string } | undefined;
+        // The cause says more than the error's code does.
+        const text = cause?.message ?? why.error?.message ?? null;
+        reject(error ?? openError(address, { errno: -(cause?.errno ?? 0), text }));
       },
     });
   });
@@ -174,7 +174,7 @@ function opened(bridge: Bridge, id: number, { duplex }: ParsedAddress): OpenConn
 
 /** The error of an address that cannot be opened. */
 export function openError(
-  { text: address, fd }: ParsedAddress,
+  { text: address, fd, binding }: ParsedAddress,
   { errno, text }: Pick<BindingOpened, "errno" | "text">,
   what = "cannot connect to",
 ): TtrpcError {
@@ -183,7 +183,11 @@ export function openError(
     const why = "Node or this package uses the descriptor already, and still does";
     return new TtrpcError(`${what} ${address}: ${why}`, Code.FailedPrecondition, { cause });
   }
-  return transportError(`${what} ${address}`, errno, text ?? "");
+  const failure = transportError(`${what} ${address}`, errno, text ?? "");
+  if (binding?.kind !== "hvsock" || errno !== ECONNREFUSED || text === null) return failure;
+  // It is the hypervisor that refused, and it may have said why.
+  const why = text.replace(/^connect: /, "");
+  return new TtrpcError(`${what} ${address}: ECONNREFUSED, ${why}`, failure.code, { cause: failure.cause });
 }
 
 function attemptTo({ text }: ParsedAddress): string {

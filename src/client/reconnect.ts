@@ -1,6 +1,6 @@
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";
-import { canceledError, TtrpcError } from "../error.js";
+import { callError, canceledError, TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS, checkOptions, withDefaults } from "../options.js";
 import { isPlain, kindOf, shown } from "../value-kinds.js";
 import type { OpenConnection } from "./connector.js";
@@ -8,13 +8,13 @@ import type { OpenConnection } from "./connector.js";
 /** How a connection that ended is made again. */
 export interface ReconnectOptions {
   /** Milliseconds before the first attempt. 100 if left out. */
-  readonly initialDelayMs?: number;
+  readonly initialDelayMs?: number | undefined;
   /** The longest time between two attempts, in milliseconds; the delay doubles up to it. 5 000 if left out. */
-  readonly maxDelayMs?: number;
+  readonly maxDelayMs?: number | undefined;
   /** Attempts that may fail in a row; then the connection is closed for good. No limit if left out. */
-  readonly maxAttempts?: number;
+  readonly maxAttempts?: number | undefined;
   /** Calls that may wait for the next attempt; one more fails with `ResourceExhausted`. 1 000 if left out. */
-  readonly maxWaitingCalls?: number;
+  readonly maxWaitingCalls?: number | undefined;
 }
 
 const DEFAULTS = {
@@ -135,7 +135,7 @@ export class Reconnector {
       }
       if (this.#waiting.size >= this.#options.maxWaitingCalls) {
         const text = `${this.#waiting.size} calls wait for the connection to be made again`;
-        reject(new TtrpcError(text, Code.ResourceExhausted));
+        reject(callError(text, Code.ResourceExhausted));
         return;
       }
       const done = () => {
@@ -146,7 +146,7 @@ export class Reconnector {
       };
       const onAbort = { aborted: (by: AbortSignal) => waiting.reject(canceledError(by)) };
       const late = () =>
-        waiting.reject(new TtrpcError("the deadline passed before the call was sent", Code.DeadlineExceeded));
+        waiting.reject(callError("the deadline passed before the call was sent", Code.DeadlineExceeded));
       const timer = timeoutMs ? setTimeout(late, Math.min(timeoutMs, LONGEST_TIMER_MS)) : undefined;
       const waiting: Waiting = {
         resolve(id) {

@@ -1,11 +1,11 @@
 import { type AbortListener, listenToAbort, unlistenToAbort } from "../abort.js";
 import type { Decode, Payload } from "../codec/payload.js";
-import type { Bridge } from "../native/bridge.js";
 import type { CallFields, OutgoingCall, PendingStream } from "../native/types.js";
 import type { CallOptions } from "./call-options.js";
 import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "../native/records.js";
 import type { BatchReader } from "../native/batch-reader.js";
-import { canceledError, textOf, TtrpcError } from "../error.js";
+import { callError, canceledError, ofCall, textOf, TtrpcError } from "../error.js";
+import { type CallSite, named, rejectLater } from "./call-site.js";
 import { Code } from "../code.js";
 import { MessageQueue, type QueueOwner } from "../stream/message-queue.js";
 import { checkedResult, leave, type Outgoing } from "../stream/outgoing.js";
@@ -17,7 +17,7 @@ export interface StreamInit<O> {
   /** Finds the method's route. Throws a TypeError if a name is invalid. */
   readonly route: () => number;
   /** Makes the request of a server-streaming call. */
-  readonly request?: () => Payload;
+  readonly request?: (() => Payload) | undefined;
   /** The requests of the other kinds, not yet checked, and how each becomes a payload. */
   readonly requests?: { readonly messages: unknown; readonly encode: (message: unknown) => Payload };
   readonly options: CallOptions | undefined;
@@ -32,14 +32,14 @@ export interface StreamResult<O> {
 
 /** What a {@link StreamCall} is made of. */
 interface StreamParts<O> {
-  readonly bridge: Bridge;
+  readonly site: CallSite;
   readonly call: OutgoingCall;
   readonly kind: keyof typeof STREAM_FLAGS;
   readonly signal: AbortSignal | undefined;
   readonly requests: Outgoing | undefined;
   readonly decode: Decode<O>;
   /** Called with how the call ended; undefined if without an error. */
-  readonly settled?: (error: unknown) => void;
+  readonly settled?: ((error: unknown) => void) | undefined;
 }
 
 const STREAM_FLAGS = {
@@ -60,9 +60,11 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   readonly response: Promise<O>;
   readonly #parts: StreamParts<O>;
   readonly #window = new SendWindow();
-  #resolve!: (response: O) => void;
+  #resolve!: (response: O | Promise<never>) => void;
   #reject!: (error: unknown) => void;
   #settled = false;
+  /** Whether the response has its value. */
+  #responded = false;
   /** Whether the request iterable has ended or thrown. Then its `return` must not be called. */
   #requestsOver = false;
   slot = 0;
@@ -76,8 +78,9 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    // The caller uses either the response or the replies; the other must not count as unhandled.
-    this.response.catch(() => undefined);
+    // The caller uses either the response or the replies; the other must not count as unhandled. A response that is
+    // used must have no further reader, or V8 could not tell who awaits it.
+    if (parts.kind !== "client_streaming") this.response.catch(() => undefined);
     const { signal, call } = parts;
     if (signal?.aborted) this.#settle(canceledError(signal));
     else if (typeof connection === "number") this.#start(connection, call);
@@ -91,9 +94,9 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   }
 
   #start(connection: number, call: OutgoingCall): void {
-    const { bridge, kind, signal, requests } = this.#parts;
+    const { site, kind, signal, requests } = this.#parts;
     try {
-      bridge.open(connection, call, STREAM_FLAGS[kind], this);
+      site.bridge.open(connection, call, STREAM_FLAGS[kind], this);
     } catch (error) {
       this.#settle(error);
       return;
@@ -124,9 +127,10 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   succeed(reader: BatchReader): void {
     try {
       this.#resolve(reader.read(this.#parts.decode));
+      this.#responded = true;
       this.#settle(undefined);
     } catch (error) {
-      this.#settle(error);
+      this.#settle(ofCall(error));
     }
   }
 
@@ -139,45 +143,57 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   }
 
   taken(queue: MessageQueue<unknown>): void {
-    this.#parts.bridge.noteTaken(queue);
+    this.#parts.site.bridge.noteTaken(queue);
   }
 
   defer(action: () => void): void {
-    this.#parts.bridge.defer(action);
+    this.#parts.site.bridge.defer(action);
+  }
+
+  undecoded(error: unknown): unknown {
+    return this.#named(ofCall(error));
   }
 
   /** The reader left. */
   abandoned(): void {
-    this.#parts.bridge.cancel(this, true);
+    this.#parts.site.bridge.cancel(this, true);
     this.#settle(undefined);
   }
 
   /** Ends the call from this side. What the reader has not taken is dropped. */
   #giveUp(error: unknown): void {
     if (this.#settled) return;
-    this.#parts.bridge.cancel(this);
-    if (error !== undefined) this.replies.fail(error);
+    this.#parts.site.bridge.cancel(this);
+    if (error !== undefined) this.replies.fail(this.#named(error));
     this.#settle(error);
   }
 
   #settle(error: unknown): void {
     if (this.#settled) return;
     this.#settled = true;
-    const { bridge, signal, requests, settled } = this.#parts;
-    if (settled !== undefined) bridge.defer(() => settled(error));
+    const { site, kind, signal, requests, settled } = this.#parts;
+    this.#named(error);
+    if (settled !== undefined) site.bridge.defer(() => settled(error));
     if (signal !== undefined) unlistenToAbort(signal, this);
     this.#window.close();
     this.replies.end(error);
-    if (error === undefined)
-      this.#reject(new TtrpcError("the stream ended without a response", Code.Internal));
-    else this.#reject(error);
+    if (kind !== "client_streaming") this.#reject(error);
+    else if (!this.#responded) {
+      const failure = error ?? this.#named(callError("the stream ended without a response", Code.Internal));
+      rejectLater(this.#resolve, this.#reject, failure);
+    }
     if (requests === undefined || this.#requestsOver) return;
     this.#requestsOver = true;
     void leave(requests.iterator);
   }
 
+  #named(error: unknown): unknown {
+    const { site, call } = this.#parts;
+    return error === undefined ? undefined : named(error, site, call.route);
+  }
+
   async #pump({ iterator, encode }: Outgoing): Promise<void> {
-    const { bridge } = this.#parts;
+    const { bridge } = this.#parts.site;
     // The caller gets its call before the code of its own iterable runs.
     await Promise.resolve();
     try {
@@ -204,7 +220,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
     } catch (cause) {
       const reason = cause instanceof TtrpcError || cause instanceof TypeError ? cause : undefined;
       const text = `the requests of the call failed: ${textOf(cause)}`;
-      this.#giveUp(reason ?? new TtrpcError(text, Code.Canceled, { cause }));
+      this.#giveUp(reason ?? callError(text, Code.Canceled, { cause }));
     }
   }
 }

@@ -11,18 +11,19 @@ import {
   type Payload,
   rawPayload,
 } from "../codec/payload.js";
-import { closedError } from "./connection.js";
-import { TtrpcError } from "../error.js";
+import { type CallSite, closedError, named } from "./call-site.js";
+import { callError, ofCall, TtrpcError } from "../error.js";
 import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./connector.js";
 import { requireLoop } from "../native/driver.js";
 import { checkOptions } from "../options.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
+import type { PendingCall } from "../native/types.js";
 import type { ConnectionClosed } from "../connection-types.js";
 
 /** Options of {@link connectSync}. */
 export interface SyncConnectOptions {
   /** Milliseconds until the attempt fails with `Unavailable` and cause code `ETIMEDOUT`. Default 10 000. */
-  readonly connectTimeoutMs?: number;
+  readonly connectTimeoutMs?: number | undefined;
 }
 
 /**
@@ -33,6 +34,7 @@ export class SyncConnection {
   /** The address that it connected to. */
   readonly address: string;
   readonly #bridge: Bridge;
+  readonly #site: CallSite;
   readonly #id: number;
   #why: ConnectionClosed | undefined;
 
@@ -43,6 +45,7 @@ export class SyncConnection {
     this.#bridge = bridgeOf("loop");
     this.#id = id;
     this.address = address;
+    this.#site = { bridge: this.#bridge, address };
     this.#bridge.observeConnection(id, { closed: (why) => (this.#why ??= why) });
   }
 
@@ -61,37 +64,40 @@ export class SyncConnection {
   /** @internal */
   call<T>(route: number, payload: Payload, options: SyncCallOptions | undefined, decode: Decode<T>): T {
     const fields = syncCallFields(options);
-    if (this.#why !== undefined) throw closedError(this.address, this.#why);
+    if (this.#why !== undefined)
+      throw named(closedError(this.address, this.#why), this.#site, route, this.call);
     if (this.#bridge.isServedHere(this.#id)) {
       // A wrong message is reported first.
       encoded(payload);
       const text = `a blocking call to ${this.address} would wait forever: its server runs on the same thread`;
-      throw new TtrpcError(
+      const error = callError(
         `${text}; use connect(), or run the server in a worker or process`,
         Code.FailedPrecondition,
       );
+      throw named(error, this.#site, route, this.call);
     }
     let outcome: { value: T } | { error: unknown } | undefined;
-    this.#bridge.callBlocking(
-      this.#id,
-      { route, fields, payload },
-      {
-        slot: 0,
-        generation: 0,
-        succeed(reader) {
-          try {
-            outcome = { value: reader.read(decode) };
-          } catch (error) {
-            outcome = { error };
-          }
-        },
-        fail(error) {
-          outcome = { error };
-        },
+    const pending: PendingCall = {
+      slot: 0,
+      generation: 0,
+      succeed(reader) {
+        try {
+          outcome = { value: reader.read(decode) };
+        } catch (error) {
+          outcome = { error: ofCall(error) };
+        }
       },
-    );
+      fail(error) {
+        outcome = { error };
+      },
+    };
+    try {
+      this.#bridge.callBlocking(this.#id, { route, fields, payload }, pending);
+    } catch (error) {
+      throw named(error, this.#site, route, this.call);
+    }
     if (outcome === undefined) throw new TtrpcError("the call has no outcome", Code.Internal);
-    if ("error" in outcome) throw outcome.error;
+    if ("error" in outcome) throw named(outcome.error, this.#site, route, this.call);
     return outcome.value;
   }
 

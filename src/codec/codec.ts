@@ -1,8 +1,9 @@
-import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
-import { AnySchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { AnySchema, TimestampSchema } from "../descriptors/well-known.js";
 import { FULL } from "./compiled-signals.js";
 import { codecOf, compiles, interpreterOf } from "./compiled.js";
 import { slowDecode, slowEncode } from "./fallback.js";
+import { make } from "./make.js";
 import { cursor } from "./read.js";
 
 /**
@@ -115,15 +116,14 @@ function interpret<Desc extends DescMessage>(
   end: number,
 ): MessageShape<Desc> | undefined {
   try {
-    return interpreterOf(desc).read(bytes, at, end, create(desc), 1, 0) as MessageShape<Desc>;
+    return interpreterOf(desc).read(bytes, at, end, make(desc), 1, 0) as MessageShape<Desc>;
   } catch {
     return undefined;
   }
 }
 
 /**
- * V8 compiles functions at their first call. The readers and writers are called here so that no RPC pays for that;
- * protobuf-es's reader already ran when the descriptors were loaded.
+ * V8 compiles functions at their first call. The readers and writers are called here so that no RPC pays for that.
  */
 function callOnce(): void {
   const bytes = new Uint8Array(64);

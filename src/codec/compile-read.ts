@@ -1,6 +1,8 @@
-import { create, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
+import type { DescField, DescMessage } from "@bufbuild/protobuf";
 import { BAIL } from "./compiled-signals.js";
 import type { CodecOf } from "./compiled.js";
+import { make } from "./make.js";
+import { ScalarType } from "./scalar-type.js";
 import { jsonOf, representation } from "./json.js";
 import * as wire from "./read.js";
 import { quote, Scope } from "./compiled-scope.js";
@@ -89,7 +91,7 @@ class ReadCompiler {
 
   /** Code of a constructor, so that V8 knows the shape and leaves room for the fields that are set later. */
   #make(): string {
-    const message = create(this.#desc);
+    const message = make(this.#desc);
     const lines = Object.entries(message).map(([name, value]: [string, unknown]) => {
       const member = this.#desc.members.find(({ localName }) => localName === name);
       return `this[${quote(name)}] = ${this.#initial(member?.kind ?? "", value)};`;

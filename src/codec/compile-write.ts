@@ -1,4 +1,6 @@
-import { create, type DescEnum, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
+import type { DescEnum, DescField, DescMessage } from "@bufbuild/protobuf";
+import { make } from "./make.js";
+import { ScalarType } from "./scalar-type.js";
 import { BAIL } from "./compiled-signals.js";
 import type { Codec, CodecOf } from "./compiled.js";
 import { representation, structOf } from "./json.js";
@@ -17,6 +19,7 @@ import {
   START_GROUP,
   VARINT,
 } from "./wire-types.js";
+import { each, jsTypeOf, small, tag, tagBytes } from "./write-code.js";
 import * as wire from "./write.js";
 import { isBytes } from "../value-kinds.js";
 
@@ -56,7 +59,7 @@ class WriteCompiler {
   constructor(desc: DescMessage, codecOf: CodecOf) {
     this.#desc = desc;
     this.#codecOf = codecOf;
-    const prototype = Object.getPrototypeOf(create(desc)) as object;
+    const prototype = Object.getPrototypeOf(make(desc)) as object;
     this.#prototype = prototype === Object.prototype ? undefined : prototype;
     this.#bail = `throw ${this.#use(BAIL)};`;
   }
@@ -355,46 +358,7 @@ class WriteCompiler {
   }
 }
 
-/** The JavaScript type as which a map's key is written. */
-function jsTypeOf(type: ScalarType): "string" | "number" | "bigint" {
-  switch (type) {
-    case ScalarType.STRING:
-      return "string";
-    case ScalarType.INT32:
-    case ScalarType.UINT32:
-    case ScalarType.SINT32:
-    case ScalarType.FIXED32:
-    case ScalarType.SFIXED32:
-      return "number";
-    default:
-      return "bigint";
-  }
-}
-
-function each(code: string): string {
-  return `for (let i = 0; i < list.length; i++) { let v = list[i]; ${code} }`;
-}
-
-/** Code that writes an integer `v`, with a fast path for one byte. */
-function small(code: string): string {
-  return `if (v >= 0 && v < 128) b[at++] = v; else ${code}`;
-}
-
 const LONG_FIELDS: ReadonlyMap<ScalarType, (...args: never[]) => number> = new Map([
   [ScalarType.INT64, wire.int64Field],
   [ScalarType.UINT64, wire.uint64Field],
 ]);
-
-function tagBytes(number: number, wireType: number): number[] {
-  const bytes: number[] = [];
-  let rest = ((number << 3) | wireType) >>> 0;
-  for (; rest > 127; rest >>>= 7) bytes.push((rest & 127) | 128);
-  return [...bytes, rest];
-}
-
-/** Code that writes a tag. */
-function tag(number: number, wireType: number): string {
-  return tagBytes(number, wireType)
-    .map((byte) => `b[at++] = ${byte};`)
-    .join(" ");
-}

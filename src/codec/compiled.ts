@@ -1,9 +1,10 @@
-import { create, type DescMessage, protoInt64 } from "@bufbuild/protobuf";
+import type { DescMessage } from "@bufbuild/protobuf";
 import { BAIL } from "./compiled-signals.js";
 import { compileRead, type Make, type Read } from "./compile-read.js";
 import { compileWrite, type Write } from "./compile-write.js";
 import { interpretRead } from "./interpret-read.js";
 import { interpretWrite } from "./interpret-write.js";
+import { hasLongs, makerOf } from "./make.js";
 import { mayCompile } from "./compiled-scope.js";
 
 /** The functions of a message. */
@@ -17,7 +18,7 @@ export interface Codec {
 export type CodecOf = (desc: DescMessage) => Codec;
 
 /** Whether messages that are used often are compiled. */
-export const compiles = mayCompile() && protoInt64.supported;
+export const compiles = mayCompile() && hasLongs;
 
 /**
  * A type's functions are compiled after this many messages. Compiling costs about as much as compiled code saves on
@@ -52,9 +53,9 @@ function maker(make: () => object): Make {
 }
 
 function countingCodec(desc: DescMessage, of: CodecOf, often: number): Codec {
-  const Make = maker(() => create(desc));
+  const Make = maker(() => makerOf(desc)());
   // Without BigInt, protobuf-es represents 64-bit integers as strings.
-  if (!protoInt64.supported) return { write: refuse, read: refuse, Make };
+  if (!hasLongs) return { write: refuse, read: refuse, Make };
   const write = interpretWrite(desc, of);
   const read = interpretRead(desc, of);
   if (often === Number.POSITIVE_INFINITY) return { write, read, Make };

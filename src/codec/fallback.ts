@@ -1,13 +1,5 @@
-import {
-  create,
-  type DescField,
-  type DescMessage,
-  fromBinary,
-  isMessage,
-  type MessageInitShape,
-  type MessageShape,
-  toBinary,
-} from "@bufbuild/protobuf";
+import type { DescField, DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { protobufEs } from "#protobuf";
 import { Code } from "../code.js";
 import { textOf, TtrpcError } from "../error.js";
 import { representation } from "./json.js";
@@ -25,6 +17,7 @@ export function slowEncode<Desc extends DescMessage>(
   message: MessageInitShape<Desc>,
 ): Uint8Array {
   validate(desc, message);
+  const { toBinary } = protobufEs();
   try {
     return toBinary(desc, complete(desc, message));
   } catch (cause) {
@@ -35,6 +28,7 @@ export function slowEncode<Desc extends DescMessage>(
 
 /** Decodes a message. Its bytes fields are views of `bytes`. Throws a TtrpcError with code `Internal`. */
 export function slowDecode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): MessageShape<Desc> {
+  const { fromBinary } = protobufEs();
   try {
     return fromBinary(desc, bytes);
   } catch (cause) {
@@ -51,6 +45,7 @@ type Fields = Record<string, unknown>;
  * `{ ...message, stdin: undefined }`, for which toBinary would write the text "undefined".
  */
 function complete<Desc extends DescMessage>(desc: Desc, init: unknown): MessageShape<Desc> {
+  const { create, isMessage } = protobufEs();
   const message = create(desc);
   const to = message as unknown as Fields;
   const from = init as Fields;

@@ -1,4 +1,6 @@
-import { create, type DescField, type DescMessage, type Message, ScalarType } from "@bufbuild/protobuf";
+import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import { make, zeroOf } from "./make.js";
+import { ScalarType } from "./scalar-type.js";
 import { BAIL } from "./compiled-signals.js";
 import type { Read } from "./compile-read.js";
 import type { CodecOf } from "./compiled.js";
@@ -209,7 +211,7 @@ function readEntry(
   key ??= zeroOf(field.mapKey);
   if (value === undefined) {
     if (field.message !== undefined) {
-      const message = create(field.message) as Message;
+      const message = make(field.message);
       value =
         representation(field, field.message) === "json"
           ? jsonOf(message as Parameters<typeof jsonOf>[0])
@@ -217,25 +219,6 @@ function readEntry(
     } else value = field.enum === undefined ? zeroOf(field.scalar) : (field.enum.values[0]?.number ?? 0);
   }
   wire.setEntry(map, String(key), value);
-}
-
-function zeroOf(type: ScalarType): unknown {
-  switch (type) {
-    case ScalarType.STRING:
-      return "";
-    case ScalarType.BOOL:
-      return false;
-    case ScalarType.BYTES:
-      return new Uint8Array(0);
-    case ScalarType.INT64:
-    case ScalarType.UINT64:
-    case ScalarType.SINT64:
-    case ScalarType.FIXED64:
-    case ScalarType.SFIXED64:
-      return 0n;
-    default:
-      return 0;
-  }
 }
 
 /** Reads a scalar or an enum value of a field. */

@@ -1,5 +1,7 @@
 import { isBytes } from "../value-kinds.js";
-import { create, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
+import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import { make } from "./make.js";
+import { ScalarType } from "./scalar-type.js";
 import { BAIL } from "./compiled-signals.js";
 import type { Write } from "./compile-write.js";
 import type { CodecOf } from "./compiled.js";
@@ -38,7 +40,7 @@ export function interpretWrite(desc: DescMessage, codecOf: CodecOf): Write {
   let names: ReadonlySet<string> | undefined;
   let prototype: object | undefined;
   let passes: boolean | undefined;
-  const own = () => (prototype ??= Object.getPrototypeOf(create(desc)) as object);
+  const own = () => (prototype ??= Object.getPrototypeOf(make(desc)) as object);
   return function write(bytes, at, value, depth) {
     if (value === null || typeof value !== "object" || depth > DEPTH_LIMIT) throw BAIL;
     const message = value as Fields;

@@ -1,6 +1,5 @@
 import type { DescField, DescMessage, JsonObject, JsonValue } from "@bufbuild/protobuf";
 import type { Struct, Value } from "@bufbuild/protobuf/wkt";
-import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
 import { BAIL } from "./compiled-signals.js";
 import { setEntry } from "./read.js";
 
@@ -8,8 +7,21 @@ import { setEntry } from "./read.js";
 export function representation(field: DescField, message: DescMessage): "json" | "wrapper" | "message" {
   if (message.typeName === "google.protobuf.Struct" && field.parent.typeName !== "google.protobuf.Value")
     return "json";
-  if (field.fieldKind === "message" && field.oneof === undefined && isWrapperDesc(message)) return "wrapper";
+  if (field.fieldKind === "message" && field.oneof === undefined && isWrapper(message)) return "wrapper";
   return "message";
+}
+
+const WRAPPERS: ReadonlySet<string> = new Set(
+  ["Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes"].map(
+    (type) => `google.protobuf.${type}Value`,
+  ),
+);
+
+/** Whether it is one of google/protobuf/wrappers.proto. */
+function isWrapper({ typeName, fields }: DescMessage): boolean {
+  if (!WRAPPERS.has(typeName)) return false;
+  const [field] = fields;
+  return field?.fieldKind === "scalar" && field.name === "value" && field.number === 1;
 }
 
 /** The Struct of a JSON object. An undefined member becomes a value without a kind, which is read as null. */

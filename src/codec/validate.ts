@@ -1,11 +1,6 @@
-import {
-  type DescEnum,
-  type DescField,
-  type DescMessage,
-  type DescOneof,
-  ScalarType,
-} from "@bufbuild/protobuf";
-import { isBytes, isRevoked } from "../value-kinds.js";
+import type { DescEnum, DescField, DescMessage, DescOneof } from "@bufbuild/protobuf";
+import { ScalarType } from "./scalar-type.js";
+import { isArray, isBytes, isRevoked, shown } from "../value-kinds.js";
 import { representation } from "./json.js";
 import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
 import { isUnknownField } from "./write.js";
@@ -24,10 +19,12 @@ let depth = 0;
  * Checks that `value` can be encoded as a message of this type: its fields exist, and each has the type and range of
  * its definition. Throws a TypeError that names the wrong field by its path in the message, such as
  * `rootfs[2].options[0]`.
+ *
+ * @param at - The path of the message itself, if it is part of something else.
  */
-export function validate(desc: DescMessage, value: unknown): void {
+export function validate(desc: DescMessage, value: unknown, at = ""): void {
   depth = 0;
-  checkMessage(desc, value, () => "");
+  checkMessage(desc, value, () => at);
 }
 
 function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
@@ -36,7 +33,7 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
   }
   const { $typeName } = value as { $typeName?: unknown };
   if ($typeName !== undefined && $typeName !== desc.typeName) {
-    throw new TypeError(`${label(path, desc)} must be a ${desc.typeName}, not a ${String($typeName)}`);
+    throw new TypeError(`${label(path, desc)} must be a ${desc.typeName}, not a ${shown($typeName)}`);
   }
   descend(path, desc);
   const fields = checksOf(desc);
@@ -57,7 +54,7 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
 
 /** Checks the unknown fields that a message keeps. */
 function unknown(value: unknown, path: Path): void {
-  if (!Array.isArray(value)) throw wrong(path, "an array", value);
+  if (!isArray(value)) throw wrong(path, "an array", value);
   value.forEach((item, index) => {
     if (!isUnknownField(item))
       throw wrong(() => `${path()}[${index}]`, "an unknown field { no, wireType, data }", item);
@@ -88,7 +85,7 @@ function field(desc: DescField): Check {
     case "list": {
       const item = element(desc);
       return (value, path) => {
-        if (!Array.isArray(value)) throw wrong(path, "an array", value);
+        if (!isArray(value)) throw wrong(path, "an array", value);
         for (let index = 0; index < value.length; index++) item(value[index], () => `${path()}[${index}]`);
       };
     }
@@ -133,7 +130,7 @@ function oneof(desc: DescOneof): Check {
     if (typeof value !== "object" || value === null) throw wrong(path, "an object { case, value }", value);
     const { case: name, value: chosen } = value as { case?: unknown; value?: unknown };
     if (name === undefined) return;
-    const check = cases.get(String(name));
+    const check = typeof name === "string" ? cases.get(name) : undefined;
     if (check === undefined)
       throw new TypeError(`${path()}.case must be one of ${[...cases.keys()].join(", ")}`);
     check(chosen, () => `${path()}.value`);
@@ -252,7 +249,7 @@ function descend(path: Path, desc?: DescMessage): void {
 
 /** Objects, lists and values are each encoded as a message, so each counts as a level of nesting. */
 function jsonObject(value: unknown, path: Path): void {
-  if (typeof value !== "object" || value === null || Array.isArray(value))
+  if (typeof value !== "object" || value === null || isRevoked(value) || Array.isArray(value))
     throw wrong(path, "a JSON object", value);
   descend(path);
   for (const [name, item] of Object.entries(value)) {
@@ -270,7 +267,7 @@ function jsonValue(value: unknown, path: Path): void {
       string(value, path);
       break;
     case "object":
-      if (Array.isArray(value)) {
+      if (isArray(value)) {
         descend(path);
         value.forEach((item, index) => jsonValue(item, () => `${path()}[${index}]`));
         depth--;

@@ -1,4 +1,5 @@
-import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
+import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import { ScalarType } from "./scalar-type.js";
 
 /** Wire types: the part of a field's tag that says how its value is encoded. */
 export const VARINT = 0;

@@ -1,5 +1,6 @@
 import { isBytes } from "../value-kinds.js";
-import { type DescEnum, ScalarType } from "@bufbuild/protobuf";
+import type { DescEnum } from "@bufbuild/protobuf";
+import { ScalarType } from "./scalar-type.js";
 import { BAIL, FULL } from "./compiled-signals.js";
 
 /**

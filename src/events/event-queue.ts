@@ -5,6 +5,7 @@ import type { EventSource, Taker } from "./event-reader.js";
 import { Fifo } from "./fifo.js";
 import type { EventOwner, HeldEvent, Passing } from "./held-event.js";
 import type { EventCounts, SinkPlan } from "./sink-options.js";
+import { Takers } from "./takers.js";
 
 /** Where events are sent before the consumer may have them. */
 export interface Onward {
@@ -17,7 +18,7 @@ export interface Onward {
 }
 
 /** The events of a server, from their arrival until the consumer is done with them. */
-export class EventQueue implements EventSource, EventOwner {
+export class EventQueue implements EventSource<HeldEvent>, EventOwner {
   readonly bridge: Bridge;
   /** The outcomes of the events so far. */
   readonly counts: { -readonly [Name in keyof EventCounts]: EventCounts[Name] } = {
@@ -36,8 +37,10 @@ export class EventQueue implements EventSource, EventOwner {
   readonly #queue = new Fifo<HeldEvent>(isThere);
   /** Events that wait for a place. */
   readonly #outside = new Fifo<HeldEvent>(isThere);
-  readonly #takers = new Set<Taker>();
-  #delivering = false;
+  readonly #takers = new Takers<HeldEvent>(
+    (max) => this.#takeUpTo(max),
+    () => this.#stopped && this.#queue.first() === undefined,
+  );
   /** Taken; acknowledged when the turn is over. */
   #taken: HeldEvent[] = [];
   /** Taken; acknowledged when the consumer is done with them. */
@@ -106,7 +109,7 @@ export class EventQueue implements EventSource, EventOwner {
     if (held.state === "gone") held.answer();
     else if (held.wanted) {
       this.#ready(held);
-      this.#deliverSoon();
+      this.#takers.deliverSoon();
     } else {
       this.counts.filtered++;
       this.#lose(held);
@@ -176,22 +179,7 @@ export class EventQueue implements EventSource, EventOwner {
 
   /** Gives the ready events to the readers that wait. */
   deliver(): void {
-    for (const taker of this.#takers) {
-      const events = this.#takeUpTo(taker.max);
-      const over = events.length === 0 && this.#stopped && this.#queue.first() === undefined;
-      if (events.length === 0 && !over) return;
-      this.#takers.delete(taker);
-      taker.give(over ? undefined : events);
-    }
-  }
-
-  #deliverSoon(): void {
-    if (this.#delivering) return;
-    this.#delivering = true;
-    process.nextTick(() => {
-      this.#delivering = false;
-      this.deliver();
-    });
+    this.#takers.deliver();
   }
 
   #takeUpTo(max: number): HeldEvent[] {
@@ -227,17 +215,15 @@ export class EventQueue implements EventSource, EventOwner {
   }
 
   takeNow(max: number): HeldEvent[] {
-    // Readers that already wait come first.
-    return this.#takers.size > 0 ? [] : this.#takeUpTo(max);
+    return this.#takers.takeNow(max);
   }
 
-  take(taker: Taker): void {
+  take(taker: Taker<HeldEvent>): void {
     this.#takers.add(taker);
-    this.deliver();
   }
 
-  forget(taker: Taker): void {
-    this.#takers.delete(taker);
+  forget(taker: Taker<HeldEvent>): void {
+    this.#takers.forget(taker);
   }
 
   done(events: readonly HeldEvent[]): void {
@@ -253,7 +239,7 @@ export class EventQueue implements EventSource, EventOwner {
     else {
       for (const held of events) this.#enter(held);
       this.#queue.unshift(events);
-      this.#deliverSoon();
+      this.#takers.deliverSoon();
     }
     this.#handsFree?.();
   }

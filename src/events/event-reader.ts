@@ -1,36 +1,42 @@
 import type { ContainerdEvent } from "./event.js";
-import type { HeldEvent } from "./held-event.js";
+
+/** An event in a queue. */
+interface Queued {
+  readonly event: ContainerdEvent;
+}
 
 /** A reader that waits for events. */
-export interface Taker {
+export interface Taker<Item> {
   /** The most events it takes. */
   readonly max: number;
   /** Called once; with undefined when there will be no more events. */
-  give(events: HeldEvent[] | undefined): void;
+  give(events: Item[] | undefined): void;
 }
 
 /** Where a reader takes events. */
-export interface EventSource {
+export interface EventSource<Item> {
+  /** Why there will be no more events, if that is a failure. */
+  readonly failure?: Error | undefined;
   /** Whether an event that was taken is acknowledged only when the reader is done with it. */
   readonly keeps: boolean;
   /** Takes up to `max` ready events, unless other readers wait. */
-  takeNow(max: number): HeldEvent[];
-  take(taker: Taker): void;
-  forget(taker: Taker): void;
-  done(events: readonly HeldEvent[]): void;
-  putBack(events: readonly HeldEvent[]): void;
+  takeNow(max: number): Item[];
+  take(taker: Taker<Item>): void;
+  forget(taker: Taker<Item>): void;
+  done(events: readonly Item[]): void;
+  putBack(events: readonly Item[]): void;
 }
 
 /** One loop over events. */
-export class EventReader<T> implements AsyncIterableIterator<T> {
-  readonly #source: EventSource;
+export class EventReader<T, Item> implements AsyncIterableIterator<T> {
+  readonly #source: EventSource<Item>;
   readonly #max: number;
-  readonly #valueOf: (events: readonly HeldEvent[]) => T;
-  readonly #takers = new Set<Taker>();
-  #inHand: HeldEvent[] = [];
+  readonly #valueOf: (events: readonly Item[]) => T;
+  readonly #takers = new Set<Taker<Item>>();
+  #inHand: Item[] = [];
   #left = false;
 
-  constructor(source: EventSource, max: number, valueOf: (events: readonly HeldEvent[]) => T) {
+  constructor(source: EventSource<Item>, max: number, valueOf: (events: readonly Item[]) => T) {
     this.#source = source;
     this.#max = max;
     this.#valueOf = valueOf;
@@ -41,12 +47,14 @@ export class EventReader<T> implements AsyncIterableIterator<T> {
     if (this.#inHand.length > 0) this.#source.done(this.#inHand.splice(0));
     const ready = this.#source.takeNow(this.#max);
     if (ready.length > 0) return Promise.resolve(this.#give(ready));
-    return new Promise((resolve) => {
-      const taker: Taker = {
+    return new Promise((resolve, reject) => {
+      const taker: Taker<Item> = {
         max: this.#max,
         give: (events) => {
           this.#takers.delete(taker);
-          resolve(events === undefined ? { value: undefined, done: true } : this.#give(events));
+          const failure = events === undefined && !this.#left ? this.#source.failure : undefined;
+          if (failure !== undefined) reject(failure);
+          else resolve(events === undefined ? { value: undefined, done: true } : this.#give(events));
         },
       };
       this.#takers.add(taker);
@@ -54,7 +62,7 @@ export class EventReader<T> implements AsyncIterableIterator<T> {
     });
   }
 
-  #give(events: HeldEvent[]): IteratorResult<T> {
+  #give(events: Item[]): IteratorResult<T> {
     if (this.#source.keeps) this.#inHand = [...this.#inHand, ...events];
     return { value: this.#valueOf(events), done: false };
   }
@@ -75,6 +83,6 @@ export class EventReader<T> implements AsyncIterableIterator<T> {
 }
 
 /** The events themselves. */
-export function eventsOf(held: readonly HeldEvent[]): ContainerdEvent[] {
+export function eventsOf(held: readonly Queued[]): ContainerdEvent[] {
   return held.map(({ event }) => event);
 }

@@ -1,13 +1,6 @@
 import { types } from "node:util";
-import {
-  create,
-  createRegistry,
-  type DescMessage,
-  type Message,
-  type MessageInitShape,
-  type Registry,
-} from "@bufbuild/protobuf";
-import { type Any, AnySchema, type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import type { DescMessage, Message, MessageInitShape, Registry } from "@bufbuild/protobuf";
+import type { Any, Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "../code.js";
 import { decode, encodeWith } from "../codec/codec.js";
 import { TtrpcError } from "../error.js";
@@ -35,8 +28,15 @@ export interface ContainerdEvent {
   readonly any: Any;
 }
 
-/** The events of containerd. */
-const known = createRegistry(...eventFiles);
+/** The messages of containerd's events, by full name. */
+const known: ReadonlyMap<string, DescMessage> = new Map(
+  eventFiles
+    .flatMap(({ messages }) => messages.flatMap((message) => [message, ...message.nestedMessages]))
+    .map((message) => [message.typeName, message]),
+);
+
+const NO_TIME: Timestamp = { $typeName: "google.protobuf.Timestamp", seconds: 0n, nanos: 0 };
+const NO_MESSAGE: Any = { $typeName: "google.protobuf.Any", typeUrl: "", value: new Uint8Array(0) };
 
 /** Finds message types by their full names. */
 export type TypeOf = (name: string) => DescMessage | undefined;
@@ -46,7 +46,7 @@ export type TypeOf = (name: string) => DescMessage | undefined;
  * no type; a process warning reports its first failure.
  */
 export function typesOf(registry: Registry | undefined): TypeOf {
-  if (registry === undefined) return (name) => known.getMessage(name);
+  if (registry === undefined) return (name) => known.get(name);
   if (!isDescriptor(registry, "registry")) throw new TypeError("registry must be a registry of protobuf-es");
   let reported = false;
   return (name) => {
@@ -64,7 +64,7 @@ export function typesOf(registry: Registry | undefined): TypeOf {
       if (!reported) process.emitWarning(`${text}: ${textOf(error)}`, { type: "TtrpcWarning" });
       reported = true;
     }
-    return type ?? known.getMessage(name);
+    return type ?? known.get(name);
   };
 }
 
@@ -78,7 +78,7 @@ export type ArrivedEvent = Omit<ContainerdEvent, "message"> & { message: Contain
 export function readEvent(request: Uint8Array): ArrivedEvent {
   const { envelope } = decode(ForwardRequestSchema, request);
   if (envelope === undefined) throw new TtrpcError("the event has no envelope", Code.InvalidArgument);
-  const { namespace, topic, timestamp = create(TimestampSchema), event: any = create(AnySchema) } = envelope;
+  const { namespace, topic, timestamp = { ...NO_TIME }, event: any = { ...NO_MESSAGE } } = envelope;
   const type = any.typeUrl.slice(any.typeUrl.lastIndexOf("/") + 1);
   return { namespace, topic, timestamp, type, message: undefined, any };
 }

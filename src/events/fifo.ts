@@ -40,6 +40,17 @@ export class Fifo<T> {
     this.#head = 0;
   }
 
+  /** Puts an item before the first; cheap behind a {@link shift}. */
+  unshiftOne(item: T): void {
+    if (this.#head > 0) this.#items[--this.#head] = item;
+    else this.unshift([item]);
+  }
+
+  /** Removes the last. */
+  pop(): T | undefined {
+    return this.length === 0 ? undefined : this.#items.pop();
+  }
+
   shift(): T | undefined {
     const item = this.at(0);
     if (item === undefined) return undefined;

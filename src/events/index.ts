@@ -1,6 +1,6 @@
 /**
- * containerd's events: a server that receives them, a publisher, a forwarder between shims and containerd, the
- * service that all three speak, every event message, and the topics that shims publish under.
+ * containerd's events: a server that receives them, a publisher, a forwarder between shims and containerd, a
+ * subscription to containerd, the service of events, every event message, and the topics that shims publish under.
  *
  * ```ts
  * import { isMessage } from "@bufbuild/protobuf";
@@ -27,3 +27,5 @@ export {
 } from "./publisher.js";
 export { EventSink, listenEvents } from "./sink.js";
 export type { EventCounts, EventSinkOptions } from "./sink-options.js";
+export { EventSubscription, subscribeEvents } from "./subscribe.js";
+export type { EventGap, SubscribeOptions, SubscriptionCounts } from "./subscribe-options.js";

@@ -1,5 +1,7 @@
 import { Code } from "../code.js";
-import { connect, type Connection } from "../client/connection.js";
+import { type CallSite, named } from "../client/call-site.js";
+import { connect } from "../client/connect.js";
+import type { Connection } from "../client/connection.js";
 import { clientCalls } from "../diagnostics.js";
 import { TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS } from "../options.js";
@@ -41,6 +43,7 @@ export class Pipeline implements ForwardCallOwner {
   readonly #options: PipelineOptions;
   readonly #timeoutNs: number;
   readonly #route: number;
+  readonly #site: CallSite;
   readonly #queue = new Fifo<ForwardCall>(({ state }) => state === "waiting");
   /** How many at the front were sent, or settled behind one that was. */
   #sent = 0;
@@ -59,7 +62,9 @@ export class Pipeline implements ForwardCallOwner {
     this.#address = address;
     this.#options = options;
     this.#timeoutNs = nanoseconds(options.timeoutMs);
-    this.#route = bridgeOf(options.driver).route(Events.typeName, "Forward");
+    const bridge = bridgeOf(options.driver);
+    this.#route = bridge.route(Events.typeName, "Forward");
+    this.#site = { bridge, address };
   }
 
   /** Parcels that have no outcome. */
@@ -168,6 +173,7 @@ export class Pipeline implements ForwardCallOwner {
 
   #judge(call: ForwardCall): void {
     const { error, trace } = call;
+    if (error !== undefined) named(error, this.#site, this.#route);
     if (trace !== undefined) {
       call.trace = undefined;
       clientCalls.end(trace, call.state === "delivered" ? {} : { error });
@@ -281,12 +287,12 @@ function settle(call: ForwardCall, error: TtrpcError | undefined): void {
 
 function expired({ error: cause }: ForwardCall): TtrpcError {
   const text = "the event was not delivered in time";
-  return new TtrpcError(cause === undefined ? text : `${text}: ${cause.message}`, Code.DeadlineExceeded, {
+  return new TtrpcError(cause === undefined ? text : `${text}: ${cause.rawMessage}`, Code.DeadlineExceeded, {
     cause,
   });
 }
 
 function overtaken({ error: cause }: ForwardCall): TtrpcError {
   const text = "a later event was delivered, and this one may not come behind it";
-  return new TtrpcError(`${text}: ${cause?.message ?? ""}`, Code.Aborted, { cause });
+  return new TtrpcError(`${text}: ${cause?.rawMessage ?? ""}`, Code.Aborted, { cause });
 }

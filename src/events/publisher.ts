@@ -19,29 +19,29 @@ export interface PublisherOptions {
   /** The containerd namespace of the events. */
   readonly namespace: string;
   /** Milliseconds that one try may take; the server is told. 5 000 if left out, as shims have it. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** Milliseconds after `publish` until an event that was not delivered is given up. 60 000 if left out. */
-  readonly retryForMs?: number;
+  readonly retryForMs?: number | undefined;
   /** Events that may wait; one more is refused with `ResourceExhausted`. 10 000 if left out. */
-  readonly maxQueuedEvents?: number;
+  readonly maxQueuedEvents?: number | undefined;
   /** Their bytes, with their envelopes. 16 MiB if left out. */
-  readonly maxQueuedBytes?: number;
+  readonly maxQueuedBytes?: number | undefined;
   /**
    * Events that may be on their way at once. 1 if left out, since containerd handles each request in a goroutine of its
    * own: two on their way may change places there. More are faster, and keep their order with `listenEvents` and with
    * `forwardEvents` before one.
    */
-  readonly maxInFlight?: number;
+  readonly maxInFlight?: number | undefined;
   /** What turns the connection's runtime. `"loop"` if left out, where there is Node's; see {@link Driver}. */
-  readonly driver?: Driver;
+  readonly driver?: Driver | undefined;
 }
 
 /** Options of {@link Publisher.publish}. */
 export interface PublishOptions {
   /** When the event happened. Now, if left out. */
-  readonly timestamp?: MessageInitShape<typeof TimestampSchema>;
+  readonly timestamp?: MessageInitShape<typeof TimestampSchema> | undefined;
   /** The namespace of this event. The publisher's, if left out. */
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
 }
 
 /** An event that could not be delivered. */
@@ -106,6 +106,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   #bytes = 0;
   readonly #places = new FreePlaces((promised) => this.#hasRoom(promised));
   readonly #lost: Undelivered[] = [];
+  #drained: (() => void)[] = [];
   #closing: Promise<void> | undefined;
 
   /** @internal */
@@ -191,6 +192,8 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     if (error === undefined) publication.delivered();
     else this.#giveUp(publication, error);
     this.#places.changed();
+    if (this.#events > 0) return;
+    for (const resolve of this.#drained.splice(0)) resolve();
   };
 
   #giveUp(publication: Publication, error: TtrpcError): void {
@@ -215,10 +218,24 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   }
 
   /**
+   * Resolves when no event waits: each that was published has been delivered or given up. Never rejects; `undelivered`
+   * reports those that were given up.
+   *
+   * ```ts
+   * void publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: "web" });
+   * await publisher.drained();
+   * ```
+   */
+  drained(): Promise<void> {
+    if (this.#events === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#drained.push(resolve));
+  }
+
+  /**
    * Delivers what waits for up to `graceMs` milliseconds, 5 000 if left out, gives up the rest, and closes the
    * connection. A second call returns the same promise.
    */
-  close(options: { graceMs?: number } = {}): Promise<void> {
+  close(options: { graceMs?: number | undefined } = {}): Promise<void> {
     try {
       const { graceMs = DEFAULT_GRACE_MS } = closeOptions(options);
       this.#closing ??= this.#pipeline.close(graceMs, closedError());

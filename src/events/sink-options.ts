@@ -1,22 +1,22 @@
 import type { Registry } from "@bufbuild/protobuf";
 import { checkLimits, checkOptions } from "../options.js";
-import { isArray, shown } from "../value-kinds.js";
 import { checkDriver } from "../native/driver.js";
-import type { ListenOptions } from "../server/server.js";
+import type { ListenOptions } from "../server/options.js";
+import { checkedTexts, checkOneOf } from "./check.js";
 import { type ContainerdEvent, namespaceFault, type TypeOf, typesOf } from "./event.js";
 import type { Driver } from "../connection-types.js";
 
 /** Options of {@link listenEvents} and {@link forwardEvents}. */
 export interface EventSinkOptions extends ListenOptions {
   /** Topic prefixes, such as `/tasks/`. Only events whose topic starts with one are delivered; all, if left out. */
-  readonly topics?: readonly string[];
+  readonly topics?: readonly string[] | undefined;
   /** Namespaces. Only events of these are delivered; all, if left out. */
-  readonly namespaces?: readonly string[];
+  readonly namespaces?: readonly string[] | undefined;
   /**
    * Types of messages besides containerd's own. If it throws, events of its types come without `message`, and a process
    * warning (`TtrpcWarning`) reports the first failure.
    */
-  readonly registry?: Registry;
+  readonly registry?: Registry | undefined;
   /**
    * When an event is acknowledged, upon which its publisher forgets it:
    *
@@ -28,11 +28,11 @@ export interface EventSinkOptions extends ListenOptions {
    *
    * `"taken"` if left out; for `forwardEvents`, `"arrived"`.
    */
-  readonly acknowledge?: "taken" | "done" | "arrived";
+  readonly acknowledge?: "taken" | "done" | "arrived" | undefined;
   /** Events that may wait for the consumer. 10 000 if left out. */
-  readonly maxQueuedEvents?: number;
+  readonly maxQueuedEvents?: number | undefined;
   /** Their bytes, as they were sent. 16 MiB if left out. */
-  readonly maxQueuedBytes?: number;
+  readonly maxQueuedBytes?: number | undefined;
   /**
    * What happens when one more comes:
    *
@@ -42,11 +42,11 @@ export interface EventSinkOptions extends ListenOptions {
    *
    * `"wait"` if left out.
    */
-  readonly whenFull?: "wait" | "dropOldest" | "fail";
+  readonly whenFull?: "wait" | "dropOldest" | "fail" | undefined;
   /** Admits only peers of this process's own user and group, over a unix socket, as containerd does. */
-  readonly requireSameUser?: boolean;
+  readonly requireSameUser?: boolean | undefined;
   /** What turns the server's runtime, and a forwarder's connection. `"loop"` if left out, where there is Node's; see {@link Driver}. */
-  readonly driver?: Driver;
+  readonly driver?: Driver | undefined;
 }
 
 /** The outcomes of the events that arrived. */
@@ -140,26 +140,4 @@ export function sinkPlan(
     typeOf: typesOf(registry),
     listen: { mode, reclaimStale },
   };
-}
-
-function checkOneOf(name: string, value: unknown, values: readonly unknown[]): void {
-  if (values.includes(value)) return;
-  throw new TypeError(`${name} must be one of ${values.join(", ")}, not ${shown(value)}`);
-}
-
-/** The texts as they are now. */
-function checkedTexts(
-  name: string,
-  texts: readonly string[] | undefined,
-  faultOf: (text: string) => string | undefined,
-): readonly string[] | undefined {
-  if (texts === undefined) return undefined;
-  if (!isArray(texts)) throw new TypeError(`${name} must be an array of strings`);
-  const checked = Array.from<string>(texts);
-  for (const [index, text] of checked.entries()) {
-    if (typeof text !== "string") throw new TypeError(`${name}[${index}] must be a string`);
-    const fault = faultOf(text);
-    if (fault !== undefined) throw new TypeError(`${name}[${index}]: ${fault}`);
-  }
-  return checked;
 }

@@ -74,7 +74,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
    * for await (const batch of events.batches()) insertAll(batch);
    * ```
    */
-  batches(options: { maxEvents?: number } = {}): AsyncIterableIterator<ContainerdEvent[]> {
+  batches(options: { maxEvents?: number | undefined } = {}): AsyncIterableIterator<ContainerdEvent[]> {
     checkOptions("batches", options, ["maxEvents"]);
     const { maxEvents = 1000 } = options;
     checkLimits({ maxEvents });
@@ -88,7 +88,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
    * With `acknowledge: "done"` it waits up to `graceMs` milliseconds, 5 000 if left out, for the consumer to be done with
    * what it has, so a loop calls it without awaiting it. A second call returns the same promise.
    */
-  close(options: { graceMs?: number } = {}): Promise<void> {
+  close(options: { graceMs?: number | undefined } = {}): Promise<void> {
     try {
       const { graceMs = DEFAULT_GRACE_MS } = closeOptions(options);
       return (this.#closing ??= this.#close(graceMs));

@@ -2,7 +2,7 @@ import type { Any } from "@bufbuild/protobuf/wkt";
 import type { Decode } from "../codec/payload.js";
 import { keptCopy } from "../codec/slab.js";
 import { Code } from "../code.js";
-import { detail, TtrpcError, transportCause, transportError } from "../error.js";
+import { callError, detail, type TtrpcError, transportCause, transportError } from "../error.js";
 import { addMetadata, type Metadata } from "../metadata.js";
 import type { ConnectionClosed } from "../connection-types.js";
 import { CLOSE_KINDS, FLAG_WHOLE, RECORD_HEADER } from "./records.js";
@@ -164,14 +164,14 @@ export class BatchReader {
       const typeUrl = this.string();
       details.push(detail(typeUrl, this.field().slice()));
     }
-    return new TtrpcError(message, code, { details });
+    return callError(message, code, { details });
   }
 
   /** Reads why a call failed on this side. */
   failure(): TtrpcError {
     const code = this.i32();
     const said = this.string();
-    if (this.flags === 0) return new TtrpcError(said, code);
+    if (this.flags === 0) return callError(said, code);
     const { reason, errno, text } = this.#why();
     const inOrder = reason === "local" || reason === "remote";
     const what = inOrder ? "the connection was closed before the reply arrived" : "the connection failed";
@@ -181,7 +181,7 @@ export class BatchReader {
       this.#failed = { key, message, cause };
     }
     const { message, cause } = this.#failed;
-    return new TtrpcError(message, Code.Unavailable, { cause });
+    return callError(message, Code.Unavailable, { cause });
   }
 
   closed(): ConnectionClosed {

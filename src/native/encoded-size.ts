@@ -1,6 +1,6 @@
 import { OutgoingMessage, type Payload } from "../codec/payload.js";
 import { Code } from "../code.js";
-import { TtrpcError } from "../error.js";
+import { callError, type TtrpcError } from "../error.js";
 import { MESSAGE_LIMIT } from "./records.js";
 import type { CallFields } from "./types.js";
 import { stringSize } from "./batch-writer.js";
@@ -43,13 +43,13 @@ export function refusedCall(
     size += messageSize(fieldSize(Buffer.byteLength(key)) + fieldSize(Buffer.byteLength(value)));
   }
   if (size > MESSAGE_LIMIT) return oversize(size);
-  return new TtrpcError(`${metadata.length} pairs of metadata are too many`, Code.ResourceExhausted);
+  return callError(`${metadata.length} pairs of metadata are too many`, Code.ResourceExhausted);
 }
 
 /** The error of a message that is too large to be sent. */
 export function oversize(size: number): TtrpcError {
   const text = `message length ${size} exceed maximum message size of ${MESSAGE_LIMIT}`;
-  return new TtrpcError(text, Code.ResourceExhausted);
+  return callError(text, Code.ResourceExhausted);
 }
 
 /** The bytes on the wire of a field whose value has `length` bytes. An empty field is left out. */

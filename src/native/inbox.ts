@@ -1,4 +1,4 @@
-import { throwLater, transportError, type TtrpcError, withoutFrames } from "../error.js";
+import { throwLater, transportError, type TtrpcError } from "../error.js";
 import { BatchReader } from "./batch-reader.js";
 import { BATCH_SIZE, Event, FLAG_SERVED } from "./records.js";
 import { ServedMethods } from "./routes.js";
@@ -73,6 +73,11 @@ export class Inbox {
         throwLater(error);
       }
     }
+  }
+
+  /** Whether nothing is in the buffer that must still be read. */
+  get isEmpty(): boolean {
+    return !this.#reading;
   }
 
   /** See {@link Bridge.defer}. */
@@ -180,8 +185,8 @@ export class Inbox {
   }
 
   #failure(reader: BatchReader): TtrpcError {
-    if (reader.flags === 0) return reader.failure();
-    const failure = withoutFrames(() => reader.failure());
+    const failure = reader.failure();
+    if (reader.flags === 0) return failure;
     // If the connection failed, the transport under it may know more.
     return this.connections.get(reader.connection)?.failure?.() ?? failure;
   }

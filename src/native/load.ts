@@ -4,7 +4,7 @@ import type * as Native from "../../index.js";
 import { textOf } from "../error.js";
 import { VERSION } from "../version.js";
 import { ownFile } from "./running-file.js";
-import { currentPlatform, type Platform, platformName, PREBUILT } from "./platform.js";
+import { currentPlatform, type Platform, platformNames, PREBUILT } from "./platform.js";
 
 const NAME = "containerd-shim-protos";
 const OVERRIDE = "NAPI_RS_NATIVE_LIBRARY_PATH";
@@ -26,16 +26,19 @@ interface Attempt {
 }
 
 /**
- * Loads the addon. If NAPI_RS_NATIVE_LIBRARY_PATH is set, only the addon that it names is tried; otherwise first the
- * one built in this folder, then the one in the platform's package.
+ * Loads the addon. If NAPI_RS_NATIVE_LIBRARY_PATH is set, only the addon that it names is tried. Otherwise a packed shim
+ * loads the one in its own file, and any other program first the one built in this folder, then the one in the
+ * platform's package.
  *
  * Throws an Error with code `ERR_NATIVE_ADDON` if none can be loaded. Its message says what was tried and what to do,
  * and its `cause` is the error of the last attempt.
  */
 export function loadAddon(): typeof Native {
+  const packed = packedAddon();
+  if (packed !== undefined && !process.env[OVERRIDE]) return openPacked(packed);
   const platform = currentPlatform();
   const attempts: Attempt[] = [];
-  for (const candidate of candidates(platformName(platform))) {
+  for (const candidate of candidates(platformNames(platform))) {
     try {
       return requireAddon(candidate);
     } catch (error) {
@@ -46,15 +49,65 @@ export function loadAddon(): typeof Native {
   throw Object.assign(error, { code: "ERR_NATIVE_ADDON" });
 }
 
-function candidates(name: string): readonly string[] {
+/** The path of the addon that this package would load, without loading it. Throws if there is none. */
+export function addonFile(): string {
+  const platform = currentPlatform();
+  const attempts: Attempt[] = [];
+  for (const candidate of candidates(platformNames(platform))) {
+    try {
+      return require.resolve(candidate);
+    } catch (error) {
+      attempts.push({ candidate, error });
+    }
+  }
+  throw new Error(describeFailure(platform, attempts));
+}
+
+/** The environment data that names the file of a packed shim, as `crate/launcher/stub.js` sets it; workers have it too. */
+export const PACKED = "containerd-shim-protos.addon";
+
+/** The addon of a packed shim. */
+export interface PackedAddon {
+  /** The shim's file, which is an addon as well as a program. */
+  readonly file: string;
+  /** Whether the launcher keeps huge pages from the process until the addon is loaded. */
+  readonly smallPages: boolean;
+}
+
+/** The addon of a packed shim; undefined in any other program. */
+function packedAddon(): PackedAddon | undefined {
+  const packed = process.getBuiltinModule("node:worker_threads").getEnvironmentData(PACKED);
+  return packed as PackedAddon | undefined;
+}
+
+function openPacked({ file, smallPages }: PackedAddon): typeof Native {
+  const module: { exports: unknown } = { exports: {} };
+  // Its name does not end as require would have it.
+  process.dlopen(module, file);
+  const addon = checkVersion(module.exports as typeof Native);
+  if (smallPages) {
+    // Both would be inherited by the processes that the shim starts.
+    addon.allowHugePages();
+    delete process.env["MIMALLOC_ALLOW_THP"];
+  }
+  return addon;
+}
+
+function candidates(names: readonly string[]): readonly string[] {
   const override = process.env[OVERRIDE];
   if (override) return [resolve(override)];
-  return [fileURLToPath(new URL(`../../${NAME}.${name}.node`, HERE)), `${NAME}-${name}`];
+  return names.flatMap((name) => [
+    fileURLToPath(new URL(`../../${NAME}.${name}.node`, HERE)),
+    `${NAME}-${name}`,
+  ]);
 }
 
 /** Loads an addon and checks that it has the same version, because both sides share one record format. */
 function requireAddon(candidate: string): typeof Native {
-  const addon = require(candidate) as typeof Native;
+  return checkVersion(require(candidate) as typeof Native);
+}
+
+function checkVersion(addon: typeof Native): typeof Native {
   const { addon: version } = addon.versions();
   if (version !== VERSION) {
     throw new Error(`its version is ${version}, but ${NAME} is ${VERSION}: both must be the same`);
@@ -75,7 +128,7 @@ function describeFailure(platform: Platform, attempts: readonly Attempt[]): stri
     ["Tried:", ...attempts.map(({ candidate, error }) => `  ${candidate}: ${reason(candidate, error)}`)].join(
       "\n",
     ),
-    ...advice(platformName(platform), attempts),
+    ...advice(platformNames(platform)[0], attempts),
   ].join("\n\n");
 }
 

@@ -2,7 +2,7 @@
 import { setImmediate as inNextTurn } from "node:timers";
 import { Code } from "../code.js";
 import { OutgoingMessage, type Payload } from "../codec/payload.js";
-import { TtrpcError } from "../error.js";
+import { callError } from "../error.js";
 import type { MessageQueue } from "../stream/message-queue.js";
 import { BatchWriter } from "./batch-writer.js";
 import { BATCH_SIZE, Command, FLAG_SERVED, MESSAGE_LIMIT, MORE, WHOLE } from "./records.js";
@@ -102,6 +102,12 @@ export class Outbox {
     this.schedule();
   }
 
+  /** Hands over the commands of a tick that the process does not live to see the end of. */
+  leaveAtExit(): void {
+    // A message that user code interrupts, by exiting in a getter, is incomplete.
+    if (!this.writer.encoding) this.#leave();
+  }
+
   readonly #leave = (): void => {
     this.#leaving = false;
     this.#reportTaken();
@@ -131,7 +137,7 @@ export class Outbox {
   reserve(size: number): void {
     if (this.writer.encoding) {
       const text = "a getter of a message made a call while the message was being encoded";
-      throw new TtrpcError(text, Code.FailedPrecondition);
+      throw callError(text, Code.FailedPrecondition);
     }
     if (this.writer.fits(size)) return;
     this.flush();

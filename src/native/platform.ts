@@ -6,7 +6,7 @@ export interface Platform {
   readonly os: string;
   /** Node's name of the architecture. */
   readonly arch: string;
-  /** The C library that Node runs on; undefined except on Linux. */
+  /** The C library that Node runs on; undefined except on Linux, and where it cannot be told. */
   readonly libc: "glibc" | "musl" | undefined;
 }
 
@@ -24,50 +24,24 @@ export function currentPlatform(): Platform {
   return { os, arch, libc: os === "linux" ? currentLibc() : undefined };
 }
 
-/** The name of a platform in files and packages. */
-export function platformName({ os, arch, libc }: Platform): string {
-  if (libc === undefined) return `${os}-${arch}`;
-  return `${os}-${arch}-${libc === "glibc" ? "gnu" : "musl"}`;
+/** The names that a platform has in files and packages: one, or on Linux one for each C library that it may have. */
+export function platformNames({ os, arch, libc }: Platform): [string, ...string[]] {
+  const name = `${os}-${arch}`;
+  if (os !== "linux") return [name];
+  if (libc === undefined) return [`${name}-gnu`, `${name}-musl`];
+  return [`${name}-${libc === "glibc" ? "gnu" : "musl"}`];
 }
 
-/** Asks the process itself, since both libraries may be installed on the machine. */
-function currentLibc(): "glibc" | "musl" {
-  const header = reportHeader();
-  if (header !== undefined) return header.glibcVersionRuntime === undefined ? "musl" : "glibc";
-  return mapsMusl() ? "musl" : "glibc";
-}
-
-/** The parts of Node's diagnostic report that are used here. */
-interface Report {
-  excludeNetwork: boolean;
-  getReport(): { readonly header?: ReportHeader };
-}
-
-interface ReportHeader {
-  readonly glibcVersionRuntime?: string;
-}
-
-/** The header of Node's diagnostic report; undefined if the runtime has none. */
-function reportHeader(): ReportHeader | undefined {
-  const report = process.report as unknown as Report | undefined;
-  if (report === undefined) return undefined;
-  const { excludeNetwork } = report;
+/**
+ * Asks the process itself, since both libraries may be installed on the machine. musl's file has many names, glibc's two.
+ * Undefined if the process may not read its own mappings. Node's diagnostic report says it too, but takes longer to write
+ * than all of this package to load.
+ */
+function currentLibc(): "glibc" | "musl" | undefined {
   try {
-    // Otherwise the report resolves the addresses of all network connections, which can take seconds.
-    report.excludeNetwork = true;
-    return report.getReport().header;
+    const maps = readFileSync("/proc/self/maps", "latin1");
+    return /\/libc(?:\.so\.6|-2\.\d+\.so)$/m.test(maps) ? "glibc" : "musl";
   } catch {
     return undefined;
-  } finally {
-    report.excludeNetwork = excludeNetwork;
-  }
-}
-
-/** Whether musl's dynamic loader, which is also its C library, is mapped into the process. */
-function mapsMusl(): boolean {
-  try {
-    return /\/(?:ld-musl-|libc\.musl-)[^/]*$/m.test(readFileSync("/proc/self/maps", "utf8"));
-  } catch {
-    return false;
   }
 }

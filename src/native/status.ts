@@ -29,7 +29,7 @@ const OVERHEAD = 32;
  * if there are details; then details are dropped, the last ones first. The text says what was cut.
  */
 export function statusOf(error: TtrpcError): Status {
-  const { message, details } = error;
+  const { rawMessage: message, details } = error;
   const code = codeOf(error);
   if (details.length === 0 && message.length < LEAST_TEXT) {
     return { code, message, details, size: RECORD_BODY + message.length * 3 };

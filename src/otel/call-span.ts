@@ -8,7 +8,6 @@ import {
 } from "@opentelemetry/api";
 import { Code, codeName } from "../code.js";
 import { TtrpcError } from "../error.js";
-import type { MethodKind } from "../interceptor.js";
 import { iteratorOf } from "../stream/outgoing.js";
 import { isInstance } from "../value-kinds.js";
 import type { Telemetry } from "./telemetry.js";
@@ -129,16 +128,6 @@ function described({ code, message, type }: Outcome): { message: string | undefi
 /** How an iterable ended. */
 export type Ending = { readonly how: "end" | "left" } | { readonly how: "error"; readonly error: unknown };
 
-/** Whether the client sends several messages in this kind of method. */
-export function clientStreams(kind: MethodKind): boolean {
-  return kind === "client_streaming" || kind === "bidi_streaming";
-}
-
-/** Whether the server sends several messages in this kind of method. */
-export function serverStreams(kind: MethodKind): boolean {
-  return kind === "server_streaming" || kind === "bidi_streaming";
-}
-
 /** The status code of success, which no error has. */
 const OK = 0;
 
@@ -157,7 +146,7 @@ function statusCode(code: number): string {
 
 /** The status code and the text of a thrown value; no code if it is not a call's outcome, such as a TypeError. */
 export function thrown(error: unknown): Outcome {
-  if (isInstance(error, TtrpcError)) return { code: error.code, message: error.message };
+  if (isInstance(error, TtrpcError)) return { code: error.code, message: error.rawMessage };
   const { message } = TtrpcError.from(error);
   return { code: undefined, message, type: nameOf(error) ?? typeof error };
 }

@@ -1,8 +1,8 @@
 import { type Attributes, SpanKind, type TextMapSetter } from "@opentelemetry/api";
 import { Code } from "../code.js";
-import type { ClientInterceptor } from "../interceptor.js";
+import { type ClientCall, type ClientInterceptor, clientStreams, serverStreams } from "../interceptor.js";
 import { type Metadata, metadataPairs, setMetadata } from "../metadata.js";
-import { CallSpan, clientStreams, type Ending, serverStreams, succeeded, thrown } from "./call-span.js";
+import { CallSpan, type Ending, succeeded, thrown } from "./call-span.js";
 import type { OtelOptions } from "./options.js";
 import { Telemetry } from "./telemetry.js";
 
@@ -42,7 +42,7 @@ export function otelClientInterceptor(options: OtelOptions = {}): ClientIntercep
     );
     try {
       const request = clientStreams(call.kind) ? span.iterate(call.request, "requests") : call.request;
-      const reply = await span.run(() => next({ ...call, request }));
+      const reply = await span.run(() => next({ ...call, request } as ClientCall));
       if (serverStreams(call.kind)) {
         return span.iterate(reply, "what comes back", (ending: Ending) => {
           if (ending.how === "error") span.end(() => thrown(ending.error));

@@ -15,11 +15,11 @@ import { isRevoked } from "../value-kinds.js";
  */
 export interface OtelOptions {
   /** Provides the tracer for the spans. */
-  readonly tracerProvider?: TracerProvider;
+  readonly tracerProvider?: TracerProvider | undefined;
   /** Provides the meter for the histograms `rpc.client.call.duration` and `rpc.server.call.duration`, in seconds. */
-  readonly meterProvider?: MeterProvider;
+  readonly meterProvider?: MeterProvider | undefined;
   /** Writes the trace into metadata, and reads it from there. */
-  readonly propagator?: Pick<TextMapPropagator, "inject" | "extract">;
+  readonly propagator?: Pick<TextMapPropagator, "inject" | "extract"> | undefined;
 }
 
 /** A propagator as the interceptors use it. */

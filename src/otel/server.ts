@@ -2,10 +2,10 @@ import { ROOT_CONTEXT, SpanKind, type TextMapGetter } from "@opentelemetry/api";
 import { Code } from "../code.js";
 import type { HandlerContext } from "../server/context.js";
 import { TtrpcError } from "../error.js";
-import type { ServerInterceptor } from "../interceptor.js";
+import { type ServerInterceptor, serverStreams } from "../interceptor.js";
 import type { Metadata } from "../metadata.js";
 import { isInstance } from "../value-kinds.js";
-import { CallSpan, type Ending, nameOf, type Outcome, serverStreams, succeeded } from "./call-span.js";
+import { CallSpan, type Ending, nameOf, type Outcome, succeeded } from "./call-span.js";
 import type { OtelOptions } from "./options.js";
 import { Telemetry } from "./telemetry.js";
 

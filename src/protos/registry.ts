@@ -1,5 +1,6 @@
 /**
- * A registry of all services, messages and enums of this package, and of the well-known protobuf types that they use.
+ * A registry of all services, messages and enums of this package but those of NRI, and of the well-known protobuf types
+ * that they use.
  * With it, `unpackAny` unpacks an Any that holds any of these messages.
  *
  * ```ts
@@ -23,7 +24,7 @@ import {
   file_google_protobuf_any,
   file_google_protobuf_empty,
   file_google_protobuf_timestamp,
-} from "@bufbuild/protobuf/wkt";
+} from "../descriptors/well-known.js";
 import { eventFiles } from "./event-files.js";
 import { file_containerd_runc_v1_oci } from "./generated/containerd/runc/v1/oci_pb.js";
 import { file_containerd_runhcs_stats_v1_stats } from "./generated/containerd/runhcs/stats/v1/stats_pb.js";

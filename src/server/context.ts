@@ -1,5 +1,6 @@
 import { Code } from "../code.js";
 import { TtrpcError, withoutFrames } from "../error.js";
+import { ContextValues } from "../context-values.js";
 import type { Metadata } from "../metadata.js";
 import type { IncomingRequest } from "../native/types.js";
 import type { PeerCredentials } from "../connection-types.js";
@@ -26,6 +27,8 @@ export class HandlerContext {
   readonly deadline: Date | undefined;
   /** The connection that the request came on. */
   readonly connection: ServerConnection;
+  readonly #arrivedMs: number = 0;
+  #values: ContextValues | undefined;
   #abort: AbortController | undefined;
   #reason: TtrpcError | undefined;
 
@@ -38,6 +41,7 @@ export class HandlerContext {
     this.connection = connection;
     if (request.timeoutMs > 0) {
       this.timeoutMs = request.timeoutMs;
+      this.#arrivedMs = performance.now();
       // Dates end 8.64e15 ms after 1970; a timeout may end later.
       this.deadline = new Date(Math.min(Date.now() + request.timeoutMs, 8.64e15));
     }
@@ -46,6 +50,20 @@ export class HandlerContext {
   /** The peer's credentials; undefined unless the connection is a unix socket. */
   get peer(): PeerCredentials | undefined {
     return this.connection.peer;
+  }
+
+  /** Values that interceptors set for the handler, by keys of `createContextKey`. */
+  get values(): ContextValues {
+    return (this.#values ??= new ContextValues());
+  }
+
+  /**
+   * The milliseconds until the deadline: 0 once it has passed, undefined if there is none. Counted by the monotonic
+   * clock, so setting the system's clock does not change it.
+   */
+  remainingMs(): number | undefined {
+    if (this.timeoutMs === undefined) return undefined;
+    return Math.max(this.#arrivedMs + this.timeoutMs - performance.now(), 0);
   }
 
   /**

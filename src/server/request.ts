@@ -70,12 +70,12 @@ export abstract class RunningRequest implements ActiveRequest {
 
   /** Runs the handler. Returns its result, or a promise of it. */
   protected call(request: unknown): unknown {
-    const { service, method, kind, intercepted } = this.method;
+    const { service, method, kind, descriptor, intercepted } = this.method;
     if (serverCalls.active) {
       this.#message = serverCalls.start({ service, method, kind, connection: this.connection });
     }
     if (intercepted === undefined) return this.method.handle(request, this.context);
-    return intercepted({ service, method, kind, request, context: this.context });
+    return intercepted({ service, method, kind, descriptor, request, context: this.context } as ServerCall);
   }
 
   #finish(error: TtrpcError | undefined): void {

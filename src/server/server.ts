@@ -11,10 +11,13 @@ import type { BindingListenOptions, BindingMethod } from "../native/addon.js";
 import {
   checkedCall,
   checkedInterceptors,
+  clientStreams,
   intercept,
+  serverStreams,
   type ServerCall,
   type ServerInterceptor,
 } from "../interceptor.js";
+import { inThisContext } from "./async-context.js";
 import { checkDriver } from "../native/driver.js";
 import { LONGEST_TIMER_MS, checkLimits, checkOptions, closeOptions, withDefaults } from "../options.js";
 import { shown } from "../value-kinds.js";
@@ -24,61 +27,17 @@ import type { ActiveRequest, IncomingRequest, RequestReceiver } from "../native/
 import { RefusedRequest } from "./refused-request.js";
 import { type RequestHost, RunningRequest, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
+import {
+  type CloseOptions,
+  DEFAULT_GRACE_MS,
+  DEFAULTS,
+  LISTEN_OPTIONS,
+  type ListenOptions,
+  OPTIONS,
+  type ServerOptions,
+} from "./options.js";
 import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
-import type { Driver, PeerCredentials } from "../connection-types.js";
-
-/** Options of {@link createServer}. */
-export interface ServerOptions {
-  /** Connections open at once on one address; one more is closed as soon as it is accepted. Default 10 000. */
-  readonly maxConnections?: number;
-  /** Requests being handled at once on one address; one more is answered with `ResourceExhausted`. Default 10 000. */
-  readonly maxConcurrentCalls?: number;
-  /**
-   * Bytes of the unary requests being handled at once on one address; a request beyond it is answered with
-   * `ResourceExhausted`. Default 64 MiB. A request counts, with its metadata, until its handler has ended, even if
-   * nobody waits for the answer any more. Fractions of this limit bound what else the peers of an address can make the
-   * server hold: a quarter for incomplete frames, a quarter for stream messages that were not read, and half for
-   * replies that the peers have not read. Each connection may always have 64 KiB of these in total, whatever the others
-   * use.
-   */
-  readonly maxQueuedBytes?: number;
-  /**
-   * Admits only peers with this process's own user and group, as containerd and Go shims do; the connections of others
-   * are closed as soon as they are accepted. Only unix sockets have peer credentials, so on any other address nobody is
-   * admitted. Default false.
-   */
-  readonly requireSameUser?: boolean;
-  /** Wrap each request and what its handler returns. The first is the outermost. */
-  readonly interceptors?: readonly ServerInterceptor[];
-  /**
-   * What runs the server's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop.
-   */
-  readonly driver?: Driver;
-}
-
-/** Options of {@link Server.listen}. */
-export interface ListenOptions {
-  /**
-   * Permission bits of a unix socket's file, from 0 to 0o777, set before anyone can connect. The umask decides by
-   * default.
-   */
-  readonly mode?: number;
-  /**
-   * Removes a unix socket's file if nobody listens on it any more. The file of a server that listens or is about to
-   * listen, and a file that is not a socket, are never removed. If several servers listen at the same moment, one
-   * succeeds. Default false.
-   */
-  readonly reclaimStale?: boolean;
-}
-
-/** Options of {@link Server.close}. */
-export interface CloseOptions {
-  /**
-   * Milliseconds that handlers may keep running. After that their signals abort, and connections close without their
-   * replies. Default 5 000; `Infinity` waits for all handlers.
-   */
-  readonly graceMs?: number;
-}
+import type { PeerCredentials } from "../connection-types.js";
 
 /** Events of a {@link Server}. */
 export interface ServerEvents {
@@ -88,18 +47,6 @@ export interface ServerEvents {
   acceptError: [error: TtrpcError];
 }
 
-const OPTIONS = [
-  "maxConnections",
-  "maxConcurrentCalls",
-  "maxQueuedBytes",
-  "requireSameUser",
-  "interceptors",
-  "driver",
-] as const satisfies readonly (keyof ServerOptions)[];
-const LISTEN_OPTIONS = ["mode", "reclaimStale"] as const satisfies readonly (keyof ListenOptions)[];
-
-const DEFAULTS = { maxConnections: 10_000, maxConcurrentCalls: 10_000, maxQueuedBytes: 64 << 20 };
-const DEFAULT_GRACE_MS = 5000;
 const { EADDRINUSE } = constants.errno;
 
 /** A ttrpc server, made by {@link createServer}. While it listens, it keeps the process alive. */
@@ -179,9 +126,11 @@ export class Server extends EventEmitter<ServerEvents> {
     if (this.#services.has(service)) throw new TypeError(`${service} is added twice`);
     this.#services.add(service);
     for (const method of methods) {
+      const streams = serverStreams(method.kind);
       const innermost = async (call: ServerCall) => {
         const { request, context } = checkedCall(call);
-        return method.handle(request, context);
+        const response = method.handle(request, context);
+        return streams ? inThisContext(response) : response;
       };
       const intercepted =
         this.#interceptors.length === 0 ? undefined : intercept(this.#interceptors, innermost);
@@ -209,8 +158,8 @@ export class Server extends EventEmitter<ServerEvents> {
       service,
       method,
       route: this.#bridge.serve(receiver),
-      clientStreams: kind === "client_streaming" || kind === "bidi_streaming",
-      serverStreams: kind === "server_streaming" || kind === "bidi_streaming",
+      clientStreams: clientStreams(kind),
+      serverStreams: serverStreams(kind),
     });
   }
 
@@ -230,6 +179,7 @@ export class Server extends EventEmitter<ServerEvents> {
   listenNow(address: Address, options: ListenOptions = {}): string {
     const parsed = parseAddress(address);
     checkOptions("listen", options, LISTEN_OPTIONS);
+    if (parsed.binding?.kind === "hvsock") throw new TypeError(`${parsed.text} can only be connected to`);
     const { mode, reclaimStale: reclaim = false } = options;
     if (mode !== undefined && (!Number.isInteger(mode) || mode < 0 || mode > 0o777)) {
       throw new TypeError(`mode must be permission bits from 0 to 0o777, not ${shown(mode)}`);

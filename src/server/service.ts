@@ -1,4 +1,5 @@
 import type {
+  DescMethod,
   DescMethodBiDiStreaming,
   DescMethodClientStreaming,
   DescMethodServerStreaming,
@@ -20,7 +21,7 @@ import { isDescriptor, isPlain, isRevoked, kindOf, shown } from "../value-kinds.
  * `Unimplemented`. If the client streams, the handler takes an AsyncIterable; if the server streams, it returns one.
  */
 export type ServiceImpl<Service extends DescService> = {
-  [Name in keyof Service["method"]]?: MethodImpl<Service["method"][Name]>;
+  [Name in keyof Service["method"]]?: MethodImpl<Service["method"][Name]> | undefined;
 };
 
 type MethodImpl<Method> =
@@ -75,6 +76,8 @@ export interface ServedMethod {
   readonly service: string;
   readonly method: string;
   readonly kind: MethodKind;
+  /** Undefined if its handler takes and returns bytes. */
+  readonly descriptor: DescMethod | undefined;
   readonly decode: Decode<unknown>;
   readonly encode: (message: unknown) => Payload;
   readonly handle: (request: unknown, context: HandlerContext) => unknown;
@@ -99,7 +102,8 @@ export function typedMethods<Service extends DescService>(
     if (unknown !== undefined) throw new TypeError(`${service.typeName} has no method ${unknown}`);
   }
   const methods: ServedMethod[] = [];
-  for (const { localName, methodKind: kind, input, output, name } of service.methods) {
+  for (const descriptor of service.methods) {
+    const { localName, methodKind: kind, input, output, name } = descriptor;
     const handler = handlers[localName];
     if (handler === undefined) continue;
     if (typeof handler !== "function") throw new TypeError(`${service.typeName}/${name} must be a function`);
@@ -108,6 +112,7 @@ export function typedMethods<Service extends DescService>(
       service: service.typeName,
       method: name,
       kind,
+      descriptor,
       decode: messageDecoder(input),
       encode: (message) => new OutgoingMessage(output, message, wrong),
       handle: (request, context) => handler.call(handlers, request, context) as unknown,
@@ -141,6 +146,7 @@ export function rawMethods(service: string, methods: RawMethods): ServedMethod[]
       service,
       method,
       kind,
+      descriptor: undefined,
       decode: rawPayload,
       encode: (response) => {
         try {

@@ -48,6 +48,10 @@ export function parseArguments(args: readonly string[]): ShimArguments {
   if ((action !== "start" && action !== "delete" && action !== "serve") || rest.length > 0) {
     throw new Error(`the action must be start or delete, not ${positionals.join(" ")}`);
   }
+  // In the foreground, nobody else needs to know them.
+  if (action === "serve" && socket !== "") {
+    return { ...common, action, namespace: namespace || "default", id: id || "shim" };
+  }
   // Both become part of paths and of the socket's name.
   if (namespace === "") throw new Error("-namespace must not be empty");
   if (id === "") throw new Error("-id must not be empty");

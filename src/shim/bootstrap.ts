@@ -1,5 +1,5 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
-import { AnySchema } from "@bufbuild/protobuf/wkt";
+import { AnySchema } from "../descriptors/well-known.js";
 import { type BootstrapParams, BootstrapParamsSchema, BootstrapResultSchema } from "../protos/bootstrap.js";
 import { decode, encode } from "../codec/codec.js";
 

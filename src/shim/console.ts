@@ -1,13 +1,13 @@
-import { closeSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadNative } from "../native/addon.js";
 import { shown } from "../value-kinds.js";
-import { Descriptors } from "./descriptors.js";
+import { closeDescriptor, Descriptors } from "./descriptors.js";
 import { Input } from "./input.js";
 import { isLogger, Logger } from "./logging-program.js";
 import { Output } from "./output.js";
-import { checkedOptions, checkedPaths, type StdioOptions, type StdioPaths } from "./stdio-paths.js";
+import { checkedOptions, checkedPaths, FLUSH_MS, type StdioOptions, type StdioPaths } from "./stdio-paths.js";
 import { checked } from "./system.js";
 
 /** The largest width and height that the kernel stores for a terminal. */
@@ -133,6 +133,15 @@ export class Console {
     this.#ends.input?.endAfterWriters();
   }
 
+  /**
+   * Resolves once the output written so far has been passed on and the readers of fifos have read it, or after 250 ms. Await
+   * it before you report the exit of a process: `ctr`, and any other program with containerd's Go client 1.7 or later,
+   * stops reading when it hears of the exit.
+   */
+  async flush(): Promise<void> {
+    await this.#ends.output?.flush(FLUSH_MS);
+  }
+
   /** Closes the terminal, even if a process still has it open. Output is still passed on, for 10 s at most. */
   close(): void {
     closeEnds(this.#ends);
@@ -165,14 +174,14 @@ export class Console {
 
 async function openEnds(stdin: string, stdout: string, options: StdioOptions | undefined): Promise<Ends> {
   const checkedBy = checkedOptions(options);
-  const input = stdin === "" ? undefined : new Input(stdin);
+  const input = stdin === "" ? undefined : await Input.open(stdin);
   try {
     if (!isLogger(stdout)) {
       // Its output must be read, or its process would wait.
-      return { input, output: Output.open(stdout || "/dev/null"), logger: undefined };
+      return { input, output: await Output.open(stdout || "/dev/null"), logger: undefined };
     }
     const logger = await Logger.start(stdout, checkedBy);
-    closeSync(logger.stderr);
+    closeDescriptor(logger.stderr);
     return { input, output: Output.to(stdout, logger.stdout), logger };
   } catch (error) {
     input?.close();

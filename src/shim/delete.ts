@@ -1,6 +1,5 @@
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { parseAddress } from "../address.js";
 import { encode } from "../codec/codec.js";
 import { textOf } from "../error.js";
@@ -8,6 +7,7 @@ import { reclaimStale } from "../server/socket-file.js";
 import { DeleteResponseSchema } from "../protos/task/v3.js";
 import type { ShimArguments } from "./arguments.js";
 import type { ShimOptions } from "./options.js";
+import { timestampFromDate } from "./timestamp.js";
 
 /** 128 plus SIGKILL: a container counts as killed unless its end is known. */
 const KILLED = 137;

@@ -1,8 +1,18 @@
-import { closeSync } from "node:fs";
+import { constants } from "node:fs";
 import { loadNative } from "../native/addon.js";
-import { checked } from "./system.js";
+import { errorName } from "./system.js";
 
-/** Descriptors that are closed together, each once: a number that is closed twice may be another's the second time. */
+const { O_NONBLOCK } = constants;
+
+/**
+ * Closes a descriptor that the addon has opened. Node must not: in a worker it warns of numbers that it has not opened
+ * itself, and those that it has opened it closes once more when the worker ends, whoever has them by then.
+ */
+export function closeDescriptor(fd: number): void {
+  loadNative().closeDescriptor(fd);
+}
+
+/** Descriptors of the addon that are closed together, each once: a number closed twice may be another's the second time. */
 export class Descriptors {
   #open: number[] = [];
 
@@ -20,20 +30,32 @@ export class Descriptors {
 
   /** Closes one, unless it was closed or released. */
   close(fd: number): void {
-    if (this.#open.includes(fd)) closeSync(this.release(fd));
+    if (this.#open.includes(fd)) closeDescriptor(this.release(fd));
   }
 
   closeAll(): void {
-    for (const fd of this.#open.splice(0)) closeSync(fd);
+    for (const fd of this.#open.splice(0)) closeDescriptor(fd);
   }
 }
 
+/** What {@link openStream} has opened. */
+interface OpenedStream {
+  /** The caller's, to be closed by {@link closeDescriptor}. */
+  readonly fd: number;
+  readonly isFifo: boolean;
+}
+
 /**
- * A descriptor that the addon may own, in place of one that Node has opened, which is closed: Node closes the numbers that
- * a worker has opened once more when the worker ends, whoever has them by then.
+ * Opens a stream with flags of open(2), which never waits for the other end of a fifo; with `parents`, makes the folders
+ * that a file is in. A disk that does not answer holds up nothing but this call. Rejects with the system's error.
  */
-export function forAddon(opened: number): number {
-  const copy = checked("duplicate a descriptor", loadNative().duplicateDescriptor(opened));
-  closeSync(opened);
-  return copy;
+export async function openStream(
+  path: string,
+  flags: number,
+  { parents = false } = {},
+): Promise<OpenedStream> {
+  const { fd, isFifo, errno } = await loadNative().openStream(path, flags | O_NONBLOCK, parents);
+  if (errno === 0) return { fd, isFifo };
+  const code = errorName(errno);
+  throw Object.assign(new Error(`${code}: open '${path}'`), { code, errno, syscall: "open", path });
 }

@@ -21,4 +21,5 @@
 export { runShim } from "./run.js";
 export type { AdoptedChild, ChildExit, Children } from "./children.js";
 export type { LogFields, ShimLog } from "./log.js";
+export { timestampFromDate } from "./timestamp.js";
 export type { ShimContext, ShimOptions, ShimPlacement, ShimRequest, StartRequest } from "./options.js";

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
-import { create } from "@bufbuild/protobuf";
-import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Any } from "@bufbuild/protobuf/wkt";
 import { decode, encode } from "../codec/codec.js";
+import { AnySchema } from "../descriptors/well-known.js";
 import { RuntimeInfoSchema } from "../protos/types.js";
 import type { ShimArguments } from "./arguments.js";
 import { answerOnStdout } from "./delete.js";
@@ -13,6 +14,6 @@ export async function runInfo(name: string, _args: ShimArguments, options: ShimO
   const input = readFileSync(0);
   const given: Any | undefined = input.length === 0 ? undefined : decode(AnySchema, input);
   const { version = "0.0.0" } = options;
-  const info = create(RuntimeInfoSchema, { name, version: { version } });
+  const info: MessageInitShape<typeof RuntimeInfoSchema> = { name, version: { version } };
   write(encode(RuntimeInfoSchema, Object.assign(info, await options.info?.(given))));
 }

@@ -1,22 +1,34 @@
-import { closeSync, constants, fstatSync, openSync } from "node:fs";
-import { Descriptors, forAddon } from "./descriptors.js";
+import { constants } from "node:fs";
+import { closeDescriptor, Descriptors, openStream } from "./descriptors.js";
 import { Transfer } from "./pump.js";
 import { withoutScheme } from "./stdio-paths.js";
 
-const { O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
+const { O_RDONLY, O_WRONLY } = constants;
 
 /** Where the stdin of a process comes from. Nothing is passed on before there is a destination. */
 export class Input {
+  readonly #transfer: Transfer;
   readonly #open = new Descriptors();
-  readonly #source: number;
+  /** Keeps the stream from ending before its writer comes and while no writer is there; -1 if it needs none. */
   readonly #hold: number;
-  #transfer: Transfer | undefined;
+  #closed = false;
 
-  /** Opens a fifo. Throws the system's error. */
-  constructor(path: string) {
-    const { source, hold } = openInput(path);
-    this.#source = this.#open.add(source);
+  private constructor(transfer: Transfer, hold: number) {
+    this.#transfer = transfer;
     this.#hold = this.#open.add(hold);
+  }
+
+  /** Opens a fifo or file. Never waits for a writer. Rejects with the system's error. */
+  static async open(target: string): Promise<Input> {
+    const path = withoutScheme(target);
+    const { fd, isFifo } = await openStream(path, O_RDONLY);
+    const transfer = new Transfer(fd, path);
+    try {
+      return new Input(transfer, isFifo ? (await openStream(path, O_WRONLY)).fd : -1);
+    } catch (error) {
+      transfer.stop();
+      throw error;
+    }
   }
 
   /**
@@ -24,7 +36,11 @@ export class Input {
    * source that ended it.
    */
   async start(destination: number): Promise<boolean> {
-    this.#transfer = new Transfer(this.#open.release(this.#source), destination);
+    if (this.#closed) {
+      closeDescriptor(destination);
+      return false;
+    }
+    this.#transfer.startTo(destination);
     const errno = await this.#transfer.ended;
     this.endAfterWriters();
     return errno === 0;
@@ -37,28 +53,8 @@ export class Input {
 
   /** Ends it at once. */
   close(): void {
-    this.#transfer?.stop();
+    this.#closed = true;
+    this.#transfer.stop();
     this.#open.closeAll();
-  }
-}
-
-/** An opened source of stdin. */
-interface OpenedInput {
-  readonly source: number;
-  /** Keeps the stream from ending before its writer comes and while no writer is there; -1 if it needs none. */
-  readonly hold: number;
-}
-
-/** Opens the source of a stream that a process reads. Never waits. */
-function openInput(path: string): OpenedInput {
-  const opened = openSync(withoutScheme(path), O_RDONLY | O_NONBLOCK);
-  let hold = -1;
-  try {
-    if (fstatSync(opened).isFIFO()) hold = openSync(withoutScheme(path), O_WRONLY | O_NONBLOCK);
-    return { source: forAddon(opened), hold };
-  } catch (error) {
-    closeSync(opened);
-    if (hold >= 0) closeSync(hold);
-    throw error;
   }
 }

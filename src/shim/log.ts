@@ -22,7 +22,8 @@ export type LogFields = Readonly<Record<string, unknown>>;
 export class ShimLog {
   readonly #descriptor: number;
   readonly #debug: boolean;
-  readonly #always: string;
+  readonly #always: LogFields;
+  readonly #alwaysText: string;
   /** Lines dropped since the last one that was written. */
   #dropped = 0;
   /** The rest of the last line, which the pipe has not taken yet. */
@@ -34,7 +35,8 @@ export class ShimLog {
   constructor(descriptor: number, debug: boolean, fields: LogFields) {
     this.#descriptor = descriptor;
     this.#debug = debug;
-    this.#always = pairs(fields);
+    this.#always = fields;
+    this.#alwaysText = pairs(fields);
   }
 
   /** Writes a line if containerd itself logs at this level. */
@@ -73,11 +75,18 @@ export class ShimLog {
     return this.#rest === undefined;
   }
 
+  /** The fields of every line. One that the line itself has is written once, with the line's value. */
+  #othersThan(fields: LogFields): string {
+    const entries = Object.entries(this.#always);
+    const others = entries.filter(([name]) => !has(fields, name));
+    return others.length === entries.length ? this.#alwaysText : pairs(Object.fromEntries(others));
+  }
+
   /** Writes a line, unless there is no room to begin it. */
   #put(level: string, message: string, fields: LogFields): boolean {
     const time = new Date().toISOString();
     const line = Buffer.from(
-      `time="${time}" level=${level} msg=${text(message)}${pairs(fields)}${this.#always}\n`,
+      `time="${time}" level=${level} msg=${text(message)}${pairs(fields)}${this.#othersThan(fields)}\n`,
     );
     const rest = this.#send(line);
     if (rest === line) return false;
@@ -115,10 +124,25 @@ export class ShimLog {
 const FIRST_RETRY_MS = 10;
 const LAST_RETRY_MS = 1000;
 
+/** Whether a line has a field. A proxy that throws has none. */
+function has(fields: LogFields, name: string): boolean {
+  try {
+    return Object.prototype.propertyIsEnumerable.call(fields, name);
+  } catch {
+    return false;
+  }
+}
+
+/** What every line begins with. A field of the same name gets a prefix, as in containerd's own log. */
+const OWN = new Set(["time", "level", "msg"]);
+
 function pairs(fields: LogFields): string {
   try {
     return Object.entries(fields)
-      .map(([name, value]) => ` ${name.replaceAll(UNFIT_FOR_NAME, "_")}=${text(value)}`)
+      .map(([given, value]) => {
+        const name = OWN.has(given) ? `fields.${given}` : given.replaceAll(UNFIT_FOR_NAME, "_");
+        return ` ${name}=${text(value)}`;
+      })
       .join("");
   } catch (error) {
     // A getter threw. The line itself is still worth writing.

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { Socket } from "node:net";
 import type { CheckedOptions } from "./stdio-paths.js";
-import { Descriptors } from "./descriptors.js";
+import { closeDescriptor, Descriptors } from "./descriptors.js";
 import { createPipe, type Pipe } from "./pipe.js";
 import { schemeOf } from "./stdio-paths.js";
 
@@ -94,6 +94,13 @@ export class Logger {
   kill(): void {
     this.#closed = true;
     this.#child.kill("SIGKILL");
+  }
+
+  /** The same, and closes the writing ends, which nobody has taken over. */
+  abandon(): void {
+    this.kill();
+    closeDescriptor(this.stdout);
+    closeDescriptor(this.stderr);
   }
 }
 

@@ -34,12 +34,12 @@ const LONGEST_SHOWN = 300;
 /** What {@link unmountAll} does about mounts that are in use. */
 export interface UnmountOptions {
   /** For how long busy mounts are tried again, every 50 ms, in milliseconds. Default: 2500. */
-  readonly busyTimeoutMs?: number;
+  readonly busyTimeoutMs?: number | undefined;
   /**
    * Whether mounts that are busy even then are taken out of sight (`MNT_DETACH`). They are gone when the last process
    * that uses them has ended. Default: false, as in containerd.
    */
-  readonly detach?: boolean;
+  readonly detach?: boolean | undefined;
 }
 
 /**

@@ -67,22 +67,40 @@ export interface ShimOptions {
    */
   createTaskService(context: ShimContext): MaybePromise<ServiceImpl<typeof Task>>;
   /** Creates the sandbox service, for a shim that containerd uses as a sandbox controller. */
-  createSandboxService?(context: ShimContext): MaybePromise<ServiceImpl<typeof Sandbox> | undefined>;
+  createSandboxService?:
+    | ((context: ShimContext) => MaybePromise<ServiceImpl<typeof Sandbox> | undefined>)
+    | undefined;
   /**
    * Decides which process serves a container. Containers with the same `group` share one; without a group each has its
    * own. An `address` names a shim that is already running, whoever started it.
    */
-  start?(request: StartRequest): MaybePromise<ShimPlacement | undefined>;
+  start?: ((request: StartRequest) => MaybePromise<ShimPlacement | undefined>) | undefined;
+  /**
+   * In place of `start`: the annotations of a container's spec that name its group. The first one that a container has
+   * counts; without any, or with an empty one, the container has a shim of its own. A packed shim answers for a group that
+   * has a shim without starting Node.
+   */
+  readonly groupAnnotations?: readonly string[] | undefined;
   /**
    * Cleans up after a container: its processes and mounts. containerd calls it in a separate process, both after a shim
-   * has died and after every normal end. Resolves to how the container ended. Default: status 137 (killed), now; the
+   * has died and after every normal end, but see `deleteLeavesNothing`. Resolves to how the container ended. Default: status 137 (killed), now; the
    * same for whatever is left out.
    */
-  delete?(request: ShimRequest): MaybePromise<MessageInitShape<typeof DeleteResponseSchema> | undefined>;
+  delete?:
+    | ((request: ShimRequest) => MaybePromise<MessageInitShape<typeof DeleteResponseSchema> | undefined>)
+    | undefined;
+  /**
+   * Whether the task service's Delete, when it succeeds, leaves nothing of the container for `delete` to clean up. The shim
+   * then notes in the bundle how the container ended, and a packed shim passes that on without starting Node. Default:
+   * true if there is no `delete`.
+   */
+  readonly deleteLeavesNothing?: boolean | undefined;
   /** How the runtime describes itself to containerd 2. `name` and `version` are filled in. */
-  info?(options: Any | undefined): MaybePromise<MessageInitShape<typeof RuntimeInfoSchema> | undefined>;
+  info?:
+    | ((options: Any | undefined) => MaybePromise<MessageInitShape<typeof RuntimeInfoSchema> | undefined>)
+    | undefined;
   /** The version that `-version` and `-info` print. Default `0.0.0`. */
-  readonly version?: string;
+  readonly version?: string | undefined;
 }
 
 const HOOKS = [
@@ -93,6 +111,8 @@ const HOOKS = [
   "info",
 ] as const satisfies readonly (keyof ShimOptions)[];
 
+const isText = (text: unknown) => typeof text === "string" && text !== "";
+
 /** Checks the parts of a shim. Throws a TypeError that names what is wrong. */
 export function checkShim(name: unknown, options: ShimOptions): void {
   if (typeof name !== "string" || name === "") throw new TypeError("name must be a non-empty string");
@@ -100,13 +120,21 @@ export function checkShim(name: unknown, options: ShimOptions): void {
     throw new TypeError(`the options of runShim must be an object, not ${kindOf(options)}`);
   // A class may have members of its own; in a plain object an unknown name is a typing error.
   if (Object.getPrototypeOf(options) === Object.prototype)
-    checkOptions("runShim", options, [...HOOKS, "version"]);
+    checkOptions("runShim", options, [...HOOKS, "version", "groupAnnotations", "deleteLeavesNothing"]);
   for (const hook of HOOKS) {
     const given = options[hook];
     if (typeof given === "function" || (given === undefined && hook !== "createTaskService")) continue;
     throw new TypeError(`${hook} must be a function, not ${kindOf(given)}`);
   }
-  const { version } = options;
+  const { version, groupAnnotations, deleteLeavesNothing } = options;
+  if (groupAnnotations !== undefined) {
+    if (!Array.isArray(groupAnnotations) || !groupAnnotations.every(isText))
+      throw new TypeError("groupAnnotations must be an array of non-empty strings");
+    if (options.start !== undefined) throw new TypeError("start and groupAnnotations exclude each other");
+  }
+  if (deleteLeavesNothing !== undefined && typeof deleteLeavesNothing !== "boolean") {
+    throw new TypeError(`deleteLeavesNothing must be a boolean, not ${kindOf(deleteLeavesNothing)}`);
+  }
   if (version !== undefined && typeof version !== "string") {
     throw new TypeError(`version must be a string, not ${kindOf(version)}`);
   }
@@ -123,4 +151,5 @@ export type ShimPlacement =
       readonly address: string;
     };
 
-type MaybePromise<T> = T | Promise<T>;
+/** A value, or a promise of it. */
+export type MaybePromise<T> = T | Promise<T>;

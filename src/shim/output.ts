@@ -1,28 +1,27 @@
-import { closeSync, constants, fstatSync, mkdirSync, openSync } from "node:fs";
-import { dirname } from "node:path";
+import { constants } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { getSystemErrorName } from "node:util";
-import { forAddon } from "./descriptors.js";
+import { closeDescriptor, openStream } from "./descriptors.js";
 import { Transfer } from "./pump.js";
 import { DRAIN_MS, schemeOf, withoutScheme } from "./stdio-paths.js";
+import { errorName } from "./system.js";
 
-const { O_APPEND, O_CREAT, O_NONBLOCK, O_RDWR, O_WRONLY } = constants;
+const { O_APPEND, O_CREAT, O_RDWR, O_WRONLY } = constants;
 const ECANCELED = 125;
 
 /** Where one output stream of a process goes. Nothing is passed on before there is a source. */
 export class Output {
   readonly #target: string;
-  #destination: number | undefined;
-  #transfer: Transfer | undefined;
+  readonly #transfer: Transfer;
+  #state: "open" | "started" | "closed" = "open";
 
   private constructor(target: string, destination: number) {
     this.#target = target;
-    this.#destination = destination;
+    this.#transfer = new Transfer(destination, target);
   }
 
-  /** Opens a fifo or file. Throws the system's error. */
-  static open(target: string): Output {
-    return new Output(target, openOutput(target));
+  /** Opens a fifo or file. Rejects with the system's error. */
+  static async open(target: string): Promise<Output> {
+    return new Output(target, await openOutput(target));
   }
 
   /** Passes on to a descriptor, which it owns from now on. */
@@ -32,25 +31,30 @@ export class Output {
 
   /** Passes on what a descriptor, which it owns from now on, has to give. */
   start(source: number): void {
-    const destination = this.#destination;
-    if (destination === undefined) return closeSync(source);
-    this.#destination = undefined;
-    this.#transfer = new Transfer(source, destination);
+    if (this.#state !== "open") return closeDescriptor(source);
+    this.#transfer.startFrom(source);
+    this.#state = "started";
     void this.#transfer.ended.then((errno) => this.#report(errno));
   }
 
   /** Resolves when all has been passed on and everything is closed. */
   get ended(): Promise<unknown> {
-    return this.#transfer?.ended ?? Promise.resolve();
+    return this.#state === "started" ? this.#transfer.ended : Promise.resolve();
+  }
+
+  /** Resolves once readers have read the output written so far, or when the time is up. */
+  async flush(milliseconds: number): Promise<void> {
+    if (this.#state === "started") await this.#transfer.flush(milliseconds);
   }
 
   /** Passes on what has been written, for 10 s at most, and closes. */
   close(): void {
-    const destination = this.#destination;
-    this.#destination = undefined;
-    if (destination !== undefined) closeSync(destination);
+    if (this.#state !== "started") {
+      if (this.#state === "open") this.#transfer.stop();
+      this.#state = "closed";
+      return;
+    }
     const transfer = this.#transfer;
-    if (transfer === undefined) return;
     transfer.finish();
     const timer = setTimeout(() => transfer.stop(), DRAIN_MS);
     void transfer.ended.then(() => clearTimeout(timer));
@@ -58,29 +62,23 @@ export class Output {
 
   #report(errno: number): void {
     if (errno === 0) return;
-    const why = errno === ECANCELED ? "nobody read it in time" : getSystemErrorName(-errno);
+    const why = errno === ECANCELED ? "it was not taken in time" : errorName(-errno);
     process.emitWarning(`output for ${this.#target} was lost: ${why}`);
   }
 }
 
-/** Opens the destination of a stream that a process writes. Never waits. */
-function openOutput(target: string): number {
+/** Opens the destination of a stream that a process writes. Never waits for a reader. */
+async function openOutput(target: string): Promise<number> {
   const scheme = schemeOf(target);
   if (scheme === "file") {
-    const path = fileURLToPath(target);
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-    return forAddon(openSync(path, O_WRONLY | O_CREAT | O_APPEND, 0o644));
+    const { fd } = await openStream(fileURLToPath(target), O_WRONLY | O_CREAT | O_APPEND, { parents: true });
+    return fd;
   }
   if (scheme !== "fifo") throw new Error(`unknown STDIO scheme ${scheme}`);
   const path = withoutScheme(target);
   // Open for reading too, so that readers may leave and come back.
-  const fifo = openSync(path, O_RDWR | O_NONBLOCK);
-  try {
-    if (fstatSync(fifo).isFIFO()) return forAddon(fifo);
-  } catch (error) {
-    closeSync(fifo);
-    throw error;
-  }
-  closeSync(fifo);
-  return forAddon(openSync(path, O_WRONLY | O_APPEND));
+  const fifo = await openStream(path, O_RDWR);
+  if (fifo.isFifo) return fifo.fd;
+  closeDescriptor(fifo.fd);
+  return (await openStream(path, O_WRONLY | O_APPEND)).fd;
 }

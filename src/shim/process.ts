@@ -16,7 +16,7 @@ import { spawn, type StdioOptions as NodeStdio } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
 import { checkOptions } from "../options.js";
-import { kindOf } from "../value-kinds.js";
+import { isArray, isPlain, kindOf } from "../value-kinds.js";
 import { type AdoptedChild, type ChildExit, Children } from "./children.js";
 
 /** How a process is started. */
@@ -54,6 +54,14 @@ export async function startProcess(
   }
   checkOptions("startProcess", options, ["cwd", "env", "stdio"]);
   const { cwd, env, stdio = ["ignore", "ignore", "ignore"] } = options;
+  if (!isArray(args) || !Array.from(args).every((each) => typeof each === "string"))
+    throw new TypeError(`args must be an array of strings, not ${kindOf(args)}`);
+  if (cwd !== undefined && typeof cwd !== "string")
+    throw new TypeError(`cwd must be a path, not ${kindOf(cwd)}`);
+  if (env !== undefined && !(isPlain(env) && Object.values(env).every((each) => typeof each === "string")))
+    throw new TypeError(`env must be an object of strings, not ${kindOf(env)}`);
+  if (!isArray(stdio) || !Array.from(stdio).every(isDescriptor))
+    throw new TypeError(`stdio must be an array of descriptors and "ignore", not ${kindOf(stdio)}`);
   const child = spawn(program, [...args], {
     cwd,
     env: { ...(env ?? process.env) },
@@ -76,6 +84,10 @@ export async function startProcess(
     return sent;
   };
   return { pid: child.pid ?? 0, exited, kill };
+}
+
+function isDescriptor(value: unknown): boolean {
+  return value === "ignore" || (Number.isInteger(value) && (value as number) >= 0);
 }
 
 export type { AdoptedChild, ChildExit, Children };

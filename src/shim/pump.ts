@@ -1,39 +1,60 @@
-import { closeSync } from "node:fs";
 import { type NativePump, loadNative } from "../native/addon.js";
+import { closeDescriptor } from "./descriptors.js";
 import { checked } from "./system.js";
 
-/** The thread of this environment, made for its first transfer. */
+/** The pump of this environment, made for its first transfer. */
 let pump: NativePump | undefined;
 
-/** The transfers whose end has not been reported, by their numbers. */
-const transfers = new Map<number, (errno: number) => void>();
+/** What hears of a transfer. */
+interface Listener {
+  flushed: (() => void)[];
+  ended(errno: number): void;
+}
+
+/** What hears of the transfers whose end has not been reported, by their numbers. */
+const transfers = new Map<number, Listener>();
+
+/** What is reported of a transfer that has been flushed, in place of an error's number. */
+const FLUSHED = -1;
 
 /** How many of them keep the process alive. */
 let held = 0;
 
-/** Bytes that the addon's thread moves from one descriptor to another, whatever JavaScript does meanwhile. */
+/** Bytes that a thread of the addon moves from one descriptor to another, whatever JavaScript does meanwhile. */
 export class Transfer {
   /**
-   * Resolves when both descriptors are closed: to 0 if all that was read has been written, or to the number of the error
-   * that ended the transfer or cost it bytes. ECANCELED if it was stopped.
+   * Resolves once a started transfer has ended: to 0 if all that was read has been written, or to the number of the error
+   * that ended the transfer or cost it bytes. ECANCELED if it was stopped. Both descriptors are closed then, but for those
+   * of a file that was stopped while its disk did not answer: they are closed when it does. With a fifo that is open for
+   * reading too, it also waits up to 250 ms until everything has been read.
    */
   readonly ended: Promise<number>;
   readonly #number: number;
+  readonly #holds: boolean;
+  readonly #tell: (errno: number) => void;
 
   /**
-   * Moves bytes from one descriptor to another. Takes over both, also if it throws the system's error. Until it has
-   * ended, it keeps the process alive, unless it is told not to.
+   * Takes over one end of a transfer, also if it throws the system's error, and makes sure that there is a thread for it,
+   * so that it can start later. `what` is for that error, such as EAGAIN if too many files are written at once. Once started,
+   * it keeps the process alive until it has ended, unless it is told not to.
    */
-  constructor(source: number, destination: number, { holds = true } = {}) {
-    pump ??= newPump([source, destination]);
-    this.#number = checked("start a transfer", pump.start(source, destination));
-    if (holds) hold(1);
-    this.ended = new Promise((resolve) => {
-      transfers.set(this.#number, (errno) => {
-        if (holds) hold(-1);
-        resolve(errno);
-      });
-    });
+  constructor(end: number, what: string, { holds = true } = {}) {
+    pump ??= newPump(end);
+    this.#number = checked(`reserve a thread for ${what}`, pump.reserve(end));
+    this.#holds = holds;
+    let tell!: (errno: number) => void;
+    this.ended = new Promise((resolve) => (tell = resolve));
+    this.#tell = tell;
+  }
+
+  /** Lets bytes flow from a descriptor to the end that is there. Takes it over, also if it throws the system's error. */
+  startFrom(source: number): void {
+    this.#start(source, true);
+  }
+
+  /** Lets bytes flow from the end that is there to a descriptor. Takes it over, also if it throws the system's error. */
+  startTo(destination: number): void {
+    this.#start(destination, false);
   }
 
   /** Ends as soon as nothing is left to read, though somebody could still write. */
@@ -41,18 +62,45 @@ export class Transfer {
     pump?.finish(this.#number);
   }
 
-  /** Ends at once. What has not been passed on is lost. */
+  /**
+   * Resolves once the bytes that are in the source now have been passed on, and read if they went to a fifo; once the
+   * transfer has ended; or when the time is up.
+   */
+  async flush(milliseconds: number): Promise<void> {
+    const listener = transfers.get(this.#number);
+    if (listener === undefined) return;
+    let timer!: NodeJS.Timeout;
+    await new Promise<void>((resolve) => {
+      listener.flushed.push(resolve);
+      // A thread that a disk holds up reports nothing.
+      timer = setTimeout(resolve, milliseconds);
+      pump?.flush(this.#number, milliseconds);
+    });
+    clearTimeout(timer);
+  }
+
+  /** Ends at once, or gives up what was not started. What has not been passed on is lost. */
   stop(): void {
     pump?.stop(this.#number);
   }
+
+  #start(other: number, otherIsSource: boolean): void {
+    checked("start a transfer", pump?.start(this.#number, other, otherIsSource) ?? 0);
+    if (this.#holds) hold(1);
+    const ended = (errno: number) => {
+      if (this.#holds) hold(-1);
+      this.#tell(errno);
+    };
+    transfers.set(this.#number, { flushed: [], ended });
+  }
 }
 
-/** A thread may be one too many for the process. The descriptors are closed then, as for any transfer that cannot start. */
-function newPump(descriptors: readonly number[]): NativePump {
+/** A thread may be one too many for the process. The descriptor is closed then, as for any transfer that cannot start. */
+function newPump(end: number): NativePump {
   try {
-    return new (loadNative().BindingPump)(onEnded);
+    return new (loadNative().BindingPump)(onReports);
   } catch (error) {
-    for (const fd of descriptors) closeSync(fd);
+    closeDescriptor(end);
     throw error;
   }
 }
@@ -63,11 +111,15 @@ function hold(change: number): void {
   if (before === 0 || held === 0) pump?.hold(held > 0);
 }
 
-function onEnded(): void {
-  const ended = pump?.takeEnded() ?? [];
-  for (let index = 0; index < ended.length; index += 2) {
-    const [number = 0, errno = 0] = ended.slice(index);
-    transfers.get(number)?.(errno);
+function onReports(): void {
+  const reports = pump?.takeReports() ?? [];
+  for (let index = 0; index < reports.length; index += 2) {
+    const [number = 0, happened = 0] = reports.slice(index);
+    const listener = transfers.get(number);
+    if (listener === undefined) continue;
+    for (const resolve of listener.flushed.splice(0)) resolve();
+    if (happened === FLUSHED) continue;
     transfers.delete(number);
+    listener.ended(happened);
   }
 }

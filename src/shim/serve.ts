@@ -1,16 +1,21 @@
 import { closeSync, mkdirSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { connect } from "../client/connection.js";
+import { connect } from "../client/connect.js";
 import { textOf, type TtrpcError } from "../error.js";
 import { createPublisher } from "../events/index.js";
 import { Sandbox } from "../protos/sandbox.js";
+import { Task } from "../protos/task/v3.js";
 import { createServer, type Server } from "../server/server.js";
 import { socketAddress } from "./address.js";
 import type { ShimArguments } from "./arguments.js";
 import { type Bootstrap, readBootstrap, writeBootstrap } from "./bootstrap.js";
 import { childrenOfProcess } from "./process.js";
 import { logStandardStreams, ShimLog } from "./log.js";
-import type { ShimContext, ShimOptions, StartRequest } from "./options.js";
+import { publishFor } from "./publish.js";
+import { notingDeletes } from "./deleted.js";
+import { IdleMemory } from "./idle-memory.js";
+import type { ShimContext, ShimOptions, ShimPlacement, StartRequest } from "./options.js";
+import { readSpec } from "./spec/index.js";
 import { FAILED, STARTED, STARTER_VARIABLE } from "./start.js";
 import { addTask } from "./task.js";
 
@@ -69,7 +74,7 @@ function dieBeforeContainerd(): void {
 /** The address of the container's shim, and whether that shim already runs. */
 async function place(request: StartRequest, socket: string, options: ShimOptions) {
   if (socket !== "") return { address: `unix://${resolve(socket)}`, taken: false };
-  const placement = await options.start?.(request);
+  const placement = (await options.start?.(request)) ?? groupOf(request, options.groupAnnotations);
   if (placement !== undefined && "address" in placement) return { address: placement.address, taken: true };
   const { id, namespace, containerdAddress, params } = request;
   const address = socketAddress({
@@ -79,6 +84,14 @@ async function place(request: StartRequest, socket: string, options: ShimOptions
     folder: params?.socketDir,
   });
   return { address, taken: placement !== undefined && (await isAlive(address)) };
+}
+
+/** The group that an annotation of the container names. The launcher of a packed shim has the same rules. */
+function groupOf({ bundle }: StartRequest, names: readonly string[] = []): ShimPlacement | undefined {
+  if (names.length === 0) return undefined;
+  const { annotations = {} } = readSpec(bundle);
+  const group = annotations[names.find((name) => annotations[name] !== undefined) ?? ""];
+  return group ? { group } : undefined;
 }
 
 async function isAlive(address: string): Promise<boolean> {
@@ -101,10 +114,9 @@ async function listen(
   const path = address.replace(/^unix:\/\//, "");
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const server = createServer({ requireSameUser: true });
-  const publisher = createPublisher(eventsAddress(request), { namespace: request.namespace });
-  publisher.on("undelivered", ({ event, error }) =>
-    log.error("an event was lost", { topic: event.topic, error }),
-  );
+  const { namespace } = request;
+  const events = eventsAddress(request) ?? (await (await import("./log-events.js")).logEvents(log));
+  const publisher = createPublisher(events, { namespace });
   let ending = false;
   const shutdown = () => {
     if (ending) return;
@@ -116,19 +128,17 @@ async function listen(
     ...request,
     address,
     publisher,
-    publish(topic, schema, message) {
-      publisher.publish(topic, schema, message).catch((error: unknown) => {
-        // Undelivered events are in the log already; this one was never sent.
-        if (error instanceof TypeError) log.error("an event cannot be sent", { topic, error });
-      });
-    },
+    publish: publishFor(publisher, log),
     log,
     children: childrenOfProcess(),
     shutdown,
   };
-  addTask(server, await options.createTaskService(context));
+  const { deleteLeavesNothing = options.delete === undefined } = options;
+  const task = await options.createTaskService(context);
+  const memory = new IdleMemory();
+  addTask(server, memory.watching(Task, deleteLeavesNothing ? notingDeletes(task) : task));
   const sandbox = await options.createSandboxService?.(context);
-  if (sandbox !== undefined) server.add(Sandbox, sandbox);
+  if (sandbox !== undefined) server.add(Sandbox, memory.watching(Sandbox, sandbox));
   try {
     await server.listen(address, { mode: 0o600, reclaimStale: true });
   } catch (error) {
@@ -142,12 +152,14 @@ async function listen(
   return true;
 }
 
-/** Where containerd takes events. A shim started by hand has no variable for it, and uses the usual address. */
-function eventsAddress({ params, containerdAddress }: StartRequest): string {
+/**
+ * Where containerd takes events. A shim started by hand has no variable for it, and uses the usual address; without
+ * containerd it has none.
+ */
+function eventsAddress({ params, containerdAddress }: StartRequest): string | undefined {
   const address = process.env["TTRPC_ADDRESS"] || params?.containerdTtrpcAddress;
   if (address) return address;
-  if (containerdAddress === "") throw new Error("neither TTRPC_ADDRESS nor -address says where events go");
-  return `${containerdAddress}.ttrpc`;
+  return containerdAddress === "" ? undefined : `${containerdAddress}.ttrpc`;
 }
 
 async function shutDown(server: Server, publisher: { close(): Promise<void> }): Promise<void> {

@@ -6,6 +6,12 @@ import { UNCHANGED } from "./pipe.js";
 /** How long output is passed on after a stream was closed, at most. containerd's own shim waits as long. */
 export const DRAIN_MS = 10_000;
 
+/**
+ * How long the report of an exit waits until the output has been read, at most. The addon keeps fifos open for their readers
+ * after that, for a time of its own, which delays nothing.
+ */
+export const FLUSH_MS = 250;
+
 /** What a task's requests say of a process's streams; an empty text stands for none. */
 export interface StdioPaths {
   /** The path of a fifo. */

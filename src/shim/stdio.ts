@@ -7,6 +7,7 @@ import {
   type CheckedOptions,
   checkedOptions,
   checkedPaths,
+  FLUSH_MS,
   type StdioOptions,
   type StdioPaths,
 } from "./stdio-paths.js";
@@ -26,25 +27,25 @@ export class Stdio {
   readonly #theirs = new Descriptors();
   readonly #ours = new Descriptors();
   readonly #starts: (() => void)[] = [];
-  readonly #outputs: Output[] = [];
+  readonly #outputs: readonly Output[];
   readonly #logger: Logger | undefined;
-  #input: Input | undefined;
+  readonly #input: Input | undefined;
   #started!: () => void;
 
-  private constructor(paths: StdioPaths, options: CheckedOptions, logger: Logger | undefined) {
+  private constructor(ends: Ends, options: CheckedOptions) {
+    const { input, logger, outputs } = ends;
     this.#logger = logger;
+    this.#input = input;
+    this.#outputs = outputs.filter((output) => output !== undefined);
     const started = new Promise<void>((resolve) => (this.#started = resolve));
     this.drained = started.then(async () => {
       await Promise.all([...this.#outputs.map((output) => output.ended), this.#logger?.ended]);
     });
     try {
       const logged = logger && [this.#theirs.add(logger.stdout), this.#theirs.add(logger.stderr)];
-      const stdin = this.#stdin(paths.stdin, options);
-      const [stdout = "ignore", stderr = "ignore"] = logged ?? [
-        this.#stdout(paths.stdout, options),
-        this.#stdout(paths.stderr, options),
-      ];
-      this.descriptors = [stdin, stdout, stderr];
+      const stdin = this.#stdin(input, options);
+      const [stdout, stderr] = outputs.map((output) => this.#stdout(output, options));
+      this.descriptors = [stdin, logged?.[0] ?? stdout ?? "ignore", logged?.[1] ?? stderr ?? "ignore"];
     } catch (error) {
       this.abandon();
       throw error;
@@ -53,9 +54,8 @@ export class Stdio {
 
   /** @internal */
   static async open(paths: StdioPaths, options: StdioOptions | undefined): Promise<Stdio> {
-    const from = checkedPaths(paths);
     const by = checkedOptions(options);
-    return new Stdio(from, by, isLogger(from.stdout) ? await Logger.start(from.stdout, by) : undefined);
+    return new Stdio(await openEnds(checkedPaths(paths), by), by);
   }
 
   /** To be called once a process has been started with {@link descriptors}: bytes are passed on from now on. */
@@ -71,6 +71,15 @@ export class Stdio {
   /** Lets stdin end as soon as its last writer has closed it: what CloseIO asks for. */
   closeStdin(): void {
     this.#input?.endAfterWriters();
+  }
+
+  /**
+   * Resolves once the output written so far has been passed on and the readers of fifos have read it, or after 250 ms. Await
+   * it before you report the exit of a process: `ctr`, and any other program with containerd's Go client 1.7 or later,
+   * stops reading when it hears of the exit.
+   */
+  async flush(): Promise<void> {
+    await Promise.all(this.#outputs.map((output) => output.flush(FLUSH_MS)));
   }
 
   /**
@@ -93,19 +102,15 @@ export class Stdio {
     this.close();
   }
 
-  #stdin(path: string, options: CheckedOptions): "ignore" | number {
-    if (path === "") return "ignore";
-    const input = new Input(path);
-    this.#input = input;
+  #stdin(input: Input | undefined, options: CheckedOptions): "ignore" | number {
+    if (input === undefined) return "ignore";
     const { theirs, ours } = this.#pipe(true, options);
     this.#starts.push(() => void input.start(this.#ours.release(ours)).catch(warn));
     return theirs;
   }
 
-  #stdout(target: string, options: CheckedOptions): "ignore" | number {
-    if (target === "") return "ignore";
-    const output = Output.open(target);
-    this.#outputs.push(output);
+  #stdout(output: Output | undefined, options: CheckedOptions): "ignore" | number {
+    if (output === undefined) return "ignore";
     const { theirs, ours } = this.#pipe(false, options);
     this.#starts.push(() => output.start(this.#ours.release(ours)));
     return theirs;
@@ -119,6 +124,34 @@ export class Stdio {
   }
 }
 
+/** What containerd names for the streams of a process, opened. */
+interface Ends {
+  readonly input: Input | undefined;
+  readonly logger: Logger | undefined;
+  readonly outputs: readonly (Output | undefined)[];
+}
+
+async function openEnds({ stdin, stdout, stderr }: StdioPaths, options: CheckedOptions): Promise<Ends> {
+  const logger = isLogger(stdout) ? await Logger.start(stdout, options) : undefined;
+  const opened: { close(): void }[] = [];
+  const note = <T extends { close(): void } | undefined>(end: T): T => {
+    if (end !== undefined) opened.push(end);
+    return end;
+  };
+  try {
+    const input = note(stdin === "" ? undefined : await Input.open(stdin));
+    const outputs: (Output | undefined)[] = [];
+    for (const target of logger === undefined ? [stdout, stderr] : []) {
+      outputs.push(note(target === "" ? undefined : await Output.open(target)));
+    }
+    return { input, logger, outputs };
+  } catch (error) {
+    logger?.abandon();
+    for (const one of opened) one.close();
+    throw error;
+  }
+}
+
 /** Stdin that could not be passed on has ended for the process; nobody else would hear of the reason. */
 function warn(error: Error): void {
   process.emitWarning(`stdin could not be passed on: ${error.message}`);
@@ -126,21 +159,25 @@ function warn(error: Error): void {
 
 /**
  * Opens the streams that containerd names, for a process without a terminal, and makes pipes for the process. Never waits
- * for a reader or writer of a fifo, only for a logging program to be ready.
+ * for a reader or writer of a fifo, only for a logging program to be ready and for a file's disk to answer.
  *
  * ```ts
  * const stdio = await openStdio(request, { id: request.id, namespace: context.namespace });
  * const child = spawn("/bin/worker", { stdio: [...stdio.descriptors] });
  * stdio.handedOver();
- * child.once("exit", () => stdio.close());
+ * child.once("exit", async () => {
+ *   await stdio.flush();
+ *   stdio.close();
+ * });
  * ```
  *
- * A reader of a fifo may leave and come back, as long as it is there when the process ends: what nobody has read goes with
- * the last descriptor of a fifo. While it does not read, the process waits once its pipe, 64 KiB between and the fifo
- * are full. If a file takes no bytes, because its disk is full, they are dropped, and a warning says so.
+ * A reader of a fifo may leave and come back, as long as it is there within 250 ms of the end of output: a fifo loses its
+ * unread bytes with its last descriptor. While it does not read, the process waits once its pipe, 64 KiB between and the fifo
+ * are full. If a file takes no bytes, because its disk is full, they are dropped, and a warning says so. If its disk does not
+ * answer, its stream waits, and no other.
  *
- * Rejects with a TypeError that names a path or option that is wrong, the system's error if a path cannot be opened, and
- * an Error if its scheme is unknown or its logging program does not start within 30 s.
+ * Rejects with a TypeError that names a path or option that is wrong, the system's error if a path cannot be opened or,
+ * as EAGAIN, if 512 streams to or from files are open already, and an Error if its scheme is unknown or its logging program does not start within 30 s.
  */
 export async function openStdio(paths: StdioPaths, options?: StdioOptions): Promise<Stdio> {
   return Stdio.open(paths, options);

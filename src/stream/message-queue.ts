@@ -1,4 +1,6 @@
+import { rejectLater } from "../client/call-site.js";
 import type { Decode } from "../codec/payload.js";
+import { addFrames } from "../error.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import type { Named } from "../native/slots.js";
 
@@ -13,12 +15,14 @@ export interface QueueOwner extends Stream {
   taken(queue: MessageQueue<unknown>): void;
   /** The reader stopped early. Called at most once, and never after the stream was read to its end. */
   abandoned(): void;
+  /** Completes the error of a message that does not decode. */
+  undecoded?(error: unknown): unknown;
   /** Runs an action that must not run while a batch is read; see {@link Bridge.defer}. */
   defer(action: () => void): void;
 }
 
 interface Waiting<T> {
-  resolve(result: IteratorResult<T, undefined>): void;
+  resolve(result: IteratorResult<T, undefined> | Promise<never>): void;
   reject(error: unknown): void;
 }
 
@@ -63,7 +67,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
       waiting.resolve({ value: reader.read(this.#decode), done: false });
     } catch (error) {
       this.#giveUp();
-      waiting.reject(error);
+      rejectLater(waiting.resolve, waiting.reject, this.#owner.undecoded?.(error) ?? error);
     }
   }
 
@@ -93,15 +97,20 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
       this.#take(message.length);
       try {
         return Promise.resolve({ value: this.#decode(message, 0, message.length, true), done: false });
-      } catch (error) {
+      } catch (reason) {
         this.#giveUp();
+        const error = this.#owner.undecoded?.(reason) ?? reason;
+        addFrames(error, this.next);
         return Promise.reject(error);
       }
     }
     return new Promise((resolve, reject) => {
       const waiting = { resolve, reject };
-      if (this.#ended) this.#finish(waiting);
-      else this.#waiting.push(waiting);
+      if (this.#ended) {
+        // The reader is the caller: its frames are on the stack.
+        addFrames(this.#error, this.next);
+        this.#finish(waiting);
+      } else this.#waiting.push(waiting);
     });
   }
 
@@ -160,6 +169,6 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     // An iterator throws once, and is done from then on.
     this.#error = undefined;
     if (error === undefined) waiting.resolve({ value: undefined, done: true });
-    else waiting.reject(error);
+    else rejectLater(waiting.resolve, waiting.reject, error);
   }
 }

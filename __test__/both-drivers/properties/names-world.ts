@@ -360,7 +360,7 @@ async function outcomeOf(call: Promise<Uint8Array>): Promise<Outcome> {
   } catch (error) {
     if (error instanceof TypeError) return `TypeError: ${error.message}`;
     if (!(error instanceof TtrpcError)) throw error;
-    return error.code === Code.Unknown ? `code ${error.code}: ${error.message}` : `code ${error.code}`;
+    return error.code === Code.Unknown ? `code ${error.code}: ${error.rawMessage}` : `code ${error.code}`;
   }
 }
 

@@ -93,7 +93,7 @@ describe("the end of a stream, as our client sees it", () => {
       );
       const { messages, error } = await outcome;
       expect(messages).toEqual(["first"]);
-      expect(error).toMatchObject({ code: Code.Unknown, message: "strange" });
+      expect(error).toMatchObject({ code: Code.Unknown, rawMessage: "strange" });
       await expectClientGoesOn(connection, peer);
     },
   );
@@ -111,7 +111,7 @@ describe("the end of a stream, as our client sees it", () => {
     await peer.send(Buffer.concat([data(1, "first"), response(1, { status })]));
     const { messages, error } = await outcome;
     expect(messages).toEqual(["first"]);
-    expect(error).toMatchObject({ code: Code.NotFound, message: "gone" });
+    expect(error).toMatchObject({ code: Code.NotFound, rawMessage: "gone" });
     expect(error?.details).toMatchObject([{ typeUrl: "a.Detail" }]);
     await expectClientGoesOn(connection, peer);
   });

@@ -106,7 +106,7 @@ describe("a handler that throws", () => {
       pair.connection.serverStreaming(SERVICE, "Down", bytes(String(count))),
     );
     expect(before).toEqual(Array.from({ length: count }, () => "before"));
-    expect(error).toMatchObject({ code: Code.Aborted, message: "not now" });
+    expect(error).toMatchObject({ code: Code.Aborted, rawMessage: "not now" });
     expect(unpackAny(error.details[0]!, EchoPayloadSchema)).toMatchObject({ seq: 7 });
     expect(left.pop()).toBe("Down");
   });
@@ -115,7 +115,7 @@ describe("a handler that throws", () => {
     const requests = endless();
     expect(await failure(pair.connection.clientStreaming(SERVICE, "Up", requests))).toMatchObject({
       code: Code.Aborted,
-      message: "not now",
+      rawMessage: "not now",
     });
     await requests.left;
   });
@@ -131,13 +131,13 @@ describe("a handler that throws", () => {
   test("before it returns an iterable sends its status", async () => {
     const [before, error] = await outcome(pair.connection.bidiStreaming(SERVICE, "AtOnce", endless()));
     expect(before).toEqual([]);
-    expect(error).toMatchObject({ code: Code.Aborted, message: "not now" });
+    expect(error).toMatchObject({ code: Code.Aborted, rawMessage: "not now" });
   });
 
   test("an Error that is not a status sends Unknown with its message", async () => {
     const [before, error] = await outcome(pair.connection.serverStreaming(SERVICE, "Plain", EMPTY));
     expect(before).toEqual(["before"]);
-    expect(error).toMatchObject({ code: Code.Unknown, message: "beyond" });
+    expect(error).toMatchObject({ code: Code.Unknown, rawMessage: "beyond" });
   });
 
   test.each([
@@ -258,7 +258,7 @@ describeWithPeers("a stream with the server in $peer", (language) => {
       const replies = client.fail(requests)[Symbol.asyncIterator]();
       expect((await replies.next()).value).toMatchObject({ seq: code });
       const error = await failure(replies.next());
-      expect(error).toMatchObject({ code: expected, message: "not here: ü€😀" });
+      expect(error).toMatchObject({ code: expected, rawMessage: "not here: ü€😀" });
       expect(unpackAny(error.details[0]!, EchoPayloadSchema)).toMatchObject({
         seq: code,
         msg: "not here: ü€😀",

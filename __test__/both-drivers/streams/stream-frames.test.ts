@@ -147,7 +147,7 @@ describe("our client with a server of raw frames", () => {
     [Code.NotFound, Code.NotFound],
   ])("turns the status code %i of a stream into the error %i", async (code, expected) => {
     const outcome = repliesTo((peer, id) => peer.replyStatus(id, { code, message: "strange" }));
-    expect(await failure(outcome)).toMatchObject({ code: expected, message: "strange" });
+    expect(await failure(outcome)).toMatchObject({ code: expected, rawMessage: "strange" });
   });
 
   test("yields the messages before a status, then throws the status, once", async () => {
@@ -162,7 +162,7 @@ describe("our client with a server of raw frames", () => {
     expect(text((await replies.next()).value!)).toBe("a");
     expect((await replies.next()).value).toEqual(EMPTY);
     const error = await failure(replies.next());
-    expect(error).toMatchObject({ code: Code.DataLoss, message: "gone" });
+    expect(error).toMatchObject({ code: Code.DataLoss, rawMessage: "gone" });
     expect(error.details).toMatchObject(details);
     expect(await replies.next()).toEqual({ value: undefined, done: true });
   });

@@ -96,7 +96,8 @@ function programFolder(parent: string, name: string, mode: number): string {
   return folder;
 }
 
-function busyboxFolder(folder: string): string {
+/** Makes the root filesystem of a machine that has busybox alone. */
+export function busyboxFolder(folder: string): string {
   const busybox = findStaticBusybox();
   if (busybox === undefined) throw new Error("there is no static busybox on this machine");
   for (const name of ["bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "usr/sbin", "var", "www"]) {

@@ -178,7 +178,7 @@ fn start(
     shared: &Arc<Shared>,
     conn: &Connection,
     mut open: OpenCall,
-    request: Request,
+    mut request: Request,
     kind: CallKind,
 ) {
     let Endpoint::Client(Some(client)) = &conn.endpoint else {
@@ -190,7 +190,12 @@ fn start(
             open.cancellable = cancellable;
             let task = tokio::spawn(async move {
                 let service = request.service.clone();
-                let result = client.request(request).await;
+                let unary = open.wire.unary_call(&mut request);
+                let mut result = client.request(request).await;
+                match &mut result {
+                    Ok(response) => unary.end(response),
+                    Err(_) => drop(unary),
+                }
                 let outcome = Outcome::of_request(result, &service, || open.wire.closed());
                 open.finish(outcome);
             });

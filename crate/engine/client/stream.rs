@@ -63,6 +63,7 @@ async fn exchange(
         return Ending::GivenUp;
     };
     let service = request.service.clone();
+    open.wire.stream_call();
     let inner = match client.new_stream(request, kind.client, kind.server).await {
         Ok(inner) => inner,
         Err(error) => {
@@ -128,7 +129,8 @@ async fn receive(
     let mut current = receiver.recv().await;
     loop {
         match current {
-            Ok(Raw(payload)) if kind.server => {
+            Ok(message) if kind.server => {
+                let payload = message.into_payload();
                 // After a final message, or a final response, ttrpc reports RemoteClosed. A response ends the
                 // server's messages; its payload is a message only if it is not empty.
                 let following = receiver.recv().now_or_never();
@@ -145,7 +147,7 @@ async fn receive(
                     None => receiver.recv().await,
                 };
             }
-            Ok(Raw(payload)) => return Ending::Outcome(Outcome::Reply(payload)),
+            Ok(message) => return Ending::Outcome(Outcome::Reply(message.into_payload())),
             Err(ttrpc::Error::Eof) if kind.server => return Ending::Finished,
             Err(ttrpc::Error::Eof) => {
                 let text = "the peer ended the stream without a response";
@@ -167,7 +169,7 @@ async fn send(stream: &OpenStream<'_>, mut queue: InputReceiver) -> Ending {
             Some(Input::Message(payload, _)) => {
                 wire.writable(SEND_LIMIT).await;
                 let size = payload.len();
-                let result = stream.sender.send(&Raw(payload)).await;
+                let result = stream.sender.send(&Raw::new(payload)).await;
                 sent.add(size);
                 result
             }

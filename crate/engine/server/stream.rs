@@ -43,6 +43,7 @@ impl StreamHandler for StreamMethod {
                 "context deadline exceeded",
             )));
         }
+        let payload_of_request = wire.take_payload(header.stream_id);
         // ttrpc keeps the request for as long as this runs.
         let (payload, kept) = wire.request(header.stream_id);
         if payload > 0 && header.flags & FLAG_NO_DATA != 0 {
@@ -79,6 +80,7 @@ impl StreamHandler for StreamMethod {
             call: open.call,
             state: &state,
             flags: header.flags,
+            payload_of_request,
         };
         let answer = tokio::select! {
             biased;
@@ -141,7 +143,7 @@ async fn outgoing(
                 handlers.wire.writable(SEND_LIMIT).await;
                 let size = payload.len();
                 // This fails when the connection ends, which also ends the handler.
-                let _ = sender.send(&Raw(payload)).await;
+                let _ = sender.send(&Raw::new(payload)).await;
                 drop(queued);
                 sent.add(size);
             }
@@ -156,18 +158,24 @@ struct Incoming<'a> {
     state: &'a StreamState,
     /// The flags of the request.
     flags: u8,
+    /// The payload of the request, if ttrpc got the request without it.
+    payload_of_request: Option<Vec<u8>>,
 }
 
 impl Incoming<'_> {
     /// Passes the messages on. Returns only if they break the protocol.
-    async fn run(&self, mut receiver: SSReceiver<Raw>) -> Response {
+    async fn run(mut self, mut receiver: SSReceiver<Raw>) -> Response {
         let Handlers { shared, connection, .. } = self.handlers;
         let has = |flag: u8| self.flags & flag != 0;
         let mut first = !has(FLAG_NO_DATA);
         loop {
             match receiver.recv().await {
-                Ok(Some(Raw(payload))) => {
+                Ok(Some(message)) => {
+                    let mut payload = message.into_payload();
                     let from_request = std::mem::take(&mut first);
+                    if from_request && let Some(whole) = self.payload_of_request.take() {
+                        payload = whole;
+                    }
                     // Go opens a stream with a request without a payload, and ttrpc reports it as an empty
                     // message that nobody sent.
                     let phantom = from_request && has(FLAG_REMOTE_OPEN) && payload.is_empty();

@@ -20,8 +20,17 @@ pub(super) struct UnaryMethod {
 #[async_trait::async_trait]
 impl MethodHandler for UnaryMethod {
     /// Always `Ok`, because ttrpc turns an `Err` into UNKNOWN, whatever status it carries.
-    async fn handler(&self, context: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
+    async fn handler(
+        &self,
+        context: TtrpcContext,
+        mut request: Request,
+    ) -> ttrpc::Result<Response> {
         let Handlers { shared, wire, connection, budget, .. } = &*self.handlers;
+        if request.payload.is_empty()
+            && let Some(payload) = wire.take_payload(context.mh.stream_id)
+        {
+            request.payload = payload;
+        }
         if request.timeout_nano < 0 {
             // ttrpc would read it as unsigned, a deadline in 584 years. In Go, it has expired.
             return Ok(response_of_status(Code::DeadlineExceeded, "context deadline exceeded"));
@@ -55,6 +64,8 @@ impl MethodHandler for UnaryMethod {
         let mut response = Response::new();
         response.status = protobuf::MessageField::some(status);
         response.payload = payload;
-        Ok(within_limit(response))
+        let mut response = within_limit(response);
+        wire.detach_reply(stream_id, &mut response);
+        Ok(response)
     }
 }

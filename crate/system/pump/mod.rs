@@ -1,108 +1,206 @@
-//! A thread that moves bytes between descriptors: from the pipes and terminals of a container's processes to
-//! containerd's fifos, log files and logging programs, and from fifos to processes.
+//! Threads that move bytes between descriptors: from the pipes and terminals of a container's processes to containerd's
+//! fifos, log files and logging programs, and from fifos to processes.
 //!
 //! No byte passes through JavaScript, so a busy event loop stops no stream. A transfer whose destination is full waits for
-//! room and reads no more, so backpressure is the kernel's; it holds at most 64 KiB meanwhile. The thread sleeps while
+//! room and reads no more, so backpressure is the kernel's; it holds at most 64 KiB meanwhile. The threads sleep while
 //! nothing moves.
+//!
+//! One thread moves the bytes of all transfers that never block. A file blocks while its disk does not answer, so a
+//! transfer to or from one has a thread of its own: [`FILES_AT_ONCE`] at a time.
 
+mod mover;
+mod reports;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_failures;
+#[cfg(test)]
+mod tests_of_fifos;
 mod transfer;
 
-use super::epoll::{Epoll, Waker};
-use crate::sync::lock;
+use mover::{Command, Mover, Place};
+use reports::Reports;
+use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::RawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-pub use transfer::Transfer;
-use transfer::{SCRATCH, Step};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+use transfer::Transfer;
 
-/// The thread and its transfers. Both end when it is dropped.
+/// Transfers to or from files that can be under way at once. One more is refused with `EAGAIN`. A transfer that was
+/// stopped counts until its disk has answered.
+pub const FILES_AT_ONCE: usize = 512;
+
+/// Of the devices of this kind, such as /dev/null, none ever blocks.
+const MEMORY_DEVICES: u32 = 1;
+
+/// The threads and their transfers. All end when it is dropped.
 pub struct Pump {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    reports: Arc<Reports>,
+    shared: Mover,
+    apart: HashMap<u32, Mover>,
+    files: Arc<AtomicUsize>,
+    /// The ends of transfers that have not been started.
+    reserved: HashMap<u32, OwnedFd>,
     last: u32,
 }
 
-/// How a transfer ended.
+/// What there is to say of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
-    /// The number that [`Pump::start`] gave it.
+pub struct Report {
+    /// The number that [`Pump::reserve`] gave it.
     pub transfer: u32,
-    /// 0 if all that was read has been written, or the number of the error: of the source or destination, or
-    /// `ECANCELED` if it was stopped.
-    pub errno: i32,
+    /// What has happened to it.
+    pub news: News,
 }
 
-struct Shared {
-    commands: Mutex<Vec<Command>>,
-    waker: Waker,
-    ended: Mutex<Vec<Ended>>,
-    tell: Box<dyn Fn() + Send + Sync>,
+/// What can happen to a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// What [`Pump::flush`] waits for.
+    Flushed,
+    /// It has ended. 0 if all that was read has been written, or the number of the error: of the source or destination,
+    /// of the thread if that failed, or `ECANCELED` if it was stopped.
+    Ended(i32),
 }
 
-enum Command {
-    Start(u32, Transfer),
-    Finish(u32),
-    Stop(u32),
-    Quit,
+/// The other end of a transfer of which one has been reserved.
+#[derive(Debug)]
+pub enum Other {
+    /// Where the bytes come from.
+    Source(OwnedFd),
+    /// Where they go.
+    Destination(OwnedFd),
 }
 
 impl Pump {
-    /// Starts the thread. It calls `tell` when transfers have ended that [`Pump::take_ended`] returns.
-    pub fn new(tell: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
-        let (epoll, waker) = Epoll::new()?;
-        let shared = Arc::new(Shared {
-            commands: Mutex::default(),
-            waker,
-            ended: Mutex::default(),
-            tell: Box::new(tell),
-        });
-        let of_thread = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("stdio".to_owned())
-            .stack_size(256 << 10)
-            .spawn(move || run(&of_thread, &epoll))?;
-        Ok(Self { shared, thread: Some(thread), last: 0 })
+    /// Starts the thread of transfers that never block. A thread calls `tell` when transfers have ended that
+    /// [`Pump::take_reports`] returns.
+    pub fn new(tell: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let reports = Arc::new(Reports::new(Box::new(tell)));
+        let shared = Mover::for_many(reports.clone())?;
+        let (apart, files, reserved) = Default::default();
+        Ok(Self { reports, shared, apart, files, reserved, last: 0 })
     }
 
-    /// Lets bytes flow. Returns the transfer's number, which no other has.
-    pub fn start(&mut self, transfer: Transfer) -> u32 {
+    /// Takes over one end of a transfer, and makes sure that there is a thread for it. Returns its number, which no
+    /// other has. Fails with `EAGAIN` if there are as many transfers of files as there may be.
+    pub fn reserve(&mut self, end: OwnedFd) -> io::Result<u32> {
         self.last += 1;
-        self.order(Command::Start(self.last, transfer));
-        self.last
+        self.thread_for(self.last, &end)?;
+        self.reserved.insert(self.last, end);
+        Ok(self.last)
+    }
+
+    /// Lets bytes flow between the end that was reserved and another, which it takes over, also if it fails.
+    pub fn start(&mut self, number: u32, other: Other) -> io::Result<()> {
+        let end = self.reserved.remove(&number).ok_or(io::ErrorKind::InvalidInput)?;
+        let result = self.connect(number, end, other);
+        if result.is_err() {
+            self.apart.remove(&number);
+        }
+        result
+    }
+
+    fn connect(&mut self, number: u32, end: OwnedFd, other: Other) -> io::Result<()> {
+        let (Other::Source(descriptor) | Other::Destination(descriptor)) = &other;
+        if !self.apart.contains_key(&number) {
+            self.thread_for(number, descriptor)?;
+        }
+        let transfer = match other {
+            Other::Source(source) => Transfer::new(source, end),
+            Other::Destination(destination) => Transfer::new(end, destination),
+        }?;
+        self.reports.expect(number);
+        let started = self.mover(number).order(Command::Start(number, transfer));
+        if started.is_err() {
+            self.reports.forget(number);
+        }
+        started
     }
 
     /// Ends a transfer as soon as what its source has now been given has been passed on.
     pub fn finish(&self, transfer: u32) {
-        self.order(Command::Finish(transfer));
+        // A thread that has ended has ended the transfer.
+        let _ = self.mover(transfer).order(Command::Finish(transfer));
     }
 
-    /// Ends a transfer at once. What has not been passed on is lost.
-    pub fn stop(&self, transfer: u32) {
-        self.order(Command::Stop(transfer));
+    /// Reports once the bytes that are in the source now have been passed on, and read if they went to a fifo that is open for
+    /// reading too, or when the time is up. A transfer that ends meanwhile reports only its end.
+    pub fn flush(&self, transfer: u32, time: Duration) {
+        let _ = self.mover(transfer).order(Command::Flush(transfer, time));
     }
 
-    /// The transfers that have ended since this was last asked, each of which is told once. Their descriptors are closed.
-    pub fn take_ended(&self) -> Vec<Ended> {
-        std::mem::take(&mut lock(&self.shared.ended))
+    /// Ends a transfer at once, or gives up one that was not started. What has not been passed on is lost. If a disk
+    /// does not answer, the descriptors are closed when it does, but the end is reported now.
+    pub fn stop(&mut self, transfer: u32) {
+        if let Some(end) = self.reserved.remove(&transfer) {
+            return self.close(transfer, end);
+        }
+        let mover = self.mover(transfer);
+        let _ = mover.order(Command::Stop(transfer));
+        if self.apart.contains_key(&transfer) && mover.is_busy() {
+            self.reports.end(transfer, libc::ECANCELED);
+        }
     }
 
-    fn order(&self, command: Command) {
-        lock(&self.shared.commands).push(command);
-        self.shared.waker.wake();
+    /// What has happened since this was last asked. The descriptors of a transfer that has ended are closed, but for those
+    /// of a file that was stopped while its disk did not answer.
+    pub fn take_reports(&mut self) -> Vec<Report> {
+        let reports = self.reports.take();
+        for report in &reports {
+            if let News::Ended(_) = report.news {
+                self.apart.remove(&report.transfer);
+            }
+        }
+        reports
+    }
+
+    /// Closes an end of which there will be no transfer: a file's in its thread, because that may block.
+    fn close(&mut self, number: u32, end: OwnedFd) {
+        if let Some(mover) = self.apart.remove(&number) {
+            let _ = mover.order(Command::Close(end));
+        }
+    }
+
+    fn mover(&self, number: u32) -> &Mover {
+        self.apart.get(&number).unwrap_or(&self.shared)
+    }
+
+    /// Gives a transfer a thread of its own if a descriptor of its can block.
+    fn thread_for(&mut self, number: u32, descriptor: &OwnedFd) -> io::Result<()> {
+        if self.may_block(descriptor)? {
+            let place = Place::take(&self.files, FILES_AT_ONCE)?;
+            self.apart.insert(number, Mover::for_one(self.reports.clone(), place)?);
+        }
+        Ok(())
+    }
+
+    /// Whether reads and writes can block whatever the descriptor's flags say. Asks no disk.
+    fn may_block(&self, descriptor: &OwnedFd) -> io::Result<bool> {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let status = statx(descriptor, "", flags, StatxFlags::TYPE)?;
+        match FileType::from_raw_mode(status.stx_mode.into()) {
+            FileType::RegularFile | FileType::BlockDevice | FileType::Directory => Ok(true),
+            FileType::CharacterDevice if status.stx_rdev_major == MEMORY_DEVICES => Ok(false),
+            _ => {
+                let epoll = self.shared.epoll();
+                let refused = epoll.add(descriptor.as_raw_fd(), 0, u64::from(u32::MAX));
+                epoll.remove(descriptor.as_raw_fd());
+                Ok(refused.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)))
+            }
+        }
     }
 }
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.order(Command::Quit);
-        if let Some(thread) = self.thread.take() {
-            // It catches its panics.
-            let _ = thread.join();
+        // Threads whose disk does not answer live on, and what they would call does not.
+        self.reports.silence();
+        for (number, end) in std::mem::take(&mut self.reserved) {
+            self.close(number, end);
         }
     }
 }
@@ -110,107 +208,5 @@ impl Drop for Pump {
 impl std::fmt::Debug for Pump {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Pump").field("last", &self.last).finish_non_exhaustive()
-    }
-}
-
-/// The transfers of the thread, and which descriptor each waits for.
-struct Transfers<'pump> {
-    shared: &'pump Shared,
-    epoll: &'pump Epoll,
-    transfers: HashMap<u32, (Transfer, Waiting)>,
-    /// Those that need no event of epoll for their next step.
-    ready: Vec<u32>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    /// For no event: it has had its share, or files are always ready.
-    No,
-    For(RawFd, i32),
-}
-
-/// Moves bytes until it is told to quit.
-fn run(shared: &Shared, epoll: &Epoll) {
-    let mut transfers = Transfers { shared, epoll, transfers: HashMap::new(), ready: Vec::new() };
-    // A panic would be a bug of ours. Nobody may wait forever for a transfer that no thread moves.
-    if catch_unwind(AssertUnwindSafe(|| transfers.run())).is_err() {
-        let left: Vec<u32> = transfers.transfers.keys().copied().collect();
-        left.into_iter().for_each(|transfer| transfers.end(transfer, libc::EIO));
-    }
-}
-
-impl Transfers<'_> {
-    fn run(&mut self) {
-        let mut scratch = vec![0; SCRATCH];
-        let mut due = Vec::new();
-        loop {
-            let timeout = if self.ready.is_empty() { -1 } else { 0 };
-            due.append(&mut self.ready);
-            if self.epoll.wait(timeout, |key, _| due.push(key as u32)).is_err() {
-                // It fails for wrong arguments alone.
-                return;
-            }
-            let commands = std::mem::take(&mut *lock(&self.shared.commands));
-            for command in commands {
-                match command {
-                    Command::Start(number, transfer) => {
-                        self.transfers.insert(number, (transfer, Waiting::No));
-                        due.push(number);
-                    }
-                    Command::Finish(number) => {
-                        if let Some((transfer, _)) = self.transfers.get_mut(&number) {
-                            transfer.finish();
-                            due.push(number);
-                        }
-                    }
-                    Command::Stop(number) => self.end(number, libc::ECANCELED),
-                    Command::Quit => return,
-                }
-            }
-            due.sort_unstable();
-            due.dedup();
-            for number in due.drain(..) {
-                self.step(number, &mut scratch);
-            }
-        }
-    }
-
-    fn step(&mut self, number: u32, scratch: &mut [u8]) {
-        let Some((transfer, waiting)) = self.transfers.get_mut(&number) else { return };
-        let wanted = match transfer.step(scratch) {
-            Step::Source => Waiting::For(transfer.source(), libc::EPOLLIN),
-            Step::Destination => Waiting::For(transfer.destination(), libc::EPOLLOUT),
-            Step::Turn => Waiting::No,
-            Step::Ended(errno) => return self.end(number, errno),
-        };
-        if let Waiting::For(fd, _) = *waiting
-            && *waiting != wanted
-        {
-            // A hang-up of the descriptor that it does not wait for would be reported without end.
-            self.epoll.remove(fd);
-        }
-        if let Waiting::For(fd, events) = wanted
-            && *waiting != wanted
-            && let Err(error) = self.epoll.add(fd, events, u64::from(number))
-        {
-            let errno = error.raw_os_error().unwrap_or(libc::EIO);
-            return self.end(number, errno);
-        }
-        *waiting = wanted;
-        if wanted == Waiting::No {
-            self.ready.push(number);
-        }
-    }
-
-    fn end(&mut self, number: u32, errno: i32) {
-        if let Some((transfer, waiting)) = self.transfers.remove(&number) {
-            if let Waiting::For(fd, _) = waiting {
-                self.epoll.remove(fd);
-            }
-            // Closed before anybody hears of the end.
-            drop(transfer);
-            lock(&self.shared.ended).push(Ended { transfer: number, errno });
-            (self.shared.tell)();
-        }
     }
 }

@@ -1,10 +1,10 @@
-use super::{Ended, Pump, Transfer};
+use super::{News, Other, Pump, Report};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::sync::mpsc::{Receiver, channel};
 
-fn pipe() -> (File, File) {
+pub(super) fn pipe() -> (File, File) {
     let mut ends = [0; 2];
     // SAFETY: `ends` has room for the two descriptors, which are owned from here on.
     unsafe {
@@ -13,7 +13,7 @@ fn pipe() -> (File, File) {
     }
 }
 
-fn pump() -> (Pump, Receiver<()>) {
+pub(super) fn pump() -> (Pump, Receiver<()>) {
     let (sender, told) = channel();
     let tell = move || {
         let _ = sender.send(());
@@ -21,17 +21,27 @@ fn pump() -> (Pump, Receiver<()>) {
     (Pump::new(tell).expect("there is room for a thread"), told)
 }
 
-fn end(pump: &Pump, told: &Receiver<()>) -> Ended {
+pub(super) fn end(pump: &mut Pump, told: &Receiver<()>) -> Report {
     told.recv().expect("the transfer ends");
-    pump.take_ended().pop().expect("one has ended")
+    pump.take_reports().pop().expect("one has ended")
 }
 
-fn transfer(source: File, destination: File) -> Transfer {
-    Transfer::new(source.into(), destination.into()).expect("both are open")
+pub(super) fn ended(transfer: u32, errno: i32) -> Report {
+    Report { transfer, news: News::Ended(errno) }
+}
+
+pub(super) fn start(
+    pump: &mut Pump,
+    source: impl Into<OwnedFd>,
+    destination: impl Into<OwnedFd>,
+) -> u32 {
+    let number = pump.reserve(destination.into()).expect("there is room");
+    pump.start(number, Other::Source(source.into())).expect("both are open");
+    number
 }
 
 /// Bytes of which no two stretches are alike.
-fn bytes(length: usize) -> Vec<u8> {
+pub(super) fn bytes(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 31 + at / 251) as u8).collect()
 }
 
@@ -42,7 +52,7 @@ fn all_bytes_arrive_in_order_and_then_the_end() {
     {
         let (mut pump, told) = pump();
         let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
-        let number = pump.start(transfer(source, destination));
+        let number = start(&mut pump, source, destination);
         let sent = bytes(length);
         let expected = sent.clone();
         let writing = std::thread::spawn(move || {
@@ -52,7 +62,7 @@ fn all_bytes_arrive_in_order_and_then_the_end() {
         reader.read_to_end(&mut received).expect("a pipe");
         writing.join().expect("it does not panic");
         assert!(received == expected, "{length} bytes in writes of {size}");
-        assert_eq!(end(&pump, &told), Ended { transfer: number, errno: 0 });
+        assert_eq!(end(&mut pump, &told), ended(number, 0));
     }
 }
 
@@ -60,14 +70,14 @@ fn all_bytes_arrive_in_order_and_then_the_end() {
 fn small_writes_share_the_pages_of_the_destination() {
     let (mut pump, told) = pump();
     let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
-    pump.start(transfer(source, destination));
+    start(&mut pump, source, destination);
     // As pages of their own, sixteen would be all that there is room for.
     for _ in 0..2000 {
         writer.write_all(b"x\n").expect("it is read");
         std::thread::yield_now();
     }
     drop(writer);
-    end(&pump, &told);
+    end(&mut pump, &told);
     let mut received = String::new();
     reader.read_to_string(&mut received).expect("a pipe");
     assert_eq!(received.len(), 4000);
@@ -77,10 +87,10 @@ fn small_writes_share_the_pages_of_the_destination() {
 fn a_full_destination_holds_the_source_back_and_no_other_transfer() {
     let (mut pump, told) = pump();
     let ((source, mut writer), (reader, destination)) = (pipe(), pipe());
-    let held = pump.start(transfer(source, destination));
+    let held = start(&mut pump, source, destination);
     let writing = std::thread::spawn(move || writer.write_all(&bytes(1 << 20)));
     let ((source, mut other), (mut beside, destination)) = (pipe(), pipe());
-    pump.start(transfer(source, destination));
+    start(&mut pump, source, destination);
     for round in 0..100 {
         other.write_all(&[round]).expect("it is read");
         let mut received = [0];
@@ -89,7 +99,7 @@ fn a_full_destination_holds_the_source_back_and_no_other_transfer() {
     }
     assert!(!writing.is_finished(), "nobody has read what it writes");
     drop(reader);
-    assert_eq!(end(&pump, &told), Ended { transfer: held, errno: libc::EPIPE });
+    assert_eq!(end(&mut pump, &told), ended(held, libc::EPIPE));
     assert!(
         writing.join().expect("it does not panic").is_err(),
         "the source is closed with its transfer"
@@ -100,13 +110,13 @@ fn a_full_destination_holds_the_source_back_and_no_other_transfer() {
 fn a_finished_transfer_passes_on_what_is_there_and_waits_for_no_end() {
     let (mut pump, told) = pump();
     let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
-    let number = pump.start(transfer(source, destination));
+    let number = start(&mut pump, source, destination);
     writer.write_all(&bytes(60_000)).expect("there is room");
     pump.finish(number);
     let mut received = Vec::new();
     reader.read_to_end(&mut received).expect("a pipe");
     assert!(received == bytes(60_000));
-    assert_eq!(end(&pump, &told), Ended { transfer: number, errno: 0 });
+    assert_eq!(end(&mut pump, &told), ended(number, 0));
     drop(writer);
 }
 
@@ -114,15 +124,15 @@ fn a_finished_transfer_passes_on_what_is_there_and_waits_for_no_end() {
 fn a_stopped_transfer_closes_both_ends_and_is_told() {
     let (mut pump, told) = pump();
     let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
-    let number = pump.start(transfer(source, destination));
+    let number = start(&mut pump, source, destination);
     pump.stop(number);
-    assert_eq!(end(&pump, &told), Ended { transfer: number, errno: libc::ECANCELED });
+    assert_eq!(end(&mut pump, &told), ended(number, libc::ECANCELED));
     assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
     assert!(writer.write(b"x").is_err());
     // Its number names no other, now or later.
     pump.stop(number);
     pump.finish(number);
-    assert!(pump.take_ended().is_empty());
+    assert!(pump.take_reports().is_empty());
 }
 
 #[test]
@@ -130,10 +140,10 @@ fn a_transfer_into_a_full_disk_drops_bytes_and_says_so_at_its_end() {
     let (mut pump, told) = pump();
     let (source, mut writer) = pipe();
     let full = File::options().write(true).open("/dev/full").expect("there is one");
-    let number = pump.start(transfer(source, full));
+    let number = start(&mut pump, source, full);
     writer.write_all(&bytes(1 << 20)).expect("nobody is held back");
     drop(writer);
-    assert_eq!(end(&pump, &told), Ended { transfer: number, errno: libc::ENOSPC });
+    assert_eq!(end(&mut pump, &told), ended(number, libc::ENOSPC));
 }
 
 #[test]
@@ -148,13 +158,13 @@ fn the_end_of_a_terminal_comes_after_its_last_byte() {
             (OwnedFd::from_raw_fd(master), File::from_raw_fd(slave))
         };
         let (mut reader, destination) = pipe();
-        pump.start(Transfer::new(master, destination.into()).expect("both are open"));
+        start(&mut pump, master, destination);
         let writing = std::thread::spawn(move || slave.write_all(&vec![b'x'; length]));
         let mut received = Vec::new();
         reader.read_to_end(&mut received).expect("a pipe");
         writing.join().expect("it does not panic").expect("it is read");
         assert_eq!(received.len(), length);
-        assert_eq!(end(&pump, &told).errno, 0);
+        assert_eq!(end(&mut pump, &told).news, News::Ended(0));
     }
 }
 
@@ -162,7 +172,7 @@ fn the_end_of_a_terminal_comes_after_its_last_byte() {
 fn a_pump_that_is_dropped_closes_what_it_had() {
     let (mut pump, _told) = pump();
     let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
-    pump.start(transfer(source, destination));
+    start(&mut pump, source, destination);
     drop(pump);
     assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
     assert!(writer.write(b"x").is_err());

@@ -1,5 +1,7 @@
 //! One direction of one stream: bytes go from a source to a destination.
 
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
+use rustix::io::ioctl_fionread;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
@@ -18,7 +20,7 @@ const SHARE: usize = 1 << 20;
 /// Reads and writes move what is little: in a pipe they share a page, while a splice hands on each write of the source
 /// as a page of its own, so that sixteen lines would fill a fifo whose reader is away. Splices move what is much.
 #[derive(Debug)]
-pub struct Transfer {
+pub(super) struct Transfer {
     source: OwnedFd,
     destination: OwnedFd,
     /// What was read and not written, from `written` on.
@@ -30,6 +32,8 @@ pub struct Transfer {
     finishing: bool,
     /// Why bytes were dropped: the destination failed to take them.
     dropped: Option<i32>,
+    /// The destination is a fifo that is open for reading too, so nobody else need have it open.
+    may_have_no_reader: bool,
 }
 
 /// What a transfer waits for.
@@ -47,10 +51,11 @@ pub(super) enum Step {
 
 impl Transfer {
     /// A transfer between two descriptors, which become non-blocking.
-    pub fn new(source: OwnedFd, destination: OwnedFd) -> io::Result<Self> {
+    pub(super) fn new(source: OwnedFd, destination: OwnedFd) -> io::Result<Self> {
         for fd in [&source, &destination] {
             set_non_blocking(fd.as_raw_fd())?;
         }
+        let may_have_no_reader = is_fifo_for_both(&destination)?;
         Ok(Self {
             source,
             destination,
@@ -59,6 +64,7 @@ impl Transfer {
             much: false,
             finishing: false,
             dropped: None,
+            may_have_no_reader,
         })
     }
 
@@ -73,6 +79,13 @@ impl Transfer {
     /// From now on it ends as soon as nothing is left to read, whether or not somebody could still write.
     pub(super) fn finish(&mut self) {
         self.finishing = true;
+    }
+
+    /// Whether bytes from the source are still unread, and would be lost with the destination's last descriptor.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.pending.is_empty()
+            || self.may_have_no_reader
+                && ioctl_fionread(&self.destination).is_ok_and(|count| count > 0)
     }
 
     /// Moves bytes until it has to wait. `scratch` has [`SCRATCH`] bytes, which any transfer of the thread may use.
@@ -165,6 +178,11 @@ fn set_non_blocking(fd: RawFd) -> io::Result<()> {
         counted(libc::fcntl(fd, libc::F_SETFL, flags as i32 | libc::O_NONBLOCK) as isize)?;
     }
     Ok(())
+}
+
+fn is_fifo_for_both(descriptor: &OwnedFd) -> io::Result<bool> {
+    let is_fifo = FileType::from_raw_mode(fstat(descriptor)?.st_mode) == FileType::Fifo;
+    Ok(is_fifo && fcntl_getfl(descriptor)? & OFlags::RWMODE == OFlags::RDWR)
 }
 
 fn read(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {

@@ -36,11 +36,8 @@ fn passed(rules: &mut FrameRules, bytes: &[u8]) -> Vec<u8> {
 fn ttrpc_gets_nothing_of_a_frame_before_its_last_byte() {
     let bytes = frame(1, MESSAGE_TYPE_RESPONSE, 0, b"\x12\x01a");
     for cut in 0..bytes.len() {
-        assert_eq!(
-            passed(&mut FrameRules::new(Role::Client), &bytes[..cut]),
-            [],
-            "after {cut} bytes"
-        );
+        let passed = passed(&mut FrameRules::new(Role::Client), &bytes[..cut]);
+        assert!(passed.is_empty(), "after {cut} bytes");
     }
     assert_eq!(passed(&mut FrameRules::new(Role::Client), &bytes), bytes);
 }

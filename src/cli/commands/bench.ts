@@ -10,13 +10,15 @@ import { jsonText } from "../output/json.js";
 import { print, printError, styled, styledError } from "../output/stdout.js";
 import { table } from "../output/table.js";
 import { latency } from "../output/units.js";
-import { findMethod, loadRegistry } from "../schema/schema.js";
+import { loadRegistry } from "../schema/schema.js";
 import type { SchemaOptions } from "../schema/options.js";
+import { servedMethod } from "../served-route.js";
 import { interruptible } from "../signals.js";
+import { targetOf, type TargetOptions } from "../target.js";
 import { encoded, formatOf } from "../format.js";
 
 /** The options of `shimctl bench`. */
-export interface BenchOptions extends SchemaOptions {
+export interface BenchOptions extends SchemaOptions, TargetOptions {
   readonly concurrency: number;
   readonly connections: number;
   readonly duration: number;
@@ -42,14 +44,17 @@ class Measurement {
 
 /** Calls a method as often as it can, and prints the rate and the latencies. */
 export async function bench(
-  address: string,
-  route: string,
+  to: string,
+  given: string,
   data: string | undefined,
   options: BenchOptions,
 ): Promise<void> {
   const registry = await loadRegistry(options);
-  const format = formatOf(findMethod(registry, route), registry);
-  if (format.kind !== "unary") throw new UsageError(`${route} streams: bench measures unary methods`);
+  const target = targetOf(to, options);
+  const { address, id } = target;
+  const served = servedMethod(registry, given);
+  const format = formatOf(served.method, { registry, id });
+  if (format.kind !== "unary") throw new UsageError(`${given} streams: bench measures unary methods`);
   const input = new Input(data);
   const request = encoded(format, await input.text(), input.name);
   const { timeout: timeoutMs, metadata } = options;
@@ -60,7 +65,8 @@ export async function bench(
       // This ends the calls in flight, too.
       const close = () => void Promise.all(connections.map((connection) => connection.close()));
       signal.addEventListener("abort", close, { once: true });
-      const { service, method } = format;
+      const { name: method, parent } = await served.ask(connections[0]!, target, { timeoutMs, signal });
+      const service = parent.typeName;
       const callers = connections.map(
         (connection) => () => connection.unary(service, method, request, { timeoutMs, metadata }),
       );

@@ -8,12 +8,16 @@ import { jsonLine } from "../output/json.js";
 import { rawOf } from "../output/raw.js";
 import { print, printError, styledError } from "../output/stdout.js";
 import type { Part } from "../output/text.js";
-import { findMethod, loadRegistry, namesSchema } from "../schema/schema.js";
+import { loadRegistry, namesSchema } from "../schema/schema.js";
 import type { SchemaOptions } from "../schema/options.js";
+import { type ServedMethod, servedMethod } from "../served-route.js";
 import { interruptible } from "../signals.js";
+import { targetOf, type TargetOptions } from "../target.js";
 
 /** The options of `shimctl call`. */
-export interface CallCommandOptions extends SchemaOptions {
+export interface CallCommandOptions extends SchemaOptions, TargetOptions {
+  readonly json?: boolean;
+  readonly emitDefaults?: boolean;
   readonly timeout?: number;
   readonly metadata?: Record<string, string[]>;
   readonly raw?: boolean;
@@ -22,19 +26,21 @@ export interface CallCommandOptions extends SchemaOptions {
 
 /** Makes a call and prints the reply, or the replies. */
 export async function call(
-  address: string,
+  to: string,
   route: string,
   data: string | undefined,
   options: CallCommandOptions,
 ): Promise<void> {
-  const format = options.raw ? await hexFormat(route, options) : await jsonFormat(route, options);
+  const target = targetOf(to, options);
   const input = new Input(data);
   const { timeout: timeoutMs, metadata } = options;
-  await interruptible((signal) =>
-    withConnection(address, { timeoutMs, signal }, (connection) =>
-      run(connection, format, input, { timeoutMs, metadata, signal }),
-    ),
-  );
+  await interruptible(async (signal) => {
+    const limits = { timeoutMs, signal };
+    const format = options.raw ? await hexFormat(route, options) : await jsonFormat(route, options);
+    await withConnection(target.address, limits, async (connection) =>
+      run(connection, await format(connection, target, limits), input, { ...limits, metadata }),
+    );
+  });
 }
 
 async function run(
@@ -132,16 +138,23 @@ function orRaw(bytes: Uint8Array, lines: () => Part[]): Part[] {
   }
 }
 
-async function hexFormat(route: string, options: CallCommandOptions): Promise<Format> {
+/** Finds out how requests and replies are written, by asking the shim at the other end if need be. */
+type ServedFormat = (...asked: Parameters<ServedMethod["ask"]>) => Promise<Format>;
+
+async function hexFormat(route: string, options: CallCommandOptions): Promise<ServedFormat> {
   // For the details of a status, which are shown as JSON all the same.
   if (namesSchema(options)) await loadRegistry(options);
-  return rawFormat(route, options.kind);
+  const format = rawFormat(route, options.kind);
+  return () => Promise.resolve(format);
 }
 
-async function jsonFormat(route: string, options: CallCommandOptions): Promise<Format> {
+async function jsonFormat(route: string, options: CallCommandOptions): Promise<ServedFormat> {
   if (options.kind !== undefined) {
     throw new UsageError("--kind needs --raw: otherwise the method's definition gives its kind");
   }
   const registry = await loadRegistry(options);
-  return formatOf(findMethod(registry, route), registry);
+  const served = servedMethod(registry, route);
+  const { emitDefaults, json } = options;
+  return async (connection, target, limits) =>
+    formatOf(await served.ask(connection, target, limits), { registry, emitDefaults, json, id: target.id });
 }

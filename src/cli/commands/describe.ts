@@ -1,9 +1,16 @@
-import type { Registry } from "@bufbuild/protobuf";
+import type { DescMethod } from "@bufbuild/protobuf";
+import { jsonLine } from "../output/json.js";
 import { print, styled } from "../output/stdout.js";
-import { definition, methodText, type Palette } from "../schema/print.js";
 import type { Text } from "../output/text.js";
-import { findMethod, findType, loadRegistry, servicesOf } from "../schema/schema.js";
+import { definitionJson } from "../schema/definition-json.js";
 import type { SchemaOptions } from "../schema/options.js";
+import { definition, methodText, type Palette } from "../schema/print.js";
+import { findNamed, loadRegistry, type NamedType, servicesOf } from "../schema/schema.js";
+
+/** The options of `shimctl describe`. */
+export interface DescribeOptions extends SchemaOptions {
+  readonly json?: boolean;
+}
 
 const PALETTE: Palette = {
   keyword: (text) => styled("magenta", text),
@@ -11,20 +18,24 @@ const PALETTE: Palette = {
 };
 
 /** Prints the definitions of services, methods, messages and enums; those of all services if none is named. */
-export async function describe(names: readonly string[], options: SchemaOptions): Promise<void> {
+export async function describe(names: readonly string[], options: DescribeOptions): Promise<void> {
   const registry = await loadRegistry(options);
-  const texts =
-    names.length === 0
-      ? servicesOf(registry).map((service) => definition(service, PALETTE))
-      : names.flatMap((name) => textsOf(registry, name));
-  const [first = [], ...others] = texts;
+  const found = names.map((name) => findNamed(registry, name));
+  const named = (names.length === 0 ? servicesOf(registry) : found).flatMap((one) => withMessages(one));
+  if (options.json) {
+    await print(named.map((type) => jsonLine(definitionJson(type))));
+    return;
+  }
+  const [first = [], ...others] = named.map((type) => textOf(type));
   await print(first);
   for (const lines of others) await print(["", ...lines]);
 }
 
-function textsOf(registry: Registry, name: string): Text[][] {
-  if (!name.includes("/")) return [definition(findType(registry, name), PALETTE)];
-  const method = findMethod(registry, name);
-  const messages = new Set([method.input, method.output]);
-  return [[methodText(method, PALETTE)], ...[...messages].map((type) => definition(type, PALETTE))];
+/** A method with its messages. */
+function withMessages(named: NamedType | DescMethod): (NamedType | DescMethod)[] {
+  return named.kind === "rpc" ? [named, ...new Set([named.input, named.output])] : [named];
+}
+
+function textOf(named: NamedType | DescMethod): Text[] {
+  return named.kind === "rpc" ? [methodText(named, PALETTE)] : definition(named, PALETTE);
 }

@@ -1,39 +1,61 @@
-import { create, type Registry, toJson } from "@bufbuild/protobuf";
+import { create, toJson } from "@bufbuild/protobuf";
 import { type Timestamp, timestampDate, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import {
   type ContainerdEvent,
   EnvelopeSchema,
   type EventSink,
   forwardEvents,
+  type EventSubscription,
   listenEvents,
+  subscribeEvents,
 } from "../../events/index.js";
+import { AmbiguousId, findTaskById, isAddress } from "../../shims/target.js";
 import { withConnection } from "../connecting.js";
 import { UsageError } from "../errors.js";
 import { transportCode } from "../describe-error.js";
-import { anyToJson, messageToJson } from "../message-to-json.js";
+import { anyToJson, messageToJson, type ToJsonOptions } from "../message-to-json.js";
 import type { Json, JsonMap } from "../json-value.js";
 import { listeningError } from "../listening.js";
 import { Feed } from "../output/feed.js";
 import { jsonLine, plainJson } from "../output/json.js";
 import { rawOf } from "../output/raw.js";
 import { print, printError, styled } from "../output/stdout.js";
-import { Text } from "../output/text.js";
+import { Text, text } from "../output/text.js";
 import type { SchemaOptions } from "../schema/options.js";
 import { loadRegistry } from "../schema/schema.js";
 import { untilStopped } from "../signals.js";
+import { lookUpError, placesIn, type PlaceOptions } from "../target.js";
 
 /** The options of `shimctl events`. */
-export interface EventsOptions extends SchemaOptions {
+export interface EventsOptions extends SchemaOptions, PlaceOptions {
   readonly topic?: readonly string[];
   readonly namespace?: readonly string[];
+  readonly filter?: readonly string[];
   readonly forward?: string;
   readonly json?: boolean;
+  readonly emitDefaults?: boolean;
 }
 
-/** Receives events as containerd does, and prints them until it is stopped. */
-export async function events(address: string, options: EventsOptions): Promise<void> {
-  const { forward } = options;
+/**
+ * Prints events until it is stopped: those of containerd, or those that shims publish to an address.
+ *
+ * @param target - Where to listen in containerd's place, or the container whose events are printed.
+ */
+export async function events(target: string | undefined, options: EventsOptions): Promise<void> {
   const registry = await loadRegistry(options);
+  const shown = { registry, emitDefaults: options.emitDefaults };
+  if (target !== undefined && isAddress(target)) {
+    await listenAt(target, options, shown);
+    return;
+  }
+  if (options.forward !== undefined) throw new UsageError("--forward needs an address to listen on");
+  await subscribeTo(target === undefined ? undefined : idOf(target, options), options, shown);
+}
+
+/** Receives events as containerd does. */
+async function listenAt(address: string, options: EventsOptions, shown: ToJsonOptions): Promise<void> {
+  const { forward } = options;
+  if (options.filter !== undefined) throw new UsageError("--filter is for containerd, not for an address");
   // Without containerd, events would only be held up, so this fails at once.
   if (forward !== undefined) await withConnection(forward, {}, async () => undefined);
   await untilStopped(async (signal) => {
@@ -45,7 +67,7 @@ export async function events(address: string, options: EventsOptions): Promise<v
     const feed = new Feed();
     try {
       for await (const event of sink) {
-        const line = formatted(event, registry, options);
+        const line = formatted(event, shown, options);
         // Events on their way to containerd must not wait for the reader of stdout.
         if (forward === undefined) await print(line);
         else feed.write(line);
@@ -56,6 +78,73 @@ export async function events(address: string, options: EventsOptions): Promise<v
       feed.end();
     }
   });
+}
+
+/** Subscribes to containerd. It is made again when it is lost, but must be possible at first. */
+async function subscribeTo(
+  id: string | undefined,
+  options: EventsOptions,
+  shown: ToJsonOptions,
+): Promise<void> {
+  const { containerd } = placesIn(options);
+  await withConnection(containerd, {}, async () => undefined);
+  await untilStopped(async (signal) => {
+    const subscription = subscribe(containerd, options, signal);
+    printError(`subscribing to ${containerd}`);
+    try {
+      for await (const event of subscription) {
+        if (id === undefined || concerns(event, id, shown)) await print(formatted(event, shown, options));
+      }
+    } finally {
+      await subscription.close();
+    }
+  });
+}
+
+function subscribe(
+  containerd: string,
+  { topic, namespace, filter }: EventsOptions,
+  signal: AbortSignal,
+): EventSubscription {
+  try {
+    return subscribeEvents(containerd, {
+      topics: topic,
+      namespaces: namespace,
+      filters: filter,
+      signal,
+      onGap: ({ dropped, error }) =>
+        printError(
+          error === undefined
+            ? `${dropped} events were dropped, because the reader of stdout is slow`
+            : text`events may be missing here: ${error.message}`,
+        ),
+    });
+  } catch (error) {
+    if (error instanceof TypeError) throw new UsageError(error.message);
+    throw error;
+  }
+}
+
+/** The id that a user means. It may be that of a container to come, so it need not be known. */
+function idOf(given: string, { state, address, namespace }: EventsOptions): string {
+  try {
+    const only = namespace?.length === 1 ? namespace[0] : undefined;
+    return findTaskById(given, { state: placesIn({ state, address }).state, namespace: only }).id;
+  } catch (error) {
+    if (error instanceof AmbiguousId) throw lookUpError(error);
+    return given;
+  }
+}
+
+/** Whether an event is about a container or sandbox. */
+function concerns({ topic, any }: ContainerdEvent, id: string, options: ToJsonOptions): boolean {
+  try {
+    const event = anyToJson(any, options);
+    const isContainers = topic.startsWith("/containers/") || topic.startsWith("/sandbox");
+    return event["containerId"] === id || event["sandboxId"] === id || (isContainers && event["id"] === id);
+  } catch {
+    return false;
+  }
 }
 
 /** Only the owner may connect, as to containerd's own socket. */
@@ -74,9 +163,9 @@ function listen(address: string, { topic, namespace, forward }: EventsOptions): 
 }
 
 /** An event in one line; with its bytes if it cannot be formatted. */
-function formatted(event: ContainerdEvent, registry: Registry, { json }: EventsOptions): Text {
+function formatted(event: ContainerdEvent, shown: ToJsonOptions, { json }: EventsOptions): Text {
   try {
-    return json ? jsonOf(event, registry) : lineOf(event, registry);
+    return json ? jsonOf(event, shown) : lineOf(event, shown);
   } catch (error) {
     const { namespace, topic, type, any } = event;
     const raw = { timestamp: rawTime(event.timestamp), namespace, topic, type, ...rawOf(any.value, error) };
@@ -84,14 +173,14 @@ function formatted(event: ContainerdEvent, registry: Registry, { json }: EventsO
   }
 }
 
-function jsonOf({ timestamp, namespace, topic, any: event }: ContainerdEvent, registry: Registry): Text {
+function jsonOf({ timestamp, namespace, topic, any: event }: ContainerdEvent, shown: ToJsonOptions): Text {
   const envelope = create(EnvelopeSchema, { namespace, topic, event });
-  const json = messageToJson(EnvelopeSchema, envelope, registry) as JsonMap;
+  const json = messageToJson(EnvelopeSchema, envelope, shown) as JsonMap;
   return jsonLine({ timestamp: timeOf(timestamp), ...json });
 }
 
-function lineOf({ timestamp, namespace, topic, type, any }: ContainerdEvent, registry: Registry): Text {
-  const { "@type": _, ...event } = anyToJson(any, registry);
+function lineOf({ timestamp, namespace, topic, type, any }: ContainerdEvent, options: ToJsonOptions): Text {
+  const { "@type": _, ...event } = anyToJson(any, options);
   const time = timeOf(timestamp);
   // To the millisecond, if it is a valid time.
   const shown = typeof time === "string" ? timestampDate(timestamp).toISOString() : plainJson(time);

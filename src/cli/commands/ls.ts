@@ -1,88 +1,106 @@
-import { live } from "../output/live.js";
+import { SOCKETS } from "../../shims/list.js";
+import { fulfilledWithin, pause } from "../../pause.js";
+import { Roster } from "../../shims/roster.js";
+import { live, type Live } from "../output/live.js";
 import { jsonLine, jsonText } from "../output/json.js";
-import { print, printError, styled } from "../output/stdout.js";
-import { table } from "../output/table.js";
-import type { Text } from "../output/text.js";
-import { age } from "../output/units.js";
-import { findSockets, findTasks } from "../shims/bundles.js";
-import { inspectShims, type Shim } from "../shims/inspect.js";
-import { listeningPaths } from "../shims/listeners.js";
-import { interruptible, pause, untilStopped } from "../signals.js";
+import { onTerminal, print, printError, width } from "../output/stdout.js";
+import { rowsThatFit, ShimTable } from "../output/shim-table.js";
+import { interruptible, untilStopped } from "../signals.js";
+import { lookUpError, placesIn, type TargetOptions } from "../target.js";
 
 /** The options of `shimctl ls`. */
-export interface LsOptions {
-  readonly state: string;
-  readonly sockets: string;
+export interface LsOptions extends TargetOptions {
+  readonly sockets?: string;
   readonly timeout: number;
   readonly interval: number;
   readonly json?: boolean;
   readonly watch?: boolean;
 }
 
-/** Lists the shims of this host, once or repeatedly. */
-export async function ls(options: LsOptions): Promise<void> {
-  const shims = (signal: AbortSignal) => allShims(options, signal);
-  if (options.watch !== true) {
-    const found = await interruptible(shims);
-    await print(options.json ? jsonText(found.map((shim) => ({ ...shim }))) : tableOf(found));
-    if (found.length === 0) printError(`no shims in ${options.state}`);
+/** How long a listing waits for all answers before it shows those that are there. */
+const PATIENCE_MS = 300;
+
+/** Lists the shims of this host, once or repeatedly: all, or those of containers whose ids begin with `id`. */
+export async function ls(id: string | undefined, options: LsOptions): Promise<void> {
+  const { namespace, sockets = SOCKETS, timeout: timeoutMs } = options;
+  const places = placesIn(options);
+  const rosterFor = (signal: AbortSignal) =>
+    new Roster({ ...places, sockets, namespace, id, timeoutMs, signal });
+  if (options.watch === true) {
+    await untilStopped((signal) => watch(rosterFor(signal), options, signal));
     return;
   }
-  await untilStopped(async (signal) => {
-    const view = live();
-    try {
-      while (!signal.aborted) {
-        const found = await shims(signal);
-        if (signal.aborted) break;
-        if (options.json) await print(jsonLine(found.map((shim) => ({ ...shim }))));
-        else await view.show(tableOf(found));
-        await pause(options.interval, signal);
-      }
-    } finally {
-      view.done();
+  const found = await interruptible((signal) => list(rosterFor(signal), options, signal));
+  if (found === 0) printError(`no shims in ${places.state}`);
+}
+
+/** Lists once; resolves to how many there are. */
+async function list(roster: Roster, { json }: LsOptions, signal: AbortSignal): Promise<number> {
+  const done = refreshed(roster);
+  if (json) {
+    await done;
+    if (!signal.aborted) await print(jsonText(roster.shims.map((shim) => ({ ...shim }))));
+  } else if (onTerminal()) {
+    await draw(roster, done, signal);
+  } else {
+    await inBatches(roster, done, signal);
+  }
+  return roster.shims.length;
+}
+
+/** Draws the table in place while answers are awaited, and leaves it as it is in the end. */
+async function draw(roster: Roster, done: Promise<void>, signal: AbortSignal): Promise<void> {
+  let view: Live | undefined;
+  try {
+    while (!(await isDoneSoon(done, signal)) && !signal.aborted) {
+      view ??= live();
+      await view.show(rowsThatFit(roster.shims, width()));
     }
-  });
+  } finally {
+    view?.clear();
+  }
+  if (!signal.aborted) await print(rowsThatFit(roster.shims, width()));
 }
 
-/** The shims of all tasks, then those that no task names. */
-async function allShims({ state, sockets, timeout }: LsOptions, signal: AbortSignal): Promise<Shim[]> {
-  const tasks = await inspectShims(findTasks(state), timeout, signal);
-  if (signal.aborted) return tasks;
-  // A shim may listen on further sockets that speak another protocol, such as containerd 2's debug socket.
-  const known = listeningPaths(tasks.flatMap(({ pid }) => pid ?? []));
-  for (const { address } of tasks) if (address !== null) known.add(pathOf(address));
-  const others = findSockets(sockets).filter(({ address = "" }) => !known.has(pathOf(address)));
-  return [...tasks, ...(await inspectShims(others, timeout, signal))];
+/** Waits for all answers, but not for long. Resolves to whether they are there. */
+function isDoneSoon(done: Promise<void>, signal: AbortSignal): Promise<boolean> {
+  return fulfilledWithin(done, PATIENCE_MS, signal);
 }
 
-function pathOf(address: string): string {
-  return address.replace("unix://", "");
+/** Prints who has answered, in order, and the others below as soon as they answer. */
+async function inBatches(roster: Roster, done: Promise<void>, signal: AbortSignal): Promise<void> {
+  const lines = new ShimTable();
+  for (;;) {
+    const isDone = await isDoneSoon(done, signal);
+    if (signal.aborted) return;
+    const rows = lines.next(roster.shims.filter(({ state }) => state !== "asking"));
+    if (rows.length > 0) await print(rows);
+    if (isDone) return;
+  }
 }
 
-const HEADINGS = ["NAMESPACE", "ID", "PID", "VERSION", "STATE", "UPTIME", "ADDRESS"];
-
-function tableOf(shims: readonly Shim[]): Text[] {
-  const rows = shims.map((shim) => [
-    shim.namespace ?? "-",
-    shim.id ?? "-",
-    String(shim.pid ?? "-"),
-    shim.version === null ? "-" : `v${shim.version}`,
-    stateOf(shim),
-    shim.uptimeSeconds === null ? "-" : age(shim.uptimeSeconds),
-    shim.address ?? "-",
-  ]);
-  const headings = HEADINGS.map((heading) => styled("bold", heading));
-  return table([headings, ...rows]);
+/** Lists repeatedly. A shim that hangs is shown with its last answer. */
+async function watch(roster: Roster, { json, interval }: LsOptions, signal: AbortSignal): Promise<void> {
+  const view = live();
+  try {
+    while (!signal.aborted) {
+      const done = refreshed(roster);
+      done.catch(() => undefined);
+      await isDoneSoon(done, signal);
+      if (signal.aborted) break;
+      if (json) await print(jsonLine(roster.shims.map((shim) => ({ ...shim }))));
+      else await view.show(rowsThatFit(roster.shims, width()));
+      await pause(interval, signal);
+    }
+  } finally {
+    view.done();
+  }
 }
 
-const STYLES: Readonly<Record<string, Parameters<typeof styled>[0]>> = {
-  running: "green",
-  unreachable: "red",
-  error: "red",
-  orphan: "yellow",
-};
-
-function stateOf({ state, error }: Shim): Text {
-  const text = error === null ? state : `${state} (${error})`;
-  return styled(STYLES[state] ?? "yellow", text);
+async function refreshed(roster: Roster): Promise<void> {
+  try {
+    await roster.refresh();
+  } catch (error) {
+    throw lookUpError(error);
+  }
 }

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { connect, createServer, type NetConnectOpts, type Server, type Socket } from "node:net";
+import { createServer, type NetConnectOpts, type Server, type Socket } from "node:net";
 import { type ParsedAddress, parseAddress } from "../../address.js";
 import { transportError } from "../../error.js";
 import { reclaimStale } from "../../server/socket-file.js";
@@ -11,34 +11,44 @@ import { rawOf } from "../output/raw.js";
 import { printError, styledError } from "../output/stdout.js";
 import type { Text } from "../output/text.js";
 import { Decoder, type Sender } from "../proxy/decoder.js";
+import { dialOf, probe, socketOf } from "../proxy/dial.js";
 import { eventLine, type Happening } from "../proxy/event-line.js";
 import type { Frame } from "../proxy/frames.js";
 import { relay } from "../proxy/relay.js";
 import type { SchemaOptions } from "../schema/options.js";
 import { loadRegistry } from "../schema/schema.js";
 import { untilStopped } from "../signals.js";
+import { targetOf, type TargetOptions } from "../target.js";
 
 /** The options of `shimctl proxy`. */
-export interface ProxyOptions extends SchemaOptions {
+export interface ProxyOptions extends SchemaOptions, TargetOptions {
   readonly json?: boolean;
+  readonly emitDefaults?: boolean;
+  /** Whether long messages are printed to their ends. */
+  readonly full?: boolean;
 }
 
 /** Passes connections through and prints their frames, until it is stopped. */
 export async function proxy(listen: string, target: string, options: ProxyOptions): Promise<void> {
   const registry = await loadRegistry(options);
-  const [at, to] = [parsed(listen), parsed(target)];
-  const targetSocket = socketOf(to);
-  await probe(to);
+  const [at, to] = [parsed(listen), parsed(targetOf(target, options).address)];
+  const [here, dial] = [socketOf(at), dialOf(to)];
+  if (here === undefined)
+    throw new UsageError(`proxy listens only on unix and tcp addresses, not ${at.text}`);
+  if (dial === undefined) {
+    throw new UsageError(`proxy connects only to unix, tcp and hvsock addresses, not ${to.text}`);
+  }
+  await probe(dial, to);
   const feed = new Feed();
   const sockets = new Set<Socket>();
   let connections = 0;
   const server = createServer({ allowHalfOpen: true }, (client) => {
     const connection = ++connections;
-    const decoder = new Decoder(registry);
+    const decoder = new Decoder({ registry, emitDefaults: options.emitDefaults });
     sockets.add(client);
     const tell = (what: Happening) => feed.write(lineOf(what, connection, options));
     tell({ event: "open" });
-    relay(client, targetSocket, {
+    relay(client, dial, {
       frame: (frame, sender) => feed.write(frameOf(frame, sender, decoder, connection, options)),
       lost: (sender) => tell({ event: "lost", from: sender }),
       closed(bytes, error) {
@@ -48,7 +58,7 @@ export async function proxy(listen: string, target: string, options: ProxyOption
     });
   });
   await untilStopped(async (signal) => {
-    const bound = await listenAt(server, at);
+    const bound = await listenAt(server, at, here);
     // For example, too many open files. The connections that exist continue.
     server.on("error", ({ message }) => printError(styledError("red", `shimctl: ${message}`)));
     // Not on stdout, which is for frames.
@@ -61,9 +71,12 @@ export async function proxy(listen: string, target: string, options: ProxyOption
   });
 }
 
-function lineOf(what: Happening, connection: number, { json }: ProxyOptions): Text {
+/** The characters of a message that are shown, unless all are asked for. */
+const MOST_SHOWN = 400;
+
+function lineOf(what: Happening, connection: number, { json, full }: ProxyOptions): Text {
   const event = { time: new Date().toISOString(), connection, ...what };
-  return json ? jsonLine({ ...event }) : eventLine(event);
+  return json ? jsonLine({ ...event }) : eventLine(event, full ? Number.POSITIVE_INFINITY : MOST_SHOWN);
 }
 
 /** A frame in one line; with its bytes if it cannot be formatted. */
@@ -83,14 +96,6 @@ function frameOf(
   }
 }
 
-/** An address in the form that Node's sockets take. */
-function socketOf({ text, binding }: ParsedAddress): NetConnectOpts {
-  if (binding?.kind === "unix" && binding.name !== null) return { path: binding.name };
-  const [, host = "", port] = /^\[?([^\]]*)\]?:(\d+)$/.exec(binding?.name ?? "") ?? [];
-  if (port === undefined) throw new UsageError(`proxy takes only unix and tcp addresses, not ${text}`);
-  return { host, port: Number(port) };
-}
-
 function parsed(address: string): ParsedAddress {
   try {
     return parseAddress(address);
@@ -99,24 +104,11 @@ function parsed(address: string): ParsedAddress {
   }
 }
 
-/** Fails at once if the target does not accept connections. */
-async function probe(target: ParsedAddress): Promise<void> {
-  const socket = connect(socketOf(target));
-  try {
-    await once(socket, "connect");
-  } catch (error) {
-    throw transportError(`cannot connect to ${target.text}`, -((error as NodeJS.ErrnoException).errno ?? 0));
-  } finally {
-    socket.destroy();
-  }
-}
-
 /** Only the owner may connect, as to a shim's own socket. */
 const PRIVATE = 0o177;
 
 /** Listens; resolves to the address, with the port that the system chose for 0. */
-async function listenAt(server: Server, address: ParsedAddress): Promise<string> {
-  const at = socketOf(address);
+async function listenAt(server: Server, address: ParsedAddress, at: NetConnectOpts): Promise<string> {
   try {
     await tryToListen(server, at);
   } catch (error) {

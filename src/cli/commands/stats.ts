@@ -1,85 +1,49 @@
-import { Code, type Connection, TtrpcError } from "../../index.js";
-import { withConnection } from "../connecting.js";
+import { openTask } from "../../shims/open-task.js";
+import type { UsageSample } from "../../shims/usage.js";
+import { connecting } from "../connecting.js";
 import { jsonLine } from "../output/json.js";
 import { live } from "../output/live.js";
 import { sparkline } from "../output/sparkline.js";
-import { onTerminal, print, styled, width } from "../output/stdout.js";
+import { onTerminal, print, printError, styled, width } from "../output/stdout.js";
 import { table } from "../output/table.js";
 import { text } from "../output/text.js";
 import { bytes } from "../output/units.js";
-import { type Usage, usageOf } from "../shims/metrics.js";
-import { findTask } from "../shims/task.js";
-import { pause, untilStopped } from "../signals.js";
+import { untilStopped } from "../signals.js";
+import { containerAt, placesIn, type TargetOptions } from "../target.js";
 
 /** The options of `shimctl stats`. */
-export interface StatsOptions {
+export interface StatsOptions extends TargetOptions {
   readonly interval: number;
   readonly timeout: number;
   readonly count?: number;
   readonly json?: boolean;
 }
 
-/** What a container has used, and the rates since the sample before. */
-interface Sample extends Usage {
-  readonly time: Date;
-  /** In percent of one CPU. */
-  readonly cpuPercent: number;
-  readonly readPerSecond: number;
-  readonly writtenPerSecond: number;
-}
-
-/** Shows what a container uses, sample by sample. */
-export async function stats(address: string, id: string, options: StatsOptions): Promise<void> {
-  await untilStopped((signal) =>
-    withConnection(address, { timeoutMs: options.timeout, signal }, async (connection) => {
-      const view = options.json ? jsonView() : onTerminal() ? liveView(id) : tableView();
-      try {
-        for await (const sample of samples(connection, id, options, signal)) await view.show(sample);
-      } finally {
-        view.done();
+/** Shows what a container uses, sample by sample, until it ends. */
+export async function stats(target: string, given: string | undefined, options: StatsOptions): Promise<void> {
+  const { interval: intervalMs, timeout: timeoutMs, count = Number.POSITIVE_INFINITY } = options;
+  const { address, id } = containerAt(target, given, options);
+  await untilStopped(async (signal) => {
+    const { namespace } = options;
+    const open = { ...placesIn(options), namespace, id, timeoutMs, signal };
+    await using task = await connecting(address, () => openTask(address, open));
+    const view = options.json ? jsonView() : onTerminal() ? liveView(id) : tableView();
+    let taken = 0;
+    try {
+      for await (const sample of task.samples({ intervalMs, timeoutMs, signal })) {
+        await view.show(sample);
+        if (++taken >= count) return;
       }
-    }),
-  );
-}
-
-/** Samples at an interval. The first comes after one interval, because a rate needs two readings. */
-async function* samples(
-  connection: Connection,
-  id: string,
-  { interval, timeout, count = Number.POSITIVE_INFINITY }: StatsOptions,
-  signal: AbortSignal,
-): AsyncGenerator<Sample> {
-  const options = { timeoutMs: timeout, signal };
-  const { task } = await findTask(connection, id, options);
-  let [before, at] = [await read(), performance.now()];
-  for (let taken = 0; taken < count && !signal.aborted; taken++) {
-    await pause(interval, signal);
-    if (signal.aborted) return;
-    const [usage, now] = [await read(), performance.now()];
-    const seconds = (now - at) / 1000;
-    // A counter that went back is that of a restarted container.
-    const rate = (of: (usage: Usage) => number) => Math.max(of(usage) - of(before), 0) / seconds;
-    yield {
-      ...usage,
-      time: new Date(),
-      cpuPercent: rate(({ cpuSeconds }) => cpuSeconds) * 100,
-      readPerSecond: rate(({ readBytes }) => readBytes),
-      writtenPerSecond: rate(({ writtenBytes }) => writtenBytes),
-    };
-    [before, at] = [usage, now];
-  }
-
-  async function read(): Promise<Usage> {
-    const { stats: packed } = await task.stats({ id }, options);
-    const usage = packed && usageOf(packed);
-    if (usage !== undefined) return usage;
-    const what = packed === undefined ? "nothing" : packed.typeUrl;
-    throw new TtrpcError(`the shim answered ${what} for the metrics of ${id}`, Code.Internal);
-  }
+    } finally {
+      view.done();
+    }
+    // Not on stdout, which is for samples.
+    if (!signal.aborted) printError(text`${id} has ended`);
+  });
 }
 
 interface View {
-  show(sample: Sample): Promise<void>;
+  show(sample: UsageSample): Promise<void>;
   done(): void;
 }
 
@@ -121,19 +85,19 @@ function tableView(): View {
   };
 }
 
-/** Samples that are kept: the most bars that a sparkline may have. */
+/** The number of samples to keep: the most bars that a sparkline may have. */
 const HISTORY = 60;
 
 /** A sparkline for each figure, updated in place. */
 function liveView(id: string): View {
   const view = live();
-  const history: Sample[] = [];
+  const history: UsageSample[] = [];
   return {
     async show(sample) {
       history.push(sample);
       if (history.length > HISTORY) history.shift();
       const room = Math.max(Math.min(width() - 40, HISTORY), 10);
-      const line = (name: string, figure: string, of: (sample: Sample) => number, top?: number) => [
+      const line = (name: string, figure: string, of: (sample: UsageSample) => number, top?: number) => [
         styled("bold", name),
         figure,
         styled("cyan", sparkline(history.map(of), room, top)),

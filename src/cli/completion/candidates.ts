@@ -1,7 +1,9 @@
 import type { Command, Option } from "commander";
 import { loadRegistry, servicesOf, typesOf } from "../schema/schema.js";
 import type { SchemaOptions } from "../schema/options.js";
-import { findSockets, findTasks } from "../shims/bundles.js";
+import { findSockets, findTasks } from "../../shims/bundles.js";
+import { SOCKETS } from "../../shims/list.js";
+import { type PlaceOptions, placesIn } from "../target.js";
 
 /** The candidates for a word: some words, or `files` if the shell completes file names by itself. */
 export type Candidates = readonly Candidate[] | "files";
@@ -17,7 +19,8 @@ export async function candidates(shimctl: Command, words: readonly string[]): Pr
   const current = words.at(-1) ?? "";
   const typed = parse(shimctl, words.slice(0, -1));
   if (typed.awaiting !== undefined) return valuesOf(typed.awaiting);
-  if (current.startsWith("-")) return optionsOf(typed.command);
+  if (current.startsWith("-"))
+    return [...optionsOf(typed.command), ...globalOptionsOf(shimctl, typed.command)];
   if (typed.command === shimctl) {
     return shimctl
       .createHelp()
@@ -28,15 +31,16 @@ export async function candidates(shimctl: Command, words: readonly string[]): Pr
   const last = all.at(-1);
   const argument = all[typed.positional.length] ?? (last?.variadic === true ? last : undefined);
   if (argument?.argChoices !== undefined) return argument.argChoices.map((word) => ({ word, about: "" }));
+  const { state } = placesIn(typed.places);
   switch (argument?.name()) {
-    case "address":
     case "target":
-      return current.startsWith("/") || current.startsWith(".") ? "files" : addresses();
+      return current.startsWith("/") || current.startsWith(".") ? "files" : targets(state, typed.namespace);
+    case "dir":
     case "listen":
     case "data":
       return "files";
     case "id":
-      return ids(typed.positional[0]);
+      return ids(state, typed.positional[0], typed.namespace);
     case "service/method":
       return methods(typed.schema);
     case "names":
@@ -54,6 +58,8 @@ interface Typed {
   /** The option whose value comes next. */
   readonly awaiting: Option | undefined;
   readonly schema: SchemaOptions;
+  readonly places: PlaceOptions;
+  readonly namespace: string | undefined;
 }
 
 function parse(shimctl: Command, words: readonly string[]): Typed {
@@ -67,7 +73,8 @@ function parse(shimctl: Command, words: readonly string[]): Typed {
       awaiting = undefined;
     } else if (word.startsWith("-") && word !== "-") {
       const [flag, value] = word.split("=", 2);
-      const option = command.options.find(({ long, short }) => long === flag || short === flag);
+      const options = [...command.options, ...shimctl.options];
+      const option = options.find(({ long, short }) => long === flag || short === flag);
       if (value !== undefined && option !== undefined) (given[option.attributeName()] ??= []).push(value);
       else if (option?.required) awaiting = option;
     } else if (command === shimctl) {
@@ -76,7 +83,12 @@ function parse(shimctl: Command, words: readonly string[]): Typed {
       positional.push(word);
     }
   }
-  return { command, positional, awaiting, schema: given };
+  const last = (name: string) => given[name]?.at(-1);
+  const places = {
+    state: last("state") ?? process.env["CONTAINERD_STATE"],
+    address: last("address") ?? process.env["CONTAINERD_ADDRESS"],
+  };
+  return { command, positional, awaiting, schema: given, places, namespace: last("namespace") };
 }
 
 function valuesOf(option: Option): Candidates {
@@ -91,21 +103,30 @@ function optionsOf(command: Command): Candidate[] {
     .map(({ long, short, description }) => ({ word: long ?? short ?? "", about: description }));
 }
 
-function addresses(): Candidate[] {
+function globalOptionsOf(shimctl: Command, command: Command): Candidate[] {
+  return command === shimctl
+    ? []
+    : optionsOf(shimctl).filter(({ word }) => word === "--state" || word === "--address");
+}
+
+/** The ids of containers, then the addresses of shims. */
+function targets(state: string, namespace: string | undefined): Candidate[] {
   const about = new Map<string, string>();
-  for (const { address = "" } of findSockets("/run/containerd/s"))
-    about.set(address, "a socket without a task");
-  for (const { address, namespace, id } of findTasks("/run/containerd")) {
-    if (address !== undefined) about.set(address, `${namespace}/${id}`);
+  const tasks = findTasks(state);
+  for (const { namespace: where, id } of tasks) {
+    if (namespace === undefined || where === namespace) about.set(id, `in ${where}`);
+  }
+  for (const { address = "" } of findSockets(SOCKETS)) about.set(address, "a socket without a task");
+  for (const { address, namespace: where, id } of tasks) {
+    if (address !== undefined) about.set(address, `${where}/${id}`);
   }
   return [...about].map(([word, text]) => ({ word, about: text }));
 }
 
-function ids(address: string | undefined): Candidate[] {
-  return findTasks("/run/containerd").flatMap((found) => {
-    const there = found.address?.endsWith(address ?? "") ?? false;
-    return found.id !== undefined && there ? [{ word: found.id, about: `in ${found.namespace}` }] : [];
-  });
+function ids(state: string, address: string | undefined, namespace: string | undefined): Candidate[] {
+  return findTasks(state, namespace)
+    .filter((found) => address === undefined || found.address?.endsWith(address) === true)
+    .map(({ id, namespace: where }) => ({ word: id, about: `in ${where}` }));
 }
 
 async function methods(schema: SchemaOptions): Promise<Candidate[]> {

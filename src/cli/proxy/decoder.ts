@@ -1,5 +1,5 @@
-import { type DescMessage, type DescMethod, fromBinary, type Registry } from "@bufbuild/protobuf";
-import { anyToJson, messageToJson } from "../message-to-json.js";
+import { type DescMessage, type DescMethod, fromBinary } from "@bufbuild/protobuf";
+import { anyToJson, messageToJson, type ToJsonOptions } from "../message-to-json.js";
 import type { Json } from "../json-value.js";
 import { problemOf, rawOf } from "../output/raw.js";
 import { type RequestEnvelope, type ResponseEnvelope, readRequest, readResponse } from "./envelope.js";
@@ -45,12 +45,12 @@ const MOST_CALLS = 65_536;
 
 /** Decodes the frames of one connection. */
 export class Decoder {
-  readonly #registry: Registry;
+  readonly #options: ToJsonOptions;
   readonly #now: () => number;
   readonly #calls = new Map<number, Call>();
 
-  constructor(registry: Registry, now: () => number = () => performance.now()) {
-    this.#registry = registry;
+  constructor(options: ToJsonOptions, now: () => number = () => performance.now()) {
+    this.#options = options;
     this.#now = now;
   }
 
@@ -79,7 +79,7 @@ export class Decoder {
 
   #request({ streamId, flags }: Frame, request: RequestEnvelope): Partial<Decoded> {
     const { service, method, payload, timeoutMs, metadata } = request;
-    const desc = this.#registry.getService(service)?.methods.find(({ name }) => name === method);
+    const desc = this.#options.registry.getService(service)?.methods.find(({ name }) => name === method);
     this.#calls.set(streamId, { service, method, desc, startedAt: this.#now() });
     if (this.#calls.size > MOST_CALLS) this.#calls.delete(this.#calls.keys().next().value!);
     const open = (flags & Flag.RemoteOpen) !== 0;
@@ -100,7 +100,7 @@ export class Decoder {
     const called = this.#called(streamId, "server");
     this.#calls.delete(streamId);
     if (status !== undefined && status.code !== 0) {
-      const details = status.details.map((any) => anyToJson(any, this.#registry));
+      const details = status.details.map((any) => anyToJson(any, this.#options));
       return { ...called, end: true, status: { ...status, details } };
     }
     const streams =
@@ -130,7 +130,7 @@ export class Decoder {
   #message(desc: DescMessage | undefined, bytes: Uint8Array): Partial<Decoded> {
     if (desc === undefined) return rawOf(bytes, "its definition is not known");
     try {
-      return { message: messageToJson(desc, fromBinary(desc, bytes), this.#registry) };
+      return { message: messageToJson(desc, fromBinary(desc, bytes), this.#options) };
     } catch (error) {
       return rawOf(bytes, `not a ${desc.typeName}: ${problemOf(error)}`);
     }

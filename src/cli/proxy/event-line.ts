@@ -16,8 +16,12 @@ export type Happening =
 /** An event, with its time and its connection. */
 export type ProxyEvent = Happening & { readonly time: string; readonly connection: number };
 
-/** An event in one line. */
-export function eventLine(event: ProxyEvent): Text {
+/**
+ * An event in one line.
+ *
+ * @param most - The characters of a message that are shown; of a longer one, the size follows.
+ */
+export function eventLine(event: ProxyEvent, most = Number.POSITIVE_INFINITY): Text {
   const time = styled("dim", new Date(event.time).toTimeString().slice(0, 8) + event.time.slice(19, 23));
   const where = (stream?: number) =>
     styled("dim", stream === undefined ? `${event.connection}` : `${event.connection}:${stream}`);
@@ -32,13 +36,20 @@ export function eventLine(event: ProxyEvent): Text {
     case "lost":
       return text`${time} ${where()} ${styled("red", `the ${event.from} does not speak ttrpc; its bytes are passed on unread`)}`;
     case "frame":
-      return text`${time} ${where(event.stream)} ${frameLine(event)}`;
+      return text`${time} ${where(event.stream)} ${frameLine(event, most)}`;
   }
 }
 
 const ARROWS = { client: "→", server: "←" } as const;
 
-function frameLine(frame: Decoded): Text {
+function shortened(whole: Part, most: number): Text {
+  const all = Text.of(whole);
+  return all.length <= most
+    ? all
+    : text`${all.cut(most)}${styled("dim", `… ${all.length} characters, --full`)}`;
+}
+
+function frameLine(frame: Decoded, most: number): Text {
   const { from, type, service, method, latencyMs, status, message, raw, problem } = frame;
   const parts: Part[] = [styled(from === "client" ? "cyan" : "green", ARROWS[from])];
   if (type !== "request" && type !== "response") parts.push(type);
@@ -48,9 +59,9 @@ function frameLine(frame: Decoded): Text {
   if (latencyMs !== undefined) parts.push(styled("yellow", latency(latencyMs)));
   if (status !== undefined)
     parts.push(styled("red", `${codeName(status.code)} (${status.code}): ${status.message}`));
-  for (const detail of status?.details ?? []) parts.push(jsonLine(detail));
-  if (message !== undefined) parts.push(jsonLine(message));
-  if (raw !== undefined && raw !== "") parts.push(raw);
+  for (const detail of status?.details ?? []) parts.push(shortened(jsonLine(detail), most));
+  if (message !== undefined) parts.push(shortened(jsonLine(message), most));
+  if (raw !== undefined && raw !== "") parts.push(shortened(raw, most));
   if (problem !== undefined) parts.push(styled("red", `(${problem})`));
   if (frame.open) parts.push(styled("dim", "open"));
   if (frame.end && (type === "data" || (message ?? raw ?? status) === undefined))

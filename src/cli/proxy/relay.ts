@@ -1,5 +1,6 @@
-import { connect, type NetConnectOpts, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { Sender } from "./decoder.js";
+import type { Dial } from "./dial.js";
 import { type Frame, FrameScanner } from "./frames.js";
 
 /** Called with what happens on a relayed connection. */
@@ -15,8 +16,11 @@ export interface RelayEvents {
  * Passes the bytes of a connection on to another one and back, unchanged. Each side is read only as fast as the other
  * accepts, and a half-close ends only its own direction. Frames are inspected in passing.
  */
-export function relay(client: Socket, target: NetConnectOpts, events: RelayEvents): void {
-  const server = connect({ ...target, allowHalfOpen: true });
+export function relay(client: Socket, dial: Dial, events: RelayEvents): void {
+  const server = dial(() => {
+    watch(client, "client", server);
+    watch(server, "server", client);
+  });
   const bytes = { client: 0, server: 0 };
   let open = 2;
   let failure: Error | undefined;
@@ -51,8 +55,4 @@ export function relay(client: Socket, target: NetConnectOpts, events: RelayEvent
       if (--open === 0) events.closed(bytes, failure);
     });
   }
-  server.once("connect", () => {
-    watch(client, "client", server);
-    watch(server, "server", client);
-  });
 }

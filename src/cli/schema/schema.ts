@@ -50,9 +50,9 @@ export function readFile(file: string): Uint8Array {
   }
 }
 
-/** `SERVICE/METHOD`, split. Throws a UsageError if it is not that. */
+/** `SERVICE/METHOD` or `SERVICE.METHOD`, split. Throws a UsageError if it is neither. */
 export function splitRoute(route: string): { service: string; method: string } {
-  const at = route.lastIndexOf("/");
+  const at = route.includes("/") ? route.lastIndexOf("/") : route.lastIndexOf(".");
   if (at < 1 || at === route.length - 1) {
     throw new UsageError(
       `${JSON.stringify(route)} is not SERVICE/METHOD`,
@@ -72,15 +72,33 @@ export function findMethod(registry: Registry, route: string): DescMethod {
   throw new UsageError(`${service.typeName} has no method ${methodName}`, `one of ${names}`);
 }
 
+const TASKS = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
+
+/**
+ * The name of a method of the Task service without its version, such as `State`, if a route leaves the version open.
+ */
+export function unversionedTaskMethod(registry: Registry, route: string): string | undefined {
+  const { service, method } = splitRoute(route);
+  const found = byName(registry, service).filter((type) => type.kind === "service");
+  const isTask = found.length === TASKS.length && found.every(({ typeName }) => TASKS.includes(typeName));
+  return isTask ? method : undefined;
+}
+
 /** The service with this name. */
-export function findService(registry: Registry, name: string): DescService {
+function findService(registry: Registry, name: string): DescService {
   const found = byName(registry, name).filter((type) => type.kind === "service");
   return only(found, "service", name);
 }
 
-/** The service, message or enum with this name. */
-export function findType(registry: Registry, name: string): NamedType {
-  return only(byName(registry, name), "service or message", name);
+/** The service, message, enum or method with this name. */
+export function findNamed(registry: Registry, name: string): NamedType | DescMethod {
+  if (name.includes("/")) return findMethod(registry, name);
+  const found = byName(registry, name);
+  const isRoute = found.length === 0 && /[^.]\.[^.]+$/.test(name);
+  if (isRoute && byName(registry, splitRoute(name).service).some(({ kind }) => kind === "service")) {
+    return findMethod(registry, name);
+  }
+  return only(found, "service or message", name);
 }
 
 /** A type that can be described. */

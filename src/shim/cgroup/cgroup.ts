@@ -1,10 +1,10 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { packAny } from "../../any.js";
 import { MetricsSchema as MetricsV1Schema } from "../../protos/cgroups/v1.js";
 import { MetricsSchema as MetricsV2Schema } from "../../protos/cgroups/v2.js";
-import { kindOf } from "../../value-kinds.js";
+import { kindOf, shown } from "../../value-kinds.js";
 import { CgroupFolder } from "./folder.js";
 import { metricsV1 } from "./metrics-v1.js";
 import { metricsV2 } from "./metrics-v2.js";
@@ -22,18 +22,29 @@ import { OomWatch } from "./oom.js";
 export class Cgroup {
   readonly #controllers: ReadonlyMap<string, CgroupFolder>;
   readonly #unified: CgroupFolder | undefined;
+  readonly #roots: Roots;
 
-  private constructor(controllers: ReadonlyMap<string, CgroupFolder>) {
+  private constructor(controllers: ReadonlyMap<string, CgroupFolder>, roots: Roots) {
     this.#controllers = controllers;
+    this.#roots = roots;
     // A tree of version 2 beside controllers of version 1 has none itself.
     this.#unified = controllers.size === 1 ? controllers.get("") : undefined;
   }
 
   /** The cgroup of a process. Undefined if the process has ended. Throws a TypeError if `pid` is not a pid. */
   static of(pid: number): Cgroup | undefined {
-    if (!Number.isInteger(pid) || pid <= 0) throw new TypeError(`pid must be a pid, not ${String(pid)}`);
+    checkPid(pid);
+    return Cgroup.within(mountedControllers(), `/proc/${pid}/cgroup`);
+  }
+
+  /**
+   * The cgroup that a file such as `/proc/self/cgroup` names.
+   *
+   * @internal
+   */
+  static within(roots: Roots, file: string): Cgroup | undefined {
     try {
-      return new Cgroup(foldersOf(pid));
+      return new Cgroup(foldersOf(roots, file), roots);
     } catch (error) {
       if (!["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
       return undefined;
@@ -43,11 +54,16 @@ export class Cgroup {
   /** The cgroup of this path below the root of each tree, such as `/kubepods/pod1`, which need not exist. */
   static at(path: string): Cgroup {
     if (typeof path !== "string") throw new TypeError(`path must be a string, not ${kindOf(path)}`);
-    const folders = Array.from(mountedControllers(), ([name, root]): [string, CgroupFolder] => [
+    return Cgroup.below(mountedControllers(), path);
+  }
+
+  /** @internal */
+  static below(roots: Roots, path: string): Cgroup {
+    const folders = Array.from(roots, ([name, root]): [string, CgroupFolder] => [
       name,
       new CgroupFolder(join(root, join("/", path))),
     ]);
-    return new Cgroup(new Map(folders));
+    return new Cgroup(new Map(folders), roots);
   }
 
   /**
@@ -59,10 +75,18 @@ export class Cgroup {
     return packAny(MetricsV1Schema, metricsV1(this.#controllers));
   }
 
-  /** Moves a process into the cgroup, as the option `ShimCgroup` asks. Throws the system's error, such as ENOENT. */
+  /**
+   * Moves a process into the cgroup, as the option `ShimCgroup` asks: with version 1, in all trees where it exists. Throws
+   * the system's error, such as ENOENT if it exists nowhere, and a TypeError if `pid` is not a pid.
+   */
   add(pid: number): void {
+    checkPid(pid);
     const folders = this.#unified === undefined ? this.#v1() : [this.#unified];
-    for (const { path } of folders) writeFileSync(join(path, "cgroup.procs"), String(pid));
+    const there = folders.filter(({ path }) => existsSync(path));
+    for (const { path } of there.length > 0 ? there : folders.slice(0, 1)) {
+      // Nothing is created: a cgroup's files are there with it.
+      writeFileSync(join(path, "cgroup.procs"), String(pid), { flag: "r+" });
+    }
   }
 
   /**
@@ -82,7 +106,7 @@ export class Cgroup {
    * is what makes its files appear. Throws the system's error.
    */
   enableControllers(): void {
-    const root = mountedControllers().get("");
+    const root = this.#roots.get("");
     if (this.#unified === undefined || root === undefined) return;
     const names = readFileSync(join(root, "cgroup.controllers"), "utf8").trim().split(" ").filter(Boolean);
     const wanted = names.map((name) => `+${name}`).join(" ");
@@ -99,11 +123,14 @@ export class Cgroup {
   }
 }
 
-function foldersOf(pid: number): Map<string, CgroupFolder> {
+function checkPid(pid: number): void {
+  if (!Number.isInteger(pid) || pid <= 0) throw new TypeError(`pid must be a pid, not ${shown(pid)}`);
+}
+
+function foldersOf(roots: Roots, file: string): Map<string, CgroupFolder> {
   const folders = new Map<string, CgroupFolder>();
-  const roots = mountedControllers();
   // Lines such as 4:cpu,cpuacct:/path; the one of version 2 names no controller.
-  for (const line of readFileSync(`/proc/${pid}/cgroup`, "utf8").trim().split("\n")) {
+  for (const line of readFileSync(file, "utf8").trim().split("\n")) {
     const [, names = "", path = ""] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
     for (const name of names.split(",")) {
       const root = roots.get(name);
@@ -114,7 +141,9 @@ function foldersOf(pid: number): Map<string, CgroupFolder> {
 }
 
 /** Where the trees are: of version 1 by the names of their controllers, of version 2 by the empty name. */
-function mountedControllers(): Map<string, string> {
+type Roots = ReadonlyMap<string, string>;
+
+function mountedControllers(): Roots {
   const roots = new Map<string, string>();
   for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
     const [before = "", after = ""] = line.split(" - ");

@@ -25,14 +25,14 @@ export class CgroupFolder {
 
   /** The lines of a file, each as its words. */
   lines(name: string): string[][] {
-    const lines = this.text(name)?.split("\n").filter(Boolean) ?? [];
-    return lines.map((line) => line.split(" "));
+    return linesOf(this.text(name) ?? "");
   }
 
   /** A file with a name and a number in each line. Undefined if there is none. */
   pairs(name: string): Record<string, bigint> | undefined {
-    if (this.text(name) === undefined) return undefined;
-    return Object.fromEntries(this.lines(name).map(([key = "", value = ""]) => [key, toNumber(value)]));
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    return Object.fromEntries(linesOf(text).map(([key = "", value = ""]) => [key, toNumber(value)]));
   }
 
   /** A file with a device and named numbers in each line: `mlx4_0 hca_handle=2 hca_object=max`. */
@@ -57,6 +57,12 @@ export class CgroupFolder {
     const names = readdirSync(this.path).map((name) => /^hugetlb\.([^.]+)\.[^.]+$/.exec(name)?.[1]);
     return [...new Set(names)].filter((size) => size !== undefined);
   }
+}
+
+/** Lines as their words. */
+function linesOf(text: string): string[][] {
+  const lines = text.split("\n").filter(Boolean);
+  return lines.map((line) => line.split(" "));
 }
 
 /** A number as the kernel writes it. */

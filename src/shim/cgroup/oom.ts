@@ -2,6 +2,7 @@ import { closeSync, type FSWatcher, openSync, watch, writeFileSync } from "node:
 import { Socket } from "node:net";
 import { join } from "node:path";
 import { loadNative } from "../../native/addon.js";
+import { closeDescriptor } from "../descriptors.js";
 import { createPipe } from "../pipe.js";
 import { Transfer } from "../pump.js";
 import { checked } from "../system.js";
@@ -93,7 +94,7 @@ export class OomWatch {
 /** Calls back whenever a cgroup of version 1 has run out of memory, or is removed. Returns what ends that. */
 function announcements(folder: string, announced: () => void): () => void {
   const event = checked("eventfd", loadNative().createEventfd());
-  const release = () => closeSync(event);
+  const release = () => closeDescriptor(event);
   const control = orElse(() => openSync(join(folder, "memory.oom_control"), "r"), release);
   try {
     orElse(() => writeFileSync(join(folder, "cgroup.event_control"), `${event} ${control}`), release);
@@ -101,8 +102,9 @@ function announcements(folder: string, announced: () => void): () => void {
     closeSync(control);
   }
   // Node cannot watch an eventfd, so the pump reads it, into a pipe.
-  const { reader, writer } = orElse(createPipe, release);
-  const transfer = new Transfer(event, writer, { holds: false });
+  const transfer = new Transfer(event, "OOM kills", { holds: false });
+  const { reader, writer } = orElse(createPipe, () => transfer.stop());
+  transfer.startTo(writer);
   const socket = new Socket({ fd: reader, readable: true, writable: false });
   socket.on("data", announced).on("error", () => undefined);
   socket.unref();

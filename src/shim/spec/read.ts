@@ -33,7 +33,7 @@ export function resourcesOf(resources: Any | undefined): LinuxResources {
 
 /** containerd sends the specification's types as JSON, in an Any of a type that has no descriptor. */
 function textOf(any: Any | undefined, name: string): string {
-  const bytes: unknown = any === undefined ? undefined : (any as Partial<Any>).value;
+  const bytes: unknown = isPlain(any) ? any["value"] : undefined;
   if (!isBytes(bytes)) throw new TypeError(`${name} must be an Any, not ${kindOf(any)}`);
   return new TextDecoder().decode(bytes);
 }

@@ -1,0 +1,57 @@
+import { packAny } from "containerd-shim-protos";
+import { TaskExitSchema } from "containerd-shim-protos/events";
+import { Cgroup } from "containerd-shim-protos/shim/cgroup";
+import { startProcess, type StartProcessOptions } from "containerd-shim-protos/shim/process";
+import { processOf, readSpec, resourcesOf } from "containerd-shim-protos/shim/spec";
+import type { PublicFunction } from "./functions.js";
+import { argument, isEmpty, isNoItems, left, type Options, optionsOf } from "./options.js";
+
+const NOWHERE = "/no/such/folder";
+const any = (named: RegExp) => argument(packAny(TaskExitSchema, {}), named);
+const path = (named: RegExp) => argument(NOWHERE, named, (value) => typeof value === "string");
+const list = (named: RegExp) => argument([], named, (value) => left(value) || isNoItems(value));
+const startProcessOptions: Options<StartProcessOptions> = {
+  cwd: argument("/", /cwd/, (value) => left(value) || typeof value === "string"),
+  env: argument({}, /env/, (value) => left(value) || isEmpty(value)),
+  stdio: list(/stdio/),
+};
+
+/** The processes of a shim, their cgroups, and what they are started from. */
+export const PROCESS_FUNCTIONS: readonly PublicFunction[] = [
+  {
+    name: "startProcess",
+    optionsType: "StartProcessOptions",
+    call: (_, [program, args, options]) => startProcess(program as never, args as never, options as never),
+    args: [
+      argument("/no/such/program", /program/, (value) => value === "text"),
+      list(/args/),
+      optionsOf("startProcess"),
+    ],
+    options: { at: 2, of: startProcessOptions },
+  },
+  { name: "readSpec", call: (_, [bundle]) => readSpec(bundle as never), args: [path(/bundle/)] },
+  { name: "processOf", call: (_, [spec]) => processOf(spec as never), args: [any(/spec/)] },
+  { name: "resourcesOf", call: (_, [given]) => resourcesOf(given as never), args: [any(/resources/)] },
+  // The only static methods that take a process or a path; a cgroup that is not there moves nothing.
+  { name: "Cgroup", call: (_, [pid]) => Cgroup.of(pid as never), args: [argument(process.pid, /pid/)] },
+  { name: "Cgroup.at", call: (_, [at]) => Cgroup.at(at as never), args: [path(/path/)] },
+  {
+    name: "Cgroup.add",
+    call: (_, [pid]) => Cgroup.at(NOWHERE).add(pid as never),
+    args: [argument(4_194_305, /pid/)],
+  },
+  {
+    name: "Cgroup.watchOom",
+    call: (_, [onKill]) =>
+      Cgroup.at(NOWHERE)
+        .watchOom(onKill as never)
+        .close(),
+    args: [
+      argument(
+        () => () => undefined,
+        /onKill/,
+        (value) => typeof value === "function",
+      ),
+    ],
+  },
+];

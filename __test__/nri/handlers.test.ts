@@ -1,0 +1,133 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { create } from "@bufbuild/protobuf";
+import { Code, TtrpcError } from "containerd-shim-protos";
+import {
+  Adjustment,
+  ContainerUpdateSchema,
+  createTestRuntime,
+  type PluginHandlers,
+} from "containerd-shim-protos/nri";
+import { describe, expect, it, vi } from "vitest";
+import { bareRuntime, logged } from "./bare-runtime.js";
+
+describe("a plugin", () => {
+  it("fails what the runtime does when a handler throws, and goes on", async () => {
+    await using runtime = await createTestRuntime();
+    const { lines, log } = logged();
+    let fails = true;
+    const createContainer = () => {
+      if (fails) throw new TtrpcError("no room", Code.ResourceExhausted);
+    };
+    await runtime.start("thrower", "10", { createContainer }, { log });
+    const pod = await runtime.runPod({ name: "web" });
+    await expect(runtime.createContainer(pod, { id: "f00", name: "nginx" })).rejects.toMatchObject({
+      code: Code.ResourceExhausted,
+      rawMessage: "no room",
+    });
+    expect(lines).toContain("error 10-thrower: createContainer of default/web/nginx (f00) failed: no room");
+    fails = false;
+    await runtime.createContainer(pod);
+    expect(runtime.plugins).toEqual(["10-thrower"]);
+  });
+
+  const broken = create(ContainerUpdateSchema, { containerId: "a" });
+  broken.containerId = 1 as never;
+  const changed = new Adjustment();
+  changed.message.env.push("A=b" as never);
+  const WRONG_UPDATES = [
+    ["no list", "x", "update must be an array, not string"],
+    ["a list of texts", ["x"], "update[0] must be an object, not string"],
+    ["a changed message", [broken], "update[0].containerId must be a string"],
+  ] as const;
+
+  it.each<[keyof PluginHandlers, string, unknown, string]>([
+    ...WRONG_UPDATES.flatMap(([what, value, text]): [keyof PluginHandlers, string, unknown, string][] => [
+      ["synchronize", what, value, text],
+      ["stopContainer", what, value, text],
+      ["createContainer", what, { update: value }, text],
+      ["updateContainer", what, { update: value }, text],
+    ]),
+    ["createContainer", "a text", "nothing", "it must be an object, not string"],
+    ["createContainer", "null", null, "it must be an object, not null"],
+    ["createContainer", "a part that is unknown", { env: {} }, "it has no env; it has adjust, update, evict"],
+    ["createContainer", "no adjustment", { adjust: null }, "the adjustment must be an object, not null"],
+    ["createContainer", "a wrong field", { adjust: { env: { A: 1 } } }, "env.A must be a string, not number"],
+    ["createContainer", "a changed adjustment", changed, "adjust.env[0]"],
+    ["createContainer", "a changed adjustment in it", { adjust: changed }, "adjust.env[0]"],
+    ["createContainer", "an eviction of nothing", { evict: [{}] }, "evict[0].containerId must be a string"],
+    ["updateContainer", "a text", "nothing", "it must be an object, not string"],
+    ["updateContainer", "an eviction of nothing", { evict: [{}] }, "evict[0].containerId must be a string"],
+    ["validateContainerAdjustment", "a number", 1, "the reason must be a string, not number"],
+    ["configure", "an event it does not handle", ["stopPodSandbox"], "stopPodSandbox, which this plugin"],
+  ])("%s that returns %s fails and is logged as if it had thrown", async (name, _, value, text) => {
+    const { client, lines } = await bareRuntime({ [name]: () => value });
+    const isOfAll = name === "synchronize" || name === "configure";
+    const about = { pod: { name: "web", namespace: "shop" }, container: { name: "nginx", id: "f00" } };
+    const subject = isOfAll ? "" : " of shop/web/nginx (f00)";
+    const expected = `00-bare: ${name}${subject} returned a wrong value: `;
+    const outcome = await (
+      client[name as "createContainer"](isOfAll ? {} : about) as Promise<{ reason?: string }>
+    ).catch((error: TtrpcError) => ({ reason: error.rawMessage }));
+    expect(outcome.reason).toContain(expected);
+    expect(outcome.reason).toContain(text);
+    expect(lines.find((line) => line.startsWith("error"))).toBe(`error ${outcome.reason}`);
+  });
+
+  it("rejects the adjustments of others by a reason or an error", async () => {
+    await using runtime = await createTestRuntime();
+    let answer: () => string | undefined = () => undefined;
+    const seen: unknown[] = [];
+    await runtime.start("adjuster", "10", { createContainer: () => new Adjustment().env("A", "1") });
+    await runtime.start("setter", "20", { createContainer: () => new Adjustment().sysctl("a", "b") });
+    await runtime.start("validator", "30", {
+      validateContainerAdjustment: ({ adjust, plugins }) => {
+        seen.push(
+          adjust?.env.map(({ key }) => key),
+          adjust?.linux?.sysctl,
+          plugins.map(({ name }) => name),
+        );
+        return answer();
+      },
+    });
+    const pod = await runtime.runPod();
+    await runtime.createContainer(pod);
+    expect(seen).toEqual([["A"], { a: "b" }, ["adjuster", "setter", "validator"]]);
+    answer = () => "not A";
+    await expect(runtime.createContainer(pod)).rejects.toThrow("reason: not A");
+    answer = () => {
+      throw new Error("broken");
+    };
+    await expect(runtime.createContainer(pod)).rejects.toThrow("reason: broken");
+  });
+
+  it("that is slow is warned of first, and is disconnected at the runtime's timeout; its signal aborts", async () => {
+    await using runtime = await createTestRuntime({ requestTimeoutMs: 400 });
+    const { lines, log } = logged();
+    let aborted: unknown;
+    const plugin = await runtime.start(
+      "slow",
+      "10",
+      {
+        runPodSandbox: async (_, { signal, requestTimeoutMs }) => {
+          expect(requestTimeoutMs).toBe(400);
+          await new Promise((resolve) => signal.addEventListener("abort", resolve));
+          aborted = signal.reason;
+        },
+        createContainer: () => sleep(350),
+      },
+      { log },
+    );
+    const pod = await runtime.runPod();
+    expect(await plugin.closed).toMatchObject({ reason: "remote" });
+    await vi.waitFor(() => expect(aborted).toBeInstanceOf(TtrpcError));
+    expect(lines.filter((line) => line.startsWith("warn"))).toEqual([
+      "warn 10-slow: runPodSandbox of default/pod-1 (pod-1) still runs, 320 ms of the 400 ms after which the runtime disconnects",
+      expect.stringMatching(
+        /^warn 10-slow: runPodSandbox of default\/pod-1 \(pod-1\) took \d+ ms of the 400 ms/,
+      ),
+    ]);
+    // The runtime continues without it.
+    await runtime.createContainer(pod);
+    expect(runtime.plugins).toEqual([]);
+  });
+});

@@ -1,0 +1,103 @@
+import { Code, connect, createClient, createServer } from "containerd-shim-protos";
+import {
+  createTestRuntime,
+  Mux,
+  Plugin,
+  PLUGIN_CONNECTION,
+  runPlugin,
+  Runtime,
+  RUNTIME_CONNECTION,
+} from "containerd-shim-protos/nri";
+import { createServer as createSocketServer } from "node:net";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { temporaryPath } from "../helpers/temp.js";
+import { logged } from "./bare-runtime.js";
+
+describe("a plugin", () => {
+  it("connects again when its runtime has come back, and gives up if it does not", async () => {
+    const { lines, log } = logged();
+    const path = temporaryPath(".sock");
+    let configured = 0;
+    const handlers = { configure: () => void configured++, runPodSandbox: () => undefined };
+    const reconnect = { initialDelayMs: 20, maxDelayMs: 50, giveUpMs: 1000 };
+    const plugin = runPlugin("again", "10", handlers, { socket: path, ownsProcess: false, reconnect, log });
+    onTestFinished(() => plugin.close());
+    await vi.waitFor(() => expect(lines.join("\n")).toMatch(/10-again is not connected: .*ENOENT/));
+    for (const count of [1, 2]) {
+      const accepted: Mux[] = [];
+      const listener = createSocketServer((socket) => {
+        const mux = new Mux(socket);
+        accepted.push(mux);
+        const toPlugin = mux.open(PLUGIN_CONNECTION);
+        const server = createServer().add(Runtime, {
+          registerPlugin: async () => {
+            const client = createClient(Plugin, await connect(toPlugin));
+            client.configure({}).catch(() => undefined);
+            return {};
+          },
+        });
+        void server.listen(mux.open(RUNTIME_CONNECTION));
+        void mux.closed.then(() => server.close());
+      }).listen(path);
+      await plugin.ready;
+      await vi.waitFor(() => expect(plugin.runtime).toBeDefined());
+      expect(configured).toBe(count);
+      listener.close();
+      for (const mux of accepted) await mux.close();
+    }
+    expect(await plugin.closed).toMatchObject({
+      reason: "error",
+      error: { code: Code.Unavailable, cause: { code: "ENOENT" } },
+    });
+    expect(lines.at(-1)).toMatch(/^error 10-again has ended: cannot connect to unix:.*ENOENT/);
+  });
+
+  it("ends by its signal, or before it has begun, without an error", async () => {
+    const aborter = new AbortController();
+    await using runtime = await createTestRuntime();
+    const plugin = await runtime.start(
+      "a",
+      "10",
+      { runPodSandbox: () => undefined },
+      { signal: aborter.signal },
+    );
+    aborter.abort();
+    expect(await plugin.closed).toEqual({ reason: "local" });
+    await vi.waitFor(() => expect(runtime.plugins).toEqual([]));
+    const early = runPlugin("b", "10", {}, { socket: runtime.socket, ownsProcess: false });
+    await early.close();
+    await expect(early.ready).rejects.toMatchObject({ code: Code.Unavailable });
+    expect(await early.closed).toEqual({ reason: "local" });
+  });
+
+  it.each<[string, unknown[], string]>([
+    ["a name", ["a b", "10", {}], "the plugin's name must consist of letters"],
+    ["an index", ["a", "1", {}], 'the plugin\'s index must be two digits, such as "10", not 1'],
+    ["an index that is a number", ["a", 10, {}], "the plugin's index must be two digits"],
+    ["no handlers", ["a", "10", undefined], "the handlers must be an object, not undefined"],
+    [
+      "an unknown handler",
+      ["a", "10", { createPod() {} }],
+      "createPod is not a handler; the handlers are runPodSandbox",
+    ],
+    [
+      "no function",
+      ["a", "10", { runPodSandbox: 1 }],
+      "the handler runPodSandbox must be a function, not number",
+    ],
+    ["an unknown option", ["a", "10", {}, { sockets: "" }], "did you mean socket?"],
+    ["an address", ["a", "10", {}, { socket: "nri.sock" }], 'the address "nri.sock" is not one of'],
+    ["an event", ["a", "10", {}, { events: ["stop"] }], "events has stop, which is not one of"],
+    ["an event without handler", ["a", "10", {}, { events: ["runPodSandbox"] }], "has no handler for"],
+    [
+      "a delay",
+      ["a", "10", {}, { reconnect: { maxDelayMs: 0 } }],
+      "reconnect.maxDelayMs must be a number from 1 on",
+    ],
+    ["a log", ["a", "10", {}, { log: {} }], "log must have a function info"],
+  ])("refuses %s that is wrong with a TypeError", (_, args, text) => {
+    const run = () => (runPlugin as (...args: unknown[]) => unknown)(...args);
+    expect(run).toThrow(TypeError);
+    expect(run).toThrow(text);
+  });
+});

@@ -1,0 +1,122 @@
+import { Event, type EventName, Plugin, type PluginHandlers } from "containerd-shim-protos/nri";
+import { describe, expect, it } from "vitest";
+import { bareRuntime } from "./bare-runtime.js";
+
+describe("a plugin", () => {
+  it("subscribes to the events that have handlers, and answers all others with empty replies", async () => {
+    const { client, plugin } = await bareRuntime({
+      startContainer: () => undefined,
+      runPodSandbox: () => undefined,
+    });
+    const { events } = await client.configure({
+      requestTimeout: 1500n,
+      registrationTimeout: 3000n,
+      runtimeName: "r",
+    });
+    expect(events).toBe((1 << (Event.RUN_POD_SANDBOX - 1)) | (1 << (Event.START_CONTAINER - 1)));
+    await plugin.ready;
+    expect(plugin.runtime).toEqual({
+      name: "r",
+      version: "",
+      nriVersion: "",
+      registrationTimeoutMs: 3000,
+      requestTimeoutMs: 1500,
+    });
+    expect(await client.synchronize({ more: true })).toMatchObject({ more: true, update: [] });
+    for (const { localName } of Plugin.methods) {
+      if (localName === "configure" || localName === "synchronize") continue;
+      const call = client[localName as "runPodSandbox"];
+      await expect(call({}), localName).resolves.toBeDefined();
+    }
+  });
+
+  it("without handlers of events does not subscribe to all of them, as an empty mask would", async () => {
+    const { client } = await bareRuntime({ synchronize: () => undefined });
+    expect((await client.configure({})).events).toBe(1 << (Event.POST_UPDATE_POD_SANDBOX - 1));
+  });
+
+  it("may subscribe to some of its events, by an option or by configure", async () => {
+    const handlers = {
+      runPodSandbox: () => undefined,
+      stopPodSandbox: () => undefined,
+      stopContainer: () => undefined,
+    };
+    const narrowed = { ...handlers, configure: () => ["stopContainer"] as const };
+    const { client } = await bareRuntime(narrowed, ["stopContainer", "runPodSandbox"]);
+    expect((await client.configure({})).events).toBe(1 << (Event.STOP_CONTAINER - 1));
+  });
+
+  it("ends if configure subscribes to what has no handler, or throws", async () => {
+    const { client, plugin } = await bareRuntime({
+      runPodSandbox: () => undefined,
+      configure: () => ["stopContainer"],
+    });
+    await expect(client.configure({})).rejects.toThrow(
+      /stopContainer, which this plugin does not subscribe to/,
+    );
+    await expect(plugin.ready).rejects.toThrow(/stopContainer/);
+    expect(await plugin.closed).toMatchObject({ reason: "configure" });
+  });
+
+  /** What StateChange tells of: the events without a reply of their own. */
+  const STATE_CHANGES = {
+    runPodSandbox: [Event.RUN_POD_SANDBOX, "pod p"],
+    postUpdatePodSandbox: [Event.POST_UPDATE_POD_SANDBOX, "pod p"],
+    stopPodSandbox: [Event.STOP_POD_SANDBOX, "pod p"],
+    removePodSandbox: [Event.REMOVE_POD_SANDBOX, "pod p"],
+    postCreateContainer: [Event.POST_CREATE_CONTAINER, "pod p, container c"],
+    startContainer: [Event.START_CONTAINER, "pod p, container c"],
+    postStartContainer: [Event.POST_START_CONTAINER, "pod p, container c"],
+    postUpdateContainer: [Event.POST_UPDATE_CONTAINER, "pod p, container c"],
+    removeContainer: [Event.REMOVE_CONTAINER, "pod p, container c"],
+  } as const satisfies Partial<Record<EventName, readonly [Event, string]>>;
+  const HANDLERS: Required<Omit<PluginHandlers, "configure" | "synchronize" | "shutdown">> = {
+    runPodSandbox: () => undefined,
+    updatePodSandbox: () => undefined,
+    postUpdatePodSandbox: () => undefined,
+    stopPodSandbox: () => undefined,
+    removePodSandbox: () => undefined,
+    createContainer: () => undefined,
+    postCreateContainer: () => undefined,
+    startContainer: () => undefined,
+    postStartContainer: () => undefined,
+    updateContainer: () => undefined,
+    postUpdateContainer: () => undefined,
+    stopContainer: () => undefined,
+    removeContainer: () => undefined,
+    validateContainerAdjustment: () => undefined,
+  };
+
+  it("gets each event of StateChange, by its own handler and no other, from runtimes that only know that", async () => {
+    const calls: string[] = [];
+    const noting = Object.keys(HANDLERS).map((name) => [
+      name,
+      ({ pod, container }: { pod: { name: string }; container?: { name: string } }) =>
+        void calls.push(`${name}: pod ${pod.name}${container ? `, container ${container.name}` : ""}`),
+    ]);
+    const { client } = await bareRuntime(Object.fromEntries(noting) as PluginHandlers);
+    await client.configure({});
+    const about = { pod: { name: "p" }, container: { name: "c" } };
+    const known = new Map<Event, string>(
+      Object.entries(STATE_CHANGES).map(([name, [event, subject]]) => [event, `${name}: ${subject}`]),
+    );
+    for (const event of Object.values(Event).filter((value) => typeof value === "number")) {
+      calls.length = 0;
+      expect(await client.stateChange({ event, ...about })).toMatchObject({});
+      expect([Event[event], calls]).toEqual([Event[event], known.has(event) ? [known.get(event)] : []]);
+    }
+    await client.stateChange({ event: 99 as Event, ...about });
+    // A runtime may leave out what an event is about.
+    await client.stateChange({ event: Event.REMOVE_CONTAINER });
+    expect(calls).toEqual(["removeContainer: pod , container "]);
+  });
+
+  it.each(Object.entries(STATE_CHANGES))(
+    "without a handler answers StateChange of %s",
+    async (name, [event]) => {
+      const { client } = await bareRuntime({ ...HANDLERS, [name]: undefined });
+      await client.configure({});
+      expect(await client.stateChange({ event })).toMatchObject({});
+    },
+  );
+});

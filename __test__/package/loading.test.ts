@@ -1,0 +1,89 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { describe, expect, it } from "vitest";
+
+const NAME = "containerd-shim-protos";
+
+/**
+ * The files that a process parses to run a program, in its order: those of the package by their path in dist, and all
+ * others whole. The debugger is told of each, whether it was imported or required.
+ */
+async function filesOf(program: string): Promise<string[]> {
+  const script = `
+    import { Session } from "node:inspector";
+    const session = new Session();
+    session.connect();
+    const files = [];
+    session.on("Debugger.scriptParsed", ({ params: { url } }) => files.push(url));
+    session.post("Debugger.enable");
+    files.length = 0;
+    await (async () => { ${program} })();
+    console.log(JSON.stringify(files));
+    process.exit(0);`;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", script]);
+  const parsed = JSON.parse(stdout) as string[];
+  const files = parsed.filter((url) => url !== "" && !url.startsWith("node:"));
+  return files.map((url) => url.replace(/^.*\/dist\/(?!esm\/|cjs\/)/, ""));
+}
+
+/** What is not for clients, and protobuf-es. */
+const STRANGE = /cli\/|otel\/|shim\/|serve|protobuf\/dist/;
+
+describe("a client of tasks", () => {
+  it("loads these files, and no others", async () => {
+    const files = await filesOf(`
+      await import("${NAME}");
+      await import("${NAME}/task/v3");`);
+    expect(files.toSorted()).toEqual([
+      "chunks/containerd-task-v3-shim_pb.js",
+      "chunks/containerd-types-mount_pb.js",
+      "chunks/containerd-v1-types-task_pb.js",
+      "chunks/core.js",
+      "chunks/rolldown-runtime.js",
+      "index.js",
+      "protobuf/on-demand.js",
+      "protos/task/v3.js",
+    ]);
+  });
+
+  it("loads nothing more to serve, to make calls, and to fail", async () => {
+    const files = await filesOf(`
+      const { connect, createClient, createServer, Code } = await import("${NAME}");
+      const { Task } = await import("${NAME}/task/v3");
+      files.length = 0;
+      const server = createServer();
+      server.add(Task, { state: ({ id }) => ({ id, exitedAt: { seconds: 1n, nanos: 2 } }) });
+      const address = await server.listen("unix://@loading-" + process.pid);
+      const task = createClient(Task, await connect(address));
+      const { exitedAt } = await task.state({ id: "web" });
+      if (exitedAt.seconds !== 1n) throw new Error("wrong");
+      const { code } = await task.pids({ id: "web" }).catch((error) => error);
+      if (code !== Code.Unimplemented) throw new Error("wrong");`);
+    expect(files).toEqual([]);
+  });
+
+  it("loads protobuf-es when it describes what is wrong, once, and as programs import it", async () => {
+    const files = await filesOf(`
+      const { unpackAny } = await import("${NAME}");
+      const { StateRequestSchema } = await import("${NAME}/task/v3");
+      files.length = 0;
+      try {
+        unpackAny({ typeUrl: StateRequestSchema.typeName, value: Uint8Array.of(255) }, StateRequestSchema);
+        throw new Error("it decoded");
+      } catch (error) {
+        if (!error.message.startsWith("cannot decode")) throw error;
+      }
+      await import("@bufbuild/protobuf");`);
+    const entries = files.filter((file) => file.endsWith("/protobuf/dist/esm/index.js"));
+    expect(entries).toHaveLength(1);
+    expect(files.filter((file) => file.includes("/dist/cjs/"))).toEqual([]);
+  });
+});
+
+it("a client of events loads no more than fourteen files, and neither protobuf-es nor a shim's", async () => {
+  const files = await filesOf(`
+    await import("${NAME}");
+    await import("${NAME}/events");`);
+  expect(files.length).toBeLessThanOrEqual(14);
+  expect(files.filter((file) => STRANGE.test(file.replace("protobuf/on-demand.js", "")))).toEqual([]);
+});

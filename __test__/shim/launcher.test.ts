@@ -1,0 +1,247 @@
+import { spawnSync } from "node:child_process";
+import { once } from "node:events";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { AnySchema } from "@bufbuild/protobuf/wkt";
+import { connect, createClient } from "containerd-shim-protos";
+import { DeleteResponseSchema, Task } from "containerd-shim-protos/task/v3";
+import { RuntimeInfoSchema } from "containerd-shim-protos/types";
+import { build } from "esbuild";
+import { beforeAll, expect, test, vi } from "vitest";
+import { ROOT } from "../helpers/program.js";
+import { pathOf, temporaryPath } from "../helpers/temp.js";
+import { ShimHost } from "./shim.js";
+
+const SHIMCTL = join(ROOT, "dist", "cli", "shimctl.js");
+const NAME = "containerd-shim-fixture-v1";
+
+/** A folder whose name has a space, far from the package. */
+const folder = temporaryPath(" bin");
+const program = join(folder, NAME);
+/** The same shim, which finds its group in annotations. */
+const annotated = join(folder, "containerd-shim-annotated-v1");
+
+function pack(script: string, output: string, env: Record<string, string> = {}) {
+  const args = [SHIMCTL, "pack", script, "--output", output];
+  return spawnSync(process.execPath, args, { encoding: "utf8", env: { ...process.env, ...env } });
+}
+
+function mustPack(...given: Parameters<typeof pack>): void {
+  const { status, stderr } = pack(...given);
+  if (status !== 0 || stderr !== "") throw new Error(`shimctl pack ended with ${status}: ${stderr}`);
+}
+
+beforeAll(async () => {
+  mkdirSync(folder);
+  const script = temporaryPath(".cjs");
+  const entry = fileURLToPath(new URL("fixture.mjs", import.meta.url));
+  await build({
+    entryPoints: [entry],
+    outfile: script,
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    logLevel: "error",
+    absWorkingDir: ROOT,
+  });
+  const packed = temporaryPath();
+  mustPack(script, packed);
+  // Installing a shim takes no more than this.
+  copyFileSync(packed, program);
+  mustPack(script, annotated, { FIXTURE: "annotated" });
+}, 120_000);
+
+const hostOf = (options: ConstructorParameters<typeof ShimHost>[0] = {}) =>
+  new ShimHost({ executable: program, ...options });
+
+const gone = (host: ShimHost) => vi.waitFor(() => expect(host.processes()).toEqual([]), 10_000);
+
+test("one copied file serves, with the addon that is in it", async () => {
+  using host = hostOf();
+  await using connection = await connect(await host.address(["-debug"]));
+  const { shimPid } = await createClient(Task, connection).connect({});
+  expect(host.processes()).toEqual([shimPid]);
+  const command = spawnSync("cat", [`/proc/${shimPid}/cmdline`], { encoding: "utf8" }).stdout.split("\0");
+  expect(command[0]).toBe(NAME);
+  expect(command).toContain("-debug");
+  expect(readlinkSync(`/proc/${shimPid}/cwd`)).toBe("/");
+  for (const fd of [0, 1, 2]) expect(readlinkSync(`/proc/${shimPid}/fd/${fd}`)).toBe("/dev/null");
+  expect(spawnSync("cat", [`/proc/${shimPid}/maps`], { encoding: "utf8" }).stdout).toContain(program);
+});
+
+test("a link to the file is the same shim", async () => {
+  const link = join(temporaryPath(), NAME);
+  mkdirSync(dirname(link));
+  symlinkSync(program, link);
+  using host = hostOf({ executable: link });
+  await using connection = await connect(await host.address());
+  expect(await createClient(Task, connection).connect({})).toMatchObject({ version: "box" });
+});
+
+test("the plain address answers what is no bootstrap message, also without any stdin", async () => {
+  using host = hostOf();
+  for (const input of ["/dev/null", undefined]) {
+    const redirect = input === undefined ? "<&-" : `<${input}`;
+    const line = `exec "$0" "$@" ${redirect}`;
+    const { status, stdout, stderr } = spawnSync(
+      "sh",
+      ["-c", line, program, ...host.flags, "-id", `${host.id}${redirect.length}`, "start"],
+      {
+        cwd: host.bundle,
+        env: { ...process.env, ...host.env },
+        encoding: "utf8",
+      },
+    );
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(stdout).toMatch(/^unix:\/\/\/run\/containerd\/s\/[0-9a-f]{64}$/);
+    await using connection = await connect(stdout);
+    await createClient(Task, connection).shutdown({});
+  }
+  await gone(host);
+});
+
+test("a service that cannot be created fails start with the server's reason", async () => {
+  using host = hostOf({ does: "fail" });
+  expect(await host.start()).toEqual({
+    code: 1,
+    stdout: Buffer.alloc(0),
+    stderr: "io.containerd.fixture.v1: the service has no engine\n",
+  });
+  await gone(host);
+});
+
+test("a server that dies without an answer fails start, which says how it ended", async () => {
+  using host = hostOf({ does: "die" });
+  const { code, stderr } = await host.start();
+  expect(code).toBe(1);
+  expect(stderr).toBe("io.containerd.fixture.v1: the server ended with SIGKILL before it served\n");
+});
+
+test("without Node, start says what it looked for", async () => {
+  using host = hostOf({ env: { PATH: "/nonexistent" } });
+  const { code, stderr } = await host.start();
+  expect(code).toBe(1);
+  expect(stderr).toContain("node, looked for on PATH=/nonexistent, did not start: No such file or directory");
+});
+
+test("the server ends, too, if start is killed before it serves", async () => {
+  using host = hostOf({ does: "slow" });
+  const start = host.spawn([...host.flags, "start"], host.params);
+  await vi.waitFor(() => expect(existsSync(host.sockets)).toBe(true), 10_000);
+  start.kill("SIGKILL");
+  await once(start, "exit");
+  await gone(host);
+});
+
+test("-info and -v answer, and a wrong command line is refused, as without a launcher", async () => {
+  using host = hostOf();
+  const options = toBinary(AnySchema, create(AnySchema, { typeUrl: "some.Options" }));
+  const info = fromBinary(RuntimeInfoSchema, (await host.run(["-info"], options)).stdout);
+  expect(info).toMatchObject({ name: "io.containerd.fixture.v1", annotations: { options: "some.Options" } });
+  expect((await host.run(["-v"])).stdout.toString()).toBe(
+    `${NAME}:\n  Version:  1.2.3\n  Node.js:  ${process.version}\n`,
+  );
+  const { code, stderr } = await host.run([...host.flags, "stop"]);
+  expect(code).toBe(1);
+  expect(stderr).toBe("io.containerd.fixture.v1: the action must be start or delete, not stop\n");
+});
+
+test("delete is the shim's", async () => {
+  using host = hostOf({ does: "exit" });
+  const { stdout, stderr } = await host.run([...host.flags, "delete"]);
+  expect(fromBinary(DeleteResponseSchema, stdout)).toMatchObject({ pid: 42, exitStatus: 3 });
+  expect(stderr).toBe(`clearing up box in ${host.bundle}\n`);
+});
+
+test("a program without a script behind it says how to make one", () => {
+  const bare = temporaryPath();
+  const addon = readdirSync(ROOT).find((name) => name.endsWith(".node")) ?? "an addon";
+  copyFileSync(join(ROOT, addon), bare);
+  const { status, stderr } = spawnSync(bare, ["-v"], { encoding: "utf8" });
+  expect(status).toBe(1);
+  expect(stderr).toContain("holds no shim");
+});
+
+/** A bundle whose container has these annotations. */
+function annotate({ bundle }: ShimHost, annotations: Record<string, string>): void {
+  writeFileSync(join(bundle, "config.json"), JSON.stringify({ ociVersion: "1.0.2", annotations }));
+}
+
+/** On PATH there is no Node, so what succeeds has needed none. */
+const WITHOUT_NODE = { PATH: "/nonexistent" };
+
+test("start for a group that has a shim needs no Node", async () => {
+  const executable = annotated;
+  using first = hostOf({ executable, id: "one", does: "annotated" });
+  annotate(first, { second: "pod" });
+  const address = await first.address();
+  using second = hostOf({ executable, id: "two", sockets: first.sockets, env: WITHOUT_NODE });
+  annotate(second, { first: "pod", second: "other" });
+  expect(await second.address()).toBe(address);
+  expect(first.processes()).toHaveLength(1);
+  // Another group, and no group, have shims of their own.
+  for (const annotations of [{ first: "another" }, { first: "" }]) {
+    using third = hostOf({ executable, id: "three", sockets: first.sockets, env: WITHOUT_NODE });
+    annotate(third, annotations);
+    expect((await third.start()).stderr).toContain("did not start");
+  }
+});
+
+test("delete after the shim's own Delete needs no Node, and does after any other end", async () => {
+  const executable = annotated;
+  using host = hostOf({ executable, does: "annotated" });
+  annotate(host, {});
+  const address = await host.address();
+  const without = () => hostOf({ executable, env: WITHOUT_NODE });
+  const remove = async () => {
+    using other = without();
+    return other.run([...host.flags, "-bundle", host.bundle, "delete"]);
+  };
+  await using connection = await connect(address);
+  const client = createClient(Task, connection);
+  await client.create({ id: host.id, bundle: host.bundle });
+  expect((await remove()).code).toBe(1);
+  await client.delete({ id: host.id, execId: "one" });
+  expect((await remove()).code).toBe(1);
+  await client.delete({ id: host.id });
+  const { code, stdout, stderr } = await remove();
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  expect(fromBinary(DeleteResponseSchema, stdout)).toMatchObject({ pid: 7, exitStatus: 5 });
+  // A killed shim leaves its socket, which Node removes.
+  writeFileSync(join(host.bundle, "address"), address);
+  expect((await remove()).code).toBe(0);
+  for (const pid of host.processes()) process.kill(pid, "SIGKILL");
+  await gone(host);
+  expect(existsSync(pathOf(address))).toBe(true);
+  // Of a process that ends, the kernel takes the command line before it closes the socket.
+  await vi.waitFor(async () => expect((await remove()).code).toBe(1), 10_000);
+});
+
+test("pack refuses what is no shim", () => {
+  const script = temporaryPath(".cjs");
+  writeFileSync(script, "console.log('hello')");
+  const { status, stderr } = pack(script, temporaryPath());
+  expect(status).not.toBe(0);
+  expect(stderr).toContain("does not call runShim");
+});
+
+test("the shim does without huge pages, and what it starts may have them", async () => {
+  using host = hostOf();
+  await using connection = await connect(await host.address());
+  const { shimPid } = await createClient(Task, connection).connect({});
+  const status = (pid: number | "self") =>
+    /^THP_enabled:.*$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
+  expect(status(shimPid)?.[0]).toBe(status("self")?.[0]);
+  expect(readFileSync(`/proc/${shimPid}/smaps_rollup`, "utf8")).toMatch(/^AnonHugePages: +0 kB$/m);
+});

@@ -1,0 +1,90 @@
+import { existsSync, readFileSync } from "node:fs";
+import { Code, createClient, type ServiceImpl, TtrpcError } from "containerd-shim-protos";
+import {
+  TASK_EXIT_EVENT_TOPIC,
+  TASK_START_EVENT_TOPIC,
+  TaskExitSchema,
+  TaskStartSchema,
+} from "containerd-shim-protos/events";
+import type { ShimContext } from "containerd-shim-protos/shim";
+import { createTestShim } from "containerd-shim-protos/shim/testing";
+import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
+import type { Task } from "containerd-shim-protos/task/v3";
+import { describe, expect, test } from "vitest";
+
+/** A service that reports a start and an exit, and logs. */
+function createService(context: ShimContext): ServiceImpl<typeof Task> {
+  return {
+    create({ id, bundle }) {
+      const spec = JSON.parse(readFileSync(`${bundle}/config.json`, "utf8")) as { hostname: string };
+      context.log.info(`created "${spec.hostname}"`, { id, pid: 7 });
+      return { pid: 7 };
+    },
+    start({ id }) {
+      context.publish(TASK_START_EVENT_TOPIC, TaskStartSchema, { containerId: id, pid: 7 });
+      context.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: id, id, pid: 7, exitStatus: 3 });
+      return { pid: 7 };
+    },
+    state({ id }) {
+      throw new TtrpcError(`no ${id}`, Code.NotFound);
+    },
+    shutdown() {
+      context.shutdown();
+      return {};
+    },
+  };
+}
+
+describe("createTestShim", () => {
+  test("gives a client, the events in order and the log, without containerd", async () => {
+    const shim = await createTestShim(createService, { id: "web", spec: { hostname: "h" } });
+    const { bundle } = shim;
+    expect(await shim.task.create({ id: shim.id, bundle })).toMatchObject({ pid: 7 });
+    expect(shim.log).toContainEqual({
+      level: "info",
+      message: 'created "h"',
+      fields: { id: "web", pid: "7", namespace: "default" },
+    });
+    const coming = shim.nextEvent();
+    await shim.task.start({ id: shim.id });
+    expect(await coming).toMatchObject({
+      topic: TASK_START_EVENT_TOPIC,
+      namespace: "default",
+      message: { pid: 7 },
+    });
+    expect(await shim.nextEvent()).toMatchObject({
+      topic: TASK_EXIT_EVENT_TOPIC,
+      message: { exitStatus: 3 },
+    });
+    expect(shim.events.map(({ topic }) => topic)).toEqual([TASK_START_EVENT_TOPIC, TASK_EXIT_EVENT_TOPIC]);
+    await expect(shim.nextEvent({ timeoutMs: 10 })).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+    await expect(shim.task.state({ id: "x" })).rejects.toMatchObject({ code: Code.NotFound });
+    await shim.task.shutdown({ id: shim.id });
+    await shim.shutdown;
+    await shim.close();
+    expect(existsSync(bundle)).toBe(false);
+  });
+
+  test("serves version 2 too, as a shim does", async () => {
+    await using shim = await createTestShim(createService, { spec: { hostname: "h" } });
+    const reply = await createClient(TaskV2, shim.connection).create({ id: "test", bundle: shim.bundle });
+    expect(reply.pid).toBe(7);
+    await expect(createClient(TaskV2, shim.connection).pids({ id: "x" })).rejects.toMatchObject({
+      code: Code.Unimplemented,
+    });
+  });
+
+  test("rejects with what the service throws, and leaves nothing behind", async () => {
+    let bundle = "";
+    const failing = (context: ShimContext) => {
+      ({ bundle } = context);
+      throw new Error("no engine");
+    };
+    await expect(createTestShim(failing)).rejects.toThrow("no engine");
+    expect(existsSync(bundle)).toBe(false);
+    await expect(createTestShim({} as never)).rejects.toThrow(
+      "createTaskService must be a function, not object",
+    );
+    await expect(createTestShim(createService, { ids: "x" } as object)).rejects.toThrow("did you mean id?");
+  });
+});

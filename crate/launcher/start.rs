@@ -1,0 +1,151 @@
+//! `start`: the server becomes a daemon, gets what containerd wrote, and its answer is passed on. The same
+//! exchange as that of `src/shim/start.ts`, which serves programs that Node runs by itself.
+
+use super::arguments::Arguments;
+use super::group;
+use super::node::{WIRE, node, not_started};
+use super::payload::Payload;
+use std::env;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, ExitStatus, Stdio};
+use std::thread;
+
+/// Names the descriptor of the wire to the server.
+const STARTER_VARIABLE: &str = "CONTAINERD_SHIM_STARTER";
+/// The first byte of the server's answer; the rest is what goes to stdout, or why nothing does.
+const STARTED: u8 = 0;
+const FAILED: u8 = 1;
+const INPUT_LIMIT: u64 = 10 << 20;
+
+/// What `start` writes to stdout.
+pub fn answer(
+    payload: &Payload,
+    args: &[OsString],
+    arguments: &Arguments,
+) -> Result<Vec<u8>, String> {
+    let input = read_input()?;
+    if let Some(answer) = group::answer(payload, arguments, &input) {
+        return Ok(answer);
+    }
+    let text = |error: io::Error| error.to_string();
+    let (mut ours, theirs) = UnixStream::pair().map_err(text)?;
+    let server = spawn_server(payload, args, arguments, &theirs)?;
+    drop(theirs);
+    let end = watch(server, ours.try_clone().map_err(text)?);
+    // Of a server that has gone, its end says more than a failed write.
+    let _ = ours.write_all(&input);
+    let _ = ours.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = ours.read_to_end(&mut answer);
+    match answer.split_first() {
+        Some((&STARTED, rest)) => Ok(rest.to_vec()),
+        Some((&FAILED, reason)) => Err(String::from_utf8_lossy(reason).into_owned()),
+        _ => Err(match end.join() {
+            Ok(Ok(status)) => format!("the server ended with {} before it served", shown(status)),
+            _ => "the server ended before it served".to_owned(),
+        }),
+    }
+}
+
+fn spawn_server(
+    payload: &Payload,
+    args: &[OsString],
+    arguments: &Arguments,
+    wire: &UnixStream,
+) -> Result<Child, String> {
+    let program = args.first().cloned().unwrap_or_default();
+    let mut node = node(payload, &program, Some(wire.as_raw_fd()))?;
+    let text = |error: io::Error| error.to_string();
+    let log = open_log().map_err(text)?;
+    let bundle = match &arguments.bundle {
+        bundle if bundle.is_empty() => env::current_dir().map_err(text)?.into(),
+        bundle => bundle.clone(),
+    };
+    let values = [
+        ("-namespace", &arguments.namespace),
+        ("-id", &arguments.id),
+        ("-address", &arguments.address),
+        ("-bundle", &bundle),
+    ];
+    for (flag, value) in values {
+        node.command.arg(flag).arg(value);
+    }
+    if arguments.debug {
+        node.command.arg("-debug");
+    }
+    node.command
+        // The bundle will be removed, and a shim may outlive it.
+        .current_dir("/")
+        .env(STARTER_VARIABLE, WIRE.to_string())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().map_err(text)?)
+        .stderr(log);
+    // SAFETY: setsid may be called between fork and exec, and touches no memory.
+    unsafe {
+        node.command.pre_exec(|| match libc::setsid() {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    node.command.spawn().map_err(|error| not_started(payload, &error))
+}
+
+/// Waits for the server's end, after which nobody waits for its answer. What it has sent can still be read.
+fn watch(mut server: Child, wire: UnixStream) -> thread::JoinHandle<io::Result<ExitStatus>> {
+    thread::spawn(move || {
+        let status = server.wait();
+        let _ = wire.shutdown(Shutdown::Both);
+        status
+    })
+}
+
+/// All of stdin: a pipe that containerd closes, /dev/null, or nothing.
+fn read_input() -> Result<Vec<u8>, String> {
+    let mut input = Vec::new();
+    io::stdin()
+        .take(INPUT_LIMIT + 1)
+        .read_to_end(&mut input)
+        .map_err(|error| format!("stdin: {error}"))?;
+    if input.len() as u64 > INPUT_LIMIT {
+        return Err(format!("stdin holds more than {INPUT_LIMIT} bytes"));
+    }
+    Ok(input)
+}
+
+/// The pipe to containerd's log, which is opened so that neither opening nor writing ever waits for its reader.
+fn open_log() -> io::Result<File> {
+    let open = |path: &str| {
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)
+    };
+    match open("log") {
+        Ok(log) if log.metadata()?.file_type().is_fifo() => Ok(log),
+        // Without containerd there is none.
+        _ => open("/dev/null"),
+    }
+}
+
+fn shown(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => code.to_string(),
+        (None, Some(signal)) => match signal {
+            libc::SIGHUP => "SIGHUP".to_owned(),
+            libc::SIGINT => "SIGINT".to_owned(),
+            libc::SIGILL => "SIGILL".to_owned(),
+            libc::SIGABRT => "SIGABRT".to_owned(),
+            libc::SIGBUS => "SIGBUS".to_owned(),
+            libc::SIGSEGV => "SIGSEGV".to_owned(),
+            libc::SIGKILL => "SIGKILL".to_owned(),
+            libc::SIGTERM => "SIGTERM".to_owned(),
+            libc::SIGSYS => "SIGSYS".to_owned(),
+            other => format!("signal {other}"),
+        },
+        (None, None) => status.to_string(),
+    }
+}

@@ -1,0 +1,183 @@
+//! A connection's descriptor.
+
+use super::descriptor_claim::DescriptorClaim;
+use super::hybrid::Greeting;
+use super::{Address, Credentials, PeerName};
+use socket2::{Domain, Socket, Type};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// A connected or connecting descriptor.
+#[derive(Debug)]
+pub struct Stream {
+    /// Must stay before the socket, so that it is dropped first.
+    _claim: DescriptorClaim,
+    socket: Socket,
+    /// This process has the descriptor at the other end, and the real peer is behind it.
+    anonymous: bool,
+    /// The exchange with a hypervisor that is in progress.
+    greeting: Option<Greeting>,
+}
+
+/// The state of a connection attempt that does not wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The connection is open.
+    Connected,
+    /// Once the descriptor is ready for what [`Stream::awaits_bytes`] says, the connection is open, has failed, or
+    /// waits on.
+    Pending,
+}
+
+impl Stream {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self {
+            _claim: DescriptorClaim::new(socket.as_raw_fd()),
+            socket,
+            anonymous: false,
+            greeting: None,
+        }
+    }
+
+    /// Starts to connect, without waiting. If a unix listener's backlog is full, the error is EAGAIN.
+    pub fn connect(to: &Address) -> io::Result<(Self, Progress)> {
+        let address = to.sock_addr()?;
+        let socket = Socket::new(address.domain(), Type::STREAM.nonblocking().cloexec(), None)?;
+        let progress = match socket.connect(&address) {
+            Ok(()) => Progress::Connected,
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Progress::Pending,
+            Err(error) => return Err(error),
+        };
+        let mut stream = Self::new(socket);
+        stream.tune(address.domain());
+        if let Address::Hybrid { port, .. } = to {
+            stream.greeting = Some(Greeting::begin(&stream, *port)?);
+            return Ok((stream, Progress::Pending));
+        }
+        Ok((stream, progress))
+    }
+
+    /// Takes over a connected descriptor.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(fd);
+        if socket.r#type()? != Type::STREAM {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a stream socket"));
+        }
+        socket.set_nonblocking(true)?;
+        let domain = socket.local_addr()?.domain();
+        let stream = Self::new(socket);
+        stream.tune(domain);
+        Ok(stream)
+    }
+
+    /// Hides the peer's credentials, which would be this process's own.
+    pub fn make_anonymous(&mut self) {
+        self.anonymous = true;
+    }
+
+    /// Turns Nagle's algorithm off, because frames are gathered before they are written, and keepalive on.
+    pub(super) fn tune(&self, domain: Domain) {
+        if domain == Domain::IPV4 || domain == Domain::IPV6 {
+            // A failure costs nothing but latency.
+            let _ = self.socket.set_tcp_nodelay(true);
+            let _ = self.socket.set_keepalive(true);
+        }
+    }
+
+    /// Whether a [`Progress::Pending`] connection attempt waits for bytes, as opposed to room to write.
+    pub fn awaits_bytes(&self) -> bool {
+        self.greeting.is_some()
+    }
+
+    /// Continues a [`Progress::Pending`] connection attempt whose descriptor is ready.
+    pub fn advance_connect(&mut self) -> io::Result<Progress> {
+        if let Some(error) = self.socket.take_error()? {
+            return Err(error);
+        }
+        if let Some(mut greeting) = self.greeting.take()
+            && !greeting.advance(self)?
+        {
+            self.greeting = Some(greeting);
+            return Ok(Progress::Pending);
+        }
+        Ok(Progress::Connected)
+    }
+
+    /// `recv(2)` of bytes that stay in the socket.
+    pub(super) fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+        let size = into.len();
+        // SAFETY: the descriptor is open, and `into` is valid for `size` bytes.
+        let count = unsafe {
+            libc::recv(
+                self.fd(),
+                into.as_mut_ptr().cast(),
+                size,
+                libc::MSG_PEEK | libc::MSG_DONTWAIT,
+            )
+        };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// `read(2)`.
+    pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        (&self.socket).read(into)
+    }
+
+    /// Bytes that can be read now; 0 if the system does not say.
+    pub fn readable_bytes(&self) -> usize {
+        let mut count: libc::c_int = 0;
+        // SAFETY: the descriptor is open, and FIONREAD writes one int.
+        let result = unsafe { libc::ioctl(self.fd(), libc::FIONREAD, &raw mut count) };
+        if result == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
+    }
+
+    /// Whether the peer sends no more, even if bytes can still be read.
+    pub fn has_hung_up(&self) -> bool {
+        let mut poll = libc::pollfd { fd: self.fd(), events: libc::POLLRDHUP, revents: 0 };
+        // SAFETY: `poll` is one valid pollfd.
+        let result = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        result > 0 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+    }
+
+    /// `send(2)`, without SIGPIPE.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+    }
+
+    /// Shuts the connection down, for every holder of the descriptor.
+    pub fn shutdown(&self) {
+        // This fails if the peer has already left, which is fine.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// The address to which the peer is bound.
+    pub fn peer_name(&self) -> Option<PeerName> {
+        let own = self.socket.local_addr().ok().and_then(|own| own.as_socket());
+        Some(PeerName { name: self.socket.peer_addr().ok()?, local_ip: own.map(|own| own.ip()) })
+    }
+
+    /// The peer's credentials, on a unix socket.
+    pub fn peer_credentials(&self) -> Option<Credentials> {
+        if self.anonymous || self.socket.local_addr().ok()?.domain() != Domain::UNIX {
+            return None;
+        }
+        let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+        let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+        // SAFETY: the descriptor is open, and `peer` and `size` describe a writable ucred.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                (&raw mut peer).cast(),
+                &raw mut size,
+            )
+        };
+        (result == 0).then_some(Credentials { pid: peer.pid, uid: peer.uid, gid: peer.gid })
+    }
+
+    /// The descriptor, for polling.
+    pub fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}

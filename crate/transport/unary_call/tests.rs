@@ -1,0 +1,395 @@
+//! Properties of the detour: with and without it, ttrpc and its callers see the same messages, and so do peers.
+
+use super::super::detached::{REQUEST_PAYLOAD, RESPONSE_PAYLOAD};
+use super::super::{Role, Wire, WireInit, Worklist};
+use super::*;
+use crate::transport::Pipe;
+use futures::FutureExt as _;
+use std::io;
+use std::sync::Arc;
+use ttrpc::proto::{
+    Any, GenMessage, KeyValue, MESSAGE_TYPE_REQUEST, MESSAGE_TYPE_RESPONSE, MessageHeader, Status,
+};
+
+/// Numbers that look random, the same ones in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % limit
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let first = self.below(256);
+        (0..length).map(|at| (first + at * 7) as u8).collect()
+    }
+
+    fn text(&mut self) -> String {
+        "abc.XYZ/".repeat(20)[..self.below(150)].to_owned()
+    }
+
+    /// A length around one of the limits, or a small one.
+    fn length(&mut self) -> usize {
+        match self.below(4) {
+            0 => self.below(200),
+            1 => DETACHED - 2 + self.below(4),
+            2 => (1 << 14) - 2 + self.below(4),
+            _ => self.below(3 * DETACHED),
+        }
+    }
+
+    fn metadata(&mut self) -> Vec<KeyValue> {
+        let count = [0, 0, 1, 2, 40][self.below(5)];
+        let pair = |random: &mut Self| KeyValue {
+            key: random.text(),
+            value: random.text(),
+            ..Default::default()
+        };
+        (0..count).map(|_| pair(self)).collect()
+    }
+
+    fn request(&mut self) -> Request {
+        let length = self.length();
+        Request {
+            service: self.text(),
+            method: self.text(),
+            payload: self.bytes(length),
+            timeout_nano: [0, 1, -1, 5_000_000_000][self.below(4)],
+            metadata: self.metadata(),
+            ..Default::default()
+        }
+    }
+
+    fn response(&mut self) -> Response {
+        let length = self.length();
+        let mut response = Response { payload: self.bytes(length), ..Default::default() };
+        if self.below(4) > 0 {
+            let mut status = Status { message: self.text(), ..Default::default() };
+            status.code = protobuf::EnumOrUnknown::from_i32([0, 3, 99][self.below(3)]);
+            let detail = Any { type_url: self.text(), value: self.bytes(30), ..Default::default() };
+            status.details = vec![detail; self.below(3)];
+            response.status = protobuf::MessageField::some(status);
+        }
+        response
+    }
+
+    /// The fields of a body in any order, some twice, some strange, and perhaps cut off.
+    fn body(&mut self, payload: u8) -> Vec<u8> {
+        let mut body = Vec::new();
+        for _ in 0..self.below(7) {
+            let length = self.length();
+            match self.below(12) {
+                0..=3 => {
+                    body.extend(Prefix::new(payload, length).bytes());
+                    body.extend(self.bytes(length));
+                }
+                // The tag of the payload with more bytes than it needs, or with bits that do not count.
+                4 => {
+                    let tag = [[payload | 0x80, 0x80, 0], [payload | 0x80, 0x80, 0x40]];
+                    body.extend(tag[self.below(2)]);
+                    body.extend([0x80 | (length & 0x7f) as u8, (length >> 7) as u8 & 0x7f]);
+                    body.extend(self.bytes(length & 0x3fff));
+                }
+                // Its length with more bytes than it needs.
+                5 => {
+                    body.extend(
+                        [payload, 0x83, 0x80, 0x80, 0x80, 0x80, 0x80][..3 + self.below(4)].iter(),
+                    );
+                    body.extend([0, 1, 2, 3]);
+                }
+                // Its number with another type, and as a group.
+                6 => body.extend([payload & !7, 5]),
+                7 => body.extend([0x33, payload, 2, 1, 1, 0x34]),
+                8 => body.extend([0x9d, 0x06, 1, 2, 3, 4, 0x41, 1, 2, 3, 4, 5, 6, 7, 8]),
+                9 => body.extend([0x0a, 2, 0x08, 5]),
+                // A string that is not UTF-8, or a status that does not decode.
+                10 => body.extend([0x0a, 2, 0xff, 0xff]),
+                _ => body.extend(self.request().encode().unwrap()),
+            }
+        }
+        if self.below(4) == 0 {
+            body.truncate(self.below(body.len() + 1));
+        }
+        body
+    }
+}
+
+fn pair(role: Role) -> (Arc<Wire>, Pipe) {
+    let worklist = Arc::<Worklist>::default();
+    Wire::pair(role, WireInit { id: 1, worklist, budget: None, blocking: false })
+}
+
+fn frame(kind: u8, id: u32, body: Vec<u8>) -> GenMessage {
+    let mut header = MessageHeader::new_request(id, body.len() as u32);
+    header.type_ = kind;
+    GenMessage { header, payload: body }
+}
+
+fn bytes(message: &GenMessage) -> Vec<u8> {
+    [&Vec::<u8>::from(message.header)[..], &message.payload].concat()
+}
+
+/// The socket has these bytes, and no more. JavaScript has taken all events.
+fn receive(wire: &Wire, mut bytes: &[u8]) {
+    wire.worklist.backlog.clear();
+    let mut read = |into: &mut [u8]| match io::Read::read(&mut bytes, into) {
+        Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+        read => read,
+    };
+    while wire.receive(usize::MAX, &mut read) > 0 {}
+}
+
+/// The frame that ttrpc reads next.
+fn read(pipe: &mut Pipe) -> Option<GenMessage> {
+    GenMessage::read_from(pipe).now_or_never().map(|message| message.unwrap())
+}
+
+/// ttrpc writes a frame; what the socket gets.
+fn write(wire: &Wire, pipe: &mut Pipe, message: &GenMessage) -> Vec<u8> {
+    message.write_to(pipe).now_or_never().unwrap().unwrap();
+    sent(wire)
+}
+
+fn sent(wire: &Wire) -> Vec<u8> {
+    let mut sent = Vec::new();
+    wire.send(|bytes| {
+        let count = bytes.len().min(5000);
+        sent.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    })
+    .unwrap();
+    sent
+}
+
+fn assert_empty(wire: &Wire) {
+    let detached = &wire.lock().rules.detached;
+    let left = (detached.leaving.len(), detached.arriving.len(), detached.arrived());
+    assert_eq!(left, (0, 0, 0));
+    assert!(detached.awaited.is_empty());
+}
+
+/// A unary call whose request ttrpc has written.
+fn called<'a>(wire: &'a Wire, pipe: &mut Pipe) -> UnaryCall<'a> {
+    let mut request = Request::new();
+    let call = wire.unary_call(&mut request);
+    write(wire, pipe, &frame(MESSAGE_TYPE_REQUEST, call.id, request.encode().unwrap()));
+    call
+}
+
+/// What a call takes when it got a response without a payload.
+fn taken(call: UnaryCall) -> Option<Vec<u8>> {
+    let mut response = Response::new();
+    call.end(&mut response);
+    Some(response.payload).filter(|payload| !payload.is_empty())
+}
+
+/// Whether the rules let a body through at all.
+fn passes(role: Role, body: &[u8]) -> bool {
+    match role {
+        Role::Client => super::super::envelope::response(body).is_ok(),
+        Role::Server => super::super::envelope::request(body).is_ok(),
+    }
+}
+
+#[test]
+fn any_request_that_arrives_decodes_to_what_it_decodes_to_without_the_detour() {
+    let mut random = Random(0x1234_5678_9abc_def1);
+    let (wire, mut pipe) = pair(Role::Server);
+    let mut detached = 0;
+    for index in 0..4000 {
+        let body = if index % 2 == 0 {
+            random.request().encode().unwrap()
+        } else {
+            random.body(REQUEST_PAYLOAD)
+        };
+        if !passes(Role::Server, &body) {
+            continue;
+        }
+        let id = 2 * index + 1;
+        receive(&wire, &bytes(&frame(MESSAGE_TYPE_REQUEST, id, body.clone())));
+        let got = read(&mut pipe).unwrap();
+        assert_eq!((got.header.stream_id, got.header.length as usize), (id, got.payload.len()));
+        let mut request = Request::decode(&got.payload).map_err(|error| error.to_string());
+        let whole = wire.take_payload(id);
+        detached += usize::from(whole.is_some());
+        if let (Some(whole), Ok(request)) = (whole, &mut request) {
+            assert!(request.payload.is_empty());
+            request.payload = whole;
+        }
+        assert_eq!(request, Request::decode(&body).map_err(|error| error.to_string()));
+        assert_empty(&wire);
+    }
+    assert!(detached > 500, "{detached}");
+}
+
+#[test]
+fn any_response_that_arrives_decodes_to_what_it_decodes_to_without_the_detour() {
+    let mut random = Random(0x9876_5432_1234_5671);
+    let (wire, mut pipe) = pair(Role::Client);
+    let mut detached = 0;
+    for index in 0..4000 {
+        let body = if index % 2 == 0 {
+            random.response().encode().unwrap()
+        } else {
+            random.body(RESPONSE_PAYLOAD)
+        };
+        let call = called(&wire, &mut pipe);
+        let id = call.id;
+        if !passes(Role::Client, &body) {
+            continue;
+        }
+        receive(&wire, &bytes(&frame(MESSAGE_TYPE_RESPONSE, id, body.clone())));
+        let got = read(&mut pipe).unwrap();
+        let mut response = Response::decode(&got.payload).map_err(|error| error.to_string());
+        detached += usize::from(got.payload.len() < body.len());
+        match &mut response {
+            Ok(response) => call.end(response),
+            Err(_) => drop(call),
+        }
+        assert_eq!(response, Response::decode(&body).map_err(|error| error.to_string()));
+        assert_empty(&wire);
+    }
+    assert!(detached > 500, "{detached}");
+}
+
+#[test]
+fn any_request_and_any_reply_leave_as_the_bytes_that_ttrpc_would_write() {
+    let mut random = Random(0x1111_2222_3333_4445);
+    let (client, mut to_server) = pair(Role::Client);
+    let (server, mut to_client) = pair(Role::Server);
+    let mut detached = 0;
+    for _ in 0..2000 {
+        let mut request = random.request();
+        let whole = request.encode().unwrap();
+        let call = client.unary_call(&mut request);
+        let message = frame(MESSAGE_TYPE_REQUEST, call.id, request.encode().unwrap());
+        detached += usize::from(message.payload.len() < whole.len());
+        let expected = bytes(&frame(MESSAGE_TYPE_REQUEST, call.id, whole));
+        assert!(write(&client, &mut to_server, &message) == expected, "{request:?}");
+        let id = call.id;
+        drop(call);
+
+        let mut response = random.response();
+        let whole = response.encode().unwrap();
+        server.detach_reply(id, &mut response);
+        let message = frame(MESSAGE_TYPE_RESPONSE, id, response.encode().unwrap());
+        detached += usize::from(message.payload.len() < whole.len());
+        let expected = bytes(&frame(MESSAGE_TYPE_RESPONSE, id, whole));
+        assert!(write(&server, &mut to_client, &message) == expected, "{response:?}");
+        assert_empty(&client);
+        assert_empty(&server);
+    }
+    assert!(detached > 500, "{detached}");
+}
+
+#[test]
+fn a_message_above_the_limit_is_left_to_ttrpc_which_refuses_it() {
+    let (client, _pipe) = pair(Role::Client);
+    let envelope = 5;
+    for (length, is_detached) in [(MESSAGE_LIMIT - envelope, true), (MESSAGE_LIMIT, false)] {
+        let mut request = Request { payload: vec![1; length], ..Default::default() };
+        let call = client.unary_call(&mut request);
+        assert_eq!(request.payload.len() < length, is_detached, "{length}");
+        drop(call);
+        assert_empty(&client);
+    }
+}
+
+fn reply_of(byte: u8) -> Vec<u8> {
+    Response { payload: vec![byte; DETACHED], ..Default::default() }.encode().unwrap()
+}
+
+#[test]
+fn only_the_first_response_to_a_call_under_way_has_its_payload_kept() {
+    let (wire, mut pipe) = pair(Role::Client);
+    let first = called(&wire, &mut pipe);
+    let given_up = called(&wire, &mut pipe);
+    wire.stream_call();
+    let last = called(&wire, &mut pipe);
+    assert_eq!((first.id, given_up.id, last.id), (1, 3, 7));
+    drop(given_up);
+    let arrive = |id, byte| bytes(&frame(MESSAGE_TYPE_RESPONSE, id, reply_of(byte)));
+    // A call that was given up, ids that nobody uses or a stream has, and a second answer.
+    let frames = [
+        (3, 1, false),
+        (9, 2, false),
+        (5, 3, false),
+        (1, 4, true),
+        (1, 5, false),
+        (7, 6, true),
+        (7, 7, false),
+    ];
+    for (id, byte, is_kept) in frames {
+        receive(&wire, &arrive(id, byte));
+        let got = read(&mut pipe).unwrap();
+        assert_eq!(got.payload.len() < DETACHED, is_kept, "{id} {byte}");
+    }
+    assert_eq!(taken(first), Some(vec![4; DETACHED]));
+    assert_eq!(taken(last), Some(vec![6; DETACHED]));
+    assert_empty(&wire);
+}
+
+/// Otherwise, the reply's payload would become that of an answer which the call has already had.
+#[test]
+fn a_response_without_a_payload_keeps_none_of_a_second_one() {
+    let (wire, mut pipe) = pair(Role::Client);
+    let call = called(&wire, &mut pipe);
+    let empty = frame(MESSAGE_TYPE_RESPONSE, 1, Vec::new());
+    let second = frame(MESSAGE_TYPE_RESPONSE, 1, reply_of(9));
+    receive(&wire, &[bytes(&empty), bytes(&second)].concat());
+    while read(&mut pipe).is_some() {}
+    assert_eq!(taken(call), None);
+    assert_empty(&wire);
+}
+
+#[test]
+fn a_request_that_ttrpc_answers_itself_keeps_no_payload() {
+    let (wire, mut pipe) = pair(Role::Server);
+    let request = Request { payload: vec![1; DETACHED], ..Default::default() };
+    receive(&wire, &bytes(&frame(MESSAGE_TYPE_REQUEST, 1, request.encode().unwrap())));
+    assert_eq!(read(&mut pipe).unwrap().payload.len(), 0);
+    assert_eq!(wire.lock().rules.detached.arrived(), DETACHED);
+    let answer = frame(MESSAGE_TYPE_RESPONSE, 1, vec![0x0a, 2, 0x08, 12]);
+    assert_eq!(write(&wire, &mut pipe, &answer), bytes(&answer));
+    assert_empty(&wire);
+}
+
+/// The peer sends a message on the id of a unary request, and ttrpc says that there is no such stream.
+#[test]
+fn an_answer_of_ttrpcs_own_gets_no_payload_of_a_reply_with_the_same_id() {
+    let (wire, mut pipe) = pair(Role::Server);
+    let mut reply = Response { payload: vec![1; DETACHED], ..Default::default() };
+    let whole = reply.encode().unwrap();
+    wire.detach_reply(1, &mut reply);
+    for body in [&b"\x0a\x03\x08\x03\x12"[..], b"\x0a\x05\x08\x03\x12\x01\0", b"\x0a\x00"] {
+        let own = frame(MESSAGE_TYPE_RESPONSE, 1, body.to_vec());
+        assert_eq!(write(&wire, &mut pipe, &own), bytes(&own));
+    }
+    let message = frame(MESSAGE_TYPE_RESPONSE, 1, reply.encode().unwrap());
+    let expected = bytes(&frame(MESSAGE_TYPE_RESPONSE, 1, whole));
+    assert!(write(&wire, &mut pipe, &message) == expected);
+    assert_empty(&wire);
+}
+
+#[test]
+fn a_kept_payload_counts_until_it_is_taken() {
+    use crate::transport::budget::{Budget, Excess, ListenerLimits};
+    let worklist = Arc::<Worklist>::default();
+    let limits = ListenerLimits { calls: 10, bytes: 64 << 20, excess: Excess::Refused };
+    let budget = Some(Budget::new(limits, worklist.clone()));
+    let (wire, mut pipe) =
+        Wire::pair(Role::Server, WireInit { id: 1, worklist, budget, blocking: false });
+    let size = 1 << 20;
+    let request = Request { payload: vec![1; size], ..Default::default() };
+    receive(&wire, &bytes(&frame(MESSAGE_TYPE_REQUEST, 1, request.encode().unwrap())));
+    assert!(wire.frames.held() >= size, "{}", wire.frames.held());
+    read(&mut pipe).unwrap();
+    wire.snapshot();
+    assert_eq!(wire.frames.held(), size);
+    assert_eq!(wire.take_payload(1).map(|payload| payload.len()), Some(size));
+    wire.snapshot();
+    assert_eq!(wire.frames.held(), 0);
+}

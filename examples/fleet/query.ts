@@ -1,0 +1,35 @@
+import { hostname } from "node:os";
+import { parsed, time } from "./options.js";
+import { jsonOf, shownOf } from "./record.js";
+import { Spool } from "./spool.js";
+
+const USAGE = `query: reads the spool of this host, without NATS
+  --spool FILE          fleet.db if left out
+  --namespace NAME, --topic PREFIX, --container ID, --since TIME    only these
+  --limit NUMBER        of the newest events; 100 if left out
+  --status              prints what the spool holds instead`;
+
+export async function run(args: string[]): Promise<void> {
+  const options = parsed(
+    USAGE,
+    {
+      spool: { type: "string", default: "fleet.db" },
+      namespace: { type: "string" },
+      topic: { type: "string" },
+      container: { type: "string" },
+      since: { type: "string" },
+      limit: { type: "string", default: "100" },
+      status: { type: "boolean" },
+    },
+    args,
+  );
+  const spool = await Spool.open(options.spool);
+  const { namespace, topic, container, since } = options;
+  if (options.status === true) console.log(JSON.stringify(spool.status()));
+  else {
+    const filter = { namespace, topic, container, since: since === undefined ? undefined : time(since) };
+    const records = spool.query({ ...filter, limit: Number(options.limit) });
+    for (const { envelope } of records) console.log(jsonOf(shownOf(hostname(), envelope)));
+  }
+  spool.close();
+}

@@ -1,0 +1,184 @@
+import { type Database, openDatabase, type Value } from "../events/database.js";
+import type { Record } from "./record.js";
+
+/** A record in the spool, under a number that only grows. */
+export interface Spooled extends Record {
+  readonly seq: number;
+}
+
+export interface Filter {
+  readonly namespace?: string | undefined;
+  readonly topic?: string | undefined;
+  readonly container?: string | undefined;
+  readonly since?: Date | undefined;
+  readonly limit?: number | undefined;
+}
+
+export type WhenFull = "wait" | "drop" | "forget";
+
+interface Counted {
+  events: number;
+  unpublished: number;
+}
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    namespace TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    atMs INTEGER NOT NULL,
+    container TEXT,
+    envelope BLOB NOT NULL
+  );
+  CREATE INDEX IF NOT EXISTS events_container ON events (container, seq) WHERE container IS NOT NULL;
+  CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+  INSERT OR IGNORE INTO state VALUES ('published', 0), ('dropped', 0);
+`;
+
+/** How many records one deletion removes. */
+const CHUNK = 2000;
+
+/**
+ * The events of one host in SQLite, until they are published, and longer while there is room. When it is full, the
+ * oldest published events are deleted. When all that is left is unpublished, `whenFull` decides: `"wait"` refuses new
+ * events, `"drop"` deletes the oldest and counts them; `"forget"` is for a host that publishes nothing.
+ */
+export class Spool {
+  readonly #database: Database;
+  readonly #maxBytes: number;
+  readonly #whenFull: WhenFull;
+  readonly #prepared = new Map<string, ReturnType<Database["prepare"]>>();
+  #published: number;
+
+  private constructor(database: Database, maxBytes: number, whenFull: WhenFull) {
+    this.#database = database;
+    this.#maxBytes = maxBytes;
+    this.#whenFull = whenFull;
+    this.#published = this.#state("published");
+  }
+
+  static async open(path: string, maxBytes = 256 << 20, whenFull: WhenFull = "wait"): Promise<Spool> {
+    const database = await openDatabase(path);
+    // A commit is on the disk before an event is acknowledged; a reader does not stop the writer.
+    database.exec("PRAGMA journal_mode = WAL");
+    database.exec("PRAGMA synchronous = FULL");
+    database.exec("PRAGMA busy_timeout = 5000");
+    database.exec(`PRAGMA journal_size_limit = ${8 << 20}`);
+    database.exec(SCHEMA);
+    return new Spool(database, maxBytes, whenFull);
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  /**
+   * Writes records in one transaction. Returns false, and writes nothing, if the spool is full and waits. A record that
+   * is there already is left out.
+   */
+  append(records: readonly Record[]): boolean {
+    if (!this.#makeRoom()) return false;
+    const insert = this.#statement(
+      "INSERT OR IGNORE INTO events (id, namespace, topic, atMs, container, envelope) VALUES (?, ?, ?, ?, ?, ?)",
+    );
+    this.#transaction(() => {
+      for (const { id, namespace, topic, atMs, container, envelope } of records)
+        insert.run(id, namespace, topic, atMs, container, envelope);
+    });
+    return true;
+  }
+
+  /** Bytes in use, indexes included. The file is no larger than this ever was, because SQLite uses free pages again. */
+  get bytes(): number {
+    const pragma = (name: string) =>
+      Object.values(this.#statement(`PRAGMA ${name}`).get() as object)[0] as number;
+    return (pragma("page_count") - pragma("freelist_count")) * pragma("page_size");
+  }
+
+  /** How much it holds; `dropped` events were never published, because it was full. */
+  status(): { bytes: number; events: number; unpublished: number; dropped: number } {
+    const count = "SELECT count(*) AS events, coalesce(sum(seq > ?), 0) AS unpublished FROM events";
+    const { events, unpublished } = this.#statement(count).get(this.#published) as Counted;
+    return { bytes: this.bytes, events, unpublished, dropped: this.#state("dropped") };
+  }
+
+  /** The last that is published. */
+  get published(): number {
+    return this.#published;
+  }
+
+  /** The first records after a number. */
+  after(seq: number, limit: number): Spooled[] {
+    return this.#statement("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?").all(
+      seq,
+      limit,
+    ) as Spooled[];
+  }
+
+  /** The number of a record, if it is here. */
+  find(id: string): number | undefined {
+    return (this.#statement("SELECT seq FROM events WHERE id = ?").get(id) as { seq: number } | undefined)
+      ?.seq;
+  }
+
+  /** Remembers that all records up to this one are published. If the process is killed first, they are found again. */
+  markPublished(seq: number): void {
+    if (seq <= this.#published) return;
+    this.#published = seq;
+    this.#statement("UPDATE state SET value = ? WHERE name = 'published'").run(seq);
+  }
+
+  /** The newest records that match, oldest first. */
+  query({ namespace, topic, container, since, limit = 100 }: Filter): Spooled[] {
+    const conditions: [string, Value | undefined][] = [
+      ["namespace = ?", namespace],
+      ["instr(topic, ?) = 1", topic],
+      ["container = ?", container],
+      ["atMs >= ?", since?.getTime()],
+    ];
+    const used = conditions.filter(([, value]) => value !== undefined) as [string, Value][];
+    const where = used.length === 0 ? "" : `WHERE ${used.map(([condition]) => condition).join(" AND ")}`;
+    const sql = `SELECT * FROM events ${where} ORDER BY seq DESC LIMIT ?`;
+    return (this.#statement(sql).all(...used.map(([, value]) => value), limit) as Spooled[]).toReversed();
+  }
+
+  #makeRoom(): boolean {
+    while (this.bytes >= this.#maxBytes) {
+      const first = this.#statement("SELECT min(seq) AS seq FROM events").get() as { seq: number | null };
+      if (first.seq === null) return true;
+      const isPublished = first.seq <= this.#published;
+      if (!isPublished && this.#whenFull === "wait") return false;
+      const end = isPublished ? Math.min(first.seq + CHUNK, this.#published + 1) : first.seq + CHUNK;
+      this.#transaction(() => {
+        const { changes } = this.#statement("DELETE FROM events WHERE seq < ?").run(end) as {
+          changes: number;
+        };
+        if (!isPublished && this.#whenFull === "drop")
+          this.#statement("UPDATE state SET value = value + ? WHERE name = 'dropped'").run(changes);
+      });
+    }
+    return true;
+  }
+
+  #transaction(action: () => void): void {
+    this.#database.exec("BEGIN IMMEDIATE");
+    try {
+      action();
+      this.#database.exec("COMMIT");
+    } catch (error) {
+      this.#database.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  #state(name: string): number {
+    return (this.#statement("SELECT value FROM state WHERE name = ?").get(name) as { value: number }).value;
+  }
+
+  #statement(sql: string): ReturnType<Database["prepare"]> {
+    let statement = this.#prepared.get(sql);
+    if (statement === undefined) this.#prepared.set(sql, (statement = this.#database.prepare(sql)));
+    return statement;
+  }
+}

@@ -1,0 +1,65 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { DeliverPolicy } from "@nats-io/jetstream";
+import { accessOf } from "./access.js";
+import { connectNats, ensureStream, hostOf, subjectsOf } from "./nats.js";
+import { NATS_OPTIONS, NATS_USAGE, parsed, time } from "./options.js";
+import { jsonOf, shownOf } from "./record.js";
+import { alertOf, Table } from "./table.js";
+
+const USAGE = `watch: shows the events of all hosts, from NATS
+  --host NAME, --namespace NAME, --topic TOPIC    only these; a topic that ends in / is a prefix
+  --since TIME          begin there, such as 5m, 2h or an RFC 3339 time; now if left out
+  --lines               a line for each event, with alerts
+  --json                a line of JSON for each event
+${NATS_USAGE}`;
+
+export async function run(args: string[]): Promise<void> {
+  const options = parsed(
+    USAGE,
+    {
+      ...NATS_OPTIONS,
+      host: { type: "string" },
+      namespace: { type: "string" },
+      topic: { type: "string" },
+      since: { type: "string" },
+      lines: { type: "boolean" },
+      json: { type: "boolean" },
+    },
+    args,
+  );
+  if (options.nats === undefined) throw new Error("--nats is missing; `query` asks a spool without NATS");
+  accessOf(options);
+  const table = new Table();
+  const begin = options.since === undefined ? new Date() : time(options.since);
+  /** The last message that was shown, from which a new connection continues. */
+  let last: number | undefined;
+  for (;;) {
+    try {
+      const connection = await connectNats(options, "fleet watch");
+      const manager = await ensureStream(connection, options.stream);
+      const consumer = await manager.jetstream().consumers.get(options.stream, {
+        filter_subjects: subjectsOf(options.host, options.namespace, options.topic),
+        ...(last === undefined
+          ? { deliver_policy: DeliverPolicy.StartTime, opt_start_time: begin.toISOString() }
+          : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: last + 1 }),
+      });
+      const messages = await consumer.consume();
+      // An ordered consumer would otherwise wait forever for a connection that does not come back.
+      void connection.closed().then(() => messages.stop(new Error("the connection was lost")));
+      for await (const message of messages) {
+        last = message.seq;
+        const shown = shownOf(hostOf(message.subject), message.data);
+        if (options.json === true) console.log(jsonOf(shown));
+        else if (options.lines === true) {
+          const alert = alertOf(shown);
+          console.log(
+            `${alert === undefined ? " " : "!"} ${shown.at} ${shown.host} ${shown.namespace} ${shown.topic} ${alert ?? ""}`,
+          );
+        } else table.add(shown);
+      }
+    } catch (error) {
+      console.error(`NATS: ${(error as Error).message}`);
+    }
+    await sleep(500);
+  }
+}

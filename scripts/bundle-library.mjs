@@ -1,0 +1,97 @@
+/**
+ * Bundles the library, src without src/cli, into a file for each entry and a few that entries share: Node takes longer to
+ * find and link a hundred modules than to compile them. No module is in two files, so all entries share one copy of each.
+ * @bufbuild/protobuf stays outside, so that programs and this package share it too.
+ */
+
+import { readdir, readFile, rm } from "node:fs/promises";
+import path from "node:path";
+import { rolldown } from "rolldown";
+import { root, runMain } from "./toolchain.mjs";
+
+/** Modules besides the package's entries that benches, tests and the bundle itself import by their path in dist. */
+const INSIDE = [
+  "codec/codec",
+  "native/addon",
+  "native/load",
+  "native/slots",
+  "protobuf/bundled",
+  "protobuf/on-demand",
+  "shim/children",
+  "shim/log",
+];
+
+/** The modules outside of src/cli that shimctl imports: its bundle finds them in dist. */
+async function importedByShimctl() {
+  const source = path.join(root, "src", "cli");
+  const files = (await readdir(source, { recursive: true })).filter((name) => name.endsWith(".ts"));
+  const texts = await Promise.all(files.map((name) => readFile(path.join(source, name), "utf8")));
+  const found = texts.flatMap((text, index) =>
+    [...text.matchAll(/^(?:import (?!type )|export |\} from ).*"(\.\.?\/[^"]+)\.js";$/gm)].map(
+      ([, specifier]) =>
+        path.relative(path.join(root, "src"), path.join(source, path.dirname(files[index]), specifier)),
+    ),
+  );
+  return found.filter((name) => !name.startsWith("cli/"));
+}
+
+/** Folders of src with what not every client and server runs. */
+const OTHERS = new Set(["cli", "events", "nri", "otel", "protos", "protobuf", "shim", "shims", ".."]);
+
+/** Whether a module is in the file that everything loads. The addon is found two folders above that, as above src/native. */
+function isCore(file) {
+  // The bundler's own helpers.
+  if (file.startsWith("\0")) return true;
+  const [folder] = path.relative(path.join(root, "src"), file).split(path.sep);
+  return !OTHERS.has(folder);
+}
+
+/** Names a shared file after one of its modules, with its folders: several modules have the same name without them. */
+function nameOf({ name, moduleIds }) {
+  const last = moduleIds.at(-1);
+  if (name === "core" || last === undefined || last.startsWith("\0")) return `chunks/${name}.js`;
+  const module = path.relative(path.join(root, "src"), last).replaceAll(/^protos\/generated\/|\.ts$/g, "");
+  return `chunks/${module.replaceAll("/", "-")}.js`;
+}
+
+await runMain(async () => {
+  const { exports } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
+  const entries = Object.values(exports)
+    .map((entry) => /^\.\/dist\/(.*)\.js$/.exec(entry.default ?? "")?.[1])
+    .filter((name) => name !== undefined);
+  const dist = path.join(root, "dist");
+  // Those of an earlier build, which may be of modules that are in other files now. The compiler wrote the types.
+  const old = (await readdir(dist, { recursive: true })).filter((name) => /\.js(?:\.map)?$/.test(name));
+  await Promise.all(old.map((name) => rm(path.join(dist, name))));
+  const bundle = await rolldown({
+    cwd: root,
+    input: Object.fromEntries(
+      [...entries, ...INSIDE, ...(await importedByShimctl())].map((name) => [
+        name,
+        path.join("src", `${name}.ts`),
+      ]),
+    ),
+    platform: "node",
+    external: [/^@bufbuild\/protobuf/, /^@connectrpc\//, "@opentelemetry/api", "#protobuf"],
+    // Some calls are there for what they throw: Array.isArray, of a revoked Proxy.
+    treeshake: false,
+    tsconfig: path.join(root, "tsconfig.build.json"),
+  });
+  try {
+    await bundle.write({
+      dir: dist,
+      format: "esm",
+      sourcemap: true,
+      entryFileNames: "[name].js",
+      chunkFileNames: nameOf,
+      // Lines and names stay, for people who read stacks.
+      comments: false,
+      minify: false,
+      codeSplitting: {
+        groups: [{ name: "core", test: isCore }],
+      },
+    });
+  } finally {
+    await bundle.close();
+  }
+});

@@ -1,0 +1,125 @@
+import { spawnSync } from "node:child_process";
+import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { addonFile, PACKED } from "../../native/load.js";
+import { DESCRIBE_VARIABLE } from "../../shim/run.js";
+import { UsageError } from "../errors.js";
+
+/** The options of `shimctl pack`. */
+export interface PackOptions {
+  readonly output: string;
+  readonly node?: string;
+  readonly addon?: string;
+  readonly nodeFlag?: readonly string[];
+}
+
+/** Ends a packed shim; the last byte is the version of the format (`crate/launcher/payload.rs`). */
+const MAGIC = Buffer.from("CTRSHIM\x01", "latin1");
+
+/**
+ * How Node runs a shim: with the memory of a small program. A shim does little and waits long, so short pauses for small
+ * collections are worth less than the pages that they would need. Once it idles, V8 gives back what the start took: half a
+ * second later in place of eight, and then nothing wakes the shim up. Each collection frees the code of functions that have
+ * not run since the last one, and leaves no page half empty. Node 20 and later have these flags.
+ */
+const FLAGS = [
+  "--single-threaded",
+  "--v8-pool-size=1",
+  "--max-semi-space-size=1",
+  "--optimize-for-size",
+  "--gc-memory-reducer-start-delay-ms=500",
+  "--bytecode-old-age=1",
+  "--compact-on-every-full-gc",
+];
+
+/** What an ELF file begins with. */
+const ELF = Buffer.from("\x7fELF", "latin1");
+const ENTRY_AT = 24;
+
+/** Writes a shim's script, the addon and a launcher into one program. */
+export async function pack(script: string, options: PackOptions): Promise<void> {
+  const own = addonFile();
+  const file = options.addon ?? own;
+  const addon = readFileSync(file);
+  if (!addon.subarray(0, ELF.length).equals(ELF) || addon.readBigUInt64LE(ENTRY_AT) === 0n) {
+    throw new UsageError(
+      `${file} is not a program: no addon of this version, or of a platform without a launcher`,
+    );
+  }
+  const text = `(function (exports, require, module, __filename, __dirname) {${readFileSync(script, "utf8")}\n})`;
+  // V8 refuses code that was made with other flags.
+  const flags = [...FLAGS, ...(options.nodeFlag ?? [])];
+  const examined = examine(text, resolve(script), options.node ?? process.execPath, own, flags);
+  // V8's code is for this machine's Node alone.
+  const cache = options.addon === undefined ? examined.cache : Buffer.alloc(0);
+  const source = Buffer.from(text);
+  const meta = Buffer.from(
+    JSON.stringify({
+      ...examined.description,
+      node: options.node ?? "",
+      flags,
+      script: [addon.length, source.length],
+      cache: [addon.length + source.length, cache.length],
+    }),
+  );
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(meta.length);
+  // A program that runs is replaced, never overwritten.
+  const output = resolve(options.output);
+  writeFileSync(`${output}.new`, Buffer.concat([addon, source, cache, meta, length, MAGIC]));
+  chmodSync(`${output}.new`, 0o755);
+  renameSync(`${output}.new`, output);
+}
+
+/**
+ * Runs a shim to ask what its launcher must know, and takes V8's code of all its functions. Node of the same version
+ * then compiles nothing.
+ */
+function examine(text: string, path: string, node: string, addon: string, flags: readonly string[]) {
+  const folder = mkdtempSync(join(tmpdir(), "shimctl-pack-"));
+  try {
+    const [source, cache] = [join(folder, "source"), join(folder, "cache")];
+    writeFileSync(source, text);
+    const { NODE_OPTIONS: _options, ...env } = process.env;
+    const given = { SOURCE: source, CACHE: cache, SCRIPT: path, ADDON: addon };
+    const { status, stdout, stderr, error } = spawnSync(node, [...flags, "--no-warnings", "-e", EXAMINE], {
+      encoding: "utf8",
+      env: { ...env, ...given, [DESCRIBE_VARIABLE]: "1" },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    if (error !== undefined) throw new UsageError(`${node}: ${error.message}`);
+    if (status !== 0) throw new UsageError(`${path} cannot be run: ${stderr.trim()}`);
+    return { description: described(stdout, path), cache: readFileSync(cache) };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function described(output: string, path: string): { name: string; groups: string[] } {
+  try {
+    return JSON.parse(output) as { name: string; groups: string[] };
+  } catch {
+    throw new UsageError(`${path} does not call runShim, or prints something before it does`);
+  }
+}
+
+/** Compiles every function for the cache. The flag is part of what V8 compares, so it is taken back. */
+const EXAMINE = `
+const { readFileSync, writeFileSync } = require("node:fs");
+const { createRequire } = require("node:module");
+const { dirname } = require("node:path");
+const { setFlagsFromString } = require("node:v8");
+const { Script, constants } = require("node:vm");
+const { setEnvironmentData } = require("node:worker_threads");
+const { SOURCE, CACHE, SCRIPT, ADDON } = process.env;
+setEnvironmentData(${JSON.stringify(PACKED)}, { file: ADDON, smallPages: false });
+setFlagsFromString("--no-lazy");
+const script = new Script(readFileSync(SOURCE, "utf8"), {
+  filename: SCRIPT,
+  importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+});
+setFlagsFromString("--lazy");
+process.on("exit", () => writeFileSync(CACHE, script.createCachedData()));
+script.runInThisContext()(module.exports, createRequire(SCRIPT), module, SCRIPT, dirname(SCRIPT));
+`;

@@ -1,0 +1,73 @@
+import { type Address, parseAddress } from "../address.js";
+import { checkSignal } from "./call-options.js";
+import { Connection } from "./connection.js";
+import { checkTimeout, CONNECT_TIMEOUT_MS, openConnection } from "./connector.js";
+import type { Driver } from "../connection-types.js";
+import { checkDriver } from "../native/driver.js";
+import { checkOptions } from "../options.js";
+import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
+
+/** Options of {@link connect}. */
+export interface ConnectOptions {
+  /** Milliseconds until the attempt fails with `Unavailable` and cause code `ETIMEDOUT`. Default 10 000. */
+  readonly connectTimeoutMs?: number | undefined;
+  /** Aborts the attempt, which then fails with `Canceled`. */
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * Retries while nobody listens (`ENOENT`, `ECONNREFUSED`), within `connectTimeoutMs`. Meant for a server that is
+   * still starting. Default false.
+   */
+  readonly waitForReady?: boolean | undefined;
+  /**
+   * Reconnects whenever the connection ends other than by `close()`. Calls in flight still fail, since the peer may
+   * have carried them out. Calls made before the connection is back wait for the next attempt. Default false.
+   */
+  readonly reconnect?: ReconnectOptions | boolean | undefined;
+  /**
+   * What runs the connection's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop.
+   */
+  readonly driver?: Driver | undefined;
+}
+
+const OPTIONS = [
+  "connectTimeoutMs",
+  "signal",
+  "waitForReady",
+  "reconnect",
+  "driver",
+] as const satisfies readonly (keyof ConnectOptions)[];
+
+/**
+ * Connects to a ttrpc server.
+ *
+ * ```ts
+ * const connection = await connect("unix:///run/containerd/s/abc", { connectTimeoutMs: 1000 });
+ * ```
+ *
+ * Rejects with a TypeError if the address or an option is wrong, and with a {@link TtrpcError} of code `Unavailable` if
+ * the attempt fails; its `cause.code` is the system's error name (`ENOENT`, `ECONNREFUSED`, `ETIMEDOUT`).
+ */
+export async function connect(address: Address, options: ConnectOptions = {}): Promise<Connection> {
+  checkOptions("connect", options, OPTIONS);
+  const parsed = parseAddress(address);
+  const {
+    connectTimeoutMs: timeoutMs = CONNECT_TIMEOUT_MS,
+    signal,
+    waitForReady = false,
+    reconnect,
+    driver: given,
+  } = options;
+  checkTimeout(timeoutMs);
+  checkSignal(signal);
+  if (typeof waitForReady !== "boolean") throw new TypeError("waitForReady must be a boolean");
+  const driver = checkDriver(given);
+  let reconnector: Reconnector | undefined;
+  if (reconnect !== undefined && reconnect !== false) {
+    if (parsed.binding === undefined) throw new TypeError(`${parsed.text} cannot be connected to again`);
+    reconnector = new Reconnector(reconnectOptions(reconnect), (stop) =>
+      openConnection(parsed, { driver, timeoutMs, waitForReady: false, signal: stop }),
+    );
+  }
+  const opened = await openConnection(parsed, { driver, timeoutMs, signal, waitForReady });
+  return new Connection(opened, parsed.text, reconnector);
+}

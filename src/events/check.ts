@@ -1,0 +1,24 @@
+import { isArray, shown } from "../value-kinds.js";
+
+/** Throws a TypeError if a value is not one of those that an option takes. */
+export function checkOneOf(name: string, value: unknown, values: readonly unknown[]): void {
+  if (values.includes(value)) return;
+  throw new TypeError(`${name} must be one of ${values.join(", ")}, not ${shown(value)}`);
+}
+
+/** The texts of an array as they are now. Throws a TypeError that names the wrong one. */
+export function checkedTexts(
+  name: string,
+  texts: readonly string[] | undefined,
+  faultOf: (text: string) => string | undefined,
+): readonly string[] | undefined {
+  if (texts === undefined) return undefined;
+  if (!isArray(texts)) throw new TypeError(`${name} must be an array of strings`);
+  const checked = Array.from<string>(texts);
+  for (const [index, text] of checked.entries()) {
+    if (typeof text !== "string") throw new TypeError(`${name}[${index}] must be a string`);
+    const fault = faultOf(text);
+    if (fault !== undefined) throw new TypeError(`${name}[${index}]: ${fault}`);
+  }
+  return checked;
+}

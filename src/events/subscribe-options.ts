@@ -1,0 +1,173 @@
+import type { Registry } from "@bufbuild/protobuf";
+import { type Address, parseAddress } from "../address.js";
+import type { TtrpcError } from "../error.js";
+import { checkLimits, checkOptions } from "../options.js";
+import { isInstance, kindOf, shown } from "../value-kinds.js";
+import { checkedTexts, checkOneOf } from "./check.js";
+import { namespaceFault, type TypeOf, typesOf } from "./event.js";
+
+/** A place between two events where others may be missing. */
+export interface EventGap {
+  /** When the first of them may have happened: the subscription was lost, or an event was dropped. */
+  readonly since: Date;
+  /** Events that came, but were dropped because the queue was full. */
+  readonly dropped: number;
+  /** Why there was no subscription for a while. Undefined if events were only dropped. */
+  readonly error: TtrpcError | undefined;
+}
+
+/** Options of {@link subscribeEvents}. */
+export interface SubscribeOptions {
+  /** Topic prefixes, such as `/tasks/`. Only events whose topic starts with one are delivered; all, if left out. */
+  readonly topics?: readonly string[] | undefined;
+  /** Namespaces. Only events of these are delivered; all, if left out. */
+  readonly namespaces?: readonly string[] | undefined;
+  /**
+   * Filters in containerd's own syntax, such as `topic=="/tasks/exit"` or `event.container_id==web`. An event passes if
+   * it matches any of them; a comma within one means "and". `topics` and `namespaces` apply besides. containerd does
+   * the filtering.
+   */
+  readonly filters?: readonly string[] | undefined;
+  /** Types of messages besides containerd's own, as for `listenEvents`. */
+  readonly registry?: Registry | undefined;
+  /** Ends the subscription when it aborts, as {@link EventSubscription.close} does. */
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * Called where events may be missing: after the events before the gap have been taken, and before those behind it are.
+   * A batch never spans a gap. It is called as soon as a loop waits for events; if it throws, the process sees the error
+   * as uncaught.
+   */
+  readonly onGap?: ((gap: EventGap) => void) | undefined;
+  /** Events that may wait for the consumer. 10 000 if left out. */
+  readonly maxQueuedEvents?: number | undefined;
+  /** Their bytes. 16 MiB if left out. */
+  readonly maxQueuedBytes?: number | undefined;
+  /**
+   * What happens when one more comes:
+   *
+   * - `"dropOldest"`: the one that has waited longest is dropped and counted, and its place is a gap.
+   * - `"fail"`: the subscription ends; loops get what waits, then `ResourceExhausted`.
+   * - `"wait"`: nothing is read from containerd, which then keeps events in memory of its own, without a limit.
+   *
+   * `"dropOldest"` if left out.
+   */
+  readonly whenFull?: "dropOldest" | "fail" | "wait" | undefined;
+}
+
+/** The outcomes of a subscription's events. */
+export interface SubscriptionCounts {
+  /** Events that came. */
+  readonly received: number;
+  /** Given to the consumer. */
+  readonly taken: number;
+  /** Dropped by `"dropOldest"`. */
+  readonly dropped: number;
+  /** Left out, because they did not decode. */
+  readonly invalid: number;
+  /** How often the subscription was lost, or could not be made at first. */
+  readonly lost: number;
+  /** Waiting for the consumer. */
+  readonly queued: number;
+  /** Their bytes. */
+  readonly queuedBytes: number;
+}
+
+/** Checked options. */
+export interface SubscriptionPlan {
+  /** How to show the address. */
+  readonly address: string;
+  /** The socket's path, as Node takes it. */
+  readonly path: string;
+  /** For containerd; none means all events. */
+  readonly filters: readonly string[];
+  readonly typeOf: TypeOf;
+  readonly signal: AbortSignal | undefined;
+  readonly onGap: ((gap: EventGap) => void) | undefined;
+  readonly maxQueuedEvents: number;
+  readonly maxQueuedBytes: number;
+  readonly whenFull: "dropOldest" | "fail" | "wait";
+}
+
+const WHEN_FULL = ["dropOldest", "fail", "wait"] as const;
+
+const OPTIONS = [
+  "topics",
+  "namespaces",
+  "filters",
+  "registry",
+  "signal",
+  "onGap",
+  "maxQueuedEvents",
+  "maxQueuedBytes",
+  "whenFull",
+] as const satisfies readonly (keyof SubscribeOptions)[];
+
+/** containerd tries each event against each filter. */
+const MOST_FILTERS = 1000;
+
+/** Checks address and options. Throws a TypeError that names the one that is wrong. */
+export function subscriptionPlan(address: Address, options: SubscribeOptions): SubscriptionPlan {
+  const { text, binding } = parseAddress(address);
+  if (binding?.kind !== "unix")
+    throw new TypeError(`the address ${text} is no unix socket, on which containerd offers its events`);
+  checkOptions("subscribeEvents", options, OPTIONS);
+  const { registry, signal, onGap } = options;
+  const { maxQueuedEvents = 10_000, maxQueuedBytes = 16 << 20, whenFull = "dropOldest" } = options;
+  checkOneOf("whenFull", whenFull, WHEN_FULL);
+  checkLimits({ maxQueuedEvents, maxQueuedBytes });
+  if (onGap !== undefined && typeof onGap !== "function")
+    throw new TypeError(`onGap must be a function, not ${kindOf(onGap)}`);
+  if (signal !== undefined && !isInstance(signal, AbortSignal))
+    throw new TypeError(`signal must be an AbortSignal, not ${shown(signal)}`);
+  return {
+    address: text,
+    path: binding.name as string,
+    filters: filtersOf(options),
+    typeOf: typesOf(registry),
+    signal,
+    onGap,
+    maxQueuedEvents,
+    maxQueuedBytes,
+    whenFull,
+  };
+}
+
+/**
+ * What containerd is asked for: every combination of a filter, a namespace and a topic, since "and" only exists within
+ * a filter.
+ */
+function filtersOf(options: SubscribeOptions): readonly string[] {
+  const kinds = [
+    checkedTexts("filters", options.filters, filterFault),
+    checkedTexts("namespaces", options.namespaces, namespaceFault)?.map(
+      (name) => `namespace==${quoted(name)}`,
+    ),
+    checkedTexts("topics", options.topics, topicPrefixFault)?.map(
+      // A regular expression, in which only this character of a valid topic has a meaning.
+      (prefix) => `topic~=${quoted(`^${prefix.replaceAll(".", "[.]")}`)}`,
+    ),
+  ];
+  let product: string[] | undefined;
+  for (const [index, kind] of kinds.entries()) {
+    if (kind === undefined) continue;
+    const name = ["filters", "namespaces", "topics"][index];
+    // Nothing matches an empty list.
+    if (kind.length === 0) throw new TypeError(`${name} must not be empty; leave it out for all events`);
+    product = product?.flatMap((one) => kind.map((other) => `${one},${other}`)) ?? [...kind];
+    if (product.length > MOST_FILTERS)
+      throw new TypeError(`filters, namespaces and topics make more than ${MOST_FILTERS} combinations`);
+  }
+  return product ?? [];
+}
+
+const quoted = (text: string) => `"${text}"`;
+
+/** A quote in it would end the filter's value, so only the characters of topics may pass. */
+function topicPrefixFault(prefix: string): string | undefined {
+  if (/^\/[A-Za-z0-9._/-]*$/.test(prefix)) return undefined;
+  return `${JSON.stringify(prefix)} must be "/" and the characters of topics: letters, digits, "/", "-", "_" and "."`;
+}
+
+function filterFault(filter: string): string | undefined {
+  return filter.trim() === "" ? "a filter must not be empty" : undefined;
+}

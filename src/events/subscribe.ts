@@ -1,0 +1,184 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Address } from "../address.js";
+import { Code } from "../code.js";
+import { listenToAbort, unlistenToAbort } from "../abort.js";
+import { TtrpcError } from "../error.js";
+import { checkLimits, checkOptions } from "../options.js";
+import { type ContainerdEvent, unpack } from "./event.js";
+import { EventReader, eventsOf } from "./event-reader.js";
+import {
+  type SubscribeOptions,
+  type SubscriptionCounts,
+  type SubscriptionPlan,
+  subscriptionPlan,
+} from "./subscribe-options.js";
+import { type QueuedEvent, SubscriptionQueue } from "./subscribe-queue.js";
+import { envelopes, eventIn, type RawEnvelope } from "./subscribe-stream.js";
+
+const FIRST_DELAY_MS = 10;
+const LONGEST_DELAY_MS = 1000;
+
+/** Codes with which containerd says that the subscription itself is wrong. */
+const FINAL: ReadonlySet<Code> = new Set([
+  Code.InvalidArgument,
+  Code.PermissionDenied,
+  Code.Unauthenticated,
+  Code.Unimplemented,
+  Code.FailedPrecondition,
+]);
+
+/** System errors that no restart of containerd mends. */
+const NOT_ALLOWED: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
+
+/**
+ * A subscription to containerd's events: iterate over it, or over {@link EventSubscription.batches}. Made by
+ * {@link subscribeEvents}. Several loops share the events, each of which goes to one.
+ */
+export class EventSubscription implements AsyncIterable<ContainerdEvent> {
+  readonly #plan: SubscriptionPlan;
+  readonly #queue: SubscriptionQueue;
+  readonly #stop = new AbortController();
+  readonly #stopped: Promise<void>;
+  #connected = false;
+
+  /** @internal */
+  constructor(plan: SubscriptionPlan) {
+    this.#plan = plan;
+    this.#queue = new SubscriptionQueue(plan);
+    const { signal } = plan;
+    const listener = { aborted: () => this.#end() };
+    if (signal?.aborted === true) this.#end();
+    else if (signal !== undefined) listenToAbort(signal, listener);
+    this.#stopped = this.#run().finally(() => signal && unlistenToAbort(signal, listener));
+  }
+
+  /** Whether there is a connection to containerd now. It subscribes right after it has been connected. */
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  /** The outcomes of the events so far. */
+  get counts(): SubscriptionCounts {
+    return { ...this.#queue.counts };
+  }
+
+  /** The events one by one. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<ContainerdEvent> {
+    return new EventReader(this.#queue, 1, ([queued]) => (queued as QueuedEvent).event);
+  }
+
+  /**
+   * The events in arrays: all that wait, at least one, and at most `maxEvents` (1 000 if left out); none spans a gap.
+   *
+   * ```ts
+   * for await (const batch of events.batches()) insertAll(batch);
+   * ```
+   */
+  batches(options: { maxEvents?: number | undefined } = {}): AsyncIterableIterator<ContainerdEvent[]> {
+    checkOptions("batches", options, ["maxEvents"]);
+    const { maxEvents = 1000 } = options;
+    checkLimits({ maxEvents });
+    return new EventReader(this.#queue, maxEvents, eventsOf);
+  }
+
+  /** Ends the subscription. Events that wait can still be taken; then loops end. Resolves when the connection is closed. */
+  close(): Promise<void> {
+    this.#end();
+    return this.#stopped;
+  }
+
+  #end(): void {
+    this.#queue.end();
+    this.#stop.abort();
+  }
+
+  /** Closes the subscription, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    let delayMs = FIRST_DELAY_MS;
+    /** Whether the consumer knows that there is no subscription. */
+    let known = false;
+    let since = new Date();
+    while (!signal.aborted) {
+      const before = this.#queue.counts.received;
+      let error: TtrpcError;
+      let stood = false;
+      try {
+        const connected = () => (stood = this.#connected = true);
+        for await (const raw of envelopes(this.#plan, signal, connected)) {
+          const room = this.#receive(raw);
+          if (room !== undefined) await room;
+          if (signal.aborted || this.#queue.failure !== undefined) break;
+        }
+        error = new TtrpcError("containerd ended the subscription", Code.Unavailable);
+      } catch (thrown) {
+        error = TtrpcError.from(thrown);
+      }
+      this.#connected = false;
+      if (signal.aborted || this.#queue.failure !== undefined) break;
+      if (this.#isFinal(error)) {
+        this.#queue.end(error);
+        return;
+      }
+      if (stood) [known, since] = [false, new Date()];
+      if (!known) {
+        this.#queue.counts.lost++;
+        this.#queue.markGap({ since, dropped: 0, error });
+      }
+      known = true;
+      if (this.#queue.counts.received > before) delayMs = FIRST_DELAY_MS;
+      await sleep(delayMs, undefined, { signal }).catch(() => undefined);
+      delayMs = Math.min(delayMs * 2, LONGEST_DELAY_MS);
+    }
+  }
+
+  #receive(raw: RawEnvelope): Promise<void> | undefined {
+    let event;
+    try {
+      event = eventIn(raw);
+    } catch {
+      this.#queue.counts.invalid++;
+      return undefined;
+    }
+    unpack(event, this.#plan.typeOf);
+    return this.#queue.push(event, raw.event.length + raw.namespace.length + raw.topic.length);
+  }
+
+  #isFinal({ code, cause }: TtrpcError): boolean {
+    if (FINAL.has(code) || NOT_ALLOWED.has((cause as NodeJS.ErrnoException | undefined)?.code)) return true;
+    // containerd answers so if it cannot parse a filter, and never after it has sent an event.
+    return code === Code.Unknown && this.#queue.counts.received === 0;
+  }
+}
+
+/**
+ * Subscribes to the events of a containerd, over gRPC: those of its shims, and those that it makes itself, of
+ * containers, images, content, snapshots and namespaces.
+ *
+ * ```ts
+ * const events = subscribeEvents("/run/containerd/containerd.sock", {
+ *   namespaces: ["k8s.io"],
+ *   onGap: ({ since, error }) => console.warn("events since", since, "may be missing:", error?.message),
+ * });
+ * for await (const { topic, message } of events) console.log(topic, message);
+ * ```
+ *
+ * Each event comes at most once. containerd keeps no history: what happens while there is no subscription is lost. A
+ * subscription that ends, or cannot be made because containerd is away, is made again, after 10 milliseconds at first and
+ * a second at most; `onGap` tells where events may be missing. A failure that waiting cannot fix ends the loops with a
+ * {@link TtrpcError}: a filter that containerd refuses, a socket that this process may not open.
+ *
+ * It needs the packages `@connectrpc/connect` and `@connectrpc/connect-node`, loads them when it is called, and ends with
+ * `FailedPrecondition` if they are missing.
+ *
+ * Throws a TypeError that names what is wrong.
+ *
+ * @param address - containerd's gRPC socket, a unix socket: `/run/containerd/containerd.sock`.
+ */
+export function subscribeEvents(address: Address, options: SubscribeOptions = {}): EventSubscription {
+  return new EventSubscription(subscriptionPlan(address, options));
+}

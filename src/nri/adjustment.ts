@@ -1,0 +1,313 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import {
+  CDIDeviceSchema,
+  type ContainerAdjustment,
+  ContainerAdjustmentSchema,
+  HooksSchema,
+  type IOPrioClass,
+  KeyValueSchema,
+  type LinuxContainerAdjustment,
+  LinuxContainerAdjustmentSchema,
+  LinuxDeviceSchema,
+  LinuxIOPrioritySchema,
+  LinuxMemoryPolicySchema,
+  LinuxNamespaceSchema,
+  LinuxNetDeviceSchema,
+  type LinuxRdt,
+  LinuxRdtSchema,
+  LinuxResourcesSchema,
+  LinuxSchedulerSchema,
+  LinuxSeccompSchema,
+  type MpolFlag,
+  type MpolMode,
+  MountSchema,
+  OptionalIntSchema,
+  POSIXRlimitSchema,
+} from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
+import {
+  type AdjustmentSpec,
+  type DeviceSpec,
+  type HookPhase,
+  type HookSpec,
+  type RlimitSpec,
+} from "./adjustment-spec.js";
+import { deviceOf, hookOf, rdtOf, seccompOf, type RdtSpec, type SeccompSpec } from "./parts.js";
+import { applySpec } from "./apply-spec.js";
+import { setEntry } from "../codec/read.js";
+import { checkMessage } from "./messages.js";
+import { checkedInteger, checkedLimits, checkedNumber } from "./ranges.js";
+import { addResources, type ResourcesSpec } from "./resources.js";
+import { isInstance, shown } from "../value-kinds.js";
+import {
+  checkedBoolean,
+  checkedKey,
+  checkedList,
+  checkedMessage,
+  checkedObject,
+  checkedString,
+  checkedStrings,
+  isOf,
+  removed,
+} from "./values.js";
+
+/**
+ * What a plugin changes of a container that is being created. Every method returns the adjustment, and throws a TypeError
+ * that names a wrong argument.
+ *
+ * ```ts
+ * createContainer: ({ container }) =>
+ *   new Adjustment()
+ *     .env("NODE_NAME", "worker-1")
+ *     .removeEnv("OTHER")
+ *     .mount({ source: "/opt/models", destination: "/models", options: ["rbind", "ro"] })
+ *     .resources({ cpu: { cpus: "2-3" } }),
+ * ```
+ *
+ * A runtime fails the container if two plugins set the same entry. A plugin that removes an entry first may then set it:
+ * `removeEnv("A").env("A", "b")` replaces what another plugin has set.
+ */
+export class Adjustment {
+  /** The message that is sent. */
+  readonly message: ContainerAdjustment = create(ContainerAdjustmentSchema);
+
+  /**
+   * Begins with what a plain object describes, or with nothing.
+   *
+   * ```ts
+   * new Adjustment({ env: { NODE_NAME: "worker-1", OTHER: null }, resources: { memory: { limit: 1 << 30 } } });
+   * ```
+   */
+  constructor(spec: AdjustmentSpec = {}) {
+    applySpec(this, spec);
+  }
+
+  get #linux(): LinuxContainerAdjustment {
+    return (this.message.linux ??= create(LinuxContainerAdjustmentSchema));
+  }
+
+  /** Sets an environment variable. */
+  env(name: string, value: string): this {
+    const entry = { key: checkedKey(name, "the name of env"), value: checkedString(value, `env.${name}`) };
+    this.message.env.push(create(KeyValueSchema, entry));
+    return this;
+  }
+
+  /**
+   * Removes an environment variable that another plugin has set. Runtimes, as of NRI 0.12, keep one that the container
+   * itself has; set it to an empty text instead.
+   */
+  removeEnv(name: string): this {
+    this.message.env.push(create(KeyValueSchema, { key: removed(name, "the name of env") }));
+    return this;
+  }
+
+  /** Sets an annotation. */
+  annotation(key: string, value: string): this {
+    const checked = checkedKey(key, "the key of annotation");
+    setEntry(this.message.annotations, checked, checkedString(value, `annotations.${key}`));
+    return this;
+  }
+
+  /** Removes an annotation. */
+  removeAnnotation(key: string): this {
+    setEntry(this.message.annotations, removed(key, "the key of annotation"), "");
+    return this;
+  }
+
+  /** Adds a mount. */
+  mount(mount: MessageInitShape<typeof MountSchema>): this {
+    const checked = checkedMessage(MountSchema, mount, "mount");
+    checkedKey((mount as { readonly destination?: unknown }).destination, "mount.destination");
+    this.message.mounts.push(checked);
+    return this;
+  }
+
+  /** Removes the mount at a path in the container. */
+  removeMount(destination: string): this {
+    this.message.mounts.push(create(MountSchema, { destination: removed(destination, "mount.destination") }));
+    return this;
+  }
+
+  /** Replaces the command. With `replace`, also one that another plugin has set. */
+  args(args: readonly string[], replace = false): this {
+    const checked = checkedStrings(args, "args");
+    this.message.args = checkedBoolean(replace, "replace") ? ["", ...checked] : checked;
+    return this;
+  }
+
+  /** Adds an OCI hook, a program that the runtime runs in a phase of the container's life. */
+  hook(phase: HookPhase, hook: HookSpec): this {
+    if (!HOOK_PHASES.includes(phase)) {
+      throw new TypeError(`a hook's phase must be one of ${HOOK_PHASES.join(", ")}, not ${shown(phase)}`);
+    }
+    const checked = hookOf(hook, `hooks.${phase}`);
+    (this.message.hooks ??= create(HooksSchema))[phase].push(checked);
+    return this;
+  }
+
+  /** Sets a limit such as `RLIMIT_NOFILE`. */
+  rlimit(type: string, limits: RlimitSpec): this {
+    const checkedType = checkedKey(type, "the type of rlimit");
+    const { soft, hard } = checkedObject(limits, `rlimits.${type}`, ["soft", "hard"]);
+    const checked = checkedLimits(soft, hard, `rlimits.${type}`);
+    this.message.rlimits.push(create(POSIXRlimitSchema, { type: checkedType, ...checked }));
+    return this;
+  }
+
+  /** Adds a device by its CDI name, as in `vendor.com/gpu=0`. The runtime must know the name. */
+  cdiDevice(name: string): this {
+    this.message.CDIDevices.push(
+      create(CDIDeviceSchema, { name: checkedKey(name, "the name of cdiDevice") }),
+    );
+    return this;
+  }
+
+  /** Adds a device. The device cgroup lets the container use it. */
+  device(device: DeviceSpec): this {
+    this.#linux.devices.push(deviceOf(device, "device"));
+    return this;
+  }
+
+  /** Removes the device at a path in the container. */
+  removeDevice(path: string): this {
+    this.#linux.devices.push(create(LinuxDeviceSchema, { path: removed(path, "device.path") }));
+    return this;
+  }
+
+  /** Sets resources; what was set before stays. */
+  resources(spec: ResourcesSpec): this {
+    const linux = this.#linux;
+    linux.resources = addResources(linux.resources ?? create(LinuxResourcesSchema), spec, "resources");
+    return this;
+  }
+
+  /** Joins the namespace at a path, or makes a new one where there is none. The type is `network`, `ipc` and the like. */
+  namespace(type: string, path = ""): this {
+    const namespace = {
+      type: checkedKey(type, "the type of namespace"),
+      path: checkedString(path, "namespace.path"),
+    };
+    this.#linux.namespaces.push(create(LinuxNamespaceSchema, namespace));
+    return this;
+  }
+
+  /** Shares the runtime's namespace of a type. */
+  removeNamespace(type: string): this {
+    this.#linux.namespaces.push(
+      create(LinuxNamespaceSchema, { type: removed(type, "the type of namespace") }),
+    );
+    return this;
+  }
+
+  /** Sets a kernel parameter of the container. */
+  sysctl(key: string, value: string): this {
+    const checked = checkedKey(key, "the key of sysctl");
+    setEntry(this.#linux.sysctl, checked, checkedString(value, `sysctl.${key}`));
+    return this;
+  }
+
+  /** Removes a kernel parameter. */
+  removeSysctl(key: string): this {
+    setEntry(this.#linux.sysctl, removed(key, "the key of sysctl"), "");
+    return this;
+  }
+
+  /** Moves a network device of the host into the container, under the same name or another. */
+  netDevice(hostName: string, name = hostName): this {
+    const key = checkedKey(hostName, "the host's name of netDevice");
+    const device = create(LinuxNetDeviceSchema, { name: checkedString(name, "netDevice.name") });
+    setEntry(this.#linux.netDevices, key, device);
+    return this;
+  }
+
+  /** Removes a network device that another plugin has added. */
+  removeNetDevice(hostName: string): this {
+    const key = removed(hostName, "the host's name of netDevice");
+    setEntry(this.#linux.netDevices, key, create(LinuxNetDeviceSchema));
+    return this;
+  }
+
+  /** Replaces the seccomp policy. */
+  seccomp(policy: SeccompSpec): this {
+    this.#linux.seccompPolicy = create(LinuxSeccompSchema, seccompOf(policy, "seccomp"));
+    return this;
+  }
+
+  /** Sets the cgroup's path. */
+  cgroupsPath(path: string): this {
+    this.#linux.cgroupsPath = checkedString(path, "cgroupsPath");
+    return this;
+  }
+
+  /** Sets how readily the kernel ends the container when memory runs out, from -1000 to 1000. */
+  oomScoreAdj(value: number): this {
+    const checked = checkedInteger(value, "oomScoreAdj", "LinuxContainerAdjustment.oomScoreAdj");
+    this.#linux.oomScoreAdj = create(OptionalIntSchema, { value: checked });
+    return this;
+  }
+
+  /** Sets the class and the priority, from 0 to 7, of I/O. */
+  ioPriority(ioClass: IOPrioClass, priority: number): this {
+    const checked = {
+      class: checkedNumber(ioClass, "ioPriority.class", "LinuxIOPriority.class"),
+      priority: checkedNumber(priority, "ioPriority.priority", "LinuxIOPriority.priority"),
+    };
+    this.#linux.ioPriority = create(LinuxIOPrioritySchema, checked);
+    return this;
+  }
+
+  /** Sets the scheduler's attributes. */
+  scheduler(attributes: MessageInitShape<typeof LinuxSchedulerSchema>): this {
+    this.#linux.scheduler = checkedMessage(LinuxSchedulerSchema, attributes, "scheduler");
+    return this;
+  }
+
+  /** Sets how memory is spread over nodes, a list such as `0-1`. */
+  memoryPolicy(mode: MpolMode, nodes = "", flags: readonly MpolFlag[] = []): this {
+    const policy = {
+      mode: checkedNumber(mode, "memoryPolicy.mode", "LinuxMemoryPolicy.mode"),
+      nodes: checkedString(nodes, "memoryPolicy.nodes"),
+      flags: checkedList(flags, "memoryPolicy.flags").map((flag, index) =>
+        checkedNumber(flag, `memoryPolicy.flags[${index}]`, "LinuxMemoryPolicy.flags"),
+      ),
+    };
+    this.#linux.memoryPolicy = create(LinuxMemoryPolicySchema, policy);
+    return this;
+  }
+
+  /** Sets the control of cache and memory bandwidth. */
+  rdt(rdt: RdtSpec): this {
+    this.#linux.rdt = rdtOf(rdt, "rdt");
+    return this;
+  }
+
+  /** Removes all control of cache and memory bandwidth. */
+  removeRdt(): this {
+    const rdt: LinuxRdt = (this.#linux.rdt ??= create(LinuxRdtSchema));
+    rdt.remove = true;
+    return this;
+  }
+}
+
+const HOOK_PHASES: readonly HookPhase[] = [
+  "prestart",
+  "createRuntime",
+  "createContainer",
+  "startContainer",
+  "poststart",
+  "poststop",
+];
+
+/** Makes the message of an adjustment, whatever a handler has returned. Throws a TypeError that names a wrong field. */
+export function adjustmentOf(given: Adjustment | ContainerAdjustment | AdjustmentSpec): ContainerAdjustment {
+  const message = messageOf(given);
+  // An adjustment's message may have been changed since its methods checked it.
+  checkMessage(ContainerAdjustmentSchema, message, "adjust");
+  return message;
+}
+
+function messageOf(given: Adjustment | ContainerAdjustment | AdjustmentSpec): ContainerAdjustment {
+  if (isInstance(given, Adjustment)) return given.message;
+  if (isOf(given, ContainerAdjustmentSchema)) return given;
+  return new Adjustment(given as AdjustmentSpec).message;
+}

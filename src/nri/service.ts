@@ -1,0 +1,249 @@
+import { create } from "@bufbuild/protobuf";
+import { textOf, TtrpcError } from "../error.js";
+import {
+  type ConfigureRequest,
+  type Container,
+  ContainerSchema,
+  type Plugin,
+  type PodSandbox,
+  PodSandboxSchema,
+  type SynchronizeRequest,
+} from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
+import type { HandlerContext } from "../server/context.js";
+import type { ServiceImpl } from "../server/service.js";
+import { shown } from "../value-kinds.js";
+import { contextOf, type PluginContext, type RuntimeInfo } from "./context.js";
+import { checkedEvents, type EventName, maskOf, nameOf } from "./events.js";
+import type { ContainerEvent, PluginHandlers, PodEvent, Updates } from "./handlers.js";
+import { insideHandler } from "./inside.js";
+import type { PluginSettings } from "./options.js";
+import type { RunningPlugin } from "./plugin.js";
+import { checkedCreation, checkedReason, checkedUpdate, checkedUpdates } from "./results.js";
+import { divided, Gatherer } from "./synchronization.js";
+
+/** Go's defaults, for runtimes that do not send theirs. */
+const TIMEOUTS = { registrationTimeoutMs: 5000, requestTimeoutMs: 2000 };
+/** A warning is logged when a handler has taken this share of the runtime's timeout. */
+const WARN_AT = 0.8;
+
+/** What the service asks of the connection that it serves. */
+export interface Session {
+  readonly plugin: RunningPlugin;
+  readonly handlers: PluginHandlers;
+  readonly settings: PluginSettings;
+  /** The runtime has configured the plugin, or the plugin has refused. */
+  configured(runtime: RuntimeInfo, error?: TtrpcError): void;
+  /** Sends updates that did not fit a reply. */
+  updateLater(updates: Updates): void;
+}
+
+interface Pod {
+  readonly pod?: PodSandbox | undefined;
+}
+interface PodAndContainer extends Pod {
+  readonly container?: Container | undefined;
+}
+
+type Use<Name extends keyof PluginHandlers> = (
+  handler: NonNullable<PluginHandlers[Name]>,
+  context: PluginContext,
+) => ReturnType<NonNullable<PluginHandlers[Name]>>;
+
+/** ` of default/web/nginx (ID)`: what an event is about, for a log. Empty if it is about neither pod nor container. */
+function subjectOf({ pod, container }: PodAndContainer): string {
+  const { name, id } = container ?? pod ?? {};
+  if (name === undefined && id === undefined) return "";
+  const names = [pod?.namespace, pod?.name, container?.name].filter((part) => part);
+  return ` of ${names.map(shown).join("/")} (${shown(id)})`;
+}
+
+const podEvent = ({ pod = create(PodSandboxSchema) }: Pod): PodEvent => ({ pod });
+const containerEvent = ({ pod, container = create(ContainerSchema) }: PodAndContainer): ContainerEvent => ({
+  ...podEvent({ pod }),
+  container,
+});
+
+/** Makes the service that a runtime calls from a plugin's handlers. An absent handler answers with the empty reply. */
+export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
+  const { handlers, settings } = session;
+  const gatherer = new Gatherer();
+  let runtime: RuntimeInfo = { name: "", version: "", nriVersion: "", ...TIMEOUTS };
+
+  /**
+   * Runs a handler and checks what it returned. Both failures are logged, and answer the call. The service sends `read`'s
+   * result only, so no value of a handler goes unchecked.
+   */
+  const handle = async <Name extends keyof PluginHandlers, T, Reply = void>(
+    name: Name,
+    call: HandlerContext,
+    subject: PodAndContainer,
+    use: (handler: NonNullable<PluginHandlers[Name]>, context: PluginContext) => T,
+    read?: (returned: Awaited<T>) => Reply,
+  ): Promise<Reply | undefined> => {
+    const handler = handlers[name];
+    if (handler === undefined) return undefined;
+    const { log } = settings;
+    const about = `${session.plugin}: ${name}${subjectOf(subject)}`;
+    const timeoutMs = call.timeoutMs ?? runtime.requestTimeoutMs;
+    const began = performance.now();
+    const near = (how: string) =>
+      log.warn(`${about} ${how} the ${timeoutMs} ms after which the runtime disconnects`);
+    const timer = setTimeout(
+      () => near(`still runs, ${Math.round(timeoutMs * WARN_AT)} ms of`),
+      timeoutMs * WARN_AT,
+    );
+    let failure: string | undefined;
+    try {
+      const context = contextOf(session.plugin, runtime, log, call);
+      let returned: Awaited<T>;
+      try {
+        returned = await insideHandler(name, () =>
+          use(handler.bind(handlers) as NonNullable<PluginHandlers[Name]>, context),
+        );
+      } catch (error) {
+        failure = `${about} failed: ${textOf(error)}`;
+        throw error;
+      }
+      try {
+        return read?.(returned);
+      } catch (cause) {
+        failure = `${about} returned a wrong value: ${textOf(cause)}`;
+        // The runtime gets the whole text: nobody else says whose value it was.
+        throw new TypeError(failure, { cause });
+      }
+    } finally {
+      clearTimeout(timer);
+      const tookMs = performance.now() - began;
+      if (failure !== undefined) log.error(failure);
+      else if (tookMs >= timeoutMs * WARN_AT) near(`took ${Math.round(tookMs)} ms of`);
+    }
+  };
+
+  const onPod = (name: PodEventName) => async (request: Pod, call: HandlerContext) => {
+    await handle(name, call, request, (handler, context) => handler(podEvent(request), context));
+    return {};
+  };
+  const onContainer =
+    (name: ContainerEventName) => async (request: PodAndContainer, call: HandlerContext) => {
+      await handle(name, call, request, (handler, context) => handler(containerEvent(request), context));
+      return {};
+    };
+
+  return {
+    async configure(request, call) {
+      runtime = runtimeOf(request);
+      let events = settings.events;
+      try {
+        const { config } = request;
+        const chosen = await handle(
+          "configure",
+          call,
+          {},
+          (handler, context) => handler({ config, events: settings.events }, context),
+          (names) => (names === undefined ? undefined : checkedEvents(names, settings.events, "the events")),
+        );
+        if (chosen !== undefined) events = chosen;
+      } catch (error) {
+        session.configured(runtime, TtrpcError.from(error));
+        throw error;
+      }
+      session.configured(runtime);
+      return { events: maskOf(events), failurePolicy: settings.failurePolicy };
+    },
+    async synchronize(request: SynchronizeRequest, call) {
+      if (handlers.synchronize === undefined) return { more: request.more };
+      const inventory = gatherer.add(request);
+      if (inventory === undefined) return { more: true };
+      const updates = await handle(
+        "synchronize",
+        call,
+        {},
+        (handler, context) => handler(inventory, context),
+        checkedUpdates,
+      );
+      const [first = [], ...rest] = divided(updates ?? []);
+      if (rest.length > 0) session.updateLater(rest.flat());
+      return { update: first, more: false };
+    },
+    async shutdown(_request, call) {
+      await handle("shutdown", call, {}, (handler, context) => handler(context));
+      return {};
+    },
+    runPodSandbox: onPod("runPodSandbox"),
+    async updatePodSandbox(request, call) {
+      const { overheadLinuxResources: overhead, linuxResources: resources } = request;
+      const event = { ...podEvent(request), overhead, resources };
+      await handle("updatePodSandbox", call, request, (handler, context) => handler(event, context));
+      return {};
+    },
+    postUpdatePodSandbox: onPod("postUpdatePodSandbox"),
+    stopPodSandbox: onPod("stopPodSandbox"),
+    removePodSandbox: onPod("removePodSandbox"),
+    async createContainer(request, call) {
+      const event = containerEvent(request);
+      const use: Use<"createContainer"> = (handler, context) => handler(event, context);
+      return (await handle("createContainer", call, request, use, checkedCreation)) ?? {};
+    },
+    postCreateContainer: onContainer("postCreateContainer"),
+    startContainer: onContainer("startContainer"),
+    postStartContainer: onContainer("postStartContainer"),
+    async updateContainer(request, call) {
+      const event = { ...containerEvent(request), resources: request.linuxResources };
+      const use: Use<"updateContainer"> = (handler, context) => handler(event, context);
+      return (await handle("updateContainer", call, request, use, checkedUpdate)) ?? {};
+    },
+    postUpdateContainer: onContainer("postUpdateContainer"),
+    async stopContainer(request, call) {
+      const event = containerEvent(request);
+      const use: Use<"stopContainer"> = (handler, context) => handler(event, context);
+      return { update: await handle("stopContainer", call, request, use, checkedUpdates) };
+    },
+    removeContainer: onContainer("removeContainer"),
+    async stateChange(request, call) {
+      const name = nameOf(request.event);
+      if (name !== undefined && isPodEvent(name)) await onPod(name)(request, call);
+      else if (name !== undefined && isContainerEvent(name)) await onContainer(name)(request, call);
+      return {};
+    },
+    async validateContainerAdjustment(request, call) {
+      const { adjust, update, owners, plugins } = request;
+      const event = { ...containerEvent(request), adjust, update, owners, plugins };
+      try {
+        const use: Use<"validateContainerAdjustment"> = (handler, context) => handler(event, context);
+        return (await handle("validateContainerAdjustment", call, request, use, checkedReason)) ?? {};
+      } catch (error) {
+        return { reject: true, reason: textOf(error) };
+      }
+    },
+  };
+}
+
+const POD_EVENTS = ["runPodSandbox", "postUpdatePodSandbox", "stopPodSandbox", "removePodSandbox"] as const;
+const CONTAINER_EVENTS = [
+  "postCreateContainer",
+  "startContainer",
+  "postStartContainer",
+  "postUpdateContainer",
+  "removeContainer",
+] as const;
+type PodEventName = (typeof POD_EVENTS)[number];
+type ContainerEventName = (typeof CONTAINER_EVENTS)[number];
+
+function isPodEvent(name: EventName): name is PodEventName {
+  return (POD_EVENTS as readonly EventName[]).includes(name);
+}
+
+function isContainerEvent(name: EventName): name is ContainerEventName {
+  return (CONTAINER_EVENTS as readonly EventName[]).includes(name);
+}
+
+function runtimeOf(request: ConfigureRequest): RuntimeInfo {
+  const { runtimeName: name, runtimeVersion: version, NRIVersion: nriVersion } = request;
+  return {
+    name,
+    version,
+    nriVersion,
+    registrationTimeoutMs: Number(request.registrationTimeout) || TIMEOUTS.registrationTimeoutMs,
+    requestTimeoutMs: Number(request.requestTimeout) || TIMEOUTS.requestTimeoutMs,
+  };
+}

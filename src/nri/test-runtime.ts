@@ -1,0 +1,385 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer as createSocketServer, type Server as SocketServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { Code } from "../code.js";
+import { decode, encode } from "../codec/codec.js";
+import { validate } from "../codec/validate.js";
+import { TtrpcError } from "../error.js";
+import { checkLimits, checkOptions, withDefaults } from "../options.js";
+import {
+  type Container,
+  type ContainerAdjustment,
+  ContainerAdjustmentSchema,
+  type ContainerEviction,
+  ContainerSchema,
+  ContainerState,
+  type ContainerUpdate,
+  LinuxContainerSchema,
+  type LinuxResources,
+  type PodSandbox,
+  PodSandboxSchema,
+} from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
+import { adjusted, nameOf, withResources } from "./apply.js";
+import type { EventName } from "./events.js";
+import type { PluginHandlers } from "./handlers.js";
+import { PLUGIN_OPTIONS, type PluginOptions } from "./options.js";
+import { runPlugin, type RunningPlugin } from "./plugin.js";
+import { type ResourcesSpec, resourcesOf } from "./resources.js";
+import { ConnectedPlugin } from "./test-plugin.js";
+import { checkedString } from "./values.js";
+
+/** Options of {@link createTestRuntime}. */
+export interface TestRuntimeOptions {
+  /** The runtime's name. Default `test-runtime`. */
+  readonly name?: string | undefined;
+  /** The runtime's version. Default `1.0.0`. */
+  readonly version?: string | undefined;
+  /** The text of the plugins' configuration file. Empty by default. */
+  readonly config?: string | undefined;
+  /** Milliseconds that it waits for a plugin's registration. Default 5 000. */
+  readonly registrationTimeoutMs?: number | undefined;
+  /** Milliseconds that it waits for a plugin's answer; it then disconnects the plugin and continues. Default 2 000. */
+  readonly requestTimeoutMs?: number | undefined;
+  /** How many pods and containers one part of Synchronize has. Default 1 000. */
+  readonly partSize?: number | undefined;
+}
+
+/** A container that a test created, with what the plugins asked for. */
+export interface CreatedContainer {
+  /** The container, with all adjustments. */
+  readonly container: Container;
+  /** The adjustment of each plugin that made one, by the plugin's index and name. */
+  readonly adjustments: ReadonlyMap<string, ContainerAdjustment>;
+}
+
+const DEFAULTS = { registrationTimeoutMs: 5000, requestTimeoutMs: 2000, partSize: 1000 };
+
+/**
+ * A runtime for tests of plugins, made by {@link createTestRuntime}. It calls plugins as containerd does, over a socket, in
+ * the order of their indexes, and keeps pods and containers in memory. It does not look for conflicts between plugins.
+ */
+export class TestRuntime implements AsyncDisposable {
+  /** The socket's address, for plugins in other processes. */
+  readonly socket: string;
+  /** The pods that exist. */
+  readonly pods: PodSandbox[] = [];
+  /** The containers that exist, as they are with all adjustments and updates. */
+  readonly containers: Container[] = [];
+  /** The updates that plugins have asked for, oldest first. */
+  readonly updates: ContainerUpdate[] = [];
+  /** The evictions that plugins have asked for, oldest first. */
+  readonly evictions: ContainerEviction[] = [];
+  readonly #options: typeof DEFAULTS & { name: string; version: string; config: string };
+  readonly #folder: string;
+  readonly #listener: SocketServer;
+  readonly #plugins = new Set<ConnectedPlugin>();
+  readonly #started = new Set<RunningPlugin>();
+  readonly #joined = new Set<() => void>();
+  #made = 0;
+
+  /** @internal */
+  constructor(options: TestRuntimeOptions, folder: string) {
+    checkOptions("createTestRuntime", options, [...Object.keys(DEFAULTS), "name", "version", "config"]);
+    const { name = "test-runtime", version = "1.0.0", config = "", ...limits } = options;
+    const checked = withDefaults(DEFAULTS, limits);
+    checkLimits(checked);
+    for (const [option, text] of Object.entries({ name, version, config })) checkedString(text, option);
+    this.#options = { ...checked, name, version, config };
+    this.#folder = folder;
+    this.socket = join(folder, "nri.sock");
+    this.#listener = createSocketServer((socket) => void this.#connected(socket));
+  }
+
+  /** @internal */
+  listen(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#listener.once("error", reject).listen(this.socket, resolve);
+    });
+  }
+
+  /** The plugins that are connected and synchronized, in the order in which they are called. */
+  get plugins(): readonly string[] {
+    return this.#ordered().map(({ id }) => id);
+  }
+
+  /** Runs a plugin in this process; resolves when it is synchronized. Rejects if it ends before. */
+  async start(
+    name: string,
+    index: string,
+    handlers: PluginHandlers,
+    options: PluginOptions = {},
+  ): Promise<RunningPlugin> {
+    checkOptions("start", options, PLUGIN_OPTIONS);
+    const { reconnect = false, log = QUIET } = options;
+    const fixed = { reconnect, log, socket: this.socket, ownsProcess: false };
+    const plugin = runPlugin(name, index, handlers, { ...options, ...fixed });
+    this.#started.add(plugin);
+    await plugin.ready;
+    await Promise.race([this.joined(`${index}-${name}`), plugin.closed]);
+    return plugin;
+  }
+
+  /** Resolves when the plugin with this index and name, as in `10-logger`, is connected and synchronized. */
+  async joined(id: string): Promise<void> {
+    checkedString(id, "id");
+    while (!this.plugins.includes(id)) await new Promise<void>((resolve) => this.#joined.add(resolve));
+  }
+
+  /** Creates a pod. What is left out has a value of its own. Rejects if a plugin throws. */
+  async runPod(init: MessageInitShape<typeof PodSandboxSchema> = {}): Promise<PodSandbox> {
+    validate(PodSandboxSchema, init, "init");
+    const id = `pod-${++this.#made}`;
+    const pod = create(PodSandboxSchema, { id, name: id, uid: id, namespace: "default", ...init });
+    await this.#call("runPodSandbox", ({ client }, options) => client.runPodSandbox({ pod }, options));
+    this.pods.push(pod);
+    return pod;
+  }
+
+  /** Changes a pod's resources. */
+  async updatePod(
+    pod: PodSandbox,
+    resources: ResourcesSpec | LinuxResources,
+    overhead: ResourcesSpec = {},
+  ): Promise<void> {
+    validate(PodSandboxSchema, pod, "pod");
+    const linuxResources = resourcesOf(resources, "resources");
+    const request = { pod, linuxResources, overheadLinuxResources: resourcesOf(overhead, "overhead") };
+    await this.#call("updatePodSandbox", ({ client }, options) => client.updatePodSandbox(request, options));
+    await this.#call("postUpdatePodSandbox", ({ client }, options) =>
+      client.postUpdatePodSandbox({ pod }, options),
+    );
+  }
+
+  /** Stops a pod and its containers. */
+  async stopPod(pod: PodSandbox): Promise<void> {
+    validate(PodSandboxSchema, pod, "pod");
+    for (const container of this.containers.filter(({ podSandboxId }) => podSandboxId === pod.id)) {
+      if (container.state === ContainerState.CONTAINER_RUNNING) await this.stopContainer(container);
+    }
+    await this.#call("stopPodSandbox", ({ client }, options) => client.stopPodSandbox({ pod }, options));
+  }
+
+  /** Removes a pod and its containers. */
+  async removePod(pod: PodSandbox): Promise<void> {
+    validate(PodSandboxSchema, pod, "pod");
+    for (const container of this.containers.filter(({ podSandboxId }) => podSandboxId === pod.id)) {
+      await this.removeContainer(container);
+    }
+    await this.#call("removePodSandbox", ({ client }, options) => client.removePodSandbox({ pod }, options));
+    remove(this.pods, pod);
+  }
+
+  /** Creates a container with the adjustments of all plugins. Rejects if a plugin throws or rejects it. */
+  async createContainer(
+    pod: PodSandbox,
+    init: MessageInitShape<typeof ContainerSchema> = {},
+  ): Promise<CreatedContainer> {
+    validate(PodSandboxSchema, pod, "pod");
+    validate(ContainerSchema, init, "init");
+    const id = `container-${++this.#made}`;
+    const pristine = create(ContainerSchema, { id, name: id, podSandboxId: pod.id, args: ["sh"], ...init });
+    pristine.state = ContainerState.CONTAINER_CREATED;
+    const adjustments = new Map<string, ContainerAdjustment>();
+    const update: ContainerUpdate[] = [];
+    let container = pristine;
+    await this.#call("createContainer", async (plugin, options) => {
+      const reply = await plugin.client.createContainer({ pod, container }, options);
+      const { adjust, update: updates, evict } = reply;
+      if (adjust !== undefined) {
+        adjustments.set(plugin.id, adjust);
+        container = adjusted(container, adjust);
+      }
+      update.push(...updates);
+      this.evictions.push(...evict);
+    });
+    await this.#validate(pod, pristine, adjustments, update);
+    this.#update(update);
+    // Later plugins do not see a variable of the container's own that was removed, but the runtime keeps it.
+    const names = new Set(container.env.map(nameOf));
+    container.env.unshift(...pristine.env.filter((line) => !names.has(nameOf(line))));
+    this.containers.push(container);
+    await this.#call("postCreateContainer", ({ client }, options) =>
+      client.postCreateContainer({ pod, container }, options),
+    );
+    return { container, adjustments };
+  }
+
+  async #validate(
+    pod: PodSandbox,
+    container: Container,
+    adjustments: ReadonlyMap<string, ContainerAdjustment>,
+    update: ContainerUpdate[],
+  ): Promise<void> {
+    const plugins = this.#ordered().map(({ name, index }) => ({ name, index }));
+    // Parts of a message that follow each other are read as one.
+    const parts = [...adjustments.values()].map((adjust) => encode(ContainerAdjustmentSchema, adjust));
+    const adjust = decode(ContainerAdjustmentSchema, Buffer.concat(parts));
+    const request = { pod, container, adjust, update, plugins };
+    await this.#call("validateContainerAdjustment", async ({ client, id }, options) => {
+      const { reject, reason } = await client.validateContainerAdjustment(request, options);
+      if (!reject) return;
+      throw new TtrpcError(
+        `validator "${id}" rejected container adjustment, reason: ${reason}`,
+        Code.Unknown,
+      );
+    });
+  }
+
+  /** Starts a container. */
+  async startContainer(container: Container): Promise<void> {
+    const pod = this.#podOf(container);
+    await this.#call("startContainer", ({ client }, options) =>
+      client.startContainer({ pod, container }, options),
+    );
+    container.state = ContainerState.CONTAINER_RUNNING;
+    await this.#call("postStartContainer", ({ client }, options) =>
+      client.postStartContainer({ pod, container }, options),
+    );
+  }
+
+  /** Changes a container's resources, and others' as the plugins ask for. */
+  async updateContainer(container: Container, resources: ResourcesSpec | LinuxResources): Promise<void> {
+    const pod = this.#podOf(container);
+    const linuxResources = resourcesOf(resources, "resources");
+    const linux = (container.linux ??= create(LinuxContainerSchema));
+    const update: ContainerUpdate[] = [];
+    await this.#call("updateContainer", async ({ client }, options) => {
+      const reply = await client.updateContainer({ pod, container, linuxResources }, options);
+      update.push(...reply.update);
+      this.evictions.push(...reply.evict);
+    });
+    linux.resources = withResources(linux.resources, linuxResources);
+    this.#update(update);
+    await this.#call("postUpdateContainer", ({ client }, options) =>
+      client.postUpdateContainer({ pod, container }, options),
+    );
+  }
+
+  /** Stops a container. */
+  async stopContainer(container: Container): Promise<void> {
+    const pod = this.#podOf(container);
+    await this.#call("stopContainer", async ({ client }, options) => {
+      this.#update((await client.stopContainer({ pod, container }, options)).update);
+    });
+    container.state = ContainerState.CONTAINER_STOPPED;
+  }
+
+  /** Removes a container. */
+  async removeContainer(container: Container): Promise<void> {
+    const pod = this.#podOf(container);
+    await this.#call("removeContainer", ({ client }, options) =>
+      client.removeContainer({ pod, container }, options),
+    );
+    remove(this.containers, container);
+  }
+
+  /** Ends all plugins of this process, disconnects the others, and removes the socket. */
+  async close(): Promise<void> {
+    this.#listener.close();
+    await Promise.all([...this.#started].map((plugin) => plugin.close()));
+    await Promise.all([...this.#plugins].map((plugin) => plugin.close()));
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Closes the runtime, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #ordered(): ConnectedPlugin[] {
+    return [...this.#plugins].toSorted((one, other) => Number(one.index) - Number(other.index));
+  }
+
+  #podOf(container: Container): PodSandbox {
+    validate(ContainerSchema, container, "container");
+    const { podSandboxId } = container;
+    const pod = this.pods.find(({ id }) => id === podSandboxId);
+    if (pod === undefined) throw new TypeError(`there is no pod ${podSandboxId}`);
+    return pod;
+  }
+
+  /** Makes updates of containers, and gives those of containers that do not exist. */
+  #update(updates: readonly ContainerUpdate[]): ContainerUpdate[] {
+    const failed: ContainerUpdate[] = [];
+    for (const update of updates) {
+      this.updates.push(update);
+      const container = this.containers.find(({ id }) => id === update.containerId);
+      if (container === undefined) failed.push(update);
+      else if (update.linux?.resources !== undefined) {
+        const linux = (container.linux ??= create(LinuxContainerSchema));
+        linux.resources = withResources(linux.resources, update.linux.resources);
+      }
+    }
+    return failed;
+  }
+
+  async #connected(socket: Socket): Promise<void> {
+    const plugin = new ConnectedPlugin(socket, this.#options, (update, evict) => {
+      this.evictions.push(...evict);
+      return this.#update(update);
+    });
+    try {
+      await plugin.configure();
+      this.#update(await plugin.synchronize(this.pods, this.containers));
+      this.#plugins.add(plugin);
+      void plugin.closed.then(() => this.#plugins.delete(plugin));
+      for (const resolve of this.#joined) resolve();
+      this.#joined.clear();
+    } catch {
+      // The plugin knows why: it has answered with the error, or has gone.
+      await plugin.close();
+    }
+  }
+
+  /** Calls the plugins that have subscribed, one after the other. One that does not answer is disconnected. */
+  async #call(
+    name: EventName,
+    call: (plugin: ConnectedPlugin, options: { readonly timeoutMs: number }) => Promise<unknown>,
+  ): Promise<void> {
+    for (const plugin of this.#ordered()) {
+      if (!plugin.events.includes(name)) continue;
+      try {
+        await call(plugin, { timeoutMs: this.#options.requestTimeoutMs });
+      } catch (error) {
+        const { code } = TtrpcError.from(error);
+        if (code !== Code.DeadlineExceeded && code !== Code.Unavailable) throw error;
+        this.#plugins.delete(plugin);
+        await plugin.close();
+      }
+    }
+  }
+}
+
+const QUIET = { info: () => undefined, warn: () => undefined, error: () => undefined };
+
+function remove<T>(list: T[], value: T): void {
+  const index = list.indexOf(value);
+  if (index !== -1) list.splice(index, 1);
+}
+
+/**
+ * Makes a runtime that drives plugins through pods and containers, for tests.
+ *
+ * ```ts
+ * await using runtime = await createTestRuntime();
+ * await runtime.start("injector", "10", handlers);
+ * const pod = await runtime.runPod({ namespace: "production" });
+ * const { container } = await runtime.createContainer(pod, { env: ["A=b"] });
+ * expect(container.env).toContain("NODE_NAME=worker-1");
+ * ```
+ *
+ * Rejects with a TypeError if an option is wrong.
+ */
+export async function createTestRuntime(options: TestRuntimeOptions = {}): Promise<TestRuntime> {
+  const folder = mkdtempSync(join(tmpdir(), "nri-"));
+  try {
+    const runtime = new TestRuntime(options, folder);
+    await runtime.listen();
+    return runtime;
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+}

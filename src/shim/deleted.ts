@@ -1,0 +1,49 @@
+import { renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { encode } from "../codec/codec.js";
+import { DeleteResponseSchema, Task } from "../protos/task/v3.js";
+import type { ServiceImpl } from "../server/service.js";
+
+/** The file in a bundle that says how its container ended; the launcher reads it (`crate/launcher/delete.rs`). */
+const FILE = "shim-deleted";
+
+type Handler = (request: unknown, context: unknown) => unknown;
+
+/** A service whose successful Delete notes in the bundle how the container ended: nothing is left for `delete`. */
+export function notingDeletes(service: ServiceImpl<typeof Task>): ServiceImpl<typeof Task> {
+  const given = service as Record<string, Handler | undefined>;
+  // Methods of a class need their own `this`.
+  const handlers: Record<string, Handler> = { ...(given as Record<string, Handler>) };
+  for (const { localName } of Task.methods) {
+    const handler = given[localName];
+    if (typeof handler === "function") handlers[localName] = handler.bind(service);
+  }
+  const { create, delete: remove } = handlers;
+  if (create === undefined || remove === undefined) return service;
+  const bundles = new Map<string, string>();
+  handlers["create"] = async (request, context) => {
+    const reply = await create(request, context);
+    const { id, bundle } = request as { id: string; bundle: string };
+    bundles.set(id, bundle);
+    return reply;
+  };
+  handlers["delete"] = async (request, context) => {
+    const reply = await remove(request, context);
+    const { id, execId } = request as { id: string; execId: string };
+    const bundle = bundles.get(id);
+    if (execId === "" && bundle !== undefined && bundles.delete(id)) note(bundle, reply);
+    return reply;
+  };
+  return handlers as ServiceImpl<typeof Task>;
+}
+
+function note(bundle: string, reply: unknown): void {
+  const { $typeName: _name, ...fields } = { ...(reply as object), $typeName: "" };
+  const file = join(bundle, FILE);
+  try {
+    writeFileSync(`${file}.tmp`, encode(DeleteResponseSchema, fields), { mode: 0o600 });
+    renameSync(`${file}.tmp`, file);
+  } catch {
+    // Without the note, `delete` looks for something to clean up.
+  }
+}

@@ -1,0 +1,64 @@
+import type { DescService } from "@bufbuild/protobuf";
+import { giveBackMemory } from "../native/bridge.js";
+import type { ServiceImpl } from "../server/service.js";
+
+/** How long a shim has had no request when it counts as idle. */
+const IDLE_MS = 2000;
+/** By how much resident memory must have grown since it was last given back to be worth the time that it takes. */
+const WORTHWHILE = 1 << 20;
+
+type Handler = (request: unknown, context: unknown) => unknown;
+
+/**
+ * Gives back what a shim's start, or a burst of requests, took: two seconds after the last request, if memory has grown.
+ * A shim that idles sets no timer, so nothing wakes it up.
+ */
+export class IdleMemory {
+  #requests = 0;
+  #timer: NodeJS.Timeout | undefined;
+  /** Resident bytes after memory was last given back. */
+  #resident = 0;
+
+  /** A service with the same handlers, each request of which is noted. */
+  watching<Service extends DescService>(
+    { methods }: Service,
+    service: ServiceImpl<Service>,
+  ): ServiceImpl<Service> {
+    // What is no service is refused by the server.
+    if (typeof service !== "object" || service === null) return service;
+    const given = service as Record<string, unknown>;
+    const handlers: Record<string, unknown> = { ...given };
+    for (const { localName } of methods) {
+      const handler = given[localName];
+      if (typeof handler !== "function") continue;
+      handlers[localName] = (request: unknown, context: unknown) => {
+        this.#note();
+        return (handler as Handler).call(service, request, context);
+      };
+    }
+    return handlers as ServiceImpl<Service>;
+  }
+
+  #note(): void {
+    this.#requests++;
+    if (this.#timer === undefined) this.#wait();
+  }
+
+  #wait(): void {
+    const before = this.#requests;
+    this.#timer = setTimeout(() => {
+      if (this.#requests !== before) {
+        this.#wait();
+        return;
+      }
+      this.#timer = undefined;
+      this.#giveBack();
+    }, IDLE_MS).unref();
+  }
+
+  #giveBack(): void {
+    if (process.memoryUsage.rss() < this.#resident + WORTHWHILE) return;
+    giveBackMemory();
+    this.#resident = process.memoryUsage.rss();
+  }
+}

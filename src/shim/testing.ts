@@ -1,0 +1,301 @@
+/**
+ * A harness for tests of a shim: its task service without containerd, with a client, its events in order, and its log.
+ * It works with any test runner.
+ *
+ * ```ts
+ * import { createTestShim } from "containerd-shim-protos/shim/testing";
+ *
+ * await using shim = await createTestShim(createService);
+ * await shim.task.create({ id: shim.id, bundle: shim.bundle });
+ * const { topic } = await shim.nextEvent();
+ * ```
+ *
+ * @module
+ */
+
+import { mkdtempSync, openSync, closeSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Any } from "@bufbuild/protobuf/wkt";
+import { checkAny } from "../any.js";
+import { type Client, createClient } from "../client/client.js";
+import { connect } from "../client/connect.js";
+import type { Connection } from "../client/connection.js";
+import { Code } from "../code.js";
+import { TtrpcError } from "../error.js";
+import { type ContainerdEvent, createPublisher, type EventSink, listenEvents } from "../events/index.js";
+import { checkOptions, LONGEST_TIMER_MS } from "../options.js";
+import { Sandbox } from "../protos/sandbox.js";
+import { Task } from "../protos/task/v3.js";
+import { createServer, type Server } from "../server/server.js";
+import type { ServiceImpl } from "../server/service.js";
+import { isPlain, isRevoked, kindOf, shown, textOf } from "../value-kinds.js";
+import { ShimLog } from "./log.js";
+import type { MaybePromise, ShimContext } from "./options.js";
+import { childrenOfProcess } from "./process.js";
+import { publishFor } from "./publish.js";
+import { addTask } from "./task.js";
+
+/** Options of {@link createTestShim}. */
+export interface TestShimOptions {
+  /** The id in the context. Default `test`. */
+  readonly id?: string | undefined;
+  /** The namespace in the context. Default `default`. */
+  readonly namespace?: string | undefined;
+  /** What is written to the bundle as `config.json`; nothing if left out. */
+  readonly spec?: object | undefined;
+  /** The runtime's options in the context. */
+  readonly options?: Any | undefined;
+  /** Creates the sandbox service, as that of `runShim`. */
+  createSandboxService?:
+    | ((context: ShimContext) => MaybePromise<ServiceImpl<typeof Sandbox> | undefined>)
+    | undefined;
+}
+
+/** Creates the task service under test, as `createTaskService` of `runShim` does. */
+export interface CreateTaskService {
+  /** Creates the service with the context of a shim. */
+  (context: ShimContext): MaybePromise<ServiceImpl<typeof Task>>;
+}
+
+/** A line of a shim's log. */
+export interface LogLine {
+  /** `debug`, `info`, `warning` or `error`. */
+  readonly level: string;
+  /** The message. */
+  readonly message: string;
+  /** The fields as text. */
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+const OPTIONS = [
+  "id",
+  "namespace",
+  "spec",
+  "options",
+  "createSandboxService",
+] as const satisfies readonly (keyof TestShimOptions)[];
+
+/** How long {@link TestShim.nextEvent} waits. */
+const EVENT_TIMEOUT_MS = 5000;
+
+/** A shim under test, made by {@link createTestShim}. */
+export class TestShim implements AsyncDisposable {
+  /** The id in the context. */
+  readonly id: string;
+  /** The bundle: a folder of its own, which is removed at the end. */
+  readonly bundle: string;
+  /** What the service was created with. */
+  readonly context: ShimContext;
+  /** A client of the task service. */
+  readonly task: Client<typeof Task>;
+  /** The connection to the shim, for clients of other services. */
+  readonly connection: Connection;
+  /** Resolves once the service has called `context.shutdown()`. */
+  readonly shutdown: Promise<void>;
+  readonly #parts: Parts;
+  readonly #events: ContainerdEvent[] = [];
+  readonly #collected: Promise<void>;
+  readonly #unread: ContainerdEvent[] = [];
+  /** Those who wait for an event, in order. */
+  readonly #waiting = new Set<(event: ContainerdEvent) => void>();
+  #closing: Promise<void> | undefined;
+
+  /** @internal */
+  constructor(parts: Parts) {
+    const { context, connection } = parts;
+    this.#parts = parts;
+    this.id = context.id;
+    this.bundle = context.bundle;
+    this.context = context;
+    this.connection = connection;
+    this.task = createClient(Task, connection);
+    this.shutdown = parts.shutdown;
+    this.#collected = this.#collect();
+  }
+
+  async #collect(): Promise<void> {
+    for await (const event of this.#parts.sink) {
+      this.#events.push(event);
+      const [waiter] = this.#waiting;
+      if (waiter === undefined) this.#unread.push(event);
+      else {
+        this.#waiting.delete(waiter);
+        waiter(event);
+      }
+    }
+  }
+
+  /** The events that have arrived, in order. */
+  get events(): readonly ContainerdEvent[] {
+    return [...this.#events];
+  }
+
+  /**
+   * The next event that was not read before, in order. Waits for it for up to `timeoutMs` milliseconds, 5 000 if left
+   * out; then rejects with a {@link TtrpcError} of code `DeadlineExceeded`.
+   */
+  async nextEvent(options: { readonly timeoutMs?: number | undefined } = {}): Promise<ContainerdEvent> {
+    checkOptions("nextEvent", options, ["timeoutMs"]);
+    const { timeoutMs = EVENT_TIMEOUT_MS } = options;
+    if (typeof timeoutMs !== "number" || !(timeoutMs > 0 && timeoutMs <= LONGEST_TIMER_MS)) {
+      throw new TypeError(`timeoutMs must be a number of milliseconds above 0, not ${shown(timeoutMs)}`);
+    }
+    const event = this.#unread.shift();
+    if (event !== undefined) return event;
+    return new Promise((resolve, reject) => {
+      const waiter = (arrived: ContainerdEvent) => {
+        clearTimeout(timer);
+        resolve(arrived);
+      };
+      const timer = setTimeout(() => {
+        this.#waiting.delete(waiter);
+        reject(new TtrpcError(`no event came within ${timeoutMs} ms`, Code.DeadlineExceeded));
+      }, timeoutMs);
+      this.#waiting.add(waiter);
+    });
+  }
+
+  /** The lines that were logged so far. */
+  get log(): readonly LogLine[] {
+    return readFileSync(this.#parts.logFile, "utf8")
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => logLine(line));
+  }
+
+  /** Delivers the events that wait, and ends the server and everything else. A second call returns the same promise. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const { context, connection, server, sink, folder, logDescriptor } = this.#parts;
+    await context.publisher.close();
+    await connection.close();
+    await server.close({ graceMs: 0 });
+    await sink.close();
+    await this.#collected;
+    closeSync(logDescriptor);
+    rmSync(folder, { recursive: true, force: true });
+  }
+
+  /** Closes it, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+interface Parts {
+  readonly context: ShimContext;
+  readonly connection: Connection;
+  readonly server: Server;
+  readonly sink: EventSink;
+  readonly folder: string;
+  readonly logFile: string;
+  readonly logDescriptor: number;
+  readonly shutdown: Promise<void>;
+}
+
+/**
+ * Serves a task service in this process, over a socket, as `runShim` does, but without containerd: events come to the
+ * test, and so does the log.
+ *
+ * ```ts
+ * test("Create publishes an event", async () => {
+ *   await using shim = await createTestShim(createService, { spec: { process: { args: ["true"] } } });
+ *   await shim.task.create({ id: shim.id, bundle: shim.bundle });
+ *   expect((await shim.nextEvent()).topic).toBe(TASK_CREATE_EVENT_TOPIC);
+ *   expect(shim.log).toContainEqual(expect.objectContaining({ level: "info", message: "created" }));
+ * });
+ * ```
+ *
+ * `context.children` makes the process a child subreaper, and works on the main thread only: with vitest, in the pool
+ * `forks`. `context.shutdown()` ends nothing, but resolves `shutdown`.
+ *
+ * Rejects with a TypeError if an argument is wrong, and with whatever `createTaskService` throws.
+ */
+export async function createTestShim(
+  createTaskService: CreateTaskService,
+  options: TestShimOptions = {},
+): Promise<TestShim> {
+  if (typeof createTaskService !== "function" || isRevoked(createTaskService)) {
+    throw new TypeError(`createTaskService must be a function, not ${kindOf(createTaskService)}`);
+  }
+  checkOptions("createTestShim", options, OPTIONS);
+  const { id = "test", namespace = "default", spec, options: given, createSandboxService } = options;
+  for (const [name, value] of Object.entries({ id, namespace })) {
+    if (typeof value !== "string" || value === "")
+      throw new TypeError(`${name} must be a non-empty string, not ${shown(value)}`);
+  }
+  if (given !== undefined) checkAny(given, "options");
+  if (
+    createSandboxService !== undefined &&
+    (typeof createSandboxService !== "function" || isRevoked(createSandboxService))
+  )
+    throw new TypeError(`createSandboxService must be a function, not ${kindOf(createSandboxService)}`);
+  const config = spec === undefined ? undefined : jsonOf(spec);
+  const folder = mkdtempSync(join(tmpdir(), "test-shim-"));
+  const ended: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })];
+  try {
+    const logFile = join(folder, "log");
+    const logDescriptor = openSync(logFile, "a");
+    ended.unshift(() => closeSync(logDescriptor));
+    const log = new ShimLog(logDescriptor, true, { namespace, id });
+    if (config !== undefined) writeFileSync(join(folder, "config.json"), config);
+    const sink = listenEvents(join(folder, "events"), { requireSameUser: true });
+    ended.unshift(() => sink.close());
+    const publisher = createPublisher(join(folder, "events"), { namespace });
+    ended.unshift(() => publisher.close({ graceMs: 0 }));
+    const server = createServer({ requireSameUser: true });
+    ended.unshift(() => server.close({ graceMs: 0 }));
+    let tellShutdown!: () => void;
+    const shutdown = new Promise<void>((resolve) => (tellShutdown = resolve));
+    const context: ShimContext = {
+      id,
+      namespace,
+      bundle: folder,
+      containerdAddress: join(folder, "containerd.sock"),
+      debug: true,
+      options: given,
+      params: undefined,
+      address: `unix://${join(folder, "shim")}`,
+      publisher,
+      publish: publishFor(publisher, log),
+      log,
+      get children() {
+        return childrenOfProcess();
+      },
+      shutdown: tellShutdown,
+    };
+    addTask(server, await createTaskService(context));
+    const sandbox = await createSandboxService?.(context);
+    if (sandbox !== undefined) server.add(Sandbox, sandbox);
+    const connection = await connect(await server.listen(context.address, { mode: 0o600 }));
+    return new TestShim({ context, connection, server, sink, folder, logFile, logDescriptor, shutdown });
+  } catch (error) {
+    for (const end of ended) await end();
+    throw error;
+  }
+}
+
+/** The text of a config.json. */
+function jsonOf(spec: object): string {
+  if (!isPlain(spec)) throw new TypeError(`spec must be an object, not ${kindOf(spec)}`);
+  try {
+    return JSON.stringify(spec);
+  } catch (cause) {
+    throw new TypeError(`spec has no JSON: ${textOf(cause)}`, { cause });
+  }
+}
+
+/** A line in the form that containerd reads, `name=value` with JSON's quotes. */
+function logLine(line: string): LogLine {
+  const fields: Record<string, string> = {};
+  for (const [, name = "", value = ""] of line.matchAll(/([^\s=]+)=("(?:[^"\\]|\\.)*"|\S*)/g)) {
+    fields[name] = value.startsWith('"') ? (JSON.parse(value) as string) : value;
+  }
+  const { time: _time, level = "", msg: message = "", ...others } = fields;
+  return { level, message, fields: others };
+}

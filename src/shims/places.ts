@@ -1,0 +1,50 @@
+import path from "node:path";
+import { checkOptions } from "../options.js";
+import { pathOf } from "./bundles.js";
+import { kindOf, shown } from "../value-kinds.js";
+
+/** Where a containerd and its shims are. */
+export interface ContainerdPlaces {
+  /**
+   * containerd's state folder, the `state` of its configuration. Default: the folder of `containerd`, and
+   * `/run/containerd` without it; k3s has `/run/k3s/containerd`.
+   */
+  readonly state?: string | undefined;
+  /** containerd's gRPC socket, which tells its own shims from those of another containerd. Default: `containerd.sock` in `state`. */
+  readonly containerd?: string | undefined;
+}
+
+const DEFAULT_STATE = "/run/containerd";
+
+/** The names of {@link ContainerdPlaces}. */
+const PLACES = ["state", "containerd"] as const satisfies readonly (keyof ContainerdPlaces)[];
+
+/** Fills in the defaults. Throws a TypeError if a place is not an absolute path. */
+export function placesOf(given: ContainerdPlaces): Required<ContainerdPlaces> {
+  for (const name of PLACES) {
+    const value: unknown = given[name];
+    if (value !== undefined && (typeof value !== "string" || value === "")) {
+      throw new TypeError(`${name} must be a path, not ${typeof value === "string" ? '""' : kindOf(value)}`);
+    }
+  }
+  const socket = given.containerd && pathOf(given.containerd);
+  const state = given.state ?? (socket?.startsWith("/") ? path.dirname(socket) : DEFAULT_STATE);
+  return { state, containerd: socket ?? path.join(state, "containerd.sock") };
+}
+
+/** Checks options that include places. Throws a TypeError that names what is wrong. */
+export function checkShimOptions(owner: string, options: object, names: readonly string[]): void {
+  checkOptions(owner, options, [...PLACES, ...names]);
+  for (const name of ["namespace", "sockets", "id"] as const) {
+    const value = (options as Record<string, unknown>)[name];
+    if (value !== undefined && typeof value !== "string") {
+      throw new TypeError(`${name} must be a string, not ${kindOf(value)}`);
+    }
+  }
+  for (const name of ["timeoutMs", "intervalMs"] as const) {
+    const value = (options as Record<string, unknown>)[name];
+    if (value !== undefined && (typeof value !== "number" || !(value > 0))) {
+      throw new TypeError(`${name} must be a number of milliseconds above 0, not ${shown(value)}`);
+    }
+  }
+}

@@ -1,0 +1,29 @@
+/** What is known of a shim, of its container, and of the containerd that started it. */
+export interface ShimInfo {
+  /** The container's id; null for a shim that names none. */
+  readonly id: string | null;
+  /** The containerd namespace of the container. */
+  readonly namespace: string | null;
+  /** The address of the shim's socket; null if containerd has written none. */
+  readonly address: string | null;
+  /** The process of the shim. */
+  readonly pid: number | null;
+  /** The process of the container. */
+  readonly taskPid: number | null;
+  /** The version of the Task service: 2 or 3. */
+  readonly version: number | null;
+  /**
+   * The container's state in lower case, such as `running` or `stopped`. Otherwise `orphan` for a shim without a task,
+   * `unreachable` for one that does not answer, `error` for one that does not answer for its container, and `asking` for
+   * one that may still answer, which only `shimctl ls --watch` shows.
+   */
+  readonly state: string;
+  /** For how many seconds the shim's process has been running. */
+  readonly uptimeSeconds: number | null;
+  /** The gRPC socket of the containerd that started the shim, from its command line. */
+  readonly containerd: string | null;
+  /** Whether the state folder that is listed has the container; false for an orphan and for a shim of another containerd. */
+  readonly own: boolean;
+  /** Why the shim is `unreachable`, or why its state is an `error`. */
+  readonly error: string | null;
+}

@@ -1,0 +1,72 @@
+import { Code } from "../code.js";
+import { TtrpcError } from "../error.js";
+import { findTasks, type FoundTask, pathOf } from "./bundles.js";
+
+/** Where a container is looked for. */
+export interface TargetOptions {
+  /** containerd's state folder. */
+  readonly state: string;
+  /** Only in this namespace. */
+  readonly namespace?: string | undefined;
+}
+
+/** The error of an id that several containers have, or begin with. */
+export class AmbiguousId extends TtrpcError {}
+
+/** Whether a text is an address rather than a container's id, which has neither a slash nor a colon. */
+export function isAddress(target: string): boolean {
+  return target.startsWith("/") || target.includes("://");
+}
+
+/**
+ * The task whose id is, or begins with, a text. Throws a TtrpcError of code `NotFound` if there is none, and of code
+ * `FailedPrecondition` if there are several, or if the task's shim has no address.
+ */
+export function findTaskById(
+  id: string,
+  { state, namespace }: TargetOptions,
+): FoundTask & { address: string } {
+  const where = namespace === undefined ? "" : ` in namespace ${namespace}`;
+  const tasks = findTasks(state, namespace);
+  const exact = tasks.filter((task) => task.id === id);
+  const found = exact.length > 0 || id === "" ? exact : tasks.filter((task) => task.id.startsWith(id));
+  const [task, second] = found;
+  if (task === undefined) {
+    throw new TtrpcError(`no container${where} has the id ${JSON.stringify(id)} in ${state}`, Code.NotFound);
+  }
+  if (second !== undefined) {
+    const names = found.slice(0, MOST_NAMED).map((each) => `${each.namespace}/${each.id}`);
+    const more = found.length > MOST_NAMED ? ` and ${found.length - MOST_NAMED} more` : "";
+    const text = `the id ${JSON.stringify(id)} is ambiguous: ${names.join(", ")}${more}`;
+    throw new AmbiguousId(text, Code.FailedPrecondition);
+  }
+  const { address, problem } = task;
+  if (address === undefined || problem !== undefined) {
+    const why = problem ?? "its bundle names no address";
+    throw new TtrpcError(
+      `the shim of ${task.namespace}/${task.id} cannot be reached: ${why}`,
+      Code.FailedPrecondition,
+    );
+  }
+  return { ...task, address };
+}
+
+const MOST_NAMED = 10;
+
+/** The only task whose shim has this address; undefined if there is none, or if several share it. */
+export function onlyTaskAt(address: string, where: TargetOptions): FoundTask | undefined {
+  const there = tasksAt(address, where);
+  return there.length === 1 ? there[0] : undefined;
+}
+
+/** The tasks whose shim has this address; none if containerd's state cannot be read. */
+export function tasksAt(address: string, { state, namespace }: TargetOptions): FoundTask[] {
+  let tasks: FoundTask[];
+  try {
+    tasks = findTasks(state, namespace);
+  } catch {
+    // A shim can be called by its address without containerd, or without the right to read its state.
+    return [];
+  }
+  return tasks.filter((task) => pathOf(task.address ?? "") === pathOf(address));
+}
