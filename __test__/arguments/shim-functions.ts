@@ -1,3 +1,5 @@
+import { types } from "node:util";
+import { timestampFromDate } from "containerd-shim-protos/shim";
 import { openStdio } from "containerd-shim-protos/shim/io";
 import { mountAll, supportsIdMapping, unmountAll } from "containerd-shim-protos/shim/mount";
 import type { PublicFunction } from "./functions.js";
@@ -9,6 +11,11 @@ const folderOf = (name: string) => argument(NOWHERE, new RegExp(name), (value) =
 
 /** The functions for shims. */
 export const SHIM_FUNCTIONS: readonly PublicFunction[] = [
+  {
+    name: "timestampFromDate",
+    call: (_, [date]) => timestampFromDate(date as never),
+    args: [argument(new Date(0), /date/, types.isDate)],
+  },
   {
     name: "openStdio",
     optionsType: "StdioOptions",

@@ -1,4 +1,6 @@
+import { types } from "node:util";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { kindOf } from "../value-kinds.js";
 
 /**
  * A time as messages have it, such as when a process exited: seconds since 1970, and nanoseconds. It gives what
@@ -9,10 +11,12 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
  * const exit = { exitStatus: 0, exitedAt: timestampFromDate(new Date()) };
  * ```
  *
- * @param date - The time. Throws a `RangeError` if it is an invalid date.
+ * @param date - The time. Throws a `TypeError` if it is no `Date`, and a `RangeError` if it is an invalid one.
  */
 export function timestampFromDate(date: Date): Timestamp {
+  if (!types.isDate(date)) throw new TypeError(`date must be a Date, not ${kindOf(date)}`);
   const ms = date.getTime();
+  if (Number.isNaN(ms)) throw new RangeError("date must be a valid Date, not an invalid one");
   const seconds = Math.floor(ms / 1000);
   return {
     $typeName: "google.protobuf.Timestamp",
