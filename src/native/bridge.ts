@@ -342,12 +342,18 @@ export function bridgeOf(driver: Driver): Bridge {
 
 /**
  * Gives back memory that is kept for a next burst: garbage, the bridges' buffers, and what allocators keep free. It
- * takes some 20 ms with a heap of 5 MiB.
+ * blocks for some 20 ms with a heap of 5 MiB, and calls `done` in a later turn, when all is given back.
  */
-export function giveBackMemory(): void {
+export function giveBackMemory(done: () => void): void {
   loadNative().collectGarbage();
   for (const bridge of openBridges()) bridge.discardBuffers();
-  loadNative().trimMemory();
+  // Node frees the memory behind collected buffers in an immediate of its own, before the second one set here.
+  setImmediate(() => {
+    setImmediate(() => {
+      loadNative().trimMemory();
+      done();
+    });
+  });
 }
 
 function open(driver: Driver): Bridge {

@@ -58,7 +58,8 @@ export class IdleMemory {
 
   #giveBack(): void {
     if (process.memoryUsage.rss() < this.#resident + WORTHWHILE) return;
-    giveBackMemory();
-    this.#resident = process.memoryUsage.rss();
+    giveBackMemory(() => {
+      this.#resident = process.memoryUsage.rss();
+    });
   }
 }
