@@ -1,6 +1,6 @@
 import { timestampFromDate as timestampOfProtobufEs } from "@bufbuild/protobuf/wkt";
 import { timestampFromDate } from "containerd-shim-protos/shim";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 
 test("a date gives the timestamp that protobuf-es gives, before and after 1970", () => {
