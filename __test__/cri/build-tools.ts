@@ -3,6 +3,7 @@ import { existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildContainerd2 } from "../containerd/build-containerd2.js";
+import { buildGo } from "../helpers/go-build.js";
 
 const CACHE = fileURLToPath(new URL("../../target/cri", import.meta.url));
 /** Where the programs of the images are once they are built. */
@@ -49,6 +50,8 @@ const RUNC: Tools = {
 /** Builds what is missing, with the network, and gives the folders of all programs but those of the images. */
 export function buildTools(): string[] {
   go(["build", ...STRIPPED, "-o", `${IMAGE_PROGRAMS}/`, "./..."], SOURCES, false);
+  // The tests build it again, with what this build downloaded.
+  buildGo("nri", "nri-peer");
   return [...[CRI_TOOLS, NERDCTL].map(build), buildRunc(), buildContainerd2()];
 }
 
