@@ -120,6 +120,7 @@ export const syncCallOptions: Options<SyncCallOptions> = {
 };
 export const connectOptions: Options<ConnectOptions> = {
   connectTimeoutMs: ms(/connectTimeoutMs/, 1),
+  busyPollMs: argument(0.05, /busyPollMs/, (v) => left(v) || (typeof v === "number" && v >= 0 && v <= 10)),
   signal,
   waitForReady: flag(/waitForReady/),
   reconnect: argument(

@@ -3,7 +3,8 @@ import type { Contender } from "./contender.js";
 /** A process loads only the contender that it measures. */
 const loaders: Record<string, () => Promise<Contender>> = {
   package: async () => (await import("./package.js")).thisPackage(),
-  thread: async () => (await import("./package.js")).thisPackage("thread"),
+  polling: async () => (await import("./package.js")).thisPackage({ busyPollMs: 0.05 }),
+  thread: async () => (await import("./package.js")).thisPackage({ driver: "thread" }),
   plain: async () => (await import("./plain/contender.js")).plain,
   grpc: async () => (await import("./grpc.js")).grpc,
 };

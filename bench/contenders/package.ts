@@ -1,14 +1,13 @@
 /** This package, called as users call it. */
 
-import { connect, createClient, createServer } from "containerd-shim-protos";
+import { connect, type ConnectOptions, createClient, createServer } from "containerd-shim-protos";
 import { Events } from "containerd-shim-protos/events";
 import { SERVICE } from "../job.js";
 import type { Contender } from "./contender.js";
 import { eventOf, handlers } from "./handlers.js";
 
-/** This package with a driver; undefined leaves the choice to the package. */
-export function thisPackage(driver?: string): Contender {
-  const options: object = driver === undefined ? {} : { driver };
+/** This package with options of its own. A server takes the driver only. */
+export function thisPackage(options: ConnectOptions = {}): Contender {
   return {
     async connect(path) {
       const connection = await connect(`unix://${path}`, options);
@@ -23,7 +22,7 @@ export function thisPackage(driver?: string): Contender {
       };
     },
     async serve(path) {
-      const server = createServer(options);
+      const server = createServer({ driver: options.driver });
       server.addRaw(SERVICE, {
         Echo: { kind: "unary", handle: handlers.echo },
         Sink: { kind: "client_streaming", handle: handlers.sink },

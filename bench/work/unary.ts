@@ -19,9 +19,20 @@ function casesOf(side: Side): Case[] {
   const add = (size: number, inflight: number, connections: number, names: readonly Name[]) => {
     const key = `${size} ${inflight} ${connections}`;
     if (cases.has(key)) return;
+    // A look for answers is for clients with one call in flight.
+    const polling: readonly Name[] = side === "client" && inflight === 1 ? ["polling"] : [];
     const quick =
       size === 64 && connections === 1 && inflight <= 64 && (side === "client" || inflight === 64);
-    cases.set(key, { group: "unary", work: "unary", side, size, inflight, connections, names, quick });
+    cases.set(key, {
+      group: "unary",
+      work: "unary",
+      side,
+      size,
+      inflight,
+      connections,
+      names: [...names, ...polling],
+      quick,
+    });
   };
   for (const inflight of INFLIGHT) add(64, inflight, 1, ALL);
   for (const inflight of INFLIGHT) add(4 << 10, inflight, 1, MAIN);

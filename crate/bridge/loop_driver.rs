@@ -9,6 +9,7 @@ use super::uv_handle::{CountsHandles, UvHandle, owner};
 use crate::engine::{Change, Engine, PendingEvents};
 use crate::ids::IdMap;
 use crate::io_thread::Unusable;
+use crate::system::poll::look_for_input;
 use napi::sys;
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
@@ -29,6 +30,8 @@ pub(super) struct LoopDriver {
     timer: RefCell<Option<UvHandle<LoopDriver>>>,
     /// Hands over the events of all descriptors of one turn of the event loop.
     check: RefCell<Option<UvHandle<LoopDriver>>>,
+    /// Keeps the event loop awake while answers are looked for. Made for the first connection that asks for it.
+    idle: RefCell<Option<UvHandle<LoopDriver>>>,
     /// When the timer fires. If that is earlier than needed, it is set again.
     timer_at: Cell<Option<Instant>>,
     /// Whether the timer keeps the process alive.
@@ -59,6 +62,7 @@ impl LoopDriver {
             handles: RefCell::default(),
             timer: RefCell::new(None),
             check: RefCell::new(None),
+            idle: RefCell::new(None),
             timer_at: Cell::new(None),
             timer_holds: Cell::new(false),
             unwatchable: Cell::new(None),
@@ -163,6 +167,52 @@ impl LoopDriver {
         }
     }
 
+    /// Has a connection's answers looked for, for `time` before the event loop sleeps.
+    pub(super) fn busy_poll(
+        self: &Rc<Self>,
+        connection: u32,
+        time: Duration,
+    ) -> Result<(), Unusable> {
+        if self.idle.borrow().is_none() {
+            // Without it, the loop sleeps at once, which is only slower.
+            let idle = UvHandle::idle(self.uv, self.event_loop, self).ok();
+            *self.idle.borrow_mut() = idle;
+        }
+        self.with(|engine| engine.busy_poll(connection, time))
+    }
+
+    /// Looks for answers in the next turn of the event loop, if they are due.
+    pub(super) fn look_soon(&self) {
+        if self.looks_until().is_some()
+            && let Some(idle) = self.idle.borrow().as_ref()
+        {
+            idle.start_idling(on_idle);
+        }
+    }
+
+    fn looks_until(&self) -> Option<Instant> {
+        self.engine.borrow().as_ref()?.looks_until()
+    }
+
+    /// Looks for answers. Returns whether to look again in the next turn of the event loop.
+    fn look(self: &Rc<Self>) -> bool {
+        let Some(until) = self.looks_until() else { return false };
+        let (ids, fds): (Vec<_>, Vec<_>) = match self.engine.borrow().as_ref() {
+            Some(engine) => engine.looked_at().unzip(),
+            None => return false,
+        };
+        let found = look_for_input(fds.into_iter(), until);
+        if found.is_empty() {
+            let _ = self.with(Engine::end_look);
+            return false;
+        }
+        for id in found.into_iter().filter_map(|place| ids.get(place)) {
+            let _ = self.with(|engine| engine.ready(*id, true, false));
+        }
+        self.buffers.deliver(&self.events);
+        self.looks_until().is_some()
+    }
+
     fn set_timer(&self) {
         let engine = self.engine.borrow();
         let Some(engine) = engine.as_ref() else { return };
@@ -190,7 +240,7 @@ impl LoopDriver {
         for (_, handle) in std::mem::take(&mut *self.handles.borrow_mut()) {
             handle.close(self);
         }
-        for other in [&self.timer, &self.check] {
+        for other in [&self.timer, &self.check, &self.idle] {
             if let Some(handle) = other.borrow_mut().take() {
                 handle.close(self);
             }
@@ -260,6 +310,18 @@ unsafe extern "C" fn on_check(handle: Handle) {
             check.stop_checking();
         }
         loop_driver.buffers.deliver(&loop_driver.events);
+    });
+}
+
+unsafe extern "C" fn on_idle(handle: Handle) {
+    guarded(|| {
+        // SAFETY: libuv calls back for a handle of a `UvHandle<LoopDriver>`.
+        let Some((loop_driver, _)) = (unsafe { owner::<LoopDriver>(handle) }) else { return };
+        if !loop_driver.look()
+            && let Some(idle) = loop_driver.idle.borrow().as_ref()
+        {
+            idle.stop_idling();
+        }
     });
 }
 

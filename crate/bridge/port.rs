@@ -206,6 +206,12 @@ impl Port {
         self.driver.with(move |engine| engine.hold(connection, hold))
     }
 
+    /// Has a connection's answers looked for, for some microseconds before anyone sleeps.
+    #[napi]
+    pub fn busy_poll(&self, connection: u32, microseconds: u32) -> Result<()> {
+        self.driver.busy_poll(connection, Duration::from_micros(microseconds.into()))
+    }
+
     /// Binds and listens. Connections arrive as events.
     #[napi]
     pub fn listen(

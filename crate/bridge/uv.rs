@@ -28,6 +28,7 @@ pub(super) const DISCONNECT: c_int = 4;
 #[repr(i32)]
 pub(super) enum Kind {
     Check = 2,
+    Idle = 6,
     Poll = 8,
     Timer = 13,
 }
@@ -71,6 +72,9 @@ functions! {
     check_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_check_init";
     check_start: unsafe extern "C" fn(Handle, HandleCallback) -> c_int = "uv_check_start";
     check_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_check_stop";
+    idle_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_idle_init";
+    idle_start: unsafe extern "C" fn(Handle, HandleCallback) -> c_int = "uv_idle_start";
+    idle_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_idle_stop";
     poll_init: unsafe extern "C" fn(*mut c_void, Handle, c_int) -> c_int = "uv_poll_init";
     poll_start: unsafe extern "C" fn(Handle, c_int, PollCallback) -> c_int = "uv_poll_start";
     poll_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_poll_stop";

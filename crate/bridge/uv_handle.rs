@@ -1,4 +1,4 @@
-//! libuv handles: one `uv_poll` per watched descriptor, one timer, and one `uv_check`.
+//! libuv handles: one `uv_poll` per watched descriptor, one timer, one `uv_check`, and one `uv_idle` at most.
 
 use super::uv::{
     DISCONNECT, Handle, HandleCallback, Kind, Loop, PollCallback, READABLE, Uv, WRITABLE,
@@ -23,7 +23,7 @@ pub(super) trait CountsHandles: 'static {
 /// The data of a handle, for its callbacks.
 struct Owner<T> {
     of: Weak<T>,
-    /// The connection or listener whose descriptor is watched; 0 for a timer and a check.
+    /// The connection or listener whose descriptor is watched; 0 for the others.
     id: u32,
 }
 
@@ -67,6 +67,14 @@ impl<T: CountsHandles> UvHandle<T> {
         let handle = allocate(uv, Kind::Check)?;
         // SAFETY: `handle` has room for a uv_check_t and `on` is this thread's loop.
         let result = unsafe { (uv.check_init)(on.0, handle) };
+        Self::initialised(uv, handle, result, 0, of)
+    }
+
+    /// An idle handle, which keeps the event loop from sleeping while it runs.
+    pub(super) fn idle(uv: &'static Uv, on: Loop, of: &Rc<T>) -> io::Result<Self> {
+        let handle = allocate(uv, Kind::Idle)?;
+        // SAFETY: `handle` has room for a uv_idle_t and `on` is this thread's loop.
+        let result = unsafe { (uv.idle_init)(on.0, handle) };
         Self::initialised(uv, handle, result, 0, of)
     }
 
@@ -151,6 +159,19 @@ impl<T: CountsHandles> UvHandle<T> {
     pub(super) fn stop_checking(&self) {
         // SAFETY: the handle is an initialised uv_check_t that is not closing.
         unsafe { (self.uv.check_stop)(self.handle) };
+    }
+
+    /// Calls back in each turn of the event loop, which does not sleep.
+    pub(super) fn start_idling(&self, callback: HandleCallback) {
+        // SAFETY: the handle is an initialised uv_idle_t that is not closing. Starting it can only fail for a missing
+        // callback.
+        unsafe { (self.uv.idle_start)(self.handle, callback) };
+    }
+
+    /// Lets the event loop sleep.
+    pub(super) fn stop_idling(&self) {
+        // SAFETY: the handle is an initialised uv_idle_t that is not closing.
+        unsafe { (self.uv.idle_stop)(self.handle) };
     }
 
     /// Stops watching at once, and frees the handle in a later turn of the event loop. The descriptor may be

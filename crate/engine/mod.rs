@@ -7,6 +7,7 @@
 //! same engine.
 
 mod blocking;
+mod busy_poll;
 mod client;
 mod connection;
 mod deadlines;
@@ -106,6 +107,7 @@ pub struct Engine {
     lent: VecDeque<Vec<u8>>,
     scratch: Vec<u32>,
     contended: stalled_peers::Contended,
+    busy_poll: busy_poll::BusyPoll,
 }
 
 /// What the watcher of the descriptors must do.
@@ -166,6 +168,7 @@ impl Engine {
             lent: VecDeque::new(),
             scratch: Vec::new(),
             contended: stalled_peers::Contended::default(),
+            busy_poll: busy_poll::BusyPoll::default(),
         })
     }
 
@@ -250,6 +253,7 @@ impl Engine {
                 Ok(())
             });
         });
+        self.look_on();
         result
     }
 
@@ -323,6 +327,7 @@ impl Engine {
                 conn.readable();
             }
         });
+        self.look_on();
     }
 
     /// A descriptor cannot be watched: its connection or listener ends.

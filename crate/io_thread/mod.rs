@@ -263,7 +263,11 @@ impl Common {
                 (self.tell)();
             }
             known_idle = !holds;
-            self.wait(&mut turned, &mut ready, events);
+            if turned.looks() {
+                self.poll(&mut turned, &mut ready, Some(Duration::ZERO));
+            } else {
+                self.wait(&mut turned, &mut ready, events);
+            }
         }
         // Work that was queued before the end is not lost if the sockets take its bytes.
         for work in work.drain(..) {
@@ -358,6 +362,16 @@ impl Turned {
             work(&mut self.engine);
             self.apply_changes();
         }));
+    }
+
+    /// Whether to look for answers before sleeping.
+    fn looks(&mut self) -> bool {
+        let Some(until) = self.engine.looks_until() else { return false };
+        if Instant::now() < until {
+            return true;
+        }
+        self.engine.end_look();
+        false
     }
 
     fn apply_changes(&mut self) {

@@ -8,6 +8,7 @@
 //! - [`memory`]: memory that the kernel may have back.
 //! - [`mount`]: mounts, inside a root filesystem, and unmounting.
 //! - [`pipe`]: pipes between a shim and a process.
+//! - [`poll`]: looks at descriptors without sleeping.
 //! - [`pump`]: moves bytes between a process's pipes or terminal and containerd's fifos.
 //! - [`stream`]: opens these.
 
@@ -17,6 +18,7 @@ pub mod epoll;
 pub mod memory;
 pub mod mount;
 pub mod pipe;
+pub mod poll;
 pub mod pump;
 pub mod stream;
 

@@ -27,6 +27,8 @@ export interface OpenOptions {
   readonly signal?: AbortSignal | undefined;
   /** Retry while nobody listens. */
   readonly waitForReady: boolean;
+  /** Microseconds for which answers are looked for before the thread sleeps. */
+  readonly busyPollUs: number;
 }
 
 const { EAGAIN, ECONNREFUSED, EEXIST, ENOENT, ETIMEDOUT } = constants.errno;
@@ -47,7 +49,7 @@ const READY_RETRY_MS = 30;
 
 /** Opens a connection. Rejects with `Unavailable`, or with `Canceled` if the signal aborts. */
 export async function openConnection(address: ParsedAddress, options: OpenOptions): Promise<OpenConnection> {
-  const { driver, timeoutMs, signal, waitForReady } = options;
+  const { driver, timeoutMs, signal, waitForReady, busyPollUs } = options;
   const bridge = bridgeOf(driver);
   const until = performance.now() + timeoutMs;
   for (;;) {
@@ -57,7 +59,10 @@ export async function openConnection(address: ParsedAddress, options: OpenOption
     try {
       const begun = open(bridge, address);
       if (begun.id !== 0) {
-        return await established(bridge, begun.id, address, Math.max(until - performance.now(), 1), signal);
+        const leftMs = Math.max(until - performance.now(), 1);
+        const connection = await established(bridge, begun.id, address, leftMs, signal);
+        if (busyPollUs > 0) bridge.busyPoll(connection.id, busyPollUs);
+        return connection;
       }
       failure = openError(address, begun);
       if (begun.errno === EAGAIN) retryMs = BACKLOG_RETRY_MS;

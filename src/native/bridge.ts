@@ -124,6 +124,11 @@ export class Bridge {
     this.#native.hold(connection, hold);
   }
 
+  /** Has a connection's answers looked for, for some microseconds before anyone sleeps. */
+  busyPoll(connection: number, us: number): void {
+    this.#native.busyPoll(connection, us);
+  }
+
   /** Whether a connection of blocking calls leads to a listener on the same thread, which could never answer. */
   isServedHere(connection: number): boolean {
     return openBridges().some((other) => this.#native.isListenerOf(connection, other.#native));
