@@ -84,7 +84,7 @@ export declare class Port {
   close(connection: number, flush: boolean): void
   /** Sets whether a connection keeps the process alive: 0 while calls are in flight, 1 always, 2 never. */
   hold(connection: number, mode: number): void
-  /** Has a connection's answers looked for, for some microseconds before anyone sleeps. */
+  /** Looks for a connection's answers for some microseconds before the thread sleeps. */
   busyPoll(connection: number, microseconds: number): void
   /** Binds and listens. Connections arrive as events. */
   listen(address: BindingAddress, options: BindingListenOptions): BindingOpened

@@ -1,16 +1,25 @@
+import { once } from "node:events";
 import { cpuUsage } from "node:process";
-import { setTimeout as sleep } from "node:timers/promises";
-import { Code, connect } from "containerd-shim-protos";
+import { Worker } from "node:worker_threads";
+import { Code, connect, type Connection, createServer } from "containerd-shim-protos";
 import { expect, test } from "vitest";
 import { bytes, failure, text } from "../helpers/outcome.js";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
+import { PACKAGE } from "../helpers/package.js";
 import { RawServer } from "../helpers/raw-peer.js";
 import { Script } from "../helpers/script.js";
+import { temporaryAddress } from "../helpers/temp.js";
 
 const LOOKS = { busyPollMs: 0.2 };
 
 /** How a call sleeps at the Rust peer, in milliseconds. */
 const sleepFor = (ms: number) => bytes(String(ms));
+
+/** Microseconds of a processor since then. */
+function spentUs(before: NodeJS.CpuUsage): number {
+  const { user, system } = cpuUsage(before);
+  return user + system;
+}
 
 describeWithPeer("a connection that looks for answers before it sleeps", () => {
   test("gives each of many calls its own answer, one by one and together", async () => {
@@ -35,13 +44,76 @@ describeWithPeer("a connection that looks for answers before it sleeps", () => {
     await using connection = await connect(peer.address, { busyPollMs: 10 });
     await using other = await connect(peer.address);
     const held = failure(connection.unary("test.Echo", "Sleep", sleepFor(60_000), { timeoutMs: 300 }));
-    const timer = sleep(1, "its turn");
-    // Each call begins a new look, and each answer the next one.
-    for (let i = 0; i < 200; i++) {
+    let calls = 0;
+    let callsBefore: number | undefined;
+    setTimeout(() => (callsBefore = calls), 1);
+    // Each call begins a new look.
+    for (; calls < 1000; calls++) {
       await Promise.all([connection, other].map((one) => one.unary("test.Echo", "Echo", bytes("x"))));
     }
-    expect(await timer).toBe("its turn");
+    expect(callsBefore).toBeLessThan(1000);
     expect(await held).toMatchObject({ code: Code.DeadlineExceeded });
+  });
+
+  test("looks for a held call once, whatever other connections do", async () => {
+    await using peer = await Peer.echo();
+    await using connection = await connect(peer.address, { busyPollMs: 10 });
+    await using other = await connect(peer.address);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const held = failure(connection.unary("test.Echo", "Sleep", sleepFor(60_000), { signal }));
+    const before = cpuUsage();
+    for (let i = 0; i < 100; i++) await other.unary("test.Echo", "Echo", bytes("x"));
+    // Had each call looked for the held one too, that would be a second.
+    expect(spentUs(before)).toBeLessThan(500_000);
+    controller.abort();
+    expect(await held).toMatchObject({ code: Code.Canceled });
+  });
+
+  test("does not look while the socket takes no more of a request", async () => {
+    await using peer = await Peer.echo();
+    await using connection = await connect(peer.address, { busyPollMs: 10 });
+    await using plain = await connect(peer.address);
+    const payload = new Uint8Array(1 << 20).fill(7);
+    const costUs = async (one: Connection) => {
+      const before = cpuUsage();
+      for (let i = 0; i < 50; i++)
+        expect(await one.unary("test.Echo", "Echo", payload)).toHaveLength(1 << 20);
+      return spentUs(before);
+    };
+    // Had each call looked before it wrote on, that would be half a second more.
+    expect(await costUs(connection)).toBeLessThan((await costUs(plain)) * 1.5 + 250_000);
+  });
+
+  test("does not look for the answers of its own process, which could not come", async () => {
+    await using server = createServer();
+    server.addRaw("a.B", { C: { kind: "unary", handle: (payload) => payload } });
+    await using connection = await connect(await server.listen(temporaryAddress()), { busyPollMs: 10 });
+    const before = cpuUsage();
+    for (let i = 0; i < 100; i++) expect(text(await connection.unary("a.B", "C", bytes("x")))).toBe("x");
+    expect(spentUs(before)).toBeLessThan(500_000);
+  });
+
+  test("ends with its worker, and with close() between calls", async () => {
+    await using peer = await Peer.echo();
+    const source = `
+      import("${PACKAGE}").then(async ({ connect }) => {
+        const { parentPort, workerData } = require("node:worker_threads");
+        for (;;) {
+          const connection = await connect(workerData, { busyPollMs: 10 });
+          for (let i = 0; i < 20; i++) await connection.unary("test.Echo", "Echo", new Uint8Array(1));
+          parentPort.postMessage("called");
+          connection.unary("test.Echo", "Sleep", Buffer.from("1000")).catch(() => {});
+          await connection.close();
+        }
+      });
+    `;
+    const workers = Array.from(
+      { length: 4 },
+      () => new Worker(source, { eval: true, execArgv: [], workerData: peer.address }),
+    );
+    for (const worker of workers) expect(await once(worker, "message")).toEqual(["called"]);
+    expect(await Promise.all(workers.map((worker) => worker.terminate()))).toEqual([1, 1, 1, 1]);
   });
 
   test("reconnects as one that looks, and fails its calls when the peer is gone", async () => {
@@ -60,9 +132,8 @@ describeWithPeer("a connection that looks for answers before it sleeps", () => {
     await using connection = await connect(peer.address, { busyPollMs: 10 });
     const before = cpuUsage();
     await connection.unary("test.Echo", "Sleep", sleepFor(1500));
-    const { user, system } = cpuUsage(before);
     // A thread that looked all the time would take all of it.
-    expect(user + system).toBeLessThan(1_000_000);
+    expect(spentUs(before)).toBeLessThan(1_000_000);
   });
 
   test("does not keep the process alive between calls", async () => {

@@ -108,7 +108,7 @@ impl Driver {
         submitted.map_err(malformed)
     }
 
-    /// Has a connection's answers looked for, for `time` before anyone sleeps.
+    /// Looks for a connection's answers for `time` before the thread sleeps.
     pub(super) fn busy_poll(&self, connection: u32, time: Duration) -> Result<()> {
         match self {
             Self::Loop(loop_driver) => loop_driver.busy_poll(connection, time).map_err(unusable),

@@ -167,7 +167,7 @@ impl LoopDriver {
         }
     }
 
-    /// Has a connection's answers looked for, for `time` before the event loop sleeps.
+    /// Looks for a connection's answers for `time` before the event loop sleeps.
     pub(super) fn busy_poll(
         self: &Rc<Self>,
         connection: u32,
@@ -202,6 +202,8 @@ impl LoopDriver {
             None => return false,
         };
         let found = look_for_input(fds.into_iter(), until);
+        // The event loop reads its clock before it calls back, and would sleep too long.
+        self.event_loop.update_time(self.uv);
         if found.is_empty() {
             let _ = self.with(Engine::end_look);
             return false;
@@ -297,6 +299,7 @@ unsafe extern "C" fn on_ready(handle: Handle, status: c_int, events: c_int) {
             loop_driver.resume(id);
         }
         if loop_driver.with(|engine| engine.ready(id, read, write)).is_ok() {
+            loop_driver.look_soon();
             loop_driver.deliver_soon();
         }
     });

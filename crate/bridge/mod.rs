@@ -11,7 +11,7 @@
 //! - [`mounts`]: mounts and unmounting, on threads of their own.
 //! - [`pump`]: the thread that moves the bytes of processes' streams.
 //! - [`system`]: system calls for shims and for socket files.
-//! - [`uv_handle`]: libuv handles: one `uv_poll` per descriptor, the timer, and the check.
+//! - [`uv_handle`]: libuv handles: one `uv_poll` per descriptor, the timer, the check, and the idle handle.
 //! - [`uv`]: the functions of libuv that are used.
 //! - [`values`]: the objects that cross besides the buffers.
 

@@ -206,7 +206,7 @@ impl Port {
         self.driver.with(move |engine| engine.hold(connection, hold))
     }
 
-    /// Has a connection's answers looked for, for some microseconds before anyone sleeps.
+    /// Looks for a connection's answers for some microseconds before the thread sleeps.
     #[napi]
     pub fn busy_poll(&self, connection: u32, microseconds: u32) -> Result<()> {
         self.driver.busy_poll(connection, Duration::from_micros(microseconds.into()))

@@ -12,6 +12,14 @@ use std::sync::OnceLock;
 #[repr(transparent)]
 pub(super) struct Loop(pub(super) *mut c_void);
 
+impl Loop {
+    /// Has it read the clock again. Must be called on the loop's own thread.
+    pub(super) fn update_time(self, uv: &Uv) {
+        // SAFETY: the loop lives as long as its environment, to whose thread this type is confined.
+        unsafe { (uv.update_time)(self.0) };
+    }
+}
+
 /// Any handle of libuv.
 pub(super) type Handle = *mut c_void;
 
@@ -69,6 +77,7 @@ functions! {
     close: unsafe extern "C" fn(Handle, HandleCallback) = "uv_close";
     hold: unsafe extern "C" fn(Handle) = "uv_ref";
     release: unsafe extern "C" fn(Handle) = "uv_unref";
+    update_time: unsafe extern "C" fn(*mut c_void) = "uv_update_time";
     check_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_check_init";
     check_start: unsafe extern "C" fn(Handle, HandleCallback) -> c_int = "uv_check_start";
     check_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_check_stop";

@@ -253,7 +253,7 @@ impl Engine {
                 Ok(())
             });
         });
-        self.look_on();
+        self.look_for_answers();
         result
     }
 
@@ -327,7 +327,7 @@ impl Engine {
                 conn.readable();
             }
         });
-        self.look_on();
+        self.look_on(id, read);
     }
 
     /// A descriptor cannot be watched: its connection or listener ends.

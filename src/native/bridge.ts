@@ -124,7 +124,7 @@ export class Bridge {
     this.#native.hold(connection, hold);
   }
 
-  /** Has a connection's answers looked for, for some microseconds before anyone sleeps. */
+  /** Looks for a connection's answers for some microseconds before the thread sleeps. */
   busyPoll(connection: number, us: number): void {
     this.#native.busyPoll(connection, us);
   }

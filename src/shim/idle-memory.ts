@@ -2,9 +2,9 @@ import type { DescService } from "@bufbuild/protobuf";
 import { giveBackMemory } from "../native/bridge.js";
 import type { ServiceImpl } from "../server/service.js";
 
-/** How long a shim has had no request when it counts as idle. */
+/** How long a shim must go without a request to count as idle. */
 const IDLE_MS = 2000;
-/** By how much resident memory must have grown since it was last given back to be worth the time that it takes. */
+/** Growth of resident memory, since it was last given back, that is worth the time of giving it back. */
 const WORTHWHILE = 1 << 20;
 
 type Handler = (request: unknown, context: unknown) => unknown;
@@ -24,7 +24,7 @@ export class IdleMemory {
     { methods }: Service,
     service: ServiceImpl<Service>,
   ): ServiceImpl<Service> {
-    // What is no service is refused by the server.
+    // The server refuses what is not a service.
     if (typeof service !== "object" || service === null) return service;
     const given = service as Record<string, unknown>;
     const handlers: Record<string, unknown> = { ...given };

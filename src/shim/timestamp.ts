@@ -11,12 +11,12 @@ import { kindOf } from "../value-kinds.js";
  * const exit = { exitStatus: 0, exitedAt: timestampFromDate(new Date()) };
  * ```
  *
- * @param date - The time. Throws a `TypeError` if it is no `Date`, and a `RangeError` if it is an invalid one.
+ * @param date - The time. Throws a `TypeError` if it is not a `Date`, and a `RangeError` if it is an invalid one.
  */
 export function timestampFromDate(date: Date): Timestamp {
   if (!types.isDate(date)) throw new TypeError(`date must be a Date, not ${kindOf(date)}`);
   const ms = date.getTime();
-  if (Number.isNaN(ms)) throw new RangeError("date must be a valid Date, not an invalid one");
+  if (Number.isNaN(ms)) throw new RangeError("date must be a valid Date");
   const seconds = Math.floor(ms / 1000);
   return {
     $typeName: "google.protobuf.Timestamp",
