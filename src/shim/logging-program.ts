@@ -76,6 +76,8 @@ export class Logger {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    // Whoever awaits the end must not lose its process meanwhile.
+    this.#child.ref();
     const timers = [
       setTimeout(() => this.#child.kill("SIGTERM"), END_MS),
       setTimeout(() => this.#child.kill("SIGKILL"), END_MS + KILL_MS),

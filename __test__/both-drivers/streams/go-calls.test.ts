@@ -146,7 +146,10 @@ describeWithGo("the Go client with our server", () => {
     });
     const address = await server.listen(temporaryAddress());
     const [result] = await streamCalls("Go", address, "Describe", { timeoutMs: 50 });
-    expect(result?.error).toMatchObject({ message: expect.stringContaining("deadline") as string });
+    expect(result?.error).toMatchObject({
+      // Go's own, or the server's answer, which may overtake it.
+      message: expect.stringMatching(/deadline|timeout/) as string,
+    });
   });
 
   test("gets Unimplemented for a service and for methods that our server lacks", async () => {
