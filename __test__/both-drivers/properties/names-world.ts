@@ -67,6 +67,8 @@ export class World implements AsyncDisposable {
   readonly #connections: Connection[] = [];
   readonly #held = new Map<number, Held>();
   readonly #arrived = new Map<number, Deferred<void>>();
+  /** Fulfilled when the handler of an unread stream has ended. */
+  readonly #listed = new Map<string, Deferred<void>>();
   readonly #made: Made[] = [];
   readonly #broken = new Set<Made>();
   #address = "";
@@ -80,6 +82,7 @@ export class World implements AsyncDisposable {
         { kind: "unary", handle: () => bytes(`M${index}`) } as const,
       ]),
     );
+    const listed = this.#listed;
     this.#server = createServer();
     this.#server.add(Task, { state: ({ id }) => ({ id }) });
     this.#server.addRaw("a.B", {
@@ -91,6 +94,7 @@ export class World implements AsyncDisposable {
         async *handle(payload) {
           yield bytes(`first of ${text(payload)}`);
           yield bytes(`last of ${text(payload)}`);
+          listed.get(text(payload))?.resolve();
         },
       },
       Upload: {
@@ -168,9 +172,10 @@ export class World implements AsyncDisposable {
       return;
     }
     if (kind === "unread") {
+      const ended = deferred();
+      this.#listed.set(text(payload), ended);
       const reader = connection.serverStreaming("a.B", "List", payload, { signal })[Symbol.asyncIterator]();
       const first = `first of ${number}`;
-      // It comes after the call's end, which preceded this reply.
       const outcome = deferred<Outcome>();
       this.#made.push({
         ...common,
@@ -178,6 +183,8 @@ export class World implements AsyncDisposable {
         expected: undefined,
         reader: tapped(reader, first, outcome),
       });
+      // The reply to a call that is made after the handler has ended comes after the stream's end.
+      await ended.promise;
       await this.#echo(connection);
       return;
     }
