@@ -47,10 +47,14 @@ function table() {
 const below = () => table().filter(({ at }) => at.startsWith(folder));
 const before = counted();
 /**
- * Whether nothing else is mounted than before. Something less may be: a mount that was copied from the machine goes when its
- * folder there is removed.
+ * Whether the same is mounted as before. Only a mount that was copied from the machine may be gone, with its folder, which
+ * the machine has removed.
  */
-const asBefore = () => [...counted()].every(([mount, times]) => times <= (before.get(mount) ?? 0));
+function asBefore() {
+  const now = counted();
+  const same = ([mount, times]) => now.get(mount) === times || !fs.existsSync(JSON.parse(mount).at);
+  return [...before].every(same) && [...now.keys()].every((mount) => before.has(mount));
+}
 function counted() {
   const counts = new Map();
   for (const mount of table().map((entry) => JSON.stringify(entry))) counts.set(mount, (counts.get(mount) ?? 0) + 1);

@@ -12,7 +12,6 @@ use napi::{Error, Result, sys};
 use std::io;
 use std::ptr;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// See the module's documentation.
 pub(super) enum Driver {
@@ -86,14 +85,10 @@ impl Driver {
     /// thread does.
     pub(super) fn submit(&self, length: usize) -> Result<()> {
         let submitted = match self {
-            Self::Loop(loop_driver) => {
-                let submitted = loop_driver
-                    .buffers()
-                    .read(length, |batch| loop_driver.with(|engine| engine.submit(batch)))
-                    .map_err(unusable)?;
-                loop_driver.look_soon();
-                submitted
-            }
+            Self::Loop(loop_driver) => loop_driver
+                .buffers()
+                .read(length, |batch| loop_driver.with(|engine| engine.submit(batch)))
+                .map_err(unusable)?,
             Self::Thread(thread_driver) if length == 0 => {
                 thread_driver.thread().ok_or(Unusable::TornDown).map_err(unusable)?.nudge();
                 Ok(())
@@ -106,14 +101,6 @@ impl Driver {
             }
         };
         submitted.map_err(malformed)
-    }
-
-    /// Looks for a connection's answers for `time` before the thread sleeps.
-    pub(super) fn busy_poll(&self, connection: u32, time: Duration) -> Result<()> {
-        match self {
-            Self::Loop(loop_driver) => loop_driver.busy_poll(connection, time).map_err(unusable),
-            Self::Thread(_) => self.with(move |engine| engine.busy_poll(connection, time)),
-        }
     }
 
     /// Moves pending events into the inbound buffer.

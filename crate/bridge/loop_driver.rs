@@ -30,7 +30,7 @@ pub(super) struct LoopDriver {
     timer: RefCell<Option<UvHandle<LoopDriver>>>,
     /// Hands over the events of all descriptors of one turn of the event loop.
     check: RefCell<Option<UvHandle<LoopDriver>>>,
-    /// Keeps the event loop awake while answers are looked for. Made for the first connection that asks for it.
+    /// Keeps the event loop awake while answers are looked for.
     idle: RefCell<Option<UvHandle<LoopDriver>>>,
     /// When the timer fires. If that is earlier than needed, it is set again.
     timer_at: Cell<Option<Instant>>,
@@ -74,6 +74,8 @@ impl LoopDriver {
         *loop_driver.timer.borrow_mut() = Some(timer);
         let check = UvHandle::check(uv, event_loop, &loop_driver)?;
         *loop_driver.check.borrow_mut() = Some(check);
+        let idle = UvHandle::idle(uv, event_loop, &loop_driver)?;
+        *loop_driver.idle.borrow_mut() = Some(idle);
         let mut handle = ptr::null_mut();
         let data = Rc::into_raw(loop_driver.clone()).cast_mut().cast::<c_void>();
         let env = loop_driver.buffers.env();
@@ -97,6 +99,7 @@ impl LoopDriver {
         let follow = || {
             self.apply_changes();
             self.set_timer();
+            self.look_soon();
         };
         catch_unwind(AssertUnwindSafe(follow)).map_err(|payload| Unusable::panicked(&*payload))?;
         Ok(result)
@@ -167,22 +170,8 @@ impl LoopDriver {
         }
     }
 
-    /// Looks for a connection's answers for `time` before the event loop sleeps.
-    pub(super) fn busy_poll(
-        self: &Rc<Self>,
-        connection: u32,
-        time: Duration,
-    ) -> Result<(), Unusable> {
-        if self.idle.borrow().is_none() {
-            // Without it, the loop sleeps at once, which is only slower.
-            let idle = UvHandle::idle(self.uv, self.event_loop, self).ok();
-            *self.idle.borrow_mut() = idle;
-        }
-        self.with(|engine| engine.busy_poll(connection, time))
-    }
-
     /// Looks for answers in the next turn of the event loop, if they are due.
-    pub(super) fn look_soon(&self) {
+    fn look_soon(&self) {
         if self.looks_until().is_some()
             && let Some(idle) = self.idle.borrow().as_ref()
         {
@@ -299,7 +288,6 @@ unsafe extern "C" fn on_ready(handle: Handle, status: c_int, events: c_int) {
             loop_driver.resume(id);
         }
         if loop_driver.with(|engine| engine.ready(id, read, write)).is_ok() {
-            loop_driver.look_soon();
             loop_driver.deliver_soon();
         }
     });

@@ -209,7 +209,8 @@ impl Port {
     /// Looks for a connection's answers for some microseconds before the thread sleeps.
     #[napi]
     pub fn busy_poll(&self, connection: u32, microseconds: u32) -> Result<()> {
-        self.driver.busy_poll(connection, Duration::from_micros(microseconds.into()))
+        let time = Duration::from_micros(microseconds.into());
+        self.driver.with(move |engine| engine.busy_poll(connection, time))
     }
 
     /// Binds and listens. Connections arrive as events.

@@ -1,4 +1,4 @@
-//! libuv handles: one `uv_poll` per watched descriptor, one timer, one `uv_check`, and one `uv_idle` at most.
+//! libuv handles: one `uv_poll` per watched descriptor, one timer, one `uv_check`, and one `uv_idle`.
 
 use super::uv::{
     DISCONNECT, Handle, HandleCallback, Kind, Loop, PollCallback, READABLE, Uv, WRITABLE,

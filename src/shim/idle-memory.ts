@@ -4,7 +4,7 @@ import type { ServiceImpl } from "../server/service.js";
 
 /** How long a shim must go without a request to count as idle. */
 const IDLE_MS = 2000;
-/** Growth of resident memory, since it was last given back, that is worth the time of giving it back. */
+/** How far resident memory must have grown since it was last given back to be worth giving back. */
 const WORTHWHILE = 1 << 20;
 
 type Handler = (request: unknown, context: unknown) => unknown;
