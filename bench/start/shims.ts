@@ -39,10 +39,11 @@ const GROUP = "io.containerd.runc.v2.group";
 const MEMORY_ROUNDS = 3;
 /** ctr loses the output of a container now and then, if it ends at once. */
 const ATTEMPTS = 3;
-/** Until a shim has done what it does after it has started a container, such as to collect garbage. */
-const SETTLE = 0.8;
 
-/** Measures the shims on a containerd. An idle shim is watched for some seconds, after it was left alone almost as long. */
+/**
+ * Measures the shims on a containerd. An idle shim is watched for some seconds, after it was left alone as
+ * long: V8 collects for the last time eight seconds after a start.
+ */
 export async function shimFigures(
   containerd: Containerd,
   { rounds, idleSeconds }: { readonly rounds: number; readonly idleSeconds: number },
@@ -140,7 +141,7 @@ class Measured {
     const id = `memory-${count++}`;
     await this.#detached(id);
     const pid = shimOf(id);
-    await sleep(idleSeconds * SETTLE * 1000);
+    await sleep(idleSeconds * 1000);
     const memory = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
     this.values.memory.push(Number(/^Private_Dirty: +(\d+)/m.exec(memory)?.[1]) / 1024);
     if (watched) {

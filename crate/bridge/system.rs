@@ -7,6 +7,7 @@ use crate::socket::file;
 use crate::socket::identity::Identity;
 use crate::system::children::{self, Parent};
 use crate::system::console;
+use crate::system::digest;
 use crate::system::memory;
 use crate::system::pipe;
 use crate::system::stream::{self, Opened};
@@ -35,6 +36,12 @@ pub fn allow_huge_pages() -> i32 {
 pub fn discard_pages(mut buffer: Uint8ArraySlice<'_>) -> i32 {
     // SAFETY: JavaScript is waiting for this call to return, so nothing else reads or writes the buffer.
     answer(memory::discard(unsafe { buffer.as_mut() }).map(|()| 0))
+}
+
+/// The SHA-256 digest of a text, in hexadecimal digits.
+#[napi]
+pub fn sha256(text: String) -> String {
+    digest::sha256(&text)
 }
 
 /// Has V8 collect all garbage of this thread, and give back what that leaves.

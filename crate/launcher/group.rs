@@ -3,13 +3,12 @@
 
 use super::arguments::Arguments;
 use super::payload::Payload;
+use crate::system::digest::sha256;
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
 use protobuf::Message as _;
 use protobuf::well_known_types::any::Any;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use socket2::{Domain, SockAddr, Socket, Type};
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -105,11 +104,7 @@ fn socket_path(folder: &str, address: &str, namespace: &str, group: &str) -> Opt
     if !plain(&name) || !plain(folder) {
         return None;
     }
-    let mut path = format!("{folder}/");
-    for byte in Sha256::digest(name) {
-        write!(path, "{byte:02x}").ok()?;
-    }
-    Some(path)
+    Some(format!("{folder}/{}", sha256(&name)))
 }
 
 #[cfg(test)]

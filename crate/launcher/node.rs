@@ -32,6 +32,10 @@ const LATER: &str = "NODE_EXTRA_CA_CERTS";
 /// and its children too, so the shim allows them again as soon as it has loaded the addon.
 const HUGE_PAGES: &str = "MIMALLOC_ALLOW_THP";
 
+/// The C library has each thread allocate from an arena of its own, which keeps what a burst took. The script removes this
+/// variable, which the C library has read by then.
+const ARENAS: &str = "MALLOC_ARENA_MAX";
+
 /// A command that runs the script, and what must stay open until it has been started.
 #[derive(Debug)]
 pub struct Node {
@@ -43,6 +47,7 @@ pub struct Node {
 /// Prepares Node. `program` is what the program was called as; `wire` becomes descriptor [`WIRE`].
 pub fn node(payload: &Payload, program: &OsString, wire: Option<RawFd>) -> Result<Node, String> {
     let without_huge_pages = env::var_os(HUGE_PAGES).is_none() && huge_pages_allowed();
+    let one_arena = env::var_os(ARENAS).is_none();
     let given = json!({
         "smallPages": without_huge_pages,
         "stub": STUB,
@@ -52,6 +57,7 @@ pub fn node(payload: &Payload, program: &OsString, wire: Option<RawFd>) -> Resul
         "script": [payload.script.at, payload.script.length],
         "cache": [payload.cache.at, payload.cache.length],
         "environment": env::var(LATER).map_or_else(|_| json!({}), |value| json!({ LATER: value })),
+        "unset": if one_arena { json!([ARENAS]) } else { json!([]) },
     });
     let stub = in_memory(&format!("\"use strict\";\nconst given = {given};\n{CODE}"))
         .map_err(|error| format!("no memory for Node's first script: {error}"))?;
@@ -66,6 +72,9 @@ pub fn node(payload: &Payload, program: &OsString, wire: Option<RawFd>) -> Resul
         .env_remove(LATER);
     if without_huge_pages {
         command.env(HUGE_PAGES, "0");
+    }
+    if one_arena {
+        command.env(ARENAS, "1");
     }
     let descriptors =
         [(wire, WIRE), (Some(stub.as_raw_fd()), STUB), (Some(payload.file.as_raw_fd()), PROGRAM)];

@@ -10,6 +10,7 @@ const file = openSync(`/proc/self/fd/${given.file}`);
 closeSync(given.file);
 closeSync(given.stub);
 Object.assign(process.env, given.environment);
+for (const name of given.unset) delete process.env[name];
 setEnvironmentData("containerd-shim-protos.addon", {
   file: `/proc/self/fd/${file}`,
   smallPages: given.smallPages,

@@ -14,6 +14,7 @@
 
 pub mod children;
 pub mod console;
+pub mod digest;
 pub mod epoll;
 pub mod memory;
 pub mod mount;

@@ -1,4 +1,4 @@
-import { copyFile, mkdir, rm } from "node:fs/promises";
+import { promises } from "node:fs";
 import { join } from "node:path";
 import type { CheckpointOptions, Options } from "containerd-shim-protos/runc";
 import type { CreateTaskRequest } from "containerd-shim-protos/task/v3";
@@ -12,7 +12,7 @@ export async function checkpoint(runc: Runc, bundle: string, path: string, optio
   if (findProgram("criu") === undefined)
     throw unimplemented("a checkpoint needs criu, which is not installed");
   const work = options.workPath || join(bundle, "work", "criu-work");
-  await mkdir(work, { recursive: true });
+  await promises.mkdir(work, { recursive: true });
   try {
     await runc.checkpoint([
       "--image-path",
@@ -29,14 +29,14 @@ export async function checkpoint(runc: Runc, bundle: string, path: string, optio
   } catch (error) {
     const log = join(bundle, "criu-dump.log");
     await attempt(
-      () => copyFile(join(work, "dump.log"), log),
+      () => promises.copyFile(join(work, "dump.log"), log),
       (cause) => console.warn(cause),
     );
     // The other lines name files that are about to be removed.
     const [reason] = (error as Error).message.split("\n");
     throw unknown(`${reason} path= ${log}`, error);
   } finally {
-    if (options.workPath === "") await rm(work, { recursive: true, force: true });
+    if (options.workPath === "") await promises.rm(work, { recursive: true, force: true });
   }
 }
 

@@ -1,4 +1,4 @@
-import { rm, writeFile } from "node:fs/promises";
+import { promises } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -177,11 +177,11 @@ export class Container {
 
   async #launchExec(process: ContainerProcess, spec: Process) {
     const file = join(this.bundle, `${process.id}.process.json`);
-    await writeFile(file, JSON.stringify(spec), { mode: 0o600 });
+    await promises.writeFile(file, JSON.stringify(spec), { mode: 0o600 });
     try {
       return await process.launch(this.#context.children, (launch) => this.#runc.exec(launch, file));
     } finally {
-      await rm(file, { force: true });
+      await promises.rm(file, { force: true });
     }
   }
 
@@ -208,7 +208,7 @@ export class Container {
       if (this.#exec(execId).process !== process) throw notFound(`process does not exist ${execId}`);
       if (process.status === Status.RUNNING) throw wrongState("delete", process.status);
       await process.closeIo();
-      await rm(pidFile(this.bundle, execId), { force: true });
+      await promises.rm(pidFile(this.bundle, execId), { force: true });
       this.execs.delete(execId);
       process.release();
       return process;

@@ -18,20 +18,10 @@ export interface PackOptions {
 const MAGIC = Buffer.from("CTRSHIM\x01", "latin1");
 
 /**
- * How Node runs a shim: with the memory of a small program. A shim does little and waits long, so short pauses for small
- * collections are worth less than the pages that they would need. Once it idles, V8 gives back what the start took: half a
- * second later in place of eight, and then nothing wakes the shim up. Each collection frees the code of functions that have
- * not run since the last one, and leaves no page half empty. Node 20 and later have these flags.
+ * One thread for V8's jobs is enough for a program that does little and waits long. This is a flag of Node's. With one of
+ * V8's, Node compiles its own JavaScript anew, so those are set once the shim idles.
  */
-const FLAGS = [
-  "--single-threaded",
-  "--v8-pool-size=1",
-  "--max-semi-space-size=1",
-  "--optimize-for-size",
-  "--gc-memory-reducer-start-delay-ms=500",
-  "--bytecode-old-age=1",
-  "--compact-on-every-full-gc",
-];
+const FLAGS = ["--v8-pool-size=1"];
 
 /** What an ELF file begins with. */
 const ELF = Buffer.from("\x7fELF", "latin1");
