@@ -4,6 +4,9 @@ import { runShim } from "containerd-shim-protos/shim";
 
 const does = process.env["FIXTURE"] ?? "";
 
+/** How many variables for allocators the processes that it starts would inherit. */
+const allocatorVariables = () => Object.keys(process.env).filter((name) => name.includes("MALLOC_")).length;
+
 /** An event, which a shim tries to deliver for some seconds before it ends. */
 async function publishNothing(context) {
   const { TASK_OOM_EVENT_TOPIC, TaskOOMSchema } = await import("containerd-shim-protos/events");
@@ -35,7 +38,7 @@ void runShim("io.containerd.fixture.v1", {
     if (does.includes("die")) process.kill(process.pid, "SIGKILL");
     if (does.includes("slow")) await new Promise((resolve) => setTimeout(resolve, 1000));
     return {
-      connect: () => ({ shimPid: process.pid, version: context.id }),
+      connect: () => ({ shimPid: process.pid, version: context.id, taskPid: allocatorVariables() }),
       // Serves everything that version 3 has, under its name.
       state: async ({ id }) => {
         const { create } = await import("@bufbuild/protobuf");

@@ -236,10 +236,12 @@ test("pack refuses what is no shim", () => {
   expect(stderr).toContain("does not call runShim");
 });
 
-test("the shim does without huge pages, and what it starts may have them", async () => {
+test("the shim does without huge pages and arenas, and what it starts may have them", async () => {
   using host = hostOf();
   await using connection = await connect(await host.address());
-  const { shimPid } = await createClient(Task, connection).connect({});
+  const { shimPid, taskPid: variables } = await createClient(Task, connection).connect({});
+  expect(readFileSync(`/proc/${shimPid}/environ`, "utf8")).toMatch(/\0MALLOC_ARENA_MAX=1\0/);
+  expect(variables).toBe(0);
   const status = (pid: number | "self") =>
     /^THP_enabled:.*$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
   expect(status(shimPid)?.[0]).toBe(status("self")?.[0]);
