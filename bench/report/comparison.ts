@@ -1,13 +1,13 @@
 /** Answers questions about the measurements. */
 
 import type { Contestant, Name } from "../contenders/index.js";
-import type { Result } from "../job.js";
+import type { Measurement } from "../run/processes.js";
 import type { Measured } from "../run/rounds.js";
 import type { Costs } from "../work/cost.js";
 import { ratios, type Spread, spread } from "./statistics.js";
 
 /** A figure of a result. */
-export type Metric = "perSecond" | "p50Us" | "p99Us" | "cpuUs";
+export type Metric = "perSecond" | "p50Us" | "p99Us" | "cpuUs" | "serverCpuUs";
 
 /** A run. */
 export class Comparison {
@@ -42,7 +42,7 @@ export class Comparison {
   }
 
   #values(id: string, name: Name, metric: Metric): number[] | undefined {
-    const results: readonly Result[] | undefined = this.#byId.get(id)?.results.get(name);
+    const results: readonly Measurement[] | undefined = this.#byId.get(id)?.results.get(name);
     const values = results?.map((result) => result[metric]).filter((value) => value !== null);
     return values === undefined || values.length === 0 ? undefined : values;
   }

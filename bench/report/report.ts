@@ -7,6 +7,7 @@ import type { Measured, Pace } from "../run/rounds.js";
 import { bytes, type Case } from "../work/cases.js";
 import type { Comparison } from "./comparison.js";
 import { figure, mebibytes, ranged, ratio } from "./format.js";
+import { limitList } from "./limits.js";
 import { targets } from "./targets.js";
 import { spread } from "./statistics.js";
 
@@ -28,7 +29,7 @@ export function writeReport(run: Comparison, pace: Pace, plots: readonly string[
     introduction(run, pace),
     "## Targets",
     "A ratio is this package's figure divided by the other's; in brackets its range over the rounds.",
-    targetTable(run),
+    ...targetTable(run),
     image("ratios"),
     ...unarySections(run, "client", image),
     ...unarySections(run, "server", image),
@@ -56,16 +57,15 @@ function introduction(run: Comparison, { rounds, durationMs }: Pace): string {
   ].join("\n");
 }
 
-function targetTable(run: Comparison): string {
-  return table(
-    ["what", "goal", "measured", ""],
-    targets(run).map(({ what, goal, measured, verdict }) => [
-      what,
-      goal,
-      measured,
-      verdict === "missed" ? "**missed**" : verdict,
-    ]),
-  );
+function targetTable(run: Comparison): string[] {
+  const all = targets(run);
+  const lines = all.map(({ what, goal, measured, verdict }) => [
+    what,
+    goal,
+    measured,
+    verdict === "missed" ? "**missed**" : verdict,
+  ]);
+  return [table(["what", "goal", "measured", ""], lines), limitList(all)];
 }
 
 type Image = (name: string) => string | undefined;

@@ -1,7 +1,7 @@
 /** The processes of a run: each contender's client and server has its own process, started when it is first needed. */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -28,6 +28,14 @@ class LineProcess implements Disposable {
     return value;
   }
 
+  /** CPU time of all its threads, in ms. */
+  get cpuMs(): number {
+    const tasks = `/proc/${this.#child.pid}/task`;
+    const nanoseconds = (task: string) =>
+      Number(readFileSync(`${tasks}/${task}/schedstat`, "utf8").split(" ")[0]);
+    return readdirSync(tasks).reduce((sum, task) => sum + nanoseconds(task), 0) / 1e6;
+  }
+
   ask(line: string): Promise<string> {
     this.#child.stdin!.write(`${line}\n`);
     return this.line();
@@ -38,23 +46,36 @@ class LineProcess implements Disposable {
   }
 }
 
+/** What was measured of a client, and of its server. */
+export interface Measurement extends Result {
+  /** CPU time of the server's process per call or message, with the warm-up. */
+  readonly serverCpuUs: number;
+}
+
 /** All processes of a run. */
 export class Processes implements Disposable {
   readonly #folder = mkdtempSync(join(tmpdir(), "ttrpc-bench-"));
   readonly #running = new Map<string, Promise<LineProcess>>();
 
   /** Makes a client measure a job. */
-  async measure(client: Contestant, server: Contestant, job: Omit<Job, "address">): Promise<Result> {
-    const path = await this.serve(server);
+  async measure(client: Contestant, server: Contestant, job: Omit<Job, "address">): Promise<Measurement> {
+    const serving = await this.#serve(server);
     const process = await this.#process(`client ${client.name}`, client.client());
-    return JSON.parse(await process.ask(JSON.stringify({ ...job, address: `unix://${path}` }))) as Result;
+    const before = serving.cpuMs;
+    const address = `unix://${this.path(server.name)}`;
+    const result = JSON.parse(await process.ask(JSON.stringify({ ...job, address }))) as Result;
+    const done = (result.perSecond * (job.warmupMs + job.durationMs)) / 1000;
+    return { ...result, serverCpuUs: ((serving.cpuMs - before) * 1000) / Math.max(1, done) };
   }
 
   /** Starts a server unless it is running, and returns the path of its socket. */
   async serve(server: Contestant): Promise<string> {
-    const path = this.path(server.name);
-    await this.#process(`server ${server.name}`, server.server(path));
-    return path;
+    await this.#serve(server);
+    return this.path(server.name);
+  }
+
+  #serve(server: Contestant): Promise<LineProcess> {
+    return this.#process(`server ${server.name}`, server.server(this.path(server.name)));
   }
 
   /** A path for a socket. */

@@ -3,15 +3,14 @@
  */
 
 import type { Contestant, Name } from "../contenders/index.js";
-import type { Result } from "../job.js";
 import { type Case, idOf, pairing } from "../work/cases.js";
-import type { Processes } from "./processes.js";
+import type { Measurement, Processes } from "./processes.js";
 
 /** Each contender's results of a case, round by round. */
 export interface Measured {
   readonly id: string;
   readonly case: Case;
-  readonly results: ReadonlyMap<Name, Result[]>;
+  readonly results: ReadonlyMap<Name, Measurement[]>;
 }
 
 export interface Pace {

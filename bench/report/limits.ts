@@ -1,0 +1,49 @@
+/** What stands in the way of targets that are missed, and how that was found. */
+
+import type { Target } from "./targets.js";
+
+const LIMITS = {
+  one: [
+    "One call at a time",
+    "both sides sleep for much of the time: `/proc` shows the client at work for 52 to 62 % of it and the native server for 39 to 47 %. Each call waits for a wake-up on either side, and Node's event loop takes longer than tokio's from one to the next. `busyPollMs` does without this side's.",
+  ],
+  look: [
+    "`busyPollMs`",
+    "the native server still sleeps between two calls. With 256 KiB, which is more than the socket holds, it does so several times a call.",
+  ],
+  many: [
+    "Many small calls",
+    "one thread is busy all the time: with 64 in flight the client's for 96 % of it, and the native server's for 95 %. A batch of calls costs three system calls, and in a profile no function of this side has more than 5 % of the time.",
+  ],
+  server: [
+    "A server's CPU time",
+    "ttrpc's own server takes 1.0 µs for a request, for a task, channels and wake-ups. That is twice what plain JavaScript takes for everything outside the kernel.",
+  ],
+  messages: [
+    "Streams of small messages",
+    "to the server, it reads as many as every contender sends, and only its thread is always busy. From the server, each message is a buffer of its own in the kernel, which takes most of the time that any contender needs.",
+  ],
+  large: [
+    "Large payloads",
+    "the thread of JavaScript is busy for 92 to 96 % of the time. With one and the same array handed out for all payloads, which is wrong but shows what V8's objects and memory cost, CPU time falls to 0.68 to 0.79. Of what is left, native Rust saves two copies, and one for the zeroing of what a stream receives.",
+  ],
+  thread: [
+    '`driver: "thread"`',
+    "no thread is busy: with 16 in flight JavaScript's works for 34 % of the time, ttrpc's for 54 % and the server's for 50 %. Each batch waits for two wake-ups more, and three threads share the two processors.",
+  ],
+  idle: ["Idle", "V8 collects garbage once it notices the pause."],
+  load: ["Loading", "see [Start and memory](#start-and-memory)."],
+} as const satisfies Record<string, readonly [what: string, why: string]>;
+
+/** The name of a limit. */
+export type Limit = keyof typeof LIMITS;
+
+/** A list of what stands in the way of the targets that are missed; empty if none is. */
+export function limitList(targets: readonly Target[]): string {
+  const missed = new Set(targets.filter(({ verdict }) => verdict === "missed").map(({ limit }) => limit));
+  if (missed.size === 0) return "";
+  const lines = (Object.keys(LIMITS) as Limit[])
+    .filter((limit) => missed.has(limit))
+    .map((limit) => `- **${LIMITS[limit][0]}**: ${LIMITS[limit][1]}`);
+  return ["What stands in the way of those that are missed:", lines.join("\n")].join("\n\n");
+}
