@@ -37,13 +37,12 @@ const RUNTIMES = {
 const GROUP = "io.containerd.runc.v2.group";
 /** The memory of a shim hardly varies. */
 const MEMORY_ROUNDS = 3;
+/** V8 collects for the last time eight seconds after a start. */
+const SETTLE_SECONDS = 10;
 /** ctr loses the output of a container now and then, if it ends at once. */
 const ATTEMPTS = 3;
 
-/**
- * Measures the shims on a containerd. An idle shim is watched for some seconds, after it was left alone as
- * long: V8 collects for the last time eight seconds after a start.
- */
+/** Measures the shims on a containerd. An idle shim is left alone, and then watched for some seconds. */
 export async function shimFigures(
   containerd: Containerd,
   { rounds, idleSeconds }: { readonly rounds: number; readonly idleSeconds: number },
@@ -141,7 +140,7 @@ class Measured {
     const id = `memory-${count++}`;
     await this.#detached(id);
     const pid = shimOf(id);
-    await sleep(idleSeconds * 1000);
+    await sleep(SETTLE_SECONDS * 1000);
     const memory = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
     this.values.memory.push(Number(/^Private_Dirty: +(\d+)/m.exec(memory)?.[1]) / 1024);
     if (watched) {

@@ -18,6 +18,14 @@ const SMALL = ["--semi-space-growth-factor=1", "--bytecode-old-age=1", "--compac
 const WITHOUT_TIMERS = "--no-incremental-marking";
 const WITH_TIMERS = "--incremental-marking";
 
+const nameOf = (flag: string) => flag.replaceAll("_", "-").replace(/^--?(?:no-)?|=.*$/g, "");
+/** The flags that Node was started with, which stay as they are. */
+const chosen = new Set(process.execArgv.map(nameOf));
+
+function setFlag(flag: string): void {
+  if (!chosen.has(nameOf(flag))) setFlagsFromString(flag);
+}
+
 type Handler = (request: unknown, context: unknown) => unknown;
 
 /**
@@ -69,10 +77,10 @@ export class IdleMemory {
 
   #giveBack(): void {
     if (process.memoryUsage.rss() < this.#resident + WORTHWHILE) return;
-    for (const flag of SMALL) setFlagsFromString(flag);
-    setFlagsFromString(WITHOUT_TIMERS);
+    for (const flag of SMALL) setFlag(flag);
+    setFlag(WITHOUT_TIMERS);
     giveBackMemory(() => {
-      setFlagsFromString(WITH_TIMERS);
+      setFlag(WITH_TIMERS);
       this.#resident = process.memoryUsage.rss();
     });
   }
