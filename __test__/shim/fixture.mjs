@@ -1,5 +1,5 @@
 /** A shim to run as containerd runs one. Its hooks do what the environment says. */
-import { setFlagsFromString } from "node:v8";
+import { cachedDataVersionTag, setFlagsFromString } from "node:v8";
 import { runShim } from "containerd-shim-protos/shim";
 
 const does = process.env["FIXTURE"] ?? "";
@@ -43,7 +43,8 @@ void runShim("io.containerd.fixture.v1", {
       state: async ({ id }) => {
         const { create } = await import("@bufbuild/protobuf");
         const { StateResponseSchema } = await import("containerd-shim-protos/task/v3");
-        return create(StateResponseSchema, { id, bundle: context.bundle });
+        // The tag depends on the values of all flags of V8.
+        return create(StateResponseSchema, { id, bundle: context.bundle, pid: cachedDataVersionTag() });
       },
       create: () => ({ pid: 7 }),
       delete: () => ({ pid: 7, exitStatus: 5 }),

@@ -7,7 +7,8 @@ import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { BootstrapParamsSchema, BootstrapResultSchema, LogLevel } from "containerd-shim-protos/bootstrap";
 import { temporaryPath } from "../helpers/temp.js";
 
-const FIXTURE = fileURLToPath(new URL("fixture.mjs", import.meta.url));
+/** The shim of these tests, which Node runs. */
+export const FIXTURE = fileURLToPath(new URL("fixture.mjs", import.meta.url));
 
 export interface Answer {
   readonly code: number | NodeJS.Signals;

@@ -29,9 +29,9 @@ export async function measure(clients: readonly BenchClient[], job: Job): Promis
   };
 }
 
-/** The CPU time of this thread, read from the kernel because Node 20 has no API for it. */
-export function threadCpuMs(): number {
-  const [nanoseconds] = readFileSync("/proc/thread-self/schedstat", "latin1").split(" ");
+/** The CPU time of a thread, this one or one of `/proc/PID/task`: Node 20 has no API for it. */
+export function threadCpuMs(folder = "/proc/thread-self"): number {
+  const [nanoseconds] = readFileSync(`${folder}/schedstat`, "latin1").split(" ");
   return Number(nanoseconds) / 1e6;
 }
 

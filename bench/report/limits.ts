@@ -5,7 +5,7 @@ import type { Target } from "./targets.js";
 const LIMITS = {
   one: [
     "One call at a time",
-    "both sides sleep for much of the time: `/proc` shows the client at work for 52 to 62 % of it and the native server for 39 to 47 %. Each call waits for a wake-up on either side, and Node's event loop takes longer than tokio's from one to the next. `busyPollMs` does without this side's.",
+    "both sides sleep for much of the time: `/proc` shows the client at work for 52 to 62 % of it and the native server for 39 to 47 %. Each call waits for a wake-up on either side, and Node's event loop takes longer than tokio's from one to the next. With `busyPollMs`, this side does not sleep.",
   ],
   look: [
     "`busyPollMs`",
@@ -21,11 +21,11 @@ const LIMITS = {
   ],
   messages: [
     "Streams of small messages",
-    "to the server, it reads as many as every contender sends, and only its thread is always busy. From the server, each message is a buffer of its own in the kernel, which takes most of the time that any contender needs.",
+    "the native server reads as many as every contender sends, and only its thread is always busy. In the other direction, each message is a buffer of its own in the kernel, which takes most of the time that any contender needs.",
   ],
   large: [
     "Large payloads",
-    "the thread of JavaScript is busy for 92 to 96 % of the time. With one and the same array handed out for all payloads, which is wrong but shows what V8's objects and memory cost, CPU time falls to 0.68 to 0.79. Of what is left, native Rust saves two copies, and one for the zeroing of what a stream receives.",
+    "the thread of JavaScript is busy for 92 to 96 % of the time. With one and the same array handed out for all payloads, which is wrong but shows what V8's objects and memory cost, CPU time falls to 0.68 to 0.79. The rest is two copies more than native Rust makes, and the memory that ttrpc zeroes for the messages of a stream.",
   ],
   thread: [
     '`driver: "thread"`',

@@ -1,11 +1,12 @@
 /** The processes of a run: each contender's client and server has its own process, started when it is first needed. */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Contestant } from "../contenders/index.js";
+import { threadCpuMs } from "../contenders/measure.js";
 import type { Job, Result } from "../job.js";
 
 /** A process that answers each line with a line. */
@@ -31,9 +32,7 @@ class LineProcess implements Disposable {
   /** CPU time of all its threads, in ms. */
   get cpuMs(): number {
     const tasks = `/proc/${this.#child.pid}/task`;
-    const nanoseconds = (task: string) =>
-      Number(readFileSync(`${tasks}/${task}/schedstat`, "utf8").split(" ")[0]);
-    return readdirSync(tasks).reduce((sum, task) => sum + nanoseconds(task), 0) / 1e6;
+    return readdirSync(tasks).reduce((sum, task) => sum + threadCpuMs(`${tasks}/${task}`), 0);
   }
 
   ask(line: string): Promise<string> {
