@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Code, connect, createClient } from "containerd-shim-protos";
-import { Events, TaskExitSchema } from "containerd-shim-protos/events";
+import { type ContainerdEvent, Events, TaskExitSchema } from "containerd-shim-protos/events";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { standstill } from "../helpers/iterables.js";
 import { failure } from "../helpers/outcome.js";
@@ -11,6 +11,20 @@ import { publishExit, statuses, upTo } from "./exits.js";
 import { clientOf, closeAll, connectionTo, publisherTo, requestOf, settled, sinkAt } from "./sinks.js";
 
 afterEach(closeAll);
+
+test("events that wait keep no memory of those in between that nobody asked for", async () => {
+  const { events, address } = sinkAt({ acknowledge: "arrived", topics: ["/tasks/exit"] });
+  const client = await clientOf(address);
+  const unwanted = requestOf({ topic: "/tasks/start", value: new Uint8Array(3900) });
+  for (let index = 0; index < 2500; index++) {
+    await Promise.all([...Array(4).fill(unwanted), requestOf({ exitStatus: 7 })].map((request) => client.forward(request)));
+  }
+  const waiting = (await events.batches({ maxEvents: 2500 }).next()).value as ContainerdEvent[];
+  expect(waiting).toHaveLength(2500);
+  const memory = new Set(waiting.map(({ any }) => any.value.buffer));
+  const kept = [...memory].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  expect(kept).toBeLessThan(20 << 20);
+});
 
 describe("an event is acknowledged", () => {
   test("when the consumer has taken it, not before", async () => {

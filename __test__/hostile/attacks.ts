@@ -171,6 +171,38 @@ export const attacks = {
       ),
     ),
   },
+  untakenBetween: {
+    what: "sends a byte to a stream that reads nothing after each 16 KiB for a stream that reads all",
+    connections: 1,
+    async run(sockets) {
+      const open = Buffer.concat([
+        request(1, "Untaken", { flags: OPEN }),
+        request(3, "Taken", { flags: OPEN }),
+      ]);
+      await writeToAll(sockets, 1, () => open);
+      const data = (streamId: number, size: number) =>
+        encodeFrame({ streamId, type: FrameType.Data, body: BODY.subarray(0, size) });
+      const between = Buffer.concat([data(1, 1), ...Array.from({ length: 4 }, () => data(3, 4000))]);
+      const many = Buffer.concat(Array.from({ length: 100 }, () => between));
+      await writeToAll(sockets, 200, () => many);
+    },
+  },
+  handledBetween: {
+    what: "keeps ten thousand handlers busy with a byte each, and sends 16 KiB to others in between",
+    connections: 1,
+    async run(sockets) {
+      const between = (first: number) =>
+        Buffer.concat([
+          request(first, "Block", { payload: BODY.subarray(0, 1) }),
+          ...Array.from({ length: 4 }, (_, index) =>
+            request(first + 2 + 2 * index, "Empty", { payload: BODY.subarray(0, 4000) }),
+          ),
+        ]);
+      await writeToAll(sockets, 100, (part) =>
+        Buffer.concat(Array.from({ length: 99 }, (_, index) => between(10 * (99 * part + index) + 1))),
+      );
+    },
+  },
   entries: {
     what: "sends twenty requests with two million entries of metadata each",
     connections: 1,

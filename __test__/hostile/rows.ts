@@ -30,7 +30,7 @@ export const rows: readonly Row[] = [
     limit: "`maxConcurrentCalls`; with their metadata `maxQueuedBytes`",
     beyond: "`ResourceExhausted`",
     bytes: QUEUED,
-    attacks: ["handled", "metadata", "misplaced", "expired", "gone"],
+    attacks: ["handled", "handledBetween", "metadata", "misplaced", "expired", "gone"],
   },
   {
     what: "events in a sink",
@@ -52,7 +52,7 @@ export const rows: readonly Row[] = [
     limit: "16 KiB a connection; beyond, 4 MiB each, and ¼ of `maxQueuedBytes` for a listener",
     beyond: "the connection is not read, its other calls included",
     bytes: QUEUED / 4,
-    attacks: ["untaken", "untakenAtOnce"],
+    attacks: ["untaken", "untakenAtOnce", "untakenBetween"],
   },
   {
     what: "replies, and messages to peers, that wait for the socket",
@@ -130,6 +130,12 @@ export const rows: readonly Row[] = [
     limit: "64 MiB",
     beyond: "it counts the others, and collects as usual",
     shown: ["crate/bridge/payloads.rs", "what_is_kept_from_the_count_is_covered_at_any_time"],
+  },
+  {
+    what: "what payloads below 4 KiB that are kept hold besides their bytes",
+    limit: "16 MiB; for the messages that wait in a stream, 8 KiB",
+    beyond: "the next ones get memory of their own",
+    shown: ["__test__/both-drivers/kept-payloads.test.ts", "do not keep those in between"],
   },
   {
     what: "connections accepted in one turn",

@@ -63,6 +63,15 @@ async function serve(): Promise<void> {
         yield REPLY;
       },
     },
+    /** Reads all messages. */
+    Taken: {
+      kind: "client_streaming",
+      async handle(messages) {
+        for await (const _ of messages);
+        return new Uint8Array(0);
+      },
+    },
+    Empty: { kind: "unary", handle: () => new Uint8Array(0) },
     /** Sends without end. */
     Endless: {
       kind: "server_streaming",

@@ -7,7 +7,7 @@ import type { BatchReader } from "../native/batch-reader.js";
 import type { ActiveRequest } from "../native/types.js";
 import { RefusedRequest } from "../server/refused-request.js";
 import { Server } from "../server/server.js";
-import { keptCopy } from "../codec/slab.js";
+import { copyFor } from "../codec/slab.js";
 import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 import { type ContainerdEvent, readEvent, refuseEvent, unpack } from "./event.js";
 import { closedError, EventQueue, type Onward } from "./event-queue.js";
@@ -127,7 +127,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     const size = reader.rest;
     try {
       if (this.#queue.stopped) throw closedError();
-      const payload = reader.read(keptCopy);
+      const payload = reader.read(copyFor(this.#queue.counts.queued));
       const event = readEvent(payload);
       let passing: Passing | undefined;
       // The receiver validates an event that is passed on.

@@ -3,7 +3,7 @@ import { connect as dial, type Socket } from "node:net";
 import type { DescMessage, DescMethodServerStreaming, Message } from "@bufbuild/protobuf";
 import { Code } from "../code.js";
 import { decode } from "../codec/codec.js";
-import { keptCopy } from "../codec/slab.js";
+import { copyFor } from "../codec/slab.js";
 import { AnySchema, TimestampSchema } from "../descriptors/well-known.js";
 import { textOf, transportError, TtrpcError } from "../error.js";
 import type { ArrivedEvent } from "./event.js";
@@ -194,10 +194,10 @@ function connectedSocket(address: string, path: string, signal: AbortSignal): Pr
 
 const text = new TextDecoder();
 
-/** The event in an envelope, whose message is not unpacked. Throws if it does not decode. */
-export function eventIn({ timestamp, namespace, topic, event }: RawEnvelope): ArrivedEvent {
+/** The event in an envelope, whose message is not unpacked. `queued` others wait. Throws if it does not decode. */
+export function eventIn({ timestamp, namespace, topic, event }: RawEnvelope, queued: number): ArrivedEvent {
   // A copy, because a view would keep the whole chunk that it came in.
-  const any = decode(AnySchema, keptCopy(event, 0, event.length));
+  const any = decode(AnySchema, copyFor(queued)(event, 0, event.length));
   return {
     namespace: text.decode(namespace),
     topic: text.decode(topic),

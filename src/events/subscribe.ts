@@ -139,7 +139,7 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
   #receive(raw: RawEnvelope): Promise<void> | undefined {
     let event;
     try {
-      event = eventIn(raw);
+      event = eventIn(raw, this.#queue.counts.queued);
     } catch {
       this.#queue.counts.invalid++;
       return undefined;

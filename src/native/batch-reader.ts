@@ -1,6 +1,6 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
 import type { Decode } from "../codec/payload.js";
-import { keptCopy } from "../codec/slab.js";
+import { keptCopy, ownCopy, type QueueSlab } from "../codec/slab.js";
 import { Code } from "../code.js";
 import { callError, detail, type TtrpcError, transportCause, transportError } from "../error.js";
 import { addMetadata, type Metadata } from "../metadata.js";
@@ -30,6 +30,9 @@ export class BatchReader {
     this.bytes = new Uint8Array(size);
     this.#view = new DataView(this.bytes.buffer);
   }
+
+  /** So much is kept already of what came before that payloads get memory of their own. */
+  isCrowded = false;
 
   operation = 0;
   flags = 0;
@@ -110,14 +113,17 @@ export class BatchReader {
 
   /** Decodes the rest of the record. */
   read<T>(decode: Decode<T>): T {
-    const whole = this.#whole;
+    const whole = this.#whole ?? (this.isCrowded ? ownCopy(this.bytes, this.#at, this.#next) : undefined);
     if (whole !== undefined) return decode(whole, 0, whole.length, true);
     return decode(this.bytes, this.#at, this.#next, false);
   }
 
-  /** Copies the rest of the record. */
-  payload(): Uint8Array {
-    return this.#whole ?? keptCopy(this.bytes, this.#at, this.#next);
+  /** Copies the rest of the record, into `slab` if it waits in a queue. */
+  payload(slab?: QueueSlab): Uint8Array {
+    if (this.#whole !== undefined) return this.#whole;
+    return slab === undefined
+      ? keptCopy(this.bytes, this.#at, this.#next)
+      : slab.copy(this.bytes, this.#at, this.#next);
   }
 
   /** Reads the fields of a request, up to its payload. */

@@ -40,7 +40,7 @@ export class Bridge {
   readonly #outbox: Outbox;
   readonly #inbox = new Inbox(
     () => this.#native.takeWhole(),
-    (request) => this.letGo(request),
+    (request) => this.#forget(request),
   );
   readonly #routes = new Routes();
 
@@ -318,7 +318,7 @@ export class Bridge {
       writer.field(value);
     }
     this.#outbox.endWith(payload ?? NOTHING);
-    requests.delete(request);
+    requests.answered(request);
     this.#outbox.schedule();
   }
 
@@ -327,6 +327,11 @@ export class Bridge {
    * stops counting. Call it once for each aborted request, and never for one that was answered.
    */
   letGo(request: Readonly<Named>): void {
+    this.#inbox.requests.letGo();
+    this.#forget(request);
+  }
+
+  #forget(request: Readonly<Named>): void {
     this.#outbox.command(Command.LetGo, 0, request);
   }
 }

@@ -1,3 +1,4 @@
+import { SLAB_OWNERS } from "../codec/slab.js";
 import { throwLater, transportError, type TtrpcError } from "../error.js";
 import { BatchReader } from "./batch-reader.js";
 import { BATCH_SIZE, Event, FLAG_SERVED } from "./records.js";
@@ -30,14 +31,14 @@ export class Inbox {
   #after: (ActiveRequest | (() => void))[] = [];
   #reading = false;
 
-  readonly #letGo: (request: Readonly<Named>) => void;
+  readonly #forget: (request: Readonly<Named>) => void;
 
   /**
-   * `takeWhole` returns the next payload that crossed whole; `letGo` is called for an aborted request of which nothing
-   * is held any more.
+   * `takeWhole` returns the next payload that crossed whole; `forget` is called for a request that was answered
+   * and aborted at the same time.
    */
-  constructor(takeWhole: () => Uint8Array, letGo: (request: Readonly<Named>) => void) {
-    this.#letGo = letGo;
+  constructor(takeWhole: () => Uint8Array, forget: (request: Readonly<Named>) => void) {
+    this.#forget = forget;
     this.#reader = new BatchReader(BATCH_SIZE, takeWhole);
   }
 
@@ -53,6 +54,7 @@ export class Inbox {
   read(size: number): void {
     const reader = this.#reader;
     this.#reading = true;
+    reader.isCrowded = this.requests.held >= SLAB_OWNERS;
     reader.rewind();
     while (reader.next(size)) {
       try {
@@ -131,11 +133,11 @@ export class Inbox {
         const request = this.requests.get(slot, generation);
         if (request === undefined) {
           // The answer and this event crossed each other.
-          this.defer(() => this.#letGo({ slot, generation }));
+          this.defer(() => this.#forget({ slot, generation }));
           return;
         }
         // At once: the slot may get a new user in this batch.
-        this.requests.delete(request);
+        this.requests.aborted(request);
         this.defer(() => request.abort(deadline));
         return;
       }

@@ -83,6 +83,8 @@ export class CallSlots<T extends Named> extends Slots<T> {
 
 /** Requests of peers, which Rust names. */
 export class RequestSlots<T extends Named> extends Slots<T> {
+  #held = 0;
+
   /**
    * Adds a request. Rust reuses a slot only after it reported that the slot's user needs no answer, or after it took
    * the answer.
@@ -91,12 +93,27 @@ export class RequestSlots<T extends Named> extends Slots<T> {
     const { users } = this;
     while (users.length <= request.slot) users.push(undefined);
     users[request.slot] = request;
+    this.#held++;
   }
 
-  /** Ends a request. Returns whether it was in flight. */
-  delete(request: T): boolean {
-    if (this.users[request.slot] !== request) return false;
+  /** How many were added, and were neither answered nor let go. */
+  get held(): number {
+    return this.#held;
+  }
+
+  /** A request that is in flight gets its answer. */
+  answered(request: T): void {
     this.users[request.slot] = undefined;
-    return true;
+    this.#held--;
+  }
+
+  /** Nobody waits for the answer to a request that is in flight. Its handler may still hold it. */
+  aborted(request: T): void {
+    this.users[request.slot] = undefined;
+  }
+
+  /** Nothing is held any more of one that was aborted. */
+  letGo(): void {
+    this.#held--;
   }
 }

@@ -1,5 +1,6 @@
 import { rejectLater } from "../client/call-site.js";
 import type { Decode } from "../codec/payload.js";
+import { QueueSlab } from "../codec/slab.js";
 import { addFrames } from "../error.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import type { Named } from "../native/slots.js";
@@ -37,6 +38,8 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
   readonly #owner: QueueOwner;
   readonly #decode: Decode<T>;
   #messages: Uint8Array[] = [];
+  /** For the messages that wait, if any does. */
+  #slab: QueueSlab | undefined;
   #head = 0;
   #waiting: Waiting<T>[] = [];
   #ended = false;
@@ -59,7 +62,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     }
     const waiting = this.#waiting.shift();
     if (waiting === undefined) {
-      this.#messages.push(reader.payload());
+      this.#messages.push(reader.payload((this.#slab ??= new QueueSlab())));
       return;
     }
     this.#take(reader.rest);
@@ -82,8 +85,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
   /** Drops the messages that wait, and ends with an error. */
   fail(error: unknown): void {
     const dropped = this.#messages.slice(this.#head);
-    this.#messages = [];
-    this.#head = 0;
+    this.#empty();
     for (const message of dropped) this.#take(message.length);
     // A reader that missed messages must not take this for the regular end.
     if (dropped.length > 0) this.#error = error;
@@ -139,13 +141,17 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
 
   #advance(): void {
     this.#head++;
-    if (this.#head === this.#messages.length) {
-      this.#messages = [];
-      this.#head = 0;
-    } else if (this.#head === 1024) {
+    if (this.#head === this.#messages.length) this.#empty();
+    else if (this.#head === 1024) {
       this.#messages = this.#messages.slice(this.#head);
       this.#head = 0;
     }
+  }
+
+  #empty(): void {
+    this.#messages = [];
+    this.#head = 0;
+    this.#slab = undefined;
   }
 
   #take(bytes: number): void {

@@ -1,0 +1,65 @@
+/** What programs do with small payloads that they keep, whose memory is part of a larger piece. */
+
+import { connect, createServer, type Driver } from "containerd-shim-protos";
+import { describe, expect, test } from "vitest";
+import { bytes, deferred, text } from "../helpers/outcome.js";
+import { temporaryAddress } from "../helpers/temp.js";
+
+const DRIVERS: Driver[] = ["loop", "thread"];
+const MIB = 1 << 20;
+
+const times = <T>(length: number, make: (index: number) => T) =>
+  Array.from({ length }, (_, index) => make(index));
+
+/** Bytes that are alive as long as these arrays are. */
+function kept(arrays: readonly Uint8Array[]): number {
+  const memory = new Set(arrays.map((array) => array.buffer));
+  return [...memory].reduce((sum, { byteLength }) => sum + byteLength, 0);
+}
+
+describe.each(DRIVERS)("driver %s", (driver) => {
+  test("a program that transfers a payload's memory away costs no later call its outcome", async () => {
+    const address = temporaryAddress();
+    await using server = createServer({ driver });
+    server.addRaw("test.Echo", { Echo: { kind: "unary", handle: (payload) => payload.slice() } });
+    await server.listen(address);
+    await using connection = await connect(address, { driver });
+    const call = async (word: string) => text(await connection.unary("test.Echo", "Echo", bytes(word)));
+    const reply = await connection.unary("test.Echo", "Echo", bytes("moved"));
+    const { buffer } = reply;
+    structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
+    expect(await Promise.all(times(20, (index) => call(`word ${index}`)))).toEqual(
+      times(20, (index) => `word ${index}`),
+    );
+  });
+
+  test("requests that many handlers keep do not keep those in between", async () => {
+    const address = temporaryAddress();
+    await using server = createServer({ driver });
+    const requests: Uint8Array[] = [];
+    const end = deferred<void>();
+    server.addRaw("test.Kept", {
+      Keep: {
+        kind: "unary",
+        async handle(payload) {
+          requests.push(payload);
+          await end.promise;
+          return payload;
+        },
+      },
+      Drop: { kind: "unary", handle: () => new Uint8Array(0) },
+    });
+    await server.listen(address);
+    await using connection = await connect(address, { driver });
+    const between = new Uint8Array(4000);
+    const calls: Promise<Uint8Array>[] = [];
+    for (let index = 0; index < 2000; index++) {
+      calls.push(connection.unary("test.Kept", "Keep", Uint8Array.of(index)));
+      await Promise.all(times(4, () => connection.unary("test.Kept", "Drop", between)));
+    }
+    expect(requests).toHaveLength(2000);
+    expect(kept(requests)).toBeLessThan(18 * MIB);
+    end.resolve();
+    expect((await Promise.all(calls)).every((reply, index) => reply[0] === (index & 255))).toBe(true);
+  });
+});
