@@ -17,7 +17,9 @@ test("events that wait keep no memory of those in between that nobody asked for"
   const client = await clientOf(address);
   const unwanted = requestOf({ topic: "/tasks/start", value: new Uint8Array(3900) });
   for (let index = 0; index < 2500; index++) {
-    await Promise.all([...Array(4).fill(unwanted), requestOf({ exitStatus: 7 })].map((request) => client.forward(request)));
+    await Promise.all(
+      [...Array(4).fill(unwanted), requestOf({ exitStatus: 7 })].map((request) => client.forward(request)),
+    );
   }
   const waiting = (await events.batches({ maxEvents: 2500 }).next()).value as ContainerdEvent[];
   expect(waiting).toHaveLength(2500);

@@ -133,7 +133,7 @@ export const rows: readonly Row[] = [
   },
   {
     what: "what payloads below 4 KiB that are kept hold besides their bytes",
-    limit: "16 MiB; for the messages that wait in a stream, 8 KiB",
+    limit: "16 MiB each for requests, for events, and for messages of streams",
     beyond: "the next ones get memory of their own",
     shown: ["__test__/both-drivers/kept-payloads.test.ts", "do not keep those in between"],
   },

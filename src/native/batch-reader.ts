@@ -1,6 +1,6 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
 import type { Decode } from "../codec/payload.js";
-import { keptCopy, ownCopy, type QueueSlab } from "../codec/slab.js";
+import { keptCopy, ownCopy, type Slab } from "../codec/slab.js";
 import { Code } from "../code.js";
 import { callError, detail, type TtrpcError, transportCause, transportError } from "../error.js";
 import { addMetadata, type Metadata } from "../metadata.js";
@@ -118,12 +118,14 @@ export class BatchReader {
     return decode(this.bytes, this.#at, this.#next, false);
   }
 
-  /** Copies the rest of the record, into `slab` if it waits in a queue. */
-  payload(slab?: QueueSlab): Uint8Array {
-    if (this.#whole !== undefined) return this.#whole;
-    return slab === undefined
-      ? keptCopy(this.bytes, this.#at, this.#next)
-      : slab.copy(this.bytes, this.#at, this.#next);
+  /** The rest of the record, outside of the batch. */
+  payload(): Uint8Array {
+    return this.#whole ?? keptCopy(this.bytes, this.#at, this.#next);
+  }
+
+  /** The same, for a queue in which `waiting` bytes wait, and whose slab holds nothing else. */
+  queuedPayload(slab: Slab, waiting: number): Uint8Array {
+    return this.#whole ?? slab.copy(this.bytes, this.#at, this.#next, waiting);
   }
 
   /** Reads the fields of a request, up to its payload. */

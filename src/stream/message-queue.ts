@@ -1,6 +1,6 @@
 import { rejectLater } from "../client/call-site.js";
 import type { Decode } from "../codec/payload.js";
-import { QueueSlab } from "../codec/slab.js";
+import { Slab, SLAB_OWNERS } from "../codec/slab.js";
 import { addFrames } from "../error.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import type { Named } from "../native/slots.js";
@@ -31,6 +31,12 @@ interface Waiting<T> {
 const TAKEN_BATCH = 64 * 1024;
 
 /**
+ * The messages that wait in all queues. One that was forgotten with messages in it counts for good, which only makes
+ * copies a little slower.
+ */
+let allWaiting = 0;
+
+/**
  * The messages of a stream that have arrived, for one reader. Rust bounds the queue: it stops reading a connection on
  * which too many bytes were not taken.
  */
@@ -38,8 +44,9 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
   readonly #owner: QueueOwner;
   readonly #decode: Decode<T>;
   #messages: Uint8Array[] = [];
-  /** For the messages that wait, if any does. */
-  #slab: QueueSlab | undefined;
+  #waitingBytes = 0;
+  /** For the messages that wait while many do. It holds none of other queues. */
+  #slab: Slab | undefined;
   #head = 0;
   #waiting: Waiting<T>[] = [];
   #ended = false;
@@ -62,7 +69,9 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     }
     const waiting = this.#waiting.shift();
     if (waiting === undefined) {
-      this.#messages.push(reader.payload((this.#slab ??= new QueueSlab())));
+      this.#messages.push(this.#copy(reader));
+      this.#waitingBytes += reader.rest;
+      allWaiting++;
       return;
     }
     this.#take(reader.rest);
@@ -85,6 +94,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
   /** Drops the messages that wait, and ends with an error. */
   fail(error: unknown): void {
     const dropped = this.#messages.slice(this.#head);
+    allWaiting -= dropped.length;
     this.#empty();
     for (const message of dropped) this.#take(message.length);
     // A reader that missed messages must not take this for the regular end.
@@ -95,6 +105,8 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
   next(): Promise<IteratorResult<T, undefined>> {
     const message = this.#messages[this.#head];
     if (message !== undefined) {
+      this.#waitingBytes -= message.length;
+      allWaiting--;
       this.#advance();
       this.#take(message.length);
       try {
@@ -148,9 +160,16 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     }
   }
 
+  /** Copies a message that has to wait. */
+  #copy(reader: BatchReader): Uint8Array {
+    if (allWaiting < SLAB_OWNERS) return reader.payload();
+    return reader.queuedPayload((this.#slab ??= new Slab()), this.#waitingBytes);
+  }
+
   #empty(): void {
     this.#messages = [];
     this.#head = 0;
+    this.#waitingBytes = 0;
     this.#slab = undefined;
   }
 
