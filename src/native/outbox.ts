@@ -1,3 +1,4 @@
+import { AsyncResource } from "node:async_hooks";
 // The global one may be mocked by tests.
 import { setImmediate as inNextTurn } from "node:timers";
 import { Code } from "../code.js";
@@ -19,6 +20,12 @@ interface Addon {
   /** Reads `size` bytes of events. */
   read(size: number): void;
 }
+
+/**
+ * Events are read in the async context in which the package was loaded, because what hands them over, such as the next tick
+ * of a call, runs in the context of whoever made the call.
+ */
+const nobodys = new AsyncResource("ttrpc", { requireManualDestroy: true });
 
 /** Gathers the commands of a tick in one buffer, and decides when they are handed over. */
 export class Outbox {
@@ -130,7 +137,7 @@ export class Outbox {
   #read(filled: number): void {
     if (filled >= MORE) this.schedule();
     const size = filled % MORE;
-    if (size > 0) this.#addon.read(size);
+    if (size > 0) nobodys.runInAsyncScope(this.#addon.read, this.#addon, size);
   }
 
   /** Makes room for a record with a body of up to `size` bytes. */

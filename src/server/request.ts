@@ -1,3 +1,4 @@
+import { AsyncResource } from "node:async_hooks";
 import { Code } from "../code.js";
 import { bytesOf, type Payload } from "../codec/payload.js";
 import { type AbortReason, HandlerContext, type ServerConnection } from "./context.js";
@@ -17,14 +18,20 @@ export interface Served extends ServedMethod {
   readonly intercepted: ((call: ServerCall) => Promise<unknown>) | undefined;
 }
 
+/** Nothing is to be told when such a resource is collected. */
+const NEVER_DESTROYED = { requireManualDestroy: true };
+
 /** Called when a handler is done. */
 export interface RequestHost {
   readonly bridge: Bridge;
   finished(): void;
 }
 
-/** A request that a handler works on. It is answered once, or not at all if nobody waits for the answer any more. */
-export abstract class RunningRequest implements ActiveRequest {
+/**
+ * A request that a handler works on. It is answered once, or not at all if nobody waits for the answer any more. It has an
+ * async context of its own, so that no handler sees, or changes, what another stored.
+ */
+export abstract class RunningRequest extends AsyncResource implements ActiveRequest {
   readonly slot: number;
   readonly generation: number;
   readonly connection: number;
@@ -38,6 +45,7 @@ export abstract class RunningRequest implements ActiveRequest {
   #isDone = false;
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
+    super("ttrpc.Request", NEVER_DESTROYED);
     this.#host = host;
     this.bridge = host.bridge;
     this.method = method;
@@ -47,7 +55,12 @@ export abstract class RunningRequest implements ActiveRequest {
     this.context = new HandlerContext(method.service, method.method, request, connection);
   }
 
-  abstract run(): void;
+  run(): void {
+    this.runInAsyncScope(this.handle, this);
+  }
+
+  /** Runs the handler, and answers. */
+  protected abstract handle(): void;
 
   /** The peer no longer waits. The handler counts as running until it returns. */
   abort(deadline: boolean): void {
@@ -61,6 +74,10 @@ export abstract class RunningRequest implements ActiveRequest {
 
   /** Tells the handler that nobody waits for its answer any more. */
   giveUp(why: AbortReason): void {
+    this.runInAsyncScope(this.tell, this, why);
+  }
+
+  protected tell(why: AbortReason): void {
     this.context.abort(why);
   }
 
@@ -130,7 +147,7 @@ class UnaryRequest extends RunningRequest {
     }
   }
 
-  run(): void {
+  protected handle(): void {
     let response: unknown;
     try {
       if (this.#wrong !== undefined) throw this.#wrong.error;
@@ -201,8 +218,8 @@ class StreamRequest extends RunningRequest implements QueueOwner {
   /** The handler wants no more messages. Any that still arrive are dropped; the call continues. */
   abandoned(): void {}
 
-  override giveUp(why: AbortReason): void {
-    super.giveUp(why);
+  protected override tell(why: AbortReason): void {
+    super.tell(why);
     if (this.#aborted) return;
     this.#aborted = true;
     // Also wakes a handler that waits for a message or for room, whether or not it reads its signal.
@@ -211,7 +228,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     this.#endResponses();
   }
 
-  async run(): Promise<void> {
+  protected async handle(): Promise<void> {
     const { kind, encode } = this.method;
     let response: Payload | undefined;
     try {
