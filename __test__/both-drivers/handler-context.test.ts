@@ -1,4 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
+import { create } from "@bufbuild/protobuf";
+import { AnySchema } from "@bufbuild/protobuf/wkt";
 import {
   type CallOptions,
   Code,
@@ -9,6 +11,7 @@ import {
   type HandlerContext,
   type RawMethods,
   type ServerInterceptor,
+  TtrpcError,
 } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { bytes, deferred, failure, rejection, text } from "../helpers/outcome.js";
@@ -162,6 +165,25 @@ describe("context.remainingMs", () => {
     expect(first).toBeLessThanOrEqual(50);
     expect(last).toBe(0);
   });
+});
+
+test("metadata and errors keep a leading U+FEFF, which is a character of theirs", async () => {
+  const values = ["\uFEFFab", "ab", "\uFEFF"];
+  await using pair = await pairOf({
+    Tell: {
+      kind: "unary",
+      handle(_, { metadata }) {
+        throw new TtrpcError("\uFEFFtext", Code.Aborted, {
+          details: [create(AnySchema, { typeUrl: "\uFEFFtype", value: bytes(JSON.stringify(metadata)) })],
+        });
+      },
+    },
+  });
+  const call = pair.connection.unary(SERVICE, "Tell", EMPTY, { metadata: { key: values } });
+  const { rawMessage, details } = await failure(call);
+  expect(rawMessage).toBe("\uFEFFtext");
+  expect(details.map(({ typeUrl }) => typeUrl)).toEqual(["\uFEFFtype"]);
+  expect(JSON.parse(text(details[0]?.value ?? EMPTY))).toEqual({ key: values });
 });
 
 describe("the option parent", () => {

@@ -1,5 +1,8 @@
 /** What programs do with small payloads that they keep, whose memory is part of a larger piece. */
 
+import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { connect, createServer, type Driver } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { bytes, deferred, text } from "../helpers/outcome.js";
@@ -10,6 +13,16 @@ const MIB = 1 << 20;
 
 const times = <T>(length: number, make: (index: number) => T) =>
   Array.from({ length }, (_, index) => make(index));
+
+/** Collects all garbage, and lets Node free what it lent. */
+async function collectGarbage(): Promise<void> {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  for (let round = 0; round < 3; round++) {
+    await turn();
+    collect();
+  }
+}
 
 /** Bytes that are alive as long as these arrays are. */
 function kept(arrays: readonly Uint8Array[]): number {
@@ -31,6 +44,33 @@ describe.each(DRIVERS)("driver %s", (driver) => {
     expect(await Promise.all(times(20, (index) => call(`word ${index}`)))).toEqual(
       times(20, (index) => `word ${index}`),
     );
+  });
+
+  test("a reader that is slower than its peer keeps no message that it has read", async () => {
+    const address = temporaryAddress();
+    await using server = createServer({ driver });
+    const message = new Uint8Array(32 << 10);
+    server.addRaw("test.Kept", {
+      Endless: {
+        kind: "server_streaming",
+        async *handle() {
+          for (;;) yield message;
+        },
+      },
+    });
+    await server.listen(address);
+    await using connection = await connect(address, { driver });
+    const read: WeakRef<ArrayBufferLike>[] = [];
+    for await (const { buffer } of connection.serverStreaming("test.Kept", "Endless", new Uint8Array(0))) {
+      read.push(new WeakRef(buffer));
+      // More come meanwhile, so that the queue is never empty.
+      await sleep(2);
+      if (read.length === 300) {
+        await collectGarbage();
+        expect(read.filter((one) => one.deref() !== undefined).length).toBeLessThan(50);
+        break;
+      }
+    }
   });
 
   test("requests that many handlers keep do not keep those in between", async () => {

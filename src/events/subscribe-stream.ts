@@ -192,7 +192,7 @@ function connectedSocket(address: string, path: string, signal: AbortSignal): Pr
   });
 }
 
-const text = new TextDecoder();
+const text = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** The event in an envelope, whose message is not unpacked. `queued` others wait. Throws if it does not decode. */
 export function eventIn({ timestamp, namespace, topic, event }: RawEnvelope, queued: number): ArrivedEvent {

@@ -8,7 +8,8 @@ import type { ConnectionClosed } from "../connection-types.js";
 import { CLOSE_KINDS, FLAG_WHOLE, RECORD_HEADER } from "./records.js";
 import type { IncomingRequest } from "./types.js";
 
-const decoder = new TextDecoder();
+// A leading U+FEFF is part of a value, and not a mark of its encoding.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Reads records from the inbound buffer. The views that it returns are valid until the next record is read. */
 export class BatchReader {

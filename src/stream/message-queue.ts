@@ -43,7 +43,8 @@ let allWaiting = 0;
 export class MessageQueue<T> implements AsyncIterableIterator<T> {
   readonly #owner: QueueOwner;
   readonly #decode: Decode<T>;
-  #messages: Uint8Array[] = [];
+  /** The messages that wait, from `#head` on. Those before it were taken, and are not kept. */
+  #messages: (Uint8Array | undefined)[] = [];
   #waitingBytes = 0;
   /** For the messages that wait while many do. It holds none of other queues. */
   #slab: Slab | undefined;
@@ -93,7 +94,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
 
   /** Drops the messages that wait, and ends with an error. */
   fail(error: unknown): void {
-    const dropped = this.#messages.slice(this.#head);
+    const dropped = this.#messages.slice(this.#head) as Uint8Array[];
     allWaiting -= dropped.length;
     this.#empty();
     for (const message of dropped) this.#take(message.length);
@@ -152,7 +153,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
   }
 
   #advance(): void {
-    this.#head++;
+    this.#messages[this.#head++] = undefined;
     if (this.#head === this.#messages.length) this.#empty();
     else if (this.#head === 1024) {
       this.#messages = this.#messages.slice(this.#head);
