@@ -262,6 +262,9 @@ export declare function endedChildren(): BindingEnded
 /** Whether this process exports the functions of libuv that `driver: "loop"` needs. */
 export declare function hasLibuv(): boolean
 
+/** Has the children of this process begin with this soft limit of open files, which Node has raised for itself. */
+export declare function limitOpenFilesOfChildren(limit: number): number
+
 /** Listens at a path for the terminal of a container. Returns a descriptor, which the caller owns. */
 export declare function listenConsole(path: string): number
 

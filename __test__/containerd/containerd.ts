@@ -242,10 +242,17 @@ function wrapShim(folder: string, release: Release, address: string): void {
 }
 
 function spawnDaemon(folder: string, release: Release, log: TailLog): ChildProcess {
-  const daemon = spawn(toolOf(release, "containerd"), ["--config", join(folder, "config.toml")], {
+  const command = [toolOf(release, "containerd"), "--config", join(folder, "config.toml")];
+  // As systemd starts it: with a soft limit of open files that is below the hard one, and a socket to report to.
+  const daemon = spawn("prlimit", ["--nofile=1024:", ...command], {
     // containerd looks for shims in its working directory first, and must not find any there.
     cwd: folder,
-    env: { ...process.env, PATH: `${join(folder, WRAPPERS)}${delimiter}${release.path}`, TMPDIR: folder },
+    env: {
+      ...process.env,
+      PATH: `${join(folder, WRAPPERS)}${delimiter}${release.path}`,
+      TMPDIR: folder,
+      NOTIFY_SOCKET: join(folder, "notify.sock"),
+    },
     stdio: ["ignore", "pipe", "pipe"],
   });
   for (const stream of [daemon.stdout, daemon.stderr]) {

@@ -128,6 +128,16 @@ describeWithEach("the streams of a process", (release) => {
       await vi.waitFor(() => expect(logged("out")).toBe("out\r\nerr\r\n"));
     });
 
+    test("end with the process of a terminal, though one in its background still has the terminal", async () => {
+      const stdout = fifo();
+      const reading = readFile(stdout, "utf8");
+      const script = "trap '' HUP; sleep 100000 & echo last; exit 3";
+      const { name, exited } = await exec(script, { stdout, terminal: true });
+      expect((await exited).exitStatus).toBe(3);
+      expect(await reading).toBe("last\r\n");
+      await task.delete(name);
+    });
+
     test("are waited for by Delete, as far as other processes have them", async () => {
       const stdout = fifo();
       const reading = readFile(stdout, "utf8");

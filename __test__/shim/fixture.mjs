@@ -1,4 +1,6 @@
 /** A shim to run as containerd runs one. Its hooks do what the environment says. */
+import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { cachedDataVersionTag, setFlagsFromString } from "node:v8";
 import { runShim } from "containerd-shim-protos/shim";
 
@@ -49,6 +51,12 @@ void runShim("io.containerd.fixture.v1", {
       create: () => ({ pid: 7 }),
       delete: () => ({ pid: 7, exitStatus: 5 }),
       stats: () => ({ stats: context.options }),
+      // What a program gets that the shim runs.
+      checkpoint({ path }) {
+        const script = 'ulimit -Sn; ulimit -Hn; echo "$NOTIFY_SOCKET"';
+        writeFileSync(path, spawnSync("sh", ["-c", script]).stdout);
+        return {};
+      },
       wait: () => new Promise(() => undefined),
       async kill({ signal }) {
         context.log.info(`signal ${signal}`);

@@ -247,3 +247,41 @@ test("the shim does without huge pages and arenas, and what it starts may have t
   expect(status(shimPid)?.[0]).toBe(status("self")?.[0]);
   expect(readFileSync(`/proc/${shimPid}/smaps_rollup`, "utf8")).toMatch(/^AnonHugePages: +0 kB$/m);
 });
+
+test("programs that a shim runs get the limit of open files that it was started with, and no socket of systemd", async () => {
+  const env = { NOTIFY_SOCKET: temporaryPath() };
+  using host = hostOf({ executable: "prlimit", program: ["--nofile=500:4000", program], env });
+  await using connection = await connect(await host.address());
+  const path = temporaryPath();
+  await createClient(Task, connection).checkpoint({ path });
+  expect(readFileSync(path, "utf8")).toBe("500\n4000\n\n");
+});
+
+test("signals that programs in Go ignore end no shim and open no port", async () => {
+  using host = hostOf();
+  await using connection = await connect(await host.address());
+  const task = createClient(Task, connection);
+  const { shimPid } = await task.connect({});
+  const sockets = () =>
+    readdirSync(`/proc/${shimPid}/fd`).filter((fd) => {
+      try {
+        return readlinkSync(`/proc/${shimPid}/fd/${fd}`).startsWith("socket:");
+      } catch {
+        return false;
+      }
+    }).length;
+  const before = sockets();
+  for (const signal of [
+    "SIGUSR1",
+    "SIGUSR2",
+    "SIGALRM",
+    "SIGVTALRM",
+    "SIGIO",
+    "SIGPWR",
+    "SIGXCPU",
+  ] as const) {
+    process.kill(shimPid, signal);
+    expect((await task.connect({})).shimPid).toBe(shimPid);
+  }
+  expect(sockets()).toBe(before);
+});

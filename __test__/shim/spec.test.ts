@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { processOf, readSpec, resourcesOf } from "containerd-shim-protos/shim/spec";
+import { processOf, readSpec, resourcesOf, specJson } from "containerd-shim-protos/shim/spec";
 import { describe, expect, test } from "vitest";
 import { temporaryPath } from "../helpers/temp.js";
 
@@ -24,6 +24,23 @@ describe("the specification of a container", () => {
   ])("that %s is refused with the name of its file", (_, text, said) => {
     writeFileSync(file, text);
     expect(() => readSpec(bundle)).toThrow(said);
+  });
+
+  test("keeps integers of 64 bits on its way to the runtime", () => {
+    const text =
+      '{"args":["18446744073709551615","\\"9007199254740993"],"rlimits":[{"hard":18446744073709551615,"soft":9007199254740993}],' +
+      '"list":[-9223372036854775808,1.2345678901234567,1e30,9007199254740991],"terminal":false}';
+    const process = processOf(anyOf(text));
+    expect(process.rlimits?.[0]?.hard).toBe(2 ** 64);
+    expect(specJson(process)).toBe(text.replace("1e30", "1e+30"));
+    expect(specJson({ ...process, terminal: true })).toContain('"hard":18446744073709551615');
+    const [limit] = process.rlimits ?? [];
+    Object.assign(limit ?? {}, { soft: 5 });
+    expect(specJson(process)).toContain('"rlimits":[{"hard":18446744073709551615,"soft":5}]');
+    writeFileSync(file, text);
+    expect(specJson(readSpec(bundle))).toContain('"soft":9007199254740993');
+    expect(() => processOf(anyOf('{"hard":018446744073709551615}'))).toThrow(/is not JSON/);
+    expect(() => specJson([])).toThrow("value must be an object, not an array");
   });
 
   test("that is missing is the system's error", () => {

@@ -31,6 +31,12 @@ pub fn allow_huge_pages() -> i32 {
     answer(children::allow_huge_pages().map(|()| 0))
 }
 
+/// Has the children of this process begin with this soft limit of open files, which Node has raised for itself.
+#[napi]
+pub fn limit_open_files_of_children(limit: f64) -> i32 {
+    answer(children::limit_open_files_of_children(limit as u64).map(|()| 0))
+}
+
 /// Gives back the pages of a buffer, whose content is lost: they read as zeros.
 #[napi]
 pub fn discard_pages(mut buffer: Uint8ArraySlice<'_>) -> i32 {

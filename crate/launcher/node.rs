@@ -50,6 +50,7 @@ pub fn node(payload: &Payload, program: &OsString, wire: Option<RawFd>) -> Resul
     let one_arena = env::var_os(ARENAS).is_none();
     let given = json!({
         "smallPages": without_huge_pages,
+        "openFiles": open_files(),
         "stub": STUB,
         "file": PROGRAM,
         "path": payload.path.to_string_lossy(),
@@ -87,6 +88,14 @@ pub fn node(payload: &Payload, program: &OsString, wire: Option<RawFd>) -> Resul
 fn huge_pages_allowed() -> bool {
     // SAFETY: this option takes integers and touches no memory.
     unsafe { libc::prctl(libc::PR_GET_THP_DISABLE, 0, 0, 0, 0) == 0 }
+}
+
+/// The soft limit of open files, if it is below the hard one, to which Node raises it.
+fn open_files() -> Option<u64> {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes to the local only.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) };
+    (result == 0 && limits.rlim_cur < limits.rlim_max).then_some(limits.rlim_cur)
 }
 
 /// Makes this process Node, with the same arguments and streams. Returns why it could not.

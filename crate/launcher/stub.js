@@ -14,6 +14,7 @@ for (const name of given.unset) delete process.env[name];
 setEnvironmentData("containerd-shim-protos.addon", {
   file: `/proc/self/fd/${file}`,
   smallPages: given.smallPages,
+  openFiles: given.openFiles,
 });
 process.argv[1] = given.program;
 

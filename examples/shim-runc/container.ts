@@ -14,7 +14,7 @@ import {
 import type { CheckpointOptions, Options } from "containerd-shim-protos/runc";
 import type { ChildExit, ShimContext } from "containerd-shim-protos/shim";
 import { Cgroup, type OomWatch } from "containerd-shim-protos/shim/cgroup";
-import { type Process, processOf } from "containerd-shim-protos/shim/spec";
+import { type Process, processOf, specJson } from "containerd-shim-protos/shim/spec";
 import { type CreateTaskRequest, type ExecProcessRequest, Status } from "containerd-shim-protos/task/v3";
 import { attempt } from "./attempt.js";
 import { ownsItsPids, pidFile, writeExit, writeOptions } from "./bundle.js";
@@ -177,7 +177,7 @@ export class Container {
 
   async #launchExec(process: ContainerProcess, spec: Process) {
     const file = join(this.bundle, `${process.id}.process.json`);
-    await promises.writeFile(file, JSON.stringify(spec), { mode: 0o600 });
+    await promises.writeFile(file, specJson(spec), { mode: 0o600 });
     try {
       return await process.launch(this.#context.children, (launch) => this.#runc.exec(launch, file));
     } finally {
@@ -320,6 +320,7 @@ export class Container {
     process.ended(exit);
     // A client may stop reading once it hears of the exit.
     await process.flush();
+    process.closeTerminal();
     this.#context.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, {
       containerId: this.id,
       id: process.id,

@@ -125,6 +125,11 @@ export class ContainerProcess {
     await (this.#stdio ?? this.#console)?.flush();
   }
 
+  /** Ends the output of a terminal whose process has ended, though others may still have it open. */
+  closeTerminal(): void {
+    this.#console?.close();
+  }
+
   /** Notes that the process has ended. */
   ended(exit: ChildExit): void {
     this.#exit = exit;

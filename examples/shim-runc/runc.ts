@@ -105,7 +105,11 @@ export class Runc {
     input?: Uint8Array,
   ): Promise<string> {
     const before = this.#logSize();
-    const child = this.#spawn(command, [...flags, this.#id, ...rest], ["pipe", "pipe", "pipe"]);
+    const child = this.#spawn(
+      command,
+      [...flags, this.#id, ...rest],
+      [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+    );
     child.stdin?.on("error", () => undefined);
     child.stdin?.end(input);
     // Without descriptors for them there are none, and the end says why.

@@ -72,6 +72,8 @@ export interface PackedAddon {
   readonly file: string;
   /** Whether the launcher keeps huge pages from the process until the addon is loaded. */
   readonly smallPages: boolean;
+  /** The soft limit of open files with which the shim was started, if Node has raised it. */
+  readonly openFiles: number | null;
 }
 
 /** The addon of a packed shim; undefined in any other program. */
@@ -80,7 +82,7 @@ function packedAddon(): PackedAddon | undefined {
   return packed as PackedAddon | undefined;
 }
 
-function openPacked({ file, smallPages }: PackedAddon): typeof Native {
+function openPacked({ file, smallPages, openFiles }: PackedAddon): typeof Native {
   const module: { exports: unknown } = { exports: {} };
   // Its name does not end as require would have it.
   process.dlopen(module, file);
@@ -90,6 +92,7 @@ function openPacked({ file, smallPages }: PackedAddon): typeof Native {
     addon.allowHugePages();
     delete process.env["MIMALLOC_ALLOW_THP"];
   }
+  if (openFiles !== null) addon.limitOpenFilesOfChildren(openFiles);
   return addon;
 }
 

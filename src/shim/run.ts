@@ -27,6 +27,8 @@ import { checkShim, type ShimOptions } from "./options.js";
 export async function runShim(name: string, options: ShimOptions): Promise<void> {
   // containerd parses this output as an address or a message, so warnings must not appear in it.
   process.removeAllListeners("warning");
+  // systemd gives it to containerd. With it, runc's start waits until the container reports to systemd.
+  delete process.env["NOTIFY_SOCKET"];
   try {
     checkShim(name, options);
     if (process.env[DESCRIBE_VARIABLE] !== undefined) {

@@ -25,6 +25,11 @@ const PROBE_MS = 1000;
 const GRACE_MS = 500;
 const SHUTDOWN_MS = 5000;
 const STDERR = 2;
+/**
+ * What a program in Go ignores, such as containerd's own shim, and what would end this one, or have Node open a port for
+ * debuggers.
+ */
+const IGNORED = ["SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGIO", "SIGPWR", "SIGXCPU"] as const;
 
 /** Serves one container, or a group of them, until it is shut down. */
 export async function serve(name: string, args: ShimArguments, options: ShimOptions): Promise<void> {
@@ -36,6 +41,7 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
   if (starter.present) {
     logStandardStreams(log);
     dieBeforeContainerd();
+    for (const signal of IGNORED) process.on(signal, () => undefined);
   }
   process.on("warning", (warning) => log.warn("Node warns", { warning }));
   try {

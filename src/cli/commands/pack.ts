@@ -103,7 +103,7 @@ const { setFlagsFromString } = require("node:v8");
 const { Script, constants } = require("node:vm");
 const { setEnvironmentData } = require("node:worker_threads");
 const { SOURCE, CACHE, SCRIPT, ADDON } = process.env;
-setEnvironmentData(${JSON.stringify(PACKED)}, { file: ADDON, smallPages: false });
+setEnvironmentData(${JSON.stringify(PACKED)}, { file: ADDON, smallPages: false, openFiles: null });
 setFlagsFromString("--no-lazy");
 const script = new Script(readFileSync(SOURCE, "utf8"), {
   filename: SCRIPT,

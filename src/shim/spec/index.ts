@@ -12,6 +12,7 @@
  * @module
  */
 
+export { specJson } from "./json.js";
 export { processOf, readSpec, resourcesOf } from "./read.js";
 export type {
   Capabilities,

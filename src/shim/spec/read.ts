@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { isBytes, isPlain, kindOf } from "../../value-kinds.js";
+import { parseJson } from "./json.js";
 import type { LinuxResources } from "./linux.js";
 import type { Process, Spec } from "./types.js";
 
@@ -13,7 +14,7 @@ import type { Process, Spec } from "./types.js";
  * ```
  *
  * Throws the system's error if there is none, and an Error that names the file if it holds no JSON object. What the object
- * holds is not checked: the runtime does that.
+ * holds is not checked: the runtime does that. Pass it on with {@link specJson}, which keeps its large numbers.
  */
 export function readSpec(bundle: string): Spec {
   if (typeof bundle !== "string") throw new TypeError(`bundle must be a path, not ${kindOf(bundle)}`);
@@ -41,7 +42,7 @@ function textOf(any: Any | undefined, name: string): string {
 function parsed(text: string, what: string): object {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (cause) {
     throw new Error(`${what} is not JSON: ${(cause as Error).message}`, { cause });
   }
