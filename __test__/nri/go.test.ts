@@ -1,6 +1,6 @@
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createTestRuntime, runPlugin } from "containerd-shim-protos/nri";
+import { Adjustment, createTestRuntime, runPlugin } from "containerd-shim-protos/nri";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { describeWithGo } from "../helpers/go-peer.js";
 import { ROOT, temporaryFolder } from "../helpers/program.js";
@@ -17,7 +17,7 @@ describeWithGo("with NRI's own Go code", () => {
     BUSY,
     async () => {
       const folder = temporaryFolder();
-      await using runtime = new Started(nriPeer.path, ["runtime", folder]);
+      await using runtime = new Started(nriPeer.path, ["runtime", folder, "1"]);
       await runtime.printed("ready\n");
       const seen: number[] = [];
       const plugin = runPlugin(
@@ -59,6 +59,38 @@ describeWithGo("with NRI's own Go code", () => {
     },
   );
 
+  it("the last change of an entry counts, and a removal lets a plugin replace another's", BUSY, async () => {
+    const folder = temporaryFolder();
+    await using runtime = new Started(nriPeer.path, ["runtime", folder, "2"]);
+    await runtime.printed("ready\n");
+    const adjustments = { "10": twice(new Adjustment(), "first"), "20": twice(removals(), "last") };
+    for (const [index, adjustment] of Object.entries(adjustments)) {
+      const plugin = runPlugin(
+        `p${index}`,
+        index,
+        { createContainer: () => adjustment },
+        { socket: join(folder, "nri.sock"), ownsProcess: false, reconnect: false },
+      );
+      onTestFinished(() => plugin.close());
+      await plugin.ready;
+    }
+    await runtime.printed('"env"');
+    const made = JSON.parse(runtime.output.trim().split("\n").at(-1)!) as Record<string, any>;
+    expect(made["env"]).toEqual([{ key: "A", value: "last" }]);
+    expect(made["annotations"]).toMatchObject({ a: "last" });
+    expect(made["mounts"]).toEqual([{ destination: "/a", source: "/last" }]);
+    const { devices, sysctl, net_devices, rdt, resources } = made["linux"];
+    expect(devices).toEqual([expect.objectContaining({ path: "/dev/a", type: "c" })]);
+    expect(sysctl).toMatchObject({ a: "last" });
+    expect(net_devices).toMatchObject({ a: { name: "last" } });
+    expect(rdt).toEqual({ clos_id: { value: "last" } });
+    // What cannot be removed belongs to one plugin.
+    expect(made["rlimits"]).toEqual([{ type: "RLIMIT_NOFILE", hard: 2, soft: 2 }]);
+    expect(made["CDI_devices"]).toEqual([{ name: "v.com/a=0" }]);
+    expect(made["linux"].namespaces).toEqual([{ type: "ipc", path: "/last" }]);
+    expect(resources.hugepage_limits).toEqual([{ page_size: "2MB", limit: 2 }]);
+  });
+
   it(
     "a plugin that the runtime launches has its name, index, socket and configuration, and fails when they are lost",
     BUSY,
@@ -83,7 +115,7 @@ describeWithGo("with NRI's own Go code", () => {
       // The runtime gives no PATH.
       writeFileSync(program, `#!/bin/sh\nexec ${process.execPath} ${join(folder, "plugin.mjs")}\n`);
       chmodSync(program, 0o755);
-      await using runtime = new Started(nriPeer.path, ["runtime", folder]);
+      await using runtime = new Started(nriPeer.path, ["runtime", folder, "1"]);
       await runtime.printed('"BY"');
       expect(runtime.output).toContain('"value":"42-launched"');
       // The runtime would end the plugin too; here it only goes.
@@ -120,3 +152,36 @@ describeWithGo("with NRI's own Go code", () => {
     ]);
   });
 });
+
+/** Removes what {@link twice} sets and can be removed. */
+function removals(): Adjustment {
+  return new Adjustment()
+    .removeEnv("A")
+    .removeAnnotation("a")
+    .removeMount("/a")
+    .removeDevice("/dev/a")
+    .removeSysctl("a")
+    .removeNetDevice("a")
+    .removeRdt();
+}
+
+/** Sets entries twice. Those without a removal are set by the plugin whose value is `last` only. */
+function twice(to: Adjustment, value: string): Adjustment {
+  for (const each of ["wrong", value]) {
+    to.env("A", each)
+      .annotation("a", each)
+      .mount({ destination: "/a", source: `/${each}` })
+      .device({ path: "/dev/a", type: each === "wrong" ? "b" : "c", major: 1, minor: 1 })
+      .sysctl("a", each)
+      .netDevice("a", each)
+      .rdt({ closId: each });
+    if (value === "first") continue;
+    const number = each === "wrong" ? 1 : 2;
+    to.rlimit("RLIMIT_NOFILE", { soft: number, hard: number })
+      .cdiDevice("v.com/a=0")
+      .removeNamespace("ipc")
+      .namespace("ipc", `/${each}`)
+      .resources({ hugepages: { "2MB": number } });
+  }
+  return to;
+}

@@ -5,23 +5,27 @@ import {
   ContainerAdjustmentSchema,
   HooksSchema,
   type IOPrioClass,
+  type KeyValue,
   KeyValueSchema,
   type LinuxContainerAdjustment,
   LinuxContainerAdjustmentSchema,
+  type LinuxDevice,
   LinuxDeviceSchema,
   LinuxIOPrioritySchema,
   LinuxMemoryPolicySchema,
+  type LinuxNamespace,
   LinuxNamespaceSchema,
   LinuxNetDeviceSchema,
-  type LinuxRdt,
   LinuxRdtSchema,
   LinuxResourcesSchema,
   LinuxSchedulerSchema,
   LinuxSeccompSchema,
   type MpolFlag,
   type MpolMode,
+  type Mount,
   MountSchema,
   OptionalIntSchema,
+  type POSIXRlimit,
   POSIXRlimitSchema,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import {
@@ -34,6 +38,7 @@ import {
 import { deviceOf, hookOf, rdtOf, seccompOf, type RdtSpec, type SeccompSpec } from "./parts.js";
 import { applySpec } from "./apply-spec.js";
 import { setEntry } from "../codec/read.js";
+import { markRemoved, putEntry, unmarked } from "./entries.js";
 import { checkMessage } from "./messages.js";
 import { checkedInteger, checkedLimits, checkedNumber } from "./ranges.js";
 import { addResources, type ResourcesSpec } from "./resources.js";
@@ -64,7 +69,8 @@ import {
  * ```
  *
  * A runtime fails the container if two plugins set the same entry. A plugin that removes an entry first may then set it:
- * `removeEnv("A").env("A", "b")` replaces what another plugin has set.
+ * `removeEnv("A").env("A", "b")` replaces what another plugin has set. Of two values for an entry the last one counts, and
+ * a removal takes back what was set before it.
  */
 export class Adjustment {
   /** The message that is sent. */
@@ -88,7 +94,7 @@ export class Adjustment {
   /** Sets an environment variable. */
   env(name: string, value: string): this {
     const entry = { key: checkedKey(name, "the name of env"), value: checkedString(value, `env.${name}`) };
-    this.message.env.push(create(KeyValueSchema, entry));
+    putEntry(this.message.env, create(KeyValueSchema, entry), keyOf, [entry.key]);
     return this;
   }
 
@@ -97,7 +103,8 @@ export class Adjustment {
    * itself has; set it to an empty text instead.
    */
   removeEnv(name: string): this {
-    this.message.env.push(create(KeyValueSchema, { key: removed(name, "the name of env") }));
+    const entry = create(KeyValueSchema, { key: removed(name, "the name of env") });
+    putEntry(this.message.env, entry, keyOf, [name, entry.key]);
     return this;
   }
 
@@ -110,21 +117,25 @@ export class Adjustment {
 
   /** Removes an annotation. */
   removeAnnotation(key: string): this {
-    setEntry(this.message.annotations, removed(key, "the key of annotation"), "");
+    markRemoved(this.message.annotations, removed(key, "the key of annotation"), "");
     return this;
   }
 
   /** Adds a mount. */
   mount(mount: MessageInitShape<typeof MountSchema>): this {
     const checked = checkedMessage(MountSchema, mount, "mount");
-    checkedKey((mount as { readonly destination?: unknown }).destination, "mount.destination");
-    this.message.mounts.push(checked);
+    const destination = checkedKey(
+      (mount as { readonly destination?: unknown }).destination,
+      "mount.destination",
+    );
+    putEntry(this.message.mounts, checked, destinationOf, [destination]);
     return this;
   }
 
   /** Removes the mount at a path in the container. */
   removeMount(destination: string): this {
-    this.message.mounts.push(create(MountSchema, { destination: removed(destination, "mount.destination") }));
+    const mount = create(MountSchema, { destination: removed(destination, "mount.destination") });
+    putEntry(this.message.mounts, mount, destinationOf, [destination, mount.destination]);
     return this;
   }
 
@@ -150,27 +161,29 @@ export class Adjustment {
     const checkedType = checkedKey(type, "the type of rlimit");
     const { soft, hard } = checkedObject(limits, `rlimits.${type}`, ["soft", "hard"]);
     const checked = checkedLimits(soft, hard, `rlimits.${type}`);
-    this.message.rlimits.push(create(POSIXRlimitSchema, { type: checkedType, ...checked }));
+    const rlimit = create(POSIXRlimitSchema, { type: checkedType, ...checked });
+    putEntry(this.message.rlimits, rlimit, typeOf, [checkedType]);
     return this;
   }
 
   /** Adds a device by its CDI name, as in `vendor.com/gpu=0`. The runtime must know the name. */
   cdiDevice(name: string): this {
-    this.message.CDIDevices.push(
-      create(CDIDeviceSchema, { name: checkedKey(name, "the name of cdiDevice") }),
-    );
+    const device = create(CDIDeviceSchema, { name: checkedKey(name, "the name of cdiDevice") });
+    putEntry(this.message.CDIDevices, device, (each) => each.name, [name]);
     return this;
   }
 
   /** Adds a device. The device cgroup lets the container use it. */
   device(device: DeviceSpec): this {
-    this.#linux.devices.push(deviceOf(device, "device"));
+    const checked = deviceOf(device, "device");
+    putEntry(this.#linux.devices, checked, pathOf, [checked.path]);
     return this;
   }
 
   /** Removes the device at a path in the container. */
   removeDevice(path: string): this {
-    this.#linux.devices.push(create(LinuxDeviceSchema, { path: removed(path, "device.path") }));
+    const device = create(LinuxDeviceSchema, { path: removed(path, "device.path") });
+    putEntry(this.#linux.devices, device, pathOf, [path, device.path]);
     return this;
   }
 
@@ -181,21 +194,27 @@ export class Adjustment {
     return this;
   }
 
-  /** Joins the namespace at a path, or makes a new one where there is none. The type is `network`, `ipc` and the like. */
+  /**
+   * Joins the namespace at a path, or makes a new one where there is none. The type is `network`, `ipc` and the like.
+   * Only one plugin may change a namespace, even if it removes it first.
+   */
   namespace(type: string, path = ""): this {
     const namespace = {
       type: checkedKey(type, "the type of namespace"),
       path: checkedString(path, "namespace.path"),
     };
-    this.#linux.namespaces.push(create(LinuxNamespaceSchema, namespace));
-    return this;
+    return this.#namespace(create(LinuxNamespaceSchema, namespace));
   }
 
   /** Shares the runtime's namespace of a type. */
   removeNamespace(type: string): this {
-    this.#linux.namespaces.push(
-      create(LinuxNamespaceSchema, { type: removed(type, "the type of namespace") }),
-    );
+    return this.#namespace(create(LinuxNamespaceSchema, { type: removed(type, "the type of namespace") }));
+  }
+
+  /** A runtime refuses a removal beside a value, so the last change is the only one. */
+  #namespace(namespace: LinuxNamespace): this {
+    const type = unmarked(namespace.type);
+    putEntry(this.#linux.namespaces, namespace, (each) => unmarked(each.type), [type]);
     return this;
   }
 
@@ -208,7 +227,7 @@ export class Adjustment {
 
   /** Removes a kernel parameter. */
   removeSysctl(key: string): this {
-    setEntry(this.#linux.sysctl, removed(key, "the key of sysctl"), "");
+    markRemoved(this.#linux.sysctl, removed(key, "the key of sysctl"), "");
     return this;
   }
 
@@ -223,7 +242,7 @@ export class Adjustment {
   /** Removes a network device that another plugin has added. */
   removeNetDevice(hostName: string): this {
     const key = removed(hostName, "the host's name of netDevice");
-    setEntry(this.#linux.netDevices, key, create(LinuxNetDeviceSchema));
+    markRemoved(this.#linux.netDevices, key, create(LinuxNetDeviceSchema));
     return this;
   }
 
@@ -277,17 +296,22 @@ export class Adjustment {
 
   /** Sets the control of cache and memory bandwidth. */
   rdt(rdt: RdtSpec): this {
-    this.#linux.rdt = rdtOf(rdt, "rdt");
+    const remove = this.message.linux?.rdt?.remove ?? false;
+    this.#linux.rdt = Object.assign(rdtOf(rdt, "rdt"), { remove });
     return this;
   }
 
   /** Removes all control of cache and memory bandwidth. */
   removeRdt(): this {
-    const rdt: LinuxRdt = (this.#linux.rdt ??= create(LinuxRdtSchema));
-    rdt.remove = true;
+    this.#linux.rdt = create(LinuxRdtSchema, { remove: true });
     return this;
   }
 }
+
+const keyOf = (entry: KeyValue): string => entry.key;
+const destinationOf = (mount: Mount): string => mount.destination;
+const typeOf = (rlimit: POSIXRlimit): string => rlimit.type;
+const pathOf = (device: LinuxDevice): string => device.path;
 
 const HOOK_PHASES: readonly HookPhase[] = [
   "prestart",

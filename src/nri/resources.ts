@@ -11,6 +11,7 @@ import {
   LinuxResourcesSchema,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import { setEntry } from "../codec/read.js";
+import { putEntry } from "./entries.js";
 import { checkMessage } from "./messages.js";
 import { checkedInteger, type Integer, type RangedField } from "./ranges.js";
 import { checkedBoolean, checkedKey, checkedObject, checkedString, isOf } from "./values.js";
@@ -135,7 +136,8 @@ export function addResources(target: LinuxResources, spec: ResourcesSpec, at: st
       `${at}.hugepages[${JSON.stringify(pageSize)}]`,
       "HugepageLimit.limit",
     );
-    target.hugepageLimits.push(create(HugepageLimitSchema, { pageSize, limit: checked }));
+    const hugepages = create(HugepageLimitSchema, { pageSize, limit: checked });
+    putEntry(target.hugepageLimits, hugepages, (each) => each.pageSize, [pageSize]);
   }
   for (const [file, value] of Object.entries(optional(given.unified, `${at}.unified`))) {
     checkedKey(file, `a key of ${at}.unified`);

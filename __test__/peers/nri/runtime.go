@@ -16,12 +16,12 @@ import (
 	"github.com/containerd/nri/pkg/adaptation"
 )
 
-// runtime waits for a plugin, creates a container through it, and prints the plugin's adjustment. In
-// the folder are nri.sock, and plugins/ with what to launch.
-func runtime(folder string) {
+// runtime waits for plugins, creates a container through them, and prints their adjustment. In the
+// folder are nri.sock, and plugins/ with what to launch.
+func runtime(folder string, plugins int) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGTERM)
-	started, synced := false, make(chan struct{})
+	started, synced := false, make(chan struct{}, plugins)
 	// The reply to Synchronize and the updates that follow it are counted in any order.
 	var updated atomic.Int64
 	sync := func(ctx context.Context, cb adaptation.SyncCB) error {
@@ -47,7 +47,7 @@ func runtime(folder string) {
 			return err
 		}
 		fmt.Println("updates", updated.Add(int64(len(updates))))
-		close(synced)
+		synced <- struct{}{}
 		return nil
 	}
 	update := func(_ context.Context, updates []*adaptation.ContainerUpdate) ([]*adaptation.ContainerUpdate, error) {
@@ -69,7 +69,9 @@ func runtime(folder string) {
 		log.Fatal(err)
 	}
 	fmt.Println("ready")
-	<-synced
+	for range plugins {
+		<-synced
+	}
 	// A plugin is called once it is synchronized. Blocking further synchronization waits for that.
 	runtime.BlockPluginSync().Unblock()
 	reply, err := runtime.CreateContainer(context.Background(), &adaptation.CreateContainerRequest{
@@ -79,7 +81,7 @@ func runtime(folder string) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(reply.GetAdjust().GetEnv()); err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(reply.GetAdjust()); err != nil {
 		log.Fatal(err)
 	}
 	<-ended
