@@ -1,14 +1,17 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, TtrpcError } from "containerd-shim-protos";
 import {
   Adjustment,
+  ContainerAdjustmentSchema,
   ContainerUpdateSchema,
   createTestRuntime,
   type PluginHandlers,
 } from "containerd-shim-protos/nri";
 import { describe, expect, it, vi } from "vitest";
 import { bareRuntime, logged } from "./bare-runtime.js";
+
+type ContainerAdjustmentInit = MessageInitShape<typeof ContainerAdjustmentSchema>;
 
 describe("a plugin", () => {
   it("fails what the runtime does when a handler throws, and goes on", async () => {
@@ -71,6 +74,27 @@ describe("a plugin", () => {
     expect(outcome.reason).toContain(expected);
     expect(outcome.reason).toContain(text);
     expect(lines.find((line) => line.startsWith("error"))).toBe(`error ${outcome.reason}`);
+  });
+
+  it.each<[string, string, ContainerAdjustmentInit]>([
+    ["a variable", "Env A", { env: [{ key: "A" }, { key: "A" }] }],
+    ["a mount", "Mounts /a", { mounts: [{ destination: "/a" }, { destination: "/a" }] }],
+    ["a device", "Devices /a", { linux: { devices: [{ path: "/a" }, { path: "/a" }] } }],
+    ["a limit", "Rlimits RLIMIT_A", { rlimits: [{ type: "RLIMIT_A" }, { type: "RLIMIT_A" }] }],
+    ["a CDI name", "CdiDevices a", { CDIDevices: [{ name: "a" }, { name: "a" }] }],
+    ["a namespace", "Namespace ipc", { linux: { namespaces: [{ type: "-ipc" }, { type: "ipc" }] } }],
+    [
+      "a size of huge pages",
+      "HugepageLimits 2MB",
+      { linux: { resources: { hugepageLimits: [{ pageSize: "2MB" }, { pageSize: "2MB" }] } } },
+    ],
+  ])("that sets %s twice fails the container, as with NRI", async (_, what, init) => {
+    await using runtime = await createTestRuntime();
+    const adjust = create(ContainerAdjustmentSchema, init);
+    await runtime.start("twice", "10", { createContainer: () => ({ adjust }) });
+    const text = `plugins "10-twice" and "10-twice" both tried to set ${what}`;
+    await expect(runtime.createContainer(await runtime.runPod())).rejects.toThrow(text);
+    expect(runtime.containers).toEqual([]);
   });
 
   it("rejects the adjustments of others by a reason or an error", async () => {

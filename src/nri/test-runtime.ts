@@ -22,6 +22,7 @@ import {
   PodSandboxSchema,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import { adjusted, nameOf, withResources } from "./apply.js";
+import { checkEntries } from "./conflicts.js";
 import type { EventName } from "./events.js";
 import type { PluginHandlers } from "./handlers.js";
 import { PLUGIN_OPTIONS, type PluginOptions } from "./options.js";
@@ -58,7 +59,8 @@ const DEFAULTS = { registrationTimeoutMs: 5000, requestTimeoutMs: 2000, partSize
 
 /**
  * A runtime for tests of plugins, made by {@link createTestRuntime}. It calls plugins as containerd does, over a socket, in
- * the order of their indexes, and keeps pods and containers in memory. It does not look for conflicts between plugins.
+ * the order of their indexes, and keeps pods and containers in memory. It does not look for conflicts between plugins, but
+ * fails a container if a plugin sets an entry twice.
  */
 export class TestRuntime implements AsyncDisposable {
   /** The socket's address, for plugins in other processes. */
@@ -188,6 +190,7 @@ export class TestRuntime implements AsyncDisposable {
       const reply = await plugin.client.createContainer({ pod, container }, options);
       const { adjust, update: updates, evict } = reply;
       if (adjust !== undefined) {
+        checkEntries(plugin.id, adjust);
         adjustments.set(plugin.id, adjust);
         container = adjusted(container, adjust);
       }
