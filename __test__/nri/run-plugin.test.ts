@@ -1,4 +1,5 @@
-import { Code, connect, createClient, createServer } from "containerd-shim-protos";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Code, connect, createClient, createServer, TtrpcError } from "containerd-shim-protos";
 import {
   createTestRuntime,
   Mux,
@@ -68,6 +69,45 @@ describe("a plugin", () => {
     await early.close();
     await expect(early.ready).rejects.toMatchObject({ code: Code.Unavailable });
     expect(await early.closed).toEqual({ reason: "local" });
+  });
+
+  it("that does not synchronize, or ends before, fails to start in a test", async () => {
+    await using runtime = await createTestRuntime();
+    const synchronize = () => {
+      throw new TtrpcError("no room", Code.ResourceExhausted);
+    };
+    await expect(runtime.start("a", "10", { synchronize })).rejects.toMatchObject({
+      code: Code.ResourceExhausted,
+      rawMessage: "no room",
+    });
+    const aborter = new AbortController();
+    const ended = runtime.start(
+      "b",
+      "10",
+      { synchronize: () => aborter.abort() },
+      { signal: aborter.signal },
+    );
+    await expect(ended).rejects.toMatchObject({ code: Code.Unavailable });
+    expect(runtime.plugins).toEqual([]);
+    // One that connects again has another try.
+    let tries = 0;
+    const again = { synchronize: () => (++tries < 2 ? synchronize() : undefined) };
+    await runtime.start("c", "10", again, { reconnect: { initialDelayMs: 1 } });
+    expect([tries, runtime.plugins]).toEqual([2, ["10-c"]]);
+  });
+
+  it("has started when it is synchronized itself, beside another with its name and index", async () => {
+    await using runtime = await createTestRuntime();
+    const first = await runtime.start("same", "10", {});
+    let isSynchronized = false;
+    const synchronize = async () => {
+      await sleep(50);
+      isSynchronized = true;
+    };
+    await runtime.start("same", "10", { synchronize });
+    expect([isSynchronized, runtime.plugins]).toEqual([true, ["10-same", "10-same"]]);
+    await first.close();
+    await vi.waitFor(() => expect(runtime.plugins).toEqual(["10-same"]));
   });
 
   it.each<[string, unknown[], string]>([

@@ -65,10 +65,6 @@ export {
   type ResourcesSpec,
   type UpdateSpec,
 } from "./resources.js";
-export {
-  createTestRuntime,
-  type CreatedContainer,
-  TestRuntime,
-  type TestRuntimeOptions,
-} from "./test-runtime.js";
+export type { TestRuntimeOptions } from "./test-options.js";
+export { createTestRuntime, type CreatedContainer, TestRuntime } from "./test-runtime.js";
 export type { Integer } from "./ranges.js";

@@ -7,7 +7,7 @@ import { Code } from "../code.js";
 import { decode, encode } from "../codec/codec.js";
 import { validate } from "../codec/validate.js";
 import { TtrpcError } from "../error.js";
-import { checkLimits, checkOptions, withDefaults } from "../options.js";
+import { checkOptions } from "../options.js";
 import {
   type Container,
   type ContainerAdjustment,
@@ -28,24 +28,9 @@ import type { PluginHandlers } from "./handlers.js";
 import { PLUGIN_OPTIONS, type PluginOptions } from "./options.js";
 import { runPlugin, type RunningPlugin } from "./plugin.js";
 import { type ResourcesSpec, resourcesOf } from "./resources.js";
+import { type TestRuntimeOptions, type TestSettings, testSettingsOf } from "./test-options.js";
 import { ConnectedPlugin } from "./test-plugin.js";
 import { checkedString } from "./values.js";
-
-/** Options of {@link createTestRuntime}. */
-export interface TestRuntimeOptions {
-  /** The runtime's name. Default `test-runtime`. */
-  readonly name?: string | undefined;
-  /** The runtime's version. Default `1.0.0`. */
-  readonly version?: string | undefined;
-  /** The text of the plugins' configuration file. Empty by default. */
-  readonly config?: string | undefined;
-  /** Milliseconds that it waits for a plugin's registration. Default 5 000. */
-  readonly registrationTimeoutMs?: number | undefined;
-  /** Milliseconds that it waits for a plugin's answer; it then disconnects the plugin and continues. Default 2 000. */
-  readonly requestTimeoutMs?: number | undefined;
-  /** How many pods and containers one part of Synchronize has. Default 1 000. */
-  readonly partSize?: number | undefined;
-}
 
 /** A container that a test created, with what the plugins asked for. */
 export interface CreatedContainer {
@@ -54,8 +39,6 @@ export interface CreatedContainer {
   /** The adjustment of each plugin that made one, by the plugin's index and name. */
   readonly adjustments: ReadonlyMap<string, ContainerAdjustment>;
 }
-
-const DEFAULTS = { registrationTimeoutMs: 5000, requestTimeoutMs: 2000, partSize: 1000 };
 
 /**
  * A runtime for tests of plugins, made by {@link createTestRuntime}. It calls plugins as containerd does, over a socket, in
@@ -73,7 +56,7 @@ export class TestRuntime implements AsyncDisposable {
   readonly updates: ContainerUpdate[] = [];
   /** The evictions that plugins have asked for, oldest first. */
   readonly evictions: ContainerEviction[] = [];
-  readonly #options: typeof DEFAULTS & { name: string; version: string; config: string };
+  readonly #options: TestSettings;
   readonly #folder: string;
   readonly #listener: SocketServer;
   readonly #plugins = new Set<ConnectedPlugin>();
@@ -83,15 +66,13 @@ export class TestRuntime implements AsyncDisposable {
 
   /** @internal */
   constructor(options: TestRuntimeOptions, folder: string) {
-    checkOptions("createTestRuntime", options, [...Object.keys(DEFAULTS), "name", "version", "config"]);
-    const { name = "test-runtime", version = "1.0.0", config = "", ...limits } = options;
-    const checked = withDefaults(DEFAULTS, limits);
-    checkLimits(checked);
-    for (const [option, text] of Object.entries({ name, version, config })) checkedString(text, option);
-    this.#options = { ...checked, name, version, config };
+    this.#options = testSettingsOf(options);
     this.#folder = folder;
     this.socket = join(folder, "nri.sock");
-    this.#listener = createSocketServer((socket) => void this.#connected(socket));
+    this.#listener = createSocketServer((socket) => {
+      // A plugin that fails knows why: it has answered with the error, or has gone.
+      this.#connected(socket).catch(() => undefined);
+    });
   }
 
   /** @internal */
@@ -115,11 +96,23 @@ export class TestRuntime implements AsyncDisposable {
   ): Promise<RunningPlugin> {
     checkOptions("start", options, PLUGIN_OPTIONS);
     const { reconnect = false, log = QUIET } = options;
-    const fixed = { reconnect, log, socket: this.socket, ownsProcess: false };
+    // A socket of its own tells its connections from those of another plugin with its name and index.
+    const socket = join(this.#folder, `plugin-${this.#started.size}.sock`);
+    const fixed = { reconnect, log, socket, ownsProcess: false };
     const plugin = runPlugin(name, index, handlers, { ...options, ...fixed });
     this.#started.add(plugin);
-    await plugin.ready;
-    await Promise.race([this.joined(`${index}-${name}`), plugin.closed]);
+    let failure: unknown;
+    const synchronized = new Promise<void>((resolve, reject) => {
+      const listener = createSocketServer((accepted) => {
+        this.#connected(accepted).then(resolve, (error: unknown) => (failure = error));
+      });
+      listener.once("error", reject).listen(socket);
+      void plugin.closed.then(({ error }) => {
+        listener.close();
+        reject(failure ?? error ?? new TtrpcError(`the plugin ${plugin} has ended`, Code.Unavailable));
+      });
+    });
+    await Promise.all([plugin.ready, synchronized]);
     return plugin;
   }
 
@@ -318,6 +311,7 @@ export class TestRuntime implements AsyncDisposable {
     return failed;
   }
 
+  /** Resolves when a plugin is synchronized. Disconnects one that is not, and rejects. */
   async #connected(socket: Socket): Promise<void> {
     const plugin = new ConnectedPlugin(socket, this.#options, (update, evict) => {
       this.evictions.push(...evict);
@@ -330,9 +324,9 @@ export class TestRuntime implements AsyncDisposable {
       void plugin.closed.then(() => this.#plugins.delete(plugin));
       for (const resolve of this.#joined) resolve();
       this.#joined.clear();
-    } catch {
-      // The plugin knows why: it has answered with the error, or has gone.
-      await plugin.close();
+    } catch (error) {
+      void plugin.close();
+      throw error;
     }
   }
 
