@@ -1,5 +1,12 @@
+import { toJson } from "@bufbuild/protobuf";
 import { Code } from "containerd-shim-protos";
-import { Adjustment, createTestRuntime, type PluginHandlers } from "containerd-shim-protos/nri";
+import {
+  Adjustment,
+  createTestRuntime,
+  type LinuxRdt,
+  LinuxRdtSchema,
+  type PluginHandlers,
+} from "containerd-shim-protos/nri";
 import { describe, expect, it, vi } from "vitest";
 
 describe("a plugin", () => {
@@ -135,5 +142,54 @@ describe("a plugin", () => {
     );
     await plugin.close();
     await expect(plugin.updateContainers([])).rejects.toMatchObject({ code: Code.Unavailable });
+  });
+
+  const OWN = { closId: { value: "own" }, schemata: { value: ["L3:0=1"] } };
+  it.each<[string, (() => Adjustment)[], object | undefined, object | undefined]>([
+    [
+      "fields of two plugins are joined",
+      [() => new Adjustment().rdt({ closId: "a" }), () => new Adjustment().rdt({ enableMonitoring: true })],
+      { closId: { value: "a" }, enableMonitoring: { value: true } },
+      { ...OWN, closId: { value: "a" }, enableMonitoring: { value: true } },
+    ],
+    [
+      "a removal takes back what was set before",
+      [
+        () => new Adjustment().rdt({ closId: "a", enableMonitoring: true }),
+        () => new Adjustment().removeRdt(),
+      ],
+      { remove: true },
+      undefined,
+    ],
+    [
+      "a removal and a value replace what another plugin has set, and keep the container's own",
+      [
+        () => new Adjustment().rdt({ closId: "a", enableMonitoring: true }),
+        () => new Adjustment().removeRdt().rdt({ closId: "b" }),
+      ],
+      { closId: { value: "b" } },
+      { ...OWN, closId: { value: "b" } },
+    ],
+    ["nothing changes nothing", [() => new Adjustment().rdt({})], {}, OWN],
+  ])("changes RDT as NRI does: %s", async (_, plugins, asked, made) => {
+    await using runtime = await createTestRuntime();
+    const seen: unknown[] = [];
+    for (const [index, adjustment] of plugins.entries()) {
+      await runtime.start("rdt", `${index}0`, {
+        createContainer({ container }) {
+          seen.push(container.linux?.rdt);
+          return adjustment();
+        },
+      });
+    }
+    const fields = (rdt: LinuxRdt | undefined) => rdt && toJson(LinuxRdtSchema, rdt);
+    let adjusted: unknown;
+    const validateContainerAdjustment: PluginHandlers["validateContainerAdjustment"] = ({ adjust }) =>
+      void (adjusted = fields(adjust?.linux?.rdt));
+    await runtime.start("validator", "90", { validateContainerAdjustment });
+    const { container } = await runtime.createContainer(await runtime.runPod(), { linux: { rdt: OWN } });
+    expect(adjusted).toEqual(asked);
+    expect(fields(container.linux?.rdt)).toEqual(made);
+    expect(seen).toMatchObject(plugins.map(() => OWN));
   });
 });

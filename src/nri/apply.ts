@@ -1,14 +1,18 @@
 import { clone, create } from "@bufbuild/protobuf";
+import { decode, encode } from "../codec/codec.js";
 import { setEntry } from "../codec/read.js";
 import {
   type Container,
   type ContainerAdjustment,
+  ContainerAdjustmentSchema,
   ContainerSchema,
   type Hooks,
   HooksSchema,
   type LinuxContainer,
   type LinuxContainerAdjustment,
   LinuxContainerSchema,
+  type LinuxRdt,
+  LinuxRdtSchema,
   type LinuxResources,
   LinuxResourcesSchema,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
@@ -18,7 +22,7 @@ export function nameOf(line: string): string {
   return line.split("=", 1)[0] ?? "";
 }
 
-/** A container with an adjustment, as the runtime would create it. */
+/** A container with an adjustment, as the plugins after it see it: without changes of RDT. */
 export function adjusted(container: Container, adjust: ContainerAdjustment): Container {
   const result = clone(ContainerSchema, container);
   const values = new Map(result.env.map((line) => [nameOf(line), line]));
@@ -49,7 +53,6 @@ function applyLinux(to: LinuxContainer, adjust: LinuxContainerAdjustment): void 
   to.ioPriority = adjust.ioPriority ?? to.ioPriority;
   to.seccompPolicy = adjust.seccompPolicy ?? to.seccompPolicy;
   to.scheduler = adjust.scheduler ?? to.scheduler;
-  if (adjust.rdt !== undefined) to.rdt = adjust.rdt.remove ? undefined : adjust.rdt;
 }
 
 /** Resources with a change, in which what is absent stays as it was. */
@@ -100,4 +103,38 @@ function listed<T>(before: readonly T[], changes: readonly T[], keyOf: (value: T
 function applyRecord<T>(to: Record<string, T>, changes: Readonly<Record<string, T>>): void {
   for (const key of Object.keys(changes)) if (key.startsWith("-")) delete to[key.slice(1)];
   for (const [key, value] of Object.entries(changes)) if (!key.startsWith("-")) setEntry(to, key, value);
+}
+
+/** What plugins ask for together. */
+export function combined(adjustments: readonly ContainerAdjustment[]): ContainerAdjustment {
+  // Parts of a message that follow each other are read as one.
+  const parts = adjustments.map((adjust) => encode(ContainerAdjustmentSchema, adjust));
+  const result = decode(ContainerAdjustmentSchema, Buffer.concat(parts));
+  if (result.linux !== undefined) result.linux.rdt = combinedRdt(adjustments);
+  return result;
+}
+
+/** A removal counts for what was set before it, and for the container's own until a field is set. */
+function combinedRdt(adjustments: readonly ContainerAdjustment[]): LinuxRdt | undefined {
+  let result: LinuxRdt | undefined;
+  for (const rdt of adjustments.map(({ linux }) => linux?.rdt)) {
+    if (rdt === undefined) continue;
+    const before = rdt.remove ? create(LinuxRdtSchema, { remove: true }) : result;
+    result = isSet(rdt) ? withFields(before, rdt) : (before ?? rdt);
+  }
+  return result;
+}
+
+/** A container's RDT with what plugins ask for together. */
+export function withRdt(before: LinuxRdt | undefined, asked: LinuxRdt): LinuxRdt | undefined {
+  if (asked.remove) return undefined;
+  return isSet(asked) ? withFields(before, asked) : before;
+}
+
+function withFields(before: LinuxRdt | undefined, rdt: LinuxRdt): LinuxRdt {
+  return create(LinuxRdtSchema, { ...before, ...setFields(rdt), remove: false });
+}
+
+function isSet({ closId, schemata, enableMonitoring }: LinuxRdt): boolean {
+  return closId !== undefined || schemata !== undefined || enableMonitoring !== undefined;
 }

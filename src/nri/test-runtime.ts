@@ -4,14 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code } from "../code.js";
-import { decode, encode } from "../codec/codec.js";
 import { validate } from "../codec/validate.js";
 import { TtrpcError } from "../error.js";
 import { checkOptions } from "../options.js";
 import {
   type Container,
   type ContainerAdjustment,
-  ContainerAdjustmentSchema,
   type ContainerEviction,
   ContainerSchema,
   ContainerState,
@@ -21,7 +19,7 @@ import {
   type PodSandbox,
   PodSandboxSchema,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
-import { adjusted, nameOf, withResources } from "./apply.js";
+import { adjusted, combined, nameOf, withRdt, withResources } from "./apply.js";
 import { checkEntries } from "./conflicts.js";
 import type { EventName } from "./events.js";
 import type { PluginHandlers } from "./handlers.js";
@@ -190,8 +188,14 @@ export class TestRuntime implements AsyncDisposable {
       update.push(...updates);
       this.evictions.push(...evict);
     });
-    await this.#validate(pod, pristine, adjustments, update);
+    const adjust = combined([...adjustments.values()]);
+    await this.#validate(pod, pristine, adjust, update);
     this.#update(update);
+    const { rdt } = adjust.linux ?? {};
+    if (rdt !== undefined) {
+      const linux = (container.linux ??= create(LinuxContainerSchema));
+      linux.rdt = withRdt(linux.rdt, rdt);
+    }
     // Later plugins do not see a variable of the container's own that was removed, but the runtime keeps it.
     const names = new Set(container.env.map(nameOf));
     container.env.unshift(...pristine.env.filter((line) => !names.has(nameOf(line))));
@@ -205,13 +209,10 @@ export class TestRuntime implements AsyncDisposable {
   async #validate(
     pod: PodSandbox,
     container: Container,
-    adjustments: ReadonlyMap<string, ContainerAdjustment>,
+    adjust: ContainerAdjustment,
     update: ContainerUpdate[],
   ): Promise<void> {
     const plugins = this.#ordered().map(({ name, index }) => ({ name, index }));
-    // Parts of a message that follow each other are read as one.
-    const parts = [...adjustments.values()].map((adjust) => encode(ContainerAdjustmentSchema, adjust));
-    const adjust = decode(ContainerAdjustmentSchema, Buffer.concat(parts));
     const request = { pod, container, adjust, update, plugins };
     await this.#call("validateContainerAdjustment", async ({ client, id }, options) => {
       const { reject, reason } = await client.validateContainerAdjustment(request, options);
