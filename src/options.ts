@@ -89,6 +89,12 @@ export function withDefaults<Options extends Readonly<Record<string, unknown>>>(
   return Object.fromEntries(entries) as Options;
 }
 
+/** Fields to spread over defaults: one that is undefined counts as left out. */
+export function definedFields<Fields extends object | undefined>(fields: Fields): Fields {
+  const entries = Object.entries(fields ?? {}).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Fields;
+}
+
 /** Checks limits. Throws a TypeError that names the wrong one. */
 export function checkLimits(
   limits: Readonly<Record<string, unknown>>,

@@ -96,6 +96,21 @@ describe("a plugin", () => {
     expect([tries, runtime.plugins]).toEqual([2, ["10-c"]]);
   });
 
+  it("meets a pod and a container with values of their own for what is undefined", async () => {
+    await using runtime = await createTestRuntime();
+    const pod = await runtime.runPod({
+      id: undefined,
+      name: undefined,
+      uid: undefined,
+      namespace: undefined,
+    });
+    expect(pod).toMatchObject({ id: "pod-1", name: "pod-1", uid: "pod-1", namespace: "default" });
+    const nothing = { id: undefined, name: undefined, podSandboxId: undefined, args: undefined };
+    const { container } = await runtime.createContainer(pod, nothing);
+    const id = "container-2";
+    expect(container).toMatchObject({ id, name: id, podSandboxId: "pod-1", args: ["sh"] });
+  });
+
   it("has started when it is synchronized itself, beside another with its name and index", async () => {
     await using runtime = await createTestRuntime();
     const first = await runtime.start("same", "10", {});

@@ -17,12 +17,15 @@ test("delete answers with the end of the container on stdout, and what the shim 
   expect(stderr).toBe(`clearing up box in ${host.bundle}\n`);
 });
 
-test("delete reports an unknown container as killed just now", async () => {
-  using host = new ShimHost();
+test.each([
+  ["container", "", 0],
+  ["end", "unknown", 42],
+])("delete reports an unknown %s as killed just now", async (_, does, expected) => {
+  using host = new ShimHost({ does });
   const before = Date.now();
   const { stdout } = await host.run([...host.flags, "delete"]);
   const { pid, exitStatus, exitedAt } = fromBinary(DeleteResponseSchema, stdout);
-  expect({ pid, exitStatus }).toEqual({ pid: 0, exitStatus: 137 });
+  expect({ pid, exitStatus }).toEqual({ pid: expected, exitStatus: 137 });
   expect(timestampDate(exitedAt!).getTime()).toBeGreaterThanOrEqual(before);
 });
 

@@ -75,10 +75,11 @@ void runShim("io.containerd.fixture.v1", {
   },
   delete({ id, bundle }) {
     console.log(`clearing up ${id} in ${bundle}`);
+    if (does.includes("unknown")) return { pid: 42, exitStatus: undefined, exitedAt: undefined };
     return does.includes("exit") ? { pid: 42, exitStatus: 3 } : undefined;
   },
   info(options) {
     console.log("asked");
-    return { annotations: { options: options?.typeUrl ?? "none" } };
+    return { name: undefined, version: undefined, annotations: { options: options?.typeUrl ?? "none" } };
   },
 });

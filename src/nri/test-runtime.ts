@@ -6,7 +6,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code } from "../code.js";
 import { validate } from "../codec/validate.js";
 import { TtrpcError } from "../error.js";
-import { checkOptions } from "../options.js";
+import { checkOptions, definedFields } from "../options.js";
 import {
   type Container,
   type ContainerAdjustment,
@@ -124,7 +124,13 @@ export class TestRuntime implements AsyncDisposable {
   async runPod(init: MessageInitShape<typeof PodSandboxSchema> = {}): Promise<PodSandbox> {
     validate(PodSandboxSchema, init, "init");
     const id = `pod-${++this.#made}`;
-    const pod = create(PodSandboxSchema, { id, name: id, uid: id, namespace: "default", ...init });
+    const pod = create(PodSandboxSchema, {
+      id,
+      name: id,
+      uid: id,
+      namespace: "default",
+      ...definedFields(init),
+    });
     await this.#call("runPodSandbox", ({ client }, options) => client.runPodSandbox({ pod }, options));
     this.pods.push(pod);
     return pod;
@@ -172,7 +178,8 @@ export class TestRuntime implements AsyncDisposable {
     validate(PodSandboxSchema, pod, "pod");
     validate(ContainerSchema, init, "init");
     const id = `container-${++this.#made}`;
-    const pristine = create(ContainerSchema, { id, name: id, podSandboxId: pod.id, args: ["sh"], ...init });
+    const defaults = { id, name: id, podSandboxId: pod.id, args: ["sh"] };
+    const pristine = create(ContainerSchema, { ...defaults, ...definedFields(init) });
     pristine.state = ContainerState.CONTAINER_CREATED;
     const adjustments = new Map<string, ContainerAdjustment>();
     const update: ContainerUpdate[] = [];

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { parseAddress } from "../address.js";
 import { encode } from "../codec/codec.js";
 import { textOf } from "../error.js";
+import { definedFields } from "../options.js";
 import { reclaimStale } from "../server/socket-file.js";
 import { DeleteResponseSchema } from "../protos/task/v3.js";
 import type { ShimArguments } from "./arguments.js";
@@ -19,7 +20,7 @@ export async function runDelete(_name: string, args: ShimArguments, options: Shi
   const bundle = resolve(args.bundle);
   const ended = await options.delete?.({ id, namespace, bundle, containerdAddress: address, debug });
   removeDeadSocket(bundle);
-  const reply = { exitStatus: KILLED, exitedAt: timestampFromDate(new Date()), ...ended };
+  const reply = { exitStatus: KILLED, exitedAt: timestampFromDate(new Date()), ...definedFields(ended) };
   write(encode(DeleteResponseSchema, reply));
 }
 

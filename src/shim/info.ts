@@ -3,6 +3,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { decode, encode } from "../codec/codec.js";
 import { AnySchema } from "../descriptors/well-known.js";
+import { definedFields } from "../options.js";
 import { RuntimeInfoSchema } from "../protos/types.js";
 import type { ShimArguments } from "./arguments.js";
 import { answerOnStdout } from "./delete.js";
@@ -15,5 +16,5 @@ export async function runInfo(name: string, _args: ShimArguments, options: ShimO
   const given: Any | undefined = input.length === 0 ? undefined : decode(AnySchema, input);
   const { version = "0.0.0" } = options;
   const info: MessageInitShape<typeof RuntimeInfoSchema> = { name, version: { version } };
-  write(encode(RuntimeInfoSchema, Object.assign(info, await options.info?.(given))));
+  write(encode(RuntimeInfoSchema, Object.assign(info, definedFields(await options.info?.(given)))));
 }
