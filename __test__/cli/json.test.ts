@@ -119,6 +119,9 @@ describe("a number in JSON", () => {
       '{"any":{"@type":"x/test.Numbers","u64":9007199254740993}}',
       '{"any":{"@type":"x/test.Numbers","u64":"9007199254740993"}}',
     ],
+    ['{"i64":"1e3","u32":"1.50e1","sf64":"-1.0"}', '{"i64":"1000","u32":15,"sf64":"-1"}'],
+    ['{"byI64":{"-1":"a"},"byF32":{"1":"b"}}', '{"byI64":{"-1":"a"},"byF32":{"1":"b"}}'],
+    ['{"double":"-1.5e3","float":"NaN"}', '{"double":-1500,"float":"NaN"}'],
     ['{"double":0.1,"float":1.5}', '{"double":0.1,"float":1.5}'],
     ['{"double":9007199254740993}', '{"double":9007199254740992}'],
     ['{"colour":1}', '{"colour":"RED"}'],
@@ -141,12 +144,101 @@ describe("a number in JSON", () => {
     ['{"string":18446744073709551615}', "test.Numbers.string"],
     ['{"colour":4294967297}', "test.Numbers.colour"],
     ['{"struct":{"a":1e400}}', "test.Numbers.struct"],
+    ['{"byI64":{"1e3":"a"}}', "test.Numbers.by_i64"],
+    ['{"byF32":{"-1":"a"}}', "test.Numbers.by_f32"],
   ])("is refused in %s, by the name of its field", (json, field) => {
     expect(() => roundTrip(json)).toThrow(field);
   });
 });
 
 describe("JSON that breaks protobuf's rules is refused:", () => {
+  const INTEGERS = "u64 f64 i64 s64 sf64 u32 f32 i32 s32 sf32 wrapped wrapped32".split(" ");
+  const NO_INTEGERS = [
+    "0x10",
+    "0b1",
+    " 1",
+    "1 ",
+    "1\\n",
+    "+1",
+    "01",
+    "-01",
+    ".5e1",
+    "5.",
+    "1.5",
+    "1e-1",
+    "",
+    "-",
+    "1n",
+  ];
+  it.each(INTEGERS)("a text that is no integer in JSON, for %s", (name) => {
+    for (const text of NO_INTEGERS) {
+      const refused = `test.Numbers.${name} must be a whole number that fits, not "${text}"`;
+      expect(() => roundTrip(`{"${name}":"${text}"}`), text).toThrow(refused);
+    }
+    expect(() => roundTrip(`{"list":["1","0x1"]}`)).toThrow("test.Numbers.list must be a whole number");
+  });
+
+  it.each(["byI64", "byF32", "byNumber"])("a key that is no integer, for %s", (name) => {
+    const value = name === "byNumber" ? "{}" : '"a"';
+    for (const key of [...NO_INTEGERS, "1e3", "1.0"])
+      expect(() => roundTrip(`{"${name}":{"${key}":${value}}}`), key).toThrow(
+        `has the key "${key}", which is not of type`,
+      );
+  });
+
+  it.each(["double", "float"])("a text that is no number in JSON, for %s", (name) => {
+    for (const text of ["0x10", " 1", "+1", "01", ".5", "5.", "", "nan", "+Infinity", "1e400"])
+      expect(() => roundTrip(`{"${name}":"${text}"}`), text).toThrow(`test.Numbers.${name}`);
+  });
+
+  it.each([
+    ["a day that its month does not have", "2020-02-30T00:00:00Z"],
+    ["the 31st of April", "2020-04-31T00:00:00Z"],
+    ["a 29th of February in a year that is no leap year", "2021-02-29T00:00:00Z"],
+    ["the same in 1900", "1900-02-29T00:00:00Z"],
+    ["a month 13", "2020-13-01T00:00:00Z"],
+    ["a day 0", "2020-01-00T00:00:00Z"],
+    ["24 o'clock", "2020-01-01T24:00:00Z"],
+    ["a minute 60", "2020-01-01T00:60:00Z"],
+    ["a leap second", "2016-12-31T23:59:60Z"],
+    ["an offset of a day", "2020-01-01T00:00:00+24:00"],
+    ["an offset with a minute 60", "2020-01-01T00:00:00+01:60"],
+    ["no offset", "2020-01-01T00:00:00"],
+    ["ten decimals", "2020-01-01T00:00:00.0123456789Z"],
+    ["a space", "2020-01-01 00:00:00Z"],
+    ["a lower case", "2020-01-01t00:00:00z"],
+    ["no text", 1],
+  ])("a time with %s", (_, time) => {
+    const json = JSON.stringify(time);
+    const refused = `must be a time that exists, such as 2026-01-31T23:59:59.5Z, not ${json}`;
+    expect(() => roundTrip(`{"time":${json}}`)).toThrow(`field test.Numbers.time ${refused}`);
+    expect(() => roundTrip(`{"times":{"a":${json}}}`)).toThrow(`field test.Numbers.times ${refused}`);
+  });
+
+  it.each(["1", "1.s", ".5s", "1.0123456789s", "1 s", "1sec", "1s ", "+1s", "1e3s", "-s", "s", ""])(
+    "the duration %j",
+    (text) => {
+      const refused = "field test.Numbers.duration must be seconds with up to nine decimals, such as 1.5s";
+      expect(() => roundTrip(JSON.stringify({ duration: text }))).toThrow(refused);
+    },
+  );
+
+  it.each([
+    ["2020-02-29T23:59:59.999999999Z", "2020-02-29T23:59:59.999999999Z"],
+    ["2000-02-29T00:00:00-00:00", "2000-02-29T00:00:00Z"],
+    ["2020-01-01T00:30:00+23:59", "2019-12-31T00:31:00Z"],
+    ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"],
+  ])("but the time %s is %s", (given, shown) => {
+    expect(roundTrip(`{"time":"${given}"}`)).toBe(`{"time":"${shown}"}`);
+  });
+
+  it.each(["-1.500s", "0s", "315576000000s", "0.000000001s"])(
+    "but the duration %s is shown as it is",
+    (text) => {
+      expect(roundTrip(`{"duration":"${text}"}`)).toBe(`{"duration":"${text}"}`);
+    },
+  );
+
   it.each([
     ["a field under both of its names", '{"two_words":"a","twoWords":"b"}', "test.Numbers.two_words"],
     [

@@ -71,11 +71,16 @@ export function isNumberText(json: Json | undefined): json is LosslessNumber {
 /** More digits than any whole number in protobuf has. */
 const MOST_DIGITS = 40;
 
-/** The exact value of a number in JSON, if it is whole; otherwise undefined. */
-export function wholeNumber(json: number | LosslessNumber): bigint | undefined {
-  const text = String(json);
-  const [, sign = "", whole = "", fraction = "", exponent = "0"] =
-    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? [];
+const NUMBER = /^(-?)(0|[1-9]\d*)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
+
+/** Whether a text is a number as JSON writes it. */
+export function isNumberLike(text: string): boolean {
+  return NUMBER.test(text);
+}
+
+/** The exact value of the text of a number in JSON, if it is whole; otherwise undefined. */
+export function wholeNumber(text: string): bigint | undefined {
+  const [, sign = "", whole = "", fraction = "", exponent = "0"] = NUMBER.exec(text) ?? [];
   if (whole === "") return undefined;
   const digits = (whole + fraction).replace(/^0+(?=\d)/, "");
   if (/^0*$/.test(digits)) return 0n;

@@ -13,10 +13,17 @@ import {
 } from "@bufbuild/protobuf";
 import { reflect, type ReflectMessage } from "@bufbuild/protobuf/reflect";
 import { base64Decode } from "@bufbuild/protobuf/wire";
-import { type Any, AnySchema, isWrapperDesc, ValueSchema } from "@bufbuild/protobuf/wkt";
+import {
+  type Any,
+  AnySchema,
+  DurationSchema,
+  isWrapperDesc,
+  TimestampSchema,
+  ValueSchema,
+} from "@bufbuild/protobuf/wkt";
 import { stringify } from "lossless-json";
 import { hasOwnJson, nameOf } from "./message-to-json.js";
-import { isNumberText, isObject, type Json, type JsonMap, wholeNumber } from "./json-value.js";
+import { isNumberLike, isNumberText, isObject, type Json, type JsonMap, wholeNumber } from "./json-value.js";
 
 /*
  * Messages from JSON: makes the message to send from what the user typed. json-value.ts parses the text first.
@@ -32,6 +39,7 @@ export function messageFromJson(desc: DescMessage, json: Json, registry: Registr
 function read(desc: DescMessage, json: Json, registry: Registry, where: string): Message {
   if (desc.typeName === AnySchema.typeName) return anyFromJson(json, registry, where);
   if (isWrapperDesc(desc)) return fromJson(desc, exact(desc.fields[0]!, json, where));
+  checkTime(desc.typeName, json, where);
   if (hasOwnJson(desc) || !isObject(json)) return fromJson(desc, rounded(json, where), { registry });
   return new Fields(desc, registry).read(json);
 }
@@ -185,24 +193,62 @@ function anyFromJson(json: Json, registry: Registry, where: string): Any {
 function exact(field: DescField | DescExtension, json: Json, where: string): JsonValue {
   if (Array.isArray(json)) return (json as readonly Json[]).map((each) => exact(field, each, where));
   if (isObject(json)) {
+    if (field.fieldKind === "map") for (const key of Object.keys(json)) mapKey(field.mapKey, key, where);
     return ownObject(Object.entries(json).map(([key, each = null]) => [key, exact(field, each, where)]));
   }
-  if (!isNumberText(json)) return json as JsonValue;
+  // The name of an enum's value.
+  const isName = typeof json === "string" && field.scalar === undefined;
+  if (isName || (typeof json !== "string" && !isNumberText(json))) return json as JsonValue;
   switch (field.scalar) {
     case ScalarType.DOUBLE:
     case ScalarType.FLOAT:
+      if (typeof json !== "string" || NO_NUMBERS.has(json) || isNumberLike(json)) return rounded(json, where);
+      throw new Error(`${where} must be a number, not ${JSON.stringify(json)}`);
     case ScalarType.STRING:
     case ScalarType.BYTES:
     case ScalarType.BOOL:
       return rounded(json, where);
     default: {
-      const whole = wholeNumber(json);
-      if (whole === undefined)
-        throw new Error(`${where} must be a whole number that fits, not ${String(json)}`);
+      const whole = wholeNumber(String(json));
+      if (whole === undefined) {
+        const shown = typeof json === "string" ? JSON.stringify(json) : String(json);
+        throw new Error(`${where} must be a whole number that fits, not ${shown}`);
+      }
       if (field.enum === undefined) return String(whole);
       return Number(BigInt.asIntN(32, whole) === whole ? whole : Number.NaN);
     }
   }
+}
+
+/** What a field of floating point may be beside numbers. */
+const NO_NUMBERS = new Set(["NaN", "Infinity", "-Infinity"]);
+
+/** How times are written, with an example. protobuf-es takes more, such as the 30th of February for the 1st of March. */
+const TIMES: ReadonlyMap<string, readonly [form: RegExp, example: string]> = new Map([
+  [
+    TimestampSchema.typeName,
+    [
+      /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/,
+      "a time that exists, such as 2026-01-31T23:59:59.5Z",
+    ],
+  ],
+  [DurationSchema.typeName, [/^-?\d+(?:\.\d{1,9})?s$/, "seconds with up to nine decimals, such as 1.5s"]],
+]);
+
+function checkTime(typeName: string, json: Json, where: string): void {
+  const time = TIMES.get(typeName);
+  if (time === undefined) return;
+  const [form, example] = time;
+  const [matched, local] = (typeof json === "string" && form.exec(json)) || [];
+  if (matched === undefined || (local !== undefined && !exists(local))) {
+    throw new Error(`${where} must be ${example}, not ${stringify(json)}`);
+  }
+}
+
+/** Whether a calendar and a clock have this time. Date moves the 30th of February and 24 o'clock to the next day. */
+function exists(local: string): boolean {
+  const date = new Date(`${local}Z`);
+  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(local);
 }
 
 /** A value whose numbers become doubles. Throws an Error for one that is too large. */
