@@ -36,7 +36,7 @@ export interface RunOptions {
   /** How wide a terminal is, 100 if left out. */
   readonly columns?: number;
   /** What it reads from stdin, which then ends. If left out, stdin is empty. */
-  readonly input?: string;
+  readonly input?: string | Uint8Array;
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
 }
