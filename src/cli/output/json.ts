@@ -83,7 +83,7 @@ class Writer {
         this.#put(this.#indent === "" ? ":" : ": ");
         this.#value(each, inner);
       });
-    } else this.#put(JSON.stringify(value), "yellow");
+    } else this.#put(Object.is(value, -0) ? "-0" : JSON.stringify(value), "yellow");
   }
 
   #all<T>(
