@@ -1,5 +1,5 @@
 import { Code, codeName, TtrpcError } from "../index.js";
-import { Interrupted, UsageError } from "./errors.js";
+import { Interrupted, OutputError, UsageError } from "./errors.js";
 import { ExitCode } from "./exit-code.js";
 
 /** The code of why a connection ended or could not be made, such as `ECONNREFUSED`; undefined for any other error. */
@@ -51,6 +51,7 @@ export function hint(error: unknown): string | undefined {
 /** The exit code of an error. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError) return ExitCode.Usage;
+  if (error instanceof OutputError) return ExitCode.Output;
   if (error instanceof Interrupted) return error.exitCode;
   if (transportCode(error) !== undefined) return ExitCode.Connection;
   return error instanceof TtrpcError ? ExitCode.Status : ExitCode.Software;

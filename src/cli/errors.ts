@@ -13,6 +13,11 @@ export class UsageError extends Error {
   }
 }
 
+/** The system did not take what was written, as when a disk is full. */
+export class OutputError extends Error {
+  override readonly name = "OutputError";
+}
+
 /** A signal stopped the process before it was done. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";

@@ -9,4 +9,6 @@ export const ExitCode = {
   Connection: 3,
   /** A bug in this program; EX_SOFTWARE in sysexits.h. */
   Software: 70,
+  /** The output could not be written, as when a disk is full; EX_IOERR in sysexits.h. */
+  Output: 74,
 } as const;

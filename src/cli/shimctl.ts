@@ -2,12 +2,12 @@
 import { CommanderError } from "commander";
 import { ExitCode } from "./exit-code.js";
 import { printFault } from "./output/fault.js";
-import { endWithReader, leaveUnread } from "./output/stdout.js";
+import { endWithOutput, leaveUnread } from "./output/stdout.js";
 import { program } from "./program.js";
 
 /** Runs a command line and sets the exit code. */
 async function main(argv: readonly string[]): Promise<void> {
-  endWithReader();
+  endWithOutput();
   // An error that nothing awaits. Node would exit with 1, which means a status here.
   process.once("uncaughtException", (error) => {
     printFault(error);

@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../errors.js";
+import { writing } from "../files.js";
 import { print } from "../output/stdout.js";
 import { text } from "../output/text.js";
 
@@ -33,13 +34,10 @@ export async function newShim(folder: string, options: NewShimOptions): Promise<
       "--name with letters and digits, such as mine for io.containerd.mine.v1",
     );
   }
-  prepare(folder);
-  const named = (part: string) => part.replaceAll("__NAME__", name);
-  for (const file of readdirSync(TEMPLATE)) {
-    const content = readFileSync(fileURLToPath(new URL(file, TEMPLATE)), "utf8");
-    writeFileSync(path.join(folder, RENAMED[file] ?? file), named(content), { mode: 0o644 });
-  }
-  writeFileSync(path.join(folder, "package.json"), `${JSON.stringify(manifestOf(name), undefined, 2)}\n`);
+  writing(folder, () => {
+    prepare(folder);
+    fill(folder, name);
+  });
   await print([
     text`${folder} has a shim for the runtime io.containerd.${name}.v1. Next:`,
     text`  cd ${folder} && npm install && npm run build && npm test`,
@@ -48,15 +46,19 @@ export async function newShim(folder: string, options: NewShimOptions): Promise<
 }
 
 function prepare(folder: string): void {
-  try {
-    mkdirSync(folder, { recursive: true });
-    const [first] = readdirSync(folder);
-    if (first === undefined) return;
-    throw new UsageError(`${folder} is not empty: it has ${first}`, "another folder, or empty this one");
-  } catch (error) {
-    if (error instanceof UsageError) throw error;
-    throw new UsageError(`cannot write to ${folder}: ${(error as Error).message}`);
+  mkdirSync(folder, { recursive: true });
+  const [first] = readdirSync(folder);
+  if (first === undefined) return;
+  throw new UsageError(`${folder} is not empty: it has ${first}`, "another folder, or empty this one");
+}
+
+function fill(folder: string, name: string): void {
+  const named = (part: string) => part.replaceAll("__NAME__", name);
+  for (const file of readdirSync(TEMPLATE)) {
+    const content = readFileSync(fileURLToPath(new URL(file, TEMPLATE)), "utf8");
+    writeFileSync(path.join(folder, RENAMED[file] ?? file), named(content), { mode: 0o644 });
   }
+  writeFileSync(path.join(folder, "package.json"), `${JSON.stringify(manifestOf(name), undefined, 2)}\n`);
 }
 
 function manifestOf(name: string): object {

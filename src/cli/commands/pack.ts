@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { addonFile, PACKED } from "../../native/load.js";
 import { DESCRIBE_VARIABLE } from "../../shim/run.js";
 import { UsageError } from "../errors.js";
+import { readFile, writing } from "../files.js";
 
 /** The options of `shimctl pack`. */
 export interface PackOptions {
@@ -31,13 +32,13 @@ const ENTRY_AT = 24;
 export async function pack(script: string, options: PackOptions): Promise<void> {
   const own = addonFile();
   const file = options.addon ?? own;
-  const addon = readFileSync(file);
+  const addon = readFile(file);
   if (!addon.subarray(0, ELF.length).equals(ELF) || addon.readBigUInt64LE(ENTRY_AT) === 0n) {
     throw new UsageError(
       `${file} is not a program: no addon of this version, or of a platform without a launcher`,
     );
   }
-  const text = `(function (exports, require, module, __filename, __dirname) {${readFileSync(script, "utf8")}\n})`;
+  const text = `(function (exports, require, module, __filename, __dirname) {${readFile(script).toString()}\n})`;
   // V8 refuses code that was made with other flags.
   const flags = [...FLAGS, ...(options.nodeFlag ?? [])];
   const examined = examine(text, resolve(script), options.node ?? process.execPath, own, flags);
@@ -57,9 +58,16 @@ export async function pack(script: string, options: PackOptions): Promise<void> 
   length.writeUInt32LE(meta.length);
   // A program that runs is replaced, never overwritten.
   const output = resolve(options.output);
-  writeFileSync(`${output}.new`, Buffer.concat([addon, source, cache, meta, length, MAGIC]));
-  chmodSync(`${output}.new`, 0o755);
-  renameSync(`${output}.new`, output);
+  const unfinished = `${output}.new`;
+  writing(options.output, () => {
+    try {
+      writeFileSync(unfinished, Buffer.concat([addon, source, cache, meta, length, MAGIC]));
+      chmodSync(unfinished, 0o755);
+      renameSync(unfinished, output);
+    } finally {
+      rmSync(unfinished, { force: true });
+    }
+  });
 }
 
 /**
@@ -67,10 +75,10 @@ export async function pack(script: string, options: PackOptions): Promise<void> 
  * then compiles nothing.
  */
 function examine(text: string, path: string, node: string, addon: string, flags: readonly string[]) {
-  const folder = mkdtempSync(join(tmpdir(), "shimctl-pack-"));
+  const folder = writing(tmpdir(), () => mkdtempSync(join(tmpdir(), "shimctl-pack-")));
   try {
     const [source, cache] = [join(folder, "source"), join(folder, "cache")];
-    writeFileSync(source, text);
+    writing(tmpdir(), () => writeFileSync(source, text));
     const { NODE_OPTIONS: _options, ...env } = process.env;
     const given = { SOURCE: source, CACHE: cache, SCRIPT: path, ADDON: addon };
     const { status, stdout, stderr, error } = spawnSync(node, [...flags, "--no-warnings", "-e", EXAMINE], {

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { styleText } from "node:util";
+import { ExitCode } from "../exit-code.js";
 import { type Part, Text } from "./text.js";
 
 type Style = "bold" | "dim" | "red" | "green" | "yellow" | "blue" | "magenta" | "cyan";
@@ -92,12 +93,17 @@ function write(stream: NodeJS.WriteStream, lines: Part | readonly Part[]): boole
   return stream.write(all.map((line) => `${Text.of(line).rendered}\n`).join(""));
 }
 
-/** Ends the process silently when its reader has gone, as after `| head`. */
-export function endWithReader(): void {
+/**
+ * Ends the process when its output cannot be written: silently when the reader has gone, as after `| head`, otherwise with
+ * the system's error.
+ */
+export function endWithOutput(): void {
   for (const stream of [process.stdout, process.stderr]) {
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EPIPE") process.exit(0);
-      throw error;
+    stream.on("error", ({ code, message }: NodeJS.ErrnoException) => {
+      if (code === "EPIPE") process.exit(0);
+      if (stream === process.stdout)
+        printError(styledError("red", `shimctl: cannot write to stdout: ${message}`));
+      process.exit(ExitCode.Output);
     });
   }
 }

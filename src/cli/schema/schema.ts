@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import {
   createRegistry,
   type DescEnum,
@@ -8,6 +7,7 @@ import {
   type Registry,
 } from "@bufbuild/protobuf";
 import { UsageError } from "../errors.js";
+import { readFile } from "../files.js";
 import type { SchemaOptions } from "./options.js";
 import { WELL_KNOWN_FILES } from "./well-known.js";
 
@@ -39,15 +39,6 @@ export async function loadRegistry(options: SchemaOptions): Promise<Registry> {
   // Of several types with one name, the last counts.
   loaded = createRegistry(...WELL_KNOWN_FILES.values(), bundled, ...own);
   return loaded;
-}
-
-/** Reads a file that the user named. */
-export function readFile(file: string): Uint8Array {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    throw new UsageError(`cannot read ${file}: ${(error as Error).message}`);
-  }
 }
 
 /** `SERVICE/METHOD` or `SERVICE.METHOD`, split. Throws a UsageError if it is neither. */

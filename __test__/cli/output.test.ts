@@ -1,0 +1,85 @@
+import { closeSync, existsSync, mkdirSync, openSync, symlinkSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import path from "node:path";
+import { describe, expect, it } from "vitest";
+import { describeWithPeer, Peer } from "../helpers/peer.js";
+import { temporaryPath } from "../helpers/temp.js";
+import { shimctl, SHIMCTL } from "./shimctl.js";
+
+/** Runs shimctl with stdout on a disk that is full. */
+function onFullDisk(args: readonly string[]) {
+  const full = openSync("/dev/full", "w");
+  try {
+    const stdio = ["ignore", full, "pipe"] as const;
+    const { status, stderr } = spawnSync(process.execPath, [SHIMCTL, ...args], {
+      stdio: [...stdio],
+      encoding: "utf8",
+    });
+    return { code: status, stderr };
+  } finally {
+    closeSync(full);
+  }
+}
+
+/** Runs shimctl where no file may have a byte. */
+function withoutSpace(args: readonly string[]) {
+  const command = ["-c", 'ulimit -f 0; exec "$@"', "sh", process.execPath, SHIMCTL, ...args];
+  const { status, stdout, stderr } = spawnSync("sh", command, { encoding: "utf8" });
+  return { code: status, stdout, stderr };
+}
+
+const FULL = {
+  code: 74,
+  stderr: "shimctl: cannot write to stdout: ENOSPC: no space left on device, write\n",
+};
+
+describe("output that cannot be written ends shimctl with 74 and the system's error", () => {
+  it.each([["help"], ["--version"], ["describe"], ["completion bash"], ["ls --json"]])("of %s", (line) => {
+    expect(onFullDisk(line.split(" "))).toEqual(FULL);
+  });
+
+  it("of new-shim", () => {
+    const folder = temporaryPath();
+    const { code, stderr } = withoutSpace(["new-shim", folder, "--name", "mine"]);
+    const text = `shimctl: cannot write to ${folder}: EFBIG: file too large, write\n`;
+    expect({ code, stderr }).toEqual({ code: 74, stderr: text });
+  });
+
+  it("of pack, which leaves nothing of it", async () => {
+    const folder = temporaryPath();
+    mkdirSync(folder);
+    const script = path.join(folder, "shim.cjs");
+    writeFileSync(script, 'require("node:fs").writeSync(1, JSON.stringify({ name: "a", groups: [] }));');
+    const program = path.join(folder, "program");
+    symlinkSync("/dev/full", `${program}.new`);
+    const { code, stderr } = await shimctl(["pack", script, "--output", program]);
+    const text = `shimctl: cannot write to ${program}: ENOSPC: no space left on device, write\n`;
+    expect({ code, stderr }).toEqual({ code: 74, stderr: text });
+    expect(existsSync(program)).toBe(false);
+    expect(() => symlinkSync("nothing", `${program}.new`)).not.toThrow();
+  });
+});
+
+describe("pack", () => {
+  it("ends with 2 for a script that cannot be read, or a folder that does not exist", async () => {
+    const missing = temporaryPath(".cjs");
+    const unread = await shimctl(["pack", missing, "--output", temporaryPath()]);
+    expect(unread).toMatchObject({ code: 2, stdout: "" });
+    expect(unread.stderr).toContain(`shimctl: cannot read ${missing}: ENOENT`);
+    const script = temporaryPath(".cjs");
+    writeFileSync(script, 'require("node:fs").writeSync(1, JSON.stringify({ name: "a", groups: [] }));');
+    const program = path.join(temporaryPath(), "program");
+    const unwritten = await shimctl(["pack", script, "--output", program]);
+    expect(unwritten).toMatchObject({ code: 2, stdout: "" });
+    expect(unwritten.stderr).toContain(`shimctl: cannot write to ${program}: ENOENT`);
+  });
+});
+
+describeWithPeer("output that cannot be written ends shimctl with 74, with a peer,", () => {
+  it("of call and bench", async () => {
+    await using peer = await Peer.task("v3");
+    expect(onFullDisk(["call", peer.address, "containerd.task.v3.Task/Connect", "{}"])).toEqual(FULL);
+    const bench = ["bench", peer.address, "containerd.task.v3.Task/Connect", "{}", "--calls", "10"];
+    expect(onFullDisk([...bench, "--json"])).toEqual(FULL);
+  });
+});
