@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
 import { RawServer } from "../helpers/raw-peer.js";
 import { describeWithPeers, StreamPeer } from "../helpers/stream-peer.js";
-import { pathOf, staleSocket, temporaryAddress } from "../helpers/temp.js";
+import { pathOf, staleSocket, temporaryAddress, temporaryPath } from "../helpers/temp.js";
 import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl, visible } from "./shimctl.js";
 
 import { proxyTo, shown } from "./proxied.js";
@@ -165,10 +165,14 @@ describeWithPeer("shimctl proxy, in front of the Task service of the Rust peer",
     expect(await shimctl(["call", address, `${task}/Start`])).toMatchObject({ code: 0 });
   });
 
-  it("ends with 2 if its address is taken, and with 3 if nothing listens at the target", async () => {
+  it("ends with 2 if its address is taken or in no folder, and with 3 if nothing listens at the target", async () => {
     const taken = await shimctl(["proxy", peer.address, peer.address]);
     expect(taken).toMatchObject({ code: 2 });
     expect(taken.stderr).toContain("EADDRINUSE");
+    const missing = await shimctl(["proxy", `unix://${temporaryPath()}/y.sock`, peer.address]);
+    expect(missing).toMatchObject({ code: 2, stdout: "" });
+    expect(missing.stderr).toContain(": ENOENT, no such file or directory\n");
+    expect(missing.stderr).toContain("  try an address in a folder that exists\n");
     expect(taken.stderr).toContain("something listens on this one already");
     const nothing = await shimctl(["proxy", temporaryAddress(), temporaryAddress()]);
     expect(nothing).toMatchObject({ code: 3 });

@@ -1,5 +1,7 @@
 import { once } from "node:events";
+import { statSync } from "node:fs";
 import { createServer, type NetConnectOpts, type Server, type Socket } from "node:net";
+import { dirname } from "node:path";
 import { type ParsedAddress, parseAddress } from "../../address.js";
 import { transportError } from "../../error.js";
 import { reclaimStale } from "../../server/socket-file.js";
@@ -112,7 +114,7 @@ async function listenAt(server: Server, address: ParsedAddress, at: NetConnectOp
   try {
     await tryToListen(server, at);
   } catch (error) {
-    const { code = "", errno = 0 } = error as NodeJS.ErrnoException;
+    const { code = "", errno = 0 } = causeOf(error as NodeJS.ErrnoException, at);
     if (code === "EADDRINUSE" && reclaimStale(address)) await tryToListen(server, at);
     else {
       throw listeningError(transportError(`cannot listen on ${address.text}`, -errno).message, code);
@@ -122,6 +124,17 @@ async function listenAt(server: Server, address: ParsedAddress, at: NetConnectOp
   return typeof bound === "object" && bound !== null
     ? address.text.replace(/:0$/, `:${bound.port}`)
     : address.text;
+}
+
+/** Why a socket cannot be made: libuv reports a folder that does not exist as one that must not be written to. */
+function causeOf(error: NodeJS.ErrnoException, at: NetConnectOpts): NodeJS.ErrnoException {
+  if (error.code !== "EACCES" || !("path" in at)) return error;
+  try {
+    statSync(dirname(at.path));
+    return error;
+  } catch (cause) {
+    return cause as NodeJS.ErrnoException;
+  }
 }
 
 async function tryToListen(server: Server, at: NetConnectOpts): Promise<void> {
