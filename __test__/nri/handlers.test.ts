@@ -7,6 +7,8 @@ import {
   ContainerUpdateSchema,
   createTestRuntime,
   type PluginHandlers,
+  type ResourcesSpec,
+  type UpdateSpec,
 } from "containerd-shim-protos/nri";
 import { describe, expect, it, vi } from "vitest";
 import { bareRuntime, logged } from "./bare-runtime.js";
@@ -95,6 +97,33 @@ describe("a plugin", () => {
     const text = `plugins "10-twice" and "10-twice" both tried to set ${what}`;
     await expect(runtime.createContainer(await runtime.runPod())).rejects.toThrow(text);
     expect(runtime.containers).toEqual([]);
+  });
+
+  it.each<[string, ResourcesSpec]>([
+    ["MemLimit", { memory: { limit: 1 } }],
+    ["MemUseHierarchy", { memory: { useHierarchy: false } }],
+    ["CPUShares", { cpu: { shares: 2 } }],
+    ["CPUSetCPUs", { cpu: { cpus: "0" } }],
+    ["HugepageLimits 2MB", { hugepages: { "2MB": 1 } }],
+    ["CgroupsUnified memory.high", { unified: { "memory.high": "1" } }],
+    ["BlockioClass", { blockioClass: "a" }],
+  ])("that sets %s of a container in two updates fails what the runtime does", async (what, resources) => {
+    await using runtime = await createTestRuntime();
+    let update: UpdateSpec[] = [];
+    const both = () => ({ update });
+    const handlers = { createContainer: both, updateContainer: both, stopContainer: () => update };
+    await runtime.start("twice", "10", handlers);
+    const pod = await runtime.runPod();
+    const { container } = await runtime.createContainer(pod);
+    const one = { containerId: container.id, resources };
+    update = [one, { ...one, containerId: "other" }, one];
+    const text = `plugins "10-twice" and "10-twice" both tried to set ${what}`;
+    await expect(runtime.createContainer(pod)).rejects.toThrow(text);
+    await expect(runtime.updateContainer(container, {})).rejects.toThrow(text);
+    await expect(runtime.stopContainer(container)).rejects.toThrow(text);
+    update = [one, { ...one, ignoreFailure: true }];
+    await runtime.stopContainer(container);
+    expect(runtime.updates).toHaveLength(1);
   });
 
   it("rejects the adjustments of others by a reason or an error", async () => {

@@ -20,7 +20,7 @@ import {
   PodSandboxSchema,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import { adjusted, combined, nameOf, withRdt, withResources } from "./apply.js";
-import { checkEntries } from "./conflicts.js";
+import { checkedUpdates, checkEntries } from "./conflicts.js";
 import type { EventName } from "./events.js";
 import type { PluginHandlers } from "./handlers.js";
 import { PLUGIN_OPTIONS, type PluginOptions } from "./options.js";
@@ -192,7 +192,7 @@ export class TestRuntime implements AsyncDisposable {
         adjustments.set(plugin.id, adjust);
         container = adjusted(container, adjust);
       }
-      update.push(...updates);
+      update.push(...checkedUpdates(plugin.id, updates));
       this.evictions.push(...evict);
     });
     const adjust = combined([...adjustments.values()]);
@@ -249,9 +249,9 @@ export class TestRuntime implements AsyncDisposable {
     const linuxResources = resourcesOf(resources, "resources");
     const linux = (container.linux ??= create(LinuxContainerSchema));
     const update: ContainerUpdate[] = [];
-    await this.#call("updateContainer", async ({ client }, options) => {
+    await this.#call("updateContainer", async ({ client, id }, options) => {
       const reply = await client.updateContainer({ pod, container, linuxResources }, options);
-      update.push(...reply.update);
+      update.push(...checkedUpdates(id, reply.update));
       this.evictions.push(...reply.evict);
     });
     linux.resources = withResources(linux.resources, linuxResources);
@@ -264,8 +264,9 @@ export class TestRuntime implements AsyncDisposable {
   /** Stops a container. */
   async stopContainer(container: Container): Promise<void> {
     const pod = this.#podOf(container);
-    await this.#call("stopContainer", async ({ client }, options) => {
-      this.#update((await client.stopContainer({ pod, container }, options)).update);
+    await this.#call("stopContainer", async ({ client, id }, options) => {
+      const reply = await client.stopContainer({ pod, container }, options);
+      this.#update(checkedUpdates(id, reply.update));
     });
     container.state = ContainerState.CONTAINER_STOPPED;
   }
