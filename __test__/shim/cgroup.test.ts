@@ -1,10 +1,11 @@
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { unpackAny } from "containerd-shim-protos";
 import { MetricsSchema as MetricsV1Schema } from "containerd-shim-protos/cgroups/v1";
 import { MetricsSchema } from "containerd-shim-protos/cgroups/v2";
 import { describe, expect, test, vi } from "vitest";
 import { Cgroup } from "../../src/shim/cgroup/cgroup.js";
+import { treesIn } from "../../src/shim/cgroup/trees.js";
 import { temporaryPath } from "../helpers/temp.js";
 
 /** Makes files below a new folder, and returns its path. The kernel would have more of them. */
@@ -16,6 +17,9 @@ function tree(files: Readonly<Record<string, string>>): string {
   }
   return root;
 }
+
+/** A tree of version 2 as if it were mounted there. */
+const mountedAt = (point: string) => new Map([["", [{ point, top: "/" }]]]);
 
 const read = (root: string, name: string) => readFileSync(join(root, name), "utf8");
 
@@ -40,7 +44,7 @@ describe("a cgroup of version 2", () => {
       "pods/one/hugetlb.2MB.max": "max\n",
       self: "0::/pods/one\n",
     });
-  const cgroupOf = (root: string) => Cgroup.within(new Map([["", root]]), join(root, "self"))!;
+  const cgroupOf = (root: string) => Cgroup.within(mountedAt(root), join(root, "self"))!;
 
   test("is found by what /proc says, and counts what the kernel's files say", () => {
     const metrics = unpackAny(cgroupOf(make()).stats(), MetricsSchema);
@@ -57,11 +61,11 @@ describe("a cgroup of version 2", () => {
 
   test("takes a process, and says that it does not exist without making anything", () => {
     const root = make();
-    Cgroup.below(new Map([["", root]]), "/pods/one").add(42);
+    Cgroup.below(mountedAt(root), "/pods/one").add(42);
     expect(read(root, "pods/one/cgroup.procs")).toBe("42");
     mkdirSync(join(root, "empty"));
     for (const path of ["/none", "/empty", "/../none"]) {
-      expect(() => Cgroup.below(new Map([["", root]]), path).add(42)).toThrow(/ENOENT/);
+      expect(() => Cgroup.below(mountedAt(root), path).add(42)).toThrow(/ENOENT/);
     }
     expect(existsSync(join(root, "empty", "cgroup.procs"))).toBe(false);
   });
@@ -109,8 +113,9 @@ describe("a cgroup of version 1", () => {
       "cpu/cgroup.procs": "",
       "unified/shims/cgroup.procs": "",
     });
-    const names = ["memory", "pids", "cpu"].map((name): [string, string] => [name, join(root, name)]);
-    return { root, roots: new Map([...names, ["", join(root, "unified")]]) };
+    const mounted = (name: string) => [{ point: join(root, name), top: "/" }];
+    const names = ["memory", "pids", "cpu"].map((name) => [name, mounted(name)] as const);
+    return { root, roots: new Map([...names, ["", mounted("unified")] as const]) };
   };
 
   test("takes a process in the trees where it exists", () => {
@@ -121,6 +126,31 @@ describe("a cgroup of version 1", () => {
     expect(existsSync(join(root, "cpu/shims"))).toBe(false);
     expect(read(root, "unified/shims/cgroup.procs")).toBe("");
     expect(() => Cgroup.below(roots, "/none").add(42)).toThrow(/ENOENT/);
+  });
+
+  test("is found in the first mount that has it, also in one of a part of its tree", () => {
+    const root = tree({
+      "whole/pods/one/pids.current": "1\n",
+      "a part/one/pids.current": "2\n",
+      "again/pods/one/pids.current": "3\n",
+      self: "5:pids:/pods/one\n",
+    });
+    const line = (top: string, point: string) =>
+      `64 63 0:29 ${top} ${join(root, point)} rw,nosuid shared:1 - cgroup cgroup rw,pids`;
+    const current = (...lines: string[]) => {
+      const cgroup = Cgroup.within(treesIn(lines.join("\n")), join(root, "self"));
+      return unpackAny(cgroup!.stats(), MetricsV1Schema)?.pids?.current;
+    };
+    expect(current(line("/", "whole"), line("/pods", "a\\040part"), line("/", "again"))).toBe(1n);
+    expect(current(line("/other", "again"), line("/pods", "a\\040part"))).toBe(2n);
+    expect(current(line("/pods/on", "whole"), line("/", "again"))).toBe(3n);
+  });
+
+  test("that has been removed has no numbers", () => {
+    const { root, roots } = make();
+    const cgroup = Cgroup.below(roots, "/shims");
+    for (const name of ["memory", "pids"]) rmSync(join(root, name, "shims"), { recursive: true });
+    expect(() => cgroup.stats()).toThrow(/ENOENT/);
   });
 
   test("counts, though a tree of version 2 is beside it", () => {

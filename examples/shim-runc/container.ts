@@ -1,6 +1,7 @@
 import { promises } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Any } from "@bufbuild/protobuf/wkt";
 import {
   TASK_EXEC_STARTED_EVENT_TOPIC,
   TASK_EXIT_EVENT_TOPIC,
@@ -292,9 +293,15 @@ export class Container {
     return this.#runc.pids();
   }
 
-  get cgroup(): Cgroup {
-    if (this.#cgroup === undefined) throw notFound("cgroup does not exist");
-    return this.#cgroup;
+  /** What it uses, for the answer of Stats. */
+  stats(): Any {
+    try {
+      if (this.#cgroup !== undefined) return this.#cgroup.stats();
+    } catch (error) {
+      // Somebody else has removed it.
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+    throw notFound("cgroup does not exist");
   }
 
   /** The first process has ended. Its exit is the last that is published, whatever fails on the way. */

@@ -154,7 +154,7 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
     },
 
     stats({ id }) {
-      return { stats: get(id).cgroup.stats() };
+      return { stats: get(id).stats() };
     },
 
     connect({ id }) {

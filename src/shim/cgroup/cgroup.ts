@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { packAny } from "../../any.js";
@@ -9,6 +9,7 @@ import { CgroupFolder } from "./folder.js";
 import { metricsV1 } from "./metrics-v1.js";
 import { metricsV2 } from "./metrics-v2.js";
 import { OomWatch } from "./oom.js";
+import { folderIn, largest, type Tree, type Trees, treesIn } from "./trees.js";
 
 /**
  * A cgroup: one folder with version 2, one for each controller with version 1.
@@ -22,11 +23,13 @@ import { OomWatch } from "./oom.js";
 export class Cgroup {
   readonly #controllers: ReadonlyMap<string, CgroupFolder>;
   readonly #unified: CgroupFolder | undefined;
-  readonly #roots: Roots;
+  /** Where the tree of version 2 is mounted. */
+  readonly #root: string | undefined;
 
-  private constructor(controllers: ReadonlyMap<string, CgroupFolder>, roots: Roots) {
+  private constructor(places: ReadonlyMap<string, Place>) {
+    const controllers = new Map([...places].map(([name, { folder }]) => [name, new CgroupFolder(folder)]));
     this.#controllers = controllers;
-    this.#roots = roots;
+    this.#root = places.get("")?.tree.point;
     // A tree of version 2 beside controllers of version 1 has none itself.
     this.#unified = controllers.size === 1 ? controllers.get("") : undefined;
   }
@@ -34,7 +37,7 @@ export class Cgroup {
   /** The cgroup of a process. Undefined if the process has ended. Throws a TypeError if `pid` is not a pid. */
   static of(pid: number): Cgroup | undefined {
     checkPid(pid);
-    return Cgroup.within(mountedControllers(), `/proc/${pid}/cgroup`);
+    return Cgroup.within(mounted(), `/proc/${pid}/cgroup`);
   }
 
   /**
@@ -42,9 +45,9 @@ export class Cgroup {
    *
    * @internal
    */
-  static within(roots: Roots, file: string): Cgroup | undefined {
+  static within(trees: Trees, file: string): Cgroup | undefined {
     try {
-      return new Cgroup(foldersOf(roots, file), roots);
+      return new Cgroup(placesOf(trees, file));
     } catch (error) {
       if (!["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
       return undefined;
@@ -54,23 +57,27 @@ export class Cgroup {
   /** The cgroup of this path below the root of each tree, such as `/kubepods/pod1`, which need not exist. */
   static at(path: string): Cgroup {
     if (typeof path !== "string") throw new TypeError(`path must be a string, not ${kindOf(path)}`);
-    return Cgroup.below(mountedControllers(), path);
+    return Cgroup.below(mounted(), path);
   }
 
   /** @internal */
-  static below(roots: Roots, path: string): Cgroup {
-    const folders = Array.from(roots, ([name, root]): [string, CgroupFolder] => [
-      name,
-      new CgroupFolder(join(root, join("/", path))),
-    ]);
-    return new Cgroup(new Map(folders), roots);
+  static below(trees: Trees, path: string): Cgroup {
+    const places = new Map<string, Place>();
+    for (const [name, mounts] of trees) {
+      const tree = largest(mounts);
+      if (tree !== undefined) places.set(name, { tree, folder: join(tree.point, join("/", path)) });
+    }
+    return new Cgroup(places);
   }
 
   /**
    * What the cgroup has used and may use: `io.containerd.cgroups.v1.Metrics` or `v2.Metrics`, for the answer of Stats.
-   * What the kernel does not say is 0 or left out.
+   * What the kernel does not say is 0 or left out. Throws ENOENT if the cgroup exists nowhere.
    */
   stats(): Any {
+    const folders = this.#folders();
+    if (!folders.some(({ path }) => existsSync(path)))
+      for (const { path } of folders.slice(0, 1)) statSync(path);
     if (this.#unified !== undefined) return packAny(MetricsV2Schema, metricsV2(this.#unified));
     return packAny(MetricsV1Schema, metricsV1(this.#controllers));
   }
@@ -81,7 +88,7 @@ export class Cgroup {
    */
   add(pid: number): void {
     checkPid(pid);
-    const folders = this.#unified === undefined ? this.#v1() : [this.#unified];
+    const folders = this.#folders();
     const there = folders.filter(({ path }) => existsSync(path));
     for (const { path } of there.length > 0 ? there : folders.slice(0, 1)) {
       // Nothing is created: a cgroup's files are there with it.
@@ -106,7 +113,7 @@ export class Cgroup {
    * is what makes its files appear. Throws the system's error.
    */
   enableControllers(): void {
-    const root = this.#roots.get("");
+    const root = this.#root;
     if (this.#unified === undefined || root === undefined) return;
     const names = readFileSync(join(root, "cgroup.controllers"), "utf8").trim().split(" ").filter(Boolean);
     const wanted = names.map((name) => `+${name}`).join(" ");
@@ -116,42 +123,35 @@ export class Cgroup {
     }
   }
 
-  /** The folders of version 1, each once: controllers that are mounted together share one. */
-  #v1(): CgroupFolder[] {
+  /** Its folders, each once: with version 1, controllers that are mounted together share one. */
+  #folders(): CgroupFolder[] {
+    if (this.#unified !== undefined) return [this.#unified];
     const folders = [...this.#controllers].filter(([name]) => name !== "").map(([, folder]) => folder);
     return [...new Map(folders.map((folder) => [folder.path, folder])).values()];
   }
+}
+
+/** The folder of a cgroup in one tree. */
+interface Place {
+  readonly tree: Tree;
+  readonly folder: string;
 }
 
 function checkPid(pid: number): void {
   if (!Number.isInteger(pid) || pid <= 0) throw new TypeError(`pid must be a pid, not ${shown(pid)}`);
 }
 
-function foldersOf(roots: Roots, file: string): Map<string, CgroupFolder> {
-  const folders = new Map<string, CgroupFolder>();
+function placesOf(trees: Trees, file: string): Map<string, Place> {
+  const places = new Map<string, Place>();
   // Lines such as 4:cpu,cpuacct:/path; the one of version 2 names no controller.
   for (const line of readFileSync(file, "utf8").trim().split("\n")) {
     const [, names = "", path = ""] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
     for (const name of names.split(",")) {
-      const root = roots.get(name);
-      if (root !== undefined) folders.set(name, new CgroupFolder(join(root, path)));
+      const place = folderIn(trees.get(name) ?? [], path);
+      if (place !== undefined) places.set(name, place);
     }
   }
-  return folders;
+  return places;
 }
 
-/** Where the trees are: of version 1 by the names of their controllers, of version 2 by the empty name. */
-type Roots = ReadonlyMap<string, string>;
-
-function mountedControllers(): Roots {
-  const roots = new Map<string, string>();
-  for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
-    const [before = "", after = ""] = line.split(" - ");
-    const path = before.split(" ")[4] ?? "";
-    const [type, , options = ""] = after.split(" ");
-    if (type === "cgroup2") roots.set("", path);
-    // Options of the mount itself, such as rw, name no controller; nothing asks for them.
-    if (type === "cgroup") for (const option of options.split(",")) roots.set(option, path);
-  }
-  return roots;
-}
+const mounted = (): Trees => treesIn(readFileSync("/proc/self/mountinfo", "utf8"));
