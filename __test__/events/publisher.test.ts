@@ -1,4 +1,6 @@
+import { execFile } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
 import { Code, createServer, type Server, TtrpcError, unpackAny } from "containerd-shim-protos";
 import {
   createPublisher,
@@ -337,4 +339,28 @@ describe("close", () => {
     expect((await outcomes).map(({ code }) => code)).toEqual(Array(3).fill(Code.Unavailable));
     expect(publisher.queuedEvents).toBe(0);
   });
+});
+
+test.each(["close", "drained"] as const)(
+  "%s() resolves once those that were given up have been reported",
+  async (end) => {
+    const publisher = createPublisher(temporaryAddress(), { namespace: "default", retryForMs: 100 });
+    const lost: unknown[] = [];
+    publisher.on("undelivered", (undelivered) => lost.push(undelivered));
+    for (let index = 0; index < 100; index++) void publishExit(publisher, index).catch(() => undefined);
+    await (end === "close" ? publisher.close({ graceMs: 50 }) : publisher.drained());
+    expect(lost).toHaveLength(100);
+    await publisher.close();
+  },
+);
+
+test("a program that ends once its publisher is closed has warned of events that nobody heard of", async () => {
+  const program = `
+    import { createPublisher, TaskExitSchema } from ${JSON.stringify(import.meta.resolve("containerd-shim-protos/events"))};
+    const publisher = createPublisher(${JSON.stringify(temporaryAddress())}, { namespace: "default" });
+    publisher.publish("/tasks/exit", TaskExitSchema, {}).catch(() => undefined);
+    await publisher.close({ graceMs: 50 });
+    process.exit(0);`;
+  const { stderr } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", program]);
+  expect(stderr).toMatch(/TtrpcWarning: events that were not delivered: 1, the first for /);
 });

@@ -106,6 +106,8 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   #bytes = 0;
   readonly #places = new FreePlaces((promised) => this.#hasRoom(promised));
   readonly #lost: Undelivered[] = [];
+  /** Resolves when all of them have been reported. */
+  #reported: Promise<void> = Promise.resolve();
   #drained: (() => void)[] = [];
   #closing: Promise<void> | undefined;
 
@@ -193,7 +195,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     else this.#giveUp(publication, error);
     this.#places.changed();
     if (this.#events > 0) return;
-    for (const resolve of this.#drained.splice(0)) resolve();
+    for (const resolve of this.#drained.splice(0)) void this.#reported.then(resolve);
   };
 
   #giveUp(publication: Publication, error: TtrpcError): void {
@@ -218,8 +220,8 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   }
 
   /**
-   * Resolves when no event waits: each that was published has been delivered or given up. Never rejects; `undelivered`
-   * reports those that were given up.
+   * Resolves when no event waits: each that was published has been delivered or given up. Never rejects; `undelivered` has
+   * reported those that were given up.
    *
    * ```ts
    * void publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: "web" });
@@ -227,18 +229,18 @@ export class Publisher extends EventEmitter<PublisherEvents> {
    * ```
    */
   drained(): Promise<void> {
-    if (this.#events === 0) return Promise.resolve();
+    if (this.#events === 0) return this.#reported;
     return new Promise((resolve) => this.#drained.push(resolve));
   }
 
   /**
    * Delivers what waits for up to `graceMs` milliseconds, 5 000 if left out, gives up the rest, and closes the
-   * connection. A second call returns the same promise.
+   * connection. When it resolves, `undelivered` has reported the events that were given up. A second call returns the same promise.
    */
   close(options: { graceMs?: number | undefined } = {}): Promise<void> {
     try {
       const { graceMs = DEFAULT_GRACE_MS } = closeOptions(options);
-      this.#closing ??= this.#pipeline.close(graceMs, closedError());
+      this.#closing ??= this.#pipeline.close(graceMs, closedError()).then(() => this.#reported);
     } catch (error) {
       // A wrong argument rejects; it is not thrown at the caller.
       return Promise.reject(error);
@@ -283,6 +285,10 @@ export class Publisher extends EventEmitter<PublisherEvents> {
 
   #undelivered(payload: Uint8Array, error: TtrpcError): void {
     if (this.#lost.push({ event: eventOf(payload), error }) > 1) return;
+    this.#reported = new Promise((resolve) => this.#report(resolve));
+  }
+
+  #report(done: () => void): void {
     // Each in a tick of its own: an error thrown by a listener must not stop the work that follows, nor another event.
     process.nextTick(() => {
       const unheard: Undelivered[] = [];
@@ -292,9 +298,12 @@ export class Publisher extends EventEmitter<PublisherEvents> {
         });
       }
       process.nextTick(() => {
-        if (unheard.length === 0) return;
-        const text = `events that were not delivered: ${unheard.length}, the first for ${unheard[0]?.error.message}`;
-        process.emitWarning(text, { type: "TtrpcWarning" });
+        if (unheard.length > 0) {
+          const text = `events that were not delivered: ${unheard.length}, the first for ${unheard[0]?.error.message}`;
+          process.emitWarning(text, { type: "TtrpcWarning" });
+        }
+        // The warning is printed in the next tick.
+        process.nextTick(done);
       });
     });
   }
