@@ -285,3 +285,25 @@ test("signals that programs in Go ignore end no shim and open no port", async ()
   }
   expect(sockets()).toBe(before);
 });
+
+test.each([
+  ["of one file", () => hostOf()],
+  ["that Node runs", () => new ShimHost()],
+])("a shim %s ends if nobody takes its address", async (_, make) => {
+  using host = make();
+  const child = host.spawn([...host.flags, "start"]);
+  // containerd was killed while it waited.
+  child.stdout!.destroy();
+  await once(child, "exit");
+  await gone(host);
+});
+
+test("a shim refuses to go without the scheduling that containerd asks for", async () => {
+  using host = hostOf({ env: { SCHED_CORE: "1" } });
+  const { code, stderr } = await host.start();
+  const refused = code !== 0;
+  // This kernel may know how.
+  if (refused) expect(stderr).toMatch(/enable sched core support: /);
+  using unpacked = new ShimHost({ env: { SCHED_CORE: "1" } });
+  expect((await unpacked.start()).stderr).toContain("SCHED_CORE needs a shim that was packed");
+});

@@ -18,20 +18,28 @@ pub(super) fn run(args: Vec<OsString>) -> i32 {
         Err(error) => return fail("containerd-shim", &error),
     };
     let arguments = Arguments::parse(args.get(1..).unwrap_or_default());
-    let answer = match arguments.action {
-        Action::Start => start::answer(&payload, &args, &arguments).map(Some),
-        Action::Delete => Ok(delete::answer(&arguments)),
-        Action::Other => Ok(None),
-    };
-    match answer {
-        Ok(Some(bytes)) => match io::stdout().write_all(&bytes).and_then(|()| io::stdout().flush())
-        {
-            Ok(()) => 0,
-            Err(error) => fail(&payload.name, &error),
+    let answered = match arguments.action {
+        Action::Start => start::answer(&payload, &args, &arguments).and_then(|answer| {
+            write(&answer.bytes).inspect_err(|_| answer.abandon())?;
+            Ok(true)
+        }),
+        Action::Delete => match delete::answer(&arguments) {
+            Some(bytes) => write(&bytes).map(|()| true),
+            None => Ok(false),
         },
-        Ok(None) => fail(&payload.name, &node::become_node(&payload, &args)),
+        Action::Other => Ok(false),
+    };
+    match answered {
+        Ok(true) => 0,
+        Ok(false) => fail(&payload.name, &node::become_node(&payload, &args)),
         Err(reason) => fail(&payload.name, &reason),
     }
+}
+
+/// Writes what containerd reads.
+fn write(bytes: &[u8]) -> Result<(), String> {
+    let mut stdout = io::stdout();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| error.to_string())
 }
 
 /// Opens /dev/null in place of a standard stream that is closed; otherwise the next file would take its number.

@@ -5,12 +5,13 @@ use super::arguments::Arguments;
 use super::group;
 use super::node::{WIRE, node, not_started};
 use super::payload::Payload;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::env;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -19,25 +20,54 @@ use std::thread;
 
 /// Names the descriptor of the wire to the server.
 const STARTER_VARIABLE: &str = "CONTAINERD_SHIM_STARTER";
+/// containerd's variable by which a shim and its container share the threads of a core with nobody else.
+const SCHED_CORE: &str = "SCHED_CORE";
 /// The first byte of the server's answer; the rest is what goes to stdout, or why nothing does.
 const STARTED: u8 = 0;
 const FAILED: u8 = 1;
 const INPUT_LIMIT: u64 = 10 << 20;
 
 /// What `start` writes to stdout.
+#[derive(Debug)]
+pub struct Answer {
+    /// The bytes to write.
+    pub bytes: Vec<u8>,
+    /// The server that was started for it, if the kernel has descriptors of processes.
+    server: Option<OwnedFd>,
+}
+
+impl Answer {
+    /// Nobody takes the answer, so nobody will ever know of the server: ends it.
+    pub fn abandon(&self) {
+        if let Some(server) = &self.server {
+            // This fails if it has ended.
+            let _ = pidfd_send_signal(server, Signal::TERM);
+        }
+    }
+}
+
+/// Starts a server, or finds the one of the group.
 pub fn answer(
     payload: &Payload,
     args: &[OsString],
     arguments: &Arguments,
-) -> Result<Vec<u8>, String> {
+) -> Result<Answer, String> {
     let input = read_input()?;
-    if let Some(answer) = group::answer(payload, arguments, &input) {
-        return Ok(answer);
+    if let Some(bytes) = group::answer(payload, arguments, &input) {
+        return Ok(Answer { bytes, server: None });
+    }
+    if env::var_os(SCHED_CORE).is_some_and(|value| !value.is_empty()) {
+        create_core_domain().map_err(|error| format!("enable sched core support: {error}"))?;
     }
     let text = |error: io::Error| error.to_string();
     let (mut ours, theirs) = UnixStream::pair().map_err(text)?;
     let server = spawn_server(payload, args, arguments, &theirs)?;
     drop(theirs);
+    // It has not been reaped, so the pid is its own.
+    let pidfd = i32::try_from(server.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     let end = watch(server, ours.try_clone().map_err(text)?);
     // Of a server that has gone, its end says more than a failed write.
     let _ = ours.write_all(&input);
@@ -45,7 +75,7 @@ pub fn answer(
     let mut answer = Vec::new();
     let _ = ours.read_to_end(&mut answer);
     match answer.split_first() {
-        Some((&STARTED, rest)) => Ok(rest.to_vec()),
+        Some((&STARTED, rest)) => Ok(Answer { bytes: rest.to_vec(), server: pidfd }),
         Some((&FAILED, reason)) => Err(String::from_utf8_lossy(reason).into_owned()),
         _ => Err(match end.join() {
             Ok(Ok(status)) => format!("the server ended with {} before it served", shown(status)),
@@ -95,6 +125,18 @@ fn spawn_server(
         });
     }
     node.command.spawn().map_err(|error| not_started(payload, &error))
+}
+
+/// Puts this process, and the server that it starts, into a scheduling domain of their own.
+fn create_core_domain() -> io::Result<()> {
+    const PROCESS_GROUP: libc::c_ulong = 2;
+    // SAFETY: this option takes integers and touches no memory.
+    match unsafe {
+        libc::prctl(libc::PR_SCHED_CORE, libc::PR_SCHED_CORE_CREATE, 0, PROCESS_GROUP, 0)
+    } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// Waits for the server's end, after which nobody waits for its answer. What it has sent can still be read.

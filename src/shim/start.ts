@@ -26,12 +26,21 @@ export async function start(name: string, args: ShimArguments): Promise<void> {
   const server = spawnServer(name, args, log);
   closeSync(log);
   const answer = await answerOf(server, readInput());
-  process.stdout.write(answer, () => process.exit(0));
+  // The failure of the write is reported twice.
+  process.stdout.on("error", () => undefined);
+  process.stdout.write(answer, (error) => {
+    // Nobody takes the answer, so nobody will ever know of the server.
+    if (error) server.kill();
+    process.exit(error ? 1 : 0);
+  });
 }
 
 function spawnServer(name: string, { namespace, id, address, bundle, debug }: ShimArguments, log: number) {
   const args = ["-namespace", namespace, "-id", id, "-address", address, "-bundle", bundle || process.cwd()];
   if (debug) args.push("-debug");
+  if (process.env["SCHED_CORE"]) {
+    throw new Error("SCHED_CORE needs a shim that was packed: Node has no call for it");
+  }
   const node = process.execArgv.filter((arg) => !arg.startsWith("--inspect"));
   return spawn(process.execPath, [...node, process.argv[1] ?? "", ...args], {
     // What ps shows in place of "node", and what containerd makes of the runtime's name.
