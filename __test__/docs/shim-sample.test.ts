@@ -26,8 +26,8 @@ test(`the shim in sixty lines tells how its process ended, ${TIMES} times at onc
   const run = async (index: number) => {
     using host = new ShimHost({ id: `sample-${index}`, program });
     const { bundle, id } = host;
-    const spec = { process: { args: ["/bin/sh", "-c", `exit ${index}`], cwd: "/" } };
-    writeFileSync(join(bundle, "config.json"), JSON.stringify(spec));
+    const script = index === 0 ? "kill -TERM $$" : `exit ${index}`;
+    const spec = { process: { args: ["/bin/sh", "-c", script], cwd: "/" } };
     const child = host.spawn([...host.flags, "-socket", join(bundle, "s")]);
     try {
       await using connection = await connect(`unix://${join(bundle, "s")}`, {
@@ -36,6 +36,13 @@ test(`the shim in sixty lines tells how its process ended, ${TIMES} times at onc
       });
       const task = createClient(Task, connection);
       await task.create({ id, bundle });
+      writeFileSync(
+        join(bundle, "config.json"),
+        JSON.stringify({ process: { args: ["/no/such"], cwd: "/" } }),
+      );
+      await expect(task.start({ id })).rejects.toThrow("spawn /no/such ENOENT");
+      await task.delete({ id });
+      writeFileSync(join(bundle, "config.json"), JSON.stringify(spec));
       // Wait may come before Start, after it, or as the process ends.
       const waiting = index % 3 === 0 ? task.wait({ id }) : undefined;
       await task.start({ id });
@@ -48,5 +55,5 @@ test(`the shim in sixty lines tells how its process ended, ${TIMES} times at onc
     }
   };
   const statuses = await Promise.all(Array.from({ length: TIMES }, (_, index) => run(index)));
-  expect(statuses).toEqual(Array.from({ length: TIMES }, (_, index) => index));
+  expect(statuses).toEqual(Array.from({ length: TIMES }, (_, index) => index || 143));
 }, 120_000);
