@@ -308,69 +308,6 @@ describe("an adjustment", () => {
     }
   });
 
-  it("has the last of two values of an entry, and a removal before it", () => {
-    const hugepages = (limit: number) => ({ hugepages: { "2MB": limit } });
-    const adjustment = new Adjustment({ env: { A: null, B: "c" }, rdt: null })
-      .env("A", "1")
-      .env("A", "2")
-      .mount({ destination: "/a", source: "/1" })
-      .mount({ destination: "/a", source: "/2" })
-      .rlimit("RLIMIT_CORE", { soft: 1, hard: 1 })
-      .rlimit("RLIMIT_CORE", { soft: 2, hard: 2 })
-      .cdiDevice("vendor.com/gpu=0")
-      .cdiDevice("vendor.com/gpu=0")
-      .device({ ...FUSE, major: 1 })
-      .device({ ...FUSE, major: 2 })
-      .removeNamespace("ipc")
-      .namespace("ipc", "/1")
-      .namespace("ipc", "/2")
-      .resources(hugepages(1))
-      .resources(hugepages(2))
-      .rdt({ closId: "1" })
-      .rdt({ closId: "2" });
-    expect(json(adjustment)).toMatchObject({
-      env: [{ key: "-A" }, { key: "B", value: "c" }, { key: "A", value: "2" }],
-      mounts: [{ destination: "/a", source: "/2" }],
-      rlimits: [{ type: "RLIMIT_CORE", soft: "2", hard: "2" }],
-      CDIDevices: [{ name: "vendor.com/gpu=0" }],
-      linux: {
-        devices: [{ path: FUSE.path, major: "2" }],
-        namespaces: [{ type: "ipc", path: "/2" }],
-        resources: { hugepageLimits: [{ pageSize: "2MB", limit: "2" }] },
-        rdt: { closId: { value: "2" }, remove: true },
-      },
-    });
-  });
-
-  it("removes an entry that it has set before", () => {
-    const adjustment = new Adjustment(SPEC)
-      .removeEnv("A")
-      .removeEnv("A")
-      .removeAnnotation("example.com/a")
-      .removeMount("/data")
-      .removeDevice(FUSE.path)
-      .removeNamespace("network")
-      .removeSysctl("net.ipv4.ip_forward")
-      .removeNetDevice("eth1")
-      .removeRdt();
-    expect(json(adjustment)).toMatchObject({
-      env: [{ key: "-OLD" }, { key: "-A" }],
-      annotations: { "-example.com/a": "", "-example.com/b": "" },
-      mounts: [{ destination: "-/old" }, { destination: "-/data" }],
-      linux: {
-        devices: [{ path: "-/dev/null" }, { path: `-${FUSE.path}` }],
-        namespaces: [{ type: "-ipc" }, { type: "-network" }],
-        sysctl: { "-kernel.shm_rmid_forced": "", "-net.ipv4.ip_forward": "" },
-        netDevices: { "-eth1": {}, "-eth2": {} },
-        rdt: { remove: true },
-      },
-    });
-    const { annotations, linux } = adjustment.message;
-    const records = [annotations, linux!.sysctl, linux!.netDevices].flatMap((record) => Object.keys(record));
-    expect(records.filter((key) => !key.startsWith("-"))).toEqual([]);
-    expect(linux!.rdt!.closId).toBeUndefined();
-  });
-
   it("adds to resources that were set before, and replaces a command that another plugin has set", () => {
     const adjustment = new Adjustment()
       .resources({ cpu: { cpus: "0" }, memory: { limit: 1 } })
