@@ -1,6 +1,14 @@
 import { Worker } from "node:worker_threads";
 import { once } from "node:events";
-import { Code, connect, type Connection, connectSync } from "containerd-shim-protos";
+import { readFile } from "node:fs/promises";
+import {
+  Code,
+  connect,
+  type Connection,
+  connectSync,
+  createServer,
+  type TtrpcError,
+} from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { bytes, failure, failureOf, text } from "../helpers/outcome.js";
 import { Script } from "../helpers/script.js";
@@ -76,6 +84,52 @@ describe("a server that does not accept", () => {
     expect(connection.address).toBe(listener.script.address);
   });
 });
+
+describe("an attempt whose connection is made while it is given up", () => {
+  async function listening() {
+    const server = createServer().addRaw("a.B", { C: { kind: "unary", handle: (payload) => payload } });
+    const address = await server.listen(temporaryAddress());
+    return { address, [Symbol.asyncDispose]: () => server.close({ graceMs: 0 }) };
+  }
+
+  test("fails with Canceled if its signal aborted", async () => {
+    await using server = await listening();
+    const controller = new AbortController();
+    const connecting = failure(connect(server.address, { signal: controller.signal }));
+    controller.abort("no more");
+    expect(await connecting).toMatchObject({ code: Code.Canceled, cause: "no more" });
+  });
+
+  test("fails with ETIMEDOUT if its time was over, or else its connection is open", async () => {
+    await using server = await listening();
+    const outcomes = new Set<string>();
+    for (let attempt = 0; attempt < 20; attempt++) {
+      // The event loop may look at timers or at sockets first.
+      await (attempt % 2 === 0 ? nextImmediate() : nextRead());
+      const connecting = connect(server.address, { connectTimeoutMs: 1 }).then(
+        async (connection) => {
+          await connection.unary("a.B", "C", EMPTY);
+          await connection.close();
+          return "open";
+        },
+        (error: TtrpcError) => (error.cause as { code: string }).code,
+      );
+      for (const start = performance.now(); performance.now() - start < 5;);
+      outcomes.add(await connecting);
+    }
+    expect(["ETIMEDOUT", "open"]).toEqual(expect.arrayContaining([...outcomes]));
+  });
+});
+
+function nextImmediate(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
+function nextRead(): Promise<unknown> {
+  return readFile(import.meta.filename);
+}
 
 describe("a server that runs out of descriptors", () => {
   test("reports it, keeps its connections, and accepts again once descriptors are free", async () => {

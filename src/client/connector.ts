@@ -127,6 +127,7 @@ function established(
   return new Promise((resolve, reject) => {
     let error: TtrpcError | undefined;
     const giveUp = (reason: TtrpcError) => {
+      if (error !== undefined) return;
       error = reason;
       bridge.close(id);
     };
@@ -142,6 +143,8 @@ function established(
     if (signal !== undefined) listenToAbort(signal, onAbort);
     bridge.observeConnection(id, {
       connected() {
+        // This event was already on its way when the attempt was given up. Its end follows.
+        if (error !== undefined) return;
         settle();
         resolve(opened(bridge, id, address));
       },
