@@ -59,7 +59,8 @@ export class Connection {
     connections.start(message);
     onClosed((why) => {
       connections.end(message, { why });
-      if (this.#reconnector === undefined || why.reason === "local") {
+      // close() may have come after the end, which then was still on its way here.
+      if (this.#reconnector === undefined || this.#reconnector.isStopped || why.reason === "local") {
         this.#end(why);
         return;
       }

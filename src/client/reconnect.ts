@@ -69,6 +69,11 @@ export class Reconnector {
     this.#open = open;
   }
 
+  /** Whether {@link stop} was called. Then {@link start} must not be. */
+  get isStopped(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
   /** Calls `opened` with a connection, or `gaveUp` with why there is none. */
   start(opened: (connection: OpenConnection) => void, gaveUp: (error: TtrpcError) => void): void {
     if (this.#state.is === "open") {
@@ -101,7 +106,7 @@ export class Reconnector {
     this.#state = { is: "connecting" };
     try {
       const connection = await this.#open(this.#stop.signal);
-      if (this.#stop.signal.aborted) {
+      if (this.isStopped) {
         // close() came after the connection was made and before this.
         connection.bridge.close(connection.id);
         return;
@@ -112,7 +117,7 @@ export class Reconnector {
     } catch (reason) {
       const error = TtrpcError.from(reason);
       for (const { reject } of this.#take()) reject(error);
-      if (this.#stop.signal.aborted) return;
+      if (this.isStopped) return;
       this.#failed++;
       if (this.#failed >= this.#options.maxAttempts) gaveUp(error);
       else this.start(opened, gaveUp);

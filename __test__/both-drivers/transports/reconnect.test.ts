@@ -3,8 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Code, connect, createServer, type Server } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { collectTexts, several } from "../../helpers/iterables.js";
-import { bytes, failure, rejection, text } from "../../helpers/outcome.js";
-import { RawServer } from "../../helpers/raw-peer.js";
+import { bytes, deferred, failure, rejection, text } from "../../helpers/outcome.js";
+import { rawConnect, RawServer } from "../../helpers/raw-peer.js";
 import { Script } from "../../helpers/script.js";
 import { abstractAddress, pathOf, temporaryAddress } from "../../helpers/temp.js";
 
@@ -161,6 +161,30 @@ describe("a connection with reconnect", () => {
     expect(await stream).toMatchObject({ code: Code.Unavailable });
     expect(await connection.closed).toEqual({ reason: "local" });
     expect(await failure(connection.unary("a.B", "C", EMPTY))).toMatchObject({ code: Code.Unavailable });
+  });
+
+  test("is closed by close() even if its server has gone and it is about to hear of that", async () => {
+    const raw = await RawServer.listen();
+    const connection = await connect(raw.address, { reconnect: NEVER });
+    const peer = await raw.accept();
+    // The request and the end of the connection come in one batch.
+    const stopped = deferred();
+    await using own = createServer().addRaw("a.B", {
+      Stop: {
+        kind: "unary",
+        handle() {
+          void connection.close().then(stopped.resolve);
+          return EMPTY;
+        },
+      },
+    });
+    using client = await rawConnect(await own.listen(temporaryAddress()));
+    void client.request(1, { service: "a.B", method: "Stop" });
+    peer[Symbol.dispose]();
+    for (const start = performance.now(); performance.now() - start < 50;);
+    await stopped.promise;
+    expect((await connection.closed).reason).toMatch(/^(local|remote)$/);
+    await raw[Symbol.asyncDispose]();
   });
 
   test("respects a call's deadline and signal while it waits", async () => {
