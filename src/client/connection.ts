@@ -8,9 +8,16 @@ import type { MethodKind } from "../interceptor.js";
 import type { OpenConnection } from "./connector.js";
 import type { Bridge } from "../native/bridge.js";
 import type { OutgoingCall, PendingCall } from "../native/types.js";
-import type { Reconnector } from "./reconnect.js";
+import type { Place, Reconnector } from "./reconnect.js";
 import { iteratorOf, leave } from "../stream/outgoing.js";
-import { failedStream, shortened, StreamCall, type StreamInit, type StreamResult } from "./stream-call.js";
+import {
+  failedStream,
+  type Reconnected,
+  shortened,
+  StreamCall,
+  type StreamInit,
+  type StreamResult,
+} from "./stream-call.js";
 import type { ConnectionClosed } from "../connection-types.js";
 
 const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
@@ -199,7 +206,7 @@ export class Connection {
     }
     // The caller may change its bytes while the call waits.
     const bytes = bytesOf(payload);
-    return this.#reconnected(fields, route).then(({ id, waitedMs }) =>
+    return this.#reconnected(fields, route).connection.then(({ id, waitedMs }) =>
       unaryCall(this, id, { route, fields: shortened(fields, waitedMs), payload: bytes }, decode),
     );
   }
@@ -224,8 +231,6 @@ export class Connection {
       }
       if (clientCalls.active) settled = this.#tracedStream(route, kind);
       const connection = state.is === "open" ? state.id : this.#reconnected(fields, route);
-      // A stream whose signal has already aborted never looks at this promise.
-      if (typeof connection !== "number") connection.catch(() => undefined);
       return new StreamCall(connection, {
         site: this,
         call: { route, fields, payload },
@@ -273,22 +278,20 @@ export class Connection {
   }
 
   /** Waits for the connection of the next attempt. */
-  async #reconnected(
-    { timeoutNs, signal }: CheckedFields,
-    route: number,
-  ): Promise<{ id: number; waitedMs: number }> {
+  #reconnected({ timeoutNs, signal }: CheckedFields, route: number): Place<Reconnected> {
     const start = performance.now();
-    try {
-      const reconnector = this.#reconnector;
-      if (reconnector === undefined) throw closedError(this.address, { reason: "remote" });
-      const id = await reconnector.wait(timeoutNs / 1e6, signal);
-      return { id, waitedMs: performance.now() - start };
-    } catch (reason) {
-      // The calls that wait for one attempt share its error.
-      const { rawMessage, code, details, cause } = TtrpcError.from(reason);
-      const options = cause === undefined ? { details } : { details, cause };
-      throw named(callError(rawMessage, code, options), this, route, this.call);
-    }
+    const place = this.#reconnector?.wait(timeoutNs / 1e6, signal);
+    const next = place?.connection ?? Promise.reject(closedError(this.address, { reason: "remote" }));
+    const connection = next.then(
+      (id) => ({ id, waitedMs: performance.now() - start }),
+      (reason: unknown) => {
+        // The calls that wait for one attempt share its error.
+        const { rawMessage, code, details, cause } = TtrpcError.from(reason);
+        const options = cause === undefined ? { details } : { details, cause };
+        throw named(callError(rawMessage, code, options), this, route, this.call);
+      },
+    );
+    return { connection, leave: () => place?.leave() };
   }
 
   /**
@@ -322,6 +325,7 @@ export class Connection {
 
   #setHold(hold: number): this {
     this.#hold = hold;
+    this.#reconnector?.setHolds(hold !== Hold.Never);
     if (this.#state.is === "open") this.bridge.hold(this.#state.id, hold);
     return this;
   }

@@ -44,6 +44,14 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
+/** The place of a call that waits for a connection. */
+export interface Place<T> {
+  /** The connection that the next attempt makes. */
+  readonly connection: Promise<T>;
+  /** Gives the place up, if the call still waits. */
+  leave(): void;
+}
+
 /** Where a {@link Reconnector} is. Whether it has been stopped, its signal says. */
 type State =
   | { readonly is: "idle" }
@@ -60,6 +68,8 @@ export class Reconnector {
   readonly #open: (signal: AbortSignal) => Promise<OpenConnection>;
   readonly #waiting = new Set<Waiting>();
   #state: State = { is: "idle" };
+  /** Whether calls that wait keep the process alive. */
+  #holds = true;
   /** Attempts in a row that failed, or whose connection ended at once. */
   #failed = 0;
   readonly #stop = new AbortController();
@@ -90,9 +100,8 @@ export class Reconnector {
     // A quarter less or more, so that the many clients of one server do not come back at once.
     const spread = this.#delayMs() * (0.75 + Math.random() / 2);
     const timer = setTimeout(() => void this.#attempt(opened, gaveUp), Math.min(spread, LONGEST_TIMER_MS));
-    // Waiting for a server keeps the process alive only while a call does.
-    if (this.#waiting.size === 0) timer.unref();
     this.#state = { is: "delayed", timer };
+    this.#hold();
   }
 
   #delayMs(): number {
@@ -124,6 +133,19 @@ export class Reconnector {
     }
   }
 
+  /** Sets whether calls that wait keep the process alive. */
+  setHolds(holds: boolean): void {
+    this.#holds = holds;
+    this.#hold();
+  }
+
+  /** Waiting for a server keeps the process alive only while a call does. */
+  #hold(): void {
+    if (this.#state.is !== "delayed") return;
+    if (this.#holds && this.#waiting.size > 0) this.#state.timer.ref();
+    else this.#state.timer.unref();
+  }
+
   /** Makes no further attempt. Calls that wait fail. */
   stop(error: TtrpcError): void {
     this.#stop.abort();
@@ -131,9 +153,10 @@ export class Reconnector {
     for (const { reject } of this.#take()) reject(error);
   }
 
-  /** The id of the connection that the next attempt makes; within the call's own time. */
-  wait(timeoutMs: number | undefined, signal: AbortSignal | undefined): Promise<number> {
-    return new Promise((resolve, reject) => {
+  /** Waits for the connection that the next attempt makes; within the call's own time. */
+  wait(timeoutMs: number | undefined, signal: AbortSignal | undefined): Place<number> {
+    let place: Waiting | undefined;
+    const connection = new Promise<number>((resolve, reject) => {
       if (signal?.aborted) {
         reject(canceledError(signal));
         return;
@@ -147,12 +170,14 @@ export class Reconnector {
         this.#waiting.delete(waiting);
         clearTimeout(timer);
         if (signal !== undefined) unlistenToAbort(signal, onAbort);
-        if (this.#waiting.size === 0 && this.#state.is === "delayed") this.#state.timer.unref();
+        this.#hold();
       };
       const onAbort = { aborted: (by: AbortSignal) => waiting.reject(canceledError(by)) };
       const late = () =>
         waiting.reject(callError("the deadline passed before the call was sent", Code.DeadlineExceeded));
       const timer = timeoutMs ? setTimeout(late, Math.min(timeoutMs, LONGEST_TIMER_MS)) : undefined;
+      // The attempt keeps the process alive, if anything does.
+      timer?.unref();
       const waiting: Waiting = {
         resolve(id) {
           done();
@@ -165,8 +190,10 @@ export class Reconnector {
       };
       if (signal !== undefined) listenToAbort(signal, onAbort);
       this.#waiting.add(waiting);
-      if (this.#state.is === "delayed") this.#state.timer.ref();
+      this.#hold();
+      place = waiting;
     });
+    return { connection, leave: () => place?.reject(callError("nobody waits for the call", Code.Canceled)) };
   }
 
   #take(): Waiting[] {

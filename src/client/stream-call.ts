@@ -7,6 +7,7 @@ import type { BatchReader } from "../native/batch-reader.js";
 import { callError, canceledError, ofCall, textOf, TtrpcError } from "../error.js";
 import { type CallSite, named, rejectLater } from "./call-site.js";
 import { Code } from "../code.js";
+import type { Place } from "./reconnect.js";
 import { MessageQueue, type QueueOwner } from "../stream/message-queue.js";
 import { checkedResult, leave, type Outgoing } from "../stream/outgoing.js";
 import { SendWindow } from "../stream/send-window.js";
@@ -28,6 +29,12 @@ export interface StreamInit<O> {
 export interface StreamResult<O> {
   readonly replies: AsyncIterableIterator<O>;
   readonly response: Promise<O>;
+}
+
+/** A connection that was made again, and how long a call waited for it. */
+export interface Reconnected {
+  readonly id: number;
+  readonly waitedMs: number;
 }
 
 /** What a {@link StreamCall} is made of. */
@@ -59,6 +66,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   /** The single response of a client-streaming call. */
   readonly response: Promise<O>;
   readonly #parts: StreamParts<O>;
+  readonly #place: Place<Reconnected> | undefined;
   readonly #window = new SendWindow();
   #resolve!: (response: O | Promise<never>) => void;
   #reject!: (error: unknown) => void;
@@ -70,9 +78,10 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   slot = 0;
   generation = 0;
 
-  /** @param connection - The connection's number, or a promise of it and of how long the call waited for it. */
-  constructor(connection: number | Promise<{ id: number; waitedMs: number }>, parts: StreamParts<O>) {
+  /** @param connection - The connection's number, or the call's place among those that wait for it. */
+  constructor(connection: number | Place<Reconnected>, parts: StreamParts<O>) {
     this.#parts = parts;
+    if (typeof connection !== "number") this.#place = connection;
     this.replies = new MessageQueue(this, parts.decode);
     this.response = new Promise((resolve, reject) => {
       this.#resolve = resolve;
@@ -82,15 +91,15 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
     // used must have no further reader, or V8 could not tell who awaits it.
     if (parts.kind !== "client_streaming") this.response.catch(() => undefined);
     const { signal, call } = parts;
-    if (signal?.aborted) this.#settle(canceledError(signal));
-    else if (typeof connection === "number") this.#start(connection, call);
-    else {
-      connection.then(
+    if (typeof connection !== "number") {
+      connection.connection.then(
         ({ id, waitedMs }) =>
           this.#settled || this.#start(id, { ...call, fields: shortened(call.fields, waitedMs) }),
         (error: unknown) => this.#settle(error),
       );
     }
+    if (signal?.aborted) this.#settle(canceledError(signal));
+    else if (typeof connection === "number") this.#start(connection, call);
   }
 
   #start(connection: number, call: OutgoingCall): void {
@@ -172,6 +181,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
     if (this.#settled) return;
     this.#settled = true;
     const { site, kind, signal, requests, settled } = this.#parts;
+    this.#place?.leave();
     this.#named(error);
     if (settled !== undefined) site.bridge.defer(() => settled(error));
     if (signal !== undefined) unlistenToAbort(signal, this);

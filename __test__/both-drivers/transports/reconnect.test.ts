@@ -229,6 +229,19 @@ describe("a connection with reconnect", () => {
     for (const error of await Promise.all(waiting)) expect(error).toMatchObject({ code: Code.Unavailable });
   });
 
+  test("keeps no place for a stream that was left while it waited", async () => {
+    const connection = await broken({ maxWaitingCalls: 2 });
+    for (let round = 0; round < 3; round++) {
+      const replies = connection.serverStreaming("a.B", "C", EMPTY);
+      const next = replies.next();
+      await replies.return?.();
+      expect(await next).toEqual({ done: true, value: undefined });
+    }
+    const waiting = failure(connection.unary("a.B", "C", EMPTY));
+    await connection.close();
+    expect(await waiting).toMatchObject({ code: Code.Unavailable });
+  });
+
   test("closes for good after maxAttempts, with the last reason", async () => {
     const connection = await broken({ ...SOON, maxAttempts: 3 });
     const why = await connection.closed;
@@ -265,15 +278,35 @@ describe("a connection with reconnect", () => {
     expect(await rejection(connect(address, { reconnect: true }))).toBeInstanceOf(TypeError);
   });
 
-  test("lets the process end while it is in the gap and no call waits", async () => {
+  test.each([
+    ["no call waits", ""],
+    [
+      "the streams that waited were left",
+      `
+      const replies = connection.serverStreaming("a.B", "C", new Uint8Array());
+      void replies.next();
+      await replies.return();
+    `,
+    ],
+    [
+      "it was unref()ed, whatever waits",
+      `
+      connection.unary("a.B", "C", new Uint8Array(), { timeoutMs: 600_000 });
+      connection.unref();
+      connection.unary("a.B", "C", new Uint8Array());
+    `,
+    ],
+  ])("lets the process end while it is in the gap and %s", async (_, then) => {
     const server = echoServer("x");
     const address = await server.listen(temporaryAddress());
     await using script = new Script(
       `
       const connection = await product.connect(address, { reconnect: { initialDelayMs: 600_000, maxDelayMs: 600_000 } });
-      connection.unary("a.B", "Hold", new Uint8Array()).catch((error) => say(product.codeName(error.code)));
+      const held = connection.unary("a.B", "Hold", new Uint8Array());
       await connection.unary("a.B", "Who", new Uint8Array());
       say("ready");
+      await held.catch((error) => say(product.codeName(error.code)));
+      ${then}
     `,
       address,
     );
