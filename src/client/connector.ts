@@ -1,11 +1,10 @@
-import { Socket } from "node:net";
 import { constants } from "node:os";
-import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import type { ParsedAddress } from "../address.js";
 import { Code } from "../code.js";
-import { callError, canceledError, textOf, transportError, TtrpcError } from "../error.js";
+import { duplexFailure, join } from "../duplex.js";
+import { canceledError, transportError, TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS } from "../options.js";
 import type { BindingOpened } from "../native/addon.js";
 import { shown } from "../value-kinds.js";
@@ -84,37 +83,8 @@ function open(bridge: Bridge, { binding, fd, duplex }: ParsedAddress): BindingOp
   if (fd !== undefined) return bridge.adopt(fd);
   const { ours, theirs, errno, text } = bridge.pair();
   if (errno !== 0 || duplex === undefined) return { id: 0, bound: null, errno, text };
-  join(duplex, theirs);
+  void join(duplex, theirs);
   return bridge.adopt(ours);
-}
-
-/** The errors of Duplexes that connections run over. */
-const failures = new WeakMap<Duplex, Error>();
-
-/** Moves bytes between a Duplex and one end of a socket pair, whose other end belongs to the engine. */
-export function join(duplex: Duplex, fd: number): void {
-  const socket = new Socket({ fd });
-  // Only the engine's end decides what keeps the process alive.
-  socket.unref();
-  const end = (error?: Error | null) => {
-    if (error) failures.set(duplex, error);
-    socket.destroy();
-    duplex.destroy();
-  };
-  // A Duplex that failed earlier emits no further error.
-  if (duplex.destroyed) end(duplex.errored);
-  duplex.once("error", end);
-  // An error here means that the engine closed its end, which the engine knows.
-  socket.once("error", () => end());
-  duplex.once("close", () => end());
-  socket.once("close", () => end());
-  duplex.pipe(socket).pipe(duplex);
-}
-
-/** Why a connection over a Duplex ended, if the Duplex failed. */
-export function duplexFailure(duplex: Duplex | undefined): TtrpcError | undefined {
-  const cause = duplex && failures.get(duplex);
-  return cause && callError(`the stream failed: ${textOf(cause)}`, Code.Unavailable, { cause });
 }
 
 function established(

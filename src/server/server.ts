@@ -1,11 +1,13 @@
 import { EventEmitter } from "node:events";
 import { constants } from "node:os";
+import type { Duplex } from "node:stream";
 import type { DescService } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "../address.js";
 import { Code } from "../code.js";
-import { join, openError } from "../client/connector.js";
+import { openError } from "../client/connector.js";
 import type { ServerConnection } from "./context.js";
 import { type ConnectionMessage, connections } from "../diagnostics.js";
+import { join } from "../duplex.js";
 import { TtrpcError } from "../error.js";
 import type { BindingListenOptions, BindingMethod } from "../native/addon.js";
 import {
@@ -62,6 +64,8 @@ export class Server extends EventEmitter<ServerEvents> {
   /** The functions that remove the listeners' socket files. */
   readonly #listeners = new Map<number, () => void>();
   readonly #connections = new Map<number, ServerConnection>();
+  /** The Duplexes that may still pass on replies. */
+  readonly #duplexes = new Set<Promise<void>>();
   #active = 0;
   #listened = false;
   #closing: Promise<void> | undefined;
@@ -199,7 +203,7 @@ export class Server extends EventEmitter<ServerEvents> {
       if (parsed.duplex === undefined) return this.#bridge.listenOn(parsed.fd ?? -1, false, binding);
       const { ours, theirs, errno, text } = this.#bridge.pair();
       if (errno !== 0) return { id: 0, bound: null, errno, text };
-      join(parsed.duplex, theirs);
+      this.#join(parsed.duplex, theirs);
       return this.#bridge.listenOn(ours, true, binding);
     };
     let opened = bind();
@@ -220,10 +224,17 @@ export class Server extends EventEmitter<ServerEvents> {
     return parsed.binding?.kind === "tcp" ? `tcp://${opened.bound}` : parsed.text;
   }
 
+  #join(duplex: Duplex, fd: number): void {
+    const joined = join(duplex, fd);
+    this.#duplexes.add(joined);
+    void joined.then(() => this.#duplexes.delete(joined));
+  }
+
   /**
    * Stops listening, lets handlers run for up to `graceMs`, delivers their replies, and closes all connections.
-   * Resolves when every socket is closed. A second call returns the same promise, and shortens the grace time if it
-   * gives less. Rejects with a TypeError if an option is wrong.
+   * Resolves when every socket is closed; for Duplexes to pass replies on, it waits no longer than the grace time. A
+   * second call returns the same promise, and shortens the grace time if it gives less. Rejects with a TypeError if an
+   * option is wrong.
    */
   close(options: CloseOptions = {}): Promise<void> {
     let graceMs: number | undefined;
@@ -287,6 +298,7 @@ export class Server extends EventEmitter<ServerEvents> {
     await Promise.race([grace, gone]);
     for (const id of this.#connections.keys()) bridge.close(id);
     await gone;
+    await Promise.race([grace, Promise.all(this.#duplexes)]);
     this.#endGraceAfter = () => {};
     for (const timer of timers) clearTimeout(timer);
     for (const { route } of this.#methods) bridge.unserve(route);

@@ -1,0 +1,128 @@
+import { once } from "node:events";
+import { Duplex } from "node:stream";
+import { connect, createServer, type HandlerContext } from "containerd-shim-protos";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { decodeFrame, encodeFrame, encodeRequest, encodeResponse, FrameType } from "../../helpers/wire.js";
+
+const EMPTY = new Uint8Array();
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** A request for a.B/C. */
+function request(streamId: number): Buffer {
+  const body = encodeRequest({ service: "a.B", method: "C" });
+  return encodeFrame({ streamId, type: FrameType.Request, body });
+}
+
+/** A Duplex that takes nothing of what is written to it. `called` resolves with the first write. */
+function stuck() {
+  const duplex = new Duplex({
+    read() {},
+    write() {
+      this.emit("stuck");
+    },
+  });
+  return { duplex, called: once(duplex, "stuck") };
+}
+
+function framesIn(bytes: Buffer): number {
+  const frame = decodeFrame(bytes);
+  return frame === undefined ? 0 : 1 + framesIn(frame.rest);
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
+describe("a Duplex of a server", () => {
+  test("has passed on all replies when close() resolves, however slow it is", async () => {
+    const left: Buffer[] = [];
+    const slow = new Duplex({
+      read() {},
+      write(chunk: Buffer, _encoding, done) {
+        setTimeout(() => {
+          left.push(chunk);
+          done();
+        }, 20);
+      },
+    });
+    const handled: HandlerContext[] = [];
+    const server = createServer().addRaw("a.B", {
+      C: {
+        kind: "unary",
+        handle(_, context) {
+          handled.push(context);
+          return EMPTY;
+        },
+      },
+    });
+    await server.listen(slow);
+    for (const streamId of [1, 3, 5, 7]) slow.push(request(streamId));
+    while (handled.length < 4) await nextTurn();
+    await server.close();
+    expect(framesIn(Buffer.concat(left))).toBe(4);
+    expect(slow.destroyed).toBe(true);
+  });
+
+  test("keeps close() no longer than the grace time if it takes nothing", async () => {
+    const { duplex, called } = stuck();
+    const server = createServer().addRaw("a.B", { C: { kind: "unary", handle: () => EMPTY } });
+    await server.listen(duplex);
+    duplex.push(request(1));
+    await called;
+    await server.close({ graceMs: 10 });
+    expect(duplex.destroyed).toBe(false);
+    duplex.destroy();
+  });
+});
+
+describe("a Duplex of a client", () => {
+  test("delivers a reply that comes right before its end, of any size", async () => {
+    for (let size = 90_000; size < 240_000; size += 10_000) {
+      const body = encodeResponse({ payload: new Uint8Array(size) });
+      const reply = encodeFrame({ streamId: 1, type: FrameType.Response, body });
+      const peer = new Duplex({
+        allowHalfOpen: false,
+        read() {},
+        write(_chunk, _encoding, done) {
+          for (let at = 0; at < reply.length; at += 4096) this.push(reply.subarray(at, at + 4096));
+          this.push(null);
+          done();
+        },
+      });
+      await using connection = await connect(peer);
+      expect((await connection.unary("a.B", "C", EMPTY)).length).toBe(size);
+    }
+  });
+
+  test("is destroyed in the end if it takes nothing", async () => {
+    const { duplex, called } = stuck();
+    const connection = await connect(duplex);
+    connection.unary("a.B", "C", EMPTY).catch(() => undefined);
+    await called;
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    await connection.close();
+    while (vi.getTimerCount() === 0) await nextTurn();
+    expect(duplex.destroyed).toBe(false);
+    vi.runAllTimers();
+    expect(duplex.destroyed).toBe(true);
+  });
+
+  test("may emit more than one error", async () => {
+    const duplex = new Duplex({
+      read() {},
+      write(_chunk, _encoding, done) {
+        this.emit("error", new Error("first"));
+        this.emit("error", new Error("second"));
+        done();
+      },
+    });
+    const connection = await connect(duplex);
+    connection.unary("a.B", "C", EMPTY).catch(() => undefined);
+    expect(await connection.closed).toMatchObject({ error: { cause: { message: "first" } } });
+  });
+});

@@ -1,0 +1,58 @@
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { Code } from "./code.js";
+import { callError, textOf, type TtrpcError } from "./error.js";
+
+/** How long a Duplex may take to pass on what was written to it before the engine closed its end. */
+const DRAIN_MS = 5000;
+
+/** The errors of Duplexes that connections run over. */
+const failures = new WeakMap<Duplex, Error>();
+
+/**
+ * Moves bytes between a Duplex and one end of a socket pair, whose other end belongs to the engine. What either side gave
+ * before it ended in order still reaches the other.
+ *
+ * Resolves when the Duplex has taken all bytes, or takes no more.
+ */
+export function join(duplex: Duplex, fd: number): Promise<void> {
+  const socket = new Socket({ fd });
+  // Only the engine's end decides what keeps the process alive.
+  socket.unref();
+  const fail = (error?: Error | null) => {
+    if (error && !failures.has(duplex)) failures.set(duplex, error);
+    socket.destroy();
+    duplex.destroy();
+  };
+  // A Duplex that failed earlier emits no further error.
+  if (duplex.destroyed) fail(duplex.errored);
+  // Some emit more than one.
+  duplex.on("error", fail);
+  duplex.once("close", () => {
+    if (!duplex.readableEnded) return fail();
+    // Nobody reads what the engine sends from now on.
+    socket.unpipe(duplex).resume();
+    socket.destroySoon();
+  });
+  // An error here means that the engine closed its end, which the engine knows.
+  socket.on("error", () => undefined);
+  duplex.pipe(socket).pipe(duplex);
+  return new Promise((resolve) => {
+    socket.once("close", () => {
+      const done = () => {
+        clearTimeout(timer);
+        duplex.destroy();
+        resolve();
+      };
+      const timer = setTimeout(done, DRAIN_MS).unref();
+      duplex.unpipe(socket).resume();
+      duplex.end(done);
+    });
+  });
+}
+
+/** Why a connection over a Duplex ended, if the Duplex failed. */
+export function duplexFailure(duplex: Duplex | undefined): TtrpcError | undefined {
+  const cause = duplex && failures.get(duplex);
+  return cause && callError(`the stream failed: ${textOf(cause)}`, Code.Unavailable, { cause });
+}
