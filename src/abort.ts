@@ -1,3 +1,4 @@
+import { addAbortListener } from "node:events";
 import { throwLater } from "./error.js";
 
 /** Hears that a signal aborted. */
@@ -9,7 +10,8 @@ const listeners = new WeakMap<AbortSignal, Set<AbortListener>>();
 
 /**
  * Listens to a signal. All listeners to one signal share a single event listener, which is removed with the last of
- * them. So a program may pass one signal to thousands of calls without a leak, and without Node's warning about one.
+ * them. So a program may pass one signal to thousands of calls without a leak, and without Node's warning about one. The
+ * program's own listeners cannot keep the event from them by `stopImmediatePropagation()`.
  */
 export function listenToAbort(signal: AbortSignal, listener: AbortListener): void {
   const present = listeners.get(signal);
@@ -18,7 +20,7 @@ export function listenToAbort(signal: AbortSignal, listener: AbortListener): voi
     return;
   }
   listeners.set(signal, new Set([listener]));
-  signal.addEventListener("abort", onAbort, { once: true });
+  addAbortListener(signal, onAbort);
 }
 
 /** Stops listening. */
@@ -26,6 +28,7 @@ export function unlistenToAbort(signal: AbortSignal, listener: AbortListener): v
   const present = listeners.get(signal);
   if (present?.delete(listener) === true && present.size === 0) {
     listeners.delete(signal);
+    // What addAbortListener returns would do no more.
     signal.removeEventListener("abort", onAbort);
   }
 }

@@ -1,3 +1,4 @@
+import { listenToAbort, unlistenToAbort } from "./abort.js";
 import { LONGEST_TIMER_MS } from "./options.js";
 
 /** Resolves after `ms` milliseconds, or as soon as the signal aborts. */
@@ -6,11 +7,12 @@ export function pause(ms: number, signal: AbortSignal | undefined): Promise<void
     if (signal?.aborted) return resolve();
     const done = () => {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
+      if (signal !== undefined) unlistenToAbort(signal, listener);
       resolve();
     };
     const timer = setTimeout(done, Math.min(ms, LONGEST_TIMER_MS));
-    signal?.addEventListener("abort", done);
+    const listener = { aborted: done };
+    if (signal !== undefined) listenToAbort(signal, listener);
   });
 }
 

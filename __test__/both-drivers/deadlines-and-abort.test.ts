@@ -185,6 +185,23 @@ describe("a signal", () => {
     expect(warnings).toEqual([]);
   });
 
+  test("ends what has it even if the program's own listener keeps the event to itself", async () => {
+    await using server = await RawServer.listen();
+    await using connection = await connect(server.address);
+    const controller = new AbortController();
+    const { signal } = controller;
+    signal.addEventListener("abort", (event) => event.stopImmediatePropagation());
+    const outcomes = [
+      failure(connection.unary("a.B", "C", EMPTY, { signal })),
+      rejection(connection.serverStreaming("a.B", "C", EMPTY, { signal }).next()),
+      failure(connect(temporaryAddress(), { signal, waitForReady: true })),
+    ];
+    controller.abort("enough");
+    for (const error of await Promise.all(outcomes)) {
+      expect(error).toMatchObject({ code: Code.Canceled, cause: "enough" });
+    }
+  });
+
   test.each([{}, "signal", null, new EventTarget()])(
     "that is not an AbortSignal is refused by name",
     async (signal) => {

@@ -1,6 +1,7 @@
 import { connect as dial, Socket } from "node:net";
 import { constants } from "node:os";
 import { Duplex } from "node:stream";
+import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { type Address, parseAddress } from "../address.js";
 import { checkSignal } from "../client/call-options.js";
 import { CONNECT_TIMEOUT_MS, openError } from "../client/connector.js";
@@ -254,17 +255,19 @@ async function openTrunk(address: Address, timeoutMs: number, signal?: AbortSign
   return new Promise((resolve, reject) => {
     const settle = (error?: TtrpcError) => {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", aborted);
+      if (signal !== undefined) unlistenToAbort(signal, onAbort);
       socket.removeAllListeners("error");
       socket.removeAllListeners("connect");
       if (error === undefined) return resolve(socket);
       socket.on("error", () => undefined).destroy();
       reject(error);
     };
-    const aborted = () => settle(canceledError(signal as AbortSignal, `the attempt to connect to ${text}`));
+    const onAbort = {
+      aborted: (by: AbortSignal) => settle(canceledError(by, `the attempt to connect to ${text}`)),
+    };
     const late = () => settle(openError(parsed, { errno: constants.errno.ETIMEDOUT, text: null }));
     const timer = setTimeout(late, Math.min(timeoutMs, LONGEST_TIMER_MS));
-    signal?.addEventListener("abort", aborted);
+    if (signal !== undefined) listenToAbort(signal, onAbort);
     socket.once("connect", () => settle());
     socket.once("error", (error: NodeJS.ErrnoException) => {
       settle(openError(parsed, { errno: -(error.errno ?? 0), text: error.message }));

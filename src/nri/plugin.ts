@@ -1,4 +1,5 @@
 import { create } from "@bufbuild/protobuf";
+import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { checkOptions } from "../options.js";
@@ -79,17 +80,19 @@ export class RunningPlugin implements AsyncDisposable {
     // A caller that does not await it learns of a failure from `closed` and from the log.
     this.ready.catch(() => undefined);
     const end = () => void this.close();
-    settings.signal?.addEventListener("abort", end);
+    const { signal } = settings;
+    const onAbort = { aborted: end };
+    if (signal !== undefined) listenToAbort(signal, onAbort);
     if (settings.ownsProcess) takeProcess(this);
     this.closed = this.#run().then((why) => {
-      settings.signal?.removeEventListener("abort", end);
+      if (signal !== undefined) unlistenToAbort(signal, onAbort);
       const error = why.error ?? new TtrpcError(`the plugin ${this} has ended`, Code.Unavailable);
       this.#rejectReady(error);
       if (why.reason !== "local") this.#lost(why);
       if (settings.ownsProcess) releaseProcess(this);
       return why;
     });
-    if (settings.signal?.aborted) end();
+    if (signal?.aborted) end();
   }
 
   /** The runtime that it is connected to; undefined while there is none. */

@@ -1,3 +1,4 @@
+import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { type CallOptions, checkSignal } from "../client/call-options.js";
 import type { Client } from "../client/client.js";
 import { connect } from "../client/connect.js";
@@ -98,7 +99,8 @@ export class OpenTask implements AsyncDisposable {
     const limits = { timeoutMs, signal };
     const over = new AbortController();
     const stop = () => over.abort();
-    signal?.addEventListener("abort", stop);
+    const onAbort = { aborted: stop };
+    if (signal !== undefined) listenToAbort(signal, onAbort);
     if (signal?.aborted) stop();
     // The shim answers when the container ends, before it may end itself. Some shims have no Wait.
     let [answered, ended] = [false, false];
@@ -125,7 +127,7 @@ export class OpenTask implements AsyncDisposable {
       if (ended || signal?.aborted || (await this.#hasEnded(limits, false))) return;
       throw error;
     } finally {
-      signal?.removeEventListener("abort", stop);
+      if (signal !== undefined) unlistenToAbort(signal, onAbort);
       stop();
       await wait;
     }
