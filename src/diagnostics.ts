@@ -34,7 +34,7 @@ export interface CallMessage {
 
 /** A connection, in the messages of `ttrpc:connection:*`: one object from open to close. */
 export interface ConnectionMessage {
-  /** Whether it was made by `connect` or accepted by a server. */
+  /** Whether it was made by `connect` or `connectSync`, or accepted by a server. */
   readonly side: "client" | "server";
   /** A number that is unique among the connections of this thread. */
   readonly id: number;

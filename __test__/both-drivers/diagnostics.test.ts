@@ -5,6 +5,7 @@ import {
   Code,
   connect,
   type ConnectionMessage,
+  connectSync,
   createClient,
   createServer,
   type Server,
@@ -13,6 +14,9 @@ import {
 import { Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, test } from "vitest";
 import { listen } from "../helpers/channels.js";
+import { several } from "../helpers/iterables.js";
+import { failure, failureOf, rejection } from "../helpers/outcome.js";
+import { Script } from "../helpers/script.js";
 import { pathOf, temporaryAddress } from "../helpers/temp.js";
 import { encodeFrame, encodeRequest, FrameType } from "../helpers/wire.js";
 
@@ -65,6 +69,70 @@ describe("diagnostics channels", () => {
         expect(seen[index]?.[1]).toBe(seen[index + 1]?.[1]);
     }
     expect(client.seen[0]?.[1].address).toBe(connection.address);
+  });
+
+  test("report calls on a closed connection, of all kinds, with their errors", async () => {
+    await using server = served();
+    const connection = await connect(await server.listen(temporaryAddress()));
+    await connection.close();
+    using client = listen<CallMessage>("ttrpc:client:call:start", "ttrpc:client:call:end");
+    await failure(connection.unary("a.B", "C", EMPTY));
+    await rejection(connection.serverStreaming("a.B", "C", EMPTY).next());
+    await failure(connection.clientStreaming("a.B", "C", several("x")));
+    await rejection(connection.bidiStreaming("a.B", "C", several("x")).next());
+    const kinds = ["unary", "server_streaming", "client_streaming", "bidi_streaming"];
+    expect(client.seen.map(([name, { kind, error }]) => [name, kind, error?.code])).toEqual(
+      kinds.flatMap((kind) => [
+        ["ttrpc:client:call:start", kind, Code.Unavailable],
+        ["ttrpc:client:call:end", kind, Code.Unavailable],
+      ]),
+    );
+  });
+
+  test("report blocking calls and connections as they do others", async () => {
+    await using script = new Script(
+      `
+      const server = product.createServer().addRaw("a.B", {
+        Echo: { kind: "unary", handle: (payload) => payload },
+        Fail: { kind: "unary", handle: () => { throw new product.TtrpcError("no", product.Code.NotFound) } },
+      });
+      await server.listen(address);
+      say("ready");
+    `,
+      temporaryAddress(),
+    );
+    expect(await script.nextLine()).toBe("ready");
+    using told = listen<CallMessage & ConnectionMessage>(
+      "ttrpc:connection:open",
+      "ttrpc:client:call:start",
+      "ttrpc:client:call:end",
+      "ttrpc:connection:close",
+    );
+    const connection = connectSync(script.address);
+    connection.unary("a.B", "Echo", EMPTY);
+    failureOf(() => connection.unary("a.B", "Fail", EMPTY));
+    connection.close();
+    failureOf(() => connection.unary("a.B", "Echo", EMPTY));
+    const { address } = connection;
+    const call = (name: string, method: string, error?: Code) => [
+      `ttrpc:client:call:${name}`,
+      { service: "a.B", method, kind: "unary", address },
+      error,
+    ];
+    expect(
+      told.seen.map(([name, { connection: _number, id: _id, error, ...rest }]) => [name, rest, error?.code]),
+    ).toEqual([
+      ["ttrpc:connection:open", { side: "client", address, why: { reason: "local" } }, undefined],
+      call("start", "Echo"),
+      call("end", "Echo"),
+      call("start", "Fail", Code.NotFound),
+      call("end", "Fail", Code.NotFound),
+      ["ttrpc:connection:close", { side: "client", address, why: { reason: "local" } }, undefined],
+      call("start", "Echo", Code.Unavailable),
+      call("end", "Echo", Code.Unavailable),
+    ]);
+    const [opened, started] = told.seen.map(([, message]) => message);
+    expect(started?.connection).toBe(opened?.id);
   });
 
   test("report each connection on both sides, and how it ended", async () => {

@@ -220,7 +220,6 @@ export class Connection {
     try {
       const state = this.#state;
       route = init.route();
-      if (state.is === "closed") throw closedError(this.address, state.why);
       const fields = callFields(options);
       let payload = init.request?.() ?? NOTHING;
       // The caller may change its bytes while the call waits, and a wrong message must not be reported as a call.
@@ -230,6 +229,7 @@ export class Connection {
         iterator = iteratorOf(requests.messages as AsyncIterable<unknown>, "requests");
       }
       if (clientCalls.active) settled = this.#tracedStream(route, kind);
+      if (state.is === "closed") throw closedError(this.address, state.why);
       const connection = state.is === "open" ? state.id : this.#reconnected(fields, route);
       return new StreamCall(connection, {
         site: this,

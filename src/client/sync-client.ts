@@ -12,12 +12,13 @@ import {
   rawPayload,
 } from "../codec/payload.js";
 import { type CallSite, closedError, named } from "./call-site.js";
+import { clientCalls, type ConnectionMessage, connections } from "../diagnostics.js";
 import { callError, ofCall, TtrpcError } from "../error.js";
 import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./connector.js";
 import { requireLoop } from "../native/driver.js";
 import { checkOptions } from "../options.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
-import type { PendingCall } from "../native/types.js";
+import type { CallFields, PendingCall } from "../native/types.js";
 import type { ConnectionClosed } from "../connection-types.js";
 
 /** Options of {@link connectSync}. */
@@ -36,6 +37,7 @@ export class SyncConnection {
   readonly #bridge: Bridge;
   readonly #site: CallSite;
   readonly #id: number;
+  readonly #message: ConnectionMessage;
   #why: ConnectionClosed | undefined;
 
   /** @internal */
@@ -46,7 +48,15 @@ export class SyncConnection {
     this.#id = id;
     this.address = address;
     this.#site = { bridge: this.#bridge, address };
-    this.#bridge.observeConnection(id, { closed: (why) => (this.#why ??= why) });
+    this.#message = { side: "client", id, address };
+    this.#bridge.observeConnection(id, { closed: (why) => this.#end(why) });
+    connections.start(this.#message);
+  }
+
+  #end(why: ConnectionClosed): void {
+    if (this.#why !== undefined) return;
+    this.#why = why;
+    connections.end(this.#message, { why });
   }
 
   /**
@@ -64,6 +74,24 @@ export class SyncConnection {
   /** @internal */
   call<T>(route: number, payload: Payload, options: SyncCallOptions | undefined, decode: Decode<T>): T {
     const fields = syncCallFields(options);
+    if (!clientCalls.active) return this.#call(route, payload, fields, decode);
+    // A wrong message throws here, before the diagnostics channels see a call.
+    const bytes = encoded(payload);
+    const names = this.#bridge.nameOf(route);
+    const connection = this.#why === undefined ? this.#id : 0;
+    const message = clientCalls.start({ ...names, kind: "unary", address: this.address, connection });
+    let error: TtrpcError | undefined;
+    try {
+      return this.#call(route, bytes, fields, decode);
+    } catch (reason) {
+      error = TtrpcError.from(reason);
+      throw reason;
+    } finally {
+      clientCalls.end(message, error === undefined ? {} : { error });
+    }
+  }
+
+  #call<T>(route: number, payload: Payload, fields: CallFields, decode: Decode<T>): T {
     if (this.#why !== undefined)
       throw named(closedError(this.address, this.#why), this.#site, route, this.call);
     if (this.#bridge.isServedHere(this.#id)) {
@@ -104,8 +132,8 @@ export class SyncConnection {
   /** Closes the connection; may be called any number of times. */
   close(): void {
     if (this.#why !== undefined) return;
-    this.#why = { reason: "local" };
     this.#bridge.close(this.#id);
+    this.#end({ reason: "local" });
   }
 
   /** Closes the connection, for `using`. */
