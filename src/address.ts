@@ -36,7 +36,7 @@ const UNIX_LIMIT = 107;
  * @param what - How the error refers to a value that is no address at all.
  */
 export function parseAddress(address: Address, what = "an address"): ParsedAddress {
-  if (isInstance(address, Duplex)) return { text: "a Duplex", duplex: address };
+  if (isInstance(address, Duplex)) return { text: "a Duplex", duplex: checkedDuplex(address) };
   if (typeof address === "object" && address !== null && !isRevoked(address) && "fd" in address) {
     const { fd } = address;
     if (!Number.isInteger(fd) || fd < 0)
@@ -55,6 +55,17 @@ export function parseAddress(address: Address, what = "an address"): ParsedAddre
   if (address.startsWith("hvsock://")) return hybrid(address, address.slice("hvsock://".length));
   if (address.startsWith("/")) return unix(`unix://${address}`, address);
   throw unknown(address);
+}
+
+/** Checks that a Duplex carries bytes as they are. Throws a TypeError that begins with `what` if it does not. */
+export function checkedDuplex(duplex: Duplex, what = "a Duplex"): Duplex {
+  if (duplex.readableObjectMode || duplex.writableObjectMode) {
+    throw new TypeError(`${what} must carry bytes, not objects: it is in object mode`);
+  }
+  if (duplex.readableEncoding !== null) {
+    throw new TypeError(`${what} must carry bytes, not text: its encoding is ${duplex.readableEncoding}`);
+  }
+  return duplex;
 }
 
 function unknown(text: string): TypeError {

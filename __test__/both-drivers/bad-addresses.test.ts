@@ -1,4 +1,5 @@
 import { mkdirSync, writeFileSync } from "node:fs";
+import { Duplex } from "node:stream";
 import { type Address, Code, connect, connectSync, createServer } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { freePort } from "../helpers/free-port.js";
@@ -54,6 +55,16 @@ describe.each(WAYS)("$way", ({ open }) => {
     expect(error).toBeInstanceOf(TypeError);
     const shown = address.startsWith("/") ? `unix://${address}` : address;
     expect((error as TypeError).message).toContain(JSON.stringify(shown));
+  });
+
+  test.each([
+    ["objects that are read", new Duplex({ readableObjectMode: true }), /object mode/],
+    ["objects that are written", new Duplex({ writableObjectMode: true }), /object mode/],
+    ["text", new Duplex({ read() {} }).setEncoding("utf8"), /its encoding is utf8/],
+  ])("refuses a Duplex of %s", async (_, duplex, why) => {
+    const error = await rejection(open(duplex));
+    expect(error).toBeInstanceOf(TypeError);
+    expect((error as TypeError).message).toMatch(why);
   });
 
   test.each([

@@ -2,7 +2,7 @@ import { connect as dial, Socket } from "node:net";
 import { constants } from "node:os";
 import { Duplex } from "node:stream";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
-import { type Address, parseAddress } from "../address.js";
+import { type Address, checkedDuplex, parseAddress } from "../address.js";
 import { checkSignal } from "../client/call-options.js";
 import { CONNECT_TIMEOUT_MS, openError } from "../client/connector.js";
 import { Code } from "../code.js";
@@ -87,7 +87,7 @@ export class Mux implements AsyncDisposable {
     const { stallTimeoutMs = DEFAULTS.stallTimeoutMs } = options;
     checkLimits({ stallTimeoutMs });
     this.#stallTimeoutMs = stallTimeoutMs;
-    this.#trunk = trunk;
+    this.#trunk = checkedDuplex(trunk, "the trunk");
     this.closed = new Promise((resolve) => {
       this.#resolve = resolve;
     });
