@@ -6,6 +6,28 @@ import { types } from "node:util";
  */
 export const isBytes: (value: unknown) => value is Uint8Array = types.isUint8Array;
 
+const lengthGetter = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), "length");
+
+/**
+ * The length of a Uint8Array of any realm; 0 if its buffer was detached, or shrank below where it begins. A subclass may
+ * have a `length` of its own, which says nothing about its bytes.
+ */
+export const lengthOf = Function.prototype.call.bind(lengthGetter?.get as () => unknown) as (
+  bytes: Uint8Array,
+) => number;
+
+/** Whether a Uint8Array of length 0 has lost its buffer. */
+export function isDetached(bytes: Uint8Array): boolean {
+  try {
+    NOTHING.set(bytes);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
 /** What kind of value it is, to complete "must be …, not". Safe for any value, even a revoked Proxy. */
 export function kindOf(value: unknown): string {
   if (value === null) return "null";

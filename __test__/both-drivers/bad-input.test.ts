@@ -55,6 +55,46 @@ describeWithPeer("a call with wrong arguments", () => {
     );
   });
 
+  test.each([
+    [
+      "was transferred",
+      () => {
+        const payload = new Uint8Array(8);
+        structuredClone(payload.buffer, { transfer: [payload.buffer] });
+        return payload;
+      },
+    ],
+    [
+      "shrank",
+      () => {
+        const buffer = new ArrayBuffer(8, { maxByteLength: 8 });
+        const payload = new Uint8Array(buffer, 4, 4);
+        buffer.resize(2);
+        return payload;
+      },
+    ],
+  ])("refuses a payload whose buffer %s", async (_, make) => {
+    const message = "payload must not be detached or outside of its buffer";
+    await expectRefused(() => connection.unary("a.B", "C", make()), message);
+    const { signal } = new AbortController();
+    const stream = connection.serverStreaming("a.B", "C", make(), { signal });
+    await expect(stream.next()).rejects.toEqual(new TypeError(message));
+  });
+
+  test("sends a payload's own bytes, whatever its class says of its length", async () => {
+    class Longer extends Uint8Array {
+      override get length(): number {
+        return super.length + 20;
+      }
+    }
+    await using server = createServer().addRaw("a.B", { C: { kind: "unary", handle: (payload) => payload } });
+    await using own = await connect(await server.listen(temporaryAddress()));
+    for (const size of [0, 10, 100_000]) {
+      const payload = new Longer(size).fill(1);
+      expect(await own.unary("a.B", "C", payload)).toEqual(new Uint8Array(size).fill(1));
+    }
+  });
+
   test("accepts a Buffer as a payload", async () => {
     const reply = await connection.unary(Task.typeName, "Create", Buffer.from([0x0a, 1, 0x61]));
     expect(Buffer.from(reply)).toEqual(Buffer.from([0x08, 0xe9, 0x07]));

@@ -1,5 +1,5 @@
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import { keptCopy, ownCopy } from "./slab.js";
+import { keptCopy } from "./slab.js";
 import { decode, decodeFrom, encode, encodeInto } from "./codec.js";
 
 /** The payload of a record: bytes, or a message that is encoded directly into the record. */
@@ -38,7 +38,7 @@ export class OutgoingMessage {
 
 /** Copies a payload that waits to be written, since its owner may change it meanwhile. */
 export function bytesOf(payload: Payload): Uint8Array {
-  return payload instanceof OutgoingMessage ? payload.toBytes() : ownCopy(payload, 0, payload.length);
+  return payload instanceof OutgoingMessage ? payload.toBytes() : new Uint8Array(payload);
 }
 
 /** Encodes the payload's message, so that a wrong one fails at once. */

@@ -1,4 +1,4 @@
-import { isBytes } from "../value-kinds.js";
+import { isBytes, lengthOf } from "../value-kinds.js";
 import type { DescEnum } from "@bufbuild/protobuf";
 import { ScalarType } from "./scalar-type.js";
 import { BAIL, FULL } from "./compiled-signals.js";
@@ -149,14 +149,15 @@ export function float(bytes: Uint8Array, at: number, value: number): number {
 
 /** Writes bytes, with their length. */
 export function blob(bytes: Uint8Array, at: number, value: Uint8Array): number {
-  return raw(bytes, uint32(bytes, at, value.length), value);
+  return raw(bytes, uint32(bytes, at, lengthOf(value)), value);
 }
 
 /** Writes bytes as they are. */
 export function raw(bytes: Uint8Array, at: number, value: Uint8Array): number {
-  if (at + value.length > bytes.length) throw FULL;
+  const end = at + lengthOf(value);
+  if (end > bytes.length) throw FULL;
   bytes.set(value, at);
-  return at + value.length;
+  return end;
 }
 
 /** Writes a text, with its length. */

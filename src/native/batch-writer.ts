@@ -1,5 +1,6 @@
 import type { OutgoingMessage } from "../codec/payload.js";
 import { shortAscii } from "../codec/write.js";
+import { lengthOf } from "../value-kinds.js";
 import { FLAG_WHOLE, RECORD_HEADER } from "./records.js";
 import type { Named } from "./slots.js";
 
@@ -74,13 +75,13 @@ export class BatchWriter {
   }
 
   field(value: Uint8Array): void {
-    this.u32(value.length);
+    this.u32(lengthOf(value));
     this.raw(value);
   }
 
   raw(value: Uint8Array): void {
     this.bytes.set(value, this.#at);
-    this.#at += value.length;
+    this.#at += lengthOf(value);
   }
 
   /** Marks the record's payload, of `size` bytes, as one that crosses whole. */

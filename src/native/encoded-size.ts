@@ -1,6 +1,7 @@
 import { OutgoingMessage, type Payload } from "../codec/payload.js";
 import { Code } from "../code.js";
 import { callError, type TtrpcError } from "../error.js";
+import { lengthOf } from "../value-kinds.js";
 import { MESSAGE_LIMIT } from "./records.js";
 import type { CallFields } from "./types.js";
 import { stringSize } from "./batch-writer.js";
@@ -11,8 +12,9 @@ const MEASURED = 64 << 10;
 /** The room that a payload is known to need. Throws if it is too large. */
 export function knownSize(payload: Payload | undefined): number {
   if (payload === undefined || payload instanceof OutgoingMessage) return 0;
-  if (payload.length > MESSAGE_LIMIT) throw oversize(payload.length);
-  return payload.length;
+  const size = lengthOf(payload);
+  if (size > MESSAGE_LIMIT) throw oversize(size);
+  return size;
 }
 
 /** The room that a method's names need. */

@@ -7,6 +7,7 @@ import { callError } from "../error.js";
 import type { MessageQueue } from "../stream/message-queue.js";
 import { BatchWriter } from "./batch-writer.js";
 import { BATCH_SIZE, Command, FLAG_SERVED, MESSAGE_LIMIT, MORE, WHOLE } from "./records.js";
+import { lengthOf } from "../value-kinds.js";
 import { oversize } from "./encoded-size.js";
 import type { Named } from "./slots.js";
 import type { Driver } from "../connection-types.js";
@@ -179,7 +180,7 @@ export class Outbox {
   }
 
   #copy(payload: Uint8Array): number {
-    const size = payload.length;
+    const size = lengthOf(payload);
     if (size > MESSAGE_LIMIT) throw oversize(size);
     if (size >= WHOLE) {
       // Nothing may fail from here on: a lent payload belongs to the next record marked as crossing whole.

@@ -1,6 +1,7 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { Code } from "../code.js";
 import type { TtrpcError } from "../error.js";
+import { lengthOf } from "../value-kinds.js";
 import { BATCH_SIZE, MESSAGE_LIMIT, RECORD_HEADER } from "./records.js";
 import { fieldSize, messageSize, varintSize } from "./encoded-size.js";
 
@@ -71,8 +72,8 @@ function measured(details: readonly Any[]): Measured {
   let record = 0;
   for (const { typeUrl, value } of details) {
     const url = Buffer.byteLength(typeUrl);
-    wire += messageSize(fieldSize(url) + fieldSize(value.length));
-    record += 8 + url + value.length;
+    wire += messageSize(fieldSize(url) + fieldSize(lengthOf(value)));
+    record += 8 + url + lengthOf(value);
   }
   return { wire, record };
 }
