@@ -294,7 +294,7 @@ test.each([
   const child = host.spawn([...host.flags, "start"]);
   // containerd was killed while it waited.
   child.stdout!.destroy();
-  await once(child, "exit");
+  expect((await once(child, "exit"))[0]).toBe(1);
   await gone(host);
 });
 
