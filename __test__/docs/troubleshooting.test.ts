@@ -6,6 +6,7 @@ import { join, parse } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import {
+  Code,
   connect,
   connectSync,
   createClient,
@@ -86,6 +87,16 @@ const CAUSES: readonly (() => Promise<unknown>)[] = [
       task.wait({ id }).catch(() => undefined);
       await task.connect({ id });
     }),
+  async () => {
+    const connection = await connect(address);
+    const calls = Array.from({ length: 70 }, () => connection.unary("a.B", "C", new Uint8Array(1 << 20)));
+    const outcomes = await Promise.allSettled(calls);
+    await connection.close();
+    const full = outcomes
+      .filter(({ status }) => status === "rejected")
+      .map((each) => (each as PromiseRejectedResult).reason);
+    throw full.find(({ code }) => code === Code.ResourceExhausted);
+  },
   async () => createSyncClient(Task, connectSync(address)).connect({ id }, { timeoutMs: 1000 }),
   async () => JSON.stringify(create(TimestampSchema, { seconds: 5n })),
   () => withTask((task) => task.connect({ id })),
