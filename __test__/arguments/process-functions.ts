@@ -2,7 +2,7 @@ import { packAny } from "containerd-shim-protos";
 import { TaskExitSchema } from "containerd-shim-protos/events";
 import { Cgroup } from "containerd-shim-protos/shim/cgroup";
 import { startProcess, type StartProcessOptions } from "containerd-shim-protos/shim/process";
-import { processOf, readSpec, resourcesOf } from "containerd-shim-protos/shim/spec";
+import { processOf, readSpec, resourcesOf, specJson } from "containerd-shim-protos/shim/spec";
 import type { PublicFunction } from "./functions.js";
 import { argument, isEmpty, isNoItems, left, type Options, optionsOf } from "./options.js";
 
@@ -32,6 +32,11 @@ export const PROCESS_FUNCTIONS: readonly PublicFunction[] = [
   { name: "readSpec", call: (_, [bundle]) => readSpec(bundle as never), args: [path(/bundle/)] },
   { name: "processOf", call: (_, [spec]) => processOf(spec as never), args: [any(/spec/)] },
   { name: "resourcesOf", call: (_, [given]) => resourcesOf(given as never), args: [any(/resources/)] },
+  {
+    name: "specJson",
+    call: (_, [value]) => specJson(value as never),
+    args: [argument({}, /value/, isEmpty)],
+  },
   // The only static methods that take a process or a path; a cgroup that is not there moves nothing.
   { name: "Cgroup", call: (_, [pid]) => Cgroup.of(pid as never), args: [argument(process.pid, /pid/)] },
   { name: "Cgroup.at", call: (_, [at]) => Cgroup.at(at as never), args: [path(/path/)] },
