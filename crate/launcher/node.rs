@@ -3,6 +3,7 @@
 //! nothing is unpacked, and a file that is replaced meanwhile does no harm.
 
 use super::payload::Payload;
+use rustix::process::{Resource, Rlimit, getrlimit};
 use serde_json::json;
 use std::env;
 use std::ffi::OsString;
@@ -92,10 +93,8 @@ fn huge_pages_allowed() -> bool {
 
 /// The soft limit of open files, if it is below the hard one, to which Node raises it.
 fn open_files() -> Option<u64> {
-    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: writes to the local only.
-    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) };
-    (result == 0 && limits.rlim_cur < limits.rlim_max).then_some(limits.rlim_cur)
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    current.filter(|current| maximum.is_none_or(|maximum| *current < maximum))
 }
 
 /// Makes this process Node, with the same arguments and streams. Returns why it could not.

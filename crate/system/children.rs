@@ -5,6 +5,7 @@
 //! thread, `__WNOTHREAD` leaves out the children that other threads of the process have started.
 
 use super::check;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::io;
 use std::sync::Once;
@@ -40,14 +41,11 @@ pub fn limit_open_files_of_children(limit: u64) -> io::Result<()> {
 }
 
 extern "C" fn in_child() {
-    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls get a valid rlimit, and a failure leaves everything as it is.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) == 0 {
-            limits.rlim_cur = OPEN_FILES.load(Relaxed).min(limits.rlim_max);
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits);
-        }
-    }
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = OPEN_FILES.load(Relaxed);
+    let current = Some(maximum.map_or(limit, |maximum| limit.min(maximum)));
+    // A failure leaves the limit as it is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
 }
 
 /// Whose child a process is.

@@ -32,7 +32,7 @@ export class BatchReader {
     this.#view = new DataView(this.bytes.buffer);
   }
 
-  /** So much is kept already of what came before that payloads get memory of their own. */
+  /** Whether so many requests are held that payloads get memory of their own. */
   isCrowded = false;
 
   operation = 0;

@@ -26,7 +26,7 @@ interface Addon {
  * Events are read in the async context in which the package was loaded, because what hands them over, such as the next tick
  * of a call, runs in the context of whoever made the call.
  */
-const nobodys = new AsyncResource("ttrpc", { requireManualDestroy: true });
+const neutral = new AsyncResource("ttrpc", { requireManualDestroy: true });
 
 /** Gathers the commands of a tick in one buffer, and decides when they are handed over. */
 export class Outbox {
@@ -138,7 +138,7 @@ export class Outbox {
   #read(filled: number): void {
     if (filled >= MORE) this.schedule();
     const size = filled % MORE;
-    if (size > 0) nobodys.runInAsyncScope(this.#addon.read, this.#addon, size);
+    if (size > 0) neutral.runInAsyncScope(this.#addon.read, this.#addon, size);
   }
 
   /** Makes room for a record with a body of up to `size` bytes. */

@@ -101,7 +101,10 @@ class Requests implements AsyncIterable<Uint8Array> {
     }
   }
 
-  /** Waits for the stream, and then reads no more. If a request was wrong, that error is thrown, not the one with which the stream failed. */
+  /**
+   * Waits for the stream, and then reads no more. If a request was wrong, that error is thrown, not the one with which the
+   * stream failed.
+   */
   async failOver<T>(outcome: Promise<T>): Promise<T> {
     try {
       return await outcome;

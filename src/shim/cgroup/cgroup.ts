@@ -76,8 +76,8 @@ export class Cgroup {
    */
   stats(): Any {
     const folders = this.#folders();
-    if (!folders.some(({ path }) => existsSync(path)))
-      for (const { path } of folders.slice(0, 1)) statSync(path);
+    const [first] = folders;
+    if (first !== undefined && !folders.some(({ path }) => existsSync(path))) statSync(first.path);
     if (this.#unified !== undefined) return packAny(MetricsV2Schema, metricsV2(this.#unified));
     return packAny(MetricsV1Schema, metricsV1(this.#controllers));
   }
