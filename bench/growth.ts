@@ -2,7 +2,8 @@
  * `npm run bench -- growth`: what calls cost a server when connections, streams and calls pile up on it, in CPU time and as
  * ratios to a server without them. Writes its section of report.md, and a plot. `--most N` opens up to N connections
  * instead of 50 000, as far as descriptors allow; `--streams N`, `--calls N` and `--publishers N` open other numbers than
- * 10 000, 100 000 and 1 000; `--output FOLDER` writes elsewhere.
+ * 10 000, 100 000 and 1 000; `--rounds N` measures each N times after two that warm up, instead of 10; `--output FOLDER`
+ * writes elsewhere.
  */
 
 import { execSync, spawn } from "node:child_process";
@@ -37,6 +38,7 @@ const { values } = parseArgs({
     streams: { type: "string", default: "10000" },
     calls: { type: "string", default: "100000" },
     publishers: { type: "string", default: "1000" },
+    rounds: { type: "string", default: "10" },
     output: { type: "string", default: import.meta.dirname },
   },
 });
@@ -45,6 +47,7 @@ const MOST = Math.min(Number(values.most), descriptors - 200);
 const STREAMS = Number(values.streams);
 const CALLS = Number(values.calls);
 const PUBLISHERS = Number(values.publishers);
+const ROUNDS = Number(values.rounds);
 /** The number of events that all publishers together send at once. */
 const EVENTS = 20 * PUBLISHERS;
 const ONE = new Uint8Array(1);
@@ -92,6 +95,9 @@ class Server implements AsyncDisposable {
   }
 }
 
+/** The number of rounds that warm up. */
+const WARM_UP = 2;
+
 /** The number of calls in a measurement. */
 const MEASURED = 10_000;
 
@@ -128,9 +134,8 @@ async function compared(
   beside: () => Promise<number>,
 ): Promise<{ alone: number; beside: number; ratio: number }> {
   const costs: [number, number][] = [];
-  for (let attempt = 0; attempt < 12; attempt++) costs.push([await alone(), await beside()]);
-  // The first two warm up.
-  const warm = costs.slice(2);
+  for (let round = -WARM_UP; round < ROUNDS; round++) costs.push([await alone(), await beside()]);
+  const warm = costs.slice(WARM_UP);
   const middle = (of: (pair: [number, number]) => number) => spread(warm.map(of)).median;
   return {
     alone: middle(([one]) => one),

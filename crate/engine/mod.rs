@@ -8,6 +8,7 @@
 
 mod blocking;
 mod busy_poll;
+mod changes;
 mod client;
 mod connection;
 mod deadlines;
@@ -24,6 +25,7 @@ mod turn;
 
 pub use crate::transport::budget::Excess;
 pub use blocking::{Attempt, Awaited};
+pub use changes::{Change, Descriptor};
 pub use connection::{Hold, Interest};
 pub use pending_events::PendingEvents;
 pub use server::listener::ListenOptions;
@@ -44,7 +46,6 @@ use server::listener::Entry;
 use server::requests::Requests;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -108,44 +109,6 @@ pub struct Engine {
     scratch: Vec<u32>,
     contended: stalled_peers::Contended,
     busy_poll: busy_poll::BusyPoll,
-}
-
-/// What the watcher of the descriptors must do.
-pub enum Change {
-    /// Watch a descriptor for `interest`, which may be nothing.
-    Watch {
-        /// The connection or listener whose descriptor it is, for [`Engine::ready`].
-        id: u32,
-        /// The descriptor.
-        fd: RawFd,
-        /// What to watch for.
-        interest: Interest,
-    },
-    /// Stop watching, and only then drop the descriptor: its number may be reused at once.
-    Forget {
-        /// The connection or listener.
-        id: u32,
-        /// The descriptor.
-        descriptor: Descriptor,
-    },
-}
-
-/// A descriptor to close.
-pub enum Descriptor {
-    /// A connection's.
-    Stream(Stream),
-    /// A listener's.
-    Listener(crate::socket::Listener),
-}
-
-impl Descriptor {
-    /// Its number.
-    pub fn fd(&self) -> RawFd {
-        match self {
-            Self::Stream(stream) => stream.fd(),
-            Self::Listener(listener) => listener.fd(),
-        }
-    }
 }
 
 impl Engine {
@@ -330,16 +293,6 @@ impl Engine {
         self.look_on(id, read);
     }
 
-    /// A descriptor cannot be watched: its connection or listener ends.
-    fn cannot_watch(&mut self, id: u32, error: &io::Error) {
-        if let Some(conn) = self.connections.get_mut(&id) {
-            conn.wire.close(CloseReason::failed("poll", error));
-            self.turn(|_| {});
-        } else {
-            self.close_listener(id);
-        }
-    }
-
     /// Fires the timers that are due. Call it when [`Engine::next_deadline`] has passed.
     pub fn expire(&mut self) {
         self.expire_waiting();
@@ -371,25 +324,6 @@ impl Engine {
     /// The pending events, for whoever hands them over.
     pub fn events(&self) -> PendingEvents {
         PendingEvents::new(self.shared.clone())
-    }
-
-    /// Passes the changes since the last call to `carry_out`. A connection or listener whose descriptor
-    /// cannot be watched ends; the last one is returned, with the reason.
-    pub fn apply_changes(
-        &mut self,
-        mut carry_out: impl FnMut(Change) -> io::Result<()>,
-    ) -> Option<(u32, io::Error)> {
-        let mut failed = None;
-        while !self.changes.is_empty() {
-            for change in std::mem::take(&mut self.changes) {
-                let (Change::Watch { id, .. } | Change::Forget { id, .. }) = change;
-                if let Err(error) = carry_out(change) {
-                    self.cannot_watch(id, &error);
-                    failed = Some((id, error));
-                }
-            }
-        }
-        failed
     }
 }
 
