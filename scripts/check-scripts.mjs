@@ -21,7 +21,9 @@ const STARTS = {
   bench: [
     ["--quick", "--only", "client/unary/64B/1x1", "--rounds", "1", "--seconds", "0.05", "--profile", "dev"],
     ["codec", "--rounds", "1", "--milliseconds", "1", "--starts", "1", "--only", "ForwardRequest"],
-    "growth --most 100 --streams 100 --calls 100 --publishers 10 --rounds 1 --output artifacts/bench".split(" "),
+    "growth --most 100 --streams 100 --calls 100 --publishers 10 --rounds 1 --output artifacts/bench".split(
+      " ",
+    ),
     ["start", "--rounds", "1", "--idle", "0.1", "--output", "artifacts/bench"],
     ["events", "--rounds", "1", "--count", "1000", "--inflight", "16", "--profile", "dev"],
   ],
