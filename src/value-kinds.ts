@@ -17,7 +17,7 @@ export const lengthOf = Function.prototype.call.bind(lengthGetter?.get as () => 
 ) => number;
 
 /** Whether a Uint8Array of length 0 has lost its buffer. */
-export function isDetached(bytes: Uint8Array): boolean {
+function isDetached(bytes: Uint8Array): boolean {
   try {
     NOTHING.set(bytes);
     return false;
@@ -27,6 +27,14 @@ export function isDetached(bytes: Uint8Array): boolean {
 }
 
 const NOTHING = new Uint8Array(0);
+
+/** Checks what is to be bytes. Throws a TypeError if it is not a Uint8Array, or has lost its bytes. */
+export function checkBytes(bytes: unknown, what: string): void {
+  if (!isBytes(bytes)) throw new TypeError(`${what} must be a Uint8Array, not ${kindOf(bytes)}`);
+  if (lengthOf(bytes) === 0 && isDetached(bytes)) {
+    throw new TypeError(`${what} must not be detached or outside of its buffer`);
+  }
+}
 
 /** What kind of value it is, to complete "must be …, not". Safe for any value, even a revoked Proxy. */
 export function kindOf(value: unknown): string {

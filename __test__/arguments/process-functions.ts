@@ -1,7 +1,13 @@
+import { types } from "node:util";
 import { packAny } from "containerd-shim-protos";
 import { TaskExitSchema } from "containerd-shim-protos/events";
 import { Cgroup } from "containerd-shim-protos/shim/cgroup";
-import { startProcess, type StartProcessOptions } from "containerd-shim-protos/shim/process";
+import {
+  runProcess,
+  type RunProcessOptions,
+  startProcess,
+  type StartProcessOptions,
+} from "containerd-shim-protos/shim/process";
 import { processOf, readSpec, resourcesOf, specJson } from "containerd-shim-protos/shim/spec";
 import type { PublicFunction } from "./functions.js";
 import { argument, isEmpty, isNoItems, left, type Options, optionsOf } from "./options.js";
@@ -10,10 +16,15 @@ const NOWHERE = "/no/such/folder";
 const any = (named: RegExp) => argument(packAny(TaskExitSchema, {}), named);
 const path = (named: RegExp) => argument(NOWHERE, named, (value) => typeof value === "string");
 const list = (named: RegExp) => argument([], named, (value) => left(value) || isNoItems(value));
-const startProcessOptions: Options<StartProcessOptions> = {
+const programOptions = {
   cwd: argument("/", /cwd/, (value) => left(value) || typeof value === "string"),
   env: argument({}, /env/, (value) => left(value) || isEmpty(value)),
-  stdio: list(/stdio/),
+};
+const startProcessOptions: Options<StartProcessOptions> = { ...programOptions, stdio: list(/stdio/) };
+const runProcessOptions: Options<RunProcessOptions> = {
+  ...programOptions,
+  input: argument(new Uint8Array(0), /input/, (value) => left(value) || types.isUint8Array(value)),
+  maxOutputBytes: argument(0, /maxOutputBytes/, (value) => left(value) || value === 0),
 };
 
 /** The processes of a shim, their cgroups, and what they are started from. */
@@ -28,6 +39,17 @@ export const PROCESS_FUNCTIONS: readonly PublicFunction[] = [
       optionsOf("startProcess"),
     ],
     options: { at: 2, of: startProcessOptions },
+  },
+  {
+    name: "runProcess",
+    optionsType: "RunProcessOptions",
+    call: (_, [program, args, options]) => runProcess(program as never, args as never, options as never),
+    args: [
+      argument("/no/such/program", /program/, (value) => value === "text"),
+      list(/args/),
+      optionsOf("runProcess"),
+    ],
+    options: { at: 2, of: runProcessOptions },
   },
   { name: "readSpec", call: (_, [bundle]) => readSpec(bundle as never), args: [path(/bundle/)] },
   { name: "processOf", call: (_, [spec]) => processOf(spec as never), args: [any(/spec/)] },

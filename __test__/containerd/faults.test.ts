@@ -161,13 +161,14 @@ describeWithEach("shim-runc when something is wrong", (release) => {
     await task.delete(exec);
   });
 
-  test("reads the options that containerd's CRI plugin sends, and runs runc in the bundle", async () => {
+  test("reads the options that containerd's CRI plugin sends, and runs runc in the bundle, with pipes", async () => {
     const task = await taskOf("host");
     const wrapper = join(containerd.folder, "wrapper");
     const root = join(containerd.folder, "another-root");
     writeFileSync(
       wrapper,
-      `#!/bin/sh\ntest -f config.json && echo "$PWD" >>${wrapper}.log\nexec runc "$@"\n`,
+      // A socket could not be opened by its name.
+      `#!/bin/sh\necho wrapped >/dev/stderr || exit 9\ntest -f config.json && echo "$PWD" >>${wrapper}.log\nexec runc "$@"\n`,
     );
     chmodSync(wrapper, 0o755);
     const configBody = Buffer.from(`BinaryName = "${wrapper}"\nRoot = "${root}"\nSystemdCgroup = false\n`);

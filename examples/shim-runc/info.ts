@@ -1,9 +1,8 @@
-import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { promisify } from "node:util";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { optionsOf } from "./runtime-options.js";
 import { supportsIdMapping } from "containerd-shim-protos/shim/mount";
+import { runProcess } from "containerd-shim-protos/shim/process";
 
 const FEATURES = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
 
@@ -19,8 +18,12 @@ interface Features {
 export async function runtimeInfo(options: Any | undefined) {
   const command = optionsOf(options).binaryName || "runc";
   try {
-    const { stdout } = await promisify(execFile)(command, ["features"]);
-    const features = { typeUrl: FEATURES, value: Buffer.from(await possible(stdout)) };
+    const { status, stdout } = await runProcess(command, ["features"]);
+    if (status !== 0) return { options };
+    const features = {
+      typeUrl: FEATURES,
+      value: Buffer.from(await possible(Buffer.from(stdout).toString())),
+    };
     return { options, features };
   } catch {
     // Not every runtime knows the command.

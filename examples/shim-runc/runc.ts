@@ -1,9 +1,7 @@
-import { type ChildProcess, spawn, type StdioOptions } from "node:child_process";
-import { once } from "node:events";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { text } from "node:stream/consumers";
 import type { Options } from "containerd-shim-protos/runc";
+import { runProcess, startProcess } from "containerd-shim-protos/shim/process";
 import { unknown } from "./errors.js";
 
 const DEFAULT_ROOT = "/run/containerd/runc";
@@ -93,9 +91,13 @@ export class Runc {
     const socket = consoleSocket === undefined ? [] : ["--console-socket", consoleSocket];
     const before = this.#logSize();
     const all = ["--pid-file", pidFile, ...socket, ...args, ...rest];
-    const child = this.#spawn(command, all, [...stdio] as StdioOptions);
-    // The streams are the container's and go on: "close" would come when it ends.
-    await this.#untilEnded(command, once(child, "exit"), before, async () => "");
+    const { cwd, args: invocation } = this.#invocation(command, all);
+    const child = await startProcess(this.#command, invocation, { cwd, stdio }).catch((error) => {
+      throw notStarted(command, error);
+    });
+    // The streams are the container's and go on.
+    const { status } = await child.exited;
+    if (status !== 0) throw this.#failed(command, before, endOf(status));
   }
 
   async #run(
@@ -105,46 +107,25 @@ export class Runc {
     input?: Uint8Array,
   ): Promise<string> {
     const before = this.#logSize();
-    const child = this.#spawn(
-      command,
-      [...flags, this.#id, ...rest],
-      [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+    const { cwd, args } = this.#invocation(command, [...flags, this.#id, ...rest]);
+    const { status, stdout, stderr } = await runProcess(this.#command, args, { cwd, input }).catch(
+      (error) => {
+        throw notStarted(command, error);
+      },
     );
-    child.stdin?.on("error", () => undefined);
-    child.stdin?.end(input);
-    // Without descriptors for them there are none, and the end says why.
-    const output = child.stdout ? text(child.stdout).catch(() => "") : "";
-    const errors = child.stderr ? text(child.stderr).catch(() => "") : "";
-    await this.#untilEnded(command, once(child, "close"), before, async () => errors);
-    return output;
+    if (status !== 0) throw this.#failed(command, before, textOf(stderr).trim() || endOf(status));
+    return textOf(stdout);
   }
 
-  /** Runs it in the bundle, as containerd's own shim does: a wrapper may read config.json there. */
-  #spawn(command: string, args: readonly string[], stdio: StdioOptions): ChildProcess {
+  /** Runs in the bundle, as with containerd's own shim: a wrapper may read config.json there. */
+  #invocation(command: string, args: readonly string[]): { cwd: string; args: string[] } {
     const there = existsSync(this.#bundle);
     const log = there ? ["--log", this.#log, "--log-format", "json"] : [];
-    const all = [...this.#global, ...log, command, ...args];
-    return spawn(this.#command, all, { cwd: there ? this.#bundle : "/", stdio });
+    return { cwd: there ? this.#bundle : "/", args: [...this.#global, ...log, command, ...args] };
   }
 
-  async #untilEnded(
-    command: string,
-    ending: Promise<unknown[]>,
-    logged: number,
-    printed: () => Promise<string>,
-  ): Promise<void> {
-    let code: unknown;
-    let signal: unknown;
-    try {
-      [code, signal] = await ending;
-    } catch (error) {
-      // It could not be started: there is no such program.
-      throw unknown(`OCI runtime ${command} failed: ${(error as Error).message}`, error);
-    }
-    if (code === 0) return;
-    const otherwise = (await printed()).trim() || `it ended with ${String(signal ?? code)}`;
-    const reason = this.#lastError(logged) ?? otherwise;
-    throw unknown(`OCI runtime ${command} failed: ${reason}`);
+  #failed(command: string, logged: number, otherwise: string): Error {
+    return unknown(`OCI runtime ${command} failed: ${this.#lastError(logged) ?? otherwise}`);
   }
 
   #logSize(): number {
@@ -164,4 +145,12 @@ export class Runc {
       return undefined;
     }
   }
+}
+
+const textOf = (bytes: Uint8Array) => Buffer.from(bytes).toString();
+const endOf = (status: number) => `it ended with status ${status}`;
+
+/** There is no such program, or no descriptor for its streams. */
+function notStarted(command: string, error: unknown): Error {
+  return unknown(`OCI runtime ${command} failed: ${(error as Error).message}`, error);
 }

@@ -3,7 +3,7 @@ import type { CallFields } from "../native/types.js";
 import { checkOptions, unknownOption } from "../options.js";
 import { checkContextValues, type ContextValues } from "../context-values.js";
 import { HandlerContext } from "../server/context.js";
-import { isBytes, isDetached, isInstance, isRevoked, kindOf, lengthOf, shown } from "../value-kinds.js";
+import { isInstance, isRevoked, kindOf, shown } from "../value-kinds.js";
 
 /** Options of a blocking call. */
 export interface SyncCallOptions {
@@ -141,14 +141,4 @@ function timeoutNanoseconds(timeoutMs: number | undefined): number {
   }
   // In the protocol 0 means "none", so the shortest timeout is 1.
   return Math.min(Math.max(Math.round(timeoutMs * 1e6), 1), LONGEST_NS);
-}
-
-/** Checks a raw payload. Throws a TypeError if it is not a Uint8Array, or has lost its bytes. */
-export function checkPayload(payload: Uint8Array, what = "payload"): void {
-  if (!isBytes(payload)) {
-    throw new TypeError(`${what} must be a Uint8Array, not ${payload === null ? "null" : typeof payload}`);
-  }
-  if (lengthOf(payload) === 0 && isDetached(payload)) {
-    throw new TypeError(`${what} must not be detached or outside of its buffer`);
-  }
 }

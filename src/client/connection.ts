@@ -1,4 +1,4 @@
-import { type CallOptions, callFields, type CheckedFields, checkPayload } from "./call-options.js";
+import { type CallOptions, callFields, type CheckedFields } from "./call-options.js";
 import { closedError, named } from "./call-site.js";
 import { type UnaryInit, unaryCall } from "./unary-call.js";
 import { bytesOf, encoded, type Payload, rawPayload } from "../codec/payload.js";
@@ -19,6 +19,7 @@ import {
   type StreamResult,
 } from "./stream-call.js";
 import type { ConnectionClosed } from "../connection-types.js";
+import { checkBytes } from "../value-kinds.js";
 
 const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
 
@@ -97,7 +98,7 @@ export class Connection {
    */
   unary(service: string, method: string, payload: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
     try {
-      checkPayload(payload);
+      checkBytes(payload, "payload");
       const route = this.bridge.route(service, method);
       return this.call({ route, payload, options, decode: rawPayload });
     } catch (error) {
@@ -334,6 +335,6 @@ export class Connection {
 const NOTHING = new Uint8Array(0);
 
 function checkedPayload(payload: unknown): Uint8Array {
-  checkPayload(payload as Uint8Array);
+  checkBytes(payload as Uint8Array, "payload");
   return payload as Uint8Array;
 }

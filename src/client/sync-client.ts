@@ -1,6 +1,6 @@
 import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "../address.js";
-import { checkPayload, syncCallFields, type SyncCallOptions } from "./call-options.js";
+import { syncCallFields, type SyncCallOptions } from "./call-options.js";
 import { checkConnection, methodsOf } from "./client.js";
 import { Code } from "../code.js";
 import {
@@ -20,6 +20,7 @@ import { checkOptions } from "../options.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
 import type { CallFields, PendingCall } from "../native/types.js";
 import type { ConnectionClosed } from "../connection-types.js";
+import { checkBytes } from "../value-kinds.js";
 
 /** Options of {@link connectSync}. */
 export interface SyncConnectOptions {
@@ -67,7 +68,7 @@ export class SyncConnection {
    * Throws a TypeError if an argument is wrong, otherwise a {@link TtrpcError}.
    */
   unary(service: string, method: string, payload: Uint8Array, options?: SyncCallOptions): Uint8Array {
-    checkPayload(payload);
+    checkBytes(payload, "payload");
     return this.call(this.#bridge.route(service, method), payload, options, rawPayload);
   }
 

@@ -8,13 +8,12 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { checkPayload } from "../client/call-options.js";
 import { type Decode, messageDecoder, OutgoingMessage, type Payload, rawPayload } from "../codec/payload.js";
 import { Code } from "../code.js";
 import type { HandlerContext } from "./context.js";
 import { textOf, TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
-import { isDescriptor, isPlain, isRevoked, kindOf, shown } from "../value-kinds.js";
+import { checkBytes, isDescriptor, isPlain, isRevoked, kindOf, shown } from "../value-kinds.js";
 
 /**
  * The handlers of a service, under protobuf-es's names for its methods. A method without a handler answers
@@ -150,7 +149,7 @@ export function rawMethods(service: string, methods: RawMethods): ServedMethod[]
       decode: rawPayload,
       encode: (response) => {
         try {
-          checkPayload(response as Uint8Array, "the response");
+          checkBytes(response as Uint8Array, "the response");
         } catch (cause) {
           throw wrong(cause);
         }

@@ -12,22 +12,11 @@
  * @module
  */
 
-import { spawn, type StdioOptions as NodeStdio } from "node:child_process";
 import { once } from "node:events";
-import { constants } from "node:os";
-import { checkOptions } from "../options.js";
-import { isArray, isPlain, kindOf } from "../value-kinds.js";
+import { isArray, kindOf } from "../value-kinds.js";
 import { type AdoptedChild, type ChildExit, Children } from "./children.js";
-
-/** How a process is started. */
-export interface StartProcessOptions {
-  /** Its working directory; by default this process's. */
-  readonly cwd?: string | undefined;
-  /** Its whole environment; by default this process's. */
-  readonly env?: Readonly<Record<string, string>> | undefined;
-  /** Descriptors of this process that become its 0, 1, 2 and so on; by default /dev/null for the first three. */
-  readonly stdio?: readonly (number | "ignore")[] | undefined;
-}
+import { type FinishedProcess, runProcess, type RunProcessOptions } from "./run-process.js";
+import { checkProgram, exitOf, spawnProgram, type StartProcessOptions } from "./spawn.js";
 
 let children: Children | undefined;
 
@@ -49,29 +38,13 @@ export async function startProcess(
   args: readonly string[] = [],
   options: StartProcessOptions = {},
 ): Promise<AdoptedChild> {
-  if (typeof program !== "string" || program === "") {
-    throw new TypeError(`program must be the name or path of a program, not ${kindOf(program)}`);
-  }
-  checkOptions("startProcess", options, ["cwd", "env", "stdio"]);
-  const { cwd, env, stdio = ["ignore", "ignore", "ignore"] } = options;
-  if (!isArray(args) || !Array.from(args).every((each) => typeof each === "string"))
-    throw new TypeError(`args must be an array of strings, not ${kindOf(args)}`);
-  if (cwd !== undefined && typeof cwd !== "string")
-    throw new TypeError(`cwd must be a path, not ${kindOf(cwd)}`);
-  if (env !== undefined && !(isPlain(env) && Object.values(env).every((each) => typeof each === "string")))
-    throw new TypeError(`env must be an object of strings, not ${kindOf(env)}`);
+  const checked = checkProgram("startProcess", program, args, options, ["stdio"]);
+  const { stdio = ["ignore", "ignore", "ignore"] } = options;
   if (!isArray(stdio) || !Array.from(stdio).every(isDescriptor))
     throw new TypeError(`stdio must be an array of descriptors and "ignore", not ${kindOf(stdio)}`);
-  const child = spawn(program, [...args], {
-    cwd,
-    env: { ...(env ?? process.env) },
-    stdio: [...stdio] as NodeStdio,
-  });
+  const child = spawnProgram(checked, stdio);
   const exited = new Promise<ChildExit>((resolve) => {
-    child.once("exit", (code, signal) => {
-      const status = code ?? 128 + constants.signals[signal ?? "SIGKILL"];
-      resolve({ pid: child.pid ?? 0, status, exitedAt: new Date() });
-    });
+    child.once("exit", (code, signal) => resolve(exitOf(child, code, signal)));
   });
   await once(child, "spawn");
   // Node reports a signal that is not permitted by this event, and libuv has not reaped what it still signals.
@@ -90,4 +63,5 @@ function isDescriptor(value: unknown): boolean {
   return value === "ignore" || (Number.isInteger(value) && (value as number) >= 0);
 }
 
-export type { AdoptedChild, ChildExit, Children };
+export { runProcess };
+export type { AdoptedChild, ChildExit, Children, FinishedProcess, RunProcessOptions, StartProcessOptions };

@@ -1,0 +1,107 @@
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { closeSync } from "node:fs";
+import { Socket } from "node:net";
+import { checkBytes, shown } from "../value-kinds.js";
+import type { ChildExit } from "./children.js";
+import { OutputReader } from "./output-reader.js";
+import { createPipe, type Pipe } from "./pipe.js";
+import { checkProgram, exitOf, type Program, spawnProgram, type StartProcessOptions } from "./spawn.js";
+
+/** How a program is run to its end. */
+export interface RunProcessOptions extends Omit<StartProcessOptions, "stdio"> {
+  /** What its stdin gives it; by default stdin is /dev/null. */
+  readonly input?: Uint8Array | undefined;
+  /**
+   * How many bytes of its stdout, and as many of its stderr, are kept; 1 MiB by default. What it prints beyond that is
+   * read and dropped, so that it never waits.
+   */
+  readonly maxOutputBytes?: number | undefined;
+}
+
+/** A process that has ended, and what it printed. */
+export interface FinishedProcess extends ChildExit {
+  /** The first bytes of what it printed to stdout, up to `maxOutputBytes`. */
+  readonly stdout: Uint8Array;
+  /** The first bytes of what it printed to stderr, up to `maxOutputBytes`. */
+  readonly stderr: Uint8Array;
+  /** Whether it printed more than `maxOutputBytes` to either. */
+  readonly truncated: boolean;
+}
+
+/**
+ * Runs a program to its end, such as an OCI runtime, and resolves with its exit and its output.
+ *
+ * Unlike `execFile` of `node:child_process`, it gives the program pipes, not sockets: a script may open /dev/stderr. And it
+ * does not wait for processes that the program leaves behind with its stdout or stderr. They get SIGPIPE if they write there
+ * later.
+ *
+ * Rejects with a TypeError that names what is wrong, or with the system's error, such as ENOENT, if it cannot be started. How it
+ * ends is no error: see `status`.
+ *
+ * ```ts
+ * import { runProcess } from "containerd-shim-protos/shim/process";
+ *
+ * const { status, stdout, stderr } = await runProcess("runc", ["ps", "--format", "json", id]);
+ * if (status !== 0) throw new Error(`runc ps failed: ${Buffer.from(stderr).toString().trim()}`);
+ * const pids = JSON.parse(Buffer.from(stdout).toString());
+ * ```
+ */
+export async function runProcess(
+  program: string,
+  args: readonly string[] = [],
+  options: RunProcessOptions = {},
+): Promise<FinishedProcess> {
+  const checked = checkProgram("runProcess", program, args, options, ["input", "maxOutputBytes"]);
+  const { input, maxOutputBytes = 1 << 20 } = options;
+  if (input !== undefined) checkBytes(input, "input");
+  if (!Number.isSafeInteger(maxOutputBytes) || maxOutputBytes < 0)
+    throw new TypeError(`maxOutputBytes must be a number of bytes, 0 or more, not ${shown(maxOutputBytes)}`);
+  return run(checked, input, maxOutputBytes);
+}
+
+async function run(program: Program, input: Uint8Array | undefined, limit: number): Promise<FinishedProcess> {
+  const pipes: Pipe[] = [];
+  let child: ChildProcess;
+  try {
+    const [stdout, stderr] = [pipeInto(pipes), pipeInto(pipes)];
+    const stdin = input && pipeInto(pipes);
+    child = spawnProgram(program, [stdin?.reader ?? "ignore", stdout.writer, stderr.writer]);
+  } catch (error) {
+    for (const { reader, writer } of pipes) for (const end of [reader, writer]) closeSync(end);
+    throw error;
+  }
+  // The program has descriptors of its own.
+  const [stdout, stderr, stdin] = pipes as [Pipe, Pipe, Pipe | undefined];
+  for (const end of [stdout.writer, stderr.writer, stdin?.reader]) if (end !== undefined) closeSync(end);
+  const outputs = [stdout, stderr].map(({ reader }) => new OutputReader(reader, limit));
+  const feed = stdin && feedOf(stdin.writer, input as Uint8Array);
+  try {
+    const [code, signal] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
+    const exit = exitOf(child, code, signal);
+    const [out, err] = outputs.map((output) => output.finish());
+    return {
+      ...exit,
+      stdout: out as Uint8Array,
+      stderr: err as Uint8Array,
+      truncated: outputs.some(({ truncated }) => truncated),
+    };
+  } finally {
+    feed?.destroy();
+    for (const output of outputs) output.close();
+  }
+}
+
+function pipeInto(pipes: Pipe[]): Pipe {
+  const pipe = createPipe();
+  pipes.push(pipe);
+  return pipe;
+}
+
+/** Writes the input, and then closes the pipe. A program need not read all of it. */
+function feedOf(writer: number, input: Uint8Array): Socket {
+  const socket = new Socket({ fd: writer, readable: false, writable: true });
+  socket.on("error", () => undefined);
+  socket.end(input);
+  return socket;
+}
