@@ -207,7 +207,7 @@ describeWithEach("shim-runc and containerd's own shim", (release) => {
   }, 300_000);
 });
 
-/** A run without the differences that docs/shim.md lists. */
+/** A run without the differences that docs/shim-runc.md lists. */
 function withoutKnown(run: Awaited<ReturnType<Subject["run"]>> | undefined, release: Release): unknown {
   let started = false;
   const outcomes = ((run?.outcomes ?? []) as [string, string, Record<string, object>][]).map(

@@ -27,7 +27,7 @@ describeWithEach("the conversation of containerd and a shim", (release) => {
   showLogOfFailures(() => containerd);
 
   test(
-    "is the same with shim-runc as with containerd's own shim, except for what docs/shim.md lists",
+    "is the same with shim-runc as with containerd's own shim, except for what docs/shim-runc.md lists",
     { timeout: 120_000 },
     async () => {
       const own = await transcript("own", toolOf(release, "containerd-shim-runc-v2"));
@@ -157,7 +157,7 @@ describeWithEach("the conversation of containerd and a shim", (release) => {
 });
 
 /**
- * The differences of the answers that docs/shim.md lists: shim-runc's errors name the runc command that failed,
+ * The differences of the answers that docs/shim-runc.md lists: shim-runc's errors name the runc command that failed,
  * containerd's own the exit status of runc, and the path of criu's log differs.
  */
 const DIFFERENCES =
