@@ -86,7 +86,14 @@ export async function connect(address: Address, options: ConnectOptions = {}): P
   if (reconnect !== undefined && reconnect !== false) {
     if (parsed.binding === undefined) throw new TypeError(`${parsed.text} cannot be connected to again`);
     reconnector = new Reconnector(reconnectOptions(reconnect), (stop) =>
-      openConnection(parsed, { driver, timeoutMs, waitForReady: false, signal: stop, busyPollUs }),
+      openConnection(parsed, {
+        driver,
+        timeoutMs,
+        waitForReady: false,
+        signal: stop,
+        isBackground: true,
+        busyPollUs,
+      }),
     );
   }
   const opened = await openConnection(parsed, { driver, timeoutMs, signal, waitForReady, busyPollUs });

@@ -5,7 +5,7 @@ import { bytesOf, encoded, type Payload, rawPayload } from "../codec/payload.js"
 import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "../diagnostics.js";
 import { callError, TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
-import type { OpenConnection } from "./connector.js";
+import { Hold, type OpenConnection } from "./connector.js";
 import type { Bridge } from "../native/bridge.js";
 import type { OutgoingCall, PendingCall } from "../native/types.js";
 import type { Place, Reconnector } from "./reconnect.js";
@@ -20,8 +20,6 @@ import {
 } from "./stream-call.js";
 import type { ConnectionClosed } from "../connection-types.js";
 import { checkBytes } from "../value-kinds.js";
-
-const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
 
 /** The state of a connection: open, with its number in the addon; reconnecting; or closed for good. */
 type State =
@@ -62,7 +60,8 @@ export class Connection {
 
   #use({ id, onClosed }: OpenConnection): void {
     this.#state = { is: "open", id };
-    if (this.#hold !== Hold.WhileBusy) this.bridge.hold(id, this.#hold);
+    // An attempt to connect again is made with another hold.
+    if (this.#hold !== Hold.WhileBusy || this.#reconnector !== undefined) this.bridge.hold(id, this.#hold);
     const message: ConnectionMessage = { side: "client", id, address: this.address };
     connections.start(message);
     onClosed((why) => {

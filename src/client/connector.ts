@@ -11,6 +11,9 @@ import { shown } from "../value-kinds.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
 import type { ConnectionClosed, Driver } from "../connection-types.js";
 
+/** Whether a connection keeps the process alive. */
+export const Hold = { WhileBusy: 0, Always: 1, Never: 2 } as const;
+
 /** An open connection. */
 export interface OpenConnection {
   readonly bridge: Bridge;
@@ -26,6 +29,8 @@ export interface OpenOptions {
   readonly signal?: AbortSignal | undefined;
   /** Retry while nobody listens. */
   readonly waitForReady: boolean;
+  /** Nothing of the attempt keeps the process alive; the connection does not either, until its hold is set. */
+  readonly isBackground?: boolean | undefined;
   /** Microseconds for which answers are looked for before the thread sleeps. */
   readonly busyPollUs: number;
 }
@@ -48,7 +53,7 @@ const READY_RETRY_MS = 30;
 
 /** Opens a connection. Rejects with `Unavailable`, or with `Canceled` if the signal aborts. */
 export async function openConnection(address: ParsedAddress, options: OpenOptions): Promise<OpenConnection> {
-  const { driver, timeoutMs, signal, waitForReady, busyPollUs } = options;
+  const { driver, timeoutMs, signal, waitForReady, isBackground = false, busyPollUs } = options;
   const bridge = bridgeOf(driver);
   const until = performance.now() + timeoutMs;
   for (;;) {
@@ -58,8 +63,9 @@ export async function openConnection(address: ParsedAddress, options: OpenOption
     try {
       const begun = open(bridge, address);
       if (begun.id !== 0) {
-        const leftMs = Math.max(until - performance.now(), 1);
-        const connection = await established(bridge, begun.id, address, leftMs, signal);
+        if (isBackground) bridge.hold(begun.id, Hold.Never);
+        const timer = { ms: Math.max(until - performance.now(), 1), holds: !isBackground };
+        const connection = await established(bridge, begun.id, address, timer, signal);
         if (busyPollUs > 0) bridge.busyPoll(connection.id, busyPollUs);
         return connection;
       }
@@ -74,7 +80,7 @@ export async function openConnection(address: ParsedAddress, options: OpenOption
     if (performance.now() + retryMs >= until) {
       throw waitForReady ? failure : openError(address, { errno: ETIMEDOUT, text: null });
     }
-    await sleep(retryMs, undefined, { signal }).catch(() => undefined);
+    await sleep(retryMs, undefined, { signal, ref: !isBackground }).catch(() => undefined);
   }
 }
 
@@ -91,7 +97,7 @@ function established(
   bridge: Bridge,
   id: number,
   address: ParsedAddress,
-  timeoutMs: number,
+  timeout: { readonly ms: number; readonly holds: boolean },
   signal?: AbortSignal,
 ): Promise<OpenConnection> {
   return new Promise((resolve, reject) => {
@@ -104,8 +110,9 @@ function established(
     const onAbort = { aborted: (by: AbortSignal) => giveUp(canceledError(by, attemptTo(address))) };
     const timer = setTimeout(
       () => giveUp(openError(address, { errno: ETIMEDOUT, text: null })),
-      Math.min(timeoutMs, LONGEST_TIMER_MS),
+      Math.min(timeout.ms, LONGEST_TIMER_MS),
     );
+    if (!timeout.holds) timer.unref();
     const settle = () => {
       clearTimeout(timer);
       if (signal !== undefined) unlistenToAbort(signal, onAbort);

@@ -56,7 +56,7 @@ export interface Place<T> {
 type State =
   | { readonly is: "idle" }
   | { readonly is: "delayed"; readonly timer: NodeJS.Timeout }
-  | { readonly is: "connecting" }
+  | { readonly is: "connecting"; readonly timer: NodeJS.Timeout }
   | { readonly is: "open"; readonly since: number };
 
 /**
@@ -112,9 +112,12 @@ export class Reconnector {
     opened: (connection: OpenConnection) => void,
     gaveUp: (error: TtrpcError) => void,
   ): Promise<void> {
-    this.#state = { is: "connecting" };
+    // The attempt itself does not keep the process alive; this does.
+    const timer = setInterval(() => undefined, LONGEST_TIMER_MS);
+    this.#state = { is: "connecting", timer };
+    this.#hold();
     try {
-      const connection = await this.#open(this.#stop.signal);
+      const connection = await this.#open(this.#stop.signal).finally(() => clearInterval(timer));
       if (this.isStopped) {
         // close() came after the connection was made and before this.
         connection.bridge.close(connection.id);
@@ -141,7 +144,7 @@ export class Reconnector {
 
   /** Waiting for a server keeps the process alive only while a call does. */
   #hold(): void {
-    if (this.#state.is !== "delayed") return;
+    if (this.#state.is !== "delayed" && this.#state.is !== "connecting") return;
     if (this.#holds && this.#waiting.size > 0) this.#state.timer.ref();
     else this.#state.timer.unref();
   }

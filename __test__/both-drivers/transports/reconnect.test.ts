@@ -5,7 +5,6 @@ import { describe, expect, test } from "vitest";
 import { collectTexts, several } from "../../helpers/iterables.js";
 import { bytes, deferred, failure, rejection, text } from "../../helpers/outcome.js";
 import { rawConnect, RawServer } from "../../helpers/raw-peer.js";
-import { Script } from "../../helpers/script.js";
 import { abstractAddress, pathOf, temporaryAddress } from "../../helpers/temp.js";
 
 const EMPTY = new Uint8Array();
@@ -276,42 +275,5 @@ describe("a connection with reconnect", () => {
 
   test.each([{ fd: 0 }])("is refused for %j, to which it cannot connect again", async (address) => {
     expect(await rejection(connect(address, { reconnect: true }))).toBeInstanceOf(TypeError);
-  });
-
-  test.each([
-    ["no call waits", ""],
-    [
-      "the streams that waited were left",
-      `
-      const replies = connection.serverStreaming("a.B", "C", new Uint8Array());
-      void replies.next();
-      await replies.return();
-    `,
-    ],
-    [
-      "it was unref()ed, whatever waits",
-      `
-      connection.unary("a.B", "C", new Uint8Array(), { timeoutMs: 600_000 });
-      connection.unref();
-      connection.unary("a.B", "C", new Uint8Array());
-    `,
-    ],
-  ])("lets the process end while it is in the gap and %s", async (_, then) => {
-    const server = echoServer("x");
-    const address = await server.listen(temporaryAddress());
-    await using script = new Script(
-      `
-      const connection = await product.connect(address, { reconnect: { initialDelayMs: 600_000, maxDelayMs: 600_000 } });
-      const held = connection.unary("a.B", "Hold", new Uint8Array());
-      await connection.unary("a.B", "Who", new Uint8Array());
-      say("ready");
-      await held.catch((error) => say(product.codeName(error.code)));
-      ${then}
-    `,
-      address,
-    );
-    expect(await script.nextLine()).toBe("ready");
-    await server.close({ graceMs: 0 });
-    expect(await script.rest()).toEqual(["Unavailable"]);
   });
 });
