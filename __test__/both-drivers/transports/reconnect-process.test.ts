@@ -60,7 +60,7 @@ describe("the process of a client that connects again", () => {
     const address = await left.listen(temporaryAddress());
     await using script = new Script(attempting(then), address);
     expect(await script.nextLine()).toBe("ready");
-    await using full = await FullListener.at({ path: `${pathOf(address)}.full` });
+    await using _ = await FullListener.at({ path: `${pathOf(address)}.full` });
     renameSync(`${pathOf(address)}.full`, pathOf(address));
     await left.close({ graceMs: 0 });
     expect(await script.rest()).toEqual(["Unavailable"]);
@@ -74,7 +74,7 @@ describe("the process of a client that connects again", () => {
     await using script = new Script(attempting("", 1000, 1500), address);
     expect(await script.nextLine()).toBe("ready");
     await left.close({ graceMs: 0 });
-    await using full = await FullListener.at({ host: "127.0.0.1", port: Number(port) });
+    await using _ = await FullListener.at({ host: "127.0.0.1", port: Number(port) });
     expect(await script.rest()).toEqual(["Unavailable"]);
   });
 
@@ -84,7 +84,7 @@ describe("the process of a client that connects again", () => {
     const then = `say(product.codeName((await connection.unary("a.B", "C", new Uint8Array()).catch((e) => e)).code));`;
     await using script = new Script(attempting(then), address);
     expect(await script.nextLine()).toBe("ready");
-    await using full = await FullListener.at({ path: `${pathOf(address)}.full` });
+    await using _ = await FullListener.at({ path: `${pathOf(address)}.full` });
     renameSync(`${pathOf(address)}.full`, pathOf(address));
     await left.close({ graceMs: 0 });
     expect(await script.rest()).toEqual(["Unavailable", "Unavailable"]);
