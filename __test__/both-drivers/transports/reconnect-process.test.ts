@@ -55,7 +55,7 @@ describe("the process of a client that connects again", () => {
     expect(await script.rest()).toEqual(["Unavailable"]);
   });
 
-  test.each(released)("ends while an attempt goes on and %s", async (_, then) => {
+  test.each(released)("ends while an attempt goes on and %s", async (_name, then) => {
     const left = server();
     const address = await left.listen(temporaryAddress());
     await using script = new Script(attempting(then), address);
