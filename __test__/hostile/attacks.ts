@@ -87,12 +87,21 @@ const onAll = (make: () => Buffer) => (sockets: readonly Socket[]) => {
   for (const socket of sockets) socket.write(bytes);
 };
 
-/** An event, as a publisher sends it. */
-function event(size: number): Buffer {
-  const any = Buffer.concat([
-    field(1, Buffer.from("containerd.events.TaskStart")),
-    field(2, field(1, Buffer.alloc(size, 97))),
-  ]);
+/** Two bytes that become an empty Mount of a CreateTaskRequest. */
+const EMPTY_MOUNTS = Buffer.from([0x1a, 0]);
+/** Two bytes that are a field of no message of these: number 15. */
+const UNKNOWN_FIELDS = Buffer.from([0x78, 0]);
+
+/** A request to a typed service: `part`, again and again. */
+function task(streamId: number, method: string, part: Buffer, size: number): Buffer {
+  const payload = Buffer.alloc(size - (size % part.length), part);
+  return request(streamId, method, { service: "containerd.task.v3.Task", payload });
+}
+
+/** An event, as a publisher sends it. Its message is a text, or `part` again and again. */
+function event(size: number, part?: Buffer): Buffer {
+  const message = part === undefined ? field(1, Buffer.alloc(size, 97)) : Buffer.alloc(size, part);
+  const any = Buffer.concat([field(1, Buffer.from("containerd.events.TaskStart")), field(2, message)]);
   const envelope = Buffer.concat([
     field(1, Buffer.from([8, 0x80, 0xe2, 0xcf, 0xaa, 6])),
     field(2, Buffer.from("namespace")),
@@ -271,6 +280,30 @@ export const attacks = {
       }
     },
   },
+  parts: {
+    what: "sends ten requests of 4 MiB that are two million empty messages each",
+    connections: 1,
+    run: (sockets) =>
+      writeToAll(sockets, 10, (index) => task(2 * index + 1, "Create", EMPTY_MOUNTS, 4 * MIB - 300)),
+  },
+  unknownParts: {
+    what: "sends ten requests of 4 MiB that are two million unknown fields each",
+    connections: 1,
+    run: (sockets) =>
+      writeToAll(sockets, 10, (index) => task(2 * index + 1, "State", UNKNOWN_FIELDS, 4 * MIB - 300)),
+  },
+  handledParts: {
+    what: "keeps handlers busy with a thousand requests of four thousand unknown fields each",
+    connections: 1,
+    run: (sockets) =>
+      writeToAll(sockets, 10, (part) =>
+        Buffer.concat(
+          Array.from({ length: 100 }, (_, index) =>
+            task(200 * part + 2 * index + 1, "Create", UNKNOWN_FIELDS, 8000),
+          ),
+        ),
+      ),
+  },
   gone: {
     what: "leaves four hundred requests of 1 MiB to handlers that keep running without it",
     connections: 0,
@@ -286,6 +319,12 @@ export const attacks = {
         socket.destroy();
       }
     },
+  },
+  eventsParts: {
+    what: "publishes an event of ten thousand unknown fields on each of five hundred connections to a full sink",
+    connections: 500,
+    onSink: true,
+    run: onAll(() => event(20_000, UNKNOWN_FIELDS)),
   },
   heldBack: {
     what: "publishes large events on each of five hundred connections to a full sink",

@@ -33,6 +33,21 @@ export const rows: readonly Row[] = [
     attacks: ["handled", "handledBetween", "metadata", "misplaced", "expired", "gone"],
   },
   {
+    what: "what the objects of typed requests take, until their handlers have ended",
+    limit: "64 MiB a message; `maxQueuedBytes`, but at least 4 MiB, for a server",
+    beyond: "`ResourceExhausted`",
+    bytes: QUEUED,
+    garbage: 256 * MIB,
+    attacks: ["parts", "unknownParts", "handledParts"],
+  },
+  {
+    what: "what the objects of an event in a sink take",
+    limit: "4 KiB, and four times its bytes",
+    beyond: "its message is decoded when the event is taken; an envelope is `ResourceExhausted`",
+    bytes: 8 * MIB,
+    attacks: ["eventsParts"],
+  },
+  {
     what: "events in a sink",
     limit: "`maxQueuedEvents`, `maxQueuedBytes`",
     beyond: "no connection of the sink is read, or as `whenFull` says",

@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createServer, type HandlerContext } from "containerd-shim-protos";
 import { type EventSink, listenEvents } from "containerd-shim-protos/events";
+import { Task } from "containerd-shim-protos/task/v3";
 
 const [driver = "loop", kind = "server", path = ""] = process.argv.slice(2);
 const address = `unix://${path}`;
@@ -79,6 +80,14 @@ async function serve(): Promise<void> {
         started++;
         for (;;) yield new Uint8Array(64 * 1024).fill(2);
       },
+    },
+  });
+  server.add(Task, {
+    state: () => ({}),
+    async create(_, context) {
+      started++;
+      await untilAborted(context);
+      return {};
     },
   });
   await server.listen(address);

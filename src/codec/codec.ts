@@ -5,6 +5,7 @@ import { codecOf, compiles, interpreterOf } from "./compiled.js";
 import { slowDecode, slowEncode } from "./fallback.js";
 import { make } from "./make.js";
 import { cursor } from "./read.js";
+import { TOO_HEAVY, tooHeavy, weighAnew } from "./weight.js";
 
 /**
  * Encodes and decodes messages. Both follow the message's descriptor, and run functions compiled from it once a type is
@@ -71,7 +72,7 @@ export function encodeWith<Desc extends DescMessage, T>(
 
 /**
  * Decodes a message that may keep `bytes`: its bytes fields are views of them. Throws a TtrpcError with code `Internal`
- * if the bytes are not a message of the type.
+ * if the bytes are not a message of the type, and `ResourceExhausted` if its fields would take more than 64 MiB.
  */
 export function decode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): MessageShape<Desc> {
   const message = tryDecode(desc, bytes, 0, bytes.length, false);
@@ -79,8 +80,8 @@ export function decode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array):
 }
 
 /**
- * Decodes a message from the part of `bytes` from `at` to `end`, which may be overwritten afterwards. Throws a
- * TtrpcError with code `Internal` if that is not a message of the type.
+ * Decodes a message from the part of `bytes` from `at` to `end`, which may be overwritten afterwards. Throws
+ * as {@link decode} does.
  */
 export function decodeFrom<Desc extends DescMessage>(
   desc: Desc,
@@ -100,10 +101,12 @@ function tryDecode<Desc extends DescMessage>(
   copy: boolean,
 ): MessageShape<Desc> | undefined {
   cursor.copy = copy;
+  weighAnew();
   try {
     const codec = codecOf(desc);
     return codec.read(bytes, at, end, new codec.Make(), 1, 0) as MessageShape<Desc>;
-  } catch {
+  } catch (error) {
+    if (error === TOO_HEAVY) throw tooHeavy(desc);
     return compiles ? interpret(desc, bytes, at, end) : undefined;
   }
 }
@@ -115,9 +118,11 @@ function interpret<Desc extends DescMessage>(
   at: number,
   end: number,
 ): MessageShape<Desc> | undefined {
+  weighAnew();
   try {
     return interpreterOf(desc).read(bytes, at, end, make(desc), 1, 0) as MessageShape<Desc>;
-  } catch {
+  } catch (error) {
+    if (error === TOO_HEAVY) throw tooHeavy(desc);
     return undefined;
   }
 }

@@ -7,6 +7,7 @@ import { jsonOf, representation } from "./json.js";
 import * as wire from "./read.js";
 import { quote, Scope } from "./compiled-scope.js";
 import { isBytes } from "../value-kinds.js";
+import { elementWeight, ENTRY_WEIGHT, TOO_HEAVY, weight, weigh, weightOf } from "./weight.js";
 import {
   BIT32,
   BIT64,
@@ -67,9 +68,11 @@ class ReadCompiler {
   compile(): { read: Read; Make: Make } {
     const { fields } = this.#desc;
     const known = this.#use(new Set(fields.map(({ number }) => number)));
+    const weighed = this.#use(weight);
     const code = `
       function read(b, at, end, m, d, g) {
         if (d > ${DEPTH_LIMIT}) ${this.#bail}
+        if ((${weighed}.bytes += ${weightOf(this.#desc)}) > ${weighed}.limit) throw ${this.#use(TOO_HEAVY)};
         let v, e;
         while (at < end) {
           let tag = b[at++];
@@ -200,11 +203,15 @@ class ReadCompiler {
       return this.#case(field, read.wireType, code);
     }
     const scalar = this.#scalar(field);
-    const one = this.#case(field, scalar.wireType, `${scalar.read} m[${name}].push(v);`);
+    const weigher = `${this.#use(weigh)}`;
+    const each = elementWeight(field.scalar);
+    const one = this.#case(field, scalar.wireType, `${scalar.read} ${weigher}(${each}); m[${name}].push(v);`);
     if (scalar.wireType === LENGTH) return one;
-    const many = `${this.#length("end")} const list = m[${name}], stop = e;
+    // A run of numbers is weighed as a whole: it has no more of them than bytes.
+    const many = `${this.#length("end")} const list = m[${name}], stop = e, before = list.length;
       while (at < stop) { ${scalar.read} list.push(v); }
-      if (at !== stop) ${this.#bail}`;
+      if (at !== stop) ${this.#bail}
+      ${weigher}(${each} * (list.length - before));`;
     return one + this.#case(field, LENGTH, many);
   }
 
@@ -240,6 +247,7 @@ class ReadCompiler {
       if (at !== stop) ${this.#bail}
       if (key === undefined) key = ${zeroOf(field.mapKey, "")};
       if (value === undefined) value = ${initial};
+      ${this.#use(weigh)}(${ENTRY_WEIGHT});
       ${this.#use(wire.setEntry)}(m[${quote(field.localName)}], ${field.mapKey === ScalarType.STRING ? "key" : "String(key)"}, ${result});`;
     return this.#case(field, LENGTH, code);
   }

@@ -6,6 +6,7 @@ import type { Read } from "./compile-read.js";
 import type { CodecOf } from "./compiled.js";
 import { jsonOf, representation, structOf } from "./json.js";
 import * as wire from "./read.js";
+import { elementWeight, ENTRY_WEIGHT, weigh, weightOf } from "./weight.js";
 import {
   DEPTH_LIMIT,
   END_GROUP,
@@ -30,9 +31,14 @@ type Fields = Record<string, unknown>;
 /** Makes the decoder of a message. `codecOf` finds those of its nested messages. */
 export function interpretRead(desc: DescMessage, codecOf: CodecOf): Read {
   let fields: ReadonlyMap<number, DescField> | undefined;
+  let itsWeight = 0;
   return function read(bytes, at, end, target, depth, group) {
     if (depth > DEPTH_LIMIT) throw BAIL;
-    fields ??= new Map(desc.fields.map((field) => [field.number, field]));
+    if (fields === undefined) {
+      fields = new Map(desc.fields.map((field) => [field.number, field]));
+      itsWeight = weightOf(desc);
+    }
+    weigh(itsWeight);
     const message = target as Fields;
     while (at < end) {
       let tag = bytes[at]!;
@@ -178,11 +184,16 @@ function readList(
   }
   const isText = field.scalar === ScalarType.STRING || field.scalar === ScalarType.BYTES;
   if (wireType !== LENGTH || isText) {
+    weigh(elementWeight(field.scalar));
     list.push(readElement(bytes, at, end, field));
     return;
   }
   const stop = wire.lengthEnd(bytes, at, end);
-  while (cursor.at < stop) list.push(readElement(bytes, cursor.at, stop, field));
+  const each = elementWeight(field.scalar);
+  while (cursor.at < stop) {
+    weigh(each);
+    list.push(readElement(bytes, cursor.at, stop, field));
+  }
   if (cursor.at !== stop) throw BAIL;
 }
 
@@ -218,6 +229,7 @@ function readEntry(
           : message;
     } else value = field.enum === undefined ? zeroOf(field.scalar) : (field.enum.values[0]?.number ?? 0);
   }
+  weigh(ENTRY_WEIGHT);
   wire.setEntry(map, String(key), value);
 }
 

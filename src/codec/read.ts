@@ -1,5 +1,6 @@
 import { BAIL } from "./compiled-signals.js";
 import { Scope } from "./compiled-scope.js";
+import { BYTES_WEIGHT, UNKNOWN_WEIGHT, weigh } from "./weight.js";
 import { BIT32, BIT64, LENGTH, VARINT } from "./wire-types.js";
 import type { UnknownField } from "./write.js";
 
@@ -156,6 +157,7 @@ export function lengthEnd(bytes: Uint8Array, at: number, end: number): number {
 /** Reads the bytes from `at` to `end`. */
 export function blob(bytes: Uint8Array, at: number, end: number): Uint8Array {
   if (at === end) return NO_BYTES;
+  weigh(BYTES_WEIGHT);
   return cursor.copy ? bytes.slice(at, end) : bytes.subarray(at, end);
 }
 
@@ -275,12 +277,14 @@ export function keepUnknown(
   at: number,
   end: number,
 ): void {
+  weigh(UNKNOWN_WEIGHT);
   const data = cursor.copy ? bytes.slice(at, end) : bytes.subarray(at, end);
   (message.$unknown ??= []).push({ no, wireType, data });
 }
 
 /** Keeps a number that is not a value of a closed enum as an unknown field. */
 export function unknownEnum(message: Unknowns, no: number, value: number, wireType = VARINT): void {
+  weigh(UNKNOWN_WEIGHT);
   const data: number[] = [];
   let rest = BigInt.asUintN(64, BigInt(value));
   for (; rest > 127n; rest >>= 7n) data.push(Number(rest & 127n) | 128);

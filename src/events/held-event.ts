@@ -38,6 +38,8 @@ export class HeldEvent implements ActiveRequest {
   /** The bytes of the request. */
   readonly size: number;
   readonly wanted: boolean;
+  /** Whether its message takes so much that it is decoded only when the event is taken. */
+  isHeavy = false;
   readonly connection: number;
   readonly passing: Passing | undefined;
   /** `new`: waiting for its outcome elsewhere. `ready`: the consumer may have it. `gone`: nobody will get it. */

@@ -9,9 +9,10 @@ import { RefusedRequest } from "../server/refused-request.js";
 import { Server } from "../server/server.js";
 import { copyFor } from "../codec/slab.js";
 import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
+import { allow, settle } from "../codec/weight.js";
 import { type ContainerdEvent, readEvent, refuseEvent, unpack } from "./event.js";
 import { closedError, EventQueue, type Onward } from "./event-queue.js";
-import { EventReader, eventsOf } from "./event-reader.js";
+import { EventReader } from "./event-reader.js";
 import { HeldEvent, type Passing, tracedRequest } from "./held-event.js";
 import { type EventCounts, type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
 
@@ -19,6 +20,13 @@ const NO_LIMIT = 2 ** 32 - 1;
 /** Limit on bytes of events not read yet, where the queue itself decides what happens when it is full. */
 const UNSEEN_BYTES = 64 << 20;
 const DEFAULT_GRACE_MS = 5000;
+/** Of the messages that are decoded when their events are taken, at once. */
+const LEAST_TAKEN_WEIGHT = 4 << 20;
+
+/** What the objects of an event of `size` bytes may take while it waits: far more than those of any that containerd sends. */
+function weightOf(size: number): number {
+  return 4096 + 4 * size;
+}
 
 /**
  * A server of containerd's ttrpc service of events, and the events that came: iterate over it, or over
@@ -64,7 +72,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
 
   /** The events one by one. */
   [Symbol.asyncIterator](): AsyncIterableIterator<ContainerdEvent> {
-    return new EventReader(this.#queue, 1, ([held]) => held?.event as ContainerdEvent);
+    return new EventReader(this.#queue, 1, (held) => this.#taken(held)[0] as ContainerdEvent);
   }
 
   /**
@@ -78,7 +86,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     checkOptions("batches", options, ["maxEvents"]);
     const { maxEvents = 1000 } = options;
     checkLimits({ maxEvents });
-    return new EventReader(this.#queue, maxEvents, eventsOf);
+    return new EventReader(this.#queue, maxEvents, (held) => this.#taken(held));
   }
 
   /**
@@ -128,7 +136,9 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     try {
       if (this.#queue.stopped) throw closedError();
       const payload = reader.read(copyFor(this.#queue.counts.queued));
+      allow(weightOf(size));
       const event = readEvent(payload);
+      settle();
       let passing: Passing | undefined;
       // The receiver validates an event that is passed on.
       if (metadata === undefined) refuseEvent(event);
@@ -141,9 +151,31 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
       this.#arrived.push(held);
       return held;
     } catch (error) {
+      settle();
       counts.refused++;
       return new RefusedRequest(this.#queue.bridge, name, TtrpcError.from(error), tracedRequest);
     }
+  }
+
+  /** Decodes the message of an event that waits, unless it would take much more than its bytes, which are what counts. */
+  #unpack(held: HeldEvent): void {
+    const most = weightOf(held.size);
+    allow(most);
+    unpack(held.event, this.#plan.typeOf);
+    held.isHeavy = settle() > most;
+  }
+
+  /** The events for the consumer. A heavy message for which nothing is left of the limit stays undefined. */
+  #taken(events: readonly HeldEvent[]): ContainerdEvent[] {
+    let left = Math.max(this.#plan.maxQueuedBytes, LEAST_TAKEN_WEIGHT);
+    return events.map(({ event, isHeavy }) => {
+      if (isHeavy && event.message === undefined) {
+        allow(left);
+        unpack(event, this.#plan.typeOf);
+        left -= settle();
+      }
+      return event;
+    });
   }
 
   /** Handles a batch's events once the batch has been read. */
@@ -155,7 +187,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
       const arrived = this.#arrived;
       this.#arrived = [];
       for (const held of arrived) {
-        if (held.wanted && held.state !== "gone") unpack(held.event, this.#plan.typeOf);
+        if (held.wanted && held.state !== "gone") this.#unpack(held);
         this.#queue.place(held);
       }
       this.#queue.deliver();

@@ -1,6 +1,7 @@
 import { AsyncResource } from "node:async_hooks";
 import { Code } from "../code.js";
-import { bytesOf, type Payload } from "../codec/payload.js";
+import { bytesOf, type Decode, type Payload } from "../codec/payload.js";
+import { allow, settle } from "../codec/weight.js";
 import { type AbortReason, HandlerContext, type ServerConnection } from "./context.js";
 import { type CallMessage, serverCalls } from "../diagnostics.js";
 import { textOf, TtrpcError } from "../error.js";
@@ -24,6 +25,9 @@ const NEVER_DESTROYED = { requireManualDestroy: true };
 /** Called when a handler is done. */
 export interface RequestHost {
   readonly bridge: Bridge;
+  /** What the requests whose handlers have not ended take beside their bytes, and the most that they may. */
+  decodedBytes: number;
+  readonly maxDecodedBytes: number;
   finished(): void;
 }
 
@@ -43,6 +47,8 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
   /** Whether Rust counts it until `letGo`. */
   #counts = false;
   #isDone = false;
+  /** What the request takes beside its bytes. */
+  #weight = 0;
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
     super("ttrpc.Request", NEVER_DESTROYED);
@@ -85,6 +91,18 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
   end(): void {}
   sent(_messages: number, _bytes: number): void {}
 
+  /** Begins to decode the request, which is kept until the handler has ended. {@link decoded} follows. */
+  protected decoding(): void {
+    allow(this.#host.maxDecodedBytes - this.#host.decodedBytes);
+  }
+
+  protected decoded(isKept: boolean): void {
+    const weight = settle();
+    if (!isKept) return;
+    this.#weight += weight;
+    this.#host.decodedBytes += weight;
+  }
+
   /** Runs the handler. Returns its result, or a promise of it. */
   protected call(request: unknown): unknown {
     const { service, method, kind, descriptor, intercepted } = this.method;
@@ -96,6 +114,7 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
   }
 
   #finish(error: TtrpcError | undefined): void {
+    this.#host.decodedBytes -= this.#weight;
     this.#host.finished();
     this.#isDone = true;
     if (this.#counts) this.bridge.letGo(this);
@@ -140,11 +159,13 @@ class UnaryRequest extends RunningRequest {
     reader: BatchReader,
   ) {
     super(host, method, request, connection);
+    this.decoding();
     try {
       this.#request = reader.read(method.decode);
     } catch (error) {
       this.#wrong = { error };
     }
+    this.decoded(this.#wrong === undefined);
   }
 
   protected handle(): void {
@@ -192,7 +213,23 @@ class StreamRequest extends RunningRequest implements QueueOwner {
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
     super(host, method, request, connection);
-    this.#requests = new MessageQueue(this, method.decode);
+    const { kind, decode } = method;
+    this.#requests = new MessageQueue(this, kind === "server_streaming" ? this.#kept(decode) : decode);
+  }
+
+  /** Decodes the only request of a call. */
+  #kept(decode: Decode<unknown>): Decode<unknown> {
+    return (...part) => {
+      this.decoding();
+      let isKept = false;
+      try {
+        const request = decode(...part);
+        isKept = true;
+        return request;
+      } finally {
+        this.decoded(isKept);
+      }
+    };
   }
 
   override message(reader: BatchReader): void {

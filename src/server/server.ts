@@ -51,6 +51,9 @@ export interface ServerEvents {
 
 const { EADDRINUSE } = constants.errno;
 
+/** A small `maxQueuedBytes` is meant for bytes. The objects of a few requests are larger. */
+const LEAST_DECODED_BYTES = 4 << 20;
+
 /** A ttrpc server, made by {@link createServer}. While it listens, it keeps the process alive. */
 export class Server extends EventEmitter<ServerEvents> {
   readonly #bridge: Bridge;
@@ -86,12 +89,17 @@ export class Server extends EventEmitter<ServerEvents> {
     const { interceptors, requireSameUser = false, driver, ...limits } = options;
     this.#holdBack = holdBack;
     this.#bridge = bridgeOf(checkDriver(driver));
-    this.#host = { bridge: this.#bridge, finished: () => this.#finished() };
     if (typeof requireSameUser !== "boolean") throw new TypeError("requireSameUser must be a boolean");
     this.#requireSameUser = requireSameUser;
     this.#interceptors = checkedInterceptors(interceptors);
     this.#limits = withDefaults(DEFAULTS, limits);
     checkLimits(this.#limits);
+    this.#host = {
+      bridge: this.#bridge,
+      decodedBytes: 0,
+      maxDecodedBytes: Math.max(this.#limits.maxQueuedBytes, LEAST_DECODED_BYTES),
+      finished: () => this.#finished(),
+    };
   }
 
   /**
