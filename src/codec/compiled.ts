@@ -4,7 +4,8 @@ import { compileRead, type Make, type Read } from "./compile-read.js";
 import { compileWrite, type Write } from "./compile-write.js";
 import { interpretRead } from "./interpret-read.js";
 import { interpretWrite } from "./interpret-write.js";
-import { hasLongs, makerOf } from "./make.js";
+import { hasLongs } from "./longs.js";
+import { makerOf } from "./make.js";
 import { mayCompile } from "./compiled-scope.js";
 
 /** The functions of a message. */

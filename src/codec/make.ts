@@ -1,16 +1,12 @@
 import type { DescField, DescMessage, Message } from "@bufbuild/protobuf";
 import { protobufEs } from "#protobuf";
 import { isOwnMessage } from "../descriptors/file.js";
+import { hasLongs } from "./longs.js";
 import { ScalarType } from "./scalar-type.js";
 import { IMPLICIT } from "./wire-types.js";
 
 /** Makes a message of a type in which nothing is set. */
 export type MakeMessage = () => Message;
-
-const { bun, deno } = process.versions;
-
-/** Whether protobuf-es represents 64-bit integers as bigints. In Node, this variable makes them strings. */
-export const hasLongs = bun !== undefined || deno !== undefined || process.env["BUF_BIGINT_DISABLE"] !== "1";
 
 const makers = new WeakMap<DescMessage, MakeMessage>();
 

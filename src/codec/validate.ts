@@ -2,6 +2,7 @@ import type { DescEnum, DescField, DescMessage, DescOneof } from "@bufbuild/prot
 import { ScalarType } from "./scalar-type.js";
 import { isArray, isBytes, isRevoked, shown } from "../value-kinds.js";
 import { representation } from "./json.js";
+import { hasLongs, isInteger } from "./longs.js";
 import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
 import { isUnknownField } from "./write.js";
 
@@ -195,9 +196,10 @@ function integer(what: string, least: number, most: number): Check {
   };
 }
 
-function long(what: string, least: bigint, most: bigint, asString: boolean): Check {
+function long(what: string, least: bigint, most: bigint, withJsString: boolean): Check {
+  const asString = withJsString || !hasLongs;
   return (value, path) => {
-    const bigint = asString && typeof value === "string" && /^-?\d+$/.test(value) ? BigInt(value) : value;
+    const bigint = asString && typeof value === "string" && isInteger(value) ? BigInt(value) : value;
     if (typeof bigint !== "bigint")
       throw wrong(path, `${what} as a ${asString ? "string" : "bigint"}`, value);
     if (bigint < least || bigint > most) throw new TypeError(`${path()} must be ${what}, not ${bigint}`);
@@ -218,7 +220,7 @@ function mapKey(type: ScalarType): Check {
       const check = scalar(type, true);
       const short = SHORT.has(type);
       return (value, path) => {
-        if (!/^-?\d+$/.test(String(value))) throw new TypeError(`${path()}: the key must be an integer`);
+        if (!isInteger(String(value))) throw new TypeError(`${path()}: the key must be an integer`);
         check(short ? Number(value) : value, path);
       };
     }

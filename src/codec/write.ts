@@ -2,6 +2,7 @@ import { isBytes, lengthOf } from "../value-kinds.js";
 import type { DescEnum } from "@bufbuild/protobuf";
 import { ScalarType } from "./scalar-type.js";
 import { BAIL, FULL } from "./compiled-signals.js";
+import { isInteger } from "./longs.js";
 
 /**
  * The functions that compiled encoders write with. Each takes the bytes and where to write, and returns where it
@@ -307,7 +308,7 @@ export function mapKey(type: ScalarType, key: string): string | number | bigint 
 }
 
 export function keyBigInt(key: string): bigint {
-  if (!/^-?\d+$/.test(key)) throw BAIL;
+  if (!isInteger(key)) throw BAIL;
   return BigInt(key);
 }
 

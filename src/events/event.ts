@@ -3,6 +3,7 @@ import type { DescMessage, Message, MessageInitShape, Registry } from "@bufbuild
 import type { Any, Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "../code.js";
 import { decode, encodeWith } from "../codec/codec.js";
+import { longFrom } from "../codec/longs.js";
 import { TtrpcError } from "../error.js";
 import { isDescriptor, textOf } from "../value-kinds.js";
 import { keptCopy } from "../codec/slab.js";
@@ -35,7 +36,7 @@ const known: ReadonlyMap<string, DescMessage> = new Map(
     .map((message) => [message.typeName, message]),
 );
 
-const NO_TIME: Timestamp = { $typeName: "google.protobuf.Timestamp", seconds: 0n, nanos: 0 };
+const NO_TIME: Timestamp = { $typeName: "google.protobuf.Timestamp", seconds: longFrom(0), nanos: 0 };
 const NO_MESSAGE: Any = { $typeName: "google.protobuf.Any", typeUrl: "", value: new Uint8Array(0) };
 
 /** Finds message types by their full names. */
@@ -144,7 +145,8 @@ function identifierFault(what: string, text: string): string | undefined {
 
 /** Throws a TtrpcError with code `InvalidArgument` for an event that containerd refuses. */
 export function refuseEvent({ namespace, topic, timestamp }: ContainerdEvent): void {
-  const time = timestamp.seconds === 0n && timestamp.nanos === 0 ? "the event has no timestamp" : undefined;
+  const hasTime = timestamp.seconds !== NO_TIME.seconds || timestamp.nanos !== 0;
+  const time = hasTime ? undefined : "the event has no timestamp";
   const fault = namespaceFault(namespace) ?? topicFault(topic) ?? time;
   if (fault !== undefined) throw new TtrpcError(fault, Code.InvalidArgument);
 }

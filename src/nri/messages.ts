@@ -1,4 +1,5 @@
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import { bigintOf } from "../codec/longs.js";
 import { validate } from "../codec/validate.js";
 import { checkedInteger, checkedLimits, RANGES, type RangedField } from "./ranges.js";
 
@@ -14,7 +15,7 @@ export function checkMessage(desc: DescMessage, message: unknown, at: string): v
 function checkRanges(desc: DescMessage, message: object, at: string): void {
   if (desc.name === "POSIXRlimit") {
     const { soft = 0n, hard = 0n } = message as { readonly soft?: bigint; readonly hard?: bigint };
-    checkedLimits(soft, hard, at);
+    checkedLimits(bigintOf(soft), bigintOf(hard), at);
     return;
   }
   for (const field of desc.fields) {
@@ -34,9 +35,12 @@ function checkRanges(desc: DescMessage, message: object, at: string): void {
 function checkValue(field: DescField, range: RangedField | undefined, value: unknown, path: string): void {
   if (range === undefined) {
     if (field.message !== undefined) checkRanges(field.message, value as object, path);
-  } else if (field.message === undefined) checkedInteger(value, path, range);
+  } else if (field.message === undefined) checkedInteger(bigintOf(value as bigint), path, range);
   // A wrapper, which sends 0 for what is left out.
-  else checkedInteger((value as { readonly value?: unknown }).value ?? 0n, `${path}.value`, range);
+  else {
+    const { value: wrapped = 0n } = value as { readonly value?: bigint };
+    checkedInteger(bigintOf(wrapped), `${path}.value`, range);
+  }
 }
 
 function rangeOf(desc: DescMessage, field: DescField): RangedField | undefined {

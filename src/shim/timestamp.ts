@@ -1,5 +1,6 @@
 import { types } from "node:util";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { longFrom } from "../codec/longs.js";
 import { kindOf } from "../value-kinds.js";
 
 /**
@@ -20,7 +21,7 @@ export function timestampFromDate(date: Date): Timestamp {
   const seconds = Math.floor(ms / 1000);
   return {
     $typeName: "google.protobuf.Timestamp",
-    seconds: BigInt(seconds),
+    seconds: longFrom(seconds),
     nanos: (ms - seconds * 1000) * 1_000_000,
   };
 }

@@ -1,5 +1,6 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { checkAny, unpackAny } from "../any.js";
+import { bigintOf } from "../codec/longs.js";
 import {
   type BlkIOEntry,
   type Metrics as MetricsV1,
@@ -99,9 +100,10 @@ function ofV2({ cpu, memory, io, pids }: MetricsV2): Usage {
 const NO_LIMIT = 2n ** 62n;
 
 function limit(bytes: bigint | undefined): number | undefined {
-  return bytes === undefined || bytes === 0n || bytes > NO_LIMIT ? undefined : Number(bytes);
+  const most = bigintOf(bytes ?? 0n);
+  return most === 0n || most > NO_LIMIT ? undefined : Number(most);
 }
 
 function sum<T>(entries: readonly T[] | undefined, value: (entry: T) => bigint): number {
-  return Number((entries ?? []).reduce((total, entry) => total + value(entry), 0n));
+  return Number((entries ?? []).reduce((total, entry) => total + bigintOf(value(entry)), 0n));
 }
