@@ -44,9 +44,9 @@ describeWithPeer("a call with wrong arguments", () => {
     ["text", "string"],
     [null, "null"],
     [undefined, "undefined"],
-    [[1, 2], "object"],
-    [new ArrayBuffer(1), "object"],
-    [new Uint16Array(1), "object"],
+    [[1, 2], "an array"],
+    [new ArrayBuffer(1), "ArrayBuffer"],
+    [new Uint16Array(1), "Uint16Array"],
     [{ length: 1, 0: 1 }, "object"],
   ])("refuses the payload %j, which is not a Uint8Array", async (payload, type) => {
     await expectRefused(
