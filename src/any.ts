@@ -1,8 +1,7 @@
-import { types as kinds } from "node:util";
 import type { DescMessage, Message, MessageInitShape, MessageShape, Registry } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { decode, encode } from "./codec/codec.js";
-import { isDescriptor, isPlain, kindOf } from "./value-kinds.js";
+import { checkBytes, isDescriptor, isPlain, kindOf } from "./value-kinds.js";
 
 /**
  * Packs a message as containerd does: `typeUrl` is the message's full name, without a prefix.
@@ -54,6 +53,5 @@ export function checkAny(any: Any, name = "any"): void {
   const { typeUrl, value } = any as Partial<Any>;
   if (typeof typeUrl !== "string")
     throw new TypeError(`${name}.typeUrl must be a string, not ${kindOf(typeUrl)}`);
-  if (!kinds.isUint8Array(value))
-    throw new TypeError(`${name}.value must be a Uint8Array, not ${kindOf(value)}`);
+  checkBytes(value, `${name}.value`);
 }

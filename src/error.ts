@@ -2,7 +2,7 @@ import { getSystemErrorMap, inspect } from "node:util";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { Code, codeName } from "./code.js";
 import { checkOptions } from "./options.js";
-import { isArray, isBytes, isInstance, isRevoked, kindOf, shown, textOf } from "./value-kinds.js";
+import { checkBytes, isArray, isBytes, isInstance, isRevoked, kindOf, shown, textOf } from "./value-kinds.js";
 
 export { textOf } from "./value-kinds.js";
 
@@ -221,6 +221,7 @@ export function checkedDetails(details: readonly Any[] | undefined): Any[] {
   const checked = Array.from(details);
   for (const [index, any] of checked.entries()) {
     if (!isAny(any)) throw new TypeError(`details[${index}] must be an Any: pack messages with packAny`);
+    checkBytes(any.value, `details[${index}].value`);
   }
   return checked;
 }

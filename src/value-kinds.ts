@@ -16,8 +16,9 @@ export const lengthOf = Function.prototype.call.bind(lengthGetter?.get as () => 
   bytes: Uint8Array,
 ) => number;
 
-/** Whether a Uint8Array of length 0 has lost its buffer. */
-function isDetached(bytes: Uint8Array): boolean {
+/** Whether a Uint8Array has lost its bytes: its buffer was detached, or shrank below where it begins. */
+export function isDetached(bytes: Uint8Array): boolean {
+  if (lengthOf(bytes) > 0) return false;
   try {
     NOTHING.set(bytes);
     return false;
@@ -31,7 +32,7 @@ const NOTHING = new Uint8Array(0);
 /** Checks what is to be bytes. Throws a TypeError if it is not a Uint8Array, or has lost its bytes. */
 export function checkBytes(bytes: unknown, what: string): void {
   if (!isBytes(bytes)) throw new TypeError(`${what} must be a Uint8Array, not ${kindOf(bytes)}`);
-  if (lengthOf(bytes) === 0 && isDetached(bytes)) {
+  if (isDetached(bytes)) {
     throw new TypeError(`${what} must not be detached or outside of its buffer`);
   }
 }

@@ -138,6 +138,32 @@ describe("an error that cannot be sent", () => {
     expect(error.code).not.toBe(Code.DeadlineExceeded);
     expect(error.code).not.toBe(0);
   });
+
+  test.each([
+    [
+      "were transferred",
+      "details[0].value must not be detached or outside of its buffer",
+      ({ details: [detail] }: TtrpcError) => {
+        const buffer = detail?.value.buffer as ArrayBuffer;
+        structuredClone(buffer, { transfer: [buffer] });
+      },
+    ],
+    [
+      "are no Anys any more",
+      "details[0] must be an Any: pack messages with packAny",
+      ({ details }: TtrpcError) => details.splice(0, 1, {} as never),
+    ],
+  ])("because its details %s keeps its code and its text, which says so", async (_, fault, change) => {
+    const details = [packAny(TaskStartSchema, { containerId: "web" })];
+    const thrown = new TtrpcError("gone", Code.NotFound, { details });
+    change(thrown);
+    const error = await thrownBy(thrown);
+    expect(error).toMatchObject({
+      code: Code.NotFound,
+      rawMessage: `gone (its details cannot be sent: ${fault})`,
+      details: [],
+    });
+  });
 });
 
 describe("a handler", () => {

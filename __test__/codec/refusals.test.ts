@@ -1,6 +1,7 @@
 import { create, type DescMessage } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { encode, encodeInto } from "../../src/codec/codec.js";
+import { type Codec, codecsAfter, interpreterOf } from "../../src/codec/compiled.js";
 import { slowEncode } from "../../src/codec/fallback.js";
 import {
   CreateTaskRequestSchema,
@@ -12,6 +13,16 @@ const registry = featureRegistry();
 const typeOf = (name: string) => registry.getMessage(`codec.test.${name}`)!;
 
 const encodeAny = (desc: DescMessage, value: unknown) => encode(desc, value as never);
+
+/** Whether a codec writes the value itself, without the fallback. */
+function accepts(codec: Codec, value: unknown): boolean {
+  try {
+    codec.write(new Uint8Array(100), 0, value, 1);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** Both codecs must refuse the value with this message. */
 function expectRefused(desc: DescMessage, value: unknown, message: string): void {
@@ -91,6 +102,52 @@ describe("a wrong message is refused by the path of its field", () => {
     expect(() => encodeAny(typeOf("three.WellKnown"), { struct: json })).toThrow(
       / is nested more than 100 deep$/,
     );
+  });
+
+  describe.each([
+    [
+      "were transferred",
+      () => {
+        const bytes = new Uint8Array(3);
+        structuredClone(bytes, { transfer: [bytes.buffer] });
+        return bytes;
+      },
+    ],
+    [
+      "lie beyond a buffer that shrank",
+      () => {
+        const buffer = new ArrayBuffer(8, { maxByteLength: 8 });
+        const bytes = new Uint8Array(buffer, 4, 4);
+        buffer.resize(2);
+        return bytes;
+      },
+    ],
+  ])("whose bytes %s", (_, lost) => {
+    test.each<[string, string, (bytes: Uint8Array) => unknown]>([
+      ["three.Scalars", "bytes", (bytes) => ({ bytes })],
+      ["three.Scalars", "message.bytes", (bytes) => ({ message: { bytes } })],
+      ["three.Optional", "bytes", (bytes) => ({ bytes })],
+      ["three.Repeated", "bytes[0]", (bytes) => ({ bytes: [bytes] })],
+      ["three.Maps", 'boolBytes["true"]', (bytes) => ({ boolBytes: { true: bytes } })],
+      ["three.Oneofs", "first.value", (bytes) => ({ first: { case: "bytes", value: bytes } })],
+      ["three.WellKnown", "bytes", (bytes) => ({ bytes })],
+      ["three.WellKnown", "any.value", (bytes) => ({ any: { value: bytes } })],
+      ["two.Optional", "bytes", (bytes) => ({ bytes })],
+    ])("%s, %s", (name, path, value) => {
+      const desc = typeOf(name);
+      for (const codecOf of [codecsAfter(0), interpreterOf])
+        expect(accepts(codecOf(desc), value(lost()))).toBe(false);
+      expectRefused(desc, value(lost()), `${path} must not be detached or outside of its buffer`);
+    });
+
+    test("as an unknown field", () => {
+      const message = { ...create(StateRequestSchema), $unknown: [{ no: 99, wireType: 2, data: lost() }] };
+      expectRefused(
+        StateRequestSchema,
+        message,
+        "$unknown[0] must be an unknown field { no, wireType, data }, not object",
+      );
+    });
   });
 
   test("unless the wrong property is not enumerable", () => {

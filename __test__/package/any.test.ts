@@ -1,6 +1,6 @@
 import { create, createRegistry, isMessage } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
-import { Code, packAny, unpackAny } from "containerd-shim-protos";
+import { Code, packAny, TtrpcError, unpackAny } from "containerd-shim-protos";
 import { TaskExitSchema, TaskOOMSchema, TaskStartSchema } from "containerd-shim-protos/events";
 import { expect, test } from "vitest";
 import { failureOf } from "../helpers/outcome.js";
@@ -52,4 +52,16 @@ test("unpackAny throws if the type matches but the bytes do not decode", () => {
     code: Code.Internal,
     message: "cannot decode containerd.events.TaskExit: premature EOF",
   });
+});
+
+test("an Any whose bytes were transferred is refused, not taken for an empty message", () => {
+  const value = new Uint8Array(3);
+  structuredClone(value, { transfer: [value.buffer] });
+  const any = create(AnySchema, { typeUrl: "containerd.events.TaskStart", value });
+  const what = "must not be detached or outside of its buffer";
+  expect(() => unpackAny(any, TaskStartSchema)).toThrow(new TypeError(`any.value ${what}`));
+  expect(() => packAny(AnySchema, { value })).toThrow(new TypeError(`value ${what}`));
+  expect(() => new TtrpcError("a", Code.NotFound, { details: [any] })).toThrow(
+    new TypeError(`details[0].value ${what}`),
+  );
 });

@@ -162,7 +162,7 @@ class WriteCompiler {
       case ScalarType.STRING:
         return 'v !== ""';
       case ScalarType.BYTES:
-        return "v.length > 0";
+        return `v.length > 0 || ${this.#use(wire.hasBytes)}(v)`;
       case ScalarType.DOUBLE:
       case ScalarType.FLOAT:
         return "v !== 0 || 1 / v < 0";

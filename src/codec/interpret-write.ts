@@ -133,7 +133,7 @@ function isZero(field: DescField, value: unknown): boolean {
     case ScalarType.STRING:
       return value === "";
     case ScalarType.BYTES:
-      return isBytes(value) && value.length === 0;
+      return isBytes(value) && !wire.hasBytes(value);
     case ScalarType.DOUBLE:
     case ScalarType.FLOAT:
       return Object.is(value, 0);

@@ -1,6 +1,6 @@
 import type { DescEnum, DescField, DescMessage, DescOneof } from "@bufbuild/protobuf";
 import { ScalarType } from "./scalar-type.js";
-import { isArray, isBytes, isRevoked, shown } from "../value-kinds.js";
+import { checkBytes, isArray, isBytes, isDetached, isRevoked, shown } from "../value-kinds.js";
 import { representation } from "./json.js";
 import { hasLongs, isInteger } from "./longs.js";
 import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
@@ -153,7 +153,7 @@ function scalar(type: ScalarType, asString: boolean): Check {
       return string;
     case ScalarType.BYTES:
       return (value, path) => {
-        if (!isBytes(value)) throw wrong(path, "a Uint8Array", value);
+        if (!isBytes(value) || isDetached(value)) checkBytes(value, path());
       };
     case ScalarType.BOOL:
       return (value, path) => {

@@ -1,4 +1,4 @@
-import { isBytes, lengthOf } from "../value-kinds.js";
+import { isBytes, isDetached, lengthOf } from "../value-kinds.js";
 import type { DescEnum } from "@bufbuild/protobuf";
 import { ScalarType } from "./scalar-type.js";
 import { BAIL, FULL } from "./compiled-signals.js";
@@ -148,6 +148,13 @@ export function float(bytes: Uint8Array, at: number, value: number): number {
   return fixed32(bytes, at, words[0]!);
 }
 
+/** Whether there are bytes to write. Throws BAIL if they have lost their buffer, and so have no length any more. */
+export function hasBytes(value: Uint8Array): boolean {
+  if (lengthOf(value) > 0) return true;
+  if (isDetached(value)) throw BAIL;
+  return false;
+}
+
 /** Writes bytes, with their length. */
 export function blob(bytes: Uint8Array, at: number, value: Uint8Array): number {
   return raw(bytes, uint32(bytes, at, lengthOf(value)), value);
@@ -254,7 +261,8 @@ export function isUnknownField(value: unknown): value is UnknownField {
     Number.isInteger(wireType) &&
     wireType! >= 0 &&
     wireType! <= 5 &&
-    isBytes(data)
+    isBytes(data) &&
+    !isDetached(data)
   );
 }
 

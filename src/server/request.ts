@@ -138,12 +138,23 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
       this.bridge.reply(this, undefined, error);
     } catch (cause) {
       // The TtrpcError was changed after it was made. The caller must still get an answer.
-      const { service, method } = this.method;
-      const text = `the handler of ${service}/${method} threw what cannot be sent: ${textOf(cause)}`;
-      this.bridge.reply(this, undefined, new TtrpcError(text, Code.Internal));
+      this.bridge.reply(this, undefined, sendable(error, cause, this.method));
     }
     this.#finish(error);
   }
+}
+
+/** What is sent in place of an error that cannot be sent: if only its details are wrong, all but those. */
+function sendable(error: TtrpcError, cause: unknown, { service, method }: Served): TtrpcError {
+  try {
+    const { rawMessage, code } = error;
+    if (typeof rawMessage === "string")
+      return new TtrpcError(`${rawMessage} (its details cannot be sent: ${textOf(cause)})`, code);
+  } catch {
+    // Its code is wrong, too.
+  }
+  const text = `the handler of ${service}/${method} threw what cannot be sent: ${textOf(cause)}`;
+  return new TtrpcError(text, Code.Internal);
 }
 
 /** A request with one message and one response. */

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Any } from "@bufbuild/protobuf/wkt";
-import { isBytes, isPlain, kindOf } from "../../value-kinds.js";
+import { checkBytes, isBytes, isPlain, kindOf } from "../../value-kinds.js";
 import { parseJson } from "./json.js";
 import type { LinuxResources } from "./linux.js";
 import type { Process, Spec } from "./types.js";
@@ -36,6 +36,7 @@ export function resourcesOf(resources: Any | undefined): LinuxResources {
 function textOf(any: Any | undefined, name: string): string {
   const bytes: unknown = isPlain(any) ? any["value"] : undefined;
   if (!isBytes(bytes)) throw new TypeError(`${name} must be an Any, not ${kindOf(any)}`);
+  checkBytes(bytes, `${name}.value`);
   return new TextDecoder().decode(bytes);
 }
 
