@@ -99,6 +99,30 @@ export function shown(value: unknown): string {
 
 const LONGEST_SHOWN = 100;
 
+/**
+ * Whether an object has a property only because every object has it: from Object.prototype, its own realm's, to which old
+ * libraries add.
+ */
+export function isOfEveryObject(object: object, name: string): boolean {
+  let holder: object | null = object;
+  while (holder !== null && !Object.hasOwn(holder, name)) holder = Object.getPrototypeOf(holder) as object;
+  return holder !== null && holder !== object && isObjectPrototype(holder);
+}
+
+/** Whether it is the Object.prototype of some realm. */
+function isObjectPrototype(object: object): boolean {
+  if (object === Object.prototype) return true;
+  if (Object.getPrototypeOf(object) !== null) return false;
+  return OF_EVERY_OBJECT.every((name) => Object.hasOwn(object, name));
+}
+
+const OF_EVERY_OBJECT = ["hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString"];
+
+/** The member of an object, or of a class of its, with a name; undefined if it is only one that every object has. */
+export function memberOf(object: object, name: string): unknown {
+  return isOfEveryObject(object, name) ? undefined : (object as Record<string, unknown>)[name];
+}
+
 /** Whether it is a protobuf-es descriptor or registry. */
 export function isDescriptor(value: unknown, kind: "message" | "service" | "registry"): boolean {
   try {

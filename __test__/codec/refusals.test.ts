@@ -224,5 +224,6 @@ test("a long message is encoded however little room there is", () => {
     id: "é".repeat(700_000),
     rootfs: Array.from({ length: 5000 }, (_, index) => ({ source: `/dev/${index}` })),
   };
-  expect(encode(CreateTaskRequestSchema, value)).toEqual(slowEncode(CreateTaskRequestSchema, value));
+  const encoded = encode(CreateTaskRequestSchema, value);
+  expect(Buffer.compare(encoded, slowEncode(CreateTaskRequestSchema, value))).toBe(0);
 });

@@ -28,10 +28,16 @@ import { isDescriptor, isInstance } from "../value-kinds.js";
 import type { Bridge } from "../native/bridge.js";
 import { iteratorOf } from "../stream/outgoing.js";
 
-/** A client of a service: a function for each of its methods. */
+/**
+ * A client of a service: a function for each of its methods, under protobuf-es's name for it. The one of a method called
+ * `Then` is `then$`: JavaScript takes what has a function `then` for a promise, so no async function could return the client.
+ */
 export type Client<Service extends DescService> = {
-  [Name in keyof Service["method"]]: ClientMethod<Service["method"][Name]>;
+  [Name in keyof Service["method"] as ClientName<Name>]: ClientMethod<Service["method"][Name]>;
 };
+
+/** The name of a client's function. */
+export type ClientName<Name> = Name extends "then" ? "then$" : Name;
 
 type ClientMethod<Method> =
   Method extends DescMethodUnary<infer Input, infer Output>
@@ -193,7 +199,7 @@ export function checkConnection<T extends object>(
   throw new TypeError(`connection must be the ${kind.name} that ${made}, not ${what}`);
 }
 
-/** Makes a function for each method of a service, under protobuf-es's name for it. */
+/** Makes a function for each method of a service, under its name in a client. */
 export function methodsOf(
   service: DescService,
   bridge: Bridge,
@@ -204,7 +210,8 @@ export function methodsOf(
   const client: Record<string, unknown> = {};
   for (const method of service.methods) {
     const call = make(method, bridge.route(service.typeName, method.name));
-    if (call !== undefined) client[method.localName] = call;
+    const name = method.localName === "then" ? "then$" : method.localName;
+    if (call !== undefined) client[name] = call;
   }
   return client;
 }

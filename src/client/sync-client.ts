@@ -1,7 +1,7 @@
 import type { DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "../address.js";
 import { syncCallFields, type SyncCallOptions } from "./call-options.js";
-import { checkConnection, methodsOf } from "./client.js";
+import { checkConnection, type ClientName, methodsOf } from "./client.js";
 import { Code } from "../code.js";
 import {
   type Decode,
@@ -172,10 +172,12 @@ export function connectSync(address: Address, options: SyncConnectOptions = {}):
   return new SyncConnection(opened.id, parsed.text);
 }
 
-/** A blocking client of a service: a function for each of its unary methods. */
+/** A blocking client of a service: a function for each of its unary methods, with the names of {@link createClient}. */
 export type SyncClient<Service extends DescService> = {
   [
-    Name in keyof Service["method"] as Service["method"][Name] extends DescMethodUnary ? Name : never
+    Name in keyof Service["method"] as Service["method"][Name] extends DescMethodUnary
+      ? ClientName<Name>
+      : never
   ]: Service["method"][Name] extends DescMethodUnary<infer Input, infer Output>
     ? (request: MessageInitShape<Input>, options?: SyncCallOptions) => MessageShape<Output>
     : never;

@@ -1,6 +1,14 @@
 import type { DescEnum, DescField, DescMessage, DescOneof } from "@bufbuild/protobuf";
 import { ScalarType } from "./scalar-type.js";
-import { checkBytes, isArray, isBytes, isDetached, isRevoked, shown } from "../value-kinds.js";
+import {
+  checkBytes,
+  isArray,
+  isBytes,
+  isDetached,
+  isOfEveryObject,
+  isRevoked,
+  shown,
+} from "../value-kinds.js";
 import { representation } from "./json.js";
 import { hasLongs, isInteger } from "./longs.js";
 import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
@@ -40,7 +48,7 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
   const fields = checksOf(desc);
   for (const name in value) {
     const content = (value as Record<string, unknown>)[name];
-    if (content === undefined || name === "$typeName") continue;
+    if (content === undefined || name === "$typeName" || isOfEveryObject(value, name)) continue;
     if (name === "$unknown") {
       if ($typeName !== undefined) unknown(content, join(path, name));
       continue;

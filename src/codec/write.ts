@@ -1,4 +1,4 @@
-import { isBytes, isDetached, lengthOf } from "../value-kinds.js";
+import { isBytes, isDetached, isOfEveryObject, lengthOf } from "../value-kinds.js";
 import type { DescEnum } from "@bufbuild/protobuf";
 import { ScalarType } from "./scalar-type.js";
 import { BAIL, FULL } from "./compiled-signals.js";
@@ -280,7 +280,8 @@ export function unknownFields(bytes: Uint8Array, at: number, fields: unknown): n
 export function checkNames(message: object, known: ReadonlySet<string>): void {
   for (const name in message) {
     if (known.has(name) || name === "$typeName" || name === "$unknown") continue;
-    if ((message as Record<string, unknown>)[name] !== undefined) throw BAIL;
+    if ((message as Record<string, unknown>)[name] !== undefined && !isOfEveryObject(message, name))
+      throw BAIL;
   }
 }
 

@@ -13,7 +13,7 @@ import { Code } from "../code.js";
 import type { HandlerContext } from "./context.js";
 import { textOf, TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
-import { checkBytes, isDescriptor, isPlain, isRevoked, kindOf, shown } from "../value-kinds.js";
+import { checkBytes, isDescriptor, isPlain, isRevoked, kindOf, memberOf, shown } from "../value-kinds.js";
 
 /**
  * The handlers of a service, under protobuf-es's names for its methods. A method without a handler answers
@@ -93,7 +93,7 @@ export function typedMethods<Service extends DescService>(
   if (typeof implementation !== "object" || !isHandlers(implementation)) {
     throw new TypeError(`the implementation of ${service.typeName} must be an object of handlers`);
   }
-  const handlers = implementation as Record<string, unknown>;
+  const handlers: object = implementation;
   // An instance of a class may have other members; in a plain object an unknown name is a typo.
   if (Object.getPrototypeOf(handlers) === Object.prototype) {
     const known = new Set(service.methods.map((method) => method.localName));
@@ -103,7 +103,7 @@ export function typedMethods<Service extends DescService>(
   const methods: ServedMethod[] = [];
   for (const descriptor of service.methods) {
     const { localName, methodKind: kind, input, output, name } = descriptor;
-    const handler = handlers[localName];
+    const handler = memberOf(handlers, localName);
     if (handler === undefined) continue;
     if (typeof handler !== "function") throw new TypeError(`${service.typeName}/${name} must be a function`);
     const wrong = wrongResponse(service.typeName, name);

@@ -2,6 +2,7 @@ import { setFlagsFromString } from "node:v8";
 import type { DescService } from "@bufbuild/protobuf";
 import { giveBackMemory } from "../native/bridge.js";
 import type { ServiceImpl } from "../server/service.js";
+import { memberOf } from "../value-kinds.js";
 
 /** How long a shim must go without a request to count as idle. */
 const IDLE_MS = 2000;
@@ -45,10 +46,9 @@ export class IdleMemory {
   ): ServiceImpl<Service> {
     // The server refuses what is not a service.
     if (typeof service !== "object" || service === null) return service;
-    const given = service as Record<string, unknown>;
-    const handlers: Record<string, unknown> = { ...given };
+    const handlers: Record<string, unknown> = { ...(service as Record<string, unknown>) };
     for (const { localName } of methods) {
-      const handler = given[localName];
+      const handler = memberOf(service, localName);
       if (typeof handler !== "function") continue;
       handlers[localName] = (request: unknown, context: unknown) => {
         this.#note();
