@@ -1,3 +1,4 @@
+import { runInNewContext } from "node:vm";
 import { create, type DescMessage } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { encode, encodeInto } from "../../src/codec/codec.js";
@@ -73,6 +74,36 @@ describe("a wrong message is refused by the path of its field", () => {
       "three.WellKnown",
       { structs: [{ "\udc00": 1 }] },
       'structs[0]["\\udc00"] has a lone surrogate, which UTF-8 cannot encode',
+    ],
+    ["three.WellKnown", { struct: new Date(0) }, "struct must be a JSON object, not Date"],
+    ["three.WellKnown", { struct: { a: new Date(0) } }, 'struct["a"] must be a JSON value, not Date'],
+    ["three.WellKnown", { struct: { a: [new Map()] } }, 'struct["a"][0] must be a JSON value, not Map'],
+    ["three.WellKnown", { struct: { a: /x/ } }, 'struct["a"] must be a JSON value, not RegExp'],
+    [
+      "three.WellKnown",
+      { struct: { a: Promise.resolve(1) } },
+      'struct["a"] must be a JSON value, not Promise',
+    ],
+    [
+      "three.WellKnown",
+      { struct: { a: new Uint8Array(2) } },
+      'struct["a"] must be a JSON value, not Uint8Array',
+    ],
+    [
+      "three.WellKnown",
+      { structs: [{ a: new URL("http://a.example") }] },
+      'structs[0]["a"] must be a JSON value, not URL',
+    ],
+    [
+      "three.WellKnown",
+      {
+        struct: {
+          a: new (class {
+            toJSON = () => 5;
+          })(),
+        },
+      },
+      'struct["a"] must be a JSON value, not an object with toJSON: give what that returns',
     ],
     ["two.Optional", { closed: 5 }, "closed must be a value of codec.test.two.Closed, not 5"],
     [
@@ -191,6 +222,20 @@ describe("the codec accepts as a message", () => {
   ])("%s", (_, value) => {
     expect(text(encodeAny(CreateTaskRequestSchema, value))).toBe("\n\u0001a");
     expect(text(slowEncode(CreateTaskRequestSchema, value as never))).toBe("\n\u0001a");
+  });
+
+  test("JSON of instances, of objects without a prototype, and of another realm", () => {
+    class Point {
+      readonly x = 1;
+      move() {}
+    }
+    const bare = Object.assign(Object.create(null) as object, { x: 1 });
+    const desc = typeOf("three.WellKnown");
+    const expected = slowEncode(desc, { struct: { a: { x: 1 } } } as never);
+    for (const a of [new Point(), bare, runInNewContext("({ x: 1 })")]) {
+      expect(encodeAny(desc, { struct: { a } })).toEqual(expected);
+      expect(slowEncode(desc, { struct: { a } } as never)).toEqual(expected);
+    }
   });
 
   test("a message with a field named like a property of every object", () => {

@@ -2,6 +2,7 @@ import type { DescField, DescMessage, JsonObject, JsonValue } from "@bufbuild/pr
 import type { Struct, Value } from "@bufbuild/protobuf/wkt";
 import { BAIL } from "./compiled-signals.js";
 import { setEntry } from "./read.js";
+import { memberOf } from "../value-kinds.js";
 
 /** How protobuf-es represents the message of a field: as JSON, as the wrapped value, or as the message itself. */
 export function representation(field: DescField, message: DescMessage): "json" | "wrapper" | "message" {
@@ -24,8 +25,21 @@ function isWrapper({ typeName, fields }: DescMessage): boolean {
   return field?.fieldKind === "scalar" && field.name === "value" && field.number === 1;
 }
 
-/** The Struct of a JSON object. An undefined member becomes a value without a kind, which is read as null. */
+/**
+ * Whether an object can be sent as a JSON object: a Date, Map or Promise has no members, and would pass for an empty one.
+ * protobuf-es calls no `toJSON`, so what has one would not be sent as JSON.stringify writes it.
+ */
+export function isJsonObject(value: object): boolean {
+  const isPlain = Object.prototype.toString.call(value) === "[object Object]";
+  return isPlain && typeof memberOf(value, "toJSON") !== "function";
+}
+
+/**
+ * The Struct of a JSON object. An undefined member becomes a value without a kind, which is read as null. Throws BAIL for
+ * what is no JSON.
+ */
 export function structOf(json: JsonObject): Struct {
+  if (Object.getPrototypeOf(json) !== Object.prototype && !isJsonObject(json)) throw BAIL;
   const fields: Struct["fields"] = {};
   for (const key of Object.keys(json)) setEntry(fields, key, valueOf(json[key]));
   return { $typeName: "google.protobuf.Struct", fields };

@@ -9,7 +9,7 @@ import {
   isRevoked,
   shown,
 } from "../value-kinds.js";
-import { representation } from "./json.js";
+import { isJsonObject, representation } from "./json.js";
 import { hasLongs, isInteger } from "./longs.js";
 import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
 import { isUnknownField } from "./write.js";
@@ -121,7 +121,7 @@ function element(desc: DescField): Check {
   if (message !== undefined) {
     switch (representation(desc, message)) {
       case "json":
-        return jsonObject;
+        return (value, path) => jsonObject(value, path, "a JSON object");
       case "wrapper":
         return scalar(message.fields[0]?.scalar ?? ScalarType.STRING, false);
       case "message":
@@ -258,9 +258,10 @@ function descend(path: Path, desc?: DescMessage): void {
 }
 
 /** Objects, lists and values are each encoded as a message, so each counts as a level of nesting. */
-function jsonObject(value: unknown, path: Path): void {
-  if (typeof value !== "object" || value === null || isRevoked(value) || Array.isArray(value))
-    throw wrong(path, "a JSON object", value);
+function jsonObject(value: unknown, path: Path, what: string): void {
+  if (!isObject(value)) throw wrong(path, what, value);
+  if (!isJsonObject(value))
+    throw new TypeError(`${path()} must be ${what}, not an object with toJSON: give what that returns`);
   descend(path);
   for (const [name, item] of Object.entries(value)) {
     const at = () => `${path()}[${JSON.stringify(name)}]`;
@@ -281,7 +282,7 @@ function jsonValue(value: unknown, path: Path): void {
         descend(path);
         value.forEach((item, index) => jsonValue(item, () => `${path()}[${index}]`));
         depth--;
-      } else if (value !== null) jsonObject(value, path);
+      } else if (value !== null) jsonObject(value, path, "a JSON value");
       break;
     case "number":
     case "boolean":
