@@ -3,9 +3,10 @@
 use super::descriptor_claim::DescriptorClaim;
 use super::hybrid::Greeting;
 use super::{Address, Credentials, PeerName};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// A connected or connecting descriptor.
 #[derive(Debug)]
@@ -43,18 +44,39 @@ impl Stream {
     pub fn connect(to: &Address) -> io::Result<(Self, Progress)> {
         let address = to.sock_addr()?;
         let socket = Socket::new(address.domain(), Type::STREAM.nonblocking().cloexec(), None)?;
-        let progress = match socket.connect(&address) {
-            Ok(()) => Progress::Connected,
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Progress::Pending,
-            Err(error) => return Err(error),
-        };
-        let mut stream = Self::new(socket);
-        stream.tune(address.domain());
+        let (mut stream, progress) = Self::begin(socket, &address)?;
         if let Address::Hybrid { port, .. } = to {
             stream.greeting = Some(Greeting::begin(&stream, *port)?);
             return Ok((stream, Progress::Pending));
         }
         Ok((stream, progress))
+    }
+
+    fn begin(socket: Socket, to: &SockAddr) -> io::Result<(Self, Progress)> {
+        let result = socket.connect(to);
+        let stream = Self::new(socket);
+        stream.tune(to.domain());
+        match result {
+            Ok(()) => stream.refuse_itself()?,
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+                return Ok((stream, Progress::Pending));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok((stream, Progress::Connected))
+    }
+
+    /// Fails if the socket is connected to itself. Where nobody listens at a port of this host from which connections
+    /// are made, the kernel may give a connecting socket that very port, and it then answers itself.
+    fn refuse_itself(&self) -> io::Result<()> {
+        let ends = (self.socket.local_addr()?.as_socket(), self.socket.peer_addr()?.as_socket());
+        let (Some(own), Some(peer)) = ends else { return Ok(()) };
+        if own.port() != peer.port() || own.ip().to_canonical() != peer.ip().to_canonical() {
+            return Ok(());
+        }
+        // Without lingering, nothing stays at the port, so that whoever is to listen there can.
+        let _ = self.socket.set_linger(Some(Duration::ZERO));
+        Err(io::Error::from_raw_os_error(libc::ECONNREFUSED))
     }
 
     /// Takes over a connected descriptor.
@@ -94,6 +116,7 @@ impl Stream {
         if let Some(error) = self.socket.take_error()? {
             return Err(error);
         }
+        self.refuse_itself()?;
         if let Some(mut greeting) = self.greeting.take()
             && !greeting.advance(self)?
         {
@@ -179,5 +202,34 @@ impl Stream {
     /// The descriptor, for polling.
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+    /// A socket bound to the address to which it connects, as the kernel may bind it.
+    fn connect_to_itself(ip: IpAddr) -> (SocketAddr, io::Result<Progress>) {
+        let free = SockAddr::from(SocketAddr::new(ip, 0));
+        let socket = Socket::new(free.domain(), Type::STREAM.nonblocking(), None).unwrap();
+        socket.bind(&free).unwrap();
+        let address = socket.local_addr().unwrap();
+        let result = Stream::begin(socket, &address).and_then(|(mut stream, progress)| {
+            if progress == Progress::Connected { Ok(progress) } else { stream.advance_connect() }
+        });
+        (address.as_socket().unwrap(), result)
+    }
+
+    #[test]
+    fn a_socket_that_is_connected_to_itself_was_refused_and_leaves_the_port_free() {
+        let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+        for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into(), mapped.into()] {
+            let (address, result) = connect_to_itself(ip);
+            let error = result.expect_err("nobody listens");
+            assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{address}");
+            TcpListener::bind(address).unwrap();
+        }
     }
 }
