@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { Duplex } from "node:stream";
 import type { BindingAddress } from "./native/addon.js";
-import { isInstance, isRevoked, shown } from "./value-kinds.js";
+import { isFileDescriptor, isInstance, isRevoked, shown } from "./value-kinds.js";
 
 /**
  * Where to connect or listen:
@@ -39,7 +39,7 @@ export function parseAddress(address: Address, what = "an address"): ParsedAddre
   if (isInstance(address, Duplex)) return { text: "a Duplex", duplex: checkedDuplex(address) };
   if (typeof address === "object" && address !== null && !isRevoked(address) && "fd" in address) {
     const { fd } = address;
-    if (!Number.isInteger(fd) || fd < 0)
+    if (!isFileDescriptor(fd))
       throw new TypeError(`the address { fd: ${shown(fd)} } is not a descriptor`);
     return { text: `fd:${fd}`, fd };
   }

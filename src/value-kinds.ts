@@ -148,3 +148,11 @@ export function textOf(reason: unknown): string {
     return kindOf(reason);
   }
 }
+
+/**
+ * Whether a value can be the number of a file's descriptor, an int of the kernel's. Of a larger number, the addon and Node would
+ * take the lowest 32 bits: another descriptor.
+ */
+export function isFileDescriptor(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 31;
+}

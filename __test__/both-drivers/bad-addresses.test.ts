@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { Duplex } from "node:stream";
 import { type Address, Code, connect, connectSync, createServer } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
@@ -75,10 +75,21 @@ describe.each(WAYS)("$way", ({ open }) => {
     [{ fd: -1 }, "{ fd: -1 }"],
     [{ fd: 1.5 }, "{ fd: 1.5 }"],
     [{ fd: "3" }, "{ fd: 3 }"],
+    [{ fd: 2 ** 31 }, "{ fd: 2147483648 }"],
   ])("refuses %j, which is not an address", async (address, named) => {
     const error = await rejection(open(address));
     expect(error).toBeInstanceOf(TypeError);
     expect((error as TypeError).message).toContain(named);
+  });
+
+  test("leaves a descriptor open that has the lowest bits of a number that is none", async () => {
+    const fd = openSync("/dev/null", "w");
+    try {
+      await expect(rejection(open({ fd: 2 ** 32 + fd }))).resolves.toBeInstanceOf(TypeError);
+      expect(writeSync(fd, "still open")).toBe(10);
+    } finally {
+      closeSync(fd);
+    }
   });
 
   test("reports a descriptor that is not open", async () => {

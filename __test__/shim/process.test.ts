@@ -18,6 +18,10 @@ describe("a process that a shim starts", () => {
     expect(await started.exited).toMatchObject({ status: 137 });
   });
 
+  test("gets no descriptor that has the lowest bits of a number that is none", async () => {
+    await expect(startProcess("true", [], { stdio: [2 ** 32] })).rejects.toThrow(TypeError);
+  });
+
   test("is not signalled once it has ended", async () => {
     const started = await startProcess("/bin/true");
     await started.exited;

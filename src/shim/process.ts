@@ -13,7 +13,7 @@
  */
 
 import { once } from "node:events";
-import { isArray, kindOf } from "../value-kinds.js";
+import { isArray, isFileDescriptor, kindOf } from "../value-kinds.js";
 import { type AdoptedChild, type ChildExit, Children } from "./children.js";
 import { type FinishedProcess, runProcess, type RunProcessOptions } from "./run-process.js";
 import { checkProgram, exitOf, spawnProgram, type StartProcessOptions } from "./spawn.js";
@@ -40,7 +40,7 @@ export async function startProcess(
 ): Promise<AdoptedChild> {
   const checked = checkProgram("startProcess", program, args, options, ["stdio"]);
   const { stdio = ["ignore", "ignore", "ignore"] } = options;
-  if (!isArray(stdio) || !Array.from(stdio).every(isDescriptor))
+  if (!isArray(stdio) || !Array.from(stdio).every((each) => each === "ignore" || isFileDescriptor(each)))
     throw new TypeError(`stdio must be an array of descriptors and "ignore", not ${kindOf(stdio)}`);
   const child = spawnProgram(checked, stdio);
   const exited = new Promise<ChildExit>((resolve) => {
@@ -57,10 +57,6 @@ export async function startProcess(
     return sent;
   };
   return { pid: child.pid ?? 0, exited, kill };
-}
-
-function isDescriptor(value: unknown): boolean {
-  return value === "ignore" || (Number.isInteger(value) && (value as number) >= 0);
 }
 
 export { runProcess };
