@@ -256,6 +256,9 @@ export declare function discardPages(buffer: Uint8Array): number
 /** A second descriptor of the same open file, which the caller owns. */
 export declare function duplicateDescriptor(fd: number): number
 
+/** Has the children that this thread starts from now on end with it, by SIGKILL, or no longer. */
+export declare function endChildrenWithThisThread(end: boolean): number
+
 /** The children of this thread that have ended. */
 export declare function endedChildren(): BindingEnded
 

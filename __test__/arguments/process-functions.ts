@@ -19,6 +19,7 @@ const list = (named: RegExp) => argument([], named, (value) => left(value) || is
 const programOptions = {
   cwd: argument("/", /cwd/, (value) => left(value) || typeof value === "string"),
   env: argument({}, /env/, (value) => left(value) || isEmpty(value)),
+  endsWithShim: argument(true, /endsWithShim/, (value) => left(value) || typeof value === "boolean"),
 };
 const startProcessOptions: Options<StartProcessOptions> = { ...programOptions, stdio: list(/stdio/) };
 const runProcessOptions: Options<RunProcessOptions> = {

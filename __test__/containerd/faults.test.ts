@@ -2,11 +2,13 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, Code, connect, type Connection, packAny } from "containerd-shim-protos";
+import { OptionsSchema as RuncOptionsSchema } from "containerd-shim-protos/runc";
 import { OptionsSchema } from "containerd-shim-protos/runtimeoptions";
 import { Status, type Task } from "containerd-shim-protos/task/v3";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Containerd } from "./containerd.js";
 import { processLike, showLogOfFailures, taskClient } from "./direct.js";
+import { namespaceOf } from "./leftovers.js";
 import { describeWithEach } from "./releases.js";
 import { EventsSeen, RUNC, ShimUser } from "./shims.js";
 
@@ -92,6 +94,49 @@ describeWithEach("shim-runc when something is wrong", (release) => {
     await events.tell("unstarted", topics("create", "exit", "delete"), RUNC);
     rmSync(bundle, { recursive: true });
   });
+
+  test.each(["create", "pause"])(
+    "ends the runc of a %s that hangs when it is killed itself",
+    async (command) => {
+      const id = `killed-${command}`;
+      await user.runDetached(id, FOREVER);
+      const task = await taskOf(id);
+      const runc = join(containerd.folder, `runc-${id}`);
+      const lines = [
+        `case "$*" in *" ${command} "*) echo $$ >${runc}.pid; exec sleep 100000;; esac`,
+        'exec runc "$@"',
+      ];
+      writeFileSync(runc, `#!/bin/sh\n${lines.join("\n")}\n`, { mode: 0o755 });
+      const options = { binaryName: runc, root: join(containerd.folder, "runc") };
+      const other = `${id}-other`;
+      const created = createIn(task, id, other, { options: packAny(RuncOptionsSchema, options) });
+      const called =
+        command === "create"
+          ? created
+          : created.then(() => task.start({ id: other })).then(() => task.pause({ id: other }));
+      const failed = expect(called).rejects.toMatchObject({ code: Code.Unavailable });
+      const pid = await vi.waitUntil(
+        () => existsSync(`${runc}.pid`) && Number(readFileSync(`${runc}.pid`, "utf8")),
+        10_000,
+      );
+      expect(readFileSync(`/proc/${pid}/cmdline`, "utf8")).toMatch(/^sleep/);
+      process.kill((await task.connect({ id })).shimPid, "SIGKILL");
+      await failed;
+      // Whoever inherits it may not reap it.
+      await vi.waitUntil(
+        () => !existsSync(`/proc/${pid}`) || readFileSync(`/proc/${pid}/cmdline`, "utf8") === "",
+        5000,
+      );
+      execFileSync("runc", [
+        "--root",
+        join(options.root, namespaceOf(containerd.folder)),
+        "delete",
+        "--force",
+        other,
+      ]);
+      await user.delete(id);
+    },
+  );
 
   test("lets those go on that wait for an exec that was deleted unstarted", async () => {
     const task = await taskOf("host");

@@ -8,6 +8,7 @@ use crate::socket::identity::Identity;
 use crate::system::children::{self, Parent};
 use crate::system::console;
 use crate::system::digest;
+use crate::system::fork;
 use crate::system::memory;
 use crate::system::pipe;
 use crate::system::stream::{self, Opened};
@@ -34,7 +35,13 @@ pub fn allow_huge_pages() -> i32 {
 /// Has the children of this process begin with this soft limit of open files, which Node has raised for itself.
 #[napi]
 pub fn limit_open_files_of_children(limit: f64) -> i32 {
-    answer(children::limit_open_files_of_children(limit as u64).map(|()| 0))
+    answer(fork::limit_open_files_of_children(limit as u64).map(|()| 0))
+}
+
+/// Has the children that this thread starts from now on end with it, by SIGKILL, or no longer.
+#[napi]
+pub fn end_children_with_this_thread(end: bool) -> i32 {
+    answer(fork::end_children_with_this_thread(end).map(|()| 0))
 }
 
 /// Gives back the pages of a buffer, whose content is lost: they read as zeros.

@@ -5,11 +5,8 @@
 //! thread, `__WNOTHREAD` leaves out the children that other threads of the process have started.
 
 use super::check;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::io;
-use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Makes orphaned descendants children of this process. A shim needs this because an OCI runtime ends and
 /// leaves the container's processes behind.
@@ -22,30 +19,6 @@ pub fn become_subreaper() -> io::Result<()> {
 pub fn allow_huge_pages() -> io::Result<()> {
     // SAFETY: this option takes integers and touches no memory.
     check(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 0, 0, 0, 0) }).map(drop)
-}
-
-/// The soft limit of open files that children get.
-static OPEN_FILES: AtomicU64 = AtomicU64::new(0);
-
-/// Has every child that is forked from now on begin with this soft limit of open files. Node raises the limit of its own
-/// process as far as it may, and children would inherit that, with what they run: programs that use `select`, or that
-/// close every descriptor that they may have, expect the limit that the process was started with.
-pub fn limit_open_files_of_children(limit: u64) -> io::Result<()> {
-    static REGISTERED: Once = Once::new();
-    let mut errno = 0;
-    OPEN_FILES.store(limit, Relaxed);
-    // SAFETY: the handler makes system calls only, which are allowed between fork and exec, and stays loaded: Node unloads
-    // no addon.
-    REGISTERED.call_once(|| errno = unsafe { libc::pthread_atfork(None, None, Some(in_child)) });
-    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
-}
-
-extern "C" fn in_child() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let limit = OPEN_FILES.load(Relaxed);
-    let current = Some(maximum.map_or(limit, |maximum| limit.min(maximum)));
-    // A failure leaves the limit as it is.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
 }
 
 /// Whose child a process is.

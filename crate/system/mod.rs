@@ -5,6 +5,7 @@
 //!   another's.
 //! - [`console`]: terminals that an OCI runtime sends over a socket.
 //! - [`epoll`]: the kernel's way to wait for many descriptors.
+//! - [`fork`]: what children set for themselves before they run their program.
 //! - [`memory`]: memory that the kernel may have back.
 //! - [`mount`]: mounts, inside a root filesystem, and unmounting.
 //! - [`pipe`]: pipes between a shim and a process.
@@ -16,6 +17,7 @@ pub mod children;
 pub mod console;
 pub mod digest;
 pub mod epoll;
+pub mod fork;
 pub mod memory;
 pub mod mount;
 pub mod pipe;

@@ -18,7 +18,7 @@ interface Features {
 export async function runtimeInfo(options: Any | undefined) {
   const command = optionsOf(options).binaryName || "runc";
   try {
-    const { status, stdout } = await runProcess(command, ["features"]);
+    const { status, stdout } = await runProcess(command, ["features"], { endsWithShim: true });
     if (status !== 0) return { options };
     const features = {
       typeUrl: FEATURES,

@@ -13,7 +13,10 @@ export interface Launch {
   readonly pidFile: string;
 }
 
-/** The command runc, or another with the same command line, about the container of one bundle. */
+/**
+ * The command runc, or another with the same command line, about the container of one bundle. It ends with the shim: what
+ * hangs does not outlive it, and no `create` goes on after the `delete` that clears up behind a shim that was killed.
+ */
 export class Runc {
   readonly #command: string;
   readonly #global: readonly string[];
@@ -92,7 +95,8 @@ export class Runc {
     const before = this.#logSize();
     const all = ["--pid-file", pidFile, ...socket, ...args, ...rest];
     const { cwd, args: invocation } = this.#invocation(command, all);
-    const child = await startProcess(this.#command, invocation, { cwd, stdio }).catch((error) => {
+    const options = { cwd, stdio, endsWithShim: true };
+    const child = await startProcess(this.#command, invocation, options).catch((error) => {
       throw notStarted(command, error);
     });
     // The streams are the container's and go on.
@@ -108,11 +112,13 @@ export class Runc {
   ): Promise<string> {
     const before = this.#logSize();
     const { cwd, args } = this.#invocation(command, [...flags, this.#id, ...rest]);
-    const { status, stdout, stderr } = await runProcess(this.#command, args, { cwd, input }).catch(
-      (error) => {
-        throw notStarted(command, error);
-      },
-    );
+    const { status, stdout, stderr } = await runProcess(this.#command, args, {
+      cwd,
+      input,
+      endsWithShim: true,
+    }).catch((error) => {
+      throw notStarted(command, error);
+    });
     if (status !== 0) throw this.#failed(command, before, textOf(stderr).trim() || endOf(status));
     return textOf(stdout);
   }

@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn, type StdioOptions } from "node:child_process";
 import { constants } from "node:os";
+import { loadNative } from "../native/addon.js";
 import { checkOptions } from "../options.js";
 import { isArray, isPlain, kindOf } from "../value-kinds.js";
 import type { ChildExit } from "./children.js";
+import { checked } from "./system.js";
 
 /** How a process is started. */
 export interface StartProcessOptions {
@@ -10,6 +12,11 @@ export interface StartProcessOptions {
   readonly cwd?: string | undefined;
   /** Its whole environment; by default this process's. */
   readonly env?: Readonly<Record<string, string>> | undefined;
+  /**
+   * Whether the kernel kills it, by SIGKILL, when this process ends, or the worker that starts it, however that ends. What the
+   * program itself starts lives on. Works in Node only; by default false.
+   */
+  readonly endsWithShim?: boolean | undefined;
   /** Descriptors of this process that become its 0, 1, 2 and so on; by default /dev/null for the first three. */
   readonly stdio?: readonly (number | "ignore")[] | undefined;
 }
@@ -20,6 +27,7 @@ export interface Program {
   readonly args: readonly string[];
   readonly cwd: string | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
+  readonly endsWithShim: boolean;
 }
 
 /** Checks what `owner` was given. `known` are its options beside those of every program. */
@@ -33,23 +41,37 @@ export function checkProgram(
   if (typeof program !== "string" || program === "") {
     throw new TypeError(`program must be the name or path of a program, not ${kindOf(program)}`);
   }
-  checkOptions(owner, options, ["cwd", "env", ...known]);
-  const { cwd, env } = options;
+  checkOptions(owner, options, ["cwd", "env", "endsWithShim", ...known]);
+  const { cwd, env, endsWithShim = false } = options;
   if (!isArray(args) || !Array.from(args).every((each) => typeof each === "string"))
     throw new TypeError(`args must be an array of strings, not ${kindOf(args)}`);
   if (cwd !== undefined && typeof cwd !== "string")
     throw new TypeError(`cwd must be a path, not ${kindOf(cwd)}`);
   if (env !== undefined && !(isPlain(env) && Object.values(env).every((each) => typeof each === "string")))
     throw new TypeError(`env must be an object of strings, not ${kindOf(env)}`);
-  return { program, args: args as readonly string[], cwd, env: { ...(env ?? process.env) } };
+  if (typeof endsWithShim !== "boolean")
+    throw new TypeError(`endsWithShim must be a boolean, not ${kindOf(endsWithShim)}`);
+  return { program, args: args as readonly string[], cwd, env: { ...(env ?? process.env) }, endsWithShim };
 }
 
 /** Starts a program. An error comes as the child's event. */
 export function spawnProgram(
-  { program, args, cwd, env }: Program,
+  { program, args, cwd, env, endsWithShim }: Program,
   stdio: readonly (number | "ignore")[],
 ): ChildProcess {
-  return spawn(program, [...args], { cwd, env: { ...env }, stdio: [...stdio] as StdioOptions });
+  const start = () => spawn(program, [...args], { cwd, env: { ...env }, stdio: [...stdio] as StdioOptions });
+  return endsWithShim ? endingWithThisThread(start) : start();
+}
+
+/** Node's spawn has no such option, but it forks, and the addon's handler in the child sets it. */
+function endingWithThisThread(start: () => ChildProcess): ChildProcess {
+  const { endChildrenWithThisThread } = loadNative();
+  checked("pthread_setspecific", endChildrenWithThisThread(true));
+  try {
+    return start();
+  } finally {
+    endChildrenWithThisThread(false);
+  }
 }
 
 /** How a child ended, from the arguments of its event "exit". */
