@@ -1,4 +1,11 @@
-import { Code, createClient, createServer, type RawMethod, TtrpcError } from "containerd-shim-protos";
+import {
+  Code,
+  createClient,
+  createServer,
+  type RawMethod,
+  type ServerInterceptor,
+  TtrpcError,
+} from "containerd-shim-protos";
 import { type StateResponse, Task } from "containerd-shim-protos/task/v3";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { describe, expect, test } from "vitest";
@@ -125,11 +132,31 @@ describe("an iterator that a handler returns", () => {
     ],
     ["has no next", {}, /must be an AsyncIterable/],
   ])("%s: the call fails with its error, and the server can close", async (_, iterator, message) => {
-    await using pair = await pairOf({ Bad: streaming(iterator) });
-    const read = async () => {
-      for await (const response of pair.connection.serverStreaming(SERVICE, "Bad", EMPTY)) void response;
-    };
-    expect((await failure(read())).rawMessage).toMatch(message);
+    const passing: ServerInterceptor = (next) => (call) => next(call);
+    for (const interceptors of [[], [passing]]) {
+      const server = createServer({ interceptors }).addRaw(SERVICE, { Bad: streaming(iterator) });
+      await using pair = await pairWith(server);
+      const read = async () => {
+        for await (const response of pair.connection.serverStreaming(SERVICE, "Bad", EMPTY)) void response;
+      };
+      // What it throws is the handler's own error. What it gives by mistake is a fault of the server.
+      const code = message.source === "^trap$" ? Code.Unknown : Code.Internal;
+      expect(await failure(read())).toMatchObject({ code, rawMessage: expect.stringMatching(message) });
+    }
+  });
+
+  test.each([[undefined], [5], ["text"]])("is %j: the call fails with Internal", async (responses) => {
+    const Bad: RawMethod = { kind: "server_streaming", handle: () => responses as never };
+    for (const interceptors of [[], [((next) => (call) => next(call)) as ServerInterceptor]]) {
+      await using pair = await pairWith(createServer({ interceptors }).addRaw(SERVICE, { Bad }));
+      const { code, rawMessage } = await failure(
+        pair.connection.serverStreaming(SERVICE, "Bad", EMPTY).next(),
+      );
+      expect([code, rawMessage]).toEqual([
+        Code.Internal,
+        "what the handler of a.B/Bad returns must be an AsyncIterable",
+      ]);
+    }
   });
 
   test("has its return called when it is left at a message, not after it threw", async () => {

@@ -8,7 +8,7 @@ import {
 } from "@opentelemetry/api";
 import { Code, codeName } from "../code.js";
 import { TtrpcError } from "../error.js";
-import { iteratorOf } from "../stream/outgoing.js";
+import { iteratorOf, type Refuse } from "../stream/outgoing.js";
 import { isInstance } from "../value-kinds.js";
 import type { Telemetry } from "./telemetry.js";
 
@@ -81,9 +81,10 @@ export class CallSpan {
     messages: unknown,
     what: string,
     over: (how: Ending) => void = () => undefined,
+    refuse?: Refuse,
   ): AsyncIterableIterator<unknown> {
     type Step = IteratorResult<unknown>;
-    const iterator = this.run(() => iteratorOf(messages as AsyncIterable<unknown>, what));
+    const iterator = this.run(() => iteratorOf(messages as AsyncIterable<unknown>, what, refuse));
     const watch = async (action: () => Step | Promise<Step>) => {
       try {
         const result = await this.run(action);

@@ -4,6 +4,7 @@ import type { HandlerContext } from "../server/context.js";
 import { TtrpcError } from "../error.js";
 import { type ServerInterceptor, serverStreams } from "../interceptor.js";
 import type { Metadata } from "../metadata.js";
+import { responsesOf, wrongResponses } from "../stream/outgoing.js";
 import { isInstance } from "../value-kinds.js";
 import { CallSpan, type Ending, nameOf, type Outcome, succeeded } from "./call-span.js";
 import type { OtelOptions } from "./options.js";
@@ -56,12 +57,12 @@ export function otelServerInterceptor(options: OtelOptions = {}): ServerIntercep
     try {
       const reply = await span.run(() => next(call));
       if (serverStreams(call.kind)) {
-        const what = `what the handler of ${call.service}/${call.method} returns`;
-        return span.iterate(reply, what, (ending: Ending) => {
+        const over = (ending: Ending) => {
           if (ending.how === "error") span.end(() => answered(ending.error));
           else if (ending.how === "left") span.end(() => answered(whyLeft(call.context)));
           else span.end(succeeded);
-        });
+        };
+        return span.iterate(reply, responsesOf(call), over, wrongResponses);
       }
       span.end(succeeded);
       return reply;

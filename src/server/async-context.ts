@@ -1,22 +1,33 @@
 import { AsyncLocalStorage } from "node:async_hooks";
-import { iteratorOf } from "../stream/outgoing.js";
+import { checkedResult, iteratorOf, wrongResponses } from "../stream/outgoing.js";
 
 /**
  * Makes the code of a handler's iterable run in the async context in which this is called. A generator's code runs when
  * its messages are asked for, which is long after the interceptors have returned: without this, an AsyncLocalStorage that
- * they entered would not hold for it. Anything that is not iterable is returned as it is; the server refuses it.
+ * they entered would not hold for it. The iterable's `return` is called at most once, and not after it has ended or
+ * thrown, however often the interceptors call it. Throws an `Internal` error that begins with `what` if it is not
+ * iterable.
  */
-export function inThisContext(responses: unknown): unknown {
-  let iterator: AsyncIterator<unknown> | Iterator<unknown>;
-  try {
-    iterator = iteratorOf(responses as AsyncIterable<unknown>, "what the handler returns");
-  } catch {
-    return responses;
-  }
+export function inThisContext(responses: unknown, what: string): AsyncIterableIterator<unknown> {
+  const iterator = iteratorOf(responses as AsyncIterable<unknown>, what, wrongResponses);
   const run = AsyncLocalStorage.snapshot();
+  let over = false;
   return {
-    next: () => run(() => iterator.next()),
-    return: (value?: unknown) => run(() => iterator.return?.(value) ?? { value, done: true }),
+    async next() {
+      try {
+        const result = checkedResult(await run(() => iterator.next()), what, wrongResponses);
+        if (result.done === true) over = true;
+        return result;
+      } catch (error) {
+        over = true;
+        throw error;
+      }
+    },
+    async return(value?: unknown) {
+      if (over) return { value, done: true };
+      over = true;
+      return run(() => iterator.return?.(value) ?? { value, done: true });
+    },
     [Symbol.asyncIterator]() {
       return this;
     },

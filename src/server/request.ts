@@ -12,7 +12,7 @@ import type { BatchReader } from "../native/batch-reader.js";
 import type { ServedMethod } from "./service.js";
 import { MessageQueue, type QueueOwner } from "../stream/message-queue.js";
 import { SendWindow } from "../stream/send-window.js";
-import { checkedResult, iteratorOf, leave } from "../stream/outgoing.js";
+import { checkedResult, iteratorOf, leave, responsesOf, wrongResponses } from "../stream/outgoing.js";
 
 /** A server's method, with the interceptors around it, if any. */
 export interface Served extends ServedMethod {
@@ -301,15 +301,15 @@ class StreamRequest extends RunningRequest implements QueueOwner {
   }
 
   async #send(responses: unknown): Promise<void> {
-    const { service, method, encode } = this.method;
-    const what = `what the handler of ${service}/${method} returns`;
-    const iterator = iteratorOf(responses as AsyncIterable<unknown>, what);
+    const { encode } = this.method;
+    const what = responsesOf(this.method);
+    const iterator = iteratorOf(responses as AsyncIterable<unknown>, what, wrongResponses);
     this.#responses = iterator;
     let left = true;
     try {
       while (!this.#aborted) {
         left = false;
-        const { value, done } = checkedResult(await iterator.next(), what);
+        const { value, done } = checkedResult(await iterator.next(), what, wrongResponses);
         if (done === true) return;
         left = true;
         let payload = encode(value);

@@ -29,6 +29,7 @@ import type { ActiveRequest, IncomingRequest, RequestReceiver } from "../native/
 import { RefusedRequest } from "./refused-request.js";
 import { type RequestHost, RunningRequest, runningRequest, type Served } from "./request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
+import { responsesOf } from "../stream/outgoing.js";
 import {
   type CloseOptions,
   DEFAULT_GRACE_MS,
@@ -138,11 +139,12 @@ export class Server extends EventEmitter<ServerEvents> {
     if (this.#services.has(service)) throw new TypeError(`${service} is added twice`);
     this.#services.add(service);
     for (const method of methods) {
+      const what = responsesOf(method);
       const streams = serverStreams(method.kind);
       const innermost = async (call: ServerCall) => {
         const { request, context } = checkedCall(call);
         const response = method.handle(request, context);
-        return streams ? inThisContext(response) : response;
+        return streams ? inThisContext(response, what) : response;
       };
       const intercepted =
         this.#interceptors.length === 0 ? undefined : intercept(this.#interceptors, innermost);

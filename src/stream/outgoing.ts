@@ -1,4 +1,6 @@
 import type { Payload } from "../codec/payload.js";
+import { Code } from "../code.js";
+import { type CalledMethod, TtrpcError } from "../error.js";
 import { isRevoked, textOf } from "../value-kinds.js";
 
 /** The messages that a caller or handler streams, and how each becomes a payload. */
@@ -7,10 +9,25 @@ export interface Outgoing {
   readonly encode: (message: unknown) => Payload;
 }
 
-/** The iterator of messages. Throws a TypeError that names them if they cannot be iterated. */
+/** Makes the error for what cannot be iterated. */
+export type Refuse = (text: string) => Error;
+
+/** For what a caller gave: a wrong argument. */
+const wrongArgument: Refuse = (text) => new TypeError(text);
+
+/** For what a handler, or an interceptor around it, gave: a fault of the server, which its caller learns as such. */
+export const wrongResponses: Refuse = (text) => new TtrpcError(text, Code.Internal);
+
+/** What errors call the responses of a method whose server streams. */
+export function responsesOf({ service, method }: CalledMethod): string {
+  return `what the handler of ${service}/${method} returns`;
+}
+
+/** The iterator of messages. Throws an error that names them if they cannot be iterated. */
 export function iteratorOf<T>(
   messages: AsyncIterable<T> | Iterable<T>,
   what: string,
+  refuse = wrongArgument,
 ): AsyncIterator<T> | Iterator<T> {
   if (typeof messages === "object" && messages !== null && !isRevoked(messages)) {
     const iterate = methodOf(messages, Symbol.asyncIterator) ?? methodOf(messages, Symbol.iterator);
@@ -19,7 +36,7 @@ export function iteratorOf<T>(
       return iterator as AsyncIterator<T> | Iterator<T>;
     }
   }
-  throw new TypeError(`${what} must be an AsyncIterable`);
+  throw refuse(`${what} must be an AsyncIterable`);
 }
 
 function methodOf(messages: object, name: symbol): (() => unknown) | undefined {
@@ -27,10 +44,14 @@ function methodOf(messages: object, name: symbol): (() => unknown) | undefined {
   return typeof method === "function" ? (method as () => unknown) : undefined;
 }
 
-/** Checks what an iterator returned. Throws a TypeError if it is not an iterator result. */
-export function checkedResult(result: unknown, what: string): IteratorResult<unknown, unknown> {
+/** Checks what an iterator returned. Throws an error that names the messages if it is not an iterator result. */
+export function checkedResult(
+  result: unknown,
+  what: string,
+  refuse = wrongArgument,
+): IteratorResult<unknown, unknown> {
   if (typeof result === "object" && result !== null) return result as IteratorResult<unknown, unknown>;
-  throw new TypeError(`the iterator of ${what} gave ${textOf(result)}, which is not an iterator result`);
+  throw refuse(`the iterator of ${what} gave ${textOf(result)}, which is not an iterator result`);
 }
 
 /**
