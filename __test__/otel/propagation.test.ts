@@ -1,8 +1,9 @@
-import { connect, createClient, createServer } from "containerd-shim-protos";
+import { context, propagation } from "@opentelemetry/api";
+import { connect, createClient, createServer, type Metadata } from "containerd-shim-protos";
 import { beforeAll, describe, expect, test } from "vitest";
 import { buildGo } from "../helpers/go-build.js";
 import { describeWithGo } from "../helpers/go-peer.js";
-import { SERVICE } from "../helpers/pair.js";
+import { pairWith, SERVICE } from "../helpers/pair.js";
 import { rawConnect, RawServer } from "../helpers/raw-peer.js";
 import { Started } from "../helpers/started.js";
 import { describeWithPeers, streamCalls, StreamPeer } from "../helpers/stream-peer.js";
@@ -30,6 +31,53 @@ describe("the metadata", () => {
     expect(metadata).toContainEqual(["traceparent", `00-${traceId}-${spanId}-01`]);
     expect(metadata).toContainEqual(["a", "b"]);
     expect(metadata).toHaveLength(2);
+  });
+
+  test("has nothing of another trace that is handed on by a handler's context", async () => {
+    const seen: Metadata[] = [];
+    await using behind = await pairWith(
+      createServer().add(Streaming, {
+        echo(request, { metadata }) {
+          seen.push(metadata);
+          return request;
+        },
+      }),
+    );
+    // No interceptor of the server continues the trace.
+    const before = createServer().add(Streaming, {
+      echo: (request, parent) =>
+        createClient(Streaming, behind.connection, interceptors).echo(request, { parent }),
+    });
+    await using pair = await pairWith(before);
+    const metadata = { traceparent: TRACEPARENT, tracestate: "x=1", baggage: "tenant=other", own: "kept" };
+    await createClient(Streaming, pair.connection).echo({}, { metadata });
+    const { traceId, spanId } = ids(await clientSpan());
+    expect(seen).toEqual([{ own: ["kept"], traceparent: [`00-${traceId}-${spanId}-01`] }]);
+    expect(traceId).not.toBe("0af7651916cd43dd8448eb211c80319c");
+  });
+
+  test("has the baggage that is active, and not what was removed from it", async () => {
+    const seen: Metadata[] = [];
+    const behind = createServer().add(Streaming, {
+      echo(request, context) {
+        seen.push(context.metadata);
+        return request;
+      },
+    });
+    await using far = await pairWith(behind);
+    const before = createServer({ interceptors: [serverInterceptor] }).add(Streaming, {
+      echo(request, parent) {
+        const left = propagation.getBaggage(context.active())!.removeEntry("secret");
+        const clean = propagation.setBaggage(context.active(), left);
+        const client = createClient(Streaming, far.connection, interceptors);
+        return context.with(clean, () => client.echo(request, { parent }));
+      },
+    });
+    await using pair = await pairWith(before);
+    for (const baggage of ["secret=1", "secret=1,tenant=a"]) {
+      await createClient(Streaming, pair.connection).echo({}, { metadata: { baggage } });
+    }
+    expect(seen.map(({ baggage }) => baggage)).toEqual([undefined, ["tenant=a"]]);
   });
 
   test("of a raw peer names the parent, whatever the case of its keys", async () => {

@@ -31,6 +31,7 @@ const HOOKS = [
   "getMeter",
   "createHistogram",
   "record",
+  "fields",
   "inject",
   "extract",
   "active",
@@ -168,7 +169,9 @@ describe("telemetry that fails", () => {
     async (hook) => {
       const reports = await expectSameOutcomes(new Map([[hook, "throws"]]), new Error("boom"));
       expect([...failed]).toEqual([hook]);
-      const side = { inject: ["Client"], active: ["Client"], extract: ["Server"] }[hook as string];
+      const side = { fields: ["Client"], inject: ["Client"], active: ["Client"], extract: ["Server"] }[
+        hook as string
+      ];
       expect(reports.toSorted()).toEqual(
         (side ?? ["Client", "Server"]).map((each) => expect.stringContaining(`otel${each}Interceptor: `)),
       );
@@ -193,6 +196,7 @@ describe("telemetry that fails", () => {
         setter: { set(to: unknown, key: string, value: string): void },
       ) => setter.set(carrier, "traceparent", "\ud800"),
       extract: (from: Context) => from,
+      fields: () => ["traceparent"],
     };
     await using pair = await pairWith(streamServer());
     const client = { interceptors: [otelClientInterceptor({ propagator: propagator as never })] };

@@ -14,8 +14,18 @@ const setter: TextMapSetter<Metadata> = {
 };
 
 /**
+ * Removes what the propagator may write. Metadata that is handed on has another trace's fields, of which `inject` would
+ * replace only those that this trace has, too.
+ */
+function removeFields(metadata: Metadata, fields: readonly string[]): void {
+  const names = new Set(Array.from(fields, (field) => field.toLowerCase()));
+  for (const key of Object.keys(metadata)) if (names.has(key.toLowerCase())) delete metadata[key];
+}
+
+/**
  * Makes an interceptor that starts a client span for each call, as a child of the active span, and sends the trace in
- * the metadata (`traceparent`, `tracestate`, `baggage`, depending on the propagator).
+ * the metadata (`traceparent`, `tracestate`, `baggage`, depending on the propagator). Values of these keys that the
+ * caller gave, or handed on with `parent`, are not sent.
  *
  * ```ts
  * const task = createClient(Task, connection, { interceptors: [otelClientInterceptor()] });
@@ -37,6 +47,8 @@ export function otelClientInterceptor(options: OtelOptions = {}): ClientIntercep
       telemetry.active(),
       serverAttributes(call.address),
     );
+    const fields = telemetry.hook("propagator.fields", () => telemetry.propagator.fields(), true);
+    if (fields !== undefined) telemetry.hook("propagator.fields", () => removeFields(call.metadata, fields));
     telemetry.hook("propagator.inject", () =>
       telemetry.propagator.inject(span.context, call.metadata, setter),
     );

@@ -18,8 +18,11 @@ export interface OtelOptions {
   readonly tracerProvider?: TracerProvider | undefined;
   /** Provides the meter for the histograms `rpc.client.call.duration` and `rpc.server.call.duration`, in seconds. */
   readonly meterProvider?: MeterProvider | undefined;
-  /** Writes the trace into metadata, and reads it from there. */
-  readonly propagator?: Pick<TextMapPropagator, "inject" | "extract"> | undefined;
+  /**
+   * Writes the trace into metadata, and reads it from there. On a client, the keys of its `fields()` are removed from the
+   * metadata first.
+   */
+  readonly propagator?: TextMapPropagator | undefined;
 }
 
 /** A propagator as the interceptors use it. */
@@ -51,7 +54,7 @@ export function checkedOtelOptions(
   if (meterProvider !== undefined && !hasMethods(meterProvider, ["getMeter"])) {
     throw new TypeError("meterProvider must be a MeterProvider");
   }
-  if (!hasMethods(propagator, ["inject", "extract"])) {
+  if (!hasMethods(propagator, ["inject", "extract", "fields"])) {
     throw new TypeError("propagator must be a TextMapPropagator");
   }
   return { tracerProvider, meterProvider, propagator };
