@@ -59,8 +59,8 @@ describe("the metadata", () => {
   test("has the baggage that is active, and not what was removed from it", async () => {
     const seen: Metadata[] = [];
     const behind = createServer().add(Streaming, {
-      echo(request, context) {
-        seen.push(context.metadata);
+      echo(request, { metadata }) {
+        seen.push(metadata);
         return request;
       },
     });
