@@ -9,6 +9,7 @@ import type {
 import type { ContextValues } from "./context-values.js";
 import type { HandlerContext } from "./server/context.js";
 import type { Metadata } from "./metadata.js";
+import { Opened, openedOf, reopened } from "./opened.js";
 import { isArray, isPlain, kindOf } from "./value-kinds.js";
 
 /** The kinds of methods, under protobuf-es's names. */
@@ -34,9 +35,12 @@ export interface ClientCallBase {
   readonly method: string;
   /** Metadata to send with the call; an interceptor may add to it. */
   readonly metadata: Metadata;
-  /** The timeout in milliseconds, counted from when the call is sent; undefined for none. */
+  /**
+   * The timeout in milliseconds, counted from when the call is sent; undefined for none. That of the caller also ends a
+   * call which an interceptor keeps for longer.
+   */
   readonly timeoutMs?: number | undefined;
-  /** Aborts the call. */
+  /** Aborts the call. That of the caller also ends a call which an interceptor keeps. */
   readonly signal?: AbortSignal | undefined;
   /** The values of the call's option `contextValues`, or an empty set. */
   readonly contextValues: ContextValues;
@@ -183,16 +187,32 @@ export type ServerInterceptor = (next: ServerNext) => (call: ServerCall) => Prom
 
 type Next<Call> = (call: Call) => Promise<unknown>;
 
-/** Wraps interceptors around the innermost function. Throws a TypeError if one does not return a function. */
-export function intercept<Call>(
+/**
+ * Wraps interceptors around the innermost function, which opens a stream if `opens`. Throws a TypeError if one does not
+ * return a function.
+ */
+export function intercept<Call extends object>(
   interceptors: readonly ((next: never) => Next<Call>)[],
   innermost: Next<Call>,
+  opens: boolean,
 ): Next<Call> {
-  return interceptors.reduceRight((next, interceptor, index) => {
-    const around = interceptor(next as never);
+  return interceptors.reduceRight((inner, interceptor, index) => {
+    const around = interceptor((opens ? owned(inner) : inner) as never);
     if (typeof around === "function") return around;
     throw new TypeError(`interceptors[${index}] must return a function, not ${kindOf(around)}`);
   }, innermost);
+}
+
+/** A `next` whose streams are left if the interceptor that calls it does not pass them on. */
+function owned<Call extends object>(inner: Next<Call>): Next<Call> {
+  return async (call) => {
+    const owner = openedOf(call);
+    if (owner === undefined) return inner(call);
+    const below = new Opened(owner);
+    const reply = await below.run(() => inner(reopened(call, below)));
+    owner.add(reply, below);
+    return reply;
+  };
 }
 
 /** Copies a list of interceptors. Throws a TypeError that names what is wrong. */

@@ -6,7 +6,14 @@ import {
   InMemorySpanExporter,
   SimpleSpanProcessor,
 } from "@opentelemetry/sdk-trace-base";
-import { Code, connect, createClient, createServer, TtrpcError } from "containerd-shim-protos";
+import {
+  type ClientInterceptor,
+  Code,
+  connect,
+  createClient,
+  createServer,
+  TtrpcError,
+} from "containerd-shim-protos";
 import { otelClientInterceptor, otelServerInterceptor } from "containerd-shim-protos/otel";
 import { describe, expect, test } from "vitest";
 import { collect, firstOf, Source, times } from "../helpers/iterables.js";
@@ -240,6 +247,17 @@ describe("an error", () => {
 });
 
 describe("leaving a stream early", () => {
+  test("by an interceptor around this one that throws ends the span", async () => {
+    await using pair = await pairWith(tracedServer());
+    const refusing: ClientInterceptor = (next) => async (call) => {
+      await next(call);
+      throw new TtrpcError("over quota", Code.ResourceExhausted);
+    };
+    const around = { interceptors: [refusing, ...interceptors.interceptors] };
+    await failure(collect(createClient(Streams, pair.connection, around).hang({})));
+    expect((await clientSpan()).attributes["rpc.status_code"]).toBe("CANCELLED");
+  });
+
   test("ends the client's span as CANCELLED and without an error", async () => {
     await using pair = await pairWith(tracedServer());
     const requests = new Source((seq) => ({ seq, msg: "x".repeat(1000) }));

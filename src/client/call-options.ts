@@ -134,6 +134,11 @@ export function checkSignal(signal: AbortSignal | undefined): void {
 /** The longest timeout that fits ttrpc's 64-bit nanoseconds. */
 const LONGEST_NS = 2 ** 63 - 1024;
 
+/** Checks a timeout. Throws a TypeError if it is no number of milliseconds. */
+export function checkTimeout(timeoutMs: number | undefined): void {
+  timeoutNanoseconds(timeoutMs);
+}
+
 function timeoutNanoseconds(timeoutMs: number | undefined): number {
   if (timeoutMs === undefined || timeoutMs === 0) return 0;
   if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {

@@ -10,7 +10,7 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { type CallOptions, callOptions } from "./call-options.js";
+import { type CallOptions, callOptions, checkSignal, checkTimeout } from "./call-options.js";
 import { messageDecoder, OutgoingMessage } from "../codec/payload.js";
 import { Connection } from "./connection.js";
 import {
@@ -26,7 +26,9 @@ import { addMetadata, type Metadata, metadataPairs } from "../metadata.js";
 import { checkOptions } from "../options.js";
 import { isDescriptor, isInstance } from "../value-kinds.js";
 import type { Bridge } from "../native/bridge.js";
-import { iteratorOf } from "../stream/outgoing.js";
+import { InterceptedCall } from "./intercepted-call.js";
+import { type Opened, openedOf } from "../opened.js";
+import { failedStream } from "./stream-call.js";
 
 /**
  * A client of a service: a function for each of its methods, under protobuf-es's name for it. The one of a method called
@@ -107,17 +109,22 @@ export function createClient<Service extends DescService>(
     }
     const innermost = async (call: ClientCall) => {
       const { request, timeoutMs, metadata, signal } = checkedCall(call);
-      return start(request, { timeoutMs, metadata, signal });
+      const fields = { timeoutMs, metadata, signal };
+      const owner = openedOf(call);
+      if (owner === undefined) return start(request, fields);
+      return (owner.root as InterceptedCall).make(() => start(request, fields, owner));
     };
-    const chain = intercept(interceptors, innermost);
-    const run = async (request: unknown, given: CallOptions = {}) => {
+    const chain = intercept(interceptors, innermost, streams);
+    const made = (request: unknown, given: CallOptions = {}) => {
       // Copied now, because an interceptor may delay the call.
       const { timeoutMs, metadata: pairs, signal, contextValues = new ContextValues() } = callOptions(given);
+      checkTimeout(timeoutMs);
+      checkSignal(signal);
       const metadata: Metadata = {};
       if (pairs !== undefined) {
         for (const [key, value] of metadataPairs(pairs)) addMetadata(metadata, key, value);
       }
-      return chain({
+      return {
         address: connection.address,
         service: service.typeName,
         method: method.name,
@@ -128,13 +135,29 @@ export function createClient<Service extends DescService>(
         signal,
         contextValues,
         descriptor: method,
-      } as ClientCall);
+      } as ClientCall;
     };
-    return streams ? (request, given) => deferred(run(request, given)) : run;
+    if (streams) {
+      return (request, given) => {
+        try {
+          return new InterceptedCall(connection, route, chain, made(request, given)).messages();
+        } catch (error) {
+          // The caller gets the error with the first message.
+          return failedStream(error).replies;
+        }
+      };
+    }
+    return async (request, given) => {
+      const call = made(request, given);
+      // Nothing but its interceptors ends such a call, and it opens no stream.
+      if (call.kind === "unary" && call.signal === undefined && !call.timeoutMs) return chain(call);
+      return new InterceptedCall(connection, route, chain, call).outcome;
+    };
   }) as Client<Service>;
 }
 
-type Start = (request: unknown, options?: CallOptions) => unknown;
+/** Calls a method. A stream that gives no iterable is added to `opened`. */
+type Start = (request: unknown, options?: CallOptions, opened?: Opened) => unknown;
 
 /** Makes the function that calls a method. */
 function starter({ methodKind, input, output }: DescMethod, route: number, connection: Connection): Start {
@@ -150,9 +173,11 @@ function starter({ methodKind, input, output }: DescMethod, route: number, conne
         return connection.stream({ kind: methodKind, route: find, request: first, options, decode }).replies;
       };
     case "client_streaming":
-      return async (messages, options) => {
+      return async (messages, options, opened) => {
         const requests = { messages, encode: toPayload };
-        return connection.stream({ kind: methodKind, route: find, requests, options, decode }).response;
+        const call = connection.stream({ kind: methodKind, route: find, requests, options, decode });
+        opened?.add(call.replies);
+        return call.response;
       };
     case "bidi_streaming":
       return (messages, options) => {
@@ -160,31 +185,6 @@ function starter({ methodKind, input, output }: DescMethod, route: number, conne
         return connection.stream({ kind: methodKind, route: find, requests, options, decode }).replies;
       };
   }
-}
-
-/**
- * Wraps an iterable that a promise will give. It is not a generator: the call behind it has already started, so it must
- * notice a reader that leaves before the first message, and a failure must wait for the reader.
- */
-function deferred(iterable: Promise<unknown>): AsyncIterableIterator<unknown> {
-  const what = "what the interceptors return";
-  const iterator = iterable.then((messages) => iteratorOf(messages as AsyncIterable<unknown>, what));
-  iterator.catch(() => undefined);
-  return {
-    async next() {
-      return (await iterator).next();
-    },
-    async return() {
-      await iterator.then(
-        (messages) => messages.return?.(),
-        () => undefined,
-      );
-      return { value: undefined, done: true };
-    },
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-  };
 }
 
 /** Checks that a client gets its kind of connection. Throws a TypeError that says what it got. */

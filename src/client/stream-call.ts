@@ -71,7 +71,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   #resolve!: (response: O | Promise<never>) => void;
   #reject!: (error: unknown) => void;
   #settled = false;
-  /** Whether the response has its value. */
+  /** Whether the response has its value, or needs none. */
   #responded = false;
   /** Whether the request iterable has ended or thrown. Then its `return` must not be called. */
   #requestsOver = false;
@@ -163,8 +163,14 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
     return this.#named(ofCall(error));
   }
 
-  /** The reader left. */
+  /** The reader left. That of a client-streaming call is an interceptor, which wants no response. */
   abandoned(): void {
+    if (this.#parts.kind === "client_streaming") {
+      // Not even the interceptor may be left to hear of a failure, so the response is never settled.
+      this.#responded = true;
+      this.#giveUp(callError("an interceptor gave the call up", Code.Canceled));
+      return;
+    }
     this.#parts.site.bridge.cancel(this, true);
     this.#settle(undefined);
   }

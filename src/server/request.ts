@@ -5,7 +5,8 @@ import { allow, settle } from "../codec/weight.js";
 import { type AbortReason, HandlerContext, type ServerConnection } from "./context.js";
 import { type CallMessage, serverCalls } from "../diagnostics.js";
 import { textOf, TtrpcError } from "../error.js";
-import type { ServerCall } from "../interceptor.js";
+import { type ServerCall, serverStreams } from "../interceptor.js";
+import { Opened, withOpened } from "../opened.js";
 import type { Bridge } from "../native/bridge.js";
 import type { ActiveRequest, IncomingRequest } from "../native/types.js";
 import type { BatchReader } from "../native/batch-reader.js";
@@ -103,14 +104,15 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
     this.#host.decodedBytes += weight;
   }
 
-  /** Runs the handler. Returns its result, or a promise of it. */
-  protected call(request: unknown): unknown {
+  /** Runs the handler. Returns its result, or a promise of it. Interceptors open streams in `opened`. */
+  protected call(request: unknown, opened?: Opened): unknown {
     const { service, method, kind, descriptor, intercepted } = this.method;
     if (serverCalls.active) {
       this.#message = serverCalls.start({ service, method, kind, connection: this.connection });
     }
     if (intercepted === undefined) return this.method.handle(request, this.context);
-    return intercepted({ service, method, kind, descriptor, request, context: this.context } as ServerCall);
+    const call = { service, method, kind, descriptor, request, context: this.context } as ServerCall;
+    return opened === undefined ? intercepted(call) : opened.run(() => intercepted(withOpened(call, opened)));
   }
 
   #finish(error: TtrpcError | undefined): void {
@@ -220,12 +222,15 @@ class StreamRequest extends RunningRequest implements QueueOwner {
   #responses: AsyncIterator<unknown> | Iterator<unknown> | undefined;
   /** Resolves when the iterator's `return` has finished. */
   #tidied: Promise<void> | undefined;
+  /** What interceptors open. */
+  readonly #opened: Opened | undefined;
   #aborted = false;
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
     super(host, method, request, connection);
     const { kind, decode } = method;
     this.#requests = new MessageQueue(this, kind === "server_streaming" ? this.#kept(decode) : decode);
+    if (method.intercepted !== undefined && serverStreams(kind)) this.#opened = new Opened();
   }
 
   /** Decodes the only request of a call. */
@@ -274,6 +279,7 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     this.#requests.fail(this.context.signal.reason);
     this.#window.close();
     this.#endResponses();
+    void this.#opened?.leave();
   }
 
   protected async handle(): Promise<void> {
@@ -282,16 +288,23 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     try {
       const result: unknown = await this.call(
         kind === "server_streaming" ? await this.#first() : this.#requests,
+        this.#opened,
       );
       if (kind === "client_streaming") response = encode(result);
       else await this.#send(result);
     } catch (error) {
-      this.#requests.fail(undefined);
+      this.#close();
       this.fail(error);
       return;
     }
-    this.#requests.fail(undefined);
+    this.#close();
     this.succeed(response);
+  }
+
+  /** Leaves what nobody reads any more. */
+  #close(): void {
+    this.#requests.fail(undefined);
+    void this.#opened?.leave();
   }
 
   async #first(): Promise<unknown> {

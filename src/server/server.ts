@@ -147,7 +147,7 @@ export class Server extends EventEmitter<ServerEvents> {
         return streams ? inThisContext(response, what) : response;
       };
       const intercepted =
-        this.#interceptors.length === 0 ? undefined : intercept(this.#interceptors, innermost);
+        this.#interceptors.length === 0 ? undefined : intercept(this.#interceptors, innermost, streams);
       const served: Served = { ...method, intercepted };
       this.#route(method, (reader) => this.#serve(served, reader.request(), reader));
     }

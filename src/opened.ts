@@ -1,0 +1,88 @@
+import { leave } from "./stream/outgoing.js";
+
+/** Under this name a call has the {@link Opened} of the interceptor that got it, and so have copies of the call. */
+const OPENED = Symbol("opened");
+
+/** What `next` gave, and what is below it. */
+interface Stream {
+  readonly reply: unknown;
+  readonly below: Opened | undefined;
+}
+
+/**
+ * The streams that `next` gave one interceptor for one call. An interceptor that fails, or gives something else, leaves
+ * them without a reader: the messages of a call would hold up its connection for good, and a handler's iterable would
+ * never be left. So what an interceptor does not pass on is left when its outcome is known, and the rest when the call
+ * ends.
+ */
+export class Opened {
+  readonly #above: Opened | undefined;
+  #streams: Stream[] = [];
+  #isLeft = false;
+
+  /** @param above - That of the interceptor whose `next` makes this call; undefined if it is the first. */
+  constructor(above?: Opened) {
+    this.#above = above;
+  }
+
+  /** That of the whole call. */
+  get root(): Opened {
+    return this.#above?.root ?? this;
+  }
+
+  /** Whether nobody will read what `next` gives from now on. */
+  get isLeft(): boolean {
+    return this.#isLeft || this.#above?.isLeft === true;
+  }
+
+  /** Adds what `next` gave. */
+  add(reply: unknown, below?: Opened): void {
+    if (this.isLeft) void discard({ reply, below });
+    else this.#streams.push({ reply, below });
+  }
+
+  /** Resolves to what an interceptor gives. If that is what `next` gave it, it wants no other streams. */
+  async run(intercepted: () => Promise<unknown>): Promise<unknown> {
+    try {
+      const reply = await intercepted();
+      const passedOn = this.#streams.find((stream) => stream.reply === reply);
+      if (passedOn !== undefined) {
+        for (const stream of this.#streams) if (stream !== passedOn) void discard(stream);
+        this.#streams = [passedOn];
+      }
+      return reply;
+    } catch (error) {
+      void this.leave();
+      throw error;
+    }
+  }
+
+  /** Leaves all streams, the outermost first: those may be wrappers that leave the others. Never rejects. */
+  async leave(): Promise<void> {
+    this.#isLeft = true;
+    await Promise.all(this.#streams.splice(0).map(discard));
+  }
+}
+
+/** Leaving a stream again, or one that has ended, has no effect. */
+async function discard({ reply, below }: Stream): Promise<void> {
+  const left = leave(reply as AsyncIterator<unknown>);
+  await Promise.all([left, below?.leave()]);
+}
+
+/** What an interceptor's call has; undefined for a call whose streams are nobody's concern. */
+export function openedOf(call: unknown): Opened | undefined {
+  if (typeof call !== "object" || call === null) return undefined;
+  return (call as { readonly [OPENED]?: Opened })[OPENED];
+}
+
+/** Gives a new call its {@link Opened}. */
+export function withOpened<Call extends object>(call: Call, opened: Opened): Call {
+  return Object.assign(call, { [OPENED]: opened });
+}
+
+/** A copy of the call that an interceptor passes to `next`, with another {@link Opened}. */
+export function reopened<Call extends object>(call: Call, opened: Opened): Call {
+  const copy = Object.assign(Object.create(Object.getPrototypeOf(call) as object | null) as Call, call);
+  return withOpened(copy, opened);
+}
