@@ -5,7 +5,7 @@
  * | --- | --- | --- |
  * | `ttrpc:client:call:start` | {@link CallMessage} | a call is about to be sent |
  * | `ttrpc:client:call:end` | the same object, with `error` if it failed | it has settled |
- * | `ttrpc:server:call:start` | {@link CallMessage} | a handler is about to run, or an event is about to be queued |
+ * | `ttrpc:server:call:start` | {@link CallMessage} | a request is about to be handled, or an event about to be queued |
  * | `ttrpc:server:call:end` | the same object, with `error` if it failed | it is answered, or its answer is no longer wanted |
  * | `ttrpc:connection:open` | {@link ConnectionMessage} | a connection is open, on either side |
  * | `ttrpc:connection:close` | the same object, with `why` | it has ended |

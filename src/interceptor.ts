@@ -109,7 +109,7 @@ export interface ServerCallBase {
 export interface ServerUnaryCall extends ServerCallBase {
   /** Tells the kinds of calls apart. */
   readonly kind: "unary";
-  /** The request message; bytes for a raw handler. */
+  /** The request message; bytes for a raw handler. If the message does not decode, reading this throws. */
   readonly request: Message | Uint8Array;
 }
 
@@ -117,7 +117,7 @@ export interface ServerUnaryCall extends ServerCallBase {
 export interface ServerServerStreamingCall extends ServerCallBase {
   /** Tells the kinds of calls apart. */
   readonly kind: "server_streaming";
-  /** The request message; bytes for a raw handler. */
+  /** The request message; bytes for a raw handler. If the message does not decode, reading this throws. */
   readonly request: Message | Uint8Array;
 }
 
@@ -154,7 +154,8 @@ export type ClientNext = <Call extends ClientCall>(call: Call) => Promise<ReplyO
 
 /**
  * Runs the handler, and resolves to its response, or to an AsyncIterable of responses if the server streams: as the
- * handler gave them, which is messages, the fields of messages, or bytes.
+ * handler gave them, which is messages, the fields of messages, or bytes. Rejects with what the caller gets if the
+ * response cannot be sent, or nobody waits for it any more.
  */
 export type ServerNext = <Call extends ServerCall>(call: Call) => Promise<ReplyOf<Call["kind"], object>>;
 

@@ -1,5 +1,6 @@
 import { context, propagation, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
 import { W3CBaggagePropagator } from "@opentelemetry/core";
+import { setTimeout as sleep } from "node:timers/promises";
 import { DataPointType } from "@opentelemetry/sdk-metrics";
 import {
   BasicTracerProvider,
@@ -213,6 +214,39 @@ describe("an error", () => {
     expect(attributes["error.type"]).toBe("TypeError");
     expect(attributes).not.toHaveProperty("rpc.status_code");
     expect(status.code).toBe(SpanStatusCode.ERROR);
+  });
+
+  test.each([
+    ["a wrong response", () => ({ seq: "one" }), "INTERNAL"],
+    ["too large a response", () => ({ msg: "x".repeat(5 << 20) }), "RESOURCE_EXHAUSTED"],
+    ["a response after the deadline", async () => sleep(60, {}), "DEADLINE_EXCEEDED"],
+  ])("that the caller gets in place of %s is in the spans of both sides", async (_, echo, name) => {
+    const server = createServer({ interceptors: [serverInterceptor] });
+    await using pair = await pairWith(server.add(Streaming, { echo: echo as () => object }));
+    await failure(createClient(Streaming, pair.connection, interceptors).echo({}, { timeoutMs: 30 }));
+    for (const span of [await clientSpan(), await serverSpan()]) {
+      expect(span.attributes["rpc.status_code"]).toBe(name);
+    }
+  });
+
+  test("of a message that cannot be sent is in the spans of both sides", async () => {
+    const server = createServer({ interceptors: [serverInterceptor] }).add(Streaming, {
+      divideStream: () => times(1, () => ({ add: "one" as never })),
+    });
+    await using pair = await pairWith(server);
+    await failure(collect(createClient(Streaming, pair.connection, interceptors).divideStream({})));
+    const [sent, served] = [await clientSpan(), await serverSpan()];
+    expect(served.status).toEqual(sent.status);
+    expect(served.status.message).toContain("returned a wrong response: add must be");
+  });
+
+  test("of a request that does not decode is in the server's span", async () => {
+    await using pair = await pairWith(tracedServer());
+    const { code, rawMessage } = await failure(
+      pair.connection.unary(Streaming.typeName, "Echo", Uint8Array.of(255, 255)),
+    );
+    expect(code).toBe(Code.Internal);
+    expect((await serverSpan()).status).toEqual({ code: SpanStatusCode.ERROR, message: rawMessage });
   });
 
   test("in a stream ends both spans", async () => {

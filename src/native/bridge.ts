@@ -22,7 +22,7 @@ import type {
   RequestReceiver,
 } from "./types.js";
 import { isNode } from "./driver.js";
-import { fieldsSize, knownSize, namesSize, refusedCall } from "./encoded-size.js";
+import { fieldsSize, knownSize, namesSize, refusedCall, RESPONSE_ENVELOPE } from "./encoded-size.js";
 import { statusOf } from "./status.js";
 import { Routes } from "./routes.js";
 import { generationsPerSlot, type Named } from "./slots.js";
@@ -317,7 +317,7 @@ export class Bridge {
       writer.string(typeUrl);
       writer.field(value);
     }
-    this.#outbox.endWith(payload ?? NOTHING);
+    this.#outbox.endWith(payload ?? NOTHING, RESPONSE_ENVELOPE);
     requests.answered(request);
     this.#outbox.schedule();
   }

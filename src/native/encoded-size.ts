@@ -17,6 +17,15 @@ export function knownSize(payload: Payload | undefined): number {
   return size;
 }
 
+/** What the envelope of a response adds to a payload near the limit: its tag and length, and an empty status. */
+export const RESPONSE_ENVELOPE = 7;
+
+/** Throws if a response's payload is too large to be sent. */
+export function checkResponse(payload: Uint8Array): void {
+  const size = lengthOf(payload) + RESPONSE_ENVELOPE;
+  if (size > MESSAGE_LIMIT) throw oversize(size);
+}
+
 /** The room that a method's names need. */
 export function namesSize(service: string, method: string): number {
   const size = stringSize(service) + stringSize(method);

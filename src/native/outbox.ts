@@ -152,10 +152,14 @@ export class Outbox {
     if (!this.writer.fits(size)) throw oversize(size);
   }
 
-  /** Ends a record with a payload; returns the payload's length. If it throws, there is no record. */
-  endWith(payload: Payload): number {
+  /**
+   * Ends a record with a payload, to which its envelope will add so many bytes; returns the payload's length. If it
+   * throws, there is no record.
+   */
+  endWith(payload: Payload, envelope = 0): number {
     try {
-      const size = payload instanceof OutgoingMessage ? this.#encode(payload) : this.#copy(payload);
+      const size =
+        payload instanceof OutgoingMessage ? this.#encode(payload, envelope) : this.#copy(payload, envelope);
       this.writer.end();
       return size;
     } finally {
@@ -163,7 +167,7 @@ export class Outbox {
     }
   }
 
-  #encode(message: OutgoingMessage): number {
+  #encode(message: OutgoingMessage, envelope: number): number {
     const { writer } = this;
     let size = writer.message(message);
     if (size < 0) {
@@ -173,15 +177,15 @@ export class Outbox {
       this.reserve(begun.length);
       writer.resume(begun);
       size = writer.message(message);
-      if (size < 0) throw oversize(message.toBytes().length);
+      if (size < 0) throw oversize(message.toBytes().length + envelope);
     }
-    if (size > MESSAGE_LIMIT) throw oversize(size);
+    if (size + envelope > MESSAGE_LIMIT) throw oversize(size + envelope);
     return size;
   }
 
-  #copy(payload: Uint8Array): number {
+  #copy(payload: Uint8Array, envelope: number): number {
     const size = lengthOf(payload);
-    if (size > MESSAGE_LIMIT) throw oversize(size);
+    if (size + envelope > MESSAGE_LIMIT) throw oversize(size + envelope);
     if (size >= WHOLE) {
       // Nothing may fail from here on: a lent payload belongs to the next record marked as crossing whole.
       this.#addon.lend(payload);

@@ -80,7 +80,7 @@ function answered(error: unknown): Outcome {
   return { code, message, type: isInstance(error, TtrpcError) ? undefined : nameOf(error) };
 }
 
-/** Why a handler's iterable was left: nobody waits for it any more, or its message cannot be sent. */
+/** Why a handler's iterable was left: because of the caller, of a message that cannot be sent, or of an interceptor. */
 function whyLeft({ signal }: HandlerContext): unknown {
-  return signal.aborted ? signal.reason : new TtrpcError("a response cannot be sent", Code.Internal);
+  return signal.aborted ? signal.reason : new TtrpcError("an interceptor left the stream", Code.Canceled);
 }

@@ -68,8 +68,8 @@ export class HandlerContext {
 
   /**
    * Aborts when nobody waits for the answer any more: with `DeadlineExceeded` at the deadline, with `Canceled` when the
-   * peer has disconnected or canceled its stream, with `Unavailable` when the server shuts down. The reason is a
-   * {@link TtrpcError}.
+   * peer has disconnected or canceled its stream, with `Unavailable` when the server shuts down, and with the error that
+   * the caller gets when a message of a stream cannot be sent. The reason is a {@link TtrpcError}.
    */
   get signal(): AbortSignal {
     // Most handlers never read it, and an AbortController costs more than the rest of the context.
@@ -80,11 +80,26 @@ export class HandlerContext {
     return this.#abort.signal;
   }
 
-  /** @internal */
-  abort(why: AbortReason): void {
+  /**
+   * The reason with which the signal has aborted, or would have if anything had read it.
+   *
+   * @internal
+   */
+  get abortReason(): TtrpcError | undefined {
+    return this.#reason;
+  }
+
+  /**
+   * @param why - An error if a message of a stream cannot be sent.
+   *
+   * @internal
+   */
+  abort(why: AbortReason | TtrpcError): void {
     if (this.#reason !== undefined) return;
-    const [message, code] = REASONS[why];
-    this.#reason = withoutFrames(() => new TtrpcError(message, code));
+    if (typeof why === "string") {
+      const [message, code] = REASONS[why];
+      this.#reason = withoutFrames(() => new TtrpcError(message, code));
+    } else this.#reason = why;
     this.#abort?.abort(this.#reason);
   }
 }

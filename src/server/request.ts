@@ -63,7 +63,15 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
   }
 
   run(): void {
-    this.runInAsyncScope(this.handle, this);
+    this.runInAsyncScope(this.#start, this);
+  }
+
+  #start(): void {
+    if (serverCalls.active) {
+      const { service, method, kind } = this.method;
+      this.#message = serverCalls.start({ service, method, kind, connection: this.connection });
+    }
+    this.handle();
   }
 
   /** Runs the handler, and answers. */
@@ -86,6 +94,7 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
 
   protected tell(why: AbortReason): void {
     this.context.abort(why);
+    this.#report(this.context.abortReason);
   }
 
   message(_reader: BatchReader): void {}
@@ -106,13 +115,34 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
 
   /** Runs the handler. Returns its result, or a promise of it. Interceptors open streams in `opened`. */
   protected call(request: unknown, opened?: Opened): unknown {
-    const { service, method, kind, descriptor, intercepted } = this.method;
-    if (serverCalls.active) {
-      this.#message = serverCalls.start({ service, method, kind, connection: this.connection });
-    }
+    const { intercepted } = this.method;
     if (intercepted === undefined) return this.method.handle(request, this.context);
-    const call = { service, method, kind, descriptor, request, context: this.context } as ServerCall;
+    const call = this.#intercepted(request);
     return opened === undefined ? intercepted(call) : opened.run(() => intercepted(withOpened(call, opened)));
+  }
+
+  /**
+   * Fails a request without a message that the handler could get. Interceptors see it as a call whose `request` throws
+   * this when it is read, which `next` does too.
+   */
+  protected refuse(error: unknown): unknown {
+    const { intercepted } = this.method;
+    if (intercepted === undefined) throw error;
+    const get = () => {
+      throw error;
+    };
+    return intercepted(
+      Object.defineProperty(this.#intercepted(undefined), "request", {
+        get,
+        enumerable: true,
+        configurable: true,
+      }),
+    );
+  }
+
+  #intercepted(request: unknown): ServerCall {
+    const { service, method, kind, descriptor } = this.method;
+    return { service, method, kind, descriptor, request, context: this.context } as ServerCall;
   }
 
   #finish(error: TtrpcError | undefined): void {
@@ -120,7 +150,15 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
     this.#host.finished();
     this.#isDone = true;
     if (this.#counts) this.bridge.letGo(this);
-    if (this.#message !== undefined) serverCalls.end(this.#message, error === undefined ? {} : { error });
+    this.#report(error);
+  }
+
+  /** Reports the outcome, once: what happens after an abort changes nothing for the caller. */
+  #report(error: TtrpcError | undefined): void {
+    const message = this.#message;
+    if (message === undefined) return;
+    this.#message = undefined;
+    serverCalls.end(message, error === undefined ? {} : { error });
   }
 
   protected succeed(payload: Payload | undefined): void {
@@ -135,12 +173,13 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
   }
 
   protected fail(reason: unknown): void {
-    const error = TtrpcError.from(reason);
+    let error = TtrpcError.from(reason);
     try {
       this.bridge.reply(this, undefined, error);
     } catch (cause) {
       // The TtrpcError was changed after it was made. The caller must still get an answer.
-      this.bridge.reply(this, undefined, sendable(error, cause, this.method));
+      error = sendable(error, cause, this.method);
+      this.bridge.reply(this, undefined, error);
     }
     this.#finish(error);
   }
@@ -184,8 +223,7 @@ class UnaryRequest extends RunningRequest {
   protected handle(): void {
     let response: unknown;
     try {
-      if (this.#wrong !== undefined) throw this.#wrong.error;
-      response = this.call(this.#request);
+      response = this.#wrong === undefined ? this.call(this.#request) : this.refuse(this.#wrong.error);
       // A handler that returns its answer at once pays for no promise. Reading `then` from its result may throw.
       if (typeof (response as PromiseLike<unknown> | undefined)?.then === "function") {
         void Promise.resolve(response).then(
@@ -286,10 +324,9 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     const { kind, encode } = this.method;
     let response: Payload | undefined;
     try {
-      const result: unknown = await this.call(
-        kind === "server_streaming" ? await this.#first() : this.#requests,
-        this.#opened,
-      );
+      const result: unknown = await (kind === "server_streaming"
+        ? this.#callWithFirst()
+        : this.call(this.#requests, this.#opened));
       if (kind === "client_streaming") response = encode(result);
       else await this.#send(result);
     } catch (error) {
@@ -307,10 +344,16 @@ class StreamRequest extends RunningRequest implements QueueOwner {
     void this.#opened?.leave();
   }
 
-  async #first(): Promise<unknown> {
-    const { value, done } = await this.#requests.next();
-    if (done === true) throw new TtrpcError("the stream has no request", Code.InvalidArgument);
-    return value;
+  async #callWithFirst(): Promise<unknown> {
+    let request: unknown;
+    try {
+      const { value, done } = await this.#requests.next();
+      if (done === true) throw new TtrpcError("the stream has no request", Code.InvalidArgument);
+      request = value;
+    } catch (error) {
+      return this.refuse(error);
+    }
+    return this.call(request, this.#opened);
   }
 
   async #send(responses: unknown): Promise<void> {
@@ -335,6 +378,10 @@ class StreamRequest extends RunningRequest implements QueueOwner {
         if (this.#aborted) break;
         this.#window.add(this.bridge.send(this, payload));
       }
+    } catch (error) {
+      // What is told to end learns why.
+      if (left) this.context.abort(TtrpcError.from(error));
+      throw error;
     } finally {
       // As in a `for await`, `return` is called on an iterator left at a message, but not on one that ended or threw.
       if (left) this.#endResponses();

@@ -19,6 +19,7 @@ import {
   type ServerCall,
   type ServerInterceptor,
 } from "../interceptor.js";
+import { answer } from "./answer.js";
 import { inThisContext } from "./async-context.js";
 import { checkDriver } from "../native/driver.js";
 import { LONGEST_TIMER_MS, checkLimits, checkOptions, closeOptions, withDefaults } from "../options.js";
@@ -143,8 +144,9 @@ export class Server extends EventEmitter<ServerEvents> {
       const streams = serverStreams(method.kind);
       const innermost = async (call: ServerCall) => {
         const { request, context } = checkedCall(call);
-        const response = method.handle(request, context);
-        return streams ? inThisContext(response, what) : response;
+        return streams
+          ? inThisContext(method.handle(request, context), what)
+          : answer(method, request, context);
       };
       const intercepted =
         this.#interceptors.length === 0 ? undefined : intercept(this.#interceptors, innermost, streams);
