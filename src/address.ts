@@ -39,8 +39,7 @@ export function parseAddress(address: Address, what = "an address"): ParsedAddre
   if (isInstance(address, Duplex)) return { text: "a Duplex", duplex: checkedDuplex(address) };
   if (typeof address === "object" && address !== null && !isRevoked(address) && "fd" in address) {
     const { fd } = address;
-    if (!isFileDescriptor(fd))
-      throw new TypeError(`the address { fd: ${shown(fd)} } is not a descriptor`);
+    if (!isFileDescriptor(fd)) throw new TypeError(`the address { fd: ${shown(fd)} } is not a descriptor`);
     return { text: `fd:${fd}`, fd };
   }
   if (typeof address !== "string") {

@@ -28,7 +28,8 @@ import { type Bridge, bridgeOf } from "../native/bridge.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import type { ActiveRequest, IncomingRequest, RequestReceiver } from "../native/types.js";
 import { RefusedRequest } from "./refused-request.js";
-import { type RequestHost, RunningRequest, runningRequest, type Served } from "./request.js";
+import { runningRequest } from "./request.js";
+import { type RequestHost, RunningRequest, type Served } from "./running-request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
 import { responsesOf } from "../stream/outgoing.js";
 import {
