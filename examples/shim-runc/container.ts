@@ -20,7 +20,7 @@ import { type CreateTaskRequest, type ExecProcessRequest, Status } from "contain
 import { attempt } from "./attempt.js";
 import { ownsItsPids, pidFile, writeExit, writeOptions } from "./bundle.js";
 import { checkpoint, restore } from "./checkpoint.js";
-import { alreadyExists, failedPrecondition, notFound, unknown } from "./errors.js";
+import { alreadyExists, failedPrecondition, notFound, unknown, wrongState } from "./errors.js";
 import { mountAll, unmountAll } from "./mounts.js";
 import { ContainerProcess, type ProcessIo } from "./process.js";
 import { optionsOf } from "./runtime-options.js";
@@ -44,7 +44,8 @@ export class Container {
   #cgroup: Cgroup | undefined;
   #oomWatch: OomWatch | undefined;
   #paused = false;
-  #deleted = false;
+  /** What calls are answered with that have waited for their turn while this was deleted, or could not be created. */
+  #gone: ((what: string) => Error) | undefined;
   /** Set when the first process has ended, before its exit is published: from then on nothing starts. */
   #initEnded = false;
   /** Settles when the exit of the first process has been published. Undefined before there is one. */
@@ -82,11 +83,23 @@ export class Container {
         await this.#create();
       } catch (error) {
         // There is nothing to delete or to wait for.
-        this.#deleted = true;
+        this.#gone = () => notFound("container not created");
         this.init.release();
         throw error;
       }
       created();
+    });
+  }
+
+  /**
+   * Does something with the first process or an exec, in turn. Whether that is there is looked at in its turn: what comes
+   * before may delete it, or fail to create it, and nobody could reach what is started then.
+   */
+  #inTurn<T>(what: string, process: ContainerProcess, work: () => Promise<T>): Promise<T> {
+    return process.inTurn(async () => {
+      if (this.#gone !== undefined) throw this.#gone(what);
+      if (process !== this.init && this.#exec(process.id).process !== process) throw noExec(process.id);
+      return work();
     });
   }
 
@@ -131,12 +144,12 @@ export class Container {
   /** Starts the first process or an exec, and says so before its end can be told. Resolves to the pid. */
   async start(execId: string): Promise<number> {
     if (execId === "") return this.#startInit();
-    if (this.#initEnded) throw failedPrecondition(`container ${this.id} init process is not running`);
+    this.#requireInit();
     return this.#startExec(this.#exec(execId));
   }
 
   #startInit(): Promise<number> {
-    return this.init.inTurn(async () => {
+    return this.#inTurn("start", this.init, async () => {
       this.#require("start", Status.CREATED);
       if (this.#request.checkpoint === "") await this.#runc.start();
       else await this.#launchInit();
@@ -154,8 +167,9 @@ export class Container {
     this.#running.add(running);
     void running.then(() => this.#running.delete(running));
     try {
-      return await process.inTurn(async () => {
+      return await this.#inTurn("start", process, async () => {
         if (process.status !== Status.CREATED) throw wrongState("start", process.status);
+        this.#requireInit();
         const { exited } = await this.#launchExec(process, spec).catch((error: unknown) => {
           process.release();
           throw error;
@@ -197,16 +211,14 @@ export class Container {
 
   #exec(execId: string): Exec {
     const exec = this.execs.get(execId);
-    if (exec === undefined) throw notFound(`process does not exist ${execId}`);
+    if (exec === undefined) throw noExec(execId);
     return exec;
   }
 
   /** Deletes an exec that does not run. */
   deleteExec(execId: string): Promise<ContainerProcess> {
     const { process } = this.#exec(execId);
-    return process.inTurn(async () => {
-      // Another Delete may have been first.
-      if (this.#exec(execId).process !== process) throw notFound(`process does not exist ${execId}`);
+    return this.#inTurn("delete", process, async () => {
       if (process.status === Status.RUNNING) throw wrongState("delete", process.status);
       await process.closeIo();
       await promises.rm(pidFile(this.bundle, execId), { force: true });
@@ -218,8 +230,7 @@ export class Container {
 
   /** Deletes the container, whose first process must not run. Its exit has been published by then. */
   async delete(): Promise<void> {
-    await this.init.inTurn(async () => {
-      if (this.#deleted) throw notFound("container not created");
+    await this.#inTurn("delete", this.init, async () => {
       this.#require("delete", Status.CREATED, Status.STOPPED);
       // A process that was not started is killed by this, and its streams end with it.
       const error = await failureOf(this.#runc.delete(false));
@@ -227,7 +238,7 @@ export class Container {
       await unmountAll(this.#rootfs);
       // After a checkpoint runc has deleted it already.
       if (error !== undefined && !String(error).includes("does not exist")) throw error;
-      this.#deleted = true;
+      this.#gone = deleted;
     });
     await Promise.race([this.#launched, sleep(EXIT_MS, undefined, { ref: false })]);
     this.#oomWatch?.close();
@@ -242,25 +253,12 @@ export class Container {
 
   /** Sends a signal to a process, or to all of them. */
   async kill(execId: string, signal: number, all: boolean): Promise<void> {
-    if (execId !== "") return killExec(this.#exec(execId).process, signal);
-    await this.init.inTurn(() => this.#kill(signal, all));
-  }
-
-  async #kill(signal: number, all: boolean): Promise<void> {
-    try {
-      await this.#runc.kill(signal, all);
-    } catch (error) {
-      const text = String(error).toLowerCase();
-      if (/process already finished|container not running|no such process/.test(text)) {
-        throw notFound("process already finished");
-      }
-      if (text.includes("does not exist")) throw notFound("no such container");
-      throw error;
-    }
+    if (execId !== "") killExec(this.#exec(execId).process, signal);
+    else await this.#inTurn("kill", this.init, () => this.#runc.kill(signal, all));
   }
 
   pause(): Promise<void> {
-    return this.init.inTurn(async () => {
+    return this.#inTurn("pause", this.init, async () => {
       this.#require("pause", Status.RUNNING);
       await this.#runc.pause();
       this.#paused = true;
@@ -268,7 +266,7 @@ export class Container {
   }
 
   resume(): Promise<void> {
-    return this.init.inTurn(async () => {
+    return this.#inTurn("resume", this.init, async () => {
       this.#require("resume", Status.PAUSED);
       await this.#runc.resume();
       this.#paused = false;
@@ -276,14 +274,14 @@ export class Container {
   }
 
   update(resources: Uint8Array): Promise<void> {
-    return this.init.inTurn(async () => {
+    return this.#inTurn("update", this.init, async () => {
       this.#require("update", Status.CREATED, Status.RUNNING, Status.PAUSED);
       await this.#runc.update(resources);
     });
   }
 
   checkpoint(path: string, options: CheckpointOptions): Promise<void> {
-    return this.init.inTurn(async () => {
+    return this.#inTurn("checkpoint", this.init, async () => {
       this.#require("checkpoint", Status.RUNNING, Status.PAUSED);
       await checkpoint(this.#runc, this.bundle, path, options);
     });
@@ -341,6 +339,10 @@ export class Container {
     this.#context.publish(TASK_OOM_EVENT_TOPIC, TaskOOMSchema, { containerId: this.id });
   }
 
+  #requireInit(): void {
+    if (this.#initEnded) throw failedPrecondition(`container ${this.id} init process is not running`);
+  }
+
   #require(what: string, ...statuses: Status[]): void {
     const status = this.status("");
     if (!statuses.includes(status)) throw wrongState(what, status);
@@ -362,6 +364,14 @@ interface Exec {
   readonly spec: Process;
 }
 
+const noExec = (execId: string) => notFound(`process does not exist ${execId}`);
+
+function deleted(what: string): Error {
+  if (what === "delete") return notFound("container not created");
+  const message = `cannot ${what} a deleted process`;
+  return what === "kill" ? notFound(message) : unknown(message);
+}
+
 /** What a promise rejects with, if it does. */
 async function failureOf(work: Promise<unknown>): Promise<unknown> {
   try {
@@ -375,13 +385,4 @@ async function failureOf(work: Promise<unknown>): Promise<unknown> {
 function killExec(process: ContainerProcess, signal: number): void {
   if (process.pid === 0) throw failedPrecondition("process not created");
   if (process.status === Status.STOPPED || !process.kill(signal)) throw notFound("process already finished");
-}
-
-/** In containerd's words, and under the code that it gives them. */
-function wrongState(what: string, status: Status): Error {
-  const state = Status[status]?.toLowerCase() ?? "unknown";
-  if (what === "exec") return unknown(`cannot exec in a ${state} state`);
-  const ofProcess = what === "start" || what === "delete" || status === Status.RUNNING;
-  if (status === Status.CREATED && !ofProcess) return unknown(`cannot ${what} task in created state`);
-  return unknown(`cannot ${what} a ${state} ${ofProcess ? "process" : "container"}`);
 }

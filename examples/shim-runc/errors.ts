@@ -1,4 +1,5 @@
 import { Code, TtrpcError } from "containerd-shim-protos";
+import { Status } from "containerd-shim-protos/task/v3";
 
 /** The errors that containerd tells apart. */
 export const notFound = (message: string) => new TtrpcError(`${message}: not found`, Code.NotFound);
@@ -9,3 +10,12 @@ export const failedPrecondition = (message: string) =>
 export const unimplemented = (message: string) => new TtrpcError(message, Code.Unimplemented);
 /** An error that containerd only shows. */
 export const unknown = (message: string, cause?: unknown) => new TtrpcError(message, Code.Unknown, { cause });
+
+/** In containerd's words, and under the code that it gives them. */
+export function wrongState(what: string, status: Status): Error {
+  const state = Status[status]?.toLowerCase() ?? "unknown";
+  if (what === "exec") return unknown(`cannot exec in a ${state} state`);
+  const ofProcess = what === "start" || what === "delete" || status === Status.RUNNING;
+  if (status === Status.CREATED && !ofProcess) return unknown(`cannot ${what} task in created state`);
+  return unknown(`cannot ${what} a ${state} ${ofProcess ? "process" : "container"}`);
+}

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Options } from "containerd-shim-protos/runc";
 import { runProcess, startProcess } from "containerd-shim-protos/shim/process";
-import { unknown } from "./errors.js";
+import { notFound, unknown } from "./errors.js";
 
 const DEFAULT_ROOT = "/run/containerd/runc";
 
@@ -54,8 +54,18 @@ export class Runc {
     return this.#run("start", []);
   }
 
-  kill(signal: number, all: boolean): Promise<string> {
-    return this.#run("kill", all ? ["--all"] : [], [String(signal)]);
+  /** Sends a signal to the first process, or to all. Rejects with NotFound if there is nothing to signal. */
+  async kill(signal: number, all: boolean): Promise<void> {
+    try {
+      await this.#run("kill", all ? ["--all"] : [], [String(signal)]);
+    } catch (error) {
+      const text = String(error).toLowerCase();
+      if (/process already finished|container not running|no such process/.test(text)) {
+        throw notFound("process already finished");
+      }
+      if (text.includes("does not exist")) throw notFound("no such container");
+      throw error;
+    }
   }
 
   delete(force: boolean): Promise<string> {
