@@ -72,6 +72,22 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
       });
     });
 
+    test("is made and answered though a getter of its message aborts another call", async () => {
+      await using echo = await Peer.echo();
+      await using other = await connect(echo.address);
+      const controller = new AbortController();
+      const { signal } = controller;
+      const asleep = failure(other.unary("test.Echo", "Sleep", FOREVER, { signal }));
+      const request = {
+        get id() {
+          controller.abort();
+          return "with a getter";
+        },
+      };
+      expect(task.state(request, BOUND)).toEqual(task.state({ id: "with a getter" }, BOUND));
+      expect((await asleep).code).toBe(Code.Canceled);
+    });
+
     test("sends metadata of several values and the timeout", () => {
       const { bundle, stdin } = task.state(
         { id: "metadata" },

@@ -214,8 +214,8 @@ export class Bridge {
 
   /** Makes a blocking call: nothing else on this thread runs until it has its outcome. */
   callBlocking(connection: number, call: OutgoingCall, pending: PendingCall): void {
-    this.#writeCall(Command.Call, 0, connection, call, NOBODY);
-    let size = this.#native.callBlocking(this.#outbox.writer.take());
+    this.#beginCall(Command.Call, 0, connection, call, NOBODY);
+    let size = this.#native.callBlocking(this.#outbox.takeBlocking(call.payload));
     // This thread can be terminated between two waits.
     while (size === 0) size = this.#native.waitBlocking();
     this.#inbox.settle(size, pending);
@@ -233,7 +233,8 @@ export class Bridge {
     const { calls } = this.#inbox;
     if (!calls.add(pending)) throw callError("a million calls are under way", Code.ResourceExhausted);
     try {
-      this.#writeCall(command, flags, connection, call, pending);
+      this.#beginCall(command, flags, connection, call, pending);
+      this.#outbox.endWith(call.payload);
     } catch (error) {
       calls.delete(pending);
       throw error;
@@ -241,7 +242,8 @@ export class Bridge {
     this.#outbox.schedule();
   }
 
-  #writeCall(
+  /** Writes the record of a call up to its payload. */
+  #beginCall(
     command: number,
     flags: number,
     connection: number,
@@ -261,7 +263,6 @@ export class Bridge {
       writer.string(key);
       writer.string(value);
     }
-    this.#outbox.endWith(payload);
   }
 
   /** Sends a message of a stream; returns its length in bytes. The caller must respect its window. */
@@ -279,7 +280,7 @@ export class Bridge {
   }
 
   /**
-   * Hands the batch over now, or right after the message that is being encoded. The events that result are read later.
+   * Hands the batch over now, or once the message is written that is being encoded. The events that result are read later.
    */
   flush(): void {
     this.#outbox.flush();

@@ -67,7 +67,7 @@ export class Outbox {
     }
   }
 
-  /** Writes a command without a body, now or right after the message that is being encoded. */
+  /** Writes a command without a body, now or once the message is written that is being encoded. */
   command(operation: number, flags: number, call: Readonly<Named>): void {
     if (this.writer.encoding) {
       this.#deferred.push(() => this.command(operation, flags, call));
@@ -99,7 +99,7 @@ export class Outbox {
   }
 
   /**
-   * Hands the batch over now, or right after the message that is being encoded. The events that result are read later.
+   * Hands the batch over now, or once the message is written that is being encoded. The events that result are read later.
    */
   flush(): void {
     if (this.writer.encoding) {
@@ -158,13 +158,43 @@ export class Outbox {
    */
   endWith(payload: Payload, envelope = 0): number {
     try {
-      const size =
-        payload instanceof OutgoingMessage ? this.#encode(payload, envelope) : this.#copy(payload, envelope);
+      const size = this.#write(payload, envelope);
       this.writer.end();
       return size;
     } finally {
-      if (this.#deferred.length > 0) for (const command of this.#deferred.splice(0)) command();
+      this.#issueDeferred();
     }
+  }
+
+  /**
+   * Ends the record of a blocking call with its payload, and takes the batch, whose last record it must be; returns the
+   * batch's size. Commands that the message's getters caused leave before the call: after it, nothing leaves until it ends.
+   */
+  takeBlocking(payload: Payload): number {
+    const { writer } = this;
+    let call: Uint8Array | undefined;
+    try {
+      this.#write(payload, 0);
+      if (this.#deferred.length > 0) call = writer.begun();
+    } finally {
+      this.#issueDeferred();
+    }
+    if (call !== undefined) {
+      this.reserve(call.length);
+      writer.resume(call);
+    }
+    writer.end();
+    return writer.take();
+  }
+
+  #write(payload: Payload, envelope: number): number {
+    return payload instanceof OutgoingMessage
+      ? this.#encode(payload, envelope)
+      : this.#copy(payload, envelope);
+  }
+
+  #issueDeferred(): void {
+    if (this.#deferred.length > 0) for (const command of this.#deferred.splice(0)) command();
   }
 
   #encode(message: OutgoingMessage, envelope: number): number {
