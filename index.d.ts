@@ -76,10 +76,10 @@ export declare class Port {
   /** Makes a pair of connected descriptors, for a transport whose bytes JavaScript moves. */
   pair(): BindingPair
   /**
-   * Whether a connection's peer is a listener of `other`. If this JavaScript thread serves that
-   * listener, a blocking wait would never end.
+   * Whether `other` serves the other end of a connection. If it belongs to this JavaScript thread, a blocking wait
+   * would never end.
    */
-  isListenerOf(connection: number, other: Port): boolean
+  isServedBy(connection: number, other: Port): boolean
   /** Ends a connection: at once, or with `flush` once the socket has taken all bytes. */
   close(connection: number, flush: boolean): void
   /** Sets whether a connection keeps the process alive: 0 while calls are in flight, 1 always, 2 never. */

@@ -15,6 +15,7 @@ import { TaskStartSchema } from "containerd-shim-protos/events";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bytes, failure, failureOf, hex, text } from "../helpers/outcome.js";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
+import { RawServer, rawConnect } from "../helpers/raw-peer.js";
 import { Script } from "../helpers/script.js";
 import { callMethodSync, METHODS, methodOf, requestsOf, type TaskApi, VERSIONS } from "../helpers/tasks.js";
 import { abstractAddress, staleSocket, temporaryAddress } from "../helpers/temp.js";
@@ -23,6 +24,8 @@ import { encodeStatus, requestPayload, responsePayload } from "../helpers/wire.j
 const ID = "container-1";
 const EMPTY = new Uint8Array();
 const FOREVER = bytes("600000");
+/** An IPv4 address as IPv6 writes it. */
+const MAPPED = "[::ffff:127.0.0.1]";
 /** A call that blocks the test's thread needs its own deadline, because vitest's cannot end it. */
 const BOUND = { timeoutMs: 15_000 };
 
@@ -282,22 +285,49 @@ describe("a blocking call", () => {
   });
 
   test.each([
-    ["a unix socket", () => temporaryAddress()],
-    ["an abstract name", () => abstractAddress()],
-    ["a TCP port", () => "tcp://127.0.0.1:0"],
-    ["any TCP address", () => "tcp://0.0.0.0:0"],
-  ])("to a server of its own thread on %s throws FailedPrecondition instead of hanging", async (_, make) => {
-    await using server = createServer().addRaw("a.B", { C: { kind: "unary", handle: () => bytes("reply") } });
-    const address = (await server.listen(make())).replace("0.0.0.0", "127.0.0.1");
-    using connection = connectSync(address);
-    for (let round = 0; round < 2; round++) {
-      const error = failureOf(() => connection.unary("a.B", "C", EMPTY, { timeoutMs: 5000 }));
-      expect(error.code).toBe(Code.FailedPrecondition);
-      expect(error.message).toContain(address);
-    }
-    // The server still works.
-    await using other = await connect(address);
-    expect(text(await other.unary("a.B", "C", EMPTY))).toBe("reply");
+    ["a unix socket", () => temporaryAddress(), (bound: string) => bound],
+    ["an abstract name", () => abstractAddress(), (bound: string) => bound],
+    ["a TCP port", () => "tcp://127.0.0.1:0", (bound: string) => bound],
+    ["any TCP address", () => "tcp://0.0.0.0:0", (bound: string) => bound.replace("0.0.0.0", "127.0.0.1")],
+    ["an IPv4 address", () => "tcp://127.0.0.1:0", (bound: string) => bound.replace("127.0.0.1", MAPPED)],
+    ["its mapped address", () => `tcp://${MAPPED}:0`, (bound: string) => bound.replace(MAPPED, "127.0.0.1")],
+    ["any address", () => "tcp://[::]:0", (bound: string) => bound.replace("[::]", MAPPED)],
+  ])(
+    "to a server of its own thread on %s throws FailedPrecondition instead of hanging",
+    async (_, make, dialled) => {
+      await using server = createServer().addRaw("a.B", {
+        C: { kind: "unary", handle: () => bytes("reply") },
+      });
+      const address = dialled(await server.listen(make()));
+      using connection = connectSync(address);
+      for (let round = 0; round < 2; round++) {
+        const error = failureOf(() => connection.unary("a.B", "C", EMPTY, { timeoutMs: 5000 }));
+        expect(error.code).toBe(Code.FailedPrecondition);
+        expect(error.message).toContain(address);
+      }
+      // The server still works.
+      await using other = await connect(address);
+      expect(text(await other.unary("a.B", "C", EMPTY))).toBe("reply");
+    },
+  );
+
+  test("to a server of its own thread at the other end of a descriptor throws FailedPrecondition", async () => {
+    await using listener = await RawServer.listen();
+    const inherited = await rawConnect(listener.address);
+    const other = await listener.accept();
+    const source = `
+      const empty = new Uint8Array();
+      const server = product.createServer().addRaw("a.B", { C: { kind: "unary", handle: () => empty } });
+      await server.listen({ fd: 3 });
+      try {
+        product.connectSync({ fd: 4 }).unary("a.B", "C", empty, { timeoutMs: 5000 });
+      } catch (error) {
+        say(product.Code[error.code]);
+      }
+      process.exit();
+    `;
+    await using script = new Script(source, "", { stdio: [inherited.socket, other.socket] });
+    expect(await script.rest()).toEqual(["FailedPrecondition"]);
   });
 
   test("to a server that this thread has closed throws Unavailable", async () => {

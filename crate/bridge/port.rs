@@ -179,14 +179,14 @@ impl Port {
         }
     }
 
-    /// Whether a connection's peer is a listener of `other`. If this JavaScript thread serves that
-    /// listener, a blocking wait would never end.
+    /// Whether `other` serves the other end of a connection. If it belongs to this JavaScript thread, a blocking wait
+    /// would never end.
     #[napi]
-    pub fn is_listener_of(&self, connection: u32, other: &Port) -> Result<bool> {
-        let Some(peer) = self.driver.with(move |engine| engine.peer(connection))? else {
+    pub fn is_served_by(&self, connection: u32, other: &Port) -> Result<bool> {
+        let Some(ends) = self.driver.with(move |engine| engine.ends(connection))? else {
             return Ok(false);
         };
-        other.driver.with(move |engine| engine.listens_at(&peer))
+        other.driver.with(move |engine| engine.serves(&ends))
     }
 
     /// Ends a connection: at once, or with `flush` once the socket has taken all bytes.

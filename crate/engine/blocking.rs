@@ -5,7 +5,7 @@ use crate::engine::client::open_call::Destination;
 use crate::protocol::outcome::Outcome;
 use crate::records::{Command, Malformed, commands};
 use crate::socket::wait;
-use crate::socket::{Address, PeerName, Progress, Stream};
+use crate::socket::{Address, Ends, Progress, Stream};
 use crate::sync::lock;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -90,15 +90,9 @@ impl Engine {
         self.open(stream, Progress::Connected, true)
     }
 
-    /// The address of a connection's peer.
-    pub fn peer(&self, connection: u32) -> Option<PeerName> {
-        self.connections.get(&connection)?.stream.peer_name()
-    }
-
-    /// Whether a peer is a listener of this engine. If the thread that serves the listener waits, it cannot
-    /// answer.
-    pub fn listens_at(&self, peer: &PeerName) -> bool {
-        self.listeners.values().any(|entry| entry.is(peer))
+    /// The two ends of a connection.
+    pub fn ends(&self, connection: u32) -> Option<Ends> {
+        self.connections.get(&connection)?.stream.ends()
     }
 
     /// Carries out `batch`, whose last command must be a call. [`Engine::wait_blocking`] waits for the call's

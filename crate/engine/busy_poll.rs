@@ -89,7 +89,7 @@ impl Engine {
     pub fn busy_poll(&mut self, connection: u32, time: Duration) {
         // With one processor, or if this engine is the peer, nobody can answer while this side looks.
         let has_another = available_parallelism().is_ok_and(|processors| processors.get() > 1);
-        let is_own = self.peer(connection).is_some_and(|peer| self.listens_at(&peer));
+        let is_own = self.ends(connection).is_some_and(|ends| self.serves(&ends));
         if has_another && !is_own && self.connections.contains_key(&connection) {
             let look = Look { time, seen: 0, slow: 0, until: None };
             self.busy_poll.asked.insert(connection, look);

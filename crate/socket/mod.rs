@@ -9,11 +9,12 @@ mod listener;
 mod lock;
 mod peer;
 mod stream;
+mod unix_diag;
 
 pub use address::Address;
 pub use descriptor_claim::is_claimed;
 pub use listener::Listener;
-pub use peer::{Credentials, PeerName};
+pub use peer::{Credentials, Ends};
 pub use stream::{Progress, Stream};
 
 use socket2::{Domain, Socket, Type};

@@ -2,7 +2,7 @@
 
 use super::descriptor_claim::DescriptorClaim;
 use super::hybrid::Greeting;
-use super::{Address, Credentials, PeerName};
+use super::{Address, Credentials, Ends};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -69,9 +69,7 @@ impl Stream {
     /// Fails if the socket is connected to itself. Where nobody listens at a port of this host from which connections
     /// are made, the kernel may give a connecting socket that very port, and it then answers itself.
     fn refuse_itself(&self) -> io::Result<()> {
-        let ends = (self.socket.local_addr()?.as_socket(), self.socket.peer_addr()?.as_socket());
-        let (Some(own), Some(peer)) = ends else { return Ok(()) };
-        if own.port() != peer.port() || own.ip().to_canonical() != peer.ip().to_canonical() {
+        if !self.ends().is_some_and(|ends| ends.are_one()) {
             return Ok(());
         }
         // Without lingering, nothing stays at the port, so that whoever is to listen there can.
@@ -173,10 +171,14 @@ impl Stream {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
-    /// The address to which the peer is bound.
-    pub fn peer_name(&self) -> Option<PeerName> {
-        let own = self.socket.local_addr().ok().and_then(|own| own.as_socket());
-        Some(PeerName { name: self.socket.peer_addr().ok()?, local_ip: own.map(|own| own.ip()) })
+    /// The two ends of the connection; `None` if it has ended.
+    pub fn ends(&self) -> Option<Ends> {
+        Ends::of(&self.socket)
+    }
+
+    /// Whether this is the other end of a connection.
+    pub fn is_other_of(&self, ends: &Ends) -> bool {
+        ends.lead_to_socket(&self.socket)
     }
 
     /// The peer's credentials, on a unix socket.

@@ -129,9 +129,9 @@ export class Bridge {
     this.#native.busyPoll(connection, us);
   }
 
-  /** Whether a connection of blocking calls leads to a listener on the same thread, which could never answer. */
+  /** Whether a connection of blocking calls leads to a server on the same thread, which could never answer. */
   isServedHere(connection: number): boolean {
-    return openBridges().some((other) => this.#native.isListenerOf(connection, other.#native));
+    return openBridges().some((other) => this.#native.isServedBy(connection, other.#native));
   }
 
   /** Listens on an address. The caller must observe the listener at once. */

@@ -8,7 +8,7 @@ use crate::engine::server::connection_server::ConnectionServer;
 use crate::engine::server::services::Services;
 use crate::engine::{Change, Descriptor, Engine};
 use crate::limits::ACCEPT_BUDGET;
-use crate::socket::{Address, Listener, PeerName, Progress, Stream};
+use crate::socket::{Address, Ends, Listener, Progress, Stream};
 use crate::sync::lock;
 use crate::transport::budget::{Budget, Excess, ListenerLimits};
 use crate::transport::{Role, Wire, WireInit};
@@ -38,6 +38,8 @@ pub struct ListenOptions {
 pub(in crate::engine) struct Entry {
     /// `None` if a single connection is served.
     listener: Option<Listener>,
+    /// That connection.
+    only: Option<u32>,
     require_same_user: bool,
     services: Arc<Services>,
     budget: Arc<Budget>,
@@ -49,9 +51,9 @@ pub(in crate::engine) struct Entry {
 }
 
 impl Entry {
-    /// Whether a peer is this listener.
-    pub(in crate::engine) fn is(&self, peer: &PeerName) -> bool {
-        self.listener.as_ref().is_some_and(|listener| peer.is(&listener.name))
+    /// Whether a connection leads to this listener.
+    fn is_at(&self, ends: &Ends) -> bool {
+        self.listener.as_ref().is_some_and(|listener| ends.lead_to(&listener.name))
     }
 
     fn admits(&self, stream: &Stream) -> bool {
@@ -103,9 +105,11 @@ impl Engine {
         self.turn(|engine| {
             if let Some(connection) = engine.admit(id, stream)
                 && let Some(conn) = engine.connections.get_mut(&connection)
+                && let Some(entry) = engine.listeners.get_mut(&id)
             {
                 // Without a listener, nothing else keeps the process alive.
                 conn.hold = Hold::Always;
+                entry.only = Some(connection);
             } else {
                 engine.close_listener(id);
             }
@@ -125,6 +129,7 @@ impl Engine {
         let id = self.next_id();
         let entry = Entry {
             listener,
+            only: None,
             require_same_user,
             services: Arc::new(services),
             budget: Budget::new(
@@ -144,6 +149,14 @@ impl Engine {
     /// The TCP address to which a listener is bound.
     pub fn tcp_address(&self, listener: u32) -> Option<std::net::SocketAddr> {
         self.listeners.get(&listener)?.listener.as_ref()?.tcp_address()
+    }
+
+    /// Whether this engine serves the other end of a connection. If the thread that turns it waits, it cannot answer.
+    pub fn serves(&self, ends: &Ends) -> bool {
+        self.listeners.values().any(|entry| {
+            let only = entry.only.and_then(|id| self.connections.get(&id));
+            entry.is_at(ends) || only.is_some_and(|conn| conn.stream.is_other_of(ends))
+        })
     }
 
     /// Stops accepting. Accepted connections stay open.
