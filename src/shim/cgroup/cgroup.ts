@@ -97,8 +97,9 @@ export class Cgroup {
   }
 
   /**
-   * Calls `onKill` within milliseconds after the kernel's OOM killer has ended a process of the cgroup. Kills that are
-   * counted together are reported once. Throws the system's error if the cgroup cannot be watched.
+   * Calls `onKill` within milliseconds after the kernel's OOM killer has ended a process of the cgroup, or of one below it.
+   * Kills that are counted together are reported once. With version 1 it is also called when the cgroup runs out of memory and
+   * its OOM killer is disabled: its processes wait then. Throws the system's error if the cgroup cannot be watched.
    */
   watchOom(onKill: () => void): OomWatch {
     if (typeof onKill !== "function") throw new TypeError(`onKill must be a function, not ${kindOf(onKill)}`);

@@ -19,6 +19,17 @@ export class CgroupFolder {
     }
   }
 
+  /** The names of the cgroups in it. */
+  folders(): string[] {
+    try {
+      const entries = readdirSync(this.path, { withFileTypes: true });
+      return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+    } catch (error) {
+      if (!["ENOENT", "ENODEV"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+      return [];
+    }
+  }
+
   number(name: string): bigint {
     return toNumber(this.text(name)?.trim() ?? "");
   }

@@ -6,7 +6,7 @@ import { closeDescriptor } from "../descriptors.js";
 import { createPipe } from "../pipe.js";
 import { Transfer } from "../pump.js";
 import { checked } from "../system.js";
-import type { CgroupFolder } from "./folder.js";
+import { CgroupFolder } from "./folder.js";
 
 /** How many times the kernel's counter is read after an announcement, and how many milliseconds apart. */
 const LOOKS = 20;
@@ -14,33 +14,33 @@ const LOOK_MS = 10;
 
 /**
  * Reports the OOM kills of a cgroup. The kernel announces them, by an eventfd with cgroup v1 and by inotify with v2, and
- * counts them in a file; the count makes sure that each is reported once. Made by `watchOom` of a cgroup.
+ * counts them in a file; the count makes sure that each is reported once, and that those of other cgroups are not: with v1,
+ * cgroups below one that runs out of memory are told as well. Made by `watchOom` of a cgroup.
  */
 export class OomWatch {
-  readonly #memory: CgroupFolder;
-  readonly #file: string;
+  readonly #counts: () => ReadonlyMap<string, bigint>;
   readonly #onKill: () => void;
   #stop: () => void = () => undefined;
-  #kills: bigint;
+  #kills: ReadonlyMap<string, bigint>;
   #timer: NodeJS.Timeout | undefined;
 
-  private constructor(memory: CgroupFolder, file: string, onKill: () => void) {
-    this.#memory = memory;
-    this.#file = file;
+  private constructor(counts: () => ReadonlyMap<string, bigint>, onKill: () => void) {
+    this.#counts = counts;
     this.#onKill = onKill;
-    this.#kills = this.#count();
+    this.#kills = counts();
   }
 
   /** @internal */
   static v1(memory: CgroupFolder, onKill: () => void): OomWatch {
-    const oom = new OomWatch(memory, "memory.oom_control", onKill);
-    oom.#stop = announcements(memory.path, () => oom.#announced());
+    // The kernel counts a kill only where the process was.
+    const oom = new OomWatch(() => killsBelow(memory), onKill);
+    oom.#stop = announcements(memory.path, () => oom.#announced(memory));
     return oom;
   }
 
   /** @internal */
   static v2(memory: CgroupFolder, onKill: () => void): OomWatch {
-    const oom = new OomWatch(memory, "memory.events", onKill);
+    const oom = new OomWatch(() => new Map([["", killsIn(memory, "memory.events")]]), onKill);
     const watcher: FSWatcher = watch(join(memory.path, "memory.events"), { persistent: false }, () =>
       oom.#lookOnEvent(),
     );
@@ -52,10 +52,11 @@ export class OomWatch {
 
   /** Calls back now if there was a kill that has not been reported: before the exit of a process is. */
   look(): void {
-    const kills = this.#count();
-    if (kills <= this.#kills) return;
-    this.#kills = kills;
-    this.#onKill();
+    const before = this.#kills;
+    this.#kills = this.#counts();
+    // A smaller count is that of another cgroup of the same name.
+    const killed = [...this.#kills].some(([path, count]) => count > 0n && count !== (before.get(path) ?? 0n));
+    if (killed) this.#onKill();
   }
 
   /** Stops watching. */
@@ -65,20 +66,24 @@ export class OomWatch {
     this.#stop = () => undefined;
   }
 
-  #count(): bigint {
-    return this.#memory.pairs(this.#file)?.["oom_kill"] ?? 0n;
-  }
-
   /** With version 1 the kernel announces that memory has run out, then it kills, and then it counts. */
-  #announced(): void {
+  #announced(memory: CgroupFolder): void {
     clearInterval(this.#timer);
     let left = LOOKS;
-    this.#timer = setInterval(() => {
+    let told = false;
+    const look = () => {
       this.#lookOnEvent();
+      if (!told && stalls(memory)) {
+        told = true;
+        this.#onKill();
+      }
+    };
+    this.#timer = setInterval(() => {
+      look();
       if (--left === 0) clearInterval(this.#timer);
     }, LOOK_MS);
     this.#timer.unref();
-    this.#lookOnEvent();
+    look();
   }
 
   /** Nobody would catch what the system says, such as that there are no descriptors left; the next look may fare better. */
@@ -89,6 +94,21 @@ export class OomWatch {
       process.emitWarning(`OOM kills could not be counted: ${(error as Error).message}`);
     }
   }
+}
+
+const killsIn = (memory: CgroupFolder, file: string) => memory.pairs(file)?.["oom_kill"] ?? 0n;
+
+/** The kills of a cgroup of version 1 and of those below it, by their paths. */
+function killsBelow(memory: CgroupFolder, kills = new Map<string, bigint>()): Map<string, bigint> {
+  kills.set(memory.path, killsIn(memory, "memory.oom_control"));
+  for (const name of memory.folders()) killsBelow(new CgroupFolder(join(memory.path, name)), kills);
+  return kills;
+}
+
+/** Whether a cgroup of version 1 waits for memory because it has no OOM killer: then nothing is killed or counted. */
+function stalls(memory: CgroupFolder): boolean {
+  const { oom_kill_disable: disabled, under_oom: waits } = memory.pairs("memory.oom_control") ?? {};
+  return disabled === 1n && waits === 1n;
 }
 
 /** Calls back whenever a cgroup of version 1 has run out of memory, or is removed. Returns what ends that. */
