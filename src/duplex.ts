@@ -1,3 +1,4 @@
+import { clearTimeout, setTimeout } from "node:timers";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Code } from "./code.js";

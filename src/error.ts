@@ -2,7 +2,17 @@ import { getSystemErrorMap, inspect } from "node:util";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { Code, codeName } from "./code.js";
 import { checkOptions } from "./options.js";
-import { checkBytes, isArray, isBytes, isInstance, isRevoked, kindOf, shown, textOf } from "./value-kinds.js";
+import {
+  checkBytes,
+  isArray,
+  isBytes,
+  isError,
+  isInstance,
+  isRevoked,
+  kindOf,
+  shown,
+  textOf,
+} from "./value-kinds.js";
 
 export { textOf } from "./value-kinds.js";
 
@@ -103,12 +113,13 @@ export class TtrpcError extends Error {
   }
 
   /**
-   * Turns anything that was thrown into a TtrpcError. A TtrpcError is returned as it is. Any other Error gives its
-   * message, under `Unknown`, and becomes the cause. Any other value becomes the message.
+   * Turns anything that was thrown into a TtrpcError. A TtrpcError is returned as it is; one of another copy of this
+   * package keeps its code, message and details. Any other Error gives its message, under `Unknown`, and becomes the cause.
+   * Any other value becomes the message.
    */
   static from(reason: unknown): TtrpcError {
     if (isInstance(reason, TtrpcError)) return reason;
-    return new TtrpcError(textOf(reason), Code.Unknown, { cause: reason });
+    return ofOtherCopy(reason) ?? new TtrpcError(textOf(reason), Code.Unknown, { cause: reason });
   }
 
   /**
@@ -207,6 +218,17 @@ export function withoutFrames<T extends Error>(make: () => T): T {
     return make();
   } finally {
     Reflect.set(Error, "stackTraceLimit", stackTraceLimit);
+  }
+}
+
+/** A TtrpcError that another copy of this package made, as where two versions are installed. */
+function ofOtherCopy(reason: unknown): TtrpcError | undefined {
+  try {
+    const { name, rawMessage, code, details } = reason as TtrpcError;
+    if (!isError(reason) || name !== "TtrpcError" || typeof rawMessage !== "string") return undefined;
+    return new TtrpcError(rawMessage, code, { details, cause: reason });
+  } catch {
+    return undefined;
   }
 }
 

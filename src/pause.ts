@@ -1,3 +1,4 @@
+import { clearTimeout, setTimeout } from "node:timers";
 import { listenToAbort, unlistenToAbort } from "./abort.js";
 import { LONGEST_TIMER_MS } from "./options.js";
 

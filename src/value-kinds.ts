@@ -135,10 +135,15 @@ export function isDescriptor(value: unknown, kind: "message" | "service" | "regi
   }
 }
 
+/** Whether it is an Error, of whatever realm: Node's own are of another one than a test that Jest runs. */
+export function isError(value: unknown): value is Error {
+  return types.isNativeError(value) || value instanceof Error;
+}
+
 /** The text of a thrown value, whatever it is. */
 export function textOf(reason: unknown): string {
   try {
-    return String(reason instanceof Error ? reason.message : reason);
+    return String(isError(reason) ? reason.message : reason);
   } catch {
     // An object without a prototype, or with a getter or a toString that throws.
   }

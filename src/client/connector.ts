@@ -1,3 +1,4 @@
+import { clearTimeout, setTimeout } from "node:timers";
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { listenToAbort, unlistenToAbort } from "../abort.js";

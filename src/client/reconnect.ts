@@ -1,3 +1,4 @@
+import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";
 import { callError, canceledError, TtrpcError } from "../error.js";

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import type { Bridge } from "../native/bridge.js";

@@ -1,3 +1,5 @@
+import { nextTick } from "node:process";
+import { clearTimeout, setTimeout } from "node:timers";
 import { Code } from "../code.js";
 import { type CallSite, named } from "../client/call-site.js";
 import { connect } from "../client/connect.js";
@@ -107,7 +109,7 @@ export class Pipeline implements ForwardCallOwner {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    process.nextTick(() => {
+    nextTick(() => {
       this.#scheduled = false;
       this.#pump();
     });

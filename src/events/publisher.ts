@@ -1,3 +1,4 @@
+import { nextTick } from "node:process";
 import { EventEmitter } from "node:events";
 import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
 import type { TimestampSchema } from "@bufbuild/protobuf/wkt";
@@ -290,20 +291,20 @@ export class Publisher extends EventEmitter<PublisherEvents> {
 
   #report(done: () => void): void {
     // Each in a tick of its own: an error thrown by a listener must not stop the work that follows, nor another event.
-    process.nextTick(() => {
+    nextTick(() => {
       const unheard: Undelivered[] = [];
       for (const undelivered of this.#lost.splice(0)) {
-        process.nextTick(() => {
+        nextTick(() => {
           if (!this.emit("undelivered", undelivered)) unheard.push(undelivered);
         });
       }
-      process.nextTick(() => {
+      nextTick(() => {
         if (unheard.length > 0) {
           const text = `events that were not delivered: ${unheard.length}, the first for ${unheard[0]?.error.message}`;
           process.emitWarning(text, { type: "TtrpcWarning" });
         }
         // The warning is printed in the next tick.
-        process.nextTick(done);
+        nextTick(done);
       });
     });
   }

@@ -1,3 +1,4 @@
+import { nextTick } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Address } from "../address.js";
 import { TtrpcError } from "../error.js";
@@ -182,7 +183,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    process.nextTick(() => {
+    nextTick(() => {
       this.#scheduled = false;
       const arrived = this.#arrived;
       this.#arrived = [];

@@ -1,3 +1,4 @@
+import { nextTick } from "node:process";
 import type { Taker } from "./event-reader.js";
 
 /** The readers that wait for a queue's events, in the order in which they asked. */
@@ -45,7 +46,7 @@ export class Takers<Item> {
   deliverSoon(): void {
     if (this.#delivering) return;
     this.#delivering = true;
-    process.nextTick(() => {
+    nextTick(() => {
       this.#delivering = false;
       this.deliver();
     });

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers";
 import { constants } from "node:os";
 import type { Payload } from "../codec/payload.js";
 import {

@@ -145,6 +145,8 @@ function reason(candidate: string, error: unknown): string {
 
 function advice(name: string, attempts: readonly Attempt[]): readonly string[] {
   if (attempts.some(({ error }) => DENIALS.has(codeOf(error)))) {
+    if ((process as { permission?: unknown }).permission === undefined)
+      return ["Node was started with --no-addons, which NODE_OPTIONS may have, too. It must be left out."];
     return [
       [
         "Node's permission model is on. It must allow addons, and reading the addon's file:",

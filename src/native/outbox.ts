@@ -1,3 +1,4 @@
+import { nextTick } from "node:process";
 import { AsyncResource } from "node:async_hooks";
 // The global one may be mocked by tests.
 import { setImmediate as inNextTurn } from "node:timers";
@@ -84,12 +85,12 @@ export class Outbox {
     // The thread can start on the commands of a tick while JavaScript is busy; the events are fetched later.
     if (this.#mostInARow === 0 && !this.#leaving) {
       this.#leaving = true;
-      process.nextTick(this.#leave);
+      nextTick(this.#leave);
     }
     if (this.#scheduled) return;
     this.#scheduled = true;
     if (this.#inARow++ < this.#mostInARow) {
-      process.nextTick(this.#flush);
+      nextTick(this.#flush);
       return;
     }
     // One batch can schedule the next forever: a stream whose messages the socket takes at once does, and so does a peer

@@ -1,3 +1,4 @@
+import { clearTimeout, setTimeout } from "node:timers";
 import { connect as dial, Socket } from "node:net";
 import { constants } from "node:os";
 import { Duplex } from "node:stream";

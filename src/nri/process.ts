@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers";
 import { constants } from "node:os";
 
 /** What can be closed. */

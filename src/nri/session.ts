@@ -1,3 +1,4 @@
+import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import { type Client, createClient } from "../client/client.js";

@@ -1,3 +1,4 @@
+import { clearTimeout, setTimeout } from "node:timers";
 import type { Duplex } from "node:stream";
 import { type Client, createClient } from "../client/client.js";
 import { connect } from "../client/connect.js";

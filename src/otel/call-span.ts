@@ -9,7 +9,7 @@ import {
 import { Code, codeName } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { iteratorOf, type Refuse } from "../stream/outgoing.js";
-import { isInstance } from "../value-kinds.js";
+import { isError, isInstance } from "../value-kinds.js";
 import type { Telemetry } from "./telemetry.js";
 
 /** One call, from its start to its end, which comes once: its span, its context and its duration. */
@@ -155,7 +155,7 @@ export function thrown(error: unknown): Outcome {
 /** The name of an error; undefined if the value is not an error. */
 export function nameOf(error: unknown): string | undefined {
   try {
-    return error instanceof Error ? String(error.name) : undefined;
+    return isError(error) ? String(error.name) : undefined;
   } catch {
     // A user-defined getter threw, or it is a revoked Proxy.
     return undefined;

@@ -17,8 +17,8 @@ export interface Served extends ServedMethod {
   readonly intercepted: ((call: ServerCall) => Promise<unknown>) | undefined;
 }
 
-/** Nothing is to be told when such a resource is collected. */
-const NEVER_DESTROYED = { requireManualDestroy: true };
+/** It is told when it is done, not when it is collected. */
+const DESTROYED_WHEN_DONE = { requireManualDestroy: true };
 
 /** Called when a handler is done. */
 export interface RequestHost {
@@ -49,7 +49,7 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
   #weight = 0;
 
   constructor(host: RequestHost, method: Served, request: IncomingRequest, connection: ServerConnection) {
-    super("ttrpc.Request", NEVER_DESTROYED);
+    super("ttrpc.Request", DESTROYED_WHEN_DONE);
     this.#host = host;
     this.bridge = host.bridge;
     this.method = method;
@@ -146,6 +146,7 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
     this.#host.decodedBytes -= this.#weight;
     this.#host.finished();
     this.#isDone = true;
+    this.emitDestroy();
     if (this.#counts) this.bridge.letGo(this);
     this.#report(error);
   }

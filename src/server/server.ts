@@ -1,3 +1,4 @@
+import { clearTimeout, setTimeout } from "node:timers";
 import { EventEmitter } from "node:events";
 import { constants } from "node:os";
 import type { Duplex } from "node:stream";

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers";
 import { constants } from "node:os";
 import { isMainThread } from "node:worker_threads";
 import { loadNative } from "../native/addon.js";

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers";
 import { setFlagsFromString } from "node:v8";
 import type { DescService } from "@bufbuild/protobuf";
 import { giveBackMemory } from "../native/bridge.js";

@@ -1,3 +1,4 @@
+import { clearTimeout, setTimeout } from "node:timers";
 import { constants } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { closeDescriptor, openStream } from "./descriptors.js";

@@ -1,3 +1,4 @@
+import { clearTimeout, setTimeout } from "node:timers";
 import { type NativePump, loadNative } from "../native/addon.js";
 import { closeDescriptor } from "./descriptors.js";
 import { checked } from "./system.js";

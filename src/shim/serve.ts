@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers";
 import { closeSync, mkdirSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { connect } from "../client/connect.js";

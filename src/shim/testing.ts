@@ -1,3 +1,4 @@
+import { clearTimeout, setTimeout } from "node:timers";
 /**
  * A harness for tests of a shim: its task service without containerd, with a client, its events in order, and its log.
  * It works with any test runner.

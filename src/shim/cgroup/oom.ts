@@ -1,3 +1,4 @@
+import { clearInterval, setInterval } from "node:timers";
 import { closeSync, type FSWatcher, openSync, watch, writeFileSync } from "node:fs";
 import { Socket } from "node:net";
 import { join } from "node:path";
