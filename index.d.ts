@@ -262,6 +262,12 @@ export declare function endChildrenWithThisThread(end: boolean): number
 /** The children of this thread that have ended. */
 export declare function endedChildren(): BindingEnded
 
+/**
+ * Gives a descriptor that came from the addon to another owner, such as Node. Until then, it is closed when the
+ * environment ends.
+ */
+export declare function giveUpDescriptor(fd: number): void
+
 /** Whether this process exports the functions of libuv that `driver: "loop"` needs. */
 export declare function hasLibuv(): boolean
 

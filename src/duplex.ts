@@ -1,8 +1,8 @@
 import { clearTimeout, setTimeout } from "node:timers";
-import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Code } from "./code.js";
 import { callError, textOf, type TtrpcError } from "./error.js";
+import { socketOf } from "./native/socket.js";
 
 /** How long a Duplex may take to pass on what was written to it before the engine closed its end. */
 const DRAIN_MS = 5000;
@@ -17,7 +17,7 @@ const failures = new WeakMap<Duplex, Error>();
  * Resolves when the Duplex has taken all bytes, or takes no more.
  */
 export function join(duplex: Duplex, fd: number): Promise<void> {
-  const socket = new Socket({ fd });
+  const socket = socketOf(fd, { readable: true, writable: true });
   // Only the engine's end decides what keeps the process alive.
   socket.unref();
   const fail = (error?: Error | null) => {

@@ -1,9 +1,10 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
 import { openStdio, type StdioOptions } from "containerd-shim-protos/shim/io";
 import { beforeAll, describe, expect, test, vi } from "vitest";
@@ -192,6 +193,15 @@ describe("the streams of a process", () => {
     }
     expect(await once(child, "close")).toEqual([0, null]);
     expect(printed).toBe("");
+  });
+
+  test("leave no descriptor open when their workers are terminated", async () => {
+    const streams = { stdin: fifo(), file: `file://${path()}`, fifo: fifo() };
+    const script = fileURLToPath(new URL("worker-descriptors.mjs", import.meta.url));
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [script, JSON.stringify(streams)]);
+    const { before, after } = JSON.parse(stdout) as { before: unknown; after: unknown };
+    expect(after).toEqual(before);
+    expect(stderr).toBe("");
   });
 
   test("leave no descriptor open after many processes", async () => {

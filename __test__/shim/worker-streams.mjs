@@ -1,9 +1,11 @@
-// In a worker: opens, uses and closes everything of `/shim/io` and `/shim/cgroup` that has descriptors. Prints nothing.
+// In a worker: opens, uses and closes everything of `/shim/io`, `/shim/process` and `/shim/cgroup` that has descriptors. Prints
+// nothing.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { isMainThread, Worker, workerData } from "node:worker_threads";
 import { Cgroup } from "containerd-shim-protos/shim/cgroup";
 import { listenConsole, openStdio } from "containerd-shim-protos/shim/io";
+import { runProcess } from "containerd-shim-protos/shim/process";
 
 if (isMainThread) {
   const worker = new Worker(new URL(import.meta.url), { workerData: JSON.parse(process.argv[2] ?? "") });
@@ -21,6 +23,8 @@ if (isMainThread) {
     (await listenConsole({ stdin, stdout, stderr: "" }))[Symbol.dispose]();
   }
   await openStdio({ stdin, stdout: file, stderr: "/no/fifo" }).catch(() => undefined);
+  await runProcess("cat", [], { input: new Uint8Array(1) });
+  await runProcess("/no/program").catch(() => undefined);
   try {
     Cgroup.of(process.pid)
       ?.watchOom(() => undefined)

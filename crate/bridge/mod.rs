@@ -5,6 +5,7 @@
 //!   - [`loop_driver`]: turns the engine in libuv's callbacks, and hands the events over.
 //!   - [`thread_driver`]: leaves the work to a thread, and hands the events over in Node's callback.
 //! - [`buffers`]: the two batch buffers, and the callback that announces events.
+//! - [`handed_out`]: the descriptors that JavaScript has by their numbers.
 //! - [`news`]: how a thread of the addon calls JavaScript.
 //! - [`payloads`]: large payloads, which cross outside of the batches.
 //! - [`processes`]: the child processes that libuv waits for.
@@ -18,6 +19,7 @@
 mod buffers;
 mod descriptors;
 mod driver;
+mod handed_out;
 mod loop_driver;
 pub mod mounts;
 mod news;

@@ -18,7 +18,7 @@ pub(super) fn on_own_thread<'env, R, T>(
     env: &'env Env,
     name: &str,
     work: impl FnOnce() -> R + Send + 'static,
-    shown: fn(R) -> T,
+    shown: fn(&Env, R) -> T,
 ) -> Result<Object<'env>>
 where
     R: Send + 'static,
@@ -34,7 +34,7 @@ where
             let Ok(deferred) = taken.recv() else { return };
             // A panic must not end the process.
             match catch_unwind(AssertUnwindSafe(work)) {
-                Ok(result) => deferred.resolve(Box::new(move |_| Ok(shown(result)))),
+                Ok(result) => deferred.resolve(Box::new(move |env| Ok(shown(&env, result)))),
                 Err(_) => deferred.reject(Error::from_reason(panicked)),
             }
         })

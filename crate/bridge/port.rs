@@ -3,6 +3,7 @@
 use super::buffers::Buffers;
 use super::descriptors::check_free;
 use super::driver::Driver;
+use super::handed_out::{give_up, hand_out};
 use super::payloads::Payloads;
 use super::uv::Uv;
 use super::values::{
@@ -15,7 +16,6 @@ use napi::bindgen_prelude::{Env, Function, Uint8ArraySlice};
 use napi::{Error, Result};
 use napi_derive::napi;
 use std::cell::RefCell;
-use std::os::fd::IntoRawFd as _;
 use std::time::Duration;
 
 /// JavaScript's handle on one engine, to which batches cross. `crate::records` documents their format.
@@ -154,6 +154,7 @@ impl Port {
         if let Err(error) = check_free(self.driver.env(), fd) {
             return Ok(BindingOpened::new(Err(error), None));
         }
+        give_up(fd);
         self.open(move |engine| {
             let stream = Stream::adopt(own(fd)?)?;
             Ok(if blocking { engine.open_blocking(stream) } else { engine.adopt(stream) })
@@ -162,14 +163,10 @@ impl Port {
 
     /// Makes a pair of connected descriptors, for a transport whose bytes JavaScript moves.
     #[napi]
-    pub fn pair(&self) -> BindingPair {
-        match pair() {
-            Ok((ours, theirs)) => BindingPair {
-                ours: ours.into_raw_fd(),
-                theirs: theirs.into_raw_fd(),
-                errno: 0,
-                text: None,
-            },
+    pub fn pair(&self, env: &Env) -> BindingPair {
+        let made = pair();
+        match made.and_then(|(ours, theirs)| Ok((hand_out(env, ours)?, hand_out(env, theirs)?))) {
+            Ok((ours, theirs)) => BindingPair { ours, theirs, errno: 0, text: None },
             Err(error) => BindingPair {
                 ours: -1,
                 theirs: -1,
@@ -238,6 +235,7 @@ impl Port {
         if let Err(error) = check_free(self.driver.env(), fd) {
             return Ok(BindingOpened::new(Err(error), None));
         }
+        give_up(fd);
         self.open_listener(move |engine| {
             engine.listen_on(own(fd)?, anonymous, listen_options(options))
         })

@@ -1,6 +1,7 @@
 //! The pump of one environment, and how JavaScript hears of its transfers.
 
 use super::buffers::{check, resource_name};
+use super::handed_out::take_back;
 use super::news::News;
 use super::system::answer;
 use crate::system::pump::{News as Happened, Other, Pump};
@@ -10,7 +11,6 @@ use napi_derive::napi;
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
@@ -70,8 +70,7 @@ impl BindingPump {
     /// system's error number below 0: EAGAIN if too many files are written or read at once.
     #[napi]
     pub fn reserve(&self, end: i32) -> i32 {
-        // SAFETY: the caller hands it over.
-        let end = unsafe { OwnedFd::from_raw_fd(end) };
+        let end = take_back(end);
         self.with(|pump| pump.reserve(end).map(u32::cast_signed))
     }
 
@@ -79,8 +78,7 @@ impl BindingPump {
     /// the system's error number below 0.
     #[napi]
     pub fn start(&self, transfer: u32, other: i32, other_is_source: bool) -> i32 {
-        // SAFETY: the caller hands it over.
-        let other = unsafe { OwnedFd::from_raw_fd(other) };
+        let other = take_back(other);
         let other = if other_is_source { Other::Source(other) } else { Other::Destination(other) };
         self.with(|pump| pump.start(transfer, other).map(|()| 0))
     }

@@ -1,6 +1,7 @@
 //! System calls for shims and for socket files. Each returns the system's result, or its negated error
 //! number, which TypeScript turns into an error.
 
+use super::handed_out::{give_up, hand_out, take_back};
 use super::own_thread::on_own_thread;
 use super::processes;
 use crate::socket::file;
@@ -16,7 +17,7 @@ use napi::Result;
 use napi::bindgen_prelude::{BigInt, Env, Object, Uint8ArraySlice};
 use napi_derive::napi;
 use std::io;
-use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Makes orphaned descendants children of this process.
@@ -125,14 +126,14 @@ pub fn remove_own_socket(path: String, device: BigInt, inode: BigInt) -> i32 {
 
 /// Listens at a path for the terminal of a container. Returns a descriptor, which the caller owns.
 #[napi]
-pub fn listen_console(path: String) -> i32 {
-    answer(console::listen(&PathBuf::from(path)).map(OwnedFd::into_raw_fd))
+pub fn listen_console(env: &Env, path: String) -> i32 {
+    handed(env, console::listen(&PathBuf::from(path)))
 }
 
 /// Receives the terminal that was sent to such a socket. Returns a descriptor, which the caller owns.
 #[napi]
-pub fn receive_console(listener: i32) -> i32 {
-    answer(console::receive(listener).map(OwnedFd::into_raw_fd))
+pub fn receive_console(env: &Env, listener: i32) -> i32 {
+    handed(env, console::receive(listener))
 }
 
 /// Sets the size of a terminal, in characters.
@@ -154,36 +155,40 @@ pub struct BindingPipe {
 
 /// Creates a pipe between this process and one of a user and group, to whom one of its ends is given.
 #[napi]
-pub fn create_pipe(give_reader: bool, uid: u32, gid: u32) -> BindingPipe {
+pub fn create_pipe(env: &Env, give_reader: bool, uid: u32, gid: u32) -> BindingPipe {
     let made = pipe::pipe().and_then(|(reader, writer)| {
         pipe::give(if give_reader { &reader } else { &writer }, uid, gid)?;
-        Ok((reader, writer))
+        Ok((hand_out(env, reader)?, hand_out(env, writer)?))
     });
     match made {
-        Ok((reader, writer)) => {
-            BindingPipe { reader: reader.into_raw_fd(), writer: writer.into_raw_fd(), errno: 0 }
-        }
+        Ok((reader, writer)) => BindingPipe { reader, writer, errno: 0 },
         Err(error) => BindingPipe { reader: -1, writer: -1, errno: answer(Err(error)) },
     }
 }
 
 /// A counter on which the kernel can announce events. A descriptor, which the caller owns.
 #[napi]
-pub fn create_eventfd() -> i32 {
-    answer(pipe::eventfd().map(OwnedFd::into_raw_fd))
+pub fn create_eventfd(env: &Env) -> i32 {
+    handed(env, pipe::eventfd())
 }
 
 /// A second descriptor of the same open file, which the caller owns.
 #[napi]
-pub fn duplicate_descriptor(fd: i32) -> i32 {
-    answer(pipe::duplicate(fd).map(OwnedFd::into_raw_fd))
+pub fn duplicate_descriptor(env: &Env, fd: i32) -> i32 {
+    handed(env, pipe::duplicate(fd))
 }
 
 /// Closes a descriptor that came from the addon: Node warns in a worker of descriptors that it has not opened itself.
 #[napi]
 pub fn close_descriptor(fd: i32) {
-    // SAFETY: the caller owns it, and gives it up.
-    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    drop(take_back(fd));
+}
+
+/// Gives a descriptor that came from the addon to another owner, such as Node. Until then, it is closed when the
+/// environment ends.
+#[napi]
+pub fn give_up_descriptor(fd: i32) {
+    give_up(fd);
 }
 
 /// A stream that was opened.
@@ -201,12 +206,18 @@ pub struct BindingStream {
 #[napi(ts_return_type = "Promise<BindingStream>")]
 pub fn open_stream(env: &Env, path: String, flags: i32, parents: bool) -> Result<Object<'_>> {
     let work = move || stream::open_stream(Path::new(&path), flags, parents);
-    on_own_thread(env, "open a stream", work, |result| match result {
-        Ok(Opened { descriptor, is_fifo }) => {
-            BindingStream { fd: descriptor.into_raw_fd(), is_fifo, errno: 0 }
+    on_own_thread(env, "open a stream", work, |env, result| {
+        let handed = |Opened { descriptor, is_fifo }| Ok((hand_out(env, descriptor)?, is_fifo));
+        match result.and_then(handed) {
+            Ok((fd, is_fifo)) => BindingStream { fd, is_fifo, errno: 0 },
+            Err(error) => BindingStream { fd: -1, is_fifo: false, errno: answer(Err(error)) },
         }
-        Err(error) => BindingStream { fd: -1, is_fifo: false, errno: answer(Err(error)) },
     })
+}
+
+/// A descriptor that JavaScript gets, or the number that it makes an error of.
+fn handed(env: &Env, made: io::Result<OwnedFd>) -> i32 {
+    answer(made.and_then(|descriptor| hand_out(env, descriptor)))
 }
 
 /// The number that JavaScript makes an error of, or a result.

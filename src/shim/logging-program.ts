@@ -1,7 +1,7 @@
 import { clearTimeout, setTimeout } from "node:timers";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { Socket } from "node:net";
+import { socketOf } from "../native/socket.js";
 import type { CheckedOptions } from "./stdio-paths.js";
 import { closeDescriptor, Descriptors } from "./descriptors.js";
 import { createPipe, type Pipe } from "./pipe.js";
@@ -132,7 +132,7 @@ function pipeFrom(theirs: Descriptors, ours: Descriptors): Pipe {
 
 /** Waits for a byte or the end of a pipe, which it closes. The older protocol takes the end alone for "ready". */
 async function untilReady(reader: number, mustWrite: boolean): Promise<void> {
-  const socket = new Socket({ fd: reader, readable: true, writable: false });
+  const socket = socketOf(reader, { readable: true, writable: false });
   try {
     const signal = AbortSignal.timeout(READY_MS);
     const first = (await Promise.race([

@@ -1,5 +1,6 @@
 import { readSync } from "node:fs";
-import { Socket } from "node:net";
+import type { Socket } from "node:net";
+import { socketOf } from "../native/socket.js";
 
 /** No pipe of the kernel's holds more: sixteen pages, of which the largest have 64 KiB. */
 const LARGEST_PIPE = 1 << 20;
@@ -16,7 +17,7 @@ export class OutputReader {
   constructor(fd: number, limit: number) {
     this.#fd = fd;
     this.#room = limit;
-    this.#socket = new Socket({ fd, readable: true, writable: false });
+    this.#socket = socketOf(fd, { readable: true, writable: false });
     // A pipe that cannot be read has nothing more to give.
     this.#socket.on("error", () => undefined);
     this.#socket.on("data", (bytes: Buffer) => this.#keep(bytes));

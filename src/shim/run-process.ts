@@ -1,9 +1,10 @@
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { closeSync } from "node:fs";
-import { Socket } from "node:net";
+import type { Socket } from "node:net";
+import { socketOf } from "../native/socket.js";
 import { checkBytes, shown } from "../value-kinds.js";
 import type { ChildExit } from "./children.js";
+import { closeDescriptor } from "./descriptors.js";
 import { OutputReader } from "./output-reader.js";
 import { createPipe, type Pipe } from "./pipe.js";
 import { checkProgram, exitOf, type Program, spawnProgram, type StartProcessOptions } from "./spawn.js";
@@ -68,12 +69,13 @@ async function run(program: Program, input: Uint8Array | undefined, limit: numbe
     const stdin = input && pipeInto(pipes);
     child = spawnProgram(program, [stdin?.reader ?? "ignore", stdout.writer, stderr.writer]);
   } catch (error) {
-    for (const { reader, writer } of pipes) for (const end of [reader, writer]) closeSync(end);
+    for (const { reader, writer } of pipes) for (const end of [reader, writer]) closeDescriptor(end);
     throw error;
   }
   // The program has descriptors of its own.
   const [stdout, stderr, stdin] = pipes as [Pipe, Pipe, Pipe | undefined];
-  for (const end of [stdout.writer, stderr.writer, stdin?.reader]) if (end !== undefined) closeSync(end);
+  for (const end of [stdout.writer, stderr.writer, stdin?.reader])
+    if (end !== undefined) closeDescriptor(end);
   const outputs = [stdout, stderr].map(({ reader }) => new OutputReader(reader, limit));
   const feed = stdin && feedOf(stdin.writer, input as Uint8Array);
   try {
@@ -100,7 +102,7 @@ function pipeInto(pipes: Pipe[]): Pipe {
 
 /** Writes the input, and then closes the pipe. A program need not read all of it. */
 function feedOf(writer: number, input: Uint8Array): Socket {
-  const socket = new Socket({ fd: writer, readable: false, writable: true });
+  const socket = socketOf(writer, { readable: false, writable: true });
   socket.on("error", () => undefined);
   socket.end(input);
   return socket;

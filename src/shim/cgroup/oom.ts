@@ -1,8 +1,8 @@
 import { clearInterval, setInterval } from "node:timers";
 import { closeSync, type FSWatcher, openSync, watch, writeFileSync } from "node:fs";
-import { Socket } from "node:net";
 import { join } from "node:path";
 import { loadNative } from "../../native/addon.js";
+import { socketOf } from "../../native/socket.js";
 import { closeDescriptor } from "../descriptors.js";
 import { createPipe } from "../pipe.js";
 import { Transfer } from "../pump.js";
@@ -126,7 +126,7 @@ function announcements(folder: string, announced: () => void): () => void {
   const transfer = new Transfer(event, "OOM kills", { holds: false });
   const { reader, writer } = orElse(createPipe, () => transfer.stop());
   transfer.startTo(writer);
-  const socket = new Socket({ fd: reader, readable: true, writable: false });
+  const socket = socketOf(reader, { readable: true, writable: false });
   socket.on("data", announced).on("error", () => undefined);
   socket.unref();
   return () => {
