@@ -5,8 +5,10 @@ mod payloads;
 
 use super::connection::{Connection, Endpoint};
 use super::server::connection_server::ConnectionServer;
-use super::{Change, Engine, Excess, ListenOptions, Services};
-use crate::records::{FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, event, op, record};
+use super::{Change, Engine, Excess, ListenOptions, Method, Services};
+use crate::records::{
+    FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, StreamKind, event, op, record,
+};
 use crate::socket::{Address, wait};
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -179,6 +181,17 @@ fn a_connection_ends_when_its_stream_ids_are_used_up_but_not_before_its_calls() 
     assert!(!engine.connections.contains_key(&connection));
 }
 
+fn options(services: Services) -> ListenOptions {
+    ListenOptions {
+        services,
+        require_same_user: false,
+        max_connections: 100,
+        max_concurrent_calls: 100,
+        max_queued_bytes: 1 << 20,
+        excess: Excess::Refused,
+    }
+}
+
 /// An engine that listens, its listener, and a function that connects to it.
 fn listening() -> (Engine, u32, impl Fn() -> UnixStream) {
     listening_with(Services::new())
@@ -190,15 +203,8 @@ fn listening_with(services: Services) -> (Engine, u32, impl Fn() -> UnixStream) 
     let thread = std::thread::current().id();
     let name = format!("\0ttrpc-engine-listens-{}-{thread:?}", std::process::id());
     let mut engine = Engine::new(u32::MAX).unwrap();
-    let options = ListenOptions {
-        services,
-        require_same_user: false,
-        max_connections: 100,
-        max_concurrent_calls: 100,
-        max_queued_bytes: 1 << 20,
-        excess: Excess::Refused,
-    };
-    let listener = engine.listen(&Address::Unix(name.clone().into_bytes()), None, options).unwrap();
+    let listener =
+        engine.listen(&Address::Unix(name.clone().into_bytes()), None, options(services)).unwrap();
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name[1..]).unwrap();
     (engine, listener, move || UnixStream::connect_addr(&address).unwrap())
 }
@@ -304,4 +310,18 @@ fn a_call_that_waited_is_in_no_list_any_more_however_its_waiting_ended() {
     assert!(left < places - 2 && left == calls && left == mib, "{left}, {calls}, {mib}");
     engine.close(connection);
     assert!(engine.shared.waiting.lock().unwrap().is_empty());
+}
+
+/// An open stream counts as a request. If it could be held back, it would wait for its own messages.
+#[test]
+fn no_listener_holds_streams_back() {
+    let mut engine = Engine::new(u32::MAX).unwrap();
+    let address = Address::Tcp(([127, 0, 0, 1], 0).into());
+    for (kind, refused) in [(None, false), (Some(StreamKind { client: true, server: false }), true)]
+    {
+        let method = Method { name: "m".into(), route: 0, kind };
+        let services = Services::from([("s".into(), vec![method])]);
+        let options = ListenOptions { excess: Excess::HeldBack, ..options(services) };
+        assert_eq!(engine.listen(&address, None, options).is_err(), refused);
+    }
 }

@@ -34,6 +34,18 @@ pub struct ListenOptions {
     pub excess: Excess,
 }
 
+impl ListenOptions {
+    /// Fails if a stream could be held back. An open one counts as a request, and a connection that is held back is not
+    /// read, so a stream at the limit would wait for ever for its own messages.
+    fn check(&self) -> io::Result<()> {
+        let streams = self.services.values().flatten().any(|method| method.kind.is_some());
+        if streams && self.excess == Excess::HeldBack {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "streams cannot be held back"));
+        }
+        Ok(())
+    }
+}
+
 /// A listener, and what its connections share.
 pub(in crate::engine) struct Entry {
     /// `None` if a single connection is served.
@@ -83,6 +95,7 @@ impl Engine {
         mode: Option<u32>,
         options: ListenOptions,
     ) -> io::Result<u32> {
+        options.check()?;
         Ok(self.add_listener(Some(Listener::bind(address, mode)?), options))
     }
 
@@ -94,6 +107,7 @@ impl Engine {
         anonymous: bool,
         options: ListenOptions,
     ) -> io::Result<u32> {
+        options.check()?;
         if !Listener::is_connected(&fd) {
             return Ok(self.add_listener(Some(Listener::adopt(fd)?), options));
         }
