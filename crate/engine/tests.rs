@@ -2,6 +2,7 @@
 //! event loop.
 
 mod payloads;
+mod traffic;
 
 use super::connection::{Connection, Endpoint};
 use super::server::connection_server::ConnectionServer;
@@ -199,12 +200,16 @@ fn listening() -> (Engine, u32, impl Fn() -> UnixStream) {
 
 /// The same, with services.
 fn listening_with(services: Services) -> (Engine, u32, impl Fn() -> UnixStream) {
+    listening_to(options(services))
+}
+
+/// The same, with options.
+fn listening_to(options: ListenOptions) -> (Engine, u32, impl Fn() -> UnixStream) {
     use std::os::linux::net::SocketAddrExt as _;
     let thread = std::thread::current().id();
     let name = format!("\0ttrpc-engine-listens-{}-{thread:?}", std::process::id());
     let mut engine = Engine::new(u32::MAX).unwrap();
-    let listener =
-        engine.listen(&Address::Unix(name.clone().into_bytes()), None, options(services)).unwrap();
+    let listener = engine.listen(&Address::Unix(name.clone().into_bytes()), None, options).unwrap();
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name[1..]).unwrap();
     (engine, listener, move || UnixStream::connect_addr(&address).unwrap())
 }

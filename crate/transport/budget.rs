@@ -190,6 +190,13 @@ impl Budget {
         Round { budget: self, held_back, replies: AT_ONCE }
     }
 
+    /// Whether nothing is counted.
+    #[cfg(test)]
+    pub fn is_unused(&self) -> bool {
+        let shares = self.shares.iter().all(|share| share.used.load(Relaxed) == 0);
+        shares && self.calls.load(Relaxed) == 0 && self.bytes.load(Relaxed) == 0
+    }
+
     fn share(&self, kind: Kind) -> &Share {
         &self.shares[kind as usize]
     }

@@ -68,6 +68,12 @@ impl Entry {
         self.listener.as_ref().is_some_and(|listener| ends.lead_to(&listener.name))
     }
 
+    /// Whether nothing of its connections counts.
+    #[cfg(test)]
+    pub(in crate::engine) fn is_unused(&self) -> bool {
+        self.budget.is_unused()
+    }
+
     fn admits(&self, stream: &Stream) -> bool {
         self.connections < self.max_connections
             && (!self.require_same_user
