@@ -316,5 +316,8 @@ export declare function trimMemory(): void
  */
 export declare function unmountAll(folder: string, busyMs: number, detach: boolean): Promise<BindingMounted>
 
+/** How many bytes are in a pipe, of which the caller has an end. */
+export declare function unreadBytes(fd: number): number
+
 /** The versions from which this addon was built. */
 export declare function versions(): BindingVersions

@@ -178,6 +178,12 @@ pub fn duplicate_descriptor(env: &Env, fd: i32) -> i32 {
     handed(env, pipe::duplicate(fd))
 }
 
+/// How many bytes are in a pipe, of which the caller has an end.
+#[napi]
+pub fn unread_bytes(fd: i32) -> i32 {
+    answer(pipe::unread(fd))
+}
+
 /// Closes a descriptor that came from the addon: Node warns in a worker of descriptors that it has not opened itself.
 #[napi]
 pub fn close_descriptor(fd: i32) {

@@ -31,6 +31,14 @@ pub fn eventfd() -> io::Result<OwnedFd> {
     }
 }
 
+/// How many bytes are in a pipe.
+pub fn unread(end: RawFd) -> io::Result<libc::c_int> {
+    let mut count = 0;
+    // SAFETY: FIONREAD writes one int.
+    check(unsafe { libc::ioctl(end, libc::FIONREAD, &raw mut count) })?;
+    Ok(count)
+}
+
 /// A second descriptor of the same open file.
 pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: a plain call; the descriptor that it returns is new.

@@ -147,7 +147,8 @@ export class ContainerProcess {
     if (io === undefined) return;
     const timer = new AbortController();
     const late = sleep(DRAIN_MS, undefined, { signal: timer.signal }).catch(() => undefined);
-    // A logging program ends once nobody can write any more, this shim included.
+    // A logging program may wait to be asked.
+    if (io.isLogged) io.close();
     await Promise.race([io.drained, late]);
     timer.abort();
     io.close();

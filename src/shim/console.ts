@@ -114,6 +114,11 @@ export class Console {
     void output?.ended.then(() => this.#hangUp());
   }
 
+  /** Whether the output goes to a logging program, which may go on until {@link close} asks it to end. */
+  get isLogged(): boolean {
+    return this.#ends.logger !== undefined;
+  }
+
   /** Sets the size of the terminal, in characters. Nothing happens once it is closed. */
   resize(width: number, height: number): void {
     for (const [name, value] of Object.entries({ width, height })) {
@@ -142,7 +147,10 @@ export class Console {
     await this.#ends.output?.flush(FLUSH_MS);
   }
 
-  /** Closes the terminal, even if a process still has it open. Output is still passed on, for 10 s at most. */
+  /**
+   * Closes the terminal, even if a process still has it open. Output is still passed on, for 10 s at most, and a logging
+   * program asked to end once it has read that.
+   */
   close(): void {
     closeEnds(this.#ends);
     this.#hangUp();
@@ -192,7 +200,7 @@ async function openEnds(stdin: string, stdout: string, options: StdioOptions | u
 function closeEnds({ input, output, logger }: Ends): void {
   input?.close();
   output?.close();
-  logger?.close();
+  logger?.close(output?.ended);
 }
 
 /**

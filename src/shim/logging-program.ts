@@ -1,17 +1,27 @@
 import { clearTimeout, setTimeout } from "node:timers";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 import { socketOf } from "../native/socket.js";
 import type { CheckedOptions } from "./stdio-paths.js";
 import { closeDescriptor, Descriptors } from "./descriptors.js";
-import { createPipe, type Pipe } from "./pipe.js";
+import { createPipe, type Pipe, unreadIn } from "./pipe.js";
 import { schemeOf } from "./stdio-paths.js";
 
 /** How long a logging program may take until it is ready. */
 const READY_MS = 30_000;
-/** How long one may go on after its streams have ended before it is asked to end, and from then until it is killed. */
-const END_MS = 2_000;
+/**
+ * How long one that is to end may take to read what there is; how long it then has to end by itself, before it is asked to, as
+ * what it has read may not be written yet; and how long from then until it is killed.
+ */
+const READ_MS = 10_000;
+const END_MS = 500;
 const KILL_MS = 12_000;
+/** How often is looked whether it has read everything. */
+const LOOK_MS = 20;
+
+/** The descriptors from which it reads. */
+const OUTPUTS = [3, 4];
 
 /** Whether an output's target names a logging program. */
 export function isLogger(target: string): boolean {
@@ -73,23 +83,48 @@ export class Logger {
     }
   }
 
-  /** Lets the program end, now that its streams have: by itself, asked after 2 s, killed after 12 more. */
-  close(): void {
+  /**
+   * Lets the program end, once `written` has resolved: then nothing but what it has not read yet is to come. One that waits
+   * to be asked, as containerd's own shim does, is asked half a second after it has read that, or after 10 s. It is killed
+   * after 12 more.
+   */
+  close(written: Promise<unknown> = Promise.resolve()): void {
     if (this.#closed) return;
     this.#closed = true;
     // Whoever awaits the end must not lose its process meanwhile.
     this.#child.ref();
-    const timers = [
-      setTimeout(() => this.#child.kill("SIGTERM"), END_MS),
-      setTimeout(() => this.#child.kill("SIGKILL"), END_MS + KILL_MS),
-    ];
-    for (const timer of timers) timer.unref();
     // Nothing is left behind by a shim that ends before that.
     const atExit = () => this.#child.kill("SIGTERM");
     process.once("exit", atExit);
-    void this.ended.then(() => {
-      timers.forEach(clearTimeout);
-      process.removeListener("exit", atExit);
+    void this.ended.then(() => process.removeListener("exit", atExit));
+    void written.then(() => this.#end());
+  }
+
+  async #end(): Promise<void> {
+    const over = new AbortController();
+    void this.ended.then(() => over.abort());
+    const pause = (ms: number) => sleep(ms, undefined, { ref: false, signal: over.signal });
+    try {
+      const latest = performance.now() + READ_MS;
+      while (performance.now() < latest && this.#hasUnread()) await pause(LOOK_MS);
+      await pause(END_MS);
+      this.#child.kill("SIGTERM");
+      await pause(KILL_MS);
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+  }
+
+  /** Whether one of its pipes holds bytes. An end of them that was kept open would keep writers from seeing that it ended. */
+  #hasUnread(): boolean {
+    return OUTPUTS.some((number) => {
+      try {
+        return unreadIn(`/proc/${this.#child.pid}/fd/${number}`) > 0;
+      } catch {
+        // It has closed the descriptor, or become another user's.
+        return false;
+      }
     });
   }
 

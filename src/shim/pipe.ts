@@ -1,3 +1,4 @@
+import { closeSync, constants, openSync, statSync } from "node:fs";
 import { loadNative } from "../native/addon.js";
 import { checked } from "./system.js";
 
@@ -15,4 +16,15 @@ export function createPipe({ giveReader = false, uid = UNCHANGED, gid = UNCHANGE
   const { reader, writer, errno } = loadNative().createPipe(giveReader, uid, gid);
   checked("pipe", errno);
   return { reader, writer };
+}
+
+/** How many bytes are in the pipe that a path such as /proc/PID/fd/3 names; 0 if it names none. Throws the system's error. */
+export function unreadIn(path: string): number {
+  if (!statSync(path).isFIFO()) return 0;
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    return checked("FIONREAD", loadNative().unreadBytes(reader));
+  } finally {
+    closeSync(reader);
+  }
 }

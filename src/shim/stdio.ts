@@ -68,6 +68,11 @@ export class Stdio {
     }
   }
 
+  /** Whether the output goes to a logging program, which may go on until {@link close} asks it to end. */
+  get isLogged(): boolean {
+    return this.#logger !== undefined;
+  }
+
   /** Lets stdin end as soon as its last writer has closed it: what CloseIO asks for. */
   closeStdin(): void {
     this.#input?.endAfterWriters();
@@ -84,7 +89,8 @@ export class Stdio {
 
   /**
    * Closes all streams. To be called when the process has ended: what has been written is still passed on, for 10 s at
-   * most, and what other processes write later is not.
+   * most, and what other processes write later is not. A logging program is asked to end, by SIGTERM, half a second after it
+   * has read everything.
    */
   close(): void {
     this.#theirs.closeAll();

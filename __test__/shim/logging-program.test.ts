@@ -1,0 +1,40 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { openStdio } from "containerd-shim-protos/shim/io";
+import { describe, expect, test } from "vitest";
+import { temporaryPath } from "../helpers/temp.js";
+
+/** Runs a script with a logging program, and waits from the script's end until the program has ended. */
+async function log(script: string, lines: readonly string[]): Promise<{ file: string; ms: number }> {
+  const file = temporaryPath();
+  writeFileSync(file, `#!/bin/bash\n${lines.join("\n").replaceAll("FILE", file)}\n`, { mode: 0o755 });
+  const stdio = await openStdio({ stdin: "", stdout: `binary://${file}`, stderr: "" });
+  expect(stdio.isLogged).toBe(true);
+  const child = spawn("/bin/sh", ["-c", script], { stdio: [...stdio.descriptors] });
+  stdio.handedOver();
+  await once(child, "exit");
+  const start = performance.now();
+  stdio.close();
+  await stdio.drained;
+  return { file, ms: performance.now() - start };
+}
+
+describe("a logging program", () => {
+  test("that waits to be asked is asked soon, when it has read everything", async () => {
+    const { file, ms } = await log("head -c 60000 /dev/zero; echo end", [
+      "trap 'echo asked >FILE.out; cat <&3 >>FILE.out; exit' TERM",
+      "exec 5>&-",
+      "for i in 1 2 3 4 5 6 7; do sleep 0.4; head -c 10000 <&3 >>FILE.read; done",
+      "while true; do sleep 0.05; done",
+    ]);
+    expect(readFileSync(`${file}.read`).length).toBe(60_004);
+    expect(readFileSync(`${file}.out`, "utf8")).toBe("asked\n");
+    expect(ms).toBeLessThan(8000);
+  });
+
+  test("that ends with its streams is not asked while it writes what it has read", async () => {
+    const { file } = await log("echo end", ["exec 5>&-", "x=$(cat <&3)", "sleep 0.2", "echo $x >FILE.out"]);
+    expect(readFileSync(`${file}.out`, "utf8")).toBe("end\n");
+  });
+});
