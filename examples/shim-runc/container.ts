@@ -23,7 +23,8 @@ import { checkpoint, restore } from "./checkpoint.js";
 import { alreadyExists, failedPrecondition, notFound, unknown, wrongState } from "./errors.js";
 import { mountAll, unmountAll } from "./mounts.js";
 import { ContainerProcess, type ProcessIo } from "./process.js";
-import { optionsOf } from "./runtime-options.js";
+import { resourcesJson } from "./resources.js";
+import { criuPathOf, optionsOf } from "./runtime-options.js";
 import { Runc } from "./runc.js";
 
 const SIGKILL = 9;
@@ -273,17 +274,17 @@ export class Container {
     });
   }
 
-  update(resources: Uint8Array): Promise<void> {
+  update(resources: Any | undefined): Promise<void> {
     return this.#inTurn("update", this.init, async () => {
       this.#require("update", Status.CREATED, Status.RUNNING, Status.PAUSED);
-      await this.#runc.update(resources);
+      await this.#runc.update(resourcesJson(resources));
     });
   }
 
   checkpoint(path: string, options: CheckpointOptions): Promise<void> {
     return this.#inTurn("checkpoint", this.init, async () => {
       this.#require("checkpoint", Status.RUNNING, Status.PAUSED);
-      await checkpoint(this.#runc, this.bundle, path, options);
+      await checkpoint(this.#runc, this.bundle, path, options, criuPathOf(this.#options));
     });
   }
 

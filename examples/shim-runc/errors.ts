@@ -7,6 +7,8 @@ export const alreadyExists = (message: string) =>
   new TtrpcError(`${message}: already exists`, Code.AlreadyExists);
 export const failedPrecondition = (message: string) =>
   new TtrpcError(`${message}: failed precondition`, Code.FailedPrecondition);
+export const invalidArgument = (message: string) =>
+  new TtrpcError(`${message}: invalid argument`, Code.InvalidArgument);
 export const unimplemented = (message: string) => new TtrpcError(message, Code.Unimplemented);
 /** An error that containerd only shows. */
 export const unknown = (message: string, cause?: unknown) => new TtrpcError(message, Code.Unknown, { cause });

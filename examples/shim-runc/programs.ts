@@ -1,15 +1,15 @@
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
 
-/** Where a program is on the PATH, if it is. */
-export function findProgram(name: string): string | undefined {
-  return (process.env["PATH"] ?? "")
+/** Where a program is on a search path, if it is. */
+export function findProgram(name: string, path = process.env["PATH"] ?? ""): string | undefined {
+  return path
     .split(delimiter)
     .filter((folder) => folder !== "")
     .map((folder) => join(folder, name))
-    .find((path) => {
+    .find((file) => {
       try {
-        accessSync(path, constants.X_OK);
+        accessSync(file, constants.X_OK);
         return true;
       } catch {
         return false;

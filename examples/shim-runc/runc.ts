@@ -13,6 +13,16 @@ export interface Launch {
   readonly pidFile: string;
 }
 
+/** The whole environment of a runc; this process's if there is none. */
+type Environment = Readonly<Record<string, string>>;
+
+/** What a command gets besides its flags and the container's id. */
+interface Extras {
+  readonly rest?: readonly string[];
+  readonly env?: Environment;
+  readonly input?: Uint8Array;
+}
+
 /**
  * The command runc, or another with the same command line, about the container of one bundle. It ends with the shim: what
  * hangs does not outlive it, and no `create` goes on after the `delete` that clears up behind a shim that was killed.
@@ -36,18 +46,18 @@ export class Runc {
   }
 
   create(launch: Launch): Promise<void> {
-    return this.#launch("create", ["--bundle", this.#bundle, ...this.#creation()], launch, [this.#id]);
+    return this.#launch("create", ["--bundle", this.#bundle, ...this.#creation()], launch);
   }
 
-  /** `flags` say what is restored. */
-  restore(launch: Launch, flags: readonly string[]): Promise<void> {
+  /** `flags` say what is restored, and `env` has the PATH on which criu is. */
+  restore(launch: Launch, flags: readonly string[], env: Environment): Promise<void> {
     const noPivot = this.#options.noPivotRoot ? ["--no-pivot"] : [];
     const args = ["--detach", "--no-subreaper", ...flags, "--bundle", this.#bundle, ...noPivot];
-    return this.#launch("restore", args, launch, [this.#id]);
+    return this.#launch("restore", args, launch, env);
   }
 
   exec(launch: Launch, processFile: string): Promise<void> {
-    return this.#launch("exec", ["--detach", "--process", processFile], launch, [this.#id]);
+    return this.#launch("exec", ["--detach", "--process", processFile], launch);
   }
 
   start(): Promise<string> {
@@ -57,7 +67,7 @@ export class Runc {
   /** Sends a signal to the first process, or to all. Rejects with NotFound if there is nothing to signal. */
   async kill(signal: number, all: boolean): Promise<void> {
     try {
-      await this.#run("kill", all ? ["--all"] : [], [String(signal)]);
+      await this.#run("kill", all ? ["--all"] : [], { rest: [String(signal)] });
     } catch (error) {
       const text = String(error).toLowerCase();
       if (/process already finished|container not running|no such process/.test(text)) {
@@ -87,11 +97,11 @@ export class Runc {
 
   /** Sets the limits of a container that runs, given as JSON of the spec's `linux.resources`. */
   update(resources: Uint8Array): Promise<string> {
-    return this.#run("update", ["--resources", "-"], [], resources);
+    return this.#run("update", ["--resources", "-"], { input: resources });
   }
 
-  checkpoint(flags: readonly string[]): Promise<string> {
-    return this.#run("checkpoint", flags);
+  checkpoint(flags: readonly string[], env: Environment): Promise<string> {
+    return this.#run("checkpoint", flags, { env });
   }
 
   #creation(): string[] {
@@ -99,13 +109,13 @@ export class Runc {
     return [...(noPivotRoot ? ["--no-pivot"] : []), ...(noNewKeyring ? ["--no-new-keyring"] : [])];
   }
 
-  async #launch(command: string, args: readonly string[], launch: Launch, rest: readonly string[]) {
+  async #launch(command: string, args: readonly string[], launch: Launch, env?: Environment) {
     const { pidFile, consoleSocket, stdio } = launch;
     const socket = consoleSocket === undefined ? [] : ["--console-socket", consoleSocket];
     const before = this.#logSize();
-    const all = ["--pid-file", pidFile, ...socket, ...args, ...rest];
+    const all = ["--pid-file", pidFile, ...socket, ...args, this.#id];
     const { cwd, args: invocation } = this.#invocation(command, all);
-    const options = { cwd, stdio, endsWithShim: true };
+    const options = { cwd, env, stdio, endsWithShim: true };
     const child = await startProcess(this.#command, invocation, options).catch((error) => {
       throw notStarted(command, error);
     });
@@ -117,13 +127,13 @@ export class Runc {
   async #run(
     command: string,
     flags: readonly string[],
-    rest: readonly string[] = [],
-    input?: Uint8Array,
+    { rest = [], env, input }: Extras = {},
   ): Promise<string> {
     const before = this.#logSize();
     const { cwd, args } = this.#invocation(command, [...flags, this.#id, ...rest]);
     const { status, stdout, stderr } = await runProcess(this.#command, args, {
       cwd,
+      env,
       input,
       endsWithShim: true,
     }).catch((error) => {

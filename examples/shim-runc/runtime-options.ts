@@ -1,10 +1,17 @@
 import { readFileSync } from "node:fs";
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, type Message, type MessageInitShape } from "@bufbuild/protobuf";
+import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { unpackAny } from "containerd-shim-protos";
-import { type Options, OptionsSchema } from "containerd-shim-protos/runc";
+import {
+  type CheckpointOptions,
+  CheckpointOptionsSchema,
+  type Options,
+  OptionsSchema,
+} from "containerd-shim-protos/runc";
 import { OptionsSchema as RuntimeOptionsSchema } from "containerd-shim-protos/runtimeoptions";
 import { parse } from "smol-toml";
+import { invalidArgument } from "./errors.js";
 
 /**
  * The options of a container. containerd's clients send runc's own message; its CRI plugin sends the handler's table of
@@ -12,16 +19,44 @@ import { parse } from "smol-toml";
  * wrong.
  */
 export function optionsOf(any: Any | undefined): Options {
-  if (any === undefined) return create(OptionsSchema);
+  if (isNone(any)) return create(OptionsSchema);
   const options = unpackAny(any, OptionsSchema);
   if (options !== undefined) return options;
   const generic = unpackAny(any, RuntimeOptionsSchema);
-  if (generic === undefined) throw new Error(`options of type ${any.typeUrl} are not known`);
+  if (generic === undefined) throw notKnown("options", any);
   const { configBody, configPath } = generic;
   if (configBody.length > 0) return fromToml(new TextDecoder().decode(configBody), "the runtime's options");
   if (configPath !== "") return fromToml(readFileSync(configPath, "utf8"), configPath);
   return create(OptionsSchema);
 }
+
+/** The options of a checkpoint. Throws InvalidArgument for those of another type: to ignore them would let the container run. */
+export function checkpointOptionsOf(any: Any | undefined): CheckpointOptions {
+  if (isNone(any)) return create(CheckpointOptionsSchema);
+  const options = unpackAny(any, CheckpointOptionsSchema);
+  if (options === undefined) throw notKnown("options of a checkpoint", any);
+  return options;
+}
+
+/** `CheckpointOptions.parent_path` of containerd 2.3 and later: the checkpoint that this one builds on. */
+export const parentPathOf = (options: CheckpointOptions) => unknownText(options, 10);
+
+/** `Options.criu_path` of containerd 1.x: the criu that runc is to use. */
+export const criuPathOf = (options: Options) => unknownText(options, 8);
+
+/** A field that the messages of the Rust crate do not have; empty if it is left out. */
+function unknownText({ $unknown = [] }: Message, number: number): string {
+  const field = $unknown.findLast(
+    ({ no, wireType }) => no === number && wireType === WireType.LengthDelimited,
+  );
+  return field === undefined ? "" : new BinaryReader(field.data).string();
+}
+
+/** Nothing was said, whatever its type: so containerd's own shim takes it. */
+const isNone = (any: Any | undefined): any is undefined => any === undefined || any.value.length === 0;
+
+const notKnown = (what: string, { typeUrl }: Any) =>
+  invalidArgument(`${what} of type ${JSON.stringify(typeUrl)} are not known`);
 
 /** Keys are matched as containerd matches them, in any case and with or without underscores. Others are left alone. */
 function fromToml(text: string, where: string): Options {

@@ -1,4 +1,4 @@
-import { packAny, type ServiceImpl, unpackAny } from "containerd-shim-protos";
+import { packAny, type ServiceImpl } from "containerd-shim-protos";
 import {
   TASK_CREATE_EVENT_TOPIC,
   TASK_DELETE_EVENT_TOPIC,
@@ -11,14 +11,13 @@ import {
   TaskPausedSchema,
   TaskResumedSchema,
 } from "containerd-shim-protos/events";
-import { CheckpointOptionsSchema, ProcessDetailsSchema } from "containerd-shim-protos/runc";
+import { ProcessDetailsSchema } from "containerd-shim-protos/runc";
 import type { ShimContext } from "containerd-shim-protos/shim";
 import { Status, type Task } from "containerd-shim-protos/task/v3";
-import { create } from "@bufbuild/protobuf";
 import { Cgroup } from "containerd-shim-protos/shim/cgroup";
 import { Container } from "./container.js";
 import { alreadyExists, notFound, unknown } from "./errors.js";
-import { optionsOf } from "./runtime-options.js";
+import { checkpointOptionsOf, optionsOf } from "./runtime-options.js";
 
 /** The task service for the containers of one shim. */
 export function createRuncService(context: ShimContext): ServiceImpl<typeof Task> {
@@ -128,13 +127,13 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
     },
 
     async checkpoint({ id, path, options }) {
-      const given = options && unpackAny(options, CheckpointOptionsSchema);
-      await get(id).checkpoint(path, given ?? create(CheckpointOptionsSchema));
+      const container = get(id);
+      await container.checkpoint(path, checkpointOptionsOf(options));
       return {};
     },
 
     async update({ id, resources }) {
-      await get(id).update(resources?.value ?? new Uint8Array());
+      await get(id).update(resources);
       return {};
     },
 
