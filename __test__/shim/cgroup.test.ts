@@ -1,4 +1,12 @@
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { unpackAny } from "containerd-shim-protos";
 import { MetricsSchema as MetricsV1Schema } from "containerd-shim-protos/cgroups/v1";
@@ -68,6 +76,12 @@ describe("a cgroup of version 2", () => {
       expect(() => Cgroup.below(mountedAt(root), path).add(42)).toThrow(/ENOENT/);
     }
     expect(existsSync(join(root, "empty", "cgroup.procs"))).toBe(false);
+  });
+
+  test("says which of its files takes nothing", () => {
+    const root = tree({ "cgroup.controllers": "" });
+    symlinkSync("/dev/full", join(root, "cgroup.procs"));
+    expect(() => Cgroup.below(mountedAt(root), "/").add(process.pid)).toThrow(`write '${root}/cgroup.procs'`);
   });
 
   test("gets the root's controllers from every folder above it", () => {

@@ -1,4 +1,4 @@
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { promises, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Options, OptionsSchema } from "containerd-shim-protos/runc";
@@ -64,6 +64,24 @@ function ifThere<T>(read: () => T): T | undefined {
 
 /** Writes a file atomically: nobody reads half of it, even if this process is killed. */
 function writeWhole(path: string, content: string | Uint8Array): void {
-  writeFileSync(`${path}.tmp`, content, { mode: 0o600 });
+  try {
+    writeFileSync(`${path}.tmp`, content, { mode: 0o600 });
+  } catch (error) {
+    throw naming(path, error);
+  }
   renameSync(`${path}.tmp`, path);
+}
+
+/** Writes what an exec is to run, for runc. */
+export async function writeProcess(path: string, json: string): Promise<void> {
+  await promises.writeFile(path, json, { mode: 0o600 }).catch((error: unknown) => {
+    throw naming(path, error);
+  });
+}
+
+/** Node's errors of files name them, but not if a file takes no bytes, as on a full disk. */
+function naming(path: string, error: unknown): Error {
+  const failure = error as NodeJS.ErrnoException;
+  if (failure.path === undefined) failure.message += ` '${path}'`;
+  return failure;
 }

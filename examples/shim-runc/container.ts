@@ -18,7 +18,7 @@ import { Cgroup, type OomWatch } from "containerd-shim-protos/shim/cgroup";
 import { type Process, processOf, specJson } from "containerd-shim-protos/shim/spec";
 import { type CreateTaskRequest, type ExecProcessRequest, Status } from "containerd-shim-protos/task/v3";
 import { attempt } from "./attempt.js";
-import { ownsItsPids, pidFile, writeExit, writeOptions } from "./bundle.js";
+import { ownsItsPids, pidFile, writeExit, writeOptions, writeProcess } from "./bundle.js";
 import { checkpoint, restore } from "./checkpoint.js";
 import { alreadyExists, failedPrecondition, notFound, unknown, wrongState } from "./errors.js";
 import { mountAll, unmountAll } from "./mounts.js";
@@ -193,8 +193,8 @@ export class Container {
 
   async #launchExec(process: ContainerProcess, spec: Process) {
     const file = join(this.bundle, `${process.id}.process.json`);
-    await promises.writeFile(file, specJson(spec), { mode: 0o600 });
     try {
+      await writeProcess(file, specJson(spec));
       return await process.launch(this.#context.children, (launch) => this.#runc.exec(launch, file));
     } finally {
       await promises.rm(file, { force: true });

@@ -17,16 +17,21 @@ interface Features {
 /** What this runtime and its runc can do. */
 export async function runtimeInfo(options: Any | undefined) {
   const command = optionsOf(options).binaryName || "runc";
+  const { status, stdout } = await runProcess(command, ["features"], { endsWithShim: true }).catch(
+    (cause) => {
+      throw new Error(`cannot run ${command}: ${(cause as Error).message}`, { cause });
+    },
+  );
+  // Not every runtime knows the command.
+  if (status !== 0) return { options };
   try {
-    const { status, stdout } = await runProcess(command, ["features"], { endsWithShim: true });
-    if (status !== 0) return { options };
     const features = {
       typeUrl: FEATURES,
       value: Buffer.from(await possible(Buffer.from(stdout).toString())),
     };
     return { options, features };
   } catch {
-    // Not every runtime knows the command.
+    // It has printed something else.
     return { options };
   }
 }

@@ -121,7 +121,7 @@ export class Runc {
     });
     // The streams are the container's and go on.
     const { status } = await child.exited;
-    if (status !== 0) throw this.#failed(command, before, endOf(status));
+    if (status !== 0) throw this.#failed(command, before, this.#endOf(status));
   }
 
   async #run(
@@ -139,7 +139,7 @@ export class Runc {
     }).catch((error) => {
       throw notStarted(command, error);
     });
-    if (status !== 0) throw this.#failed(command, before, textOf(stderr).trim() || endOf(status));
+    if (status !== 0) throw this.#failed(command, before, textOf(stderr).trim() || this.#endOf(status));
     return textOf(stdout);
   }
 
@@ -152,6 +152,10 @@ export class Runc {
 
   #failed(command: string, logged: number, otherwise: string): Error {
     return unknown(`OCI runtime ${command} failed: ${this.#lastError(logged) ?? otherwise}`);
+  }
+
+  #endOf(status: number): string {
+    return `${this.#command} ended with status ${status}`;
   }
 
   #logSize(): number {
@@ -174,7 +178,6 @@ export class Runc {
 }
 
 const textOf = (bytes: Uint8Array) => Buffer.from(bytes).toString();
-const endOf = (status: number) => `it ended with status ${status}`;
 
 /** There is no such program, or no descriptor for its streams. */
 function notStarted(command: string, error: unknown): Error {

@@ -1,8 +1,8 @@
-import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { encode } from "../codec/codec.js";
 import { DeleteResponseSchema, Task } from "../protos/task/v3.js";
 import type { ServiceImpl } from "../server/service.js";
+import { writeWhole } from "./write-file.js";
 
 /** The file in a bundle that says how its container ended; the launcher reads it (`crate/launcher/delete.rs`). */
 const FILE = "shim-deleted";
@@ -39,10 +39,8 @@ export function notingDeletes(service: ServiceImpl<typeof Task>): ServiceImpl<ty
 
 function note(bundle: string, reply: unknown): void {
   const { $typeName: _name, ...fields } = { ...(reply as object), $typeName: "" };
-  const file = join(bundle, FILE);
   try {
-    writeFileSync(`${file}.tmp`, encode(DeleteResponseSchema, fields), { mode: 0o600 });
-    renameSync(`${file}.tmp`, file);
+    writeWhole(join(bundle, FILE), encode(DeleteResponseSchema, fields), { mode: 0o600 });
   } catch {
     // Without the note, `delete` looks for something to clean up.
   }

@@ -1,5 +1,5 @@
 import { setTimeout } from "node:timers";
-import { closeSync, mkdirSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, readFileSync, writeSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { connect } from "../client/connect.js";
 import { textOf, type TtrpcError } from "../error.js";
@@ -19,6 +19,7 @@ import type { ShimContext, ShimOptions, ShimPlacement, StartRequest } from "./op
 import { readSpec } from "./spec/index.js";
 import { FAILED, STARTED, STARTER_VARIABLE } from "./start.js";
 import { addTask } from "./task.js";
+import { writeFile, writeWhole } from "./write-file.js";
 
 /** How long a working shim may take to answer a probe, as in containerd's own. */
 const PROBE_MS = 1000;
@@ -75,7 +76,7 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
 function dieBeforeContainerd(): void {
   const file = "/proc/self/oom_score_adj";
   const inherited = Number(readFileSync(file, "utf8"));
-  writeFileSync(file, String(Math.min(inherited + 1, 1000)));
+  writeFile(file, String(Math.min(inherited + 1, 1000)));
 }
 
 /** The address of the container's shim, and whether that shim already runs. */
@@ -199,9 +200,7 @@ class Starter {
   started(bootstrap: Bootstrap, address: string, bundle: string): void {
     if (this.#wire === undefined) return;
     if (bootstrap.params === undefined) {
-      const file = join(bundle, "address");
-      writeFileSync(`${file}.tmp`, address);
-      renameSync(`${file}.tmp`, file);
+      writeWhole(join(bundle, "address"), address);
     }
     this.#answer(STARTED, writeBootstrap(bootstrap, address));
   }

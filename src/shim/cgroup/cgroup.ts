@@ -1,10 +1,11 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { packAny } from "../../any.js";
 import { MetricsSchema as MetricsV1Schema } from "../../protos/cgroups/v1.js";
 import { MetricsSchema as MetricsV2Schema } from "../../protos/cgroups/v2.js";
 import { kindOf, shown } from "../../value-kinds.js";
+import { writeFile } from "../write-file.js";
 import { CgroupFolder } from "./folder.js";
 import { metricsV1 } from "./metrics-v1.js";
 import { metricsV2 } from "./metrics-v2.js";
@@ -92,7 +93,7 @@ export class Cgroup {
     const there = folders.filter(({ path }) => existsSync(path));
     for (const { path } of there.length > 0 ? there : folders.slice(0, 1)) {
       // Nothing is created: a cgroup's files are there with it.
-      writeFileSync(join(path, "cgroup.procs"), String(pid), { flag: "r+" });
+      writeFile(join(path, "cgroup.procs"), String(pid), { flag: "r+" });
     }
   }
 
@@ -120,7 +121,7 @@ export class Cgroup {
     const wanted = names.map((name) => `+${name}`).join(" ");
     const parts = this.#unified.path.slice(root.length).split("/").filter(Boolean);
     for (let depth = 0; depth < parts.length; depth++) {
-      writeFileSync(join(root, ...parts.slice(0, depth), "cgroup.subtree_control"), wanted);
+      writeFile(join(root, ...parts.slice(0, depth), "cgroup.subtree_control"), wanted);
     }
   }
 

@@ -1,5 +1,5 @@
 import { clearInterval, setInterval } from "node:timers";
-import { closeSync, type FSWatcher, openSync, watch, writeFileSync } from "node:fs";
+import { closeSync, type FSWatcher, openSync, watch } from "node:fs";
 import { join } from "node:path";
 import { loadNative } from "../../native/addon.js";
 import { socketOf } from "../../native/socket.js";
@@ -7,6 +7,7 @@ import { closeDescriptor } from "../descriptors.js";
 import { createPipe } from "../pipe.js";
 import { Transfer } from "../pump.js";
 import { checked } from "../system.js";
+import { writeFile } from "../write-file.js";
 import { CgroupFolder } from "./folder.js";
 
 /** How many times the kernel's counter is read after an announcement, and how many milliseconds apart. */
@@ -118,7 +119,7 @@ function announcements(folder: string, announced: () => void): () => void {
   const release = () => closeDescriptor(event);
   const control = orElse(() => openSync(join(folder, "memory.oom_control"), "r"), release);
   try {
-    orElse(() => writeFileSync(join(folder, "cgroup.event_control"), `${event} ${control}`), release);
+    orElse(() => writeFile(join(folder, "cgroup.event_control"), `${event} ${control}`), release);
   } finally {
     closeSync(control);
   }

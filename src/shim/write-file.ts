@@ -1,0 +1,24 @@
+import { renameSync, writeFileSync, type WriteFileOptions } from "node:fs";
+
+/**
+ * Writes a file. Throws the system's error with the file's path: Node's errors name it if it cannot be opened, but not if it
+ * takes no bytes.
+ */
+export function writeFile(path: string, content: string | Uint8Array, options: WriteFileOptions = {}): void {
+  try {
+    writeFileSync(path, content, options);
+  } catch (error) {
+    const failure = error as NodeJS.ErrnoException;
+    if (failure.code !== undefined && failure.path === undefined) {
+      failure.path = path;
+      failure.message += ` '${path}'`;
+    }
+    throw failure;
+  }
+}
+
+/** Writes a file atomically: nobody reads half of it, even if this process is killed. Throws as {@link writeFile} does. */
+export function writeWhole(path: string, content: string | Uint8Array, options: WriteFileOptions = {}): void {
+  writeFile(`${path}.tmp`, content, options);
+  renameSync(`${path}.tmp`, path);
+}
