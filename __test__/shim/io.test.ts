@@ -135,10 +135,40 @@ describe("the streams of a process", () => {
     expect(readFileSync(`${program}.out`, "utf8")).toBe("logged\n");
   });
 
+  test.each(["FILE://", "file://host", "File:"])(
+    "go to the file of a URI that begins with %s",
+    async (scheme) => {
+      const file = path();
+      const { stdio } = await run("echo written", { stdout: `${scheme}${file}%20a?b#c` });
+      await stdio.drained;
+      expect(readFileSync(`${file} a`, "utf8")).toBe("written\n");
+    },
+  );
+
+  test.each(["BINARY://", "binary:"])(
+    "go to the logging program of a URI that begins with %s",
+    async (scheme) => {
+      const program = path();
+      writeFileSync(program, `#!/bin/sh\nexec 5>&-\ncat <&3 >${program}.out\n`, { mode: 0o755 });
+      const { stdio } = await run("echo logged", { stdout: `${scheme}${program}` });
+      await stdio.drained;
+      expect(readFileSync(`${program}.out`, "utf8")).toBe("logged\n");
+    },
+  );
+
+  test("go to the fifo of a URI", async () => {
+    const fifos = [fifo(), fifo()];
+    const reads = fifos.map((each) => readFile(each, "utf8"));
+    const [stdout = "", stderr = ""] = fifos;
+    await run("echo out; echo err >&2", { stdout: `FIFO://${stdout}`, stderr: `fifo:${stderr}` });
+    expect(await Promise.all(reads)).toEqual(["out\n", "err\n"]);
+  });
+
   test.each([
     ["a logging program that is missing", "binary:///no/logger", /\/no\/logger.*ENOENT/],
     ["a logging program that ends before it is ready", "binary-v2:///bin/true", /ended before it was ready/],
     ["a URI without a program", "binary://", /names no logging program/],
+    ["a URI that is malformed", "file:///%zz", /cannot parse the URI file:\/\/\/%zz/],
     ["an unknown scheme", "npipe:///x", /unknown STDIO scheme npipe/],
     ["a fifo that is missing", "/no/fifo", /ENOENT.*\/no\/fifo/],
   ])("are refused with %s, and nothing stays open", async (_, stdout, said) => {

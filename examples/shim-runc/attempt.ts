@@ -10,3 +10,13 @@ export async function attempt<T>(
     return undefined;
   }
 }
+
+/** What a promise rejects with, if it does. */
+export async function failureOf(work: Promise<unknown>): Promise<unknown> {
+  try {
+    await work;
+    return undefined;
+  } catch (error) {
+    return error ?? new Error("no reason");
+  }
+}

@@ -17,10 +17,11 @@ import type { ChildExit, ShimContext } from "containerd-shim-protos/shim";
 import { Cgroup, type OomWatch } from "containerd-shim-protos/shim/cgroup";
 import { type Process, processOf, specJson } from "containerd-shim-protos/shim/spec";
 import { type CreateTaskRequest, type ExecProcessRequest, Status } from "containerd-shim-protos/task/v3";
-import { attempt } from "./attempt.js";
+import { attempt, failureOf } from "./attempt.js";
 import { ownsItsPids, pidFile, writeExit, writeOptions, writeProcess } from "./bundle.js";
 import { checkpoint, restore } from "./checkpoint.js";
 import { alreadyExists, failedPrecondition, notFound, unknown, wrongState } from "./errors.js";
+import { checkExecId } from "./exec-id.js";
 import { mountAll, unmountAll } from "./mounts.js";
 import { ContainerProcess, type ProcessIo } from "./process.js";
 import { resourcesJson } from "./resources.js";
@@ -111,9 +112,14 @@ export class Container {
       // What is restored from a checkpoint runs at once, so it is made by Start.
       if (this.#request.checkpoint === "") await this.#launchInit();
     } catch (error) {
-      await this.#try("unmount its root filesystem", () => unmountAll(this.#rootfs));
+      await this.#try("unmount its root filesystem", () => this.#unmount());
       throw error;
     }
+  }
+
+  /** What a client has mounted there itself, it unmounts itself. */
+  async #unmount(): Promise<void> {
+    if (this.#request.rootfs.length > 0) await unmountAll(this.#rootfs);
   }
 
   async #launchInit(): Promise<void> {
@@ -138,8 +144,8 @@ export class Container {
 
   status(execId: string): Status {
     const { status } = this.process(execId);
-    // The processes of a paused container are paused with it.
-    return this.#paused && status === Status.RUNNING ? Status.PAUSED : status;
+    // Whatever is or was in a paused container is paused with it.
+    return this.#paused ? Status.PAUSED : status;
   }
 
   /** Starts the first process or an exec, and says so before its end can be told. Resolves to the pid. */
@@ -204,6 +210,7 @@ export class Container {
   /** Adds an exec, to be started later. */
   addExec(request: ExecProcessRequest): void {
     const { execId, terminal, spec } = request;
+    checkExecId(execId);
     if (this.execs.has(execId)) throw alreadyExists(`id ${execId}`);
     this.#require("exec", Status.RUNNING, Status.CREATED);
     const process = this.#process(execId, request, pidFile(this.bundle, execId));
@@ -236,7 +243,7 @@ export class Container {
       // A process that was not started is killed by this, and its streams end with it.
       const error = await failureOf(this.#runc.delete(false));
       await this.init.closeIo();
-      await unmountAll(this.#rootfs);
+      await this.#unmount();
       // After a checkpoint runc has deleted it already.
       if (error !== undefined && !String(error).includes("does not exist")) throw error;
       this.#gone = deleted;
@@ -371,16 +378,6 @@ function deleted(what: string): Error {
   if (what === "delete") return notFound("container not created");
   const message = `cannot ${what} a deleted process`;
   return what === "kill" ? notFound(message) : unknown(message);
-}
-
-/** What a promise rejects with, if it does. */
-async function failureOf(work: Promise<unknown>): Promise<unknown> {
-  try {
-    await work;
-    return undefined;
-  } catch (error) {
-    return error ?? new Error("no reason");
-  }
 }
 
 function killExec(process: ContainerProcess, signal: number): void {

@@ -18,6 +18,8 @@ export function wrongState(what: string, status: Status): Error {
   const state = Status[status]?.toLowerCase() ?? "unknown";
   if (what === "exec") return unknown(`cannot exec in a ${state} state`);
   const ofProcess = what === "start" || what === "delete" || status === Status.RUNNING;
-  if (status === Status.CREATED && !ofProcess) return unknown(`cannot ${what} task in created state`);
+  if (status === Status.CREATED && !ofProcess) {
+    return unknown(`cannot ${what} ${what === "checkpoint" ? "a task" : "task"} in created state`);
+  }
   return unknown(`cannot ${what} a ${state} ${ofProcess ? "process" : "container"}`);
 }

@@ -1,9 +1,8 @@
 import { clearTimeout, setTimeout } from "node:timers";
 import { constants } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { closeDescriptor, openStream } from "./descriptors.js";
 import { Transfer } from "./pump.js";
-import { DRAIN_MS, schemeOf, withoutScheme } from "./stdio-paths.js";
+import { DRAIN_MS, pathOfUri, schemeOf, withoutScheme } from "./stdio-paths.js";
 import { errorName } from "./system.js";
 
 const { O_APPEND, O_CREAT, O_RDWR, O_WRONLY } = constants;
@@ -72,7 +71,7 @@ export class Output {
 async function openOutput(target: string): Promise<number> {
   const scheme = schemeOf(target);
   if (scheme === "file") {
-    const { fd } = await openStream(fileURLToPath(target), O_WRONLY | O_CREAT | O_APPEND, { parents: true });
+    const { fd } = await openStream(pathOfUri(target), O_WRONLY | O_CREAT | O_APPEND, { parents: true });
     return fd;
   }
   if (scheme !== "fifo") throw new Error(`unknown STDIO scheme ${scheme}`);

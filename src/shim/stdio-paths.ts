@@ -68,10 +68,26 @@ export function checkedOptions(options: StdioOptions | undefined): CheckedOption
   return { uid, gid, id, namespace };
 }
 
+/** As Go's `url.Parse` finds it: in any case, and with one slash or more behind it. */
+const SCHEME = /^([a-z][a-z0-9+.-]*):(?=\/)/i;
+
 /** The scheme of an output's target; `fifo` for a path. */
 export function schemeOf(target: string): string {
-  return /^([a-z][a-z0-9+.-]*):\/\//.exec(target)?.[1] ?? "fifo";
+  return SCHEME.exec(target)?.[1]?.toLowerCase() ?? "fifo";
 }
 
-/** A path that may be written as a `fifo://` URI. */
-export const withoutScheme = (path: string) => path.replace(/^fifo:\/\//, "");
+/** The path of a `file:` URI. A host is left out, as by containerd's own shim. Throws an Error that names a malformed one. */
+export function pathOfUri(target: string): string {
+  const path = target
+    .replace(SCHEME, "")
+    .replace(/^\/\/[^/?#]*/, "")
+    .replace(/[?#].*$/s, "");
+  try {
+    return decodeURIComponent(path);
+  } catch (cause) {
+    throw new Error(`cannot parse the URI ${target}`, { cause });
+  }
+}
+
+/** A path that may be written as a `fifo:` URI. */
+export const withoutScheme = (path: string) => path.replace(/^fifo:(?:\/\/)?(?=\/)/i, "");
