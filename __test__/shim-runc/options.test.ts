@@ -108,8 +108,8 @@ describe("the options of shim-runc", () => {
     expect(readFileSync(join(runc.folder, "resources"), "utf8")).toBe(
       '{"memory":{"limit":9223372036854771712},"devices":[{"allow":true}]}',
     );
-    await expect(task.update({ id, resources: { typeUrl, value: Buffer.from("{") } })).rejects.toThrow(
-      /the resources of an update is not JSON/,
-    );
+    // What is wrong with others is for runc to say.
+    await task.update({ id, resources: { typeUrl, value: Buffer.from("{") } });
+    expect(readFileSync(join(runc.folder, "resources"), "utf8")).toBe("{");
   });
 });

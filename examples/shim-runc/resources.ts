@@ -1,9 +1,17 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
-import { resourcesOf, specJson } from "containerd-shim-protos/shim/spec";
+import { type LinuxResources, resourcesOf, specJson } from "containerd-shim-protos/shim/spec";
 
-/** The limits of an Update, for runc, which crashes where one is null. containerd's own shim leaves those out, too. */
+/**
+ * The limits of an Update, for runc, which crashes where one is null. containerd's own shim leaves those out, too. What is no
+ * JSON object is runc's to refuse, as that shim does: both are Go and say the same.
+ */
 export function resourcesJson(resources: Any | undefined): Uint8Array {
-  const given = resourcesOf(resources);
+  let given: LinuxResources;
+  try {
+    given = resourcesOf(resources);
+  } catch {
+    return resources?.value ?? new Uint8Array();
+  }
   dropNulls(given);
   return Buffer.from(specJson(given));
 }
