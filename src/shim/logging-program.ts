@@ -1,4 +1,3 @@
-import { clearTimeout, setTimeout } from "node:timers";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
