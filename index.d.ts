@@ -274,6 +274,12 @@ export declare function hasLibuv(): boolean
 /** Has the children of this process begin with this soft limit of open files, which Node has raised for itself. */
 export declare function limitOpenFilesOfChildren(limit: number): number
 
+/**
+ * Listens at a path, with a file of this mode before anybody can connect. Returns a descriptor, which the caller
+ * owns, as well as the file.
+ */
+export declare function listenAt(path: string, mode: number): number
+
 /** Listens at a path for the terminal of a container. Returns a descriptor, which the caller owns. */
 export declare function listenConsole(path: string): number
 

@@ -94,7 +94,7 @@ describe("shimctl events", () => {
     },
   );
 
-  it("ends silently when its reader has gone", async () => {
+  it("ends silently when its reader has gone, and leaves no socket file behind", async () => {
     await using child = await listening();
     await publish(child.address, "default", TASK_EXIT_EVENT_TOPIC);
     await child.says("/tasks/exit");
@@ -103,6 +103,7 @@ describe("shimctl events", () => {
     publisher.on("undelivered", () => undefined);
     await publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, EXIT).catch(() => undefined);
     expect(await child.outcome()).toMatchObject({ code: 0 });
+    expect(existsSync(pathOf(child.address))).toBe(false);
   });
 
   it("ends with 2 if it cannot listen, or if a filter is wrong", async () => {

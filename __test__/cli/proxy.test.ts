@@ -1,4 +1,4 @@
-import { existsSync, statSync } from "node:fs";
+import { existsSync, renameSync, statSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
@@ -130,6 +130,27 @@ describeWithPeer("shimctl proxy, in front of the Task service of the Rust peer",
     proxy.kill("SIGINT");
     expect(await proxy.outcome()).toMatchObject({ code: 0 });
     expect(existsSync(pathOf(address))).toBe(false);
+  });
+
+  it("leaves a socket that has got its path meanwhile", async () => {
+    const [address, moved] = [temporaryAddress(), temporaryAddress()];
+    await using proxy = new Shimctl(["proxy", address, peer.address]);
+    await proxy.says("listening on");
+    await using _live = await RawServer.listen(moved);
+    // As one puts the socket of a shim back, in front of which the proxy was.
+    renameSync(pathOf(moved), pathOf(address));
+    const { ino } = statSync(pathOf(address));
+    proxy.kill("SIGINT");
+    expect(await proxy.outcome()).toMatchObject({ code: 0 });
+    expect(statSync(pathOf(address)).ino).toBe(ino);
+  });
+
+  it("leaves no socket file behind when the reader of its output has gone", async () => {
+    await using proxy = await proxyTo(peer.address);
+    proxy.leave();
+    await shimctl(["call", proxy.address, `${task}/State`, '{"id":"web"}']);
+    expect(await proxy.outcome()).toMatchObject({ code: 0 });
+    expect(existsSync(pathOf(proxy.address))).toBe(false);
   });
 
   it("keeps no call waiting for a stalled reader of its output, and says how many lines it left out", async () => {

@@ -4,8 +4,8 @@
 use super::handed_out::{give_up, hand_out, take_back};
 use super::own_thread::on_own_thread;
 use super::processes;
-use crate::socket::file;
 use crate::socket::identity::Identity;
+use crate::socket::{Address, Listener, file};
 use crate::system::children::{self, Parent};
 use crate::system::console;
 use crate::system::digest;
@@ -122,6 +122,14 @@ pub fn remove_stale_socket(path: String) -> i32 {
 pub fn remove_own_socket(path: String, device: BigInt, inode: BigInt) -> i32 {
     let own = Identity { device: device.get_u64().1, inode: inode.get_u64().1 };
     answer(file::remove_own(Path::new(&path), own).map(|()| 0))
+}
+
+/// Listens at a path, with a file of this mode before anybody can connect. Returns a descriptor, which the caller
+/// owns, as well as the file.
+#[napi]
+pub fn listen_at(path: String, mode: u32) -> i32 {
+    let address = Address::Unix(path.into_bytes());
+    answer(Listener::bind(&address, Some(mode)).map(|it| it.into_fd().into_raw_fd()))
 }
 
 /// Listens at a path for the terminal of a container. Returns a descriptor, which the caller owns.

@@ -83,6 +83,11 @@ impl Listener {
         }
     }
 
+    /// The descriptor, for somebody else to listen on.
+    pub fn into_fd(self) -> OwnedFd {
+        self.socket.into()
+    }
+
     /// The descriptor, for polling.
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()

@@ -9,13 +9,15 @@ import {
   listenEvents,
   subscribeEvents,
 } from "../../events/index.js";
+import { parseAddress } from "../../address.js";
+import { socketPath } from "../../server/socket-file.js";
 import { AmbiguousId, findTaskById, isAddress } from "../../shims/target.js";
 import { withConnection } from "../connecting.js";
 import { UsageError } from "../errors.js";
 import { transportCode } from "../describe-error.js";
 import { anyToJson, messageToJson, type ToJsonOptions } from "../message-to-json.js";
 import type { Json, JsonMap } from "../json-value.js";
-import { listeningError } from "../listening.js";
+import { listeningError, removedAtExit } from "../listening.js";
 import { Feed } from "../output/feed.js";
 import { jsonLine, plainJson } from "../output/json.js";
 import { rawOf } from "../output/raw.js";
@@ -60,8 +62,14 @@ async function listenAt(address: string, options: EventsOptions, shown: ToJsonOp
   if (forward !== undefined) await withConnection(forward, {}, async () => undefined);
   await untilStopped(async (signal) => {
     const sink = listen(address, options);
-    signal.addEventListener("abort", () => void sink.close());
-    if (signal.aborted) void sink.close();
+    const path = socketPath(parseAddress(sink.address));
+    const removeFile = path === undefined ? () => undefined : removedAtExit(path);
+    const close = () => {
+      removeFile();
+      return sink.close();
+    };
+    signal.addEventListener("abort", () => void close());
+    if (signal.aborted) void close();
     // Not on stdout, which is for events.
     printError(`listening on ${sink.address}${forward === undefined ? "" : `, passing on to ${forward}`}`);
     const feed = new Feed();
@@ -74,7 +82,7 @@ async function listenAt(address: string, options: EventsOptions, shown: ToJsonOp
       }
     } finally {
       // However the loop ended: an event that nobody reads must not be accepted.
-      await sink.close();
+      await close();
       feed.end();
     }
   });

@@ -1,12 +1,13 @@
 import { once } from "node:events";
-import { statSync } from "node:fs";
 import { createServer, type NetConnectOpts, type Server, type Socket } from "node:net";
-import { dirname } from "node:path";
+import { constants } from "node:os";
+import { getSystemErrorName } from "node:util";
 import { type ParsedAddress, parseAddress } from "../../address.js";
 import { transportError } from "../../error.js";
-import { reclaimStale } from "../../server/socket-file.js";
+import { loadNative } from "../../native/addon.js";
+import { reclaimStale, socketPath } from "../../server/socket-file.js";
 import { UsageError } from "../errors.js";
-import { listeningError } from "../listening.js";
+import { listeningError, removedAtExit } from "../listening.js";
 import { Feed } from "../output/feed.js";
 import { jsonLine } from "../output/json.js";
 import { rawOf } from "../output/raw.js";
@@ -60,12 +61,13 @@ export async function proxy(listen: string, target: string, options: ProxyOption
     });
   });
   await untilStopped(async (signal) => {
-    const bound = await listenAt(server, at, here);
+    const { bound, removeFile } = await listenAt(server, at, here);
     // For example, too many open files. The connections that exist continue.
     server.on("error", ({ message }) => printError(styledError("red", `shimctl: ${message}`)));
     // Not on stdout, which is for frames.
     printError(`listening on ${bound}, passing on to ${to.text}`);
     if (!signal.aborted) await once(signal, "abort");
+    removeFile();
     server.close();
     for (const socket of sockets) socket.destroy();
     await once(server, "close");
@@ -107,42 +109,38 @@ function parsed(address: string): ParsedAddress {
 }
 
 /** Only the owner may connect, as to a shim's own socket. */
-const PRIVATE = 0o177;
+const PRIVATE = 0o600;
 
-/** Listens; resolves to the address, with the port that the system chose for 0. */
-async function listenAt(server: Server, address: ParsedAddress, at: NetConnectOpts): Promise<string> {
+/** Listens; resolves to the address, with the port that the system chose for 0, and to what removes its file. */
+async function listenAt(
+  server: Server,
+  address: ParsedAddress,
+  at: NetConnectOpts,
+): Promise<{ readonly bound: string; removeFile(): void }> {
+  const path = socketPath(address);
+  // Node removes a path that it has bound, whatever the file there is in the end.
+  server.listen(path === undefined ? at : { fd: listenerAt(path, address) });
+  const removeFile = path === undefined ? () => undefined : removedAtExit(path);
   try {
-    await tryToListen(server, at);
+    await once(server, "listening");
   } catch (error) {
-    const { code = "", errno = 0 } = causeOf(error as NodeJS.ErrnoException, at);
-    if (code === "EADDRINUSE" && reclaimStale(address)) await tryToListen(server, at);
-    else {
-      throw listeningError(transportError(`cannot listen on ${address.text}`, -errno).message, code);
-    }
+    throw cannotListen(address, (error as NodeJS.ErrnoException).errno ?? 0);
   }
   const bound = server.address();
-  return typeof bound === "object" && bound !== null
-    ? address.text.replace(/:0$/, `:${bound.port}`)
-    : address.text;
+  const isTcp = typeof bound === "object" && bound !== null;
+  return { bound: isTcp ? address.text.replace(/:0$/, `:${bound.port}`) : address.text, removeFile };
 }
 
-/** Why a socket cannot be made: libuv reports a folder that does not exist as one that must not be written to. */
-function causeOf(error: NodeJS.ErrnoException, at: NetConnectOpts): NodeJS.ErrnoException {
-  if (error.code !== "EACCES" || !("path" in at)) return error;
-  try {
-    statSync(dirname(at.path));
-    return error;
-  } catch (cause) {
-    return cause as NodeJS.ErrnoException;
-  }
+/** Listens at a path, also in place of a stale file. Returns the descriptor. */
+function listenerAt(path: string, address: ParsedAddress): number {
+  const listen = () => loadNative().listenAt(path, PRIVATE);
+  let result = listen();
+  if (result === -constants.errno.EADDRINUSE && reclaimStale(address)) result = listen();
+  if (result < 0) throw cannotListen(address, result);
+  return result;
 }
 
-async function tryToListen(server: Server, at: NetConnectOpts): Promise<void> {
-  const umask = process.umask(PRIVATE);
-  try {
-    server.listen(at);
-  } finally {
-    process.umask(umask);
-  }
-  await once(server, "listening");
+function cannotListen(address: ParsedAddress, errno: number): UsageError {
+  const { message } = transportError(`cannot listen on ${address.text}`, -errno);
+  return listeningError(message, errno === 0 ? "" : getSystemErrorName(errno));
 }
