@@ -1,13 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import path from "node:path";
 import { createServer } from "containerd-shim-protos";
 import { Status, Task } from "containerd-shim-protos/task/v3";
 import { afterEach, describe, expect, it } from "vitest";
 import { RawServer } from "../helpers/raw-peer.js";
-import { pathOf } from "../helpers/temp.js";
+import { pathOf, temporaryPath } from "../helpers/temp.js";
 import {
   needsTerminal,
   noTerminal,
@@ -64,6 +64,21 @@ class FakeShim implements AsyncDisposable {
 const rowsOf = (stdout: string) => JSON.parse(stdout) as Record<string, unknown>[];
 
 describe("shimctl ls, with shims that no task names", () => {
+  it("knows its own containerd and the shims' sockets by whatever path they are named", async () => {
+    const state = new State();
+    const link = temporaryPath();
+    mkdirSync(link);
+    for (const folder of ["state", "sockets"] as const) symlinkSync(state[folder], path.join(link, folder));
+    const flags = ["-namespace", "default", "-id", "web", "-address", `${link}/state/containerd.sock`];
+    await using shim = await FakeShim.start(state.socket("web"), flags);
+    const args = ["ls", "--state", state.state, "--sockets", `${link}/sockets`, "--json"];
+    const { code, stdout } = await shimctl(args);
+    expect(code).toBe(0);
+    expect(rowsOf(stdout)).toEqual([
+      expect.objectContaining({ id: "web", pid: shim.pid, state: "orphan" }) as unknown,
+    ]);
+  });
+
   it("names those of another containerd from their command line", async () => {
     const state = new State();
     const flags = ["-namespace", "k8s.io", "-id", "pod", "-address", "/run/k3s/containerd/containerd.sock"];

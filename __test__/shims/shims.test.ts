@@ -1,4 +1,4 @@
-import { rmSync } from "node:fs";
+import { rmSync, symlinkSync } from "node:fs";
 import path from "node:path";
 import { create, toJson } from "@bufbuild/protobuf";
 import { Code, createServer, packAny, type Server, TtrpcError } from "containerd-shim-protos";
@@ -10,6 +10,7 @@ import { StateRequestSchema, StateResponseSchema, Status, Task } from "container
 import { afterEach, describe, expect, it } from "vitest";
 import { bootstrap, State } from "../cli/state.js";
 import { RawServer } from "../helpers/raw-peer.js";
+import { temporaryPath } from "../helpers/temp.js";
 
 const servers: Server[] = [];
 afterEach(async () => {
@@ -66,6 +67,23 @@ describe("listShims", () => {
         error: null,
       },
     ]);
+  });
+
+  it("knows a shim's socket by whatever path it is named", async () => {
+    const state = new State();
+    const address = await shimOf(state, "web", 3);
+    // As /var/run is /run.
+    const link = temporaryPath();
+    symlinkSync(state.sockets, link);
+    for (const sockets of [link, `${state.sockets}/./`, path.relative(process.cwd(), state.sockets)]) {
+      const shims = await listShims({ state: state.state, sockets });
+      expect(shims.map(({ id }) => id)).toEqual(["web"]);
+    }
+    const relative = path.relative(process.cwd(), state.state);
+    expect(await listShims({ state: relative, sockets: state.sockets })).toHaveLength(1);
+    const other = `unix://${path.join(link, path.basename(address))}`;
+    await using task = await openTask(other, { state: state.state });
+    expect(task).toMatchObject({ id: "web", namespace: "default" });
   });
 
   it("asks hung shims for no longer than it may, all at the same time", async () => {
@@ -192,6 +210,36 @@ describe("watchShims", () => {
     rmSync(bundle, { recursive: true });
     expect(await going).toEqual(["removed", "first", "paused"]);
     await changes.return(undefined);
+  });
+
+  it("reports a container that is replaced while its shim is asked", async () => {
+    const state = new State();
+    const bundle = path.join(state.state, "io.containerd.runtime.v2.task/default/web");
+    let taskPid = 1;
+    const server = createServer().add(Task, {
+      connect() {
+        if (taskPid > 1) return { taskPid };
+        // The one that is answered for is the first; the next has the same id and address.
+        rmSync(bundle, { recursive: true });
+        state.bundle("default", "web", bootstrap(address));
+        return { taskPid: taskPid++ };
+      },
+      state: ({ id }) => ({ id, status: Status.RUNNING }),
+    });
+    servers.push(server);
+    const address = await server.listen(state.socket("web"));
+    state.bundle("default", "web", bootstrap(address));
+    const signal = AbortSignal.timeout(5000);
+    const seen: unknown[] = [];
+    for await (const { type, shim } of watchShims({ state: state.state, intervalMs: 5, signal })) {
+      seen.push([type, shim.taskPid]);
+      if (seen.length === 3) break;
+    }
+    expect(seen).toEqual([
+      ["added", 1],
+      ["removed", 1],
+      ["added", 2],
+    ]);
   });
 
   it("ends with its signal", async () => {

@@ -2,8 +2,8 @@ import type { CallOptions } from "../client/call-options.js";
 import { connect } from "../client/connect.js";
 import type { Connection } from "../client/connection.js";
 import { Status } from "../protos/task/v3.js";
-import { type Found, pathOf } from "./bundles.js";
-import { listeningPaths } from "./listeners.js";
+import { type Found, placeOf } from "./bundles.js";
+import { listeningPlaces } from "./listeners.js";
 import { commandLineOf, uptimeOf } from "./process-info.js";
 import { reasonOf } from "./reason.js";
 import type { ShimInfo } from "./shim-info.js";
@@ -58,11 +58,11 @@ async function ask(
     };
     if (found.id !== undefined) return { ...known, ...(await stateOf(task, found.id, limits)) };
     // The pid is what the shim says, and its command line counts only if that process has the socket.
-    if (line === undefined || pid === null || !listeningPaths([pid]).has(pathOf(connection.address))) {
+    if (line === undefined || pid === null || !listeningPlaces([pid]).has(placeOf(connection.address))) {
       return { ...known, containerd: null, state: "orphan", error: null };
     }
     const named = { ...known, id: line.id, namespace: line.namespace };
-    const isOurs = line.containerd === "" || line.containerd === options.containerd;
+    const isOurs = line.containerd === "" || placeOf(line.containerd) === placeOf(options.containerd);
     if (isOurs) return { ...named, state: "orphan", error: null };
     const connected = await task.client.connect({ id: line.id }, limits()).catch(() => undefined);
     return { ...named, taskPid: connected?.taskPid || null, ...(await stateOf(task, line.id, limits)) };

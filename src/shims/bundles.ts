@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
@@ -40,7 +40,7 @@ export function findTasks(state: string, namespace?: string): FoundTask[] {
 /** The sockets in the socket folder. A name that begins with a dot is that of a lock. */
 export function findSockets(sockets: string): Found[] {
   const names = entries(sockets).filter((name) => !name.startsWith("."));
-  return names.map((name) => ({ address: `unix://${path.join(sockets, name)}` }));
+  return names.map((name) => ({ address: `unix://${path.resolve(sockets, name)}` }));
 }
 
 function foundIn(state: string, namespace: string, id: string): FoundTask {
@@ -115,6 +115,24 @@ function fromBootstrap(text: string, name: string): Pick<Found, "address" | "ver
 /** Before containerd 1.4, shims named an abstract socket without a scheme. */
 function withScheme(address: string): string {
   return address.includes("://") ? address : `unix://@${address}`;
+}
+
+/**
+ * What two addresses of unix sockets have in common if they name the same file, as /var/run/x and /run/x do. A file that
+ * does not exist, such as the socket of a containerd that was stopped, counts by its folder.
+ */
+export function placeOf(address: string): string {
+  const name = pathOf(address);
+  if (!name.startsWith("/")) return name;
+  return real(name) ?? path.join(real(path.dirname(name)) ?? path.dirname(name), path.basename(name));
+}
+
+function real(file: string): string | undefined {
+  try {
+    return realpathSync(file);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The path of a unix socket's address. */

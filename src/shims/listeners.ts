@@ -1,21 +1,23 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { placeOf } from "./bundles.js";
 
 /** A flag in /proc/net/unix: the socket accepts connections. */
 const ACCEPTS = 0x10000;
 
 /**
- * The paths of the unix sockets on which processes listen. For a process that this one may not inspect, there are none.
+ * The places, as of `placeOf`, of the unix sockets on which processes listen. For a process that this one may not
+ * inspect, there are none.
  */
-export function listeningPaths(pids: Iterable<number>): Set<string> {
-  const paths = new Set<string>();
+export function listeningPlaces(pids: Iterable<number>): Set<string> {
+  const places = new Set<string>();
   const byInode = listeners();
   for (const pid of new Set(pids)) {
     for (const inode of socketsOf(pid)) {
       const path = byInode.get(inode);
-      if (path !== undefined) paths.add(path);
+      if (path !== undefined) places.add(placeOf(path));
     }
   }
-  return paths;
+  return places;
 }
 
 /** The paths of all sockets that accept connections, by inode. */

@@ -19,7 +19,7 @@ const DEFAULT_STATE = "/run/containerd";
 /** The names of {@link ContainerdPlaces}. */
 const PLACES = ["state", "containerd"] as const satisfies readonly (keyof ContainerdPlaces)[];
 
-/** Fills in the defaults. Throws a TypeError if a place is not an absolute path. */
+/** Fills in the defaults. A relative path is one of the working directory. Throws a TypeError if a place is no path. */
 export function placesOf(given: ContainerdPlaces): Required<ContainerdPlaces> {
   for (const name of PLACES) {
     const value: unknown = given[name];
@@ -27,8 +27,11 @@ export function placesOf(given: ContainerdPlaces): Required<ContainerdPlaces> {
       throw new TypeError(`${name} must be a path, not ${typeof value === "string" ? '""' : kindOf(value)}`);
     }
   }
-  const socket = given.containerd && pathOf(given.containerd);
-  const state = given.state ?? (socket?.startsWith("/") ? path.dirname(socket) : DEFAULT_STATE);
+  const named = given.containerd && pathOf(given.containerd);
+  const isAbstract = named?.startsWith("@") === true;
+  const socket = named && (isAbstract ? named : path.resolve(named));
+  const byDefault = socket === undefined || isAbstract ? DEFAULT_STATE : path.dirname(socket);
+  const state = given.state === undefined ? byDefault : path.resolve(given.state);
   return { state, containerd: socket ?? path.join(state, "containerd.sock") };
 }
 

@@ -1,7 +1,7 @@
 import { fulfilledWithin } from "../pause.js";
 import { askShim, unanswered } from "./ask.js";
-import { type Found, findSockets, findTasks, pathOf } from "./bundles.js";
-import { listeningPaths } from "./listeners.js";
+import { type Found, findSockets, findTasks, placeOf } from "./bundles.js";
+import { listeningPlaces } from "./listeners.js";
 import type { ShimInfo } from "./shim-info.js";
 
 /** What a {@link Roster} lists. */
@@ -42,8 +42,8 @@ export class Roster {
   readonly #waiting: (() => void)[] = [];
   #running = 0;
   #tasks: readonly Found[] = [];
-  /** All tasks' addresses, those that are not listed included. */
-  #addresses: ReadonlySet<string> = new Set();
+  /** Where the shims of all tasks are, those that are not listed included. */
+  #places: ReadonlySet<string> = new Set();
   #others: readonly Found[] = [];
 
   constructor(options: RosterOptions) {
@@ -60,22 +60,22 @@ export class Roster {
     this.#tasks = tasks.filter(
       (task) => (namespace === undefined || task.namespace === namespace) && task.id.startsWith(id),
     );
-    this.#addresses = new Set(tasks.flatMap(({ address }) => (address === undefined ? [] : pathOf(address))));
+    this.#places = new Set(tasks.flatMap(({ address }) => (address === undefined ? [] : placeOf(address))));
     const found = sockets === undefined ? [] : findSockets(sockets);
     this.#forget([...this.#tasks, ...found]);
     const answered = this.#ask(this.#tasks);
     if (found.length > 0) await fulfilledWithin(answered, OTHERS_AFTER_MS);
-    const known = this.#ownPaths();
-    this.#others = found.filter(({ address = "" }) => !known.has(pathOf(address)));
+    const known = this.#ownPlaces();
+    this.#others = found.filter(({ address = "" }) => !known.has(placeOf(address)));
     await Promise.all([answered, this.#ask(this.#others)]);
   }
 
   /** The shims of tasks, then those that no task names, with what is known of them now. */
   get shims(): ShimInfo[] {
     const { namespace, id = "" } = this.#options;
-    const known = this.#ownPaths();
+    const known = this.#ownPlaces();
     const others = this.#others
-      .filter(({ address = "" }) => !known.has(pathOf(address)))
+      .filter(({ address = "" }) => !known.has(placeOf(address)))
       .map((found) => this.#answerOf(found))
       // Without a filter all are listed; with one, only those that are known to match it.
       .filter((shim) => namespace === undefined || shim.namespace === namespace)
@@ -84,9 +84,9 @@ export class Roster {
   }
 
   /** The addresses of all tasks, and where else their shims listen: containerd 2's for debugging speaks no ttrpc. */
-  #ownPaths(): Set<string> {
+  #ownPlaces(): Set<string> {
     const pids = this.#tasks.flatMap((found) => this.#answerOf(found).pid ?? []);
-    return new Set([...this.#addresses, ...listeningPaths(pids)]);
+    return new Set([...this.#places, ...listeningPlaces(pids)]);
   }
 
   #answerOf(found: Found): ShimInfo {

@@ -1,6 +1,6 @@
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
-import { findTasks, type FoundTask, pathOf } from "./bundles.js";
+import { findTasks, type FoundTask, placeOf } from "./bundles.js";
 
 /** Where a container is looked for. */
 export interface TargetOptions {
@@ -13,9 +13,9 @@ export interface TargetOptions {
 /** The error of an id that several containers have, or begin with. */
 export class AmbiguousId extends TtrpcError {}
 
-/** Whether a text is an address rather than a container's id, which has neither a slash nor a colon. */
+/** Whether a text is meant as an address. A container's id has no slash, and every address has one, wrong ones too. */
 export function isAddress(target: string): boolean {
-  return target.startsWith("/") || target.includes("://");
+  return target.includes("/");
 }
 
 /**
@@ -28,17 +28,10 @@ export function findTaskById(
 ): FoundTask & { address: string } {
   const where = namespace === undefined ? "" : ` in namespace ${namespace}`;
   const tasks = findTasks(state, namespace);
-  const exact = tasks.filter((task) => task.id === id);
-  const found = exact.length > 0 || id === "" ? exact : tasks.filter((task) => task.id.startsWith(id));
-  const [task, second] = found;
+  const longer = () => (id === "" ? undefined : only(id, tasks, (task) => task.id.startsWith(id)));
+  const task = taskNamed(id, tasks) ?? longer();
   if (task === undefined) {
     throw new TtrpcError(`no container${where} has the id ${JSON.stringify(id)} in ${state}`, Code.NotFound);
-  }
-  if (second !== undefined) {
-    const names = found.slice(0, MOST_NAMED).map((each) => `${each.namespace}/${each.id}`);
-    const more = found.length > MOST_NAMED ? ` and ${found.length - MOST_NAMED} more` : "";
-    const text = `the id ${JSON.stringify(id)} is ambiguous: ${names.join(", ")}${more}`;
-    throw new AmbiguousId(text, Code.FailedPrecondition);
   }
   const { address, problem } = task;
   if (address === undefined || problem !== undefined) {
@@ -51,7 +44,26 @@ export function findTaskById(
   return { ...task, address };
 }
 
+/** The task of exactly this id; undefined if there is none. Throws an AmbiguousId if several namespaces have one. */
+export function taskNamed(id: string, tasks: readonly FoundTask[]): FoundTask | undefined {
+  return only(id, tasks, (task) => task.id === id);
+}
+
 const MOST_NAMED = 10;
+
+/** The only one of some tasks that fits an id. */
+function only(
+  id: string,
+  tasks: readonly FoundTask[],
+  fits: (task: FoundTask) => boolean,
+): FoundTask | undefined {
+  const found = tasks.filter(fits);
+  if (found.length < 2) return found[0];
+  const names = found.slice(0, MOST_NAMED).map((each) => `${each.namespace}/${each.id}`);
+  const more = found.length > MOST_NAMED ? ` and ${found.length - MOST_NAMED} more` : "";
+  const text = `the id ${JSON.stringify(id)} is ambiguous: ${names.join(", ")}${more}`;
+  throw new AmbiguousId(text, Code.FailedPrecondition);
+}
 
 /** The only task whose shim has this address; undefined if there is none, or if several share it. */
 export function onlyTaskAt(address: string, where: TargetOptions): FoundTask | undefined {
@@ -68,5 +80,6 @@ export function tasksAt(address: string, { state, namespace }: TargetOptions): F
     // A shim can be called by its address without containerd, or without the right to read its state.
     return [];
   }
-  return tasks.filter((task) => pathOf(task.address ?? "") === pathOf(address));
+  const place = placeOf(address);
+  return tasks.filter((task) => task.address !== undefined && placeOf(task.address) === place);
 }

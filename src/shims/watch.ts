@@ -67,8 +67,10 @@ export async function* watchShims(options: WatchShimsOptions = {}): AsyncGenerat
     }
     const added = [...present].filter(([name]) => !known.has(name));
     const asked = added.map(async ([name, task]) => {
+      // Another container may get the id while the shim of this one is asked.
+      const bundle = identityOf(task);
       const [shim] = await askShim([task], { containerd, timeoutMs, signal });
-      return { name, bundle: identityOf(task), shim: shim! };
+      return { name, bundle, shim: shim! };
     });
     for (const { name, bundle, shim } of await Promise.all(asked)) {
       if (signal?.aborted) return;
