@@ -1,7 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { createPublisher, TaskExitSchema, TaskStartSchema } from "containerd-shim-protos/events";
+import {
+  createPublisher,
+  TaskDeleteSchema,
+  TaskExitSchema,
+  TaskStartSchema,
+} from "containerd-shim-protos/events";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { openDatabase } from "../../examples/events/database.js";
 import { temporaryAddress, temporaryPath } from "../helpers/temp.js";
@@ -24,6 +29,11 @@ async function example(name: string, ...args: string[]) {
   return { child, output: () => output };
 }
 
+/** The table that was printed last. */
+function lastTable(output: string): string {
+  return output.slice(output.lastIndexOf("┌"));
+}
+
 describe("the examples", () => {
   test("table prints what happened to a task", async () => {
     const address = temporaryAddress();
@@ -36,6 +46,15 @@ describe("the examples", () => {
       exitStatus: 137,
     });
     await vi.waitFor(() => expect(output()).toMatch(/web.*default.*\/tasks\/exit.*4242.*137/), 5000);
+    // Another namespace has the id, too. A row goes with its task, not with an exec in it.
+    await using other = createPublisher(address, { namespace: "k8s.io" });
+    await other.publish("/tasks/start", TaskStartSchema, { containerId: "web", pid: 7 });
+    await vi.waitFor(() => expect(lastTable(output())).toMatch(/default[^]*137[^]*k8s\.io/), 5000);
+    await publisher.publish("/tasks/delete", TaskDeleteSchema, { containerId: "web", id: "exec" });
+    await vi.waitFor(() => expect(lastTable(output())).toMatch(/default.*\/tasks\/delete/), 5000);
+    await publisher.publish("/tasks/delete", TaskDeleteSchema, { containerId: "web" });
+    await vi.waitFor(() => expect(lastTable(output())).not.toContain("default"), 5000);
+    expect(lastTable(output())).toContain("k8s.io");
     const exited = once(child, "exit");
     child.kill("SIGTERM");
     expect(await exited).toEqual([0, null]);

@@ -15,13 +15,13 @@ export interface Database {
 }
 
 interface NodeSqlite {
-  readonly DatabaseSync: new (path: string) => Database;
+  readonly DatabaseSync: new (path: string, options: { readOnly: boolean }) => Database;
 }
 
-/** Opens a database, and creates it if it does not exist. */
-export async function openDatabase(path: string): Promise<Database> {
+/** Opens a database, and creates it if it does not exist, unless it is only to be read. */
+export async function openDatabase(path: string, readOnly = false): Promise<Database> {
   const own = process.getBuiltinModule("node:sqlite") as NodeSqlite | undefined;
-  if (own !== undefined) return new own.DatabaseSync(path);
+  if (own !== undefined) return new own.DatabaseSync(path, { readOnly });
   const { default: BetterSqlite } = await import("better-sqlite3");
-  return new BetterSqlite(path) as Database;
+  return new BetterSqlite(path, { readonly: readOnly }) as Database;
 }

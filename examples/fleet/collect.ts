@@ -52,6 +52,7 @@ export async function run(args: string[]): Promise<void> {
     bytes(options["max-bytes"]),
     nats === undefined ? "forget" : rule,
   );
+  spool.host = host;
   const bridge = nats === undefined ? undefined : new Bridge(spool, host, options);
   const table = options.watch === true ? new Table() : undefined;
   const stop = new AbortController();

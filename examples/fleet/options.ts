@@ -41,6 +41,14 @@ export function bytes(text: string): number {
   return Number(digits) * 1024 ** ["", "KiB", "MiB", "GiB"].indexOf(unit);
 }
 
+/** A whole number, 1 or more. */
+export function whole(option: string, text: string): number {
+  const number = Number(text);
+  if (!/^\d+$/.test(text) || number < 1 || !Number.isSafeInteger(number))
+    throw new Error(`--${option} must be a whole number, 1 or more, not ${JSON.stringify(text)}`);
+  return number;
+}
+
 /** A time: RFC 3339, or how long ago, such as 90s, 5m, 2h, 7d. */
 export function time(text: string): Date {
   const [, digits, unit = ""] = /^(\d+)([smhd])$/.exec(text) ?? [];

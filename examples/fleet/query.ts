@@ -1,5 +1,4 @@
-import { hostname } from "node:os";
-import { parsed, time } from "./options.js";
+import { parsed, time, whole } from "./options.js";
 import { jsonOf, shownOf } from "./record.js";
 import { Spool } from "./spool.js";
 
@@ -23,13 +22,15 @@ export async function run(args: string[]): Promise<void> {
     },
     args,
   );
-  const spool = await Spool.open(options.spool);
   const { namespace, topic, container, since } = options;
+  const limit = whole("limit", options.limit);
+  const spool = await Spool.read(options.spool);
   if (options.status === true) console.log(JSON.stringify(spool.status()));
   else {
     const filter = { namespace, topic, container, since: since === undefined ? undefined : time(since) };
-    const records = spool.query({ ...filter, limit: Number(options.limit) });
-    for (const { envelope } of records) console.log(jsonOf(shownOf(hostname(), envelope)));
+    const records = spool.query({ ...filter, limit });
+    const { host } = spool;
+    for (const { envelope } of records) console.log(jsonOf(shownOf(host, envelope)));
   }
   spool.close();
 }

@@ -62,7 +62,9 @@ export interface Shown {
   readonly message: { [name: string]: unknown };
 }
 
-export function shownOf(host: string, bytes: Uint8Array): Shown {
+export function shownOf(host: string, { buffer, byteOffset, length }: Uint8Array): Shown {
+  // A Buffer, as better-sqlite3 returns it, would be the class of the message's bytes too, and has a JSON of its own.
+  const bytes = new Uint8Array(buffer, byteOffset, length);
   const { namespace, topic, timestamp, event } = fromBinary(EnvelopeSchema, bytes);
   const unpacked = event && (unpackAny(event, registry) ?? unpackAny(event, StringValueSchema));
   const at = new Date(timestamp === undefined ? 0 : timestampMs(timestamp)).toISOString();

@@ -34,6 +34,7 @@ const SCHEMA = `
   CREATE INDEX IF NOT EXISTS events_container ON events (container, seq) WHERE container IS NOT NULL;
   CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT OR IGNORE INTO state VALUES ('published', 0), ('dropped', 0);
+  CREATE TABLE IF NOT EXISTS host (name TEXT NOT NULL);
 `;
 
 /** How many records one deletion removes. */
@@ -69,8 +70,33 @@ export class Spool {
     return new Spool(database, maxBytes, whenFull);
   }
 
+  /** Opens a spool to query it, while its collector runs or not. Throws an error that names the file if it is no spool. */
+  static async read(path: string): Promise<Spool> {
+    let database: Database | undefined;
+    try {
+      database = await openDatabase(path, true);
+      database.exec("PRAGMA busy_timeout = 5000");
+      return new Spool(database, 0, "wait");
+    } catch (cause) {
+      database?.close();
+      throw new Error(`--spool ${path}: ${(cause as Error).message}`, { cause });
+    }
+  }
+
   close(): void {
     this.#database.close();
+  }
+
+  /** The host whose events these are, as its collector names it. */
+  get host(): string {
+    return (this.#statement("SELECT name FROM host").get() as { name: string } | undefined)?.name ?? "";
+  }
+
+  set host(name: string) {
+    this.#transaction(() => {
+      this.#statement("DELETE FROM host").run();
+      this.#statement("INSERT INTO host VALUES (?)").run(name);
+    });
   }
 
   /**
@@ -167,7 +193,11 @@ export class Spool {
       action();
       this.#database.exec("COMMIT");
     } catch (error) {
-      this.#database.exec("ROLLBACK");
+      try {
+        this.#database.exec("ROLLBACK");
+      } catch {
+        // SQLite has rolled back by itself, as it does when the disk is full.
+      }
       throw error;
     }
   }

@@ -34,12 +34,15 @@ export class Table {
     const alert = alertOf(shown);
     if (alert !== undefined) this.#alerts.push(`${at} ${alert}`);
     this.#alerts.splice(0, this.#alerts.length - 10);
-    const { containerId: container, pid, exitStatus } = message;
+    const { containerId: container, id, pid, exitStatus } = message;
     if (typeof container === "string") {
       const key = `${host} ${namespace} ${container}`;
       const row: Row = { ...this.#rows.get(key), host, namespace, container, last: topic, at };
-      if (typeof pid === "number") row.pid = pid;
-      if (typeof exitStatus === "number") row.exit = exitStatus;
+      // An exec has an id of its own: its exit's `id` is not the container's, and its start's is called `execId`.
+      const isExec = (id !== undefined && id !== container) || Boolean(message["execId"]);
+      if (topic === "/tasks/start") delete row.exit;
+      if (typeof pid === "number" && !isExec) row.pid = pid;
+      if (typeof exitStatus === "number" && !isExec) row.exit = exitStatus;
       this.#rows.delete(key);
       this.#rows.set(key, row);
       const [oldest] = this.#rows.keys();

@@ -1,0 +1,107 @@
+import { existsSync } from "node:fs";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { packAny } from "containerd-shim-protos";
+import { ContainerCreateSchema, ContainerCreate_RuntimeSchema } from "containerd-shim-protos/events";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { openDatabase } from "../../examples/events/database.js";
+import { run as query } from "../../examples/fleet/query.js";
+import { jsonOf, recordOf, shownOf } from "../../examples/fleet/record.js";
+import { Spool } from "../../examples/fleet/spool.js";
+import { Table } from "../../examples/fleet/table.js";
+import { temporaryPath } from "../helpers/temp.js";
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+const AT = timestampFromMs(1_700_000_000_000);
+/** An event with a message that has bytes. */
+const any = packAny(ContainerCreateSchema, {
+  id: "web",
+  runtime: create(ContainerCreate_RuntimeSchema, {
+    name: "runc",
+    options: { typeUrl: "x", value: new Uint8Array([1, 2, 3]) },
+  }),
+});
+const event = { namespace: "default", topic: "/containers/create", timestamp: AT, any, message: undefined };
+
+describe("the table of a fleet", () => {
+  it("shows the pid and the exit code of a container, not those of an exec in it", async () => {
+    const drawn = vi.spyOn(console, "table").mockImplementation(() => undefined);
+    const table = new Table();
+    const base = { host: "node-1", at: "2026-01-01T00:00:00.000Z", namespace: "default" };
+    const add = (topic: string, message: object) =>
+      table.add({ ...base, topic, message: { containerId: "web", ...message } });
+    add("/tasks/start", { pid: 100 });
+    add("/tasks/exec-started", { execId: "e1", pid: 200 });
+    add("/tasks/exit", { id: "e1", pid: 200, exitStatus: 7 });
+    await vi.waitFor(() => expect(drawn).toHaveBeenCalled());
+    const [row] = drawn.mock.lastCall?.[0] as Record<string, unknown>[];
+    expect(row).toMatchObject({ container: "web", pid: 100 });
+    expect(row).not.toHaveProperty("exit");
+    drawn.mockClear();
+    add("/tasks/exit", { id: "web", pid: 100, exitStatus: 3 });
+    await vi.waitFor(() => expect(drawn).toHaveBeenCalled());
+    expect((drawn.mock.lastCall?.[0] as unknown[])[0]).toMatchObject({ pid: 100, exit: 3 });
+  });
+});
+
+describe("the spool of a fleet", () => {
+  it("reports what SQLite says when SQLite has rolled back by itself, and goes on", async () => {
+    const path = temporaryPath(".db");
+    const spool = await Spool.open(path);
+    const other = await openDatabase(path);
+    // As a disk does that is full.
+    other.exec(
+      "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END",
+    );
+    expect(() => spool.append([recordOf("node-1", event)])).toThrow("the disk is full");
+    other.exec("DROP TRIGGER full");
+    other.close();
+    expect(spool.append([recordOf("node-1", event)])).toBe(true);
+    spool.close();
+  });
+});
+
+describe("the JSON of a fleet's event", () => {
+  it("has base64 for bytes, whatever class of array a database returns", () => {
+    const { envelope } = recordOf("node-1", event);
+    const expected = JSON.parse(jsonOf(shownOf("node-1", envelope))) as object;
+    expect(JSON.stringify(expected)).toContain('"AQID"');
+    expect(JSON.parse(jsonOf(shownOf("node-1", Buffer.from(envelope))))).toEqual(expected);
+  });
+});
+
+describe("a query of a spool", () => {
+  /** What it prints. */
+  async function ask(...args: string[]): Promise<unknown[]> {
+    const printed = vi.spyOn(console, "log").mockImplementation(() => undefined);
+    await query(args);
+    const lines = printed.mock.calls.map(([line]) => JSON.parse(String(line)) as unknown);
+    printed.mockClear();
+    return lines;
+  }
+
+  it("names the host that its collector was given", async () => {
+    const path = temporaryPath(".db");
+    const spool = await Spool.open(path);
+    spool.host = "007";
+    spool.append([recordOf("007", event)]);
+    // While the collector runs.
+    expect(await ask("--spool", path)).toEqual([expect.objectContaining({ host: "007" }) as unknown]);
+    spool.close();
+    expect(await ask("--spool", path, "--status")).toMatchObject([{ events: 1 }]);
+  });
+
+  it("creates no spool, and says which file is none", async () => {
+    const path = temporaryPath(".db");
+    await expect(ask("--spool", path)).rejects.toThrow(`--spool ${path}: `);
+    expect(existsSync(path)).toBe(false);
+  });
+
+  it("says which number of events is none", async () => {
+    for (const limit of ["abc", "0", "1.5", ""])
+      await expect(ask("--limit", limit)).rejects.toThrow("--limit must be a whole number, 1 or more");
+  });
+});
