@@ -50,7 +50,7 @@ describe("shimctl complete", () => {
       "help",
     ]);
     expect(await words("ls", "--")).toEqual(
-      expect.arrayContaining(["--state", "--json", "--watch", "--interval", "--help"]),
+      expect.arrayContaining(["--state", "--namespace", "--json", "--watch", "--interval", "--help"]),
     );
     expect(await words("call", "--kind", "")).toContain("bidi_streaming");
     expect(await words("completion", "")).toEqual(["bash", "zsh", "fish"]);
@@ -68,7 +68,10 @@ describe("shimctl complete", () => {
     for (const option of ["--proto", "-I", "--descriptor-set"]) {
       expect(await words("call", "/x", option, "")).toEqual(["(files)"]);
     }
-    expect(await words("ls", "--state", "")).toEqual(["(files)"]);
+    for (const option of ["--state", "--address", "--sockets"])
+      expect(await words("ls", option, "")).toEqual(["(files)"]);
+    expect(await words("pack", "")).toEqual(["(files)"]);
+    expect(await words("pack", "--node", "")).toEqual(["(files)"]);
     expect(await words("call", "/run/")).toEqual(["(files)"]);
     expect(await words("proxy", "")).toEqual(["(files)"]);
   });

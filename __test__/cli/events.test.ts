@@ -1,6 +1,7 @@
 import { existsSync, statSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { createPublisher, TASK_EXIT_EVENT_TOPIC, TaskExitSchema } from "containerd-shim-protos/events";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { describeWithPeer, Peer, peerCalls } from "../helpers/peer.js";
 import { pathOf, temporaryAddress } from "../helpers/temp.js";
 import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl, visible } from "./shimctl.js";
@@ -104,6 +105,32 @@ describe("shimctl events", () => {
     await publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, EXIT).catch(() => undefined);
     expect(await child.outcome()).toMatchObject({ code: 0 });
     expect(existsSync(pathOf(child.address))).toBe(false);
+  });
+
+  it("acknowledges no event whose line has not left the process", async () => {
+    await using child = await listening("--json");
+    child.ignore();
+    const limits = { retryForMs: 1000, timeoutMs: 1000 };
+    await using publisher = createPublisher(child.address, { namespace: "default", ...limits });
+    publisher.on("undelivered", () => undefined);
+    let acknowledged = 0;
+    for (let event = 0; event < 3000; event++) {
+      const published = publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, EXIT);
+      published.then(
+        () => acknowledged++,
+        () => undefined,
+      );
+      await publisher.ready().catch(() => undefined);
+    }
+    // Nothing more happens once the pipe is full.
+    for (let before = -1; before < acknowledged; await sleep(300)) before = acknowledged;
+    child.kill("SIGTERM");
+    await vi.waitFor(() => expect(child.exited).toBe(true), 10_000);
+    child.listen();
+    const { code, stdout } = await child.outcome();
+    expect(code).toBe(0);
+    expect(acknowledged).toBeGreaterThan(0);
+    expect(stdout.split("\n").length - 1).toBeGreaterThanOrEqual(acknowledged);
   });
 
   it("ends with 2 if it cannot listen, or if a filter is wrong", async () => {

@@ -35,6 +35,8 @@ export interface Outcome {
 export interface RunOptions {
   /** How wide a terminal is, 100 if left out. */
   readonly columns?: number;
+  /** How high it is, 30 if left out. */
+  readonly rows?: number;
   /** What it reads from stdin, which then ends. If left out, stdin is empty. */
   readonly input?: string | Uint8Array;
   readonly env?: NodeJS.ProcessEnv;
@@ -175,9 +177,13 @@ export async function shimctl(args: readonly string[], options?: RunOptions): Pr
  * @param after - What the shell of the terminal runs afterwards, such as `; stty -a`.
  */
 export class TerminalShimctl extends Shimctl {
-  constructor(args: readonly string[], { columns = 100, ...options }: RunOptions = {}, after = "") {
+  constructor(
+    args: readonly string[],
+    { columns = 100, rows = 30, ...options }: RunOptions = {},
+    after = "",
+  ) {
     const line = quoted([process.execPath, SHIMCTL, ...args]);
-    const command = `stty cols ${columns} rows 30 -echo; ${after === "" ? "exec " : ""}${line}${after}`;
+    const command = `stty cols ${columns} rows ${rows} -echo; ${after === "" ? "exec " : ""}${line}${after}`;
     super([], { ...options, input: "keep" }, [
       "script",
       "--quiet",

@@ -132,6 +132,17 @@ describe("shimctl stats", () => {
     expect(stdout).toMatch(/▁.*█|█.*▁/);
   });
 
+  it.skipIf(noTerminal)(`draws on a terminal that does not know its size${needsTerminal}`, async () => {
+    const address = await shim(TaskV3, v1);
+    const size = { columns: 0, rows: 0 };
+    await using child = new TerminalShimctl(["stats", address, "web", "--interval", "30ms"], size);
+    await child.says("cgroup v1");
+    child.type("\x03");
+    const { code, stdout } = await child.outcome();
+    expect(code).toBe(0);
+    for (const figure of ["CPU", "MEMORY", "READ", "WRITE", "PROCESSES"]) expect(stdout).toContain(figure);
+  });
+
   it("finds the container by its id, or by its shim's address if it is the only one", async () => {
     const state = new State();
     const address = await shim(TaskV3, v2);

@@ -87,6 +87,15 @@ describe("a container's id in place of an address", () => {
     expect(stderr).toContain("-n");
     expect((await shimctl([...args, "-n", "k8s.io"])).stdout).toContain("other");
     expect((await shimctl(args, { env: { CONTAINERD_NAMESPACE: "default" } })).stdout).toContain("one");
+    expect((await shimctl(["-n", "k8s.io", ...args])).stdout).toContain("other");
+  });
+
+  it("is looked for as if variables that are empty were not set", async () => {
+    const state = new State();
+    await shimOf(state, "one", TaskV3, [["default", "web"]]);
+    const args = ["call", "web", "Task/State", "--state", state.state];
+    const env = { CONTAINERD_STATE: "", CONTAINERD_ADDRESS: "", CONTAINERD_NAMESPACE: "" };
+    expect(await shimctl(args, { env })).toMatchObject({ code: 0, stderr: "" });
   });
 
   it("that nothing has ends with 2", async () => {
@@ -122,24 +131,56 @@ describe("a container's id in place of an address", () => {
     expect(JSON.parse((await shimctl(direct)).stdout)).toMatchObject({ calls: 3, failed: 0 });
   });
 
-  it("selects the events that are about the container", async () => {
-    const state = new State();
-    await shimOf(state, "one", TaskV3, [["default", "web-1234"]]);
-    const socket = temporaryPath();
-    const containerd = await serveSubscriptions(`unix:${socket}`, (call) => {
-      call.write(exitEnvelope(1, "db"));
-      call.write(exitEnvelope(2, "web-1234"));
-    });
-    try {
-      const args = ["events", "web", "--state", state.state, "--address", socket, "--json"];
-      await using child = new Shimctl(args);
-      await child.printsLines(1);
-      child.kill("SIGINT");
-      const { stdout } = await child.outcome();
-      expect(JSON.parse(stdout)).toMatchObject({ event: { containerId: "web-1234", exitStatus: 2 } });
-    } finally {
-      containerd.forceShutdown();
+  describe("for events", () => {
+    /** What the command prints of three containers' events, and what it asks containerd for. */
+    async function follow(state: State, ...options: string[]): Promise<{ ids: string[]; asked: string }> {
+      const socket = temporaryPath();
+      let asked = "";
+      const containerd = await serveSubscriptions(`unix:${socket}`, (call) => {
+        asked = call.request.toString("latin1");
+        for (const id of ["web-1234", "db", "web", "end"]) call.write(exitEnvelope(0, id));
+      });
+      try {
+        const args = ["events", ...options, "--state", state.state, "--address", socket, "--json"];
+        await using child = new Shimctl(args);
+        await child.printsLines(1);
+        child.kill("SIGINT");
+        const { stdout } = await child.outcome();
+        const lines = stdout.trimEnd().split("\n");
+        const ids = lines.map((line) => (JSON.parse(line) as { event: { containerId: string } }).event);
+        return { ids: ids.map(({ containerId }) => containerId), asked };
+      } finally {
+        containerd.forceShutdown();
+      }
     }
+
+    it("is the whole id, because the container may be still to come", async () => {
+      const state = new State();
+      await shimOf(state, "one", TaskV3, [["default", "web-1234"]]);
+      const { ids, asked } = await follow(state, "web");
+      expect(ids).toEqual(["web"]);
+      expect(asked).not.toContain("namespace");
+    });
+
+    it("stands for its container only, not for another namespace's of the same id", async () => {
+      const state = new State();
+      await shimOf(state, "one", TaskV3, [["default", "web"]]);
+      const { ids, asked } = await follow(state, "web");
+      expect(ids).toEqual(["web"]);
+      expect(asked).toContain('namespace=="default"');
+    });
+
+    it("must be unambiguous, for which a namespace helps", async () => {
+      const state = new State();
+      await shimOf(state, "one", TaskV3, [
+        ["default", "web"],
+        ["k8s.io", "web"],
+      ]);
+      const { code, stderr } = await shimctl(["events", "web", "--state", state.state]);
+      expect(code).toBe(2);
+      expect(stderr).toContain('the id "web" is ambiguous: default/web, k8s.io/web');
+      expect((await follow(state, "web", "-n", "default")).ids).toEqual(["web"]);
+    });
   });
 });
 

@@ -77,6 +77,11 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
     ["an invalid count", ["bench", "/x", "A/B", "--calls", "0"], "1 or more"],
     ["metadata without a value", ["call", "/x", "A/B", "-m", "key"], "Metadata must be key=value."],
     ["an unknown kind", ["call", "/x", "A/B", "--raw", "--kind", "both"], "Allowed choices are unary"],
+    ["an empty state folder", ["ls", "--state="], "It must not be empty."],
+    ["an empty address", ["ls", "--address="], "It must not be empty."],
+    ["an empty namespace", ["-n", "", "ls"], "It must not be empty."],
+    ["an empty folder of sockets", ["ls", "--sockets", ""], "It must not be empty."],
+    ["a duration that is too long", ["ls", "--timeout", "600h"], "at most 2147483647ms"],
     ["an unknown shell", ["completion", "tcsh"], "Allowed choices are bash, zsh, fish"],
   ])("%s", async (_, args, said) => {
     const { code, stdout, stderr } = await shimctl(args);
@@ -107,6 +112,8 @@ describe("a wrong command line ends with 2 and says what to do:", () => {
       "one of containerd.task.v2.Task, containerd.task.v3.Task",
     ],
     ["an invalid address", ["call", "unix://x", "v2.Task/State"], 'the address "unix://x" is not one of', ""],
+    ["a relative path to call", ["call", "./x", "v2.Task/State"], 'the address "./x" is not one of', ""],
+    ["a relative path to listen on", ["events", "./x"], 'the address "./x" is not one of', ""],
     ["a method that no version has", ["call", "/x", "Task/Stat"], "has no method Stat", "one of State"],
     [
       "a container's id without a state folder",

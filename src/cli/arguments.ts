@@ -5,12 +5,28 @@ const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 
 
 /** Parses `500ms`, `2s`, `1.5m`, `1h`, or a number of seconds, into milliseconds above 0. */
 export function duration(text: string): number {
-  const [, number = "", unit = "s"] = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text) ?? [];
-  const ms = Number(number) * (UNITS[unit] ?? 1);
-  if (number === "" || ms <= 0 || ms > LONGEST_TIMER_MS) {
+  const ms = durationOrNone(text);
+  if (ms === 0) throw new InvalidArgumentError("It must be above 0, such as 500ms, 2s or 5m.");
+  return ms;
+}
+
+/** As {@link duration}, or 0. */
+export function durationOrNone(text: string): number {
+  const [, number, unit = "s"] = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text) ?? [];
+  if (number === undefined) {
     throw new InvalidArgumentError("A duration is a number with a unit, such as 500ms, 2s or 5m.");
   }
+  const ms = Number(number) * (UNITS[unit] ?? 1);
+  if (ms > LONGEST_TIMER_MS) {
+    throw new InvalidArgumentError(`It must be at most ${LONGEST_TIMER_MS}ms, which are some 24 days.`);
+  }
   return ms;
+}
+
+/** Takes a text that is not empty. A script may have put a variable there that it has not set. */
+export function filled(text: string): string {
+  if (text === "") throw new InvalidArgumentError("It must not be empty.");
+  return text;
 }
 
 /** Parses a whole number, 1 or more. */

@@ -1,6 +1,6 @@
 import { styleText } from "node:util";
-import { Argument, Command, Option } from "commander";
-import { count, duration, metadata, repeated } from "./arguments.js";
+import { Argument, Command, Option, type OptionValues } from "commander";
+import { count, duration, durationOrNone, filled, metadata, repeated } from "./arguments.js";
 import { printError, styledError } from "./output/stdout.js";
 import { withSchemaOptions } from "./schema/options.js";
 
@@ -14,6 +14,8 @@ const KINDS = ["unary", "server_streaming", "client_streaming", "bidi_streaming"
 
 /** The command line. Each command is loaded when it runs, so that none pays for the others. */
 export function program(): Command {
+  // An empty variable stands for none, as for every shell.
+  for (const name of VARIABLES) if (process.env[name] === "") delete process.env[name];
   const shimctl = new Command("shimctl")
     .description("Talks ttrpc to live shims of containerd, and to any other ttrpc service.")
     .version(SHIMCTL_VERSION, "-V, --version", "print the version")
@@ -22,12 +24,19 @@ export function program(): Command {
       new Option(
         "--state <dir>",
         "containerd's state folder (default: that of --address, or /run/containerd)",
-      ).env("CONTAINERD_STATE"),
+      )
+        .env("CONTAINERD_STATE")
+        .argParser(filled),
     )
     .addOption(
-      new Option("--address <path>", "containerd's gRPC socket (default: containerd.sock in --state)").env(
-        "CONTAINERD_ADDRESS",
-      ),
+      new Option("--address <path>", "containerd's gRPC socket (default: containerd.sock in --state)")
+        .env("CONTAINERD_ADDRESS")
+        .argParser(filled),
+    )
+    .addOption(
+      new Option("-n, --namespace <name>", "the namespace of containers; for events, may be repeated")
+        .env("CONTAINERD_NAMESPACE")
+        .argParser<string[]>((text, earlier) => repeated(filled(text), earlier)),
     )
     // commander's own does not say that a command is unknown.
     .helpCommand(false)
@@ -51,22 +60,18 @@ export function program(): Command {
     .exitOverride();
 
   // Only commands created from here on inherit the settings above.
-  withNamespace(
-    shimctl
-      .command("ls")
-      .description("list the shims of this host")
-      .argument("[id]", "only containers whose ids begin like this"),
-  )
-    .option("--sockets <dir>", "the folder of the shims' sockets", "/run/containerd/s")
+  shimctl
+    .command("ls")
+    .description("list the shims of this host")
+    .argument("[id]", "only containers whose ids begin like this")
+    .option("--sockets <dir>", "the folder of the shims' sockets", filled, "/run/containerd/s")
     .option("--json", "print JSON")
     .option("-w, --watch", "keep listing; on a terminal, in place")
     .addOption(durationOption("--interval <duration>", "how often --watch lists", "2s"))
     .addOption(durationOption("--timeout <duration>", "how long a shim may take to answer", "2s"))
-    .action(async (id, _, command: Command) =>
-      (await import("./commands/ls.js")).ls(id, command.optsWithGlobals()),
-    );
+    .action(async (id, _, command: Command) => (await import("./commands/ls.js")).ls(id, valuesOf(command)));
 
-  withTargetOptions(
+  withSchemaOptions(
     shimctl
       .command("call")
       .description("call a method")
@@ -81,7 +86,7 @@ export function program(): Command {
     .option("--json", "print each reply in one line, on a terminal too")
     .option("--emit-defaults", EMIT_DEFAULTS)
     .action(async (target, route, data, _, command: Command) =>
-      (await import("./commands/call.js")).call(target, route, data, command.optsWithGlobals()),
+      (await import("./commands/call.js")).call(target, route, data, valuesOf(command)),
     );
 
   withSchemaOptions(
@@ -103,11 +108,6 @@ export function program(): Command {
       ),
   )
     .option("--topic <prefix>", "only topics with this prefix, such as /tasks/; may be repeated", repeated)
-    .addOption(
-      new Option("-n, --namespace <name>", "only this namespace; may be repeated")
-        .env("CONTAINERD_NAMESPACE")
-        .argParser<string[]>(repeated),
-    )
     .option("--filter <filter>", "only what matches, in containerd's syntax; may be repeated", repeated)
     .option("--forward <address>", "pass each event on to containerd, and its answer back")
     .option("--json", "print a line of JSON for each event")
@@ -117,22 +117,20 @@ export function program(): Command {
       (await import("./commands/events.js")).events(target, command.optsWithGlobals()),
     );
 
-  withNamespace(
-    shimctl
-      .command("stats")
-      .description("show the CPU, memory and IO that a container uses, until it ends")
-      .argument("<target>", TARGET)
-      .argument("[id]", "the container, after the address of a shim that has several"),
-  )
+  shimctl
+    .command("stats")
+    .description("show the CPU, memory and IO that a container uses, until it ends")
+    .argument("<target>", TARGET)
+    .argument("[id]", "the container, after the address of a shim that has several")
     .addOption(durationOption("--interval <duration>", "how often to take a sample", "1s"))
     .option("-c, --count <number>", "stop after this many samples", count)
     .addOption(durationOption("--timeout <duration>", "how long the shim may take to answer", "2s"))
     .option("--json", "print a line of JSON for each sample")
     .action(async (target, id, _, command: Command) =>
-      (await import("./commands/stats.js")).stats(target, id, command.optsWithGlobals()),
+      (await import("./commands/stats.js")).stats(target, id, valuesOf(command)),
     );
 
-  withTargetOptions(
+  withSchemaOptions(
     shimctl
       .command("proxy")
       .description("pass ttrpc connections through and print their frames")
@@ -143,10 +141,10 @@ export function program(): Command {
     .option("--full", "print long messages to their ends")
     .option("--emit-defaults", EMIT_DEFAULTS)
     .action(async (listen, target, _, command: Command) =>
-      (await import("./commands/proxy.js")).proxy(listen, target, command.optsWithGlobals()),
+      (await import("./commands/proxy.js")).proxy(listen, target, valuesOf(command)),
     );
 
-  withTargetOptions(
+  withSchemaOptions(
     shimctl
       .command("bench")
       .description("measure the rate and latency of a unary method")
@@ -158,12 +156,14 @@ export function program(): Command {
     .option("--connections <number>", "connections that share them", count, 1)
     .addOption(durationOption("-d, --duration <duration>", "how long to measure", "5s"))
     .option("--calls <number>", "make this many calls instead", count)
-    .addOption(durationOption("--warmup <duration>", "how long to call before measuring", "500ms"))
+    .addOption(
+      durationOption("--warmup <duration>", "how long to call before measuring", "500ms", durationOrNone),
+    )
     .option("--timeout <duration>", "the deadline of a call, and of connecting", duration)
     .option("-m, --metadata <key=value>", "send metadata; may be repeated", metadata)
     .option("--json", "print JSON")
     .action(async (target, route, data, _, command: Command) =>
-      (await import("./commands/bench.js")).bench(target, route, data, command.optsWithGlobals()),
+      (await import("./commands/bench.js")).bench(target, route, data, valuesOf(command)),
     );
 
   shimctl
@@ -183,7 +183,7 @@ export function program(): Command {
     .option(
       "--node-flag <flag>",
       "a flag for Node, after those that every shim gets; may be repeated",
-      collected,
+      repeated,
     )
     .action(async (script, options) => (await import("./commands/pack.js")).pack(script, options));
 
@@ -213,24 +213,17 @@ export function program(): Command {
 
 const EMIT_DEFAULTS = "show fields with their default value too";
 
-/** Adds the option that says in which namespace a container is. */
-/** Gathers the values of an option that may be repeated. */
-function collected(value: string, before: readonly string[] = []): readonly string[] {
-  return [...before, value];
+/** The variables that stand for options of all commands. */
+const VARIABLES = ["CONTAINERD_STATE", "CONTAINERD_ADDRESS", "CONTAINERD_NAMESPACE"] as const;
+
+/** The options of a command that is about one namespace: the last one counts. */
+function valuesOf<T extends OptionValues>(command: Command): T {
+  const values: OptionValues & { readonly namespace?: readonly string[] } = command.optsWithGlobals();
+  return { ...values, namespace: values.namespace?.at(-1) } as unknown as T;
 }
 
-function withNamespace(command: Command): Command {
-  const option = new Option("-n, --namespace <name>", "the namespace of the container");
-  return command.addOption(option.env("CONTAINERD_NAMESPACE"));
-}
-
-/** Adds the options of commands that take a target and a method. */
-function withTargetOptions(command: Command): Command {
-  return withSchemaOptions(withNamespace(command));
-}
-
-function durationOption(flags: string, description: string, byDefault: string): Option {
-  return new Option(flags, description).argParser(duration).default(duration(byDefault), byDefault);
+function durationOption(flags: string, description: string, byDefault: string, parse = duration): Option {
+  return new Option(flags, description).argParser(parse).default(parse(byDefault), byDefault);
 }
 
 const EVENTS_HELP = `

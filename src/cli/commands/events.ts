@@ -1,5 +1,6 @@
 import { create, toJson } from "@bufbuild/protobuf";
 import { type Timestamp, timestampDate, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { parseAddress } from "../../address.js";
 import {
   type ContainerdEvent,
   EnvelopeSchema,
@@ -9,9 +10,9 @@ import {
   listenEvents,
   subscribeEvents,
 } from "../../events/index.js";
-import { parseAddress } from "../../address.js";
+import { AmbiguousId, isAddress, taskNamed } from "../../shims/target.js";
 import { socketPath } from "../../server/socket-file.js";
-import { AmbiguousId, findTaskById, isAddress } from "../../shims/target.js";
+import { findTasks } from "../../shims/bundles.js";
 import { withConnection } from "../connecting.js";
 import { UsageError } from "../errors.js";
 import { transportCode } from "../describe-error.js";
@@ -21,7 +22,7 @@ import { listeningError, removedAtExit } from "../listening.js";
 import { Feed } from "../output/feed.js";
 import { jsonLine, plainJson } from "../output/json.js";
 import { rawOf } from "../output/raw.js";
-import { print, printError, styled } from "../output/stdout.js";
+import { handedOver, print, printError, styled } from "../output/stdout.js";
 import { Text, text } from "../output/text.js";
 import type { SchemaOptions } from "../schema/options.js";
 import { loadRegistry } from "../schema/schema.js";
@@ -51,8 +52,11 @@ export async function events(target: string | undefined, options: EventsOptions)
     return;
   }
   if (options.forward !== undefined) throw new UsageError("--forward needs an address to listen on");
-  await subscribeTo(target === undefined ? undefined : idOf(target, options), options, shown);
+  await subscribeTo(target, target === undefined ? options : narrowed(target, options), shown);
 }
+
+/** Events that may wait for the reader of stdout at the same time. Their publishers wait, too. */
+const MOST_UNACKNOWLEDGED = 100;
 
 /** Receives events as containerd does. */
 async function listenAt(address: string, options: EventsOptions, shown: ToJsonOptions): Promise<void> {
@@ -74,11 +78,12 @@ async function listenAt(address: string, options: EventsOptions, shown: ToJsonOp
     printError(`listening on ${sink.address}${forward === undefined ? "" : `, passing on to ${forward}`}`);
     const feed = new Feed();
     try {
-      for await (const event of sink) {
-        const line = formatted(event, shown, options);
+      // Asking for the next batch acknowledges the last one.
+      for await (const batch of sink.batches({ maxEvents: MOST_UNACKNOWLEDGED })) {
+        const lines = batch.map((event) => formatted(event, shown, options));
         // Events on their way to containerd must not wait for the reader of stdout.
-        if (forward === undefined) await print(line);
-        else feed.write(line);
+        if (forward !== undefined) for (const line of lines) feed.write(line);
+        else if (!(await handedOver(lines))) break;
       }
     } finally {
       // However the loop ended: an event that nobody reads must not be accepted.
@@ -98,7 +103,9 @@ async function subscribeTo(
   await withConnection(containerd, {}, async () => undefined);
   await untilStopped(async (signal) => {
     const subscription = subscribe(containerd, options, signal);
-    printError(`subscribing to ${containerd}`);
+    const [namespace, ...more] = options.namespace ?? [];
+    const whose = id === undefined ? "" : ` for ${more.length > 0 ? "" : `${namespace ?? "*"}/`}${id}`;
+    printError(`subscribing to ${containerd}${whose}`);
     try {
       for await (const event of subscription) {
         if (id === undefined || concerns(event, id, shown)) await print(formatted(event, shown, options));
@@ -133,15 +140,20 @@ function subscribe(
   }
 }
 
-/** The id that a user means. It may be that of a container to come, so it need not be known. */
-function idOf(given: string, { state, address, namespace }: EventsOptions): string {
+/**
+ * The options with the namespace of the container, if it is there and the user named none. It may be still to come, so
+ * its id is not completed: another container's may begin like it.
+ */
+function narrowed(id: string, options: EventsOptions): EventsOptions {
+  if (options.namespace !== undefined) return options;
+  let namespace: string | undefined;
   try {
-    const only = namespace?.length === 1 ? namespace[0] : undefined;
-    return findTaskById(given, { state: placesIn({ state, address }).state, namespace: only }).id;
+    namespace = taskNamed(id, findTasks(placesIn(options).state))?.namespace;
   } catch (error) {
     if (error instanceof AmbiguousId) throw lookUpError(error);
-    return given;
+    // containerd's events can be had without the right to read its state.
   }
+  return namespace === undefined ? options : { ...options, namespace: [namespace] };
 }
 
 /** Whether an event is about a container or sandbox. */
@@ -161,7 +173,9 @@ const PRIVATE = 0o600;
 function listen(address: string, { topic, namespace, forward }: EventsOptions): EventSink {
   const options = { topics: topic, namespaces: namespace, mode: PRIVATE, reclaimStale: true };
   try {
-    return forward === undefined ? listenEvents(address, options) : forwardEvents(address, forward, options);
+    return forward === undefined
+      ? listenEvents(address, { ...options, acknowledge: "done" })
+      : forwardEvents(address, forward, options);
   } catch (error) {
     if (error instanceof TypeError) throw new UsageError(error.message);
     const code = transportCode(error);

@@ -3,6 +3,7 @@ import { loadRegistry, servicesOf, typesOf } from "../schema/schema.js";
 import type { SchemaOptions } from "../schema/options.js";
 import { findSockets, findTasks } from "../../shims/bundles.js";
 import { SOCKETS } from "../../shims/list.js";
+import { tasksAt } from "../../shims/target.js";
 import { type PlaceOptions, placesIn } from "../target.js";
 
 /** The candidates for a word: some words, or `files` if the shell completes file names by itself. */
@@ -38,6 +39,7 @@ export async function candidates(shimctl: Command, words: readonly string[]): Pr
     case "dir":
     case "listen":
     case "data":
+    case "script":
       return "files";
     case "id":
       return ids(state, typed.positional[0], typed.namespace);
@@ -88,12 +90,13 @@ function parse(shimctl: Command, words: readonly string[]): Typed {
     state: last("state") ?? process.env["CONTAINERD_STATE"],
     address: last("address") ?? process.env["CONTAINERD_ADDRESS"],
   };
-  return { command, positional, awaiting, schema: given, places, namespace: last("namespace") };
+  const namespace = last("namespace") ?? process.env["CONTAINERD_NAMESPACE"];
+  return { command, positional, awaiting, schema: given, places, namespace };
 }
 
 function valuesOf(option: Option): Candidates {
   if (option.argChoices !== undefined) return option.argChoices.map((word) => ({ word, about: "" }));
-  return /<(file|dir)>/.test(option.flags) ? "files" : [];
+  return /<(file|dir|path)>/.test(option.flags) ? "files" : [];
 }
 
 function optionsOf(command: Command): Candidate[] {
@@ -103,10 +106,11 @@ function optionsOf(command: Command): Candidate[] {
     .map(({ long, short, description }) => ({ word: long ?? short ?? "", about: description }));
 }
 
+/** The options of the program itself that may follow a command. */
+const GLOBAL: ReadonlySet<string> = new Set(["--state", "--address", "--namespace"]);
+
 function globalOptionsOf(shimctl: Command, command: Command): Candidate[] {
-  return command === shimctl
-    ? []
-    : optionsOf(shimctl).filter(({ word }) => word === "--state" || word === "--address");
+  return command === shimctl ? [] : optionsOf(shimctl).filter(({ word }) => GLOBAL.has(word));
 }
 
 /** The ids of containers, then the addresses of shims. */
@@ -124,9 +128,8 @@ function targets(state: string, namespace: string | undefined): Candidate[] {
 }
 
 function ids(state: string, address: string | undefined, namespace: string | undefined): Candidate[] {
-  return findTasks(state, namespace)
-    .filter((found) => address === undefined || found.address?.endsWith(address) === true)
-    .map(({ id, namespace: where }) => ({ word: id, about: `in ${where}` }));
+  const tasks = address === undefined ? findTasks(state, namespace) : tasksAt(address, { state, namespace });
+  return tasks.map(({ id, namespace: where }) => ({ word: id, about: `in ${where}` }));
 }
 
 async function methods(schema: SchemaOptions): Promise<Candidate[]> {

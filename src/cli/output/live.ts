@@ -1,5 +1,5 @@
 import { createLogUpdate } from "log-update";
-import { onTerminal, print, width } from "./stdout.js";
+import { height, onTerminal, print, width } from "./stdout.js";
 import { type Part, Text } from "./text.js";
 
 /** Shows text that changes: in place on a terminal, elsewhere one version after the other. */
@@ -11,6 +11,18 @@ export interface Live {
   clear(): void;
 }
 
+/** The terminal, with the size that it is taken to have if it knows none, as a serial console does. */
+const sized = {
+  isTTY: true,
+  write: (text: string) => process.stdout.write(text),
+  get columns() {
+    return width();
+  },
+  get rows() {
+    return height();
+  },
+} as NodeJS.WriteStream;
+
 /** A place for changing text on stdout. On a terminal, the key q ends the command as Ctrl-C does. */
 export function live(): Live {
   if (!onTerminal()) {
@@ -20,12 +32,12 @@ export function live(): Live {
       clear() {},
     };
   }
-  const update = createLogUpdate(process.stdout);
+  const update = createLogUpdate(sized);
   const release = takeKeys();
   return {
     async show(lines) {
       // Lines that do not fit would scroll, and leave copies behind.
-      const room = Math.max((process.stdout.rows || 24) - 1, 2);
+      const room = Math.max(height() - 1, 2);
       const more = lines.length - room;
       const shown = more > 0 ? [...lines.slice(0, room - 1), `… ${more + 1} more lines`] : lines;
       update(shown.map((line) => Text.of(line).cut(width()).rendered).join("\n"));

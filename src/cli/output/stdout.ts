@@ -15,6 +15,11 @@ export function width(): number {
   return onTerminal() ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY;
 }
 
+/** The lines that the terminal has. */
+export function height(): number {
+  return process.stdout.rows || 24;
+}
+
 /** A text in a style, if stdout shows styles, which depends on the terminal, NO_COLOR and FORCE_COLOR. */
 export function styled(style: Style, part: Part): Text {
   return Text.painted(part, painter(style, process.stdout));
@@ -67,6 +72,24 @@ export async function print(lines: Part | readonly Part[]): Promise<void> {
   }
 }
 
+/**
+ * Writes lines to stdout. Resolves when they have left the process, or have not because it was stopped: to which of
+ * these.
+ */
+export function handedOver(lines: readonly Part[]): Promise<boolean> {
+  if (stop?.aborted) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const given = (left: boolean) => {
+      stop?.removeEventListener("abort", stopped);
+      resolve(left);
+    };
+    const stopped = () => given(false);
+    stop?.addEventListener("abort", stopped);
+    // What cannot be written ends the process; see endWithOutput.
+    process.stdout.write(rendered(lines), (error) => given(!error));
+  });
+}
+
 /** Writes a line to stdout without waiting; see {@link waiting}. */
 export function printNow(line: Part): void {
   write(process.stdout, line);
@@ -87,10 +110,13 @@ export function printError(lines: Part | readonly Part[]): void {
   write(process.stderr, lines);
 }
 
-/** The only place that writes to a terminal, except what draws in place: the progress bar and the live view. */
+/** Writes lines. Nothing else writes to a terminal, except what draws in place: the progress bar and the live view. */
 function write(stream: NodeJS.WriteStream, lines: Part | readonly Part[]): boolean {
-  const all = typeof lines === "object" && !(lines instanceof Text) ? lines : [lines];
-  return stream.write(all.map((line) => `${Text.of(line).rendered}\n`).join(""));
+  return stream.write(rendered(typeof lines === "object" && !(lines instanceof Text) ? lines : [lines]));
+}
+
+function rendered(lines: readonly Part[]): string {
+  return lines.map((line) => `${Text.of(line).rendered}\n`).join("");
 }
 
 /**
