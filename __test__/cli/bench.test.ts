@@ -50,6 +50,12 @@ describeWithPeer("shimctl bench", () => {
     expect(mean).toBeLessThanOrEqual(max);
   });
 
+  it("makes no call before it measures, if told so", async () => {
+    const { code, stdout } = await shimctl(bench("web", "--warmup", "0", "--calls", "3", "--json"));
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ calls: 3, failed: 0 });
+  });
+
   it("prints a table, and runs for a duration, on several connections", async () => {
     const { code, stdout, stderr } = await shimctl(
       bench("web", "-d", "200ms", "-c", "4", "--connections", "2"),

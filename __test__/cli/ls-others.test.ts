@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import path from "node:path";
-import { createServer } from "containerd-shim-protos";
+import { Code, createServer, type Server, TtrpcError } from "containerd-shim-protos";
 import { Status, Task } from "containerd-shim-protos/task/v3";
 import { afterEach, describe, expect, it } from "vitest";
 import { RawServer } from "../helpers/raw-peer.js";
@@ -62,6 +62,42 @@ class FakeShim implements AsyncDisposable {
 }
 
 const rowsOf = (stdout: string) => JSON.parse(stdout) as Record<string, unknown>[];
+
+const servers: Server[] = [];
+afterEach(async () => {
+  for (const server of servers.splice(0)) await server.close({ graceMs: 0 });
+});
+
+describe("a table", () => {
+  /** The columns of a line: characters of East Asia and emoji take two. */
+  const columnsOf = (line: string) =>
+    [...line].map((one) => (one > "\u2fff" ? 2 : 1)).reduce((a, b) => a + b, 0);
+
+  it.skipIf(noTerminal)(`keeps wide characters whole and within the terminal${needsTerminal}`, async () => {
+    const state = new State();
+    for (const [at, reason] of ["失敗しました", "😀"].entries()) {
+      const server = createServer().add(Task, {
+        connect() {
+          throw new TtrpcError(reason.repeat(20), Code.Internal);
+        },
+      });
+      servers.push(server);
+      state.bundle("default", `web${at}`, bootstrap(await server.listen(state.socket(`s${at}`))));
+    }
+    for (const columns of [61, 80, 101, 160]) {
+      const { stdout } = await onTerminal(["ls", ...state.options], { columns, env: { NO_COLOR: "1" } });
+      // eslint-disable-next-line no-control-regex -- what draws in place
+      const lines = stdout.replaceAll(/\x1b\[[\d;?]*[A-Za-z]/g, "").split("\n");
+      if (columns === 160) expect(stdout).toContain("失敗");
+      expect(stdout).not.toContain("\ufffd");
+      for (const line of lines) expect(columnsOf(line)).toBeLessThanOrEqual(columns);
+      // What follows in a row begins in the same column.
+      const rows = lines.filter((line) => line.includes("unix://") && line.startsWith("default"));
+      const begins = rows.map((line) => columnsOf(line.slice(0, line.indexOf("unix://"))));
+      expect(new Set(begins).size).toBeLessThanOrEqual(1);
+    }
+  });
+});
 
 describe("shimctl ls, with shims that no task names", () => {
   it("knows its own containerd and the shims' sockets by whatever path they are named", async () => {

@@ -35,6 +35,17 @@ describe("shimctl new-shim", () => {
     expect(readFileSync(path.join(folder, "main.ts"), "utf8")).toContain("io.containerd.myshim.v1");
   });
 
+  it("prints a command that a shell understands, whatever the folder's name is", async () => {
+    const parent = temporaryPath();
+    mkdirSync(parent);
+    for (const folder of ["it's $HOME", "-x", "plain"]) {
+      const { stdout } = await shimctl(["new-shim", "--name", "mine", "--", folder], { cwd: parent });
+      const enter = /^ {2}(cd .*?) && npm/m.exec(stdout)?.[1] ?? "";
+      const { stdout: entered } = await run("sh", ["-c", `${enter} && pwd`], { cwd: parent });
+      expect(entered).toBe(`${path.join(parent, folder)}\n`);
+    }
+  });
+
   it("touches no folder with something in it, and takes no name that a runtime cannot have", async () => {
     const folder = temporaryPath();
     mkdirSync(folder);

@@ -28,6 +28,14 @@ function withoutSpace(args: readonly string[]) {
   return { code: status, stdout, stderr };
 }
 
+it("says that a process may not open enough files, when it cannot even load a command", () => {
+  const command = 'ulimit -n 40; exec "$@"';
+  const args = ["-c", command, "sh", process.execPath, SHIMCTL, "bench", "/x", "Task/State"];
+  const { status, stderr } = spawnSync("sh", args, { encoding: "utf8" });
+  expect(stderr).toBe("shimctl: too many open files\n  try a higher limit: `ulimit -n 1024`\n");
+  expect(status).toBe(2);
+});
+
 const FULL = {
   code: 74,
   stderr: "shimctl: cannot write to stdout: ENOSPC: no space left on device, write\n",

@@ -2,7 +2,7 @@
 import { CommanderError } from "commander";
 import { ExitCode } from "./exit-code.js";
 import { printFault } from "./output/fault.js";
-import { endWithOutput, leaveUnread } from "./output/stdout.js";
+import { endWithOutput, leaveUnread, printError, styledError } from "./output/stdout.js";
 import { program } from "./program.js";
 
 /** Runs a command line and sets the exit code. */
@@ -21,9 +21,26 @@ async function main(argv: readonly string[]): Promise<void> {
       process.exitCode = error.exitCode === 0 ? ExitCode.Ok : ExitCode.Usage;
       return;
     }
-    const { report } = await import("./report-error.js");
-    process.exitCode = await report(error);
+    process.exitCode = await reported(error);
   }
+}
+
+/** Reports an error; resolves to the exit code. */
+async function reported(error: unknown): Promise<number> {
+  try {
+    if (!lacksDescriptors(error)) return await (await import("./report-error.js")).report(error);
+  } catch (another) {
+    if (!lacksDescriptors(another)) throw another;
+  }
+  // Neither a command nor what reports errors can be loaded then.
+  printError(styledError("red", "shimctl: too many open files"));
+  printError("  try a higher limit: `ulimit -n 1024`");
+  return ExitCode.Usage;
+}
+
+function lacksDescriptors(error: unknown): boolean {
+  const { code } = (error ?? {}) as NodeJS.ErrnoException;
+  return code === "EMFILE" || code === "ENFILE";
 }
 
 await main(process.argv);

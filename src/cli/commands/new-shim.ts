@@ -40,9 +40,15 @@ export async function newShim(folder: string, options: NewShimOptions): Promise<
   });
   await print([
     text`${folder} has a shim for the runtime io.containerd.${name}.v1. Next:`,
-    text`  cd ${folder} && npm install && npm run build && npm test`,
+    text`  cd ${word(folder)} && npm install && npm run build && npm test`,
     text`  sudo ctr run --rm --runtime "$PWD/containerd-shim-${name}-v1" --rootfs / test echo hello`,
   ]);
+}
+
+/** A path as one word for a shell. */
+function word(file: string): string {
+  const safe = file.startsWith("-") ? `./${file}` : file;
+  return /^[\w./-]+$/.test(safe) ? safe : `'${safe.replaceAll("'", String.raw`'\''`)}'`;
 }
 
 function prepare(folder: string): void {

@@ -1,3 +1,4 @@
+import { columnsOf } from "./columns.js";
 import { isNumberText, type Json, type JsonMap } from "../json-value.js";
 import { onTerminal, painterOf } from "./stdout.js";
 import { escaped, Text } from "./text.js";
@@ -60,7 +61,7 @@ class Writer {
 
   #put(token: string, colour?: Colour): void {
     this.#line += colour === undefined ? token : this.#colours[colour](token);
-    this.#length += token.length;
+    this.#length += columnsOf(token);
   }
 
   #break(indent: string): void {

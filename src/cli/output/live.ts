@@ -1,5 +1,5 @@
 import { createLogUpdate } from "log-update";
-import { height, onTerminal, print, width } from "./stdout.js";
+import { height, onTerminal, print, screen, width } from "./stdout.js";
 import { type Part, Text } from "./text.js";
 
 /** Shows text that changes: in place on a terminal, elsewhere one version after the other. */
@@ -11,18 +11,6 @@ export interface Live {
   clear(): void;
 }
 
-/** The terminal, with the size that it is taken to have if it knows none, as a serial console does. */
-const sized = {
-  isTTY: true,
-  write: (text: string) => process.stdout.write(text),
-  get columns() {
-    return width();
-  },
-  get rows() {
-    return height();
-  },
-} as NodeJS.WriteStream;
-
 /** A place for changing text on stdout. On a terminal, the key q ends the command as Ctrl-C does. */
 export function live(): Live {
   if (!onTerminal()) {
@@ -32,7 +20,7 @@ export function live(): Live {
       clear() {},
     };
   }
-  const update = createLogUpdate(sized);
+  const update = createLogUpdate(screen);
   const release = takeKeys();
   return {
     async show(lines) {

@@ -20,6 +20,18 @@ export function height(): number {
   return process.stdout.rows || 24;
 }
 
+/** The terminal, with the size that it is taken to have if it knows none, as a serial console does. */
+export const screen = {
+  isTTY: true,
+  write: (text: string) => process.stdout.write(text),
+  get columns() {
+    return width();
+  },
+  get rows() {
+    return height();
+  },
+} as NodeJS.WriteStream;
+
 /** A text in a style, if stdout shows styles, which depends on the terminal, NO_COLOR and FORCE_COLOR. */
 export function styled(style: Style, part: Part): Text {
   return Text.painted(part, painter(style, process.stdout));

@@ -1,3 +1,5 @@
+import { columnsOf, fitting } from "./columns.js";
+
 /**
  * Characters that a terminal acts on instead of showing them: the C0 and C1 control characters and DEL, the line and
  * paragraph separators, and those that change the writing direction.
@@ -36,7 +38,7 @@ const STYLE = new RegExp(`(${ESCAPE}\\[[\\d;]*m)`);
  */
 export class Text {
   readonly #rendered: string;
-  /** The number of visible characters. */
+  /** The columns that it takes on a terminal. */
   readonly length: number;
 
   private constructor(rendered: string, length: number) {
@@ -48,7 +50,7 @@ export class Text {
   static of(part: Part): Text {
     if (part instanceof Text) return part;
     const rendered = escaped(String(part));
-    return new Text(rendered, rendered.length);
+    return new Text(rendered, columnsOf(rendered));
   }
 
   /**
@@ -86,15 +88,18 @@ export class Text {
   /** The part that fits into `columns`, with all its styles. */
   cut(columns: number): Text {
     if (this.length <= columns) return this;
-    let [visible, result] = [0, ""];
+    let [room, taken, result] = [columns, 0, ""];
     for (const part of this.#rendered.split(STYLE)) {
       if (STYLE.test(part)) result += part;
       else {
-        result += part.slice(0, Math.max(columns - visible, 0));
-        visible += part.length;
+        const shown = fitting(part, room);
+        taken += columnsOf(shown);
+        // What follows a character that has no room would not stand where it belongs.
+        room = shown === part ? columns - taken : 0;
+        result += shown;
       }
     }
-    return new Text(result, columns);
+    return new Text(result, taken);
   }
 
   toString(): string {
@@ -104,6 +109,6 @@ export class Text {
 
 /** A text of shimctl's own words and of parts from anywhere, which are escaped. */
 export function text(words: TemplateStringsArray, ...parts: Part[]): Text {
-  const own = words.map((word) => Text.trusted(word, word.length));
+  const own = words.map((word) => Text.trusted(word, columnsOf(word)));
   return Text.joined(own.flatMap((word, index) => (index === 0 ? [word] : [parts[index - 1]!, word])));
 }
