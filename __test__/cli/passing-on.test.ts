@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { connect, createServer, type Server } from "containerd-shim-protos";
 import { ForwardRequestSchema, listenEvents } from "containerd-shim-protos/events";
@@ -123,8 +124,9 @@ it("shimctl events ends when it is stopped, even if nobody reads its output", as
   child.ignore();
   await using connection = await connect(address);
   const large = request({ value: new Uint8Array(3_000_000).fill(7) });
-  await connection.unary(EVENTS, "Forward", large);
-  void connection.unary(EVENTS, "Forward", large).catch(() => undefined);
+  const published = Promise.allSettled([1, 2].map(() => connection.unary(EVENTS, "Forward", large)));
+  // Until the line of the first one fills the pipe.
+  await sleep(1000);
   child.kill("SIGINT");
   await new Promise<void>((resolve) => {
     const look = () => (child.exited ? resolve() : setTimeout(look, 20));
@@ -132,6 +134,8 @@ it("shimctl events ends when it is stopped, even if nobody reads its output", as
   });
   child.listen();
   expect(await child.outcome()).toMatchObject({ code: 0 });
+  // Nobody has read them, so their publisher still has them.
+  expect((await published).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
 });
 
 describe("shimctl proxy", () => {

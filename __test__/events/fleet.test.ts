@@ -26,6 +26,11 @@ const any = packAny(ContainerCreateSchema, {
 });
 const event = { namespace: "default", topic: "/containers/create", timestamp: AT, any, message: undefined };
 
+/** The first row of a table that was drawn. */
+function rowIn([rows]: unknown[] = []): unknown {
+  return (rows as unknown[])[0];
+}
+
 describe("the table of a fleet", () => {
   it("shows the pid and the exit code of a container, not those of an exec in it", async () => {
     const drawn = vi.spyOn(console, "table").mockImplementation(() => undefined);
@@ -37,13 +42,13 @@ describe("the table of a fleet", () => {
     add("/tasks/exec-started", { execId: "e1", pid: 200 });
     add("/tasks/exit", { id: "e1", pid: 200, exitStatus: 7 });
     await vi.waitFor(() => expect(drawn).toHaveBeenCalled());
-    const [row] = drawn.mock.lastCall?.[0] as Record<string, unknown>[];
+    const row = rowIn(drawn.mock.lastCall);
     expect(row).toMatchObject({ container: "web", pid: 100 });
     expect(row).not.toHaveProperty("exit");
     drawn.mockClear();
     add("/tasks/exit", { id: "web", pid: 100, exitStatus: 3 });
     await vi.waitFor(() => expect(drawn).toHaveBeenCalled());
-    expect((drawn.mock.lastCall?.[0] as unknown[])[0]).toMatchObject({ pid: 100, exit: 3 });
+    expect(rowIn(drawn.mock.lastCall)).toMatchObject({ pid: 100, exit: 3 });
   });
 });
 
