@@ -49,6 +49,11 @@ describe("the table of a fleet", () => {
     add("/tasks/exit", { id: "web", pid: 100, exitStatus: 3 });
     await vi.waitFor(() => expect(drawn).toHaveBeenCalled());
     expect(rowIn(drawn.mock.lastCall)).toMatchObject({ pid: 100, exit: 3 });
+    drawn.mockClear();
+    // The id of a deletion may be left out, which means the container.
+    add("/tasks/delete", { id: "", pid: 100, exitStatus: 4 });
+    await vi.waitFor(() => expect(drawn).toHaveBeenCalled());
+    expect(rowIn(drawn.mock.lastCall)).toMatchObject({ pid: 100, exit: 4 });
   });
 });
 

@@ -39,7 +39,7 @@ export class Table {
       const key = `${host} ${namespace} ${container}`;
       const row: Row = { ...this.#rows.get(key), host, namespace, container, last: topic, at };
       // An exec has an id of its own: its exit's `id` is not the container's, and its start's is called `execId`.
-      const isExec = (id !== undefined && id !== container) || Boolean(message["execId"]);
+      const isExec = (Boolean(id) && id !== container) || Boolean(message["execId"]);
       if (topic === "/tasks/start") delete row.exit;
       if (typeof pid === "number" && !isExec) row.pid = pid;
       if (typeof exitStatus === "number" && !isExec) row.exit = exitStatus;
