@@ -127,9 +127,9 @@ pub fn remove_own_socket(path: String, device: BigInt, inode: BigInt) -> i32 {
 /// Listens at a path, with a file of this mode before anybody can connect. Returns a descriptor, which the caller
 /// owns, as well as the file.
 #[napi]
-pub fn listen_at(path: String, mode: u32) -> i32 {
+pub fn listen_at(env: &Env, path: String, mode: u32) -> i32 {
     let address = Address::Unix(path.into_bytes());
-    answer(Listener::bind(&address, Some(mode)).map(|it| it.into_fd().into_raw_fd()))
+    handed(env, Listener::bind(&address, Some(mode)).map(Listener::into_fd))
 }
 
 /// Listens at a path for the terminal of a container. Returns a descriptor, which the caller owns.

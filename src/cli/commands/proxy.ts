@@ -137,6 +137,8 @@ function listenerAt(path: string, address: ParsedAddress): number {
   let result = listen();
   if (result === -constants.errno.EADDRINUSE && reclaimStale(address)) result = listen();
   if (result < 0) throw cannotListen(address, result);
+  // Node owns it from now on.
+  loadNative().giveUpDescriptor(result);
   return result;
 }
 
