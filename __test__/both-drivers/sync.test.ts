@@ -327,7 +327,9 @@ describe("a blocking call", () => {
       process.exit();
     `;
     await using script = new Script(source, "", { stdio: [inherited.socket, other.socket] });
-    expect(await script.rest()).toEqual(["FailedPrecondition"]);
+    // The emulator of the arm64 suite knows no sock_diag. The call waits there, as on a kernel without unix_diag.
+    const isEmulated = process.env["ARM64_NODE"] !== undefined;
+    expect(await script.rest()).toEqual([isEmulated ? "DeadlineExceeded" : "FailedPrecondition"]);
   });
 
   test("to a server that this thread has closed throws Unavailable", async () => {
