@@ -32,7 +32,7 @@ await runMain(async () => {
     disableSources: true,
     navigation: { includeFolders: false },
     // Types that only compute other types.
-    intentionallyNotExported: ["ClientMethod", "MethodImpl", "MaybePromise"],
+    intentionallyNotExported: ["ClientMethod", "ClientName", "MethodImpl", "MaybePromise"],
     treatWarningsAsErrors: true,
     // The guides also link to folders of the repository; __test__/docs checks those links.
     validation: { notDocumented: true, invalidPath: false },
