@@ -25,6 +25,8 @@ pub mod io_thread;
 pub mod launcher;
 pub mod limits;
 pub mod protocol;
+#[cfg(test)]
+mod random;
 pub mod records;
 pub mod socket;
 pub mod sync;

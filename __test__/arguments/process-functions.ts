@@ -28,30 +28,30 @@ const runProcessOptions: Options<RunProcessOptions> = {
   maxOutputBytes: argument(0, /maxOutputBytes/, (value) => left(value) || value === 0),
 };
 
+/** A function that takes a program, its arguments and options. */
+function startsProgram(
+  name: string,
+  optionsType: string,
+  start: typeof startProcess | typeof runProcess,
+  of: Options<StartProcessOptions> | Options<RunProcessOptions>,
+): PublicFunction {
+  return {
+    name,
+    optionsType,
+    call: (_, [program, args, options]) => start(program as never, args as never, options as never),
+    args: [
+      argument("/no/such/program", /program/, (value) => value === "text"),
+      list(/args/),
+      optionsOf(name),
+    ],
+    options: { at: 2, of },
+  };
+}
+
 /** The processes of a shim, their cgroups, and what they are started from. */
 export const PROCESS_FUNCTIONS: readonly PublicFunction[] = [
-  {
-    name: "startProcess",
-    optionsType: "StartProcessOptions",
-    call: (_, [program, args, options]) => startProcess(program as never, args as never, options as never),
-    args: [
-      argument("/no/such/program", /program/, (value) => value === "text"),
-      list(/args/),
-      optionsOf("startProcess"),
-    ],
-    options: { at: 2, of: startProcessOptions },
-  },
-  {
-    name: "runProcess",
-    optionsType: "RunProcessOptions",
-    call: (_, [program, args, options]) => runProcess(program as never, args as never, options as never),
-    args: [
-      argument("/no/such/program", /program/, (value) => value === "text"),
-      list(/args/),
-      optionsOf("runProcess"),
-    ],
-    options: { at: 2, of: runProcessOptions },
-  },
+  startsProgram("startProcess", "StartProcessOptions", startProcess, startProcessOptions),
+  startsProgram("runProcess", "RunProcessOptions", runProcess, runProcessOptions),
   { name: "readSpec", call: (_, [bundle]) => readSpec(bundle as never), args: [path(/bundle/)] },
   { name: "processOf", call: (_, [spec]) => processOf(spec as never), args: [any(/spec/)] },
   { name: "resourcesOf", call: (_, [given]) => resourcesOf(given as never), args: [any(/resources/)] },

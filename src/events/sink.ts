@@ -25,7 +25,7 @@ const DEFAULT_GRACE_MS = 5000;
 const LEAST_TAKEN_WEIGHT = 4 << 20;
 
 /** What the objects of an event of `size` bytes may take while it waits: far more than those of any that containerd sends. */
-function weightOf(size: number): number {
+function mostWeight(size: number): number {
   return 4096 + 4 * size;
 }
 
@@ -137,7 +137,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     try {
       if (this.#queue.stopped) throw closedError();
       const payload = reader.read(copyFor(this.#queue.counts.queued));
-      allow(weightOf(size));
+      allow(mostWeight(size));
       const event = readEvent(payload);
       settle();
       let passing: Passing | undefined;
@@ -160,7 +160,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
 
   /** Decodes the message of an event that waits, unless it would take much more than its bytes, which are what counts. */
   #unpack(held: HeldEvent): void {
-    const most = weightOf(held.size);
+    const most = mostWeight(held.size);
     allow(most);
     unpack(held.event, this.#plan.typeOf);
     held.isHeavy = settle() > most;

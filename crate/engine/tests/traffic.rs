@@ -3,6 +3,7 @@
 
 use super::{listening_to, options};
 use crate::engine::{Change, Engine, Excess, Interest, ListenOptions, Method, Services};
+use crate::random::Random;
 use crate::records::{FLAG_SERVED, FLAG_WHOLE, RECORD_HEADER, StreamKind, event, op, record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _, Write as _};
@@ -23,17 +24,7 @@ const ROUNDS: usize = 200;
 /// Rounds without progress after which nothing more is expected.
 const QUIET: usize = 8;
 
-/// Xorshift: the same numbers for the same seed.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 20) as usize % limit.max(1)
-    }
-
     fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }

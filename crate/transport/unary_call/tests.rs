@@ -3,6 +3,7 @@
 use super::super::detached::{REQUEST_PAYLOAD, RESPONSE_PAYLOAD};
 use super::super::{Role, Wire, WireInit, Worklist};
 use super::*;
+use crate::random::Random;
 use crate::transport::Pipe;
 use futures::FutureExt as _;
 use std::io;
@@ -11,17 +12,7 @@ use ttrpc::proto::{
     Any, GenMessage, KeyValue, MESSAGE_TYPE_REQUEST, MESSAGE_TYPE_RESPONSE, MessageHeader, Status,
 };
 
-/// Numbers that look random, the same ones in each run.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % limit
-    }
-
     fn bytes(&mut self, length: usize) -> Vec<u8> {
         let first = self.below(256);
         (0..length).map(|at| (first + at * 7) as u8).collect()
