@@ -13,6 +13,7 @@ import path from "node:path";
 import { promisify } from "node:util";
 
 import { checkAddons } from "./addon.mjs";
+import { addonNotices } from "./notices.mjs";
 import { platforms } from "./platforms.mjs";
 import { indent, root, runMain, UserError } from "./toolchain.mjs";
 import { checkVersions } from "./versions.mjs";
@@ -29,8 +30,10 @@ await runMain(async () => {
   await Promise.all([ARTIFACTS, STAGING].map((folder) => rm(folder, { recursive: true, force: true })));
   await mkdir(ARTIFACTS);
 
-  for (const { folder } of platforms) await pack(folder, (manifest) => manifest);
-  await pack(root, ({ scripts: _scripts, devDependencies: _tools, napi: _napi, ...manifest }) => ({
+  for (const { folder, target } of platforms) {
+    await pack(folder, { "THIRD-PARTY-NOTICES.txt": await addonNotices(target) }, (manifest) => manifest);
+  }
+  await pack(root, {}, ({ scripts: _scripts, devDependencies: _tools, napi: _napi, ...manifest }) => ({
     ...manifest,
     optionalDependencies: Object.fromEntries(
       platforms.map(({ packageName }) => [packageName, manifest.version]),
@@ -44,8 +47,8 @@ async function compile() {
   await npm(["run", "build:ts"], root);
 }
 
-/** Packs a copy of a package with a manifest of its own. */
-async function pack(folder, change) {
+/** Packs a copy of a package with a manifest of its own, and with texts that are made for it. */
+async function pack(folder, texts, change) {
   const manifest = JSON.parse(await readFile(path.join(folder, "package.json"), "utf8"));
   const staged = path.join(STAGING, manifest.name);
   await mkdir(staged, { recursive: true });
@@ -53,7 +56,12 @@ async function pack(folder, change) {
     await cp(path.join(folder, file), path.join(staged, file), { recursive: true });
   }
   await cp(path.join(root, "LICENSE"), path.join(staged, "LICENSE"));
-  const published = { ...change(manifest), ...(await home(folder)) };
+  for (const [name, text] of Object.entries(texts)) await writeFile(path.join(staged, name), text);
+  const published = {
+    ...change(manifest),
+    files: [...manifest.files, ...Object.keys(texts)],
+    ...(await home(folder)),
+  };
   await writeFile(path.join(staged, "package.json"), `${JSON.stringify(published, null, 2)}\n`);
   const { stdout } = await npm(["pack", "--json", "--pack-destination", ARTIFACTS], staged);
   const [{ filename, size, entryCount }] = JSON.parse(stdout);

@@ -71,8 +71,14 @@ describe("the tarballs", () => {
     const addon = `${NAME}.${platform}.node`;
     const [, cpu, libc] = platform.split("-");
     expect(await filesOf(`${NAME}-${platform}`)).toEqual(
-      ["LICENSE", "README.md", addon, "package.json"].toSorted(),
+      ["LICENSE", "README.md", "THIRD-PARTY-NOTICES.txt", addon, "package.json"].toSorted(),
     );
+    const notices = `package/THIRD-PARTY-NOTICES.txt`;
+    const text = await output("tar", "-xzOf", tarballOf(`${NAME}-${platform}`), notices);
+    for (const crate of ["ttrpc", "tokio", "protobuf", "napi", "libmimalloc-sys", "containerd-shim-protos"]) {
+      expect(text).toMatch(new RegExp(`^${crate} \\d[\\d.]* \\((?:MIT|Apache-2.0)\\)$`, "m"));
+    }
+    expect(text).not.toMatch(/^(?:napi-build|napi-derive|syn) /m);
     expect(await manifestOf(`${NAME}-${platform}`)).toMatchObject({
       main: addon,
       os: ["linux"],
