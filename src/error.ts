@@ -29,7 +29,7 @@ export interface TtrpcErrorOptions {
 /** Makes a fresh error one of a call, as {@link callError} does. Returns any value that is not a TtrpcError unchanged. */
 export let ofCall: <T>(error: T) => T;
 
-/** Names the call that failed in an error of {@link callError}, once. Leaves any other value as it is. */
+/** Names the call that failed in an error of {@link callError} or {@link refusal}, once. Leaves any other value as it is. */
 export let nameCall: (error: unknown, called: CalledMethod, address: string) => void;
 
 /** Whether an error was named, and has no stack yet. */
@@ -77,16 +77,24 @@ export class TtrpcError extends Error {
       return error;
     };
     nameCall = (error, { service, method }, address) => {
-      if (!isTtrpcError(error) || error.#lacks !== "name") return;
-      error.#lacks = "frames";
-      error.message = prefixOf(service, method, error.code) + error.message;
+      if (isTtrpcError(error)) {
+        if (error.#lacks !== "name") return;
+        error.#lacks = "frames";
+        error.message = prefixOf(service, method, error.code) + error.message;
+      } else if (isRefusal(error)) {
+        if (refusals.get(error) !== "name") return;
+        refusals.set(error, "frames");
+        error.message = `${service}/${method}: ${error.message}`;
+      } else return;
       Object.assign(error, { service, method, address });
     };
-    lacksFrames = (error) => isTtrpcError(error) && error.#lacks === "frames";
+    lacksFrames = (error) =>
+      (isTtrpcError(error) ? error.#lacks : isRefusal(error) && refusals.get(error)) === "frames";
     addFrames = (error, below) => {
       if (!lacksFrames(error)) return;
-      (error as TtrpcError).#lacks = undefined;
-      Error.captureStackTrace(error as TtrpcError, below);
+      if (isTtrpcError(error)) error.#lacks = undefined;
+      else refusals.delete(error as TypeError);
+      Error.captureStackTrace(error as Error, below);
     };
     function isTtrpcError(error: unknown): error is TtrpcError {
       return typeof error === "object" && error !== null && #lacks in error;
@@ -204,6 +212,23 @@ function withCodeName(error: TtrpcError): object {
  */
 export function callError(message: string, code: Code, options?: TtrpcErrorOptions): TtrpcError {
   return ofCall(withoutFrames(() => new TtrpcError(message, code, options)));
+}
+
+/** What the errors of {@link refusal} still lack. */
+const refusals = new WeakMap<TypeError, "name" | "frames">();
+
+function isRefusal(error: unknown): error is TypeError {
+  return error instanceof TypeError && refusals.has(error);
+}
+
+/**
+ * Makes the error for a value that is no message. If it was to be sent by a call, {@link nameCall} names the call, and
+ * {@link addFrames} replaces the stack, which ends in the codec.
+ */
+export function refusal(message: string, options?: ErrorOptions): TypeError {
+  const error = new TypeError(message, options);
+  refusals.set(error, "name");
+  return error;
 }
 
 /**

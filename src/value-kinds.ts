@@ -31,10 +31,15 @@ const NOTHING = new Uint8Array(0);
 
 /** Checks what is to be bytes. Throws a TypeError if it is not a Uint8Array, or has lost its bytes. */
 export function checkBytes(bytes: unknown, what: string): void {
-  if (!isBytes(bytes)) throw new TypeError(`${what} must be a Uint8Array, not ${kindOf(bytes)}`);
-  if (isDetached(bytes)) {
-    throw new TypeError(`${what} must not be detached or outside of its buffer`);
-  }
+  const problem = bytesProblem(bytes);
+  if (problem !== undefined) throw new TypeError(`${what} ${problem}`);
+}
+
+/** What keeps a value from being sent as bytes, to follow its name; undefined if nothing does. */
+export function bytesProblem(value: unknown): string | undefined {
+  if (!isBytes(value)) return `must be a Uint8Array, not ${kindOf(value)}`;
+  if (isDetached(value)) return "must not be detached or outside of its buffer";
+  return undefined;
 }
 
 /** What kind of value it is, to complete "must be …, not". Safe for any value, even a revoked Proxy. */
@@ -93,9 +98,12 @@ function tagOf(value: object): string {
 /** A value for an error's text, to complete "must be …, not": a primitive is shown as it is, an object by its kind. */
 export function shown(value: unknown): string {
   if (typeof value === "object" || typeof value === "function") return kindOf(value);
-  const text = String(value);
+  const text = typeof value === "string" && LOOKS_OTHER.test(value) ? JSON.stringify(value) : String(value);
   return text.length > LONGEST_SHOWN ? `${text.slice(0, LONGEST_SHOWN)}…` : text;
 }
+
+/** A text that would pass for another value, or for nothing. */
+const LOOKS_OTHER = /^\s*$|^(?:[-+]?(?:\.?\d.*|Infinity)|NaN|true|false|null|undefined)$/;
 
 const LONGEST_SHOWN = 100;
 

@@ -3,7 +3,7 @@ import { Duplex } from "node:stream";
 import { type Address, Code, connect, connectSync, createServer } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { freePort } from "../helpers/free-port.js";
-import { bytes, failure, rejection, text } from "../helpers/outcome.js";
+import { bytes, failure, rejection, text, written } from "../helpers/outcome.js";
 import { pathOf, staleSocket, temporaryAddress, temporaryPath } from "../helpers/temp.js";
 
 const EMPTY = new Uint8Array();
@@ -74,7 +74,7 @@ describe.each(WAYS)("$way", ({ open }) => {
     [{}, "object"],
     [{ fd: -1 }, "{ fd: -1 }"],
     [{ fd: 1.5 }, "{ fd: 1.5 }"],
-    [{ fd: "3" }, "{ fd: 3 }"],
+    [{ fd: "3" }, '{ fd: "3" }'],
     [{ fd: 2 ** 31 }, "{ fd: 2147483648 }"],
   ])("refuses %j, which is not an address", async (address, named) => {
     const error = await rejection(open(address));
@@ -146,7 +146,7 @@ describe("listen", () => {
   test.each([-1, 0o1000, 1.5, "0600", null])("refuses the mode %j", async (mode) => {
     const listening = createServer().listen(temporaryAddress(), { mode: mode as number });
     expect(await rejection(listening)).toEqual(
-      new TypeError(`mode must be permission bits from 0 to 0o777, not ${String(mode)}`),
+      new TypeError(`mode must be permission bits from 0 to 0o777, not ${written(mode)}`),
     );
   });
 });
@@ -159,7 +159,7 @@ describe.each([0, -1, Number.NaN, "1000", null])("a connectTimeoutMs of %j", (co
       async () => connectSync(temporaryAddress(), { connectTimeoutMs: connectTimeoutMs as number }),
     ],
   ])("is refused by %s", async (_, open) => {
-    const message = `connectTimeoutMs must be a number of milliseconds above 0, not ${String(connectTimeoutMs)}`;
+    const message = `connectTimeoutMs must be a number of milliseconds above 0, not ${written(connectTimeoutMs)}`;
     expect(await rejection(open())).toEqual(new TypeError(message));
   });
 });

@@ -36,7 +36,9 @@ describeWithPeer("a call with wrong arguments", () => {
 
   /** The error must name what is wrong, and the connection must continue. */
   async function expectRefused(call: () => Promise<unknown>, message: string): Promise<void> {
-    expect(await rejection(call())).toEqual(new TypeError(message));
+    const error = await rejection(call());
+    expect(error).toBeInstanceOf(TypeError);
+    expect((error as TypeError).message).toBe(message);
     await expect(task.create({ id: "abc" })).resolves.toMatchObject({ pid: 1003 });
   }
 
@@ -187,7 +189,8 @@ describeWithPeer("a call with wrong arguments", () => {
     ],
   ])("refuses %s(%o) by the path of the field", async (name, request, message) => {
     const call = task[name] as (request: unknown) => Promise<unknown>;
-    await expectRefused(() => call(request), message);
+    const { method } = Task;
+    await expectRefused(() => call(request), `${Task.typeName}/${method[name].name}: ${message}`);
   });
 
   test.each([
@@ -214,7 +217,10 @@ describeWithPeer("a call with wrong arguments", () => {
     ],
   ])("refuses the envelope %o by the path of the field", async (envelope, message) => {
     const events = createClient(Events, connection);
-    await expectRefused(() => events.forward({ envelope } as object), message);
+    await expectRefused(
+      () => events.forward({ envelope } as object),
+      `${Events.typeName}/Forward: ${message}`,
+    );
   });
 
   test("is refused by the blocking client with the same message", async () => {

@@ -1,7 +1,7 @@
 import { getEventListeners } from "node:events";
 import { Code, connect, createServer, type HandlerContext, TtrpcError } from "containerd-shim-protos";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { aborted, bytes, deferred, failure, rejection, text } from "../helpers/outcome.js";
+import { aborted, bytes, deferred, failure, rejection, text, written } from "../helpers/outcome.js";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
 import { rawConnect, RawServer } from "../helpers/raw-peer.js";
 import { temporaryAddress } from "../helpers/temp.js";
@@ -63,7 +63,7 @@ describeWithPeer("a deadline", () => {
       const peer = await server.accept();
       const call = connection.unary("a.B", "Refused", EMPTY, { timeoutMs: timeoutMs as number });
       expect(await rejection(call)).toEqual(
-        new TypeError(`timeoutMs must be a number of milliseconds, 0 or more, not ${String(timeoutMs)}`),
+        new TypeError(`timeoutMs must be a number of milliseconds, 0 or more, not ${written(timeoutMs)}`),
       );
 
       const next = connection.unary("a.B", "Next", EMPTY);

@@ -6,7 +6,7 @@ import {
   type TimestampSchema,
 } from "@bufbuild/protobuf/wkt";
 import { Code, connect, createClient, createServer, type Server } from "containerd-shim-protos";
-import { StateRequestSchema } from "containerd-shim-protos/task/v3";
+import { StateRequestSchema, Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, test } from "vitest";
 import { failure } from "../helpers/outcome.js";
 import { Script } from "../helpers/script.js";
@@ -114,8 +114,8 @@ test("a property that a library adds to every object is no field, and no option"
   `;
   await using script = new Script(program, temporaryAddress());
   expect(await script.rest()).toEqual([
-    `extend is not a field of ${StateRequestSchema.typeName}`,
-    `ids is not a field of ${StateRequestSchema.typeName}`,
+    `${Task.typeName}/State: extend is not a field of ${StateRequestSchema.typeName}`,
+    `${Task.typeName}/State: ids is not a field of ${StateRequestSchema.typeName}`,
     "3",
   ]);
 });

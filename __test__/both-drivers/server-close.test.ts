@@ -7,7 +7,7 @@ import {
   TtrpcError,
 } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
-import { aborted, bytes, deferred, failure, rejection, text } from "../helpers/outcome.js";
+import { aborted, bytes, deferred, failure, rejection, text, written } from "../helpers/outcome.js";
 import { describeWithPeer, peerCalls, PeerClient } from "../helpers/peer.js";
 import { rawConnect } from "../helpers/raw-peer.js";
 import { handlersOf } from "../helpers/task-server.js";
@@ -164,7 +164,7 @@ describe("closing a server", () => {
   test.each([-1, Number.NaN, "5", null])("refuses the grace time %j", async (graceMs) => {
     await using server = createServer();
     expect(await rejection(server.close({ graceMs: graceMs as number }))).toEqual(
-      new TypeError(`graceMs must be a number of milliseconds, 0 or more, not ${String(graceMs)}`),
+      new TypeError(`graceMs must be a number of milliseconds, 0 or more, not ${written(graceMs)}`),
     );
   });
 

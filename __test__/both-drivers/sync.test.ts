@@ -118,7 +118,7 @@ describe.each(VERSIONS)("$version", ({ version, api }) => {
 
     test("throws a TypeError that names a wrong field, and the connection continues", () => {
       expect(() => task.create({ rootfs: [{ options: [5 as unknown as string] }] })).toThrow(
-        new TypeError("rootfs[0].options[0] must be a string, not number"),
+        `${api.Task.typeName}/Create: rootfs[0].options[0] must be a string, not number`,
       );
       expect(() => task.create({}, { timeoutMs: -1 })).toThrow(/^timeoutMs must be a number/);
       expect(() => task.create({}, { metadata: { k: 1 as unknown as string } })).toThrow(/^metadata\["k"\]/);

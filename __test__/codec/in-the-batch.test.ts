@@ -84,7 +84,7 @@ describe("messages in the batch", () => {
     const bad = task.state({ id: "a".repeat(1000), execId: "\ud800" });
     const next = task.state({ id: "after" });
     await expect(bad).rejects.toThrow(
-      new TypeError("execId has a lone surrogate, which UTF-8 cannot encode"),
+      "containerd.task.v3.Task/State: execId has a lone surrogate, which UTF-8 cannot encode",
     );
     expect([(await good).id, (await next).id]).toEqual(["before", "after"]);
     const error = await failure(task.kill({ id: "a" }));

@@ -33,7 +33,7 @@ test.each([
     evil,
     id: "grün!",
     exitStatus: 2 ** 32 - 1,
-    refused: "execId has a lone surrogate, which UTF-8 cannot encode",
+    refused: "containerd.task.v3.Task/State: execId has a lone surrogate, which UTF-8 cannot encode",
     unpacked: "packed",
     broken: expect.stringMatching(/^cannot decode containerd\.task\.v3\.StateRequest: /),
   });

@@ -77,3 +77,8 @@ export function hex(encoded: Uint8Array): string {
 export function unhex(digits: string): Uint8Array {
   return new Uint8Array(Buffer.from(digits, "hex"));
 }
+
+/** A primitive as an error's text shows it. */
+export function written(value: unknown): string {
+  return typeof value === "string" ? JSON.stringify(value) : String(value);
+}

@@ -127,7 +127,7 @@ describe("a plugin", () => {
 
   it.each<[string, unknown[], string]>([
     ["a name", ["a b", "10", {}], "the plugin's name must consist of letters"],
-    ["an index", ["a", "1", {}], 'the plugin\'s index must be two digits, such as "10", not 1'],
+    ["an index", ["a", "1", {}], 'the plugin\'s index must be two digits, such as "10", not "1"'],
     ["an index that is a number", ["a", 10, {}], "the plugin's index must be two digits"],
     ["no handlers", ["a", "10", undefined], "the handlers must be an object, not undefined"],
     [

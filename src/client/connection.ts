@@ -179,6 +179,14 @@ export class Connection {
 
   /** @internal */
   call<T>(init: UnaryInit<T>): Promise<T> {
+    try {
+      return this.#checkedCall(init);
+    } catch (error) {
+      throw named(error, this, init.route, this.call);
+    }
+  }
+
+  #checkedCall<T>(init: UnaryInit<T>): Promise<T> {
     const fields = callFields(init.options);
     if (!clientCalls.active) return this.#call(init, init.payload, fields);
     // A wrong message throws here, before the diagnostics channels see a call.

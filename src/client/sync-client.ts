@@ -74,7 +74,14 @@ export class SyncConnection {
 
   /** @internal */
   call<T>(route: number, payload: Payload, options: SyncCallOptions | undefined, decode: Decode<T>): T {
-    const fields = syncCallFields(options);
+    try {
+      return this.#tracedCall(route, payload, syncCallFields(options), decode);
+    } catch (error) {
+      throw named(error, this.#site, route, this.call);
+    }
+  }
+
+  #tracedCall<T>(route: number, payload: Payload, fields: CallFields, decode: Decode<T>): T {
     if (!clientCalls.active) return this.#call(route, payload, fields, decode);
     // A wrong message throws here, before the diagnostics channels see a call.
     const bytes = encoded(payload);

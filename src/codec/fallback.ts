@@ -1,7 +1,7 @@
 import type { DescField, DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { protobufEs } from "#protobuf";
 import { Code } from "../code.js";
-import { textOf, TtrpcError } from "../error.js";
+import { refusal, textOf, TtrpcError } from "../error.js";
 import { representation } from "./json.js";
 import { setEntry } from "./read.js";
 import { validate } from "./validate.js";
@@ -22,7 +22,7 @@ export function slowEncode<Desc extends DescMessage>(
     return toBinary(desc, complete(desc, message));
   } catch (cause) {
     // Validation accepts a proto2 message without a required field; protobuf-es refuses it.
-    throw new TypeError(`cannot encode ${desc.typeName}: ${textOf(cause)}`, { cause });
+    throw refusal(`cannot encode ${desc.typeName}: ${textOf(cause)}`, { cause });
   }
 }
 

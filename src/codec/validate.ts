@@ -1,14 +1,7 @@
 import type { DescEnum, DescField, DescMessage, DescOneof } from "@bufbuild/protobuf";
+import { refusal } from "../error.js";
 import { ScalarType } from "./scalar-type.js";
-import {
-  checkBytes,
-  isArray,
-  isBytes,
-  isDetached,
-  isOfEveryObject,
-  isRevoked,
-  shown,
-} from "../value-kinds.js";
+import { bytesProblem, isArray, isOfEveryObject, isRevoked, shown } from "../value-kinds.js";
 import { isJsonObject, representation } from "./json.js";
 import { hasLongs, isInteger } from "./longs.js";
 import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
@@ -42,7 +35,7 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
   }
   const { $typeName } = value as { $typeName?: unknown };
   if ($typeName !== undefined && $typeName !== desc.typeName) {
-    throw new TypeError(`${label(path, desc)} must be a ${desc.typeName}, not a ${shown($typeName)}`);
+    throw refusal(`${label(path, desc)} must be a ${desc.typeName}, not a ${shown($typeName)}`);
   }
   descend(path, desc);
   const fields = checksOf(desc);
@@ -55,7 +48,7 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
     }
     const check = fields.get(name);
     if (check === undefined && $typeName !== undefined && isLarge(desc)) continue;
-    if (check === undefined) throw new TypeError(`${join(path, name)()} is not a field of ${desc.typeName}`);
+    if (check === undefined) throw refusal(`${join(path, name)()} is not a field of ${desc.typeName}`);
     check(content, join(path, name));
   }
   depth--;
@@ -140,8 +133,7 @@ function oneof(desc: DescOneof): Check {
     const { case: name, value: chosen } = value as { case?: unknown; value?: unknown };
     if (name === undefined) return;
     const check = typeof name === "string" ? cases.get(name) : undefined;
-    if (check === undefined)
-      throw new TypeError(`${path()}.case must be one of ${[...cases.keys()].join(", ")}`);
+    if (check === undefined) throw refusal(`${path()}.case must be one of ${[...cases.keys()].join(", ")}`);
     check(chosen, () => `${path()}.value`);
   };
 }
@@ -150,7 +142,7 @@ function enumeration(desc: DescEnum): Check {
   return (value, path) => {
     int32(value, path);
     if (!desc.open && !(Number(value) in desc.value)) {
-      throw new TypeError(`${path()} must be a value of ${desc.typeName}, not ${String(value)}`);
+      throw refusal(`${path()} must be a value of ${desc.typeName}, not ${String(value)}`);
     }
   };
 }
@@ -161,7 +153,8 @@ function scalar(type: ScalarType, asString: boolean): Check {
       return string;
     case ScalarType.BYTES:
       return (value, path) => {
-        if (!isBytes(value) || isDetached(value)) checkBytes(value, path());
+        const problem = bytesProblem(value);
+        if (problem !== undefined) throw refusal(`${path()} ${problem}`);
       };
     case ScalarType.BOOL:
       return (value, path) => {
@@ -173,7 +166,7 @@ function scalar(type: ScalarType, asString: boolean): Check {
       return (value, path) => {
         number(value, path);
         if (Number.isFinite(value) && !Number.isFinite(Math.fround(value as number))) {
-          throw new TypeError(`${path()} is out of the range of a float: ${String(value)}`);
+          throw refusal(`${path()} is out of the range of a float: ${String(value)}`);
         }
       };
     case ScalarType.UINT32:
@@ -199,7 +192,7 @@ function integer(what: string, least: number, most: number): Check {
   return (value, path) => {
     if (typeof value !== "number") throw wrong(path, what, value);
     if (!Number.isInteger(value) || value < least || value > most) {
-      throw new TypeError(`${path()} must be ${what}, not ${value}`);
+      throw refusal(`${path()} must be ${what}, not ${value}`);
     }
   };
 }
@@ -210,7 +203,7 @@ function long(what: string, least: bigint, most: bigint, withJsString: boolean):
     const bigint = asString && typeof value === "string" && isInteger(value) ? BigInt(value) : value;
     if (typeof bigint !== "bigint")
       throw wrong(path, `${what} as a ${asString ? "string" : "bigint"}`, value);
-    if (bigint < least || bigint > most) throw new TypeError(`${path()} must be ${what}, not ${bigint}`);
+    if (bigint < least || bigint > most) throw refusal(`${path()} must be ${what}, not ${bigint}`);
   };
 }
 
@@ -221,14 +214,13 @@ function mapKey(type: ScalarType): Check {
       return string;
     case ScalarType.BOOL:
       return (value, path) => {
-        if (value !== "true" && value !== "false")
-          throw new TypeError(`${path()}: the key must be true or false`);
+        if (value !== "true" && value !== "false") throw refusal(`${path()}: the key must be true or false`);
       };
     default: {
       const check = scalar(type, true);
       const short = SHORT.has(type);
       return (value, path) => {
-        if (!isInteger(String(value))) throw new TypeError(`${path()}: the key must be an integer`);
+        if (!isInteger(String(value))) throw refusal(`${path()}: the key must be an integer`);
         check(short ? Number(value) : value, path);
       };
     }
@@ -245,7 +237,7 @@ const SHORT: ReadonlySet<ScalarType> = new Set([
 
 function string(value: unknown, path: Path): void {
   if (typeof value !== "string") throw wrong(path, "a string", value);
-  if (!value.isWellFormed()) throw new TypeError(`${path()} has a lone surrogate, which UTF-8 cannot encode`);
+  if (!value.isWellFormed()) throw refusal(`${path()} has a lone surrogate, which UTF-8 cannot encode`);
 }
 
 function number(value: unknown, path: Path): void {
@@ -253,15 +245,14 @@ function number(value: unknown, path: Path): void {
 }
 
 function descend(path: Path, desc?: DescMessage): void {
-  if (++depth > DEPTH_LIMIT)
-    throw new TypeError(`${label(path, desc)} is nested more than ${DEPTH_LIMIT} deep`);
+  if (++depth > DEPTH_LIMIT) throw refusal(`${label(path, desc)} is nested more than ${DEPTH_LIMIT} deep`);
 }
 
 /** Objects, lists and values are each encoded as a message, so each counts as a level of nesting. */
 function jsonObject(value: unknown, path: Path, what: string): void {
   if (!isObject(value)) throw wrong(path, what, value);
   if (!isJsonObject(value))
-    throw new TypeError(`${path()} must be ${what}, not an object with toJSON: give what that returns`);
+    throw refusal(`${path()} must be ${what}, not an object with toJSON: give what that returns`);
   descend(path);
   for (const [name, item] of Object.entries(value)) {
     const at = () => `${path()}[${JSON.stringify(name)}]`;
@@ -307,7 +298,7 @@ function label(path: Path, desc: DescMessage | undefined): string {
 }
 
 function wrong(path: Path, expected: string, value: unknown, desc?: DescMessage): TypeError {
-  return new TypeError(`${label(path, desc)} must be ${expected}, not ${nameOf(value)}`);
+  return refusal(`${label(path, desc)} must be ${expected}, not ${nameOf(value)}`);
 }
 
 function nameOf(value: unknown): string {
