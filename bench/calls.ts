@@ -9,7 +9,7 @@ import { GROWTH_TITLE } from "./report/growth.js";
 import { drawPlots } from "./report/plots.js";
 import { writeReport } from "./report/report.js";
 import { sectionOf, withSection } from "./report/section.js";
-import { START_TITLE } from "./report/start.js";
+import { SHIMS_TITLE, START_TITLE } from "./report/start.js";
 import { targets } from "./report/targets.js";
 import { buildPeers } from "./run/build.js";
 import { readOptions } from "./run/options.js";
@@ -57,7 +57,7 @@ for (const [name, svg] of plots) writeFileSync(join(folder, `${name}.svg`), svg)
 const report = join(options.output, "report.md");
 // The sections of other benches stay.
 const before = existsSync(report) ? readFileSync(report, "utf8") : "";
-const kept = [GROWTH_TITLE, START_TITLE].flatMap((title) => sectionOf(before, title) ?? []);
+const kept = [GROWTH_TITLE, START_TITLE, SHIMS_TITLE].flatMap((title) => sectionOf(before, title) ?? []);
 writeFileSync(report, kept.reduce(withSection, writeReport(run, options, [...plots.keys()])));
 
 console.table(targets(run).filter(({ verdict }) => verdict !== "not measured"));
