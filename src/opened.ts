@@ -66,7 +66,7 @@ export class Opened {
 
 /** Leaving a stream again, or one that has ended, has no effect. */
 async function discard({ reply, below }: Stream): Promise<void> {
-  const left = leave(reply as AsyncIterator<unknown>);
+  const left = leave(reply);
   await Promise.all([left, below?.leave()]);
 }
 

@@ -67,7 +67,7 @@ export class InterceptedCall extends Opened implements AbortListener {
     } finally {
       const late = this.#isSettled;
       this.#settle();
-      if (late && streams) void leave(reply as AsyncIterator<unknown> | undefined);
+      if (late && streams) void leave(reply);
       // The requests of a call can be sent only once.
       if (this.#call.kind === "client_streaming") void this.leave();
     }

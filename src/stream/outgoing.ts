@@ -33,15 +33,43 @@ export function iteratorOf<T>(
     const iterate = methodOf(messages, Symbol.asyncIterator) ?? methodOf(messages, Symbol.iterator);
     const iterator: unknown = iterate?.call(messages);
     if (typeof (iterator as { next?: unknown } | null | undefined)?.next === "function") {
-      return iterator as AsyncIterator<T> | Iterator<T>;
+      const found = iterator as AsyncIterator<T> | Iterator<T>;
+      return isNodeStream(messages) ? destroying(messages, found) : found;
     }
   }
   throw refuse(`${what} must be an AsyncIterable`);
 }
 
-function methodOf(messages: object, name: symbol): (() => unknown) | undefined {
+function methodOf(messages: object, name: symbol | string): (() => unknown) | undefined {
   const method: unknown = Reflect.get(messages, name);
   return typeof method === "function" ? (method as () => unknown) : undefined;
+}
+
+/** A Readable of any copy of Node's streams. */
+interface NodeStream {
+  on(event: "error", listener: () => void): unknown;
+  destroy(): void;
+}
+
+function isNodeStream(messages: unknown): messages is NodeStream {
+  if (typeof messages !== "object" || messages === null) return false;
+  return ["pipe", "on", "destroy"].every((name) => methodOf(messages, name) !== undefined);
+}
+
+/**
+ * The iterator of a Node stream, which it destroys when it is left. The stream's own does so only after its first message,
+ * and not while the next one is awaited, which may never come: the stream, and its descriptor, would stay open.
+ */
+function destroying<T>(stream: NodeStream, iterator: AsyncIterator<T> | Iterator<T>): AsyncIterator<T> {
+  // The iterator reports an error, but only once it is asked. Until then it must not be uncaught.
+  stream.on("error", () => undefined);
+  return {
+    next: () => iterator.next() as Promise<IteratorResult<T>>,
+    async return() {
+      stream.destroy();
+      return (await iterator.return?.()) ?? { value: undefined, done: true };
+    },
+  };
 }
 
 /** Checks what an iterator returned. Throws an error that names the messages if it is not an iterator result. */
@@ -55,13 +83,14 @@ export function checkedResult(
 }
 
 /**
- * Calls an iterator's `return`, in a microtask of its own: it is user code, and a batch may be being read. Resolves when
- * it has settled, and never rejects, because by then the call has its outcome.
+ * Calls an iterator's `return`, or destroys a Node stream, in a microtask of its own: it is user code, and a batch may be
+ * being read. Resolves when it has settled, and never rejects, because by then the call has its outcome.
  */
-export async function leave(iterator: AsyncIterator<unknown> | Iterator<unknown> | undefined): Promise<void> {
+export async function leave(messages: unknown): Promise<void> {
   await Promise.resolve();
   try {
-    await iterator?.return?.();
+    if (isNodeStream(messages)) messages.destroy();
+    else await (messages as Partial<AsyncIterator<unknown>> | undefined)?.return?.();
   } catch {
     // Nobody is left who could want the error.
   }

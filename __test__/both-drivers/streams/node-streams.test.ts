@@ -1,0 +1,133 @@
+/** Node's streams as the messages of a call: they are destroyed when they are left, at whatever point. */
+
+import { createReadStream } from "node:fs";
+import { PassThrough, Readable } from "node:stream";
+import { type ClientInterceptor, Code, connect, createClient, createServer } from "containerd-shim-protos";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { collect, collectTexts } from "../../helpers/iterables.js";
+import { bytes, deferred, failure } from "../../helpers/outcome.js";
+import { type Pair, pairOf, pairWith, SERVICE } from "../../helpers/pair.js";
+import { streamServer } from "../../helpers/stream-server.js";
+import { Streaming } from "../../helpers/streaming.js";
+import { temporaryAddress } from "../../helpers/temp.js";
+import { watchUncaught } from "../../helpers/uncaught.js";
+
+const EMPTY = new Uint8Array();
+
+watchUncaught();
+
+/** A stream with one message, after which nothing comes. */
+function stalled(): PassThrough {
+  const stream = new PassThrough();
+  stream.write("first");
+  return stream;
+}
+
+let pair: Pair;
+beforeAll(async () => {
+  pair = await pairOf({
+    Up: { kind: "client_streaming", handle: async () => EMPTY },
+    Chat: {
+      kind: "bidi_streaming",
+      async *handle() {
+        yield EMPTY;
+      },
+    },
+    Join: { kind: "client_streaming", handle: async (words) => bytes((await collectTexts(words)).join()) },
+  });
+});
+afterAll(() => pair[Symbol.asyncDispose]());
+
+async function expectDestroyed(stream: Readable): Promise<void> {
+  if (!stream.closed) {
+    await new Promise<void>((resolve) => {
+      stream.once("close", resolve);
+    });
+  }
+  expect(stream.destroyed).toBe(true);
+}
+
+describe("a Node stream of requests", () => {
+  test("is sent to its end", async () => {
+    const reply = await pair.connection.clientStreaming(
+      SERVICE,
+      "Join",
+      Readable.from([bytes("a"), bytes("b")]),
+    );
+    expect(reply).toEqual(bytes("a,b"));
+  });
+
+  test("is destroyed when the call ends while its next message is awaited", async () => {
+    const [up, chat] = [stalled(), stalled()];
+    await pair.connection.clientStreaming(SERVICE, "Up", up);
+    await collect(pair.connection.bidiStreaming(SERVICE, "Chat", chat));
+    await Promise.all([expectDestroyed(up), expectDestroyed(chat)]);
+  });
+
+  test("is destroyed if the call fails before it is asked for a message", async () => {
+    const closed = await connect(pair.address);
+    await closed.close();
+    const canceled = { signal: AbortSignal.abort() };
+    for (const call of [
+      (requests: Readable) => pair.connection.clientStreaming(SERVICE, "Up", requests, canceled),
+      (requests: Readable) => closed.clientStreaming(SERVICE, "Up", requests),
+      (requests: Readable) => collect(closed.bidiStreaming(SERVICE, "Chat", requests)),
+    ]) {
+      const file = createReadStream(import.meta.filename);
+      await failure(call(file));
+      await expectDestroyed(file);
+    }
+  });
+
+  test("is destroyed if an interceptor refuses or keeps the call", async () => {
+    await using typed = await pairWith(streamServer());
+    const never = new Promise<never>(() => {});
+    for (const interceptor of [
+      () => () => Promise.reject(new Error("no")),
+      () => () => never,
+    ] as ClientInterceptor[]) {
+      const client = createClient(Streaming, typed.connection, { interceptors: [interceptor] });
+      const requests = Readable.from([{ add: 1 }]);
+      await client.sumStream(requests, { timeoutMs: 20 }).catch(() => undefined);
+      await expectDestroyed(requests);
+    }
+  });
+
+  test("fails its call, and not the process, if it fails before it is asked", async () => {
+    const address = temporaryAddress();
+    const server = createServer();
+    await server.listen(address);
+    const reconnect = { initialDelayMs: 3_600_000, maxDelayMs: 3_600_000 };
+    await using connection = await connect(address, { reconnect });
+    await server.close();
+    // Until the connection has noticed, calls fail with Unavailable.
+    const waits = async () => (await failure(connection.unary("a.B", "Up", EMPTY, { timeoutMs: 5 }))).code;
+    await expect.poll(waits).toBe(Code.DeadlineExceeded);
+    const missing = createReadStream("/nowhere/at all");
+    const call = failure(connection.clientStreaming("a.B", "Up", missing, { timeoutMs: 100 }));
+    await expectDestroyed(missing);
+    expect((await call).code).toBe(Code.DeadlineExceeded);
+  });
+});
+
+test("a handler's Node stream is destroyed at the deadline, and its request counts no longer", async () => {
+  const made = deferred<Readable>();
+  const server = createServer({ maxConcurrentCalls: 1 }).addRaw(SERVICE, {
+    Down: {
+      kind: "server_streaming",
+      handle() {
+        const stream = stalled();
+        made.resolve(stream);
+        return stream;
+      },
+    },
+    Next: { kind: "unary", handle: (payload) => payload },
+  });
+  await using served = await pairWith(server);
+  const replies = served.connection.serverStreaming(SERVICE, "Down", EMPTY, { timeoutMs: 30 });
+  expect((await failure(collect(replies))).code).toBe(Code.DeadlineExceeded);
+  await expectDestroyed(await made.promise);
+  await expect
+    .poll(() => served.connection.unary(SERVICE, "Next", EMPTY).catch(() => undefined))
+    .toEqual(EMPTY);
+});
