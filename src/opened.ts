@@ -1,3 +1,4 @@
+import { MessageQueue } from "./stream/message-queue.js";
 import { leave } from "./stream/outgoing.js";
 
 /** Under this name a call has the {@link Opened} of the interceptor that got it, and so have copies of the call. */
@@ -35,10 +36,22 @@ export class Opened {
     return this.#isLeft || this.#above?.isLeft === true;
   }
 
-  /** Adds what `next` gave. */
+  /**
+   * Adds what `next` gave. An interceptor may call it again and again for one call, to open a stream that broke off, so
+   * those that have been read to their end are forgotten.
+   */
   add(reply: unknown, below?: Opened): void {
-    if (this.isLeft) void discard({ reply, below });
-    else this.#streams.push({ reply, below });
+    if (this.isLeft) {
+      void discard({ reply, below });
+      return;
+    }
+    if (this.#streams.length > 0) this.#streams = this.#streams.filter((stream) => !isOver(stream));
+    this.#streams.push({ reply, below });
+  }
+
+  /** Whether it had streams, and all of them have been read to their end. */
+  get isOver(): boolean {
+    return this.#streams.length > 0 && this.#streams.every(isOver);
   }
 
   /** Resolves to what an interceptor gives. If that is what `next` gave it, it wants no other streams. */
@@ -62,6 +75,11 @@ export class Opened {
     this.#isLeft = true;
     await Promise.all(this.#streams.splice(0).map(discard));
   }
+}
+
+/** Whether a stream was read to its end: whatever wraps it has had the end, too. */
+function isOver({ reply, below }: Stream): boolean {
+  return reply instanceof MessageQueue ? reply.isOver : below?.isOver === true;
 }
 
 /** Leaving a stream again, or one that has ended, has no effect. */

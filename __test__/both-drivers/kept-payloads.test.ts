@@ -3,9 +3,17 @@
 import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { connect, createServer, type Driver } from "containerd-shim-protos";
+import {
+  type ClientInterceptor,
+  connect,
+  createClient,
+  createServer,
+  type Driver,
+} from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { bytes, deferred, text } from "../helpers/outcome.js";
+import { streamServer } from "../helpers/stream-server.js";
+import { Streams } from "../helpers/streaming.js";
 import { temporaryAddress } from "../helpers/temp.js";
 
 const DRIVERS: Driver[] = ["loop", "thread"];
@@ -44,6 +52,35 @@ describe.each(DRIVERS)("driver %s", (driver) => {
     expect(await Promise.all(times(20, (index) => call(`word ${index}`)))).toEqual(
       times(20, (index) => `word ${index}`),
     );
+  });
+
+  test("an interceptor that opens a stream again whenever it ends keeps none that have ended", async () => {
+    const address = temporaryAddress();
+    await using server = streamServer({ driver });
+    await server.listen(address);
+    await using connection = await connect(address, { driver });
+    const opened: WeakRef<object>[] = [];
+    const again: ClientInterceptor = (next) => async (call) =>
+      (async function* () {
+        for (;;) {
+          const messages = (await next(call)) as AsyncIterable<unknown>;
+          opened.push(new WeakRef(messages));
+          yield* messages;
+        }
+      })();
+    const wrapping: ClientInterceptor = (next) => async (call) => {
+      const messages = (await next(call)) as AsyncIterable<unknown>;
+      return (async function* () {
+        yield* messages;
+      })();
+    };
+    const client = createClient(Streams, connection, { interceptors: [again, wrapping] });
+    for await (const _ of client.count({ num: 1 })) if (opened.length === 20) break;
+    const messages = client.count({ num: 1 })[Symbol.asyncIterator]();
+    while (opened.length < 40) await messages.next();
+    await collectGarbage();
+    expect(opened.filter((one) => one.deref() !== undefined).length).toBeLessThan(5);
+    await messages.return!();
   });
 
   test("a reader that is slower than its peer keeps no message that it has read", async () => {

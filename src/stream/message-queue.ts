@@ -55,6 +55,8 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
   #takenMessages = 0;
   #takenBytes = 0;
   #noted = false;
+  /** Whether the reader has had the end or the error, or has left. */
+  isOver = false;
 
   constructor(owner: QueueOwner, decode: Decode<T>) {
     this.#owner = owner;
@@ -135,6 +137,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     const abandoned = !this.#ended || unread;
     this.fail(undefined);
     this.#error = undefined;
+    this.isOver = true;
     if (abandoned) this.#owner.abandoned();
     return Promise.resolve({ value: undefined, done: true });
   }
@@ -191,6 +194,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
   }
 
   #finish(waiting: Waiting<T>): void {
+    this.isOver = true;
     const error = this.#error;
     // An iterator throws once, and is done from then on.
     this.#error = undefined;
