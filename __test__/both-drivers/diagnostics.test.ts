@@ -16,7 +16,9 @@ import { describe, expect, test } from "vitest";
 import { listen } from "../helpers/channels.js";
 import { several } from "../helpers/iterables.js";
 import { failure, failureOf, rejection } from "../helpers/outcome.js";
+import { pairWith } from "../helpers/pair.js";
 import { Script } from "../helpers/script.js";
+import { Streaming } from "../helpers/streaming.js";
 import { pathOf, temporaryAddress } from "../helpers/temp.js";
 import { encodeFrame, encodeRequest, FrameType } from "../helpers/wire.js";
 
@@ -87,6 +89,25 @@ describe("diagnostics channels", () => {
         ["ttrpc:client:call:end", kind, Code.Unavailable],
       ]),
     );
+  });
+
+  test("report a stream whose reply does not decode as failed, as its reader sees it", async () => {
+    const server = createServer().addRaw(Streaming.typeName, {
+      EchoStream: {
+        kind: "bidi_streaming",
+        async *handle() {
+          yield new Uint8Array([0xff]);
+          await new Promise(() => {});
+        },
+      },
+    });
+    await using pair = await pairWith(server);
+    using client = listen<CallMessage>("ttrpc:client:call:end");
+    const replies = createClient(Streaming, pair.connection).echoStream([])[Symbol.asyncIterator]();
+    const error = await rejection(replies.next());
+    expect(error).toMatchObject({ code: Code.Internal, method: "EchoStream" });
+    expect(client.seen.map(([, message]) => message.error)).toEqual([error]);
+    expect(await replies.next()).toEqual({ value: undefined, done: true });
   });
 
   test("report blocking calls and connections as they do others", async () => {

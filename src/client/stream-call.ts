@@ -155,12 +155,10 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
     this.#parts.site.bridge.noteTaken(queue);
   }
 
-  defer(action: () => void): void {
-    this.#parts.site.bridge.defer(action);
-  }
-
-  undecoded(error: unknown): unknown {
-    return this.#named(ofCall(error));
+  undecoded(reason: unknown): unknown {
+    const error = this.#named(ofCall(reason));
+    this.#parts.site.bridge.defer(() => this.#giveUp(error));
+    return error;
   }
 
   /** The reader left. That of a client-streaming call is an interceptor, which wants no response. */
@@ -255,7 +253,7 @@ export function failedStream(error: unknown): StreamResult<never> {
     generation: 0,
     taken: () => {},
     abandoned: () => {},
-    defer: () => {},
+    undecoded: (undecoded: unknown) => undecoded,
   };
   const replies = new MessageQueue<never>(owner, () => {
     throw error;

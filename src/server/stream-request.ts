@@ -62,8 +62,8 @@ export class StreamRequest extends RunningRequest implements QueueOwner {
     this.bridge.noteTaken(queue);
   }
 
-  defer(action: () => void): void {
-    this.bridge.defer(action);
+  undecoded(error: unknown): unknown {
+    return error;
   }
 
   /** The handler wants no more messages. Any that still arrive are dropped; the call continues. */

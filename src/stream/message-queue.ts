@@ -16,10 +16,8 @@ export interface QueueOwner extends Stream {
   taken(queue: MessageQueue<unknown>): void;
   /** The reader stopped early. Called at most once, and never after the stream was read to its end. */
   abandoned(): void;
-  /** Completes the error of a message that does not decode. */
-  undecoded?(error: unknown): unknown;
-  /** Runs an action that must not run while a batch is read; see {@link Bridge.defer}. */
-  defer(action: () => void): void;
+  /** A message does not decode, so what follows cannot be trusted either. Returns the error that the reader gets. */
+  undecoded(error: unknown): unknown;
 }
 
 interface Waiting<T> {
@@ -81,8 +79,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     try {
       waiting.resolve({ value: reader.read(this.#decode), done: false });
     } catch (error) {
-      this.#giveUp();
-      rejectLater(waiting.resolve, waiting.reject, this.#owner.undecoded?.(error) ?? error);
+      rejectLater(waiting.resolve, waiting.reject, this.#undecoded(error));
     }
   }
 
@@ -115,8 +112,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
       try {
         return Promise.resolve({ value: this.#decode(message, 0, message.length, true), done: false });
       } catch (reason) {
-        this.#giveUp();
-        const error = this.#owner.undecoded?.(reason) ?? reason;
+        const error = this.#undecoded(reason);
         addFrames(error, this.next);
         return Promise.reject(error);
       }
@@ -186,11 +182,10 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     }
   }
 
-  /** A message does not decode, so what follows cannot be trusted either. */
-  #giveUp(): void {
-    const abandoned = !this.#ended;
+  #undecoded(reason: unknown): unknown {
     this.fail(undefined);
-    if (abandoned) this.#owner.defer(() => this.#owner.abandoned());
+    this.isOver = true;
+    return this.#owner.undecoded(reason);
   }
 
   #finish(waiting: Waiting<T>): void {

@@ -1,6 +1,7 @@
-import { Code, type Connection, type TtrpcError } from "containerd-shim-protos";
+import { Code, type Connection, createClient, type TtrpcError } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { bytes, deferred, failure, rejection, text } from "../../helpers/outcome.js";
+import { Streaming } from "../../helpers/streaming.js";
 import { encodeFrame, encodeResponse, type Frame, FRAME_LIMIT, FrameType } from "../../helpers/wire.js";
 import { clientOfRaw, data, EMPTY, expectClientGoesOn, Flag, HALF_CLOSE, OPEN_BY_RUST } from "./raw-pairs.js";
 
@@ -162,6 +163,20 @@ describe("requests that have not ended, as the server sees them", () => {
     const sum = failure(connection.clientStreaming("a.B", "Sum", silence(), { timeoutMs: 20 }));
     await peer.nextRequest();
     expect(await sum).toMatchObject({ code: Code.DeadlineExceeded });
+    expect(await peer.nextFrame()).toEqual(BROKEN_OFF);
+    await expectClientGoesOn(connection, peer);
+  });
+
+  test("are cut off in the same way when a reply does not decode", async () => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const replies = createClient(Streaming, connection).echoStream(silence() as AsyncGenerator<never>);
+    const read = failure(replies[Symbol.asyncIterator]().next());
+    await peer.nextRequest();
+    await peer.send(
+      encodeFrame({ streamId: 1, type: FrameType.Data, flags: 0, body: new Uint8Array([0xff]) }),
+    );
+    expect(await read).toMatchObject({ code: Code.Internal });
     expect(await peer.nextFrame()).toEqual(BROKEN_OFF);
     await expectClientGoesOn(connection, peer);
   });
