@@ -321,6 +321,11 @@ function reasonOf(signal: AbortSignal): unknown {
   }
 }
 
+/** What was thrown, for where undefined stands for success: code may throw undefined, too. */
+export function thrown(reason: unknown): unknown {
+  return reason === undefined ? TtrpcError.from(reason) : reason;
+}
+
 /** Rethrows an error that nobody here can handle, so that the process sees it and nobody else loses by it. */
 export function throwLater(error: unknown): void {
   queueMicrotask(() => {

@@ -1,3 +1,4 @@
+import { AsyncResource } from "node:async_hooks";
 import { Code } from "../code.js";
 import type { ConnectionClosed } from "../connection-types.js";
 import { addFrames, callError, lacksFrames, nameCall, transportCause, type TtrpcError } from "../error.js";
@@ -22,6 +23,14 @@ export function named(
   nameCall(error, bridge.nameOf(route), address);
   if (below !== undefined) addFrames(error, below);
   return error;
+}
+
+/**
+ * The async context of the caller, for code of its that runs when a call ends: whoever ends it, such as the owner of a
+ * signal, has another one. It is an AsyncResource, because AsyncLocalStorage.snapshot() takes 25 µs on Node 20.
+ */
+export function callerContext(): AsyncResource {
+  return new AsyncResource("ttrpc.Call", { requireManualDestroy: true });
 }
 
 /** The most errors that wait for their stacks at once; a connection may end with a hundred thousand calls. */

@@ -1,5 +1,5 @@
 import { type CallOptions, callFields, type CheckedFields } from "./call-options.js";
-import { closedError, named } from "./call-site.js";
+import { callerContext, closedError, named, rejectLater } from "./call-site.js";
 import { type UnaryInit, unaryCall } from "./unary-call.js";
 import { bytesOf, encoded, type Payload, rawPayload } from "../codec/payload.js";
 import { type CallMessage, clientCalls, type ConnectionMessage, connections } from "../diagnostics.js";
@@ -282,7 +282,11 @@ export class Connection {
 
   #tracedStream(route: number, kind: MethodKind): (error: unknown) => void {
     const message = clientCalls.start(this.messageOf(route, kind));
-    return (error) => clientCalls.end(message, error === undefined ? {} : { error: TtrpcError.from(error) });
+    const context = callerContext();
+    return (error) => {
+      const details = error === undefined ? {} : { error: TtrpcError.from(error) };
+      context.runInAsyncScope(() => clientCalls.end(message, details));
+    };
   }
 
   /** Waits for the connection of the next attempt. */

@@ -7,7 +7,7 @@ import { type ClientCall, clientStreams, serverStreams } from "../interceptor.js
 import { Opened, withOpened } from "../opened.js";
 import { LONGEST_TIMER_MS } from "../options.js";
 import { checkedResult, iteratorOf, leave } from "../stream/outgoing.js";
-import { type CallSite, named, rejectLater } from "./call-site.js";
+import { callerContext, type CallSite, named, rejectLater } from "./call-site.js";
 
 const RESULT = "what the interceptors return";
 
@@ -21,6 +21,8 @@ export class InterceptedCall extends Opened implements AbortListener {
   readonly #site: CallSite;
   readonly #route: number;
   readonly #call: ClientCall;
+  /** The caller's, in which its requests, and what the interceptors give, are left. */
+  readonly #context = callerContext();
   #resolve!: (reply: unknown) => void;
   #reject!: (error: unknown) => void;
   #timer: NodeJS.Timeout | undefined;
@@ -127,11 +129,13 @@ export class InterceptedCall extends Opened implements AbortListener {
   }
 
   override leave(): Promise<void> {
-    if (!this.#requestsTaken) {
-      this.#requestsTaken = true;
-      void leave(requestsOf(this.#call));
-    }
-    return super.leave();
+    return this.#context.runInAsyncScope(() => {
+      if (!this.#requestsTaken) {
+        this.#requestsTaken = true;
+        void leave(requestsOf(this.#call));
+      }
+      return super.leave();
+    });
   }
 
   /** The reader of the messages left. */

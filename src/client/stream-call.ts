@@ -1,11 +1,12 @@
+import type { AsyncResource } from "node:async_hooks";
 import { type AbortListener, listenToAbort, unlistenToAbort } from "../abort.js";
 import type { Decode, Payload } from "../codec/payload.js";
 import type { CallFields, OutgoingCall, PendingStream } from "../native/types.js";
 import type { CallOptions } from "./call-options.js";
 import { FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM } from "../native/records.js";
 import type { BatchReader } from "../native/batch-reader.js";
-import { callError, canceledError, ofCall, textOf, TtrpcError } from "../error.js";
-import { type CallSite, named, rejectLater } from "./call-site.js";
+import { callError, canceledError, ofCall, textOf, thrown, TtrpcError } from "../error.js";
+import { callerContext, type CallSite, named, rejectLater } from "./call-site.js";
 import { Code } from "../code.js";
 import type { Place } from "./reconnect.js";
 import { MessageQueue, type QueueOwner } from "../stream/message-queue.js";
@@ -68,6 +69,8 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   readonly #parts: StreamParts<O>;
   readonly #place: Place<Reconnected> | undefined;
   readonly #window = new SendWindow();
+  /** The caller's, in which the code of its requests runs. */
+  readonly #context: AsyncResource | undefined;
   #resolve!: (response: O | Promise<never>) => void;
   #reject!: (error: unknown) => void;
   #settled = false;
@@ -82,6 +85,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   constructor(connection: number | Place<Reconnected>, parts: StreamParts<O>) {
     this.#parts = parts;
     if (typeof connection !== "number") this.#place = connection;
+    if (parts.requests !== undefined) this.#context = callerContext();
     this.replies = new MessageQueue(this, parts.decode);
     this.response = new Promise((resolve, reject) => {
       this.#resolve = resolve;
@@ -198,7 +202,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
     }
     if (requests === undefined || this.#requestsOver) return;
     this.#requestsOver = true;
-    void leave(requests.iterator);
+    this.#context?.runInAsyncScope(leave, undefined, requests.iterator);
   }
 
   #named(error: unknown): unknown {
