@@ -12,6 +12,7 @@ import type { Place } from "./reconnect.js";
 import { MessageQueue, type QueueOwner } from "../stream/message-queue.js";
 import { checkedResult, leave, type Outgoing } from "../stream/outgoing.js";
 import { SendWindow } from "../stream/send-window.js";
+import { isInstance } from "../value-kinds.js";
 
 /** What a connection needs to make a streaming call. */
 export interface StreamInit<O> {
@@ -111,7 +112,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
     try {
       site.bridge.open(connection, call, STREAM_FLAGS[kind], this);
     } catch (error) {
-      this.#settle(error);
+      this.#settle(thrown(error));
       return;
     }
     if (signal !== undefined) {
@@ -236,7 +237,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
       this.#requestsOver = true;
       bridge.halfClose(this);
     } catch (cause) {
-      const reason = cause instanceof TtrpcError || cause instanceof TypeError ? cause : undefined;
+      const reason = isInstance(cause, TtrpcError) || isInstance(cause, TypeError) ? cause : undefined;
       const text = `the requests of the call failed: ${textOf(cause)}`;
       this.#giveUp(reason ?? callError(text, Code.Canceled, { cause }));
     }
@@ -250,7 +251,8 @@ export function shortened<Fields extends CallFields>(fields: Fields, waitedMs: n
 }
 
 /** The result of a call that failed before it started. */
-export function failedStream(error: unknown): StreamResult<never> {
+export function failedStream(reason: unknown): StreamResult<never> {
+  const error = thrown(reason);
   const owner = {
     served: false,
     slot: 0,

@@ -167,7 +167,26 @@ describe("a handler that throws", () => {
   });
 });
 
+function revoked(): object {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+}
+
 describe("requests that throw", () => {
+  test("undefined, when they are iterated or encoded, are no empty stream", async () => {
+    await using pair = await pairWith(streamServer());
+    const client = createClient(Streaming, pair.connection);
+    const nothing = (): never => {
+      throw undefined;
+    };
+    const unreadable = { [Symbol.asyncIterator]: nothing };
+    const request = Object.defineProperty({}, "sum", { get: nothing, enumerable: true });
+    const failed = { code: Code.Unknown };
+    expect(await failure(collect(client.echoStream(unreadable)))).toMatchObject(failed);
+    expect(await failure(collect(client.divideStream(request)))).toMatchObject(failed);
+  });
+
   test.each([
     [
       "an Error",
@@ -175,6 +194,8 @@ describe("requests that throw", () => {
       { code: Code.Canceled, message: expect.stringContaining("beyond") },
     ],
     ["a TtrpcError", new TtrpcError("own", Code.DataLoss), { code: Code.DataLoss, message: "own" }],
+    ["what nothing can be asked of", revoked(), { code: Code.Canceled }],
+    ["undefined", undefined, { code: Code.Canceled }],
   ])("%s end the call with it, and do not look complete to the server", async (_, thrown, expected) => {
     const arrived = deferred();
     const ended = deferred<unknown>();
