@@ -117,6 +117,15 @@ describe("a stream that an interceptor keeps", () => {
   });
 });
 
+test("an iterable of a call that an interceptor refused throws once, and is done from then on", async () => {
+  await using pair = await pairWith(streamServer());
+  const refusing: ClientInterceptor = () => () => Promise.reject(new Error("refused"));
+  const client = createClient(Streaming, pair.connection, { interceptors: [refusing] });
+  const replies = client.echoStream([])[Symbol.asyncIterator]();
+  await expect(replies.next()).rejects.toThrow("refused");
+  expect(await replies.next()).toEqual({ value: undefined, done: true });
+});
+
 test("an interceptor hears of its call's abort before the call ends without it", async () => {
   const never = new Promise<never>(() => {});
   await using pair = await pairWith(streamServer({ interceptors: [() => () => never] }));

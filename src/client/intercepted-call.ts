@@ -153,15 +153,21 @@ export class InterceptedCall extends Opened implements AbortListener {
    */
   messages(): AsyncIterableIterator<unknown> {
     const iterator = this.outcome.then((messages) => iteratorOf(messages as AsyncIterable<unknown>, RESULT));
-    const ended = () => void this.leave();
-    iterator.catch(ended);
+    let isOver = false;
+    const ended = () => {
+      isOver = true;
+      void this.leave();
+    };
+    iterator.catch(() => void this.leave());
     const abandoned = () => this.#abandoned();
-    const next = async () => {
+    const next = async (): Promise<IteratorResult<unknown>> => {
       try {
         const result = checkedResult(await (await iterator).next(), RESULT);
         if (result.done === true) ended();
         return result;
       } catch (error) {
+        // An iterator throws once, and is done from then on.
+        if (isOver) return { value: undefined, done: true };
         ended();
         addFrames(error, next);
         throw error;
