@@ -65,12 +65,8 @@ async function framed(error: unknown): Promise<never> {
 }
 
 /** The error of a call on a connection that has ended. */
-export function closedError(address: string, why: ConnectionClosed): TtrpcError {
-  const cause = why.error?.cause;
-  const what = `the connection to ${address} is closed`;
-  if (cause === undefined) {
-    const [text, closed] = transportCause(what, 0, why.reason === "local" ? "by this side" : "by the peer");
-    return callError(text, Code.Unavailable, { cause: closed });
-  }
-  return callError(`${what}: ${why.error?.message ?? ""}`, Code.Unavailable, { cause });
+export function closedError(address: string, { reason, error }: ConnectionClosed): TtrpcError {
+  const by = error?.message ?? (reason === "local" ? "by this side" : "by the peer");
+  const [text, closed] = transportCause(`the connection to ${address} is closed`, 0, by);
+  return callError(text, Code.Unavailable, { cause: error?.cause ?? closed });
 }

@@ -214,9 +214,16 @@ export class Connection {
     }
     // The caller may change its bytes while the call waits.
     const bytes = bytesOf(payload);
-    return this.#reconnected(fields, route).connection.then(({ id, waitedMs }) =>
-      unaryCall(this, id, { route, fields: shortened(fields, waitedMs), payload: bytes }, decode),
-    );
+    const { connection } = this.#reconnected(fields, route);
+    return new Promise((resolve, reject) => {
+      connection.then(
+        ({ id, waitedMs }) =>
+          resolve(
+            unaryCall(this, id, { route, fields: shortened(fields, waitedMs), payload: bytes }, decode),
+          ),
+        (error: unknown) => rejectLater(resolve, reject, error),
+      );
+    });
   }
 
   /** @internal */
@@ -300,7 +307,7 @@ export class Connection {
         // The calls that wait for one attempt share its error.
         const { rawMessage, code, details, cause } = TtrpcError.from(reason);
         const options = cause === undefined ? { details } : { details, cause };
-        throw named(callError(rawMessage, code, options), this, route, this.call);
+        throw named(callError(rawMessage, code, options), this, route);
       },
     );
     return { connection, leave: () => place?.leave() };

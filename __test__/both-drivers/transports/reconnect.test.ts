@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { rmSync, writeFileSync } from "node:fs";
+import { createServer as createSocketServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Code, connect, createServer, type Server } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
@@ -250,6 +252,38 @@ describe("a connection with reconnect", () => {
     expect(error.message).toContain(connection.address);
     await connection.close();
     expect(await connection.closed).toBe(why);
+  });
+
+  test("closes for good, with that reason, if its server hangs up again and again", async () => {
+    const address = temporaryAddress();
+    const server = createSocketServer((socket) => socket.destroy()).listen(pathOf(address));
+    await once(server, "listening");
+    // A connection that lives for less than the delay counts as an attempt that failed.
+    const reconnect = { initialDelayMs: 200, maxDelayMs: 200, maxAttempts: 2 };
+    const connection = await connect(address, { reconnect });
+    const why = await connection.closed;
+    const said = "the connection ended 2 times as soon as it was made";
+    expect(why).toMatchObject({ reason: "error", error: { code: Code.Unavailable, message: said } });
+    const error = await failure(connection.unary("a.B", "C", EMPTY));
+    expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "ERR_TTRPC_CLOSED" } });
+    expect(error.rawMessage).toBe(`the connection to ${address} is closed: ${said}`);
+    server.close();
+  });
+
+  test("gives calls that waited for it in vain an error whose stack ends in their caller", async () => {
+    await using connection = await broken(SOON);
+    async function caller(call: () => Promise<unknown>) {
+      await call();
+    }
+    for (const call of [
+      () => connection.unary("a.B", "C", EMPTY),
+      () => connection.clientStreaming("a.B", "C", []),
+      () => connection.serverStreaming("a.B", "C", EMPTY).next(),
+    ]) {
+      const error = await failure(caller(call));
+      expect(error.code).toBe(Code.Unavailable);
+      expect(error.stack).toContain("caller");
+    }
   });
 
   test("counts attempts since the last success", async () => {
