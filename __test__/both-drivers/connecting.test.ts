@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
+import { PassThrough } from "node:stream";
 import {
   Code,
   connect,
@@ -83,6 +84,28 @@ describe("a server that does not accept", () => {
     await using connection = await connecting;
     expect(connection.address).toBe(listener.script.address);
   });
+});
+
+test.each([() => "tcp://127.0.0.1:1", temporaryAddress])(
+  "an attempt that fails has an error whose stack ends in its caller, at %s",
+  async (address) => {
+    async function caller() {
+      await connect(address());
+    }
+    expect((await failure(caller())).stack).toContain("caller");
+  },
+);
+
+test("what is given open is closed if its attempt is canceled, even before it begins", async () => {
+  for (const cancel of [() => AbortSignal.abort(), () => AbortSignal.timeout(0)]) {
+    const duplex = new PassThrough();
+    const connecting = connect(duplex, { signal: cancel() });
+    await connecting.then(
+      (connection) => connection.close(),
+      (error: unknown) => expect(error).toMatchObject({ code: Code.Canceled }),
+    );
+    await expect.poll(() => duplex.destroyed).toBe(true);
+  }
 });
 
 describe("an attempt whose connection is made while it is given up", () => {

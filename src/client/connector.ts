@@ -54,11 +54,22 @@ const READY_RETRY_MS = 30;
 
 /** Opens a connection. Rejects with `Unavailable`, or with `Canceled` if the signal aborts. */
 export async function openConnection(address: ParsedAddress, options: OpenOptions): Promise<OpenConnection> {
+  try {
+    return await attempts(address, options);
+  } catch (error) {
+    // It was made where an event was read. Here the stack has whoever awaits the connection.
+    if (error instanceof TtrpcError) Error.captureStackTrace(error, openConnection);
+    throw error;
+  }
+}
+
+async function attempts(address: ParsedAddress, options: OpenOptions): Promise<OpenConnection> {
   const { driver, timeoutMs, signal, waitForReady, isBackground = false, busyPollUs } = options;
   const bridge = bridgeOf(driver);
   const until = performance.now() + timeoutMs;
   for (;;) {
-    if (signal?.aborted) throw canceledError(signal, attemptTo(address));
+    // What was given open is the package's, so it is closed by the attempt.
+    if (signal?.aborted && address.binding !== undefined) throw canceledError(signal, attemptTo(address));
     let failure: TtrpcError;
     let retryMs: number | undefined;
     try {
@@ -118,7 +129,8 @@ function established(
       clearTimeout(timer);
       if (signal !== undefined) unlistenToAbort(signal, onAbort);
     };
-    if (signal !== undefined) listenToAbort(signal, onAbort);
+    if (signal?.aborted) onAbort.aborted(signal);
+    else if (signal !== undefined) listenToAbort(signal, onAbort);
     bridge.observeConnection(id, {
       connected() {
         // This event was already on its way when the attempt was given up. Its end follows.
