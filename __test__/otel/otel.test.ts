@@ -217,13 +217,13 @@ describe("an error", () => {
   });
 
   test.each([
-    ["a wrong response", () => ({ seq: "one" }), "INTERNAL"],
-    ["too large a response", () => ({ msg: "x".repeat(5 << 20) }), "RESOURCE_EXHAUSTED"],
-    ["a response after the deadline", async () => sleep(60, {}), "DEADLINE_EXCEEDED"],
-  ])("that the caller gets in place of %s is in the spans of both sides", async (_, echo, name) => {
+    ["a wrong response", () => ({ seq: "one" }), "INTERNAL", {}],
+    ["too large a response", () => ({ msg: "x".repeat(5 << 20) }), "RESOURCE_EXHAUSTED", {}],
+    ["a response after the deadline", async () => sleep(60, {}), "DEADLINE_EXCEEDED", { timeoutMs: 30 }],
+  ])("that the caller gets in place of %s is in the spans of both sides", async (_, echo, name, options) => {
     const server = createServer({ interceptors: [serverInterceptor] });
     await using pair = await pairWith(server.add(Streaming, { echo: echo as () => object }));
-    await failure(createClient(Streaming, pair.connection, interceptors).echo({}, { timeoutMs: 30 }));
+    await failure(createClient(Streaming, pair.connection, interceptors).echo({}, options));
     for (const span of [await clientSpan(), await serverSpan()]) {
       expect(span.attributes["rpc.status_code"]).toBe(name);
     }
