@@ -30,7 +30,7 @@ export function named(
  * signal, has another one. It is an AsyncResource, because AsyncLocalStorage.snapshot() takes 25 µs on Node 20.
  */
 export function callerContext(): AsyncResource {
-  return new AsyncResource("ttrpc.Call", { requireManualDestroy: true });
+  return new AsyncResource("ttrpc.Call");
 }
 
 /** The most errors that wait for their stacks at once; a connection may end with a hundred thousand calls. */

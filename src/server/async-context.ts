@@ -11,7 +11,7 @@ import { checkedResult, iteratorOf, wrongResponses } from "../stream/outgoing.js
 export function inThisContext(responses: unknown, what: string): AsyncIterableIterator<unknown> {
   const iterator = iteratorOf(responses as AsyncIterable<unknown>, what, wrongResponses);
   // AsyncLocalStorage.snapshot() takes 25 µs on Node 20.
-  const context = new AsyncResource("ttrpc.Responses", { requireManualDestroy: true });
+  const context = new AsyncResource("ttrpc.Responses");
   let over = false;
   return {
     async next() {

@@ -30,6 +30,7 @@ export function iteratorOf<T>(
   refuse = wrongArgument,
 ): AsyncIterator<T> | Iterator<T> {
   if (typeof messages === "object" && messages !== null && !isRevoked(messages)) {
+    if (isWebStream(messages)) return readerOf(messages);
     const iterate = methodOf(messages, Symbol.asyncIterator) ?? methodOf(messages, Symbol.iterator);
     const iterator: unknown = iterate?.call(messages);
     if (typeof (iterator as { next?: unknown } | null | undefined)?.next === "function") {
@@ -52,8 +53,38 @@ interface NodeStream {
 }
 
 function isNodeStream(messages: unknown): messages is NodeStream {
+  return hasMethods(messages, ["pipe", "on", "destroy"]);
+}
+
+function isWebStream(messages: unknown): messages is ReadableStream {
+  return hasMethods(messages, ["getReader", "cancel"]);
+}
+
+function hasMethods(messages: unknown, names: readonly string[]): boolean {
   if (typeof messages !== "object" || messages === null) return false;
-  return ["pipe", "on", "destroy"].every((name) => methodOf(messages, name) !== undefined);
+  return names.every((name) => methodOf(messages, name) !== undefined);
+}
+
+/** An iterator of a web stream, which it cancels when it is left. The stream's own does not while a message is awaited. */
+function readerOf(stream: ReadableStream): AsyncIterator<never> {
+  const reader = stream.getReader();
+  return {
+    async next() {
+      let isOver = true;
+      try {
+        const result = await reader.read();
+        isOver = result.done;
+        return result as IteratorResult<never>;
+      } finally {
+        if (isOver) reader.releaseLock();
+      }
+    },
+    async return() {
+      await reader.cancel();
+      reader.releaseLock();
+      return { value: undefined, done: true };
+    },
+  };
 }
 
 /**
@@ -83,13 +114,14 @@ export function checkedResult(
 }
 
 /**
- * Calls an iterator's `return`, or destroys a Node stream, in a microtask of its own: it is user code, and a batch may be
- * being read. Resolves when it has settled, and never rejects, because by then the call has its outcome.
+ * Calls an iterator's `return`, or ends a stream, in a microtask of its own: it is user code, and a batch may be being
+ * read. Resolves when it has settled, and never rejects, because by then the call has its outcome.
  */
 export async function leave(messages: unknown): Promise<void> {
   await Promise.resolve();
   try {
     if (isNodeStream(messages)) messages.destroy();
+    else if (isWebStream(messages)) await messages.cancel();
     else await (messages as Partial<AsyncIterator<unknown>> | undefined)?.return?.();
   } catch {
     // Nobody is left who could want the error.

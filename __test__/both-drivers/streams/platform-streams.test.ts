@@ -1,4 +1,4 @@
-/** Node's streams as the messages of a call: they are destroyed when they are left, at whatever point. */
+/** Streams of Node and of the web as the messages of a call: they are ended when they are left, at whatever point. */
 
 import { createReadStream } from "node:fs";
 import { PassThrough, Readable } from "node:stream";
@@ -107,6 +107,42 @@ describe("a Node stream of requests", () => {
     const call = failure(connection.clientStreaming("a.B", "Up", missing, { timeoutMs: 100 }));
     await expectDestroyed(missing);
     expect((await call).code).toBe(Code.DeadlineExceeded);
+  });
+});
+
+/** A web stream with one message, after which nothing comes. */
+function stalledWeb(): { readonly stream: ReadableStream<Uint8Array>; readonly canceled: Promise<unknown> } {
+  const { promise, resolve } = deferred<unknown>();
+  const start = (controller: ReadableStreamDefaultController<Uint8Array>) => controller.enqueue(EMPTY);
+  return { stream: new ReadableStream({ start, cancel: () => resolve("canceled") }), canceled: promise };
+}
+
+describe("a web stream", () => {
+  test("is canceled when its call ends while its next message is awaited, of requests and of a handler", async () => {
+    const up = stalledWeb();
+    await pair.connection.clientStreaming(SERVICE, "Up", up.stream);
+    expect(await up.canceled).toBe("canceled");
+    const down = stalledWeb();
+    await using served = await pairOf({ Down: { kind: "server_streaming", handle: () => down.stream } });
+    const replies = served.connection.serverStreaming(SERVICE, "Down", EMPTY, { timeoutMs: 30 });
+    expect((await failure(collect(replies))).code).toBe(Code.DeadlineExceeded);
+    expect(await down.canceled).toBe("canceled");
+  });
+
+  test("is sent to its end or its error, and then no longer locked", async () => {
+    const words = new ReadableStream<Uint8Array>({
+      start(controller) {
+        for (const word of ["a", "b"]) controller.enqueue(bytes(word));
+        controller.close();
+      },
+    });
+    expect(await pair.connection.clientStreaming(SERVICE, "Join", words)).toEqual(bytes("a,b"));
+    const broken = new ReadableStream<Uint8Array>({
+      pull: (controller) => controller.error(new Error("broken")),
+    });
+    const error = await failure(pair.connection.clientStreaming(SERVICE, "Join", broken));
+    expect(error.rawMessage).toContain("broken");
+    expect([words.locked, broken.locked]).toEqual([false, false]);
   });
 });
 
