@@ -189,16 +189,17 @@ export type ServerInterceptor = (next: ServerNext) => (call: ServerCall) => Prom
 type Next<Call> = (call: Call) => Promise<unknown>;
 
 /**
- * Wraps interceptors around the innermost function, which opens a stream if `opens`. Throws a TypeError if one does not
- * return a function.
+ * Wraps interceptors of calls of a kind around the innermost function. Throws a TypeError if one does not return a
+ * function.
  */
 export function intercept<Call extends object>(
   interceptors: readonly ((next: never) => Next<Call>)[],
   innermost: Next<Call>,
-  opens: boolean,
+  kind: MethodKind,
 ): Next<Call> {
+  const tracked = serverStreams(kind) ? owned : kind === "client_streaming" ? heard : undefined;
   return interceptors.reduceRight((inner, interceptor, index) => {
-    const around = interceptor((opens ? owned(inner) : inner) as never);
+    const around = interceptor((tracked === undefined ? inner : tracked(inner)) as never);
     if (typeof around === "function") return around;
     throw new TypeError(`interceptors[${index}] must return a function, not ${kindOf(around)}`);
   }, innermost);
@@ -213,6 +214,15 @@ function owned<Call extends object>(inner: Next<Call>): Next<Call> {
     const reply = await below.run(() => inner(reopened(call, below)));
     owner.add(reply, below);
     return reply;
+  };
+}
+
+/** A `next` whose outcome counts as handled if the interceptor that calls it gives the call up without it. */
+function heard<Call extends object>(inner: Next<Call>): Next<Call> {
+  return (call) => {
+    const outcome = inner(call);
+    openedOf(call)?.hear(outcome);
+    return outcome;
   };
 }
 

@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import { MessageQueue } from "./stream/message-queue.js";
 import { leave } from "./stream/outgoing.js";
 
@@ -19,6 +20,8 @@ interface Stream {
 export class Opened {
   readonly #above: Opened | undefined;
   #streams: Stream[] = [];
+  /** What `next` returned for a client-streaming call. */
+  #outcomes: Promise<unknown>[] = [];
   #isLeft = false;
 
   /** @param above - That of the interceptor whose `next` makes this call; undefined if it is the first. */
@@ -49,6 +52,16 @@ export class Opened {
     this.#streams.push({ reply, below });
   }
 
+  /**
+   * Adds what `next` returned. When the call ends without it, it fails, so that whoever waits for it goes on. Nobody may:
+   * then its failure must not count as unhandled. Only then, because with two readers V8 cannot tell who awaits a promise.
+   */
+  hear(outcome: unknown): void {
+    if (!types.isPromise(outcome)) return;
+    if (this.isLeft) ignoreFailure(outcome);
+    else this.#outcomes.push(outcome);
+  }
+
   /** Whether it had streams, and all of them have been read to their end. */
   get isOver(): boolean {
     return this.#streams.length > 0 && this.#streams.every(isOver);
@@ -73,8 +86,14 @@ export class Opened {
   /** Leaves all streams, the outermost first: those may be wrappers that leave the others. Never rejects. */
   async leave(): Promise<void> {
     this.#isLeft = true;
+    this.#outcomes.splice(0).forEach(ignoreFailure);
     await Promise.all(this.#streams.splice(0).map(discard));
   }
+}
+
+function ignoreFailure(outcome: Promise<unknown>): void {
+  // Its own members may be those of a subclass.
+  void Reflect.apply(Promise.prototype.then, outcome, [undefined, () => undefined]);
 }
 
 /** Whether a stream was read to its end: whatever wraps it has had the end, too. */

@@ -114,7 +114,7 @@ export function createClient<Service extends DescService>(
       if (owner === undefined) return start(request, fields);
       return (owner.root as InterceptedCall).make(() => start(request, fields, owner));
     };
-    const chain = intercept(interceptors, innermost, streams);
+    const chain = intercept(interceptors, innermost, method.methodKind);
     const made = (request: unknown, given: CallOptions = {}) => {
       // Copied now, because an interceptor may delay the call.
       const { timeoutMs, metadata: pairs, signal, contextValues = new ContextValues() } = callOptions(given);

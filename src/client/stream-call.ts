@@ -169,8 +169,6 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   /** The reader left. That of a client-streaming call is an interceptor, which wants no response. */
   abandoned(): void {
     if (this.#parts.kind === "client_streaming") {
-      // Not even the interceptor may be left to hear of a failure, so the response is never settled.
-      this.#responded = true;
       this.#giveUp(callError("an interceptor gave the call up", Code.Canceled));
       return;
     }

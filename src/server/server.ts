@@ -151,7 +151,7 @@ export class Server extends EventEmitter<ServerEvents> {
           : answer(method, request, context);
       };
       const intercepted =
-        this.#interceptors.length === 0 ? undefined : intercept(this.#interceptors, innermost, streams);
+        this.#interceptors.length === 0 ? undefined : intercept(this.#interceptors, innermost, method.kind);
       const served: Served = { ...method, intercepted };
       this.#route(method, (reader) => this.#serve(served, reader.request(), reader));
     }

@@ -187,3 +187,33 @@ describe("the requests of a call are left", () => {
     await requests.left;
   });
 });
+
+test("an interceptor hears that one around it gave up the client-streaming call that it waits for", async () => {
+  await using pair = await pairWith(streamServer());
+  const heard = deferred<unknown>();
+  const asked = deferred();
+  const giving: ClientInterceptor = (next) => async (call) => {
+    const late = asked.promise.then(() => {
+      throw refusal();
+    });
+    return Promise.race([next(call), late]);
+  };
+  // One that lets a few calls through at once, for example, must not count this one for good.
+  const counting: ClientInterceptor = (next) => async (call) => {
+    try {
+      return await next(call);
+    } catch (error) {
+      heard.resolve(error);
+      throw error;
+    }
+  };
+  const client = createClient(Streaming, pair.connection, { interceptors: [giving, counting] });
+  const requests = new Source(async (add) => {
+    if (add === 3) asked.resolve();
+    await new Promise(setImmediate);
+    return { add };
+  });
+  expect(await rejection(client.sumStream(requests))).toMatchObject({ code: Code.ResourceExhausted });
+  expect(await heard.promise).toMatchObject({ code: Code.Canceled, method: "SumStream" });
+  await requests.left;
+});
