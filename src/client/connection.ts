@@ -75,6 +75,7 @@ export class Connection {
       this.#reconnector.start(
         (next) => this.#use(next),
         (error) => this.#end({ reason: "error", error }),
+        why.error,
       );
     });
   }

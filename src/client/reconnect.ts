@@ -85,8 +85,14 @@ export class Reconnector {
     return this.#stop.signal.aborted;
   }
 
-  /** Calls `opened` with a connection, or `gaveUp` with why there is none. */
-  start(opened: (connection: OpenConnection) => void, gaveUp: (error: TtrpcError) => void): void {
+  /**
+   * Calls `opened` with a connection, or `gaveUp` with why there is none. If the last connection failed, `last` says how.
+   */
+  start(
+    opened: (connection: OpenConnection) => void,
+    gaveUp: (error: TtrpcError) => void,
+    last?: TtrpcError,
+  ): void {
     if (this.#state.is === "open") {
       const livedMs = performance.now() - this.#state.since;
       // A peer that accepts and hangs up is no better than one that is not there.
@@ -94,7 +100,8 @@ export class Reconnector {
       this.#failed = isFailure ? this.#failed + 1 : 0;
       if (isFailure && this.#failed >= this.#options.maxAttempts) {
         const text = `the connection ended ${this.#failed} times as soon as it was made`;
-        gaveUp(new TtrpcError(text, Code.Unavailable));
+        const how = last === undefined ? "" : `: ${last.message}`;
+        gaveUp(new TtrpcError(text + how, Code.Unavailable, last && { cause: last.cause }));
         return;
       }
     }
