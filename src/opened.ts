@@ -1,4 +1,6 @@
 import { types } from "node:util";
+import { Code } from "./code.js";
+import { callError } from "./error.js";
 import { MessageQueue } from "./stream/message-queue.js";
 import { leave } from "./stream/outgoing.js";
 
@@ -9,6 +11,11 @@ const OPENED = Symbol("opened");
 interface Stream {
   readonly reply: unknown;
   readonly below: Opened | undefined;
+}
+
+/** Why streams are left: because of an error, if there is one. */
+interface Left {
+  readonly error: unknown;
 }
 
 /**
@@ -22,7 +29,7 @@ export class Opened {
   #streams: Stream[] = [];
   /** What `next` returned for a client-streaming call. */
   #outcomes: Promise<unknown>[] = [];
-  #isLeft = false;
+  #left: Left | undefined;
 
   /** @param above - That of the interceptor whose `next` makes this call; undefined if it is the first. */
   constructor(above?: Opened) {
@@ -36,7 +43,11 @@ export class Opened {
 
   /** Whether nobody will read what `next` gives from now on. */
   get isLeft(): boolean {
-    return this.#isLeft || this.#above?.isLeft === true;
+    return this.#leftBy !== undefined;
+  }
+
+  get #leftBy(): Left | undefined {
+    return this.#left ?? (this.#above === undefined ? undefined : this.#above.#leftBy);
   }
 
   /**
@@ -44,8 +55,9 @@ export class Opened {
    * those that have been read to their end are forgotten.
    */
   add(reply: unknown, below?: Opened): void {
-    if (this.isLeft) {
-      void discard({ reply, below });
+    const left = this.#leftBy;
+    if (left !== undefined) {
+      void discard({ reply, below }, left.error);
       return;
     }
     if (this.#streams.length > 0) this.#streams = this.#streams.filter((stream) => !isOver(stream));
@@ -78,16 +90,19 @@ export class Opened {
       }
       return reply;
     } catch (error) {
-      void this.leave();
+      void this.leave(callError("an interceptor gave the call up", Code.Canceled, { cause: error }));
       throw error;
     }
   }
 
-  /** Leaves all streams, the outermost first: those may be wrappers that leave the others. Never rejects. */
-  async leave(): Promise<void> {
-    this.#isLeft = true;
+  /**
+   * Leaves all streams, the outermost first: those may be wrappers that leave the others. With an error, the requests of
+   * calls are cut off; otherwise a reader left, and they end regularly. Never rejects.
+   */
+  async leave(error?: unknown): Promise<void> {
+    this.#left ??= { error };
     this.#outcomes.splice(0).forEach(ignoreFailure);
-    await Promise.all(this.#streams.splice(0).map(discard));
+    await Promise.all(this.#streams.splice(0).map((stream) => discard(stream, error)));
   }
 }
 
@@ -102,9 +117,11 @@ function isOver({ reply, below }: Stream): boolean {
 }
 
 /** Leaving a stream again, or one that has ended, has no effect. */
-async function discard({ reply, below }: Stream): Promise<void> {
+async function discard({ reply, below }: Stream, error?: unknown): Promise<void> {
+  // At once: what wraps the messages leaves them as a reader does, but a microtask later.
+  if (error !== undefined && reply instanceof MessageQueue) reply.cut(error);
   const left = leave(reply);
-  await Promise.all([left, below?.leave()]);
+  await Promise.all([left, below?.leave(error)]);
 }
 
 /** What an interceptor's call has; undefined for a call whose streams are nobody's concern. */

@@ -2,7 +2,7 @@
 import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import { type AbortListener, listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";
-import { addFrames, callError, canceledError } from "../error.js";
+import { addFrames, callError, canceledError, thrown } from "../error.js";
 import { type ClientCall, clientStreams, serverStreams } from "../interceptor.js";
 import { Opened, withOpened } from "../opened.js";
 import { LONGEST_TIMER_MS } from "../options.js";
@@ -109,8 +109,8 @@ export class InterceptedCall extends Opened implements AbortListener {
     setImmediate(() => {
       if (this.#isSettled) return;
       this.#settle();
-      void this.leave();
       const error = this.#named(this.#why);
+      void this.leave(error);
       // The reader of messages awaits them, and not the outcome.
       if (serverStreams(this.#call.kind)) this.#reject(error);
       else rejectLater(this.#resolve, this.#reject, error);
@@ -128,13 +128,13 @@ export class InterceptedCall extends Opened implements AbortListener {
     return named(error, this.#site, this.#route);
   }
 
-  override leave(): Promise<void> {
+  override leave(error?: unknown): Promise<void> {
     return this.#context.runInAsyncScope(() => {
       if (!this.#requestsTaken) {
         this.#requestsTaken = true;
         void leave(requestsOf(this.#call));
       }
-      return super.leave();
+      return super.leave(error);
     });
   }
 
@@ -158,7 +158,7 @@ export class InterceptedCall extends Opened implements AbortListener {
       isOver = true;
       void this.leave();
     };
-    iterator.catch(() => void this.leave());
+    iterator.catch((error: unknown) => void this.leave(thrown(error)));
     const abandoned = () => this.#abandoned();
     const next = async (): Promise<IteratorResult<unknown>> => {
       try {
@@ -168,7 +168,8 @@ export class InterceptedCall extends Opened implements AbortListener {
       } catch (error) {
         // An iterator throws once, and is done from then on.
         if (isOver) return { value: undefined, done: true };
-        ended();
+        isOver = true;
+        void this.leave(thrown(error));
         addFrames(error, next);
         throw error;
       }

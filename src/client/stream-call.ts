@@ -167,9 +167,9 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
   }
 
   /** The reader left. That of a client-streaming call is an interceptor, which wants no response. */
-  abandoned(): void {
-    if (this.#parts.kind === "client_streaming") {
-      this.#giveUp(callError("an interceptor gave the call up", Code.Canceled));
+  abandoned(error?: unknown): void {
+    if (error !== undefined || this.#parts.kind === "client_streaming") {
+      this.#giveUp(error ?? callError("an interceptor gave the call up", Code.Canceled));
       return;
     }
     this.#parts.site.bridge.cancel(this, true);

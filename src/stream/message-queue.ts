@@ -14,8 +14,11 @@ export interface Stream extends Named {
 export interface QueueOwner extends Stream {
   /** Messages of `queue` were taken; Rust must be told. */
   taken(queue: MessageQueue<unknown>): void;
-  /** The reader stopped early. Called at most once, and never after the stream was read to its end. */
-  abandoned(): void;
+  /**
+   * The reader stopped early, because of an error if there is one. Called at most once, and never after the stream was read
+   * to its end.
+   */
+  abandoned(error?: unknown): void;
   /** A message does not decode, so what follows cannot be trusted either. Returns the error that the reader gets. */
   undecoded(error: unknown): unknown;
 }
@@ -129,13 +132,22 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
 
   /** Stops reading early, as the `break` of a `for await` does. */
   return(): Promise<IteratorResult<T, undefined>> {
+    this.#leave();
+    return Promise.resolve({ value: undefined, done: true });
+  }
+
+  /** Stops reading early because the call has failed. */
+  cut(error: unknown): void {
+    this.#leave(error);
+  }
+
+  #leave(error?: unknown): void {
     const unread = this.#messages.length > this.#head;
     const abandoned = !this.#ended || unread;
     this.fail(undefined);
     this.#error = undefined;
     this.isOver = true;
-    if (abandoned) this.#owner.abandoned();
-    return Promise.resolve({ value: undefined, done: true });
+    if (abandoned) this.#owner.abandoned(error);
   }
 
   [Symbol.asyncIterator](): this {

@@ -1,5 +1,14 @@
-import { Code, type Connection, createClient, type TtrpcError } from "containerd-shim-protos";
+import {
+  type CallMessage,
+  type CallOptions,
+  type ClientInterceptor,
+  Code,
+  type Connection,
+  createClient,
+  TtrpcError,
+} from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
+import { listen } from "../../helpers/channels.js";
 import { bytes, deferred, failure, rejection, text } from "../../helpers/outcome.js";
 import { Streaming } from "../../helpers/streaming.js";
 import { encodeFrame, encodeResponse, type Frame, FRAME_LIMIT, FrameType } from "../../helpers/wire.js";
@@ -22,6 +31,10 @@ async function outcomeOf(
 async function* silence(): AsyncGenerator<Uint8Array> {
   await new Promise(() => {});
   yield EMPTY;
+}
+
+async function* passed(replies: unknown): AsyncGenerator<unknown> {
+  yield* replies as AsyncIterable<unknown>;
 }
 
 async function* several(...messages: string[]): AsyncGenerator<Uint8Array> {
@@ -178,6 +191,43 @@ describe("requests that have not ended, as the server sees them", () => {
     );
     expect(await read).toMatchObject({ code: Code.Internal });
     expect(await peer.nextFrame()).toEqual(BROKEN_OFF);
+    await expectClientGoesOn(connection, peer);
+  });
+
+  test.each<[string, CallOptions, (seen: Promise<void>) => ClientInterceptor]>([
+    [
+      "an interceptor fails",
+      {},
+      (seen) => (next) => async (call) => {
+        await next(call);
+        await seen;
+        throw new Error("refused");
+      },
+    ],
+    [
+      "the deadline passes while an interceptor waits for the first reply",
+      { timeoutMs: 20 },
+      () => (next) => async (call) => {
+        const replies = (await next({ ...call, timeoutMs: 0 })) as AsyncGenerator<unknown>;
+        await replies.next();
+        return replies;
+      },
+    ],
+  ])("are cut off in the same way when %s", async (_, options, interceptor) => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    using ends = listen<CallMessage>("ttrpc:client:call:end");
+    const seen = deferred();
+    const wrapping: ClientInterceptor = (next) => async (call) => passed(await next(call));
+    const interceptors = [interceptor(seen.promise), wrapping];
+    const client = createClient(Streaming, connection, { interceptors });
+    const replies = client.echoStream(silence() as AsyncGenerator<never>, options);
+    const read = rejection(replies[Symbol.asyncIterator]().next());
+    await peer.nextRequest();
+    seen.resolve();
+    await read;
+    expect(await peer.nextFrame()).toEqual(BROKEN_OFF);
+    expect(ends.seen[0]?.[1].error).toBeInstanceOf(TtrpcError);
     await expectClientGoesOn(connection, peer);
   });
 
