@@ -62,7 +62,12 @@ function isWebStream(messages: unknown): messages is ReadableStream {
 
 function hasMethods(messages: unknown, names: readonly string[]): boolean {
   if (typeof messages !== "object" || messages === null) return false;
-  return names.every((name) => methodOf(messages, name) !== undefined);
+  try {
+    return names.every((name) => methodOf(messages, name) !== undefined);
+  } catch {
+    // An iterable that refuses to be asked for what it lacks is still one.
+    return false;
+  }
 }
 
 /** An iterator of a web stream, which it cancels when it is left. The stream's own does not while a message is awaited. */

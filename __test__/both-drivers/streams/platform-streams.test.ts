@@ -146,6 +146,27 @@ describe("a web stream", () => {
   });
 });
 
+test("an iterable that refuses to be asked whether it is a stream is sent and left", async () => {
+  const left = deferred<string>();
+  const iterator = {
+    [Symbol.asyncIterator]: () => iterator,
+    next: async () => ({ value: EMPTY, done: false }),
+    async return() {
+      left.resolve("left");
+      return { value: undefined, done: true };
+    },
+  } as unknown as AsyncIterableIterator<Uint8Array>;
+  const strict = new Proxy(iterator, {
+    get(target, name) {
+      if (name in target) return Reflect.get(target, name) as unknown;
+      throw new Error(`no ${String(name)}`);
+    },
+  });
+  Object.assign(iterator, { [Symbol.asyncIterator]: () => strict });
+  await pair.connection.clientStreaming(SERVICE, "Up", strict);
+  expect(await left.promise).toBe("left");
+});
+
 test("a handler's Node stream is destroyed at the deadline, and its request counts no longer", async () => {
   const made = deferred<Readable>();
   const server = createServer({ maxConcurrentCalls: 1 }).addRaw(SERVICE, {
