@@ -31,7 +31,7 @@ export async function allMessages(): Promise<DescMessage[]> {
   const suite = [...conformanceRegistry().files].flatMap(messagesOf).filter((desc) => canExist(desc));
   const features = [...featureRegistry().files]
     .flatMap(messagesOf)
-    .filter(({ name }) => name !== "Inherited");
+    .filter(({ typeName }) => !typeName.includes("Inherited"));
   return [...(await generatedMessages()), ...features, ...suite];
 }
 

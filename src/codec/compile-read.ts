@@ -149,7 +149,8 @@ class ReadCompiler {
     const codec = this.#use(this.#codecOf(field.message));
     const fresh = `new ${codec}.Make()`;
     const kind = representation(field, field.message);
-    let before = `v = m[${name}]; if (v === undefined) v = ${fresh};`;
+    const present = this.#own(field.localName);
+    let before = `v = ${present}; if (v === undefined) v = ${fresh};`;
     let after = "";
     if (field.oneof !== undefined) {
       before = `v = m[${quote(field.oneof.localName)}]; v = v.case === ${name} ? v.value : ${fresh};`;
@@ -157,7 +158,7 @@ class ReadCompiler {
         before = `if (m[${quote(field.oneof.localName)}].case === ${name}) ${this.#bail} v = ${fresh};`;
     } else if (kind !== "message") {
       // A second message is merged into the first.
-      before = `if (m[${name}] !== undefined) ${this.#bail} v = ${fresh};`;
+      before = `v = ${present}; if (v !== undefined) ${this.#bail} v = ${fresh};`;
     }
     if (kind === "json") after = `v = ${this.#use(jsonOf)}(v);`;
     if (kind === "wrapper") after = "v = v.value;";
@@ -167,6 +168,13 @@ class ReadCompiler {
       read.wireType,
       `${read.before} ${before} ${read.code} ${after} ${this.#set(field)}`,
     );
+  }
+
+  /** Code of a field's own value. A property that every object inherits, such as "hasOwnProperty", is not one. */
+  #own(localName: string): string {
+    const value = `m[${quote(localName)}]`;
+    if (!(localName in Object.prototype)) return value;
+    return `${this.#use(Object.hasOwn)}(m, ${quote(localName)}) ? ${value} : undefined`;
   }
 
   /** Code that reads a field's message into `v`, which already holds one. */
