@@ -1,7 +1,7 @@
 import { runInNewContext } from "node:vm";
 import { create, type DescMessage } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
-import { encode, encodeInto } from "../../src/codec/codec.js";
+import { encode, encodeInto, encodeWith } from "../../src/codec/codec.js";
 import { type Codec, codecsAfter, interpreterOf } from "../../src/codec/compiled.js";
 import { slowEncode } from "../../src/codec/fallback.js";
 import {
@@ -254,6 +254,13 @@ describe("the codec accepts as a message", () => {
     };
     expect(text(encodeAny(CreateTaskRequestSchema, value))).toBe("\n\u0001a\u0012\u0007\n\u0005inner");
   });
+});
+
+test("a refused message does not cost the buffer in which messages are encoded", () => {
+  const bufferOf = () => encodeWith(StateRequestSchema, {}, (bytes) => bytes.buffer);
+  const buffer = bufferOf();
+  expect(() => encodeAny(StateRequestSchema, { id: 5 })).toThrow("id must be a string, not number");
+  expect(bufferOf()).toBe(buffer);
 });
 
 test("a message that does not fit is not written past its bounds", () => {

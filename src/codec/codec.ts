@@ -59,15 +59,19 @@ export function encodeWith<Desc extends DescMessage, T>(
   message: MessageInitShape<Desc>,
   use: (bytes: Uint8Array, end: number) => T,
 ): T {
-  let bytes = scratch.pop() ?? new Uint8Array(SCRATCH_SIZE);
-  let end = encodeInto(desc, message, bytes, 0);
-  while (end < 0) {
-    bytes = new Uint8Array(bytes.length * 4);
-    end = encodeInto(desc, message, bytes, 0);
+  const first = scratch.pop() ?? new Uint8Array(SCRATCH_SIZE);
+  try {
+    let bytes = first;
+    let end = encodeInto(desc, message, bytes, 0);
+    while (end < 0) {
+      bytes = new Uint8Array(bytes.length * 4);
+      end = encodeInto(desc, message, bytes, 0);
+    }
+    return use(bytes, end);
+  } finally {
+    // After a wrong message, too: making a new buffer for each takes longer than all else.
+    if (scratch.length < 2) scratch.push(first);
   }
-  const result = use(bytes, end);
-  if (bytes.length === SCRATCH_SIZE && scratch.length < 2) scratch.push(bytes);
-  return result;
 }
 
 /**
