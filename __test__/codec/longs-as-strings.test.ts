@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import { Code } from "containerd-shim-protos";
 import { expect, test } from "vitest";
 
 const PROGRAM = `
@@ -34,6 +35,10 @@ const PROGRAM = `
   const { stats } = await task.stats({});
   const { pids, memory } = unpackAny(stats, MetricsSchema);
 
+  const heavy = { typeUrl: Task.method.create.input.typeName, value: new Uint8Array(Buffer.from("1a00".repeat(1 << 20), "hex")) };
+  let limit;
+  try { unpackAny(heavy, Task.method.create.input); } catch (error) { limit = error.code; }
+
   const events = listenEvents("unix://" + folder + "/e");
   const publisher = createPublisher("unix://" + folder + "/e", { namespace: "default" });
   const exitedAt = timestampFromDate(new Date(5000));
@@ -45,7 +50,7 @@ const PROGRAM = `
   }
   await delivered;
   console.log(JSON.stringify({
-    exits: exits.map(({ seconds, nanos }) => [seconds, nanos]), echoed, refused, malformed, seen,
+    limit, exits: exits.map(({ seconds, nanos }) => [seconds, nanos]), echoed, refused, malformed, seen,
     pids: pids.current, memory: memory.usage, processes: usageOf(stats).processes,
   }));
   await publisher.close();
@@ -63,6 +68,7 @@ test("64-bit integers are strings in messages, both ways, where protobuf-es is t
   const wrong =
     "the handler of containerd.task.v3.Task/State returned a wrong response: exitedAt.seconds must be";
   expect(JSON.parse(stdout)).toEqual({
+    limit: Code.ResourceExhausted,
     exits: [
       ["5", 6],
       ["5", 6],

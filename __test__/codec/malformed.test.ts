@@ -46,7 +46,7 @@ function accepts(desc: DescMessage, bytes: Uint8Array): boolean {
   }
 }
 
-describe("wrong or odd bytes are accepted or refused as by protobuf-es:", () => {
+describe("wrong or odd bytes are accepted or refused in both modes alike:", () => {
   test("every cut of a message of every kind", () => {
     for (const desc of messages) {
       const init = Object.fromEntries(

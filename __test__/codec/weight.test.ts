@@ -90,6 +90,18 @@ describe("a message whose fields take much more memory than its bytes", () => {
     }
   });
 
+  test("weighs as much if the entries of a map leave out their empty messages", () => {
+    const no = everything.fields.find(({ name }) => name === "map_string_nested_message")!.number;
+    const weightOf = (field: readonly number[]) => {
+      decode(everything, Uint8Array.from(field));
+      return settle();
+    };
+    for (let count = 0; count < 600; count++) {
+      const left = weightOf([...tag(no), 0]);
+      expect(left).toBe(weightOf([...tag(no), 2, 18, 0]));
+    }
+  });
+
   test("takes no more than it is taken for: entries with keys of their own", () => {
     const fields = Array.from({ length: 100_000 }, (_, key) => {
       const text = Buffer.from(key.toString(36));

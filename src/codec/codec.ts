@@ -1,15 +1,17 @@
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { Code } from "../code.js";
 import { AnySchema, TimestampSchema } from "../descriptors/well-known.js";
-import { FULL } from "./compiled-signals.js";
-import { codecOf, compiles, interpreterOf } from "./compiled.js";
-import { slowDecode, slowEncode } from "./fallback.js";
+import { textOf, TtrpcError } from "../error.js";
+import { codecOf, interpreterOf } from "./compiled.js";
+import { BAIL, fault, FULL } from "./compiled-signals.js";
+import { slowEncode } from "./fallback.js";
 import { make } from "./make.js";
 import { cursor } from "./read.js";
 import { TOO_HEAVY, tooHeavy, weighAnew } from "./weight.js";
 
 /**
  * Encodes and decodes messages. Both follow the message's descriptor, and run functions compiled from it once a type is
- * used often. protobuf-es handles the few cases that those leave out, and everything invalid.
+ * used often. protobuf-es encodes the few messages that those leave out.
  *
  * Fields are written in the order of their numbers, unknown ones last. Map entries are written in the order in which
  * JavaScript lists an object's keys: keys that look like array indices in numeric order, then the others in the order
@@ -79,8 +81,7 @@ export function encodeWith<Desc extends DescMessage, T>(
  * if the bytes are not a message of the type, and `ResourceExhausted` if its fields would take more than 64 MiB.
  */
 export function decode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): MessageShape<Desc> {
-  const message = tryDecode(desc, bytes, 0, bytes.length, false);
-  return message ?? slowDecode(desc, bytes);
+  return decodePart(desc, bytes, 0, bytes.length, false);
 }
 
 /**
@@ -93,17 +94,16 @@ export function decodeFrom<Desc extends DescMessage>(
   at: number,
   end: number,
 ): MessageShape<Desc> {
-  const message = tryDecode(desc, bytes, at, end, true);
-  return message ?? slowDecode(desc, bytes.slice(at, end));
+  return decodePart(desc, bytes, at, end, true);
 }
 
-function tryDecode<Desc extends DescMessage>(
+function decodePart<Desc extends DescMessage>(
   desc: Desc,
   bytes: Uint8Array,
   at: number,
   end: number,
   copy: boolean,
-): MessageShape<Desc> | undefined {
+): MessageShape<Desc> {
   cursor.copy = copy;
   weighAnew();
   try {
@@ -111,23 +111,25 @@ function tryDecode<Desc extends DescMessage>(
     return codec.read(bytes, at, end, new codec.Make(), 1, 0) as MessageShape<Desc>;
   } catch (error) {
     if (error === TOO_HEAVY) throw tooHeavy(desc);
-    return compiles ? interpret(desc, bytes, at, end) : undefined;
+    return interpret(desc, bytes, at, end);
   }
 }
 
-/** Decodes what compiled code does not handle. */
+/** Decodes what compiled code does not read, or says what is wrong with it. */
 function interpret<Desc extends DescMessage>(
   desc: Desc,
   bytes: Uint8Array,
   at: number,
   end: number,
-): MessageShape<Desc> | undefined {
+): MessageShape<Desc> {
   weighAnew();
   try {
     return interpreterOf(desc).read(bytes, at, end, make(desc), 1, 0) as MessageShape<Desc>;
   } catch (error) {
     if (error === TOO_HEAVY) throw tooHeavy(desc);
-    return undefined;
+    const text = `cannot decode ${desc.typeName}: `;
+    if (error === BAIL) throw new TtrpcError(text + fault.text, Code.Internal);
+    throw new TtrpcError(text + textOf(error), Code.Internal, { cause: error });
   }
 }
 

@@ -22,7 +22,7 @@ import {
 
 /**
  * Reads a message from the bytes from `at` to `end` into `message` and returns it. Throws BAIL, or any other value, for
- * input that protobuf-es must handle. `group` is the tag that ends a group, 0 for a message that ends at `end`.
+ * what it does not read. `group` is the tag that ends a group, 0 for a message that ends at `end`.
  */
 export type Read = (
   bytes: Uint8Array,
@@ -76,7 +76,7 @@ class ReadCompiler {
         let v, e;
         while (at < end) {
           let tag = b[at++];
-          if (tag > 127) { tag = ${this.#use(wire.longTag)}(b, at - 1); at = ${this.#cursor}.at; }
+          if (tag > 127) { tag = ${this.#use(wire.size32)}(b, at - 1); at = ${this.#cursor}.at; }
           switch (tag) {
             ${fields.map((field) => this.#field(field)).join("\n")}
             default:
@@ -155,12 +155,11 @@ class ReadCompiler {
     if (field.oneof !== undefined) {
       before = `v = m[${quote(field.oneof.localName)}]; v = v.case === ${name} ? v.value : ${fresh};`;
       if (kind === "json")
-        before = `if (m[${quote(field.oneof.localName)}].case === ${name}) ${this.#bail} v = ${fresh};`;
-    } else if (kind !== "message") {
-      // A second message is merged into the first.
-      before = `v = ${present}; if (v !== undefined) ${this.#bail} v = ${fresh};`;
-    }
-    if (kind === "json") after = `v = ${this.#use(jsonOf)}(v);`;
+        before = `let j = m[${quote(field.oneof.localName)}]; j = j.case === ${name} ? j.value : undefined; v = ${fresh};`;
+    } else if (kind === "json") before = `const j = ${present}; v = ${fresh};`;
+    // A second wrapper is merged into the first.
+    else if (kind === "wrapper") before = `v = ${present}; if (v !== undefined) ${this.#bail} v = ${fresh};`;
+    if (kind === "json") after = `v = ${this.#use(jsonOf)}(v, j);`;
     if (kind === "wrapper") after = "v = v.value;";
     const read = this.#child(field, codec);
     return this.#case(
@@ -193,11 +192,11 @@ class ReadCompiler {
 
   /** Code that reads a length, and sets `e` to the end of what it measures. */
   #length(end: string): string {
-    return `${this.#varint32()} e = at + v; if (e > ${end}) ${this.#bail}`;
+    return `${this.#varint32(wire.size32)} e = at + v; if (e > ${end}) ${this.#bail}`;
   }
 
-  #varint32(): string {
-    return `v = b[at++]; if (v > 127) { v = ${this.#use(wire.uint32)}(b, at - 1); at = ${this.#cursor}.at; }`;
+  #varint32(longer = wire.uint32): string {
+    return `v = b[at++]; if (v > 127) { v = ${this.#use(longer)}(b, at - 1); at = ${this.#cursor}.at; }`;
   }
 
   #list(field: DescField & { fieldKind: "list" }): string {
@@ -228,6 +227,8 @@ class ReadCompiler {
     let value: Scalar;
     let initial: string;
     let result = "value";
+    // Without a value on the wire, the message of one is not weighed by its own reader.
+    let unread = "";
     if (field.message === undefined) {
       value = field.enum
         ? this.#ofType(ScalarType.INT32, false, false)
@@ -238,6 +239,7 @@ class ReadCompiler {
     } else {
       const codec = this.#use(this.#codecOf(field.message));
       initial = `new ${codec}.Make()`;
+      unread = `${this.#use(weigh)}(${weightOf(field.message)});`;
       const read = `${codec}.read(b, at, e, value === undefined ? ${initial} : value, d + 1, 0)`;
       value = { wireType: LENGTH, read: `${this.#length("stop")} v = ${read}; at = e;` };
       if (representation(field, field.message) === "json") result = `${this.#use(jsonOf)}(value)`;
@@ -254,7 +256,7 @@ class ReadCompiler {
       }
       if (at !== stop) ${this.#bail}
       if (key === undefined) key = ${zeroOf(field.mapKey, "")};
-      if (value === undefined) value = ${initial};
+      if (value === undefined) { value = ${initial}; ${unread} }
       ${this.#use(weigh)}(${ENTRY_WEIGHT});
       ${this.#use(wire.setEntry)}(m[${quote(field.localName)}], ${field.mapKey === ScalarType.STRING ? "key" : "String(key)"}, ${result});`;
     return this.#case(field, LENGTH, code);

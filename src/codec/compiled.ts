@@ -1,5 +1,4 @@
 import type { DescMessage } from "@bufbuild/protobuf";
-import { BAIL } from "./compiled-signals.js";
 import { compileRead, type Make, type Read } from "./compile-read.js";
 import { compileWrite, type Write } from "./compile-write.js";
 import { interpretRead } from "./interpret-read.js";
@@ -18,7 +17,7 @@ export interface Codec {
 /** Finds the codec of a nested message. */
 export type CodecOf = (desc: DescMessage) => Codec;
 
-/** Whether messages that are used often are compiled. */
+/** Whether messages that are used often are compiled. Compiled code knows 64-bit integers only as bigints. */
 export const compiles = mayCompile() && hasLongs;
 
 /**
@@ -55,8 +54,6 @@ function maker(make: () => object): Make {
 
 function countingCodec(desc: DescMessage, of: CodecOf, often: number): Codec {
   const Make = maker(() => makerOf(desc)());
-  // Without BigInt, protobuf-es represents 64-bit integers as strings.
-  if (!hasLongs) return { write: refuse, read: refuse, Make };
   const write = interpretWrite(desc, of);
   const read = interpretRead(desc, of);
   if (often === Number.POSITIVE_INFINITY) return { write, read, Make };
@@ -95,8 +92,4 @@ function compiledCodec(desc: DescMessage, of: CodecOf): Codec {
     }),
   };
   return codec;
-}
-
-function refuse(): never {
-  throw BAIL;
 }

@@ -1,14 +1,12 @@
 import type { DescField, DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { protobufEs } from "#protobuf";
-import { Code } from "../code.js";
-import { refusal, textOf, TtrpcError } from "../error.js";
+import { refusal, textOf } from "../error.js";
 import { representation } from "./json.js";
 import { setEntry } from "./read.js";
 import { validate } from "./validate.js";
 
 /**
- * The codec that uses protobuf-es. It has the last word: it handles what the compiled codec does not, or reports what
- * is wrong.
+ * The encoder that uses protobuf-es. It has the last word: it writes what the others do not, or reports what is wrong.
  */
 
 /** Encodes a plain object or a message. Throws a TypeError that names the wrong field. */
@@ -23,18 +21,6 @@ export function slowEncode<Desc extends DescMessage>(
   } catch (cause) {
     // Validation accepts a proto2 message without a required field; protobuf-es refuses it.
     throw refusal(`cannot encode ${desc.typeName}: ${textOf(cause)}`, { cause });
-  }
-}
-
-/** Decodes a message. Its bytes fields are views of `bytes`. Throws a TtrpcError with code `Internal`. */
-export function slowDecode<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): MessageShape<Desc> {
-  const { fromBinary } = protobufEs();
-  try {
-    return fromBinary(desc, bytes);
-  } catch (cause) {
-    throw new TtrpcError(`cannot decode ${desc.typeName}: ${textOf(cause)}`, Code.Internal, {
-      cause,
-    });
   }
 }
 

@@ -1,10 +1,11 @@
-import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import type { DescField, DescMessage, JsonObject } from "@bufbuild/protobuf";
+import type { Struct } from "@bufbuild/protobuf/wkt";
 import { make, zeroOf } from "./make.js";
 import { ScalarType } from "./scalar-type.js";
-import { BAIL } from "./compiled-signals.js";
+import { refuse } from "./compiled-signals.js";
 import type { Read } from "./compile-read.js";
 import type { CodecOf } from "./compiled.js";
-import { jsonOf, representation, structOf } from "./json.js";
+import { jsonOf, representation } from "./json.js";
 import * as wire from "./read.js";
 import { elementWeight, ENTRY_WEIGHT, weigh, weightOf } from "./weight.js";
 import {
@@ -15,27 +16,38 @@ import {
   longAsString,
   START_GROUP,
   tagOf,
+  valueWireType,
+  wireTypeOf,
+  wireTypesOf,
 } from "./wire-types.js";
 
 /**
  * Decoders that interpret a message's descriptor. They cost nothing before their first use. They read everything that
- * those of compile-read.ts read, and also what those refuse: unknown groups, known fields with another wire type, and
- * repeated occurrences of a message field for which protobuf-es uses another representation. There they give the same
- * result as protobuf-es.
+ * those of compile-read.ts read, and also what those leave to them: unknown groups, known fields with another wire type,
+ * and wrappers that come twice. They have the last word: bytes that they refuse are not a message.
+ *
+ * They are stricter than protobuf-es, which reads a value of another wire type as if it had its field's own, and reads on
+ * past the end of a nested message. Both make other values of the bytes than every other decoder does.
  */
 
 const { cursor } = wire;
 
 type Fields = Record<string, unknown>;
 
+/** A field, and the wire types of its values. */
+interface Known {
+  readonly field: DescField;
+  readonly wireTypes: number;
+}
+
 /** Makes the decoder of a message. `codecOf` finds those of its nested messages. */
 export function interpretRead(desc: DescMessage, codecOf: CodecOf): Read {
-  let fields: ReadonlyMap<number, DescField> | undefined;
+  let fields: ReadonlyMap<number, Known> | undefined;
   let itsWeight = 0;
   return function read(bytes, at, end, target, depth, group) {
-    if (depth > DEPTH_LIMIT) throw BAIL;
+    if (depth > DEPTH_LIMIT) refuse(TOO_DEEP);
     if (fields === undefined) {
-      fields = new Map(desc.fields.map((field) => [field.number, field]));
+      fields = new Map(desc.fields.map((field) => [field.number, { field, wireTypes: wireTypesOf(field) }]));
       itsWeight = weightOf(desc);
     }
     weigh(itsWeight);
@@ -43,30 +55,37 @@ export function interpretRead(desc: DescMessage, codecOf: CodecOf): Read {
     while (at < end) {
       let tag = bytes[at]!;
       if (tag > 127) {
-        tag = wire.longTag(bytes, at);
+        tag = wire.size32(bytes, at);
         at = cursor.at;
       } else at++;
       const no = tag >>> 3;
       const wireType = tag & 7;
-      if (no === 0 || wireType > 5) throw BAIL;
+      checkTag(no, wireType);
       if (wireType === END_GROUP && group !== 0) {
-        if (tag !== group) throw BAIL;
+        if (tag !== group) refuse(OTHER_GROUP);
         cursor.at = at;
         return target;
       }
-      const field = fields.get(no);
-      if (field === undefined) {
+      const known = fields.get(no);
+      if (known === undefined || ((known.wireTypes >> wireType) & 1) === 0) {
         const next = skip(bytes, at, end, no, wireType, DEPTH_LIMIT - depth);
         wire.keepUnknown(message, no, wireType, bytes, at, next);
         at = next;
       } else {
-        readField(codecOf, bytes, at, end, message, field, wireType, depth);
+        readField(codecOf, bytes, at, end, message, known.field, wireType, depth);
         at = cursor.at;
       }
     }
-    if (at !== end || group !== 0) throw BAIL;
+    if (at !== end || group !== 0) refuse(wire.TOO_SHORT);
     return target;
   };
+}
+
+const TOO_DEEP = `it is nested more than ${DEPTH_LIMIT} deep`;
+const OTHER_GROUP = "a group ends with the number of another one";
+
+function checkTag(no: number, wireType: number): void {
+  if (no === 0 || wireType > 5) refuse(`illegal tag: field no ${no} wire type ${wireType}`);
 }
 
 /** Skips a value; returns where it ends. `depth` is how deep groups may still be nested. */
@@ -79,16 +98,17 @@ function skip(
   depth: number,
 ): number {
   if (wireType !== START_GROUP) return wire.skipValue(bytes, at, end, wireType);
-  if (depth <= 0) throw BAIL;
+  if (depth <= 0) refuse(TOO_DEEP);
   while (at < end) {
-    const tag = wire.longTag(bytes, at);
+    const tag = wire.size32(bytes, at);
     at = cursor.at;
-    if (tag >>> 3 === 0) throw BAIL;
+    checkTag(tag >>> 3, tag & 7);
     if ((tag & 7) !== END_GROUP) at = skip(bytes, at, end, tag >>> 3, tag & 7, depth - 1);
-    else if (tag === tagOf(no, END_GROUP)) return at;
-    else throw BAIL;
+    else if (tag !== tagOf(no, END_GROUP)) refuse(OTHER_GROUP);
+    // The tag itself may go past the end.
+    else if (at <= end) return at;
   }
-  throw BAIL;
+  refuse(wire.TOO_SHORT);
 }
 
 /** Reads a value of a field into the message, and leaves the position after it in the cursor. */
@@ -119,7 +139,7 @@ function readField(
       } else if (field.enum !== undefined) {
         value = readScalar(bytes, at, end, ScalarType.INT32, false);
         if (!field.enum.open && !Object.hasOwn(field.enum.value, value as number)) {
-          wire.unknownEnum(message, field.number, value as number, wireType);
+          wire.unknownEnum(message, field.number, value as number);
           return;
         }
       } else value = readElement(bytes, at, end, field);
@@ -153,10 +173,10 @@ function readMessage(
   const codec = codecOf(desc);
   const kind = representation(field, desc);
   let message: object;
-  if (before === undefined || kind === "wrapper") {
+  if (before === undefined || kind !== "message") {
     message = new codec.Make();
-    if (before !== undefined) (message as Fields)["value"] = before;
-  } else message = kind === "json" ? structOf(before as Parameters<typeof structOf>[0]) : (before as object);
+    if (before !== undefined && kind === "wrapper") (message as Fields)["value"] = before;
+  } else message = before as object;
   if (isDelimited(field)) {
     codec.read(bytes, at, end, message, depth + 1, tagOf(field.number, END_GROUP));
   } else {
@@ -164,7 +184,7 @@ function readMessage(
     codec.read(bytes, cursor.at, stop, message, depth + 1, 0);
     cursor.at = stop;
   }
-  if (kind === "json") return jsonOf(message as Parameters<typeof jsonOf>[0]);
+  if (kind === "json") return jsonOf(message as Struct, before as JsonObject | undefined);
   return kind === "wrapper" ? (message as Fields)["value"] : message;
 }
 
@@ -194,7 +214,7 @@ function readList(
     weigh(each);
     list.push(readElement(bytes, cursor.at, stop, field));
   }
-  if (cursor.at !== stop) throw BAIL;
+  if (cursor.at !== stop) refuse(wire.TOO_SHORT);
 }
 
 function readEntry(
@@ -207,27 +227,32 @@ function readEntry(
   depth: number,
 ): void {
   const stop = wire.lengthEnd(bytes, at, end);
+  const keyType = wireTypeOf(field.mapKey);
+  const valueType = valueWireType(field);
   let key: unknown;
   let value: unknown;
   while (cursor.at < stop) {
-    const tag = wire.longTag(bytes, cursor.at);
+    const tag = wire.size32(bytes, cursor.at);
     const no = tag >>> 3;
-    if (no === 0 || (tag & 7) > 5) throw BAIL;
-    if (no === 1) key = readScalar(bytes, cursor.at, stop, field.mapKey, field.utf8Validation);
-    else if (no !== 2) cursor.at = skip(bytes, cursor.at, stop, no, tag & 7, DEPTH_LIMIT - depth);
+    const wireType = tag & 7;
+    checkTag(no, wireType);
+    if (no === 1 && wireType === keyType)
+      key = readScalar(bytes, cursor.at, stop, field.mapKey, field.utf8Validation);
+    else if (no !== 2 || wireType !== valueType)
+      cursor.at = skip(bytes, cursor.at, stop, no, wireType, DEPTH_LIMIT - depth);
     else if (field.message === undefined) value = readElement(bytes, cursor.at, stop, field);
     else value = readMessage(codecOf, bytes, cursor.at, stop, field, value, depth);
   }
-  if (cursor.at !== stop) throw BAIL;
+  if (cursor.at !== stop) refuse(wire.TOO_SHORT);
   key ??= zeroOf(field.mapKey);
   if (value === undefined) {
     if (field.message !== undefined) {
+      weigh(weightOf(field.message));
       const message = make(field.message);
       value =
-        representation(field, field.message) === "json"
-          ? jsonOf(message as Parameters<typeof jsonOf>[0])
-          : message;
-    } else value = field.enum === undefined ? zeroOf(field.scalar) : (field.enum.values[0]?.number ?? 0);
+        representation(field, field.message) === "json" ? jsonOf(message as unknown as Struct) : message;
+    } else if (field.enum !== undefined) value = field.enum.values[0]?.number ?? 0;
+    else value = zeroOf(field.scalar, longAsString(field));
   }
   weigh(ENTRY_WEIGHT);
   wire.setEntry(map, String(key), value);

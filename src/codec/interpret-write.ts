@@ -251,7 +251,7 @@ function writeMap(
     if (field.message === undefined) {
       const type = field.enum === undefined ? field.scalar : ScalarType.INT32;
       end = wire.uint32(bytes, end, tagOf(2, wireTypeOf(type)));
-      end = writeScalar(bytes, end, type, item);
+      end = writeScalar(bytes, end, type, longAsString(field) ? wire.longOf(item) : item);
     } else {
       end = wire.uint32(bytes, end, tagOf(2, LENGTH));
       const body = end + slot.room;

@@ -71,9 +71,8 @@ function kindOf(json: JsonValue | undefined): Value["kind"] {
   }
 }
 
-/** The JSON object of a Struct. */
-export function jsonOf({ fields }: Struct): JsonObject {
-  const json: JsonObject = {};
+/** The JSON object of a Struct, merged into one that came before. */
+export function jsonOf({ fields }: Struct, json: JsonObject = {}): JsonObject {
   for (const key of Object.keys(fields)) {
     const value = fields[key];
     if (value !== undefined) setEntry(json, key, jsonValueOf(value));

@@ -1,9 +1,8 @@
 import type { DescField, DescMessage, Message } from "@bufbuild/protobuf";
 import { protobufEs } from "#protobuf";
 import { isOwnMessage } from "../descriptors/file.js";
-import { hasLongs } from "./longs.js";
 import { ScalarType } from "./scalar-type.js";
-import { IMPLICIT } from "./wire-types.js";
+import { IMPLICIT, longAsString } from "./wire-types.js";
 
 /** Makes a message of a type in which nothing is set. */
 export type MakeMessage = () => Message;
@@ -19,7 +18,7 @@ export function make(desc: DescMessage): Message {
 export function makerOf(desc: DescMessage): MakeMessage {
   let maker = makers.get(desc);
   if (maker === undefined) {
-    maker = hasLongs && isOwnMessage(desc) ? ownMaker(desc) : createOf(desc);
+    maker = isOwnMessage(desc) ? ownMaker(desc) : createOf(desc);
     makers.set(desc, maker);
   }
   return maker;
@@ -52,12 +51,12 @@ function initialOf(field: DescField): (() => unknown) | undefined {
   if (field.fieldKind === "message" || field.presence !== IMPLICIT) return undefined;
   // All messages share an empty Uint8Array, as in protobuf-es.
   const zero =
-    field.fieldKind === "enum" ? field.enum.values[0]?.number : zeroOf(field.scalar, field.longAsString);
+    field.fieldKind === "enum" ? field.enum.values[0]?.number : zeroOf(field.scalar, longAsString(field));
   return () => zero;
 }
 
 /** The value of a scalar that is not set. */
-export function zeroOf(type: ScalarType, longAsString = false): unknown {
+export function zeroOf(type: ScalarType, asString = false): unknown {
   switch (type) {
     case ScalarType.STRING:
       return "";
@@ -70,7 +69,7 @@ export function zeroOf(type: ScalarType, longAsString = false): unknown {
     case ScalarType.SINT64:
     case ScalarType.FIXED64:
     case ScalarType.SFIXED64:
-      return longAsString ? "0" : 0n;
+      return asString ? "0" : 0n;
     default:
       return 0;
   }

@@ -1,4 +1,4 @@
-import { BAIL } from "./compiled-signals.js";
+import { BAIL, refuse } from "./compiled-signals.js";
 import { Scope } from "./compiled-scope.js";
 import { BYTES_WEIGHT, UNKNOWN_WEIGHT, weigh } from "./weight.js";
 import { BIT32, BIT64, LENGTH, VARINT } from "./wire-types.js";
@@ -25,6 +25,11 @@ const floats = new Float32Array(words.buffer);
 
 const NO_BYTES = new Uint8Array(0);
 
+const LONG_VARINT = "a varint has more than 10 bytes";
+
+/** A value is longer than what it is in: the message, or all bytes. The words are those of protobuf-es. */
+export const TOO_SHORT = "premature EOF";
+
 /** Reads a varint of up to 64 bits and takes its lowest 32. */
 export function uint32(bytes: Uint8Array, at: number): number {
   let byte = bytes[at++]!;
@@ -42,7 +47,7 @@ export function uint32(bytes: Uint8Array, at: number): number {
           byte = bytes[at++]!;
           value |= byte << 28;
           for (let count = 5; byte > 127; count++) {
-            if (count === 10) throw BAIL;
+            if (count === 10) refuse(LONG_VARINT);
             byte = bytes[at++]!;
           }
         }
@@ -53,12 +58,13 @@ export function uint32(bytes: Uint8Array, at: number): number {
   return value >>> 0;
 }
 
-/** Reads a tag. Throws BAIL if it has more than 32 bits. */
-export function longTag(bytes: Uint8Array, at: number): number {
-  const tag = uint32(bytes, at);
+/** Reads a tag or a length. Neither has more than 32 bits, nor more bytes than these need: other decoders refuse both. */
+export function size32(bytes: Uint8Array, at: number): number {
+  const value = uint32(bytes, at);
   const size = cursor.at - at;
-  if (size > 5 || (size === 5 && bytes[cursor.at - 1]! > 15)) throw BAIL;
-  return tag;
+  if (size > 5 || (size === 5 && bytes[cursor.at - 1]! > 15))
+    refuse("a tag or a length has more than 32 bits");
+  return value;
 }
 
 function varint64(bytes: Uint8Array, at: number): void {
@@ -78,7 +84,7 @@ function varint64(bytes: Uint8Array, at: number): void {
     high |= (byte & 127) << shift;
     if (byte < 128) return keep(low, high, at);
   }
-  throw BAIL;
+  refuse(LONG_VARINT);
 }
 
 function keep(low: number, high: number, at: number): void {
@@ -148,9 +154,9 @@ export function float(bytes: Uint8Array, at: number): number {
 
 /** Reads a length, and returns the end of what it measures. */
 export function lengthEnd(bytes: Uint8Array, at: number, end: number): number {
-  const length = uint32(bytes, at);
+  const length = size32(bytes, at);
   const stop = cursor.at + length;
-  if (stop > end) throw BAIL;
+  if (stop > end) refuse(TOO_SHORT);
   return stop;
 }
 
@@ -183,7 +189,7 @@ export function text(bytes: Uint8Array, at: number, end: number, isStrict: boole
   try {
     return strict.decode(part);
   } catch {
-    throw BAIL;
+    return refuse("a text is not UTF-8");
   }
 }
 
@@ -249,12 +255,13 @@ export function skipValue(bytes: Uint8Array, at: number, end: number, wireType: 
     case VARINT:
       while (next < end && bytes[next]! > 127) next++;
       next++;
+      if (next - at > 10) refuse(LONG_VARINT);
       break;
     case BIT64:
       next += 8;
       break;
     case LENGTH: {
-      const length = uint32(bytes, at);
+      const length = size32(bytes, at);
       next = cursor.at + length;
       break;
     }
@@ -262,9 +269,9 @@ export function skipValue(bytes: Uint8Array, at: number, end: number, wireType: 
       next += 4;
       break;
     default:
-      throw BAIL;
+      refuse("a group ends that did not begin");
   }
-  if (next > end) throw BAIL;
+  if (next > end) refuse(TOO_SHORT);
   return next;
 }
 

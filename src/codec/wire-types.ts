@@ -1,4 +1,5 @@
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import { hasLongs } from "./longs.js";
 import { ScalarType } from "./scalar-type.js";
 
 /** Wire types: the part of a field's tag that says how its value is encoded. */
@@ -37,8 +38,11 @@ export function isLarge({ members }: DescMessage): boolean {
 }
 
 function isLong(member: DescMessage["members"][number]): boolean {
-  if (member.kind === "oneof" || member.fieldKind !== "scalar") return false;
-  switch (member.scalar) {
+  return member.kind === "field" && member.fieldKind === "scalar" && isLongType(member.scalar);
+}
+
+function isLongType(type: ScalarType | undefined): boolean {
+  switch (type) {
     case ScalarType.INT64:
     case ScalarType.UINT64:
     case ScalarType.SINT64:
@@ -76,7 +80,22 @@ export function tagOf(number: number, wireType: number): number {
 
 /** Whether a field represents 64-bit integers as strings. */
 export function longAsString(field: DescField): boolean {
-  return (field as { longAsString?: boolean }).longAsString === true;
+  return (
+    (field as { longAsString?: boolean }).longAsString === true || (!hasLongs && isLongType(field.scalar))
+  );
+}
+
+/** The wire types that a field's values may have, as bits. With another one they count as a field that nobody knows. */
+export function wireTypesOf(field: DescField): number {
+  if (field.fieldKind === "map") return 1 << LENGTH;
+  const own = valueWireType(field);
+  return field.fieldKind === "list" && own !== START_GROUP ? (1 << own) | (1 << LENGTH) : 1 << own;
+}
+
+/** The wire type of one value of a field; for a map, of a value in an entry. */
+export function valueWireType(field: DescField): number {
+  if (field.message !== undefined) return isDelimited(field) ? START_GROUP : LENGTH;
+  return wireTypeOf(field.scalar ?? ScalarType.INT32);
 }
 
 /** Whether a field encodes its messages as groups. */
