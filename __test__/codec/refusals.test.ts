@@ -181,9 +181,23 @@ describe("a wrong message is refused by the path of its field", () => {
     });
   });
 
-  test("unless the wrong property is not enumerable", () => {
-    const value = Object.defineProperty({}, "id", { value: 5, enumerable: false });
-    expect(() => encodeAny(StateRequestSchema, value)).not.toThrow();
+  test.each([
+    [
+      "a property that is not enumerable",
+      Object.defineProperty({}, "id", { value: 5, enumerable: false }),
+      "number",
+    ],
+    [
+      "an accessor of a class",
+      new (class {
+        get id() {
+          return new Date(0);
+        }
+      })(),
+      "Date",
+    ],
+  ])("in %s, too, since it is written if it is right", (_, value, kind) => {
+    expectRefused(StateRequestSchema, value, `id must be a string, not ${kind}`);
   });
 });
 

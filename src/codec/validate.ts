@@ -1,7 +1,7 @@
 import type { DescEnum, DescField, DescMessage, DescOneof } from "@bufbuild/protobuf";
 import { refusal } from "../error.js";
 import { ScalarType } from "./scalar-type.js";
-import { bytesProblem, isArray, isOfEveryObject, isRevoked, shown } from "../value-kinds.js";
+import { bytesProblem, isArray, isOfEveryObject, isRevoked, memberOf, shown } from "../value-kinds.js";
 import { isJsonObject, representation } from "./json.js";
 import { hasLongs, isInteger } from "./longs.js";
 import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
@@ -39,7 +39,9 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
   }
   descend(path, desc);
   const fields = checksOf(desc);
+  const listed = new Set<string>();
   for (const name in value) {
+    listed.add(name);
     const content = (value as Record<string, unknown>)[name];
     if (content === undefined || name === "$typeName" || isOfEveryObject(value, name)) continue;
     if (name === "$unknown") {
@@ -50,6 +52,11 @@ function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
     if (check === undefined && $typeName !== undefined && isLarge(desc)) continue;
     if (check === undefined) throw refusal(`${join(path, name)()} is not a field of ${desc.typeName}`);
     check(content, join(path, name));
+  }
+  // The accessors of a class are not listed, but read.
+  for (const [name, check] of fields) {
+    const content = listed.has(name) ? undefined : memberOf(value, name);
+    if (content !== undefined) check(content, join(path, name));
   }
   depth--;
 }
