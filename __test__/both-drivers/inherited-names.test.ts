@@ -24,7 +24,7 @@ type Methods = Record<"ping" | "then", Unary>;
 /** A service whose methods have the names of properties that every object, or every promise, has. */
 const Names = ((): GenService<Methods> => {
   const type = ".names.Time";
-  const methods = ["HasOwnProperty", "ToLocaleString", "IsPrototypeOf", "Ping", "Then"];
+  const methods = ["HasOwnProperty", "ToLocaleString", "IsPrototypeOf", "Ping", "Then", "__proto__", "Name"];
   const file = create(FileDescriptorProtoSchema, {
     name: "names.proto",
     package: "names",
@@ -88,6 +88,18 @@ test("a client of a service with a method Then can be returned from an async fun
   const client = await make();
   expect(await client.ping({})).toMatchObject({ nanos: 5 });
   expect(await client.then$({})).toMatchObject({ nanos: 9 });
+});
+
+test("an RPC called __proto__ is called like any other, and changes no client", async () => {
+  const handlers = Object.fromEntries(
+    ["__proto__", "name"].map((name) => [name, () => ({ nanos: name.length })]),
+  );
+  await using server = createServer().add(Names, handlers);
+  const { connection, client, call } = await connected(server);
+  await using _ = connection;
+  expect(Object.getPrototypeOf(client)).toBe(Object.prototype);
+  expect(await call["__proto__"]!({})).toMatchObject({ nanos: 9 });
+  expect(await call["name"]!({})).toMatchObject({ nanos: 4 });
 });
 
 test("a property that a library adds to every object is no field, and no option", async () => {

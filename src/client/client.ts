@@ -12,6 +12,7 @@ import type {
 } from "@bufbuild/protobuf";
 import { type CallOptions, callOptions, checkSignal, checkTimeout } from "./call-options.js";
 import { messageDecoder, OutgoingMessage } from "../codec/payload.js";
+import { setEntry } from "../codec/read.js";
 import { Connection } from "./connection.js";
 import {
   checkedCall,
@@ -211,7 +212,7 @@ export function methodsOf(
   for (const method of service.methods) {
     const call = make(method, bridge.route(service.typeName, method.name));
     const name = method.localName === "then" ? "then$" : method.localName;
-    if (call !== undefined) client[name] = call;
+    if (call !== undefined) setEntry(client, name, call);
   }
   return client;
 }
