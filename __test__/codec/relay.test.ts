@@ -1,4 +1,12 @@
-import { create, type DescField, type DescMessage, ScalarType, toBinary } from "@bufbuild/protobuf";
+import {
+  create,
+  createFileRegistry,
+  type DescField,
+  type DescMessage,
+  ScalarType,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { codecsAfter } from "../../src/codec/compiled.js";
@@ -181,6 +189,32 @@ describe("messages of a type that gets compiled after some uses", () => {
       }
     },
   );
+});
+
+test.each([
+  [300, true],
+  [301, false],
+])("a type of %i fields is compiled once it is used often: %s", (count, isCompiled) => {
+  const field = Array.from({ length: count }, (_, index) => ({
+    name: `f${index}`,
+    number: index + 1,
+    type: 5,
+    label: 1,
+  }));
+  const file = create(FileDescriptorProtoSchema, {
+    name: "many.proto",
+    syntax: "proto3",
+    messageType: [{ name: "Many", field }],
+  });
+  const desc = createFileRegistry(create(FileDescriptorSetSchema, { file: [file] })).getMessage("Many")!;
+  const codec = codecsAfter(3)(desc);
+  const [write, read] = [codec.write, codec.read];
+  const room = new Uint8Array(9);
+  for (let round = 0; round < 3; round++) {
+    const end = codec.write(room, 0, { f0: 7 }, 1);
+    expect(codec.read(room, 0, end, new codec.Make(), 1, 0)).toMatchObject({ f0: 7, f299: 0 });
+  }
+  expect([codec.write !== write, codec.read !== read]).toEqual([isCompiled, isCompiled]);
 });
 
 describe("a property or value that does not belong to the type", () => {

@@ -26,6 +26,12 @@ export const compiles = mayCompile() && hasLongs;
  */
 const OFTEN = 500;
 
+/**
+ * Types with more members than this are not compiled: V8 takes a tenth of a second and more for functions of that size, all at
+ * once, and does not optimize them.
+ */
+const MOST_MEMBERS = 300;
+
 /** The codec of a message, compiled once it is used often. */
 export const codecOf: CodecOf = codecsAfter(compiles ? OFTEN : Number.POSITIVE_INFINITY);
 
@@ -56,7 +62,7 @@ function countingCodec(desc: DescMessage, of: CodecOf, often: number): Codec {
   const Make = maker(() => makerOf(desc)());
   const write = interpretWrite(desc, of);
   const read = interpretRead(desc, of);
-  if (often === Number.POSITIVE_INFINITY) return { write, read, Make };
+  if (often === Number.POSITIVE_INFINITY || desc.members.length > MOST_MEMBERS) return { write, read, Make };
   let writes = 0;
   let reads = 0;
   const codec: Codec = {
