@@ -3,6 +3,7 @@ import { runInNewContext } from "node:vm";
 import type { DescMessage } from "@bufbuild/protobuf";
 import { Code } from "containerd-shim-protos";
 import { CreateTaskRequestSchema, StateRequestSchema } from "containerd-shim-protos/task/v3";
+import { BlkIOStatSchema } from "containerd-shim-protos/cgroups/v1";
 import { afterEach, describe, expect, test } from "vitest";
 import { decode } from "../../src/codec/codec.js";
 import { codecsAfter, interpreterOf } from "../../src/codec/compiled.js";
@@ -88,6 +89,19 @@ describe("a message whose fields take much more memory than its bytes", () => {
       expect(grown).toBeLessThan(1.5 * (weight + bytes.length) + MIB);
       expect(message).toMatchObject({ $typeName: desc.typeName });
     }
+  });
+
+  test("takes no more than it is taken for: messages of 64-bit integers", () => {
+    const field = [0x0a, 6, 0x18, 1, 0x20, 1, 0x28, 1];
+    decode(BlkIOStatSchema, repeated(field, 1000));
+    const bytes = repeated(field, 2 * MIB);
+    gc();
+    const before = process.memoryUsage().heapUsed;
+    const message = decode(BlkIOStatSchema, bytes);
+    const weight = settle();
+    gc();
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(weight + MIB);
+    expect(message).toMatchObject({ $typeName: BlkIOStatSchema.typeName });
   });
 
   test("weighs as much if the entries of a map leave out their empty messages", () => {

@@ -2,6 +2,7 @@ import type { DescMessage } from "@bufbuild/protobuf";
 import { ScalarType } from "./scalar-type.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
+import { isLong } from "./wire-types.js";
 
 /** The most that any message may take beside its texts and bytes: enough for 4 MiB of all but the smallest fields. */
 export const WEIGHT_LIMIT = 64 << 20;
@@ -36,11 +37,12 @@ export function weigh(bytes: number): void {
   if ((weight.bytes += bytes) > weight.limit) throw TOO_HEAVY;
 }
 
-/** The weight of an empty message, with its place in a list. */
+/** The weight of a message, with its place in a list. Its 64-bit integers are weighed as if all were set. */
 export function weightOf({ members }: DescMessage): number {
   let sum = 48;
   for (const member of members) {
     if (member.kind === "oneof") sum += 48;
+    else if (isLong(member)) sum += LONG_WEIGHT;
     else if (member.fieldKind === "list") sum += 40;
     else sum += member.fieldKind === "map" ? 64 : 8;
   }

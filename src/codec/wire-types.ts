@@ -37,7 +37,8 @@ export function isLarge({ members }: DescMessage): boolean {
   return members.length > TOO_MANY && members.filter((member) => !isLong(member)).length > TOO_MANY;
 }
 
-function isLong(member: DescMessage["members"][number]): boolean {
+/** Whether a member is a single 64-bit integer. */
+export function isLong(member: DescMessage["members"][number]): boolean {
   return member.kind === "field" && member.fieldKind === "scalar" && isLongType(member.scalar);
 }
 
