@@ -270,6 +270,23 @@ describe("the codec accepts as a message", () => {
   });
 });
 
+test("a refusal shows no more of a name or key than tells which it is", () => {
+  const long = "k".repeat(5000);
+  const start = `${"k".repeat(100)}…`;
+  const maps = typeOf("three.Maps");
+  expectRefused(
+    maps,
+    { stringString: { [long]: 5 } },
+    `stringString["${start}"] must be a string, not number`,
+  );
+  expectRefused(maps, { [long]: 5 }, `${start} is not a field of ${maps.typeName}`);
+  const digits = "7".repeat(5000);
+  const key = `uint64Int64["${"7".repeat(100)}…"]: the key must be an integer`;
+  expectRefused(maps, { uint64Int64: { [digits]: 5n } }, key);
+  const struct = { [long]: 5n };
+  expectRefused(typeOf("three.WellKnown"), { struct }, `struct["${start}"] must be a JSON value, not bigint`);
+});
+
 test("a refused message does not cost the buffer in which messages are encoded", () => {
   const bufferOf = () => encodeWith(StateRequestSchema, {}, (bytes) => bytes.buffer);
   const buffer = bufferOf();

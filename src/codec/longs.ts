@@ -13,7 +13,10 @@ export function bigintOf(value: bigint): bigint {
   return hasLongs ? value : BigInt(value);
 }
 
+/** Far more digits than an integer of 64 bits has. To make a bigint of millions takes seconds. */
+const MOST_DIGITS = 100;
+
 /** Whether a text is that of an integer, as protobuf-es writes it. */
 export function isInteger(text: string): boolean {
-  return /^-?\d+$/.test(text);
+  return text.length <= MOST_DIGITS && /^-?\d+$/.test(text);
 }

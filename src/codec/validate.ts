@@ -104,7 +104,7 @@ function field(desc: DescField): Check {
       return (value, path) => {
         if (!isObject(value)) throw wrong(path, "an object", value);
         for (const [name, entry] of Object.entries(value)) {
-          const at = () => `${path()}[${JSON.stringify(name)}]`;
+          const at = () => `${path()}[${JSON.stringify(shown(name))}]`;
           key(name, at);
           item(entry, at);
         }
@@ -262,7 +262,7 @@ function jsonObject(value: unknown, path: Path, what: string): void {
     throw refusal(`${path()} must be ${what}, not an object with toJSON: give what that returns`);
   descend(path);
   for (const [name, item] of Object.entries(value)) {
-    const at = () => `${path()}[${JSON.stringify(name)}]`;
+    const at = () => `${path()}[${JSON.stringify(shown(name))}]`;
     string(name, at);
     jsonValue(item, at);
   }
@@ -296,7 +296,7 @@ function join(path: Path, name: string): Path {
   return () => {
     // Called once: two calls at each of a hundred levels would take 2^100 steps.
     const before = path();
-    return before === "" ? name : `${before}.${name}`;
+    return before === "" ? shown(name) : `${before}.${shown(name)}`;
   };
 }
 
