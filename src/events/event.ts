@@ -5,7 +5,7 @@ import { Code } from "../code.js";
 import { decode, encodeWith } from "../codec/codec.js";
 import { longFrom } from "../codec/longs.js";
 import { TtrpcError } from "../error.js";
-import { isDescriptor, textOf } from "../value-kinds.js";
+import { isDescriptor, shown, textOf } from "../value-kinds.js";
 import { keptCopy } from "../codec/slab.js";
 import { eventFiles } from "../protos/event-files.js";
 import { ForwardRequestSchema } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
@@ -106,15 +106,19 @@ export function eventOf(request: Uint8Array): ContainerdEvent {
 const IDENTIFIER = /^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$/;
 const IDENTIFIER_LIMIT = 76;
 
+/** The longest text that is remembered: a topic may have any number of parts. */
+const LONGEST_REMEMBERED = 256;
+
 /** Remembers what had no fault: there are few namespaces and topics, and they come with every event. */
 function remembering(faultOf: (text: string) => string | undefined): (text: unknown) => string | undefined {
   const right = new Set<unknown>();
   return (text) => {
     if (right.has(text)) return undefined;
     const fault = faultOf(text as string);
+    if (fault !== undefined || (text as string).length > LONGEST_REMEMBERED) return fault;
     if (right.size === 1000) right.clear();
-    if (fault === undefined) right.add(text);
-    return fault;
+    right.add(text);
+    return undefined;
   };
 }
 
@@ -127,9 +131,11 @@ export const namespaceFault = remembering((namespace) => {
 /** What is wrong with a topic, if anything is. */
 export const topicFault = remembering((topic) => {
   if (typeof topic !== "string") return "topic must be a string";
-  if (!topic.startsWith("/")) return `topic ${JSON.stringify(topic)} must start with "/"`;
+  const quoted = JSON.stringify(shown(topic));
+  if (!topic.startsWith("/")) return `topic ${quoted} must start with "/"`;
+  const what = `a part of the topic ${quoted}`;
   for (const part of topic.slice(1).split("/")) {
-    const fault = identifierFault(`a part of the topic ${JSON.stringify(topic)}`, part);
+    const fault = identifierFault(what, part);
     if (fault !== undefined) return fault;
   }
   return undefined;
