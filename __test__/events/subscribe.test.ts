@@ -3,8 +3,9 @@ import { once } from "node:events";
 import { chmodSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { setImmediate as turn } from "node:timers/promises";
+import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 import { isMessage } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Server, status } from "@grpc/grpc-js";
 import { Code, TtrpcError } from "containerd-shim-protos";
 import {
@@ -92,6 +93,36 @@ describe("a subscription", () => {
     await vi.waitFor(() => expect(list).toEqual([7]), WAIT);
     expect(gaps).toHaveLength(1);
     expect(events.counts.lost).toBe(1);
+  });
+
+  test("reports a gap since the last event had happened, however late its loss is noticed", async () => {
+    const address = temporaryAddress();
+    let happened = 0;
+    const server = await serve(address, (call) => {
+      happened = Date.now();
+      call.write(exitEnvelope(1, "c", timestampFromMs(happened)));
+    });
+    const gaps: EventGap[] = [];
+    const events = subscribe(address, { onGap: (gap) => gaps.push(gap) });
+    const { list } = collect(events);
+    await vi.waitFor(() => expect(list).toEqual([1]), WAIT);
+    await sleep(20);
+    server.forceShutdown();
+    await vi.waitFor(() => expect(gaps).toHaveLength(1), WAIT);
+    expect(gaps[0]?.since.getTime()).toBe(happened);
+  });
+
+  test("reports a gap since a dropped event had happened, however late that came", async () => {
+    const address = temporaryAddress();
+    const [early, late] = [timestampFromMs(1_700_000_000_000), timestampFromMs(1_800_000_000_000_000)];
+    const gaps: EventGap[] = [];
+    await serve(address, (call) => {
+      for (const at of [early, late, late]) call.write(exitEnvelope(1, "c", at));
+    });
+    const events = subscribe(address, { maxQueuedEvents: 2, onGap: (gap) => gaps.push(gap) });
+    await vi.waitFor(() => expect(events.counts.received).toBe(3), WAIT);
+    await events[Symbol.asyncIterator]().next();
+    expect(gaps.map(({ since }) => since.getTime())).toEqual([1_700_000_000_000]);
   });
 
   test("reports a gap exactly between the events around it, and splits batches there", async () => {

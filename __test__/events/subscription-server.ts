@@ -31,12 +31,16 @@ export async function serveSubscriptions(address: string, subscribed: (call: Cal
 }
 
 /** The envelope of an exit, in bytes. */
-export function exitEnvelope(exitStatus: number, containerId = "c"): Uint8Array {
+export function exitEnvelope(
+  exitStatus: number,
+  containerId = "c",
+  timestamp: { seconds: bigint; nanos: number } = { seconds: 1n, nanos: 2 },
+): Uint8Array {
   const event = packAny(TaskExitSchema, { containerId, exitStatus });
   const envelope = {
     namespace: "default",
     topic: "/tasks/exit",
-    timestamp: { seconds: 1n, nanos: 2 },
+    timestamp,
     event,
   };
   return toBinary(EnvelopeSchema, create(EnvelopeSchema, envelope));

@@ -8,7 +8,10 @@ import { namespaceFault, type TypeOf, typesOf } from "./event.js";
 
 /** A place between two events where others may be missing. */
 export interface EventGap {
-  /** When the first of them may have happened: the subscription was lost, or an event was dropped. */
+  /**
+   * When the first of them may have happened: when the event that was dropped did, or the last that came before the
+   * subscription was lost. Without any, when the subscription was made.
+   */
   readonly since: Date;
   /** Events that came, but were dropped because the queue was full. */
   readonly dropped: number;

@@ -10,7 +10,8 @@ import { Takers } from "./takers.js";
 export interface QueuedEvent {
   readonly event: ContainerdEvent;
   readonly size: number;
-  readonly arrived: number;
+  /** When it happened, by {@link happenedAt}. */
+  readonly happened: number;
 }
 
 type Entry = QueuedEvent | { readonly gap: EventGap };
@@ -34,6 +35,8 @@ export class SubscriptionQueue implements EventSource<QueuedEvent> {
     queued: 0,
     queuedBytes: 0,
   };
+  /** When the last event that came had happened: nothing that happened before is missing. */
+  reached = 0;
   readonly #plan: SubscriptionPlan;
   readonly #queue = new Fifo<Entry>();
   readonly #takers = new Takers<QueuedEvent>(
@@ -52,13 +55,15 @@ export class SubscriptionQueue implements EventSource<QueuedEvent> {
     if (this.#ended) return undefined;
     const { whenFull } = this.#plan;
     this.counts.received++;
+    const happened = happenedAt(event, Date.now());
+    this.reached = Math.max(this.reached, happened);
     if (whenFull === "dropOldest") while (!this.#hasRoomFor(size)) this.#dropOldest();
     else if (whenFull === "fail" && !this.#hasRoomFor(size)) {
       this.counts.dropped++;
       this.end(new TtrpcError("the queue of events is full", Code.ResourceExhausted));
       return undefined;
     }
-    this.#queue.push({ event, size, arrived: Date.now() });
+    this.#queue.push({ event, size, happened });
     this.counts.queued++;
     this.counts.queuedBytes += size;
     this.#takers.deliverSoon();
@@ -98,7 +103,7 @@ export class SubscriptionQueue implements EventSource<QueuedEvent> {
     const first = this.#queue.shift();
     if (first === undefined) return;
     const oldest = "gap" in first ? (this.#queue.shift() as QueuedEvent) : first;
-    let gap: EventGap = { since: new Date(oldest.arrived), dropped: 1, error: undefined };
+    let gap: EventGap = { since: new Date(oldest.happened), dropped: 1, error: undefined };
     if ("gap" in first) gap = joined(first.gap, gap);
     const next = this.#queue.at(0);
     if (next !== undefined && "gap" in next) {
@@ -161,6 +166,15 @@ export class SubscriptionQueue implements EventSource<QueuedEvent> {
       throwLater(error);
     }
   }
+}
+
+/**
+ * When an event happened: it may have come long after, to a process that was busy or stopped. What says that it is yet to
+ * happen, or does not say when it did, has happened by `now`.
+ */
+function happenedAt({ timestamp: { seconds, nanos } }: ContainerdEvent, now: number): number {
+  const ms = Number(seconds) * 1000 + Math.floor(nanos / 1e6);
+  return ms > 0 && ms < now ? ms : now;
 }
 
 /** One gap for two with nothing between them. */

@@ -102,13 +102,16 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
     let delayMs = FIRST_DELAY_MS;
     /** Whether the consumer knows that there is no subscription. */
     let known = false;
-    let since = new Date();
+    let since = Date.now();
     while (!signal.aborted) {
       const before = this.#queue.counts.received;
       let error: TtrpcError;
       let stood = false;
       try {
-        const connected = () => (stood = this.#connected = true);
+        const connected = () => {
+          stood = this.#connected = true;
+          this.#queue.reached = Date.now();
+        };
         for await (const raw of envelopes(this.#plan, signal, connected)) {
           const room = this.#receive(raw);
           if (room !== undefined) await room;
@@ -124,10 +127,11 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
         this.#queue.end(error);
         return;
       }
-      if (stood) [known, since] = [false, new Date()];
+      // What containerd had still to send is lost, too, and the loss itself may be noticed late.
+      if (stood) [known, since] = [false, this.#queue.reached];
       if (!known) {
         this.#queue.counts.lost++;
-        this.#queue.markGap({ since, dropped: 0, error });
+        this.#queue.markGap({ since: new Date(since), dropped: 0, error });
       }
       known = true;
       if (this.#queue.counts.received > before) delayMs = FIRST_DELAY_MS;

@@ -101,6 +101,8 @@ impl Engine {
             .flatten();
         let waiting = Waiting { open, request, kind, size, until };
         conn.waiting.push(waiting);
+        // The call keeps the process alive, and no byte of it has told the watcher so.
+        conn.wire.mark();
     }
 
     /// Gives a call up. One that waits is never sent; the answer to one that was sent is dropped.
