@@ -245,6 +245,19 @@ describe("an event that would harm containerd", () => {
     expect(publisher.queuedEvents).toBe(0);
   });
 
+  test.each([
+    { seconds: 253_402_300_800n, nanos: 0 },
+    { seconds: -62_135_596_800n },
+    { seconds: 1n, nanos: -1 },
+    { nanos: 1_000_000_000 },
+  ])("is refused before it is sent: the timestamp %o", async (timestamp) => {
+    const { publisher } = publisherTo(temporaryAddress());
+    const error = await rejection(publisher.publish("/tasks/exit", TaskExitSchema, {}, { timestamp }));
+    expect(error).toBeInstanceOf(TypeError);
+    expect(String(error)).toContain("timestamp");
+    expect(publisher.queuedEvents).toBe(0);
+  });
+
   test("is refused before it is sent: an invalid namespace, a wrong message", async () => {
     const { publisher } = publisherTo(temporaryAddress());
     for (const namespace of ["", "-", "a b", "x".repeat(77), 7 as never]) {

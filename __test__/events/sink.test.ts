@@ -112,6 +112,10 @@ describe("an event that containerd would refuse", () => {
     ["a topic without a slash", { envelope: envelopeOf({ topic: "tasks" }) }],
     ["no topic", { envelope: envelopeOf({ topic: "" }) }],
     ["no timestamp", { envelope: { ...envelopeOf({}), timestamp: undefined } }],
+    ["Go's zero time", requestOf({ timestamp: { seconds: -62_135_596_800n, nanos: 0 } })],
+    ["a second of the year 0", requestOf({ timestamp: { seconds: -62_135_596_801n, nanos: 0 } })],
+    ["a second of the year 10000", requestOf({ timestamp: { seconds: 253_402_300_800n, nanos: 0 } })],
+    ["a second more in nanoseconds", requestOf({ timestamp: { seconds: 1n, nanos: 1_000_000_000 } })],
   ])("is refused with InvalidArgument: %s", async (_, request) => {
     const { events, address } = sinkAt();
     const error = await failure((await clientOf(address)).forward(request));

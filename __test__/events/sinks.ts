@@ -59,6 +59,7 @@ export interface EnvelopeFields {
   exitStatus?: number;
   type?: string;
   value?: Uint8Array;
+  timestamp?: { seconds: bigint; nanos: number };
 }
 
 /** A valid envelope, except for the given fields. */
@@ -68,8 +69,9 @@ export function envelopeOf({
   exitStatus = 0,
   type = TaskExitSchema.typeName as string,
   value = packAny(TaskExitSchema, { exitStatus }).value,
+  timestamp = { seconds: 1n, nanos: 2 },
 }: EnvelopeFields) {
-  return { namespace, topic, timestamp: { seconds: 1n, nanos: 2 }, event: { typeUrl: type, value } };
+  return { namespace, topic, timestamp, event: { typeUrl: type, value } };
 }
 
 /** A request with such an envelope. */

@@ -149,10 +149,27 @@ function identifierFault(what: string, text: string): string | undefined {
   return `${what}, ${JSON.stringify(text)}, must be letters and digits, with single "-", "_" or "." between them`;
 }
 
+/** The first second of the year 1, which is Go's "no time", and the last of the year 9999. */
+const [NO_TIME_OF_GO, LAST_SECOND] = [-62_135_596_800, 253_402_300_799];
+
+/** What is wrong with a timestamp, if anything is. containerd 1.x refuses it, and nobody could show it as a date. */
+export function timestampFault({
+  seconds = NO_TIME.seconds,
+  nanos = 0,
+}: MessageInitShape<typeof TimestampSchema>): string | undefined {
+  const second = Number(seconds);
+  if (second < NO_TIME_OF_GO || second > LAST_SECOND)
+    return `timestamp.seconds must be in the years 1 to 9999, not ${seconds}`;
+  if (nanos < 0 || nanos > 999_999_999) return `timestamp.nanos must be from 0 to 999999999, not ${nanos}`;
+  if (second === NO_TIME_OF_GO && nanos === 0)
+    return "timestamp is the beginning of the year 1, which is no time";
+  return undefined;
+}
+
 /** Throws a TtrpcError with code `InvalidArgument` for an event that containerd refuses. */
 export function refuseEvent({ namespace, topic, timestamp }: ContainerdEvent): void {
   const hasTime = timestamp.seconds !== NO_TIME.seconds || timestamp.nanos !== 0;
-  const time = hasTime ? undefined : "the event has no timestamp";
+  const time = hasTime ? timestampFault(timestamp) : "the event has no timestamp";
   const fault = namespaceFault(namespace) ?? topicFault(topic) ?? time;
   if (fault !== undefined) throw new TtrpcError(fault, Code.InvalidArgument);
 }

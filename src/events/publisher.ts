@@ -9,7 +9,14 @@ import { checkLimits, checkOptions, closeOptions, withDefaults } from "../option
 import { isDescriptor } from "../value-kinds.js";
 import { checkDriver } from "../native/driver.js";
 import { MESSAGE_LIMIT } from "../native/records.js";
-import { type ContainerdEvent, eventOf, namespaceFault, topicFault, writeEvent } from "./event.js";
+import {
+  type ContainerdEvent,
+  eventOf,
+  namespaceFault,
+  timestampFault,
+  topicFault,
+  writeEvent,
+} from "./event.js";
 import { Pipeline } from "./pipeline.js";
 import { Publication } from "./publication.js";
 import { FreePlaces } from "./free-places.js";
@@ -39,7 +46,7 @@ export interface PublisherOptions {
 
 /** Options of {@link Publisher.publish}. */
 export interface PublishOptions {
-  /** When the event happened. Now, if left out. */
+  /** When the event happened, in the years 1 to 9999. Now, if left out. */
   readonly timestamp?: MessageInitShape<typeof TimestampSchema> | undefined;
   /** The namespace of this event. The publisher's, if left out. */
   readonly namespace?: string | undefined;
@@ -171,6 +178,8 @@ export class Publisher extends EventEmitter<PublisherEvents> {
       if (!isDescriptor(schema, "message"))
         throw new TypeError("schema must be a message descriptor of protobuf-es");
       payload = writeEvent(namespace, topic, timestamp, schema, message);
+      const timeFault = timestampFault(timestamp);
+      if (timeFault !== undefined) throw new TypeError(timeFault);
     } catch (error) {
       return Promise.reject(error);
     }

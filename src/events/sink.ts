@@ -207,8 +207,9 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
  * }
  * ```
  *
- * It listens when this returns. Events of one connection come in the order in which they were sent. What containerd
- * would refuse (no envelope, no namespace, a topic that is none, no timestamp) is refused with `InvalidArgument`.
+ * It listens when this returns. Events of one connection come in the order in which they were sent. What a containerd
+ * would refuse (no envelope, no namespace, a topic that is none, no timestamp or one outside the years 1 to 9999) is
+ * refused with `InvalidArgument`.
  *
  * Throws a TypeError that names what is wrong, and a {@link TtrpcError} of code `Unavailable` if the address cannot be
  * bound.
