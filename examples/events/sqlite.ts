@@ -35,7 +35,8 @@ for await (const batch of eventsFromArguments({ acknowledge: "done" }).batches()
   // An error ends the program, and SQLite rolls back the open transaction.
   database.exec("BEGIN");
   for (const { namespace, topic, timestamp, type, any } of batch) {
-    const nanoseconds = timestamp.seconds * 1_000_000_000n + BigInt(timestamp.nanos);
+    // A timestamp that is no date may not fit; the event's own bytes still tell it from others.
+    const nanoseconds = BigInt.asIntN(64, timestamp.seconds * 1_000_000_000n + BigInt(timestamp.nanos));
     insert.run(namespace, topic, nanoseconds, type, any.value);
   }
   database.exec("COMMIT");

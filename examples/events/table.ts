@@ -3,7 +3,6 @@
  */
 
 import { isMessage } from "@bufbuild/protobuf";
-import { timestampDate } from "@bufbuild/protobuf/wkt";
 import {
   TaskCreateSchema,
   TaskDeleteSchema,
@@ -11,6 +10,7 @@ import {
   TaskStartSchema,
 } from "containerd-shim-protos/events";
 import { eventsFromArguments } from "./address.js";
+import { eventMs } from "./time.js";
 
 interface Row {
   namespace: string;
@@ -33,7 +33,7 @@ for await (const { namespace, topic, timestamp, message } of eventsFromArguments
     ...rows.get(key),
     namespace,
     last: topic,
-    at: timestampDate(timestamp).toISOString(),
+    at: new Date(eventMs(timestamp)).toISOString(),
   };
   if (isMessage(message, TaskCreateSchema) || isMessage(message, TaskStartSchema)) row.pid = message.pid;
   // The id of an exec differs from the container's.

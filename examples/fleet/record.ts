@@ -1,9 +1,10 @@
 import { hash } from "node:crypto";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { StringValueSchema, timestampFromDate, timestampMs } from "@bufbuild/protobuf/wkt";
+import { type Any, StringValueSchema, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { packAny, unpackAny } from "containerd-shim-protos";
 import { type ContainerdEvent, type EventGap, EnvelopeSchema } from "containerd-shim-protos/events";
 import { registry } from "containerd-shim-protos/registry";
+import { eventMs } from "../events/time.js";
 
 /** An event on its way: what the spool and NATS keep. */
 export interface Record {
@@ -35,7 +36,7 @@ export function recordOf(
     id: hash("sha256", whole, "base64url" as "base64").slice(0, 24),
     namespace,
     topic,
-    atMs: timestampMs(timestamp),
+    atMs: eventMs(timestamp),
     container: containerId ?? null,
     envelope,
   };
@@ -66,10 +67,18 @@ export function shownOf(host: string, { buffer, byteOffset, length }: Uint8Array
   // A Buffer, as better-sqlite3 returns it, would be the class of the message's bytes too, and has a JSON of its own.
   const bytes = new Uint8Array(buffer, byteOffset, length);
   const { namespace, topic, timestamp, event } = fromBinary(EnvelopeSchema, bytes);
-  const unpacked = event && (unpackAny(event, registry) ?? unpackAny(event, StringValueSchema));
-  const at = new Date(timestamp === undefined ? 0 : timestampMs(timestamp)).toISOString();
-  const { $typeName: _, ...message } = unpacked ?? { $typeName: "" };
+  const at = new Date(eventMs(timestamp)).toISOString();
+  const { $typeName: _, ...message } = unpacked(event) ?? { $typeName: "" };
   return { host, at, namespace, topic, message };
+}
+
+/** The message of an event; undefined if its type is unknown or its bytes do not decode. */
+function unpacked(event: Any | undefined) {
+  try {
+    return event && (unpackAny(event, registry) ?? unpackAny(event, StringValueSchema));
+  } catch {
+    return undefined;
+  }
 }
 
 /** JSON of it; 64-bit integers become strings, bytes base64. */
