@@ -23,6 +23,11 @@ export function alertOf({ host, namespace, topic, message }: Shown): string | un
   return `${where} ended with ${String(exitStatus)}${id === containerId ? "" : ` in ${String(id)}`}`;
 }
 
+/** A text without the characters that a terminal acts on: anybody on a host may have sent it. */
+export function printable(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, "\u{fffd}");
+}
+
 /** A live table of tasks over all hosts, and the last alerts below it. */
 export class Table {
   readonly #rows = new Map<string, Row>();
@@ -58,6 +63,6 @@ export class Table {
     this.#drawing = false;
     if (process.stdout.isTTY) console.clear();
     console.table([...this.#rows.values()].slice(-40));
-    for (const alert of this.#alerts) console.log(`! ${alert}`);
+    for (const alert of this.#alerts) console.log(printable(`! ${alert}`));
   }
 }
