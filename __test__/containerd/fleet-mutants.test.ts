@@ -18,8 +18,8 @@ const WAIT = { timeout: 30_000, interval: 20 };
 
 const STORED_LATER: Mutation = {
   file: "bridge.ts",
-  text: "earlier = now.then(() => this.#spool.markPublished(end));",
-  by: "this.#spool.markPublished(end); earlier = now;",
+  text: "earlier = now.then((position) => this.#spool.markPublished(end, position));",
+  by: "this.#spool.markPublished(end, this.#spool.position); earlier = now.then(() => undefined);",
 };
 const FORGETFUL: Mutation = {
   file: "collect.ts",
@@ -27,7 +27,7 @@ const FORGETFUL: Mutation = {
   by: 'Spool.open(\n    ":memory:",',
 };
 const PUBLISH =
-  "return client.publish(subject, envelope, { msgID: id, timeout: ACK_TIMEOUT_MS, retries: 1 });";
+  "return await client.publish(subject, envelope, { msgID: id, timeout: ACK_TIMEOUT_MS, retries: 1 });";
 const TWICE: Mutation = {
   file: "bridge.ts",
   text: PUBLISH,

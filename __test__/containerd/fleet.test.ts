@@ -213,7 +213,7 @@ describe("a spool", () => {
     const full = spool.status();
     expect(full.bytes).toBeLessThan((1 << 20) + 200_000);
     expect(full.unpublished).toBe(full.events);
-    spool.markPublished(full.events);
+    spool.markPublished(full.events, 0);
     const refused = number;
     fill();
     expect(number).toBeGreaterThan(refused);

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { packAny } from "containerd-shim-protos";
@@ -8,14 +8,29 @@ import { openDatabase } from "../../examples/events/database.js";
 import { run as query } from "../../examples/fleet/query.js";
 import { jsonOf, recordOf, shownOf } from "../../examples/fleet/record.js";
 import { Spool } from "../../examples/fleet/spool.js";
-import { Table } from "../../examples/fleet/table.js";
+import { printable, Table } from "../../examples/fleet/table.js";
 import { temporaryPath } from "../helpers/temp.js";
 
+/** The most pages of a database that is opened while this is set: its disk has no room for more. */
+let room: number | undefined;
+
+vi.mock("../../examples/events/database.js", async (importOriginal) => {
+  const original = await importOriginal<typeof import("../../examples/events/database.js")>();
+  const opened: typeof openDatabase = async (...args) => {
+    const database = await original.openDatabase(...args);
+    if (room !== undefined) database.exec(`PRAGMA max_page_count = ${room}`);
+    return database;
+  };
+  return { ...original, openDatabase: opened };
+});
+
 afterEach(() => {
+  room = undefined;
   vi.restoreAllMocks();
 });
 
 const AT = timestampFromMs(1_700_000_000_000);
+const AT_TEXT = "2023-11-14T22:13:20.000Z";
 /** An event with a message that has bytes. */
 const any = packAny(ContainerCreateSchema, {
   id: "web",
@@ -71,6 +86,53 @@ describe("the spool of a fleet", () => {
     other.close();
     expect(spool.append([recordOf("node-1", event)])).toBe(true);
     spool.close();
+  });
+});
+
+describe("the spool of a fleet on a full disk", () => {
+  it("takes nothing, as a full spool does, and the collector does not end", async () => {
+    const path = temporaryPath(".db");
+    room = 20;
+    const spool = await Spool.open(path);
+    const records = Array.from({ length: 100 }, (_, index) => {
+      return recordOf("node-1", { ...event, any: { ...any, value: new Uint8Array(1000).fill(index) } });
+    });
+    expect(spool.append(records)).toBe(false);
+    expect(spool.status().events).toBe(0);
+    expect(spool.append(records.slice(0, 1))).toBe(true);
+    spool.close();
+  });
+});
+
+describe("a file that is no spool", () => {
+  it("is named by the error of whoever opens it", async () => {
+    const path = temporaryPath(".db");
+    writeFileSync(path, "nothing that SQLite knows".repeat(100));
+    for (const opened of [Spool.open(path), Spool.read(path)])
+      await expect(opened).rejects.toThrow(`--spool ${path}: file is not a database`);
+  });
+});
+
+describe("an event that nobody can read", () => {
+  const timestamp = (seconds: bigint, nanos = 0) => ({ ...AT, seconds, nanos });
+  it.each([
+    ["a time after all dates", { timestamp: timestamp(10n ** 14n) }, "+275760-09-13T00:00:00.000Z"],
+    ["a time before all dates", { timestamp: timestamp(-(2n ** 63n)) }, "-271821-04-20T00:00:00.000Z"],
+    ["a message that does not decode", { any: { ...any, value: new Uint8Array([255]) } }, AT_TEXT],
+  ])("is kept and shown like any other: %s", async (_, wrong, at) => {
+    const spool = await Spool.open(temporaryPath(".db"));
+    spool.append([recordOf("node-1", { ...event, ...wrong }), recordOf("node-1", event)]);
+    const shown = spool.query({}).map(({ envelope }) => JSON.parse(jsonOf(shownOf("node-1", envelope))));
+    expect(shown).toMatchObject([
+      { at, topic: event.topic },
+      { at: AT_TEXT, message: { id: "web" } },
+    ]);
+    expect(Number.isSafeInteger(spool.query({})[0]?.atMs)).toBe(true);
+    spool.close();
+  });
+
+  it("cannot act on a terminal", () => {
+    expect(printable("a\u001b[2Jb\nc\u009bd")).toBe("a\ufffd[2Jb\ufffdc\ufffdd");
   });
 });
 

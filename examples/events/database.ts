@@ -18,6 +18,15 @@ interface NodeSqlite {
   readonly DatabaseSync: new (path: string, options: { readOnly: boolean }) => Database;
 }
 
+/** SQLite's number for a disk that has no room. */
+const SQLITE_FULL = 13;
+
+/** Whether a statement failed because its disk has no room: it has had no effect, and may be tried again. */
+export function isDiskFull(error: unknown): boolean {
+  const { code, errcode } = error as { code?: unknown; errcode?: unknown };
+  return code === "SQLITE_FULL" || errcode === SQLITE_FULL;
+}
+
 /** Opens a database, and creates it if it does not exist, unless it is only to be read. */
 export async function openDatabase(path: string, readOnly = false): Promise<Database> {
   const own = process.getBuiltinModule("node:sqlite") as NodeSqlite | undefined;

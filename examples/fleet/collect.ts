@@ -70,8 +70,11 @@ export async function run(args: string[]): Promise<void> {
   async function take(batches: AsyncIterable<ContainerdEvent[]>): Promise<void> {
     for await (const batch of batches) {
       const records = batch.map((event) => recordOf(host, event));
-      // While it is full, nothing is acknowledged.
-      while (!write(records)) await sleep(100, undefined, { signal: stop.signal });
+      if (write(records)) continue;
+      console.error("the spool or its disk is full; events wait");
+      // Meanwhile nothing is acknowledged.
+      do await sleep(100, undefined, { signal: stop.signal });
+      while (!write(records));
     }
   }
 

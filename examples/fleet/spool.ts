@@ -1,4 +1,4 @@
-import { type Database, openDatabase, type Value } from "../events/database.js";
+import { type Database, isDiskFull, openDatabase, type Value } from "../events/database.js";
 import type { Record } from "./record.js";
 
 /** A record in the spool, under a number that only grows. */
@@ -33,7 +33,7 @@ const SCHEMA = `
   );
   CREATE INDEX IF NOT EXISTS events_container ON events (container, seq) WHERE container IS NOT NULL;
   CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-  INSERT OR IGNORE INTO state VALUES ('published', 0), ('dropped', 0);
+  INSERT OR IGNORE INTO state VALUES ('published', 0), ('position', -1), ('dropped', 0);
   CREATE TABLE IF NOT EXISTS host (name TEXT NOT NULL);
 `;
 
@@ -51,36 +51,35 @@ export class Spool {
   readonly #whenFull: WhenFull;
   readonly #prepared = new Map<string, ReturnType<Database["prepare"]>>();
   #published: number;
+  #position: number;
 
   private constructor(database: Database, maxBytes: number, whenFull: WhenFull) {
     this.#database = database;
     this.#maxBytes = maxBytes;
     this.#whenFull = whenFull;
     this.#published = this.#state("published");
+    this.#position = this.#state("position");
   }
 
+  /** Opens a spool, or makes one. Throws an error that names the file if it is something else. */
   static async open(path: string, maxBytes = 256 << 20, whenFull: WhenFull = "wait"): Promise<Spool> {
-    const database = await openDatabase(path);
-    // A commit is on the disk before an event is acknowledged; a reader does not stop the writer.
-    database.exec("PRAGMA journal_mode = WAL");
-    database.exec("PRAGMA synchronous = FULL");
-    database.exec("PRAGMA busy_timeout = 5000");
-    database.exec(`PRAGMA journal_size_limit = ${8 << 20}`);
-    database.exec(SCHEMA);
-    return new Spool(database, maxBytes, whenFull);
+    return opened(path, false, (database) => {
+      // A commit is on the disk before an event is acknowledged; a reader does not stop the writer.
+      database.exec("PRAGMA journal_mode = WAL");
+      database.exec("PRAGMA synchronous = FULL");
+      database.exec("PRAGMA busy_timeout = 5000");
+      database.exec(`PRAGMA journal_size_limit = ${8 << 20}`);
+      database.exec(SCHEMA);
+      return new Spool(database, maxBytes, whenFull);
+    });
   }
 
   /** Opens a spool to query it, while its collector runs or not. Throws an error that names the file if it is no spool. */
   static async read(path: string): Promise<Spool> {
-    let database: Database | undefined;
-    try {
-      database = await openDatabase(path, true);
+    return opened(path, true, (database) => {
       database.exec("PRAGMA busy_timeout = 5000");
       return new Spool(database, 0, "wait");
-    } catch (cause) {
-      database?.close();
-      throw new Error(`--spool ${path}: ${(cause as Error).message}`, { cause });
-    }
+    });
   }
 
   close(): void {
@@ -100,11 +99,20 @@ export class Spool {
   }
 
   /**
-   * Writes records in one transaction. Returns false, and writes nothing, if the spool is full and waits. A record that
-   * is there already is left out.
+   * Writes records in one transaction. Returns false, and writes nothing, if the spool is full and waits, or its disk is
+   * full. A record that is there already is left out.
    */
   append(records: readonly Record[]): boolean {
-    if (!this.#makeRoom()) return false;
+    try {
+      return this.#makeRoom() && this.#insert(records);
+    } catch (error) {
+      // A collector that ended would take the shims' way to containerd along.
+      if (isDiskFull(error)) return false;
+      throw error;
+    }
+  }
+
+  #insert(records: readonly Record[]): true {
     const insert = this.#statement(
       "INSERT OR IGNORE INTO events (id, namespace, topic, atMs, container, envelope) VALUES (?, ?, ?, ?, ?, ?)",
     );
@@ -134,6 +142,11 @@ export class Spool {
     return this.#published;
   }
 
+  /** The stream's number of a message before which all of this host's are of published records; -1 if it is unknown. */
+  get position(): number {
+    return this.#position;
+  }
+
   /** The first records after a number. */
   after(seq: number, limit: number): Spooled[] {
     return this.#statement("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?").all(
@@ -148,11 +161,17 @@ export class Spool {
       ?.seq;
   }
 
-  /** Remembers that all records up to this one are published. If the process is killed first, they are found again. */
-  markPublished(seq: number): void {
-    if (seq <= this.#published) return;
-    this.#published = seq;
-    this.#statement("UPDATE state SET value = ? WHERE name = 'published'").run(seq);
+  /**
+   * Remembers that all records up to this one are published, and a {@link position}. If the process is killed first, they
+   * are found again.
+   */
+  markPublished(seq: number, position: number): void {
+    if (seq <= this.#published && position === this.#position) return;
+    this.#published = Math.max(this.#published, seq);
+    this.#position = position;
+    this.#statement(
+      "UPDATE state SET value = iif(name = 'published', ?, ?) WHERE name IN ('published', 'position')",
+    ).run(this.#published, position);
   }
 
   /** The newest records that match, oldest first. */
@@ -203,12 +222,26 @@ export class Spool {
   }
 
   #state(name: string): number {
-    return (this.#statement("SELECT value FROM state WHERE name = ?").get(name) as { value: number }).value;
+    const row = this.#statement("SELECT value FROM state WHERE name = ?").get(name);
+    // A spool that is only read may be of a collector that knew no position.
+    return (row as { value: number } | undefined)?.value ?? -1;
   }
 
   #statement(sql: string): ReturnType<Database["prepare"]> {
     let statement = this.#prepared.get(sql);
     if (statement === undefined) this.#prepared.set(sql, (statement = this.#database.prepare(sql)));
     return statement;
+  }
+}
+
+/** Opens a database for a spool; closes it again, and names it, if that fails. */
+async function opened(path: string, readOnly: boolean, use: (database: Database) => Spool): Promise<Spool> {
+  let database: Database | undefined;
+  try {
+    database = await openDatabase(path, readOnly);
+    return use(database);
+  } catch (cause) {
+    database?.close();
+    throw new Error(`--spool ${path}: ${(cause as Error).message}`, { cause });
   }
 }
