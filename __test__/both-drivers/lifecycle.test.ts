@@ -1,5 +1,7 @@
+import { once } from "node:events";
+import { createServer as createSocketServer } from "node:net";
 import { Code, connect, createServer } from "containerd-shim-protos";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { aborted, bytes, failure, text } from "../helpers/outcome.js";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
 import { rawConnect, RawServer } from "../helpers/raw-peer.js";
@@ -46,6 +48,24 @@ describe("the process of a client", () => {
     expect(await script.nextLine()).toBe("held");
     await peer.reply(streamId, bytes("reply"));
     expect(await script.rest()).toEqual(["reply"]);
+  });
+
+  test("keeps running while a call waits for the peer to read what came before it", async () => {
+    const address = temporaryAddress();
+    const server = createSocketServer({ pauseOnConnect: true }).listen(address.replace("unix://", ""));
+    onTestFinished(() => void server.close());
+    await once(server, "listening");
+    await using script = new Script(
+      `
+      const connection = await product.connect(address);
+      const more = new Uint8Array(2 << 20);
+      for (const timeoutMs of [50, 100])
+        await connection.unary("a.B", "C", more, { timeoutMs }).catch(({ code }) => say(String(code)));
+    `,
+      address,
+    );
+    // Of the second call nothing has left.
+    expect(await script.rest()).toEqual(["4", "4"]);
   });
 
   test("ends while a call waits if the connection is unref'd", async () => {
