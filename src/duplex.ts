@@ -46,6 +46,8 @@ export function join(duplex: Duplex, fd: number): Promise<void> {
         resolve();
       };
       const timer = setTimeout(done, DRAIN_MS).unref();
+      // A Duplex that is destroyed never finishes, and end() does not say so.
+      if (duplex.destroyed) return done();
       duplex.unpipe(socket).resume();
       duplex.end(done);
     });

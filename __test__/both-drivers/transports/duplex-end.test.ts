@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect, createServer, type HandlerContext } from "containerd-shim-protos";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { decodeFrame, encodeFrame, encodeRequest, encodeResponse, FrameType } from "../../helpers/wire.js";
@@ -39,6 +40,15 @@ function nextTurn(): Promise<void> {
 }
 
 describe("a Duplex of a server", () => {
+  test("that is destroyed has nothing to pass on, and holds up no close()", async () => {
+    const duplex = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+    const server = createServer().addRaw("a.B", {});
+    await server.listen(duplex);
+    duplex.destroy();
+    const closed = server.close().then(() => "closed");
+    expect(await Promise.race([closed, sleep(4000, "late", { ref: false })])).toBe("closed");
+  });
+
   test("has passed on all replies when close() resolves, however slow it is", async () => {
     const left: Buffer[] = [];
     const slow = new Duplex({
