@@ -1,12 +1,19 @@
 // An NRI plugin that gives each container with the annotation pin.example.com/CONTAINER: COUNT as many CPUs of its own, and
 // all other containers the rest.
 import { readFileSync } from "node:fs";
-import { type Container, type PodSandbox, runPlugin, type UpdateSpec } from "containerd-shim-protos/nri";
+import {
+  type Container,
+  ContainerState,
+  type PodSandbox,
+  runPlugin,
+  type UpdateSpec,
+} from "containerd-shim-protos/nri";
 
 const PIN = "pin.example.com/";
 const [socket, online = readFileSync("/sys/devices/system/cpu/online", "utf8")] = process.argv.slice(2);
 
-const free = new Set(parse(online));
+const all = parse(online);
+const free = new Set(all);
 /** The CPUs of each pinned container, by its id. */
 const pinned = new Map<string, number[]>();
 /** The other containers. */
@@ -23,7 +30,12 @@ function parse(list: string): number[] {
     });
 }
 
-const wanted = (pod: PodSandbox, container: Container) => Number(pod.annotations[PIN + container.name] ?? 0);
+/** How many CPUs a container is to have for its own; 0 without the annotation, NaN if that is no number. */
+function wanted(pod: PodSandbox, { name }: Container): number {
+  const text = pod.annotations[PIN + name] ?? "0";
+  return /^\d+$/.test(text) ? Number(text) : Number.NaN;
+}
+
 const cpus = (numbers: Iterable<number>) => ({ cpu: { cpus: [...numbers].join(",") } });
 
 /** What moves all other containers to the CPUs that are left. */
@@ -53,10 +65,15 @@ runPlugin(
   "90",
   {
     synchronize({ pods, containers }) {
+      // It comes again after each loss of the connection; what has ended meanwhile is not among them.
+      for (const cpu of all) free.add(cpu);
+      pinned.clear();
+      shared.clear();
       for (const container of containers) {
+        if (container.state === ContainerState.CONTAINER_STOPPED) continue;
         const pod = pods.find(({ id }) => id === container.podSandboxId);
         const own = container.linux?.resources?.cpu?.cpus;
-        if (pod === undefined || wanted(pod, container) === 0 || !own) shared.add(container.id);
+        if (pod === undefined || !(wanted(pod, container) > 0) || !own) shared.add(container.id);
         else {
           const taken = parse(own);
           for (const cpu of taken) free.delete(cpu);
@@ -67,6 +84,8 @@ runPlugin(
     },
     createContainer({ pod, container }) {
       const count = wanted(pod, container);
+      if (Number.isNaN(count))
+        throw new Error(`the annotation ${PIN}${container.name} must be a number of CPUs`);
       if (count === 0) {
         shared.add(container.id);
         return { adjust: { resources: cpus(free) } };

@@ -10,8 +10,10 @@ const DEVICE = "device.inject.example.com/";
 const [socket] = process.argv.slice(2);
 
 async function deviceAt(path: string): Promise<DeviceSpec> {
-  const { rdev, mode, uid, gid } = await stat(path);
-  const isBlock = (mode & 0o170000) === 0o060000;
+  const found = await stat(path);
+  const isBlock = found.isBlockDevice();
+  if (!isBlock && !found.isCharacterDevice()) throw new Error(`${path} is no device`);
+  const { rdev, mode, uid, gid } = found;
   const major = ((rdev >> 8) & 0xfff) | (Math.floor(rdev / 2 ** 32) & ~0xfff);
   const minor = (rdev & 0xff) | ((rdev >> 12) & 0xfff00);
   return { path, type: isBlock ? "b" : "c", major, minor, fileMode: mode & 0o777, uid, gid };

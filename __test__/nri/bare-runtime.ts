@@ -1,4 +1,4 @@
-import { connect, createClient, createServer } from "containerd-shim-protos";
+import { connect, createClient, createServer, type ServiceImpl } from "containerd-shim-protos";
 import {
   Mux,
   Plugin,
@@ -20,7 +20,13 @@ export function logged() {
 }
 
 /** A runtime of which every call is made by the test, and one plugin that connects to it. */
-export async function bareRuntime(handlers: PluginHandlers, events?: (keyof PluginHandlers)[]) {
+export async function bareRuntime(
+  handlers: PluginHandlers,
+  events?: (keyof PluginHandlers)[],
+  updateContainers: ServiceImpl<typeof Runtime>["updateContainers"] = ({ update }) => ({
+    failed: update.slice(0, 1),
+  }),
+) {
   const path = temporaryPath(".sock");
   const client = new Promise<ReturnType<typeof createClient<typeof Plugin>>>((resolve) => {
     const listener = createSocketServer((socket) => {
@@ -28,7 +34,7 @@ export async function bareRuntime(handlers: PluginHandlers, events?: (keyof Plug
       const toPlugin = mux.open(PLUGIN_CONNECTION);
       const server = createServer().add(Runtime, {
         registerPlugin: () => ({}),
-        updateContainers: ({ update }) => ({ failed: update.slice(0, 1) }),
+        updateContainers,
       });
       onTestFinished(async () => {
         listener.close();

@@ -183,4 +183,26 @@ describe("a plugin", () => {
     await runtime.createContainer(pod);
     expect(runtime.plugins).toEqual([]);
   });
+
+  it("logs nothing of a handler that is far from a very long timeout", async () => {
+    await using runtime = await createTestRuntime({ requestTimeoutMs: 2 ** 32 - 1 });
+    const { lines, log } = logged();
+    await runtime.start("patient", "10", { runPodSandbox: () => sleep(20) }, { log });
+    await runtime.runPod();
+    expect(lines.filter((line) => !line.startsWith("info"))).toEqual([]);
+  });
+
+  it.each([Code.Unavailable, Code.DeadlineExceeded])(
+    "that fails with code %i fails the container, and its plugin stays connected",
+    async (code) => {
+      await using runtime = await createTestRuntime();
+      const createContainer = () => {
+        throw new TtrpcError("the backend is away", code);
+      };
+      await runtime.start("behind", "10", { createContainer });
+      const creation = runtime.createContainer(await runtime.runPod());
+      await expect(creation).rejects.toMatchObject({ code, rawMessage: "the backend is away" });
+      expect(runtime.plugins).toEqual(["10-behind"]);
+    },
+  );
 });

@@ -8,6 +8,7 @@ import {
   type PluginHandlers,
 } from "containerd-shim-protos/nri";
 import { describe, expect, it, vi } from "vitest";
+import { bareRuntime } from "./bare-runtime.js";
 
 describe("a plugin", () => {
   it("gets the events of pods and containers in order, and changes what is created", async () => {
@@ -142,6 +143,24 @@ describe("a plugin", () => {
     );
     await plugin.close();
     await expect(plugin.updateContainers([])).rejects.toMatchObject({ code: Code.Unavailable });
+  });
+
+  it("waits for earlier updates within its own deadline, and is then not made", async () => {
+    const asked: string[] = [];
+    let answer!: () => void;
+    const answered = new Promise<void>((resolve) => (answer = resolve));
+    const { plugin } = await bareRuntime({}, undefined, async ({ update }) => {
+      asked.push(update[0]?.containerId ?? "");
+      await answered;
+      return {};
+    });
+    const first = plugin.updateContainers([{ containerId: "first" }], { timeoutMs: 0 });
+    const late = plugin.updateContainers([{ containerId: "late" }], { timeoutMs: 20 });
+    await expect(late).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+    const last = plugin.updateContainers([{ containerId: "last" }]);
+    answer();
+    expect(await Promise.all([first, last])).toEqual([[], []]);
+    expect(asked).toEqual(["first", "last"]);
   });
 
   const OWN = { closId: { value: "own" }, schemata: { value: ["L3:0=1"] } };

@@ -3,7 +3,7 @@ import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { checkOptions } from "../options.js";
-import { pause } from "../pause.js";
+import { fulfilledWithin, pause } from "../pause.js";
 import {
   type ContainerUpdate,
   type UpdateContainersRequest,
@@ -34,7 +34,7 @@ export interface PluginClosed {
 
 /** How {@link RunningPlugin.updateContainers} and {@link RunningPlugin.evict} call the runtime. */
 export interface UpdateOptions {
-  /** Milliseconds until the call fails with `DeadlineExceeded`. Default 30 000. */
+  /** Milliseconds until the call fails with `DeadlineExceeded`, its wait for earlier ones included. Default 30 000. */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -113,13 +113,13 @@ export class RunningPlugin implements AsyncDisposable {
    * `Unavailable` without a runtime, `ResourceExhausted` if 1 000 calls wait already.
    */
   async updateContainers(updates: Updates, options: UpdateOptions = {}): Promise<ContainerUpdate[]> {
-    const timeoutMs = timeoutOf("updateContainers", options);
+    const until = deadlineOf("updateContainers", options);
     const list = checkedList(updates, "updates") as Updates;
     const messages = list.map((update, index) => updateOf(update, `updates[${index}]`));
     const failed: ContainerUpdate[] = [];
     for (const update of divided(messages)) {
       const request = create(UpdateContainersRequestSchema, { update });
-      failed.push(...(await this.#update("updateContainers", request, timeoutMs)));
+      failed.push(...(await this.#update("updateContainers", request, until)));
     }
     return failed;
   }
@@ -129,18 +129,14 @@ export class RunningPlugin implements AsyncDisposable {
    * `updateContainer` return. Rejects as {@link updateContainers} does.
    */
   async evict(evictions: Evictions, options: UpdateOptions = {}): Promise<void> {
-    const timeoutMs = timeoutOf("evict", options);
+    const until = deadlineOf("evict", options);
     const list = checkedList(evictions, "evictions") as Evictions;
     const evict = list.map((eviction, index) => evictionOf(eviction, `evictions[${index}]`));
-    await this.#update("evict", create(UpdateContainersRequestSchema, { evict }), timeoutMs);
+    await this.#update("evict", create(UpdateContainersRequestSchema, { evict }), until);
   }
 
   /** One call after the other: the mux of a runtime in Go closes when 256 frames wait. */
-  async #update(
-    what: string,
-    request: UpdateContainersRequest,
-    timeoutMs: number,
-  ): Promise<ContainerUpdate[]> {
+  async #update(what: string, request: UpdateContainersRequest, until: number): Promise<ContainerUpdate[]> {
     const handler = currentHandler();
     if (handler !== undefined) {
       const text = `${what} would wait for ${handler}, which calls it: return the updates from ${handler}`;
@@ -151,12 +147,17 @@ export class RunningPlugin implements AsyncDisposable {
     this.#waiting++;
     const previous = this.#turn;
     const call = (async () => {
-      await previous.catch(() => undefined);
+      if (!(await fulfilledWithin(previous, until - performance.now()))) {
+        const text = `the deadline of ${what} passed before the calls that came first had ended`;
+        throw new TtrpcError(text, Code.DeadlineExceeded);
+      }
       const session = this.#session;
       if (session === undefined) throw new TtrpcError(`${this} is not connected`, Code.Unavailable);
+      const timeoutMs = until === Number.POSITIVE_INFINITY ? 0 : Math.max(until - performance.now(), 1);
       return (await session.client.updateContainers(request, { timeoutMs })).failed;
     })();
-    this.#turn = call.catch(() => undefined);
+    // A call that did not wait any longer does not let the next ones pass those before it.
+    this.#turn = Promise.allSettled([previous, call]).then(() => undefined);
     try {
       return await call;
     } finally {
@@ -247,14 +248,14 @@ export class RunningPlugin implements AsyncDisposable {
   }
 }
 
-/** The timeout of a call. Throws a TypeError if an option is wrong. */
-function timeoutOf(what: string, options: UpdateOptions): number {
+/** When a call that is made now has failed, by `performance.now()`. Throws a TypeError if an option is wrong. */
+function deadlineOf(what: string, options: UpdateOptions): number {
   checkOptions(what, options, ["timeoutMs"]);
   const { timeoutMs = 30_000 } = options;
   if (typeof timeoutMs !== "number" || !(timeoutMs >= 0)) {
     throw new TypeError(`timeoutMs must be a number of milliseconds, 0 or more, not ${shown(timeoutMs)}`);
   }
-  return timeoutMs;
+  return timeoutMs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
 }
 
 function reasonOf({ reason, error }: PluginClosed): string {

@@ -1,6 +1,7 @@
 import { clearTimeout, setTimeout } from "node:timers";
 import { create } from "@bufbuild/protobuf";
 import { textOf, TtrpcError } from "../error.js";
+import { LONGEST_TIMER_MS } from "../options.js";
 import {
   type ConfigureRequest,
   type Container,
@@ -89,10 +90,12 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
     const began = performance.now();
     const near = (how: string) =>
       log.warn(`${about} ${how} the ${timeoutMs} ms after which the runtime disconnects`);
-    const timer = setTimeout(
-      () => near(`still runs, ${Math.round(timeoutMs * WARN_AT)} ms of`),
-      timeoutMs * WARN_AT,
-    );
+    const warnAt = timeoutMs * WARN_AT;
+    // A longer timer would fire at once.
+    const timer =
+      warnAt > LONGEST_TIMER_MS
+        ? undefined
+        : setTimeout(() => near(`still runs, ${Math.round(warnAt)} ms of`), warnAt);
     let failure: string | undefined;
     try {
       const context = contextOf(session.plugin, runtime, log, call);
@@ -116,7 +119,7 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
       clearTimeout(timer);
       const tookMs = performance.now() - began;
       if (failure !== undefined) log.error(failure);
-      else if (tookMs >= timeoutMs * WARN_AT) near(`took ${Math.round(tookMs)} ms of`);
+      else if (tookMs >= warnAt) near(`took ${Math.round(tookMs)} ms of`);
     }
   };
 

@@ -346,11 +346,16 @@ export class TestRuntime implements AsyncDisposable {
   ): Promise<void> {
     for (const plugin of this.#ordered()) {
       if (!plugin.events.includes(name)) continue;
+      const { requestTimeoutMs: timeoutMs } = this.#options;
+      const began = performance.now();
       try {
-        await call(plugin, { timeoutMs: this.#options.requestTimeoutMs });
+        await call(plugin, { timeoutMs });
       } catch (error) {
-        const { code } = TtrpcError.from(error);
-        if (code !== Code.DeadlineExceeded && code !== Code.Unavailable) throw error;
+        // With either code the plugin may have answered: then the runtime fails.
+        const { code, cause } = TtrpcError.from(error);
+        const isLate = code === Code.DeadlineExceeded && performance.now() - began >= timeoutMs;
+        const isLost = code === Code.Unavailable && cause !== undefined;
+        if (!isLate && !isLost) throw error;
         this.#plugins.delete(plugin);
         await plugin.close();
       }
