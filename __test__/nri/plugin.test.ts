@@ -149,11 +149,13 @@ describe("a plugin", () => {
     const asked: string[] = [];
     let answer!: () => void;
     const answered = new Promise<void>((resolve) => (answer = resolve));
-    const { plugin } = await bareRuntime({}, undefined, async ({ update }) => {
+    const { plugin, client } = await bareRuntime({}, undefined, async ({ update }) => {
       asked.push(update[0]?.containerId ?? "");
       await answered;
       return {};
     });
+    await client.configure({});
+    await plugin.ready;
     const first = plugin.updateContainers([{ containerId: "first" }], { timeoutMs: 0 });
     const late = plugin.updateContainers([{ containerId: "late" }], { timeoutMs: 20 });
     await expect(late).rejects.toMatchObject({ code: Code.DeadlineExceeded });
