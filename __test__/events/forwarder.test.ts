@@ -232,6 +232,17 @@ describe("a slow program", () => {
     expect(came).toHaveLength(4);
   });
 
+  test("drops no more events on their way to containerd than may wait, and then is not read", async () => {
+    const { address: to, came } = await containerdIn(() => new Promise<never>(() => undefined));
+    const { address, events } = forwarderTo(to, { whenFull: "dropOldest", maxQueuedEvents: 10 });
+    const publisher = publisherTo(address, { maxInFlight: 100 });
+    for (const number of upTo(100)) publishExit(publisher, number).catch(() => undefined);
+    await vi.waitFor(() => expect(events.counts).toMatchObject({ received: 20, dropped: 10, queued: 10 }));
+    // As many as are sent at once have arrived there.
+    await vi.waitFor(() => expect(came).toHaveLength(10));
+    expect(events.counts.received).toBe(20);
+  });
+
   test("by `done`, holds back the acknowledgement of an event that containerd has, until it is done", async () => {
     const { address: to, came } = await containerdIn();
     const { address, events } = forwarderTo(to, { acknowledge: "done" });

@@ -192,6 +192,24 @@ describe("events for which nobody waits any more", () => {
     await vi.waitFor(() => expect(events.counts).toMatchObject({ queued: 0, queuedBytes: 0 }));
   });
 
+  test("are still delivered if their publisher has gone, and a loop was left after the end", async () => {
+    const { events, address } = sinkAt({ acknowledge: "done" });
+    const connection = await connect(address);
+    const call = createClient(Events, connection).forward(requestOf({ exitStatus: 7 }));
+    for await (const _ of events) {
+      await connection.close();
+      await failure(call);
+      // Its publisher is known to have gone when another event has come.
+      await vi.waitFor(async () => {
+        void (await clientOf(address)).forward(requestOf({})).catch(() => undefined);
+        expect(events.counts.received).toBeGreaterThan(1);
+      });
+      void events.close();
+      break;
+    }
+    expect(await statuses(events, 1)).toEqual([7]);
+  });
+
   test("are still delivered if their publisher has gone, as a shim does after its last event", async () => {
     const { events, address } = sinkAt();
     const connection = await connect(address);

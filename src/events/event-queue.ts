@@ -236,12 +236,12 @@ export class EventQueue implements EventSource<HeldEvent>, EventOwner {
   putBack(events: readonly HeldEvent[]): void {
     this.#inHand -= events.length;
     this.counts.taken -= events.length;
-    if (this.#stopped) for (const held of events) this.#refuse(held, closedError());
-    else {
-      for (const held of events) this.#enter(held);
-      this.#queue.unshift(events);
-      this.#takers.deliverSoon();
-    }
+    // What nobody would send again is kept for the next loop, even if there will be no other events.
+    const kept = this.#stopped ? events.filter(({ waits }) => !waits) : events;
+    if (this.#stopped) for (const held of events) if (held.waits) this.#refuse(held, closedError());
+    for (const held of kept) this.#enter(held);
+    this.#queue.unshift(kept);
+    this.#takers.deliverSoon();
     this.#handsFree?.();
   }
 

@@ -52,11 +52,13 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     const { driver, requireSameUser, whenFull, maxQueuedEvents, maxQueuedBytes } = plan;
     this.#queue = new EventQueue(bridgeOf(driver), plan, this.#onward);
     // A waiting event is a waiting request, so the limits on requests also limit the events that wait for a place.
-    // In the other modes each is answered at once, and only requests that JavaScript has not read yet wait.
+    // In the other modes each is answered at once, and only requests that JavaScript has not read yet wait. But an event
+    // that is dropped on its way to containerd is answered by containerd: of these there may be as many as in the queue.
+    const most = this.#onward === undefined ? NO_LIMIT : Math.min(2 * maxQueuedEvents, NO_LIMIT);
     const limits =
       whenFull === "wait"
         ? { maxConcurrentCalls: maxQueuedEvents, maxQueuedBytes }
-        : { maxConcurrentCalls: NO_LIMIT, maxQueuedBytes: UNSEEN_BYTES };
+        : { maxConcurrentCalls: most, maxQueuedBytes: UNSEEN_BYTES };
     this.#server = new Server({ driver, requireSameUser, ...limits }, true);
     this.#server.addReceiver(Events.typeName, "Forward", (reader) => {
       const request = this.#receive(reader);
