@@ -4,17 +4,19 @@ import { chmodSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "n
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
-import { isMessage } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { create, isMessage, toBinary } from "@bufbuild/protobuf";
+import { type Any, AnySchema, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Server, status } from "@grpc/grpc-js";
-import { Code, TtrpcError } from "containerd-shim-protos";
+import { Code, TtrpcError, unpackAny } from "containerd-shim-protos";
 import {
   type ContainerdEvent,
+  EnvelopeSchema,
   type EventGap,
   type EventSubscription,
   listenEvents,
   subscribeEvents,
   type SubscribeOptions,
+  TaskCreateSchema,
   TaskExitSchema,
 } from "containerd-shim-protos/events";
 import { afterEach, describe, expect, test, vi } from "vitest";
@@ -93,6 +95,33 @@ describe("a subscription", () => {
     await vi.waitFor(() => expect(list).toEqual([7]), WAIT);
     expect(gaps).toHaveLength(1);
     expect(events.counts.lost).toBe(1);
+  });
+
+  test("decodes a message of far more objects than bytes when it is taken, and no more than its queue may hold", async () => {
+    const address = temporaryAddress();
+    // Mounts without fields: each takes two bytes on the wire.
+    const value = new Uint8Array(100_000).map((_, index) => (index % 2 === 0 ? 0x1a : 0));
+    const heavy = { typeUrl: TaskCreateSchema.typeName, value };
+    const $unknown = Array.from({ length: 50_000 }, () => ({ no: 3, wireType: 0, data: Uint8Array.of(0) }));
+    const unknown = Object.assign(create(AnySchema), { $unknown });
+    const envelope = (event: Any) =>
+      toBinary(
+        EnvelopeSchema,
+        create(EnvelopeSchema, { namespace: "default", topic: "/tasks/create", event }),
+      );
+    await serve(address, (call) => {
+      for (let index = 0; index < 5; index++) call.write(envelope(create(AnySchema, heavy)));
+      call.write(envelope(unknown));
+      call.write(exitEnvelope(1));
+    });
+    const events = subscribe(address);
+    await vi.waitFor(() => expect(events.counts).toMatchObject({ received: 6, invalid: 1 }), WAIT);
+    const batch = (await events.batches().next()).value as ContainerdEvent[];
+    const decoded = batch.filter(({ message }) => isMessage(message, TaskCreateSchema));
+    expect(decoded.length).toBeGreaterThan(0);
+    expect(decoded.length).toBeLessThan(5);
+    expect(unpackAny(batch[4]!.any, TaskCreateSchema)?.rootfs).toHaveLength(50_000);
+    expect(statusOf(batch[5]!)).toBe(1);
   });
 
   test("reports a gap since the last event had happened, however late its loss is noticed", async () => {

@@ -1,10 +1,3 @@
-import type { ContainerdEvent } from "./event.js";
-
-/** An event in a queue. */
-interface Queued {
-  readonly event: ContainerdEvent;
-}
-
 /** A reader that waits for events. */
 export interface Taker<Item> {
   /** The most events it takes. */
@@ -80,9 +73,4 @@ export class EventReader<T, Item> implements AsyncIterableIterator<T> {
   [Symbol.asyncIterator](): this {
     return this;
   }
-}
-
-/** The events themselves. */
-export function eventsOf(held: readonly Queued[]): ContainerdEvent[] {
-  return held.map(({ event }) => event);
 }

@@ -21,8 +21,8 @@ export interface ContainerdEvent {
   /** The full name of its message, such as `containerd.events.TaskExit`. */
   readonly type: string;
   /**
-   * The decoded message; narrow it with `isMessage(event.message, TaskExitSchema)`. Undefined if the type is unknown or
-   * the bytes do not decode: `unpackAny(event.any, schema)` says which.
+   * The decoded message; narrow it with `isMessage(event.message, TaskExitSchema)`. Undefined if the type is unknown,
+   * the bytes do not decode, or their objects would take too much memory: `unpackAny(event.any, schema)` says which.
    */
   readonly message: Message | undefined;
   /** The message as it was sent. */

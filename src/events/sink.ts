@@ -11,23 +11,17 @@ import { Server } from "../server/server.js";
 import { copyFor } from "../codec/slab.js";
 import { Events } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
 import { allow, settle } from "../codec/weight.js";
-import { type ContainerdEvent, readEvent, refuseEvent, unpack } from "./event.js";
+import { type ContainerdEvent, readEvent, refuseEvent } from "./event.js";
 import { closedError, EventQueue, type Onward } from "./event-queue.js";
 import { EventReader } from "./event-reader.js";
 import { HeldEvent, type Passing, tracedRequest } from "./held-event.js";
 import { type EventCounts, type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
+import { isHeavy, mostWeight, takenEvents } from "./unpacking.js";
 
 const NO_LIMIT = 2 ** 32 - 1;
 /** Limit on bytes of events not read yet, where the queue itself decides what happens when it is full. */
 const UNSEEN_BYTES = 64 << 20;
 const DEFAULT_GRACE_MS = 5000;
-/** Of the messages that are decoded when their events are taken, at once. */
-const LEAST_TAKEN_WEIGHT = 4 << 20;
-
-/** What the objects of an event of `size` bytes may take while it waits: far more than those of any that containerd sends. */
-function mostWeight(size: number): number {
-  return 4096 + 4 * size;
-}
 
 /**
  * A server of containerd's ttrpc service of events, and the events that came: iterate over it, or over
@@ -160,25 +154,8 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     }
   }
 
-  /** Decodes the message of an event that waits, unless it would take much more than its bytes, which are what counts. */
-  #unpack(held: HeldEvent): void {
-    const most = mostWeight(held.size);
-    allow(most);
-    unpack(held.event, this.#plan.typeOf);
-    held.isHeavy = settle() > most;
-  }
-
-  /** The events for the consumer. A heavy message for which nothing is left of the limit stays undefined. */
   #taken(events: readonly HeldEvent[]): ContainerdEvent[] {
-    let left = Math.max(this.#plan.maxQueuedBytes, LEAST_TAKEN_WEIGHT);
-    return events.map(({ event, isHeavy }) => {
-      if (isHeavy && event.message === undefined) {
-        allow(left);
-        unpack(event, this.#plan.typeOf);
-        left -= settle();
-      }
-      return event;
-    });
+    return takenEvents(events, this.#plan.typeOf, this.#plan.maxQueuedBytes);
   }
 
   /** Handles a batch's events once the batch has been read. */
@@ -190,7 +167,8 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
       const arrived = this.#arrived;
       this.#arrived = [];
       for (const held of arrived) {
-        if (held.wanted && held.state !== "gone") this.#unpack(held);
+        if (held.wanted && held.state !== "gone")
+          held.isHeavy = isHeavy(held.event, held.size, this.#plan.typeOf);
         this.#queue.place(held);
       }
       this.#queue.deliver();

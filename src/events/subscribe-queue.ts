@@ -5,10 +5,10 @@ import type { EventSource, Taker } from "./event-reader.js";
 import { Fifo } from "./fifo.js";
 import type { EventGap, SubscriptionCounts, SubscriptionPlan } from "./subscribe-options.js";
 import { Takers } from "./takers.js";
+import type { Unpacked } from "./unpacking.js";
 
 /** An event that waits for the consumer. */
-export interface QueuedEvent {
-  readonly event: ContainerdEvent;
+export interface QueuedEvent extends Unpacked {
   readonly size: number;
   /** When it happened, by {@link happenedAt}. */
   readonly happened: number;
@@ -51,7 +51,7 @@ export class SubscriptionQueue implements EventSource<QueuedEvent> {
   }
 
   /** Adds an event. Resolves when the next may come; returns undefined if that is at once. */
-  push(event: ContainerdEvent, size: number): Promise<void> | undefined {
+  push({ event, isHeavy }: Unpacked, size: number): Promise<void> | undefined {
     if (this.#ended) return undefined;
     const { whenFull } = this.#plan;
     this.counts.received++;
@@ -63,7 +63,7 @@ export class SubscriptionQueue implements EventSource<QueuedEvent> {
       this.end(new TtrpcError("the queue of events is full", Code.ResourceExhausted));
       return undefined;
     }
-    this.#queue.push({ event, size, happened });
+    this.#queue.push({ event, isHeavy, size, happened });
     this.counts.queued++;
     this.counts.queuedBytes += size;
     this.#takers.deliverSoon();

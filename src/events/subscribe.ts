@@ -3,9 +3,10 @@ import type { Address } from "../address.js";
 import { Code } from "../code.js";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { TtrpcError } from "../error.js";
+import { allow, settle } from "../codec/weight.js";
 import { checkLimits, checkOptions } from "../options.js";
-import { type ContainerdEvent, unpack } from "./event.js";
-import { EventReader, eventsOf } from "./event-reader.js";
+import type { ContainerdEvent } from "./event.js";
+import { EventReader } from "./event-reader.js";
 import {
   type SubscribeOptions,
   type SubscriptionCounts,
@@ -14,6 +15,7 @@ import {
 } from "./subscribe-options.js";
 import { type QueuedEvent, SubscriptionQueue } from "./subscribe-queue.js";
 import { envelopes, eventIn, type RawEnvelope } from "./subscribe-stream.js";
+import { isHeavy, mostWeight, takenEvents } from "./unpacking.js";
 
 const FIRST_DELAY_MS = 10;
 const LONGEST_DELAY_MS = 1000;
@@ -64,7 +66,7 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
 
   /** The events one by one. */
   [Symbol.asyncIterator](): AsyncIterableIterator<ContainerdEvent> {
-    return new EventReader(this.#queue, 1, ([queued]) => (queued as QueuedEvent).event);
+    return new EventReader(this.#queue, 1, (queued) => this.#taken(queued)[0] as ContainerdEvent);
   }
 
   /**
@@ -78,7 +80,11 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
     checkOptions("batches", options, ["maxEvents"]);
     const { maxEvents = 1000 } = options;
     checkLimits({ maxEvents });
-    return new EventReader(this.#queue, maxEvents, eventsOf);
+    return new EventReader(this.#queue, maxEvents, (queued) => this.#taken(queued));
+  }
+
+  #taken(events: readonly QueuedEvent[]): ContainerdEvent[] {
+    return takenEvents(events, this.#plan.typeOf, this.#plan.maxQueuedBytes);
   }
 
   /** Ends the subscription. Events that wait can still be taken; then loops end. Resolves when the connection is closed. */
@@ -141,15 +147,18 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
   }
 
   #receive(raw: RawEnvelope): Promise<void> | undefined {
+    const size = raw.event.length + raw.namespace.length + raw.topic.length;
     let event;
     try {
+      allow(mostWeight(size));
       event = eventIn(raw, this.#queue.counts.queued);
     } catch {
       this.#queue.counts.invalid++;
       return undefined;
+    } finally {
+      settle();
     }
-    unpack(event, this.#plan.typeOf);
-    return this.#queue.push(event, raw.event.length + raw.namespace.length + raw.topic.length);
+    return this.#queue.push({ event, isHeavy: isHeavy(event, size, this.#plan.typeOf) }, size);
   }
 
   #isFinal({ code, cause }: TtrpcError): boolean {
