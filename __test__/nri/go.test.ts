@@ -98,8 +98,9 @@ describeWithGo("with NRI's own Go code", () => {
       const folder = temporaryFolder();
       for (const name of ["plugins", "conf.d"]) mkdirSync(join(folder, name));
       const printed = join(folder, "printed");
-      const program = join(folder, "plugins", "42-launched");
-      writeFileSync(join(folder, "conf.d", "launched.conf"), "a: b");
+      // The name of a file may be any; that of a plugin which connects by itself may not.
+      const program = join(folder, "plugins", "42-launched@1");
+      writeFileSync(join(folder, "conf.d", "launched@1.conf"), "a: b");
       writeFileSync(
         join(folder, "plugin.mjs"),
         `import { writeFileSync, appendFileSync } from "node:fs";
@@ -117,7 +118,7 @@ describeWithGo("with NRI's own Go code", () => {
       chmodSync(program, 0o755);
       await using runtime = new Started(nriPeer.path, ["runtime", folder, "1"]);
       await runtime.printed('"BY"');
-      expect(runtime.output).toContain('"value":"42-launched"');
+      expect(runtime.output).toContain('"value":"42-launched@1"');
       // The runtime would end the plugin too; here it only goes.
       runtime.signal("SIGKILL");
       await vi.waitFor(() => expect(readFileSync(printed, "utf8")).toBe("a: b\nexit 1\n"), 30_000);

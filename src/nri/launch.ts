@@ -29,8 +29,9 @@ export function launchOf(name: unknown, index: unknown, socket: Address | undefi
   };
   if (socket !== undefined || handed === undefined) return { ...own, socket: socket ?? DEFAULT_SOCKET };
   return {
-    name: checkedName(NRI_PLUGIN_NAME ?? own.name, "NRI_PLUGIN_NAME"),
-    index: checkedIndex(NRI_PLUGIN_IDX ?? own.index, "NRI_PLUGIN_IDX"),
+    // The file's name, which a runtime does not restrict.
+    name: NRI_PLUGIN_NAME || own.name,
+    index: checkedIndex(NRI_PLUGIN_IDX || own.index, "NRI_PLUGIN_IDX"),
     socket: { fd: inherited(handed) },
   };
 }
