@@ -1,4 +1,4 @@
-import { resolve } from "node:path";
+import { dirname, resolve, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type * as Native from "../../index.js";
 import { textOf } from "../error.js";
@@ -16,19 +16,29 @@ const urlOf = (file: string) => (file.startsWith("file:") ? file : pathToFileURL
 const HERE = urlOf(ownFile() ?? (import.meta.url as string | undefined) ?? process.argv[1] ?? resolve("x"));
 
 // With an import of it, bundlers would try to resolve the required files, or replace this require with their own.
-const require = process.getBuiltinModule("node:module").createRequire(HERE);
+const { createRequire } = process.getBuiltinModule("node:module");
+const require = createRequire(HERE);
 
-/** An addon that was tried and failed. */
-interface Attempt {
+/** An addon to try. */
+interface Candidate {
   /** A path or a package name. */
-  readonly candidate: string;
+  readonly name: string;
+  /** Finds it. */
+  readonly require: NodeJS.Require;
+  /** The folder from which it is looked for, if that is not the folder of this file. */
+  readonly from?: string;
+}
+
+/** One that was tried and failed. */
+interface Attempt {
+  readonly candidate: Candidate;
   readonly error: unknown;
 }
 
 /**
  * Loads the addon. If NAPI_RS_NATIVE_LIBRARY_PATH is set, only the addon that it names is tried. Otherwise a packed shim
  * loads the one in its own file, and any other program first the one built in this folder, then the one in the
- * platform's package.
+ * platform's package, as this file finds it, and then as a package beside this file does.
  *
  * Throws an Error with code `ERR_NATIVE_ADDON` if none can be loaded. Its message says what was tried and what to do,
  * and its `cause` is the error of the last attempt.
@@ -55,7 +65,7 @@ export function addonFile(): string {
   const attempts: Attempt[] = [];
   for (const candidate of candidates(platformNames(platform))) {
     try {
-      return require.resolve(candidate);
+      return candidate.require.resolve(candidate.name);
     } catch (error) {
       attempts.push({ candidate, error });
     }
@@ -96,21 +106,44 @@ function openPacked({ file, smallPages, openFiles }: PackedAddon): typeof Native
   return addon;
 }
 
-function candidates(names: readonly string[]): readonly string[] {
+function* candidates(names: readonly string[]): Generator<Candidate> {
   const override = process.env[OVERRIDE];
-  if (override) return [resolve(override)];
-  return names.flatMap((name) => [
-    fileURLToPath(new URL(`../../${NAME}.${name}.node`, HERE)),
-    `${NAME}-${name}`,
-  ]);
+  if (override) {
+    yield { name: resolve(override), require };
+    return;
+  }
+  for (const name of names) {
+    yield { name: fileURLToPath(new URL(`../../${NAME}.${name}.node`, HERE)), require };
+    yield { name: `${NAME}-${name}`, require };
+  }
+  const from = installedBeside();
+  if (from === undefined) return;
+  const asInstalled = createRequire(`${from}${sep}package.json`);
+  for (const name of names) yield { name: `${NAME}-${name}`, require: asInstalled, from };
+}
+
+/**
+ * The folder of the package that is installed where a bundle with this file finds it; undefined if there is none, or if
+ * this file is part of it. pnpm, and yarn without node_modules, show the platform's package only to the one that names it.
+ */
+function installedBeside(): string | undefined {
+  try {
+    const folder = dirname(require.resolve(`${NAME}/package.json`));
+    return fileURLToPath(HERE).startsWith(`${folder}${sep}`) ? undefined : folder;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Loads an addon and checks that it has the same version, because both sides share one record format. */
-function requireAddon(candidate: string): typeof Native {
-  return checkVersion(require(candidate) as typeof Native);
+function requireAddon(candidate: Candidate): typeof Native {
+  return checkVersion(candidate.require(candidate.name) as typeof Native);
 }
 
 function checkVersion(addon: typeof Native): typeof Native {
+  if (typeof (addon as Partial<typeof Native>).versions !== "function") {
+    throw new Error(`it is not an addon of ${NAME}`);
+  }
   const { addon: version } = addon.versions();
   if (version !== VERSION) {
     throw new Error(`its version is ${version}, but ${NAME} is ${VERSION}: both must be the same`);
@@ -128,19 +161,17 @@ function describeFailure(platform: Platform, attempts: readonly Attempt[]): stri
   const system = `platform ${os}, architecture ${arch}${libc === undefined ? "" : `, libc ${libc}`}`;
   return [
     `${NAME} ${VERSION} could not load its native addon on ${system}.`,
-    ["Tried:", ...attempts.map(({ candidate, error }) => `  ${candidate}: ${reason(candidate, error)}`)].join(
-      "\n",
-    ),
+    ["Tried:", ...attempts.map(tried)].join("\n"),
     ...advice(platformNames(platform)[0], attempts),
   ].join("\n\n");
 }
 
-function reason(candidate: string, error: unknown): string {
-  const text = textOf(error);
+function tried({ candidate: { name, from }, error }: Attempt): string {
   // Node lists who required it, which is this file.
-  const [summary = ""] = text.split("\nRequire stack:");
-  if (summary === `Cannot find module '${candidate}'`) return "not found";
-  return summary.replaceAll("\n", "\n    ");
+  const [summary = ""] = textOf(error).split("\nRequire stack:");
+  const reason =
+    summary === `Cannot find module '${name}'` ? "not found" : summary.replaceAll("\n", "\n    ");
+  return `  ${name}${from === undefined ? "" : `, from ${from}`}: ${reason}`;
 }
 
 function advice(name: string, attempts: readonly Attempt[]): readonly string[] {
@@ -155,7 +186,12 @@ function advice(name: string, attempts: readonly Attempt[]): readonly string[] {
     ];
   }
   if (process.env[OVERRIDE]) {
-    return [`${OVERRIDE} names the one addon to load. Without it, the addon that npm installed is loaded.`];
+    return [
+      [
+        `${OVERRIDE} names the one addon to load. Without it, the addon that npm installed is loaded.`,
+        "Other packages whose addons are made with napi-rs read it, too.",
+      ].join("\n"),
+    ];
   }
   const prebuilt = PREBUILT.includes(name)
     ? [

@@ -34,13 +34,14 @@ export function platformNames({ os, arch, libc }: Platform): [string, ...string[
 
 /**
  * Asks the process itself, since both libraries may be installed on the machine. musl's file has many names, glibc's two.
- * Undefined if the process may not read its own mappings. Node's diagnostic report says it too, but takes longer to write
- * than all of this package to load.
+ * The kernel says behind a name that its file was deleted, as an update does while the process runs. Undefined if the process
+ * may not read its own mappings. Node's diagnostic report says it too, but takes longer to write than all of this package to
+ * load.
  */
 function currentLibc(): "glibc" | "musl" | undefined {
   try {
     const maps = readFileSync("/proc/self/maps", "latin1");
-    return /\/libc(?:\.so\.6|-2\.\d+\.so)$/m.test(maps) ? "glibc" : "musl";
+    return /\/libc(?:\.so\.6|-2\.\d+\.so)(?: \(deleted\))?$/m.test(maps) ? "glibc" : "musl";
   } catch {
     return undefined;
   }

@@ -1,0 +1,62 @@
+import { execFile } from "node:child_process";
+import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { promisify } from "node:util";
+import { build } from "esbuild";
+import { expect, it } from "vitest";
+import { currentPlatform, platformNames } from "../../src/native/platform.js";
+import { ROOT } from "../helpers/started.js";
+import { temporaryPath } from "../helpers/temp.js";
+
+const NAME = "containerd-shim-protos";
+const [PLATFORM] = platformNames(currentPlatform());
+
+const run = promisify(execFile);
+
+/** The file of this process's C library, if that is glibc. */
+const glibc = /\S+\/libc(?:\.so\.6|-2\.\d+\.so)$/m.exec(readFileSync("/proc/self/maps", "latin1"))?.[0];
+
+it("is found by a bundle where only the package that names the addon's can require it, as with pnpm", async () => {
+  const app = temporaryPath("-app");
+  const store = join(app, "node_modules", ".pnpm", NAME, "node_modules");
+  const addon = join(store, `${NAME}-${PLATFORM}`);
+  const file = `${NAME}.${PLATFORM}.node`;
+  for (const folder of [join(store, NAME), addon, join(app, "out")]) mkdirSync(folder, { recursive: true });
+  symlinkSync(join(store, NAME), join(app, "node_modules", NAME));
+  copyFileSync(join(ROOT, "package.json"), join(store, NAME, "package.json"));
+  copyFileSync(join(ROOT, file), join(addon, file));
+  writeFileSync(join(addon, "package.json"), JSON.stringify({ main: file }));
+
+  const outfile = join(app, "out", "bundle.mjs");
+  const contents = `import { Code } from "${NAME}"; console.log(Code.NotFound);`;
+  const stdin = { contents, resolveDir: ROOT };
+  await build({ stdin, outfile, bundle: true, platform: "node", format: "esm", logLevel: "error" });
+  expect(await run(process.execPath, [outfile])).toEqual({ stdout: "5\n", stderr: "" });
+});
+
+it("is told from another package's, which the same variable may name", async () => {
+  const other = temporaryPath(".cjs");
+  writeFileSync(other, "module.exports = {};");
+  const program = `import("${NAME}").catch(({ code, message }) => console.log(code + message))`;
+  const env = { ...process.env, NAPI_RS_NATIVE_LIBRARY_PATH: other };
+  const { stdout } = await run(process.execPath, ["-e", program], { cwd: ROOT, env });
+  expect(stdout).toMatch(/^ERR_NATIVE_ADDON/);
+  expect(stdout).toContain(`${other}: it is not an addon of ${NAME}\n`);
+  expect(stdout).toContain("Other packages whose addons are made with napi-rs read it, too.");
+});
+
+it.skipIf(glibc === undefined)("is found where an update has replaced the C library meanwhile", async () => {
+  const folder = temporaryPath("-lib");
+  mkdirSync(folder);
+  const own = join(folder, basename(glibc ?? ""));
+  copyFileSync(glibc ?? "", own);
+  const program = `
+    import { readFileSync, rmSync } from "node:fs";
+    rmSync(${JSON.stringify(own)});
+    if (!readFileSync("/proc/self/maps", "latin1").includes(${JSON.stringify(`${own} (deleted)`)})) throw new Error("not its own");
+    const { Code } = await import("${NAME}");
+    console.log(Code.NotFound);`;
+  const args = ["--input-type=module", "--eval", program];
+  const env = { ...process.env, LD_LIBRARY_PATH: folder };
+  expect(await run(process.execPath, args, { cwd: ROOT, env })).toEqual({ stdout: "5\n", stderr: "" });
+});
