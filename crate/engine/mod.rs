@@ -108,6 +108,8 @@ pub struct Engine {
     lent: VecDeque<Vec<u8>>,
     scratch: Vec<u32>,
     contended: stalled_peers::Contended,
+    /// Up to when passed deadlines were looked for; see [`deadlines`].
+    deadlines_seen: u64,
     busy_poll: busy_poll::BusyPoll,
 }
 
@@ -131,6 +133,7 @@ impl Engine {
             lent: VecDeque::new(),
             scratch: Vec::new(),
             contended: stalled_peers::Contended::default(),
+            deadlines_seen: 0,
             busy_poll: busy_poll::BusyPoll::default(),
         })
     }

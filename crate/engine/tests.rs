@@ -1,6 +1,7 @@
 //! Tests of the engine without Node: a peer in plain Rust at the other end of a socket, and poll(2) as the
 //! event loop.
 
+mod lateness;
 mod payloads;
 mod traffic;
 

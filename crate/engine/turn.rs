@@ -10,7 +10,11 @@ const BUSY: usize = 16;
 impl Engine {
     /// Runs `work`, and then tasks until none is ready.
     pub(super) fn turn(&mut self, work: impl FnOnce(&mut Self)) {
-        self.run(work);
+        let due = self.due();
+        self.run(|engine| {
+            work(engine);
+            engine.read_first(&due);
+        });
         let runtime = self.runtime.clone();
         // Waiting calls start between two runs.
         let _inside = runtime.enter();

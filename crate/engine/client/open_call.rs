@@ -58,7 +58,7 @@ impl OpenCall {
             destination: Some(destination),
             cancellable: false,
             is_stream: false,
-            _deadline: shared.deadlines.hold(timeout_nano),
+            _deadline: shared.deadlines.hold(timeout_nano, connection),
         }
     }
 

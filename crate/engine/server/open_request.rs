@@ -42,7 +42,7 @@ impl OpenRequest {
                 .then(|| Instant::now().checked_add(Duration::from_nanos(timeout_nano as u64)))
                 .flatten(),
             unanswered: true,
-            _deadline: handlers.shared.deadlines.hold(timeout_nano),
+            _deadline: handlers.shared.deadlines.hold(timeout_nano, 0),
         })
     }
 
