@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { Duplex } from "node:stream";
 import type { BindingAddress } from "./native/addon.js";
+import { requireDescriptorSockets } from "./native/driver.js";
 import { isFileDescriptor, isInstance, isRevoked, shown } from "./value-kinds.js";
 
 /**
@@ -36,7 +37,10 @@ const UNIX_LIMIT = 107;
  * @param what - How the error refers to a value that is no address at all.
  */
 export function parseAddress(address: Address, what = "an address"): ParsedAddress {
-  if (isInstance(address, Duplex)) return { text: "a Duplex", duplex: checkedDuplex(address) };
+  if (isInstance(address, Duplex)) {
+    requireDescriptorSockets("a connection over a Duplex");
+    return { text: "a Duplex", duplex: checkedDuplex(address) };
+  }
   if (typeof address === "object" && address !== null && !isRevoked(address) && "fd" in address) {
     const { fd } = address;
     if (!isFileDescriptor(fd)) throw new TypeError(`the address { fd: ${shown(fd)} } is not a descriptor`);

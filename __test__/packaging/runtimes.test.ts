@@ -51,6 +51,19 @@ describe.each(["bun", "deno"] as const)("%s", (name) => {
     expect(JSON.parse(stdout)).toEqual(TALK);
   });
 
+  it("takes a descriptor, and says what is wrong about one", async () => {
+    consumer.write(
+      "descriptor.mjs",
+      `
+      import { openSync } from "node:fs";
+      import { connect } from "${NAME}";
+      await connect({ fd: openSync("/dev/null") }).catch((error) => console.log(error.name, error.cause?.code));
+    `,
+    );
+    const { status, stdout } = await start(name, "descriptor.mjs");
+    expect({ status, stdout }).toEqual({ status: 0, stdout: "TtrpcError ENOTSOCK\n" });
+  });
+
   it.each([
     [`createServer({ driver: "loop" })`, `driver "loop" needs Node's own event loop, which`],
     [`connectSync("unix:///none.sock")`, "a blocking connection needs Node's own event loop, which"],

@@ -9,9 +9,10 @@ use std::os::fd::RawFd;
 use std::ptr;
 
 /// Refuses a descriptor that an engine of this process owns, or that the event loop of `env` watches: two
-/// owners would both use it, and close it twice. The error is EEXIST; the descriptor stays as it is.
-pub(super) fn check_free(env: sys::napi_env, fd: RawFd) -> io::Result<()> {
-    if is_claimed(fd) || is_watched(env, fd) {
+/// owners would both use it, and close it twice. The error is EEXIST; the descriptor stays as it is. If the runtime is not
+/// Node, as `in_node` says, its event loop cannot be asked: Bun ends the process.
+pub(super) fn check_free(env: sys::napi_env, in_node: bool, fd: RawFd) -> io::Result<()> {
+    if is_claimed(fd) || in_node && is_watched(env, fd) {
         return Err(io::Error::from_raw_os_error(libc::EEXIST));
     }
     Ok(())

@@ -23,6 +23,8 @@ use std::time::Duration;
 pub struct Port {
     driver: Driver,
     payloads: Payloads,
+    /// Whether the runtime is Node, and no other.
+    in_node: bool,
     /// The payload of the outcome of a blocking call.
     outcome: RefCell<Option<Vec<u8>>>,
     /// The blocking call whose outcome is awaited.
@@ -59,6 +61,7 @@ impl Port {
         Ok(Self {
             driver: driver?,
             payloads: Payloads::new(in_node),
+            in_node,
             outcome: RefCell::default(),
             awaited: RefCell::default(),
             attempt: RefCell::default(),
@@ -151,7 +154,7 @@ impl Port {
     /// Takes over a connected descriptor. EEXIST means that Node or an engine has it already, and keeps it.
     #[napi]
     pub fn adopt(&self, fd: i32, blocking: bool) -> Result<BindingOpened> {
-        if let Err(error) = check_free(self.driver.env(), fd) {
+        if let Err(error) = check_free(self.driver.env(), self.in_node, fd) {
             return Ok(BindingOpened::new(Err(error), None));
         }
         give_up(fd);
@@ -232,7 +235,7 @@ impl Port {
         anonymous: bool,
         options: BindingListenOptions,
     ) -> Result<BindingOpened> {
-        if let Err(error) = check_free(self.driver.env(), fd) {
+        if let Err(error) = check_free(self.driver.env(), self.in_node, fd) {
             return Ok(BindingOpened::new(Err(error), None));
         }
         give_up(fd);

@@ -28,6 +28,15 @@ export function requireLoop(what: string, advice = ""): void {
   throw new TypeError(`${what} needs Node's own event loop, which ${runtime} does not have${advice}`);
 }
 
+/** Throws a TypeError if the runtime makes no sockets of descriptors: Bun's count as closed, and move no byte. */
+export function requireDescriptorSockets(what: string): void {
+  const { bun } = process.versions;
+  if (bun === undefined) return;
+  throw new TypeError(
+    `${what} needs sockets of descriptors, which Bun ${bun} does not have: use an address, or a descriptor`,
+  );
+}
+
 let known: { readonly strange: string | undefined } | undefined;
 
 /**
