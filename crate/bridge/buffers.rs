@@ -18,6 +18,7 @@ pub(super) struct Buffers {
 /// Memory of an ArrayBuffer that a reference keeps alive and that JavaScript never detaches.
 #[derive(Debug, Clone, Copy)]
 struct JsBuffer {
+    reference: sys::napi_ref,
     start: *mut u8,
     size: usize,
 }
@@ -27,7 +28,7 @@ impl Buffers {
         env: Env,
         mut outbound: Uint8ArraySlice<'_>,
         mut inbound: Uint8ArraySlice<'_>,
-        deliver: Function<'_, u32, ()>,
+        callback: Function<'_, u32, ()>,
     ) -> Result<Self> {
         let env = env.raw();
         let mut async_context = ptr::null_mut();
@@ -35,20 +36,38 @@ impl Buffers {
         // SAFETY: `env` is the current environment and all values are of this call; each out-pointer
         // is a local. Node frees references and context with the environment.
         unsafe {
-            let values = [outbound.value().value, inbound.value().value, deliver.value().value];
+            let values = [outbound.value().value, inbound.value().value, callback.value().value];
             for (value, reference) in values.into_iter().zip(&mut references) {
                 check(sys::napi_create_reference(env, value, 1, reference))?;
             }
             let name = resource_name(env)?;
             check(sys::napi_async_init(env, ptr::null_mut(), name, &raw mut async_context))?;
         }
+        let [outbound_reference, inbound_reference, deliver] = references;
         Ok(Self {
             env,
-            outbound: buffer(&mut outbound),
-            inbound: buffer(&mut inbound),
-            deliver: references[2],
+            outbound: buffer(&mut outbound, outbound_reference),
+            inbound: buffer(&mut inbound, inbound_reference),
+            deliver,
             async_context,
         })
+    }
+
+    /// Lets JavaScript's collector have the buffers and the callback of a driver that could not start. Otherwise they stay as
+    /// long as the environment does.
+    ///
+    /// # Safety
+    ///
+    /// The environment is the current one, and nothing of this is used any more.
+    pub(super) unsafe fn let_go(&self) {
+        let Self { env, outbound, inbound, deliver, async_context } = self;
+        // SAFETY: the caller's promise. A failure leaves them to the environment.
+        unsafe {
+            for reference in [outbound.reference, inbound.reference, *deliver] {
+                sys::napi_delete_reference(*env, reference);
+            }
+            sys::napi_async_destroy(*env, *async_context);
+        }
     }
 
     /// The environment to which the buffers belong.
@@ -145,8 +164,8 @@ pub(super) fn check(status: sys::napi_status) -> Result<()> {
     }
 }
 
-fn buffer(slice: &mut Uint8ArraySlice<'_>) -> JsBuffer {
+fn buffer(slice: &mut Uint8ArraySlice<'_>, reference: sys::napi_ref) -> JsBuffer {
     // SAFETY: only the address is taken; it is used under the rules of `Buffers`.
     let bytes = unsafe { slice.as_mut() };
-    JsBuffer { start: bytes.as_mut_ptr(), size: bytes.len() }
+    JsBuffer { reference, start: bytes.as_mut_ptr(), size: bytes.len() }
 }

@@ -59,7 +59,8 @@ pub fn mount_all(env: &Env, mounts: Vec<BindingMount>, rootfs: String) -> Result
         })
         .collect();
     let work = move || mount::mount_all(&mounts, Path::new(&rootfs));
-    on_own_thread(env, "mount", work, |_, result| BindingMounted::of(result))
+    let failed = |error| Err((0, Failure::without_thread(&error)));
+    on_own_thread(env, "mount", work, failed, |_, result| BindingMounted::of(result))
 }
 
 /// Unmounts what is mounted at a folder and below it. Busy mounts are tried again for `busyMs`, and then taken out of
@@ -68,7 +69,8 @@ pub fn mount_all(env: &Env, mounts: Vec<BindingMount>, rootfs: String) -> Result
 pub fn unmount_all(env: &Env, folder: String, busy_ms: u32, detach: bool) -> Result<Object<'_>> {
     let patience = Patience { busy: Duration::from_millis(busy_ms.into()), detach };
     let work = move || mount::unmount_all(Path::new(&folder), patience);
-    on_own_thread(env, "unmount", work, |_, result| {
+    let failed = |error| Err(Failure::without_thread(&error));
+    on_own_thread(env, "unmount", work, failed, |_, result| {
         BindingMounted::of(result.map_err(|failure| (0, failure)))
     })
 }
@@ -80,6 +82,7 @@ pub fn check_mapped_ids(env: &Env, folder: String) -> Result<Object<'_>> {
         env,
         "map ids",
         move || mount::check_ids(Path::new(&folder)),
+        |error| Err(Failure::without_thread(&error)),
         |_, result| BindingMounted::of(result.map_err(|failure| (0, failure))),
     )
 }

@@ -24,6 +24,20 @@ impl News {
         }
     }
 
+    /// Gives back one that was made in vain. It would hold memory, and might keep the process alive, until the environment
+    /// ends.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses it any more.
+    pub(super) unsafe fn release(self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mode = sys::ThreadsafeFunctionReleaseMode::abort;
+            sys::napi_release_threadsafe_function(self.0, mode);
+        }
+    }
+
     /// Says whether it keeps the process alive.
     ///
     /// # Safety

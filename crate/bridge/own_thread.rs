@@ -12,12 +12,14 @@ const STACK: usize = 256 << 10;
 
 type Deferred<T> = JsDeferred<T, Box<dyn FnOnce(Env) -> Result<T> + Send>>;
 
-/// Runs work, whose name is for people, and promises what `shown` makes of its result. If the environment ends first,
-/// the work continues and its result is dropped.
+/// Runs work, whose name is for people, and promises what `shown` makes of its result. If there can be no thread, which the
+/// process or its control group may have too many of, the result is what `failed` makes of the system's error. If the
+/// environment ends first, the work continues and its result is dropped.
 pub(super) fn on_own_thread<'env, R, T>(
     env: &'env Env,
     name: &str,
     work: impl FnOnce() -> R + Send + 'static,
+    failed: fn(io::Error) -> R,
     shown: fn(&Env, R) -> T,
 ) -> Result<Object<'env>>
 where
@@ -25,23 +27,19 @@ where
     T: ToNapiValue + 'static,
 {
     let panicked = format!("a thread to {name} panicked");
-    // The thread comes first: a promise without one would never be kept, and the process would wait for it.
     let (give, taken) = mpsc::channel::<Deferred<T>>();
-    thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK)
-        .spawn(move || {
-            let Ok(deferred) = taken.recv() else { return };
-            // A panic must not end the process.
-            match catch_unwind(AssertUnwindSafe(work)) {
-                Ok(result) => deferred.resolve(Box::new(move |env| Ok(shown(&env, result)))),
-                Err(_) => deferred.reject(Error::from_reason(panicked)),
-            }
-        })
-        .map_err(|error: io::Error| {
-            Error::from_reason(format!("no thread to {name} on: {error}"))
-        })?;
+    let started = thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
+        let Ok(deferred) = taken.recv() else { return };
+        // A panic must not end the process.
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(result) => deferred.resolve(Box::new(move |env| Ok(shown(&env, result)))),
+            Err(_) => deferred.reject(Error::from_reason(panicked)),
+        }
+    });
     let (deferred, promise) = env.create_deferred()?;
-    let _ = give.send(deferred);
+    match started {
+        Ok(_) => drop(give.send(deferred)),
+        Err(error) => deferred.resolve(Box::new(move |env| Ok(shown(&env, failed(error))))),
+    }
     Ok(promise)
 }

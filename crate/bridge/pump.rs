@@ -57,7 +57,11 @@ impl BindingPump {
         }
         let news = News(news);
         let pump = Pump::new(move || news.tell());
-        let pump = pump.map_err(|error| Error::from_reason(error.to_string()))?;
+        let pump = pump.map_err(|error| {
+            // SAFETY: it was made above, and no thread has it.
+            unsafe { news.release() };
+            Error::from_reason(error.to_string())
+        })?;
         let inner = Inner { env, news, pump: RefCell::new(Some(pump)) };
         let inner = Rc::new(inner);
         let data = Rc::into_raw(inner.clone()).cast_mut().cast::<c_void>();

@@ -220,7 +220,7 @@ pub struct BindingStream {
 #[napi(ts_return_type = "Promise<BindingStream>")]
 pub fn open_stream(env: &Env, path: String, flags: i32, parents: bool) -> Result<Object<'_>> {
     let work = move || stream::open_stream(Path::new(&path), flags, parents);
-    on_own_thread(env, "open a stream", work, |env, result| {
+    on_own_thread(env, "open a stream", work, Err, |env, result| {
         let handed = |Opened { descriptor, is_fifo }| Ok((hand_out(env, descriptor)?, is_fifo));
         match result.and_then(handed) {
             Ok((fd, is_fifo)) => BindingStream { fd, is_fifo, errno: 0 },

@@ -62,13 +62,10 @@ impl ThreadDriver {
         let _ = Rc::into_raw(thread_driver.clone());
         let news = thread_driver.news;
         let io_thread = IoThread::start(engine, move || news.tell()).map_err(|error| {
-            // If it were not released, it would keep the process alive forever.
-            // SAFETY: it was made above, nothing else has it, and it is no longer used.
+            // SAFETY: `env` is the current environment, and without a thread nothing is delivered.
             unsafe {
-                sys::napi_release_threadsafe_function(
-                    news.0,
-                    sys::ThreadsafeFunctionReleaseMode::abort,
-                );
+                news.release();
+                thread_driver.buffers.let_go();
             }
             Error::from_reason(error.to_string())
         })?;

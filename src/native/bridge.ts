@@ -7,8 +7,9 @@ import {
   type BindingOpened,
   loadNative,
   type NativePort,
+  thrownErrno,
 } from "./addon.js";
-import { callError, checkedDetails, textOf, transportError, type TtrpcError } from "../error.js";
+import { callError, checkedDetails, transportError, type TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { Inbox } from "./inbox.js";
 import type { MessageQueue, Stream } from "../stream/message-queue.js";
@@ -61,9 +62,9 @@ export class Bridge {
         isNode(),
       );
     } catch (error) {
-      const [, errno] = /\(os error (\d+)\)$/.exec(textOf(error)) ?? [];
+      const errno = thrownErrno(error);
       if (errno === undefined) throw error;
-      throw transportError(`cannot start driver "${driver}"`, Number(errno));
+      throw transportError(`cannot start driver "${driver}"`, errno);
     }
   }
 

@@ -16,6 +16,7 @@
  * @module
  */
 
+import { constants } from "node:os";
 import { isAbsolute } from "node:path";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { loadNative } from "../native/addon.js";
@@ -109,12 +110,22 @@ export async function unmountAll(folder: string, options?: UnmountOptions): Prom
  * if (!(await supportsIdMapping("/var/lib/containerd"))) console.warn("no user namespaces here");
  * ```
  *
- * Rejects with a TypeError that names what is wrong about the argument.
+ * Rejects with a TypeError that names what is wrong about the argument, and with an Error with the system's `code`, such as
+ * `EMFILE`, if the process had no descriptors, threads or memory left to try it.
  */
 export async function supportsIdMapping(folder: string): Promise<boolean> {
-  const { errno } = await loadNative().checkMappedIds(absolute(checkedPath(folder, "folder")));
+  const path = absolute(checkedPath(folder, "folder"));
+  const { errno, text } = await loadNative().checkMappedIds(path);
+  if (SHORTAGES.has(-errno)) {
+    throw systemError("mount_setattr", errno, `whether ids are mapped in ${JSON.stringify(path)}: ${text}`);
+  }
   return errno === 0;
 }
+
+const { EAGAIN, EMFILE, ENFILE, ENOMEM } = constants.errno;
+
+/** Errors that say nothing of what the kernel and the filesystem can do. */
+const SHORTAGES: ReadonlySet<number> = new Set([EAGAIN, EMFILE, ENFILE, ENOMEM]);
 
 function checkedMount(mount: unknown, name: string) {
   if (!isPlain(mount)) throw new TypeError(`${name} must be an object, not ${kindOf(mount)}`);

@@ -1,5 +1,5 @@
 import { clearTimeout, setTimeout } from "node:timers";
-import { type NativePump, loadNative } from "../native/addon.js";
+import { loadNative, type NativePump, thrownErrno } from "../native/addon.js";
 import { closeDescriptor } from "./descriptors.js";
 import { checked } from "./system.js";
 
@@ -40,7 +40,7 @@ export class Transfer {
    * it keeps the process alive until it has ended, unless it is told not to.
    */
   constructor(end: number, what: string, { holds = true } = {}) {
-    pump ??= newPump(end);
+    pump ??= newPump(end, what);
     this.#number = checked(`reserve a thread for ${what}`, pump.reserve(end));
     this.#holds = holds;
     let tell!: (errno: number) => void;
@@ -97,11 +97,13 @@ export class Transfer {
 }
 
 /** A thread may be one too many for the process. The descriptor is closed then, as for any transfer that cannot start. */
-function newPump(end: number): NativePump {
+function newPump(end: number, what: string): NativePump {
   try {
     return new (loadNative().BindingPump)(onReports);
   } catch (error) {
     closeDescriptor(end);
+    const errno = thrownErrno(error);
+    if (errno !== undefined) checked(`start the thread that passes on ${what}`, -errno);
     throw error;
   }
 }

@@ -29,6 +29,7 @@ pub use overlay::check_ids;
 
 use rustix::io::Errno;
 use std::fmt::Debug;
+use std::io;
 
 /// A mount to make, as in containerd's `types.Mount`.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +58,11 @@ impl Failure {
         Self { errno, reason: reason.into() }
     }
 
+    /// Nothing was tried, because the system did not start a thread for it.
+    pub fn without_thread(error: &io::Error) -> Self {
+        Self::from(Errno::from_io_error(error).unwrap_or(Errno::AGAIN)).while_doing("no thread")
+    }
+
     /// A failure at something with a name.
     fn about(errno: Errno, what: &str, name: impl Debug) -> Self {
         Self::new(errno, format!("{what} {name:?}: {}", words(errno)))
@@ -77,6 +83,6 @@ impl From<Errno> for Failure {
 
 /// What the system says of an error, without its number.
 fn words(errno: Errno) -> String {
-    let text = std::io::Error::from(errno).to_string();
+    let text = io::Error::from(errno).to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
