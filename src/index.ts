@@ -4,6 +4,8 @@
  * @module
  */
 
+/// <reference types="node" preserve="true" />
+
 import { loadNative } from "./native/addon.js";
 
 export type { Address } from "./address.js";

@@ -21,7 +21,7 @@ const COMPILER_OPTIONS = {
   moduleDetection: "force",
   noEmit: true,
   skipLibCheck: true,
-  types: ["node"],
+  types: [],
 };
 
 /** A user's project, which has this package and the other packages of this repository installed. */

@@ -79,7 +79,8 @@ async function compile(
     moduleResolution,
     target: "es2022",
     lib: ["es2022"],
-    types: ["node"],
+    // Our declarations bring those of Node.
+    types: [],
     strict: true,
     exactOptionalPropertyTypes: true,
     // Otherwise the declarations of everything installed are checked, including those of dependencies.

@@ -14,6 +14,8 @@
  * @module
  */
 
+/// <reference types="node" preserve="true" />
+
 export * from "../protos/events.js";
 export type { ContainerdEvent } from "./event.js";
 export { forwardEvents } from "./forwarder.js";

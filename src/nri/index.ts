@@ -18,6 +18,8 @@
  * @module
  */
 
+/// <reference types="node" preserve="true" />
+
 export * from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 export type {
   AdjustmentSpec,

@@ -15,6 +15,8 @@
  * @module
  */
 
+/// <reference types="node" preserve="true" />
+
 export { otelClientInterceptor } from "./client.js";
 export type { OtelOptions } from "./options.js";
 export { otelServerInterceptor } from "./server.js";

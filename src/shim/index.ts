@@ -18,6 +18,8 @@
  * @module
  */
 
+/// <reference types="node" preserve="true" />
+
 export { runShim } from "./run.js";
 export type { AdoptedChild, ChildExit, Children } from "./children.js";
 export type { LogFields, ShimLog } from "./log.js";

@@ -16,6 +16,8 @@
  * @module
  */
 
+/// <reference types="node" preserve="true" />
+
 export { Console, ConsoleSocket, listenConsole } from "./console.js";
 export { openStdio, Stdio } from "./stdio.js";
 export type { StdioOptions, StdioPaths } from "./stdio-paths.js";

@@ -12,6 +12,8 @@
  * @module
  */
 
+/// <reference types="node" preserve="true" />
+
 import { once } from "node:events";
 import { isArray, isFileDescriptor, kindOf } from "../value-kinds.js";
 import { type AdoptedChild, type ChildExit, Children } from "./children.js";

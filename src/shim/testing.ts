@@ -1,4 +1,3 @@
-import { clearTimeout, setTimeout } from "node:timers";
 /**
  * A harness for tests of a shim: its task service without containerd, with a client, its events in order, and its log.
  * It works with any test runner.
@@ -14,9 +13,12 @@ import { clearTimeout, setTimeout } from "node:timers";
  * @module
  */
 
+/// <reference types="node" preserve="true" />
+
 import { mkdtempSync, openSync, closeSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { clearTimeout, setTimeout } from "node:timers";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { checkAny } from "../any.js";
 import { type Client, createClient } from "../client/client.js";

@@ -15,6 +15,8 @@
  * @module
  */
 
+/// <reference types="node" preserve="true" />
+
 export { listShims, type ListShimsOptions } from "./list.js";
 export { OpenTask, openTask, type OpenTaskOptions, type SamplesOptions } from "./open-task.js";
 export type { ContainerdPlaces } from "./places.js";
