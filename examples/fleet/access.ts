@@ -34,14 +34,16 @@ export function accessOf(options: AccessOptions): {
   together(options, "user", "password-file");
   together(options, "tls-cert", "tls-key");
   const authenticator = authenticatorOf(options);
-  const tls = {
-    ca: contentOf(options, "tls-ca"),
-    cert: contentOf(options, "tls-cert"),
-    key: contentOf(options, "tls-key"),
+  const ca = contentOf(options, "tls-ca");
+  const cert = contentOf(options, "tls-cert");
+  const key = contentOf(options, "tls-key");
+  const tls: TlsOptions = {
+    ...(ca !== undefined && { ca }),
+    ...(cert !== undefined && { cert }),
+    ...(key !== undefined && { key }),
   };
   // The client itself takes a server without TLS for a tls:// URL.
-  const isTls =
-    Object.values(tls).some((content) => content !== undefined) || /(^|,)tls:/.test(options.nats ?? "");
+  const isTls = Object.keys(tls).length > 0 || /(^|,)tls:/.test(options.nats ?? "");
   return { ...(authenticator && { authenticator }), ...(isTls && { tls }) };
 }
 

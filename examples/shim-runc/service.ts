@@ -157,7 +157,7 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
     },
 
     connect({ id }) {
-      return { shimPid: process.pid, taskPid: containers.get(id)?.init.pid };
+      return { shimPid: process.pid, taskPid: containers.get(id)?.init.pid ?? 0 };
     },
 
     shutdown() {

@@ -23,6 +23,7 @@ import { type CreateTaskRequest, type KillRequest, Status, type Task } from "con
 interface Process {
   readonly request: CreateTaskRequest;
   readonly child: ChildProcess;
+  readonly pid: number;
   readonly stdio: Stdio;
   readonly exited: Promise<Exit>;
   status: Status;
@@ -63,7 +64,7 @@ export function createSkeleton({ namespace, publish, shutdown }: ShimContext): S
         throw new TtrpcError(`cannot run a shell in ${cwd}: ${(error as Error).message}`, Code.Unknown);
       }
       stdio.handedOver();
-      const { pid } = child;
+      const { pid = 0 } = child;
       const exited = once(child, "exit").then(async ([code, signal]): Promise<Exit> => {
         // A client may stop reading once it hears of the exit.
         await stdio.flush();
@@ -74,26 +75,26 @@ export function createSkeleton({ namespace, publish, shutdown }: ShimContext): S
         publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: id, id, pid, ...exit });
         return exit;
       });
-      process_ = { request, child, stdio, exited, status: Status.CREATED };
+      process_ = { request, child, pid, stdio, exited, status: Status.CREATED };
       publish(TASK_CREATE_EVENT_TOPIC, TaskCreateSchema, { containerId: id, bundle, pid });
       return { pid };
     },
     start({ id }) {
-      const { child, status } = get();
+      const { child, pid, status } = get();
       if (status !== Status.CREATED) {
         throw new TtrpcError("the process has been started already", Code.FailedPrecondition);
       }
       (child.stdio[3] as Writable).end("\n");
       get().status = Status.RUNNING;
-      publish(TASK_START_EVENT_TOPIC, TaskStartSchema, { containerId: id, pid: child.pid });
-      return { pid: child.pid };
+      publish(TASK_START_EVENT_TOPIC, TaskStartSchema, { containerId: id, pid });
+      return { pid };
     },
     state() {
-      const { request, child, status, exit } = get();
+      const { request, pid, status, exit } = get();
       const { id, bundle, stdin, stdout, stderr, terminal } = request;
-      return { id, bundle, stdin, stdout, stderr, terminal, pid: child.pid, status, ...exit };
+      return { id, bundle, stdin, stdout, stderr, terminal, pid, status, ...exit };
     },
-    pids: () => ({ processes: [{ pid: get().child.pid }] }),
+    pids: () => ({ processes: [{ pid: get().pid }] }),
     kill({ signal }: KillRequest) {
       if (!get().child.kill(signal)) throw new TtrpcError("the process has ended", Code.NotFound);
       return {};
@@ -103,15 +104,15 @@ export function createSkeleton({ namespace, publish, shutdown }: ShimContext): S
       return {};
     },
     wait: async () => get().exited,
-    connect: () => ({ shimPid: process.pid, taskPid: process_?.child.pid }),
+    connect: () => ({ shimPid: process.pid, taskPid: process_?.pid ?? 0 }),
     async delete({ id }) {
-      const { child, exit, status } = get();
+      const { child, pid, exit, status } = get();
       if (status === Status.RUNNING) throw new TtrpcError("the process is running", Code.FailedPrecondition);
       child.kill("SIGKILL");
       const ended = exit ?? (await get().exited);
       process_ = undefined;
-      publish(TASK_DELETE_EVENT_TOPIC, TaskDeleteSchema, { containerId: id, pid: child.pid, ...ended });
-      return { pid: child.pid, ...ended };
+      publish(TASK_DELETE_EVENT_TOPIC, TaskDeleteSchema, { containerId: id, pid, ...ended });
+      return { pid, ...ended };
     },
     shutdown() {
       if (process_ === undefined) shutdown();
