@@ -349,7 +349,7 @@ function timestampAt(now: number): { seconds: bigint; nanos: number } {
  * so the server need not be up yet.
  *
  * ```ts
- * const publisher = createPublisher(process.env.TTRPC_ADDRESS, { namespace: "default" });
+ * const publisher = createPublisher("/run/containerd/containerd.sock.ttrpc", { namespace: "default" });
  * publisher.on("undelivered", ({ event, error }) => console.error(`${event.topic}: ${error.message}`));
  * await publisher.publish(TASK_START_EVENT_TOPIC, TaskStartSchema, { containerId: "web", pid: 4242 });
  * await publisher.close();

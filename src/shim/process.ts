@@ -3,7 +3,7 @@
  * it is there, never by a number that another process may have.
  *
  * ```ts
- * import { childrenOfProcess, startProcess } from "containerd-shim-protos/shim/process";
+ * import { startProcess } from "containerd-shim-protos/shim/process";
  *
  * const worker = await startProcess("/bin/worker", ["--fast"], { cwd: bundle, stdio: stdio.descriptors });
  * const { status } = await worker.exited;

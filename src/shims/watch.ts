@@ -46,7 +46,7 @@ interface Known {
  *
  * Throws a TypeError if an option is wrong, and a TtrpcError if the state folder cannot be read.
  */
-export async function* watchShims(options: WatchShimsOptions = {}): AsyncGenerator<ShimChange> {
+export async function* watchShims(options: WatchShimsOptions = {}): AsyncGenerator<ShimChange, void> {
   checkShimOptions("watchShims", options, ["namespace", "intervalMs", "timeoutMs", "signal"]);
   const { namespace, intervalMs = 1000, timeoutMs = ANSWER_TIMEOUT_MS, signal } = options;
   checkSignal(signal);
