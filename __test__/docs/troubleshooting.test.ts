@@ -1,5 +1,5 @@
-import { execFileSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { once } from "node:events";
 import { join, parse } from "node:path";
@@ -17,7 +17,7 @@ import {
 import { Task } from "containerd-shim-protos/task/v3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { aborted, rejection } from "../helpers/outcome.js";
-import { ROOT } from "../helpers/program.js";
+import { ROOT, temporaryFolder } from "../helpers/program.js";
 import { pathOf, staleSocket, temporaryAddress, temporaryPath } from "../helpers/temp.js";
 import { textOf } from "./blocks.js";
 
@@ -106,6 +106,32 @@ const CAUSES: readonly (() => Promise<unknown>)[] = [
     const env = { ...process.env, NAPI_RS_NATIVE_LIBRARY_PATH: temporaryPath(".node") };
     const script = `import("containerd-shim-protos").catch((error) => console.log(error.message))`;
     throw new Error(execFileSync(process.execPath, ["-e", script], { cwd: ROOT, env, encoding: "utf8" }));
+  },
+  async () => {
+    const folder = temporaryFolder();
+    // As pnpm installs it: what the package depends on is beside the package, and out of the project's sight.
+    const modules = join(folder, "node_modules/.pnpm/containerd-shim-protos/node_modules");
+    const declarations = (file: string) => !/\.(?:js|map|node)$/.test(file);
+    for (const [from, to] of [
+      ["dist", "containerd-shim-protos/dist"],
+      ["package.json", "containerd-shim-protos/package.json"],
+      ["node_modules/@bufbuild/protobuf", "@bufbuild/protobuf"],
+    ] as const) {
+      cpSync(join(ROOT, from), join(modules, to), { recursive: true, filter: declarations });
+    }
+    symlinkSync(join(modules, "containerd-shim-protos"), join(folder, "node_modules/containerd-shim-protos"));
+    const compilerOptions = { declaration: true, skipLibCheck: true };
+    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions }));
+    writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
+    writeFileSync(
+      join(folder, "task.ts"),
+      `import { type Connection, createClient } from "containerd-shim-protos";
+       import { Task } from "containerd-shim-protos/task/v3";
+       export const taskOn = (connection: Connection) => createClient(Task, connection);`,
+    );
+    const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
+    const { stdout } = spawnSync(process.execPath, [tsc, "-p", folder], { encoding: "utf8" });
+    throw new Error(/error TS\d+: (.*)/.exec(stdout)?.[1]);
   },
 ];
 
