@@ -330,6 +330,8 @@ describe("an adjustment", () => {
       'the name of env must not begin with "-", which marks what is removed: -A',
     ],
     ["no name", (to) => to.removeEnv(""), "the name of env is empty"],
+    ["a value in the name", (to) => to.env("A=b", "c"), 'the name of env must not contain "=": A=b'],
+    ["a value in what is removed", (to) => to.removeEnv("A=b"), 'the name of env must not contain "=": A=b'],
     ["no text", (to) => to.env("A", 1 as never), "env.A must be a string, not number"],
     [
       "a fraction",

@@ -93,17 +93,17 @@ export class Adjustment {
 
   /** Sets an environment variable. */
   env(name: string, value: string): this {
-    const entry = { key: checkedKey(name, "the name of env"), value: checkedString(value, `env.${name}`) };
+    const entry = { key: checkedVariable(name), value: checkedString(value, `env.${name}`) };
     putEntry(this.message.env, create(KeyValueSchema, entry), keyOf, [entry.key]);
     return this;
   }
 
   /**
    * Removes an environment variable that another plugin has set. Runtimes, as of NRI 0.12, keep one that the container
-   * itself has; set it to an empty text instead.
+   * itself has; set it to an empty string instead.
    */
   removeEnv(name: string): this {
-    const entry = create(KeyValueSchema, { key: removed(name, "the name of env") });
+    const entry = create(KeyValueSchema, { key: `-${checkedVariable(name)}` });
     putEntry(this.message.env, entry, keyOf, [name, entry.key]);
     return this;
   }
@@ -306,6 +306,13 @@ export class Adjustment {
     this.#linux.rdt = create(LinuxRdtSchema, { remove: true });
     return this;
   }
+}
+
+/** Checks the name of an environment variable. Of `A=B` the runtime would make `A`, whoever else has set that. */
+function checkedVariable(name: unknown): string {
+  const key = checkedKey(name, "the name of env");
+  if (key.includes("=")) throw new TypeError(`the name of env must not contain "=": ${shown(key)}`);
+  return key;
 }
 
 const keyOf = (entry: KeyValue): string => entry.key;
