@@ -52,7 +52,7 @@ pub fn discard_pages(mut buffer: Uint8ArraySlice<'_>) -> i32 {
     answer(memory::discard(unsafe { buffer.as_mut() }).map(|()| 0))
 }
 
-/// The SHA-256 digest of a text, in hexadecimal digits.
+/// The SHA-256 digest of a string, in hexadecimal digits.
 #[napi]
 pub fn sha256(text: String) -> String {
     digest::sha256(&text)

@@ -43,7 +43,7 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// The payload of the running program. Fails with a text if there is none.
+    /// The payload of the running program. Fails with a message if there is none.
     pub fn own() -> Result<Payload, String> {
         const SELF: &str = "/proc/self/exe";
         let path = std::fs::read_link(SELF).map_err(|error| format!("{SELF}: {error}"))?;
@@ -71,7 +71,7 @@ impl Payload {
         file.read_exact_at(&mut text, start)?;
         let value: Value = serde_json::from_slice(&text)?;
         let text = |name: &str| value[name].as_str().map(str::to_owned).ok_or_else(malformed);
-        let texts = |name: &str| -> io::Result<Vec<String>> {
+        let strings = |name: &str| -> io::Result<Vec<String>> {
             let list = value[name].as_array().ok_or_else(malformed)?;
             list.iter().map(|one| one.as_str().map(str::to_owned).ok_or_else(malformed)).collect()
         };
@@ -83,9 +83,9 @@ impl Payload {
         };
         Ok(Payload {
             name: text("name")?,
-            groups: texts("groups")?,
+            groups: strings("groups")?,
             node: text("node")?,
-            flags: texts("flags")?,
+            flags: strings("flags")?,
             script: range("script")?,
             cache: range("cache")?,
             file,

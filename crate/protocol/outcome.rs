@@ -95,7 +95,7 @@ fn corrected(mut status: Status, service: &str) -> Status {
     status
 }
 
-/// ttrpc's local failures can only be told apart by their texts.
+/// ttrpc's local failures can only be told apart by their messages.
 fn failure(error: ttrpc::Error, closed: impl FnOnce() -> Option<CloseReason>) -> Failure {
     if let ttrpc::Error::Others(text) = &error {
         if text == "Request deadline elapsed" {

@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 
-/// The SHA-256 digest of a text, in hexadecimal digits.
+/// The SHA-256 digest of a string, in hexadecimal digits.
 pub fn sha256(text: &str) -> String {
     let mut digits = String::new();
     for byte in Sha256::digest(text) {

@@ -5,7 +5,7 @@ type Style = Parameters<typeof styleText>[0];
 
 const coloured = process.stdout.isTTY === true && process.stdout.hasColors();
 
-/** Colours a text, on a terminal. */
+/** Colours a string, on a terminal. */
 export function paint(style: Style, text: string): string {
   return coloured ? styleText(style, text) : text;
 }
@@ -18,7 +18,7 @@ export function heading(text: string): void {
   console.log(`\n${paint("bold", text)}`);
 }
 
-/** A line with a label and a text. */
+/** A line with a label and a value. */
 export function fact(label: string, text: string): void {
   console.log(`  ${paint("cyan", label.padEnd(LABEL))}  ${text}`);
 }

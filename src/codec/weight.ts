@@ -4,11 +4,11 @@ import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { isLong } from "./wire-types.js";
 
-/** The most that any message may take beside its texts and bytes: enough for 4 MiB of all but the smallest fields. */
+/** The most that any message may take besides its strings and bytes: enough for 4 MiB of all but the smallest fields. */
 export const WEIGHT_LIMIT = 64 << 20;
 
 /**
- * What a message that is being decoded takes in memory, beside the bytes of its texts and bytes fields. Two bytes on the wire
+ * What a message that is being decoded takes in memory, besides the bytes of its strings and bytes fields. Two bytes on the wire
  * can become an object of two hundred, so the size of a message says little of it. Each object is weighed when it is made;
  * decoding ends as soon as all are too heavy. The weights are rounded from V8's sizes on 64 bits.
  */

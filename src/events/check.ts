@@ -6,15 +6,15 @@ export function checkOneOf(name: string, value: unknown, values: readonly unknow
   throw new TypeError(`${name} must be one of ${values.join(", ")}, not ${shown(value)}`);
 }
 
-/** The texts of an array as they are now. Throws a TypeError that names the wrong one. */
+/** A copy of an array of strings. Throws a TypeError that names the wrong one. */
 export function checkedTexts(
   name: string,
-  texts: readonly string[] | undefined,
+  strings: readonly string[] | undefined,
   faultOf: (text: string) => string | undefined,
 ): readonly string[] | undefined {
-  if (texts === undefined) return undefined;
-  if (!isArray(texts)) throw new TypeError(`${name} must be an array of strings`);
-  const checked = Array.from<string>(texts);
+  if (strings === undefined) return undefined;
+  if (!isArray(strings)) throw new TypeError(`${name} must be an array of strings`);
+  const checked = Array.from<string>(strings);
   for (const [index, text] of checked.entries()) {
     if (typeof text !== "string") throw new TypeError(`${name}[${index}] must be a string`);
     const fault = faultOf(text);

@@ -58,7 +58,7 @@ export function statusOf(error: TtrpcError): Status {
   return { code, message: cut, details: kept, size: RECORD_BODY + Buffer.byteLength(cut) + rest.record };
 }
 
-/** Code, length of the text, number of details. */
+/** Code, length of the message, number of details. */
 const RECORD_BODY = 12;
 
 /** The bytes of details, on the wire and in a record. */

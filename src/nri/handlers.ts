@@ -38,7 +38,7 @@ export interface PodEvent {
 
 /** New resources of a pod. */
 export interface PodResourcesEvent extends PodEvent {
-  /** What the pod takes beside its containers. */
+  /** What the pod takes besides its containers. */
   readonly overhead?: LinuxResources | undefined;
   /** The sum of its containers. */
   readonly resources?: LinuxResources | undefined;

@@ -8,7 +8,7 @@ import {
 import { checkMessage } from "./messages.js";
 import { isArray, isPlain, isRevoked, kindOf, shown } from "../value-kinds.js";
 
-/** Checks a text. Throws a TypeError that names it. */
+/** Checks a string. Throws a TypeError that names it. */
 export function checkedString(value: unknown, name: string): string {
   if (typeof value !== "string") throw new TypeError(`${name} must be a string, not ${kindOf(value)}`);
   return value;
@@ -41,7 +41,7 @@ export function checkedList(value: unknown, name: string, of = ""): unknown[] {
   return Array.from(value);
 }
 
-/** Checks a list of texts. Throws a TypeError that names it. */
+/** Checks a list of strings. Throws a TypeError that names it. */
 export function checkedStrings(value: unknown, name: string): string[] {
   const list = checkedList(value, name, " of strings");
   return list.map((each, index) => checkedString(each, `${name}[${index}]`));

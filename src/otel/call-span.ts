@@ -145,7 +145,7 @@ function statusCode(code: number): string {
     .toUpperCase();
 }
 
-/** The status code and the text of a thrown value; no code if it is not a call's outcome, such as a TypeError. */
+/** The status code and the message of a thrown value; no code if it is not a call's outcome, such as a TypeError. */
 export function thrown(error: unknown): Outcome {
   if (isInstance(error, TtrpcError)) return { code: error.code, message: error.rawMessage };
   const { message } = TtrpcError.from(error);

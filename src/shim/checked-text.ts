@@ -1,6 +1,6 @@
 import { kindOf } from "../value-kinds.js";
 
-/** A text for the kernel, which ends texts at a NUL. Throws a TypeError that names it if it is none, or holds one. */
+/** A string for the kernel, to which a NUL is the end. Throws a TypeError that names it if it is no string, or has a NUL. */
 export function checkedText(text: unknown, name: string): string {
   if (typeof text !== "string") throw new TypeError(`${name} must be a string, not ${kindOf(text)}`);
   if (text.includes("\0")) throw new TypeError(`${name} holds a NUL`);

@@ -65,14 +65,14 @@ export class Lines {
   }
 }
 
-/** Shortens a text that is too long; a mark says how much is left out. */
+/** Shortens a string that is too long; a mark says how much is left out. */
 export function shortened(text: string): string {
   if (text.length <= LONGEST_TEXT) return text;
   const end = wholeTo(text, LONGEST_TEXT - 32);
   return `${text.slice(0, end)}${MARK} (${text.length - end} more)`;
 }
 
-/** Where to cut a text: at `end`, or one unit earlier if that would split a character. */
+/** Where to cut a string: at `end`, or one unit earlier if that would split a character. */
 function wholeTo(text: string, end: number): number {
   return (text.charCodeAt(end - 1) & 0xfc00) === 0xd800 ? end - 1 : end;
 }

@@ -30,7 +30,7 @@ export interface Program {
   readonly endsWithShim: boolean;
 }
 
-/** Checks what `owner` was given. `known` are its options beside those of every program. */
+/** Checks what `owner` was given. `known` are its options besides those of every program. */
 export function checkProgram(
   owner: string,
   program: unknown,

@@ -12,7 +12,7 @@ export const DRAIN_MS = 10_000;
  */
 export const FLUSH_MS = 250;
 
-/** What a task's requests say of a process's streams; an empty text stands for none. */
+/** What a task's requests say of a process's streams; an empty string stands for none. */
 export interface StdioPaths {
   /** The path of a fifo. */
   readonly stdin: string;

@@ -13,13 +13,13 @@ export interface TargetOptions {
 /** The error of an id that several containers have, or begin with. */
 export class AmbiguousId extends TtrpcError {}
 
-/** Whether a text is meant as an address. A container's id has no slash, and every address has one, wrong ones too. */
+/** Whether a string is meant as an address. A container's id has no slash, and every address has one, wrong ones too. */
 export function isAddress(target: string): boolean {
   return target.includes("/");
 }
 
 /**
- * The task whose id is, or begins with, a text. Throws a TtrpcError of code `NotFound` if there is none, and of code
+ * The task whose id is, or begins with, a string. Throws a TtrpcError of code `NotFound` if there is none, and of code
  * `FailedPrecondition` if there are several, or if the task's shim has no address.
  */
 export function findTaskById(

@@ -1,4 +1,4 @@
-//! What overlays need beside the call that mounts: options that fit a page, and layers with mapped ids.
+//! What overlays need besides the call that mounts: options that fit a page, and layers with mapped ids.
 //!
 //! The kernel takes a page of options, and the paths of fifty layers fill it. What they have in common is then left out: the
 //! call is made from that folder, by a thread with a working directory of its own.
