@@ -1,5 +1,5 @@
 import { checkOptions } from "./options.js";
-import { isInstance, isRevoked, kindOf } from "./value-kinds.js";
+import { isInstance, isRevoked, kindBut, kindOf } from "./value-kinds.js";
 
 /**
  * Names a value that travels with a call through interceptors and handlers, and never over the wire. Made by
@@ -84,5 +84,7 @@ function idOf(key: ContextKey<unknown>): symbol {
 /** Checks the values of a call. Throws a TypeError if they are something else. */
 export function checkContextValues(values: ContextValues | undefined): void {
   if (values === undefined || isInstance(values, ContextValues)) return;
-  throw new TypeError(`contextValues must be made by createContextValues(), not ${kindOf(values)}`);
+  throw new TypeError(
+    `contextValues must be made by createContextValues(), not ${kindBut(values, ContextValues)}`,
+  );
 }

@@ -52,6 +52,19 @@ export function kindOf(value: unknown): string {
   return tag === "Object" ? "object" : tag;
 }
 
+/** What it is instead of an instance of a class of this package, as {@link kindOf} says it. Two copies may be installed. */
+export function kindBut(value: unknown, kind: abstract new (...parts: never) => unknown): string {
+  try {
+    const { constructor } = value as { readonly constructor?: unknown };
+    if (typeof constructor === "function" && constructor.name === kind.name) {
+      return "one of another copy of this package";
+    }
+  } catch {
+    // It is null, undefined, or an object that throws.
+  }
+  return kindOf(value);
+}
+
 /** Whether it is a revoked Proxy, which throws on almost every operation. */
 export function isRevoked(value: unknown): boolean {
   try {

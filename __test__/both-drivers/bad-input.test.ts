@@ -349,6 +349,7 @@ describe("a client", () => {
     ["undefined", () => undefined],
     ["null", () => null],
     ["object", () => ({})],
+    ["a service, which comes first", () => Task],
   ])("cannot be made from %s instead of a connection", (what, give) => {
     const given = give();
     if (given instanceof Promise) given.catch(() => undefined);

@@ -112,3 +112,18 @@ test("a blocking call accepts a Uint8Array of another realm, and so does the cod
   );
   expect(await fallback.rest()).toEqual(["070707"]);
 });
+
+test("what another copy of the package made is refused as such", async () => {
+  /** An object of a class with this name, as two copies of the package have. */
+  const of = (name: string): never => {
+    const constructor = Object.defineProperty(() => undefined, "name", { value: name });
+    return Object.create({ constructor }) as never;
+  };
+  const copy = "not one of another copy of this package";
+  await using server = createServer();
+  await using connection = await connect(await server.listen(temporaryAddress()));
+  const events = createClient(Events, connection);
+  expect(() => createClient(Events, of("Connection"))).toThrow(copy);
+  await expect(events.forward({}, { parent: of("HandlerContext") })).rejects.toThrow(copy);
+  await expect(events.forward({}, { contextValues: of("ContextValues") })).rejects.toThrow(copy);
+});

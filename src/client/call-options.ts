@@ -3,7 +3,7 @@ import type { CallFields } from "../native/types.js";
 import { checkOptions, unknownOption } from "../options.js";
 import { checkContextValues, type ContextValues } from "../context-values.js";
 import { HandlerContext } from "../server/context.js";
-import { isInstance, isRevoked, kindOf, shown } from "../value-kinds.js";
+import { isInstance, isRevoked, kindBut, shown } from "../value-kinds.js";
 
 /** Options of a blocking call. */
 export interface SyncCallOptions {
@@ -107,7 +107,7 @@ export function callOptions(options: CallOptions): CallOptions {
 /** A call's options, completed from the context of the handler that makes it. */
 function handedOn(parent: HandlerContext, options: CallOptions): CallOptions {
   if (!isInstance(parent, HandlerContext)) {
-    throw new TypeError(`parent must be the context of a handler, not ${kindOf(parent)}`);
+    throw new TypeError(`parent must be the context of a handler, not ${kindBut(parent, HandlerContext)}`);
   }
   const { metadata: own, signal = parent.signal, contextValues } = options;
   let { timeoutMs } = options;

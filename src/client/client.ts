@@ -25,7 +25,7 @@ import {
 import { ContextValues } from "../context-values.js";
 import { addMetadata, type Metadata, metadataPairs } from "../metadata.js";
 import { checkOptions } from "../options.js";
-import { isDescriptor, isInstance } from "../value-kinds.js";
+import { isDescriptor, isInstance, kindBut } from "../value-kinds.js";
 import type { Bridge } from "../native/bridge.js";
 import { InterceptedCall } from "./intercepted-call.js";
 import { type Opened, openedOf } from "../opened.js";
@@ -196,7 +196,11 @@ export function checkConnection<T extends object>(
 ): void {
   if (isInstance(connection, kind)) return;
   const given: unknown = connection;
-  const what = types.isPromise(given) ? "a Promise" : given === null ? "null" : typeof given;
+  const what = types.isPromise(given)
+    ? "a Promise"
+    : isDescriptor(given, "service")
+      ? "a service, which comes first"
+      : kindBut(given, kind);
   throw new TypeError(`connection must be the ${kind.name} that ${made}, not ${what}`);
 }
 
