@@ -358,6 +358,17 @@ describe("shimctl call ends with 3, and says what to try,", () => {
     expect(stderr).toContain("nothing listens on this socket any more");
   });
 
+  it.each([
+    [
+      `hvsock://${temporaryPath()}:1024`,
+      "  try another path: the hypervisor makes its socket when the guest starts\n",
+    ],
+    ["tcp://127.0.0.1:1", ""],
+  ])("when %s is no shim's address, which ls does not list", async (address, advice) => {
+    const { code, stderr } = await shimctl(["call", address, "v2.Task/State"]);
+    expect({ code, advice: stderr.replace(/^shimctl: .*\n/, "") }).toEqual({ code: 3, advice });
+  });
+
   it("when the peer ends the connection during the call", async () => {
     await using peer = await RawServer.listen();
     await using child = new Shimctl(["call", peer.address, "v2.Task/State"]);

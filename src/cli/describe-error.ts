@@ -30,11 +30,26 @@ const TRANSPORT_HINTS: Readonly<Record<string, string>> = {
   ERR_TTRPC_CLOSED: OTHER_PROTOCOL,
 };
 
+/** Where no shim of this host is: another host, or a guest. `shimctl ls` does not list what is there. */
+const ELSEWHERE = /^cannot connect to (?:tcp|vsock|hvsock):/;
+
+const ELSEWHERE_HINTS: Readonly<Record<string, string | undefined>> = {
+  ...TRANSPORT_HINTS,
+  ENOENT: "another path: the hypervisor makes its socket when the guest starts",
+  ECONNREFUSED: undefined,
+  EACCES: "again as root",
+  EPERM: "again as root",
+  ETIMEDOUT: "a longer --timeout",
+};
+
 /** What to try after an error; undefined if no advice is better than the error itself. */
 export function hint(error: unknown): string | undefined {
   if (error instanceof UsageError) return error.advice;
   const transport = transportCode(error);
-  if (transport !== undefined) return TRANSPORT_HINTS[transport];
+  if (transport !== undefined) {
+    const hints = ELSEWHERE.test((error as Error).message) ? ELSEWHERE_HINTS : TRANSPORT_HINTS;
+    return hints[transport];
+  }
   if (!(error instanceof TtrpcError)) return undefined;
   switch (error.code) {
     case Code.DeadlineExceeded:
