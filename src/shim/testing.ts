@@ -63,8 +63,8 @@ export interface CreateTaskService {
 
 /** A line of a shim's log. */
 export interface LogLine {
-  /** `debug`, `info`, `warning` or `error`. */
-  readonly level: string;
+  /** How serious it is. */
+  readonly level: "debug" | "info" | "warning" | "error";
   /** The message. */
   readonly message: string;
   /** The fields as text. */
@@ -299,6 +299,6 @@ function logLine(line: string): LogLine {
   for (const [, name = "", value = ""] of line.matchAll(/([^\s=]+)=("(?:[^"\\]|\\.)*"|\S*)/g)) {
     fields[name] = value.startsWith('"') ? (JSON.parse(value) as string) : value;
   }
-  const { time: _time, level = "", msg: message = "", ...others } = fields;
-  return { level, message, fields: others };
+  const { time: _time, level, msg: message = "", ...others } = fields;
+  return { level: level as LogLine["level"], message, fields: others };
 }

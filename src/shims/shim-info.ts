@@ -1,4 +1,6 @@
-/** What is known of a shim, of its container, and of the containerd that started it. */
+import type { TaskVersion } from "./versioned-task.js";
+
+/** What is known of a shim, of its container, and of the containerd that started it. What is not known is null. */
 export interface ShimInfo {
   /** The container's id; null for a shim that names none. */
   readonly id: string | null;
@@ -6,12 +8,12 @@ export interface ShimInfo {
   readonly namespace: string | null;
   /** The address of the shim's socket; null if containerd has written none. */
   readonly address: string | null;
-  /** The process of the shim. */
+  /** The process id of the shim. */
   readonly pid: number | null;
-  /** The process of the container. */
+  /** The process id of the container's first process. */
   readonly taskPid: number | null;
-  /** The version of the Task service: 2 or 3. */
-  readonly version: number | null;
+  /** The version of the Task service. */
+  readonly version: TaskVersion | null;
   /**
    * The container's state in lower case, such as `running` or `stopped`. Otherwise `orphan` for a shim without a task,
    * `unreachable` for one that does not answer, `error` for one that does not answer for its container, and `asking` for
