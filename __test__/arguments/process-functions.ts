@@ -10,7 +10,7 @@ import {
 } from "containerd-shim-protos/shim/process";
 import { processOf, readSpec, resourcesOf, specJson } from "containerd-shim-protos/shim/spec";
 import type { PublicFunction } from "./functions.js";
-import { argument, isEmpty, isNoItems, left, type Options, optionsOf } from "./options.js";
+import { argument, isEmpty, isNoItems, left, type Options, optionsOf, signal } from "./options.js";
 
 const NOWHERE = "/no/such/folder";
 const any = (named: RegExp) => argument(packAny(TaskExitSchema, {}), named);
@@ -20,6 +20,7 @@ const programOptions = {
   cwd: argument("/", /cwd/, (value) => left(value) || typeof value === "string"),
   env: argument({}, /env/, (value) => left(value) || isEmpty(value)),
   endsWithShim: argument(true, /endsWithShim/, (value) => left(value) || typeof value === "boolean"),
+  signal,
 };
 const startProcessOptions: Options<StartProcessOptions> = { ...programOptions, stdio: list(/stdio/) };
 const runProcessOptions: Options<RunProcessOptions> = {

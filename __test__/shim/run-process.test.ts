@@ -1,6 +1,7 @@
+import { getEventListeners } from "node:events";
 import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { runProcess } from "containerd-shim-protos/shim/process";
+import { runProcess, startProcess } from "containerd-shim-protos/shim/process";
 import { describe, expect, test } from "vitest";
 
 const sh = (script: string, options = {}) => runProcess("/bin/sh", ["-c", script], options);
@@ -92,5 +93,25 @@ describe("a program that a shim runs to its end", () => {
     }
     await sleep(20);
     expect(descriptors()).toBe(before);
+  });
+
+  test("is killed by its signal, and not started once that has aborted", async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const killed = runProcess("/bin/sleep", ["1000"], { signal });
+    const started = await startProcess("/bin/sleep", ["1000"], { signal });
+    controller.abort(new Error("enough"));
+    expect([await killed, await started.exited]).toMatchObject([{ status: 137 }, { status: 137 }]);
+    await expect(runProcess("/bin/true", [], { signal })).rejects.toThrow("enough");
+    await expect(startProcess("/bin/true", [], { signal })).rejects.toThrow("enough");
+  });
+
+  test("leaves nothing at a signal that outlives it", async () => {
+    const { signal } = new AbortController();
+    await runProcess("/bin/true", [], { signal });
+    await (
+      await startProcess("/bin/true", [], { signal })
+    ).exited;
+    expect(getEventListeners(signal, "abort")).toEqual([]);
   });
 });

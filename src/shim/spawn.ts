@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn, type StdioOptions } from "node:child_process";
 import { constants } from "node:os";
+import { checkSignal } from "../client/call-options.js";
 import { loadNative } from "../native/addon.js";
 import { checkOptions } from "../options.js";
 import { isArray, isPlain, kindOf } from "../value-kinds.js";
@@ -17,6 +18,11 @@ export interface StartProcessOptions {
    * program itself starts lives on. Works in Node only; by default false.
    */
   readonly endsWithShim?: boolean | undefined;
+  /**
+   * When it aborts, the process is killed by SIGKILL; what that has started itself lives on. Nothing is started if it has
+   * aborted already: the promise then rejects with its reason. A handler's `context.signal` ends what nobody waits for.
+   */
+  readonly signal?: AbortSignal | undefined;
   /** Descriptors of this process that become its 0, 1, 2 and so on; by default /dev/null for the first three. */
   readonly stdio?: readonly (number | "ignore")[] | undefined;
 }
@@ -28,6 +34,7 @@ export interface Program {
   readonly cwd: string | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly endsWithShim: boolean;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** Checks what `owner` was given. `known` are its options besides those of every program. */
@@ -41,8 +48,8 @@ export function checkProgram(
   if (typeof program !== "string" || program === "") {
     throw new TypeError(`program must be the name or path of a program, not ${kindOf(program)}`);
   }
-  checkOptions(owner, options, ["cwd", "env", "endsWithShim", ...known]);
-  const { cwd, env, endsWithShim = false } = options;
+  checkOptions(owner, options, ["cwd", "env", "endsWithShim", "signal", ...known]);
+  const { cwd, env, endsWithShim = false, signal } = options;
   if (!isArray(args) || !Array.from(args).every((each) => typeof each === "string"))
     throw new TypeError(`args must be an array of strings, not ${kindOf(args)}`);
   if (cwd !== undefined && typeof cwd !== "string")
@@ -51,16 +58,25 @@ export function checkProgram(
     throw new TypeError(`env must be an object of strings, not ${kindOf(env)}`);
   if (typeof endsWithShim !== "boolean")
     throw new TypeError(`endsWithShim must be a boolean, not ${kindOf(endsWithShim)}`);
-  return { program, args: args as readonly string[], cwd, env: { ...(env ?? process.env) }, endsWithShim };
+  checkSignal(signal);
+  signal?.throwIfAborted();
+  const whole = { ...(env ?? process.env) };
+  return { program, args: args as readonly string[], cwd, env: whole, endsWithShim, signal };
 }
 
 /** Starts a program. An error comes as the child's event. */
 export function spawnProgram(
-  { program, args, cwd, env, endsWithShim }: Program,
+  { program, args, cwd, env, endsWithShim, signal }: Program,
   stdio: readonly (number | "ignore")[],
 ): ChildProcess {
   const start = () => spawn(program, [...args], { cwd, env: { ...env }, stdio: [...stdio] as StdioOptions });
-  return endsWithShim ? endingWithThisThread(start) : start();
+  const child = endsWithShim ? endingWithThisThread(start) : start();
+  if (signal !== undefined) {
+    const end = () => void child.kill("SIGKILL");
+    signal.addEventListener("abort", end, { once: true });
+    for (const over of ["exit", "error"]) child.once(over, () => signal.removeEventListener("abort", end));
+  }
+  return child;
 }
 
 /** Node's spawn has no such option, but it forks, and the addon's handler in the child sets it. */
