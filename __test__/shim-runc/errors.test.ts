@@ -1,6 +1,6 @@
-import { symlinkSync } from "node:fs";
+import { readdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
-import { packAny } from "containerd-shim-protos";
+import { packAny, type TtrpcError } from "containerd-shim-protos";
 import { OptionsSchema } from "containerd-shim-protos/runc";
 import { describe, expect, test } from "vitest";
 import { runtimeInfo } from "../../examples/shim-runc/info.js";
@@ -35,5 +35,24 @@ describe("an error of shim-runc", () => {
   test("names a runtime that is not there, where its features are asked for", async () => {
     const options = packAny(OptionsSchema, { binaryName: "/no/runc" });
     await expect(runtimeInfo(options)).rejects.toThrow(/^cannot run \/no\/runc: .*ENOENT/);
+  });
+
+  test("is that of its own exec, whatever others say at the same time", async () => {
+    const fails = [
+      "[ $C = exec ] || FAILS=no",
+      `[ "$FAILS" = no ] || { L=\${A#*--log }; echo '{"level":"error","msg":"no '$P'"}' >>\${L%% *}; echo >>$F/failed; }`,
+      '[ "$FAILS" = no ] || { until [ $(wc -l <$F/failed) = 2 ]; do sleep 0.01; done; exit 1; }',
+    ];
+    await using runc = await FakeRunc.start(...fails);
+    const { id, task, bundle } = runc;
+    await runc.create();
+    for (const execId of ["one", "two"]) await runc.exec(execId);
+    const errors = ["one", "two"].map((execId) =>
+      task.start({ id, execId }).catch((error: TtrpcError) => error.rawMessage),
+    );
+    expect(await Promise.all(errors)).toEqual(
+      ["one", "two"].map((execId) => `OCI runtime exec failed: no ${bundle}/exec.${execId}.pid`),
+    );
+    expect(readdirSync(bundle).filter((name) => /one|two/.test(name))).toEqual([]);
   });
 });

@@ -47,14 +47,16 @@ esac
     return join(this.folder, "bundle");
   }
 
+  /** What asks for the container. */
+  request(options: object = {}) {
+    const binaryName = join(this.folder, "runc");
+    const packed = packAny(OptionsSchema, { binaryName, root: this.folder, ...options });
+    return { id: this.id, bundle: this.bundle, rootfs: [], checkpoint: "", terminal: false, options: packed };
+  }
+
   /** Creates the container. */
   create(request: object = {}, options: object = {}): Promise<{ pid: number }> {
-    const packed = packAny(OptionsSchema, {
-      binaryName: join(this.folder, "runc"),
-      root: this.folder,
-      ...options,
-    });
-    return this.task.create({ id: this.id, bundle: this.bundle, options: packed, ...request });
+    return this.task.create({ ...this.request(options), ...request });
   }
 
   /** Adds an exec. */

@@ -79,10 +79,10 @@ export class Container {
    * Mounts the root filesystem and has runc create the container, whose first process then waits to be started. A Delete
    * that comes meanwhile waits, and `created` is called before anything else can happen to the container.
    */
-  create(created: () => void): Promise<void> {
+  create(created: () => void, signal: AbortSignal): Promise<void> {
     return this.init.inTurn(async () => {
       try {
-        await this.#create();
+        await this.#create(this.#runc.during(signal));
       } catch (error) {
         // There is nothing to delete or to wait for.
         this.#gone = () => notFound("container not created");
@@ -95,22 +95,29 @@ export class Container {
 
   /**
    * Does something with the first process or an exec, in turn. Whether that is there is looked at in its turn: what comes
-   * before may delete it, or fail to create it, and nobody could reach what is started then.
+   * before may delete it, or fail to create it, and nobody could reach what is started then. It is not begun, and its runc is
+   * ended, when nobody waits for it any more: others wait for their turn.
    */
-  #inTurn<T>(what: string, process: ContainerProcess, work: () => Promise<T>): Promise<T> {
+  #inTurn<T>(
+    what: string,
+    process: ContainerProcess,
+    signal: AbortSignal,
+    work: (runc: Runc) => Promise<T>,
+  ): Promise<T> {
     return process.inTurn(async () => {
       if (this.#gone !== undefined) throw this.#gone(what);
       if (process !== this.init && this.#exec(process.id).process !== process) throw noExec(process.id);
-      return work();
+      signal.throwIfAborted();
+      return work(this.#runc.during(signal));
     });
   }
 
-  async #create(): Promise<void> {
+  async #create(runc: Runc): Promise<void> {
     writeOptions(this.bundle, this.#options);
     try {
       await mountAll(this.#request.rootfs, this.#rootfs);
       // What is restored from a checkpoint runs at once, so it is made by Start.
-      if (this.#request.checkpoint === "") await this.#launchInit();
+      if (this.#request.checkpoint === "") await this.#launchInit(runc);
     } catch (error) {
       await this.#try("unmount its root filesystem", () => this.#unmount());
       throw error;
@@ -122,11 +129,11 @@ export class Container {
     if (this.#request.rootfs.length > 0) await unmountAll(this.#rootfs);
   }
 
-  async #launchInit(): Promise<void> {
+  async #launchInit(runc: Runc): Promise<void> {
     const { exited } = await this.init.launch(this.#context.children, (launch) =>
       this.#request.checkpoint === ""
-        ? this.#runc.create(launch)
-        : restore(this.#runc, this.#request, this.#options, launch),
+        ? runc.create(launch)
+        : restore(runc, this.#request, this.#options, launch),
     );
     this.#launched = exited.then((exit) => this.#initHasEnded(exit));
     this.#launched.catch((error: unknown) => this.#report("publish its exit", error));
@@ -149,17 +156,17 @@ export class Container {
   }
 
   /** Starts the first process or an exec, and says so before its end can be told. Resolves to the pid. */
-  async start(execId: string): Promise<number> {
-    if (execId === "") return this.#startInit();
+  async start(execId: string, signal: AbortSignal): Promise<number> {
+    if (execId === "") return this.#startInit(signal);
     this.#requireInit();
-    return this.#startExec(this.#exec(execId));
+    return this.#startExec(this.#exec(execId), signal);
   }
 
-  #startInit(): Promise<number> {
-    return this.#inTurn("start", this.init, async () => {
+  #startInit(signal: AbortSignal): Promise<number> {
+    return this.#inTurn("start", this.init, signal, async (runc) => {
       this.#require("start", Status.CREATED);
-      if (this.#request.checkpoint === "") await this.#runc.start();
-      else await this.#launchInit();
+      if (this.#request.checkpoint === "") await runc.start();
+      else await this.#launchInit(runc);
       // It may have ended by now, and that waits for its turn.
       this.init.status = Status.RUNNING;
       const event = { containerId: this.id, pid: this.init.pid };
@@ -168,16 +175,16 @@ export class Container {
     });
   }
 
-  async #startExec({ process, spec }: Exec): Promise<number> {
+  async #startExec({ process, spec }: Exec, signal: AbortSignal): Promise<number> {
     let finish!: () => void;
     const running = new Promise<void>((resolve) => (finish = resolve));
     this.#running.add(running);
     void running.then(() => this.#running.delete(running));
     try {
-      return await this.#inTurn("start", process, async () => {
+      return await this.#inTurn("start", process, signal, async (runc) => {
         if (process.status !== Status.CREATED) throw wrongState("start", process.status);
         this.#requireInit();
-        const { exited } = await this.#launchExec(process, spec).catch((error: unknown) => {
+        const { exited } = await this.#launchExec(runc, process, spec).catch((error: unknown) => {
           process.release();
           throw error;
         });
@@ -197,13 +204,14 @@ export class Container {
     }
   }
 
-  async #launchExec(process: ContainerProcess, spec: Process) {
+  async #launchExec(runc: Runc, process: ContainerProcess, spec: Process) {
     const file = join(this.bundle, `${process.id}.process.json`);
+    const log = join(this.bundle, `${process.id}.log.json`);
     try {
       await writeProcess(file, specJson(spec));
-      return await process.launch(this.#context.children, (launch) => this.#runc.exec(launch, file));
+      return await process.launch(this.#context.children, (launch) => runc.exec(launch, file, log));
     } finally {
-      await promises.rm(file, { force: true });
+      await Promise.all([file, log].map((each) => promises.rm(each, { force: true })));
     }
   }
 
@@ -224,9 +232,9 @@ export class Container {
   }
 
   /** Deletes an exec that does not run. */
-  deleteExec(execId: string): Promise<ContainerProcess> {
+  deleteExec(execId: string, signal: AbortSignal): Promise<ContainerProcess> {
     const { process } = this.#exec(execId);
-    return this.#inTurn("delete", process, async () => {
+    return this.#inTurn("delete", process, signal, async () => {
       if (process.status === Status.RUNNING) throw wrongState("delete", process.status);
       await process.closeIo();
       await promises.rm(pidFile(this.bundle, execId), { force: true });
@@ -237,11 +245,11 @@ export class Container {
   }
 
   /** Deletes the container, whose first process must not run. Its exit has been published by then. */
-  async delete(): Promise<void> {
-    await this.#inTurn("delete", this.init, async () => {
+  async delete(signal: AbortSignal): Promise<void> {
+    await this.#inTurn("delete", this.init, signal, async (runc) => {
       this.#require("delete", Status.CREATED, Status.STOPPED);
       // A process that was not started is killed by this, and its streams end with it.
-      const error = await failureOf(this.#runc.delete(false));
+      const error = await failureOf(runc.delete(false));
       await this.init.closeIo();
       await this.#unmount();
       // After a checkpoint runc has deleted it already.
@@ -260,43 +268,46 @@ export class Container {
   }
 
   /** Sends a signal to a process, or to all of them. */
-  async kill(execId: string, signal: number, all: boolean): Promise<void> {
+  async kill(
+    { execId, signal, all }: { execId: string; signal: number; all: boolean },
+    given: AbortSignal,
+  ): Promise<void> {
     if (execId !== "") killExec(this.#exec(execId).process, signal);
-    else await this.#inTurn("kill", this.init, () => this.#runc.kill(signal, all));
+    else await this.#inTurn("kill", this.init, given, (runc) => runc.kill(signal, all));
   }
 
-  pause(): Promise<void> {
-    return this.#inTurn("pause", this.init, async () => {
+  pause(signal: AbortSignal): Promise<void> {
+    return this.#inTurn("pause", this.init, signal, async (runc) => {
       this.#require("pause", Status.RUNNING);
-      await this.#runc.pause();
+      await runc.pause();
       this.#paused = true;
     });
   }
 
-  resume(): Promise<void> {
-    return this.#inTurn("resume", this.init, async () => {
+  resume(signal: AbortSignal): Promise<void> {
+    return this.#inTurn("resume", this.init, signal, async (runc) => {
       this.#require("resume", Status.PAUSED);
-      await this.#runc.resume();
+      await runc.resume();
       this.#paused = false;
     });
   }
 
-  update(resources: Any | undefined): Promise<void> {
-    return this.#inTurn("update", this.init, async () => {
+  update(resources: Any | undefined, signal: AbortSignal): Promise<void> {
+    return this.#inTurn("update", this.init, signal, async (runc) => {
       this.#require("update", Status.CREATED, Status.RUNNING, Status.PAUSED);
-      await this.#runc.update(resourcesJson(resources));
+      await runc.update(resourcesJson(resources));
     });
   }
 
-  checkpoint(path: string, options: CheckpointOptions): Promise<void> {
-    return this.#inTurn("checkpoint", this.init, async () => {
+  checkpoint(path: string, options: CheckpointOptions, signal: AbortSignal): Promise<void> {
+    return this.#inTurn("checkpoint", this.init, signal, async (runc) => {
       this.#require("checkpoint", Status.RUNNING, Status.PAUSED);
-      await checkpoint(this.#runc, this.bundle, path, options, criuPathOf(this.#options));
+      await checkpoint(runc, this.bundle, path, options, criuPathOf(this.#options));
     });
   }
 
-  pids(): Promise<number[]> {
-    return this.#runc.pids();
+  pids(signal: AbortSignal): Promise<number[]> {
+    return this.#runc.during(signal).pids();
   }
 
   /** What it uses, for the answer of Stats. */

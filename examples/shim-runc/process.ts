@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import {
@@ -37,11 +38,10 @@ export class ContainerProcess {
   readonly #streams: StdioOptions;
   pid = 0;
   status = Status.CREATED;
-  /** Resolves when the process has ended and its exit has been published, or when it never will be started. */
-  readonly waited: Promise<void>;
+  /** Those that wait for the process. Undefined once it has been released. */
+  #waiting: Set<() => void> | undefined = new Set();
   #child: AdoptedChild | undefined;
   #exit: ChildExit | undefined;
-  #release!: () => void;
   #stdio: Stdio | undefined;
   #console: Console | undefined;
   #stdinClosed = false;
@@ -56,7 +56,6 @@ export class ContainerProcess {
     this.io = { stdin, stdout, stderr, terminal };
     this.#pidFile = pidFile;
     this.#streams = { ...streams, id };
-    this.waited = new Promise((resolve) => (this.#release = resolve));
   }
 
   /** Does one thing at a time with this process, in the order in which they were asked for. */
@@ -69,7 +68,14 @@ export class ContainerProcess {
   /** Has runc make the process, and adopts it. */
   async launch(children: Children, run: (launch: Launch) => Promise<void>): Promise<AdoptedChild> {
     const child = await children.adopt(async () => {
-      await (this.io.terminal ? this.#withTerminal(run) : this.#withStreams(run));
+      // That of a process before, in the same bundle.
+      rmSync(this.#pidFile, { force: true });
+      try {
+        await (this.io.terminal ? this.#withTerminal(run) : this.#withStreams(run));
+      } catch (error) {
+        this.#endUnheardOf();
+        throw error;
+      }
       return readPid(this.#pidFile);
     });
     this.#child = child;
@@ -85,14 +91,7 @@ export class ContainerProcess {
   async #withTerminal(run: (launch: Launch) => Promise<void>): Promise<void> {
     using socket = await listenConsole(this.io, this.#streams);
     await run({ stdio: ["ignore", "ignore", "ignore"], consoleSocket: socket.path, pidFile: this.#pidFile });
-    try {
-      this.#console = socket.receive();
-    } catch (error) {
-      // Nobody would hear of the process. An adoption that is under way keeps its pid from becoming another's.
-      const pid = readPid(this.#pidFile);
-      if (pid > 0) process.kill(pid, "SIGKILL");
-      throw error;
-    }
+    this.#console = socket.receive();
     if (this.#stdinClosed) this.#console.closeStdin();
   }
 
@@ -107,6 +106,19 @@ export class ContainerProcess {
     this.#stdio = stdio;
     stdio.handedOver();
     if (this.#stdinClosed) stdio.closeStdin();
+  }
+
+  /**
+   * Ends a process that runc has made before it failed or was ended: nobody would hear of it. An adoption that is under way
+   * keeps its pid from becoming another's.
+   */
+  #endUnheardOf(): void {
+    const pid = readPid(this.#pidFile);
+    try {
+      if (pid > 0) process.kill(pid, "SIGKILL");
+    } catch {
+      // It has ended.
+    }
   }
 
   resize(width: number, height: number): void {
@@ -136,9 +148,32 @@ export class ContainerProcess {
     this.status = Status.STOPPED;
   }
 
+  /**
+   * Waits until the process has ended and its exit has been published, or until it is clear that it will never be started.
+   * Rejects when nobody waits for the answer any more. Nothing is left of a wait that has been given up: clients ask again
+   * and again, with short deadlines.
+   */
+  async wait(signal: AbortSignal): Promise<void> {
+    const waiting = this.#waiting;
+    if (waiting === undefined) return;
+    await new Promise<void>((resolve) => {
+      const over = () => {
+        signal.removeEventListener("abort", over);
+        waiting.delete(over);
+        resolve();
+      };
+      signal.addEventListener("abort", over);
+      waiting.add(over);
+      if (signal.aborted) over();
+    });
+    signal.throwIfAborted();
+  }
+
   /** Lets those go on that wait for the process: its end has been published, or it will never be started. */
   release(): void {
-    this.#release();
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    for (const over of waiting ?? []) over();
   }
 
   /** Waits until all output has been read, for 10 s at most, and closes the streams. */

@@ -34,15 +34,25 @@ export class Runc {
   readonly #bundle: string;
   readonly #id: string;
   readonly #options: Options;
+  readonly #namespace: string;
+  /** Ends a command that nobody waits for any more. */
+  readonly #signal: AbortSignal | undefined;
 
-  constructor(id: string, namespace: string, bundle: string, options: Options) {
+  constructor(id: string, namespace: string, bundle: string, options: Options, signal?: AbortSignal) {
     this.#id = id;
+    this.#namespace = namespace;
+    this.#signal = signal;
     this.#bundle = bundle;
     this.#options = options;
     this.#command = options.binaryName || "runc";
     this.#log = join(bundle, "log.json");
     const root = join(options.root || DEFAULT_ROOT, namespace);
     this.#global = ["--root", root, ...(options.systemdCgroup ? ["--systemd-cgroup"] : [])];
+  }
+
+  /** The same for one call: what still runs when nobody waits for the call any more is killed. */
+  during(signal: AbortSignal): Runc {
+    return new Runc(this.#id, this.#namespace, this.#bundle, this.#options, signal);
   }
 
   create(launch: Launch): Promise<void> {
@@ -53,11 +63,12 @@ export class Runc {
   restore(launch: Launch, flags: readonly string[], env: Environment): Promise<void> {
     const noPivot = this.#options.noPivotRoot ? ["--no-pivot"] : [];
     const args = ["--detach", "--no-subreaper", ...flags, "--bundle", this.#bundle, ...noPivot];
-    return this.#launch("restore", args, launch, env);
+    return this.#launch("restore", args, launch, { env });
   }
 
-  exec(launch: Launch, processFile: string): Promise<void> {
-    return this.#launch("exec", ["--detach", "--process", processFile], launch);
+  /** Execs run at the same time, so each has a log of its own, which would tell another's error otherwise. */
+  exec(launch: Launch, processFile: string, log: string): Promise<void> {
+    return this.#launch("exec", ["--detach", "--process", processFile], launch, { log });
   }
 
   start(): Promise<string> {
@@ -109,19 +120,24 @@ export class Runc {
     return [...(noPivotRoot ? ["--no-pivot"] : []), ...(noNewKeyring ? ["--no-new-keyring"] : [])];
   }
 
-  async #launch(command: string, args: readonly string[], launch: Launch, env?: Environment) {
-    const { pidFile, consoleSocket, stdio } = launch;
+  async #launch(
+    command: string,
+    args: readonly string[],
+    { pidFile, consoleSocket, stdio }: Launch,
+    { env, log = this.#log }: { env?: Environment; log?: string } = {},
+  ) {
     const socket = consoleSocket === undefined ? [] : ["--console-socket", consoleSocket];
-    const before = this.#logSize();
+    const before = sizeOf(log);
     const all = ["--pid-file", pidFile, ...socket, ...args, this.#id];
-    const { cwd, args: invocation } = this.#invocation(command, all);
-    const options = { cwd, env, stdio, endsWithShim: true };
+    const { cwd, args: invocation } = this.#invocation(command, all, log);
+    const options = { cwd, env, stdio, endsWithShim: true, signal: this.#signal };
     const child = await startProcess(this.#command, invocation, options).catch((error) => {
       throw notStarted(command, error);
     });
     // The streams are the container's and go on.
     const { status } = await child.exited;
-    if (status !== 0) throw this.#failed(command, before, this.#endOf(status));
+    if (status !== 0) this.#signal?.throwIfAborted();
+    if (status !== 0) throw failed(command, lastError(log, before) ?? this.#endOf(status));
   }
 
   async #run(
@@ -129,57 +145,58 @@ export class Runc {
     flags: readonly string[],
     { rest = [], env, input }: Extras = {},
   ): Promise<string> {
-    const before = this.#logSize();
-    const { cwd, args } = this.#invocation(command, [...flags, this.#id, ...rest]);
+    const before = sizeOf(this.#log);
+    const { cwd, args } = this.#invocation(command, [...flags, this.#id, ...rest], this.#log);
     const { status, stdout, stderr } = await runProcess(this.#command, args, {
       cwd,
       env,
       input,
       endsWithShim: true,
+      signal: this.#signal,
     }).catch((error) => {
       throw notStarted(command, error);
     });
-    if (status !== 0) throw this.#failed(command, before, textOf(stderr).trim() || this.#endOf(status));
+    if (status !== 0) this.#signal?.throwIfAborted();
+    const printed = () => textOf(stderr).trim() || this.#endOf(status);
+    // The log says more than what is printed.
+    if (status !== 0) throw failed(command, lastError(this.#log, before) ?? printed());
     return textOf(stdout);
   }
 
   /** Runs in the bundle, as with containerd's own shim: a wrapper may read config.json there. */
-  #invocation(command: string, args: readonly string[]): { cwd: string; args: string[] } {
+  #invocation(command: string, args: readonly string[], log: string): { cwd: string; args: string[] } {
     const there = existsSync(this.#bundle);
-    const log = there ? ["--log", this.#log, "--log-format", "json"] : [];
-    return { cwd: there ? this.#bundle : "/", args: [...this.#global, ...log, command, ...args] };
-  }
-
-  #failed(command: string, logged: number, otherwise: string): Error {
-    return unknown(`OCI runtime ${command} failed: ${this.#lastError(logged) ?? otherwise}`);
+    const logged = there ? ["--log", log, "--log-format", "json"] : [];
+    return { cwd: there ? this.#bundle : "/", args: [...this.#global, ...logged, command, ...args] };
   }
 
   #endOf(status: number): string {
     return `${this.#command} ended with status ${status}`;
   }
+}
 
-  #logSize(): number {
-    return statSync(this.#log, { throwIfNoEntry: false })?.size ?? 0;
-  }
+const sizeOf = (log: string) => statSync(log, { throwIfNoEntry: false })?.size ?? 0;
 
-  /** The last error that runc has logged, which says more than what it prints. */
-  #lastError(before: number): string | undefined {
-    if (this.#logSize() === 0) return undefined;
-    const lines = readFileSync(this.#log).subarray(before).toString().split("\n");
-    const last = lines.findLast((line) => line.includes('"error"'));
-    if (last === undefined) return undefined;
-    try {
-      return (JSON.parse(last) as { msg: string }).msg.trim();
-    } catch {
-      // A full disk has cut it.
-      return undefined;
-    }
+/** The last error that runc has logged. */
+function lastError(log: string, before: number): string | undefined {
+  if (sizeOf(log) === 0) return undefined;
+  const lines = readFileSync(log).subarray(before).toString().split("\n");
+  const last = lines.findLast((line) => line.includes('"error"'));
+  if (last === undefined) return undefined;
+  try {
+    return (JSON.parse(last) as { msg: string }).msg.trim();
+  } catch {
+    // A full disk has cut it.
+    return undefined;
   }
 }
+
+const failed = (command: string, why: string, cause?: unknown) =>
+  unknown(`OCI runtime ${command} failed: ${why}`, cause);
 
 const textOf = (bytes: Uint8Array) => Buffer.from(bytes).toString();
 
 /** There is no such program, or no descriptor for its streams. */
 function notStarted(command: string, error: unknown): Error {
-  return unknown(`OCI runtime ${command} failed: ${(error as Error).message}`, error);
+  return failed(command, (error as Error).message, error);
 }

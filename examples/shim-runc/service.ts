@@ -32,7 +32,7 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
   };
 
   return {
-    async create(request) {
+    async create(request, { signal }) {
       const { id, bundle, rootfs, checkpoint, stdin, stdout, stderr, terminal } = request;
       if (containers.has(id)) throw alreadyExists(`container ${id}`);
       const container = new Container(context, request);
@@ -44,7 +44,7 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
           const { pid } = container.init;
           const event = { containerId: id, bundle, rootfs, io, checkpoint, pid };
           context.publish(TASK_CREATE_EVENT_TOPIC, TaskCreateSchema, event);
-        });
+        }, signal);
       } catch (error) {
         if (containers.get(id) === container) containers.delete(id);
         throw error;
@@ -52,17 +52,17 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
       return { pid: container.init.pid };
     },
 
-    async start({ id, execId }) {
-      return { pid: await get(id).start(execId) };
+    async start({ id, execId }, { signal }) {
+      return { pid: await get(id).start(execId, signal) };
     },
 
-    async delete({ id, execId }) {
+    async delete({ id, execId }, { signal }) {
       const container = get(id);
       if (execId !== "") {
-        const { pid, exit } = await container.deleteExec(execId);
+        const { pid, exit } = await container.deleteExec(execId, signal);
         return { pid, ...exit };
       }
-      await container.delete();
+      await container.delete(signal);
       if (containers.get(id) === container) containers.delete(id);
       const { pid, exit } = container.init;
       context.publish(TASK_DELETE_EVENT_TOPIC, TaskDeleteSchema, { containerId: id, pid, ...exit });
@@ -90,33 +90,33 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
       };
     },
 
-    async wait({ id, execId }) {
+    async wait({ id, execId }, { signal }) {
       const process = get(id).process(execId);
-      await process.waited;
+      await process.wait(signal);
       return process.exit;
     },
 
-    async kill({ id, execId, signal, all }) {
-      await get(id).kill(execId, signal, all);
+    async kill({ id, execId, signal, all }, call) {
+      await get(id).kill({ execId, signal, all }, call.signal);
       return {};
     },
 
-    async pause({ id }) {
-      await get(id).pause();
+    async pause({ id }, { signal }) {
+      await get(id).pause(signal);
       context.publish(TASK_PAUSED_EVENT_TOPIC, TaskPausedSchema, { containerId: id });
       return {};
     },
 
-    async resume({ id }) {
-      await get(id).resume();
+    async resume({ id }, { signal }) {
+      await get(id).resume(signal);
       context.publish(TASK_RESUMED_EVENT_TOPIC, TaskResumedSchema, { containerId: id });
       return {};
     },
 
-    async pids({ id }) {
+    async pids({ id }, { signal }) {
       const container = get(id);
       const execs = [...container.execs.values()];
-      const processes = (await container.pids()).map((pid) => {
+      const processes = (await container.pids(signal)).map((pid) => {
         const exec = execs.find(({ process }) => process.pid === pid)?.process.id;
         return {
           pid,
@@ -126,14 +126,14 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
       return { processes };
     },
 
-    async checkpoint({ id, path, options }) {
+    async checkpoint({ id, path, options }, { signal }) {
       const container = get(id);
-      await container.checkpoint(path, checkpointOptionsOf(options));
+      await container.checkpoint(path, checkpointOptionsOf(options), signal);
       return {};
     },
 
-    async update({ id, resources }) {
-      await get(id).update(resources);
+    async update({ id, resources }, { signal }) {
+      await get(id).update(resources, signal);
       return {};
     },
 

@@ -1,0 +1,108 @@
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Client, Code, connect, createClient } from "containerd-shim-protos";
+import { Task, type WaitRequest, type WaitResponse } from "containerd-shim-protos/task/v3";
+import { describe, expect, test } from "vitest";
+import { createRuncService } from "../../examples/shim-runc/service.js";
+import { FakeRunc } from "./fake-runc.js";
+
+/** A runc that hangs in the command that a file names. */
+const HANGS = '[ "$C" != "$(cat $F/hangs 2>/dev/null)" ] || { : >$F/hung; exec sleep 1000; }';
+
+type Calls = Client<typeof Task>;
+
+/** A call whose caller leaves once its runc hangs. */
+async function givenUp(runc: FakeRunc, command: string, call: (task: Calls) => Promise<unknown>) {
+  writeFileSync(join(runc.folder, "hangs"), command);
+  const connection = await connect(runc.shim.context.address);
+  const called = call(createClient(Task, connection)).catch((error: Error) => error.message);
+  await expect.poll(() => existsSync(join(runc.folder, "hung"))).toBe(true);
+  rmSync(join(runc.folder, "hangs"));
+  await connection.close();
+  expect(await called).toMatch(/closed/);
+}
+
+describe("a call of shim-runc that its caller has given up", () => {
+  const CALLS = {
+    kill: (task, id) => task.kill({ id, signal: 15 }),
+    pause: (task, id) => task.pause({ id }),
+    update: (task, id) => task.update({ id, resources: NONE }),
+  } as const satisfies Record<string, (task: Calls, id: string) => Promise<unknown>>;
+  const NONE = {
+    typeUrl: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources",
+    value: Buffer.from("{}"),
+  };
+
+  test.each(Object.entries(CALLS))("holds up no other, although its runc hangs: %s", async (name, call) => {
+    await using runc = await FakeRunc.start(HANGS);
+    const { id, task } = runc;
+    await runc.create();
+    await task.start({ id });
+    await givenUp(runc, name, (other) => call(other, id));
+    await task.kill({ id, signal: 9 });
+    expect(await task.wait({ id })).toMatchObject({ exitStatus: 137 });
+    await task.delete({ id });
+  });
+
+  test("leaves no runc and no process of an exec", async () => {
+    const started = HANGS.replace(
+      ": >",
+      "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >$P; echo $! >>$F/pids; : >",
+    );
+    await using runc = await FakeRunc.start(started);
+    const { id, task } = runc;
+    await runc.create();
+    await task.start({ id });
+    await runc.exec("one");
+    const one = { id, execId: "one" };
+    await givenUp(runc, "exec", (other) => other.start(one));
+    await task.delete(one);
+    await expect.poll(() => runc.running()).toHaveLength(1);
+  });
+
+  test("creates nothing, and can be made again", async () => {
+    await using runc = await FakeRunc.start(HANGS);
+    await givenUp(runc, "create", (other) => other.create(runc.request()));
+    await expect.poll(() => runc.task.state({ id: runc.id }).catch(({ code }) => code)).toBe(Code.NotFound);
+    await runc.create();
+  });
+
+  test("is not begun when its turn comes", async () => {
+    await using runc = await FakeRunc.start("[ $C != pause ] || while [ ! -f $F/go ]; do sleep 0.01; done");
+    const { id, task } = runc;
+    await runc.create();
+    await task.start({ id });
+    const paused = task.pause({ id });
+    await expect.poll(() => runc.calls("pause")).toHaveLength(1);
+    await expect(task.resume({ id }, { timeoutMs: 1 })).rejects.toMatchObject({
+      code: Code.DeadlineExceeded,
+    });
+    writeFileSync(join(runc.folder, "go"), "");
+    await paused;
+    await task.kill({ id, signal: 9 });
+    expect(runc.calls("resume")).toEqual([]);
+  });
+
+  test("is a Wait like any other: its handler ends, and others go on", async () => {
+    await using runc = await FakeRunc.start();
+    const { id, shim } = runc;
+    // Another service of the same shim, whose handlers are called by hand.
+    const service = createRuncService(shim.context) as unknown as Record<string, Handler>;
+    const { signal } = new AbortController();
+    await service["create"]?.({ ...runc.request(), stdin: "", stdout: "", stderr: "" }, { signal });
+    const caller = new AbortController();
+    const wait = service["wait"] as Handler<WaitRequest, WaitResponse>;
+    const waits = [caller.signal, signal].map((each) =>
+      wait({ id, execId: "" } as WaitRequest, { signal: each }),
+    );
+    caller.abort(new Error("enough"));
+    await expect(waits[0]).rejects.toThrow("enough");
+    for (const pid of runc.running()) process.kill(pid, "SIGKILL");
+    expect(await waits[1]).toMatchObject({ exitStatus: 137 });
+  });
+});
+
+type Handler<Request = object, Reply = unknown> = (
+  request: Request,
+  context: { signal: AbortSignal },
+) => Promise<Reply>;
