@@ -3,7 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import type { DescService } from "@bufbuild/protobuf";
 import { giveBackMemory } from "../native/bridge.js";
 import type { ServiceImpl } from "../server/service.js";
-import { memberOf } from "../value-kinds.js";
+import { handlersOf } from "./handlers.js";
 
 /** How long a shim must go without a request to count as idle. */
 const IDLE_MS = 2000;
@@ -28,8 +28,6 @@ function setFlag(flag: string): void {
   if (!chosen.has(nameOf(flag))) setFlagsFromString(flag);
 }
 
-type Handler = (request: unknown, context: unknown) => unknown;
-
 /**
  * Gives back what a shim's start, or a burst of requests, took: two seconds after the last request, if memory has grown.
  * A shim that idles sets no timer, so nothing wakes it up.
@@ -37,23 +35,26 @@ type Handler = (request: unknown, context: unknown) => unknown;
 export class IdleMemory {
   #requests = 0;
   #timer: NodeJS.Timeout | undefined;
+  readonly #idleMs: number;
   /** Resident bytes after memory was last given back. */
   #resident = 0;
 
+  constructor(idleMs = IDLE_MS) {
+    this.#idleMs = idleMs;
+  }
+
   /** A service with the same handlers, each request of which is noted. */
   watching<Service extends DescService>(
-    { methods }: Service,
+    descriptor: Service,
     service: ServiceImpl<Service>,
   ): ServiceImpl<Service> {
-    // The server refuses what is not a service.
-    if (typeof service !== "object" || service === null) return service;
-    const handlers: Record<string, unknown> = { ...(service as Record<string, unknown>) };
-    for (const { localName } of methods) {
-      const handler = memberOf(service, localName);
+    const handlers = handlersOf(descriptor, service);
+    for (const { localName } of descriptor.methods) {
+      const handler = handlers[localName];
       if (typeof handler !== "function") continue;
-      handlers[localName] = (request: unknown, context: unknown) => {
+      handlers[localName] = (request, context) => {
         this.#note();
-        return (handler as Handler).call(service, request, context);
+        return handler(request, context);
       };
     }
     return handlers as ServiceImpl<Service>;
@@ -73,16 +74,25 @@ export class IdleMemory {
       }
       this.#timer = undefined;
       this.#giveBack();
-    }, IDLE_MS).unref();
+    }, this.#idleMs).unref();
   }
 
   #giveBack(): void {
-    if (process.memoryUsage.rss() < this.#resident + WORTHWHILE) return;
+    if (resident() < this.#resident + WORTHWHILE) return;
     for (const flag of SMALL) setFlag(flag);
     setFlag(WITHOUT_TIMERS);
     giveBackMemory(() => {
       setFlag(WITH_TIMERS);
-      this.#resident = process.memoryUsage.rss();
+      this.#resident = resident();
     });
+  }
+}
+
+/** Resident bytes. Node reads a file for it, and none can be opened when no descriptor is left; 0 then: nothing is given back. */
+function resident(): number {
+  try {
+    return process.memoryUsage.rss();
+  } catch {
+    return 0;
   }
 }

@@ -1,0 +1,102 @@
+import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { type Client, connect, createClient, createServer, type Server } from "containerd-shim-protos";
+import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
+import { Task } from "containerd-shim-protos/task/v3";
+import { describe, expect, test, vi } from "vitest";
+import { notingDeletes } from "../../src/shim/deleted.js";
+import { IdleMemory } from "../../src/shim/idle-memory.js";
+import { addTask } from "../../src/shim/task.js";
+import { temporaryPath } from "../helpers/temp.js";
+
+/** Serves a task service as a shim does. */
+async function serve(service: object, memory = new IdleMemory()) {
+  const server: Server = createServer();
+  addTask(server as never, memory.watching(Task, notingDeletes(service)) as never);
+  const connection = await connect(await server.listen(temporaryPath()));
+  return {
+    client: createClient(Task, connection),
+    older: createClient(TaskV2, connection) as unknown as Client<typeof Task>,
+    async [Symbol.asyncDispose]() {
+      await connection.close();
+      await server.close({ graceMs: 0 });
+    },
+  };
+}
+
+describe("the task service of a shim", () => {
+  test("may be an instance of a class, with fields and private ones", async () => {
+    class Service {
+      calls = 0;
+      #secret = 5;
+      create() {
+        return { pid: this.#secret };
+      }
+      state() {
+        return { pid: ++this.calls };
+      }
+      delete() {
+        return { exitStatus: this.#secret };
+      }
+    }
+    await using shim = await serve(new Service());
+    expect(await shim.client.create({})).toMatchObject({ pid: 5 });
+    expect([await shim.client.state({}), await shim.older.state({})]).toMatchObject([{ pid: 1 }, { pid: 2 }]);
+    expect(await shim.client.delete({})).toMatchObject({ exitStatus: 5 });
+  });
+
+  test("still has its names checked", async () => {
+    await expect(serve({ crate: () => ({}) })).rejects.toThrow("containerd.task.v3.Task has no method crate");
+    await expect(serve({ state: 5 })).rejects.toThrow("containerd.task.v3.Task/State must be a function");
+    await expect(serve([])).rejects.toThrow("must be an object of handlers");
+  });
+
+  test("ends a Wait that nobody waits for, whatever its handler does", async () => {
+    const handlers: Record<string, (request: object, context: object) => unknown> = {};
+    const server = { add: (_: unknown, service: object) => Object.assign(handlers, service) };
+    let end!: (reply: object) => void;
+    addTask(server as never, { wait: () => new Promise<object>((resolve) => (end = resolve)) });
+    const { signal, abort } = new (class extends AbortController {
+      override abort = (reason: unknown) => super.abort(reason);
+    })();
+    const givenUp = handlers["wait"]?.({}, { signal });
+    abort(new Error("the deadline passed"));
+    await expect(givenUp).rejects.toThrow("the deadline passed");
+    const answered = handlers["wait"]?.({}, { signal: new AbortController().signal });
+    end({ exitStatus: 3 });
+    expect(await answered).toEqual({ exitStatus: 3 });
+  });
+
+  test("notes no end of a container whose bundle has another by now", async () => {
+    const bundle = temporaryPath();
+    mkdirSync(bundle);
+    await using shim = await serve({ create: () => ({}), delete: () => ({}) });
+    const note = join(bundle, "shim-deleted");
+    await shim.client.create({ id: "one", bundle });
+    await shim.client.delete({ id: "one" });
+    expect(existsSync(note)).toBe(true);
+    await shim.client.create({ id: "two", bundle });
+    expect(existsSync(note)).toBe(false);
+    await shim.client.create({ id: "three", bundle: "" });
+    await shim.client.delete({ id: "three" });
+    expect(existsSync("shim-deleted")).toBe(false);
+    rmSync(bundle, { recursive: true });
+  });
+
+  test("is served on while no descriptor is left to read the use of memory with", async () => {
+    const { rss } = process.memoryUsage;
+    const tried = vi.fn<() => number>(() => {
+      throw new Error("EMFILE: too many open files, uv_resident_set_memory");
+    });
+    process.memoryUsage.rss = tried;
+    try {
+      await using shim = await serve({ state: () => ({ pid: 7 }) }, new IdleMemory(1));
+      for (const times of [1, 2]) {
+        expect(await shim.client.state({})).toMatchObject({ pid: 7 });
+        await vi.waitFor(() => expect(tried).toHaveBeenCalledTimes(times));
+      }
+    } finally {
+      process.memoryUsage.rss = rss;
+    }
+  });
+});
