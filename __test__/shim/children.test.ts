@@ -283,3 +283,27 @@ describe.skipIf(!choosesPids)(`a reused pid${choosesPids ? "" : " (skipped: need
     expect(await script.rest()).toEqual(["true", "[5,255,false]"]);
   });
 });
+
+test("a process that ends while no descriptor is left is reported once there is one", async () => {
+  await using script = new Script(
+    `${PRELUDE}
+    import { closeSync, openSync } from "node:fs";
+    const child = await children.adopt(() => orphan("exec sleep 100"));
+    void child.exited.then(({ status }) => say(String(status)));
+    const open = [];
+    try {
+      for (;;) open.push(openSync("/dev/null"));
+    } catch {
+      process.removeAllListeners("warning");
+      process.once("warning", ({ message }) => {
+        say(message);
+        open.forEach((fd) => closeSync(fd));
+      });
+      child.kill("SIGKILL");
+    }`,
+    "",
+    { maxFiles: 64 },
+  );
+  expect(await script.nextLine()).toBe("ended processes cannot be looked at: waitid: EMFILE");
+  expect(await script.nextLine()).toBe("137");
+});

@@ -1,4 +1,4 @@
-import { setTimeout } from "node:timers";
+import { clearTimeout, setTimeout } from "node:timers";
 import { constants } from "node:os";
 import { isMainThread } from "node:worker_threads";
 import { loadNative } from "../native/addon.js";
@@ -39,6 +39,9 @@ const UNKNOWN = 255;
 /** How long an ended orphan is kept for adoptions in progress, and how many ends are remembered beyond that. */
 const KEEP_MS = 5000;
 const NOTED_LIMIT = 4096;
+
+/** How soon is looked again for ended processes if the system refused to tell. */
+const RETRY_MS = 100;
 
 /** When an ended process was first seen: the last adoption that had begun, and the time by two clocks. */
 interface Seen {
@@ -115,7 +118,9 @@ export class Children {
   #lastAdoption = 0;
   /** Orphans that have ended and are kept. */
   #kept = new Map<number, Seen>();
-  #willLookAgain = false;
+  #nextLook: { readonly at: number; readonly timer: NodeJS.Timeout } | undefined;
+  /** Whether the system refused to tell at the last look. */
+  #refused = false;
   /** Those that were kept for as long as may be, with how they ended. */
   readonly #noted = new Map<number, Seen & ChildExit>();
   /** What was announced, with the time at which it started. */
@@ -197,8 +202,23 @@ export class Children {
     return adopted;
   }
 
-  /** Checks all ended children, and reaps those that nobody else waits for. */
+  /**
+   * Checks all ended children, and reaps those that nobody else waits for. What the system refuses, such as a descriptor when
+   * none is left, must neither end the shim nor be taken for the end of a process: it is tried again.
+   */
   #look(): void {
+    try {
+      this.#lookAtAll();
+      this.#refused = false;
+    } catch (error) {
+      if (!this.#refused)
+        process.emitWarning(`ended processes cannot be looked at: ${(error as Error).message}`);
+      this.#refused = true;
+      this.#lookAgainAt(performance.now() + RETRY_MS);
+    }
+  }
+
+  #lookAtAll(): void {
     const { pids, errno } = loadNative().endedChildren();
     checked("waitid", errno);
     const ended = new Set(pids);
@@ -262,15 +282,13 @@ export class Children {
 
   /** No signal arrives when an orphan has been kept for long enough. */
   #lookAgainAt(time: number): void {
-    if (this.#willLookAgain) return;
-    this.#willLookAgain = true;
-    setTimeout(
-      () => {
-        this.#willLookAgain = false;
-        this.#look();
-      },
-      Math.ceil(time - performance.now()) + 1,
-    ).unref();
+    if (this.#nextLook !== undefined && this.#nextLook.at <= time) return;
+    clearTimeout(this.#nextLook?.timer);
+    const look = () => {
+      this.#nextLook = undefined;
+      this.#look();
+    };
+    this.#nextLook = { at: time, timer: setTimeout(look, Math.ceil(time - performance.now()) + 1).unref() };
   }
 }
 

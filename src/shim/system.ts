@@ -28,13 +28,15 @@ export function checked(syscall: string, result: number): number {
 
 /**
  * When a process was started, in the kernel's ticks since boot: with its pid, this names one process and no later one.
- * Undefined if there is none.
+ * Undefined if there is none. Throws the system's error if it cannot tell, such as EMFILE.
  */
 export function startTime(pid: number): string | undefined {
   let stat: string;
   try {
     stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-  } catch {
+  } catch (error) {
+    // ESRCH: it ended while its file was read.
+    if (!["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
     return undefined;
   }
   // The name, in brackets, may hold anything; the state behind it is the third field, and this is the 22nd.
