@@ -9,9 +9,12 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  rmSync,
   statSync,
+  writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { Code, connect, createClient } from "containerd-shim-protos";
 import { Sandbox } from "containerd-shim-protos/sandbox";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
@@ -20,6 +23,7 @@ import { expect, test, vi } from "vitest";
 import { pathOf, temporaryPath } from "../helpers/temp.js";
 import { ShimHost } from "./shim.js";
 import { makeFifo } from "../helpers/shell.js";
+import { ROOT } from "../helpers/started.js";
 
 /** A log pipe like containerd's, with what has been written to it. */
 class LogPipe implements Disposable {
@@ -268,4 +272,26 @@ test("a bug that ends the shim is logged, and the socket is removed", async () =
   await gone(host);
   expect(log.read()).toContain("a bug");
   expect(existsSync(pathOf(address))).toBe(false);
+});
+
+test("a bug is logged though its line of the script is longer than the pipe of the log", async () => {
+  const program = temporaryPath(".mjs");
+  const library = pathToFileURL(join(ROOT, "dist/shim/index.js")).href;
+  const padding = "x".repeat(128 << 10);
+  const bug = `setTimeout(() => { throw new Error("a bug" + "${padding}".at(128 << 10)); }, 10)`;
+  writeFileSync(
+    program,
+    `import { runShim } from ${JSON.stringify(library)};
+    const kill = () => { ${bug}; return {}; };
+    void runShim("io.containerd.long.v1", { createTaskService: () => ({ kill }) });`,
+  );
+  using host = new ShimHost({ program: [program] });
+  using log = new LogPipe(host);
+  await using connection = await connect(await host.address());
+  await createClient(Task, connection).kill({});
+  await gone(host);
+  expect(log.read()).toMatch(
+    /level=error msg="an error that nobody caught ends the shim" .*Error: a bugundefined/,
+  );
+  rmSync(program);
 });

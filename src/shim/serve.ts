@@ -44,6 +44,10 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
     logStandardStreams(log);
     dieBeforeContainerd();
     for (const signal of IGNORED) process.on(signal, () => undefined);
+    process.on("uncaughtException", (error, origin) => {
+      // Other listeners decide for themselves.
+      if (process.listenerCount("uncaughtException") === 1) endWith(error, origin, log);
+    });
   }
   process.on("warning", (warning) => log.warn("Node warns", { warning }));
   try {
@@ -70,6 +74,15 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
     starter.failed(textOf(error));
     process.exit(1);
   }
+}
+
+/**
+ * Ends the shim after an error that nobody caught. Node would print the line of the script first, which in a packed shim is
+ * longer than the pipe of the log, so that nothing of the error would arrive.
+ */
+function endWith(error: unknown, origin: string, log: ShimLog): void {
+  log.error("an error that nobody caught ends the shim", { origin, error });
+  process.exit(1);
 }
 
 /** When memory runs out, the kernel must kill the shim and its children before containerd, whose score they inherit. */
