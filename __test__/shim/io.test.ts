@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
-import { openStdio, type StdioOptions } from "containerd-shim-protos/shim/io";
+import { listenConsole, openStdio, type StdioOptions } from "containerd-shim-protos/shim/io";
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { temporaryPath } from "../helpers/temp.js";
 import { makeFifo } from "../helpers/shell.js";
@@ -247,5 +247,15 @@ describe("the streams of a process", () => {
     const before = readdirSync("/proc/self/fd").length;
     for (let round = 0; round < 20; round++) await one();
     await vi.waitFor(() => expect(readdirSync("/proc/self/fd").length).toBe(before));
+  });
+
+  test("name the socket for a terminal that has no room in a socket's address", async () => {
+    const long = path() + "x".repeat(100);
+    mkdirSync(long);
+    vi.stubEnv("TMPDIR", long);
+    const refused = listenConsole({ stdin: "", stdout: "", stderr: "" });
+    await expect(refused).rejects.toThrow(`listen for a terminal on ${long}/pty`);
+    expect(readdirSync(long)).toEqual([]);
+    vi.unstubAllEnvs();
   });
 });

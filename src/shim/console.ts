@@ -39,7 +39,8 @@ export class ConsoleSocket {
     this.path = join(this.#folder, "pty.sock");
     this.#ends = ends;
     try {
-      this.#listener = this.#open.add(checked("listen", loadNative().listenConsole(this.path)));
+      const what = `listen for a terminal on ${this.path}`;
+      this.#listener = this.#open.add(checked(what, loadNative().listenConsole(this.path)));
     } catch (error) {
       rmSync(this.#folder, { recursive: true });
       throw error;
