@@ -69,4 +69,28 @@ describe("a container of shim-runc", () => {
       }
     },
   );
+
+  test.skipIf(process.geteuid?.() !== 0)(
+    "ends and is deleted although its bundle takes no files",
+    async () => {
+      await using runc = await FakeRunc.start("case $A in *--log*) [ -w $F/bundle ] || exit 1;; esac");
+      const { id, task, bundle } = runc;
+      await runc.create();
+      await task.start({ id });
+      await runc.exec("one");
+      await task.start({ id, execId: "one" });
+      execFileSync("mount", ["--bind", bundle, bundle]);
+      try {
+        execFileSync("mount", ["-o", "remount,bind,ro", bundle]);
+        await task.kill({ id, execId: "one", signal: 9 });
+        expect(await task.wait({ id, execId: "one" })).toMatchObject({ exitStatus: 137 });
+        await task.delete({ id, execId: "one" });
+        await task.kill({ id, signal: 9 });
+        expect(await task.wait({ id })).toMatchObject({ exitStatus: 137 });
+        await task.delete({ id });
+      } finally {
+        execFileSync("umount", [bundle]);
+      }
+    },
+  );
 });

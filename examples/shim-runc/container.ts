@@ -20,7 +20,7 @@ import { type CreateTaskRequest, type ExecProcessRequest, Status } from "contain
 import { attempt, failureOf } from "./attempt.js";
 import { ownsItsPids, pidFile, writeExit, writeOptions, writeProcess } from "./bundle.js";
 import { checkpoint, restore } from "./checkpoint.js";
-import { alreadyExists, failedPrecondition, notFound, unknown, wrongState } from "./errors.js";
+import { alreadyExists, deleted, failedPrecondition, notFound, wrongState } from "./errors.js";
 import { checkExecId } from "./exec-id.js";
 import { mountAll, unmountAll } from "./mounts.js";
 import { ContainerProcess, type ProcessIo } from "./process.js";
@@ -211,7 +211,7 @@ export class Container {
       await writeProcess(file, specJson(spec));
       return await process.launch(this.#context.children, (launch) => runc.exec(launch, file, log));
     } finally {
-      await Promise.all([file, log].map((each) => promises.rm(each, { force: true })));
+      await this.#remove(file, log);
     }
   }
 
@@ -237,7 +237,7 @@ export class Container {
     return this.#inTurn("delete", process, signal, async () => {
       if (process.status === Status.RUNNING) throw wrongState("delete", process.status);
       await process.closeIo();
-      await promises.rm(pidFile(this.bundle, execId), { force: true });
+      await this.#remove(pidFile(this.bundle, execId));
       this.execs.delete(execId);
       process.release();
       return process;
@@ -372,6 +372,13 @@ export class Container {
     await attempt(work, (error) => this.#report(what, error));
   }
 
+  /** Removes files that nobody needs any more. They go with the bundle at the latest. */
+  async #remove(...files: string[]): Promise<void> {
+    await this.#try("remove files", () =>
+      Promise.all(files.map((file) => promises.rm(file, { force: true }))),
+    );
+  }
+
   #report(what: string, error: unknown): void {
     this.#context.log.error(`could not ${what}`, { container: this.id, error });
   }
@@ -384,12 +391,6 @@ interface Exec {
 }
 
 const noExec = (execId: string) => notFound(`process does not exist ${execId}`);
-
-function deleted(what: string): Error {
-  if (what === "delete") return notFound("container not created");
-  const message = `cannot ${what} a deleted process`;
-  return what === "kill" ? notFound(message) : unknown(message);
-}
 
 function killExec(process: ContainerProcess, signal: number): void {
   if (process.pid === 0) throw failedPrecondition("process not created");

@@ -23,3 +23,10 @@ export function wrongState(what: string, status: Status): Error {
   }
   return unknown(`cannot ${what} a ${state} ${ofProcess ? "process" : "container"}`);
 }
+
+/** The same for a container that has been deleted. */
+export function deleted(what: string): Error {
+  if (what === "delete") return notFound("container not created");
+  const message = `cannot ${what} a deleted process`;
+  return what === "kill" ? notFound(message) : unknown(message);
+}

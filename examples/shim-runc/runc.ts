@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Options } from "containerd-shim-protos/runc";
 import { runProcess, startProcess } from "containerd-shim-protos/shim/process";
@@ -165,13 +165,23 @@ export class Runc {
 
   /** Runs in the bundle, as with containerd's own shim: a wrapper may read config.json there. */
   #invocation(command: string, args: readonly string[], log: string): { cwd: string; args: string[] } {
-    const there = existsSync(this.#bundle);
-    const logged = there ? ["--log", log, "--log-format", "json"] : [];
-    return { cwd: there ? this.#bundle : "/", args: [...this.#global, ...logged, command, ...args] };
+    // runc does nothing at all if it cannot write its log; and a container must be killed all the same.
+    const logged = isWritable(this.#bundle) ? ["--log", log, "--log-format", "json"] : [];
+    const cwd = logged.length > 0 || existsSync(this.#bundle) ? this.#bundle : "/";
+    return { cwd, args: [...this.#global, ...logged, command, ...args] };
   }
 
   #endOf(status: number): string {
     return `${this.#command} ended with status ${status}`;
+  }
+}
+
+function isWritable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK);
+    return true;
+  } catch {
+    return false;
   }
 }
 
