@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { Code, type TtrpcError } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { FakeRunc } from "./fake-runc.js";
@@ -82,5 +84,22 @@ describe("a call of shim-runc that waits for its turn", () => {
       `FailedPrecondition: container ${id} init process is not running: failed precondition`,
     ]);
     expect([runc.running(), runc.calls("exec")]).toEqual([[], []]);
+  });
+
+  test("is a Kill of an exec that is being started, and ends it", async () => {
+    await using runc = await FakeRunc.start("[ $C != exec ] || while [ ! -f $F/go ]; do sleep 0.01; done");
+    const { id, task, folder } = runc;
+    await runc.create();
+    await task.start({ id });
+    await runc.exec("one");
+    const one = { id, execId: "one" };
+    const started = outcome(task.start(one));
+    await expect.poll(() => runc.calls("exec")).toHaveLength(1);
+    const killed = outcome(task.kill({ ...one, signal: 9 }));
+    // It has arrived when a later call on the same connection is answered.
+    await task.state(one);
+    writeFileSync(join(folder, "go"), "");
+    expect([await started, await killed]).toEqual(["done", "done"]);
+    expect(await task.wait(one)).toMatchObject({ exitStatus: 137 });
   });
 });

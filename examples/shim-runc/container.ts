@@ -16,14 +16,19 @@ import type { CheckpointOptions, Options } from "containerd-shim-protos/runc";
 import type { ChildExit, ShimContext } from "containerd-shim-protos/shim";
 import { Cgroup, type OomWatch } from "containerd-shim-protos/shim/cgroup";
 import { type Process, processOf, specJson } from "containerd-shim-protos/shim/spec";
-import { type CreateTaskRequest, type ExecProcessRequest, Status } from "containerd-shim-protos/task/v3";
+import {
+  type CreateTaskRequest,
+  type ExecProcessRequest,
+  type KillRequest,
+  Status,
+} from "containerd-shim-protos/task/v3";
 import { attempt, failureOf } from "./attempt.js";
 import { ownsItsPids, pidFile, writeExit, writeOptions, writeProcess } from "./bundle.js";
 import { checkpoint, restore } from "./checkpoint.js";
 import { alreadyExists, deleted, failedPrecondition, notFound, wrongState } from "./errors.js";
 import { checkExecId } from "./exec-id.js";
 import { mountAll, unmountAll } from "./mounts.js";
-import { ContainerProcess, type ProcessIo } from "./process.js";
+import { ContainerProcess, killExec, type ProcessIo } from "./process.js";
 import { resourcesJson } from "./resources.js";
 import { criuPathOf, optionsOf } from "./runtime-options.js";
 import { Runc } from "./runc.js";
@@ -267,13 +272,13 @@ export class Container {
     );
   }
 
-  /** Sends a signal to a process, or to all of them. */
-  async kill(
-    { execId, signal, all }: { execId: string; signal: number; all: boolean },
-    given: AbortSignal,
-  ): Promise<void> {
-    if (execId !== "") killExec(this.#exec(execId).process, signal);
-    else await this.#inTurn("kill", this.init, given, (runc) => runc.kill(signal, all));
+  /** Sends a signal to a process, or to all of them. To one that is being started, it is sent once that has been. */
+  async kill({ execId, signal, all }: KillRequest, given: AbortSignal): Promise<void> {
+    const process = this.process(execId);
+    await this.#inTurn("kill", process, given, async (runc) => {
+      if (process === this.init) await runc.kill(signal, all);
+      else killExec(process, signal);
+    });
   }
 
   pause(signal: AbortSignal): Promise<void> {
@@ -391,8 +396,3 @@ interface Exec {
 }
 
 const noExec = (execId: string) => notFound(`process does not exist ${execId}`);
-
-function killExec(process: ContainerProcess, signal: number): void {
-  if (process.pid === 0) throw failedPrecondition("process not created");
-  if (process.status === Status.STOPPED || !process.kill(signal)) throw notFound("process already finished");
-}

@@ -16,6 +16,7 @@ import {
 } from "containerd-shim-protos/shim/io";
 import { Status } from "containerd-shim-protos/task/v3";
 import { readPid } from "./bundle.js";
+import { failedPrecondition, notFound } from "./errors.js";
 import type { Launch } from "./runc.js";
 
 /** The streams of a process, as containerd's requests name them. */
@@ -194,4 +195,10 @@ export class ContainerProcess {
     if (this.#exit === undefined) return { exitStatus: 0, exitedAt: YEAR_ONE };
     return { exitStatus: this.#exit.status, exitedAt: timestampFromDate(this.#exit.exitedAt) };
   }
+}
+
+/** Sends a signal to the process of an exec. Throws in containerd's words if there is none to send it to. */
+export function killExec(process: ContainerProcess, signal: number): void {
+  if (process.pid === 0) throw failedPrecondition("process not created");
+  if (process.status === Status.STOPPED || !process.kill(signal)) throw notFound("process already finished");
 }

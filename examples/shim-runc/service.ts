@@ -96,8 +96,8 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
       return process.exit;
     },
 
-    async kill({ id, execId, signal, all }, call) {
-      await get(id).kill({ execId, signal, all }, call.signal);
+    async kill(request, { signal }) {
+      await get(request.id).kill(request, signal);
       return {};
     },
 
