@@ -1,13 +1,49 @@
-import { writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
+import { RawServer } from "../helpers/raw-peer.js";
 import { describeWithPeers, StreamPeer } from "../helpers/stream-peer.js";
 import { temporaryPath } from "../helpers/temp.js";
 import { shimctl, Shimctl } from "./shimctl.js";
 
+/** A named pipe that stays open for writing. */
+function pipe(): { readonly path: string; readonly fd: number } & Disposable {
+  const path = temporaryPath(".pipe");
+  execFileSync("mkfifo", [path]);
+  const fd = openSync(path, "r+");
+  return { path, fd, [Symbol.dispose]: () => closeSync(fd) };
+}
+
 const STREAMING = ["--proto", path.join(import.meta.dirname, "protos/streaming.proto")];
+
+describe("the request of shimctl call, while it is awaited", () => {
+  it.each(["stdin", "a pipe"])("does not keep it from ending by Ctrl-C: %s", async (source) => {
+    await using server = await RawServer.listen();
+    using file = pipe();
+    const data = source === "stdin" ? "-" : `@${file.path}`;
+    const args = ["call", server.address, "containerd.task.v3.Task/State", data];
+    await using child = new Shimctl(args, { input: "keep" });
+    // It has connected, and waits.
+    await server.accept();
+    child.kill("SIGINT");
+    expect(await child.outcome()).toEqual({ code: 130, stdout: "", stderr: "" });
+  });
+
+  it("is refused once it is longer than any message", async () => {
+    await using server = await RawServer.listen();
+    const data = (kind: string) => ["--raw", "--kind", kind, "@/dev/zero"];
+    for (const kind of ["unary", "bidi_streaming"]) {
+      expect(await shimctl(["call", server.address, "my.Service/Method", ...data(kind)])).toEqual({
+        code: 2,
+        stdout: "",
+        stderr: "shimctl: cannot read /dev/zero: it is longer than 64 MiB\n",
+      });
+    }
+  });
+});
 
 describeWithPeer("the request of shimctl call", () => {
   let peer: Peer;
@@ -71,6 +107,13 @@ describeWithPeers("the requests of a stream of shimctl call, with $peer,", (lang
   it("end with a stream that fails while its input is open", async () => {
     await using child = new Shimctl(call("EchoNull", "-", "--timeout", "300ms"), { input: "keep" });
     child.type("{}\n");
+    expect((await child.outcome()).code).toBe(1);
+  });
+
+  it("end with a stream whose peer has ended it, though the pipe they come from is open", async () => {
+    using file = pipe();
+    await using child = new Shimctl(call("EchoNull", `@${file.path}`, "--timeout", "300ms"));
+    writeSync(file.fd, "{}\n");
     expect((await child.outcome()).code).toBe(1);
   });
 });

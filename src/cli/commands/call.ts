@@ -35,6 +35,7 @@ export async function call(
   const input = new Input(data);
   const { timeout: timeoutMs, metadata } = options;
   await interruptible(async (signal) => {
+    signal.addEventListener("abort", () => input.close(), { once: true });
     const limits = { timeoutMs, signal };
     const format = options.raw ? await hexFormat(route, options) : await jsonFormat(route, options);
     await withConnection(target.address, limits, async (connection) =>
