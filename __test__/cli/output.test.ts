@@ -36,6 +36,22 @@ it("says that a process may not open enough files, when it cannot even load a co
   expect(status).toBe(2);
 });
 
+it("has the exit code of its error, even if nobody reads stderr any more", () => {
+  const run = 'mkfifo "$0"; exec 9<>"$0" 8>"$0" 9<&-; "$@" 2>&8; echo $?';
+  const args = [
+    "-c",
+    run,
+    temporaryPath(),
+    process.execPath,
+    SHIMCTL,
+    "call",
+    "/no/such",
+    "my.Service/Method",
+    "--raw",
+  ];
+  expect(spawnSync("sh", args, { encoding: "utf8" })).toMatchObject({ stdout: "3\n", stderr: "" });
+});
+
 const FULL = {
   code: 74,
   stderr: "shimctl: cannot write to stdout: ENOSPC: no space left on device, write\n",

@@ -132,6 +132,13 @@ describeWithPeer("shimctl proxy, in front of the Task service of the Rust peer",
     expect(existsSync(pathOf(address))).toBe(false);
   });
 
+  it("leaves none behind when its terminal is closed either", async () => {
+    await using proxy = await proxyTo(peer.address);
+    proxy.kill("SIGHUP");
+    expect(await proxy.outcome()).toMatchObject({ code: null });
+    expect(existsSync(pathOf(proxy.address))).toBe(false);
+  });
+
   it("leaves a socket that has got its path meanwhile", async () => {
     const [address, moved] = [temporaryAddress(), temporaryAddress()];
     await using proxy = new Shimctl(["proxy", address, peer.address]);

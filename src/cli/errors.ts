@@ -25,7 +25,7 @@ export class Interrupted extends Error {
   /** The exit code with which a shell reports a process that the signal ended. */
   readonly exitCode: number;
 
-  constructor(signal: "SIGINT" | "SIGTERM") {
+  constructor(readonly signal: "SIGINT" | "SIGTERM" | "SIGHUP") {
     super(`interrupted by ${signal}`);
     this.exitCode = 128 + constants.signals[signal];
   }

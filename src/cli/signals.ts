@@ -1,7 +1,8 @@
 import { Interrupted } from "./errors.js";
 import { endWaitsWith } from "./output/stdout.js";
 
-const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+/** SIGHUP comes when the terminal is closed. */
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
  * Runs an action that a signal interrupts: the first aborts it, with an {@link Interrupted} as the reason, the second ends
@@ -11,7 +12,11 @@ export async function interruptible<T>(action: (signal: AbortSignal) => Promise<
   const controller = new AbortController();
   const stop = (signal: (typeof SIGNALS)[number]) => {
     const interrupted = new Interrupted(signal);
-    if (controller.signal.aborted) process.exit(interrupted.exitCode);
+    if (controller.signal.aborted) {
+      // It may come twice: once from the kernel, once from the shell.
+      if (signal === "SIGHUP") return;
+      process.exit(interrupted.exitCode);
+    }
     controller.abort(interrupted);
   };
   for (const signal of SIGNALS) process.on(signal, stop);
@@ -25,7 +30,14 @@ export async function interruptible<T>(action: (signal: AbortSignal) => Promise<
     throw controller.signal.aborted ? controller.signal.reason : error;
   } finally {
     for (const signal of SIGNALS) process.off(signal, stop);
+    const { reason } = controller.signal as { reason?: unknown };
+    if (reason instanceof Interrupted && reason.signal === "SIGHUP") hangUp();
   }
+}
+
+/** Ends the process by SIGHUP. Node's own end would reset the terminal, and abort because there is none any more. */
+function hangUp(): void {
+  process.removeAllListeners("SIGHUP").kill(process.pid, "SIGHUP");
 }
 
 /** Runs an action that continues until it is stopped: a signal is its normal end. */

@@ -210,9 +210,9 @@ async function measure(
   limit.signal.throwIfAborted();
 }
 
-/** A progress bar on stderr, if that is a terminal. */
+/** A progress bar on stderr, if that is a terminal that can draw one. */
 function progressBar(): SingleBar | undefined {
-  if (!process.stderr.isTTY) return undefined;
+  if (!process.stderr.isTTY || process.env["TERM"] === "dumb") return undefined;
   return new SingleBar({
     format: "{bar} {percentage} %",
     clearOnComplete: true,

@@ -3,7 +3,7 @@ import { fulfilledWithin, pause } from "../../pause.js";
 import { Roster } from "../../shims/roster.js";
 import { live, type Live } from "../output/live.js";
 import { jsonLine, jsonText } from "../output/json.js";
-import { onTerminal, print, printError, width } from "../output/stdout.js";
+import { drawsInPlace, print, printError, width } from "../output/stdout.js";
 import { rowsThatFit, ShimTable } from "../output/shim-table.js";
 import { interruptible, untilStopped } from "../signals.js";
 import { lookUpError, placesIn, type TargetOptions } from "../target.js";
@@ -40,7 +40,7 @@ async function list(roster: Roster, { json }: LsOptions, signal: AbortSignal): P
   if (json) {
     await done;
     if (!signal.aborted) await print(jsonText(roster.shims.map((shim) => ({ ...shim }))));
-  } else if (onTerminal()) {
+  } else if (drawsInPlace()) {
     await draw(roster, done, signal);
   } else {
     await inBatches(roster, done, signal);

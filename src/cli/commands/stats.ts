@@ -4,7 +4,7 @@ import { connecting } from "../connecting.js";
 import { jsonLine } from "../output/json.js";
 import { live } from "../output/live.js";
 import { sparkline } from "../output/sparkline.js";
-import { onTerminal, print, printError, styled, width } from "../output/stdout.js";
+import { drawsInPlace, print, printError, styled, width } from "../output/stdout.js";
 import { table } from "../output/table.js";
 import { text } from "../output/text.js";
 import { bytes } from "../output/units.js";
@@ -27,7 +27,7 @@ export async function stats(target: string, given: string | undefined, options: 
     const { namespace } = options;
     const open = { ...placesIn(options), namespace, id, timeoutMs, signal };
     await using task = await connecting(address, () => openTask(address, open));
-    const view = options.json ? jsonView() : onTerminal() ? liveView(id) : tableView();
+    const view = options.json ? jsonView() : drawsInPlace() ? liveView(id) : tableView();
     let taken = 0;
     try {
       for await (const sample of task.samples({ intervalMs, timeoutMs, signal })) {

@@ -1,5 +1,5 @@
 import { createLogUpdate } from "log-update";
-import { height, onTerminal, print, screen, width } from "./stdout.js";
+import { drawsInPlace, height, print, screen, width } from "./stdout.js";
 import { type Part, Text } from "./text.js";
 
 /** Shows text that changes: in place on a terminal, elsewhere one version after the other. */
@@ -11,9 +11,9 @@ export interface Live {
   clear(): void;
 }
 
-/** A place for changing text on stdout. On a terminal, the key q ends the command as Ctrl-C does. */
+/** A place for changing text on stdout. Where it is drawn in place, the key q ends the command as Ctrl-C does. */
 export function live(): Live {
-  if (!onTerminal()) {
+  if (!drawsInPlace()) {
     return {
       show: (lines) => print(lines),
       done() {},
@@ -21,7 +21,7 @@ export function live(): Live {
     };
   }
   const update = createLogUpdate(screen);
-  const release = takeKeys();
+  const release = takeKeys(() => update.done());
   return {
     async show(lines) {
       // Lines that do not fit would scroll, and leave copies behind.
@@ -52,29 +52,43 @@ const SIGNALS: Readonly<Record<string, NodeJS.Signals>> = {
   "\x1a": "SIGTSTP",
 };
 
-/** Takes the keys from the terminal, which would print them into the picture. Returns a function that gives them back. */
-function takeKeys(): () => void {
+/**
+ * Takes the keys from the terminal, which would print them into the picture. Returns a function that gives them back.
+ *
+ * @param leave - Shows the cursor again, below the picture. Called before a signal stops or ends the process.
+ */
+function takeKeys(leave: () => void): () => void {
   const { stdin } = process;
-  if (!stdin.isTTY) return () => undefined;
-  const cooked = () => void stdin.setRawMode(false);
-  const raw = () => void stdin.setRawMode(true);
+  const cooked = () => void (stdin.isTTY && stdin.setRawMode(false));
+  // A shell that has the terminal back sets its own mode, which Node does not know of.
+  const raw = () => void (stdin.isTTY && stdin.setRawMode(false).setRawMode(true));
   const onKeys = (keys: Buffer) => {
     for (const key of keys.toString("latin1")) {
       const signal = SIGNALS[key];
-      if (signal === undefined) continue;
-      // A process that stops, or that the signal ends, leaves the terminal as it was.
-      if (signal !== "SIGINT") cooked();
-      process.kill(process.pid, signal);
+      if (signal !== undefined) process.kill(process.pid, signal);
     }
   };
-  raw();
-  stdin.on("data", onKeys);
-  process.on("SIGCONT", raw);
-  process.on("exit", cooked);
+  const onStop = () => {
+    leave();
+    cooked();
+    process.kill(process.pid, "SIGSTOP");
+  };
+  const onQuit = () => {
+    leave();
+    cooked();
+    process.off("SIGQUIT", onQuit).kill(process.pid, "SIGQUIT");
+  };
+  if (stdin.isTTY) {
+    // The terminal was closed, for which there is SIGHUP.
+    stdin.on("error", () => undefined);
+    raw();
+    stdin.on("data", onKeys);
+  }
+  process.on("SIGTSTP", onStop).on("SIGCONT", raw).on("SIGQUIT", onQuit).on("exit", cooked);
   return () => {
+    process.off("SIGTSTP", onStop).off("SIGCONT", raw).off("SIGQUIT", onQuit).off("exit", cooked);
+    if (!stdin.isTTY) return;
     stdin.off("data", onKeys).pause();
-    process.off("SIGCONT", raw);
-    process.off("exit", cooked);
     cooked();
   };
 }

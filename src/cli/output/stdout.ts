@@ -10,6 +10,11 @@ export function onTerminal(): boolean {
   return process.stdout.isTTY;
 }
 
+/** Whether stdout is a terminal that can draw over what it shows. A dumb one prints escape sequences as they are. */
+export function drawsInPlace(): boolean {
+  return onTerminal() && process.env["TERM"] !== "dumb";
+}
+
 /** The columns that a line may have: those of the terminal; otherwise there is no limit. */
 export function width(): number {
   return onTerminal() ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY;
@@ -133,12 +138,17 @@ function rendered(lines: readonly Part[]): string {
 
 /**
  * Ends the process when its output cannot be written: silently when the reader has gone, as after `| head`, otherwise with
- * the system's error.
+ * the system's error. Without a reader of stderr it continues, and its exit code stays what it is.
  */
 export function endWithOutput(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", ({ code, message }: NodeJS.ErrnoException) => {
-      if (code === "EPIPE") process.exit(0);
+      if (code === "EPIPE") {
+        if (stream === process.stderr) return;
+        process.exit(0);
+      }
+      // The terminal was closed.
+      if (code === "EIO" && stream.isTTY) return void process.kill(process.pid, "SIGHUP");
       if (stream === process.stdout)
         printError(styledError("red", `shimctl: cannot write to stdout: ${message}`));
       process.exit(ExitCode.Output);
