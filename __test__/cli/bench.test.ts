@@ -166,6 +166,12 @@ describeWithPeer("shimctl bench", () => {
     expect(stderr).toContain("1 call was not answered within 5.00 s");
   });
 
+  it("refuses more calls in flight than there can be", async () => {
+    const args = ["bench", temporaryAddress(), "v3.Task/State", "-c", String(Number.MAX_SAFE_INTEGER)];
+    const { code, stderr } = await shimctl(args);
+    expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining("at most 1000000") });
+  });
+
   it("ends with 3 when nothing listens at the address", async () => {
     const { code } = await shimctl(["bench", temporaryAddress(), "v3.Task/Connect"]);
     expect(code).toBe(3);

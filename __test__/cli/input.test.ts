@@ -10,11 +10,11 @@ import { temporaryPath } from "../helpers/temp.js";
 import { shimctl, Shimctl } from "./shimctl.js";
 
 /** A named pipe that stays open for writing. */
-function pipe(): { readonly path: string; readonly fd: number } & Disposable {
-  const path = temporaryPath(".pipe");
-  execFileSync("mkfifo", [path]);
-  const fd = openSync(path, "r+");
-  return { path, fd, [Symbol.dispose]: () => closeSync(fd) };
+function pipe(): { readonly name: string; readonly fd: number } & Disposable {
+  const name = temporaryPath(".pipe");
+  execFileSync("mkfifo", [name]);
+  const fd = openSync(name, "r+");
+  return { name, fd, [Symbol.dispose]: () => closeSync(fd) };
 }
 
 const STREAMING = ["--proto", path.join(import.meta.dirname, "protos/streaming.proto")];
@@ -23,7 +23,7 @@ describe("the request of shimctl call, while it is awaited", () => {
   it.each(["stdin", "a pipe"])("does not keep it from ending by Ctrl-C: %s", async (source) => {
     await using server = await RawServer.listen();
     using file = pipe();
-    const data = source === "stdin" ? "-" : `@${file.path}`;
+    const data = source === "stdin" ? "-" : `@${file.name}`;
     const args = ["call", server.address, "containerd.task.v3.Task/State", data];
     await using child = new Shimctl(args, { input: "keep" });
     // It has connected, and waits.
@@ -112,7 +112,7 @@ describeWithPeers("the requests of a stream of shimctl call, with $peer,", (lang
 
   it("end with a stream whose peer has ended it, though the pipe they come from is open", async () => {
     using file = pipe();
-    await using child = new Shimctl(call("EchoNull", `@${file.path}`, "--timeout", "300ms"));
+    await using child = new Shimctl(call("EchoNull", `@${file.name}`, "--timeout", "300ms"));
     writeSync(file.fd, "{}\n");
     expect((await child.outcome()).code).toBe(1);
   });

@@ -97,6 +97,42 @@ describe("pack", () => {
     expect(unwritten).toMatchObject({ code: 2, stdout: "" });
     expect(unwritten.stderr).toContain(`shimctl: cannot write to ${program}: ENOENT`);
   });
+
+  /** Packs a script of this text. */
+  async function pack(text: string, ...options: string[]) {
+    const script = temporaryPath(".cjs");
+    writeFileSync(script, text);
+    return { script, ...(await shimctl(["pack", script, "--output", temporaryPath(), ...options])) };
+  }
+
+  it("takes a script that names its interpreter", async () => {
+    const text =
+      '#!/usr/bin/env node\nrequire("node:fs").writeSync(1, JSON.stringify({ name: "a", groups: [] }));';
+    expect(await pack(text)).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  it("ends with 2 for a script that fails, with what it printed line by line", async () => {
+    const { code, stderr, script } = await pack('console.error("one\\ntwo\\x1b[2J"); process.exit(7)');
+    expect({ code, stderr }).toEqual({
+      code: 2,
+      stderr: `shimctl: ${script} cannot be run: it ended with 7\n  one\n  two\\u001b[2J\n`,
+    });
+    const silent = await pack('process.kill(process.pid, "SIGKILL")');
+    expect(silent.stderr).toBe(`shimctl: ${silent.script} cannot be run: it was ended by SIGKILL\n`);
+  });
+
+  it("ends with 2 for a script that prints more than the name of a shim", async () => {
+    const { code, stderr } = await pack('require("node:fs").writeSync(1, "x".repeat(2 ** 21))');
+    expect(code).toBe(2);
+    expect(stderr).toContain("does not call runShim, or does something else before it does");
+  });
+
+  it("ends with 2 for an addon that is cut off, and for names that are empty", async () => {
+    const addon = temporaryPath();
+    writeFileSync(addon, "\x7fELF");
+    expect((await pack("", "--addon", addon)).code).toBe(2);
+    expect((await pack("", "--node", "")).stderr).toContain("It must not be empty.");
+  });
 });
 
 describeWithPeer("output that cannot be written ends shimctl with 74, with a peer,", () => {

@@ -38,6 +38,13 @@ export function count(text: string): number {
   return number;
 }
 
+/** Parses a whole number from 1 to a million, of things that exist at the same time. */
+export function upToAMillion(text: string): number {
+  const number = count(text);
+  if (number > 1_000_000) throw new InvalidArgumentError("It must be at most 1000000.");
+  return number;
+}
+
 /** Adds `key=value` to the metadata given so far; a key may be repeated. */
 export function metadata(text: string, earlier: Record<string, string[]> = {}): Record<string, string[]> {
   const at = text.indexOf("=");

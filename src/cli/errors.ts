@@ -4,10 +4,14 @@ import { constants } from "node:os";
 export class UsageError extends Error {
   override readonly name = "UsageError";
 
-  /** @param advice - What to try: the rest of a sentence that begins with "try". */
+  /**
+   * @param advice - What to try: the rest of a sentence that begins with "try".
+   * @param output - What a program that was run has printed, in lines.
+   */
   constructor(
     message: string,
     readonly advice?: string,
+    readonly output: readonly string[] = [],
   ) {
     super(message);
   }

@@ -1,6 +1,6 @@
 import { styleText } from "node:util";
 import { Argument, Command, Option, type OptionValues } from "commander";
-import { count, duration, durationOrNone, filled, metadata, repeated } from "./arguments.js";
+import { count, duration, durationOrNone, filled, metadata, repeated, upToAMillion } from "./arguments.js";
 import { printError, styledError } from "./output/stdout.js";
 import { withSchemaOptions } from "./schema/options.js";
 
@@ -152,8 +152,8 @@ export function program(): Command {
       .argument("<service/method>", ROUTE)
       .argument("[data]", "the request as JSON, @file, or - for stdin"),
   )
-    .option("-c, --concurrency <number>", "calls in flight", count, 1)
-    .option("--connections <number>", "connections that share them", count, 1)
+    .option("-c, --concurrency <number>", "calls in flight", upToAMillion, 1)
+    .option("--connections <number>", "connections that share them", upToAMillion, 1)
     .addOption(durationOption("-d, --duration <duration>", "how long to measure", "5s"))
     .option("--calls <number>", "make this many calls instead", count)
     .addOption(
@@ -177,13 +177,17 @@ export function program(): Command {
     .command("pack")
     .description("make one program of a shim's script and the addon")
     .argument("<script>", "the shim, bundled into one CommonJS file")
-    .requiredOption("-o, --output <file>", "the program: containerd-shim-NAME-VERSION")
-    .option("--node <path>", "the Node that it runs (default: the first on containerd's PATH)")
-    .option("--addon <file>", "the addon of another platform, from its package (default: that of this one)")
+    .requiredOption("-o, --output <file>", "the program: containerd-shim-NAME-VERSION", filled)
+    .option("--node <path>", "the Node that it runs (default: the first on containerd's PATH)", filled)
     .option(
+      "--addon <file>",
+      "the addon of another platform, from its package (default: that of this one)",
+      filled,
+    )
+    .option<string[]>(
       "--node-flag <flag>",
       "a flag for Node, after those that every shim gets; may be repeated",
-      repeated,
+      (text, earlier) => repeated(filled(text), earlier),
     )
     .action(async (script, options) => (await import("./commands/pack.js")).pack(script, options));
 

@@ -1,6 +1,6 @@
 import { TtrpcError } from "../index.js";
 import { ExitCode } from "./exit-code.js";
-import { Interrupted } from "./errors.js";
+import { Interrupted, UsageError } from "./errors.js";
 import { exitCodeOf, headline, hint } from "./describe-error.js";
 import { printFault } from "./output/fault.js";
 import { printError, styledError } from "./output/stdout.js";
@@ -18,6 +18,7 @@ export async function report(error: unknown): Promise<number> {
   if (error instanceof TtrpcError && error.details.length > 0) {
     await printDetails(error);
   }
+  if (error instanceof UsageError) for (const line of error.output) printError(`  ${line}`);
   const advice = hint(error);
   if (advice !== undefined) printError(`  try ${advice}`);
   return code;

@@ -33,12 +33,14 @@ export async function pack(script: string, options: PackOptions): Promise<void> 
   const own = addonFile();
   const file = options.addon ?? own;
   const addon = readFile(file);
-  if (!addon.subarray(0, ELF.length).equals(ELF) || addon.readBigUInt64LE(ENTRY_AT) === 0n) {
+  if (!isProgram(addon)) {
     throw new UsageError(
       `${file} is not a program: no addon of this version, or of a platform without a launcher`,
     );
   }
-  const text = `(function (exports, require, module, __filename, __dirname) {${readFile(script).toString()}\n})`;
+  // Within a function, a line that names an interpreter would be an error.
+  const code = readFile(script).toString().replace(/^#!.*/, "");
+  const text = `(function (exports, require, module, __filename, __dirname) {${code}\n})`;
   // V8 refuses code that was made with other flags.
   const flags = [...FLAGS, ...(options.nodeFlag ?? [])];
   const examined = examine(text, resolve(script), options.node ?? process.execPath, own, flags);
@@ -70,6 +72,14 @@ export async function pack(script: string, options: PackOptions): Promise<void> 
   });
 }
 
+function isProgram(addon: Buffer): boolean {
+  if (addon.length < ENTRY_AT + 8 || !addon.subarray(0, ELF.length).equals(ELF)) return false;
+  return addon.readBigUInt64LE(ENTRY_AT) !== 0n;
+}
+
+/** How long a shim may take to say what its launcher must know. */
+const ANSWER_TIMEOUT_MS = 60_000;
+
 /**
  * Runs a shim to ask what its launcher must know, and takes V8's code of all its functions. Node of the same version
  * then compiles nothing.
@@ -81,13 +91,24 @@ function examine(text: string, path: string, node: string, addon: string, flags:
     writing(tmpdir(), () => writeFileSync(source, text));
     const { NODE_OPTIONS: _options, ...env } = process.env;
     const given = { SOURCE: source, CACHE: cache, SCRIPT: path, ADDON: addon };
-    const { status, stdout, stderr, error } = spawnSync(node, [...flags, "--no-warnings", "-e", EXAMINE], {
-      encoding: "utf8",
-      env: { ...env, ...given, [DESCRIBE_VARIABLE]: "1" },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    if (error !== undefined) throw new UsageError(`${node}: ${error.message}`);
-    if (status !== 0) throw new UsageError(`${path} cannot be run: ${stderr.trim()}`);
+    const { status, signal, stdout, stderr, error } = spawnSync(
+      node,
+      [...flags, "--no-warnings", "-e", EXAMINE],
+      {
+        encoding: "utf8",
+        env: { ...env, ...given, [DESCRIBE_VARIABLE]: "1" },
+        stdio: ["ignore", "pipe", "pipe"],
+        timeout: ANSWER_TIMEOUT_MS,
+        killSignal: "SIGKILL",
+      },
+    );
+    const { code, message } = (error ?? {}) as NodeJS.ErrnoException;
+    if (code === "ETIMEDOUT" || code === "ENOBUFS") throw notAShim(path);
+    if (error !== undefined) throw new UsageError(`${node}: ${message}`);
+    if (status !== 0) {
+      const ended = status === null ? `was ended by ${signal}` : `ended with ${status}`;
+      throw new UsageError(`${path} cannot be run: it ${ended}`, undefined, linesOf(stderr));
+    }
     return { description: described(stdout, path), cache: readFileSync(cache) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -98,8 +119,16 @@ function described(output: string, path: string): { name: string; groups: string
   try {
     return JSON.parse(output) as { name: string; groups: string[] };
   } catch {
-    throw new UsageError(`${path} does not call runShim, or prints something before it does`);
+    throw notAShim(path);
   }
+}
+
+function linesOf(text: string): string[] {
+  return text.trim() === "" ? [] : text.trimEnd().split("\n");
+}
+
+function notAShim(path: string): UsageError {
+  return new UsageError(`${path} does not call runShim, or does something else before it does`);
 }
 
 /** Compiles every function for the cache. The flag is part of what V8 compares, so it is taken back. */

@@ -52,6 +52,13 @@ const SIGNALS: Readonly<Record<string, NodeJS.Signals>> = {
   "\x1a": "SIGTSTP",
 };
 
+function onKeys(keys: Buffer): void {
+  for (const key of keys.toString("latin1")) {
+    const signal = SIGNALS[key];
+    if (signal !== undefined) process.kill(process.pid, signal);
+  }
+}
+
 /**
  * Takes the keys from the terminal, which would print them into the picture. Returns a function that gives them back.
  *
@@ -62,12 +69,6 @@ function takeKeys(leave: () => void): () => void {
   const cooked = () => void (stdin.isTTY && stdin.setRawMode(false));
   // A shell that has the terminal back sets its own mode, which Node does not know of.
   const raw = () => void (stdin.isTTY && stdin.setRawMode(false).setRawMode(true));
-  const onKeys = (keys: Buffer) => {
-    for (const key of keys.toString("latin1")) {
-      const signal = SIGNALS[key];
-      if (signal !== undefined) process.kill(process.pid, signal);
-    }
-  };
   const onStop = () => {
     leave();
     cooked();
