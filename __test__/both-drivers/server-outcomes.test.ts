@@ -12,7 +12,7 @@ import {
 import { describe, expect, test } from "vitest";
 import { listen } from "../helpers/channels.js";
 import { collect, times } from "../helpers/iterables.js";
-import { deferred, failure, rejection } from "../helpers/outcome.js";
+import { aborted, deferred, failure, rejection } from "../helpers/outcome.js";
 import { pairWith } from "../helpers/pair.js";
 import { Streaming } from "../helpers/streaming.js";
 import { watchUncaught } from "../helpers/uncaught.js";
@@ -235,5 +235,98 @@ describe("a request that does not decode", () => {
       failure(served.connection.unary(typeName, "Echo", BROKEN, { metadata }));
     expect((await call({})).code).toBe(Code.Unauthenticated);
     expect((await call({ token: "x" })).code).toBe(Code.Internal);
+  });
+});
+
+describe("a handler that still runs when an interceptor answers", () => {
+  async function world(implementation: ServiceImpl<typeof Streaming>, started: Promise<unknown>) {
+    const late = started.then(() => {
+      throw new TtrpcError("it takes too long", Code.Aborted);
+    });
+    const impatient: ServerInterceptor = (next) => (call) => Promise.race([next(call), late]);
+    const pair = await pairWith(createServer({ interceptors: [impatient] }).add(Streaming, implementation));
+    const { [Symbol.asyncDispose]: dispose } = pair;
+    return { client: createClient(Streaming, pair.connection), [Symbol.asyncDispose]: dispose };
+  }
+
+  test("learns by its signal that nobody waits for its answer", async () => {
+    const started = deferred();
+    const reason = deferred<unknown>();
+    await using served = await world(
+      {
+        async echo(_, { signal }) {
+          started.resolve();
+          reason.resolve(await aborted(signal));
+          return {};
+        },
+      },
+      started.promise,
+    );
+    expect(await failure(served.client.echo({}))).toMatchObject({ code: Code.Aborted });
+    expect(await reason.promise).toMatchObject({ code: Code.Canceled });
+  });
+
+  test("does not take the requests that it has got for all", async () => {
+    const started = deferred();
+    const outcome = deferred<unknown>();
+    await using served = await world(
+      {
+        async sumStream(requests) {
+          try {
+            for await (const _ of requests) started.resolve();
+            outcome.resolve("complete");
+          } catch (error) {
+            outcome.resolve(error);
+          }
+          return {};
+        },
+      },
+      started.promise,
+    );
+    async function* unending() {
+      yield { add: 1 };
+      await new Promise(() => {});
+    }
+    expect(await failure(served.client.sumStream(unending()))).toMatchObject({ code: Code.Aborted });
+    expect(await outcome.promise).toMatchObject({ code: Code.Canceled });
+  });
+
+  test("learns it in an iterable that an interceptor drops, too", async () => {
+    const reason = deferred<unknown>();
+    const dropping: ServerInterceptor = (next) => async (call) => {
+      const replies = (await next(call)) as AsyncGenerator<unknown>;
+      void replies.next();
+      throw new TtrpcError("refused", Code.PermissionDenied);
+    };
+    const server = createServer({ interceptors: [dropping] }).add(Streaming, {
+      async *divideStream(_, { signal }) {
+        reason.resolve(await aborted(signal));
+        yield {};
+      },
+    });
+    await using pair = await pairWith(server);
+    const replies = createClient(Streaming, pair.connection).divideStream({});
+    expect(await failure(collect(replies))).toMatchObject({ code: Code.PermissionDenied });
+    expect(await reason.promise).toMatchObject({ code: Code.Canceled });
+  });
+
+  test("has a signal that does not abort when it ends, or all of its messages were taken", async () => {
+    const signals: AbortSignal[] = [];
+    const { interceptor } = noting();
+    const server = createServer({ interceptors: [interceptor] }).add(Streaming, {
+      async echo(_, { signal }) {
+        signals.push(signal);
+        return {};
+      },
+      async *divideStream(_, { signal }) {
+        signals.push(signal);
+        yield {};
+      },
+    });
+    await using pair = await pairWith(server);
+    const client = createClient(Streaming, pair.connection);
+    await client.echo({});
+    await collect(client.divideStream({}));
+    expect(signals.map((signal) => signal.aborted)).toEqual([false, false]);
   });
 });

@@ -1,6 +1,6 @@
 import { encoded } from "../codec/payload.js";
 import { checkResponse } from "../native/encoded-size.js";
-import type { HandlerContext } from "./context.js";
+import { countedBy, type HandlerContext } from "./context.js";
 import type { ServedMethod } from "./service.js";
 
 /**
@@ -13,11 +13,14 @@ export async function answer(
   request: unknown,
   context: HandlerContext,
 ): Promise<unknown> {
+  const ended = countedBy(context);
   let response: unknown;
   try {
     response = await handle(request, context);
   } catch (error) {
     throw context.abortReason ?? error;
+  } finally {
+    ended();
   }
   if (context.abortReason !== undefined) throw context.abortReason;
   checkResponse(encoded(encode(response)));

@@ -4,6 +4,7 @@ import { ContextValues } from "../context-values.js";
 import type { Metadata } from "../metadata.js";
 import type { IncomingRequest } from "../native/types.js";
 import type { PeerCredentials } from "../connection-types.js";
+import { isInstance } from "../value-kinds.js";
 
 /** One connection of a server, from accept to close. All requests on the connection have the same object. */
 export interface ServerConnection {
@@ -12,6 +13,9 @@ export interface ServerConnection {
   /** The peer's credentials; undefined unless the connection is a unix socket. */
   readonly peer: PeerCredentials | undefined;
 }
+
+/** Counts a handler that runs for interceptors, or its iterable, until the function that it returns is called. */
+export let countedBy: (context: HandlerContext) => () => void;
 
 /** What a handler knows about its request besides the message. */
 export class HandlerContext {
@@ -31,6 +35,20 @@ export class HandlerContext {
   #values: ContextValues | undefined;
   #abort: AbortController | undefined;
   #reason: TtrpcError | undefined;
+  #running = 0;
+
+  static {
+    countedBy = (context) => {
+      // An interceptor may pass on another object.
+      if (!isInstance(context, HandlerContext)) return () => undefined;
+      context.#running++;
+      let isCounted = true;
+      return () => {
+        if (isCounted) context.#running--;
+        isCounted = false;
+      };
+    };
+  }
 
   /** @internal */
   constructor(service: string, method: string, request: IncomingRequest, connection: ServerConnection) {
@@ -68,8 +86,9 @@ export class HandlerContext {
 
   /**
    * Aborts when nobody waits for the answer any more: with `DeadlineExceeded` at the deadline, with `Canceled` when the
-   * peer has disconnected or canceled its stream, with `Unavailable` when the server shuts down, and with the error that
-   * the caller gets when a message of a stream cannot be sent. The reason is a {@link TtrpcError}.
+   * peer has disconnected or canceled its stream, or an interceptor has answered without the handler, with `Unavailable`
+   * when the server shuts down, and with the error that the caller gets when a message of a stream cannot be sent. The
+   * reason is a {@link TtrpcError}.
    */
   get signal(): AbortSignal {
     // Most handlers never read it, and an AbortController costs more than the rest of the context.
@@ -87,6 +106,15 @@ export class HandlerContext {
    */
   get abortReason(): TtrpcError | undefined {
     return this.#reason;
+  }
+
+  /**
+   * The request has been answered. A handler that still runs learns that nobody waits for it.
+   *
+   * @internal
+   */
+  answered(): void {
+    if (this.#running > 0) this.abort("answered");
   }
 
   /**
@@ -110,5 +138,6 @@ export type AbortReason = keyof typeof REASONS;
 const REASONS = {
   deadline: ["the deadline passed", Code.DeadlineExceeded],
   disconnect: ["the peer has gone, or given the call up", Code.Canceled],
+  answered: ["an interceptor has answered without the handler", Code.Canceled],
   shutdown: ["the server is shutting down", Code.Unavailable],
 } as const;

@@ -146,6 +146,8 @@ export abstract class RunningRequest extends AsyncResource implements ActiveRequ
     this.#host.decodedBytes -= this.#weight;
     this.#host.finished();
     this.#isDone = true;
+    // Interceptors may answer while the handler runs.
+    this.context.answered();
     this.emitDestroy();
     if (this.#counts) this.bridge.letGo(this);
     this.#report(error);

@@ -147,7 +147,7 @@ export class Server extends EventEmitter<ServerEvents> {
       const innermost = async (call: ServerCall) => {
         const { request, context } = checkedCall(call);
         return streams
-          ? inThisContext(method.handle(request, context), what)
+          ? inThisContext(method.handle(request, context), what, context)
           : answer(method, request, context);
       };
       const intercepted =

@@ -100,7 +100,9 @@ export class StreamRequest extends RunningRequest implements QueueOwner {
 
   /** Leaves what nobody reads any more. */
   #close(): void {
-    this.#requests.fail(undefined);
+    this.context.answered();
+    // A handler that still runs must not take its requests for complete.
+    this.#requests.fail(this.context.abortReason);
     void this.#opened?.leave();
   }
 
