@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { PassThrough } from "node:stream";
 import {
   Code,
@@ -141,6 +142,17 @@ describe("an attempt whose connection is made while it is given up", () => {
       outcomes.add(await connecting);
     }
     expect(["ETIMEDOUT", "open"]).toEqual(expect.arrayContaining([...outcomes]));
+  });
+
+  test("is open if the kernel made it in time, however busy JavaScript was", async () => {
+    const listener = createTcpServer().listen(0, "127.0.0.1");
+    await once(listener, "listening");
+    const { port } = listener.address() as AddressInfo;
+    const connecting = connect(`tcp://127.0.0.1:${port}`, { connectTimeoutMs: 50 });
+    await Promise.resolve();
+    for (const start = performance.now(); performance.now() - start < 100;);
+    await (await connecting).close();
+    listener.close();
   });
 });
 

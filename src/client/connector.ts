@@ -1,4 +1,4 @@
-import { clearTimeout, setTimeout } from "node:timers";
+import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
@@ -120,12 +120,15 @@ function established(
       bridge.close(id);
     };
     const onAbort = { aborted: (by: AbortSignal) => giveUp(canceledError(by, attemptTo(address))) };
-    const timer = setTimeout(
-      () => giveUp(openError(address, { errno: ETIMEDOUT, text: null })),
-      Math.min(timeout.ms, LONGEST_TIMER_MS),
-    );
+    let isSettled = false;
+    const late = () => {
+      if (!isSettled) giveUp(openError(address, { errno: ETIMEDOUT, text: null }));
+    };
+    // Node runs timers before it looks at sockets. If it was busy, the connection may have opened in time.
+    const timer = setTimeout(() => setImmediate(late), Math.min(timeout.ms, LONGEST_TIMER_MS));
     if (!timeout.holds) timer.unref();
     const settle = () => {
+      isSettled = true;
       clearTimeout(timer);
       if (signal !== undefined) unlistenToAbort(signal, onAbort);
     };
