@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
-import { createRegistry, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, createRegistry, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -150,6 +150,23 @@ describe("a number in JSON", () => {
     ['{"byF32":{"-1":"a"}}', "test.Numbers.by_f32"],
   ])("is refused in %s, by the name of its field", (json, field) => {
     expect(() => roundTrip(json)).toThrow(field);
+  });
+});
+
+describe("the message in an Any", () => {
+  const anyOf = (value: string) =>
+    messageToJson(
+      AnySchema,
+      create(AnySchema, { typeUrl: "google.protobuf.Timestamp", value: Buffer.from(value, "hex") }),
+      { registry },
+    );
+
+  it("is shown without fields of another wire type, as calls read it", () => {
+    expect(anyOf("0a0210071009")).toMatchObject({ value: "1970-01-01T00:00:00.000000009Z" });
+  });
+
+  it("is shown as its bytes if it is malformed", () => {
+    expect(anyOf("0a09")).toMatchObject({ value: "Cgk=" });
   });
 });
 

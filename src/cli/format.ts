@@ -1,7 +1,8 @@
-import { type DescMethod, fromBinary, type Registry, toBinary } from "@bufbuild/protobuf";
+import { type DescMethod, type Registry, toBinary } from "@bufbuild/protobuf";
 import type { MethodKind } from "../index.js";
 import { UsageError } from "./errors.js";
 import { messageToJson } from "./message-to-json.js";
+import { messageFromBytes } from "./message-from-bytes.js";
 import { messageFromJson } from "./message-from-json.js";
 import { isObject, type Json, parseJson } from "./json-value.js";
 import { jsonLine, jsonText } from "./output/json.js";
@@ -55,7 +56,7 @@ export function formatOf(
 
   function decode(bytes: Uint8Array): Json {
     try {
-      return messageToJson(output, fromBinary(output, bytes), options);
+      return messageToJson(output, messageFromBytes(output, bytes), options);
     } catch (error) {
       throw new Error(`the reply is not a ${output.typeName}: ${problemOf(error)}`, { cause: error });
     }

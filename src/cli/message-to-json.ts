@@ -2,7 +2,6 @@ import {
   clone,
   type DescField,
   type DescMessage,
-  fromBinary,
   type Message,
   type Registry,
   toJson,
@@ -11,6 +10,7 @@ import { reflect, type ReflectMessage } from "@bufbuild/protobuf/reflect";
 import { base64Encode } from "@bufbuild/protobuf/wire";
 import { type Any, AnySchema, isWrapperDesc } from "@bufbuild/protobuf/wkt";
 import { type Json, type JsonMap, MOST_NESTED, parseJson } from "./json-value.js";
+import { messageFromBytes } from "./message-from-bytes.js";
 
 /*
  * Messages to JSON: makes the JSON value of a message to show. output/json.ts writes it as text;
@@ -78,7 +78,7 @@ function jsonOfAny({ typeUrl, value }: Any, options: ToJsonOptions, level: numbe
   if (desc === undefined) return { "@type": typeUrl, value: jsonIn(value) ?? base64Encode(value) };
   let json: Json;
   try {
-    json = jsonOf(desc, fromBinary(desc, value), options, level + 1);
+    json = jsonOf(desc, messageFromBytes(desc, value), options, level + 1);
   } catch {
     // The bytes are not of the type that it names, so they are shown as bytes.
     return { "@type": typeUrl, value: base64Encode(value) };

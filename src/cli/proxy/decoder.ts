@@ -1,4 +1,5 @@
-import { type DescMessage, type DescMethod, fromBinary } from "@bufbuild/protobuf";
+import type { DescMessage, DescMethod } from "@bufbuild/protobuf";
+import { messageFromBytes } from "../message-from-bytes.js";
 import { anyToJson, messageToJson, type ToJsonOptions } from "../message-to-json.js";
 import type { Json } from "../json-value.js";
 import { problemOf, rawOf } from "../output/raw.js";
@@ -130,7 +131,7 @@ export class Decoder {
   #message(desc: DescMessage | undefined, bytes: Uint8Array): Partial<Decoded> {
     if (desc === undefined) return rawOf(bytes, "its definition is not known");
     try {
-      return { message: messageToJson(desc, fromBinary(desc, bytes), this.#options) };
+      return { message: messageToJson(desc, messageFromBytes(desc, bytes), this.#options) };
     } catch (error) {
       return rawOf(bytes, `not a ${desc.typeName}: ${problemOf(error)}`);
     }
