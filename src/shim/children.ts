@@ -13,7 +13,8 @@ export interface ChildExit {
   readonly pid: number;
   /**
    * As a shell reports it: the exit code, or 128 plus the signal number. 255 if nobody knows, because something else
-   * in this process, or a parent that it still had, waited for it.
+   * in this process, or a parent that it still had, waited for it. Node does not tell real-time signals: a process that Node
+   * started, and that one of them ended, has 0.
    */
   readonly status: number;
   /** When this process noticed that it had ended. */
