@@ -32,6 +32,7 @@ function endingWithItsCall(wait: Handler): Handler {
     let giveUp!: () => void;
     const givenUp = new Promise((_, reject) => (giveUp = () => reject(signal.reason as Error)));
     signal.addEventListener("abort", giveUp);
+    if (signal.aborted) giveUp();
     try {
       return await Promise.race([wait(request, context), givenUp]);
     } finally {
