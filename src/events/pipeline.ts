@@ -8,6 +8,7 @@ import { clientCalls } from "../diagnostics.js";
 import { TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS } from "../options.js";
 import { bridgeOf } from "../native/bridge.js";
+import { fulfilledWithin } from "../pause.js";
 import { Fifo } from "./fifo.js";
 import { NO_BYTES, type ForwardCall, type ForwardCallOwner } from "./forward-call.js";
 import type { Driver } from "../connection-types.js";
@@ -55,6 +56,8 @@ export class Pipeline implements ForwardCallOwner {
   #recovering = false;
   #scheduled = false;
   #closed: TtrpcError | undefined;
+  /** Ends an attempt to connect. */
+  readonly #ending = new AbortController();
   #delayMs = FIRST_DELAY_MS;
   #wake: (() => void) | undefined;
   #idle: (() => void) | undefined;
@@ -98,6 +101,7 @@ export class Pipeline implements ForwardCallOwner {
       });
     }
     this.#closed = error;
+    this.#ending.abort();
     this.#wake?.();
     await this.#connection?.close();
     const left = this.#queue.clear();
@@ -236,10 +240,13 @@ export class Pipeline implements ForwardCallOwner {
     });
   }
 
-  #dropExpired(now: number): void {
+  /** Gives up what is too late; `why` nothing was sent is its cause if it was not tried before. */
+  #dropExpired(now: number, why?: TtrpcError): void {
     for (let index = 0; index < this.#queue.length; index++) {
       const call = this.#queue.at(index);
-      if (call?.state === "waiting" && call.expiresAt <= now) settle(call, expired(call));
+      if (call?.state !== "waiting" || call.expiresAt > now) continue;
+      call.error ??= why;
+      settle(call, expired(call));
     }
     this.#dropSettled();
   }
@@ -249,13 +256,11 @@ export class Pipeline implements ForwardCallOwner {
     this.#opening = true;
     while (this.#connection === undefined && this.#queue.length > 0 && this.#closed === undefined) {
       try {
-        const connection = await connect(this.#address, {
-          driver: this.#options.driver,
-          connectTimeoutMs: Math.min(this.#options.timeoutMs, CONNECT_TIMEOUT_MS),
-        });
+        const connection = await this.#connected();
         if (this.#closed !== undefined) await connection.close();
         else this.#use(connection);
       } catch (reason) {
+        if (this.#closed !== undefined) break;
         const error = TtrpcError.from(reason);
         for (let index = 0; index < this.#queue.length; index++) {
           const call = this.#queue.at(index);
@@ -266,6 +271,22 @@ export class Pipeline implements ForwardCallOwner {
     }
     this.#opening = false;
     this.#schedule();
+  }
+
+  /** Resolves with a connection. Calls are given up on time, however long the attempt takes. */
+  async #connected(): Promise<Connection> {
+    const attempt = connect(this.#address, {
+      driver: this.#options.driver,
+      connectTimeoutMs: Math.min(this.#options.timeoutMs, CONNECT_TIMEOUT_MS),
+      signal: this.#ending.signal,
+    });
+    for (;;) {
+      const { expiresAt = Number.POSITIVE_INFINITY } = this.#queue.at(0) ?? {};
+      if (await fulfilledWithin(attempt, Math.max(expiresAt - performance.now(), FIRST_DELAY_MS)))
+        return attempt;
+      const text = `the attempt to connect to ${this.#address} has not ended`;
+      this.#dropExpired(performance.now(), new TtrpcError(text, Code.Unavailable));
+    }
   }
 
   #use(connection: Connection): void {
