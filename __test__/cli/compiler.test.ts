@@ -58,6 +58,19 @@ describe("a .proto file is compiled as buf compiles it,", () => {
     expect(expectLikeBuf(folder)).toBe(protosIn(folder).length);
   });
 
+  it.each([
+    ["messages", "message A {", ""],
+    ["groups", "message A {", "optional group G = 1 {"],
+  ])("with %s nested as deep as buf takes, and no deeper", (_, first, next) => {
+    const nested = (depth: number) =>
+      `syntax = "proto2"; ${first}${(next || first).repeat(depth - 1)}${"}".repeat(depth)}`;
+    const folder = folderOf({ "taken.proto": nested(31), "refused.proto": nested(32) });
+    const built = bufBuild(folder);
+    expect("refused" in built && [...built.refused.keys()]).toEqual(["refused.proto"]);
+    expect(compiled(folder, "taken.proto").messageType).toHaveLength(1);
+    expect(() => compiled(folder, "refused.proto")).toThrow("nested more than 31 levels deep");
+  });
+
   it("whatever it contains", { timeout: 120_000 }, () => {
     fc.assert(
       fc.property(fc.array(protoFile, { minLength: 40, maxLength: 40 }), (files) => {
@@ -247,6 +260,11 @@ describe("a wrong .proto file is refused with file, line and column:", () => {
       "line 3, column 19: no such Type 'E'",
     ],
     ["a first value that is not 0", `${three}enum E { A = 1; }`, "must be 0 in proto3"],
+    [
+      "messages that are nested too deep",
+      three + "message A {".repeat(20_000),
+      "line 2, column 352: messages are nested more than 31 levels deep",
+    ],
     [
       "a value twice without allow_alias",
       `${three}enum E { A = 0; B = 0; }`,

@@ -35,6 +35,9 @@ const INT32 = { least: -(2 ** 31), most: 2 ** 31 - 1 } as const;
 /** The meaning of `max`: the largest number of a field, and of one in a message set. */
 const MAX = { field: 2 ** 29 - 1, messageSet: 2 ** 31 - 2 } as const;
 
+/** How deep messages and groups may be nested, which is protoc's and buf's limit. */
+const MOST_NESTED = 31;
+
 /** Reads a .proto file. Throws a UsageError, with file, line and column, for whatever it does not understand. */
 export function parseProto(source: Source): Parsed {
   return new Parser(source).file();
@@ -44,6 +47,8 @@ class Parser extends FieldParser {
   readonly #imports: Import[] = [];
   /** Ranges that are longer if their message turns out to be a message set. */
   readonly #openRanges: [DescriptorProto, DescriptorProto_ExtensionRange][] = [];
+  /** How many messages and groups the current one is nested in, itself included. */
+  #depth = 0;
 
   file(): Parsed {
     const { cursor, source, proto, references, maps, places } = this;
@@ -150,7 +155,10 @@ class Parser extends FieldParser {
     const { cursor, options } = this;
     const holder: Holder = { scope, fields: message.field, nested: message.nestedType };
     const own = () => (message.options ??= create(MessageOptionsSchema));
-    cursor.expect("{");
+    const { at } = cursor.expect("{");
+    if (++this.#depth > MOST_NESTED) {
+      throw this.source.error(at, `messages are nested more than ${MOST_NESTED} levels deep`);
+    }
     while (!cursor.accept("}")) {
       if (cursor.accept(";")) continue;
       if (this.#type(scope, message.nestedType, message.enumType)) continue;
@@ -161,6 +169,7 @@ class Parser extends FieldParser {
       else if (cursor.at("oneof")) this.#oneof(message, holder);
       else this.field(holder);
     }
+    this.#depth--;
     for (const field of message.field) {
       if (!field.proto3Optional) continue;
       field.oneofIndex = message.oneofDecl.length;
