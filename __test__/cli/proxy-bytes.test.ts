@@ -3,8 +3,10 @@ import { readFileSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { pathOf, temporaryAddress } from "../helpers/temp.js";
-import { encodeFrame } from "../helpers/wire.js";
+import { pathOf, temporaryAddress, temporaryPath } from "../helpers/temp.js";
+import { relay } from "../../src/cli/proxy/relay.js";
+import { RawServer } from "../helpers/raw-peer.js";
+import { encodeFrame, FrameType } from "../helpers/wire.js";
 import { Shimctl } from "./shimctl.js";
 
 import { proxyTo, shown } from "./proxied.js";
@@ -162,3 +164,22 @@ function residentMiB(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024;
 }
+
+it("shimctl proxy has passed a frame on before it looks into it", async () => {
+  await using target = await RawServer.listen();
+  const path = temporaryPath(".sock");
+  const passedOn = new Promise<number>((resolve) => {
+    const server = createServer({ allowHalfOpen: true }, (client) => {
+      server.close();
+      const socket = connect(pathOf(target.address));
+      const dial = (ready: () => void) => socket.once("connect", ready);
+      const frame = () => resolve(socket.bytesWritten);
+      relay(client, dial, { frame, lost() {}, closed() {} });
+    }).listen(path);
+  });
+  const client = connect(path);
+  const frame = encodeFrame({ streamId: 1, type: FrameType.Request, flags: 0, body: Buffer.alloc(100) });
+  client.write(frame);
+  expect(await passedOn).toBe(frame.length);
+  client.destroy();
+});

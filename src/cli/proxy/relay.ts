@@ -26,6 +26,8 @@ export function relay(client: Socket, dial: Dial, events: RelayEvents): void {
   let failure: Error | undefined;
   const watch = (socket: Socket, from: Sender, other: Socket) => {
     const scanner = new FrameScanner();
+    // Before the inspection, for which the bytes need not wait.
+    socket.pipe(other);
     socket.on("data", (chunk: Buffer) => {
       bytes[from] += chunk.length;
       if (scanner.lost) return;
@@ -37,7 +39,6 @@ export function relay(client: Socket, dial: Dial, events: RelayEvents): void {
       }
       if (scanner.lost) events.lost(from);
     });
-    socket.pipe(other);
   };
   for (const [socket, other] of [
     [client, server],
