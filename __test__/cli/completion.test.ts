@@ -82,6 +82,25 @@ describe("shimctl complete", () => {
     expect(await words("call", "--proto", file, "/x", "")).toContain("my.S/M");
     expect(await words("call", `--proto=${file}`, "/x", "")).toContain("my.S/M");
     expect(await words("call", "--proto", "/no/such", "/x", "")).toEqual([]);
+    const home = { HOME: path.dirname(file) };
+    const { stdout } = await shimctl(
+      ["complete", "--", "call", "--proto", `~/${path.basename(file)}`, "/x", ""],
+      {
+        env: home,
+      },
+    );
+    expect(stdout).toContain("my.S/M");
+  });
+
+  it("takes the last parts of a name, as the commands do", async () => {
+    expect(await words("call", "web", "v2.Task/Sta")).toEqual([
+      "v2.Task/State",
+      "v2.Task/Start",
+      "v2.Task/Stats",
+    ]);
+    expect(await words("call", "web", "Task/Res")).toEqual(["Task/Resume", "Task/ResizePty"]);
+    expect(await words("describe", "StateReq")).toEqual(["StateRequest"]);
+    expect(await words("call", "web", "Nothing")).toEqual([]);
   });
 });
 
@@ -117,6 +136,19 @@ describeShell("bash", () => {
     expect(await complete("shimctl completion ")).toEqual(["bash", "zsh", "fish"]);
     expect(await complete("shimctl call --proto /")).toEqual([]);
   });
+
+  it("understands the quotes and backslashes of earlier words", async () => {
+    const file = temporaryPath(" a 'b' $c.proto");
+    writeFileSync(file, 'syntax = "proto3"; package my; message A {} service S { rpc M(A) returns (A); }');
+    const single = `'${file.replaceAll("'", String.raw`'\''`)}'`;
+    expect(await complete(`shimctl call --proto=${single}  /x my.S/`)).toEqual(["my.S/M"]);
+    const double = `"${file.replaceAll("$", String.raw`\$`)}"`;
+    const backslashes = file.replaceAll(/[ '$]/g, String.raw`\$&`);
+    for (const quoted of [single, double, backslashes]) {
+      expect(wordsOf(`  a ${quoted} --b=${quoted}\t`)).toEqual(["a", file, `--b=${file}`, ""]);
+    }
+    expect(wordsOf("a 'b c")).toEqual(["a", "b c"]);
+  });
 });
 
 describeShell("zsh", () => {
@@ -138,6 +170,19 @@ describeShell("zsh", () => {
       _shimctl`;
     const { stdout } = await run("zsh", ["-f", "-c", script], { env });
     expect(stdout.split("\n")).toContain("containerd.task.v2.Task/State:unary");
+  });
+
+  it("understands the quotes of earlier words", async () => {
+    const file = temporaryPath(" a b.proto");
+    writeFileSync(file, 'syntax = "proto3"; package my; message A {} service S { rpc M(A) returns (A); }');
+    const script = `
+      compdef() { :; }
+      source <(shimctl completion zsh)
+      _describe() { print -l "\${(@P)4}"; }
+      words=(shimctl call --proto "'${file}'" /x my.S/) CURRENT=6
+      _shimctl`;
+    const { stdout } = await run("zsh", ["-f", "-c", script], { env });
+    expect(stdout.split("\n")).toContain("my.S/M:unary");
   });
 });
 

@@ -209,8 +209,11 @@ export function program(): Command {
 
   shimctl
     .command("complete", { hidden: true })
-    .argument("[words...]")
-    .action(async (words: string[]) => (await import("./commands/completion.js")).complete(shimctl, words));
+    .argument("[words...]", "the words after the command's own name")
+    .option("--line <line>", "a line of bash, up to the cursor, in place of the words")
+    .action(async (words: string[], { line }: { readonly line?: string }) =>
+      (await import("./commands/completion.js")).complete(shimctl, line ?? words),
+    );
 
   return shimctl;
 }

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { print } from "../output/stdout.js";
 import { text } from "../output/text.js";
 import { candidates, type Candidates } from "../completion/candidates.js";
+import { withHome, wordsOf } from "../completion/words.js";
 import { SCRIPTS } from "../completion/scripts.js";
 
 /** Words that a shell takes literally. No other is offered, so that the name of a socket cannot inject a command. */
@@ -13,13 +14,17 @@ export async function completion(shell: keyof typeof SCRIPTS): Promise<void> {
 }
 
 /**
- * Prints the candidates for the last of some words, for those scripts: `words` and a line for each, or `files` if the shell
- * completes it by itself.
+ * Prints the candidates for the last of some words, or of those of a line, for those scripts: `words` and a line for each,
+ * or `files` if the shell completes it by itself.
  */
-export async function complete(shimctl: Command, words: readonly string[]): Promise<void> {
+export async function complete(shimctl: Command, typed: readonly string[] | string): Promise<void> {
   let found: Candidates = [];
   try {
-    found = await candidates(shimctl, words);
+    const words = typeof typed === "string" ? wordsOf(typed).slice(1) : typed;
+    found = await candidates(
+      shimctl,
+      words.map((word) => withHome(word)),
+    );
   } catch {
     // A wrong word or an unreadable file is not an error yet: the user is still typing.
   }

@@ -44,9 +44,9 @@ export async function candidates(shimctl: Command, words: readonly string[]): Pr
     case "id":
       return ids(state, typed.positional[0], typed.namespace);
     case "service/method":
-      return methods(typed.schema);
+      return orByLastParts(await methods(typed.schema), current);
     case "names":
-      return names(typed.schema);
+      return orByLastParts(await names(typed.schema), current);
     default:
       return [];
   }
@@ -144,4 +144,17 @@ async function names(schema: SchemaOptions): Promise<Candidate[]> {
     about: kind,
   }));
   return [...types, ...(await methods(schema))];
+}
+
+/** The candidates, or if none begins like the current word, those of their last parts that do: `v2.Task/State`. */
+function orByLastParts(all: readonly Candidate[], current: string): readonly Candidate[] {
+  if (all.some(({ word }) => word.startsWith(current))) return all;
+  const found = new Map<string, Candidate>();
+  for (const { word, about } of all) {
+    for (let dot = word.indexOf("."); dot !== -1; dot = word.indexOf(".", dot + 1)) {
+      const last = word.slice(dot + 1);
+      if (last.startsWith(current)) found.set(last, { word: last, about });
+    }
+  }
+  return [...found.values()];
 }

@@ -1,20 +1,18 @@
 /** For each shell, a script that asks `shimctl complete` for candidates for the word at the cursor. */
 export const SCRIPTS = {
-  // What follows the cursor does not count. For readline the word starts after the last colon, so the part before it is
-  // cut off; without candidates, readline completes file names by itself.
+  // What follows the cursor does not count. shimctl takes the line apart, since bash would have to evaluate it to do so. For
+  // readline the word starts after the last colon, so the part before it is cut off; without candidates, readline
+  // completes file names by itself.
   bash: `
 # Completion of shimctl for bash. Try it with: source <(shimctl completion bash)
 _shimctl() {
   local line=\${COMP_LINE:0:COMP_POINT} before= word about
-  local -a words
-  read -ra words <<<"$line"
-  [[ $line == *[[:space:]] ]] && words+=("")
-  local current=\${words[\${#words[@]} - 1]}
+  local current=\${line##*[[:space:]]}
   [[ $COMP_WORDBREAKS == *:* && $current == *:* ]] && before=\${current%"\${current##*:}"}
   COMPREPLY=()
   while IFS=$'\\t' read -r word about; do
     [[ $word == "$current"* ]] && COMPREPLY+=("\${word#"$before"}")
-  done < <(shimctl complete -- "\${words[@]:1}" 2>/dev/null | tail -n +2)
+  done < <(shimctl complete --line "$line" 2>/dev/null | tail -n +2)
 }
 complete -o default -F _shimctl shimctl
 `,
@@ -24,7 +22,7 @@ complete -o default -F _shimctl shimctl
 _shimctl() {
   local line
   local -a lines described
-  lines=("\${(@f)$(shimctl complete -- "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  lines=("\${(@f)$(shimctl complete -- "\${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
   if [[ $lines[1] == files ]]; then
     _files
     return
