@@ -3,6 +3,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
+import { wordsOf } from "../../src/cli/completion/words.js";
 import { temporaryPath } from "../helpers/temp.js";
 import { SHIMCTL, shimctl } from "./shimctl.js";
 
