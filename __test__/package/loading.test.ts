@@ -8,7 +8,7 @@ const NAME = "containerd-shim-protos";
  * The files that a process parses to run a program, in its order: those of the package by their path in dist, and all
  * others whole. The debugger is told of each, whether it was imported or required.
  */
-async function filesOf(program: string): Promise<string[]> {
+async function filesOf(program: string, ...options: string[]): Promise<string[]> {
   const script = `
     import { Session } from "node:inspector";
     const session = new Session();
@@ -20,7 +20,12 @@ async function filesOf(program: string): Promise<string[]> {
     await (async () => { ${program} })();
     console.log(JSON.stringify(files));
     process.exit(0);`;
-  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", script]);
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    ...options,
+    "--input-type=module",
+    "--eval",
+    script,
+  ]);
   const parsed = JSON.parse(stdout) as string[];
   const files = parsed.filter((url) => url !== "" && !url.startsWith("node:"));
   return files.map((url) => url.replace(/^.*\/dist\/(?!esm\/|cjs\/)/, ""));
@@ -62,21 +67,44 @@ describe("a client of tasks", () => {
     expect(files).toEqual([]);
   });
 
+  /** A program that needs protobuf-es, which describes what is wrong. */
+  const failing = `
+    const { unpackAny } = await import("${NAME}");
+    const { StateRequestSchema } = await import("${NAME}/task/v3");
+    files.length = 0;
+    try {
+      unpackAny({ typeUrl: StateRequestSchema.typeName, value: Uint8Array.of(255) }, StateRequestSchema);
+      throw new Error("it decoded");
+    } catch (error) {
+      if (!error.message.startsWith("cannot decode")) throw error;
+    }`;
+
   it("loads protobuf-es when it describes what is wrong, once, and as programs import it", async () => {
-    const files = await filesOf(`
-      const { unpackAny } = await import("${NAME}");
-      const { StateRequestSchema } = await import("${NAME}/task/v3");
-      files.length = 0;
-      try {
-        unpackAny({ typeUrl: StateRequestSchema.typeName, value: Uint8Array.of(255) }, StateRequestSchema);
-        throw new Error("it decoded");
-      } catch (error) {
-        if (!error.message.startsWith("cannot decode")) throw error;
-      }
-      await import("@bufbuild/protobuf");`);
+    const files = await filesOf(`${failing}\nawait import("@bufbuild/protobuf");`);
     const entries = files.filter((file) => file.endsWith("/protobuf/dist/esm/index.js"));
     expect(entries).toHaveLength(1);
     expect(files.filter((file) => file.includes("/dist/cjs/"))).toEqual([]);
+  });
+
+  /** What Yarn's Plug'n'Play does: files in its archives can be imported, and required if they are CommonJS. */
+  const archived = `
+    import { createRequire } from "node:module";
+    const { _extensions: extensions } = createRequire("/")("node:module");
+    const load = extensions[".js"];
+    extensions[".js"] = (module, file) => {
+      if (!file.includes("/protobuf/dist/esm/")) return load(module, file);
+      throw Object.assign(new Error("Cannot find module"), { code: "ERR_MODULE_NOT_FOUND" });
+    };`;
+
+  it.each([
+    ["does not require ES modules", "--no-experimental-require-module"],
+    [
+      "cannot require them out of an archive",
+      `--import=data:text/javascript,${encodeURIComponent(archived)}`,
+    ],
+  ])("loads protobuf-es as CommonJS where Node %s", async (_, option) => {
+    const files = await filesOf(failing, option);
+    expect(files.filter((file) => file.endsWith("/protobuf/dist/cjs/index.js"))).toHaveLength(1);
   });
 });
 

@@ -20,6 +20,12 @@ export function protobufEs(): ProtobufEs {
 }
 
 /**
+ * Codes of errors where Node cannot require ES modules: it was started with --no-experimental-require-module, or they are in
+ * an archive of Yarn's Plug'n'Play, from which it can only import them.
+ */
+const UNREQUIRABLE = new Set<unknown>(["ERR_REQUIRE_ESM", "ERR_MODULE_NOT_FOUND"]);
+
+/**
  * Requires an ES module by its path. By its name, require would give the copy for CommonJS, which shares nothing with
  * the one that programs import.
  */
@@ -29,8 +35,7 @@ function load<T>(name: string): T {
   try {
     return require(fileURLToPath(url)) as T;
   } catch (error) {
-    // Node was started with --no-experimental-require-module.
-    if ((error as { code?: unknown } | undefined)?.code !== "ERR_REQUIRE_ESM") throw error;
+    if (!UNREQUIRABLE.has((error as { code?: unknown } | undefined)?.code)) throw error;
     return require(name) as T;
   }
 }
