@@ -85,6 +85,6 @@ function idOf(key: ContextKey<unknown>): symbol {
 export function checkContextValues(values: ContextValues | undefined): void {
   if (values === undefined || isInstance(values, ContextValues)) return;
   throw new TypeError(
-    `contextValues must be made by createContextValues(), not ${kindBut(values, ContextValues)}`,
+    `contextValues must be made by createContextValues(), not ${kindBut(values, "ContextValues")}`,
   );
 }

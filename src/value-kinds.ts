@@ -52,11 +52,14 @@ export function kindOf(value: unknown): string {
   return tag === "Object" ? "object" : tag;
 }
 
-/** What it is instead of an instance of a class of this package, as {@link kindOf} says it. Two copies may be installed. */
-export function kindBut(value: unknown, kind: abstract new (...parts: never) => unknown): string {
+/**
+ * What it is instead of an instance of a class of this package, as {@link kindOf} says it. Two copies may be installed. The
+ * class is given by its name, which a bundler that shortens names does not change.
+ */
+export function kindBut(value: unknown, className: string): string {
   try {
     const { constructor } = value as { readonly constructor?: unknown };
-    if (typeof constructor === "function" && constructor.name === kind.name) {
+    if (typeof constructor === "function" && constructor.name === className) {
       return "one of another copy of this package";
     }
   } catch {

@@ -107,7 +107,7 @@ export function callOptions(options: CallOptions): CallOptions {
 /** A call's options, completed from the context of the handler that makes it. */
 function handedOn(parent: HandlerContext, options: CallOptions): CallOptions {
   if (!isInstance(parent, HandlerContext)) {
-    throw new TypeError(`parent must be the context of a handler, not ${kindBut(parent, HandlerContext)}`);
+    throw new TypeError(`parent must be the context of a handler, not ${kindBut(parent, "HandlerContext")}`);
   }
   const { metadata: own, signal = parent.signal, contextValues } = options;
   let { timeoutMs } = options;

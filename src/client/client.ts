@@ -93,7 +93,7 @@ export function createClient<Service extends DescService>(
 ): Client<Service> {
   checkOptions("createClient", options, OPTIONS);
   const interceptors = checkedInterceptors(options.interceptors);
-  checkConnection(connection, Connection, "connect() resolves to");
+  checkConnection(connection, Connection, "Connection", "connect() resolves to");
   return methodsOf(service, connection.bridge, (method, route) => {
     const start = starter(method, route, connection);
     const streams = serverStreams(method.methodKind);
@@ -192,6 +192,7 @@ function starter({ methodKind, input, output }: DescMethod, route: number, conne
 export function checkConnection<T extends object>(
   connection: T,
   kind: abstract new (...parts: never) => T,
+  className: string,
   made: string,
 ): void {
   if (isInstance(connection, kind)) return;
@@ -200,8 +201,8 @@ export function checkConnection<T extends object>(
     ? "a Promise"
     : isDescriptor(given, "service")
       ? "a service, which comes first"
-      : kindBut(given, kind);
-  throw new TypeError(`connection must be the ${kind.name} that ${made}, not ${what}`);
+      : kindBut(given, className);
+  throw new TypeError(`connection must be the ${className} that ${made}, not ${what}`);
 }
 
 /** Makes a function for each method of a service, under its name in a client. */

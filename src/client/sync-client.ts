@@ -200,7 +200,7 @@ export function createSyncClient<Service extends DescService>(
   service: Service,
   connection: SyncConnection,
 ): SyncClient<Service> {
-  checkConnection(connection, SyncConnection, "connectSync() returns");
+  checkConnection(connection, SyncConnection, "SyncConnection", "connectSync() returns");
   return methodsOf(service, bridgeOf("loop"), ({ methodKind, input, output }, route) => {
     if (methodKind !== "unary") return undefined;
     const decode = messageDecoder(output);
