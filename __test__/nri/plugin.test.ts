@@ -213,4 +213,14 @@ describe("a plugin", () => {
     expect(fields(container.linux?.rdt)).toEqual(made);
     expect(seen).toMatchObject(plugins.map(() => OWN));
   });
+
+  it("gets no container of a pod that has been removed", async () => {
+    await using runtime = await createTestRuntime();
+    const createContainer = vi.fn();
+    await runtime.start("p", "10", { createContainer });
+    const pod = await runtime.runPod();
+    await runtime.removePod(pod);
+    await expect(runtime.createContainer(pod)).rejects.toThrow(new TypeError(`there is no pod ${pod.id}`));
+    expect(createContainer).not.toHaveBeenCalled();
+  });
 });

@@ -43,7 +43,10 @@ export interface EventSinkOptions extends ListenOptions {
    * `"wait"` if left out.
    */
   readonly whenFull?: "wait" | "dropOldest" | "fail" | undefined;
-  /** Admits only peers of this process's own user and group, over a unix socket, as containerd does. */
+  /**
+   * Admits only peers of this process's own user and group, as containerd does. Only unix sockets tell; on any other address
+   * nobody is admitted. Default false.
+   */
   readonly requireSameUser?: boolean | undefined;
   /** What turns the server's runtime, and a forwarder's connection. `"loop"` if left out, where there is Node's; see {@link Driver}. */
   readonly driver?: Driver | undefined;

@@ -41,7 +41,8 @@ export interface CreatedContainer {
 /**
  * A runtime for tests of plugins, made by {@link createTestRuntime}. It calls plugins as containerd does, over a socket, in
  * the order of their indexes, and keeps pods and containers in memory. It does not look for conflicts between plugins, but
- * fails a container if a plugin sets an entry twice.
+ * fails a container if a plugin sets an entry twice. Its methods reject with a TypeError if an argument is wrong, and with a
+ * {@link TtrpcError} if a handler of a plugin throws.
  */
 export class TestRuntime implements AsyncDisposable {
   /** The socket's address, for plugins in other processes. */
@@ -177,6 +178,7 @@ export class TestRuntime implements AsyncDisposable {
   ): Promise<CreatedContainer> {
     validate(PodSandboxSchema, pod, "pod");
     validate(ContainerSchema, init, "init");
+    this.#pod(pod.id);
     const id = `container-${++this.#made}`;
     const defaults = { id, name: id, podSandboxId: pod.id, args: ["sh"] };
     const pristine = create(ContainerSchema, { ...defaults, ...definedFields(init) });
@@ -299,9 +301,12 @@ export class TestRuntime implements AsyncDisposable {
 
   #podOf(container: Container): PodSandbox {
     validate(ContainerSchema, container, "container");
-    const { podSandboxId } = container;
-    const pod = this.pods.find(({ id }) => id === podSandboxId);
-    if (pod === undefined) throw new TypeError(`there is no pod ${podSandboxId}`);
+    return this.#pod(container.podSandboxId);
+  }
+
+  #pod(id: string): PodSandbox {
+    const pod = this.pods.find((each) => each.id === id);
+    if (pod === undefined) throw new TypeError(`there is no pod ${id}`);
     return pod;
   }
 
