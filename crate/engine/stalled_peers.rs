@@ -17,6 +17,8 @@ pub(super) struct Contended {
     budgets: Vec<Weak<Budget>>,
     /// When they are checked next.
     at: Option<Instant>,
+    /// The last check came late.
+    was_late: bool,
 }
 
 impl Engine {
@@ -38,9 +40,15 @@ impl Engine {
     /// Ends the connections of peers that keep others waiting, in the order in which they began to.
     pub(super) fn end_stalled(&mut self) {
         let now = Instant::now();
-        if self.contended.at.is_none_or(|at| at > now) {
+        let Some(at) = self.contended.at.filter(|at| *at <= now) else { return };
+        let is_late = now - at > EVERY;
+        if is_late && !std::mem::replace(&mut self.contended.was_late, is_late) {
+            // This side was busy or stopped, and has not looked since at what peers read and sent meanwhile. If it is always
+            // late, it has looked between two checks.
+            self.contended.at = Some(now + EVERY);
             return;
         }
+        self.contended.was_late = is_late;
         let mut budgets = std::mem::take(&mut self.contended.budgets);
         budgets.retain(|budget| budget.upgrade().is_some_and(|budget| self.relieve(&budget, now)));
         self.contended.at = (!budgets.is_empty()).then(|| now + EVERY);

@@ -1,10 +1,13 @@
 //! An engine that is turned too late, because its thread was busy or stopped.
 
-use super::{connected, frames, route, with_flags};
-use crate::engine::Engine;
+use super::{connected, frames, listening_with, route, watched_for, with_flags};
+use crate::engine::{Engine, Method, Services};
+use crate::limits::UNREAD_TIME;
 use crate::records::{FLAG_SERVER_STREAM, event, op, record};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
+use ttrpc::proto::{Codec as _, MessageHeader, Request};
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -65,4 +68,74 @@ fn a_call_without_a_reply_ends_at_its_deadline() {
     engine.events().fill(&mut events);
     assert_eq!((events[4], events[12]), (event::FAILED, 1));
     assert_eq!(engine.next_deadline(), None);
+}
+
+/// An engine with a peer that has not read its replies, for whose room another waits; the first one's connection and socket,
+/// and the other's.
+fn contended() -> (Engine, u32, UnixStream, UnixStream) {
+    let method = Method { name: "m".to_owned(), route: 0, kind: None };
+    let (mut engine, listener, connect) =
+        listening_with(Services::from([("s".to_owned(), vec![method])]));
+    let mut request = Request::new();
+    (request.service, request.method) = ("s".to_owned(), "m".to_owned());
+    let body = request.encode().unwrap();
+    let mut watched = false;
+    let mut call = |engine: &mut Engine, ids: &[u32]| {
+        let mut peer = connect();
+        engine.ready(listener, true, false);
+        let connections = watched_for(engine, listener, &mut watched);
+        for id in ids {
+            let header = MessageHeader::new_request(*id, body.len() as u32);
+            peer.write_all(&[&Vec::<u8>::from(header)[..], &body].concat()).unwrap();
+        }
+        let connection = connections.into_iter().max().unwrap();
+        engine.ready(connection, true, false);
+        (connection, peer)
+    };
+    let (connection, first) = call(&mut engine, &[1, 3, 5]);
+    let mut events = [0; 1 << 16];
+    let filled = engine.events().fill(&mut events);
+    let reply = vec![0; 12 + (3 << 19)];
+    for event in records(&events[..filled.size]).filter(|event| event[4] == event::REQUEST) {
+        let mut answer = record(op::REPLY, 0, 0, &reply);
+        answer[12..20].copy_from_slice(&event[12..20]);
+        engine.submit(&answer).unwrap();
+    }
+    let (_, second) = call(&mut engine, &[1]);
+    assert!(engine.next_deadline().is_some(), "nobody waits");
+    (engine, connection, first, second)
+}
+
+fn records(mut events: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let size = u32::from_le_bytes(*events.first_chunk()?) as usize;
+        let (record, rest) = events.split_at(size);
+        events = rest;
+        Some(record)
+    })
+}
+
+#[test]
+fn a_peer_that_read_its_replies_meanwhile_is_not_closed_by_an_engine_that_was_late() {
+    let (mut engine, connection, mut peer, _waiting) = contended();
+    peer.set_nonblocking(true).unwrap();
+    while peer.read(&mut [0; 1 << 16]).is_ok() {}
+    std::thread::sleep(UNREAD_TIME + Duration::from_millis(100));
+    engine.expire();
+    assert!(engine.connections.contains_key(&connection), "it was closed");
+    engine.ready(connection, false, true);
+    std::thread::sleep(engine.next_deadline().unwrap_or_default());
+    engine.expire();
+    assert!(engine.connections.contains_key(&connection), "it was closed");
+}
+
+#[test]
+fn a_peer_that_reads_nothing_is_closed_by_an_engine_that_is_always_late() {
+    let (mut engine, connection, _peer, _waiting) = contended();
+    for _ in 0..2 {
+        std::thread::sleep(UNREAD_TIME / 2 + Duration::from_millis(50));
+        engine.ready(connection, false, true);
+        engine.expire();
+    }
+    assert!(!engine.connections.contains_key(&connection), "it is open");
 }
