@@ -199,6 +199,16 @@ describe("a wrong message is refused by the path of its field", () => {
   ])("in %s, too, since it is written if it is right", (_, value, kind) => {
     expectRefused(StateRequestSchema, value, `id must be a string, not ${kind}`);
   });
+
+  test("in an accessor that gives a right value first, and then a wrong one", () => {
+    const values = ["\ud800", "right", "\ud800"];
+    const value = {
+      get id() {
+        return values.shift();
+      },
+    };
+    expect(() => encodeAny(StateRequestSchema, value)).toThrow("id has a lone surrogate");
+  });
 });
 
 function textOf(run: () => unknown): string {

@@ -16,8 +16,11 @@ export function slowEncode<Desc extends DescMessage>(
 ): Uint8Array {
   validate(desc, message);
   const { toBinary } = protobufEs();
+  const whole = complete(desc, message);
+  // An accessor may have given another value this time.
+  validate(desc, whole);
   try {
-    return toBinary(desc, complete(desc, message));
+    return toBinary(desc, whole);
   } catch (cause) {
     // Validation accepts a proto2 message without a required field; protobuf-es refuses it.
     throw refusal(`cannot encode ${desc.typeName}: ${textOf(cause)}`, { cause });
