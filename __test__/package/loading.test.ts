@@ -67,20 +67,36 @@ describe("a client of tasks", () => {
     expect(files).toEqual([]);
   });
 
-  /** A program that needs protobuf-es, which describes what is wrong. */
-  const failing = `
-    const { unpackAny } = await import("${NAME}");
+  it("loads nothing more to say what is wrong with bytes and with a message", async () => {
+    const files = await filesOf(`
+      const { packAny, unpackAny } = await import("${NAME}");
+      const { StateRequestSchema } = await import("${NAME}/task/v3");
+      files.length = 0;
+      try {
+        unpackAny({ typeUrl: StateRequestSchema.typeName, value: Uint8Array.of(255) }, StateRequestSchema);
+        throw new Error("it decoded");
+      } catch (error) {
+        if (!error.message.startsWith("cannot decode")) throw error;
+      }
+      try {
+        packAny(StateRequestSchema, { id: 5 });
+        throw new Error("it encoded");
+      } catch (error) {
+        if (!error.message.startsWith("id must be a string")) throw error;
+      }`);
+    expect(files).toEqual([]);
+  });
+
+  /** A program with a message that only protobuf-es writes. */
+  const needing = `
+    const { packAny } = await import("${NAME}");
     const { StateRequestSchema } = await import("${NAME}/task/v3");
     files.length = 0;
-    try {
-      unpackAny({ typeUrl: StateRequestSchema.typeName, value: Uint8Array.of(255) }, StateRequestSchema);
-      throw new Error("it decoded");
-    } catch (error) {
-      if (!error.message.startsWith("cannot decode")) throw error;
-    }`;
+    const message = Object.assign(Object.create(null), { $typeName: StateRequestSchema.typeName, id: "web" });
+    if (packAny(StateRequestSchema, message).value.length !== 5) throw new Error("wrong");`;
 
-  it("loads protobuf-es when it describes what is wrong, once, and as programs import it", async () => {
-    const files = await filesOf(`${failing}\nawait import("@bufbuild/protobuf");`);
+  it("loads protobuf-es for a message that only that writes, once, and as programs import it", async () => {
+    const files = await filesOf(`${needing}\nawait import("@bufbuild/protobuf");`);
     const entries = files.filter((file) => file.endsWith("/protobuf/dist/esm/index.js"));
     expect(entries).toHaveLength(1);
     expect(files.filter((file) => file.includes("/dist/cjs/"))).toEqual([]);
@@ -103,7 +119,7 @@ describe("a client of tasks", () => {
       `--import=data:text/javascript,${encodeURIComponent(archived)}`,
     ],
   ])("loads protobuf-es as CommonJS where Node %s", async (_, option) => {
-    const files = await filesOf(failing, option);
+    const files = await filesOf(needing, option);
     expect(files.filter((file) => file.endsWith("/protobuf/dist/cjs/index.js"))).toHaveLength(1);
   });
 });
