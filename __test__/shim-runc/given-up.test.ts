@@ -1,13 +1,15 @@
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, Code, connect, createClient } from "containerd-shim-protos";
-import { Task, type WaitRequest, type WaitResponse } from "containerd-shim-protos/task/v3";
-import { describe, expect, test } from "vitest";
+import { Status, Task, type WaitRequest, type WaitResponse } from "containerd-shim-protos/task/v3";
+import { describe, expect, test, vi } from "vitest";
 import { createRuncService } from "../../examples/shim-runc/service.js";
 import { FakeRunc } from "./fake-runc.js";
 
 /** A runc that hangs in the command that a file names. */
 const HANGS = '[ "$C" != "$(cat $F/hangs 2>/dev/null)" ] || { : >$F/hung; exec sleep 1000; }';
+
+const PATIENT = 15_000;
 
 type Calls = Client<typeof Task>;
 
@@ -16,13 +18,14 @@ async function givenUp(runc: FakeRunc, command: string, call: (task: Calls) => P
   writeFileSync(join(runc.folder, "hangs"), command);
   const connection = await connect(runc.shim.context.address);
   const called = call(createClient(Task, connection)).catch((error: Error) => error.message);
-  await expect.poll(() => existsSync(join(runc.folder, "hung"))).toBe(true);
+  await vi.waitFor(() => expect(existsSync(join(runc.folder, "hung"))).toBe(true), PATIENT);
   rmSync(join(runc.folder, "hangs"));
   await connection.close();
   expect(await called).toMatch(/closed/);
 }
 
-describe("a call of shim-runc that its caller has given up", () => {
+// A runc that hangs has a second to end by itself.
+describe.concurrent("a call of shim-runc that its caller has given up", () => {
   const CALLS = {
     kill: (task, id) => task.kill({ id, signal: 15 }),
     pause: (task, id) => task.pause({ id }),
@@ -57,13 +60,27 @@ describe("a call of shim-runc that its caller has given up", () => {
     const one = { id, execId: "one" };
     await givenUp(runc, "exec", (other) => other.start(one));
     await task.delete(one);
-    await expect.poll(() => runc.running()).toHaveLength(1);
+    await vi.waitFor(() => expect(runc.running()).toHaveLength(1), PATIENT);
+  });
+
+  test("does all of what its runc was about to do, if that ends soon", async () => {
+    await using runc = await FakeRunc.start("[ $C != exec ] || { : >$F/hung; sleep 0.2; }");
+    const { id, task } = runc;
+    await runc.create();
+    await task.start({ id });
+    await runc.exec("one");
+    const one = { id, execId: "one" };
+    await givenUp(runc, "", (other) => other.start(one));
+    await vi.waitFor(async () => expect((await task.state(one)).status).toBe(Status.RUNNING), PATIENT);
+    await task.kill({ ...one, signal: 9 });
+    expect(await task.wait(one)).toMatchObject({ exitStatus: 137 });
   });
 
   test("creates nothing, and can be made again", async () => {
     await using runc = await FakeRunc.start(HANGS);
     await givenUp(runc, "create", (other) => other.create(runc.request()));
-    await expect.poll(() => runc.task.state({ id: runc.id }).catch(({ code }) => code)).toBe(Code.NotFound);
+    const there = () => runc.task.state({ id: runc.id }).catch(({ code }) => code);
+    await vi.waitFor(async () => expect(await there()).toBe(Code.NotFound), PATIENT);
     await runc.create();
   });
 
@@ -73,7 +90,7 @@ describe("a call of shim-runc that its caller has given up", () => {
     await runc.create();
     await task.start({ id });
     const paused = task.pause({ id });
-    await expect.poll(() => runc.calls("pause")).toHaveLength(1);
+    await vi.waitFor(() => expect(runc.calls("pause")).toHaveLength(1), PATIENT);
     await expect(task.resume({ id }, { timeoutMs: 1 })).rejects.toMatchObject({
       code: Code.DeadlineExceeded,
     });

@@ -5,6 +5,11 @@ import { runProcess, startProcess } from "containerd-shim-protos/shim/process";
 import { notFound, unknown } from "./errors.js";
 
 const DEFAULT_ROOT = "/run/containerd/runc";
+/**
+ * How long a command that nobody waits for any more may go on. Most end by themselves, and have done all of what they were to
+ * do then: a process that an exec has started and not told would be nobody's.
+ */
+const GRACE_MS = 1000;
 
 /** How a process is started: with these streams, or with a terminal that is sent to a socket. */
 export interface Launch {
@@ -35,7 +40,7 @@ export class Runc {
   readonly #id: string;
   readonly #options: Options;
   readonly #namespace: string;
-  /** Ends a command that nobody waits for any more. */
+  /** Aborts when nobody waits for the command any more. */
   readonly #signal: AbortSignal | undefined;
 
   constructor(id: string, namespace: string, bundle: string, options: Options, signal?: AbortSignal) {
@@ -50,7 +55,7 @@ export class Runc {
     this.#global = ["--root", root, ...(options.systemdCgroup ? ["--systemd-cgroup"] : [])];
   }
 
-  /** The same for one call: what still runs when nobody waits for the call any more is killed. */
+  /** The same for one call: what hangs when nobody waits for the call any more is killed. */
   during(signal: AbortSignal): Runc {
     return new Runc(this.#id, this.#namespace, this.#bundle, this.#options, signal);
   }
@@ -130,12 +135,14 @@ export class Runc {
     const before = sizeOf(log);
     const all = ["--pid-file", pidFile, ...socket, ...args, this.#id];
     const { cwd, args: invocation } = this.#invocation(command, all, log);
-    const options = { cwd, env, stdio, endsWithShim: true, signal: this.#signal };
-    const child = await startProcess(this.#command, invocation, options).catch((error) => {
-      throw notStarted(command, error);
+    const { status } = await this.#untilGivenUp(async (signal) => {
+      const options = { cwd, env, stdio, endsWithShim: true, signal };
+      const child = await startProcess(this.#command, invocation, options).catch((error) => {
+        throw notStarted(command, error);
+      });
+      // The streams are the container's and go on.
+      return child.exited;
     });
-    // The streams are the container's and go on.
-    const { status } = await child.exited;
     if (status !== 0) this.#signal?.throwIfAborted();
     if (status !== 0) throw failed(command, lastError(log, before) ?? this.#endOf(status));
   }
@@ -147,15 +154,11 @@ export class Runc {
   ): Promise<string> {
     const before = sizeOf(this.#log);
     const { cwd, args } = this.#invocation(command, [...flags, this.#id, ...rest], this.#log);
-    const { status, stdout, stderr } = await runProcess(this.#command, args, {
-      cwd,
-      env,
-      input,
-      endsWithShim: true,
-      signal: this.#signal,
-    }).catch((error) => {
-      throw notStarted(command, error);
-    });
+    const { status, stdout, stderr } = await this.#untilGivenUp((signal) =>
+      runProcess(this.#command, args, { cwd, env, input, endsWithShim: true, signal }).catch((error) => {
+        throw notStarted(command, error);
+      }),
+    );
     if (status !== 0) this.#signal?.throwIfAborted();
     const printed = () => textOf(stderr).trim() || this.#endOf(status);
     // The log says more than what is printed.
@@ -169,6 +172,23 @@ export class Runc {
     const logged = isWritable(this.#bundle) ? ["--log", log, "--log-format", "json"] : [];
     const cwd = logged.length > 0 || existsSync(this.#bundle) ? this.#bundle : "/";
     return { cwd, args: [...this.#global, ...logged, command, ...args] };
+  }
+
+  /** Runs a program. When nobody waits for it any more, its signal aborts some time later. */
+  async #untilGivenUp<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const late = new AbortController();
+    const given = this.#signal;
+    let timer: NodeJS.Timeout | undefined;
+    const giveUp = () => {
+      timer = setTimeout(() => late.abort(given?.reason), GRACE_MS);
+    };
+    given?.addEventListener("abort", giveUp);
+    try {
+      return await run(late.signal);
+    } finally {
+      given?.removeEventListener("abort", giveUp);
+      clearTimeout(timer);
+    }
   }
 
   #endOf(status: number): string {
