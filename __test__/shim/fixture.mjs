@@ -37,6 +37,10 @@ void runShim("io.containerd.fixture.v1", {
     if (does.includes("flood"))
       for (let i = 0; i < 5000; i++) context.log.info(`line ${i} ${"x".repeat(100)}`);
     if (does.includes("fail")) throw new Error("the service has no engine");
+    if (does.includes("bug")) {
+      setTimeout(() => Promise.reject(new Error("a bug in the service")), 1);
+      await new Promise((resolve) => setTimeout(resolve, 60_000));
+    }
     if (does.includes("die")) process.kill(process.pid, "SIGKILL");
     if (does.includes("slow")) await new Promise((resolve) => setTimeout(resolve, 1000));
     return {

@@ -168,6 +168,13 @@ test("a service that cannot be created fails start with its reason, and leaves n
   expect(readdirSync(host.sockets)).toEqual([]);
 });
 
+test("an error that nobody catches before the server serves is what start says", async () => {
+  using host = new ShimHost({ does: "bug" });
+  const { code, stderr } = await host.start();
+  expect([code, stderr]).toEqual([1, "io.containerd.fixture.v1: a bug in the service\n"]);
+  expect(host.processes()).toEqual([]);
+});
+
 test("a server that dies before it serves fails start, which says how it ended", async () => {
   using host = new ShimHost({ does: "die" });
   const { code, stdout, stderr } = await host.start();

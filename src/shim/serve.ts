@@ -46,7 +46,7 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
     for (const signal of IGNORED) process.on(signal, () => undefined);
     process.on("uncaughtException", (error, origin) => {
       // Other listeners decide for themselves.
-      if (process.listenerCount("uncaughtException") === 1) endWith(error, origin, log);
+      if (process.listenerCount("uncaughtException") === 1) endWith(error, origin, log, starter);
     });
   }
   process.on("warning", (warning) => log.warn("Node warns", { warning }));
@@ -80,8 +80,10 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
  * Ends the shim after an error that nobody caught. Node would print the line of the script first, which in a packed shim is
  * longer than the pipe of the log, so that nothing of the error would arrive.
  */
-function endWith(error: unknown, origin: string, log: ShimLog): void {
+function endWith(error: unknown, origin: string, log: ShimLog, starter: Starter): void {
   log.error("an error that nobody caught ends the shim", { origin, error });
+  // Of one that serves already, it says nothing.
+  starter.failed(textOf(error));
   process.exit(1);
 }
 
