@@ -23,12 +23,16 @@ export async function fulfilledWithin(
   ms: number,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  // Without it, the timer would keep the process alive after the promise is fulfilled.
+  // Without it, the timer would keep the process alive after the promise is fulfilled. AbortSignal.any() would leave
+  // something behind at a signal that lives on, in Node.js 20.
   const over = new AbortController();
-  const ended = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
+  const listener = { aborted: () => over.abort() };
+  if (signal?.aborted) over.abort();
+  else if (signal !== undefined) listenToAbort(signal, listener);
   try {
-    return await Promise.race([promise.then(() => true), pause(ms, ended).then(() => false)]);
+    return await Promise.race([promise.then(() => true), pause(ms, over.signal).then(() => false)]);
   } finally {
+    if (signal !== undefined) unlistenToAbort(signal, listener);
     over.abort();
   }
 }

@@ -100,7 +100,14 @@ describe("the spool of a fleet on a full disk", () => {
     expect(spool.append(records)).toBe(false);
     expect(spool.status().events).toBe(0);
     expect(spool.append(records.slice(0, 1))).toBe(true);
+    spool.host = "node-1";
+    while (spool.append([records.shift() ?? recordOf("node-1", event)])) if (records.length === 0) break;
     spool.close();
+    // A collector that begins again.
+    const again = await Spool.open(path);
+    again.host = "node-1";
+    expect(again.status().events).toBeGreaterThan(0);
+    again.close();
   });
 });
 

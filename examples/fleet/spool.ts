@@ -92,6 +92,8 @@ export class Spool {
   }
 
   set host(name: string) {
+    // A collector that begins again writes nothing, for which a full disk has no room.
+    if (this.host === name) return;
     this.#transaction(() => {
       this.#statement("DELETE FROM host").run();
       this.#statement("INSERT INTO host VALUES (?)").run(name);

@@ -1,11 +1,13 @@
 import { type ClientHttp2Session, connect as http2 } from "node:http2";
 import { connect as dial, type Socket } from "node:net";
 import type { DescMessage, DescMethodServerStreaming, Message } from "@bufbuild/protobuf";
+import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";
 import { decode } from "../codec/codec.js";
 import { copyFor } from "../codec/slab.js";
 import { AnySchema, TimestampSchema } from "../descriptors/well-known.js";
 import { textOf, transportError, TtrpcError } from "../error.js";
+import { fulfilledWithin } from "../pause.js";
 import type { ArrivedEvent } from "./event.js";
 import type { SubscriptionPlan } from "./subscribe-options.js";
 
@@ -104,8 +106,27 @@ async function grpcClient(): Promise<Awaited<ReturnType<typeof loadClient>>> {
   }
 }
 
-/** One stream of events, until it ends. Throws a TtrpcError that says why it did, unless containerd ended it. */
+/**
+ * One stream of events, until it ends. Throws a TtrpcError that says why it did, unless containerd ended it. Nothing of it
+ * is left at the signal, which outlives many.
+ */
 export async function* envelopes(
+  plan: SubscriptionPlan,
+  signal: AbortSignal,
+  connected: () => void,
+): AsyncGenerator<RawEnvelope, void> {
+  const own = new AbortController();
+  const listener = { aborted: () => own.abort() };
+  if (signal.aborted) own.abort();
+  else listenToAbort(signal, listener);
+  try {
+    yield* stream(plan, own.signal, connected);
+  } finally {
+    unlistenToAbort(signal, listener);
+  }
+}
+
+async function* stream(
   { address, path, filters }: SubscriptionPlan,
   signal: AbortSignal,
   connected: () => void,
@@ -155,15 +176,13 @@ async function connectedSession(
   let why = "it sent no HTTP/2 settings";
   // Kept for good: an error without a listener would end the process.
   session.on("error", (error: Error) => (why = error.message));
-  const timeout = AbortSignal.timeout(GREETING_MS);
-  const ended = AbortSignal.any([signal, timeout]);
-  await new Promise<void>((resolve) => {
+  const greeted = new Promise<void>((resolve) => {
     session.once("remoteSettings", () => resolve());
     session.once("close", () => resolve());
-    ended.addEventListener("abort", () => resolve(), { once: true });
-    if (ended.aborted) resolve();
   });
-  if (session.remoteSettings !== undefined && !session.destroyed && !ended.aborted) return session;
+  const isInTime = await fulfilledWithin(greeted, GREETING_MS, signal);
+  if (session.remoteSettings !== undefined && !session.destroyed && isInTime && !signal.aborted)
+    return session;
   session.destroy();
   throw new TtrpcError(`${address} is no gRPC server: ${why}`, Code.Unavailable);
 }
