@@ -4,6 +4,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { packAny } from "containerd-shim-protos";
 import { ContainerCreateSchema, ContainerCreate_RuntimeSchema } from "containerd-shim-protos/events";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type * as Databases from "../../examples/events/database.js";
 import { openDatabase } from "../../examples/events/database.js";
 import { run as query } from "../../examples/fleet/query.js";
 import { jsonOf, recordOf, shownOf } from "../../examples/fleet/record.js";
@@ -15,7 +16,7 @@ import { temporaryPath } from "../helpers/temp.js";
 let room: number | undefined;
 
 vi.mock("../../examples/events/database.js", async (importOriginal) => {
-  const original = await importOriginal<typeof import("../../examples/events/database.js")>();
+  const original = await importOriginal<typeof Databases>();
   const opened: typeof openDatabase = async (...args) => {
     const database = await original.openDatabase(...args);
     if (room !== undefined) database.exec(`PRAGMA max_page_count = ${room}`);

@@ -16,7 +16,7 @@ import { closedError, EventQueue, type Onward } from "./event-queue.js";
 import { EventReader } from "./event-reader.js";
 import { HeldEvent, type Passing, tracedRequest } from "./held-event.js";
 import { type EventCounts, type EventSinkOptions, type SinkPlan, sinkPlan } from "./sink-options.js";
-import { isHeavy, mostWeight, takenEvents } from "./unpacking.js";
+import { mostWeight, takenEvents, unpackUnlessHeavy } from "./unpacking.js";
 
 const NO_LIMIT = 2 ** 32 - 1;
 /** Limit on bytes of events not read yet, where the queue itself decides what happens when it is full. */
@@ -169,7 +169,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
       this.#arrived = [];
       for (const held of arrived) {
         if (held.wanted && held.state !== "gone")
-          held.isHeavy = isHeavy(held.event, held.size, this.#plan.typeOf);
+          held.isHeavy = unpackUnlessHeavy(held.event, held.size, this.#plan.typeOf);
         this.#queue.place(held);
       }
       this.#queue.deliver();

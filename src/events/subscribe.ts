@@ -15,7 +15,7 @@ import {
 } from "./subscribe-options.js";
 import { type QueuedEvent, SubscriptionQueue } from "./subscribe-queue.js";
 import { envelopes, eventIn, type RawEnvelope } from "./subscribe-stream.js";
-import { isHeavy, mostWeight, takenEvents } from "./unpacking.js";
+import { mostWeight, takenEvents, unpackUnlessHeavy } from "./unpacking.js";
 
 const FIRST_DELAY_MS = 10;
 const LONGEST_DELAY_MS = 1000;
@@ -158,7 +158,7 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
     } finally {
       settle();
     }
-    return this.#queue.push({ event, isHeavy: isHeavy(event, size, this.#plan.typeOf) }, size);
+    return this.#queue.push({ event, isHeavy: unpackUnlessHeavy(event, size, this.#plan.typeOf) }, size);
   }
 
   #isFinal({ code, cause }: TtrpcError): boolean {

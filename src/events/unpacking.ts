@@ -20,7 +20,7 @@ export function mostWeight(size: number): number {
  * Decodes the message of an event that is to wait, unless it would take much more than its bytes, which are what counts.
  * Returns whether it would.
  */
-export function isHeavy(event: ArrivedEvent, size: number, typeOf: TypeOf): boolean {
+export function unpackUnlessHeavy(event: ArrivedEvent, size: number, typeOf: TypeOf): boolean {
   const most = mostWeight(size);
   allow(most);
   unpack(event, typeOf);
