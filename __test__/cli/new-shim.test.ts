@@ -1,11 +1,11 @@
-import { execFile } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
 import { temporaryPath } from "../helpers/temp.js";
 import { linkPackages } from "./new-shim.js";
-import { shimctl } from "./shimctl.js";
+import { SHIMCTL, shimctl } from "./shimctl.js";
 
 const run = promisify(execFile);
 
@@ -44,6 +44,19 @@ describe("shimctl new-shim", () => {
       const { stdout: entered } = await run("sh", ["-c", `${enter} && pwd`], { cwd: parent });
       expect(entered).toBe(`${path.join(parent, folder)}\n`);
     }
+  });
+
+  it("ends with 2 where nobody can make a folder, or if there is no working directory any more", async () => {
+    expect(await shimctl(["new-shim", "/proc/mine"])).toEqual({
+      code: 2,
+      stdout: "",
+      stderr: "shimctl: cannot write to /proc/mine: ENOENT: no such file or directory, mkdir '/proc/mine'\n",
+    });
+    const script = 'mkdir "$0" && cd "$0" && rmdir "$0" && "$@" 2>&1; echo $?';
+    const args = ["-c", script, temporaryPath(), process.execPath, SHIMCTL, "new-shim", "mine"];
+    expect(spawnSync("sh", args, { encoding: "utf8" }).stdout).toBe(
+      "shimctl: the working directory does not exist any more\n2\n",
+    );
   });
 
   it("touches no folder with something in it, and takes no name that a runtime cannot have", async () => {

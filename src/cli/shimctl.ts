@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { CommanderError } from "commander";
+import { UsageError } from "./errors.js";
 import { ExitCode } from "./exit-code.js";
 import { printFault } from "./output/fault.js";
 import { endWithOutput, leaveUnread, printError, styledError } from "./output/stdout.js";
@@ -21,8 +22,15 @@ async function main(argv: readonly string[]): Promise<void> {
       process.exitCode = error.exitCode === 0 ? ExitCode.Ok : ExitCode.Usage;
       return;
     }
-    process.exitCode = await reported(error);
+    process.exitCode = await reported(hasNoFolder(error) ? new UsageError(NO_FOLDER) : error);
   }
+}
+
+const NO_FOLDER = "the working directory does not exist any more";
+
+/** Whether a relative path could not be resolved. */
+function hasNoFolder(error: unknown): boolean {
+  return ((error ?? {}) as NodeJS.ErrnoException).syscall === "uv_cwd";
 }
 
 /** Reports an error; resolves to the exit code. */
