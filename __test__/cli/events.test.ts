@@ -141,6 +141,10 @@ describe("shimctl events", () => {
     const taken = await shimctl(["events", child.address]);
     expect(taken).toMatchObject({ code: 2 });
     expect(taken.stderr).toContain("something listens on this one already");
+    const file = await shimctl(["events", import.meta.filename]);
+    expect(file.stderr).toContain(
+      `cannot listen on unix://${import.meta.filename}: it is a file, not a socket`,
+    );
     const topic = await shimctl(["events", temporaryAddress(), "--topic", "tasks"]);
     expect(topic).toMatchObject({ code: 2 });
     expect(topic.stderr).toContain('"tasks" starts with no "/"');

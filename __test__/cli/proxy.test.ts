@@ -196,6 +196,8 @@ describeWithPeer("shimctl proxy, in front of the Task service of the Rust peer",
   it("ends with 2 if its address is taken or in no folder, and with 3 if nothing listens at the target", async () => {
     const taken = await shimctl(["proxy", peer.address, peer.address]);
     expect(taken).toMatchObject({ code: 2 });
+    const folder = await shimctl(["proxy", "/tmp", peer.address]);
+    expect(folder.stderr).toContain("cannot listen on unix:///tmp: it is a folder, not a socket");
     expect(taken.stderr).toContain("EADDRINUSE");
     const missing = await shimctl(["proxy", `unix://${temporaryPath()}/y.sock`, peer.address]);
     expect(missing).toMatchObject({ code: 2, stdout: "" });

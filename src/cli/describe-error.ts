@@ -20,7 +20,8 @@ export function headline(error: unknown): string {
 const OTHER_PROTOCOL =
   "another address if this one does not speak ttrpc: containerd's own socket speaks gRPC, a shim's speaks ttrpc";
 
-const TRANSPORT_HINTS: Readonly<Record<string, string>> = {
+/** For unix sockets, which are those of shims, and for calls. */
+const SOCKET_HINTS: Readonly<Record<string, string | undefined>> = {
   ENOENT: "`shimctl ls`, which lists the shims of this host with their addresses",
   ECONNREFUSED: "`shimctl ls`: nothing listens on this socket any more",
   EACCES: "again as root: only its owner may use a shim's socket",
@@ -33,8 +34,8 @@ const TRANSPORT_HINTS: Readonly<Record<string, string>> = {
 /** Where no shim of this host is: another host, or a guest. `shimctl ls` does not list what is there. */
 const ELSEWHERE = /^cannot connect to (?:tcp|vsock|hvsock):/;
 
-const ELSEWHERE_HINTS: Readonly<Record<string, string | undefined>> = {
-  ...TRANSPORT_HINTS,
+const ELSEWHERE_HINTS: typeof SOCKET_HINTS = {
+  ...SOCKET_HINTS,
   ENOENT: "another path: the hypervisor makes its socket when the guest starts",
   ECONNREFUSED: undefined,
   EACCES: "again as root",
@@ -47,7 +48,7 @@ export function hint(error: unknown): string | undefined {
   if (error instanceof UsageError) return error.advice;
   const transport = transportCode(error);
   if (transport !== undefined) {
-    const hints = ELSEWHERE.test((error as Error).message) ? ELSEWHERE_HINTS : TRANSPORT_HINTS;
+    const hints = ELSEWHERE.test((error as Error).message) ? ELSEWHERE_HINTS : SOCKET_HINTS;
     return hints[transport];
   }
   if (!(error instanceof TtrpcError)) return undefined;

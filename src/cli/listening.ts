@@ -1,4 +1,5 @@
 import { removerOf } from "../server/socket-file.js";
+import { notASocket } from "../shims/reason.js";
 import { UsageError } from "./errors.js";
 
 const HINTS: Readonly<Record<string, string>> = {
@@ -7,9 +8,11 @@ const HINTS: Readonly<Record<string, string>> = {
   ENOENT: "an address in a folder that exists",
 };
 
-/** The error for an address that cannot be listened on; `code` is the system's. */
-export function listeningError(message: string, code: string): UsageError {
-  return new UsageError(message, HINTS[code]);
+/** The error for an address that cannot be listened on; `code` is the system's, which is the same for a file at its path. */
+export function listeningError(address: string, message: string, code: string): UsageError {
+  const what = code === "EADDRINUSE" ? notASocket(address) : undefined;
+  if (what === undefined) return new UsageError(message, HINTS[code]);
+  return new UsageError(`cannot listen on ${address}: ${what}`, "another address");
 }
 
 /**

@@ -180,7 +180,7 @@ function listen(address: string, { topic, namespace, forward }: EventsOptions): 
     if (error instanceof TypeError) throw new UsageError(error.message);
     const code = transportCode(error);
     if (code === undefined) throw error;
-    throw listeningError((error as Error).message, code);
+    throw listeningError(parseAddress(address).text, (error as Error).message, code);
   }
 }
 

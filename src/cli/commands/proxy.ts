@@ -144,5 +144,5 @@ function listenerAt(path: string, address: ParsedAddress): number {
 
 function cannotListen(address: ParsedAddress, errno: number): UsageError {
   const { message } = transportError(`cannot listen on ${address.text}`, -errno);
-  return listeningError(message, errno === 0 ? "" : getSystemErrorName(errno));
+  return listeningError(address.text, message, errno === 0 ? "" : getSystemErrorName(errno));
 }
