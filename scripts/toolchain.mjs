@@ -29,7 +29,7 @@ export async function runMain(main) {
 }
 
 /** The oldest Rust that builds the addon, as Cargo.toml declares it. */
-export async function requiredRust() {
+async function requiredRust() {
   const manifest = await readFile(new URL("../Cargo.toml", import.meta.url), "utf8");
   const version = /^rust-version\s*=\s*"([\d.]+)"/m.exec(manifest)?.[1];
   if (version === undefined) throw new Error("Cargo.toml declares no rust-version");

@@ -15,7 +15,7 @@ export interface Usage {
 }
 
 /** The file exists in the root of the unified hierarchy. In the hybrid layout, the controllers are still v1. */
-export const CGROUP_VERSION = existsSync("/sys/fs/cgroup/cgroup.controllers") ? 2 : 1;
+const CGROUP_VERSION = existsSync("/sys/fs/cgroup/cgroup.controllers") ? 2 : 1;
 
 /** Decodes the metrics in a shim's Stats, whose type depends on the machine. */
 export function usageOfStats(stats: Any): Usage {

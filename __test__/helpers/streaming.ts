@@ -110,8 +110,8 @@ export type Part = Message<"ttrpc.integration.streaming.Part"> & { add: number }
 export type Sum = Message<"ttrpc.integration.streaming.Sum"> & { sum: number; num: number };
 
 export const EchoPayloadSchema: GenMessage<EchoPayload> = messageDesc(streamingFile, 0);
-export const PartSchema: GenMessage<Part> = messageDesc(streamingFile, 1);
-export const SumSchema: GenMessage<Sum> = messageDesc(streamingFile, 2);
+const PartSchema: GenMessage<Part> = messageDesc(streamingFile, 1);
+const SumSchema: GenMessage<Sum> = messageDesc(streamingFile, 2);
 
 interface MethodTypes<Kind extends string, Input, Output> {
   methodKind: Kind;

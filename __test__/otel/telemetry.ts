@@ -27,7 +27,7 @@ export const reader = new PeriodicExportingMetricReader({
 const meterProvider = new MeterProvider({ readers: [reader] });
 
 // Created before the providers are set, as in a module that is imported before the SDK starts.
-export const clientInterceptor = otelClientInterceptor();
+const clientInterceptor = otelClientInterceptor();
 export const serverInterceptor = otelServerInterceptor();
 
 context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());

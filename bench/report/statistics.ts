@@ -11,7 +11,7 @@ export interface Spread {
 }
 
 /** A quantile by linear interpolation. */
-export function quantile(sorted: readonly number[], at: number): number {
+function quantile(sorted: readonly number[], at: number): number {
   const place = (sorted.length - 1) * at;
   const below = sorted[Math.floor(place)] ?? Number.NaN;
   const above = sorted[Math.ceil(place)] ?? Number.NaN;
