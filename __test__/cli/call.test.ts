@@ -360,11 +360,12 @@ describe("shimctl call ends with 3, and says what to try,", () => {
 
   it.each([
     [
+      "a guest",
       `hvsock://${temporaryPath()}:1024`,
       "  try another path: the hypervisor makes its socket when the guest starts\n",
     ],
-    ["tcp://127.0.0.1:1", ""],
-  ])("when %s is no shim's address, which ls does not list", async (address, advice) => {
+    ["a host", "tcp://127.0.0.1:1", ""],
+  ])("when the address is that of %s, of which ls lists nothing", async (_, address, advice) => {
     const { code, stderr } = await shimctl(["call", address, "v2.Task/State"]);
     expect({ code, advice: stderr.replace(/^shimctl: .*\n/, "") }).toEqual({ code: 3, advice });
   });
