@@ -1,6 +1,9 @@
-import { readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { cpSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { childrenOfProcess, startProcess } from "containerd-shim-protos/shim/process";
 import { describe, expect, test } from "vitest";
+import { ROOT, temporaryFolder } from "../helpers/program.js";
 
 describe("a process that a shim starts", () => {
   test("tells its code, whenever it is asked", async () => {
@@ -46,4 +49,21 @@ describe("a process that a shim starts", () => {
     await started.exited;
     expect(childrenOfProcess()).toBe(childrenOfProcess());
   });
+});
+
+test("a process has one reaper, however many copies of the package it loads", () => {
+  const copy = temporaryFolder();
+  cpSync(join(ROOT, "package.json"), join(copy, "package.json"));
+  cpSync(join(ROOT, "dist"), join(copy, "dist"), {
+    recursive: true,
+    filter: (file) => !file.startsWith(join(ROOT, "dist/cli")) && !/\.(?:d\.ts|map)$/.test(file),
+  });
+  const script = `
+    import { childrenOfProcess as one } from "${ROOT}/dist/shim/process.js";
+    import { childrenOfProcess as other } from "${copy}/dist/shim/process.js";
+    console.log(one !== other, one() === other(), process.listenerCount("SIGCHLD"));`;
+  const addon = join(ROOT, readdirSync(ROOT).find((file) => file.endsWith(".node")) ?? "");
+  const env = { NAPI_RS_NATIVE_LIBRARY_PATH: addon, ...process.env };
+  const args = ["--input-type=module", "--eval", script];
+  expect(execFileSync(process.execPath, args, { encoding: "utf8", env })).toBe("true true 1\n");
 });

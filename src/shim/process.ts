@@ -20,14 +20,17 @@ import { type AdoptedChild, type ChildExit, Children } from "./children.js";
 import { type FinishedProcess, runProcess, type RunProcessOptions } from "./run-process.js";
 import { checkProgram, exitOf, spawnProgram, type StartProcessOptions } from "./spawn.js";
 
-let children: Children | undefined;
+/** Where all copies of this package find the one reaper of the process: a second would reap what the first has adopted. */
+const REAPER = Symbol.for("containerd-shim-protos.children");
+const shared = process as NodeJS.Process & { [REAPER]?: Children };
 
 /**
  * The children of this process, which becomes a child subreaper: the same that a shim's hooks have as `context.children`.
- * Throws an Error on any but the main thread, to which the kernel gives orphans.
+ * All copies of this package in the process share them. Throws an Error on any but the main thread, to which the kernel gives
+ * orphans.
  */
 export function childrenOfProcess(): Children {
-  return (children ??= new Children());
+  return (shared[REAPER] ??= new Children());
 }
 
 /**
