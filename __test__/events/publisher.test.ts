@@ -1,5 +1,4 @@
 import { execFile } from "node:child_process";
-import { createConnection } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { Code, createServer, type Server, TtrpcError, unpackAny } from "containerd-shim-protos";
@@ -11,10 +10,9 @@ import {
   TaskExitSchema,
   type Undelivered,
 } from "containerd-shim-protos/events";
-import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { deferred, failure, rejection } from "../helpers/outcome.js";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
-import { Script } from "../helpers/script.js";
 import { pathOf, temporaryAddress } from "../helpers/temp.js";
 import { publishExit, statuses, upTo } from "./exits.js";
 
@@ -228,27 +226,6 @@ describe("an event that cannot be delivered", () => {
     const { publisher } = publisherTo(temporaryAddress());
     const large = publisher.publish("/tasks/exit", TaskExitSchema, { id: "x".repeat(4 << 20) });
     expect((await failure(large)).code).toBe(Code.ResourceExhausted);
-  });
-});
-
-describe("a publisher whose server does not even take a connection", () => {
-  test("gives an event up on time, and an attempt to connect when it is closed", async () => {
-    // The process does not accept, so the kernel's queue fills, and then no attempt ends.
-    await using stuck = new Script(`
-      import { createServer } from "node:net";
-      const server = createServer().listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => {
-        process.stdout.write(server.address().port + "\\n", () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));
-      });
-    `);
-    const port = Number(await stuck.nextLine());
-    const others = upTo(6).map(() => createConnection(port, "127.0.0.1").on("error", () => undefined));
-    onTestFinished(() => others.forEach((other) => other.destroy()));
-    await vi.waitFor(() => expect(others.some(({ connecting }) => !connecting)).toBe(true));
-    const { publisher } = publisherTo(`tcp://127.0.0.1:${port}`, { retryForMs: 200 });
-    const error = await failure(publisher.publish("/tasks/exit", TaskExitSchema, {}));
-    expect(error).toMatchObject({ code: Code.DeadlineExceeded });
-    expect(error.message).toContain("has not ended");
-    await publisher.close();
   });
 });
 
