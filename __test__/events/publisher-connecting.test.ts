@@ -22,7 +22,7 @@ describe("a publisher whose server does not even take a connection", () => {
     const others = upTo(6).map(() => createConnection(port, "127.0.0.1").on("error", () => undefined));
     onTestFinished(() => others.forEach((other) => other.destroy()));
     await vi.waitFor(() => expect(others.some(({ connecting }) => !connecting)).toBe(true));
-    const { publisher } = publisherTo(`tcp://127.0.0.1:${port}`, { retryForMs: 200 });
+    const publisher = publisherTo(`tcp://127.0.0.1:${port}`, { retryForMs: 200 });
     const error = await failure(publisher.publish("/tasks/exit", TaskExitSchema, {}));
     expect(error).toMatchObject({ code: Code.DeadlineExceeded });
     expect(error.message).toContain("has not ended");
