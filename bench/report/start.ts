@@ -31,7 +31,7 @@ export interface ShimFigures {
 
 /** The title, by which the section is found in a report. */
 export const START_TITLE = "## Start and memory";
-const SHIMS_TITLE = "## Shims";
+export const SHIMS_TITLE = "## Shims";
 
 /** The section of clients. */
 export function startSection(rows: readonly Started[], rounds: number): string {
