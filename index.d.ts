@@ -310,7 +310,7 @@ export declare function removeStaleSocket(path: string): number
 /** Sets the size of a terminal, in characters. */
 export declare function resizeConsole(terminal: number, width: number, height: number): number
 
-/** The SHA-256 digest of a text, in hexadecimal digits. */
+/** The SHA-256 digest of a string, in hexadecimal digits. */
 export declare function sha256(text: string): string
 
 /** Has the allocators of the addon and of Node give back what they keep free. */
