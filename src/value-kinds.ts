@@ -115,6 +115,11 @@ function tagOf(value: object): string {
 export function shown(value: unknown): string {
   if (typeof value === "object" || typeof value === "function") return kindOf(value);
   const text = typeof value === "string" && LOOKS_OTHER.test(value) ? JSON.stringify(value) : String(value);
+  return shortened(text);
+}
+
+/** The beginning of a text, for an error's text: peers and users may give megabytes. */
+export function shortened(text: string): string {
   return text.length > LONGEST_SHOWN ? `${text.slice(0, LONGEST_SHOWN)}…` : text;
 }
 

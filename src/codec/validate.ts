@@ -1,7 +1,15 @@
 import type { DescEnum, DescField, DescMessage, DescOneof } from "@bufbuild/protobuf";
 import { refusal } from "../error.js";
 import { ScalarType } from "./scalar-type.js";
-import { bytesProblem, isArray, isOfEveryObject, isRevoked, memberOf, shown } from "../value-kinds.js";
+import {
+  bytesProblem,
+  isArray,
+  isOfEveryObject,
+  isRevoked,
+  memberOf,
+  shortened,
+  shown,
+} from "../value-kinds.js";
 import { isJsonObject, representation } from "./json.js";
 import { hasLongs, isInteger } from "./longs.js";
 import { DEPTH_LIMIT, isLarge, longAsString } from "./wire-types.js";
@@ -104,7 +112,7 @@ function field(desc: DescField): Check {
       return (value, path) => {
         if (!isObject(value)) throw wrong(path, "an object", value);
         for (const [name, entry] of Object.entries(value)) {
-          const at = () => `${path()}[${JSON.stringify(shown(name))}]`;
+          const at = () => `${path()}[${JSON.stringify(shortened(name))}]`;
           key(name, at);
           item(entry, at);
         }
@@ -262,7 +270,7 @@ function jsonObject(value: unknown, path: Path, what: string): void {
     throw refusal(`${path()} must be ${what}, not an object with toJSON: give what that returns`);
   descend(path);
   for (const [name, item] of Object.entries(value)) {
-    const at = () => `${path()}[${JSON.stringify(shown(name))}]`;
+    const at = () => `${path()}[${JSON.stringify(shortened(name))}]`;
     string(name, at);
     jsonValue(item, at);
   }
@@ -296,7 +304,7 @@ function join(path: Path, name: string): Path {
   return () => {
     // Called once: two calls at each of a hundred levels would take 2^100 steps.
     const before = path();
-    return before === "" ? shown(name) : `${before}.${shown(name)}`;
+    return before === "" ? shortened(name) : `${before}.${shortened(name)}`;
   };
 }
 

@@ -5,7 +5,7 @@ import { Code } from "../code.js";
 import { decode, encodeWith } from "../codec/codec.js";
 import { longFrom } from "../codec/longs.js";
 import { TtrpcError } from "../error.js";
-import { isDescriptor, shown, textOf } from "../value-kinds.js";
+import { isDescriptor, shortened, textOf } from "../value-kinds.js";
 import { keptCopy } from "../codec/slab.js";
 import { eventFiles } from "../protos/event-files.js";
 import { ForwardRequestSchema } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
@@ -131,7 +131,7 @@ export const namespaceFault = remembering((namespace) => {
 /** What is wrong with a topic, if anything is. */
 export const topicFault = remembering((topic) => {
   if (typeof topic !== "string") return "topic must be a string";
-  const quoted = JSON.stringify(shown(topic));
+  const quoted = JSON.stringify(shortened(topic));
   if (!topic.startsWith("/")) return `topic ${quoted} must start with "/"`;
   const what = `a part of the topic ${quoted}`;
   for (const part of topic.slice(1).split("/")) {

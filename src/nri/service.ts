@@ -13,7 +13,7 @@ import {
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import type { HandlerContext } from "../server/context.js";
 import type { ServiceImpl } from "../server/service.js";
-import { shown } from "../value-kinds.js";
+import { shortened } from "../value-kinds.js";
 import { contextOf, type PluginContext, type RuntimeInfo } from "./context.js";
 import { checkedEvents, type EventName, maskOf, nameOf } from "./events.js";
 import type { ContainerEvent, PluginHandlers, PodEvent, Updates } from "./handlers.js";
@@ -55,8 +55,8 @@ type Use<Name extends keyof PluginHandlers> = (
 function subjectOf({ pod, container }: PodAndContainer): string {
   const { name, id } = container ?? pod ?? {};
   if (name === undefined && id === undefined) return "";
-  const names = [pod?.namespace, pod?.name, container?.name].filter((part) => part);
-  return ` of ${names.map(shown).join("/")} (${shown(id)})`;
+  const names = [pod?.namespace, pod?.name, container?.name].map((part) => shortened(part ?? ""));
+  return ` of ${names.filter(Boolean).join("/")} (${shortened(String(id))})`;
 }
 
 const podEvent = ({ pod = create(PodSandboxSchema) }: Pod): PodEvent => ({ pod });
