@@ -106,6 +106,17 @@ describe("a program that a shim runs to its end", () => {
     await expect(startProcess("/bin/true", [], { signal })).rejects.toThrow("enough");
   });
 
+  test("shares a signal with many others, whose event no listener can keep from them", async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    signal.addEventListener("abort", (event) => event.stopImmediatePropagation());
+    const processes = Array.from({ length: 12 }, () => runProcess("/bin/sleep", ["1000"], { signal }));
+    // One for all, beside the program's own: Node warns of a leak where there are more than ten.
+    expect(getEventListeners(signal, "abort")).toHaveLength(2);
+    controller.abort();
+    for (const { status } of await Promise.all(processes)) expect(status).toBe(137);
+  });
+
   test("leaves nothing at a signal that outlives it", async () => {
     const { signal } = new AbortController();
     await runProcess("/bin/true", [], { signal });

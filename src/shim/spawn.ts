@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn, type StdioOptions } from "node:child_process";
 import { constants } from "node:os";
+import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { checkSignal } from "../client/call-options.js";
 import { loadNative } from "../native/addon.js";
 import { checkOptions } from "../options.js";
@@ -72,9 +73,9 @@ export function spawnProgram(
   const start = () => spawn(program, [...args], { cwd, env: { ...env }, stdio: [...stdio] as StdioOptions });
   const child = endsWithShim ? endingWithThisThread(start) : start();
   if (signal !== undefined) {
-    const end = () => void child.kill("SIGKILL");
-    signal.addEventListener("abort", end, { once: true });
-    for (const over of ["exit", "error"]) child.once(over, () => signal.removeEventListener("abort", end));
+    const listener = { aborted: () => void child.kill("SIGKILL") };
+    listenToAbort(signal, listener);
+    for (const over of ["exit", "error"]) child.once(over, () => unlistenToAbort(signal, listener));
   }
   return child;
 }

@@ -1,3 +1,4 @@
+import { listenToAbort, unlistenToAbort } from "../abort.js";
 import type { HandlerContext } from "../server/context.js";
 import type { Server } from "../server/server.js";
 import type { ServiceImpl } from "../server/service.js";
@@ -31,12 +32,13 @@ function endingWithItsCall(wait: Handler): Handler {
     const { signal } = context as HandlerContext;
     let giveUp!: () => void;
     const givenUp = new Promise((_, reject) => (giveUp = () => reject(signal.reason as Error)));
-    signal.addEventListener("abort", giveUp);
+    const listener = { aborted: giveUp };
     if (signal.aborted) giveUp();
+    else listenToAbort(signal, listener);
     try {
       return await Promise.race([wait(request, context), givenUp]);
     } finally {
-      signal.removeEventListener("abort", giveUp);
+      unlistenToAbort(signal, listener);
     }
   };
 }
