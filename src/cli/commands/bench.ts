@@ -7,7 +7,7 @@ import { UsageError } from "../errors.js";
 import { transportCode } from "../describe-error.js";
 import { Input } from "../input.js";
 import { jsonText } from "../output/json.js";
-import { print, printError, styled, styledError } from "../output/stdout.js";
+import { drawsInPlace, print, printError, styled, styledError } from "../output/stdout.js";
 import { table } from "../output/table.js";
 import { latency } from "../output/units.js";
 import { loadRegistry } from "../schema/schema.js";
@@ -212,7 +212,7 @@ async function measure(
 
 /** A progress bar on stderr, if that is a terminal that can draw one. */
 function progressBar(): SingleBar | undefined {
-  if (!process.stderr.isTTY || process.env["TERM"] === "dumb") return undefined;
+  if (!drawsInPlace(process.stderr)) return undefined;
   return new SingleBar({
     format: "{bar} {percentage} %",
     clearOnComplete: true,

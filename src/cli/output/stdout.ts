@@ -10,9 +10,9 @@ export function onTerminal(): boolean {
   return process.stdout.isTTY;
 }
 
-/** Whether stdout is a terminal that can draw over what it shows. A dumb one prints escape sequences as they are. */
-export function drawsInPlace(): boolean {
-  return onTerminal() && process.env["TERM"] !== "dumb";
+/** Whether a stream is a terminal that can draw over what it shows. A dumb one prints escape sequences as they are. */
+export function drawsInPlace(stream: { readonly isTTY: boolean } = process.stdout): boolean {
+  return stream.isTTY && process.env["TERM"] !== "dumb";
 }
 
 /** The columns that a line may have: those of the terminal; otherwise there is no limit. */
