@@ -245,8 +245,8 @@ export class Publisher extends EventEmitter<PublisherEvents> {
 
   /**
    * Delivers what waits for up to `graceMs` milliseconds, 5 000 if left out, gives up the rest, and closes the
-   * connection. When it resolves, `undelivered` has reported the events that were given up. A second call returns the same promise. Rejects
-   * with a TypeError if an option is wrong.
+   * connection. When it resolves, `undelivered` has reported the events that were given up. A second call returns the same
+   * promise. Rejects with a TypeError if an option is wrong.
    */
   close(options: { graceMs?: number | undefined } = {}): Promise<void> {
     try {

@@ -91,8 +91,8 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
    * them. Those that were acknowledged can still be taken; then loops end.
    *
    * With `acknowledge: "done"` it waits up to `graceMs` milliseconds, 5 000 if left out, for the consumer to be done with
-   * what it has, so a loop calls it without awaiting it. A second call returns the same promise. Rejects
-   * with a TypeError if an option is wrong.
+   * what it has, so a loop calls it without awaiting it. A second call returns the same promise.
+   * Rejects with a TypeError if an option is wrong.
    */
   close(options: { graceMs?: number | undefined } = {}): Promise<void> {
     try {
