@@ -24,21 +24,27 @@ import { textOf } from "./blocks.js";
 const address = temporaryAddress();
 let server: Server;
 
-beforeAll(async () => {
-  server = createServer({ maxConcurrentCalls: 1 }).add(Task, {
+const serving = (maxConcurrentCalls?: number) =>
+  createServer({ maxConcurrentCalls }).add(Task, {
     connect: () => ({ shimPid: "one" as never }),
     state: () => ({ id: "x".repeat(5_000_000) }),
     async wait(_, { signal }) {
       throw await aborted(signal);
     },
   });
+
+beforeAll(async () => {
+  server = serving();
   await server.listen(address);
 });
 
 afterAll(() => server.close({ graceMs: 0 }));
 
-async function withTask(call: (task: ReturnType<typeof createClient<typeof Task>>) => Promise<unknown>) {
-  const connection = await connect(address);
+async function withTask(
+  call: (task: ReturnType<typeof createClient<typeof Task>>) => Promise<unknown>,
+  at = address,
+) {
+  const connection = await connect(at);
   try {
     await call(createClient(Task, connection));
   } finally {
@@ -82,11 +88,21 @@ const CAUSES: readonly (() => Promise<unknown>)[] = [
   () => withTask((task) => task.connect({ id: 5 as never })),
   () => withTask((task) => task.exec({ exec_id: "e" } as never)),
   () => withTask((task) => task.state({ id })),
-  () =>
-    withTask(async (task) => {
-      task.wait({ id }).catch(() => undefined);
-      await task.connect({ id });
-    }),
+  async () => {
+    // A server of its own: elsewhere, the call of another case could still have the only place.
+    const busy = serving(1);
+    try {
+      await withTask(
+        async (task) => {
+          task.wait({ id }).catch(() => undefined);
+          await task.connect({ id });
+        },
+        await busy.listen(temporaryAddress()),
+      );
+    } finally {
+      await busy.close({ graceMs: 0 });
+    }
+  },
   async () => {
     const connection = await connect(address);
     const calls = Array.from({ length: 70 }, () => connection.unary("a.B", "C", new Uint8Array(1 << 20)));
