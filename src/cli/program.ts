@@ -63,10 +63,10 @@ export function program(): Command {
   shimctl
     .command("ls")
     .description("list the shims of this host")
-    .argument("[id]", "only containers whose ids begin like this")
+    .argument("[id]", "only containers whose ids begin with this")
     .option("--sockets <dir>", "the folder of the shims' sockets", filled, "/run/containerd/s")
     .option("--json", "print JSON")
-    .option("-w, --watch", "keep listing; on a terminal, in place")
+    .option("-w, --watch", "list again and again; in place on a terminal")
     .addOption(durationOption("--interval <duration>", "how often --watch lists", "2s"))
     .addOption(durationOption("--timeout <duration>", "how long a shim may take to answer", "2s"))
     .action(async (id, _, command: Command) => (await import("./commands/ls.js")).ls(id, valuesOf(command)));
@@ -79,11 +79,11 @@ export function program(): Command {
       .argument("<service/method>", ROUTE)
       .argument("[data]", "the request as JSON, @file, or - for stdin; a stream takes one per line"),
   )
-    .option("--timeout <duration>", "the deadline, for connecting too", duration)
+    .option("--timeout <duration>", "the deadline of the call, and the limit for connecting", duration)
     .option("-m, --metadata <key=value>", "send metadata; may be repeated", metadata)
-    .option("--raw", "use hexadecimal instead of JSON, also for unknown methods")
+    .option("--raw", "messages are hexadecimal, and the method may be unknown")
     .addOption(new Option("--kind <kind>", "the kind of the method, with --raw").choices(KINDS))
-    .option("--json", "print each reply in one line, on a terminal too")
+    .option("--json", "print each reply in one line, even on a terminal")
     .option("--emit-defaults", EMIT_DEFAULTS)
     .action(async (target, route, data, _, command: Command) =>
       (await import("./commands/call.js")).call(target, route, data, valuesOf(command)),
@@ -93,7 +93,7 @@ export function program(): Command {
     shimctl
       .command("describe")
       .description("print definitions")
-      .argument("[names...]", "services, SERVICE/METHOD, messages or enums; all services if left out"),
+      .argument("[names...]", "services, methods, messages or enums; all services if left out"),
   )
     .option("--json", "print each definition as a line of JSON")
     .action(async (names, options) => (await import("./commands/describe.js")).describe(names, options));
@@ -104,12 +104,12 @@ export function program(): Command {
       .description("print events: containerd's, or those that shims publish to an address")
       .argument(
         "[target]",
-        "a container's id; or where to listen in containerd's place, the TTRPC_ADDRESS of the publishers",
+        "a container's id, or the address to listen on, which publishers have as their TTRPC_ADDRESS",
       ),
   )
     .option("--topic <prefix>", "only topics with this prefix, such as /tasks/; may be repeated", repeated)
-    .option("--filter <filter>", "only what matches, in containerd's syntax; may be repeated", repeated)
-    .option("--forward <address>", "pass each event on to containerd, and its answer back")
+    .option("--filter <filter>", "only events that match, in containerd's syntax; may be repeated", repeated)
+    .option("--forward <address>", "forward each event to containerd here, and the answer to the shim")
     .option("--json", "print a line of JSON for each event")
     .option("--emit-defaults", EMIT_DEFAULTS)
     .addHelpText("after", EVENTS_HELP)
@@ -119,7 +119,7 @@ export function program(): Command {
 
   shimctl
     .command("stats")
-    .description("show the CPU, memory and IO that a container uses, until it ends")
+    .description("show the CPU, memory and I/O that a container uses, until it ends")
     .argument("<target>", TARGET)
     .argument("[id]", "the container, after the address of a shim that has several")
     .addOption(durationOption("--interval <duration>", "how often to take a sample", "1s"))
@@ -133,12 +133,12 @@ export function program(): Command {
   withSchemaOptions(
     shimctl
       .command("proxy")
-      .description("pass ttrpc connections through and print their frames")
+      .description("forward ttrpc connections and print their frames")
       .argument("<listen>", "where to listen: unix or tcp")
-      .argument("<target>", "where to pass connections on to: a container's id, unix, tcp or hvsock"),
+      .argument("<target>", "where to forward connections: a container's id, unix, tcp or hvsock"),
   )
     .option("--json", "print a line of JSON for each frame")
-    .option("--full", "print long messages to their ends")
+    .option("--full", "print long messages whole")
     .option("--emit-defaults", EMIT_DEFAULTS)
     .action(async (listen, target, _, command: Command) =>
       (await import("./commands/proxy.js")).proxy(listen, target, valuesOf(command)),
@@ -168,16 +168,16 @@ export function program(): Command {
 
   shimctl
     .command("new-shim")
-    .description("write a shim that containerd runs, to begin your own with")
+    .description("write a first shim, on which to build your own")
     .argument("<dir>", "the folder, which must be empty or not exist")
     .option("--name <name>", "the runtime's name, io.containerd.NAME.v1 (default: that of the folder)")
     .action(async (dir, options) => (await import("./commands/new-shim.js")).newShim(dir, options));
 
   shimctl
     .command("pack")
-    .description("make one program of a shim's script and the addon")
+    .description("join a shim's script and the addon into one program")
     .argument("<script>", "the shim, bundled into one CommonJS file")
-    .requiredOption("-o, --output <file>", "the program: containerd-shim-NAME-VERSION", filled)
+    .requiredOption("-o, --output <file>", "the program to write: containerd-shim-NAME-VERSION", filled)
     .option("--node <path>", "the Node that it runs (default: the first on containerd's PATH)", filled)
     .option(
       "--addon <file>",
@@ -193,7 +193,7 @@ export function program(): Command {
 
   shimctl
     .command("completion")
-    .description("print a script that makes a shell complete shimctl commands")
+    .description("print a completion script for a shell")
     .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish"]))
     .action(async (shell) => (await import("./commands/completion.js")).completion(shell));
 
@@ -218,7 +218,7 @@ export function program(): Command {
   return shimctl;
 }
 
-const EMIT_DEFAULTS = "show fields with their default value too";
+const EMIT_DEFAULTS = "include fields that have their default value";
 
 /** The variables that stand for options of all commands. */
 const VARIABLES = ["CONTAINERD_STATE", "CONTAINERD_ADDRESS", "CONTAINERD_NAMESPACE"] as const;
@@ -234,14 +234,14 @@ function durationOption(flags: string, description: string, byDefault: string, p
 }
 
 const EVENTS_HELP = `
-Without an address it subscribes to containerd over gRPC, as \`ctr events\` does, and comes back when
-containerd does. With one it listens where shims publish, in containerd's place. Start a shim
-of your own with TTRPC_ADDRESS set to its address, or put this command in front of a containerd:
+Without an address it subscribes to containerd over gRPC, as \`ctr events\` does, and subscribes again when
+containerd restarts. With an address it listens there, in containerd's place. Start a shim of your own
+with that address as its TTRPC_ADDRESS, or put this command between containerd and its shims:
 
   mv /run/containerd/containerd.sock.ttrpc /run/containerd/real.ttrpc
   shimctl events /run/containerd/containerd.sock.ttrpc --forward /run/containerd/real.ttrpc
 
-and put the socket back when done. Shims that were connected before keep publishing past it.`;
+and move the socket back when done. Shims that were connected before still publish to containerd directly.`;
 
 const EXAMPLES = `
 Examples:
