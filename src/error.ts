@@ -106,7 +106,7 @@ export class TtrpcError extends Error {
    * pack messages with `packAny`.
    *
    * @param message - What went wrong, for a person to read. The peer gets it unchanged.
-   * @param code - The status code. `Unknown` if left out.
+   * @param code - The status code. Default `Unknown`.
    * @param options - Details and cause; the cause stays on this side.
    */
   constructor(message: string, code: Code = Code.Unknown, options: TtrpcErrorOptions = {}) {

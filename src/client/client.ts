@@ -32,8 +32,9 @@ import { type Opened, openedOf } from "../opened.js";
 import { failedStream } from "./stream-call.js";
 
 /**
- * A client of a service: a function for each of its methods, under protobuf-es's name for it. The one of a method called
- * `Then` is `then$`: JavaScript takes what has a function `then` for a promise, so no async function could return the client.
+ * A client of a service: a function for each of its methods, with protobuf-es's name for the method. The one exception is a
+ * method `Then`, whose function is `then$`: JavaScript treats an object with a function `then` as a promise, so no async
+ * function could return the client.
  */
 export type Client<Service extends DescService> = {
   [Name in keyof Service["method"] as ClientName<Name>]: ClientMethod<Service["method"][Name]>;

@@ -29,13 +29,13 @@ export interface ConnectOptions {
    */
   readonly driver?: Driver | undefined;
   /**
-   * How long to look for answers, in milliseconds, before the thread sleeps: after calls left, and after each answer
-   * while others are due. From 0 to 10, fractions allowed. Default 0: it sleeps at once, and the kernel wakes it.
+   * Milliseconds to poll for answers before the thread sleeps, after calls were sent and after each answer while others
+   * are due: from 0 to 10, fractions allowed. Default 0: the thread sleeps at once, and the kernel wakes it.
    *
-   * With one call in flight to a peer on the same machine, half of the latency is falling asleep and waking up. A look of
-   * 0.05 avoids both, at the cost of keeping a processor busy meanwhile: that of the JavaScript thread with
-   * `driver: "loop"`, which does nothing else for that long, or of the I/O thread with `"thread"`. It has no effect where
-   * the process has one processor only. See docs/performance.md.
+   * With one call in flight to a peer on the same machine, half of the latency is falling asleep and waking up. A value of
+   * 0.05 avoids both, at the cost of keeping a processor busy: that of the JavaScript thread with `driver: "loop"`, which
+   * does nothing else for that long, or of the I/O thread with `"thread"`. The option has no effect if the process has only
+   * one processor. See docs/performance.md.
    */
   readonly busyPollMs?: number | undefined;
 }

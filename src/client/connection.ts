@@ -138,6 +138,10 @@ export class Connection {
    * Makes a client-streaming call with the bytes of messages: sends all of `requests`, half-closes, and resolves to the
    * response. `requests` is asked for its next message only when there is room to send one.
    *
+   * ```ts
+   * const sum = await connection.clientStreaming("my.Service", "Sum", [Uint8Array.of(1), Uint8Array.of(2)]);
+   * ```
+   *
    * Rejects with a TypeError if an argument is wrong, otherwise with a {@link TtrpcError}.
    */
   async clientStreaming(
@@ -158,6 +162,10 @@ export class Connection {
   /**
    * Makes a bidirectional call with the bytes of messages: both sides send whenever they like. Limits and errors are as
    * in {@link serverStreaming}.
+   *
+   * ```ts
+   * for await (const bytes of connection.bidiStreaming("my.Service", "Chat", requests())) console.log(bytes);
+   * ```
    */
   bidiStreaming(
     service: string,

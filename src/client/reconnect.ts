@@ -6,15 +6,15 @@ import { LONGEST_TIMER_MS, checkOptions, withDefaults } from "../options.js";
 import { isPlain, kindOf, shown } from "../value-kinds.js";
 import type { OpenConnection } from "./connector.js";
 
-/** How a connection that ended is made again. */
+/** How a connection that has ended connects again. */
 export interface ReconnectOptions {
-  /** Milliseconds before the first attempt. 100 if left out. */
+  /** Milliseconds before the first attempt. Default 100. */
   readonly initialDelayMs?: number | undefined;
-  /** The longest time between two attempts, in milliseconds; the delay doubles up to it. 5 000 if left out. */
+  /** The longest time between two attempts, in milliseconds; the delay doubles up to it. Default 5 000. */
   readonly maxDelayMs?: number | undefined;
-  /** Attempts that may fail in a row; then the connection is closed for good. No limit if left out. */
+  /** Attempts that may fail in a row before the connection is closed for good. No limit by default. */
   readonly maxAttempts?: number | undefined;
-  /** Calls that may wait for the next attempt; one more fails with `ResourceExhausted`. 1 000 if left out. */
+  /** Calls that may wait for the next attempt; one more fails with `ResourceExhausted`. Default 1 000. */
   readonly maxWaitingCalls?: number | undefined;
 }
 

@@ -62,27 +62,27 @@ class ToContainerd implements Onward {
 }
 
 /**
- * Stands between shims and containerd: serves containerd's ttrpc service of events on `address`, passes each request on
- * to `containerd` byte for byte, metadata and deadline included, and gives the program the events that containerd
- * accepted, in the order in which they came.
+ * Forwards events between shims and containerd: it serves containerd's ttrpc service of events on `address`, forwards each
+ * request to `containerd` byte for byte, including metadata and deadline, and gives the program the events that containerd
+ * accepted, in the order in which they arrived.
  *
  * ```ts
  * const events = forwardEvents("unix:///run/my-events.sock", "/run/containerd/containerd.sock.ttrpc");
  * for await (const { topic, type } of events) console.log(topic, type);
  * ```
  *
- * A shim gets containerd's own answer, its status included; an event that containerd does not accept is not given to the
- * program. While containerd is away, events wait for it within their publishers' deadlines. What would crash containerd,
- * a request without an envelope, is answered `InvalidArgument` and not passed on. Filters say what the program gets;
+ * A shim gets containerd's own answer, including the status. The program does not get events that containerd refuses. While
+ * containerd is away, events wait for it within their publishers' deadlines. A request without an envelope, which would crash
+ * containerd, is answered with `InvalidArgument` and not forwarded. `topics` and `namespaces` select what the program gets;
  * containerd gets everything.
  *
- * By default an event is acknowledged when containerd has accepted it and it has a place in the queue, since a shim that
+ * By default an event is acknowledged when containerd has accepted it and it has a place in the queue, because a shim that
  * waited for a slow program would send it to containerd again after five seconds.
  *
  * Throws a TypeError that names what is wrong, and a {@link TtrpcError} of code `Unavailable` if the address cannot be
  * bound.
  *
- * @param containerd - Where containerd takes events: what it puts into `TTRPC_ADDRESS`.
+ * @param containerd - The address at which containerd takes events, which is the `TTRPC_ADDRESS` of its shims.
  */
 export function forwardEvents(
   address: Address,

@@ -26,29 +26,29 @@ import type { Driver } from "../connection-types.js";
 export interface PublisherOptions {
   /** The containerd namespace of the events. */
   readonly namespace: string;
-  /** Milliseconds that one try may take; the server is told. 5 000 if left out, as shims have it. */
+  /** Milliseconds that one attempt may take, which the server is told as the timeout. Default 5 000, as in Go's shims. */
   readonly timeoutMs?: number | undefined;
-  /** Milliseconds after `publish` until an event that was not delivered is given up. 60 000 if left out. */
+  /** Milliseconds after `publish` until an event that was not delivered is given up. Default 60 000. */
   readonly retryForMs?: number | undefined;
-  /** Events that may wait; one more is refused with `ResourceExhausted`. 10 000 if left out. */
+  /** Events that may wait for delivery; one more is refused with `ResourceExhausted`. Default 10 000. */
   readonly maxQueuedEvents?: number | undefined;
-  /** Their bytes, with their envelopes. 16 MiB if left out. */
+  /** Bytes of the events that may wait, with their envelopes. Default 16 MiB. */
   readonly maxQueuedBytes?: number | undefined;
   /**
-   * Events that may be on their way at once. 1 if left out, since containerd handles each request in a goroutine of its
-   * own: two on their way may change places there. More are faster, and keep their order with `listenEvents` and with
-   * `forwardEvents` before one.
+   * Events that may be in flight at once. Default 1, because containerd handles each request in a goroutine of its own,
+   * where one event may overtake another. More are faster, and keep their order if the server is one of `listenEvents` or
+   * `forwardEvents`.
    */
   readonly maxInFlight?: number | undefined;
-  /** What turns the connection's runtime. `"loop"` if left out, where there is Node's; see {@link Driver}. */
+  /** What runs the connection's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop. */
   readonly driver?: Driver | undefined;
 }
 
 /** Options of {@link Publisher.publish}. */
 export interface PublishOptions {
-  /** When the event happened, in the years 1 to 9999. Now, if left out. */
+  /** When the event happened, in the years 1 to 9999. Default now. */
   readonly timestamp?: MessageInitShape<typeof TimestampSchema> | undefined;
-  /** The namespace of this event. The publisher's, if left out. */
+  /** The namespace of this event. Default the publisher's. */
   readonly namespace?: string | undefined;
 }
 
@@ -140,7 +140,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     return this.#events;
   }
 
-  /** Their bytes, with their envelopes. */
+  /** The bytes of the events that are not delivered yet, with their envelopes. */
   get queuedBytes(): number {
     return this.#bytes;
   }
@@ -152,10 +152,10 @@ export class Publisher extends EventEmitter<PublisherEvents> {
    * await publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: "web", pid: 4242, exitStatus: 1 });
    * ```
    *
-   * It need not be awaited: `undelivered` reports an event that could not be delivered, too, and an unhandled rejection
+   * You need not await it: `undelivered` also reports an event that could not be delivered, and an unhandled rejection
    * does no harm.
    *
-   * Rejects with a TypeError that names what is wrong: nothing that containerd would refuse, or that would harm it, is sent.
+   * Rejects with a TypeError that names what is wrong; nothing that containerd would refuse, or that would harm it, is sent.
    * Rejects with a {@link TtrpcError} if the event was not delivered: `ResourceExhausted` if too many wait, or it is too
    * large; `DeadlineExceeded` if it was tried for `retryForMs`; `Unavailable` if the publisher was closed; `Aborted` if,
    * with `maxInFlight` above 1, it failed and a later one was delivered; otherwise what the server answered.
@@ -244,7 +244,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   }
 
   /**
-   * Delivers what waits for up to `graceMs` milliseconds, 5 000 if left out, gives up the rest, and closes the
+   * Delivers the events that wait for up to `graceMs` milliseconds (default 5 000), gives up the rest, and closes the
    * connection. When it resolves, `undelivered` has reported the events that were given up. A second call returns the same
    * promise. Rejects with a TypeError if an option is wrong.
    */

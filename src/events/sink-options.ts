@@ -8,9 +8,9 @@ import type { Driver } from "../connection-types.js";
 
 /** Options of {@link listenEvents} and {@link forwardEvents}. */
 export interface EventSinkOptions extends ListenOptions {
-  /** Topic prefixes, such as `/tasks/`. Only events whose topic starts with one are delivered; all, if left out. */
+  /** Topic prefixes, such as `/tasks/`. Only events whose topic starts with one of them are delivered. Default all. */
   readonly topics?: readonly string[] | undefined;
-  /** Namespaces. Only events of these are delivered; all, if left out. */
+  /** Only events of these namespaces are delivered. Default all. */
   readonly namespaces?: readonly string[] | undefined;
   /**
    * Types of messages besides containerd's own. If it throws, events of its types come without `message`, and a process
@@ -18,37 +18,40 @@ export interface EventSinkOptions extends ListenOptions {
    */
   readonly registry?: Registry | undefined;
   /**
-   * When an event is acknowledged, upon which its publisher forgets it:
+   * When an event is acknowledged, so that its publisher forgets it:
    *
-   * - `"taken"`: when the consumer got it, at the end of that turn of the event loop; so whatever the consumer does with
-   *   it without waiting, such as a synchronous write, is done by then.
-   * - `"done"`: when the consumer asks for the next one, and so has done with it. One that it leaves with, by `break` or
-   *   an error, is not acknowledged, and is the first of the next loop.
+   * - `"taken"`: at the end of the turn of the event loop in which the consumer got it. By then, the consumer has done
+   *   everything with it that needs no waiting, such as a synchronous write.
+   * - `"done"`: when the consumer asks for the next event, and so has finished with this one. If the consumer leaves the
+   *   loop by `break` or an error, the event in hand is not acknowledged, and is the first of the next loop.
    * - `"arrived"`: at once, when it has a place in the queue.
    *
-   * `"taken"` if left out; for `forwardEvents`, `"arrived"`.
+   * Default `"taken"`; for `forwardEvents`, `"arrived"`.
    */
   readonly acknowledge?: "taken" | "done" | "arrived" | undefined;
-  /** Events that may wait for the consumer. 10 000 if left out. */
+  /** Events that may wait for the consumer. Default 10 000. */
   readonly maxQueuedEvents?: number | undefined;
-  /** Their bytes, as they were sent. 16 MiB if left out. */
+  /** Bytes of the events that may wait, as they were sent. Default 16 MiB. */
   readonly maxQueuedBytes?: number | undefined;
   /**
-   * What happens when one more comes:
+   * What happens when an event arrives and the queue is full:
    *
-   * - `"wait"`: its publisher waits: nothing is acknowledged, and no more is read from it.
-   * - `"dropOldest"`: the one that has waited longest is dropped, acknowledged and counted.
+   * - `"wait"`: its publisher waits. Nothing is acknowledged, and no more is read from it.
+   * - `"dropOldest"`: the event that has waited longest is dropped, acknowledged and counted.
    * - `"fail"`: its publisher gets `ResourceExhausted`.
    *
-   * `"wait"` if left out.
+   * Default `"wait"`.
    */
   readonly whenFull?: "wait" | "dropOldest" | "fail" | undefined;
   /**
-   * Admits only peers of this process's own user and group, as containerd does. Only unix sockets tell; on any other address
-   * nobody is admitted. Default false.
+   * Admits only peers of this process's own user and group, as containerd does. Only unix sockets have peer credentials, so
+   * on any other address nobody is admitted. Default false.
    */
   readonly requireSameUser?: boolean | undefined;
-  /** What turns the server's runtime, and a forwarder's connection. `"loop"` if left out, where there is Node's; see {@link Driver}. */
+  /**
+   * What runs the server's runtime, and that of a forwarder's connection; see {@link Driver}. Default `"loop"`, or
+   * `"thread"` without Node's event loop.
+   */
   readonly driver?: Driver | undefined;
 }
 
@@ -56,19 +59,19 @@ export interface EventSinkOptions extends ListenOptions {
 export interface EventCounts {
   /** Events that arrived. */
   readonly received: number;
-  /** Given to the consumer. */
+  /** Events that the consumer got. */
   readonly taken: number;
-  /** Not delivered, because their topic or namespace was not asked for; acknowledged. */
+  /** Events that were acknowledged but not delivered, because `topics` or `namespaces` do not select them. */
   readonly filtered: number;
-  /** Dropped by `"dropOldest"`; acknowledged. */
+  /** Events that `"dropOldest"` dropped and acknowledged. */
   readonly dropped: number;
-  /** Answered with an error: invalid, too many, or not accepted by containerd. */
+  /** Events that were answered with an error: invalid, too many, or not accepted by containerd. */
   readonly refused: number;
-  /** Not delivered, because the publisher's deadline passed first. Its own clock told it so, and it sends them again. */
+  /** Events that were not delivered before the publisher's deadline; the publisher sends them again. */
   readonly expired: number;
-  /** Waiting for the consumer. */
+  /** Events that wait for the consumer. */
   readonly queued: number;
-  /** Their bytes. */
+  /** The bytes of the events that wait for the consumer. */
   readonly queuedBytes: number;
 }
 

@@ -73,7 +73,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
   }
 
   /**
-   * The events in arrays: all that wait, at least one, and at most `maxEvents` (1 000 if left out).
+   * The events in arrays: all that wait, at least one, and at most `maxEvents` (default 1 000).
    *
    * ```ts
    * for await (const batch of events.batches()) insertAll(batch);
@@ -87,11 +87,11 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
   }
 
   /**
-   * Stops listening, and refuses with `Unavailable` the events that were not acknowledged: their publishers still have
-   * them. Those that were acknowledged can still be taken; then loops end.
+   * Stops listening, and refuses with `Unavailable` the events that were not acknowledged, which their publishers still
+   * have. Acknowledged events can still be taken; then loops end.
    *
-   * With `acknowledge: "done"` it waits up to `graceMs` milliseconds, 5 000 if left out, for the consumer to be done with
-   * what it has, so a loop calls it without awaiting it. A second call returns the same promise.
+   * With `acknowledge: "done"` it waits up to `graceMs` milliseconds (default 5 000) for the consumer to finish with the
+   * events in hand, so call it in a loop without awaiting it. A second call returns the same promise.
    * Rejects with a TypeError if an option is wrong.
    */
   close(options: { graceMs?: number | undefined } = {}): Promise<void> {
@@ -178,8 +178,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
 }
 
 /**
- * Serves containerd's ttrpc service of events, so that shims, or containerd's place, can be given its address as
- * `TTRPC_ADDRESS`.
+ * Serves containerd's ttrpc service of events in containerd's place: give its address to shims as their `TTRPC_ADDRESS`.
  *
  * ```ts
  * const events = listenEvents("unix:///run/my-events.sock", { topics: ["/tasks/"], reclaimStale: true });
@@ -188,9 +187,9 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
  * }
  * ```
  *
- * It listens when this returns. Events of one connection come in the order in which they were sent. What a containerd
- * would refuse (no envelope, no namespace, a topic that is none, no timestamp or one outside the years 1 to 9999) is
- * refused with `InvalidArgument`.
+ * The server listens when this returns. Events of one connection arrive in the order in which they were sent. Events that
+ * containerd would refuse are refused with `InvalidArgument`: without an envelope or a namespace, with a malformed topic,
+ * without a timestamp or with one outside the years 1 to 9999.
  *
  * Throws a TypeError that names what is wrong, and a {@link TtrpcError} of code `Unavailable` if the address cannot be
  * bound.

@@ -9,11 +9,11 @@ import { namespaceFault, type TypeOf, typesOf } from "./event.js";
 /** A place between two events where others may be missing. */
 export interface EventGap {
   /**
-   * When the first of them may have happened: when the event that was dropped did, or the last that came before the
-   * subscription was lost. Without any, when the subscription was made.
+   * When the first missing event may have happened: the time of the event that was dropped, or of the last event before
+   * the subscription was lost. If there was none, the time at which `subscribeEvents` was called.
    */
   readonly since: Date;
-  /** Events that came, but were dropped because the queue was full. */
+  /** How many events arrived, but were dropped because the queue was full. */
   readonly dropped: number;
   /** Why there was no subscription for a while. Undefined if events were only dropped. */
   readonly error: TtrpcError | undefined;
@@ -21,13 +21,13 @@ export interface EventGap {
 
 /** Options of {@link subscribeEvents}. */
 export interface SubscribeOptions {
-  /** Topic prefixes, such as `/tasks/`. Only events whose topic starts with one are delivered; all, if left out. */
+  /** Topic prefixes, such as `/tasks/`. Only events whose topic starts with one of them are delivered. Default all. */
   readonly topics?: readonly string[] | undefined;
-  /** Namespaces. Only events of these are delivered; all, if left out. */
+  /** Only events of these namespaces are delivered. Default all. */
   readonly namespaces?: readonly string[] | undefined;
   /**
    * Filters in containerd's own syntax, such as `topic=="/tasks/exit"` or `event.container_id==web`. An event passes if
-   * it matches any of them; a comma within one means "and". `topics` and `namespaces` apply besides. containerd does
+   * it matches any of them; a comma within one means "and". `topics` and `namespaces` must match as well. containerd does
    * the filtering.
    */
   readonly filters?: readonly string[] | undefined;
@@ -36,42 +36,42 @@ export interface SubscribeOptions {
   /** Ends the subscription when it aborts, as {@link EventSubscription.close} does. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * Called where events may be missing: after the events before the gap have been taken, and before those behind it are.
-   * A batch never spans a gap. It is called as soon as a loop waits for events; if it throws, the process sees the error
-   * as uncaught.
+   * Called where events may be missing: after the events before the gap have been taken, and before those after it are.
+   * A batch never spans a gap. It is called as soon as a loop waits for events. If it throws, the error is an uncaught
+   * exception of the process.
    */
   readonly onGap?: ((gap: EventGap) => void) | undefined;
-  /** Events that may wait for the consumer. 10 000 if left out. */
+  /** Events that may wait for the consumer. Default 10 000. */
   readonly maxQueuedEvents?: number | undefined;
-  /** Their bytes. 16 MiB if left out. */
+  /** Bytes of the events that may wait. Default 16 MiB. */
   readonly maxQueuedBytes?: number | undefined;
   /**
-   * What happens when one more comes:
+   * What happens when an event arrives and the queue is full:
    *
-   * - `"dropOldest"`: the one that has waited longest is dropped and counted, and its place is a gap.
-   * - `"fail"`: the subscription ends; loops get what waits, then `ResourceExhausted`.
-   * - `"wait"`: nothing is read from containerd, which then keeps events in memory of its own, without a limit.
+   * - `"dropOldest"`: the event that has waited longest is dropped and counted, and leaves a gap.
+   * - `"fail"`: the subscription ends; loops get the events that wait, then `ResourceExhausted`.
+   * - `"wait"`: nothing is read from containerd, which then keeps events in its own memory, without a limit.
    *
-   * `"dropOldest"` if left out.
+   * Default `"dropOldest"`.
    */
   readonly whenFull?: "dropOldest" | "fail" | "wait" | undefined;
 }
 
 /** The outcomes of a subscription's events. */
 export interface SubscriptionCounts {
-  /** Events that came. */
+  /** Events that arrived. */
   readonly received: number;
-  /** Given to the consumer. */
+  /** Events that the consumer got. */
   readonly taken: number;
-  /** Dropped by `"dropOldest"`. */
+  /** Events that `"dropOldest"` dropped. */
   readonly dropped: number;
-  /** Left out, because they did not decode. */
+  /** Events that were left out, because they did not decode. */
   readonly invalid: number;
   /** How often the subscription was lost, or could not be made at first. */
   readonly lost: number;
-  /** Waiting for the consumer. */
+  /** Events that wait for the consumer. */
   readonly queued: number;
-  /** Their bytes. */
+  /** The bytes of the events that wait for the consumer. */
   readonly queuedBytes: number;
 }
 

@@ -70,7 +70,7 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
   }
 
   /**
-   * The events in arrays: all that wait, at least one, and at most `maxEvents` (1 000 if left out); none spans a gap.
+   * The events in arrays: all that wait, at least one, and at most `maxEvents` (default 1 000); none spans a gap.
    *
    * ```ts
    * for await (const batch of events.batches()) insertAll(batch);

@@ -77,7 +77,7 @@ export class Adjustment {
   readonly message: ContainerAdjustment = create(ContainerAdjustmentSchema);
 
   /**
-   * Begins with what a plain object describes, or with nothing.
+   * Starts with what a plain object describes, or with nothing.
    *
    * ```ts
    * new Adjustment({ env: { NODE_NAME: "worker-1", OTHER: null }, resources: { memory: { limit: 1 << 30 } } });

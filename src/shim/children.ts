@@ -12,9 +12,9 @@ export interface ChildExit {
   /** Its process id, which another process may have by now. */
   readonly pid: number;
   /**
-   * As a shell reports it: the exit code, or 128 plus the signal number. 255 if nobody knows, because something else
-   * in this process, or a parent that it still had, waited for it. Node does not tell real-time signals: a process that Node
-   * started, and that one of them ended, has 0.
+   * The status as a shell reports it: the exit code, or 128 plus the signal number. 255 if it is unknown, because something
+   * else in this process, or a parent that the process still had, waited for it. 0 for a process that Node started and a
+   * real-time signal ended, because Node does not report such signals.
    */
   readonly status: number;
   /** When this process noticed that it had ended. */

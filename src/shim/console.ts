@@ -83,10 +83,10 @@ export class ConsoleSocket {
   }
 }
 
-/** The outer end of the terminal of a container's process, from which a thread of the addon passes bytes on. */
+/** The outer end of the terminal of a container's process, whose bytes a thread of the addon copies. */
 export class Console {
   /**
-   * Resolves when no process has the terminal open any more and all output has been passed on, to a logging program until
+   * Resolves when no process has the terminal open any more and all output has been delivered; with a logging program, when
    * that has ended.
    */
   readonly drained: Promise<void>;
@@ -115,7 +115,7 @@ export class Console {
     void output?.ended.then(() => this.#hangUp());
   }
 
-  /** Whether the output goes to a logging program, which may go on until {@link close} asks it to end. */
+  /** Whether the output goes to a logging program, which may run until {@link close} asks it to end. */
   get isLogged(): boolean {
     return this.#ends.logger !== undefined;
   }
@@ -140,17 +140,17 @@ export class Console {
   }
 
   /**
-   * Resolves once the output written so far has been passed on and the readers of fifos have read it, or after 250 ms. Await
+   * Resolves once the output written so far has been delivered and the readers of fifos have read it, or after 250 ms. Await
    * it before you report the exit of a process: `ctr`, and any other program with containerd's Go client 1.7 or later,
-   * stops reading when it hears of the exit.
+   * stops reading when it learns of the exit.
    */
   async flush(): Promise<void> {
     await this.#ends.output?.flush(FLUSH_MS);
   }
 
   /**
-   * Closes the terminal, even if a process still has it open. Output is still passed on, for 10 s at most, and a logging
-   * program asked to end once it has read that.
+   * Closes the terminal, even if a process still has it open. Output is still delivered, for 10 s at most, and a logging
+   * program is asked to end once it has read that.
    */
   close(): void {
     closeEnds(this.#ends);

@@ -1,7 +1,6 @@
 /**
  * The streams of a container's processes, as containerd passes them to a shim: fifos, files and logging programs, for
- * processes with and without a terminal. A thread of the addon passes the bytes on, so that a busy event loop stops no
- * stream.
+ * processes with and without a terminal. Threads of the addon copy the bytes, so that a busy event loop stops no stream.
  *
  * ```ts
  * import { openStdio } from "containerd-shim-protos/shim/io";
@@ -10,7 +9,10 @@
  * const stdio = await openStdio({ stdin, stdout, stderr }, { id: request.id, namespace: context.namespace });
  * const child = spawn("/bin/worker", { stdio: [...stdio.descriptors] });
  * stdio.handedOver();
- * child.once("exit", () => stdio.close());
+ * child.once("exit", async () => {
+ *   await stdio.flush();
+ *   stdio.close(); // and then report the exit
+ * });
  * ```
  *
  * @module

@@ -34,11 +34,11 @@ const LONGEST_SHOWN = 300;
 
 /** What {@link unmountAll} does about mounts that are in use. */
 export interface UnmountOptions {
-  /** For how long busy mounts are tried again, every 50 ms, in milliseconds. Default: 2500. */
+  /** Milliseconds for which busy mounts are tried again, every 50 ms. Default 2 500. */
   readonly busyTimeoutMs?: number | undefined;
   /**
-   * Whether mounts that are busy even then are taken out of sight (`MNT_DETACH`). They are gone when the last process
-   * that uses them has ended. Default: false, as in containerd.
+   * Whether mounts that are still busy then are detached (`MNT_DETACH`). They disappear when the last process that uses
+   * them has ended. Default false, as in containerd.
    */
   readonly detach?: boolean | undefined;
 }

@@ -11,7 +11,7 @@ import type { RuntimeInfoSchema } from "../protos/types.js";
 import type { Children } from "./children.js";
 import type { ShimLog } from "./log.js";
 
-/** What every hook of a shim gets. */
+/** What all hooks of a shim get. */
 export interface ShimRequest {
   /** The id of the container or sandbox. */
   readonly id: string;
@@ -71,28 +71,28 @@ export interface ShimOptions {
     | ((context: ShimContext) => MaybePromise<ServiceImpl<typeof Sandbox> | undefined>)
     | undefined;
   /**
-   * Decides which process serves a container. Containers with the same `group` share one; without a group each has its
-   * own. An `address` names a shim that is already running, whoever started it.
+   * Decides which process serves a container. Containers with the same `group` share one process; without a group each has
+   * its own. An `address` names a shim that is already running, whoever started it.
    */
   start?: ((request: StartRequest) => MaybePromise<ShimPlacement | undefined>) | undefined;
   /**
    * In place of `start`: the annotations of a container's spec that name its group. The first one that a container has
-   * counts; without any, or with an empty one, the container has a shim of its own. A packed shim answers for a group that
-   * has a shim without starting Node.
+   * counts; without any, or with an empty one, the container has a shim of its own. If the group already has a shim, a packed
+   * shim answers `start` without starting Node.
    */
   readonly groupAnnotations?: readonly string[] | undefined;
   /**
    * Cleans up after a container: its processes and mounts. containerd calls it in a separate process, both after a shim
-   * has died and after every normal end, but see `deleteLeavesNothing`. Resolves to how the container ended. Default: status 137 (killed), now; the
-   * same for whatever is left out.
+   * has died and after every normal end, but see `deleteLeavesNothing`. Resolves to how the container ended. The default for
+   * each field that is left out is status 137 (killed), and now.
    */
   delete?:
     | ((request: ShimRequest) => MaybePromise<MessageInitShape<typeof DeleteResponseSchema> | undefined>)
     | undefined;
   /**
    * Whether the task service's Delete, when it succeeds, leaves nothing of the container for `delete` to clean up. The shim
-   * then notes in the bundle how the container ended, and a packed shim passes that on without starting Node. Default:
-   * true if there is no `delete`.
+   * then notes in the bundle how the container ended, and a packed shim answers `delete` with that, without starting Node.
+   * Default true if there is no `delete`.
    */
   readonly deleteLeavesNothing?: boolean | undefined;
   /** How the runtime describes itself to containerd 2. `name` and `version` are filled in. */

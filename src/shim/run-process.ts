@@ -9,13 +9,13 @@ import { OutputReader } from "./output-reader.js";
 import { createPipe, type Pipe } from "./pipe.js";
 import { checkProgram, exitOf, type Program, spawnProgram, type StartProcessOptions } from "./spawn.js";
 
-/** How a program is run to its end. */
+/** Options of {@link runProcess}. */
 export interface RunProcessOptions extends Omit<StartProcessOptions, "stdio"> {
-  /** What its stdin gives it; by default stdin is /dev/null. */
+  /** The bytes that the program reads from stdin. By default stdin is /dev/null. */
   readonly input?: Uint8Array | undefined;
   /**
-   * How many bytes of its stdout, and as many of its stderr, are kept; 1 MiB by default. What it prints beyond that is
-   * read and dropped, so that it never waits.
+   * How many bytes of stdout, and as many of stderr, are kept. What the program prints beyond that is read and dropped, so
+   * that it never waits. Default 1 MiB.
    */
   readonly maxOutputBytes?: number | undefined;
 }

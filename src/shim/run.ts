@@ -6,7 +6,7 @@ import { checkShim, type ShimOptions } from "./options.js";
 /**
  * Runs a shim: does what containerd asks for on the command line, and ends the process. Call it once, at the top of a
  * program named `containerd-shim-NAME-VERSION`; `ctr run --runtime io.containerd.NAME.VERSION` then finds the program on
- * containerd's PATH.
+ * containerd's PATH. The promise never rejects: an error is written to stderr, and the process exits with 1.
  *
  * - `start` starts the server in a session of its own, which keeps running after `start` has written its address
  * - `delete` cleans up after a container whose shim has gone
@@ -21,8 +21,6 @@ import { checkShim, type ShimOptions } from "./options.js";
  * ```
  *
  * @param name - The name of the runtime, for the log and for `-info`.
- *
- * The promise never rejects: an error is written to stderr, and the process exits with 1.
  */
 export async function runShim(name: string, options: ShimOptions): Promise<void> {
   // containerd parses this output as an address or a message, so warnings must not appear in it.

@@ -10,21 +10,22 @@ import { checked } from "./system.js";
 
 /** How a process is started. */
 export interface StartProcessOptions {
-  /** Its working directory; by default this process's. */
+  /** The working directory. Default that of this process. */
   readonly cwd?: string | undefined;
-  /** Its whole environment; by default this process's. */
+  /** The whole environment. Default that of this process. */
   readonly env?: Readonly<Record<string, string>> | undefined;
   /**
-   * Whether the kernel kills it, by SIGKILL, when this process ends, or the worker that starts it, however that ends. What the
-   * program itself starts lives on. Works in Node only; by default false.
+   * Whether the kernel kills the process, by SIGKILL, when this process or the worker that started it ends in any way.
+   * Processes that the program itself has started live on. Works in Node only. Default false.
    */
   readonly endsWithShim?: boolean | undefined;
   /**
-   * When it aborts, the process is killed by SIGKILL; what that has started itself lives on. Nothing is started if it has
-   * aborted already: the promise then rejects with its reason. A handler's `context.signal` ends what nobody waits for.
+   * Kills the process by SIGKILL when it aborts; processes that the program itself has started live on. If it has aborted
+   * already, nothing is started, and the promise rejects with its reason. Pass a handler's `context.signal` to end what
+   * nobody waits for.
    */
   readonly signal?: AbortSignal | undefined;
-  /** Descriptors of this process that become its 0, 1, 2 and so on; by default /dev/null for the first three. */
+  /** Descriptors of this process that become its 0, 1, 2 and so on. Default /dev/null for the first three. */
   readonly stdio?: readonly (number | "ignore")[] | undefined;
 }
 

@@ -25,11 +25,11 @@ export interface StdioPaths {
   readonly stderr: string;
 }
 
-/** How a process's streams are made. */
+/** Options of `openStdio` and `listenConsole`. */
 export interface StdioOptions {
-  /** The user that owns the process's ends of its pipes; by default the shim's. */
+  /** The user that owns the process's ends of its pipes. Default the shim's. */
   readonly uid?: number | undefined;
-  /** The group that owns them; by default the shim's. */
+  /** The group that owns the process's ends of its pipes. Default the shim's. */
   readonly gid?: number | undefined;
   /** The id under which a logging program knows the process: that of the container, or of the exec. */
   readonly id?: string | undefined;

@@ -13,15 +13,15 @@ import {
 } from "./stdio-paths.js";
 
 /**
- * The streams of a process without a terminal: pipes, whose bytes a thread of the addon passes on. Made by
+ * The streams of a process without a terminal: pipes, whose bytes a thread of the addon copies. Made by
  * {@link openStdio}.
  */
 export class Stdio {
-  /** For the option `stdio` of `spawn`. */
+  /** The process's ends of the pipes, for the option `stdio` of `spawn`. */
   readonly descriptors: readonly ["ignore" | number, "ignore" | number, "ignore" | number];
   /**
-   * Resolves when every process that had the output streams has closed them and all that was written has been passed
-   * on, to a logging program until that has ended. Resolves at once if there is no output.
+   * Resolves when every process that had the output streams has closed them and everything written has been delivered; with
+   * a logging program, when that has ended. Resolves at once if there is no output.
    */
   readonly drained: Promise<void>;
   readonly #theirs = new Descriptors();
@@ -58,7 +58,7 @@ export class Stdio {
     return new Stdio(await openEnds(checkedPaths(paths), by), by);
   }
 
-  /** To be called once a process has been started with {@link descriptors}: bytes are passed on from now on. */
+  /** Call this once a process has been started with {@link descriptors}: from then on, bytes are delivered. */
   handedOver(): void {
     this.#theirs.closeAll();
     try {
@@ -68,7 +68,7 @@ export class Stdio {
     }
   }
 
-  /** Whether the output goes to a logging program, which may go on until {@link close} asks it to end. */
+  /** Whether the output goes to a logging program, which may run until {@link close} asks it to end. */
   get isLogged(): boolean {
     return this.#logger !== undefined;
   }
@@ -79,17 +79,17 @@ export class Stdio {
   }
 
   /**
-   * Resolves once the output written so far has been passed on and the readers of fifos have read it, or after 250 ms. Await
+   * Resolves once the output written so far has been delivered and the readers of fifos have read it, or after 250 ms. Await
    * it before you report the exit of a process: `ctr`, and any other program with containerd's Go client 1.7 or later,
-   * stops reading when it hears of the exit.
+   * stops reading when it learns of the exit.
    */
   async flush(): Promise<void> {
     await Promise.all(this.#outputs.map((output) => output.flush(FLUSH_MS)));
   }
 
   /**
-   * Closes all streams. To be called when the process has ended: what has been written is still passed on, for 10 s at
-   * most, and what other processes write later is not. A logging program is asked to end, by SIGTERM, half a second after it
+   * Closes all streams. Call it when the process has ended. Output that has been written is still delivered, for 10 s at
+   * most; what other processes write later is lost. A logging program is asked to end, by SIGTERM, half a second after it
    * has read everything.
    */
   close(): void {
@@ -102,7 +102,7 @@ export class Stdio {
     this.#started();
   }
 
-  /** Closes all streams of a process that could not be started. Nothing is passed on. */
+  /** Closes all streams of a process that could not be started. Nothing is delivered. */
   abandon(): void {
     this.#logger?.kill();
     this.close();

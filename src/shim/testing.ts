@@ -45,7 +45,7 @@ export interface TestShimOptions {
   readonly id?: string | undefined;
   /** The namespace in the context. Default `default`. */
   readonly namespace?: string | undefined;
-  /** What is written to the bundle as `config.json`; nothing if left out. */
+  /** What is written to the bundle as `config.json`. Nothing by default. */
   readonly spec?: object | undefined;
   /** The runtime's options in the context. */
   readonly options?: Any | undefined;
@@ -135,8 +135,8 @@ export class TestShim implements AsyncDisposable {
   }
 
   /**
-   * The next event that was not read before, in order. Waits for it for up to `timeoutMs` milliseconds, 5 000 if left
-   * out; then rejects with a {@link TtrpcError} of code `DeadlineExceeded`.
+   * The next event that was not read before, in order. Waits for it for up to `timeoutMs` milliseconds (default 5 000), and
+   * then rejects with a {@link TtrpcError} of code `DeadlineExceeded`.
    */
   async nextEvent(options: { readonly timeoutMs?: number | undefined } = {}): Promise<ContainerdEvent> {
     checkOptions("nextEvent", options, ["timeoutMs"]);
