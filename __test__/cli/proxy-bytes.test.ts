@@ -147,7 +147,7 @@ describe("shimctl proxy", () => {
     });
     const port = (listener: { address(): unknown }) => (listener.address() as { port: number }).port;
     await using proxy = new Shimctl(["proxy", "tcp://127.0.0.1:0", `tcp://127.0.0.1:${port(server)}`]);
-    await proxy.says("passing on to");
+    await proxy.says("forwarding to");
     const client = connect(Number(/listening on tcp:\S+:(\d+)/.exec(proxy.stderr)?.[1]), "127.0.0.1");
     client.write(encodeFrame({ streamId: 1, type: 9, body: Buffer.alloc(0) }));
     const accepted = await spoken;

@@ -29,7 +29,7 @@ test.skipIf(queryObjects === undefined)(
       for await (const _ of envelopes(plan, signal, () => undefined)) throw new Error("an event came");
     };
     const count = () => queryObjects?.(Socket, { format: "count" }) ?? 0;
-    await expect(attempt()).rejects.toThrow("a is no gRPC server");
+    await expect(attempt()).rejects.toThrow("a is not a gRPC server");
     const before = count();
     for (let attempts = 0; attempts < 100; attempts++) await attempt().catch(() => undefined);
     expect(count() - before).toBeLessThan(50);

@@ -256,7 +256,7 @@ describe("a subscription", () => {
     const gaps: EventGap[] = [];
     const { list } = collect(subscribe(address, { onGap: (gap) => gaps.push(gap) }));
     await vi.waitFor(() => expect(gaps).toHaveLength(1), WAIT);
-    expect(gaps[0]?.error?.message).toMatch(`${address} is no gRPC server`);
+    expect(gaps[0]?.error?.message).toMatch(`${address} is not a gRPC server`);
     await new Promise((resolve) => peer.close(resolve));
     await serve(address, writes(5));
     await vi.waitFor(() => expect(list).toEqual([5]), WAIT);
@@ -268,7 +268,7 @@ describe("a subscription", () => {
     const gaps: EventGap[] = [];
     collect(subscribe(sink.address, { onGap: (gap) => gaps.push(gap) }));
     await vi.waitFor(() => expect(gaps.length).toBeGreaterThan(0), WAIT);
-    expect(gaps[0]?.error?.message).toContain(`${address} is no gRPC server`);
+    expect(gaps[0]?.error?.message).toContain(`${address} is not a gRPC server`);
   });
 
   test("ends, with what waits, when its signal aborts, and when it is closed", async () => {
@@ -325,7 +325,7 @@ describe("a subscription", () => {
   });
 
   test.each<[string, unknown, string]>([
-    ["an address over TCP", ["tcp://127.0.0.1:1"], "is no unix socket"],
+    ["an address over TCP", ["tcp://127.0.0.1:1"], "is not a unix socket"],
     ["a wrong option", ["/a", { topic: [] }], "did you mean topics?"],
     ["an empty filter", ["/a", { filters: [" "] }], "filters[0]: a filter must not be empty"],
     ["a namespace that is none", ["/a", { namespaces: ['a"'] }], "namespaces[0]: namespace"],

@@ -168,6 +168,6 @@ export const rows: readonly Row[] = [
     what: "calls, or requests, under way on one thread",
     limit: "1 048 575",
     beyond: "`ResourceExhausted`",
-    shown: ["src/native/bridge.ts", "a million calls are under way"],
+    shown: ["src/native/bridge.ts", "a million calls are in flight"],
   },
 ];

@@ -147,7 +147,7 @@ describe("a plugin", () => {
     [
       "a delay",
       ["a", "10", {}, { reconnect: { maxDelayMs: 0 } }],
-      "reconnect.maxDelayMs must be a number from 1 on",
+      "reconnect.maxDelayMs must be a number of milliseconds, 1 or more",
     ],
     ["a log", ["a", "10", {}, { log: {} }], "log must have a function info"],
   ])("refuses %s that is wrong with a TypeError", (_, args, text) => {

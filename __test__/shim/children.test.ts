@@ -170,12 +170,12 @@ test("a pid that is invalid, unused or of Node's own child is not adopted", asyn
   `);
   expect(await script.rest()).toEqual([
     ...["NaN", "0", "-1", "1.5", "undefined", "N"].map(
-      (pid) => `TypeError undefined: the pid of an adopted process must be one, not ${pid}`,
+      (pid) => `TypeError undefined: start must resolve to the pid of a process, not to ${pid}`,
     ),
     "Error ESRCH: there is no process N to adopt",
-    "TypeError undefined: process N was started by Node, which tells how it ends",
+    "TypeError undefined: process N was started by Node, which reports how it ends",
     "SIGKILL",
-    "TypeError undefined: process N was started by Node, which tells how it ends",
+    "TypeError undefined: process N was started by Node, which reports how it ends",
     "SIGKILL",
   ]);
 });

@@ -305,5 +305,5 @@ test("a shim refuses to go without the scheduling that containerd asks for", asy
   // This kernel may know how.
   if (refused) expect(stderr).toMatch(/enable sched core support: /);
   using unpacked = new ShimHost({ env: { SCHED_CORE: "1" } });
-  expect((await unpacked.start()).stderr).toContain("SCHED_CORE needs a shim that was packed");
+  expect((await unpacked.start()).stderr).toContain("SCHED_CORE needs a packed shim");
 });

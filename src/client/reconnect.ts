@@ -34,7 +34,9 @@ export function reconnectOptions(options: ReconnectOptions | true): typeof DEFAU
   for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
     const least = name === "initialDelayMs" || name === "maxDelayMs" ? 1 : 0;
     if (typeof checked[name] !== "number" || !(checked[name] >= least)) {
-      throw new TypeError(`reconnect.${name} must be a number from ${least} on, not ${shown(checked[name])}`);
+      throw new TypeError(
+        `reconnect.${name} must be a number, ${least} or more, not ${shown(checked[name])}`,
+      );
     }
   }
   return checked;

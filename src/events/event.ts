@@ -162,7 +162,7 @@ export function timestampFault({
     return `timestamp.seconds must be in the years 1 to 9999, not ${seconds}`;
   if (nanos < 0 || nanos > 999_999_999) return `timestamp.nanos must be from 0 to 999999999, not ${nanos}`;
   if (second === NO_TIME_OF_GO && nanos === 0)
-    return "timestamp is the beginning of the year 1, which is no time";
+    return "timestamp is the beginning of the year 1, which stands for no time";
   return undefined;
 }
 

@@ -112,7 +112,7 @@ const MOST_FILTERS = 1000;
 export function subscriptionPlan(address: Address, options: SubscribeOptions): SubscriptionPlan {
   const { text, binding } = parseAddress(address);
   if (binding?.kind !== "unix")
-    throw new TypeError(`the address ${text} is no unix socket, on which containerd offers its events`);
+    throw new TypeError(`the address ${text} is not a unix socket, on which containerd offers its events`);
   checkOptions("subscribeEvents", options, OPTIONS);
   const { registry, signal, onGap } = options;
   const { maxQueuedEvents = 10_000, maxQueuedBytes = 16 << 20, whenFull = "dropOldest" } = options;

@@ -184,7 +184,7 @@ async function connectedSession(
   if (session.remoteSettings !== undefined && !session.destroyed && isInTime && !signal.aborted)
     return session;
   session.destroy();
-  throw new TtrpcError(`${address} is no gRPC server: ${why}`, Code.Unavailable);
+  throw new TtrpcError(`${address} is not a gRPC server: ${why}`, Code.Unavailable);
 }
 
 /** A socket that is connected, so that a failure to do so is the system's error. */

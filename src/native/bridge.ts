@@ -233,7 +233,7 @@ export class Bridge {
     pending: PendingCall | PendingStream,
   ): void {
     const { calls } = this.#inbox;
-    if (!calls.add(pending)) throw callError("a million calls are under way", Code.ResourceExhausted);
+    if (!calls.add(pending)) throw callError("a million calls are in flight", Code.ResourceExhausted);
     try {
       this.#beginCall(command, flags, connection, call, pending);
       this.#outbox.endWith(call.payload);

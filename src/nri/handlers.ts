@@ -38,7 +38,7 @@ export interface PodEvent {
 
 /** New resources of a pod. */
 export interface PodResourcesEvent extends PodEvent {
-  /** What the pod takes besides its containers. */
+  /** The resources that the pod needs besides those of its containers. */
   readonly overhead?: LinuxResources | undefined;
   /** The sum of its containers. */
   readonly resources?: LinuxResources | undefined;
@@ -52,7 +52,7 @@ export interface ContainerEvent extends PodEvent {
 
 /** New resources of a container. */
 export interface ContainerResourcesEvent extends ContainerEvent {
-  /** What somebody asks for. */
+  /** The new resources that are asked for. */
   readonly resources?: LinuxResources | undefined;
 }
 

@@ -143,7 +143,9 @@ function reconnectOf(given: boolean | PluginReconnectOptions): Required<PluginRe
   const checked = withDefaults(RECONNECT, options);
   for (const [name, value] of Object.entries(checked)) {
     if (typeof value !== "number" || !(value >= 1))
-      throw new TypeError(`reconnect.${name} must be a number from 1 on, not ${shown(value)}`);
+      throw new TypeError(
+        `reconnect.${name} must be a number of milliseconds, 1 or more, not ${shown(value)}`,
+      );
   }
   return checked;
 }

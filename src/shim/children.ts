@@ -129,7 +129,8 @@ export class Children {
 
   /** @internal */
   constructor() {
-    if (!isMainThread) throw new Error("orphans fall to the main thread, so children are adopted there");
+    if (!isMainThread)
+      throw new Error("children are adopted only on the main thread, to which the kernel gives orphans");
     if ("bun" in process.versions || "deno" in process.versions) {
       throw new Error("a shim needs Node.js: other runtimes do not tell which children are their own");
     }
@@ -184,12 +185,12 @@ export class Children {
   }
 
   #take(pid: number): AdoptedChild {
-    if (!isPid(pid)) throw new TypeError(`the pid of an adopted process must be one, not ${String(pid)}`);
+    if (!isPid(pid)) throw new TypeError(`start must resolve to the pid of a process, not to ${String(pid)}`);
     const before = this.#adopted.get(pid);
     if (before?.isThere) return before;
     const parent = parentOf(pid);
     if (parent === OTHER_THREAD || ofLoop().has(pid)) {
-      throw new TypeError(`process ${pid} was started by Node, which tells how it ends`);
+      throw new TypeError(`process ${pid} was started by Node, which reports how it ends`);
     }
     const started = parent === THIS_THREAD ? undefined : startTime(pid);
     if (parent !== THIS_THREAD && started === undefined) {

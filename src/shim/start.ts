@@ -39,7 +39,7 @@ function spawnServer(name: string, { namespace, id, address, bundle, debug }: Sh
   const args = ["-namespace", namespace, "-id", id, "-address", address, "-bundle", bundle || process.cwd()];
   if (debug) args.push("-debug");
   if (process.env["SCHED_CORE"]) {
-    throw new Error("SCHED_CORE needs a shim that was packed: Node has no call for it");
+    throw new Error("SCHED_CORE needs a packed shim, because Node cannot ask the kernel for it");
   }
   const node = process.execArgv.filter((arg) => !arg.startsWith("--inspect"));
   return spawn(process.execPath, [...node, process.argv[1] ?? "", ...args], {

@@ -153,7 +153,7 @@ export class TestShim implements AsyncDisposable {
       };
       const timer = setTimeout(() => {
         this.#waiting.delete(waiter);
-        reject(new TtrpcError(`no event came within ${timeoutMs} ms`, Code.DeadlineExceeded));
+        reject(new TtrpcError(`no event arrived within ${timeoutMs} ms`, Code.DeadlineExceeded));
       }, timeoutMs);
       this.#waiting.add(waiter);
     });

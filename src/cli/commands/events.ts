@@ -75,7 +75,7 @@ async function listenAt(address: string, options: EventsOptions, shown: ToJsonOp
     signal.addEventListener("abort", () => void close());
     if (signal.aborted) void close();
     // Not on stdout, which is for events.
-    printError(`listening on ${sink.address}${forward === undefined ? "" : `, passing on to ${forward}`}`);
+    printError(`listening on ${sink.address}${forward === undefined ? "" : `, forwarding to ${forward}`}`);
     const feed = new Feed();
     try {
       // Asking for the next batch acknowledges the last one.

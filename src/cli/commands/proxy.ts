@@ -65,7 +65,7 @@ export async function proxy(listen: string, target: string, options: ProxyOption
     // For example, too many open files. The connections that exist continue.
     server.on("error", ({ message }) => printError(styledError("red", `shimctl: ${message}`)));
     // Not on stdout, which is for frames.
-    printError(`listening on ${bound}, passing on to ${to.text}`);
+    printError(`listening on ${bound}, forwarding to ${to.text}`);
     if (!signal.aborted) await once(signal, "abort");
     removeFile();
     server.close();
