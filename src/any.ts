@@ -23,7 +23,7 @@ export function packAny<Desc extends DescMessage>(schema: Desc, message: Message
  * segment of `typeUrl` counts, so the prefix that Rust and C++ write makes no difference.
  *
  * Throws a TypeError that names a wrong argument, and a {@link TtrpcError} if the type matches but the bytes do not decode:
- * with code `Internal`, or `ResourceExhausted` if the message would take more than 64 MiB beside its texts and bytes.
+ * with code `Internal`, or `ResourceExhausted` if the message would take more than 64 MiB besides its strings and bytes.
  */
 export function unpackAny<Desc extends DescMessage>(any: Any, schema: Desc): MessageShape<Desc> | undefined;
 /**

@@ -36,11 +36,11 @@ export interface ClientCallBase {
   /** Metadata to send with the call; an interceptor may add to it. */
   readonly metadata: Metadata;
   /**
-   * The timeout in milliseconds, counted from when the call is sent; undefined for none. That of the caller also ends a
-   * call which an interceptor keeps for longer.
+   * The timeout in milliseconds, counted from when the call is sent; undefined for none. The caller's timeout also ends a
+   * call that an interceptor holds for longer.
    */
   readonly timeoutMs?: number | undefined;
-  /** Aborts the call. That of the caller also ends a call which an interceptor keeps. */
+  /** Aborts the call. The caller's signal also ends a call that an interceptor holds. */
   readonly signal?: AbortSignal | undefined;
   /** The values of the call's option `contextValues`, or an empty set. */
   readonly contextValues: ContextValues;
@@ -48,7 +48,7 @@ export interface ClientCallBase {
 
 /** A unary call. */
 export interface ClientUnaryCall extends ClientCallBase {
-  /** Tells the kinds of calls apart. */
+  /** The kind of the method; it distinguishes the types of calls. */
   readonly kind: "unary";
   /** The method's descriptor, with its options and the types of its messages. */
   readonly descriptor: DescMethodUnary;
@@ -58,7 +58,7 @@ export interface ClientUnaryCall extends ClientCallBase {
 
 /** A call whose server streams. */
 export interface ClientServerStreamingCall extends ClientCallBase {
-  /** Tells the kinds of calls apart. */
+  /** The kind of the method; it distinguishes the types of calls. */
   readonly kind: "server_streaming";
   /** The method's descriptor, with its options and the types of its messages. */
   readonly descriptor: DescMethodServerStreaming;
@@ -68,7 +68,7 @@ export interface ClientServerStreamingCall extends ClientCallBase {
 
 /** A call whose client streams. */
 export interface ClientClientStreamingCall extends ClientCallBase {
-  /** Tells the kinds of calls apart. */
+  /** The kind of the method; it distinguishes the types of calls. */
   readonly kind: "client_streaming";
   /** The method's descriptor, with its options and the types of its messages. */
   readonly descriptor: DescMethodClientStreaming;
@@ -78,7 +78,7 @@ export interface ClientClientStreamingCall extends ClientCallBase {
 
 /** A call in which both sides stream. */
 export interface ClientBidiStreamingCall extends ClientCallBase {
-  /** Tells the kinds of calls apart. */
+  /** The kind of the method; it distinguishes the types of calls. */
   readonly kind: "bidi_streaming";
   /** The method's descriptor, with its options and the types of its messages. */
   readonly descriptor: DescMethodBiDiStreaming;
@@ -107,7 +107,7 @@ export interface ServerCallBase {
 
 /** A unary request. */
 export interface ServerUnaryCall extends ServerCallBase {
-  /** Tells the kinds of calls apart. */
+  /** The kind of the method; it distinguishes the types of calls. */
   readonly kind: "unary";
   /** The request message; bytes for a raw handler. If the message does not decode, reading this throws. */
   readonly request: Message | Uint8Array;
@@ -115,7 +115,7 @@ export interface ServerUnaryCall extends ServerCallBase {
 
 /** A request whose server streams. */
 export interface ServerServerStreamingCall extends ServerCallBase {
-  /** Tells the kinds of calls apart. */
+  /** The kind of the method; it distinguishes the types of calls. */
   readonly kind: "server_streaming";
   /** The request message; bytes for a raw handler. If the message does not decode, reading this throws. */
   readonly request: Message | Uint8Array;
@@ -123,7 +123,7 @@ export interface ServerServerStreamingCall extends ServerCallBase {
 
 /** A request whose client streams. */
 export interface ServerClientStreamingCall extends ServerCallBase {
-  /** Tells the kinds of calls apart. */
+  /** The kind of the method; it distinguishes the types of calls. */
   readonly kind: "client_streaming";
   /** The request messages; bytes for a raw handler. */
   readonly request: AsyncIterable<Message | Uint8Array>;
@@ -131,7 +131,7 @@ export interface ServerClientStreamingCall extends ServerCallBase {
 
 /** A request in which both sides stream. */
 export interface ServerBidiStreamingCall extends ServerCallBase {
-  /** Tells the kinds of calls apart. */
+  /** The kind of the method; it distinguishes the types of calls. */
   readonly kind: "bidi_streaming";
   /** The request messages; bytes for a raw handler. */
   readonly request: AsyncIterable<Message | Uint8Array>;
@@ -144,7 +144,7 @@ export type ServerCall =
   | ServerClientStreamingCall
   | ServerBidiStreamingCall;
 
-/** What the call of a kind gives: one message, or an AsyncIterable of messages if the server streams. */
+/** What a call of this kind resolves to: one message, or an AsyncIterable of messages if the server streams. */
 export type ReplyOf<Kind extends MethodKind, Reply> = Kind extends "server_streaming" | "bidi_streaming"
   ? AsyncIterable<Reply>
   : Reply;
@@ -153,9 +153,9 @@ export type ReplyOf<Kind extends MethodKind, Reply> = Kind extends "server_strea
 export type ClientNext = <Call extends ClientCall>(call: Call) => Promise<ReplyOf<Call["kind"], Message>>;
 
 /**
- * Runs the handler, and resolves to its response, or to an AsyncIterable of responses if the server streams: as the
- * handler gave them, which is messages, the fields of messages, or bytes. Rejects with what the caller gets if the
- * response cannot be sent, or nobody waits for it any more.
+ * Runs the handler, and resolves to its response, or to an AsyncIterable of responses if the server streams. They are what
+ * the handler returned: messages, the fields of messages, or bytes. Rejects with the caller's error if the response cannot
+ * be sent, or if nobody waits for it any more.
  */
 export type ServerNext = <Call extends ServerCall>(call: Call) => Promise<ReplyOf<Call["kind"], object>>;
 
@@ -175,7 +175,7 @@ export type ServerNext = <Call extends ServerCall>(call: Call) => Promise<ReplyO
  * const task = createClient(Task, connection, { interceptors: [logging] });
  * ```
  *
- * `call.kind` tells the kinds apart: after `if (call.kind === "server_streaming")`, `await next(call)` is an
+ * `call.kind` narrows the types: after `if (call.kind === "server_streaming")`, `await next(call)` is an
  * AsyncIterable.
  */
 export type ClientInterceptor = (next: ClientNext) => (call: ClientCall) => Promise<unknown>;
@@ -183,6 +183,14 @@ export type ClientInterceptor = (next: ClientNext) => (call: ClientCall) => Prom
 /**
  * Wraps each request of a server, as {@link ClientInterceptor} does on the client. `next` runs the handler. An
  * AsyncLocalStorage that is entered around `next` holds for the handler as long as it runs, streams included.
+ *
+ * ```ts
+ * const authenticate: ServerInterceptor = (next) => async (call) => {
+ *   if (call.context.metadata["authorization"]?.[0] !== token) throw new TtrpcError("who are you?", Code.Unauthenticated);
+ *   return next(call);
+ * };
+ * const server = createServer({ interceptors: [authenticate] });
+ * ```
  */
 export type ServerInterceptor = (next: ServerNext) => (call: ServerCall) => Promise<unknown>;
 

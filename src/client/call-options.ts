@@ -20,17 +20,17 @@ export interface SyncCallOptions {
 export interface CallOptions extends SyncCallOptions {
   /**
    * Aborts the call: it fails with `Canceled`, and `cause` is the signal's reason. ttrpc has no way to cancel a call at
-   * the peer, so its handler keeps running. The peer learns of it only in a stream whose requests have not ended: it is
-   * told that they are incomplete.
+   * the peer, so its handler keeps running. Only the handler of a stream whose requests have not ended notices: its
+   * requests fail as incomplete.
    */
   readonly signal?: AbortSignal | undefined;
   /** Values for the interceptors of the client, by keys of `createContextKey`. They are never sent. */
   readonly contextValues?: ContextValues | undefined;
   /**
-   * The context of a handler that makes this call for its own caller. What is left of that caller's timeout bounds the
-   * call, its signal aborts the call, and all of its metadata is sent along, credentials included. The other options win:
-   * a `signal` replaces the parent's, a key of `metadata` replaces the parent's values of that key, and of two
-   * timeouts the shorter counts.
+   * The context of a handler that makes this call for its own caller. The call gets the time that is left of the caller's
+   * timeout, is aborted with the context's signal, and sends all of its metadata, credentials included. Other options take
+   * precedence: a `signal` replaces the parent's, a key of `metadata` replaces the parent's values of that key, and of
+   * two timeouts the shorter counts.
    */
   readonly parent?: HandlerContext | undefined;
 }

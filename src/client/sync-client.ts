@@ -194,6 +194,11 @@ export type SyncClient<Service extends DescService> = {
  * Makes a blocking client of a service. Its methods return the reply, and throw the errors that the methods of
  * {@link createClient} reject with. Streaming methods are left out.
  *
+ * ```ts
+ * const task = createSyncClient(Task, connectSync("unix:///run/containerd/s/abc"));
+ * const { pid, status } = task.state({ id: "web" }, { timeoutMs: 500 });
+ * ```
+ *
  * Throws a TypeError if the service or the connection is wrong.
  */
 export function createSyncClient<Service extends DescService>(

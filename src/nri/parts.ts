@@ -41,7 +41,7 @@ export interface SeccompSpec {
   readonly flags?: readonly string[] | undefined;
   /** The socket of an agent that is notified. */
   readonly listenerPath?: string | undefined;
-  /** What that agent is told. */
+  /** Data that the agent gets with each notification. */
   readonly listenerMetadata?: string | undefined;
   /** The rules. */
   readonly syscalls?: readonly SeccompRuleSpec[] | undefined;

@@ -275,7 +275,7 @@ function reasonOf({ reason, error }: PluginClosed): string {
  * ```
  *
  * Throws a TypeError if an argument is wrong, and a {@link TtrpcError} of code `FailedPrecondition` if the descriptor that
- * the runtime handed over is not a socket or is taken.
+ * the runtime passed is not a socket, or if another plugin has it.
  *
  * @param name - Letters, digits and `-_.+`.
  * @param index - Two digits. Runtimes call plugins in the order of their indexes.

@@ -110,8 +110,13 @@ const CPU_LISTS = ["cpus", "mems"] as const;
 const NAMES = ["memory", "cpu", "pids", "hugepages", "blockioClass", "rdtClass", "unified"];
 
 /**
- * Makes the message of resources from plain values: `resources({ cpu: { cpus: "0-3" }, memory: { limit: 1 << 30 } })`.
- * The wrappers of values that may be absent are added. Throws a TypeError that names a wrong field.
+ * Makes the message of resources from plain values, and adds the wrappers of values that may be absent.
+ *
+ * ```ts
+ * resources({ cpu: { cpus: "0-3" }, memory: { limit: 1 << 30 } });
+ * ```
+ *
+ * Throws a TypeError that names a wrong field.
  */
 export function resources(spec: ResourcesSpec): LinuxResources {
   return addResources(create(LinuxResourcesSchema), spec, "resources");

@@ -24,8 +24,8 @@ function removeFields(metadata: Metadata, fields: readonly string[]): void {
 
 /**
  * Makes an interceptor that starts a client span for each call, as a child of the active span, and sends the trace in
- * the metadata (`traceparent`, `tracestate`, `baggage`, depending on the propagator). Values of these keys that the
- * caller gave, or handed on with `parent`, are not sent.
+ * the metadata (`traceparent`, `tracestate`, `baggage`, depending on the propagator). Other values of these keys, from the
+ * options `metadata` and `parent`, are not sent.
  *
  * ```ts
  * const task = createClient(Task, connection, { interceptors: [otelClientInterceptor()] });

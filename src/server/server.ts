@@ -246,9 +246,13 @@ export class Server extends EventEmitter<ServerEvents> {
 
   /**
    * Stops listening, lets handlers run for up to `graceMs`, delivers their replies, and closes all connections.
-   * Resolves when every socket is closed; for Duplexes to pass replies on, it waits no longer than the grace time. A
-   * second call returns the same promise, and shortens the grace time if it gives less. Rejects with a TypeError if an
-   * option is wrong.
+   * Resolves when every socket is closed; for a Duplex that has not taken all replies, it waits no longer than the grace
+   * time. A second call returns the same promise, and shortens the grace time if its own is shorter. Rejects with a
+   * TypeError if an option is wrong.
+   *
+   * ```ts
+   * process.once("SIGTERM", () => server.close({ graceMs: 2000 }));
+   * ```
    */
   close(options: CloseOptions = {}): Promise<void> {
     let graceMs: number | undefined;

@@ -34,7 +34,7 @@ interface Known {
 }
 
 /**
- * Reports the shims of tasks that come and go, beginning with those that are there. The state folder is read at an
+ * Reports the shims of tasks that come and go, starting with those that exist already. The state folder is read at an
  * interval, and only new shims are asked, so watching costs little. A shim that lives for less than the interval may
  * be missed. Leaving the loop ends it.
  *

@@ -251,7 +251,7 @@ export interface LinuxSeccomp {
   readonly flags?: readonly string[];
   /** The socket of the listener that decides. */
   readonly listenerPath?: string;
-  /** What the listener is told. */
+  /** Data that the listener gets. */
   readonly listenerMetadata?: string;
   /** Rules, of which the first that fits holds. */
   readonly syscalls?: readonly LinuxSyscall[];

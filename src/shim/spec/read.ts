@@ -22,12 +22,28 @@ export function readSpec(bundle: string): Spec {
   return parsed(readFileSync(file, "utf8"), file) as unknown as Spec;
 }
 
-/** The process that an exec is to start, from `ExecProcessRequest.spec`. Throws as {@link readSpec} does. */
+/**
+ * Reads the process that an exec must start, from `ExecProcessRequest.spec`.
+ *
+ * ```ts
+ * const { args = [], cwd, env = [] } = processOf(request.spec);
+ * ```
+ *
+ * Throws an Error if there is none, or if it is not a JSON object. What the object holds is not checked.
+ */
 export function processOf(spec: Any | undefined): Process {
   return parsed(textOf(spec, "spec"), "the spec of an exec") as unknown as Process;
 }
 
-/** The limits that are to be set, from `UpdateTaskRequest.resources`. Throws as {@link readSpec} does. */
+/**
+ * Reads the limits that an update must set, from `UpdateTaskRequest.resources`.
+ *
+ * ```ts
+ * const { memory, cpu } = resourcesOf(request.resources);
+ * ```
+ *
+ * Throws as {@link processOf} does.
+ */
 export function resourcesOf(resources: Any | undefined): LinuxResources {
   return parsed(textOf(resources, "resources"), "the resources of an update") as LinuxResources;
 }

@@ -67,11 +67,11 @@ export interface Process {
     /** A priority; which way it counts depends on the kernel's interface. */
     readonly priority: number;
   };
-  /** The CPUs that an exec runs on, as lists such as `0-3`: until it runs, and then. */
+  /** The CPUs that an exec may use, as lists such as `0-3`. */
   readonly execCPUAffinity?: {
-    /** Until it runs. */
+    /** Before its program starts. */
     readonly initial?: string;
-    /** From then on. */
+    /** Once its program runs. */
     readonly final?: string;
   };
 }
