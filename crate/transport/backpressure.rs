@@ -304,7 +304,7 @@ fn there(flow: &Flow) -> usize {
 }
 
 fn not_ttrpc(header: frame_header::Header) -> CloseReason {
-    let text = format!("the peer sent what is not a ttrpc frame: {}", header.escape_ascii());
+    let text = format!("the peer sent bytes that are not a ttrpc frame: {}", header.escape_ascii());
     CloseReason { kind: CloseKind::Protocol, errno: 0, text }
 }
 

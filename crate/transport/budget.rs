@@ -104,14 +104,14 @@ impl Budget {
         }
         let calls = self.calls.load(Relaxed);
         if calls >= calls_limit {
-            return Some(format!("the server handles {calls} calls, its limit"));
+            return Some(format!("the server already handles {calls} calls, which is its limit"));
         }
         let bytes = self.bytes.load(Relaxed);
         // A request that is alone passes, whatever its size: ttrpc bounds that, and it could never pass
         // later.
         let full = bytes > 0 && bytes.saturating_add(size) > bytes_limit as usize;
         full.then(|| {
-            format!("the server handles requests of {bytes} bytes, near its limit of {bytes_limit}")
+            format!("the server already handles requests of {bytes} bytes, and its limit is {bytes_limit}")
         })
     }
 

@@ -194,7 +194,7 @@ fn explained(failure: Failure, wanted: &Mount, options: &Options) -> Failure {
             Some(format!("its source {:?} does not exist", wanted.source))
         }
         Errno::NODEV => Some(format!("the kernel has no filesystem {:?}", wanted.kind)),
-        Errno::NOTBLK => Some(format!("its source {:?} is no block device", wanted.source)),
+        Errno::NOTBLK => Some(format!("its source {:?} is not a block device", wanted.source)),
         Errno::INVAL if wanted.kind != OVERLAY && !options.data.is_empty() => {
             Some("the filesystem does not take these options, or there is none".into())
         }
