@@ -21,7 +21,7 @@ async function sample(): Promise<string> {
   return join(userProject(files), "main.js");
 }
 
-test(`the shim in sixty lines tells how its process ended, ${TIMES} times at once`, async () => {
+test(`the guide's small shim tells how its process ended, ${TIMES} times at once`, async () => {
   const program = [await sample()];
   const run = async (index: number) => {
     using host = new ShimHost({ id: `sample-${index}`, program });
