@@ -16,13 +16,13 @@ import { Spool } from "./spool.js";
 import { Table } from "./table.js";
 
 const USAGE = `collect: takes the events of this host, keeps them in a spool, and publishes them to NATS
-  --subscribe SOCKET    containerd's gRPC socket; /run/containerd/containerd.sock if nothing else is asked for
-  --listen ADDRESS      where shims publish, instead or besides; --containerd ADDRESS gets all of it too
-  --spool FILE          a SQLite database; fleet.db if left out
-  --max-bytes BYTES     of the spool; 256MiB if left out
-  --when-full RULE      wait, or drop the oldest unpublished events; wait if left out
-  --host NAME           the name of this host; its hostname if left out
-  --watch               prints a table of tasks too
+  --subscribe SOCKET    containerd's gRPC socket (default without --listen: /run/containerd/containerd.sock)
+  --listen ADDRESS      where shims publish; with --containerd ADDRESS, everything is forwarded there
+  --spool FILE          a SQLite database (default: fleet.db)
+  --max-bytes BYTES     the limit of the spool (default: 256MiB)
+  --when-full RULE      wait, or drop the oldest unpublished events (default: wait)
+  --host NAME           the name of this host (default: its hostname)
+  --watch               also show a table of tasks
 ${NATS_USAGE}
 Without --nats it only fills the spool.`;
 

@@ -26,18 +26,18 @@ export const NATS_OPTIONS = {
   stream: { type: "string", default: "CONTAINERD" },
 } as const;
 
-export const NATS_USAGE = `  --nats URL            such as nats://localhost:4222 or tls://…; several with commas
-  --creds FILE          a credentials file of NATS, made by nsc
-  --user NAME           with --password-file FILE; instead of --creds
-  --token-file FILE     instead of either
-  --tls-ca FILE         whom to trust; TLS is required with this or the next two
+export const NATS_USAGE = `  --nats URL            such as nats://localhost:4222 or tls://…; several are separated by commas
+  --creds FILE          a credentials file, as nsc makes it
+  --user NAME           a user, with --password-file FILE, instead of --creds
+  --token-file FILE     a token, instead of --creds and --user
+  --tls-ca FILE         the authorities to trust; with any --tls option, TLS is required
   --tls-cert FILE       a client's certificate, with --tls-key FILE
-  --stream NAME         CONTAINERD if left out`;
+  --stream NAME         the stream of JetStream (default: CONTAINERD)`;
 
 /** A number of bytes: 1000000, 512MiB, 2GiB. */
 export function bytes(text: string): number {
   const [, digits = "", unit = ""] = /^(\d+)(|KiB|MiB|GiB)$/.exec(text) ?? [];
-  if (digits === "") throw new Error(`${text} is no number of bytes, such as 512MiB`);
+  if (digits === "") throw new Error(`${text} is not a number of bytes, such as 512MiB`);
   return Number(digits) * 1024 ** ["", "KiB", "MiB", "GiB"].indexOf(unit);
 }
 
@@ -54,6 +54,7 @@ export function time(text: string): Date {
   const [, digits, unit = ""] = /^(\d+)([smhd])$/.exec(text) ?? [];
   const seconds = { s: 1, m: 60, h: 3600, d: 86_400 }[unit] ?? 0;
   const date = new Date(digits === undefined ? text : Date.now() - Number(digits) * seconds * 1000);
-  if (Number.isNaN(date.getTime())) throw new Error(`${text} is no time: write 5m, 2h or an RFC 3339 time`);
+  if (Number.isNaN(date.getTime()))
+    throw new Error(`${text} is not a time, such as 5m, 2h or an RFC 3339 time`);
   return date;
 }

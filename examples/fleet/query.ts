@@ -3,10 +3,10 @@ import { jsonOf, shownOf } from "./record.js";
 import { Spool } from "./spool.js";
 
 const USAGE = `query: reads the spool of this host, without NATS
-  --spool FILE          fleet.db if left out
+  --spool FILE          the spool (default: fleet.db)
   --namespace NAME, --topic PREFIX, --container ID, --since TIME    only these
-  --limit NUMBER        of the newest events; 100 if left out
-  --status              prints what the spool holds instead`;
+  --limit NUMBER        how many of the newest events to print (default: 100)
+  --status              print what the spool holds instead`;
 
 export async function run(args: string[]): Promise<void> {
   const options = parsed(

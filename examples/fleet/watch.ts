@@ -9,9 +9,9 @@ import { alertOf, printable, Table } from "./table.js";
 
 const USAGE = `watch: shows the events of all hosts, from NATS
   --host NAME, --namespace NAME, --topic TOPIC    only these; a topic that ends in / is a prefix
-  --since TIME          begin there, such as 5m, 2h or an RFC 3339 time; now if left out
-  --lines               a line for each event, with alerts
-  --json                a line of JSON for each event
+  --since TIME          the first event to show, such as 5m, 2h or an RFC 3339 time (default: now)
+  --lines               print a line for each event, with alerts
+  --json                print a line of JSON for each event
 ${NATS_USAGE}`;
 
 export async function run(args: string[]): Promise<void> {
