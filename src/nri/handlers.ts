@@ -96,9 +96,9 @@ export type Awaitable<T> = T | PromiseLike<T>;
 
 /**
  * What a plugin does at each event. A plugin subscribes to the events that have a handler here; any other is answered with
- * an empty reply. The runtime waits for each answer before it continues. A handler that throws, or returns a wrong value, fails
- * what the runtime was doing: a pod, or a container, then does not start. containerd only logs the error of a `post…`, `stop…`
- * or `remove…` handler, and continues.
+ * an empty reply. The runtime waits for each answer before it continues. A handler that throws, or returns a wrong value,
+ * fails what the runtime was doing: a pod, or a container, then does not start. containerd only logs the error of a
+ * `post…`, `stop…` or `remove…` handler, and continues.
  */
 export interface PluginHandlers {
   /**
