@@ -10,7 +10,7 @@ export const TASK_CREATE_EVENT_TOPIC = "/tasks/create";
 /** Topic of a `TaskStart`: the task's first process was started. */
 export const TASK_START_EVENT_TOPIC = "/tasks/start";
 
-/** Topic of a `TaskOOM`: the kernel ran out of memory for the container. */
+/** Topic of a `TaskOOM`: the container ran out of memory. */
 export const TASK_OOM_EVENT_TOPIC = "/tasks/oom";
 
 /** Topic of a `TaskExit`: a process of the task, the first or an exec, has ended. */

@@ -1,7 +1,6 @@
 /**
- * A registry of all services, messages and enums of this package but those of NRI, and of the well-known protobuf types
- * that they use.
- * With it, `unpackAny` unpacks an Any that holds any of these messages.
+ * A registry of all services, messages and enums of this package except those of NRI, and of the well-known protobuf types
+ * that they use. With it, `unpackAny` unpacks an Any that holds any of these messages.
  *
  * ```ts
  * import { isMessage, toJsonString } from "@bufbuild/protobuf";

@@ -1,5 +1,5 @@
 /**
- * A framework for shims: programs that containerd starts to run containers in a way of their own.
+ * A framework for shims, which are the programs that containerd starts to run containers.
  *
  * ```ts
  * #!/usr/bin/env node
