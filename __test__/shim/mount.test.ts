@@ -256,7 +256,11 @@ describeMounts("mountAll", () => {
     [{ type: "bind", source: "/no/such", options: ["bind"] }, "ENOENT", 'its source "/no/such" does not'],
     [{ type: "none-such" }, "ENODEV", 'the kernel has no filesystem "none-such"'],
     [{ type: "tmpfs", options: ["none=1"] }, "EINVAL", "does not take these options"],
-    [{ type: "ext4", source: "/proc/version" }, "ENOTBLK", 'its source "/proc/version" is not a block device'],
+    [
+      { type: "ext4", source: "/proc/version" },
+      "ENOTBLK",
+      'its source "/proc/version" is not a block device',
+    ],
     [{ type: "tmpfs", target: "a/b" }, "ENOENT", 'the target "a/b"'],
     [{ type: "tmpfs", options: ["X-containerd.mkdir.path=/x"] }, "EINVAL", "X-containerd.mkdir.path=/x"],
     [{ type: "fuse3.none", target: "none" }, "ENOENT", 'the target "none"'],
