@@ -58,7 +58,7 @@ export function hint(error: unknown): string | undefined {
     case Code.ResourceExhausted:
       return "a smaller message: ttrpc carries up to 4 MiB";
     case Code.Unimplemented:
-      return "another version: `shimctl ls` shows whether a shim serves containerd.task.v2.Task or containerd.task.v3.Task";
+      return "another version, unless only the method is missing: `shimctl ls` shows whether a shim serves containerd.task.v2.Task or containerd.task.v3.Task";
     default:
       return undefined;
   }

@@ -77,6 +77,7 @@ export function lookUpError(error: unknown): unknown {
   if (error instanceof NoStateFolder) return new UsageError(message, STATE_ADVICE);
   if (error instanceof AmbiguousId)
     return new UsageError(message, "more of the id, or -n with its namespace");
-  if (code === Code.NotFound) return new UsageError(message, "`shimctl ls`, which lists all, or --state");
+  if (code === Code.NotFound)
+    return new UsageError(message, "`shimctl ls`, which lists all containers, or another --state");
   return new UsageError(message);
 }
