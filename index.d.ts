@@ -298,6 +298,9 @@ export declare function reapChild(pid: number): number
 /** Receives the terminal that was sent to such a socket. Returns a descriptor, which the caller owns. */
 export declare function receiveConsole(listener: number): number
 
+/** Detaches the ArrayBuffer of a payload that crossed whole, so that its memory is free at once. Returns whether it is one. */
+export declare function releasePayload(buffer: ArrayBuffer): boolean
+
 /** Removes the file of a unix socket if it has this device and inode. The socket must still listen. */
 export declare function removeOwnSocket(path: string, device: bigint, inode: bigint): number
 

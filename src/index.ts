@@ -47,6 +47,7 @@ export type {
 } from "./interceptor.js";
 export type { Metadata, MetadataInit } from "./metadata.js";
 export type { ConnectionClosed, Driver, PeerCredentials } from "./connection-types.js";
+export { releasePayload } from "./release-payload.js";
 export type { ReconnectOptions } from "./client/reconnect.js";
 export type { CloseOptions, ListenOptions, ServerOptions } from "./server/options.js";
 export { createServer, Server, type ServerEvents } from "./server/server.js";

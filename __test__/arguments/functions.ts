@@ -1,3 +1,4 @@
+import { isUint8Array } from "node:util/types";
 import {
   type ClientInterceptor,
   Code,
@@ -9,6 +10,7 @@ import {
   createServer,
   createSyncClient,
   packAny,
+  releasePayload,
   type Server,
   type SyncConnection,
   type SyncConnectOptions,
@@ -132,6 +134,12 @@ export const PUBLIC_FUNCTIONS: readonly PublicFunction[] = [
     name: "unpackAny, of a registry",
     call: (_, [any, types]) => unpackAny(any as never, types as never),
     args: [argument(() => packAny(TaskExitSchema, {}), /any/), argument(registry, /schema.*registry/)],
+  },
+  {
+    name: "releasePayload",
+    call: (_, [value]) => releasePayload(value as never),
+    // One without its bytes may have been released before.
+    args: [argument(new Uint8Array(8), /payload/, isUint8Array)],
   },
   {
     name: "codeName",

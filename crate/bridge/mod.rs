@@ -19,6 +19,7 @@
 mod buffers;
 mod descriptors;
 mod driver;
+pub mod given;
 mod handed_out;
 mod loop_driver;
 pub mod mounts;

@@ -16,18 +16,15 @@
 //! ones.
 
 use super::buffers::check;
+use super::given::{Account, Given};
 use crate::limits::UNCOUNTED_LIMIT;
 use napi::bindgen_prelude::{
     ArrayBuffer, BufferSlice, Env, FromNapiValue as _, JsValue as _, Uint8ArraySlice,
 };
 use napi::{Error, Result, sys};
 use std::cell::Cell;
-use std::ffi::c_void;
 use std::ptr;
 use std::rc::Rc;
-
-/// The step, in bytes, by which the cushion grows.
-const CUSHION_STEP: usize = 8 << 20;
 
 /// V8 gets an occasion to collect young objects once for this many bytes of external ArrayBuffers.
 const OCCASION_STEP: usize = 1 << 20;
@@ -54,34 +51,6 @@ pub(super) struct Payloads {
     lends: bool,
 }
 
-/// V8 subtracts a payload when it frees it, and this side restores the withheld bytes only later. V8 aborts
-/// the process if its count drops below zero in between. So V8 counts a cushion of extra bytes, at least as
-/// many as are withheld, which grows in steps and not with each payload.
-#[derive(Debug, Default)]
-struct Account {
-    uncounted: Cell<usize>,
-    cushion: Cell<usize>,
-}
-
-impl Account {
-    /// Withholds `length` bytes from V8's count. Returns the change to make to the count.
-    fn take(&self, length: usize) -> i64 {
-        let uncounted = self.uncounted.get() + length;
-        self.uncounted.set(uncounted);
-        let cushion = self.cushion.get().max(uncounted.next_multiple_of(CUSHION_STEP));
-        let grown = cushion - self.cushion.replace(cushion);
-        grown as i64 - length as i64
-    }
-
-    /// Restores `length` bytes, and with the last ones removes the cushion. Returns the change to make to
-    /// V8's count.
-    fn give_back(&self, length: usize) -> i64 {
-        self.uncounted.set(self.uncounted.get() - length);
-        let unneeded = if self.uncounted.get() == 0 { self.cushion.take() } else { 0 };
-        length as i64 - unneeded as i64
-    }
-}
-
 impl Payloads {
     /// For the environment of the current thread. `in_node`: the runtime is Node, and no other.
     pub(super) fn new(in_node: bool) -> Self {
@@ -100,7 +69,7 @@ impl Payloads {
         if payload.is_empty() {
             return Err(Error::from_reason("an empty payload does not cross whole"));
         }
-        let uncounted = self.account.uncounted.get() + payload.len();
+        let uncounted = self.account.uncounted() + payload.len();
         let kept = if uncounted > UNCOUNTED_LIMIT { 0 } else { payload.len() };
         if self.lends { self.lend(env, payload, kept) } else { self.copy(env, &payload, kept) }
     }
@@ -116,12 +85,11 @@ impl Payloads {
         if self.occasions.is_due(length) {
             ArrayBuffer::copy_from(env, [0])?;
         }
-        let account = self.account.clone();
-        env.adjust_external_memory(account.take(kept))?;
+        let given = Given::new(env, start, &self.account, kept)?;
         let freed = move |env: Env, payload: Vec<u8>| {
+            // Before its memory is another's.
+            given.ended(&env);
             drop(payload);
-            // A failure cannot be reported here, and costs only the accuracy of the count.
-            let _ = env.adjust_external_memory(account.give_back(kept));
         };
         // SAFETY: the bytes are on the heap, where they stay while the vector moves, and the vector, which
         // nobody else sees, lives until `freed` is called: when nothing holds the memory any more, at the
@@ -160,47 +128,11 @@ impl Payloads {
                 offset,
                 &raw mut array,
             ))?;
-            self.keep(env, memory, kept)?;
+            let start = buffer.as_ptr().wrapping_sub(offset);
+            Given::new(env, start, &self.account, kept)?.end_with(env, memory)?;
             Uint8ArraySlice::from_napi_value(env.raw(), array)
         }
     }
-
-    /// Withholds `kept` bytes from V8's count as long as an ArrayBuffer lives.
-    ///
-    /// # Safety
-    ///
-    /// `memory` must be an ArrayBuffer of this environment.
-    unsafe fn keep(&self, env: &Env, memory: sys::napi_value, kept: usize) -> Result<()> {
-        if kept == 0 {
-            return Ok(());
-        }
-        env.adjust_external_memory(self.account.take(kept))?;
-        let data = Box::into_raw(Box::new(Kept { account: self.account.clone(), bytes: kept }));
-        // SAFETY: the caller's promise; `collected` takes `data` back, once.
-        check(unsafe {
-            sys::napi_add_finalizer(
-                env.raw(),
-                memory,
-                data.cast(),
-                Some(collected),
-                ptr::null_mut(),
-                ptr::null_mut(),
-            )
-        })
-    }
-}
-
-/// Bytes of an ArrayBuffer that are withheld from V8's count.
-struct Kept {
-    account: Rc<Account>,
-    bytes: usize,
-}
-
-unsafe extern "C" fn collected(env: sys::napi_env, data: *mut c_void, _: *mut c_void) {
-    // SAFETY: `data` is the box that `keep` gave away, and Node calls this once, on the thread of `env`.
-    let Kept { account, bytes } = *unsafe { Box::from_raw(data.cast::<Kept>()) };
-    // A failure cannot be reported here, and costs only the accuracy of the count.
-    let _ = Env::from_raw(env).adjust_external_memory(account.give_back(bytes));
 }
 
 #[cfg(test)]
@@ -215,24 +147,5 @@ mod tests {
             let due = (0..count).filter(|_| occasions.is_due(length)).count();
             assert_eq!(due, (count * length / OCCASION_STEP).min(count), "{length}");
         }
-    }
-
-    /// V8 frees memory before this side is told, so the cushion must cover everything that is withheld.
-    #[test]
-    fn what_is_kept_from_the_count_is_covered_at_any_time() {
-        let account = Account::default();
-        let mut told = 0;
-        let mut live = Vec::new();
-        for length in [1, CUSHION_STEP - 1, 1, 300_000, CUSHION_STEP * 3, 5] {
-            told += account.take(length);
-            live.push(length);
-            assert!(told >= 0, "{told}");
-            assert!(told < CUSHION_STEP as i64);
-        }
-        while let Some(length) = live.pop() {
-            told += account.give_back(length);
-            assert!(told >= 0, "{told}");
-        }
-        assert_eq!((told, account.uncounted.get(), account.cushion.get()), (0, 0, 0));
     }
 }
