@@ -105,6 +105,7 @@ function decodePart<Desc extends DescMessage>(
   copy: boolean,
 ): MessageShape<Desc> {
   cursor.copy = copy;
+  cursor.viewed = false;
   weighAnew();
   try {
     const codec = codecOf(desc);

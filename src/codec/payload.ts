@@ -1,6 +1,9 @@
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { keptCopy } from "./slab.js";
+import { WHOLE } from "../native/records.js";
+import { releasePayload } from "../release-payload.js";
 import { decode, decodeFrom, encode, encodeInto } from "./codec.js";
+import { cursor } from "./read.js";
 
 /** The payload of a record: bytes, or a message that is encoded directly into the record. */
 export type Payload = Uint8Array | OutgoingMessage;
@@ -56,7 +59,12 @@ export type Decode<T> = (bytes: Uint8Array, at: number, end: number, owned: bool
 export const rawPayload: Decode<Uint8Array> = (bytes, at, end, owned) =>
   owned ? bytes : keptCopy(bytes, at, end);
 
-/** Decodes messages of a type. */
+/** Decodes messages of a type. Large payloads of which they keep nothing are released. */
 export function messageDecoder<Desc extends DescMessage>(desc: Desc): Decode<MessageShape<Desc>> {
-  return (bytes, at, end, owned) => (owned ? decode(desc, bytes) : decodeFrom(desc, bytes, at, end));
+  return (bytes, at, end, owned) => {
+    if (!owned) return decodeFrom(desc, bytes, at, end);
+    const message = decode(desc, bytes);
+    if (bytes.length >= WHOLE && !cursor.viewed) releasePayload(bytes);
+    return message;
+  };
 }

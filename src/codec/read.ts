@@ -15,6 +15,8 @@ export const cursor = {
   at: 0,
   /** Whether bytes fields get a copy rather than a view of the input. */
   copy: true,
+  /** Whether the message has views of the input. */
+  viewed: false,
 };
 
 const words = new Uint32Array(2);
@@ -164,7 +166,14 @@ export function lengthEnd(bytes: Uint8Array, at: number, end: number): number {
 export function blob(bytes: Uint8Array, at: number, end: number): Uint8Array {
   if (at === end) return NO_BYTES;
   weigh(BYTES_WEIGHT);
-  return cursor.copy ? bytes.slice(at, end) : bytes.subarray(at, end);
+  return part(bytes, at, end);
+}
+
+/** The bytes from `at` to `end`, for the message to keep. */
+function part(bytes: Uint8Array, at: number, end: number): Uint8Array {
+  if (cursor.copy) return bytes.slice(at, end);
+  cursor.viewed = true;
+  return bytes.subarray(at, end);
 }
 
 const lax = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -184,10 +193,10 @@ export function text(bytes: Uint8Array, at: number, end: number, isStrict: boole
     const value = utf8Slice.call(bytes, at, end);
     if (!value.includes("\ufffd")) return value;
   }
-  const part = bytes.subarray(at, end);
-  if (!isStrict) return lax.decode(part);
+  const encoded = bytes.subarray(at, end);
+  if (!isStrict) return lax.decode(encoded);
   try {
-    return strict.decode(part);
+    return strict.decode(encoded);
   } catch {
     return refuse("a text is not UTF-8");
   }
@@ -285,8 +294,7 @@ export function keepUnknown(
   end: number,
 ): void {
   weigh(UNKNOWN_WEIGHT);
-  const data = cursor.copy ? bytes.slice(at, end) : bytes.subarray(at, end);
-  (message.$unknown ??= []).push({ no, wireType, data });
+  (message.$unknown ??= []).push({ no, wireType, data: part(bytes, at, end) });
 }
 
 /** Keeps a number that is not a value of a closed enum as an unknown field. */
