@@ -10,6 +10,8 @@ export interface BenchClient {
   sink(messages: AsyncIterable<Bytes>): Promise<Bytes>;
   source(request: Bytes): AsyncIterable<Bytes>;
   chat(messages: AsyncIterable<Bytes>): AsyncIterable<Bytes>;
+  /** Frees the memory of a payload that was read. */
+  readonly release?: ((payload: Bytes) => void) | undefined;
   close(): Promise<void> | void;
 }
 
@@ -17,6 +19,6 @@ export interface BenchClient {
 export interface Contender {
   /** Connects to a unix socket. */
   connect(path: string): Promise<BenchClient>;
-  /** Serves the {@link handlers} at a unix socket. */
+  /** Serves the handlers of {@link handlersOf} at a unix socket. */
   serve(path: string): Promise<void>;
 }

@@ -2,31 +2,55 @@
 
 import type { ForwardRequest } from "containerd-shim-protos/events";
 
-/** The handlers of bytes. */
-export const handlers = {
-  async echo(payload: Uint8Array): Promise<Uint8Array> {
-    return payload;
-  },
-  async sink(requests: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-    let first: Uint8Array | undefined;
-    for await (const message of requests) first ??= message;
-    return first ?? new Uint8Array(0);
-  },
-  async *source(request: Uint8Array): AsyncGenerator<Uint8Array> {
-    const [milliseconds, size] = readWish(request);
-    const message = payloadOf(size);
-    const until = performance.now() + milliseconds;
-    while (performance.now() < until) yield message;
-  },
-  async *chat(requests: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-    yield* requests;
-  },
-  /** Accepts an event. */
-  ingest({ envelope }: ForwardRequest): object {
-    if (!envelope?.topic) throw new Error("no topic");
-    return {};
-  },
-};
+/** What every JavaScript server runs. `release` frees the memory of a payload that was read. */
+export function handlersOf(release?: (payload: Uint8Array) => void) {
+  return {
+    async echo(payload: Uint8Array): Promise<Uint8Array> {
+      return payload;
+    },
+    async sink(requests: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+      let first: Uint8Array | undefined;
+      for await (const message of requests) {
+        if (first === undefined) first = message;
+        else release?.(message);
+      }
+      return first ?? new Uint8Array(0);
+    },
+    async *source(request: Uint8Array): AsyncGenerator<Uint8Array> {
+      const [milliseconds, size] = readWish(request);
+      const message = payloadOf(size);
+      const until = performance.now() + milliseconds;
+      while (performance.now() < until) yield message;
+    },
+    chat:
+      release === undefined
+        ? forwarded
+        : (requests: AsyncIterable<Uint8Array>) => released(requests, release),
+    /** Accepts an event. */
+    ingest({ envelope }: ForwardRequest): object {
+      if (!envelope?.topic) throw new Error("no topic");
+      return {};
+    },
+  };
+}
+
+/** The same, of programs that release nothing. */
+export const handlers = handlersOf();
+
+async function* forwarded(requests: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield* requests;
+}
+
+/** The same, but a message has left once the next one is asked for. */
+async function* released(
+  requests: AsyncIterable<Uint8Array>,
+  release: (payload: Uint8Array) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const message of requests) {
+    yield message;
+    release(message);
+  }
+}
 
 /** The event of a container that started. */
 export function eventOf(index: number) {

@@ -4,6 +4,7 @@ import type { Contender } from "./contender.js";
 const loaders: Record<string, () => Promise<Contender>> = {
   package: async () => (await import("./package.js")).thisPackage(),
   polling: async () => (await import("./package.js")).thisPackage({ busyPollMs: 0.05 }),
+  releasing: async () => (await import("./package.js")).releasing(),
   thread: async () => (await import("./package.js")).thisPackage({ driver: "thread" }),
   plain: async () => (await import("./plain/contender.js")).plain,
   grpc: async () => (await import("./grpc.js")).grpc,

@@ -47,7 +47,10 @@ function perform(clients: readonly BenchClient[], job: Job, milliseconds: number
   switch (job.work) {
     case "unary": {
       const payload = payloadOf(job.size);
-      return calls(clients, job, until, (each) => each.unary(payload));
+      return calls(clients, job, until, (each) => {
+        const reply = each.unary(payload);
+        return each.release === undefined ? reply : reply.then(each.release);
+      });
     }
     case "forward":
       return calls(clients, job, until, (each, index) => each.forward(index));
@@ -97,6 +100,7 @@ async function source(client: BenchClient, { size }: Job, milliseconds: number):
   for await (const message of client.source(wishOf(milliseconds, size))) {
     if (message.length !== size) throw new Error(`a message of ${message.length} bytes`);
     done++;
+    client.release?.(message);
   }
   return { done, latencies: [] };
 }
@@ -120,6 +124,7 @@ async function chat(client: BenchClient, { size, inflight }: Job, until: number)
   for await (const reply of client.chat(messages)) {
     if (reply.length !== size) throw new Error(`a message of ${reply.length} bytes`);
     done++;
+    client.release?.(reply);
     go?.();
     go = undefined;
   }

@@ -1,13 +1,26 @@
 /** This package, called as users call it. */
 
-import { connect, type ConnectOptions, createClient, createServer } from "containerd-shim-protos";
+import {
+  connect,
+  type ConnectOptions,
+  createClient,
+  createServer,
+  releasePayload,
+} from "containerd-shim-protos";
 import { Events } from "containerd-shim-protos/events";
 import { SERVICE } from "../job.js";
 import type { Contender } from "./contender.js";
-import { eventOf, handlers } from "./handlers.js";
+import { eventOf, handlersOf } from "./handlers.js";
+
+/** This package, where a program releases each large payload that it has read. */
+export const releasing = (): Contender => thisPackage({}, releasePayload);
 
 /** This package with options of its own. A server takes the driver only. */
-export function thisPackage(options: ConnectOptions = {}): Contender {
+export function thisPackage(
+  options: ConnectOptions = {},
+  release?: (payload: Uint8Array) => void,
+): Contender {
+  const handlers = handlersOf(release);
   return {
     async connect(path) {
       const connection = await connect(`unix://${path}`, options);
@@ -18,6 +31,7 @@ export function thisPackage(options: ConnectOptions = {}): Contender {
         sink: (messages) => connection.clientStreaming(SERVICE, "Sink", messages),
         source: (request) => connection.serverStreaming(SERVICE, "Source", request),
         chat: (messages) => connection.bidiStreaming(SERVICE, "Chat", messages),
+        release,
         close: () => connection.close(),
       };
     },

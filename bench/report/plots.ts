@@ -11,6 +11,7 @@ import type { Comparison } from "./comparison.js";
 const COLOURS: Readonly<Record<Name, string>> = {
   package: "#0072b2",
   polling: "#cc79a7",
+  releasing: "#b07d00",
   thread: "#56b4e9",
   plain: "#e69f00",
   native: "#d55e00",

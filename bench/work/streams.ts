@@ -17,7 +17,7 @@ function casesOf(side: Side, size: number, names: readonly Name[]): Case[] {
 
 export const streamCases: readonly Case[] = [
   ...casesOf("client", 256, ["package", "plain", "native", "go", "grpc"]),
-  ...casesOf("client", 64 << 10, ["package", "plain", "native", "go"]),
+  ...casesOf("client", 64 << 10, ["package", "releasing", "plain", "native", "go"]),
   ...casesOf("server", 256, ["package", "plain", "native", "go"]),
-  ...casesOf("server", 64 << 10, ["package", "plain", "native", "go"]),
+  ...casesOf("server", 64 << 10, ["package", "releasing", "plain", "native", "go"]),
 ];

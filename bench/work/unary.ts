@@ -21,6 +21,8 @@ function casesOf(side: Side): Case[] {
     if (cases.has(key)) return;
     // A look for answers is for clients with one call in flight.
     const polling: readonly Name[] = side === "client" && inflight === 1 ? ["polling"] : [];
+    // Smaller payloads have no memory of their own.
+    const releasing: readonly Name[] = side === "client" && size >= 16 << 10 ? ["releasing"] : [];
     const quick =
       size === 64 && connections === 1 && inflight <= 64 && (side === "client" || inflight === 64);
     cases.set(key, {
@@ -30,7 +32,7 @@ function casesOf(side: Side): Case[] {
       size,
       inflight,
       connections,
-      names: [...names, ...polling],
+      names: [...names, ...polling, ...releasing],
       quick,
     });
   };
