@@ -43,6 +43,16 @@ describe("the specification of a container", () => {
     expect(() => specJson([])).toThrow("value must be an object, not an array");
   });
 
+  test("is read in time that grows with its length, whatever it holds", () => {
+    const unended = `{"a":${'"\\'.repeat(1 << 16)}1234567890123456`;
+    expect(() => processOf(anyOf(unended))).toThrow(/is not JSON/);
+    const long = "a".repeat(16 << 20);
+    const text = `{"args":["${long}","\\\\"],"rlimits":[{"hard":18446744073709551615}]}`;
+    const process = processOf(anyOf(text));
+    expect(process.args?.[0]?.length).toBe(long.length);
+    expect(specJson({ rlimits: process.rlimits })).toBe('{"rlimits":[{"hard":18446744073709551615}]}');
+  });
+
   test("that is missing is the system's error", () => {
     expect(() => readSpec("/no/bundle")).toThrow(expect.objectContaining({ code: "ENOENT" }));
   });

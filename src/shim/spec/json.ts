@@ -3,24 +3,22 @@ import { isPlain, kindOf } from "../../value-kinds.js";
 /** The digits of integers that no number can hold, by the object or array that has them and the key. */
 const exact = new WeakMap<object, Map<string, string>>();
 
-/** A string of JSON, which is left alone, or a number. */
-const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+const NUMBER = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 const INTEGER = /^-?\d+$/;
 /** Only a number with this many digits can be too large. */
-const LARGE = /\d{16}/;
+const LARGE_LENGTH = 16;
+const LARGE = new RegExp(`\\d{${LARGE_LENGTH}}`);
 
 /**
  * Parses JSON as `JSON.parse` does, and remembers the digits of integers beyond 2^53, which the specification has: an rlimit
  * without a limit is 2^64 - 1.
  */
 export function parseJson(text: string): unknown {
-  if (!LARGE.test(text)) return JSON.parse(text);
+  const parsed: unknown = JSON.parse(text);
+  if (!LARGE.test(text)) return parsed;
   const mark = newMark();
-  const marked = text.replaceAll(STRING_OR_NUMBER, (token) =>
-    INTEGER.test(token) && !Number.isSafeInteger(Number(token)) ? `"${mark}${token}"` : token,
-  );
-  // What is not JSON must not become JSON by the marks, and is reported as it was.
-  if (marked === text || !isJson(text)) return JSON.parse(text);
+  const marked = withMarks(text, mark);
+  if (marked === text) return parsed;
   return JSON.parse(marked, function (this: object, key: string, value: unknown): unknown {
     if (typeof value !== "string" || !value.startsWith(mark)) return value;
     const digits = value.slice(mark.length);
@@ -60,11 +58,34 @@ export function specJson(value: object): string {
 /** What no string of a spec contains. */
 const newMark = () => `integer-${Math.random()}${Math.random()}-`.replaceAll(".", "");
 
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
+/**
+ * JSON with its large integers as marked strings. It is walked from quote to quote: an expression that matches whole strings
+ * takes time with the square of a text's length in some texts, and a stack that grows with the length of a string.
+ */
+function withMarks(text: string, mark: string): string {
+  const marked = (numbers: string) =>
+    numbers.replaceAll(NUMBER, (token) =>
+      INTEGER.test(token) && !Number.isSafeInteger(Number(token)) ? `"${mark}${token}"` : token,
+    );
+  let [result, done, at] = ["", 0, 0];
+  for (;;) {
+    const quote = text.indexOf('"', at);
+    const between = quote < 0 ? text.length : quote;
+    if (between - at >= LARGE_LENGTH) {
+      result += text.slice(done, at) + marked(text.slice(at, between));
+      done = between;
+    }
+    if (quote < 0) return result + text.slice(done);
+    at = endOfString(text, quote);
+  }
+}
+
+/** Behind the string of valid JSON that begins at a quote. */
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
+    let before = end - 1;
+    while (text[before] === "\\") before--;
+    // Of two backslashes the first one escapes the second.
+    if ((end - before) % 2 === 1) return end + 1;
   }
 }
