@@ -187,6 +187,11 @@ describe("a wrong .proto file is refused with file, line and column:", () => {
       `${three}message A { int32 a = 1;\n int32 b = 1; }`,
       "line 3, column 8: b has the same number as a: 1",
     ],
+    ...["../../etc/passwd", "a//b.proto"].map((name) => [
+      `an import of ${JSON.stringify(name)}`,
+      `${three}import "${name}";`,
+      `line 2, column 8: ${JSON.stringify(name)} is no path below the import paths`,
+    ]),
     ["a name twice", `${three}message A {}\nmessage A {}`, "line 3, column 9: A is declared twice"],
     [
       "a JSON name twice",

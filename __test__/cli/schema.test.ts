@@ -110,6 +110,7 @@ describe("a wrong schema ends with 2:", () => {
       "no such Type or Enum 'B'",
     ],
     ["a file that imports itself", () => ["--proto", selfImporting()], "imports"],
+    ["an import of a pipe, which nobody writes", () => ["--proto", pipeImporting()], "imports pipe.proto"],
     [
       "something that is not a set",
       () => ["--descriptor-set", write("nothing of the kind")],
@@ -125,6 +126,15 @@ describe("a wrong schema ends with 2:", () => {
   function selfImporting(): string {
     const file = temporaryPath(".proto");
     writeFileSync(file, `syntax = "proto3"; import "${path.basename(file)}"; message A {}`);
+    return file;
+  }
+
+  function pipeImporting(): string {
+    const folder = temporaryPath();
+    mkdirSync(folder);
+    execFileSync("mkfifo", [path.join(folder, "pipe.proto")]);
+    const file = path.join(folder, "a.proto");
+    writeFileSync(file, 'syntax = "proto3"; import "pipe.proto";');
     return file;
   }
 

@@ -1,4 +1,4 @@
-import { existsSync, realpathSync } from "node:fs";
+import { existsSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
 import type { DescFile, Registry } from "@bufbuild/protobuf";
 import type { FileDescriptorProto } from "@bufbuild/protobuf/wkt";
@@ -68,7 +68,8 @@ class Loader {
       return name;
     }
     const candidates = [...this.#importPaths, ...this.#folders].map((folder) => path.join(folder, name));
-    const found = candidates.find((candidate) => existsSync(candidate));
+    // A file may come from anywhere, and reading a pipe or a device may never end.
+    const found = candidates.find((candidate) => statSync(candidate, { throwIfNoEntry: false })?.isFile());
     if (found !== undefined) return this.#loadFile(found);
     throw new UsageError(
       `${importer} imports ${name}: there is no ${candidates.join(" and no ")}`,
@@ -99,10 +100,17 @@ class Loader {
     for (const { name: imported, at, option } of imports) {
       if (seen.has(imported)) throw parsed.source.error(at, `${imported} is imported twice`);
       seen.add(imported);
+      if (!isInside(imported))
+        throw parsed.source.error(at, `${JSON.stringify(imported)} is no path below the import paths`);
       (option ? proto.optionDependency : proto.dependency).push(this.#import(imported, file));
     }
     return name;
   }
+}
+
+/** Whether an import stays in its folder. protoc and buf refuse others, too: they would read any file of the user's. */
+function isInside(name: string): boolean {
+  return name.split("/").every((part) => part !== "" && part !== "." && part !== "..");
 }
 
 function readText(file: string): string {
