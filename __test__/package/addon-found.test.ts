@@ -34,6 +34,22 @@ it("is found by a bundle where only the package that names the addon's can requi
   expect(await run(process.execPath, [outfile])).toEqual({ stdout: "5\n", stderr: "" });
 });
 
+it("is looked for in no folder above a bundle but node_modules: anybody might have put it there", async () => {
+  const shared = temporaryPath("-shared");
+  const app = join(shared, "app", "out");
+  mkdirSync(app, { recursive: true });
+  const planted = join(shared, `${NAME}.${PLATFORM}.node`);
+  writeFileSync(planted, "planted");
+  const outfile = join(app, "bundle.mjs");
+  const stdin = { contents: `import "${NAME}";`, resolveDir: ROOT };
+  await build({ stdin, outfile, bundle: true, platform: "node", format: "esm", logLevel: "error" });
+  const { stderr } = (await run(process.execPath, [outfile]).catch((error: unknown) => error)) as {
+    stderr: string;
+  };
+  expect(stderr).toContain(`Tried:\n  ${NAME}-${PLATFORM}: not found\n`);
+  expect(stderr).not.toContain(planted);
+});
+
 it("is told from another package's, which the same variable may name", async () => {
   const other = temporaryPath(".cjs");
   writeFileSync(other, "module.exports = {};");

@@ -19,6 +19,12 @@ const HERE = urlOf(ownFile() ?? (import.meta.url as string | undefined) ?? proce
 const { createRequire } = process.getBuiltinModule("node:module");
 const require = createRequire(HERE);
 
+/**
+ * This code in the package or in a clone, which may have an addon beside its folders. Two folders above a bundle anybody may
+ * be able to write, as in /tmp.
+ */
+const OWN_FILE = /\/(?:src\/native\/load\.ts|dist\/chunks\/core\.js)$/;
+
 /** An addon to try. */
 interface Candidate {
   /** A path or a package name. */
@@ -37,8 +43,8 @@ interface Attempt {
 
 /**
  * Loads the addon. If NAPI_RS_NATIVE_LIBRARY_PATH is set, only the addon that it names is tried. Otherwise a packed shim
- * loads the one in its own file, and any other program first the one built in this folder, then the one in the
- * platform's package, as this file finds it, and then as a package beside this file does.
+ * loads the one in its own file, and any other program the one in the platform's package, as this file finds it, and then
+ * as a package beside this file does. In a clone, the one built there comes first.
  *
  * Throws an Error with code `ERR_NATIVE_ADDON` if none can be loaded. Its message says what was tried and what to do,
  * and its `cause` is the error of the last attempt.
@@ -113,7 +119,9 @@ function* candidates(names: readonly string[]): Generator<Candidate> {
     return;
   }
   for (const name of names) {
-    yield { name: fileURLToPath(new URL(`../../${NAME}.${name}.node`, HERE)), require };
+    if (OWN_FILE.test(HERE)) {
+      yield { name: fileURLToPath(new URL(`../../${NAME}.${name}.node`, HERE)), require };
+    }
     yield { name: `${NAME}-${name}`, require };
   }
   const from = installedBeside();
