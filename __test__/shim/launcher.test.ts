@@ -3,10 +3,12 @@ import { once } from "node:events";
 import {
   copyFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   readlinkSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -31,6 +33,9 @@ const folder = temporaryPath(" bin");
 const program = join(folder, NAME);
 /** The same shim, which finds its group in annotations. */
 const annotated = join(folder, "containerd-shim-annotated-v1");
+
+/** A file to which a link leads that was where a program is written first. */
+const victim = join(folder, "victim");
 
 function pack(script: string, output: string, env: Record<string, string> = {}) {
   const args = [SHIMCTL, "pack", script, "--output", output];
@@ -59,6 +64,8 @@ beforeAll(async () => {
   mustPack(script, packed);
   // Installing a shim takes no more than this.
   copyFileSync(packed, program);
+  writeFileSync(victim, "untouched", { mode: 0o600 });
+  symlinkSync(victim, `${annotated}.new`);
   mustPack(script, annotated, { FIXTURE: "annotated" });
 }, 120_000);
 
@@ -226,6 +233,12 @@ test("delete after the shim's own Delete needs no Node, and does after any other
   expect(existsSync(pathOf(address))).toBe(true);
   // Of a process that ends, the kernel takes the command line before it closes the socket.
   await vi.waitFor(async () => expect((await remove()).code).toBe(1), 10_000);
+});
+
+test("pack writes a new file, whatever link was in its place", () => {
+  expect(statSync(victim)).toMatchObject({ size: "untouched".length, mode: 0o100600 });
+  const program = lstatSync(annotated);
+  expect({ isFile: program.isFile(), mode: program.mode & 0o777 }).toEqual({ isFile: true, mode: 0o755 });
 });
 
 test("pack refuses what is no shim", () => {

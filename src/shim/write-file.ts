@@ -1,4 +1,4 @@
-import { renameSync, writeFileSync, type WriteFileOptions } from "node:fs";
+import { renameSync, rmSync, writeFileSync, type WriteFileOptions } from "node:fs";
 
 /**
  * Writes a file. Throws the system's error with the file's path: Node's errors name it if it cannot be opened, but not if it
@@ -17,8 +17,17 @@ export function writeFile(path: string, content: string | Uint8Array, options: W
   }
 }
 
-/** Writes a file atomically: nobody reads half of it, even if this process is killed. Throws as {@link writeFile} does. */
-export function writeWhole(path: string, content: string | Uint8Array, options: WriteFileOptions = {}): void {
-  writeFile(`${path}.tmp`, content, options);
-  renameSync(`${path}.tmp`, path);
+/**
+ * Writes a file atomically: nobody reads half of it, even if this process is killed. What is at the place where it is written
+ * first goes: a link there would lead elsewhere. Throws as {@link writeFile} does.
+ */
+export function writeWhole(
+  path: string,
+  content: string | Uint8Array,
+  options: { readonly mode?: number } = {},
+): void {
+  const unfinished = `${path}.tmp`;
+  rmSync(unfinished, { force: true });
+  writeFile(unfinished, content, { ...options, flag: "wx" });
+  renameSync(unfinished, path);
 }

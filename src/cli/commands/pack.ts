@@ -1,5 +1,14 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  fchmodSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { addonFile, PACKED } from "../../native/load.js";
@@ -58,18 +67,26 @@ export async function pack(script: string, options: PackOptions): Promise<void> 
   );
   const length = Buffer.alloc(4);
   length.writeUInt32LE(meta.length);
-  // A program that runs is replaced, never overwritten.
-  const output = resolve(options.output);
+  const program = Buffer.concat([addon, source, cache, meta, length, MAGIC]);
+  writing(options.output, () => replace(resolve(options.output), program));
+}
+
+/**
+ * Writes a program. One that runs is replaced, never overwritten. The file is always a new one that nobody else can open
+ * before it is whole: a link that somebody has put in its place would lead elsewhere.
+ */
+function replace(output: string, program: Buffer): void {
   const unfinished = `${output}.new`;
-  writing(options.output, () => {
-    try {
-      writeFileSync(unfinished, Buffer.concat([addon, source, cache, meta, length, MAGIC]));
-      chmodSync(unfinished, 0o755);
-      renameSync(unfinished, output);
-    } finally {
-      rmSync(unfinished, { force: true });
-    }
-  });
+  rmSync(unfinished, { force: true });
+  const file = openSync(unfinished, "wx", 0o700);
+  try {
+    writeFileSync(file, program);
+    fchmodSync(file, 0o755);
+    renameSync(unfinished, output);
+  } finally {
+    closeSync(file);
+    rmSync(unfinished, { force: true });
+  }
 }
 
 function isProgram(addon: Buffer): boolean {
