@@ -92,6 +92,14 @@ describe("the file of a unix socket", () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
+  test("of an abstract name does not exist, so that a mode, which would keep nobody away, is refused", async () => {
+    await using server = serverThatSays("served");
+    const address = abstractAddress();
+    const why = `mode is for a socket's file, and ${address} has none: requireSameUser of the server decides who may connect`;
+    await expect(server.listen(address, { mode: 0o600 })).rejects.toThrow(new TypeError(why));
+    expect(await server.listen(address)).toBe(address);
+  });
+
   test("has a mode by the umask if listen is given none", async () => {
     await using server = serverThatSays("served");
     const address = await server.listen(temporaryAddress());

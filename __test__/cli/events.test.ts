@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createPublisher, TASK_EXIT_EVENT_TOPIC, TaskExitSchema } from "containerd-shim-protos/events";
 import { describe, expect, it, vi } from "vitest";
 import { describeWithPeer, Peer, peerCalls } from "../helpers/peer.js";
-import { pathOf, temporaryAddress } from "../helpers/temp.js";
+import { abstractAddress, pathOf, temporaryAddress } from "../helpers/temp.js";
 import { needsTerminal, noTerminal, shimctl, Shimctl, TerminalShimctl, visible } from "./shimctl.js";
 
 const EXIT = { containerId: "web", id: "web", pid: 42, exitStatus: 7, exitedAt: { seconds: 1_700_000_000n } };
@@ -11,7 +11,10 @@ const TIMESTAMP = { seconds: 1_700_000_000n, nanos: 123_456_789 };
 
 /** A `shimctl events` that listens. */
 async function listening(...options: string[]): Promise<Shimctl & { readonly address: string }> {
-  const address = temporaryAddress();
+  return listeningAt(temporaryAddress(), ...options);
+}
+
+async function listeningAt(address: string, ...options: string[]) {
   const child = new Shimctl(["events", address, ...options]);
   await child.says("listening on");
   return Object.assign(child, { address });
@@ -148,6 +151,12 @@ describe("shimctl events", () => {
     const topic = await shimctl(["events", temporaryAddress(), "--topic", "tasks"]);
     expect(topic).toMatchObject({ code: 2 });
     expect(topic.stderr).toContain('"tasks" starts with no "/"');
+  });
+
+  it("takes events of its own user at an abstract name, which has no permissions", async () => {
+    await using child = await listeningAt(abstractAddress());
+    await publish(child.address, "default", TASK_EXIT_EVENT_TOPIC);
+    await child.says("/tasks/exit");
   });
 
   it("ends with 3 if there is no containerd to pass events on to", async () => {

@@ -34,7 +34,8 @@ export interface ServerOptions {
 export interface ListenOptions {
   /**
    * Permission bits of a unix socket's file, from 0 to 0o777, set before anyone can connect. The umask decides by
-   * default.
+   * default. An abstract name has no file, so that any process may connect: `mode` is refused there, and `requireSameUser`
+   * decides.
    */
   readonly mode?: number | undefined;
   /**

@@ -202,6 +202,10 @@ export class Server extends EventEmitter<ServerEvents> {
     if (mode !== undefined && (!Number.isInteger(mode) || mode < 0 || mode > 0o777)) {
       throw new TypeError(`mode must be permission bits from 0 to 0o777, not ${shown(mode)}`);
     }
+    if (mode !== undefined && parsed.binding?.kind === "unix" && socketPath(parsed) === undefined) {
+      const instead = "requireSameUser of the server decides who may connect";
+      throw new TypeError(`mode is for a socket's file, and ${parsed.text} has none: ${instead}`);
+    }
     if (typeof reclaim !== "boolean") throw new TypeError("reclaimStale must be a boolean");
     if (this.#closing !== undefined) throw new TtrpcError("the server is closed", Code.FailedPrecondition);
     this.#listened = true;

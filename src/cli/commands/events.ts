@@ -171,8 +171,11 @@ function concerns({ topic, any }: ContainerdEvent, id: string, options: ToJsonOp
 const PRIVATE = 0o600;
 
 function listen(address: string, { topic, namespace, forward }: EventsOptions): EventSink {
-  const options = { topics: topic, namespaces: namespace, mode: PRIVATE, reclaimStale: true };
   try {
+    const parsed = parseAddress(address);
+    const isAbstract = parsed.binding?.kind === "unix" && socketPath(parsed) === undefined;
+    const access = isAbstract ? { requireSameUser: true } : { mode: PRIVATE };
+    const options = { topics: topic, namespaces: namespace, reclaimStale: true, ...access };
     return forward === undefined
       ? listenEvents(address, { ...options, acknowledge: "done" })
       : forwardEvents(address, forward, options);
