@@ -23,7 +23,7 @@ const require = createRequire(HERE);
  * This code in the package or in a clone, which may have an addon beside its folders. Two folders above a bundle anybody may
  * be able to write, as in /tmp.
  */
-const OWN_FILE = /\/(?:src\/native\/load\.ts|dist\/chunks\/core\.js)$/;
+const OWN_FILE = /\/(?:src\/native\/(?:load|running-file)\.ts|dist\/chunks\/core\.js)$/;
 
 /** An addon to try. */
 interface Candidate {
