@@ -53,6 +53,18 @@ describe("a plugin", () => {
     expect(lines.at(-1)).toMatch(/^error 10-again has ended: cannot connect to unix:.*ENOENT/);
   });
 
+  it("logs lines that are lines, and no more, whatever they tell of", async () => {
+    const written: unknown[] = [];
+    const spy = vi.spyOn(process.stderr, "write").mockImplementation((text) => written.push(text) > 0);
+    onTestFinished(() => spy.mockRestore());
+    const socket = `${temporaryPath()}/\u001b]0;title\u0007\u009b31m\r\n\u202eerror`;
+    const handlers = { runPodSandbox: () => undefined };
+    await runPlugin("quiet", "10", handlers, { socket, ownsProcess: false, reconnect: false }).closed;
+    expect(written).toHaveLength(1);
+    expect(written[0]).toContain(String.raw`/\u001b]0;title\u0007\u009b31m\r\n\u202eerror: `);
+    expect(written[0]).toMatch(/^[^\p{Cc}\p{Bidi_Control}]*\n$/u);
+  });
+
   it("ends by its signal, or before it has begun, without an error", async () => {
     const aborter = new AbortController();
     await using runtime = await createTestRuntime();

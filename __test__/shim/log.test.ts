@@ -145,7 +145,7 @@ describe("the log's lines", () => {
         throw new Error("no");
       },
     };
-    log.info("a\nb\u007f\u0085\u001b[31m", { "na me=\n": "v\nw", error: new Error("stack") });
+    log.info("a\nb\u007f\u0085\u001b[31m\u202e", { "na me=\n": "v\nw", error: new Error("stack") });
     log.info("getter", hostile);
     log.info(undefined as unknown as string, { symbol: Symbol("s"), big: 1n });
     log.info("inspect", {
@@ -159,9 +159,9 @@ describe("the log's lines", () => {
     const lines = readFileSync(path, "utf8").split("\n");
     expect(lines).toHaveLength(5);
     // eslint-disable-next-line no-control-regex
-    expect(lines.join("")).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
+    expect(lines.join("")).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202e]/);
     expect(lines[0]).toContain(
-      String.raw`msg="a\nb\u007f\u0085\u001b[31m" na_me__="v\nw" error="Error: stack\n`,
+      String.raw`msg="a\nb\u007f\u0085\u001b[31m\u202e" na_me__="v\nw" error="Error: stack\n`,
     );
     expect(lines[1]).toContain(`msg="getter" fields="Error: no`);
     expect(lines[2]).toContain(`msg="undefined" symbol="Symbol(s)" big=1`);

@@ -2,6 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "../address.js";
 import { checkSignal } from "../client/call-options.js";
 import type { Driver } from "../connection-types.js";
+import { escaped } from "../escaped.js";
 import { checkDriver } from "../native/driver.js";
 import { checkLimits, checkOptions, withDefaults } from "../options.js";
 import { type FailurePolicy, FailurePolicySchema } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
@@ -150,7 +151,7 @@ function reconnectOf(given: boolean | PluginReconnectOptions): Required<PluginRe
   return checked;
 }
 
-/** One line for each message; containerd's log gets what a launched plugin writes. */
+/** One line for each message, whatever a runtime or a pod is called; containerd's log gets what a launched plugin writes. */
 const STDERR: PluginLog = {
   info: (message) => write("info", message),
   warn: (message) => write("warning", message),
@@ -158,5 +159,5 @@ const STDERR: PluginLog = {
 };
 
 function write(level: string, message: string): void {
-  process.stderr.write(`${new Date().toISOString()} ${level} ${message.replaceAll("\n", "\\n")}\n`);
+  process.stderr.write(`${new Date().toISOString()} ${level} ${escaped(message)}\n`);
 }

@@ -2,6 +2,7 @@ import { setTimeout } from "node:timers";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { Writable } from "node:stream";
 import { inspect } from "node:util";
+import { escaped } from "../escaped.js";
 import { Lines, shortened } from "./log-lines.js";
 
 /** Fields of a log line. An Error is shown by its stack. */
@@ -153,14 +154,12 @@ function pairs(fields: LogFields): string {
 
 /** Characters that would end a name or a line. */
 const UNFIT_FOR_NAME = /[\s="\p{Cc}]/gu;
-/** Control characters that JSON does not escape. */
-const CONTROLS = /[\u007f-\u009f]/g;
 
 function text(value: unknown): string {
   if (typeof value === "number" || typeof value === "bigint" || typeof value === "boolean")
     return String(value);
-  const quoted = JSON.stringify(shortened(typeof value === "string" ? value : shown(value)));
-  return quoted.replaceAll(CONTROLS, (control) => `\\u00${control.charCodeAt(0).toString(16)}`);
+  // JSON leaves some control characters as they are.
+  return escaped(JSON.stringify(shortened(typeof value === "string" ? value : shown(value))));
 }
 
 function shown(value: unknown): string {

@@ -1,7 +1,9 @@
+import { escaped } from "../../escaped.js";
 import { columnsOf } from "./columns.js";
 import { isNumberText, type Json, type JsonMap } from "../json-value.js";
 import { onTerminal, painterOf } from "./stdout.js";
-import { escaped, Text } from "./text.js";
+
+import { Text } from "./text.js";
 
 /*
  * JSON as text for stdout: lines, layout and colours. It writes any value of json-value.ts; the JSON of a message comes
