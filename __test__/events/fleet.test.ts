@@ -1,9 +1,9 @@
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, statSync, writeFileSync } from "node:fs";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { packAny } from "containerd-shim-protos";
 import { ContainerCreateSchema, ContainerCreate_RuntimeSchema } from "containerd-shim-protos/events";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type * as Databases from "../../examples/events/database.js";
 import { openDatabase } from "../../examples/events/database.js";
 import { run as query } from "../../examples/fleet/query.js";
@@ -74,6 +74,17 @@ describe("the table of a fleet", () => {
 });
 
 describe("the spool of a fleet", () => {
+  it("is its owner's alone, with the files beside it", async () => {
+    const before = process.umask(0o022);
+    onTestFinished(() => void process.umask(before));
+    const path = temporaryPath(".db");
+    const spool = await Spool.open(path);
+    expect(spool.append([recordOf("node-1", event)])).toBe(true);
+    const modes = ["", "-wal", "-shm"].map((end) => statSync(`${path}${end}`).mode & 0o777);
+    expect(modes).toEqual([0o600, 0o600, 0o600]);
+    spool.close();
+  });
+
   it("reports what SQLite says when SQLite has rolled back by itself, and goes on", async () => {
     const path = temporaryPath(".db");
     const spool = await Spool.open(path);

@@ -1,5 +1,7 @@
 /** SQLite: Node's own, since Node 22.13, or better-sqlite3. */
 
+import { closeSync, openSync } from "node:fs";
+
 /** What a column may be. */
 export type Value = string | number | bigint | Uint8Array | null;
 
@@ -27,8 +29,12 @@ export function isDiskFull(error: unknown): boolean {
   return code === "SQLITE_FULL" || errcode === SQLITE_FULL;
 }
 
-/** Opens a database, and creates it if it does not exist, unless it is only to be read. */
+/**
+ * Opens a database, and creates it if it does not exist, unless it is only to be read. What is created is its owner's alone, as
+ * containerd's socket is from which the events come; SQLite gives the files beside it the same permissions.
+ */
 export async function openDatabase(path: string, readOnly = false): Promise<Database> {
+  if (!readOnly && path !== ":memory:") closeSync(openSync(path, "a", 0o600));
   const own = process.getBuiltinModule("node:sqlite") as NodeSqlite | undefined;
   if (own !== undefined) return new own.DatabaseSync(path, { readOnly });
   const { default: BetterSqlite } = await import("better-sqlite3");

@@ -2,7 +2,6 @@ import { escaped } from "../../escaped.js";
 import { columnsOf } from "./columns.js";
 import { isNumberText, type Json, type JsonMap } from "../json-value.js";
 import { onTerminal, painterOf } from "./stdout.js";
-
 import { Text } from "./text.js";
 
 /*
