@@ -172,7 +172,8 @@ async function connectedSession(
   signal: AbortSignal,
 ): Promise<ClientHttp2Session> {
   const socket = await connectedSocket(address, path, signal);
-  const session = http2(AUTHORITY, { createConnection: () => socket });
+  // gRPC pushes nothing.
+  const session = http2(AUTHORITY, { createConnection: () => socket, settings: { enablePush: false } });
   let why = "it sent no HTTP/2 settings";
   // Kept for good: an error without a listener would end the process.
   session.on("error", (error: Error) => (why = error.message));
