@@ -87,6 +87,25 @@ test("one copied file serves, with the addon that is in it", async () => {
   expect(spawnSync("cat", [`/proc/${shimPid}/maps`], { encoding: "utf8" }).stdout).toContain(program);
 });
 
+test("a shim holds no descriptor that whoever starts it has left open", async () => {
+  const careless = temporaryPath(".sh");
+  writeFileSync(careless, `#!/bin/sh\nexec "${program}" "$@" 9< "${folder}"\n`, { mode: 0o755 });
+  using host = hostOf({ executable: careless });
+  await using connection = await connect(await host.address());
+  const { shimPid } = await createClient(Task, connection).connect({});
+  const held = readdirSync(`/proc/${shimPid}/fd`).map((fd) => readLinkOf(`/proc/${shimPid}/fd/${fd}`));
+  expect(held).not.toContain(folder);
+});
+
+/** A descriptor may be closed meanwhile. */
+function readLinkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
+
 test("a link to the file is the same shim", async () => {
   const link = join(temporaryPath(), NAME);
   mkdirSync(dirname(link));

@@ -5,11 +5,13 @@ use super::payload::Payload;
 use super::{delete, node, start};
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::fs;
 use std::io::{self, Write as _};
 
 /// Does what containerd asks for. Returns the exit status.
 pub(super) fn run(args: Vec<OsString>) -> i32 {
     open_streams();
+    keep_descriptors();
     // A server that has gone is an error of write.
     // SAFETY: no handler is installed, and no other thread runs.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
@@ -56,6 +58,28 @@ fn open_streams() {
                 return;
             }
         }
+    }
+}
+
+/// Passes on none of the descriptors that this process was given beside its streams. Whoever started containerd may have
+/// left some open: the server would hold them for as long as it runs, and an OCI runtime would get them from it, which may
+/// be a way out of a container.
+fn keep_descriptors() {
+    const FIRST: libc::c_int = 3;
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+    // SAFETY: the call takes integers and touches no memory.
+    let marked = unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST, libc::c_int::MAX, CLOSE_RANGE_CLOEXEC)
+    };
+    if marked == 0 {
+        return;
+    }
+    // Before Linux 5.11.
+    let Ok(open) = fs::read_dir("/proc/self/fd") else { return };
+    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    for fd in numbers.filter(|fd| *fd >= FIRST) {
+        // SAFETY: the call takes integers and touches no memory. It fails for the descriptor of the folder, which is closed.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
 
