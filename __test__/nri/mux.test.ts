@@ -163,6 +163,17 @@ describe("a mux", () => {
     });
   });
 
+  it("ends the connections that nobody has taken yet, and not the process", async () => {
+    const { mux, peer } = await muxAndPeer();
+    const connection = mux.open(1);
+    const header = Buffer.alloc(8, 0xff);
+    peer.write(header);
+    const { error } = await mux.closed;
+    const closed = await (await connect(connection)).closed;
+    expect(closed.error?.message).toContain("a frame of connection 4294967295 has");
+    expect(connection.errored).toBe(error);
+  });
+
   it("says ENOENT where nobody listens, and ECONNREFUSED where nobody listens any more", async () => {
     const path = temporaryPath(".sock");
     await expect(Mux.connect(path)).rejects.toMatchObject({

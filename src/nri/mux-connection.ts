@@ -30,6 +30,8 @@ export class MuxConnection extends Duplex {
   constructor(owner: Owner) {
     super();
     this.#owner = owner;
+    // The mux says how it ended. A connection that nobody has taken yet must not end the process.
+    this.on("error", () => undefined);
   }
 
   override _read(): void {
