@@ -224,6 +224,22 @@ test("start for a group that has a shim needs no Node", async () => {
   }
 });
 
+test("the plain address of a group's shim is written as a new file, whatever link was in its place", async () => {
+  const executable = annotated;
+  using first = hostOf({ executable, id: "one", does: "annotated" });
+  annotate(first, { first: "plain" });
+  const { stdout } = await first.run([...first.flags, "start"]);
+  using second = hostOf({ executable, id: "two", sockets: first.sockets, env: WITHOUT_NODE });
+  annotate(second, { first: "plain" });
+  symlinkSync(victim, join(second.bundle, "address.tmp"));
+  expect(await second.run([...second.flags, "start"])).toEqual({ code: 0, stdout, stderr: "" });
+  expect(readFileSync(join(second.bundle, "address"), "utf8")).toBe(stdout.toString());
+  expect(statSync(victim).size).toBe("untouched".length);
+  await using connection = await connect(stdout.toString());
+  await createClient(Task, connection).shutdown({});
+  await gone(first);
+});
+
 test("delete after the shim's own Delete needs no Node, and does after any other end", async () => {
   const executable = annotated;
   using host = hostOf({ executable, does: "annotated" });

@@ -9,7 +9,8 @@ use protobuf::Message as _;
 use protobuf::well_known_types::any::Any;
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
 
 /// Where containerd up to 2.2 expects shims' sockets, and later ones unless they say otherwise.
@@ -39,7 +40,10 @@ pub fn answer(payload: &Payload, arguments: &Arguments, input: &[u8]) -> Option<
             // containerd up to 1.7 looks for it here after a restart.
             let file = bundle.join("address");
             let new = bundle.join("address.tmp");
-            fs::write(&new, &address).and_then(|()| fs::rename(&new, &file)).ok()?;
+            // What is there goes, as in `src/shim/write-file.ts`: a link would lead elsewhere.
+            let _ = fs::remove_file(&new);
+            File::create_new(&new).and_then(|mut new| new.write_all(address.as_bytes())).ok()?;
+            fs::rename(&new, &file).ok()?;
             Some(address.into_bytes())
         }
         Form::Message { .. } => {
