@@ -212,6 +212,19 @@ describe("an event that cannot be delivered", () => {
     await publisher.close();
   });
 
+  test("is a warning that controls no terminal, whatever the server has answered", async () => {
+    const address = temporaryAddress();
+    await serverAt(address, () => {
+      throw new TtrpcError("\u001b]0;title\u0007\r\u202e", Code.InvalidArgument);
+    });
+    const warned = deferred<Error>();
+    process.once("warning", warned.resolve);
+    const publisher = createPublisher(address, { namespace: "default" });
+    void publishExit(publisher, 0);
+    expect((await warned.promise).message).toContain(String.raw`\u001b]0;title\u0007\r\u202e`);
+    await publisher.close();
+  });
+
   test("is one that is published while too many events or bytes wait", async () => {
     const { publisher } = publisherTo(temporaryAddress(), { maxQueuedEvents: 2 });
     upTo(2).forEach((status) => void publishExit(publisher, status));

@@ -5,6 +5,7 @@ import type { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { parseAddress } from "../address.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
+import { escaped } from "../escaped.js";
 import { checkLimits, checkOptions, closeOptions, withDefaults } from "../options.js";
 import { isDescriptor } from "../value-kinds.js";
 import { checkDriver } from "../native/driver.js";
@@ -310,7 +311,8 @@ export class Publisher extends EventEmitter<PublisherEvents> {
       }
       nextTick(() => {
         if (unheard.length > 0) {
-          const text = `events that were not delivered: ${unheard.length}, the first for ${unheard[0]?.error.message}`;
+          const why = escaped(String(unheard[0]?.error.message));
+          const text = `events that were not delivered: ${unheard.length}, the first for ${why}`;
           process.emitWarning(text, { type: "TtrpcWarning" });
         }
         // The warning is printed in the next tick.
