@@ -1,6 +1,6 @@
 import { lstatSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { writeWhole } from "../../src/shim/write-file.js";
 import { temporaryPath } from "../helpers/temp.js";
 
@@ -17,4 +17,12 @@ test("a file is written as a new one, whatever link or remains are in its place"
   writeWhole(file, "unix:///t", { mode: 0o600 });
   expect(readFileSync(file, "utf8")).toBe("unix:///t");
   expect(lstatSync(file).mode & 0o777).toBe(0o600);
+});
+
+test("a file may be written by its owner alone, whatever the umask", () => {
+  const before = process.umask(0);
+  onTestFinished(() => void process.umask(before));
+  const file = temporaryPath();
+  writeWhole(file, "unix:///s");
+  expect(lstatSync(file).mode & 0o777).toBe(0o644);
 });

@@ -9,8 +9,9 @@ use protobuf::Message as _;
 use protobuf::well_known_types::any::Any;
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Where containerd up to 2.2 expects shims' sockets, and later ones unless they say otherwise.
@@ -42,7 +43,9 @@ pub fn answer(payload: &Payload, arguments: &Arguments, input: &[u8]) -> Option<
             let new = bundle.join("address.tmp");
             // What is there goes, as in `src/shim/write-file.ts`: a link would lead elsewhere.
             let _ = fs::remove_file(&new);
-            File::create_new(&new).and_then(|mut new| new.write_all(address.as_bytes())).ok()?;
+            let mut options = OpenOptions::new();
+            let opened = options.write(true).create_new(true).mode(0o644).open(&new);
+            opened.and_then(|mut new| new.write_all(address.as_bytes())).ok()?;
             fs::rename(&new, &file).ok()?;
             Some(address.into_bytes())
         }

@@ -19,15 +19,15 @@ export function writeFile(path: string, content: string | Uint8Array, options: W
 
 /**
  * Writes a file atomically: nobody reads half of it, even if this process is killed. What is at the place where it is written
- * first goes: a link there would lead elsewhere. Throws as {@link writeFile} does.
+ * first goes: a link there would lead elsewhere. Others may not write to it, whatever the umask. Throws as {@link writeFile} does.
  */
 export function writeWhole(
   path: string,
   content: string | Uint8Array,
-  options: { readonly mode?: number } = {},
+  { mode = 0o644 }: { readonly mode?: number } = {},
 ): void {
   const unfinished = `${path}.tmp`;
   rmSync(unfinished, { force: true });
-  writeFile(unfinished, content, { ...options, flag: "wx" });
+  writeFile(unfinished, content, { mode, flag: "wx" });
   renameSync(unfinished, path);
 }
