@@ -18,6 +18,18 @@ pub fn listen(path: &Path) -> io::Result<OwnedFd> {
 /// Receives the terminal that the runtime has sent. Call it when the runtime has ended: everything that it
 /// sent has arrived by then, and `WouldBlock` means that it sent nothing.
 pub fn receive(listener: RawFd) -> io::Result<OwnedFd> {
+    let terminal = received(listener)?;
+    // Whatever else it is would be read to its end as output, or hold up the streams of all others.
+    // SAFETY: the descriptor is open, and the call touches no memory of ours.
+    if unsafe { libc::isatty(terminal.as_raw_fd()) } == 1 {
+        return Ok(terminal);
+    }
+    let text = "the peer of a console socket sent what is no terminal";
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
+}
+
+/// Receives the descriptor that was sent.
+fn received(listener: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: null is allowed for an address that is not wanted.
     let connection = unsafe {
         let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
@@ -135,6 +147,28 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_is_received_and_nothing_else() {
+        let path = path("terminal");
+        let listener = listen(&path).expect("the folder is writable");
+        // SAFETY: the call takes flags; the descriptor that comes back is nobody else's.
+        let terminal = unsafe {
+            OwnedFd::from_raw_fd(libc::posix_openpt(
+                libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC,
+            ))
+        };
+        let file = File::open("/dev/zero").expect("it can be read");
+        let send_to = |fd| {
+            let runtime = UnixStream::connect(&path).expect("it listens");
+            send(&runtime, &[fd]);
+            receive(listener.as_raw_fd())
+        };
+        send_to(terminal.as_raw_fd()).expect("it is one");
+        let error = send_to(file.as_raw_fd()).expect_err("it is none");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        std::fs::remove_file(path).expect("it was bound");
+    }
+
+    #[test]
     fn a_descriptor_arrives_after_its_sender_has_gone() {
         let path = path("arrives");
         let listener = listen(&path).expect("the folder is writable");
@@ -143,7 +177,7 @@ mod tests {
         send(&runtime, &[theirs.as_raw_fd()]);
         drop((runtime, theirs));
 
-        let received = receive(listener.as_raw_fd()).expect("it was sent");
+        let received = received(listener.as_raw_fd()).expect("it was sent");
         File::from(received).write_all(b"here").expect("the other end is there");
         let mut text = String::new();
         ours.read_to_string(&mut text).expect("the received end is closed");
@@ -163,7 +197,7 @@ mod tests {
             sent[0] = first.as_raw_fd();
             send(&runtime, &sent);
             drop((runtime, theirs));
-            let received = File::from(receive(listener.as_raw_fd()).expect("it was sent"));
+            let received = File::from(received(listener.as_raw_fd()).expect("it was sent"));
             let kind = received.metadata().expect("it is open").file_type();
             assert!(std::os::unix::fs::FileTypeExt::is_char_device(&kind));
             // The other end is closed only if every descriptor for it is.
@@ -177,10 +211,10 @@ mod tests {
     fn a_runtime_that_sent_nothing_is_told_from_one_that_never_came() {
         let path = path("nothing");
         let listener = listen(&path).expect("the folder is writable");
-        let none = receive(listener.as_raw_fd()).expect_err("nobody came");
+        let none = received(listener.as_raw_fd()).expect_err("nobody came");
         assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
         drop(UnixStream::connect(&path).expect("it listens"));
-        let nothing = receive(listener.as_raw_fd()).expect_err("it sent nothing");
+        let nothing = received(listener.as_raw_fd()).expect_err("it sent nothing");
         assert_eq!(nothing.kind(), io::ErrorKind::InvalidData);
         std::fs::remove_file(path).expect("it was bound");
     }
