@@ -35,8 +35,7 @@ export class SubscriptionQueue implements EventSource<QueuedEvent> {
     queued: 0,
     queuedBytes: 0,
   };
-  /** When the last event that came had happened: nothing that happened before is missing. */
-  reached = 0;
+  #reached = 0;
   readonly #plan: SubscriptionPlan;
   readonly #queue = new Fifo<Entry>();
   readonly #takers = new Takers<QueuedEvent>(
@@ -50,13 +49,25 @@ export class SubscriptionQueue implements EventSource<QueuedEvent> {
     this.#plan = plan;
   }
 
+  /**
+   * When the last event that came had happened, or the subscription began: nothing that happened before is missing. It is
+   * never later than now: once the clock was set back, what happens until it is there again would not count as missing.
+   */
+  get reached(): number {
+    return (this.#reached = Math.min(this.#reached, Date.now()));
+  }
+
+  set reached(ms: number) {
+    this.#reached = ms;
+  }
+
   /** Adds an event. Resolves when the next may come; returns undefined if that is at once. */
   push({ event, isHeavy }: Unpacked, size: number): Promise<void> | undefined {
     if (this.#ended) return undefined;
     const { whenFull } = this.#plan;
     this.counts.received++;
     const happened = happenedAt(event, Date.now());
-    this.reached = Math.max(this.reached, happened);
+    this.#reached = Math.max(this.reached, happened);
     if (whenFull === "dropOldest") while (!this.#hasRoomFor(size)) this.#dropOldest();
     else if (whenFull === "fail" && !this.#hasRoomFor(size)) {
       this.counts.dropped++;
@@ -177,10 +188,10 @@ function happenedAt({ timestamp: { seconds, nanos } }: ContainerdEvent, now: num
   return ms > 0 && ms < now ? ms : now;
 }
 
-/** One gap for two with nothing between them. */
+/** One gap for two with nothing between them. The second may have begun before, if events came late or a clock was set back. */
 function joined(first: EventGap, second: EventGap): EventGap {
   return {
-    since: first.since,
+    since: first.since < second.since ? first.since : second.since,
     dropped: first.dropped + second.dropped,
     error: first.error ?? second.error,
   };
