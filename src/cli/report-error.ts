@@ -5,6 +5,7 @@ import { exitCodeOf, headline, hint } from "./describe-error.js";
 import { printFault } from "./output/fault.js";
 import { printError, styledError } from "./output/stdout.js";
 import { text } from "./output/text.js";
+import { textOf } from "../value-kinds.js";
 
 /** Prints to stderr what went wrong and what to try; resolves to the exit code. */
 export async function report(error: unknown): Promise<number> {
@@ -16,7 +17,10 @@ export async function report(error: unknown): Promise<number> {
   }
   printError(styledError("red", `shimctl: ${headline(error)}`));
   if (error instanceof TtrpcError && error.details.length > 0) {
-    await printDetails(error);
+    await printDetails(error).catch((why: unknown) => {
+      // An update may have replaced what shows them, while the command ran.
+      printError(text`  its details cannot be shown: ${textOf(why)}`);
+    });
   }
   if (error instanceof UsageError) for (const line of error.output) printError(`  ${line}`);
   const advice = hint(error);

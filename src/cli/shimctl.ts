@@ -5,6 +5,7 @@ import { ExitCode } from "./exit-code.js";
 import { printFault } from "./output/fault.js";
 import { endWithOutput, leaveUnread, printError, styledError } from "./output/stdout.js";
 import { program } from "./program.js";
+import { loadReport } from "./reporting.js";
 
 /** Runs a command line and sets the exit code. */
 async function main(argv: readonly string[]): Promise<void> {
@@ -36,7 +37,7 @@ function hasNoFolder(error: unknown): boolean {
 /** Reports an error; resolves to the exit code. */
 async function reported(error: unknown): Promise<number> {
   try {
-    if (!lacksDescriptors(error)) return await (await import("./report-error.js")).report(error);
+    if (!lacksDescriptors(error)) return await (await loadReport()).report(error);
   } catch (another) {
     if (!lacksDescriptors(another)) throw another;
   }

@@ -1,4 +1,5 @@
 import { Interrupted } from "./errors.js";
+import { loadReport } from "./reporting.js";
 import { endWaitsWith } from "./output/stdout.js";
 
 /** SIGHUP comes when the terminal is closed. */
@@ -9,6 +10,8 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
  * the process at once.
  */
 export async function interruptible<T>(action: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  // Without a descriptor for it, it is tried again when it is needed.
+  await loadReport().catch(() => undefined);
   const controller = new AbortController();
   const stop = (signal: (typeof SIGNALS)[number]) => {
     const interrupted = new Interrupted(signal);
