@@ -167,14 +167,14 @@ function nextRead(): Promise<unknown> {
 }
 
 describe("a server that runs out of descriptors", () => {
-  test("reports it, keeps its connections, and accepts again once descriptors are free", async () => {
+  test("reports where, keeps its connections, and accepts again once descriptors are free", async () => {
     await using script = new Script(
       `
       import { closeSync, openSync } from "node:fs";
       ${ECHO_SERVER}
       const held = [];
       server.on("acceptError", (error) => {
-        say([error.name, error.code, error.cause.code].join(" "));
+        say([error.name, error.code, error.cause.code, error.message].join(" "));
         for (const fd of held.splice(0)) closeSync(fd);
       });
       await server.listen(address);
@@ -195,7 +195,8 @@ describe("a server that runs out of descriptors", () => {
     expect(text(await first.unary("a.B", "C", bytes("first")))).toBe("first");
     await using second = await connect(script.address);
     const call = second.unary("a.B", "C", bytes("second"));
-    expect(await script.nextLine()).toBe(`TtrpcError ${Code.Unavailable} EMFILE`);
+    const message = `cannot accept a connection on ${script.address}: EMFILE, too many open files`;
+    expect(await script.nextLine()).toBe(`TtrpcError ${Code.Unavailable} EMFILE ${message}`);
     expect(text(await call)).toBe("second");
     expect(text(await first.unary("a.B", "C", bytes("still")))).toBe("still");
   });

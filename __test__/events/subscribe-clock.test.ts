@@ -1,5 +1,5 @@
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { TtrpcError } from "containerd-shim-protos";
+import { TtrpcError } from "../../src/error.js";
 import type { EventGap } from "containerd-shim-protos/events";
 import { afterEach, expect, test, vi } from "vitest";
 import type { SubscriptionPlan } from "../../src/events/subscribe-options.js";

@@ -1,5 +1,5 @@
 import { SLAB_OWNERS } from "../codec/slab.js";
-import { throwLater, transportError, type TtrpcError } from "../error.js";
+import { throwLater, type TtrpcError } from "../error.js";
 import { BatchReader } from "./batch-reader.js";
 import { BATCH_SIZE, Event, FLAG_SERVED } from "./records.js";
 import { ServedMethods } from "./routes.js";
@@ -162,8 +162,8 @@ export class Inbox {
         return;
       }
       case Event.AcceptFailed: {
-        const error = transportError("cannot accept a connection", reader.i32(), reader.string());
-        this.defer(() => this.listeners.get(slot)?.acceptFailed(error));
+        const [errno, text] = [reader.i32(), reader.string()];
+        this.defer(() => this.listeners.get(slot)?.acceptFailed(errno, text));
         return;
       }
       case Event.ListenerClosed: {

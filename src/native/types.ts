@@ -33,7 +33,7 @@ export interface ConnectionObserver {
 /** Receives the events of one listener. */
 export interface ListenerObserver {
   accepted(connection: number, peer: PeerCredentials | undefined): void;
-  acceptFailed(error: TtrpcError): void;
+  acceptFailed(errno: number, text: string): void;
   /** It accepts no more, and everything that it accepted has been reported. */
   closed(): void;
 }

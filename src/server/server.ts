@@ -9,7 +9,7 @@ import { openError } from "../client/connector.js";
 import type { ServerConnection } from "./context.js";
 import { type ConnectionMessage, connections } from "../diagnostics.js";
 import { join } from "../duplex.js";
-import { TtrpcError } from "../error.js";
+import { transportError, TtrpcError } from "../error.js";
 import type { BindingListenOptions, BindingMethod } from "../native/addon.js";
 import {
   checkedCall,
@@ -228,18 +228,20 @@ export class Server extends EventEmitter<ServerEvents> {
     if (opened.errno === EADDRINUSE && reclaim && reclaimStale(parsed)) opened = bind();
     if (opened.id === 0) throw openError(parsed, opened, "cannot listen on");
     const path = socketPath(parsed);
+    const bound = parsed.binding?.kind === "tcp" ? `tcp://${opened.bound}` : parsed.text;
     this.#listening++;
     this.#listeners.set(opened.id, path === undefined ? () => {} : removerOf(path));
     this.#bridge.observeListener(opened.id, {
       accepted: (connection, peer) => this.#accepted(connection, peer),
-      acceptFailed: (error) => this.#acceptFailed(error),
+      acceptFailed: (errno, text) =>
+        this.#acceptFailed(transportError(`cannot accept a connection on ${bound}`, errno, text)),
       closed: () => {
         this.#listeners.delete(opened.id);
         this.#listening--;
         this.#idle?.();
       },
     });
-    return parsed.binding?.kind === "tcp" ? `tcp://${opened.bound}` : parsed.text;
+    return bound;
   }
 
   #join(duplex: Duplex, fd: number): void {
