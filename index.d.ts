@@ -28,7 +28,8 @@ export declare class BindingPump {
   hold(hold: boolean): void
   /**
    * What has happened to transfers since the last call, as pairs, one after the other: the number of a transfer; then -1
-   * if it has been flushed, 0 if it has ended well, or the number of the error that ended it.
+   * if it has been flushed, -2 and below if bytes were dropped, for the error that is as far below -1; 0 if it has ended
+   * well, or the number of the error that ended it.
    */
   takeReports(): Array<number>
 }

@@ -120,7 +120,8 @@ impl BindingPump {
     }
 
     /// What has happened to transfers since the last call, as pairs, one after the other: the number of a transfer; then -1
-    /// if it has been flushed, 0 if it has ended well, or the number of the error that ended it.
+    /// if it has been flushed, -2 and below if bytes were dropped, for the error that is as far below -1; 0 if it has ended
+    /// well, or the number of the error that ended it.
     #[napi]
     pub fn take_reports(&self) -> Vec<i32> {
         let mut pump = self.inner.pump.borrow_mut();
@@ -128,6 +129,7 @@ impl BindingPump {
         let pairs = reports.into_iter().flat_map(|report| {
             let happened = match report.news {
                 Happened::Flushed => -1,
+                Happened::Dropped(errno) => -1 - errno,
                 Happened::Ended(errno) => errno,
             };
             [report.transfer.cast_signed(), happened]

@@ -16,7 +16,9 @@ export class Output {
 
   private constructor(target: string, destination: number) {
     this.#target = target;
-    this.#transfer = new Transfer(destination, target);
+    const dropped = (errno: number) =>
+      void process.emitWarning(`output for ${target} is being lost: ${errorName(-errno)}`);
+    this.#transfer = new Transfer(destination, target, { dropped });
   }
 
   /** Opens a fifo or file. Rejects with the system's error. */

@@ -9,13 +9,14 @@ let pump: NativePump | undefined;
 /** What hears of a transfer. */
 interface Listener {
   flushed: (() => void)[];
+  dropped(errno: number): void;
   ended(errno: number): void;
 }
 
 /** What hears of the transfers whose end has not been reported, by their numbers. */
 const transfers = new Map<number, Listener>();
 
-/** What is reported of a transfer that has been flushed, in place of an error's number. */
+/** What is reported of a transfer that has been flushed, in place of an error's number. Errors that drop bytes are below it. */
 const FLUSHED = -1;
 
 /** How many of them keep the process alive. */
@@ -33,16 +34,23 @@ export class Transfer {
   readonly #number: number;
   readonly #holds: boolean;
   readonly #tell: (errno: number) => void;
+  readonly #dropped: (errno: number) => void;
 
   /**
    * Takes over one end of a transfer, also if it throws the system's error, and makes sure that there is a thread for it,
    * so that it can start later. `what` is for that error, such as EAGAIN if too many files are written at once. Once started,
-   * it keeps the process alive until it has ended, unless it is told not to.
+   * it keeps the process alive until it has ended, unless it is told not to. `dropped` is called when bytes are lost for the
+   * first time, with the number of the error.
    */
-  constructor(end: number, what: string, { holds = true } = {}) {
+  constructor(
+    end: number,
+    what: string,
+    { holds = true, dropped = (_errno: number): void => undefined } = {},
+  ) {
     pump ??= newPump(end, what);
     this.#number = checked(`reserve a thread for ${what}`, pump.reserve(end));
     this.#holds = holds;
+    this.#dropped = dropped;
     let tell!: (errno: number) => void;
     this.ended = new Promise((resolve) => (tell = resolve));
     this.#tell = tell;
@@ -92,7 +100,7 @@ export class Transfer {
       if (this.#holds) hold(-1);
       this.#tell(errno);
     };
-    transfers.set(this.#number, { flushed: [], ended });
+    transfers.set(this.#number, { flushed: [], dropped: this.#dropped, ended });
   }
 }
 
@@ -120,6 +128,10 @@ function onReports(): void {
     const [number = 0, happened = 0] = reports.slice(index);
     const listener = transfers.get(number);
     if (listener === undefined) continue;
+    if (happened < FLUSHED) {
+      listener.dropped(FLUSHED - happened);
+      continue;
+    }
     for (const resolve of listener.flushed.splice(0)) resolve();
     if (happened === FLUSHED) continue;
     transfers.delete(number);

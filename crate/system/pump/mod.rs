@@ -61,6 +61,8 @@ pub struct Report {
 pub enum News {
     /// What [`Pump::flush`] waits for.
     Flushed,
+    /// The destination has failed to take bytes, for the first time: the number of the error.
+    Dropped(i32),
     /// It has ended. 0 if all that was read has been written, or the number of the error: of the source or destination,
     /// of the thread if that failed, or `ECANCELED` if it was stopped.
     Ended(i32),

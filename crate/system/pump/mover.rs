@@ -260,7 +260,11 @@ impl Transfers<'_> {
             return;
         }
         let Some((transfer, waiting)) = self.transfers.get_mut(&number) else { return };
-        let wanted = match transfer.step(scratch) {
+        let step = transfer.step(scratch);
+        if let Some(errno) = transfer.new_loss() {
+            self.shared.reports.dropped(number, errno);
+        }
+        let wanted = match step {
             Step::Source => Waiting::For(transfer.source(), libc::EPOLLIN),
             Step::Destination => Waiting::For(transfer.destination(), libc::EPOLLOUT),
             Step::Turn => Waiting::No,

@@ -39,6 +39,14 @@ impl Reports {
         }
     }
 
+    /// Reports that bytes were dropped, unless the transfer has ended.
+    pub(super) fn dropped(&self, transfer: u32, errno: i32) {
+        let mut state = lock(&self.0);
+        if state.live.contains(&transfer) {
+            state.report(Report { transfer, news: News::Dropped(errno) });
+        }
+    }
+
     /// Reports the end of a transfer, unless that has been done.
     pub(super) fn end(&self, transfer: u32, errno: i32) {
         let mut state = lock(&self.0);

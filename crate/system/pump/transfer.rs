@@ -32,6 +32,10 @@ pub(super) struct Transfer {
     finishing: bool,
     /// Why bytes were dropped: the destination failed to take them.
     dropped: Option<i32>,
+    /// [`Self::new_loss`] has told of it.
+    told: bool,
+    /// The destination is a file on a disk, which may work again after it has failed.
+    is_kept: bool,
     /// The destination is a fifo that is open for reading too, so nobody else need have it open.
     may_have_no_reader: bool,
 }
@@ -56,6 +60,7 @@ impl Transfer {
             set_non_blocking(fd.as_raw_fd())?;
         }
         let may_have_no_reader = is_fifo_for_both(&destination)?;
+        let is_kept = kind_of(&destination)? == FileType::RegularFile;
         Ok(Self {
             source,
             destination,
@@ -64,6 +69,8 @@ impl Transfer {
             much: false,
             finishing: false,
             dropped: None,
+            told: false,
+            is_kept,
             may_have_no_reader,
         })
     }
@@ -86,6 +93,15 @@ impl Transfer {
         !self.pending.is_empty()
             || self.may_have_no_reader
                 && ioctl_fionread(&self.destination).is_ok_and(|count| count > 0)
+    }
+
+    /// Why bytes were dropped for the first time, once.
+    pub(super) fn new_loss(&mut self) -> Option<i32> {
+        if self.told {
+            return None;
+        }
+        self.told = self.dropped.is_some();
+        self.dropped
     }
 
     /// Moves bytes until it has to wait. `scratch` has [`SCRATCH`] bytes, which any transfer of the thread may use.
@@ -152,9 +168,9 @@ impl Transfer {
         match error.raw_os_error() {
             Some(libc::EAGAIN) => Some(Step::Destination),
             // Nobody reads and nobody ever will.
-            Some(libc::EPIPE | libc::EIO) => Some(Step::Ended(number(error))),
+            Some(libc::EPIPE | libc::EIO) if !self.is_kept => Some(Step::Ended(number(error))),
             Some(libc::EINTR) => Some(Step::Turn),
-            // A disk is full. The process that writes must neither wait for it nor die of it.
+            // A disk is full, or fails. The process that writes must neither wait for it nor die of it.
             _ => {
                 self.dropped = Some(number(error));
                 None
@@ -181,8 +197,12 @@ fn set_non_blocking(fd: RawFd) -> io::Result<()> {
 }
 
 fn is_fifo_for_both(descriptor: &OwnedFd) -> io::Result<bool> {
-    let is_fifo = FileType::from_raw_mode(fstat(descriptor)?.st_mode) == FileType::Fifo;
+    let is_fifo = kind_of(descriptor)? == FileType::Fifo;
     Ok(is_fifo && fcntl_getfl(descriptor)? & OFlags::RWMODE == OFlags::RDWR)
+}
+
+fn kind_of(descriptor: &OwnedFd) -> io::Result<FileType> {
+    Ok(FileType::from_raw_mode(fstat(descriptor)?.st_mode))
 }
 
 fn read(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {

@@ -1,0 +1,58 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { openStdio } from "containerd-shim-protos/shim/io";
+import { afterEach, expect, test } from "vitest";
+
+/** The warnings of this process, each once. */
+class Warnings {
+  readonly #all: string[] = [];
+  readonly #note = ({ message }: Error) => void this.#all.push(message);
+
+  constructor() {
+    process.on("warning", this.#note);
+  }
+
+  stop(): void {
+    process.off("warning", this.#note);
+  }
+
+  /** Resolves to the first that matches. */
+  async next(pattern: RegExp): Promise<string> {
+    for (;;) {
+      const at = this.#all.findIndex((message) => pattern.test(message));
+      if (at >= 0) return this.#all.splice(at, 1)[0]!;
+      await once(process, "warning");
+    }
+  }
+
+  get left(): readonly string[] {
+    return this.#all;
+  }
+}
+
+let warnings: Warnings;
+afterEach(() => warnings.stop());
+
+test.each([
+  ["full disk", "/dev/full", "ENOSPC"],
+  // No page is at its beginning, so no byte can be written.
+  ["disk that fails", `/proc/${process.pid}/mem`, "EIO"],
+])(
+  "output to a %s is told to be lost while its process, which it does not harm, runs",
+  async (_, path, code) => {
+    warnings = new Warnings();
+    const target = `file://${path}`;
+    const stdio = await openStdio({ stdin: "", stdout: target, stderr: "" });
+    const script = `echo lost; read go <&3; echo lost too && exit 7`;
+    const child = spawn("/bin/sh", ["-c", script], { stdio: [...stdio.descriptors, "pipe"] });
+    stdio.handedOver();
+    const exit = once(child, "exit");
+    expect(await warnings.next(/lost/)).toBe(`output for ${target} is being lost: ${code}`);
+    (child.stdio[3] as NodeJS.WritableStream).end("go\n");
+    expect(await exit).toEqual([7, null]);
+    stdio.close();
+    await stdio.drained;
+    expect(await warnings.next(/lost/)).toBe(`output for ${target} was lost: ${code}`);
+    expect(warnings.left).toEqual([]);
+  },
+);
