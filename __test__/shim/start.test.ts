@@ -239,8 +239,9 @@ test("Shutdown is answered, and then the process ends and the socket is removed"
   expect(await waiting).toBe(Code.Unavailable);
 });
 
-test("a shim that lingers for its events leaves its successor's socket, even one with the same inode number", async () => {
+test("a shim that lingers for its events logs those that it loses, and leaves its successor's socket, even one with the same inode number", async () => {
   using host = new ShimHost();
+  using log = new LogPipe(host);
   const path = pathOf(await host.address());
   const kept = temporaryPath();
   linkSync(path, kept);
@@ -256,6 +257,9 @@ test("a shim that lingers for its events leaves its successor's socket, even one
   linkSync(kept, path);
   await vi.waitFor(() => expect(host.processes()).toEqual([]), 15_000);
   expect(existsSync(path)).toBe(true);
+  expect(log.read()).toMatch(
+    / level=error msg="an event was lost" topic="\/tasks\/oom" error=".*the publisher is closed, and before that: cannot connect to /,
+  );
 }, 40_000);
 
 test("SIGTERM ends the shim in the same way; SIGPIPE does not end it", async () => {

@@ -106,7 +106,7 @@ export class Pipeline implements ForwardCallOwner {
     await this.#connection?.close();
     const left = this.#queue.clear();
     this.#sent = 0;
-    for (const call of left) settle(call, error);
+    for (const call of left) settle(call, call.error === undefined ? error : cutOff(error, call.error));
   }
 
   /** In a tick of its own: outcomes come while a batch is read, and many come at once. */
@@ -313,6 +313,11 @@ function expired({ error: cause }: ForwardCall): TtrpcError {
   return new TtrpcError(cause === undefined ? text : `${text}: ${cause.rawMessage}`, Code.DeadlineExceeded, {
     cause,
   });
+}
+
+/** Of a call that was tried: why it had not succeeded when the end came. */
+function cutOff({ rawMessage, code }: TtrpcError, cause: TtrpcError): TtrpcError {
+  return new TtrpcError(`${rawMessage}, and before that: ${cause.rawMessage}`, code, { cause });
 }
 
 function overtaken({ error: cause }: ForwardCall): TtrpcError {

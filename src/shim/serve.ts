@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, readFileSync, writeSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { connect } from "../client/connect.js";
 import { textOf, type TtrpcError } from "../error.js";
-import { createPublisher } from "../events/index.js";
+import { createPublisher, type Publisher } from "../events/index.js";
 import { Sandbox } from "../protos/sandbox.js";
 import { Task } from "../protos/task/v3.js";
 import { createServer, type Server } from "../server/server.js";
@@ -23,8 +23,9 @@ import { writeFile, writeWhole } from "./write-file.js";
 
 /** How long a working shim may take to answer a probe, as in containerd's own. */
 const PROBE_MS = 1000;
-/** How long handlers, and then events, have at shutdown. */
+/** How long handlers, and then events, have at shutdown; and how long all of it may take, in which lost events are logged. */
 const GRACE_MS = 500;
+const EVENTS_MS = 4000;
 const SHUTDOWN_MS = 5000;
 const STDERR = 2;
 /**
@@ -185,11 +186,11 @@ function eventsAddress({ params, containerdAddress }: StartRequest): string | un
   return containerdAddress === "" ? undefined : `${containerdAddress}.ttrpc`;
 }
 
-async function shutDown(server: Server, publisher: { close(): Promise<void> }): Promise<void> {
+async function shutDown(server: Server, publisher: Publisher): Promise<void> {
   // A handler that never ends, or a containerd that never answers, must not keep a shim alive.
   setTimeout(() => process.exit(1), SHUTDOWN_MS);
   await server.close({ graceMs: GRACE_MS });
-  await publisher.close();
+  await publisher.close({ graceMs: EVENTS_MS });
 }
 
 /** The `start` process that waits until this one serves, if there is one. */
