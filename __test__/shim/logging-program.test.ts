@@ -38,3 +38,23 @@ describe("a logging program", () => {
     expect(readFileSync(`${file}.out`, "utf8")).toBe("end\n");
   });
 });
+
+test("many logging programs that end at the same time are no leak to Node", async () => {
+  const file = temporaryPath();
+  writeFileSync(file, "#!/bin/sh\nexec 5>&-\nexec cat <&3 >/dev/null\n", { mode: 0o755 });
+  const warnings: string[] = [];
+  const note = ({ message }: Error) => void warnings.push(message);
+  process.on("warning", note);
+  const before = process.listenerCount("exit");
+  const opened = await Promise.all(
+    Array.from({ length: 12 }, () => openStdio({ stdin: "", stdout: `binary://${file}`, stderr: "" })),
+  );
+  for (const stdio of opened) {
+    stdio.handedOver();
+    stdio.close();
+  }
+  await Promise.all(opened.map(({ drained }) => drained));
+  process.off("warning", note);
+  expect(warnings).toEqual([]);
+  expect(process.listenerCount("exit")).toBe(before);
+});

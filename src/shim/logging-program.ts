@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { clearTimeout, setTimeout } from "node:timers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { socketOf } from "../native/socket.js";
 import type { CheckedOptions } from "./stdio-paths.js";
@@ -93,9 +94,8 @@ export class Logger {
     // Whoever awaits the end must not lose its process meanwhile.
     this.#child.ref();
     // Nothing is left behind by a shim that ends before that.
-    const atExit = () => this.#child.kill("SIGTERM");
-    process.once("exit", atExit);
-    void this.ended.then(() => process.removeListener("exit", atExit));
+    endAtExit(this.#child);
+    void this.ended.then(() => forget(this.#child));
     void written.then(() => this.#end());
   }
 
@@ -141,6 +141,23 @@ export class Logger {
   }
 }
 
+/** The programs that are to end. They share a listener: of more than ten, Node warns that memory leaks. */
+const ending = new Set<ChildProcess>();
+
+function endAtExit(child: ChildProcess): void {
+  if (ending.size === 0) process.on("exit", endAll);
+  ending.add(child);
+}
+
+function forget(child: ChildProcess): void {
+  ending.delete(child);
+  if (ending.size === 0) process.off("exit", endAll);
+}
+
+function endAll(): void {
+  for (const child of ending) child.kill("SIGTERM");
+}
+
 function commandOf(target: string): { path: string; args: string[] } {
   let url: URL;
   try {
@@ -167,8 +184,11 @@ function pipeFrom(theirs: Descriptors, ours: Descriptors): Pipe {
 /** Waits for a byte or the end of a pipe, which it closes. The older protocol takes the end alone for "ready". */
 async function untilReady(reader: number, mustWrite: boolean): Promise<void> {
   const socket = socketOf(reader, { readable: true, writable: false });
+  // A signal of AbortSignal.timeout() would keep the socket until then.
+  const over = new AbortController();
+  const timer = setTimeout(() => over.abort(), READY_MS);
   try {
-    const signal = AbortSignal.timeout(READY_MS);
+    const { signal } = over;
     const first = (await Promise.race([
       once(socket, "data", { signal }),
       once(socket, "end", { signal }),
@@ -178,6 +198,8 @@ async function untilReady(reader: number, mustWrite: boolean): Promise<void> {
     if ((error as Error).name !== "AbortError") throw error;
     throw new Error(`it was not ready within ${READY_MS / 1000} s`, { cause: error });
   } finally {
+    clearTimeout(timer);
+    over.abort();
     socket.destroy();
   }
 }
