@@ -290,6 +290,12 @@ export declare function mountAll(mounts: Array<BindingMount>, rootfs: string): P
 /** Opens a stream with flags of open(2), on a thread of its own: a disk may not answer. */
 export declare function openStream(path: string, flags: number, parents: boolean): Promise<BindingStream>
 
+/**
+ * To be called after SIGIO: keeps the process from dying of a file that is about to be overwritten. Returns 1 if it is, and
+ * 0 if the signal has another reason.
+ */
+export declare function outliveOwnFile(): number
+
 /** Whose child a process is: 0 for no child of this process, 1 for this thread's, 2 for another thread's. */
 export declare function parentOf(pid: number): number
 
@@ -331,3 +337,9 @@ export declare function unreadBytes(fd: number): number
 
 /** The versions from which this addon was built. */
 export declare function versions(): BindingVersions
+
+/**
+ * Has the kernel send SIGIO before somebody overwrites the file from which the addon was loaded, which is open as this
+ * descriptor.
+ */
+export declare function watchOwnFile(fd: number): number

@@ -20,7 +20,7 @@ import { connect, createClient } from "containerd-shim-protos";
 import { DeleteResponseSchema, Task } from "containerd-shim-protos/task/v3";
 import { RuntimeInfoSchema } from "containerd-shim-protos/types";
 import { build } from "esbuild";
-import { beforeAll, expect, test, vi } from "vitest";
+import { beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { ROOT } from "../helpers/program.js";
 import { pathOf, temporaryPath } from "../helpers/temp.js";
 import { ShimHost } from "./shim.js";
@@ -105,6 +105,28 @@ function readLinkOf(path: string): string {
     return "";
   }
 }
+
+test("a file that is overwritten in place, as cp does it, ends none of the shims that run from it", async () => {
+  const file = join(temporaryPath(), NAME);
+  mkdirSync(dirname(file));
+  copyFileSync(program, file);
+  using first = hostOf({ executable: file });
+  using second = hostOf({ executable: file, id: "other" });
+  const tasks = [];
+  for (const host of [first, second]) {
+    const connection = await connect(await host.address());
+    onTestFinished(() => connection.close());
+    tasks.push(createClient(Task, connection));
+  }
+  // Any page of it that is still mapped ends its process from now on.
+  writeFileSync(file, "");
+  for (const task of tasks) {
+    const { shimPid } = await task.connect({});
+    expect(spawnSync("cat", [`/proc/${shimPid}/maps`], { encoding: "utf8" }).stdout).not.toContain(file);
+  }
+  copyFileSync(program, file);
+  for (const task of tasks) expect(await task.connect({})).toMatchObject({ version: expect.any(String) });
+});
 
 test("a link to the file is the same shim", async () => {
   const link = join(temporaryPath(), NAME);

@@ -11,13 +11,14 @@ use crate::system::console;
 use crate::system::digest;
 use crate::system::fork;
 use crate::system::memory;
+use crate::system::overwritten;
 use crate::system::pipe;
 use crate::system::stream::{self, Opened};
 use napi::Result;
 use napi::bindgen_prelude::{BigInt, Env, Object, Uint8ArraySlice};
 use napi_derive::napi;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Makes orphaned descendants children of this process.
@@ -50,6 +51,24 @@ pub fn end_children_with_this_thread(end: bool) -> i32 {
 pub fn discard_pages(mut buffer: Uint8ArraySlice<'_>) -> i32 {
     // SAFETY: JavaScript is waiting for this call to return, so nothing else reads or writes the buffer.
     answer(memory::discard(unsafe { buffer.as_mut() }).map(|()| 0))
+}
+
+/// Has the kernel send SIGIO before somebody overwrites the file from which the addon was loaded, which is open as this
+/// descriptor.
+#[napi]
+pub fn watch_own_file(fd: i32) -> i32 {
+    if fd < 0 {
+        return -libc::EBADF;
+    }
+    // SAFETY: JavaScript is waiting for this call to return, and has the descriptor open meanwhile.
+    answer(overwritten::watch(unsafe { BorrowedFd::borrow_raw(fd) }).map(|()| 0))
+}
+
+/// To be called after SIGIO: keeps the process from dying of a file that is about to be overwritten. Returns 1 if it is, and
+/// 0 if the signal has another reason.
+#[napi]
+pub fn outlive_own_file() -> i32 {
+    answer(overwritten::outlive().map(i32::from))
 }
 
 /// The SHA-256 digest of a string, in hexadecimal digits.

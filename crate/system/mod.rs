@@ -1,5 +1,5 @@
 //! System calls that a shim needs and Node does not offer. Errors are the system's. Only the [`pump`] has
-//! state, and a thread.
+//! threads, and only it and [`overwritten`] have state.
 //!
 //! - [`children`]: children that have ended, which are seen before they are reaped, so that nobody reaps
 //!   another's.
@@ -8,6 +8,7 @@
 //! - [`fork`]: what children set for themselves before they run their program.
 //! - [`memory`]: memory that the kernel may have back.
 //! - [`mount`]: mounts, inside a root filesystem, and unmounting.
+//! - [`overwritten`]: what happens to a shim whose file is overwritten.
 //! - [`pipe`]: pipes between a shim and a process.
 //! - [`poll`]: looks at descriptors without sleeping.
 //! - [`pump`]: moves bytes between a process's pipes or terminal and containerd's fifos.
@@ -20,6 +21,7 @@ pub mod epoll;
 pub mod fork;
 pub mod memory;
 pub mod mount;
+pub mod overwritten;
 pub mod pipe;
 pub mod poll;
 pub mod pump;

@@ -93,7 +93,7 @@ export interface PackedAddon {
 }
 
 /** The addon of a packed shim; undefined in any other program. */
-function packedAddon(): PackedAddon | undefined {
+export function packedAddon(): PackedAddon | undefined {
   const packed = process.getBuiltinModule("node:worker_threads").getEnvironmentData(PACKED);
   return packed as PackedAddon | undefined;
 }

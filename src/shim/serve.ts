@@ -15,6 +15,7 @@ import { logStandardStreams, ShimLog } from "./log.js";
 import { publishFor } from "./publish.js";
 import { notingDeletes } from "./deleted.js";
 import { IdleMemory } from "./idle-memory.js";
+import { outliveOwnFile } from "./own-file.js";
 import type { ShimContext, ShimOptions, ShimPlacement, StartRequest } from "./options.js";
 import { readSpec } from "./spec/index.js";
 import { FAILED, STARTED, STARTER_VARIABLE } from "./start.js";
@@ -45,6 +46,7 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
     logStandardStreams(log);
     dieBeforeContainerd();
     for (const signal of IGNORED) process.on(signal, () => undefined);
+    outliveOwnFile(log);
     process.on("uncaughtException", (error, origin) => {
       // Other listeners decide for themselves.
       if (process.listenerCount("uncaughtException") === 1) endWith(error, origin, log, starter);
