@@ -172,7 +172,8 @@ test("an error that nobody catches before the server serves is what start says",
   using host = new ShimHost({ does: "bug" });
   const { code, stderr } = await host.start();
   expect([code, stderr]).toEqual([1, "io.containerd.fixture.v1: a bug in the service\n"]);
-  expect(host.processes()).toEqual([]);
+  // It has answered, and is about to end.
+  await gone(host);
 });
 
 test("a server that dies before it serves fails start, which says how it ended", async () => {
