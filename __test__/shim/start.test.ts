@@ -21,7 +21,7 @@ import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import { Task } from "containerd-shim-protos/task/v3";
 import { expect, test, vi } from "vitest";
 import { pathOf, temporaryPath } from "../helpers/temp.js";
-import { ShimHost } from "./shim.js";
+import { FIXTURE, ShimHost } from "./shim.js";
 import { makeFifo } from "../helpers/shell.js";
 import { ROOT } from "../helpers/started.js";
 
@@ -166,6 +166,18 @@ test("a service that cannot be created fails start with its reason, and leaves n
   });
   await gone(host);
   expect(readdirSync(host.sockets)).toEqual([]);
+});
+
+const apart = spawnSync("unshare", ["--mount", "true"]).status === 0;
+
+test.skipIf(!apart)("where the system does not let it become a daemon, start says why", async () => {
+  const script = 'mount -o remount,bind,ro /proc && exec "$@"';
+  const program = ["--mount", "sh", "-c", script, "sh", process.execPath, FIXTURE];
+  using host = new ShimHost({ executable: "unshare", program });
+  const { code, stderr } = await host.start();
+  const why = "EROFS: read-only file system, open '/proc/self/oom_score_adj'";
+  expect([code, stderr]).toEqual([1, `io.containerd.fixture.v1: ${why}\n`]);
+  await gone(host);
 });
 
 test("an error that nobody catches before the server serves is what start says", async () => {

@@ -42,18 +42,9 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
   if (!starter.present && args.socket === "") {
     throw new Error("there is nothing to do without start, delete, -info, -version or -socket PATH");
   }
-  if (starter.present) {
-    logStandardStreams(log);
-    dieBeforeContainerd();
-    for (const signal of IGNORED) process.on(signal, () => undefined);
-    outliveOwnFile(log);
-    process.on("uncaughtException", (error, origin) => {
-      // Other listeners decide for themselves.
-      if (process.listenerCount("uncaughtException") === 1) endWith(error, origin, log, starter);
-    });
-  }
-  process.on("warning", (warning) => log.warn("Node warns", { warning }));
   try {
+    if (starter.present) prepareDaemon(log, starter);
+    process.on("warning", (warning) => log.warn("Node warns", { warning }));
     const bootstrap = readBootstrap(starter.input, args);
     const request: StartRequest = {
       id: args.id,
@@ -77,6 +68,17 @@ export async function serve(name: string, args: ShimArguments, options: ShimOpti
     starter.failed(textOf(error));
     process.exit(1);
   }
+}
+
+function prepareDaemon(log: ShimLog, starter: Starter): void {
+  logStandardStreams(log);
+  dieBeforeContainerd();
+  for (const signal of IGNORED) process.on(signal, () => undefined);
+  outliveOwnFile(log);
+  process.on("uncaughtException", (error, origin) => {
+    // Other listeners decide for themselves.
+    if (process.listenerCount("uncaughtException") === 1) endWith(error, origin, log, starter);
+  });
 }
 
 /**
