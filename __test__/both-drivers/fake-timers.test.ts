@@ -20,6 +20,7 @@ const EVERYTHING = [
   "setImmediate",
   "clearImmediate",
   "queueMicrotask",
+  "performance",
 ] as const;
 
 const frameworks: readonly (readonly [name: string, fake: () => void])[] = [
@@ -61,6 +62,25 @@ describe.each(frameworks)("the fake timers of %s", (_, fake) => {
     await within(task.state({ id: "web" }));
     await within(server.close({ graceMs: 0 }));
     await within(connection.close());
+  });
+
+  test("end no attempt to connect later, and leave a handler the time that it has", async () => {
+    const left: (number | undefined)[] = [];
+    await using server = createServer().add(Task, {
+      state({ id }, context) {
+        fake();
+        left.push(context.remainingMs());
+        restore();
+        left.push(context.remainingMs());
+        return { id };
+      },
+    });
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    await createClient(Task, connection).state({ id: "web" }, { timeoutMs: 60_000 });
+    for (const ms of left) expect(ms).toSatisfy((real: number) => real > 0 && real <= 60_000);
+    fake();
+    const attempt = connect(temporaryAddress(), { waitForReady: true, connectTimeoutMs: 50 });
+    await expect(within(attempt)).rejects.toThrow(/ENOENT/);
   });
 
   test("keep no event from being acknowledged", async () => {

@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { type CallOptions, callFields, type CheckedFields } from "./call-options.js";
 import { callerContext, closedError, named, rejectLater } from "./call-site.js";
 import { type UnaryInit, unaryCall } from "./unary-call.js";

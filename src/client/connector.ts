@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";

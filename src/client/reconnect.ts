@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";

@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { nextTick } from "node:process";
 import { clearTimeout, setTimeout } from "node:timers";
 import { Code } from "../code.js";

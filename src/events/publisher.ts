@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { nextTick } from "node:process";
 import { EventEmitter } from "node:events";
 import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";

@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { nextTick } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Address } from "../address.js";

@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { create } from "@bufbuild/protobuf";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";

@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { clearTimeout, setTimeout } from "node:timers";
 import { create } from "@bufbuild/protobuf";
 import { textOf, TtrpcError } from "../error.js";

@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer as createSocketServer, type Server as SocketServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { Code } from "../code.js";
 import { TtrpcError, withoutFrames } from "../error.js";
 import { ContextValues } from "../context-values.js";

@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { clearTimeout, setTimeout } from "node:timers";
 import { constants } from "node:os";
 import { isMainThread } from "node:worker_threads";

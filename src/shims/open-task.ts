@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { type CallOptions, checkSignal } from "../client/call-options.js";
 import type { Client } from "../client/client.js";

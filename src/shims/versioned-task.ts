@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import type { DescMessage } from "@bufbuild/protobuf";
 import type { CallOptions } from "../client/call-options.js";
 import { type Client, createClient } from "../client/client.js";
