@@ -137,22 +137,22 @@ describeWithPeer("a call with wrong arguments", () => {
     [
       "state",
       undefined,
-      "containerd.task.v3.StateRequest must be an object with the fields of containerd.task.v3.StateRequest, not undefined",
+      "the message must be an object with the fields of containerd.task.v3.StateRequest, not undefined",
     ],
     [
       "state",
       "id",
-      "containerd.task.v3.StateRequest must be an object with the fields of containerd.task.v3.StateRequest, not string",
+      "the message must be an object with the fields of containerd.task.v3.StateRequest, not string",
     ],
     [
       "state",
       [],
-      "containerd.task.v3.StateRequest must be an object with the fields of containerd.task.v3.StateRequest, not an array",
+      "the message must be an object with the fields of containerd.task.v3.StateRequest, not an array",
     ],
     [
       "state",
       EMPTY,
-      "containerd.task.v3.StateRequest must be an object with the fields of containerd.task.v3.StateRequest, not Uint8Array",
+      "the message must be an object with the fields of containerd.task.v3.StateRequest, not Uint8Array",
     ],
     ["state", { id: 5 }, "id must be a string, not number"],
     ["state", { id: null }, "id must be a string, not null"],

@@ -41,7 +41,12 @@ describe("a wrong message is refused by the path of its field", () => {
     [
       "three.Scalars",
       { message: { message: { open: 0.5 } } },
-      "message.message.open must be a 32-bit integer, not 0.5",
+      "message.message.open must be a value of codec.test.three.Open (ZERO = 0, ONE = 1, NEGATIVE = -1), not 0.5",
+    ],
+    [
+      "three.Scalars",
+      { open: "OPEN_ONE" },
+      "open must be a value of codec.test.three.Open (ZERO = 0, ONE = 1, NEGATIVE = -1), not OPEN_ONE",
     ],
     ["three.Repeated", { bytes: [new Uint8Array(), "a"] }, "bytes[1] must be a Uint8Array, not string"],
     ["three.Repeated", { string: [undefined] }, "string[0] must be a string, not undefined"],
@@ -105,7 +110,11 @@ describe("a wrong message is refused by the path of its field", () => {
       },
       'struct["a"] must be a JSON value, not an object with toJSON: give what that returns',
     ],
-    ["two.Optional", { closed: 5 }, "closed must be a value of codec.test.two.Closed, not 5"],
+    [
+      "two.Optional",
+      { closed: 5 },
+      "closed must be a value of codec.test.two.Closed (FIRST = 1, NEGATIVE = -5, LAST = 100000), not 5",
+    ],
     [
       "two.Required",
       { text: "a" },
@@ -115,7 +124,7 @@ describe("a wrong message is refused by the path of its field", () => {
     [
       "three.Nothing",
       new Map(),
-      "codec.test.three.Nothing must be an object with the fields of codec.test.three.Nothing, not Map",
+      "the message must be an object with the fields of codec.test.three.Nothing, not Map",
     ],
   ])("%s %o", (name, value, message) => {
     const desc = typeOf(name);

@@ -6,6 +6,7 @@ import {
   isArray,
   isOfEveryObject,
   isRevoked,
+  kindOf,
   memberOf,
   shortened,
   shown,
@@ -39,13 +40,13 @@ export function validate(desc: DescMessage, value: unknown, at = ""): void {
 
 function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
   if (!isObject(value)) {
-    throw wrong(path, `an object with the fields of ${desc.typeName}`, value, desc);
+    throw wrong(path, `an object with the fields of ${desc.typeName}`, value);
   }
   const { $typeName } = value as { $typeName?: unknown };
   if ($typeName !== undefined && $typeName !== desc.typeName) {
-    throw refusal(`${label(path, desc)} must be a ${desc.typeName}, not a ${shown($typeName)}`);
+    throw refusal(`${label(path)} must be a ${desc.typeName}, not a ${shown($typeName)}`);
   }
-  descend(path, desc);
+  descend(path);
   const fields = checksOf(desc);
   const listed = new Set<string>();
   for (const name in value) {
@@ -137,7 +138,7 @@ function element(desc: DescField): Check {
     }
   }
   // A list or map may hold any number for a closed enum, because protobuf-es decodes them so.
-  if (desc.enum !== undefined) return desc.fieldKind === "enum" ? enumeration(desc.enum) : int32;
+  if (desc.enum !== undefined) return enumeration(desc.enum, desc.enum.open || desc.fieldKind !== "enum");
   return scalar(desc.scalar ?? ScalarType.STRING, longAsString(desc));
 }
 
@@ -153,14 +154,19 @@ function oneof(desc: DescOneof): Check {
   };
 }
 
-function enumeration(desc: DescEnum): Check {
+/** @param isOpen - Whether numbers are taken that the enum does not name. */
+function enumeration(desc: DescEnum, isOpen: boolean): Check {
   return (value, path) => {
-    int32(value, path);
-    if (!desc.open && !(Number(value) in desc.value)) {
-      throw refusal(`${path()} must be a value of ${desc.typeName}, not ${String(value)}`);
-    }
+    const isNumber = typeof value === "number" && (value | 0) === value;
+    if (isNumber && (isOpen || value in desc.value)) return;
+    const named = desc.values.slice(0, MOST_NAMED).map(({ localName, number }) => `${localName} = ${number}`);
+    if (desc.values.length > MOST_NAMED) named.push("…");
+    throw refusal(`${path()} must be a value of ${desc.typeName} (${named.join(", ")}), not ${shown(value)}`);
   };
 }
+
+/** The most values of an enum that an error names. */
+const MOST_NAMED = 10;
 
 function scalar(type: ScalarType, asString: boolean): Check {
   switch (type) {
@@ -259,8 +265,8 @@ function number(value: unknown, path: Path): void {
   if (typeof value !== "number") throw wrong(path, "a number", value);
 }
 
-function descend(path: Path, desc?: DescMessage): void {
-  if (++depth > DEPTH_LIMIT) throw refusal(`${label(path, desc)} is nested more than ${DEPTH_LIMIT} deep`);
+function descend(path: Path): void {
+  if (++depth > DEPTH_LIMIT) throw refusal(`${label(path)} is nested more than ${DEPTH_LIMIT} deep`);
 }
 
 /** Objects, lists and values are each encoded as a message, so each counts as a level of nesting. */
@@ -308,18 +314,10 @@ function join(path: Path, name: string): Path {
   };
 }
 
-function label(path: Path, desc: DescMessage | undefined): string {
-  return path() || (desc?.typeName ?? "the message");
+function label(path: Path): string {
+  return path() || "the message";
 }
 
-function wrong(path: Path, expected: string, value: unknown, desc?: DescMessage): TypeError {
-  return refusal(`${label(path, desc)} must be ${expected}, not ${nameOf(value)}`);
-}
-
-function nameOf(value: unknown): string {
-  if (isRevoked(value)) return "a revoked Proxy";
-  if (Array.isArray(value)) return "an array";
-  if (typeof value !== "object" || value === null) return value === null ? "null" : typeof value;
-  const name = Object.prototype.toString.call(value).slice("[object ".length, -1);
-  return name === "Object" ? "object" : name;
+function wrong(path: Path, expected: string, value: unknown): TypeError {
+  return refusal(`${label(path)} must be ${expected}, not ${kindOf(value)}`);
 }
