@@ -1,6 +1,7 @@
 import type { DescMessage, Message, MessageInitShape, MessageShape, Registry } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { decode, encode } from "./codec/codec.js";
+import { addFrames, nameRefusal } from "./error.js";
 import { checkBytes, isDescriptor, isPlain, kindOf } from "./value-kinds.js";
 
 /**
@@ -15,7 +16,14 @@ import { checkBytes, isDescriptor, isPlain, kindOf } from "./value-kinds.js";
 export function packAny<Desc extends DescMessage>(schema: Desc, message: MessageInitShape<Desc>): Any {
   if (!isDescriptor(schema, "message"))
     throw new TypeError("schema must be a message descriptor of protobuf-es");
-  return { $typeName: "google.protobuf.Any", typeUrl: schema.typeName, value: encode(schema, message) };
+  const { typeName: typeUrl } = schema;
+  try {
+    return { $typeName: "google.protobuf.Any", typeUrl, value: encode(schema, message) };
+  } catch (error) {
+    nameRefusal(error, typeUrl);
+    addFrames(error, packAny);
+    throw error;
+  }
 }
 
 /**

@@ -81,12 +81,8 @@ export class TtrpcError extends Error {
         if (error.#lacks !== "name") return;
         error.#lacks = "frames";
         error.message = prefixOf(service, method, error.code) + error.message;
-      } else if (isRefusal(error)) {
-        if (refusals.get(error) !== "name") return;
-        refusals.set(error, "frames");
-        error.message = `${service}/${method}: ${error.message}`;
-      } else return;
-      Object.assign(error, { service, method, address });
+      } else if (!nameRefusal(error, `${service}/${method}`)) return;
+      Object.assign(error as Error, { service, method, address });
     };
     lacksFrames = (error) =>
       (isTtrpcError(error) ? error.#lacks : isRefusal(error) && refusals.get(error)) === "frames";
@@ -222,12 +218,26 @@ function isRefusal(error: unknown): error is TypeError {
 }
 
 /**
- * Makes the error for a value that is no message. If it was to be sent by a call, {@link nameCall} names the call, and
- * {@link addFrames} replaces the stack, which ends in the codec.
+ * Makes the error for a value that is no message. {@link nameCall} names the call that was to send it, or
+ * {@link nameRefusal} what else it was for, and {@link addFrames} adds the stack, which would end in the codec.
  */
 export function refusal(message: string, options?: ErrorOptions): TypeError {
-  const error = new TypeError(message, options);
+  const error = withoutFrames(() => new TypeError(message, options));
   refusals.set(error, "name");
+  return error;
+}
+
+/** Begins the text of a {@link refusal} with a name that it lacks, once. Returns false for any other value. */
+export function nameRefusal(error: unknown, name: string): boolean {
+  if (!isRefusal(error) || refusals.get(error) !== "name") return false;
+  refusals.set(error, "frames");
+  if (!error.message.includes(name)) error.message = `${name}: ${error.message}`;
+  return true;
+}
+
+/** Gives a {@link refusal} the stack of the caller of `below`, for where nothing names it. Returns the error. */
+export function refusedBelow(error: unknown, below: (...parts: never) => unknown): unknown {
+  if (isRefusal(error)) Error.captureStackTrace(error, below);
   return error;
 }
 

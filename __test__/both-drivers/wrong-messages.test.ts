@@ -4,8 +4,10 @@ import {
   createClient,
   createServer,
   createSyncClient,
+  packAny,
   TtrpcError,
 } from "containerd-shim-protos";
+import { createPublisher, TaskCreateSchema } from "containerd-shim-protos/events";
 import { Streaming } from "containerd-shim-protos/streaming";
 import { Task } from "containerd-shim-protos/task/v3";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -39,13 +41,12 @@ describe("a wrong message is refused by an error that names the call and ends it
       return await createClient(Task, pair.connection, { interceptors: interceptors as never }).state(WRONG);
     },
     async observed() {
-      const channel = diagnostics.tracingChannel("containerd-shim-protos:client");
-      const subscriber = { start() {} };
-      channel.subscribe(subscriber as never);
+      const subscriber = () => undefined;
+      diagnostics.subscribe("ttrpc:client:call:start", subscriber);
       try {
         return await createClient(Task, pair.connection).state(WRONG);
       } finally {
-        channel.unsubscribe(subscriber as never);
+        diagnostics.unsubscribe("ttrpc:client:call:start", subscriber);
       }
     },
     async blocking() {
@@ -83,6 +84,30 @@ describe("a wrong message is refused by an error that names the call and ends it
       method: "Stream",
     });
     expect(error.stack).toContain("reader");
+  });
+});
+
+describe("a wrong message that no call sends is refused by an error that names its type and ends its stack in the caller:", () => {
+  const wrong = { rootfs: [{ type: 5 as unknown as string }] };
+  const published = async (options: object, message: object = wrong) => {
+    await using publisher = createPublisher(pair.address, { namespace: "default" });
+    await publisher.publish("/tasks/create", TaskCreateSchema, message, options);
+  };
+
+  test.each<[string, () => unknown, string]>([
+    ["packAny", () => packAny(TaskCreateSchema, wrong), "containerd.events.TaskCreate: rootfs[0].type"],
+    ["publish", () => published({}), "containerd.events.TaskCreate: rootfs[0].type"],
+    ["publish", () => published({ timestamp: { typeUrl: 5 } }, {}), "timestamp.typeUrl is not"],
+  ])("%s %s %s", async (_, use, begin) => {
+    async function user() {
+      await use();
+    }
+    const error = await refusalOf(user());
+    expect(error).toBeInstanceOf(TypeError);
+    expect(error.message).toContain(begin);
+    expect(error.stack).toContain(`TypeError: ${begin}`);
+    expect(error.stack).toMatch(/ at .*wrong-messages\.test\.ts/);
+    expect(error.stack).not.toMatch(/ at (?:checkMessage|validate|encode)/);
   });
 });
 

@@ -13,7 +13,7 @@ test("packAny writes the full name without a prefix", () => {
 
 test("packAny refuses a wrong message by the path of its field", () => {
   expect(() => packAny(TaskStartSchema, { pid: -1 })).toThrow(
-    new TypeError("pid must be an unsigned 32-bit integer, not -1"),
+    new TypeError("containerd.events.TaskStart: pid must be an unsigned 32-bit integer, not -1"),
   );
 });
 
@@ -60,7 +60,7 @@ test("an Any whose bytes were transferred is refused, not taken for an empty mes
   const any = create(AnySchema, { typeUrl: "containerd.events.TaskStart", value });
   const what = "must not be detached or outside of its buffer";
   expect(() => unpackAny(any, TaskStartSchema)).toThrow(new TypeError(`any.value ${what}`));
-  expect(() => packAny(AnySchema, { value })).toThrow(new TypeError(`value ${what}`));
+  expect(() => packAny(AnySchema, { value })).toThrow(new TypeError(`google.protobuf.Any: value ${what}`));
   expect(() => new TtrpcError("a", Code.NotFound, { details: [any] })).toThrow(
     new TypeError(`details[0].value ${what}`),
   );

@@ -1,6 +1,6 @@
 import type { DescField, DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { protobufEs } from "#protobuf";
-import { refusal, textOf } from "../error.js";
+import { refusal, refusedBelow, textOf } from "../error.js";
 import { representation } from "./json.js";
 import { setEntry } from "./read.js";
 import { validate } from "./validate.js";
@@ -23,7 +23,7 @@ export function slowEncode<Desc extends DescMessage>(
     return toBinary(desc, whole);
   } catch (cause) {
     // Validation accepts a proto2 message without a required field; protobuf-es refuses it.
-    throw refusal(`cannot encode ${desc.typeName}: ${textOf(cause)}`, { cause });
+    throw refusedBelow(refusal(`cannot encode ${desc.typeName}: ${textOf(cause)}`, { cause }), slowEncode);
   }
 }
 

@@ -1,5 +1,5 @@
 import type { DescEnum, DescField, DescMessage, DescOneof } from "@bufbuild/protobuf";
-import { refusal } from "../error.js";
+import { refusal, refusedBelow } from "../error.js";
 import { ScalarType } from "./scalar-type.js";
 import {
   bytesProblem,
@@ -35,7 +35,11 @@ let depth = 0;
  */
 export function validate(desc: DescMessage, value: unknown, at = ""): void {
   depth = 0;
-  checkMessage(desc, value, () => at);
+  try {
+    checkMessage(desc, value, () => at);
+  } catch (error) {
+    throw refusedBelow(error, validate);
+  }
 }
 
 function checkMessage(desc: DescMessage, value: unknown, path: Path): void {
@@ -159,7 +163,7 @@ function enumeration(desc: DescEnum, isOpen: boolean): Check {
   return (value, path) => {
     const isNumber = typeof value === "number" && (value | 0) === value;
     if (isNumber && (isOpen || value in desc.value)) return;
-    const named = desc.values.slice(0, MOST_NAMED).map(({ localName, number }) => `${localName} = ${number}`);
+    const named = desc.values.slice(0, MOST_NAMED).map((each) => `${each.localName} = ${each.number}`);
     if (desc.values.length > MOST_NAMED) named.push("…");
     throw refusal(`${path()} must be a value of ${desc.typeName} (${named.join(", ")}), not ${shown(value)}`);
   };

@@ -1,10 +1,12 @@
 import { types } from "node:util";
 import type { DescMessage, Message, MessageInitShape, Registry } from "@bufbuild/protobuf";
-import type { Any, Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import type { Any, Timestamp } from "@bufbuild/protobuf/wkt";
 import { Code } from "../code.js";
 import { decode, encodeWith } from "../codec/codec.js";
 import { longFrom } from "../codec/longs.js";
-import { TtrpcError } from "../error.js";
+import { validate } from "../codec/validate.js";
+import { TimestampSchema } from "../descriptors/well-known.js";
+import { nameRefusal, TtrpcError } from "../error.js";
 import { isDescriptor, shortened, textOf } from "../value-kinds.js";
 import { keptCopy } from "../codec/slab.js";
 import { eventFiles } from "../protos/event-files.js";
@@ -184,8 +186,15 @@ export function writeEvent<Desc extends DescMessage>(
   schema: Desc,
   message: MessageInitShape<Desc>,
 ): Uint8Array {
-  return encodeWith(schema, message, (bytes, end) => {
-    const event = { typeUrl: schema.typeName, value: bytes.subarray(0, end) };
-    return encodeWith(ForwardRequestSchema, { envelope: { timestamp, namespace, topic, event } }, kept);
-  });
+  try {
+    return encodeWith(schema, message, (bytes, end) => {
+      const event = { typeUrl: schema.typeName, value: bytes.subarray(0, end) };
+      return encodeWith(ForwardRequestSchema, { envelope: { timestamp, namespace, topic, event } }, kept);
+    });
+  } catch (error) {
+    // By its own name, if that is what is wrong.
+    validate(TimestampSchema, timestamp, "timestamp");
+    nameRefusal(error, schema.typeName);
+    throw error;
+  }
 }

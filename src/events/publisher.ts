@@ -5,7 +5,7 @@ import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
 import type { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { parseAddress } from "../address.js";
 import { Code } from "../code.js";
-import { TtrpcError } from "../error.js";
+import { addFrames, TtrpcError } from "../error.js";
 import { escaped } from "../escaped.js";
 import { checkLimits, checkOptions, closeOptions, withDefaults } from "../options.js";
 import { isDescriptor } from "../value-kinds.js";
@@ -183,6 +183,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
       const timeFault = timestampFault(timestamp);
       if (timeFault !== undefined) throw new TypeError(timeFault);
     } catch (error) {
+      addFrames(error, this.publish);
       return Promise.reject(error);
     }
     const metadata = this.#metadataOf(namespace);
