@@ -39,7 +39,8 @@ export function createContextKey<T>(defaultValue: T, options: ContextKeyOptions 
 }
 
 /**
- * Values of one call, by typed keys: set by interceptors, read by handlers and other interceptors. They are never sent. Its methods throw a TypeError if the key is not one of {@link createContextKey}.
+ * Values of one call, by typed keys: set by interceptors, read by handlers and other interceptors. They are never sent.
+ * Its methods throw a TypeError if the key is not one of {@link createContextKey}.
  */
 export class ContextValues {
   readonly #values = new Map<symbol, unknown>();
@@ -51,7 +52,7 @@ export class ContextValues {
   }
 
   /** Sets the value of a key. */
-  set<T>(key: ContextKey<T>, value: T): this {
+  set<T>(key: ContextKey<T>, value: NoInfer<T>): this {
     this.#values.set(idOf(key), value);
     return this;
   }

@@ -6,7 +6,7 @@ import { ROOT } from "../helpers/program.js";
 
 /** What it asserts is checked for all inputs by `npm run surface`; here a compiler reads it as a user's would. */
 const PROGRAM = `
-import { createServer } from "containerd-shim-protos";
+import { createContextKey, createContextValues, createServer } from "containerd-shim-protos";
 import {
   type AdjustmentSpec,
   type EvictionSpec,
@@ -59,9 +59,16 @@ class Logger implements PluginHandlers {
 }
 const handlers: PluginHandlers = new Logger();
 handlers.shutdown = () => undefined;
+
+/** A value is of its key's type. */
+declare const token: string | undefined;
+const user = createContextKey<string>("nobody");
+createContextValues().set(user, "alice").set(createContextKey<string | undefined>("nobody"), token);
+// @ts-expect-error: who reads the key expects a string.
+createContextValues().set(user, token);
 `;
 
-test("what users may leave out may be undefined, under exactOptionalPropertyTypes too", () => {
+test("what users may leave out may be undefined, and nothing else, under exactOptionalPropertyTypes too", () => {
   const folder = userProject({ "program.ts": PROGRAM });
   let output = "";
   try {

@@ -1,6 +1,5 @@
 import { types } from "node:util";
 import type {
-  DescMessage,
   DescMethod,
   DescMethodBiDiStreaming,
   DescMethodClientStreaming,
@@ -49,15 +48,19 @@ type ClientMethod<Method> =
     : Method extends DescMethodServerStreaming<infer Input, infer Output>
       ? (request: MessageInitShape<Input>, options?: CallOptions) => AsyncIterable<MessageShape<Output>>
       : Method extends DescMethodClientStreaming<infer Input, infer Output>
-        ? (requests: Messages<Input>, options?: CallOptions) => Promise<MessageShape<Output>>
+        ? (
+            requests: Messages<MessageInitShape<Input>>,
+            options?: CallOptions,
+          ) => Promise<MessageShape<Output>>
         : Method extends DescMethodBiDiStreaming<infer Input, infer Output>
-          ? (requests: Messages<Input>, options?: CallOptions) => AsyncIterable<MessageShape<Output>>
+          ? (
+              requests: Messages<MessageInitShape<Input>>,
+              options?: CallOptions,
+            ) => AsyncIterable<MessageShape<Output>>
           : never;
 
 /** The requests of a call: made as they are asked for, or an array. */
-type Messages<Desc extends DescMessage> =
-  | AsyncIterable<MessageInitShape<Desc>>
-  | Iterable<MessageInitShape<Desc>>;
+type Messages<Message> = AsyncIterable<Message> | Iterable<Message>;
 
 /** Options of {@link createClient}. */
 export interface ClientOptions {
