@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { Worker } from "node:worker_threads";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
@@ -267,4 +268,14 @@ describe("a worker", () => {
       expect(error).toMatchObject({ code: Code.Unavailable, cause: { code: "ERR_TTRPC_CLOSED" } });
     }
   });
+});
+
+test("a connection shows its address and its end, and nothing of its insides", async () => {
+  await using server = createServer();
+  const address = await server.listen(temporaryAddress());
+  await using connection = await connect(address);
+  expect(inspect(connection, { breakLength: Infinity })).toBe(
+    `Connection { address: '${address}', closed: Promise { <pending> } }`,
+  );
+  expect(JSON.parse(JSON.stringify(connection))).toEqual({ address, closed: {} });
 });

@@ -40,8 +40,7 @@ export class Connection {
   readonly address: string;
   /** Resolves once, when the connection has ended for good; never rejects. */
   readonly closed: Promise<ConnectionClosed>;
-  /** @internal */
-  readonly bridge: Bridge;
+  readonly #bridge: Bridge;
   #state: State = RECONNECTING;
   #resolve!: (why: ConnectionClosed) => void;
   #hold: number = Hold.WhileBusy;
@@ -51,12 +50,17 @@ export class Connection {
   constructor(opened: OpenConnection, address: string, reconnector?: Reconnector) {
     if (typeof opened?.onClosed !== "function") throw new TypeError("a Connection is made by connect()");
     this.address = address;
-    this.bridge = opened.bridge;
+    this.#bridge = opened.bridge;
     this.#reconnector = reconnector;
     this.closed = new Promise((resolve) => {
       this.#resolve = resolve;
     });
     this.#use(opened);
+  }
+
+  /** @internal */
+  get bridge(): Bridge {
+    return this.#bridge;
   }
 
   #use({ id, onClosed }: OpenConnection): void {
