@@ -13,7 +13,8 @@ const listeners = new WeakMap<AbortSignal, Set<AbortListener>>();
  * them. So a program may pass one signal to thousands of calls without a leak, and without Node's warning about one. The
  * program's own listeners cannot keep the event from them by `stopImmediatePropagation()`.
  */
-export function listenToAbort(signal: AbortSignal, listener: AbortListener): void {
+export function listenToAbort(signal: AbortSignal | undefined, listener: AbortListener): void {
+  if (signal === undefined) return;
   const present = listeners.get(signal);
   if (present !== undefined) {
     present.add(listener);
@@ -23,14 +24,34 @@ export function listenToAbort(signal: AbortSignal, listener: AbortListener): voi
   addAbortListener(signal, onAbort);
 }
 
-/** Stops listening. */
-export function unlistenToAbort(signal: AbortSignal, listener: AbortListener): void {
+/** Stops listening. For a signal that nobody gave, both functions do nothing. */
+export function unlistenToAbort(signal: AbortSignal | undefined, listener: AbortListener): void {
+  if (signal === undefined) return;
   const present = listeners.get(signal);
   if (present?.delete(listener) === true && present.size === 0) {
     listeners.delete(signal);
     // What addAbortListener returns would do no more.
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+/**
+ * A signal that aborts with another one, or at `end`, after which nothing of it is left at the other. AbortSignal.any()
+ * would leave something behind at a signal that lives on, in Node.js 20.
+ */
+export function following(signal: AbortSignal | undefined): {
+  readonly signal: AbortSignal;
+  readonly end: () => void;
+} {
+  const own = new AbortController();
+  const end = () => {
+    unlistenToAbort(signal, listener);
+    own.abort();
+  };
+  const listener = { aborted: end };
+  if (signal?.aborted) end();
+  else listenToAbort(signal, listener);
+  return { signal: own.signal, end };
 }
 
 function onAbort(event: Event): void {

@@ -131,10 +131,10 @@ function established(
     const settle = () => {
       isSettled = true;
       clearTimeout(timer);
-      if (signal !== undefined) unlistenToAbort(signal, onAbort);
+      unlistenToAbort(signal, onAbort);
     };
     if (signal?.aborted) onAbort.aborted(signal);
-    else if (signal !== undefined) listenToAbort(signal, onAbort);
+    else listenToAbort(signal, onAbort);
     bridge.observeConnection(id, {
       connected() {
         // This event was already on its way when the attempt was given up. Its end follows.

@@ -54,7 +54,7 @@ export class InterceptedCall extends Opened implements AbortListener {
     const { signal, timeoutMs = 0 } = call;
     if (this.#isSettled) return;
     if (signal?.aborted) this.aborted(signal);
-    else if (signal !== undefined) listenToAbort(signal, this);
+    else listenToAbort(signal, this);
     if (timeoutMs > 0 && timeoutMs <= LONGEST_TIMER_MS) {
       // It keeps no process alive: a call that was sent does so itself.
       this.#timer = setTimeout(() => this.#giveUp(this.#deadlineError()), timeoutMs).unref();
@@ -121,7 +121,7 @@ export class InterceptedCall extends Opened implements AbortListener {
     this.#isSettled = true;
     clearTimeout(this.#timer);
     const { signal } = this.#call;
-    if (signal !== undefined) unlistenToAbort(signal, this);
+    unlistenToAbort(signal, this);
   }
 
   #named(error: unknown): unknown {

@@ -183,7 +183,7 @@ export class Reconnector {
       const done = () => {
         this.#waiting.delete(waiting);
         clearTimeout(timer);
-        if (signal !== undefined) unlistenToAbort(signal, onAbort);
+        unlistenToAbort(signal, onAbort);
         this.#hold();
       };
       const onAbort = { aborted: (by: AbortSignal) => waiting.reject(canceledError(by)) };
@@ -202,7 +202,7 @@ export class Reconnector {
           reject(error);
         },
       };
-      if (signal !== undefined) listenToAbort(signal, onAbort);
+      listenToAbort(signal, onAbort);
       this.#waiting.add(waiting);
       this.#hold();
       place = waiting;

@@ -191,7 +191,7 @@ export class StreamCall<O> implements StreamResult<O>, PendingStream, QueueOwner
     this.#place?.leave();
     this.#named(error);
     if (settled !== undefined) site.bridge.defer(() => settled(error));
-    if (signal !== undefined) unlistenToAbort(signal, this);
+    unlistenToAbort(signal, this);
     this.#window.close();
     this.replies.end(error);
     if (kind !== "client_streaming") this.#reject(error);

@@ -1,9 +1,9 @@
 import { performance } from "node:perf_hooks";
 import { nextTick } from "node:process";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Address } from "../address.js";
 import { TtrpcError } from "../error.js";
-import { LONGEST_TIMER_MS, checkLimits, checkOptions, closeOptions } from "../options.js";
+import { checkLimits, checkOptions, closeOptions } from "../options.js";
+import { fulfilledWithin } from "../pause.js";
 import { bridgeOf } from "../native/bridge.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import type { ActiveRequest } from "../native/types.js";
@@ -115,11 +115,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
     this.#queue.stop();
     await this.#onward?.close(graceMs);
     const handsFree = this.#queue.end();
-    const ended = new AbortController();
-    const left = Math.min(Math.max(until - performance.now(), 0), LONGEST_TIMER_MS);
-    const grace = sleep(left, undefined, { signal: ended.signal });
-    await Promise.race([grace.catch(() => undefined), handsFree]);
-    ended.abort();
+    await fulfilledWithin(handsFree, Math.max(until - performance.now(), 0));
     await this.#server.close({ graceMs: Math.max(until - performance.now(), 0) });
   }
 

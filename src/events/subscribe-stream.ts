@@ -1,7 +1,7 @@
 import { type ClientHttp2Session, connect as http2 } from "node:http2";
 import { connect as dial, type Socket } from "node:net";
 import type { DescMessage, DescMethodServerStreaming, Message } from "@bufbuild/protobuf";
-import { listenToAbort, unlistenToAbort } from "../abort.js";
+import { following } from "../abort.js";
 import { Code } from "../code.js";
 import { decode } from "../codec/codec.js";
 import { copyFor } from "../codec/slab.js";
@@ -115,14 +115,11 @@ export async function* envelopes(
   signal: AbortSignal,
   connected: () => void,
 ): AsyncGenerator<RawEnvelope, void> {
-  const own = new AbortController();
-  const listener = { aborted: () => own.abort() };
-  if (signal.aborted) own.abort();
-  else listenToAbort(signal, listener);
+  const own = following(signal);
   try {
     yield* stream(plan, own.signal, connected);
   } finally {
-    unlistenToAbort(signal, listener);
+    own.end();
   }
 }
 

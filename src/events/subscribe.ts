@@ -50,8 +50,8 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
     const { signal } = plan;
     const listener = { aborted: () => this.#end() };
     if (signal?.aborted === true) this.#end();
-    else if (signal !== undefined) listenToAbort(signal, listener);
-    this.#stopped = this.#run().finally(() => signal && unlistenToAbort(signal, listener));
+    else listenToAbort(signal, listener);
+    this.#stopped = this.#run().finally(() => unlistenToAbort(signal, listener));
   }
 
   /** Whether there is a connection to containerd now. It subscribes right after it has been connected. */

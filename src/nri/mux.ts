@@ -256,7 +256,7 @@ async function openTrunk(address: Address, timeoutMs: number, signal?: AbortSign
   return new Promise((resolve, reject) => {
     const settle = (error?: TtrpcError) => {
       clearTimeout(timer);
-      if (signal !== undefined) unlistenToAbort(signal, onAbort);
+      unlistenToAbort(signal, onAbort);
       socket.removeAllListeners("error");
       socket.removeAllListeners("connect");
       if (error === undefined) return resolve(socket);
@@ -268,7 +268,7 @@ async function openTrunk(address: Address, timeoutMs: number, signal?: AbortSign
     };
     const late = () => settle(openError(parsed, { errno: constants.errno.ETIMEDOUT, text: null }));
     const timer = setTimeout(late, Math.min(timeoutMs, LONGEST_TIMER_MS));
-    if (signal !== undefined) listenToAbort(signal, onAbort);
+    listenToAbort(signal, onAbort);
     socket.once("connect", () => settle());
     socket.once("error", (error: NodeJS.ErrnoException) => {
       settle(openError(parsed, { errno: -(error.errno ?? 0), text: error.message }));

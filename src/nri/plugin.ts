@@ -83,10 +83,10 @@ export class RunningPlugin implements AsyncDisposable {
     const end = () => void this.close();
     const { signal } = settings;
     const onAbort = { aborted: end };
-    if (signal !== undefined) listenToAbort(signal, onAbort);
+    listenToAbort(signal, onAbort);
     if (settings.ownsProcess) takeProcess(this);
     this.closed = this.#run().then((why) => {
-      if (signal !== undefined) unlistenToAbort(signal, onAbort);
+      unlistenToAbort(signal, onAbort);
       const error = why.error ?? new TtrpcError(`the plugin ${this} has ended`, Code.Unavailable);
       this.#rejectReady(error);
       if (why.reason !== "local") this.#lost(why);

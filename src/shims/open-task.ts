@@ -1,5 +1,5 @@
 import { performance } from "node:perf_hooks";
-import { listenToAbort, unlistenToAbort } from "../abort.js";
+import { following } from "../abort.js";
 import { type CallOptions, checkSignal } from "../client/call-options.js";
 import type { Client } from "../client/client.js";
 import { connect } from "../client/connect.js";
@@ -98,18 +98,14 @@ export class OpenTask implements AsyncDisposable {
     const { intervalMs = 1000, timeoutMs = ANSWER_TIMEOUT_MS, signal } = options;
     checkSignal(signal);
     const limits = { timeoutMs, signal };
-    const over = new AbortController();
-    const stop = () => over.abort();
-    const onAbort = { aborted: stop };
-    if (signal !== undefined) listenToAbort(signal, onAbort);
-    if (signal?.aborted) stop();
+    const over = following(signal);
     // The shim answers when the container ends, before it may end itself. Some shims have no Wait.
     let [answered, ended] = [false, false];
     const wait = this.client.wait({ id: this.id }, { signal: over.signal }).then(
       async () => {
         answered = true;
         ended = await this.#hasEnded(limits, true);
-        if (ended) stop();
+        if (ended) over.end();
       },
       () => undefined,
     );
@@ -128,8 +124,7 @@ export class OpenTask implements AsyncDisposable {
       if (ended || signal?.aborted || (await this.#hasEnded(limits, false))) return;
       throw error;
     } finally {
-      if (signal !== undefined) unlistenToAbort(signal, onAbort);
-      stop();
+      over.end();
       await wait;
     }
   }
