@@ -2,7 +2,7 @@ import type { DescMessage, Message, MessageInitShape, MessageShape, Registry } f
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { decode, encode } from "./codec/codec.js";
 import { addFrames, nameRefusal } from "./error.js";
-import { checkBytes, isDescriptor, isPlain, kindOf } from "./value-kinds.js";
+import { checkBytes, checkDescriptor, isDescriptor, isPlain, kindOf } from "./value-kinds.js";
 
 /**
  * Packs a message as containerd does: `typeUrl` is the message's full name, without a prefix.
@@ -14,8 +14,7 @@ import { checkBytes, isDescriptor, isPlain, kindOf } from "./value-kinds.js";
  * Throws a TypeError that names the wrong argument, or the wrong field of the message.
  */
 export function packAny<Desc extends DescMessage>(schema: Desc, message: MessageInitShape<Desc>): Any {
-  if (!isDescriptor(schema, "message"))
-    throw new TypeError("schema must be a message descriptor of protobuf-es");
+  checkDescriptor(schema, "message", "schema");
   const { typeName: typeUrl } = schema;
   try {
     return { $typeName: "google.protobuf.Any", typeUrl, value: encode(schema, message) };
@@ -48,7 +47,9 @@ export function unpackAny(any: Any, types: DescMessage | Registry): Message | un
   checkAny(any);
   const isRegistry = isDescriptor(types, "registry");
   if (!isRegistry && !isDescriptor(types, "message")) {
-    throw new TypeError("schema must be a message descriptor, or a registry, of protobuf-es");
+    throw new TypeError(
+      `schema must be a message descriptor, or a registry, of protobuf-es, not ${kindOf(types)}`,
+    );
   }
   const name = any.typeUrl.slice(any.typeUrl.lastIndexOf("/") + 1);
   const schema = types.kind === "registry" ? types.getMessage(name) : types;

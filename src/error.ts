@@ -277,7 +277,8 @@ export function checkedDetails(details: readonly Any[] | undefined): Any[] {
   if (!isArray(details)) throw new TypeError(`details must be an array of Anys, not ${kindOf(details)}`);
   const checked = Array.from(details);
   for (const [index, any] of checked.entries()) {
-    if (!isAny(any)) throw new TypeError(`details[${index}] must be an Any: pack messages with packAny`);
+    if (!isAny(any))
+      throw new TypeError(`details[${index}] must be an Any, not ${kindOf(any)}: pack messages with packAny`);
     checkBytes(any.value, `details[${index}].value`);
   }
   return checked;

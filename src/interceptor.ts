@@ -239,10 +239,12 @@ export function checkedInterceptors<Interceptor>(
   interceptors: readonly Interceptor[] | undefined,
 ): readonly Interceptor[] {
   if (interceptors === undefined) return [];
-  if (!isArray(interceptors)) throw new TypeError("interceptors must be an array");
+  if (!isArray(interceptors))
+    throw new TypeError(`interceptors must be an array, not ${kindOf(interceptors)}`);
   const checked = Array.from(interceptors);
   for (const [index, interceptor] of checked.entries()) {
-    if (typeof interceptor !== "function") throw new TypeError(`interceptors[${index}] must be a function`);
+    if (typeof interceptor !== "function")
+      throw new TypeError(`interceptors[${index}] must be a function, not ${kindOf(interceptor)}`);
   }
   return checked;
 }

@@ -15,7 +15,9 @@ const METADATA_LIMIT = 1024;
 /** The pairs in the order in which they are sent. Throws a TypeError that names the wrong key. */
 export function metadataPairs(metadata: MetadataInit): [key: string, value: string][] {
   if (!isPlain(metadata)) {
-    throw new TypeError("metadata must be an object of strings or arrays of strings");
+    throw new TypeError(
+      `metadata must be an object of strings or arrays of strings, not ${kindOf(metadata)}`,
+    );
   }
   const pairs: [string, string][] = [];
   for (const [name, values] of Object.entries(metadata)) {
@@ -30,7 +32,9 @@ export function metadataPairs(metadata: MetadataInit): [key: string, value: stri
         pairs.push([key, checked(values[index], name, index)]);
       }
     } else {
-      throw new TypeError(`metadata[${JSON.stringify(name)}] must be a string or an array of strings`);
+      throw new TypeError(
+        `metadata[${JSON.stringify(name)}] must be a string or an array of strings, not ${kindOf(values)}`,
+      );
     }
   }
   if (pairs.length > METADATA_LIMIT) {

@@ -60,6 +60,11 @@ function distanceBetween(from: string, to: string): number {
   return row[to.length] ?? 0;
 }
 
+/** Checks an option that is yes or no. Throws a TypeError that names it. */
+export function checkBoolean(value: unknown, name: string): void {
+  if (typeof value !== "boolean") throw new TypeError(`${name} must be a boolean, not ${shown(value)}`);
+}
+
 /** Checks the options of a `close` method. Throws a TypeError that names what is wrong. */
 export function closeOptions(options: { readonly graceMs?: number | undefined }): {
   readonly graceMs?: number | undefined;

@@ -164,6 +164,12 @@ export function isDescriptor(value: unknown, kind: "message" | "service" | "regi
   }
 }
 
+/** Checks that it is a descriptor. Throws a TypeError that names it. */
+export function checkDescriptor(value: unknown, kind: "message" | "service", name: string): void {
+  if (isDescriptor(value, kind)) return;
+  throw new TypeError(`${name} must be a ${kind} descriptor of protobuf-es, not ${kindOf(value)}`);
+}
+
 /** Whether it is an Error, of whatever realm: Node's own are of another one than a test that Jest runs. */
 export function isError(value: unknown): value is Error {
   return types.isNativeError(value) || value instanceof Error;

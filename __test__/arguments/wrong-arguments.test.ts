@@ -70,6 +70,8 @@ async function expectRefused(run: () => unknown, named: RegExp, what: string): P
   expect(error, what).toBeInstanceOf(TypeError);
   expect((error as TypeError).message, what).not.toMatch(NODES_OWN);
   expect((error as TypeError).message, what).toMatch(named);
+  // What it must be says too little without what it is.
+  expect((error as TypeError).message, what).not.toMatch(/ must be (?!.*(?:not|but|is) )/s);
 }
 
 /** A right value must not cause a JavaScript error. The call may fail for another reason. */

@@ -325,13 +325,13 @@ describe("createServer", () => {
       new TypeError("containerd.task.v3.Task has no method start2"),
     );
     expect(() => server.add(Task, { state: 5 } as object)).toThrow(
-      new TypeError("containerd.task.v3.Task/State must be a function"),
+      new TypeError("containerd.task.v3.Task/State must be a function, not number"),
     );
     expect(() => server.add({} as typeof Task, {})).toThrow(/^service must be a service descriptor/);
     expect(() => server.addRaw("a.B", {})).toThrow(new TypeError("a.B is added twice"));
-    expect(() => server.addRaw("", {})).toThrow(new TypeError("service must be a non-empty string"));
+    expect(() => server.addRaw("", {})).toThrow(new TypeError('service must be a non-empty string, not ""'));
     expect(() => server.addRaw("a.C", { D: {} } as never)).toThrow(
-      new TypeError("a.C/D must have a function handle"),
+      new TypeError("a.C/D must have a function handle, not undefined"),
     );
     expect(() => server.addRaw("a.C", { D: { kind: "binary", handle() {} } } as never)).toThrow(/"?binary"?/);
   });
@@ -374,9 +374,9 @@ describe("options", () => {
   });
 
   test.each([
-    [{ signal: 5 }, "signal must be an AbortSignal"],
-    [{ signal: {} }, "signal must be an AbortSignal"],
-    [{ waitForReady: "yes" }, "waitForReady must be a boolean"],
+    [{ signal: 5 }, "signal must be an AbortSignal, not number"],
+    [{ signal: {} }, "signal must be an AbortSignal, not object"],
+    [{ waitForReady: "yes" }, "waitForReady must be a boolean, not yes"],
   ])("of connect are refused: %j", async (options, message) => {
     expect(await rejection(connect(temporaryAddress(), options as never))).toEqual(new TypeError(message));
   });

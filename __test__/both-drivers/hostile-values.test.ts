@@ -145,7 +145,11 @@ describe("an iterator that a handler returns", () => {
     }
   });
 
-  test.each([[undefined], [5], ["text"]])("is %j: the call fails with Internal", async (responses) => {
+  test.each([
+    [undefined, "undefined"],
+    [5, "number"],
+    ["text", "string"],
+  ])("is %j: the call fails with Internal", async (responses, kind) => {
     const Bad: RawMethod = { kind: "server_streaming", handle: () => responses as never };
     for (const interceptors of [[], [((next) => (call) => next(call)) as ServerInterceptor]]) {
       await using pair = await pairWith(createServer({ interceptors }).addRaw(SERVICE, { Bad }));
@@ -154,7 +158,7 @@ describe("an iterator that a handler returns", () => {
       );
       expect([code, rawMessage]).toEqual([
         Code.Internal,
-        "what the handler of a.B/Bad returns must be an AsyncIterable",
+        `what the handler of a.B/Bad returns must be an AsyncIterable, not ${kind}`,
       ]);
     }
   });

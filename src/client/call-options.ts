@@ -3,7 +3,7 @@ import type { CallFields } from "../native/types.js";
 import { checkOptions, unknownOption } from "../options.js";
 import { checkContextValues, type ContextValues } from "../context-values.js";
 import { HandlerContext } from "../server/context.js";
-import { isInstance, isRevoked, kindBut, shown } from "../value-kinds.js";
+import { isInstance, isRevoked, kindBut, kindOf, shown } from "../value-kinds.js";
 
 /** Options of a blocking call. */
 export interface SyncCallOptions {
@@ -127,7 +127,7 @@ function handedOn(parent: HandlerContext, options: CallOptions): CallOptions {
 /** Checks a signal. Throws a TypeError if it is not an AbortSignal. */
 export function checkSignal(signal: AbortSignal | undefined): void {
   if (signal !== undefined && !isInstance(signal, AbortSignal)) {
-    throw new TypeError("signal must be an AbortSignal");
+    throw new TypeError(`signal must be an AbortSignal, not ${kindOf(signal)}`);
   }
 }
 

@@ -24,7 +24,7 @@ import {
 import { ContextValues } from "../context-values.js";
 import { addMetadata, type Metadata, metadataPairs } from "../metadata.js";
 import { checkOptions } from "../options.js";
-import { isDescriptor, isInstance, kindBut } from "../value-kinds.js";
+import { checkDescriptor, isDescriptor, isInstance, kindBut } from "../value-kinds.js";
 import type { Bridge } from "../native/bridge.js";
 import { InterceptedCall } from "./intercepted-call.js";
 import { type Opened, openedOf } from "../opened.js";
@@ -215,8 +215,7 @@ export function methodsOf(
   bridge: Bridge,
   make: (method: DescMethod, route: number) => ((request: never, options?: never) => unknown) | undefined,
 ): Record<string, unknown> {
-  if (!isDescriptor(service, "service"))
-    throw new TypeError("service must be a service descriptor of protobuf-es");
+  checkDescriptor(service, "service", "service");
   const client: Record<string, unknown> = {};
   for (const method of service.methods) {
     const call = make(method, bridge.route(service.typeName, method.name));

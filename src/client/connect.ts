@@ -4,7 +4,7 @@ import { Connection } from "./connection.js";
 import { checkTimeout, CONNECT_TIMEOUT_MS, openConnection } from "./connector.js";
 import type { Driver } from "../connection-types.js";
 import { checkDriver } from "../native/driver.js";
-import { checkOptions } from "../options.js";
+import { checkBoolean, checkOptions } from "../options.js";
 import { shown } from "../value-kinds.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
 
@@ -75,7 +75,7 @@ export async function connect(address: Address, options: ConnectOptions = {}): P
   } = options;
   checkTimeout(timeoutMs);
   checkSignal(signal);
-  if (typeof waitForReady !== "boolean") throw new TypeError("waitForReady must be a boolean");
+  checkBoolean(waitForReady, "waitForReady");
   if (typeof busyPollMs !== "number" || !(busyPollMs >= 0 && busyPollMs <= LONGEST_LOOK_MS)) {
     const range = `from 0 to ${LONGEST_LOOK_MS}`;
     throw new TypeError(`busyPollMs must be a number of milliseconds ${range}, not ${shown(busyPollMs)}`);

@@ -7,7 +7,7 @@ import { longFrom } from "../codec/longs.js";
 import { validate } from "../codec/validate.js";
 import { TimestampSchema } from "../descriptors/well-known.js";
 import { nameRefusal, TtrpcError } from "../error.js";
-import { isDescriptor, shortened, textOf } from "../value-kinds.js";
+import { isDescriptor, kindOf, shortened, textOf } from "../value-kinds.js";
 import { keptCopy } from "../codec/slab.js";
 import { eventFiles } from "../protos/event-files.js";
 import { ForwardRequestSchema } from "../protos/generated/containerd/services/events/ttrpc/v1/events_pb.js";
@@ -50,7 +50,8 @@ export type TypeOf = (name: string) => DescMessage | undefined;
  */
 export function typesOf(registry: Registry | undefined): TypeOf {
   if (registry === undefined) return (name) => known.get(name);
-  if (!isDescriptor(registry, "registry")) throw new TypeError("registry must be a registry of protobuf-es");
+  if (!isDescriptor(registry, "registry"))
+    throw new TypeError(`registry must be a registry of protobuf-es, not ${kindOf(registry)}`);
   let reported = false;
   return (name) => {
     let type: DescMessage | undefined;
@@ -126,13 +127,13 @@ function remembering(faultOf: (text: string) => string | undefined): (text: unkn
 
 /** What is wrong with a namespace, if anything is. */
 export const namespaceFault = remembering((namespace) => {
-  if (typeof namespace !== "string") return "namespace must be a string";
+  if (typeof namespace !== "string") return `namespace must be a string, not ${kindOf(namespace)}`;
   return identifierFault("namespace", namespace);
 });
 
 /** What is wrong with a topic, if anything is. */
 export const topicFault = remembering((topic) => {
-  if (typeof topic !== "string") return "topic must be a string";
+  if (typeof topic !== "string") return `topic must be a string, not ${kindOf(topic)}`;
   const quoted = JSON.stringify(shortened(topic));
   if (!topic.startsWith("/")) return `topic ${quoted} must start with "/"`;
   const what = `a part of the topic ${quoted}`;

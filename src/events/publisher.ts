@@ -8,7 +8,7 @@ import { Code } from "../code.js";
 import { addFrames, TtrpcError } from "../error.js";
 import { escaped } from "../escaped.js";
 import { checkLimits, checkOptions, closeOptions, withDefaults } from "../options.js";
-import { isDescriptor } from "../value-kinds.js";
+import { checkDescriptor } from "../value-kinds.js";
 import { checkDriver } from "../native/driver.js";
 import { MESSAGE_LIMIT } from "../native/records.js";
 import {
@@ -177,8 +177,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
       namespace = given;
       const fault = topicFault(topic) ?? namespaceFault(namespace);
       if (fault !== undefined) throw new TypeError(fault);
-      if (!isDescriptor(schema, "message"))
-        throw new TypeError("schema must be a message descriptor of protobuf-es");
+      checkDescriptor(schema, "message", "schema");
       payload = writeEvent(namespace, topic, timestamp, schema, message);
       const timeFault = timestampFault(timestamp);
       if (timeFault !== undefined) throw new TypeError(timeFault);

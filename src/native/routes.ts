@@ -1,3 +1,4 @@
+import { shown } from "../value-kinds.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 
@@ -46,7 +47,8 @@ export class Routes {
 }
 
 function checkName(what: string, name: unknown): void {
-  if (typeof name !== "string" || name === "") throw new TypeError(`${what} must be a non-empty string`);
+  if (typeof name !== "string" || name === "")
+    throw new TypeError(`${what} must be a non-empty string, not ${shown(name)}`);
   if (!name.isWellFormed()) throw new TypeError(`${what} has a lone surrogate`);
   // Names are kept forever, so they must not fill memory.
   if (name.length > LONGEST_NAME) {

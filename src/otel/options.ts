@@ -5,7 +5,7 @@ import {
   type TracerProvider,
 } from "@opentelemetry/api";
 import { checkOptions } from "../options.js";
-import { isRevoked } from "../value-kinds.js";
+import { isRevoked, kindOf } from "../value-kinds.js";
 
 /**
  * Options of the interceptors. The default of each is OpenTelemetry's global API, read at each call.
@@ -49,13 +49,13 @@ export function checkedOtelOptions(
   checkOptions(owner, options, OPTIONS);
   const { tracerProvider, meterProvider, propagator = propagation } = options;
   if (tracerProvider !== undefined && !hasMethods(tracerProvider, ["getTracer"])) {
-    throw new TypeError("tracerProvider must be a TracerProvider");
+    throw new TypeError(`tracerProvider must be a TracerProvider, not ${kindOf(tracerProvider)}`);
   }
   if (meterProvider !== undefined && !hasMethods(meterProvider, ["getMeter"])) {
-    throw new TypeError("meterProvider must be a MeterProvider");
+    throw new TypeError(`meterProvider must be a MeterProvider, not ${kindOf(meterProvider)}`);
   }
   if (!hasMethods(propagator, ["inject", "extract", "fields"])) {
-    throw new TypeError("propagator must be a TextMapPropagator");
+    throw new TypeError(`propagator must be a TextMapPropagator, not ${kindOf(propagator)}`);
   }
   return { tracerProvider, meterProvider, propagator };
 }

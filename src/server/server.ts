@@ -23,7 +23,14 @@ import {
 import { answer } from "./answer.js";
 import { inThisContext } from "./async-context.js";
 import { checkDriver } from "../native/driver.js";
-import { LONGEST_TIMER_MS, checkLimits, checkOptions, closeOptions, withDefaults } from "../options.js";
+import {
+  LONGEST_TIMER_MS,
+  checkBoolean,
+  checkLimits,
+  checkOptions,
+  closeOptions,
+  withDefaults,
+} from "../options.js";
 import { shown } from "../value-kinds.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
 import type { BatchReader } from "../native/batch-reader.js";
@@ -93,7 +100,7 @@ export class Server extends EventEmitter<ServerEvents> {
     const { interceptors, requireSameUser = false, driver, ...limits } = options;
     this.#holdBack = holdBack;
     this.#bridge = bridgeOf(checkDriver(driver));
-    if (typeof requireSameUser !== "boolean") throw new TypeError("requireSameUser must be a boolean");
+    checkBoolean(requireSameUser, "requireSameUser");
     this.#requireSameUser = requireSameUser;
     this.#interceptors = checkedInterceptors(interceptors);
     this.#limits = withDefaults(DEFAULTS, limits);
@@ -206,7 +213,7 @@ export class Server extends EventEmitter<ServerEvents> {
       const instead = "requireSameUser of the server decides who may connect";
       throw new TypeError(`mode is for a socket's file, and ${parsed.text} has none: ${instead}`);
     }
-    if (typeof reclaim !== "boolean") throw new TypeError("reclaimStale must be a boolean");
+    checkBoolean(reclaim, "reclaimStale");
     if (this.#closing !== undefined) throw new TtrpcError("the server is closed", Code.FailedPrecondition);
     this.#listened = true;
     const binding: BindingListenOptions = {

@@ -13,7 +13,7 @@ import { Code } from "../code.js";
 import type { HandlerContext } from "./context.js";
 import { textOf, TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
-import { checkBytes, isDescriptor, isPlain, isRevoked, kindOf, memberOf, shown } from "../value-kinds.js";
+import { checkBytes, checkDescriptor, isPlain, isRevoked, kindOf, memberOf, shown } from "../value-kinds.js";
 
 /**
  * The handlers of a service, under protobuf-es's names for its methods. A method without a handler answers
@@ -87,11 +87,11 @@ export function typedMethods<Service extends DescService>(
   service: Service,
   implementation: ServiceImpl<Service>,
 ): ServedMethod[] {
-  if (!isDescriptor(service, "service")) {
-    throw new TypeError("service must be a service descriptor of protobuf-es");
-  }
+  checkDescriptor(service, "service", "service");
   if (typeof implementation !== "object" || !isHandlers(implementation)) {
-    throw new TypeError(`the implementation of ${service.typeName} must be an object of handlers`);
+    throw new TypeError(
+      `the implementation of ${service.typeName} must be an object of handlers, not ${kindOf(implementation)}`,
+    );
   }
   const handlers: object = implementation;
   // An instance of a class may have other members; in a plain object an unknown name is a typo.
@@ -105,7 +105,8 @@ export function typedMethods<Service extends DescService>(
     const { localName, methodKind: kind, input, output, name } = descriptor;
     const handler = memberOf(handlers, localName);
     if (handler === undefined) continue;
-    if (typeof handler !== "function") throw new TypeError(`${service.typeName}/${name} must be a function`);
+    if (typeof handler !== "function")
+      throw new TypeError(`${service.typeName}/${name} must be a function, not ${kindOf(handler)}`);
     const wrong = wrongResponse(service.typeName, name);
     methods.push({
       service: service.typeName,
@@ -130,11 +131,12 @@ const KINDS: readonly MethodKind[] = ["unary", "server_streaming", "client_strea
 /** The methods of raw handlers. Throws a TypeError that names what is wrong. */
 export function rawMethods(service: string, methods: RawMethods): ServedMethod[] {
   if (typeof service !== "string" || service === "")
-    throw new TypeError("service must be a non-empty string");
+    throw new TypeError(`service must be a non-empty string, not ${shown(service)}`);
   if (!isPlain(methods)) throw new TypeError(`methods must be an object of handlers, not ${kindOf(methods)}`);
   return Object.entries(methods as RawMethods).map(([method, raw]) => {
     const { kind, handle } = isRevoked(raw) ? ({} as RawMethod) : (raw ?? {});
-    if (typeof handle !== "function") throw new TypeError(`${service}/${method} must have a function handle`);
+    if (typeof handle !== "function")
+      throw new TypeError(`${service}/${method} must have a function handle, not ${kindOf(handle)}`);
     if (!KINDS.includes(kind)) {
       throw new TypeError(
         `${service}/${method} has the kind ${shown(kind)}, which is not one of ${KINDS.join(", ")}`,

@@ -4,7 +4,7 @@ import type { BootstrapParams } from "../protos/bootstrap.js";
 import type { Publisher } from "../events/index.js";
 import type { Sandbox } from "../protos/sandbox.js";
 import { checkOptions } from "../options.js";
-import { isPlain, kindOf } from "../value-kinds.js";
+import { isPlain, kindOf, shown } from "../value-kinds.js";
 import type { ServiceImpl } from "../server/service.js";
 import type { DeleteResponseSchema, Task } from "../protos/task/v3.js";
 import type { RuntimeInfoSchema } from "../protos/types.js";
@@ -115,7 +115,8 @@ const isText = (text: unknown) => typeof text === "string" && text !== "";
 
 /** Checks the parts of a shim. Throws a TypeError that names what is wrong. */
 export function checkShim(name: unknown, options: ShimOptions): void {
-  if (typeof name !== "string" || name === "") throw new TypeError("name must be a non-empty string");
+  if (typeof name !== "string" || name === "")
+    throw new TypeError(`name must be a non-empty string, not ${shown(name)}`);
   if (!isPlain(options))
     throw new TypeError(`the options of runShim must be an object, not ${kindOf(options)}`);
   // A class may have members of its own; in a plain object an unknown name is a typing error.

@@ -1,3 +1,4 @@
+import { shown } from "../value-kinds.js";
 import { performance } from "node:perf_hooks";
 import { following } from "../abort.js";
 import { type CallOptions, checkSignal } from "../client/call-options.js";
@@ -171,7 +172,7 @@ export class OpenTask implements AsyncDisposable {
 export async function openTask(target: string, options: OpenTaskOptions = {}): Promise<OpenTask> {
   checkShimOptions("openTask", options, ["namespace", "id", "timeoutMs", "signal"]);
   if (typeof target !== "string" || target === "") {
-    throw new TypeError("target must be an address or the id of a container");
+    throw new TypeError(`target must be an address or the id of a container, not ${shown(target)}`);
   }
   const { namespace, id, timeoutMs = ANSWER_TIMEOUT_MS, signal } = options;
   checkSignal(signal);

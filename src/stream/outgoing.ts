@@ -1,7 +1,7 @@
 import type { Payload } from "../codec/payload.js";
 import { Code } from "../code.js";
 import { type CalledMethod, TtrpcError } from "../error.js";
-import { isRevoked, textOf } from "../value-kinds.js";
+import { isRevoked, kindOf, textOf } from "../value-kinds.js";
 
 /** The messages that a caller or handler streams, and how each becomes a payload. */
 export interface Outgoing {
@@ -38,7 +38,7 @@ export function iteratorOf<T>(
       return isNodeStream(messages) ? destroying(messages, found) : found;
     }
   }
-  throw refuse(`${what} must be an AsyncIterable`);
+  throw refuse(`${what} must be an AsyncIterable, not ${kindOf(messages)}`);
 }
 
 function methodOf(messages: object, name: symbol | string): (() => unknown) | undefined {
