@@ -161,6 +161,8 @@ export class InterceptedCall extends Opened implements AbortListener {
     iterator.catch((error: unknown) => void this.leave(thrown(error)));
     const abandoned = () => this.#abandoned();
     const next = async (): Promise<IteratorResult<unknown>> => {
+      // What an interceptor made of the messages may lack a `return`, and go on.
+      if (isOver) return { value: undefined, done: true };
       try {
         const result = checkedResult(await (await iterator).next(), RESULT);
         if (result.done === true) ended();
@@ -177,6 +179,7 @@ export class InterceptedCall extends Opened implements AbortListener {
     return {
       next,
       async return() {
+        isOver = true;
         abandoned();
         await iterator.then(
           (messages) => messages.return?.(),

@@ -133,6 +133,17 @@ describe("interceptors of a client", () => {
     expect(await replies.next()).toEqual({ value: undefined, done: true });
   });
 
+  test("give a reader that left nothing more, even if their iterator cannot be left", async () => {
+    await using pair = await pairWith(streamServer());
+    const endless: ClientInterceptor = () => async () => ({
+      [Symbol.asyncIterator]: () => ({ next: async () => ({ value: { seq: 1 }, done: false }) }),
+    });
+    const client = createClient(Streaming, pair.connection, { interceptors: [endless] });
+    const replies = client.echoStream([]);
+    for await (const _ of replies) break;
+    for await (const reply of replies) expect(reply).toBeUndefined();
+  });
+
   test("end a stream that is left while a reader waits for a message, and wake the reader", async () => {
     await using pair = await pairWith(streamServer());
     const passing: ClientInterceptor = (next) => (call) => next(call);
