@@ -1,7 +1,7 @@
 import { type Address, parseAddress } from "../address.js";
 import { checkSignal } from "./call-options.js";
 import { Connection } from "./connection.js";
-import { checkTimeout, CONNECT_TIMEOUT_MS, openConnection } from "./connector.js";
+import { checkConnectTimeout, CONNECT_TIMEOUT_MS, openConnection } from "./connector.js";
 import type { Driver } from "../connection-types.js";
 import { checkDriver } from "../native/driver.js";
 import { checkBoolean, checkOptions } from "../options.js";
@@ -73,7 +73,7 @@ export async function connect(address: Address, options: ConnectOptions = {}): P
     driver: given,
     busyPollMs = 0,
   } = options;
-  checkTimeout(timeoutMs);
+  checkConnectTimeout(timeoutMs);
   checkSignal(signal);
   checkBoolean(waitForReady, "waitForReady");
   if (typeof busyPollMs !== "number" || !(busyPollMs >= 0 && busyPollMs <= LONGEST_LOOK_MS)) {

@@ -197,8 +197,8 @@ function attemptTo({ text }: ParsedAddress): string {
 }
 
 /** Checks a timeout for connecting. Throws a TypeError if it is wrong. */
-export function checkTimeout(timeoutMs: number, name = "connectTimeoutMs"): void {
+export function checkConnectTimeout(timeoutMs: number): void {
   if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
-    throw new TypeError(`${name} must be a number of milliseconds above 0, not ${shown(timeoutMs)}`);
+    throw new TypeError(`connectTimeoutMs must be a number of milliseconds above 0, not ${shown(timeoutMs)}`);
   }
 }

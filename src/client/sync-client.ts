@@ -14,7 +14,7 @@ import {
 import { type CallSite, closedError, named } from "./call-site.js";
 import { clientCalls, type ConnectionMessage, connections } from "../diagnostics.js";
 import { callError, ofCall, TtrpcError } from "../error.js";
-import { checkTimeout, CONNECT_TIMEOUT_MS, openError } from "./connector.js";
+import { checkConnectTimeout, CONNECT_TIMEOUT_MS, openError } from "./connector.js";
 import { requireLoop } from "../native/driver.js";
 import { checkOptions } from "../options.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
@@ -167,7 +167,7 @@ export function connectSync(address: Address, options: SyncConnectOptions = {}):
   checkOptions("connectSync", options, OPTIONS);
   const parsed = parseAddress(address);
   const { connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
-  checkTimeout(connectTimeoutMs);
+  checkConnectTimeout(connectTimeoutMs);
   if (parsed.duplex !== undefined)
     throw new TypeError("a Duplex needs the event loop, which a blocking call stops");
   requireLoop("a blocking connection");

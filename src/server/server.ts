@@ -36,7 +36,6 @@ import { type Bridge, bridgeOf } from "../native/bridge.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import type { ActiveRequest, IncomingRequest, RequestReceiver } from "../native/types.js";
 import { RefusedRequest } from "./refused-request.js";
-import { runningRequest } from "./request.js";
 import { type RequestHost, RunningRequest, type Served } from "./running-request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
 import { responsesOf } from "../stream/outgoing.js";
@@ -49,6 +48,8 @@ import {
   OPTIONS,
   type ServerOptions,
 } from "./options.js";
+import { StreamRequest } from "./stream-request.js";
+import { UnaryRequest } from "./unary-request.js";
 import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
 import type { PeerCredentials } from "../connection-types.js";
 
@@ -366,7 +367,8 @@ export class Server extends EventEmitter<ServerEvents> {
       return new RefusedRequest(this.#bridge, request, error);
     }
     this.#active++;
-    return runningRequest(this.#host, served, request, peer, reader);
+    const Kind = served.kind === "unary" ? UnaryRequest : StreamRequest;
+    return new Kind(this.#host, served, request, peer, reader);
   }
 
   #finished(): void {
