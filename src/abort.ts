@@ -1,10 +1,29 @@
 import { addAbortListener } from "node:events";
 import { throwLater } from "./error.js";
+import { isInstance, kindOf } from "./value-kinds.js";
 
 /** Hears that a signal aborted. */
 export interface AbortListener {
   aborted(signal: AbortSignal): void;
 }
+
+/** Checks a signal. Throws a TypeError if it is not an AbortSignal. */
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal === undefined || isInstance(signal, AbortSignal) || isLikeSignal(signal)) return;
+  throw new TypeError(`signal must be an AbortSignal, not ${kindOf(signal)}`);
+}
+
+/** Whether it is an AbortSignal of another realm, or of a library: a test's DOM has its own, as Node's has another. */
+function isLikeSignal(value: unknown): boolean {
+  try {
+    const { aborted, addEventListener, removeEventListener } = value as Partial<AbortSignal>;
+    return [typeof aborted, typeof addEventListener, typeof removeEventListener].join() === LIKE_SIGNAL;
+  } catch {
+    return false;
+  }
+}
+
+const LIKE_SIGNAL = "boolean,function,function";
 
 const listeners = new WeakMap<AbortSignal, Set<AbortListener>>();
 

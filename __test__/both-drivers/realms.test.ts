@@ -127,3 +127,27 @@ test("what another copy of the package made is refused as such", async () => {
   await expect(events.forward({}, { parent: of("HandlerContext") })).rejects.toThrow(copy);
   await expect(events.forward({}, { contextValues: of("ContextValues") })).rejects.toThrow(copy);
 });
+
+test("an AbortSignal of another realm, or of a library, aborts a call and an attempt to connect", async () => {
+  class Foreign extends EventTarget {
+    aborted = false;
+    reason = "enough";
+    abort() {
+      this.aborted = true;
+      this.dispatchEvent(new Event("abort"));
+    }
+  }
+  const foreignSignal = () => new Foreign() as Foreign & AbortSignal;
+  await using server = createServer().addRaw("a.B", {
+    Wait: { kind: "unary", handle: () => new Promise<never>(() => {}) },
+  });
+  await using connection = await connect(await server.listen(temporaryAddress()));
+  const [signal, other] = [foreignSignal(), foreignSignal()];
+  const call = failure(connection.unary("a.B", "Wait", ours(1), { signal }));
+  const attempt = failure(connect(temporaryAddress(), { signal: other, waitForReady: true }));
+  signal.abort();
+  other.abort();
+  expect(await call).toMatchObject({ code: Code.Canceled, cause: "enough" });
+  expect(await attempt).toMatchObject({ code: Code.Canceled, cause: "enough" });
+  await server.close({ graceMs: 0 });
+});

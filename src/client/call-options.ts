@@ -1,9 +1,10 @@
+import { checkSignal } from "../abort.js";
 import { addMetadata, type Metadata, type MetadataInit, metadataPairs } from "../metadata.js";
 import type { CallFields } from "../native/types.js";
 import { checkOptions, unknownOption } from "../options.js";
 import { checkContextValues, type ContextValues } from "../context-values.js";
 import { HandlerContext } from "../server/context.js";
-import { isInstance, isRevoked, kindBut, kindOf, shown } from "../value-kinds.js";
+import { isInstance, isRevoked, kindBut, shown } from "../value-kinds.js";
 
 /** Options of a blocking call. */
 export interface SyncCallOptions {
@@ -122,13 +123,6 @@ function handedOn(parent: HandlerContext, options: CallOptions): CallOptions {
     if (!replaced.has(key)) addMetadata(metadata, key, value);
   }
   return { timeoutMs, metadata, signal, contextValues };
-}
-
-/** Checks a signal. Throws a TypeError if it is not an AbortSignal. */
-export function checkSignal(signal: AbortSignal | undefined): void {
-  if (signal !== undefined && !isInstance(signal, AbortSignal)) {
-    throw new TypeError(`signal must be an AbortSignal, not ${kindOf(signal)}`);
-  }
 }
 
 /** The longest timeout that fits ttrpc's 64-bit nanoseconds. */

@@ -1,3 +1,4 @@
+import { checkSignal } from "../abort.js";
 import { types } from "node:util";
 import type {
   DescMethod,
@@ -9,7 +10,7 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { type CallOptions, callOptions, checkSignal, checkTimeout } from "./call-options.js";
+import { type CallOptions, callOptions, checkTimeout } from "./call-options.js";
 import { messageDecoder, OutgoingMessage } from "../codec/payload.js";
 import { setEntry } from "../codec/read.js";
 import { Connection } from "./connection.js";

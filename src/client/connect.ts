@@ -1,5 +1,5 @@
+import { checkSignal } from "../abort.js";
 import { type Address, parseAddress } from "../address.js";
-import { checkSignal } from "./call-options.js";
 import { Connection } from "./connection.js";
 import { checkConnectTimeout, CONNECT_TIMEOUT_MS, openConnection } from "./connector.js";
 import type { Driver } from "../connection-types.js";

@@ -1,8 +1,9 @@
+import { checkSignal } from "../abort.js";
 import type { Registry } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "../address.js";
 import type { TtrpcError } from "../error.js";
 import { checkLimits, checkOptions } from "../options.js";
-import { isInstance, kindOf, shown } from "../value-kinds.js";
+import { kindOf } from "../value-kinds.js";
 import { checkedTexts, checkOneOf } from "./check.js";
 import { namespaceFault, type TypeOf, typesOf } from "./event.js";
 
@@ -120,8 +121,7 @@ export function subscriptionPlan(address: Address, options: SubscribeOptions): S
   checkLimits({ maxQueuedEvents, maxQueuedBytes });
   if (onGap !== undefined && typeof onGap !== "function")
     throw new TypeError(`onGap must be a function, not ${kindOf(onGap)}`);
-  if (signal !== undefined && !isInstance(signal, AbortSignal))
-    throw new TypeError(`signal must be an AbortSignal, not ${shown(signal)}`);
+  checkSignal(signal);
   return {
     address: text,
     path: binding.name as string,

@@ -1,6 +1,6 @@
+import { checkSignal } from "../abort.js";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "../address.js";
-import { checkSignal } from "../client/call-options.js";
 import type { Driver } from "../connection-types.js";
 import { escaped } from "../escaped.js";
 import { checkDriver } from "../native/driver.js";

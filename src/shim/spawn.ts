@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn, type StdioOptions } from "node:child_process";
 import { constants } from "node:os";
-import { listenToAbort, unlistenToAbort } from "../abort.js";
-import { checkSignal } from "../client/call-options.js";
+import { checkSignal, listenToAbort, unlistenToAbort } from "../abort.js";
 import { loadNative } from "../native/addon.js";
 import { checkOptions } from "../options.js";
 import { isArray, isPlain, kindOf } from "../value-kinds.js";

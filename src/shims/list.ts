@@ -1,5 +1,5 @@
+import { checkSignal } from "../abort.js";
 import { canceledError } from "../error.js";
-import { checkSignal } from "../client/call-options.js";
 import { checkShimOptions, type ContainerdPlaces, placesOf } from "./places.js";
 import { Roster } from "./roster.js";
 import type { ShimInfo } from "./shim-info.js";

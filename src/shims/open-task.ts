@@ -1,7 +1,7 @@
 import { shown } from "../value-kinds.js";
 import { performance } from "node:perf_hooks";
-import { following } from "../abort.js";
-import { type CallOptions, checkSignal } from "../client/call-options.js";
+import { checkSignal, following } from "../abort.js";
+import { type CallOptions } from "../client/call-options.js";
 import type { Client } from "../client/client.js";
 import { connect } from "../client/connect.js";
 import type { Connection } from "../client/connection.js";

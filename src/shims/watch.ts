@@ -1,5 +1,5 @@
+import { checkSignal } from "../abort.js";
 import { statSync } from "node:fs";
-import { checkSignal } from "../client/call-options.js";
 import { askShim } from "./ask.js";
 import { findTasks, type FoundTask } from "./bundles.js";
 import { ANSWER_TIMEOUT_MS } from "./list.js";
