@@ -1,3 +1,4 @@
+import { inspect, type InspectOptions } from "node:util";
 import { checkOptions } from "./options.js";
 import { isInstance, isRevoked, kindBut, kindOf } from "./value-kinds.js";
 
@@ -61,6 +62,11 @@ export class ContextValues {
   delete(key: ContextKey<unknown>): this {
     this.#values.delete(idOf(key));
     return this;
+  }
+
+  /** @internal */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    return `ContextValues ${inspect(Object.fromEntries(this.#values), options)}`;
   }
 }
 

@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { create } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
@@ -140,6 +141,12 @@ describe("what an interceptor sets", () => {
       expect(() => values.get(wrong as never)).toThrow(/^key must be one that createContextKey\(\) made/);
     }
   });
+});
+
+test("values are shown under the descriptions of their keys", () => {
+  const user = createContextKey("nobody", { description: "user" });
+  const shown = inspect(createContextValues().set(user, "alice").set(createContextKey(0), 1));
+  expect(shown).toBe("ContextValues { [Symbol(user)]: 'alice', [Symbol()]: 1 }");
 });
 
 describe("context.remainingMs", () => {
