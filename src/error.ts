@@ -1,3 +1,4 @@
+import { nextTick } from "node:process";
 import { getSystemErrorMap, inspect } from "node:util";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { Code, codeName } from "./code.js";
@@ -339,7 +340,7 @@ export function thrown(reason: unknown): unknown {
 
 /** Rethrows an error that nobody here can handle, so that the process sees it and nobody else loses by it. */
 export function throwLater(error: unknown): void {
-  queueMicrotask(() => {
+  nextTick(() => {
     throw error;
   });
 }

@@ -1,6 +1,7 @@
+import diagnostics from "node:diagnostics_channel";
 import { setTimeout as sleep } from "node:timers/promises";
 import { mock } from "node:test";
-import { connect, createClient, createServer } from "containerd-shim-protos";
+import { type CallMessage, Code, connect, createClient, createServer } from "containerd-shim-protos";
 import {
   createPublisher,
   listenEvents,
@@ -9,6 +10,7 @@ import {
 } from "containerd-shim-protos/events";
 import { Task } from "containerd-shim-protos/task/v3";
 import { afterEach, describe, expect, test, vi } from "vitest";
+import { deferred } from "../helpers/outcome.js";
 import { Script } from "../helpers/script.js";
 import { temporaryAddress } from "../helpers/temp.js";
 
@@ -81,6 +83,27 @@ describe.each(frameworks)("the fake timers of %s", (_, fake) => {
     fake();
     const attempt = connect(temporaryAddress(), { waitForReady: true, connectTimeoutMs: 50 });
     await expect(within(attempt)).rejects.toThrow(/ENOENT/);
+  });
+
+  test("keep the end of a call from none of its observers", async () => {
+    await using server = createServer().addRaw("a.B", {
+      Watch: { kind: "server_streaming", handle: () => new Promise<never>(() => {}) as never },
+    });
+    await using connection = await connect(await server.listen(temporaryAddress()));
+    const ended = deferred<unknown>();
+    const observe = (message: unknown) => ended.resolve((message as CallMessage).error?.code);
+    diagnostics.subscribe("ttrpc:client:call:end", observe);
+    try {
+      fake();
+      const abort = new AbortController();
+      const replies = connection.serverStreaming("a.B", "Watch", new Uint8Array(), { signal: abort.signal });
+      abort.abort();
+      await expect(within(replies.next())).rejects.toThrow(/canceled/);
+      expect(await within(ended.promise)).toBe(Code.Canceled);
+    } finally {
+      diagnostics.unsubscribe("ttrpc:client:call:end", observe);
+      await server.close({ graceMs: 0 });
+    }
   });
 
   test("keep no event from being acknowledged", async () => {

@@ -85,7 +85,7 @@ export class Inbox {
   /** See {@link Bridge.defer}. */
   defer(action: () => void): void {
     if (this.#reading) this.#after.push(action);
-    else queueMicrotask(action);
+    else void Promise.resolve().then(action).catch(throwLater);
   }
 
   /** Settles a blocking call with the only event in the buffer. */
