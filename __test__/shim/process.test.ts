@@ -35,6 +35,15 @@ describe("a process that a shim starts", () => {
     expect(killed.kill()).toBe(false);
   });
 
+  test("gets real-time signals, by their numbers", async () => {
+    // What systemd as a container's first process is stopped by.
+    const SIGRTMIN_3 = 37;
+    const started = await startProcess("/bin/sleep", ["100"]);
+    expect(started.kill(SIGRTMIN_3)).toBe(true);
+    await started.exited;
+    expect(started.kill(SIGRTMIN_3)).toBe(false);
+  });
+
   test.each([
     ["a program that is missing", "/no/program", {}],
     ["a folder that is missing", "/bin/true", { cwd: "/no/folder" }],

@@ -4,7 +4,7 @@ import { constants } from "node:os";
 import { isMainThread } from "node:worker_threads";
 import { loadNative } from "../native/addon.js";
 import { kindOf } from "../value-kinds.js";
-import { checked, startTime } from "./system.js";
+import { checked, sendSignal, startTime } from "./system.js";
 
 const { ECHILD } = constants.errno;
 
@@ -81,13 +81,7 @@ class Adopted implements AdoptedChild {
   }
 
   kill(signal: NodeJS.Signals | number = "SIGTERM"): boolean {
-    if (!this.isThere) return false;
-    try {
-      return process.kill(this.pid, signal);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
-      throw error;
-    }
+    return this.isThere && sendSignal(this.pid, signal);
   }
 
   end(exit: ChildExit): void {

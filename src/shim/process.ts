@@ -18,6 +18,7 @@ import { once } from "node:events";
 import { isArray, isFileDescriptor, kindOf } from "../value-kinds.js";
 import { type AdoptedChild, type ChildExit, Children } from "./children.js";
 import { type FinishedProcess, runProcess, type RunProcessOptions } from "./run-process.js";
+import { sendSignal } from "./system.js";
 import { checkProgram, exitOf, spawnProgram, type StartProcessOptions } from "./spawn.js";
 
 /** Where all copies of this package find the one reaper of the process: a second would reap what the first has adopted. */
@@ -52,16 +53,11 @@ export async function startProcess(
     child.once("exit", (code, signal) => resolve(exitOf(child, code, signal)));
   });
   await once(child, "spawn");
-  // Node reports a signal that is not permitted by this event, and libuv has not reaped what it still signals.
-  let refused: Error | undefined;
-  child.on("error", (error) => (refused = error));
-  const kill = (signal: NodeJS.Signals | number = "SIGTERM") => {
-    refused = undefined;
-    const sent = child.exitCode === null && child.signalCode === null && child.kill(signal);
-    if (refused !== undefined) throw refused as Error;
-    return sent;
-  };
-  return { pid: child.pid ?? 0, exited, kill };
+  const { pid = 0 } = child;
+  // Until libuv has reaped it, which it then tells at once, the pid is its own. The child's own kill knows no real-time signals.
+  const kill = (signal: NodeJS.Signals | number = "SIGTERM") =>
+    child.exitCode === null && child.signalCode === null && sendSignal(pid, signal);
+  return { pid, exited, kill };
 }
 
 export { runProcess };

@@ -42,3 +42,16 @@ export function startTime(pid: number): string | undefined {
   // The name, in brackets, may hold anything; the state behind it is the third field, and this is the 22nd.
   return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
 }
+
+/**
+ * Sends a signal to a process, if it is there. Numbers are the kernel's own, so that the real-time signals, which have no name in
+ * Node, can be sent. Throws the system's error if the signal is not permitted.
+ */
+export function sendSignal(pid: number, signal: NodeJS.Signals | number): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
+    throw error;
+  }
+}
