@@ -124,3 +124,11 @@ test("without an action the shim serves in the foreground, with its log on stder
   await vi.waitFor(() => expect(child.exitCode).toBe(0), 10_000);
   expect(existsSync(socket)).toBe(false);
 });
+
+test("a socket in a folder that cannot be made ends the shim with the reason", async () => {
+  using host = new ShimHost();
+  expect(await host.run(["-socket", "/proc/none/shim"])).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining("ENOENT: no such file or directory, mkdir '/proc/none'") as string,
+  });
+});

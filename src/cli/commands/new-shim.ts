@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { makeFolder } from "../../make-folder.js";
 import { UsageError } from "../errors.js";
 import { writing } from "../files.js";
 import { print } from "../output/stdout.js";
@@ -56,19 +57,6 @@ function prepare(folder: string): void {
   const [first] = readdirSync(folder);
   if (first === undefined) return;
   throw new UsageError(`${folder} is not empty: it has ${first}`, "another folder, or empty this one");
-}
-
-/** Makes a folder and those above it. Node's own way never ends where the system lets nobody make one, as in /proc. */
-function makeFolder(folder: string): void {
-  try {
-    mkdirSync(folder);
-  } catch (error) {
-    if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return;
-    const parent = path.dirname(folder);
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || existsSync(parent)) throw error;
-    makeFolder(parent);
-    makeFolder(folder);
-  }
 }
 
 function fill(folder: string, name: string): void {
