@@ -6,7 +6,7 @@ import { Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, test, vi } from "vitest";
 import { notingDeletes } from "../../src/shim/deleted.js";
 import { IdleMemory } from "../../src/shim/idle-memory.js";
-import { addTask } from "../../src/shim/task.js";
+import { addSandbox, addTask } from "../../src/shim/task.js";
 import { temporaryPath } from "../helpers/temp.js";
 
 /** Serves a task service as a shim does. */
@@ -49,20 +49,34 @@ describe("the task service of a shim", () => {
     await expect(serve({ crate: () => ({}) })).rejects.toThrow("containerd.task.v3.Task has no method crate");
     await expect(serve({ state: 5 })).rejects.toThrow("containerd.task.v3.Task/State must be a function");
     await expect(serve([])).rejects.toThrow("must be an object of handlers");
+    const forgotten = serve(undefined as never);
+    await expect(forgotten).rejects.toThrow(
+      "containerd.task.v3.Task must be an object of handlers, not undefined",
+    );
   });
 
-  test("ends a Wait that nobody waits for, whatever its handler does", async () => {
+  test("answers Connect, by which containerd finds the shim again, without a handler", async () => {
+    await using shim = await serve({});
+    expect(await shim.older.connect({ id: "any" })).toMatchObject({ shimPid: process.pid, taskPid: 0 });
+    await using own = await serve({ connect: () => ({ taskPid: 7 }) });
+    expect(await own.client.connect({})).toMatchObject({ shimPid: 0, taskPid: 7 });
+  });
+
+  test.each([
+    ["wait", addTask],
+    ["waitSandbox", addSandbox],
+  ] as const)("ends a %s that nobody waits for, whatever its handler does", async (name, add) => {
     const handlers: Record<string, (request: object, context: object) => unknown> = {};
     const server = { add: (_: unknown, service: object) => Object.assign(handlers, service) };
     let end!: (reply: object) => void;
-    addTask(server as never, { wait: () => new Promise<object>((resolve) => (end = resolve)) });
+    add(server as never, { [name]: () => new Promise<object>((resolve) => (end = resolve)) });
     const caller = new AbortController();
     const { signal } = caller;
-    const givenUp = handlers["wait"]?.({}, { signal });
+    const givenUp = handlers[name]?.({}, { signal });
     caller.abort(new Error("the deadline passed"));
     await expect(givenUp).rejects.toThrow("the deadline passed");
-    await expect(handlers["wait"]?.({}, { signal })).rejects.toThrow("the deadline passed");
-    const answered = handlers["wait"]?.({}, { signal: new AbortController().signal });
+    await expect(handlers[name]?.({}, { signal })).rejects.toThrow("the deadline passed");
+    const answered = handlers[name]?.({}, { signal: new AbortController().signal });
     end({ exitStatus: 3 });
     expect(await answered).toEqual({ exitStatus: 3 });
   });

@@ -238,6 +238,13 @@ test("containers without a group have one shim each", async () => {
   expect(await first.address()).not.toBe(await second.address());
 });
 
+test("a bundle without a config.json, as that of a sandbox, names no group", async () => {
+  const sockets = temporaryPath();
+  using pod = new ShimHost({ id: "pod", does: "annotated", sockets });
+  using other = new ShimHost({ id: "other", does: "annotated", sockets });
+  expect(await pod.address()).not.toBe(await other.address());
+});
+
 test("Shutdown is answered, and then the process ends and the socket is removed", async () => {
   using host = new ShimHost();
   const address = await host.address();

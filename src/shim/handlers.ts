@@ -1,22 +1,28 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "../server/service.js";
-import { isRevoked, memberOf } from "../value-kinds.js";
+import { isRevoked, kindOf, memberOf } from "../value-kinds.js";
 
 /** A method of a service, whatever its messages are. */
 export type Handler = (request: unknown, context: unknown) => unknown;
 
+/** Handlers by the names of their methods. */
+export type Handlers = Record<string, Handler | undefined>;
+
 /**
  * The handlers of a service, some of which can then be replaced. Methods of a class keep their `this`, and what else its
- * instances have is left out. What is no service, or has a name that the service does not have, stays for the server to refuse.
+ * instances have is left out. A name that the service does not have stays for the server to refuse. Throws a TypeError for what
+ * is no service.
  */
 export function handlersOf<Service extends DescService>(
-  { methods }: Service,
+  { typeName, methods }: Service,
   service: ServiceImpl<Service>,
-): Record<string, Handler | undefined> {
+): Handlers {
   if (typeof service !== "object" || isRevoked(service) || Array.isArray(service) || service === null)
-    return service as Record<string, never>;
+    throw new TypeError(
+      `the implementation of ${typeName} must be an object of handlers, not ${kindOf(service)}`,
+    );
   const isPlain = Object.getPrototypeOf(service) === Object.prototype;
-  const handlers: Record<string, Handler | undefined> = isPlain ? { ...(service as object) } : {};
+  const handlers: Handlers = isPlain ? { ...(service as object) } : {};
   for (const { localName } of methods) {
     const handler = memberOf(service, localName) as Handler | undefined;
     if (handler === undefined) continue;

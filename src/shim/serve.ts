@@ -1,9 +1,10 @@
 import { setTimeout } from "node:timers";
-import { closeSync, mkdirSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, readFileSync, writeSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { connect } from "../client/connect.js";
 import { textOf, type TtrpcError } from "../error.js";
 import { createPublisher, type Publisher } from "../events/index.js";
+import { makeFolder } from "../make-folder.js";
 import { Sandbox } from "../protos/sandbox.js";
 import { Task } from "../protos/task/v3.js";
 import { createServer, type Server } from "../server/server.js";
@@ -19,7 +20,7 @@ import { outliveOwnFile } from "./own-file.js";
 import type { ShimContext, ShimOptions, ShimPlacement, StartRequest } from "./options.js";
 import { readSpec } from "./spec/index.js";
 import { FAILED, STARTED, STARTER_VARIABLE } from "./start.js";
-import { addTask } from "./task.js";
+import { addSandbox, addTask } from "./task.js";
 import { writeFile, writeWhole } from "./write-file.js";
 
 /** How long a working shim may take to answer a probe, as in containerd's own. */
@@ -116,7 +117,8 @@ async function place(request: StartRequest, socket: string, options: ShimOptions
 
 /** The group that an annotation of the container names. The launcher of a packed shim has the same rules. */
 function groupOf({ bundle }: StartRequest, names: readonly string[] = []): ShimPlacement | undefined {
-  if (names.length === 0) return undefined;
+  // containerd writes none for the sandbox of a pod.
+  if (names.length === 0 || !existsSync(join(bundle, "config.json"))) return undefined;
   const { annotations = {} } = readSpec(bundle);
   const group = annotations[names.find((name) => annotations[name] !== undefined) ?? ""];
   return group ? { group } : undefined;
@@ -140,7 +142,7 @@ async function listen(
   options: ShimOptions,
 ): Promise<boolean> {
   const path = address.replace(/^unix:\/\//, "");
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path), 0o700);
   const server = createServer({ requireSameUser: true });
   const { namespace } = request;
   const events = eventsAddress(request) ?? (await (await import("./log-events.js")).logEvents(log));
@@ -166,7 +168,7 @@ async function listen(
   const memory = new IdleMemory();
   addTask(server, memory.watching(Task, deleteLeavesNothing ? notingDeletes(task) : task));
   const sandbox = await options.createSandboxService?.(context);
-  if (sandbox !== undefined) server.add(Sandbox, memory.watching(Sandbox, sandbox));
+  if (sandbox !== undefined) addSandbox(server, memory.watching(Sandbox, sandbox));
   try {
     await server.listen(address, { mode: 0o600, reclaimStale: true });
   } catch (error) {

@@ -28,7 +28,7 @@ import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { type ContainerdEvent, createPublisher, type EventSink, listenEvents } from "../events/index.js";
 import { checkOptions, LONGEST_TIMER_MS } from "../options.js";
-import { Sandbox } from "../protos/sandbox.js";
+import type { Sandbox } from "../protos/sandbox.js";
 import { Task } from "../protos/task/v3.js";
 import { createServer, type Server } from "../server/server.js";
 import type { ServiceImpl } from "../server/service.js";
@@ -37,7 +37,7 @@ import { ShimLog } from "./log.js";
 import type { MaybePromise, ShimContext } from "./options.js";
 import { childrenOfProcess } from "./process.js";
 import { publishFor } from "./publish.js";
-import { addTask } from "./task.js";
+import { addSandbox, addTask } from "./task.js";
 
 /** Options of {@link createTestShim}. */
 export interface TestShimOptions {
@@ -274,7 +274,7 @@ export async function createTestShim(
     };
     addTask(server, await createTaskService(context));
     const sandbox = await createSandboxService?.(context);
-    if (sandbox !== undefined) server.add(Sandbox, sandbox);
+    if (sandbox !== undefined) addSandbox(server, sandbox);
     const connection = await connect(await server.listen(context.address, { mode: 0o600 }));
     return new TestShim({ context, connection, server, sink, folder, logFile, logDescriptor, shutdown });
   } catch (error) {
