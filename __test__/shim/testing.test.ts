@@ -11,6 +11,8 @@ import { createTestShim } from "containerd-shim-protos/shim/testing";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import type { Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, test } from "vitest";
+import { PACKAGE } from "../helpers/package.js";
+import { describeMounts, withMounts } from "./mounts.js";
 
 /** A service that reports a start and an exit, and logs. */
 function createService(context: ShimContext): ServiceImpl<typeof Task> {
@@ -86,5 +88,23 @@ describe("createTestShim", () => {
       "createTaskService must be a function, not object",
     );
     await expect(createTestShim(createService, { ids: "x" } as object)).rejects.toThrow("did you mean id?");
+  });
+});
+
+describeMounts("the bundle of createTestShim", () => {
+  test("goes without what the service has left mounted there", async () => {
+    const seen = await withMounts<unknown>(`
+      const { createTestShim } = await import("${PACKAGE}/shim/testing");
+      const source = make("source", { kept: "" });
+      const shim = await createTestShim(() => ({
+        create: async ({ bundle, rootfs }) => (await mountAll(rootfs, path.join(bundle, "rootfs")), {}),
+      }));
+      const { id, bundle: own } = shim;
+      await shim.task.create({ id, bundle: own, rootfs: [{ type: "bind", source, options: ["bind"] }] });
+      const mounted = fs.readdirSync(path.join(own, "rootfs"));
+      await shim.close();
+      tell([mounted, fs.existsSync(own), fs.readdirSync(source)]);
+    `);
+    expect(seen).toEqual([["kept"], false, ["kept"]]);
   });
 });

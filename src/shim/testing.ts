@@ -15,7 +15,7 @@
 
 /// <reference types="node" preserve="true" />
 
-import { mkdtempSync, openSync, closeSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { clearTimeout, setTimeout } from "node:timers";
@@ -34,6 +34,7 @@ import { createServer, type Server } from "../server/server.js";
 import type { ServiceImpl } from "../server/service.js";
 import { isPlain, isRevoked, kindOf, shown, textOf } from "../value-kinds.js";
 import { ShimLog } from "./log.js";
+import { unmountAll } from "./mount.js";
 import type { MaybePromise, ShimContext } from "./options.js";
 import { childrenOfProcess } from "./process.js";
 import { publishFor } from "./publish.js";
@@ -86,7 +87,10 @@ const EVENT_TIMEOUT_MS = 5000;
 export class TestShim implements AsyncDisposable {
   /** The id in the context. */
   readonly id: string;
-  /** The bundle: a folder of its own, which is removed at the end. */
+  /**
+   * The bundle: a folder of its own, with an empty `rootfs`. It is removed at the end, after what the service has left mounted
+   * there has been unmounted.
+   */
   readonly bundle: string;
   /** What the service was created with. */
   readonly context: ShimContext;
@@ -181,7 +185,7 @@ export class TestShim implements AsyncDisposable {
     await sink.close();
     await this.#collected;
     closeSync(logDescriptor);
-    rmSync(folder, { recursive: true, force: true });
+    await remove(folder);
   }
 
   /** Closes it, for `await using`. */
@@ -240,12 +244,13 @@ export async function createTestShim(
     throw new TypeError(`createSandboxService must be a function, not ${kindOf(createSandboxService)}`);
   const config = spec === undefined ? undefined : jsonOf(spec);
   const folder = mkdtempSync(join(tmpdir(), "test-shim-"));
-  const ended: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })];
+  const ended: (() => unknown)[] = [() => remove(folder)];
   try {
     const logFile = join(folder, "log");
     const logDescriptor = openSync(logFile, "a");
     ended.unshift(() => closeSync(logDescriptor));
     const log = new ShimLog(logDescriptor, true, { namespace, id });
+    mkdirSync(join(folder, "rootfs"), { mode: 0o711 });
     if (config !== undefined) writeFileSync(join(folder, "config.json"), config);
     const sink = listenEvents(join(folder, "events"), { requireSameUser: true });
     ended.unshift(() => sink.close());
@@ -281,6 +286,12 @@ export async function createTestShim(
     for (const end of ended) await end();
     throw error;
   }
+}
+
+/** Removes a bundle, but nothing of what the service has left mounted there. */
+async function remove(folder: string): Promise<void> {
+  await unmountAll(folder, { busyTimeoutMs: 0, detach: true });
+  rmSync(folder, { recursive: true, force: true });
 }
 
 /** The text of a config.json. */
