@@ -1,9 +1,11 @@
 import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { connect, createClient } from "containerd-shim-protos";
+import { createTestShim, type CreateTaskService } from "containerd-shim-protos/shim/testing";
 import { Task } from "containerd-shim-protos/task/v3";
 import { transform } from "esbuild";
 import { expect, test } from "vitest";
+import { makeFifo } from "../helpers/shell.js";
 import { ShimHost } from "../shim/shim.js";
 import { blocksOf } from "./blocks.js";
 import { userProject } from "./project.js";
@@ -41,13 +43,13 @@ test(`the guide's small shim tells how its process ended, ${TIMES} times at once
         JSON.stringify({ process: { args: ["/no/such"], cwd: "/" } }),
       );
       await expect(task.start({ id })).rejects.toThrow("spawn /no/such ENOENT");
-      await task.delete({ id });
       writeFileSync(join(bundle, "config.json"), JSON.stringify(spec));
       // Wait may come before Start, after it, or as the process ends.
       const waiting = index % 3 === 0 ? task.wait({ id }) : undefined;
       await task.start({ id });
       await expect(task.start({ id })).rejects.toThrow("has been started");
       const { exitStatus } = await (waiting ?? task.wait({ id }));
+      expect(await task.delete({ id })).toMatchObject({ exitStatus });
       await task.shutdown({ id });
       return exitStatus;
     } finally {
@@ -57,3 +59,17 @@ test(`the guide's small shim tells how its process ended, ${TIMES} times at once
   const statuses = await Promise.all(Array.from({ length: TIMES }, (_, index) => run(index)));
   expect(statuses).toEqual(Array.from({ length: TIMES }, (_, index) => index || 143));
 }, 120_000);
+
+test("the shim in sixty lines ends its process's stdin if CloseIO comes before Start", async () => {
+  const { createService } = (await import(join(dirname(await sample()), "service.js"))) as {
+    createService: CreateTaskService;
+  };
+  const spec = { process: { args: ["/bin/cat"], cwd: "/" } };
+  await using shim = await createTestShim(createService, { spec });
+  const { id, bundle, task } = shim;
+  await task.create({ id, bundle, stdin: makeFifo(join(bundle, "stdin")) });
+  await task.closeIO({ id, stdin: true });
+  await task.start({ id });
+  expect(await task.wait({ id }, { timeoutMs: 10_000 })).toMatchObject({ exitStatus: 0 });
+  await expect(task.create({ id, bundle, terminal: true })).rejects.toThrow("there are no terminals");
+});
