@@ -80,11 +80,23 @@ test.each(["-v", "-version"])("%s prints the version", async (flag) => {
   expect(stdout.toString()).toContain("1.2.3");
 });
 
+test("flags may have two dashes, and their values behind =, as in Go", async () => {
+  using host = new ShimHost();
+  const { code, stdout } = await host.run(["--namespace=x", "--id=y", "-debug=true", "delete"]);
+  expect([code, fromBinary(DeleteResponseSchema, stdout).exitStatus]).toEqual([0, 137]);
+});
+
 test.each([
   [["-id", "x", "start"], "-namespace must not be empty"],
   [["-namespace", "x", "start"], "-id must not be empty"],
   [["-namespace", "x", "-id", "y", "restart"], "the action must be start or delete, not restart"],
-  [["-namespace", "x", "-id", "y", "-nonsense", "start"], "nonsense"],
+  [
+    ["-namespace", "x", "-id", "y", "-nonsense", "start"],
+    "there is no flag -nonsense, only -namespace, -id,",
+  ],
+  [["-h"], "there is no flag -h, only"],
+  [["-namespace", "x", "-id"], "-id needs a value"],
+  [[], "there is nothing to do without start, delete, -info, -version or -socket PATH"],
   [
     ["-namespace", "x", "-id", "y"],
     "there is nothing to do without start, delete, -info, -version or -socket PATH",

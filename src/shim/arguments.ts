@@ -1,5 +1,3 @@
-import { parseArgs } from "node:util";
-
 /** What containerd asks for on a shim's command line. */
 export interface ShimArguments {
   readonly action: "start" | "delete" | "serve" | "info" | "version";
@@ -14,32 +12,21 @@ export interface ShimArguments {
   readonly debug: boolean;
 }
 
-const TEXT = { type: "string", default: "" } as const;
-const FLAG = { type: "boolean", default: false } as const;
+/** The flags with a value. The events go to TTRPC_ADDRESS, so `publish-binary` has no use. */
+const TEXTS = ["namespace", "id", "address", "socket", "bundle", "publish-binary", "debug-socket"] as const;
+const SWITCHES = ["debug", "info", "v", "version"] as const;
+
+type Values = Record<(typeof TEXTS)[number], string> & Record<(typeof SWITCHES)[number], boolean>;
+
+/** Why a shim that nobody has told what to do ends. */
+export const NOTHING_TO_DO = "there is nothing to do without start, delete, -info, -version or -socket PATH";
 
 /**
- * Reads a shim's command line. Its flags have one dash, as in Go. Throws an Error that names what is wrong.
+ * Reads a shim's command line. Its flags have one dash or two, as in Go. Throws an Error that names what is wrong.
  */
 export function parseArguments(args: readonly string[]): ShimArguments {
-  const { values, positionals } = parseArgs({
-    // parseArgs reads the letters after a single dash as flags of one letter each.
-    args: args.map((arg) => arg.replace(/^-(?=[a-z])/, "--")),
-    allowPositionals: true,
-    options: {
-      namespace: TEXT,
-      id: TEXT,
-      address: TEXT,
-      socket: TEXT,
-      bundle: TEXT,
-      debug: FLAG,
-      info: FLAG,
-      v: FLAG,
-      version: FLAG,
-      // containerd passes it, but it is not needed: events go to TTRPC_ADDRESS.
-      "publish-binary": TEXT,
-      "debug-socket": TEXT,
-    },
-  });
+  if (args.length === 0) throw new Error(NOTHING_TO_DO);
+  const { values, positionals } = valuesOf(args);
   const { namespace, id, address, socket, bundle, debug } = values;
   const common = { namespace, id, address, socket, bundle, debug };
   if (values.v || values.version) return { ...common, action: "version" };
@@ -56,4 +43,33 @@ export function parseArguments(args: readonly string[]): ShimArguments {
   if (namespace === "") throw new Error("-namespace must not be empty");
   if (id === "") throw new Error("-id must not be empty");
   return { ...common, action };
+}
+
+function valuesOf(args: readonly string[]): { values: Values; positionals: string[] } {
+  const values = {} as Values;
+  for (const name of TEXTS) values[name] = "";
+  for (const name of SWITCHES) values[name] = false;
+  const positionals: string[] = [];
+  const rest = args[Symbol.iterator]();
+  for (const arg of rest) {
+    const [, name, value] = /^--?([^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
+    if (name === undefined) positionals.push(arg);
+    else if (isOneOf(SWITCHES, name)) values[name] = value !== "false";
+    else if (isOneOf(TEXTS, name)) values[name] = value ?? next(rest, name);
+    else
+      throw new Error(
+        `there is no flag -${name}, only ${[...TEXTS, ...SWITCHES].map((one) => `-${one}`).join(", ")}`,
+      );
+  }
+  return { values, positionals };
+}
+
+function isOneOf<Name extends string>(names: readonly Name[], name: string): name is Name {
+  return (names as readonly string[]).includes(name);
+}
+
+function next(rest: Iterator<string>, name: string): string {
+  const { done, value } = rest.next();
+  if (done === true) throw new Error(`-${name} needs a value`);
+  return value;
 }

@@ -9,7 +9,7 @@ import { Sandbox } from "../protos/sandbox.js";
 import { Task } from "../protos/task/v3.js";
 import { createServer, type Server } from "../server/server.js";
 import { socketAddress } from "./address.js";
-import type { ShimArguments } from "./arguments.js";
+import { NOTHING_TO_DO, type ShimArguments } from "./arguments.js";
 import { type Bootstrap, readBootstrap, writeBootstrap } from "./bootstrap.js";
 import { childrenOfProcess } from "./process.js";
 import { logStandardStreams, ShimLog } from "./log.js";
@@ -40,9 +40,7 @@ const IGNORED = ["SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGIO", "SIGPWR"
 export async function serve(name: string, args: ShimArguments, options: ShimOptions): Promise<void> {
   const log = new ShimLog(STDERR, args.debug, { runtime: name, namespace: args.namespace, id: args.id });
   const starter = new Starter(log);
-  if (!starter.present && args.socket === "") {
-    throw new Error("there is nothing to do without start, delete, -info, -version or -socket PATH");
-  }
+  if (!starter.present && args.socket === "") throw new Error(NOTHING_TO_DO);
   try {
     if (starter.present) prepareDaemon(log, starter);
     process.on("warning", (warning) => log.warn("Node warns", { warning }));
