@@ -45,6 +45,7 @@ const testShimOptions: Options<TestShimOptions> = {
     /createSandboxService/,
     (value) => left(value) || isCallable(value),
   ),
+  addServices: argument(undefined, /addServices/, (value) => left(value) || isCallable(value)),
 };
 
 /** Whether it is a function, but not a revoked Proxy of one. */

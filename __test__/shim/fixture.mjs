@@ -77,6 +77,15 @@ void runShim("io.containerd.fixture.v1", {
   createSandboxService() {
     return does.includes("sandbox") ? { pingSandbox: () => ({}) } : undefined;
   },
+  async addServices(server, { id }) {
+    if (!does.includes("streams")) return;
+    const { Streaming } = await import("containerd-shim-protos/streaming");
+    server.add(Streaming, {
+      async *stream() {
+        yield { typeUrl: id };
+      },
+    });
+  },
   delete({ id, bundle }) {
     console.log(`clearing up ${id} in ${bundle}`);
     if (does.includes("unknown")) return { pid: 42, exitStatus: undefined, exitedAt: undefined };

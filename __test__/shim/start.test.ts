@@ -17,6 +17,7 @@ import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Code, connect, createClient } from "containerd-shim-protos";
 import { Sandbox } from "containerd-shim-protos/sandbox";
+import { Streaming } from "containerd-shim-protos/streaming";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import { Task } from "containerd-shim-protos/task/v3";
 import { expect, test, vi } from "vitest";
@@ -107,6 +108,14 @@ test("the sandbox service is served if the shim has one", async () => {
   await using second = await connect(await host.address());
   await createClient(Sandbox, second).pingSandbox({});
   await createClient(Task, second).connect({});
+});
+
+test("services of the shim's own are served on the same socket", async () => {
+  using host = new ShimHost({ does: "streams" });
+  await using connection = await connect(await host.address());
+  for await (const { typeUrl } of createClient(Streaming, connection).stream([])) expect(typeUrl).toBe("box");
+  await createClient(Task, connection).connect({});
+  expect.assertions(1);
 });
 
 test("the options that containerd passes to the runtime reach the service", async () => {

@@ -8,6 +8,8 @@ import {
 } from "containerd-shim-protos/events";
 import type { ShimContext } from "containerd-shim-protos/shim";
 import { createTestShim } from "containerd-shim-protos/shim/testing";
+import { Sandbox } from "containerd-shim-protos/sandbox";
+import { Streaming } from "containerd-shim-protos/streaming";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import type { Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, test } from "vitest";
@@ -74,6 +76,22 @@ describe("createTestShim", () => {
     await expect(createClient(TaskV2, shim.connection).pids({ id: "x" })).rejects.toMatchObject({
       code: Code.Unimplemented,
     });
+  });
+
+  test("serves the sandbox service and others, as a shim does", async () => {
+    await using shim = await createTestShim(createService, {
+      createSandboxService: () => ({ pingSandbox: () => ({}) }),
+      addServices: (server, { id }) =>
+        void server.add(Streaming, {
+          stream: async function* () {
+            yield { typeUrl: id };
+          },
+        }),
+    });
+    await createClient(Sandbox, shim.connection).pingSandbox({});
+    for await (const { typeUrl } of createClient(Streaming, shim.connection).stream([]))
+      expect(typeUrl).toBe("test");
+    expect.assertions(1);
   });
 
   test("rejects with what the service throws, and leaves nothing behind", async () => {

@@ -5,6 +5,7 @@ import type { Publisher } from "../events/index.js";
 import type { Sandbox } from "../protos/sandbox.js";
 import { checkOptions } from "../options.js";
 import { isPlain, kindOf, shown } from "../value-kinds.js";
+import type { Server } from "../server/server.js";
 import type { ServiceImpl } from "../server/service.js";
 import type { DeleteResponseSchema, Task } from "../protos/task/v3.js";
 import type { RuntimeInfoSchema } from "../protos/types.js";
@@ -71,6 +72,16 @@ export interface ShimOptions {
     | ((context: ShimContext) => MaybePromise<ServiceImpl<typeof Sandbox> | undefined>)
     | undefined;
   /**
+   * Adds services of the shim's own, which are served on the same socket beside containerd's.
+   *
+   * ```ts
+   * addServices: async (server, context) => {
+   *   server.add(Health, (await import("./health.js")).createHealth(context));
+   * },
+   * ```
+   */
+  addServices?: ((server: Pick<Server, "add">, context: ShimContext) => MaybePromise<void>) | undefined;
+  /**
    * Decides which process serves a container. Containers with the same `group` share one process; without a group each has
    * its own. An `address` names a shim that is already running, whoever started it.
    */
@@ -106,6 +117,7 @@ export interface ShimOptions {
 const HOOKS = [
   "createTaskService",
   "createSandboxService",
+  "addServices",
   "start",
   "delete",
   "info",

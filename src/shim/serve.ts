@@ -167,6 +167,7 @@ async function listen(
   addTask(server, memory.watching(Task, deleteLeavesNothing ? notingDeletes(task) : task));
   const sandbox = await options.createSandboxService?.(context);
   if (sandbox !== undefined) addSandbox(server, memory.watching(Sandbox, sandbox));
+  await options.addServices?.(server, context);
   try {
     await server.listen(address, { mode: 0o600, reclaimStale: true });
   } catch (error) {

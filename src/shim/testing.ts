@@ -28,14 +28,13 @@ import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { type ContainerdEvent, createPublisher, type EventSink, listenEvents } from "../events/index.js";
 import { checkOptions, LONGEST_TIMER_MS } from "../options.js";
-import type { Sandbox } from "../protos/sandbox.js";
 import { Task } from "../protos/task/v3.js";
 import { createServer, type Server } from "../server/server.js";
 import type { ServiceImpl } from "../server/service.js";
 import { isPlain, isRevoked, kindOf, shown, textOf } from "../value-kinds.js";
 import { ShimLog } from "./log.js";
 import { unmountAll } from "./mount.js";
-import type { MaybePromise, ShimContext } from "./options.js";
+import type { MaybePromise, ShimContext, ShimOptions } from "./options.js";
 import { childrenOfProcess } from "./process.js";
 import { publishFor } from "./publish.js";
 import { addSandbox, addTask } from "./task.js";
@@ -51,9 +50,9 @@ export interface TestShimOptions {
   /** The runtime's options in the context. */
   readonly options?: Any | undefined;
   /** Creates the sandbox service, as that of `runShim`. */
-  createSandboxService?:
-    | ((context: ShimContext) => MaybePromise<ServiceImpl<typeof Sandbox> | undefined>)
-    | undefined;
+  createSandboxService?: ShimOptions["createSandboxService"];
+  /** Adds other services, as that of `runShim`. Call them over {@link TestShim.connection}. */
+  addServices?: ShimOptions["addServices"];
 }
 
 /** Creates the task service under test, as `createTaskService` of `runShim` does. */
@@ -78,6 +77,7 @@ const OPTIONS = [
   "spec",
   "options",
   "createSandboxService",
+  "addServices",
 ] as const satisfies readonly (keyof TestShimOptions)[];
 
 /** How long {@link TestShim.nextEvent} waits. */
@@ -231,17 +231,17 @@ export async function createTestShim(
     throw new TypeError(`createTaskService must be a function, not ${kindOf(createTaskService)}`);
   }
   checkOptions("createTestShim", options, OPTIONS);
-  const { id = "test", namespace = "default", spec, options: given, createSandboxService } = options;
+  const { id = "test", namespace = "default", spec, options: given } = options;
   for (const [name, value] of Object.entries({ id, namespace })) {
     if (typeof value !== "string" || value === "")
       throw new TypeError(`${name} must be a non-empty string, not ${shown(value)}`);
   }
   if (given !== undefined) checkAny(given, "options");
-  if (
-    createSandboxService !== undefined &&
-    (typeof createSandboxService !== "function" || isRevoked(createSandboxService))
-  )
-    throw new TypeError(`createSandboxService must be a function, not ${kindOf(createSandboxService)}`);
+  const { createSandboxService, addServices } = options;
+  for (const [name, hook] of Object.entries({ createSandboxService, addServices })) {
+    if (hook !== undefined && (typeof hook !== "function" || isRevoked(hook)))
+      throw new TypeError(`${name} must be a function, not ${kindOf(hook)}`);
+  }
   const config = spec === undefined ? undefined : jsonOf(spec);
   const folder = mkdtempSync(join(tmpdir(), "test-shim-"));
   const ended: (() => unknown)[] = [() => remove(folder)];
@@ -280,6 +280,7 @@ export async function createTestShim(
     addTask(server, await createTaskService(context));
     const sandbox = await createSandboxService?.(context);
     if (sandbox !== undefined) addSandbox(server, sandbox);
+    await addServices?.(server, context);
     const connection = await connect(await server.listen(context.address, { mode: 0o600 }));
     return new TestShim({ context, connection, server, sink, folder, logFile, logDescriptor, shutdown });
   } catch (error) {
