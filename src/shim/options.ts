@@ -153,6 +153,25 @@ export function checkShim(name: unknown, options: ShimOptions): void {
   }
 }
 
+/** Checks what `start` has resolved to. Throws a TypeError that names what is wrong. */
+export function checkPlacement(placement: unknown): ShimPlacement | undefined {
+  if (placement === undefined) return undefined;
+  const { group, address } = isPlain(placement) ? placement : {};
+  // A path alone is the name of an abstract socket to containerd.
+  if (address !== undefined && !(typeof address === "string" && /^[a-z]+:\/\//.test(address)))
+    throw new TypeError(`address must be one such as unix:///run/shim.sock, not ${shown(address)}`);
+  if (address === undefined && group === undefined)
+    throw new TypeError(
+      `start must resolve to { group }, { address } or undefined, not ${kindOf(placement)}`,
+    );
+  // With an empty one, all containers of a namespace would share a shim.
+  if (address === undefined && !isText(group))
+    throw new TypeError(
+      `group must be a non-empty string, not ${group === "" ? "an empty one" : kindOf(group)}`,
+    );
+  return placement as ShimPlacement;
+}
+
 /** Where a container's shim is; see {@link ShimOptions.start}. */
 export type ShimPlacement =
   | {

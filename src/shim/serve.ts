@@ -17,7 +17,13 @@ import { publishFor } from "./publish.js";
 import { notingDeletes } from "./deleted.js";
 import { IdleMemory } from "./idle-memory.js";
 import { outliveOwnFile } from "./own-file.js";
-import type { ShimContext, ShimOptions, ShimPlacement, StartRequest } from "./options.js";
+import {
+  checkPlacement,
+  type ShimContext,
+  type ShimOptions,
+  type ShimPlacement,
+  type StartRequest,
+} from "./options.js";
 import { readSpec } from "./spec/index.js";
 import { FAILED, STARTED, STARTER_VARIABLE } from "./start.js";
 import { addSandbox, addTask } from "./task.js";
@@ -101,7 +107,8 @@ function dieBeforeContainerd(): void {
 /** The address of the container's shim, and whether that shim already runs. */
 async function place(request: StartRequest, socket: string, options: ShimOptions) {
   if (socket !== "") return { address: `unix://${resolve(socket)}`, taken: false };
-  const placement = (await options.start?.(request)) ?? groupOf(request, options.groupAnnotations);
+  const placement =
+    checkPlacement(await options.start?.(request)) ?? groupOf(request, options.groupAnnotations);
   if (placement !== undefined && "address" in placement) return { address: placement.address, taken: true };
   const { id, namespace, containerdAddress, params } = request;
   const address = socketAddress({
