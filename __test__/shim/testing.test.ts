@@ -65,8 +65,13 @@ describe("createTestShim", () => {
     await expect(shim.task.state({ id: "x" })).rejects.toMatchObject({ code: Code.NotFound });
     await shim.task.shutdown({ id: shim.id });
     await shim.shutdown;
+    const none = { code: Code.Canceled, message: "the shim was closed, and there is no other event" };
+    const late = expect(shim.nextEvent({ timeoutMs: 3_600_000 })).rejects.toMatchObject(none);
     await shim.close();
     expect(existsSync(bundle)).toBe(false);
+    await late;
+    await expect(shim.nextEvent()).rejects.toMatchObject(none);
+    expect(shim.log).toContainEqual(expect.objectContaining({ message: 'created "h"' }));
   });
 
   test("serves version 2 too, as a shim does", async () => {

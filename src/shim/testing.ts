@@ -104,9 +104,12 @@ export class TestShim implements AsyncDisposable {
   readonly #events: ContainerdEvent[] = [];
   readonly #collected: Promise<void>;
   readonly #unread: ContainerdEvent[] = [];
-  /** Those who wait for an event, in order. */
-  readonly #waiting = new Set<(event: ContainerdEvent) => void>();
+  /** Those who wait for an event, in order; undefined tells them that none will come. */
+  readonly #waiting = new Set<(event: ContainerdEvent | undefined) => void>();
   #closing: Promise<void> | undefined;
+  /** The log, once its file has gone. */
+  #logged: readonly LogLine[] | undefined;
+  #collecting = true;
 
   /** @internal */
   constructor(parts: Parts) {
@@ -131,6 +134,8 @@ export class TestShim implements AsyncDisposable {
         waiter(event);
       }
     }
+    this.#collecting = false;
+    for (const waiter of this.#waiting) waiter(undefined);
   }
 
   /** The events that have arrived, in order. */
@@ -140,7 +145,7 @@ export class TestShim implements AsyncDisposable {
 
   /**
    * The next event that was not read before, in order. Waits for it for up to `timeoutMs` milliseconds (default 5 000), and
-   * then rejects with a {@link TtrpcError} of code `DeadlineExceeded`.
+   * then rejects with a {@link TtrpcError} of code `DeadlineExceeded`, or of code `Canceled` if the shim is closed.
    */
   async nextEvent(options: { readonly timeoutMs?: number | undefined } = {}): Promise<ContainerdEvent> {
     checkOptions("nextEvent", options, ["timeoutMs"]);
@@ -150,10 +155,13 @@ export class TestShim implements AsyncDisposable {
     }
     const event = this.#unread.shift();
     if (event !== undefined) return event;
+    const none = "the shim was closed, and there is no other event";
+    if (!this.#collecting) throw new TtrpcError(none, Code.Canceled);
     return new Promise((resolve, reject) => {
-      const waiter = (arrived: ContainerdEvent) => {
+      const waiter = (arrived: ContainerdEvent | undefined) => {
         clearTimeout(timer);
-        resolve(arrived);
+        if (arrived !== undefined) resolve(arrived);
+        else reject(new TtrpcError(none, Code.Canceled));
       };
       const timer = setTimeout(() => {
         this.#waiting.delete(waiter);
@@ -165,6 +173,7 @@ export class TestShim implements AsyncDisposable {
 
   /** The lines that were logged so far. */
   get log(): readonly LogLine[] {
+    if (this.#logged !== undefined) return this.#logged;
     return readFileSync(this.#parts.logFile, "utf8")
       .split("\n")
       .filter((line) => line !== "")
@@ -184,6 +193,7 @@ export class TestShim implements AsyncDisposable {
     await server.close({ graceMs: 0 });
     await sink.close();
     await this.#collected;
+    this.#logged = this.log;
     closeSync(logDescriptor);
     await remove(folder);
   }
