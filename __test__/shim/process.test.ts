@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { cpSync, readdirSync, readFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { childrenOfProcess, startProcess } from "containerd-shim-protos/shim/process";
 import { describe, expect, test } from "vitest";
@@ -23,6 +23,13 @@ describe("a process that a shim starts", () => {
 
   test("gets no descriptor that has the lowest bits of a number that is none", async () => {
     await expect(startProcess("true", [], { stdio: [2 ** 32] })).rejects.toThrow(TypeError);
+  });
+
+  test.each([undefined, [], ["ignore"]] as const)("has /dev/null for what %j leaves out", async (stdio) => {
+    const started = await startProcess("/bin/sleep", ["100"], { stdio });
+    const streams = [0, 1, 2].map((fd) => readlinkSync(`/proc/${started.pid}/fd/${fd}`));
+    started.kill();
+    expect(streams).toEqual(["/dev/null", "/dev/null", "/dev/null"]);
   });
 
   test("is not signalled once it has ended", async () => {

@@ -45,7 +45,7 @@ export async function startProcess(
   options: StartProcessOptions = {},
 ): Promise<AdoptedChild> {
   const checked = checkProgram("startProcess", program, args, options, ["stdio"]);
-  const { stdio = ["ignore", "ignore", "ignore"] } = options;
+  const { stdio = [] } = options;
   if (!isArray(stdio) || !Array.from(stdio).every((each) => each === "ignore" || isFileDescriptor(each)))
     throw new TypeError(`stdio must be an array of descriptors and "ignore", not ${kindOf(stdio)}`);
   const child = spawnProgram(checked, stdio);

@@ -24,7 +24,7 @@ export interface StartProcessOptions {
    * nobody waits for.
    */
   readonly signal?: AbortSignal | undefined;
-  /** Descriptors of this process that become its 0, 1, 2 and so on. Default /dev/null for the first three. */
+  /** Descriptors of this process that become its 0, 1, 2 and so on. Whichever of the first three is left out is /dev/null. */
   readonly stdio?: readonly (number | "ignore")[] | undefined;
 }
 
@@ -70,7 +70,9 @@ export function spawnProgram(
   { program, args, cwd, env, endsWithShim, signal }: Program,
   stdio: readonly (number | "ignore")[],
 ): ChildProcess {
-  const start = () => spawn(program, [...args], { cwd, env: { ...env }, stdio: [...stdio] as StdioOptions });
+  // For what is left out, Node makes sockets, which nobody here reads.
+  const whole = [...stdio, ...["ignore", "ignore", "ignore"].slice(stdio.length)] as StdioOptions;
+  const start = () => spawn(program, [...args], { cwd, env: { ...env }, stdio: whole });
   const child = endsWithShim ? endingWithThisThread(start) : start();
   if (signal !== undefined) {
     const listener = { aborted: () => void child.kill("SIGKILL") };
