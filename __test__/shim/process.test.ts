@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { cpSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
-import { childrenOfProcess, startProcess } from "containerd-shim-protos/shim/process";
+import { childrenOfProcess, runProcess, startProcess } from "containerd-shim-protos/shim/process";
 import { describe, expect, test } from "vitest";
 import { ROOT, temporaryFolder } from "../helpers/program.js";
 
@@ -56,6 +56,12 @@ describe("a process that a shim starts", () => {
     ["a folder that is missing", "/bin/true", { cwd: "/no/folder" }],
   ])("is the system's error with %s", async (_, program, options) => {
     await expect(startProcess(program, [], options)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
+  test.each(["/no/folder", "/proc/self/status"])("is refused by name for the folder %s", async (cwd) => {
+    const reason = `there is no folder ${cwd} to run it in`;
+    await expect(startProcess("/bin/true", [], { cwd })).rejects.toThrow(reason);
+    await expect(runProcess("/bin/true", [], { cwd })).rejects.toThrow(reason);
   });
 
   test("is not among those that can be adopted", async () => {

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn, type StdioOptions } from "node:child_process";
+import { statSync } from "node:fs";
 import { constants } from "node:os";
 import { checkSignal, listenToAbort, unlistenToAbort } from "../abort.js";
 import { loadNative } from "../native/addon.js";
@@ -73,13 +74,36 @@ export function spawnProgram(
   // For what is left out, Node makes sockets, which nobody here reads.
   const whole = [...stdio, ...["ignore", "ignore", "ignore"].slice(stdio.length)] as StdioOptions;
   const start = () => spawn(program, [...args], { cwd, env: { ...env }, stdio: whole });
-  const child = endsWithShim ? endingWithThisThread(start) : start();
+  const child = withFolder(cwd, () => (endsWithShim ? endingWithThisThread(start) : start()));
   if (signal !== undefined) {
     const listener = { aborted: () => void child.kill("SIGKILL") };
     listenToAbort(signal, listener);
     for (const over of ["exit", "error"]) child.once(over, () => unlistenToAbort(signal, listener));
   }
   return child;
+}
+
+/** Names a working directory that does not exist in the error, thrown or emitted: Node names the program alone. */
+function withFolder(cwd: string | undefined, start: () => ChildProcess): ChildProcess {
+  const explain = (error: Error) => {
+    if (cwd !== undefined && !isFolder(cwd)) error.message += `: there is no folder ${cwd} to run it in`;
+  };
+  try {
+    const child = start();
+    child.on("error", (error) => child.pid === undefined && explain(error));
+    return child;
+  } catch (error) {
+    explain(error as Error);
+    throw error;
+  }
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }
 
 /** Node's spawn has no such option, but it forks, and the addon's handler in the child sets it. */
