@@ -1,10 +1,10 @@
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { connect, createClient } from "containerd-shim-protos";
 import { createTestShim, type CreateTaskService } from "containerd-shim-protos/shim/testing";
 import { Task } from "containerd-shim-protos/task/v3";
 import { transform } from "esbuild";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { makeFifo } from "../helpers/shell.js";
 import { ShimHost } from "../shim/shim.js";
 import { blocksOf } from "./blocks.js";
@@ -21,6 +21,11 @@ async function sample(): Promise<string> {
   }
   expect(Object.keys(files)).toEqual(["main.js", "service.js"]);
   return join(userProject(files), "main.js");
+}
+
+/** The sample's service, for tests in this process. */
+async function service(): Promise<{ createService: CreateTaskService }> {
+  return (await import(join(dirname(await sample()), "service.js"))) as { createService: CreateTaskService };
 }
 
 test(`the guide's small shim tells how its process ended, ${TIMES} times at once`, async () => {
@@ -60,10 +65,20 @@ test(`the guide's small shim tells how its process ended, ${TIMES} times at once
   expect(statuses).toEqual(Array.from({ length: TIMES }, (_, index) => index || 143));
 }, 120_000);
 
+test("the shim in sixty lines gives its process the container's environment alone", async () => {
+  const { createService } = await service();
+  const process = { args: ["/usr/bin/env"], cwd: "/", env: ["A=b=c"] };
+  await using shim = await createTestShim(createService, { spec: { process } });
+  const { id, bundle, task } = shim;
+  const stdout = join(bundle, "output");
+  await task.create({ id, bundle, stdout: `file://${stdout}` });
+  await task.start({ id });
+  await task.wait({ id });
+  await vi.waitFor(() => expect(readFileSync(stdout, "utf8")).toBe("A=b=c\n"));
+});
+
 test("the shim in sixty lines ends its process's stdin if CloseIO comes before Start", async () => {
-  const { createService } = (await import(join(dirname(await sample()), "service.js"))) as {
-    createService: CreateTaskService;
-  };
+  const { createService } = await service();
   const spec = { process: { args: ["/bin/cat"], cwd: "/" } };
   await using shim = await createTestShim(createService, { spec });
   const { id, bundle, task } = shim;

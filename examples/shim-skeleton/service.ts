@@ -69,7 +69,7 @@ export function createSkeleton({ namespace, publish, shutdown }: ShimContext): S
       } = readSpec(request.bundle).process ?? {};
       const child = await startProcess(program, args, {
         cwd,
-        env: Object.fromEntries(env.map((entry) => entry.split(/=(.*)/s, 2))) as Record<string, string>,
+        env: Object.fromEntries(env.map((entry) => entry.split(/=(.*)/s, 2))),
         stdio: stdio.descriptors,
         // Otherwise it lives on if the shim is killed.
         endsWithShim: true,
