@@ -65,7 +65,7 @@ test(`the guide's small shim tells how its process ended, ${TIMES} times at once
   expect(statuses).toEqual(Array.from({ length: TIMES }, (_, index) => index || 143));
 }, 120_000);
 
-test("the shim in sixty lines gives its process the container's environment alone", async () => {
+test("the small shim gives its process the container's environment alone", async () => {
   const { createService } = await service();
   const process = { args: ["/usr/bin/env"], cwd: "/", env: ["A=b=c"] };
   await using shim = await createTestShim(createService, { spec: { process } });
@@ -77,7 +77,7 @@ test("the shim in sixty lines gives its process the container's environment alon
   await vi.waitFor(() => expect(readFileSync(stdout, "utf8")).toBe("A=b=c\n"));
 });
 
-test("the shim in sixty lines ends its process's stdin if CloseIO comes before Start", async () => {
+test("the small shim ends its process's stdin if CloseIO comes before Start", async () => {
   const { createService } = await service();
   const spec = { process: { args: ["/bin/cat"], cwd: "/" } };
   await using shim = await createTestShim(createService, { spec });
