@@ -66,10 +66,9 @@ describe("createTestShim", () => {
     await shim.task.shutdown({ id: shim.id });
     await shim.shutdown;
     const none = { code: Code.Canceled, message: "the shim was closed, and there is no other event" };
-    const late = expect(shim.nextEvent({ timeoutMs: 3_600_000 })).rejects.toMatchObject(none);
-    await shim.close();
+    const late = shim.nextEvent({ timeoutMs: 3_600_000 });
+    await Promise.all([shim.close(), expect(late).rejects.toMatchObject(none)]);
     expect(existsSync(bundle)).toBe(false);
-    await late;
     await expect(shim.nextEvent()).rejects.toMatchObject(none);
     expect(shim.log).toContainEqual(expect.objectContaining({ message: 'created "h"' }));
   });
