@@ -241,6 +241,14 @@ test("two containers of a group that start at once share one shim", async () => 
   expect(first.processes()).toEqual([(await createClient(Task, connection).connect({})).shimPid]);
 });
 
+test("a sandbox without a spec has a shim of its own, which the containers that name it share", async () => {
+  using sandbox = new ShimHost({ id: "pod", does: "annotated" });
+  const address = await sandbox.address();
+  using container = new ShimHost({ id: "one", does: "annotated", sockets: sandbox.sockets });
+  writeFileSync(join(container.bundle, "config.json"), JSON.stringify({ annotations: { second: "pod" } }));
+  expect(await container.address()).toBe(address);
+});
+
 test("containers without a group have one shim each", async () => {
   using first = new ShimHost({ id: "one" });
   using second = new ShimHost({ id: "two", sockets: first.sockets });
