@@ -17,9 +17,18 @@ export class State {
     return `unix://${path.join(this.sockets, name)}`;
   }
 
-  /** Makes a bundle with these files. */
+  /** Makes the bundle of a task with these files. */
   bundle(namespace: string, id: string, files: Readonly<Record<string, string>>): void {
-    const bundle = path.join(this.state, "io.containerd.runtime.v2.task", namespace, id);
+    this.#bundle("io.containerd.runtime.v2.task", namespace, id, files);
+  }
+
+  /** The same of a sandbox whose shim containerd's sandbox controller runs. */
+  sandbox(namespace: string, id: string, files: Readonly<Record<string, string>>): void {
+    this.#bundle("io.containerd.sandbox.controller.v1.shim", namespace, id, files);
+  }
+
+  #bundle(folder: string, namespace: string, id: string, files: Readonly<Record<string, string>>): void {
+    const bundle = path.join(this.state, folder, namespace, id);
     mkdirSync(bundle, { recursive: true });
     for (const [name, text] of Object.entries(files)) writeFileSync(path.join(bundle, name), text);
   }

@@ -1,4 +1,5 @@
 import { createServer, type Server, TtrpcError, Code } from "containerd-shim-protos";
+import { Sandbox } from "containerd-shim-protos/sandbox";
 import { Status, Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import { Task as TaskV3 } from "containerd-shim-protos/task/v3";
 import { afterEach, describe, expect, it } from "vitest";
@@ -37,6 +38,24 @@ async function shimOf(
 const older = TaskV2 as unknown as typeof TaskV3;
 
 describe("a container's id in place of an address", () => {
+  it("may be a sandbox's, whose shim has no container yet", async () => {
+    const state = new State();
+    const server = createServer().add(Sandbox, {
+      sandboxStatus: ({ sandboxId }) => ({ sandboxId, state: "SANDBOX_READY" }),
+    });
+    servers.push(server);
+    state.sandbox("k8s.io", "pod-1234", bootstrap(await server.listen(temporaryAddress())));
+    const request = ["Sandbox/SandboxStatus", '{"sandboxId":"pod-1234"}'];
+    const { code, stdout, stderr } = await shimctl(["call", "pod", ...request, "--state", state.state]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(JSON.parse(stdout)).toEqual({ sandboxId: "pod-1234", state: "SANDBOX_READY" });
+    const other = await shimctl(["call", "web", ...request, "--state", state.state]);
+    expect(other).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('no container has the id "web"'),
+    });
+  });
+
   it("may be cut short, and names the container in requests of the Task service", async () => {
     const state = new State();
     await shimOf(state, "three", TaskV3, [["default", "web-1234"]]);

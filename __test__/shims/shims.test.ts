@@ -69,6 +69,36 @@ describe("listShims", () => {
     ]);
   });
 
+  it("lists the shim of a sandbox by the sandbox until it has a container, wherever its socket is", async () => {
+    const state = new State();
+    const server = createServer().add(Task, {
+      connect: () => ({ shimPid: process.pid }),
+      state: ({ id }) => ({ id, status: Status.RUNNING }),
+    });
+    servers.push(server);
+    const address = await server.listen(temporaryPath());
+    const inFolder = await server.listen(state.socket("here"));
+    state.sandbox("k8s.io", "elsewhere", bootstrap(address));
+    state.sandbox("k8s.io", "here", bootstrap(inFolder));
+    const list = async () =>
+      (await listShims({ ...placesOf(state), namespace: "k8s.io" })).map(({ id, state: shown, own }) => [
+        id,
+        shown,
+        own,
+      ]);
+    expect(await list()).toEqual([
+      ["elsewhere", "sandbox", true],
+      ["here", "sandbox", true],
+    ]);
+    expect(await listShims({ ...placesOf(state), namespace: "default" })).toEqual([]);
+    state.bundle("k8s.io", "web", bootstrap(address));
+    state.bundle("k8s.io", "db", bootstrap(inFolder));
+    expect(await list()).toEqual([
+      ["db", "running", true],
+      ["web", "running", true],
+    ]);
+  });
+
   it("knows a shim's socket by whatever path it is named", async () => {
     const state = new State();
     const address = await shimOf(state, "web", 3);

@@ -1,7 +1,7 @@
 import { Code, TtrpcError } from "../index.js";
 import { NoStateFolder } from "../shims/bundles.js";
 import { type ContainerdPlaces, placesOf } from "../shims/places.js";
-import { AmbiguousId, findTaskById, isAddress, onlyTaskAt } from "../shims/target.js";
+import { AmbiguousId, findShimById, isAddress, onlyTaskAt } from "../shims/target.js";
 import { UsageError } from "./errors.js";
 
 /** The options of all commands. */
@@ -33,7 +33,7 @@ export function placesIn({ state, address }: PlaceOptions): Required<ContainerdP
 /** The shim that an address, an id or the beginning of an id names. Throws a UsageError. */
 export function targetOf(text: string, options: TargetOptions): Target {
   if (isAddress(text)) return { address: text, id: undefined };
-  const { address, id, version } = lookUp(() => findTaskById(text, whereOf(options)));
+  const { address, id, version } = lookUp(() => findShimById(text, whereOf(options)));
   return { address, id, version };
 }
 

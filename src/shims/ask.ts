@@ -56,6 +56,8 @@ async function ask(
       uptimeSeconds: pid === null ? null : uptimeOf(pid),
       containerd: line?.containerd || null,
     };
+    // What the sandbox itself says of its state is in words of its own.
+    if (found.isSandbox) return { ...known, state: "sandbox", error: null };
     if (found.id !== undefined) return { ...known, ...(await stateOf(task, found.id, limits)) };
     // The pid is what the shim says, and its command line counts only if that process has the socket.
     if (line === undefined || pid === null || !listeningPlaces([pid]).has(placeOf(connection.address))) {

@@ -5,14 +5,17 @@ import { TtrpcError } from "../error.js";
 
 /** The folder of containerd's state in which each task has a bundle, below its namespace. */
 const TASKS = "io.containerd.runtime.v2.task";
+/** The same for sandboxes whose shims containerd's sandbox controller `shim` runs. */
+const SANDBOXES = "io.containerd.sandbox.controller.v1.shim";
 
 /** The error of a folder that is not containerd's state. */
 export class NoStateFolder extends TtrpcError {}
 
-/** A task in containerd's state, or a socket that no task names. */
+/** A task or sandbox in containerd's state, or a socket that none names. */
 export interface Found {
   /** Undefined for a socket that no bundle names. */
   readonly id?: string;
+  readonly isSandbox?: true;
   readonly namespace?: string;
   /** Undefined if containerd has written none, or none that can be read. */
   readonly address?: string;
@@ -22,7 +25,7 @@ export interface Found {
   readonly problem?: string;
 }
 
-/** A task in containerd's state. */
+/** A task, or a sandbox, in containerd's state. */
 export interface FoundTask extends Found {
   readonly id: string;
   readonly namespace: string;
@@ -34,7 +37,16 @@ export interface FoundTask extends Found {
 export function findTasks(state: string, namespace?: string): FoundTask[] {
   return namespaces(state)
     .filter((name) => namespace === undefined || name === namespace)
-    .flatMap((name) => entries(path.join(state, TASKS, name), true).map((id) => foundIn(state, name, id)));
+    .flatMap((name) => foundIn(path.join(state, TASKS), name));
+}
+
+/** The sandboxes with shims of their own, by namespace and id; their containers are tasks. */
+export function findSandboxes(state: string, namespace?: string): FoundTask[] {
+  const folder = path.join(state, SANDBOXES);
+  return entries(folder)
+    .filter((name) => namespace === undefined || name === namespace)
+    .flatMap((name) => foundIn(folder, name))
+    .map((found) => ({ ...found, isSandbox: true }));
 }
 
 /** The sockets in the socket folder. A name that begins with a dot is that of a lock. */
@@ -43,9 +55,11 @@ export function findSockets(sockets: string): Found[] {
   return names.map((name) => ({ address: `unix://${path.resolve(sockets, name)}` }));
 }
 
-function foundIn(state: string, namespace: string, id: string): FoundTask {
-  const bundle = path.join(state, TASKS, namespace, id);
-  return { id, namespace, bundle, ...readBundle(bundle) };
+function foundIn(folder: string, namespace: string): FoundTask[] {
+  return entries(path.join(folder, namespace), true).map((id) => {
+    const bundle = path.join(folder, namespace, id);
+    return { id, namespace, bundle, ...readBundle(bundle) };
+  });
 }
 
 function namespaces(state: string): string[] {

@@ -1,6 +1,6 @@
 import { fulfilledWithin } from "../pause.js";
 import { askShim, unanswered } from "./ask.js";
-import { type Found, findSockets, findTasks, placeOf } from "./bundles.js";
+import { type Found, findSandboxes, findSockets, findTasks, placeOf } from "./bundles.js";
 import { listeningPlaces } from "./listeners.js";
 import type { ShimInfo } from "./shim-info.js";
 
@@ -60,8 +60,11 @@ export class Roster {
     this.#tasks = tasks.filter(
       (task) => (namespace === undefined || task.namespace === namespace) && task.id.startsWith(id),
     );
-    this.#places = new Set(tasks.flatMap(({ address }) => (address === undefined ? [] : placeOf(address))));
-    const found = sockets === undefined ? [] : findSockets(sockets);
+    this.#places = placesOf(tasks);
+    const sandboxes = findSandboxes(state);
+    const places = placesOf(sandboxes);
+    const unnamed = sockets === undefined ? [] : findSockets(sockets);
+    const found = [...sandboxes, ...unnamed.filter(({ address = "" }) => !places.has(placeOf(address)))];
     this.#forget([...this.#tasks, ...found]);
     const answered = this.#ask(this.#tasks);
     if (found.length > 0) await fulfilledWithin(answered, OTHERS_AFTER_MS);
@@ -70,7 +73,7 @@ export class Roster {
     await Promise.all([answered, this.#ask(this.#others)]);
   }
 
-  /** The shims of tasks, then those that no task names, with what is known of them now. */
+  /** The shims of tasks, then those of sandboxes without one, then those that nobody names, with what is known of them now. */
   get shims(): ShimInfo[] {
     const { namespace, id = "" } = this.#options;
     const known = this.#ownPlaces();
@@ -128,6 +131,10 @@ export class Roster {
       this.#waiting.shift()?.();
     }
   }
+}
+
+function placesOf(found: readonly Found[]): Set<string> {
+  return new Set(found.flatMap(({ address }) => (address === undefined ? [] : placeOf(address))));
 }
 
 function keyOf(found: Found): string {

@@ -2,7 +2,7 @@ import type { TaskVersion } from "./versioned-task.js";
 
 /** What is known of a shim, of its container, and of the containerd that started it. What is not known is null. */
 export interface ShimInfo {
-  /** The container's id; null for a shim that names none. */
+  /** The container's id, or the sandbox's; null for a shim that names none. */
   readonly id: string | null;
   /** The containerd namespace of the container. */
   readonly namespace: string | null;
@@ -15,8 +15,8 @@ export interface ShimInfo {
   /** The version of the Task service. */
   readonly version: TaskVersion | null;
   /**
-   * The container's state in lower case, such as `running` or `stopped`. Otherwise `orphan` for a shim without a task,
-   * `unreachable` for one that does not answer, `error` for one that does not answer for its container, and `asking` for
+   * The container's state in lower case, such as `running` or `stopped`. Otherwise `sandbox` for the shim of a sandbox that
+   * has no container yet, `orphan` for any other shim without a task, `unreachable` for one that does not answer, `error` for one that does not answer for its container, and `asking` for
    * one that may still answer, which only `shimctl ls --watch` shows.
    */
   readonly state: string;
@@ -24,7 +24,7 @@ export interface ShimInfo {
   readonly uptimeSeconds: number | null;
   /** The gRPC socket of the containerd that started the shim, from its command line. */
   readonly containerd: string | null;
-  /** Whether the state folder that is listed has the container; false for an orphan and for a shim of another containerd. */
+  /** Whether the state folder that is listed has the container or sandbox; false for an orphan and for a shim of another containerd. */
   readonly own: boolean;
   /** Why the shim is `unreachable`, or why its state is an `error`. */
   readonly error: string | null;

@@ -1,6 +1,6 @@
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
-import { findTasks, type FoundTask, placeOf } from "./bundles.js";
+import { findSandboxes, findTasks, type FoundTask, placeOf } from "./bundles.js";
 
 /** Where a container is looked for. */
 export interface TargetOptions {
@@ -22,26 +22,41 @@ export function isAddress(target: string): boolean {
  * The task whose id is, or begins with, a string. Throws a TtrpcError of code `NotFound` if there is none, and of code
  * `FailedPrecondition` if there are several, or if the task's shim has no address.
  */
-export function findTaskById(
+export function findTaskById(id: string, where: TargetOptions): FoundTask & { address: string } {
+  return reachable(id, where, byId(id, findTasks(where.state, where.namespace)));
+}
+
+/** The same, or else the sandbox of that id whose shim may have no task. */
+export function findShimById(id: string, where: TargetOptions): FoundTask & { address: string } {
+  const { state, namespace } = where;
+  const found = byId(id, findTasks(state, namespace)) ?? byId(id, findSandboxes(state, namespace));
+  return reachable(id, where, found);
+}
+
+/** The only one whose id is, or else begins with, a string. */
+function byId(id: string, all: readonly FoundTask[]): FoundTask | undefined {
+  const longer = () => (id === "" ? undefined : only(id, all, (each) => each.id.startsWith(id)));
+  return taskNamed(id, all) ?? longer();
+}
+
+function reachable(
   id: string,
   { state, namespace }: TargetOptions,
+  found: FoundTask | undefined,
 ): FoundTask & { address: string } {
-  const where = namespace === undefined ? "" : ` in namespace ${namespace}`;
-  const tasks = findTasks(state, namespace);
-  const longer = () => (id === "" ? undefined : only(id, tasks, (task) => task.id.startsWith(id)));
-  const task = taskNamed(id, tasks) ?? longer();
-  if (task === undefined) {
+  if (found === undefined) {
+    const where = namespace === undefined ? "" : ` in namespace ${namespace}`;
     throw new TtrpcError(`no container${where} has the id ${JSON.stringify(id)} in ${state}`, Code.NotFound);
   }
-  const { address, problem } = task;
+  const { address, problem } = found;
   if (address === undefined || problem !== undefined) {
     const why = problem ?? "its bundle names no address";
     throw new TtrpcError(
-      `the shim of ${task.namespace}/${task.id} cannot be reached: ${why}`,
+      `the shim of ${found.namespace}/${found.id} cannot be reached: ${why}`,
       Code.FailedPrecondition,
     );
   }
-  return { ...task, address };
+  return { ...found, address };
 }
 
 /** The task of exactly this id; undefined if there is none. Throws an AmbiguousId if several namespaces have one. */

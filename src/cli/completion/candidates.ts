@@ -1,7 +1,7 @@
 import type { Command, Option } from "commander";
 import { loadRegistry, servicesOf, typesOf } from "../schema/schema.js";
 import type { SchemaOptions } from "../schema/options.js";
-import { findSockets, findTasks } from "../../shims/bundles.js";
+import { findSandboxes, findSockets, findTasks } from "../../shims/bundles.js";
 import { SOCKETS } from "../../shims/list.js";
 import { tasksAt } from "../../shims/target.js";
 import { type PlaceOptions, placesIn } from "../target.js";
@@ -117,11 +117,13 @@ function globalOptionsOf(shimctl: Command, command: Command): Candidate[] {
 function targets(state: string, namespace: string | undefined): Candidate[] {
   const about = new Map<string, string>();
   const tasks = findTasks(state);
-  for (const { namespace: where, id } of tasks) {
-    if (namespace === undefined || where === namespace) about.set(id, `in ${where}`);
+  const sandboxes = findSandboxes(state);
+  for (const { namespace: where, id, isSandbox } of [...sandboxes, ...tasks]) {
+    if (namespace !== undefined && where !== namespace) continue;
+    about.set(id, isSandbox ? `a sandbox in ${where}` : `in ${where}`);
   }
   for (const { address = "" } of findSockets(SOCKETS)) about.set(address, "a socket without a task");
-  for (const { address, namespace: where, id } of tasks) {
+  for (const { address, namespace: where, id } of [...sandboxes, ...tasks]) {
     if (address !== undefined) about.set(address, `${where}/${id}`);
   }
   return [...about].map(([word, text]) => ({ word, about: text }));
