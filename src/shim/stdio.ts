@@ -177,8 +177,8 @@ function warn(error: Error): void {
  * });
  * ```
  *
- * A reader of a fifo may leave and come back, as long as it is there within 250 ms of the end of output: a fifo loses its
- * unread bytes with its last descriptor. While it does not read, the process waits once its pipe, 64 KiB between and the fifo
+ * A reader of a fifo may leave and come back, and even come for the first time within 10 s of the end of output: until then
+ * a fifo without a reader keeps its unread bytes and has a writer, so that nobody waits for one. While it does not read, the process waits once its pipe, 64 KiB between and the fifo
  * are full. If a file takes no bytes, because its disk is full, they are dropped, and a warning says so. If its disk does not
  * answer, its stream waits, and no other.
  *

@@ -1,7 +1,7 @@
 //! A thread that moves the bytes of transfers.
 
 use super::reports::Reports;
-use super::transfer::{SCRATCH, Step, Transfer};
+use super::transfer::{SCRATCH, Step, Transfer, is_read};
 use crate::sync::lock;
 use crate::system::epoll::{Epoll, Waker};
 use std::collections::{HashMap, VecDeque};
@@ -20,6 +20,12 @@ const STACK: usize = 256 << 10;
 /// open loses its bytes. Nobody waits for this, unlike for a flush, whose time is the caller's because it delays the report
 /// of an exit; so the two times are apart.
 const LINGER: Duration = Duration::from_millis(if cfg!(test) { 2_000 } else { 250 });
+
+/// How long a fifo that nobody has open then has a writer, and how many do. Nobody waits for this either. A client opens
+/// fifos on threads of its own, which may have had no turn before a short process ended: without a writer, each such open
+/// would wait without end, and the client with it.
+const AWAIT_READER: Duration = Duration::from_secs(10);
+const AWAITED: usize = 128;
 
 pub(super) enum Command {
     Start(u32, Transfer),
@@ -146,8 +152,8 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHan
 
 /// Moves bytes until it is told to quit, or, with one transfer, until that has ended.
 fn run(shared: &Shared, alone: bool) {
-    let (left, ready, flushes, taken) = Default::default();
-    let mut transfers = Transfers { shared, transfers: left, ready, flushes, taken };
+    let (left, ready, flushes, unread, taken) = Default::default();
+    let mut transfers = Transfers { shared, transfers: left, ready, flushes, unread, taken };
     // A panic would be a bug of ours, and epoll fails for wrong arguments alone. Nobody may wait forever for a
     // transfer that no thread moves.
     let errno = match catch_unwind(AssertUnwindSafe(|| transfers.run(alone))) {
@@ -178,6 +184,8 @@ struct Transfers<'mover> {
     ready: Vec<u32>,
     /// Those whose readers are waited for.
     flushes: HashMap<u32, Flush>,
+    /// Fifos of ended transfers that wait for a reader, the oldest first.
+    unread: VecDeque<(OwnedFd, Flush)>,
     /// Commands that were taken and not carried out. Here, a panic does not lose them.
     taken: VecDeque<Command>,
 }
@@ -313,11 +321,16 @@ impl Transfers<'_> {
     /// Milliseconds until it must look after readers, or -1.
     fn next_look(&self) -> i32 {
         let now = Instant::now();
-        self.flushes.values().map(|flush| flush.pause(now)).min().unwrap_or(-1)
+        let waits = self.flushes.values().chain(self.unread.iter().map(|(_, wait)| wait));
+        waits.map(|wait| wait.pause(now)).min().unwrap_or(-1)
     }
 
-    /// Checks whether readers have read everything, or their time is up.
+    /// Checks whether readers have come or have read everything, or their time is up.
     fn look(&mut self, scratch: &mut [u8]) {
+        if !self.unread.is_empty() {
+            let now = Instant::now();
+            self.unread.retain(|(writer, wait)| now < wait.until && !is_read(writer));
+        }
         let waited_for: Vec<u32> = self.flushes.keys().copied().collect();
         for number in waited_for {
             self.step(number, scratch);
@@ -345,7 +358,12 @@ impl Transfers<'_> {
                 self.shared.epoll.remove(fd);
             }
             // Closed before anybody hears of the end.
-            drop(transfer);
+            if let Some(writer) = transfer.into_unread_fifo() {
+                if self.unread.len() == AWAITED {
+                    self.unread.pop_front();
+                }
+                self.unread.push_back((writer, Flush::new(AWAIT_READER)));
+            }
             self.shared.reports.end(number, errno);
         }
     }

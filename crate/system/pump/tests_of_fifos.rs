@@ -49,6 +49,25 @@ fn a_fifo_that_nobody_reads_holds_up_the_end_of_its_transfer_but_for_a_moment() 
 }
 
 #[test]
+fn a_reader_that_opens_a_fifo_after_its_transfer_has_ended_finds_a_writer_and_the_end() {
+    let (mut pump, told) = pump();
+    let (path, both) = fifo("later");
+    let (source, writer) = pipe();
+    let number = start(&mut pump, source, both);
+    drop(writer);
+    assert_eq!(end(&mut pump, &told), ended(number, 0));
+    let (opened, read) = std::sync::mpsc::channel();
+    let late = path.clone();
+    std::thread::spawn(move || {
+        let mut received = String::new();
+        File::open(late).expect("it is there").read_to_string(&mut received).expect("a fifo");
+        opened.send(received)
+    });
+    assert_eq!(read.recv_timeout(LONG).as_deref(), Ok(""));
+    std::fs::remove_file(path).expect("it is there");
+}
+
+#[test]
 fn a_flush_waits_for_the_reader_of_a_fifo_and_for_no_end() {
     let (mut pump, told) = pump();
     let (path, both) = fifo("flush");

@@ -1,6 +1,6 @@
 //! One direction of one stream: bytes go from a source to a destination.
 
-use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, open};
 use rustix::io::ioctl_fionread;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
@@ -104,6 +104,20 @@ impl Transfer {
         self.dropped
     }
 
+    /// Ends it. What is left is the writing end of a fifo that nobody else reads, so that whoever opens it late does not wait
+    /// for a writer without end, and gets what is unread; `is_read` says when somebody has.
+    pub(super) fn into_unread_fifo(self) -> Option<OwnedFd> {
+        if !self.may_have_no_reader {
+            return None;
+        }
+        let path = format!("/proc/self/fd/{}", self.destination());
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let writer = open(path, flags, Mode::empty()).ok()?;
+        // It reads, too.
+        drop(self);
+        (!is_read(&writer)).then_some(writer)
+    }
+
     /// Moves bytes until it has to wait. `scratch` has [`SCRATCH`] bytes, which any transfer of the thread may use.
     pub(super) fn step(&mut self, scratch: &mut [u8]) -> Step {
         let mut share = SHARE;
@@ -181,6 +195,15 @@ impl Transfer {
     fn ended(&self) -> Step {
         Step::Ended(self.dropped.unwrap_or(0))
     }
+}
+
+/// Whether anybody has a fifo open for reading, of which this is a writing end.
+pub(super) fn is_read(writer: &OwnedFd) -> bool {
+    let mut polled = libc::pollfd { fd: writer.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: one descriptor, which its owner keeps open.
+    let count = unsafe { libc::poll(&raw mut polled, 1, 0) };
+    // If it cannot be told, nobody waits for it.
+    count < 0 || polled.revents & libc::POLLERR == 0
 }
 
 fn number(error: &io::Error) -> i32 {
