@@ -34,7 +34,7 @@ impl Buffers {
         let mut async_context = ptr::null_mut();
         let mut references = [ptr::null_mut(); 3];
         // SAFETY: `env` is the current environment and all values are of this call; each out-pointer
-        // is a local. Node frees references and context with the environment.
+        // is a local.
         unsafe {
             let values = [outbound.value().value, inbound.value().value, callback.value().value];
             for (value, reference) in values.into_iter().zip(&mut references) {
@@ -53,15 +53,15 @@ impl Buffers {
         })
     }
 
-    /// Lets JavaScript's collector have the buffers and the callback of a driver that could not start. Otherwise they stay as
-    /// long as the environment does.
+    /// Frees the references and the context: Node frees what they refer to with the environment, but not their own memory,
+    /// which each worker would leave behind.
     ///
     /// # Safety
     ///
-    /// The environment is the current one, and nothing of this is used any more.
+    /// The environment is the current one, which may be ending, and nothing of this is used any more.
     pub(super) unsafe fn let_go(&self) {
         let Self { env, outbound, inbound, deliver, async_context } = self;
-        // SAFETY: the caller's promise. A failure leaves them to the environment.
+        // SAFETY: the caller's promise.
         unsafe {
             for reference in [outbound.reference, inbound.reference, *deliver] {
                 sys::napi_delete_reference(*env, reference);
@@ -111,7 +111,7 @@ impl Buffers {
         let env = self.env;
         let mut scope = ptr::null_mut();
         // SAFETY: the caller is on the thread of `env`, outside of any JavaScript. The reference and
-        // the context live as long as the environment. Each result is written before it is read; a
+        // the context live until the driver is torn down. Each result is written before it is read; a
         // call that fails leaves a null, which the next one refuses.
         unsafe {
             if sys::napi_open_handle_scope(env, &raw mut scope) != sys::Status::napi_ok {

@@ -238,6 +238,8 @@ impl LoopDriver {
         }
         // Dropping the engine closes its descriptors, which nothing watches any more.
         drop(engine);
+        // SAFETY: the environment is ending, and handles that are being closed deliver nothing.
+        unsafe { self.buffers.let_go() };
         self.finish_teardown();
     }
 

@@ -3,12 +3,11 @@
 use napi::sys;
 use std::ptr;
 
-/// A threadsafe function of Node. It lives as long as its environment, unless it is released.
+/// A threadsafe function of Node. It lives until it is released, at the latest when its environment ends.
 #[derive(Clone, Copy)]
 pub(super) struct News(pub(super) sys::napi_threadsafe_function);
 
-// SAFETY: a threadsafe function may be called from any thread. It lives as long as the environment,
-// and the only thread that calls it ends before that.
+// SAFETY: a threadsafe function may be called from any thread. Whoever calls it has ended before it is released.
 unsafe impl Send for News {}
 // SAFETY: as above.
 unsafe impl Sync for News {}
@@ -24,12 +23,11 @@ impl News {
         }
     }
 
-    /// Gives back one that was made in vain. It would hold memory, and might keep the process alive, until the environment
-    /// ends.
+    /// Gives it back. Otherwise it would hold memory, even when its environment has ended, and might keep the process alive.
     ///
     /// # Safety
     ///
-    /// Nobody uses it any more.
+    /// Nobody uses it any more, and its environment, which may be ending, is the current one.
     pub(super) unsafe fn release(self) {
         // SAFETY: the caller's promise.
         unsafe {

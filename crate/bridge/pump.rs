@@ -150,5 +150,7 @@ unsafe extern "C" fn torn_down(data: *mut c_void) {
         // None of its threads tells anything from then on.
         let pump = inner.pump.borrow_mut().take();
         drop(pump);
+        // SAFETY: the environment is ending.
+        unsafe { inner.news.release() };
     }));
 }

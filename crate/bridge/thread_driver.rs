@@ -165,6 +165,11 @@ unsafe extern "C" fn torn_down(data: *mut c_void) {
         // Waits for the thread to end, after which it announces nothing.
         let io_thread = thread_driver.io_thread.borrow_mut().take();
         drop(io_thread);
+        // SAFETY: the environment is ending, and without a thread nothing is announced or delivered.
+        unsafe {
+            thread_driver.news.release();
+            thread_driver.buffers.let_go();
+        }
     }));
 }
 
