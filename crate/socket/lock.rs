@@ -1,11 +1,9 @@
 //! The lock that decides who may make or remove a socket file.
 
-use super::check;
 use super::identity::Identity;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -40,11 +38,11 @@ impl Lock {
                 .mode(0o600)
                 .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
                 .open(&path)?;
-            match try_lock(&file) {
+            match file.try_lock() {
                 // The previous holder may have removed the file, and then this lock means nothing.
-                Ok(true) if is_at(&file, &path)? => return Ok(Self { file, path }),
-                Ok(_) => {}
-                Err(error) => {
+                Ok(()) if is_at(&file, &path)? => return Ok(Self { file, path }),
+                Ok(()) | Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => {
                     // This file system has no locks, so nobody holds one.
                     remove(&file, &path);
                     return Err(error);
@@ -71,15 +69,6 @@ fn path_for(socket: &Path) -> io::Result<PathBuf> {
     name.push(socket.file_name().ok_or(io::ErrorKind::InvalidInput)?);
     name.push(".ttrpc-lock");
     Ok(socket.with_file_name(name))
-}
-
-fn try_lock(file: &File) -> io::Result<bool> {
-    // SAFETY: the descriptor is open, and flock touches no memory.
-    match check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
