@@ -1,7 +1,8 @@
 //! One direction of one stream: bytes go from a source to a destination.
 
-use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, open};
-use rustix::io::ioctl_fionread;
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
+use rustix::io::{Errno, ioctl_fionread, read, write};
+use rustix::pipe::{SpliceFlags, splice};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
@@ -56,8 +57,8 @@ pub(super) enum Step {
 impl Transfer {
     /// A transfer between two descriptors, which become non-blocking.
     pub(super) fn new(source: OwnedFd, destination: OwnedFd) -> io::Result<Self> {
-        for fd in [&source, &destination] {
-            set_non_blocking(fd.as_raw_fd())?;
+        for end in [&source, &destination] {
+            fcntl_setfl(end, fcntl_getfl(end)? | OFlags::NONBLOCK)?;
         }
         let may_have_no_reader = is_fifo_for_both(&destination)?;
         let is_kept = kind_of(&destination)? == FileType::RegularFile;
@@ -123,9 +124,9 @@ impl Transfer {
         let mut share = SHARE;
         loop {
             if !self.pending.is_empty() {
-                match write(self.destination(), &self.pending[self.written..]) {
+                match write(&self.destination, &self.pending[self.written..]) {
                     Ok(count) => self.written += count,
-                    Err(error) => match self.failed(&error) {
+                    Err(error) => match self.failed(error) {
                         Some(step) => return step,
                         None => self.written = self.pending.len(),
                     },
@@ -139,7 +140,8 @@ impl Transfer {
                 return Step::Turn;
             }
             if self.much {
-                match splice(self.source(), self.destination(), share) {
+                let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+                match splice(&self.source, None, &self.destination, None, share, flags) {
                     // Less is there, or less than there was room for: a read finds out which.
                     Ok(count) => {
                         self.much = count >= WORTH_A_SPLICE;
@@ -150,22 +152,20 @@ impl Transfer {
                 }
                 continue;
             }
-            match read(self.source(), scratch) {
+            match read(&self.source, &mut *scratch) {
                 Ok(0) => return self.ended(),
                 Ok(count) => {
                     self.much = count == scratch.len();
                     share = share.saturating_sub(count);
                     self.pass_on(&scratch[..count]);
                 }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock if self.finishing => return self.ended(),
-                    io::ErrorKind::WouldBlock => return Step::Source,
-                    // EIO: the last process that had the terminal open has closed it, and all that was written to it
-                    // has been read. Unlike a hang-up that epoll reports, it never comes before the last bytes.
-                    _ if error.raw_os_error() == Some(libc::EIO) => return self.ended(),
-                    _ => return Step::Ended(number(&error)),
-                },
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if self.finishing => return self.ended(),
+                Err(Errno::AGAIN) => return Step::Source,
+                // The last process that had the terminal open has closed it, and all that was written to it has been
+                // read. Unlike a hang-up that epoll reports, it never comes before the last bytes.
+                Err(Errno::IO) => return self.ended(),
+                Err(error) => return Step::Ended(error.raw_os_error()),
             }
         }
     }
@@ -173,20 +173,20 @@ impl Transfer {
     /// Writes what it can, and keeps the rest.
     fn pass_on(&mut self, bytes: &[u8]) {
         // A failure shows at the next write again.
-        let count = write(self.destination(), bytes).unwrap_or(0);
+        let count = write(&self.destination, bytes).unwrap_or(0);
         self.pending = bytes[count..].to_vec();
     }
 
     /// What a failed write means. None: the bytes are lost, and the next may fare better.
-    fn failed(&mut self, error: &io::Error) -> Option<Step> {
-        match error.raw_os_error() {
-            Some(libc::EAGAIN) => Some(Step::Destination),
+    fn failed(&mut self, error: Errno) -> Option<Step> {
+        match error {
+            Errno::AGAIN => Some(Step::Destination),
             // Nobody reads and nobody ever will.
-            Some(libc::EPIPE | libc::EIO) if !self.is_kept => Some(Step::Ended(number(error))),
-            Some(libc::EINTR) => Some(Step::Turn),
+            Errno::PIPE | Errno::IO if !self.is_kept => Some(Step::Ended(error.raw_os_error())),
+            Errno::INTR => Some(Step::Turn),
             // A disk is full, or fails. The process that writes must neither wait for it nor die of it.
             _ => {
-                self.dropped = Some(number(error));
+                self.dropped = Some(error.raw_os_error());
                 None
             }
         }
@@ -206,19 +206,6 @@ pub(super) fn is_read(writer: &OwnedFd) -> bool {
     count < 0 || polled.revents & libc::POLLERR == 0
 }
 
-fn number(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(libc::EIO)
-}
-
-fn set_non_blocking(fd: RawFd) -> io::Result<()> {
-    // SAFETY: plain calls on a descriptor that the caller owns.
-    unsafe {
-        let flags = counted(libc::fcntl(fd, libc::F_GETFL) as isize)?;
-        counted(libc::fcntl(fd, libc::F_SETFL, flags as i32 | libc::O_NONBLOCK) as isize)?;
-    }
-    Ok(())
-}
-
 fn is_fifo_for_both(descriptor: &OwnedFd) -> io::Result<bool> {
     let is_fifo = kind_of(descriptor)? == FileType::Fifo;
     Ok(is_fifo && fcntl_getfl(descriptor)? & OFlags::RWMODE == OFlags::RDWR)
@@ -226,24 +213,4 @@ fn is_fifo_for_both(descriptor: &OwnedFd) -> io::Result<bool> {
 
 fn kind_of(descriptor: &OwnedFd) -> io::Result<FileType> {
     Ok(FileType::from_raw_mode(fstat(descriptor)?.st_mode))
-}
-
-fn read(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: `into` is valid for its length.
-    counted(unsafe { libc::read(fd, into.as_mut_ptr().cast(), into.len()) })
-}
-
-fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    // SAFETY: `bytes` is valid for its length.
-    counted(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) })
-}
-
-fn splice(from: RawFd, to: RawFd, most: usize) -> io::Result<usize> {
-    let (none, flags) = (std::ptr::null_mut(), libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE);
-    // SAFETY: both are descriptors of the transfer, and no offsets are passed.
-    counted(unsafe { libc::splice(from, none, to, none, most, flags) })
-}
-
-fn counted(result: isize) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
