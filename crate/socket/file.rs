@@ -13,12 +13,13 @@
 
 use super::identity::Identity;
 use super::lock::Lock;
-use super::{Address, Stream, check};
+use super::{Address, Stream};
+use rustix::fs::{Mode, OFlags, chmod, fchmod, open};
 use socket2::{SockAddr, Socket};
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
@@ -36,8 +37,7 @@ pub(super) fn listen(
     let _lock = Lock::take(path);
     if let Some(mode) = mode {
         // The kernel creates the file with this mode, minus the umask.
-        // SAFETY: the descriptor is open, and fchmod touches no memory.
-        check(unsafe { libc::fchmod(socket.as_raw_fd(), mode) })?;
+        fchmod(socket, Mode::from_raw_mode(mode))?;
     }
     socket.bind(name)?;
     let listening =
@@ -51,14 +51,10 @@ pub(super) fn listen(
 
 /// Restores the permissions that the umask took from a new file.
 fn widen(path: &Path, mode: u32) -> io::Result<()> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
     // The file is held open, and no link is followed, so the file that is changed is the one that was
     // checked.
-    // SAFETY: `path` is a C string; the descriptor that comes back is nobody else's.
-    let file = unsafe {
-        let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-        File::from(OwnedFd::from_raw_fd(check(libc::open(path.as_ptr(), flags))?))
-    };
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(open(path, flags, Mode::empty())?);
     let metadata = file.metadata()?;
     if !metadata.file_type().is_socket() {
         return Err(io::Error::from_raw_os_error(libc::ENOTSOCK));
@@ -66,9 +62,7 @@ fn widen(path: &Path, mode: u32) -> io::Result<()> {
     if metadata.mode() & 0o777 == mode {
         return Ok(());
     }
-    let held = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    // SAFETY: `held` is a C string.
-    check(unsafe { libc::chmod(held.as_ptr(), mode) }).map(drop)
+    Ok(chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), Mode::from_raw_mode(mode))?)
 }
 
 /// Removes a socket file on which nobody listens any more. Returns whether the path is free. A file that is

@@ -60,7 +60,3 @@ pub fn errno_of(error: &io::Error) -> i32 {
         _ => 0,
     })
 }
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}

@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection, from the kernel.
 
 use super::unix_diag;
+use rustix::process::{getegid, geteuid};
 use socket2::{SockAddr, Socket};
 use std::cell::OnceCell;
 use std::io;
@@ -21,9 +22,7 @@ pub struct Credentials {
 impl Credentials {
     /// Whether the peer runs as the same effective user and group as this process.
     pub fn is_own_user(&self) -> bool {
-        // SAFETY: both take nothing, touch no memory and cannot fail.
-        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-        self.uid == uid && self.gid == gid
+        self.uid == geteuid().as_raw() && self.gid == getegid().as_raw()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::descriptor_claim::DescriptorClaim;
 use super::hybrid::Greeting;
 use super::{Address, Credentials, Ends};
+use rustix::io::ioctl_fionread;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -146,10 +147,7 @@ impl Stream {
 
     /// Bytes that can be read now; 0 if the system does not say.
     pub fn readable_bytes(&self) -> usize {
-        let mut count: libc::c_int = 0;
-        // SAFETY: the descriptor is open, and FIONREAD writes one int.
-        let result = unsafe { libc::ioctl(self.fd(), libc::FIONREAD, &raw mut count) };
-        if result == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
+        ioctl_fionread(&self.socket).map_or(0, |count| count as usize)
     }
 
     /// Whether the peer sends no more, even if bytes can still be read.
