@@ -3,13 +3,15 @@
 //! nothing is unpacked, and a file that is replaced meanwhile does no harm.
 
 use super::payload::Payload;
+use crate::system::check;
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Resource, Rlimit, getrlimit};
 use serde_json::json;
 use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -130,11 +132,7 @@ fn process_name(runtime: &str) -> String {
 
 /// A file without a name.
 fn in_memory(text: &str) -> io::Result<OwnedFd> {
-    // SAFETY: the name is a C string; the descriptor that comes back is nobody else's.
-    let fd = unsafe {
-        OwnedFd::from_raw_fd(check(libc::memfd_create(c"shim".as_ptr(), libc::MFD_CLOEXEC))?)
-    };
-    let mut file = File::from(fd);
+    let mut file = File::from(memfd_create(c"shim", MemfdFlags::CLOEXEC)?);
     file.write_all(text.as_bytes())?;
     Ok(file.into())
 }
@@ -155,8 +153,4 @@ fn inherit(descriptors: [(Option<RawFd>, RawFd); 3]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
