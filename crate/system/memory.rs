@@ -1,5 +1,6 @@
 //! Memory that the process holds without need, and that the kernel may have back.
 
+use rustix::param::page_size;
 use std::io;
 
 #[cfg(not(address_sanitizer))]
@@ -10,8 +11,7 @@ unsafe extern "C" {
 
 /// Gives back the pages that lie in `bytes` as a whole. Their content is lost: they read as zeros.
 pub fn discard(bytes: &mut [u8]) -> io::Result<()> {
-    // SAFETY: touches no memory.
-    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    let page = page_size();
     let before = bytes.as_ptr().align_offset(page);
     let size = bytes.len().saturating_sub(before) / page * page;
     if size == 0 {

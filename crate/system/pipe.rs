@@ -2,24 +2,18 @@
 
 use super::check;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::fs::fchown;
 
 /// Creates a pipe, and returns its reading and its writing end.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut ends = MaybeUninit::<[RawFd; 2]>::uninit();
-    // SAFETY: `ends` has room for two descriptors, which the call fills in if it succeeds and which nobody else owns.
-    unsafe {
-        check(libc::pipe2(ends.as_mut_ptr().cast(), libc::O_CLOEXEC))?;
-        let [reader, writer] = ends.assume_init();
-        Ok((OwnedFd::from_raw_fd(reader), OwnedFd::from_raw_fd(writer)))
-    }
+    let (reader, writer) = io::pipe()?;
+    Ok((reader.into(), writer.into()))
 }
 
 /// Gives an end to a user and group, so that a process of theirs can open it again through /proc/self/fd.
 pub fn give(end: &OwnedFd, uid: u32, gid: u32) -> io::Result<()> {
-    // SAFETY: a plain call on a descriptor that is open.
-    check(unsafe { libc::fchown(end.as_raw_fd(), uid, gid) }).map(drop)
+    fchown(end, Some(uid), Some(gid))
 }
 
 /// Creates a counter on which the kernel can announce events.
