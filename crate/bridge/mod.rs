@@ -5,8 +5,10 @@
 //!   - [`loop_driver`]: turns the engine in libuv's callbacks, and hands the events over.
 //!   - [`thread_driver`]: leaves the work to a thread, and hands the events over in Node's callback.
 //! - [`buffers`]: the two batch buffers, and the callback that announces events.
+//! - [`descriptors`]: whether a descriptor may be taken over.
 //! - [`handed_out`]: the descriptors that JavaScript has by their numbers.
 //! - [`news`]: how a thread of the addon calls JavaScript.
+//! - [`own_thread`]: work that may block, and the promise of its result.
 //! - [`payloads`]: large payloads, which cross outside of the batches.
 //! - [`processes`]: the child processes that libuv waits for.
 //! - [`mounts`]: mounts and unmounting, on threads of their own.
@@ -15,6 +17,8 @@
 //! - [`uv_handle`]: libuv handles: one `uv_poll` per descriptor, the timer, the check, and the idle handle.
 //! - [`uv`]: the functions of libuv that are used.
 //! - [`values`]: the objects that cross besides the buffers.
+//!
+//! Whatever Node calls catches panics, which would end the process: functions of JavaScript have napi's `catch_unwind`.
 
 mod buffers;
 mod descriptors;

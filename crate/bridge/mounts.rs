@@ -47,7 +47,7 @@ impl BindingMounted {
 }
 
 /// Makes all mounts inside a root filesystem, or none.
-#[napi(ts_return_type = "Promise<BindingMounted>")]
+#[napi(catch_unwind, ts_return_type = "Promise<BindingMounted>")]
 pub fn mount_all(env: &Env, mounts: Vec<BindingMount>, rootfs: String) -> Result<Object<'_>> {
     let mounts: Vec<Mount> = mounts
         .into_iter()
@@ -65,7 +65,7 @@ pub fn mount_all(env: &Env, mounts: Vec<BindingMount>, rootfs: String) -> Result
 
 /// Unmounts what is mounted at a folder and below it. Busy mounts are tried again for `busyMs`, and then taken out of
 /// sight if `detach` is set.
-#[napi(ts_return_type = "Promise<BindingMounted>")]
+#[napi(catch_unwind, ts_return_type = "Promise<BindingMounted>")]
 pub fn unmount_all(env: &Env, folder: String, busy_ms: u32, detach: bool) -> Result<Object<'_>> {
     let patience = Patience { busy: Duration::from_millis(busy_ms.into()), detach };
     let work = move || mount::unmount_all(Path::new(&folder), patience);
@@ -76,7 +76,7 @@ pub fn unmount_all(env: &Env, folder: String, busy_ms: u32, detach: bool) -> Res
 }
 
 /// Checks whether the kernel maps the ids of files in a folder.
-#[napi(ts_return_type = "Promise<BindingMounted>")]
+#[napi(catch_unwind, ts_return_type = "Promise<BindingMounted>")]
 pub fn check_mapped_ids(env: &Env, folder: String) -> Result<Object<'_>> {
     on_own_thread(
         env,

@@ -39,7 +39,7 @@ impl Port {
     /// is never detached. `deliver` is called with a value like that of `submit`, and must have read the
     /// events when it returns. Each slot of a request is used `generations` times. With `thread`, a thread of
     /// its own turns the engine, otherwise the event loop does. `in_node`: the runtime is Node, and no other.
-    #[napi(constructor)]
+    #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
         outbound: Uint8ArraySlice<'_>,
@@ -71,26 +71,26 @@ impl Port {
     /// Carries out the commands in the first `length` bytes of the outbound buffer. With `take`, moves
     /// pending events into the inbound buffer and returns their bytes, with the bit `MORE` if others wait or
     /// may come: then `submit` must be called again, in a later turn of the event loop.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn submit(&self, length: u32, take: bool) -> Result<u32> {
         self.driver.submit(length as usize)?;
         Ok(if take { self.driver.take().bits() } else { 0 })
     }
 
     /// Waits until every command handed over so far is carried out, for a process that is about to exit.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn finish(&self) -> Result<()> {
         self.driver.with(|_| ())
     }
 
     /// Copies the payload of a command in the next batch that has the flag for it.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn lend(&self, payload: Uint8ArraySlice<'_>) -> Result<()> {
         self.driver.lend(payload.to_vec())
     }
 
     /// The payload of the next event whose payload crosses whole. Call it once for each such event, in order.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn take_whole<'env>(&self, env: &'env Env) -> Result<Uint8ArraySlice<'env>> {
         let missing = || Error::from_reason("no event has a whole payload");
         let of_outcome = self.outcome.borrow_mut().take();
@@ -101,14 +101,14 @@ impl Port {
     /// Makes the call in the first `length` bytes of the outbound buffer, and waits for it. Its outcome is
     /// one event in the inbound buffer, whose bytes are returned. 0 means that it has not come yet, and
     /// `wait_blocking` must be called. Not on a thread's engine.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn call_blocking(&self, length: u32) -> Result<u32> {
         *self.awaited.borrow_mut() = Some(self.driver.start_blocking(length as usize)?);
         self.wait_blocking()
     }
 
     /// Continues to wait for the outcome of `call_blocking`, and returns what that does.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn wait_blocking(&self) -> Result<u32> {
         let awaited = self.awaited.borrow_mut().take().ok_or_else(nothing_waits)?;
         let Some((size, whole)) = self.driver.wait_blocking(&awaited)? else {
@@ -120,14 +120,14 @@ impl Port {
     }
 
     /// Starts to connect. The outcome arrives as an event.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn connect(&self, address: BindingAddress) -> Result<BindingOpened> {
         self.open(move |engine| engine.connect(&Address::try_from(address)?))
     }
 
     /// Connects, and waits at most `timeout` milliseconds. EINPROGRESS means that the attempt is pending, and
     /// `wait_connect` must be called.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn connect_blocking(&self, address: BindingAddress, timeout: f64) -> Result<BindingOpened> {
         let timeout = Duration::try_from_secs_f64(timeout / 1000.0).unwrap_or(Duration::MAX);
         match Address::try_from(address) {
@@ -138,7 +138,7 @@ impl Port {
     }
 
     /// Continues to wait for the connection of `connect_blocking`.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn wait_connect(&self) -> Result<BindingOpened> {
         let mut attempt = self.attempt.borrow_mut().take().ok_or_else(nothing_waits)?;
         let (result, attempt) = self.driver.with(move |engine| {
@@ -152,7 +152,7 @@ impl Port {
     }
 
     /// Takes over a connected descriptor. EEXIST means that Node or an engine has it already, and keeps it.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn adopt(&self, fd: i32, blocking: bool) -> Result<BindingOpened> {
         if let Err(error) = check_free(self.driver.env(), self.in_node, fd) {
             return Ok(BindingOpened::new(Err(error), None));
@@ -165,7 +165,7 @@ impl Port {
     }
 
     /// Makes a pair of connected descriptors, for a transport whose bytes JavaScript moves.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn pair(&self, env: &Env) -> BindingPair {
         let made = pair();
         match made.and_then(|(ours, theirs)| Ok((hand_out(env, ours)?, hand_out(env, theirs)?))) {
@@ -181,7 +181,7 @@ impl Port {
 
     /// Whether `other` serves the other end of a connection. If it belongs to this JavaScript thread, a blocking wait
     /// would never end.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn is_served_by(&self, connection: u32, other: &Port) -> Result<bool> {
         let Some(ends) = self.driver.with(move |engine| engine.ends(connection))? else {
             return Ok(false);
@@ -190,7 +190,7 @@ impl Port {
     }
 
     /// Ends a connection: at once, or with `flush` once the socket has taken all bytes.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&self, connection: u32, flush: bool) -> Result<()> {
         self.driver.with(
             move |engine| {
@@ -200,21 +200,21 @@ impl Port {
     }
 
     /// Sets whether a connection keeps the process alive: 0 while calls are in flight, 1 always, 2 never.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn hold(&self, connection: u32, mode: u32) -> Result<()> {
         let hold = [Hold::WhileBusy, Hold::Always, Hold::Never][mode.min(2) as usize];
         self.driver.with(move |engine| engine.hold(connection, hold))
     }
 
     /// Looks for a connection's answers for some microseconds before the thread sleeps.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn busy_poll(&self, connection: u32, microseconds: u32) -> Result<()> {
         let time = Duration::from_micros(microseconds.into());
         self.driver.with(move |engine| engine.busy_poll(connection, time))
     }
 
     /// Binds and listens. Connections arrive as events.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn listen(
         &self,
         address: BindingAddress,
@@ -228,7 +228,7 @@ impl Port {
 
     /// Listens on an inherited descriptor, or serves the peer of a connected one. `anonymous`: this process
     /// has the other end, so its credentials are not those of the real peer.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn listen_on(
         &self,
         fd: i32,
@@ -245,7 +245,7 @@ impl Port {
     }
 
     /// Stops accepting. Accepted connections stay open.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close_listener(&self, listener: u32) -> Result<()> {
         self.driver.with(move |engine| engine.close_listener(listener))
     }
@@ -277,13 +277,13 @@ fn nothing_waits() -> Error {
 }
 
 /// Whether this process exports the functions of libuv that `driver: "loop"` needs.
-#[napi]
+#[napi(catch_unwind)]
 pub fn has_libuv() -> bool {
     Uv::get().is_ok()
 }
 
 /// The versions from which this addon was built.
-#[napi]
+#[napi(catch_unwind)]
 pub fn versions() -> BindingVersions {
     BindingVersions {
         addon: env!("CARGO_PKG_VERSION").to_owned(),

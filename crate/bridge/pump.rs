@@ -32,7 +32,7 @@ struct Inner {
 #[napi]
 impl BindingPump {
     /// Starts the thread. `on_reports` is called when there is something for `take_reports` to return.
-    #[napi(constructor)]
+    #[napi(constructor, catch_unwind)]
     pub fn new(env: Env, on_reports: Function<'_, (), ()>) -> Result<Self> {
         let env = env.raw();
         let mut news = ptr::null_mut();
@@ -72,7 +72,7 @@ impl BindingPump {
 
     /// Takes over one end of a transfer, and makes sure that there is a thread for it. Returns the transfer's number, or the
     /// system's error number below 0: EAGAIN if too many files are written or read at once.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn reserve(&self, end: i32) -> i32 {
         let end = take_back(end);
         self.with(|pump| pump.reserve(end).map(u32::cast_signed))
@@ -80,7 +80,7 @@ impl BindingPump {
 
     /// Lets bytes flow between the end that was reserved and another, which it takes over, also if it fails. Returns 0, or
     /// the system's error number below 0.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn start(&self, transfer: u32, other: i32, other_is_source: bool) -> i32 {
         let other = take_back(other);
         let other = if other_is_source { Other::Source(other) } else { Other::Destination(other) };
@@ -88,7 +88,7 @@ impl BindingPump {
     }
 
     /// Ends a transfer as soon as what its source has now been given has been passed on.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn finish(&self, transfer: u32) {
         if let Some(pump) = &*self.inner.pump.borrow() {
             pump.finish(transfer);
@@ -97,7 +97,7 @@ impl BindingPump {
 
     /// Reports once the bytes that are in the source now have been passed on, and read if they went to a fifo, or when the
     /// time is up.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn flush(&self, transfer: u32, milliseconds: u32) {
         if let Some(pump) = &*self.inner.pump.borrow() {
             pump.flush(transfer, Duration::from_millis(milliseconds.into()));
@@ -105,7 +105,7 @@ impl BindingPump {
     }
 
     /// Ends a transfer at once, or gives up one that was not started. What has not been passed on is lost.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn stop(&self, transfer: u32) {
         if let Some(pump) = &mut *self.inner.pump.borrow_mut() {
             pump.stop(transfer);
@@ -113,7 +113,7 @@ impl BindingPump {
     }
 
     /// Says whether transfers keep the process alive.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn hold(&self, hold: bool) {
         // SAFETY: the function is of this environment, whose thread this is.
         unsafe { self.inner.news.hold(self.inner.env, hold) };
@@ -122,7 +122,7 @@ impl BindingPump {
     /// What has happened to transfers since the last call, as pairs, one after the other: the number of a transfer; then -1
     /// if it has been flushed, -2 and below if bytes were dropped, for the error that is as far below -1; 0 if it has ended
     /// well, or the number of the error that ended it.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn take_reports(&self) -> Vec<i32> {
         let mut pump = self.inner.pump.borrow_mut();
         let reports = pump.as_mut().map(Pump::take_reports).unwrap_or_default();
