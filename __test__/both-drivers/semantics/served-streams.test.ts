@@ -99,6 +99,14 @@ describe("how a client opens a stream of our server", () => {
     await expectServed(pair);
   });
 
+  test("with a request that closes at once and has no data, which is no message at all", async () => {
+    const { methods } = streams();
+    await using pair = await serverOfRaw(methods);
+    await pair.client.send(request(1, SUM, HALF_CLOSE));
+    expect(text((await pair.client.nextResponse()).payload)).toBe("");
+    await expectServed(pair);
+  });
+
   test.each([0, Flag.RemoteClosed, OPEN_BY_GO])(
     "with the flags %i if only the server streams",
     async (flags) => {

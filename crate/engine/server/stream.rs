@@ -168,6 +168,10 @@ impl Incoming<'_> {
         let Handlers { shared, connection, .. } = self.handlers;
         let has = |flag: u8| self.flags & flag != 0;
         let mut first = !has(FLAG_NO_DATA);
+        if !first && has(FLAG_REMOTE_CLOSED) {
+            lock(&shared.events).stream_end(Side::Served, *connection, self.call);
+            return std::future::pending().await;
+        }
         loop {
             match receiver.recv().await {
                 Ok(Some(message)) => {
