@@ -81,6 +81,7 @@ describe("our server with a client that misbehaves", () => {
 
   test.each([
     [{ service: "test.Nothing", method: "Echo" }, "test.Nothing"],
+    [{ service: `test.${"long".repeat(30)}`, method: "Echo" }, "longlong"],
     [{ service: "test.Echo", method: "Nothing" }, "Nothing"],
     [{ service: "test.Echo", method: "echo" }, "echo"],
     [{ service: "test.Echo", method: "constructor" }, "constructor"],

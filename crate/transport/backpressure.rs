@@ -3,7 +3,6 @@
 
 use super::budget::Kind;
 use super::detached::Spliced;
-use super::envelope::Costly;
 use super::flow::Flow;
 use super::frame_header;
 use super::frame_reader::{Gathered, Sort, Verdict};
@@ -11,10 +10,9 @@ use super::frame_rules::NotTtrpc;
 use super::wire::{READ_CHUNK, Wire};
 use crate::limits::{FREE_BYTES, MESSAGE_COST, REPLY_LIMIT};
 use crate::protocol::close_reason::{CloseKind, CloseReason};
-use crate::protocol::status::{Code, response_of_status};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use ttrpc::proto::{Codec as _, MESSAGE_HEADER_LENGTH};
+use ttrpc::proto::MESSAGE_HEADER_LENGTH;
 
 /// What a connection waits for before its next frame is passed on or its socket is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,7 +215,7 @@ impl Wire {
                 (gathered.frame - cut, cut)
             }
             Verdict::Refuse => (0, 0),
-            Verdict::Replace(costly) => (replace(header, body, costly), 0),
+            Verdict::Replace(response) => (replace(header, body, &response), 0),
         };
         rx.pass(read);
         if read > 0 {
@@ -308,12 +306,14 @@ fn not_ttrpc(header: frame_header::Header) -> CloseReason {
     CloseReason { kind: CloseKind::Protocol, errno: 0, text }
 }
 
-/// Overwrites a response that costs too much with a shorter one. Returns the size of its frame.
-fn replace(header: &mut frame_header::Header, body: &mut [u8], Costly(text): Costly) -> usize {
-    // A status that this side makes always encodes.
-    let response = response_of_status(Code::ResourceExhausted, text).encode().unwrap_or_default();
+/// Overwrites a response with a shorter one. Returns the size of its frame.
+pub(super) fn replace(
+    header: &mut frame_header::Header,
+    body: &mut [u8],
+    response: &[u8],
+) -> usize {
     let Some(front) = body.get_mut(..response.len()) else { return 0 };
-    front.copy_from_slice(&response);
+    front.copy_from_slice(response);
     frame_header::set_length(header, response.len() as u32);
     MESSAGE_HEADER_LENGTH + response.len()
 }

@@ -4,7 +4,12 @@
 //! is open. A frame of 4 MiB could take hundreds of MiB.
 
 use crate::limits::{DETAILS_LIMIT, METADATA_LIMIT, UNKNOWN_FIELDS_LIMIT};
+use protobuf::Message as _;
 use std::ops::Range;
+use ttrpc::proto::{Codec as _, Response, Status};
+
+/// The last of gRPC's status codes.
+const LAST_CODE: u64 = 16;
 
 /// What was found in an envelope.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +19,10 @@ pub(super) struct Envelope {
     strange: usize,
     /// The bytes of the payload.
     pub(super) payload: usize,
+    /// Fields that hold a status.
+    statuses: usize,
+    /// Whether a status has a code that ttrpc's enum does not have.
+    unknown_code: bool,
 }
 
 /// Why an envelope is not decoded.
@@ -49,15 +58,16 @@ pub(super) fn request(body: &[u8]) -> Result<Envelope, Costly> {
 /// Examines a response. ttrpc refuses one that does not decode.
 pub(super) fn response(body: &[u8]) -> Result<Envelope, Costly> {
     let mut found = Envelope::default();
-    let mut seen = 0u8;
+    let mut seen = false;
     walk(body, |number, value| {
         match (number, value) {
-            (1, Value::Bytes(status)) if seen & 1 == 0 => {
-                seen |= 1;
+            (1, Value::Bytes(status)) => {
+                found.strange += usize::from(found.statuses > 0);
+                found.statuses += 1;
                 return found.status(status);
             }
-            (2, Value::Bytes(payload)) if seen & 2 == 0 => {
-                seen |= 2;
+            (2, Value::Bytes(payload)) if !seen => {
+                seen = true;
                 found.payload = payload.len();
             }
             _ => found.strange += 1,
@@ -71,6 +81,9 @@ impl Envelope {
     fn status(&mut self, status: &[u8]) -> Result<(), Costly> {
         let mut seen = 0u8;
         walk(status, |number, value| {
+            if let (1, Value::Number(code)) = (number, &value) {
+                self.unknown_code |= *code > LAST_CODE;
+            }
             match (number, value) {
                 (3, Value::Bytes(detail)) => {
                     self.entries += 1;
@@ -106,12 +119,38 @@ impl Envelope {
         Ok(())
     }
 
+    /// Whether ttrpc would misread the response, of a stream or of a unary call. Of several statuses it keeps the last,
+    /// where they are to be merged; and it takes an unknown code for OK, which only the caller of a unary call can see.
+    pub(super) fn is_misread(&self, is_stream: bool) -> bool {
+        self.statuses > 1 || is_stream && self.unknown_code
+    }
+
     /// Bytes that ttrpc and JavaScript keep of a stream's request besides its payload. Each keeps all
     /// strings, and some memory around each entry of metadata.
     pub(super) fn kept(&self, length: usize) -> usize {
         const ENTRY: usize = 128;
         2 * (length.saturating_sub(self.payload) + self.entries * ENTRY)
     }
+}
+
+/// Encodes a response again, in no more bytes, so that ttrpc reads it as it is meant: its statuses are merged, and in
+/// that of a stream an unknown code becomes UNKNOWN. `None` if it does not decode.
+pub(super) fn readable_response(body: &[u8], is_stream: bool) -> Option<Vec<u8>> {
+    let mut response = Response::decode(body).ok()?;
+    let mut merged = Vec::new();
+    walk(body, |number, value| {
+        if let (1, Value::Bytes(status)) = (number, value) {
+            merged.extend(status);
+        }
+        Ok(())
+    })
+    .ok()?;
+    let mut status = Status::parse_from_bytes(&merged).ok()?;
+    if is_stream && status.code.enum_value().is_err() {
+        status.code = ttrpc::Code::UNKNOWN.into();
+    }
+    response.status = protobuf::MessageField::some(status);
+    response.encode().ok()
 }
 
 /// Where the field of a payload is in an envelope.
@@ -168,7 +207,8 @@ pub(super) fn payload_field(body: &[u8], tag: u8) -> Option<PayloadField> {
 
 enum Value<'a> {
     Bytes(&'a [u8]),
-    Number,
+    /// A varint; for what is neither bytes nor a varint, 0.
+    Number(u64),
 }
 
 /// Calls `visit` with the number and value of each field, up to the first malformed one.
@@ -179,12 +219,12 @@ fn walk(
     while !rest.is_empty() {
         let Some(tag) = varint(&mut rest) else { return Ok(()) };
         let value = match tag & 7 {
-            0 => varint(&mut rest).map(|_| Value::Number),
-            1 => skip(&mut rest, 8).map(|_| Value::Number),
+            0 => varint(&mut rest).map(Value::Number),
+            1 => skip(&mut rest, 8).map(|_| Value::Number(0)),
             2 => varint(&mut rest).and_then(|length| skip(&mut rest, length)).map(Value::Bytes),
-            5 => skip(&mut rest, 4).map(|_| Value::Number),
+            5 => skip(&mut rest, 4).map(|_| Value::Number(0)),
             // ttrpc skips groups; their fields count as if they were outside.
-            3 | 4 => Some(Value::Number),
+            3 | 4 => Some(Value::Number(0)),
             _ => None,
         };
         let Some(value) = value else { return Ok(()) };
@@ -215,7 +255,7 @@ fn skip<'a>(rest: &mut &'a [u8], length: u64) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ttrpc::proto::{Codec as _, KeyValue, Request};
+    use ttrpc::proto::{KeyValue, Request};
 
     fn with_metadata(entries: usize) -> Request {
         let mut request = Request::new();
@@ -231,7 +271,7 @@ mod tests {
     fn a_request_that_ttrpc_makes_passes_with_as_much_metadata_as_it_may_have() {
         for entries in [0, 1, METADATA_LIMIT] {
             let body = with_metadata(entries).encode().unwrap();
-            let found = Envelope { entries, strange: 0, payload: 100 };
+            let found = Envelope { entries, payload: 100, ..Envelope::default() };
             assert_eq!(request(&body), Ok(found));
         }
         let body = with_metadata(METADATA_LIMIT + 1).encode().unwrap();

@@ -4,7 +4,7 @@
 //! memory that grows with the bytes that have arrived, and passed on when there is room for it. The bytes of
 //! an unwanted frame are discarded as they arrive.
 
-use super::envelope::{Costly, PayloadField};
+use super::envelope::PayloadField;
 use super::frame_header::{self, Header};
 use super::receive_buffer::ReceiveBuffer;
 use std::time::Instant;
@@ -43,8 +43,8 @@ pub(super) enum Verdict {
     Detach(PayloadField),
     /// ttrpc gets nothing of it.
     Refuse,
-    /// ttrpc gets a response in its place, which says what is wrong.
-    Replace(Costly),
+    /// ttrpc gets this encoded response, which is not longer, in its place.
+    Replace(Vec<u8>),
 }
 
 /// Where in the byte stream the reader is.

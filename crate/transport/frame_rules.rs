@@ -11,12 +11,12 @@ use super::frame_reader::{Plan, Sort, Verdict};
 use super::stream_state::StreamState;
 use super::used_ids::UsedIds;
 use crate::ids::{IdMap, IdSet};
-use crate::protocol::code_corrections::{STATUS_CODE_AT, code_that_go_answers, make_code_known};
+use crate::protocol::code_corrections::code_that_go_answers;
 use crate::protocol::status::{Code, response_of_status};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use ttrpc::proto::{
-    FLAG_REMOTE_CLOSED, MESSAGE_LENGTH_MAX, MESSAGE_TYPE_DATA, MESSAGE_TYPE_REQUEST,
+    Codec as _, FLAG_REMOTE_CLOSED, MESSAGE_LENGTH_MAX, MESSAGE_TYPE_DATA, MESSAGE_TYPE_REQUEST,
     MESSAGE_TYPE_RESPONSE, MessageHeader,
 };
 
@@ -208,15 +208,20 @@ impl FrameRules {
         let ends = flags(header) & FLAG_REMOTE_CLOSED != 0;
         match (self.role, kind(header)) {
             (Role::Client, MESSAGE_TYPE_RESPONSE) => {
-                if let Err(costly) = envelope::response(body) {
-                    self.answered(id);
-                    self.detached.answered(id);
-                    return Verdict::Replace(costly);
+                let is_stream = self.answered(id);
+                let is_awaited = self.detached.answered(id);
+                let found = match envelope::response(body) {
+                    Ok(found) => found,
+                    Err(Costly(text)) => {
+                        return Verdict::Replace(encoded_status(Code::ResourceExhausted, text));
+                    }
+                };
+                if found.is_misread(is_stream) {
+                    return envelope::readable_response(body, is_stream)
+                        .map_or(Verdict::Pass, Verdict::Replace);
                 }
-                // A status code that ttrpc's enum does not know would end a stream as if it were OK.
-                if self.answered(id) {
-                    make_code_known(body);
-                } else if self.detached.answered(id)
+                if !is_stream
+                    && is_awaited
                     && let Some(field) = PayloadField::of_response(body)
                 {
                     return Verdict::Detach(field);
@@ -284,9 +289,7 @@ impl FrameRules {
     }
 
     fn refuse(&mut self, stream_id: u32, code: Code, text: &str) {
-        let response = response_of_status(code, text);
-        // A status that this side makes always encodes.
-        let Ok(body) = ttrpc::proto::Codec::encode(&response) else { return };
+        let body = encoded_status(code, text);
         let header = MessageHeader::new_response(stream_id, body.len() as u32);
         self.own_replies.extend(Vec::<u8>::from(header));
         self.own_replies.extend(body);
@@ -318,11 +321,16 @@ impl FrameRules {
     /// UNIMPLEMENTED and RESOURCE_EXHAUSTED. containerd depends on UNIMPLEMENTED to find out which version of
     /// the task service a shim has. The codes are one byte each, so the frame keeps its length.
     fn reply_from_ttrpc(&mut self, stream_id: u32, body: &mut [u8]) {
-        let Some(code) = code_that_go_answers(body) else { return };
+        let Some((at, code)) = code_that_go_answers(body) else { return };
         if !self.exempt.remove(&stream_id) {
-            body[STATUS_CODE_AT] = code;
+            body[at] = code;
         }
     }
+}
+
+fn encoded_status(code: Code, text: &str) -> Vec<u8> {
+    // A status that this side makes always encodes.
+    response_of_status(code, text).encode().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -112,6 +112,21 @@ describe("the end of a stream, as our client sees it", () => {
     },
   );
 
+  test.each([
+    ["a code behind the text", [0x0a, 5, 0x12, 1, 0x61, 0x08, 99], Code.Unknown],
+    ["a code behind a payload", [0x12, 1, 0x61, 0x0a, 2, 0x08, 99], Code.Unknown],
+    ["a code behind an unknown field", [0x48, 1, 0x0a, 2, 0x08, 99], Code.Unknown],
+    ["a status in two parts", [0x0a, 2, 0x08, 5, 0x0a, 3, 0x12, 1, 0x61], Code.NotFound],
+  ])("with %s is no success", async (_, body, code) => {
+    await using pair = await clientOfRaw();
+    const { connection, peer } = pair;
+    const outcome = outcomeOf(list(connection));
+    await peer.nextRequest();
+    await peer.send(encodeFrame({ streamId: 1, type: FrameType.Response, body: Uint8Array.from(body) }));
+    expect(await outcome).toMatchObject({ messages: [], error: { code } });
+    await expectClientGoesOn(connection, peer);
+  });
+
   test("with a status is an error with its code and details after the messages", async () => {
     await using pair = await clientOfRaw();
     const { connection, peer } = pair;

@@ -1,8 +1,10 @@
 //! Tests of the rules, with frames whose bytes arrive one by one.
 
+use super::super::backpressure::replace;
 use super::super::frame_reader::{FrameReader, Gathered};
 use super::super::spare_memory::SpareBuffers;
 use super::*;
+use ttrpc::proto::Response;
 
 fn frame(stream_id: u32, kind: u8, flags: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
@@ -24,8 +26,12 @@ fn passed(rules: &mut FrameRules, bytes: &[u8]) -> Vec<u8> {
             && let Some(Gathered { frame, is_whole: true, .. }) = frame_reader.gathered()
         {
             let (header, body) = frame_reader.whole().unwrap();
-            let verdict = rules.judge(header, body);
-            frame_reader.pass(if verdict == Verdict::Pass { frame } else { 0 });
+            let read = match rules.judge(header, body) {
+                Verdict::Pass => frame,
+                Verdict::Replace(response) => replace(header, body, &response),
+                _ => 0,
+            };
+            frame_reader.pass(read);
         }
         passed.extend(frame_reader.take(frame_reader.readable()));
     }
@@ -100,16 +106,44 @@ fn messages_count_that_came_before_the_handler_of_their_stream_began() {
     assert_eq!(state.unread(), 5 + 64);
 }
 
-#[test]
-fn an_unknown_status_code_of_a_stream_becomes_unknown() {
-    for (code, expected) in
-        [(vec![99], vec![2]), (vec![0xc8, 1], vec![0x82, 0]), (vec![5], vec![5])]
-    {
+/// What ttrpc gets of a response to the stream 3, and of one to the unary call 1.
+fn read_as(body: &[u8]) -> [Response; 2] {
+    [3, 1].map(|id| {
         let mut rules = FrameRules::new(Role::Client);
         rules.opened(3, Arc::default());
-        let body = [&[0x0a, (1 + code.len()) as u8, 0x08], &code[..]].concat();
-        let got = passed(&mut rules, &frame(3, MESSAGE_TYPE_RESPONSE, 0, &body));
-        assert_eq!(got[13..], expected);
+        let got = passed(&mut rules, &frame(id, MESSAGE_TYPE_RESPONSE, 0, body));
+        Response::decode(&got[10..]).unwrap()
+    })
+}
+
+#[test]
+fn an_unknown_status_code_of_a_stream_becomes_unknown_wherever_it_is() {
+    let bodies: [(&[u8], i32); 8] = [
+        (b"\x0a\x02\x08\x63", 99),
+        (b"\x0a\x03\x08\xc8\x01", 200),
+        // Behind the text, a payload, an unknown field, a known code, and with longer tags.
+        (b"\x0a\x05\x12\x01a\x08\x63", 99),
+        (b"\x12\x01a\x0a\x02\x08\x63", 99),
+        (b"\x48\x01\x0a\x02\x08\x63", 99),
+        (b"\x0a\x04\x08\x05\x08\x63", 99),
+        (b"\x8a\x00\x02\x08\x63", 99),
+        (b"\x0a\x03\x88\x00\x63", 99),
+    ];
+    for (body, code) in bodies {
+        let codes = read_as(body).map(|response| response.status.code.value());
+        assert_eq!(codes, [2, code], "{body:x?}");
+    }
+    let known = read_as(b"\x0a\x02\x08\x05").map(|response| response.status.code.value());
+    assert_eq!(known, [5, 5]);
+}
+
+#[test]
+fn the_parts_of_a_status_are_one_status() {
+    for response in read_as(b"\x0a\x05\x08\x05\x12\x01a\x12\x01p\x0a\x03\x12\x01b\x0a\x02\x1a\x00")
+    {
+        let status = response.status.unwrap();
+        assert_eq!((status.code.value(), &status.message[..]), (5, "b"));
+        assert_eq!((status.details.len(), &response.payload[..]), (1, &b"p"[..]));
     }
 }
 
@@ -132,8 +166,13 @@ fn a_request_with_a_used_id_is_answered_in_place_of_ttrpc() {
     assert!(rules.own_replies().is_empty());
 }
 
+/// Where the code is in an encoded response that has a status and nothing else.
+fn code_at(body: &[u8]) -> usize {
+    if body.len() < 0x80 + 2 { 3 } else { 4 }
+}
+
 fn invalid_argument(message: &str) -> Vec<u8> {
-    use ttrpc::proto::{Codec, Response, ResponseInit};
+    use ttrpc::proto::ResponseInit;
     Response::init_status(ttrpc::get_status(ttrpc::Code::INVALID_ARGUMENT, message))
         .encode()
         .unwrap()
@@ -142,13 +181,14 @@ fn invalid_argument(message: &str) -> Vec<u8> {
 #[test]
 fn an_unknown_service_and_an_oversized_message_get_the_codes_of_go() {
     let unknown = invalid_argument("a.B service does not exist");
+    let long = invalid_argument(&format!("{} service does not exist", "a".repeat(1000)));
     let oversized =
         invalid_argument("message length 4194305 exceed maximum message size of 4194304");
-    for (body, code) in [(unknown, 12), (oversized, 8)] {
+    for (body, code) in [(unknown, 12), (long, 12), (oversized, 8)] {
         let mut rules = FrameRules::new(Role::Server);
         let mut sent = frame(1, MESSAGE_TYPE_RESPONSE, 0, &body);
         rules.outbound(&mut Scanner::default(), &mut sent);
-        assert_eq!(sent[10 + STATUS_CODE_AT], code);
+        assert_eq!(sent[10 + code_at(&body)], code);
     }
 }
 
@@ -159,5 +199,5 @@ fn a_handlers_own_status_with_the_same_text_goes_out_as_it_is() {
     rules.exempt(7);
     let mut sent = frame(7, MESSAGE_TYPE_RESPONSE, 0, &body);
     rules.outbound(&mut Scanner::default(), &mut sent);
-    assert_eq!(sent[10 + STATUS_CODE_AT], 3);
+    assert_eq!(sent[10 + code_at(&body)], 3);
 }
