@@ -83,6 +83,7 @@ describe("the end of a stream, as our client sees it", () => {
     ["a half-close", [data(1, "", HALF_CLOSE)], []],
     ["an empty message and a half-close", [data(1, ""), data(1, "", HALF_CLOSE)], [""]],
     ["a message that also closes", [data(1, "last", Flag.RemoteClosed)], ["last"]],
+    ["a message that says it has none", [data(1, "x", Flag.NoData), data(1, "", HALF_CLOSE)], ["x"]],
     ["a response of OK", [response(1, { status: {} })], []],
     ["a response of no bytes", [encodeFrame({ streamId: 1, type: FrameType.Response, body: EMPTY })], []],
   ])("is %s", async (_, ending, expected) => {

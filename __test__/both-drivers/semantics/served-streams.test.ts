@@ -125,6 +125,22 @@ describe("how a client opens a stream of our server", () => {
   );
 });
 
+describe("a data frame that does not close, at our server", () => {
+  test("is a message, whether it says that it has none or not", async () => {
+    const { methods } = streams();
+    await using pair = await serverOfRaw(methods);
+    const frames = [
+      data(1, "a", Flag.NoData),
+      data(1, "", Flag.NoData),
+      data(1, "b"),
+      data(1, "", HALF_CLOSE),
+    ];
+    await pair.client.send(Buffer.concat([request(1, SUM, OPEN_BY_RUST), ...frames]));
+    expect(text((await pair.client.nextResponse()).payload)).toBe("[a][][b]");
+    await expectServed(pair);
+  });
+});
+
 describe("a message that also closes, at our server", () => {
   test("is delivered before the end", async () => {
     const { methods, seen } = streams();
