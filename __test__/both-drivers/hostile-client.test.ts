@@ -1,6 +1,7 @@
-import { Code, connect, createServer } from "containerd-shim-protos";
+import { Code, connect, createClient, createServer } from "containerd-shim-protos";
+import { Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, test } from "vitest";
-import { aborted, bytes, deferred, text } from "../helpers/outcome.js";
+import { aborted, bytes, deferred, failure, text } from "../helpers/outcome.js";
 import { LARGE, type RawConnection, rawConnect, sayAndReset, someArrived } from "../helpers/raw-peer.js";
 import { temporaryAddress } from "../helpers/temp.js";
 import { encodeFrame, encodeRequest, FrameType } from "../helpers/wire.js";
@@ -218,5 +219,23 @@ describe("our server with a client that misbehaves", () => {
     await someArrived(client);
     sayAndReset(client, new Uint8Array([0, 0, 0]));
     expect(await gone.promise).toMatchObject({ code: Code.Canceled });
+  });
+
+  test("tells a client nothing of what another one sent", async () => {
+    await using server = createServer().add(Task, { state: ({ id }) => ({ id }) });
+    const address = await server.listen(temporaryAddress());
+    await using other = await connect(address);
+    await using connection = await connect(address);
+    await createClient(Task, other).state({ id: "secret".repeat(20) });
+    // Each ends with the first byte of a tag, at another place in the memory where the other's request was.
+    const requests = Array.from({ length: 80 }, (_, size) =>
+      Uint8Array.from([0x0a, size, ...bytes("a".repeat(size)), 0xff]),
+    );
+    const faults = new Set<string>();
+    for (const request of requests) {
+      const { rawMessage } = await failure(connection.unary(Task.typeName, "State", request));
+      faults.add(rawMessage);
+    }
+    expect([...faults]).toHaveLength(1);
   });
 });

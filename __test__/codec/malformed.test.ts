@@ -2,7 +2,7 @@ import { create, type DescMessage, fromBinary, toBinary } from "@bufbuild/protob
 import { StructSchema, ValueSchema } from "@bufbuild/protobuf/wkt";
 import { describe, expect, test } from "vitest";
 import { Code, TtrpcError } from "containerd-shim-protos";
-import { decode } from "../../src/codec/codec.js";
+import { decode, decodeFrom } from "../../src/codec/codec.js";
 import { expectSameReading, note } from "./agreement.js";
 import { allMessages, featureRegistry } from "./types.js";
 
@@ -36,6 +36,31 @@ function nested(desc: DescMessage, field: string, depth: number): Uint8Array {
   }
   return Uint8Array.from(bytes);
 }
+
+/** Why the bytes are refused; with others behind them, if any are given. */
+function faultOf(desc: DescMessage, bytes: readonly number[], behind?: readonly number[]): string {
+  try {
+    if (behind === undefined) decode(desc, Uint8Array.from(bytes));
+    else decodeFrom(desc, Uint8Array.from([...bytes, ...behind]), 0, bytes.length);
+    return "none";
+  } catch (error) {
+    return String(error);
+  }
+}
+
+test.each([
+  ["a tag", [0xff]],
+  ["a tag behind a field", [...tag(99, 0), 1, 0xff, 0xff]],
+  ["a number", [...tag(3, 0), 0xff, 0xff]],
+  ["a length", [...tag(99, 2), 0xff]],
+  ["a group", [...tag(99, 3), 0xff]],
+])("an error about %s that is cut off tells nothing of the bytes behind it", (_, bytes) => {
+  const expected = faultOf(scalars, bytes);
+  expect(expected).toContain("cannot decode");
+  for (const behind of [[0], [65], [0x7f, 1], [0xff, 0xff, 0xff, 0xff, 1], Array<number>(12).fill(0xff)]) {
+    expect(faultOf(scalars, bytes, behind)).toBe(expected);
+  }
+});
 
 function accepts(desc: DescMessage, bytes: Uint8Array): boolean {
   try {

@@ -112,20 +112,18 @@ function decodePart<Desc extends DescMessage>(
     return codec.read(bytes, at, end, new codec.Make(), 1, 0) as MessageShape<Desc>;
   } catch (error) {
     if (error === TOO_HEAVY) throw tooHeavy(desc);
-    return interpret(desc, bytes, at, end);
+    return interpret(desc, bytes.subarray(at, end));
   }
 }
 
-/** Decodes what compiled code does not read, or says what is wrong with it. */
-function interpret<Desc extends DescMessage>(
-  desc: Desc,
-  bytes: Uint8Array,
-  at: number,
-  end: number,
-): MessageShape<Desc> {
+/**
+ * Decodes what compiled code does not read, or says what is wrong with it: to the peer, too, which must learn nothing of
+ * the bytes behind its message. So they are out of reach.
+ */
+function interpret<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): MessageShape<Desc> {
   weighAnew();
   try {
-    return interpreterOf(desc).read(bytes, at, end, make(desc), 1, 0) as MessageShape<Desc>;
+    return interpreterOf(desc).read(bytes, 0, bytes.length, make(desc), 1, 0) as MessageShape<Desc>;
   } catch (error) {
     if (error === TOO_HEAVY) throw tooHeavy(desc);
     const text = `cannot decode ${desc.typeName}: `;
