@@ -25,6 +25,7 @@ pub(super) type Handle = *mut c_void;
 
 pub(super) type PollCallback = unsafe extern "C" fn(Handle, status: c_int, events: c_int);
 pub(super) type HandleCallback = unsafe extern "C" fn(Handle);
+pub(super) type WalkCallback = unsafe extern "C" fn(Handle, argument: *mut c_void);
 
 /// Event bits of `uv_poll`.
 pub(super) const READABLE: c_int = 1;
@@ -38,6 +39,7 @@ pub(super) enum Kind {
     Check = 2,
     Idle = 6,
     Poll = 8,
+    Process = 10,
     Timer = 13,
 }
 
@@ -74,9 +76,12 @@ functions! {
     handle_size: unsafe extern "C" fn(c_int) -> usize = "uv_handle_size";
     set_data: unsafe extern "C" fn(Handle, *mut c_void) = "uv_handle_set_data";
     get_data: unsafe extern "C" fn(Handle) -> *mut c_void = "uv_handle_get_data";
+    kind: unsafe extern "C" fn(Handle) -> c_int = "uv_handle_get_type";
+    is_active: unsafe extern "C" fn(Handle) -> c_int = "uv_is_active";
     close: unsafe extern "C" fn(Handle, HandleCallback) = "uv_close";
     hold: unsafe extern "C" fn(Handle) = "uv_ref";
     release: unsafe extern "C" fn(Handle) = "uv_unref";
+    walk: unsafe extern "C" fn(*mut c_void, WalkCallback, *mut c_void) = "uv_walk";
     update_time: unsafe extern "C" fn(*mut c_void) = "uv_update_time";
     check_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_check_init";
     check_start: unsafe extern "C" fn(Handle, HandleCallback) -> c_int = "uv_check_start";
@@ -87,11 +92,12 @@ functions! {
     poll_init: unsafe extern "C" fn(*mut c_void, Handle, c_int) -> c_int = "uv_poll_init";
     poll_start: unsafe extern "C" fn(Handle, c_int, PollCallback) -> c_int = "uv_poll_start";
     poll_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_poll_stop";
+    process_pid: unsafe extern "C" fn(Handle) -> c_int = "uv_process_get_pid";
     timer_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_timer_init";
     timer_start: unsafe extern "C" fn(Handle, HandleCallback, u64, u64) -> c_int = "uv_timer_start";
 }
 
-pub(super) fn find(symbol: &str) -> Option<*mut c_void> {
+fn find(symbol: &str) -> Option<*mut c_void> {
     let mut name = [0u8; 32];
     name[..symbol.len()].copy_from_slice(symbol.as_bytes());
     let name = CStr::from_bytes_until_nul(&name).ok()?;
