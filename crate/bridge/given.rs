@@ -161,7 +161,7 @@ unsafe extern "C" fn collected(env: sys::napi_env, data: *mut c_void, _: *mut c_
 }
 
 /// Detaches the ArrayBuffer of a payload that crossed whole, so that its memory is free at once. Returns whether it is one.
-#[napi]
+#[napi(catch_unwind)]
 pub fn release_payload(env: &Env, buffer: ArrayBuffer<'_>) -> Result<bool> {
     let start = buffer.as_ptr() as usize;
     let Some(given) = GIVEN.with_borrow(|all| all.get(&start).cloned()) else {
