@@ -45,8 +45,7 @@ export function findSandboxes(state: string, namespace?: string): FoundTask[] {
   const folder = path.join(state, SANDBOXES);
   return entries(folder)
     .filter((name) => namespace === undefined || name === namespace)
-    .flatMap((name) => foundIn(folder, name))
-    .map((found) => ({ ...found, isSandbox: true }));
+    .flatMap((name) => foundIn(folder, name, { isSandbox: true }));
 }
 
 /** The sockets in the socket folder. A name that begins with a dot is that of a lock. */
@@ -55,11 +54,13 @@ export function findSockets(sockets: string): Found[] {
   return names.map((name) => ({ address: `unix://${path.resolve(sockets, name)}` }));
 }
 
-function foundIn(folder: string, namespace: string): FoundTask[] {
-  return entries(path.join(folder, namespace), true).map((id) => {
-    const bundle = path.join(folder, namespace, id);
-    return { id, namespace, bundle, ...readBundle(bundle) };
-  });
+function foundIn(folder: string, namespace: string, kind: Pick<Found, "isSandbox"> = {}): FoundTask[] {
+  return entries(path.join(folder, namespace), true).map((id) => bundleOf(folder, namespace, id, kind));
+}
+
+function bundleOf(folder: string, namespace: string, id: string, kind: Pick<Found, "isSandbox">): FoundTask {
+  const bundle = path.join(folder, namespace, id);
+  return { id, namespace, bundle, ...kind, ...readBundle(bundle) };
 }
 
 function namespaces(state: string): string[] {
