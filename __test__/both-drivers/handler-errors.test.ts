@@ -150,7 +150,7 @@ describe("an error that cannot be sent", () => {
     ],
     [
       "are no Anys any more",
-      "details[0] must be an Any: pack messages with packAny",
+      "details[0] must be an Any, not object: pack messages with packAny",
       ({ details }: TtrpcError) => details.splice(0, 1, {} as never),
     ],
   ])("because its details %s keeps its code and its text, which says so", async (_, fault, change) => {
