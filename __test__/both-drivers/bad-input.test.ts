@@ -103,23 +103,23 @@ describeWithPeer("a call with wrong arguments", () => {
   });
 
   test.each([
-    ["", "C", "service must be a non-empty string"],
-    [7, "C", "service must be a non-empty string"],
+    ["", "C", 'service must be a non-empty string, not ""'],
+    [7, "C", "service must be a non-empty string, not 7"],
     ["a\ud800", "C", "service has a lone surrogate"],
-    ["a.B", "", "method must be a non-empty string"],
-    ["a.B", undefined, "method must be a non-empty string"],
+    ["a.B", "", 'method must be a non-empty string, not ""'],
+    ["a.B", undefined, "method must be a non-empty string, not undefined"],
     ["a.B", "\udfff", "method has a lone surrogate"],
   ])("refuses the service %j and method %j", async (service, method, message) => {
     await expectRefused(() => connection.unary(service as string, method as string, EMPTY), message);
   });
 
   test.each([
-    ["text", "metadata must be an object of strings or arrays of strings"],
-    [["a"], "metadata must be an object of strings or arrays of strings"],
-    [null, "metadata must be an object of strings or arrays of strings"],
-    [{ k: 1 }, 'metadata["k"] must be a string or an array of strings'],
-    [{ k: null }, 'metadata["k"] must be a string or an array of strings'],
-    [{ k: undefined }, 'metadata["k"] must be a string or an array of strings'],
+    ["text", "metadata must be an object of strings or arrays of strings, not string"],
+    [["a"], "metadata must be an object of strings or arrays of strings, not an array"],
+    [null, "metadata must be an object of strings or arrays of strings, not null"],
+    [{ k: 1 }, 'metadata["k"] must be a string or an array of strings, not number'],
+    [{ k: null }, 'metadata["k"] must be a string or an array of strings, not null'],
+    [{ k: undefined }, 'metadata["k"] must be a string or an array of strings, not undefined'],
     [{ Key: ["a", 2] }, 'metadata["Key"][1] must be a string, not number'],
     [{ k: "\ud800" }, 'metadata["k"] has a lone surrogate'],
     [{ k: ["a", "b\udc00"] }, 'metadata["k"][1] has a lone surrogate'],

@@ -144,7 +144,7 @@ export const rows: readonly Row[] = [
     what: "payloads that live and V8 does not count",
     limit: "64 MiB",
     beyond: "it counts the others, and collects as usual",
-    shown: ["crate/bridge/payloads.rs", "what_is_kept_from_the_count_is_covered_at_any_time"],
+    shown: ["crate/bridge/given.rs", "what_is_kept_from_the_count_is_covered_at_any_time"],
   },
   {
     what: "what payloads below 4 KiB that are kept hold besides their bytes",

@@ -55,7 +55,7 @@ pub fn discard_pages(mut buffer: Uint8ArraySlice<'_>) -> i32 {
 
 /// Has the kernel send SIGIO before somebody overwrites the file from which the addon was loaded, which is open as this
 /// descriptor.
-#[napi]
+#[napi(catch_unwind)]
 pub fn watch_own_file(fd: i32) -> i32 {
     if fd < 0 {
         return -libc::EBADF;
@@ -66,7 +66,7 @@ pub fn watch_own_file(fd: i32) -> i32 {
 
 /// To be called after SIGIO: keeps the process from dying of a file that is about to be overwritten. Returns 1 if it is, and
 /// 0 if the signal has another reason.
-#[napi]
+#[napi(catch_unwind)]
 pub fn outlive_own_file() -> i32 {
     answer(overwritten::outlive().map(i32::from))
 }
