@@ -291,7 +291,7 @@ test("a process that ends while no descriptor is left is reported once there is 
     const child = await children.adopt(() => orphan("exec sleep 100"));
     void child.exited.then(({ status }) => say(String(status)));
     const open = [];
-    // What started the process may close descriptors a little later.
+    // Those of the process that was started are closed a little later.
     for (let more = true; more; await sleep(20)) {
       more = false;
       try {

@@ -33,5 +33,7 @@ export async function orphan(script) {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const [[pid]] = await Promise.all([once(parent.stdout, "data"), once(parent, "exit")]);
+  // The process that is left has the other end.
+  parent.stdout.destroy();
   return Number(pid);
 }
