@@ -146,7 +146,8 @@ describe("what an interceptor sets", () => {
 test("values are shown under the descriptions of their keys", () => {
   const user = createContextKey("nobody", { description: "user" });
   const shown = inspect(createContextValues().set(user, "alice").set(createContextKey(0), 1));
-  expect(shown).toBe("ContextValues { [Symbol(user)]: 'alice', [Symbol()]: 1 }");
+  // Later versions of Node print no brackets.
+  expect(shown.replaceAll(/[[\]]/g, "")).toBe("ContextValues { Symbol(user): 'alice', Symbol(): 1 }");
 });
 
 describe("context.remainingMs", () => {
