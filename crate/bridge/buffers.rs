@@ -13,6 +13,8 @@ pub(super) struct Buffers {
     inbound: JsBuffer,
     deliver: sys::napi_ref,
     async_context: sys::napi_async_context,
+    /// Whether the runtime is Node, and no other.
+    in_node: bool,
 }
 
 /// Memory of an ArrayBuffer that a reference keeps alive and that JavaScript never detaches.
@@ -29,6 +31,7 @@ impl Buffers {
         mut outbound: Uint8ArraySlice<'_>,
         mut inbound: Uint8ArraySlice<'_>,
         callback: Function<'_, u32, ()>,
+        in_node: bool,
     ) -> Result<Self> {
         let env = env.raw();
         let mut async_context = ptr::null_mut();
@@ -50,6 +53,7 @@ impl Buffers {
             inbound: buffer(&mut inbound, inbound_reference),
             deliver,
             async_context,
+            in_node,
         })
     }
 
@@ -60,13 +64,16 @@ impl Buffers {
     ///
     /// The environment is the current one, which may be ending, and nothing of this is used any more.
     pub(super) unsafe fn let_go(&self) {
-        let Self { env, outbound, inbound, deliver, async_context } = self;
+        let Self { env, outbound, inbound, deliver, async_context, in_node } = self;
         // SAFETY: the caller's promise.
         unsafe {
             for reference in [outbound.reference, inbound.reference, *deliver] {
                 sys::napi_delete_reference(*env, reference);
             }
-            sys::napi_async_destroy(*env, *async_context);
+            // Deno needs a handle scope for it, which an environment that is ending does not have.
+            if *in_node {
+                sys::napi_async_destroy(*env, *async_context);
+            }
         }
     }
 

@@ -52,7 +52,7 @@ impl Port {
         if inbound.len() < RECORD_LIMIT || outbound.len() < RECORD_LIMIT {
             return Err(Error::from_reason(format!("each buffer must have {RECORD_LIMIT} bytes")));
         }
-        let buffers = Buffers::new(env, outbound, inbound, deliver)?;
+        let buffers = Buffers::new(env, outbound, inbound, deliver, in_node)?;
         let driver = if thread {
             Driver::by_thread(buffers, generations)
         } else {
