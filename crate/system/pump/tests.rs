@@ -136,12 +136,14 @@ fn a_stopped_transfer_closes_both_ends_and_is_told() {
 }
 
 #[test]
-fn a_transfer_into_a_full_disk_drops_bytes_and_says_so_at_its_end() {
+fn a_transfer_into_a_full_disk_drops_bytes_and_says_so_at_once_and_at_its_end() {
     let (mut pump, told) = pump();
     let (source, mut writer) = pipe();
     let full = File::options().write(true).open("/dev/full").expect("there is one");
     let number = start(&mut pump, source, full);
     writer.write_all(&bytes(1 << 20)).expect("nobody is held back");
+    let dropped = Report { transfer: number, news: News::Dropped(libc::ENOSPC) };
+    assert_eq!(end(&mut pump, &told), dropped);
     drop(writer);
     assert_eq!(end(&mut pump, &told), ended(number, libc::ENOSPC));
 }
