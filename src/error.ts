@@ -1,6 +1,6 @@
-import { nextTick } from "node:process";
 import { getSystemErrorMap, inspect } from "node:util";
 import type { Any } from "@bufbuild/protobuf/wkt";
+import { nextTick } from "./next-tick.js";
 import { Code, codeName } from "./code.js";
 import { checkOptions } from "./options.js";
 import {

@@ -1,6 +1,6 @@
 import { performance } from "node:perf_hooks";
-import { nextTick } from "node:process";
 import { clearTimeout, setTimeout } from "node:timers";
+import { nextTick } from "../next-tick.js";
 import { Code } from "../code.js";
 import { type CallSite, named } from "../client/call-site.js";
 import { connect } from "../client/connect.js";

@@ -1,8 +1,8 @@
 import { performance } from "node:perf_hooks";
-import { nextTick } from "node:process";
 import { EventEmitter } from "node:events";
 import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
 import type { TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { nextTick } from "../next-tick.js";
 import { parseAddress } from "../address.js";
 import { Code } from "../code.js";
 import { addFrames, TtrpcError } from "../error.js";

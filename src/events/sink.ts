@@ -1,5 +1,5 @@
 import { performance } from "node:perf_hooks";
-import { nextTick } from "node:process";
+import { nextTick } from "../next-tick.js";
 import type { Address } from "../address.js";
 import { TtrpcError } from "../error.js";
 import { checkLimits, checkOptions, closeOptions } from "../options.js";

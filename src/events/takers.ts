@@ -1,4 +1,4 @@
-import { nextTick } from "node:process";
+import { nextTick } from "../next-tick.js";
 import type { Taker } from "./event-reader.js";
 
 /** The readers that wait for a queue's events, in the order in which they asked. */

@@ -1,7 +1,7 @@
-import { nextTick } from "node:process";
 import { AsyncResource } from "node:async_hooks";
 // The global one may be mocked by tests.
 import { setImmediate as inNextTurn } from "node:timers";
+import { nextTick } from "../next-tick.js";
 import { Code } from "../code.js";
 import { OutgoingMessage, type Payload } from "../codec/payload.js";
 import { callError } from "../error.js";
