@@ -5,13 +5,13 @@ import { isBytes, kindOf } from "./value-kinds.js";
 /**
  * Frees the memory of a payload at once, when the program has finished with it.
  *
- * V8 frees it too, but not before some 32 MiB of payloads have come, so that each is written to memory that no cache holds.
- * A program that reads a stream of large messages gets up to twice as many a second if it releases each of them; see
- * docs/performance.md. Payloads of 8 KiB or more have memory of their own; for smaller ones, arrays of other origin, and the
- * copies that workers get, nothing happens.
+ * V8 frees it too, but only after some 32 MiB of payloads have arrived, so each is written to memory that no cache holds.
+ * A program that reads a stream of large messages reads more of them a second if it releases each; docs/performance.md has
+ * figures. Payloads of 8 KiB or more have memory of their own. For smaller payloads, and for arrays that did not come from a
+ * peer, nothing happens.
  *
- * A bytes field of a large message is a part of the message's payload, so releasing one takes all bytes fields of that
- * message. All that were released have length 0 afterwards.
+ * A bytes field of a large message is a view of the message's payload, so releasing one releases all bytes fields of that
+ * message. They have length 0 afterwards.
  *
  * Release only what nobody reads any more: an array that `fs.write` or a socket's `write` has not finished with, or that an
  * interceptor may send again, is still in use.

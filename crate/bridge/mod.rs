@@ -6,6 +6,7 @@
 //!   - [`thread_driver`]: leaves the work to a thread, and hands the events over in Node's callback.
 //! - [`buffers`]: the two batch buffers, and the callback that announces events.
 //! - [`descriptors`]: whether a descriptor may be taken over.
+//! - [`given`]: the payloads that JavaScript has, and how it releases one.
 //! - [`handed_out`]: the descriptors that JavaScript has by their numbers.
 //! - [`news`]: how a thread of the addon calls JavaScript.
 //! - [`own_thread`]: work that may block, and the promise of its result.
