@@ -50,7 +50,7 @@ import {
 } from "./options.js";
 import { StreamRequest } from "./stream-request.js";
 import { UnaryRequest } from "./unary-request.js";
-import { reclaimStale, removerOf, socketPath } from "./socket-file.js";
+import { isAbstract, reclaimStale, removerOf, socketPath } from "./socket-file.js";
 import type { PeerCredentials } from "../connection-types.js";
 
 /** Events of a {@link Server}. */
@@ -210,7 +210,7 @@ export class Server extends EventEmitter<ServerEvents> {
     if (mode !== undefined && (!Number.isInteger(mode) || mode < 0 || mode > 0o777)) {
       throw new TypeError(`mode must be permission bits from 0 to 0o777, not ${shown(mode)}`);
     }
-    if (mode !== undefined && parsed.binding?.kind === "unix" && socketPath(parsed) === undefined) {
+    if (mode !== undefined && isAbstract(parsed)) {
       const instead = "requireSameUser of the server decides who may connect";
       throw new TypeError(`mode is for a socket's file, and ${parsed.text} has none: ${instead}`);
     }

@@ -9,6 +9,11 @@ export function socketPath({ binding }: ParsedAddress): string | undefined {
   return binding?.kind === "unix" && binding.name?.[0] !== "\0" ? (binding.name ?? undefined) : undefined;
 }
 
+/** Whether it is a unix socket without a file, so that no permission bits say who may connect. */
+export function isAbstract(address: ParsedAddress): boolean {
+  return address.binding?.kind === "unix" && socketPath(address) === undefined;
+}
+
 /**
  * Removes a socket file that nobody listens on any more. Returns whether the path is free: a file that is not a socket,
  * or whose socket listens or is about to, stays. Throws a TtrpcError with code `Unavailable` if a stale file cannot be

@@ -11,7 +11,7 @@ import {
   subscribeEvents,
 } from "../../events/index.js";
 import { AmbiguousId, isAddress, taskNamed } from "../../shims/target.js";
-import { socketPath } from "../../server/socket-file.js";
+import { isAbstract, socketPath } from "../../server/socket-file.js";
 import { findTasks } from "../../shims/bundles.js";
 import { withConnection } from "../connecting.js";
 import { UsageError } from "../errors.js";
@@ -172,9 +172,7 @@ const PRIVATE = 0o600;
 
 function listen(address: string, { topic, namespace, forward }: EventsOptions): EventSink {
   try {
-    const parsed = parseAddress(address);
-    const isAbstract = parsed.binding?.kind === "unix" && socketPath(parsed) === undefined;
-    const access = isAbstract ? { requireSameUser: true } : { mode: PRIVATE };
+    const access = isAbstract(parseAddress(address)) ? { requireSameUser: true } : { mode: PRIVATE };
     const options = { topics: topic, namespaces: namespace, reclaimStale: true, ...access };
     return forward === undefined
       ? listenEvents(address, { ...options, acknowledge: "done" })
