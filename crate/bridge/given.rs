@@ -83,13 +83,13 @@ impl Given {
         Ok(given)
     }
 
-    /// Ends with an ArrayBuffer whose memory is V8's.
+    /// Ties it to an ArrayBuffer whose memory is V8's: it ends with that.
     ///
     /// # Safety
     ///
     /// `buffer` must be the ArrayBuffer, of the current environment.
     pub(super) unsafe fn end_with(
-        self: Rc<Self>,
+        self: &Rc<Self>,
         env: &Env,
         buffer: sys::napi_value,
     ) -> Result<()> {

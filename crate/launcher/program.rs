@@ -61,9 +61,9 @@ fn open_streams() {
     }
 }
 
-/// Passes on none of the descriptors that this process was given beside its streams. Whoever started containerd may have
-/// left some open: the server would hold them for as long as it runs, and an OCI runtime would get them from it, which may
-/// be a way out of a container.
+/// Passes on none of the descriptors that this process was given besides its streams. Whoever started containerd may have
+/// left some open. The server would hold them for as long as it runs, and would pass them on to an OCI runtime, where they
+/// may be a way out of a container.
 fn keep_descriptors() {
     const FIRST: libc::c_int = 3;
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
