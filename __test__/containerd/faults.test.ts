@@ -126,7 +126,8 @@ describeWithEach("shim-runc when something is wrong", (release) => {
         () => existsSync(`${runc}.pid`) && Number(readFileSync(`${runc}.pid`, "utf8")),
         10_000,
       );
-      expect(readFileSync(`/proc/${pid}/cmdline`, "utf8")).toMatch(/^sleep/);
+      // The script tells its process id before it becomes the command that hangs.
+      await vi.waitUntil(() => readFileSync(`/proc/${pid}/cmdline`, "utf8").startsWith("sleep"), 10_000);
       process.kill((await task.connect({ id })).shimPid, "SIGKILL");
       expect(await outcome).toBe(Code.Unavailable);
       // Whoever inherits it may not reap it.
