@@ -18,9 +18,8 @@ if (role === "server") {
   await soakServer(counts).listen(address, { reclaimStale: true });
   process.stdout.write("ready\n");
 } else if (role === "hostile") {
-  const path = address.replace("unix://", "");
-  process.stdout.write("ready\n");
-  await hostile(path, new Random(Number(seed)));
+  // It says that it is hostile, and is ready with its first attack.
+  await hostile(address.replace("unix://", ""), new Random(Number(seed)));
 } else {
   const connection = await connect(address, { waitForReady: true });
   process.stdout.write("ready\n");

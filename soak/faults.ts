@@ -23,9 +23,9 @@ export class Child {
     this.#process = child;
     this.#ended = once(child, "close");
     createInterface({ input: child.stdout }).on("line", (line) => {
-      if (line === "ready") ready();
-      else if (line === "hostile") counts.add("hostilities");
-      else counts.fail(`child ${args[0]}: ${line}`);
+      if (line === "hostile") counts.add("hostilities");
+      else if (line !== "ready") counts.fail(`child ${args[0]}: ${line}`);
+      ready();
     });
     void this.#ended.then(ready);
   }
