@@ -79,6 +79,9 @@ pub const SPARE_BUFFERS: usize = 8;
 /// The largest of them.
 pub const SPARE_SIZE: usize = 1 << 20;
 
+/// Bytes of memory of payloads that have left, kept for the next ones.
+pub const SPARE_PAYLOADS: usize = 1 << 20;
+
 /// Bytes of batches and payloads that wait for the I/O thread. Beyond, JavaScript waits until it has taken them.
 pub const THREAD_QUEUE_LIMIT: usize = 64 << 20;
 

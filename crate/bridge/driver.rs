@@ -69,10 +69,12 @@ impl Driver {
         }
     }
 
-    /// Takes the payload of a command in the next batch.
-    pub(super) fn lend(&self, payload: Vec<u8>) -> Result<()> {
+    /// Copies the payload of a command in the next batch.
+    pub(super) fn lend(&self, payload: &[u8]) -> Result<()> {
         match self {
-            Self::Loop(loop_driver) => loop_driver.with(|engine| engine.lend(payload)),
+            Self::Loop(loop_driver) => {
+                loop_driver.with(|engine| engine.lend(engine.spare_payloads().copy(payload)))
+            }
             Self::Thread(thread_driver) => thread_driver
                 .thread()
                 .map(|io_thread| io_thread.lend(payload))

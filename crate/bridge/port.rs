@@ -86,7 +86,7 @@ impl Port {
     /// Copies the payload of a command in the next batch that has the flag for it.
     #[napi(catch_unwind)]
     pub fn lend(&self, payload: Uint8ArraySlice<'_>) -> Result<()> {
-        self.driver.lend(payload.to_vec())
+        self.driver.lend(&payload)
     }
 
     /// The payload of the next event whose payload crosses whole. Call it once for each such event, in order.

@@ -5,8 +5,8 @@ use crate::engine::server::connection_server::ConnectionServer;
 use crate::limits::{LAST_WORDS, READ_BUDGET, WAITING_READ_BUDGET};
 use crate::protocol::close_reason::{CloseKind, CloseReason};
 use crate::socket::{Progress, Stream};
-use crate::transport::Wire;
 use crate::transport::budget::Budget;
+use crate::transport::{Source, Wire};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -158,13 +158,13 @@ impl Connection {
 
     /// Reads what waits in the socket, up to `budget` bytes.
     pub(super) fn receive(&self, budget: usize) -> usize {
-        self.wire.receive(budget, |into| self.stream.read(into))
+        self.wire.receive(budget, &self.stream)
     }
 
     /// Gives the socket the bytes that ttrpc wrote. A failure ends the connection, after the peer's last
     /// bytes were read.
     pub(super) fn send(&self) {
-        if let Err(error) = self.wire.send(|bytes| self.stream.write(bytes)) {
+        if let Err(error) = self.wire.send(|parts| self.stream.write(parts)) {
             self.receive(LAST_WORDS);
             self.wire.fail(CloseReason::failed("write", &error));
         }
@@ -191,6 +191,16 @@ impl Connection {
 
     pub(super) fn is_server(&self) -> bool {
         matches!(self.endpoint, Endpoint::Server { .. })
+    }
+}
+
+impl Source for &Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Stream::read(self, into)
+    }
+
+    fn append(&mut self, to: &mut Vec<u8>) -> io::Result<usize> {
+        Stream::append(self, to)
     }
 }
 

@@ -36,7 +36,7 @@ use crate::protocol::close_reason::CloseReason;
 use crate::records::{Command, Events, Malformed, Side, commands};
 use crate::socket::{Address, Progress, Stream};
 use crate::sync::lock;
-use crate::transport::{Pipe, Role, Wire, WireInit, Worklist};
+use crate::transport::{Pipe, Role, SparePayloads, Wire, WireInit, Worklist};
 use client::calls::Route;
 use client::open_call::Destination;
 use client::waiting_calls::Place;
@@ -207,6 +207,11 @@ impl Engine {
     /// Takes the payload of a command in the next batch that has [`FLAG_WHOLE`](crate::records::FLAG_WHOLE).
     pub fn lend(&mut self, payload: Vec<u8>) {
         self.lent.push_back(payload);
+    }
+
+    /// Memory for payloads to lend.
+    pub fn spare_payloads(&self) -> Arc<SparePayloads> {
+        self.shared.worklist.spare_payloads()
     }
 
     /// Carries out a batch of commands.

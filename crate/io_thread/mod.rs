@@ -14,6 +14,7 @@ use crate::limits::THREAD_QUEUE_LIMIT;
 use crate::records::Malformed;
 use crate::sync::lock;
 use crate::system::epoll::Waker;
+use crate::transport::SparePayloads;
 use poller::{Poller, Ready};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -50,6 +51,7 @@ impl Unusable {
 pub struct IoThread {
     common: Arc<Common>,
     events: PendingEvents,
+    spare: Arc<SparePayloads>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -112,13 +114,13 @@ impl IoThread {
             holds: AtomicBool::new(false),
             malformed: Mutex::new(None),
         });
-        let events = engine.events();
+        let (events, spare) = (engine.events(), engine.spare_payloads());
         let turned = Turned { engine, poller, unwatchable: None };
         let (events_of_thread, common_of_thread) = (events.clone(), common.clone());
         let thread = std::thread::Builder::new()
             .name("ttrpc".to_owned())
             .spawn(move || common_of_thread.run(turned, &events_of_thread))?;
-        Ok(Self { common, events, thread: Some(thread) })
+        Ok(Self { common, events, spare, thread: Some(thread) })
     }
 
     /// Queues a batch of commands. Waits while more than 64 MiB are queued.
@@ -139,7 +141,8 @@ impl IoThread {
     }
 
     /// Queues the payload of a command in the next batch. Waits as [`IoThread::submit`] does.
-    pub fn lend(&self, payload: Vec<u8>) {
+    pub fn lend(&self, payload: &[u8]) {
+        let payload = self.spare.copy(payload);
         self.queue(payload.len()).work.push_back(Work::Lent(payload));
     }
 

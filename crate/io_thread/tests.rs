@@ -102,7 +102,7 @@ fn payloads_beyond_what_may_wait_wake_the_thread_that_takes_them() {
     let (sender, done) = mpsc::channel();
     let lender = std::thread::spawn(move || {
         for _ in 0..130 {
-            io_thread.lend(vec![0; 1 << 20]);
+            io_thread.lend(&vec![0; 1 << 20]);
         }
         sender.send(()).unwrap();
     });

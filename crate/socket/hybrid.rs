@@ -2,7 +2,7 @@
 //! Firecracker have it. A line names the port, and a line with OK answers it; all later bytes are the guest's.
 
 use super::Stream;
-use std::io;
+use std::io::{self, IoSlice};
 
 /// The most bytes that a hypervisor may answer with. A port has ten digits.
 const ANSWER_LIMIT: usize = 64;
@@ -18,7 +18,7 @@ impl Greeting {
     /// Asks for a port on a fresh connection, whose socket has room for the line.
     pub(super) fn begin(stream: &Stream, port: u32) -> io::Result<Self> {
         let line = format!("CONNECT {port}\n");
-        if stream.write(line.as_bytes())? == line.len() {
+        if stream.write(&[IoSlice::new(line.as_bytes())])? == line.len() {
             Ok(Self { port, answer: Vec::new() })
         } else {
             Err(io::ErrorKind::WriteZero.into())

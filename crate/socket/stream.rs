@@ -3,9 +3,10 @@
 use super::descriptor_claim::DescriptorClaim;
 use super::hybrid::Greeting;
 use super::{Address, Credentials, Ends};
+use rustix::buffer::spare_capacity;
 use rustix::io::ioctl_fionread;
 use socket2::{Domain, SockAddr, Socket, Type};
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -145,6 +146,11 @@ impl Stream {
         (&self.socket).read(into)
     }
 
+    /// `read(2)` into the spare capacity of a vector.
+    pub fn append(&self, to: &mut Vec<u8>) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.socket, spare_capacity(to))?)
+    }
+
     /// Bytes that can be read now; 0 if the system does not say.
     pub fn readable_bytes(&self) -> usize {
         ioctl_fionread(&self.socket).map_or(0, |count| count as usize)
@@ -158,9 +164,12 @@ impl Stream {
         result > 0 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
     }
 
-    /// `send(2)`, without SIGPIPE.
-    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+    /// `send(2)`, without SIGPIPE, or `sendmsg(2)` if there are several parts.
+    pub fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match parts {
+            [part] => self.socket.send_with_flags(part, libc::MSG_NOSIGNAL),
+            parts => self.socket.send_vectored_with_flags(parts, libc::MSG_NOSIGNAL),
+        }
     }
 
     /// Shuts the connection down, for every holder of the descriptor.

@@ -49,6 +49,13 @@ impl AwaitedIds {
         }
     }
 
+    /// Whether the call is awaited.
+    pub(super) fn contains(&self, id: u32) -> bool {
+        let flag =
+            id.checked_sub(self.first).and_then(|distance| self.window.get(distance as usize / 2));
+        flag.is_some_and(|flag| *flag && id % 2 == 1) || self.older.contains(&id)
+    }
+
     /// The call is answered, or given up. Returns whether it was awaited.
     pub(super) fn remove(&mut self, id: u32) -> bool {
         let Some(distance) = id.checked_sub(self.first) else { return self.older.remove(&id) };

@@ -1,13 +1,15 @@
 //! When the peer's frames are passed on to ttrpc, and when its socket is read: only while there is room for
 //! the consequences.
 
+use super::apart::APART;
 use super::budget::Kind;
-use super::detached::Spliced;
+use super::detached::{Prefix, STUB, Spliced};
 use super::flow::Flow;
 use super::frame_header;
 use super::frame_reader::{Gathered, Sort, Verdict};
 use super::frame_rules::NotTtrpc;
-use super::wire::{READ_CHUNK, Wire};
+use super::receive::READ_CHUNK;
+use super::wire::Wire;
 use crate::limits::{FREE_BYTES, MESSAGE_COST, REPLY_LIMIT};
 use crate::protocol::close_reason::{CloseKind, CloseReason};
 use std::sync::atomic::Ordering;
@@ -119,6 +121,7 @@ impl Wire {
             let Some(gathered) = flow.rx.gathered() else { break };
             if !gathered.is_whole {
                 self.grant(flow, gathered);
+                self.gather_apart(flow, gathered);
                 break;
             }
             if let Some(block) = self.obstacle(flow, gathered) {
@@ -200,27 +203,61 @@ impl Wire {
         }
     }
 
-    fn pass(&self, flow: &mut Flow, gathered: Gathered) {
+    /// Gathers the payload of a large frame apart, if there is room for all of it. Where requests are held back, they pass
+    /// one by one, as ttrpc reads them.
+    fn gather_apart(&self, flow: &mut Flow, Gathered { frame, sort, .. }: Gathered) {
+        let Flow { rx, rules, block, .. } = flow;
+        let has_room = self.budget.is_none()
+            || rx.granted.is_some()
+            || block.is_none() && frame <= FREE_BYTES[Kind::Frames as usize];
+        let waits =
+            sort == Sort::Request && self.budget.as_ref().is_some_and(|budget| budget.waits());
+        if frame < APART || !has_room || waits {
+            return;
+        }
+        if let Some(header) = rx.received.bytes().first_chunk()
+            && rules.may_gather_apart(header, sort)
+        {
+            rx.gather_apart();
+        }
+    }
+
+    fn pass(&self, flow: &mut Flow, Gathered { frame, sort, .. }: Gathered) {
         flow.rx.granted = None;
         self.messages.sub(std::mem::take(&mut flow.reserved));
         let Flow { rx, rules, .. } = flow;
+        if rx.is_apart()
+            && let Some((header, rest)) = rx.whole()
+            && !rules.may_stay_apart(header, rest, sort)
+        {
+            rx.rejoin();
+        }
+        let apart = rx.apart_size();
         let Some((header, body)) = rx.whole() else { return };
         let id = frame_header::stream_id(header);
-        let (read, kept) = match rules.judge(header, body) {
-            Verdict::Pass => (gathered.frame, 0),
-            Verdict::Detach(field) => {
-                let payload = rx.detach(&field);
-                let cut = field.payload.end - field.at;
-                rules.detached.keep(id, payload);
-                (gathered.frame - cut, cut)
+        match (rules.judge(header, body, apart), apart) {
+            (Verdict::Pass, _) => {
+                rx.rejoin();
+                rx.pass(frame);
             }
-            Verdict::Refuse => (0, 0),
-            Verdict::Replace(response) => (replace(header, body, &response), 0),
-        };
-        rx.pass(read);
-        if read > 0 {
-            self.worklist.backlog.passed(gathered.sort == Sort::Request, read + kept);
+            (Verdict::Refuse, _) => return rx.drop_frame(),
+            (Verdict::Replace(response), None) => {
+                let read = replace(header, body, &response);
+                rx.pass(read);
+            }
+            (Verdict::Replace(response), Some(_)) => drop(rx.pass_apart(Some(&response))),
+            (Verdict::Detach(field, owner), None) => {
+                let payload = rx.detach(&field);
+                rules.keep(id, payload, owner);
+                rx.pass(frame - (field.payload.end - field.at));
+            }
+            (Verdict::Detach(_, owner), Some(_)) => {
+                let stub = (sort == Sort::Message).then_some(&STUB[..]);
+                let payload = rx.pass_apart(stub);
+                rules.keep(id, payload, owner);
+            }
         }
+        self.worklist.backlog.passed(sort == Sort::Request, frame);
     }
 
     /// Drops the bytes that arrived and were not passed on.
@@ -251,14 +288,25 @@ impl Wire {
     /// Appends what ttrpc writes, with the payload that it did not see.
     pub(super) fn write(&self, flow: &mut Flow, frames: &[u8]) {
         let Flow { tx, rules, .. } = flow;
-        let spare = &self.worklist.memory.sent;
+        let memory = &self.worklist.memory;
         match tx.is_between_frames().then(|| rules.detached.splice(frames)).flatten() {
-            None => tx.extend(frames, spare),
-            Some(Spliced { header, front, prefix, payload, back }) => {
-                tx.reserve(frames.len() + payload.len(), spare);
-                for part in [&header, front, prefix.bytes(), &payload, back] {
-                    tx.extend(part, spare);
+            None => tx.extend(frames, &memory.sent),
+            Some(spliced) => {
+                let Spliced { front, prefix, payload, back, .. } = &spliced;
+                let prefix = prefix.as_ref().map_or(&[][..], Prefix::bytes);
+                let inside = if payload.len() < APART { &payload[..] } else { &[] };
+                let length = front.len() + prefix.len() + inside.len() + back.len();
+                let header = spliced.header(length);
+                for part in [&header[..], front, prefix, inside, back] {
+                    tx.extend(part, &memory.sent);
                 }
+                if inside.is_empty() {
+                    let back = back.len();
+                    self.inspect_sent(flow);
+                    flow.tx.insert(spliced.payload, length, back);
+                    return self.count_replies(flow);
+                }
+                memory.payloads.put(spliced.payload);
             }
         }
         self.inspect_sent(flow);
@@ -284,12 +332,12 @@ impl Wire {
 
     /// Frees memory that the connection does not need between two turns.
     pub(super) fn tidy(&self, flow: &mut Flow) {
-        flow.rx.received.recycle(&self.worklist.memory.received);
-        let slack = flow.rx.received.slack() + flow.tx.slack();
+        flow.rx.recycle(&self.worklist.memory.received);
+        let slack = flow.rx.slack() + flow.tx.slack();
         let may = self.worklist.memory.keeps(flow.slack, slack);
         flow.slack = if may { slack } else { 0 };
         if !may {
-            flow.rx.received.compact(&self.worklist.memory.received);
+            flow.rx.compact(&self.worklist.memory.received);
             flow.tx.compact(&self.worklist.memory.sent);
         }
         self.count_frames(flow);
@@ -298,7 +346,7 @@ impl Wire {
 
 /// Bytes that arrived and that neither ttrpc nor a handler has.
 fn there(flow: &Flow) -> usize {
-    flow.rx.received.len() + flow.rules.detached.arrived()
+    flow.rx.len() + flow.rules.detached.arrived()
 }
 
 fn not_ttrpc(header: frame_header::Header) -> CloseReason {

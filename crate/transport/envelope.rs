@@ -162,47 +162,91 @@ pub(super) struct PayloadField {
     pub(super) payload: Range<usize>,
 }
 
-/// Finds the one field with this tag, for bytes and a number below 16. `None` if there is another one, or anything
-/// that might be read in two ways: then ttrpc has to see the whole envelope. Without the field, an envelope in which it
-/// was found decodes to the same in everything else, or fails to for the same reason.
-pub(super) fn payload_field(body: &[u8], tag: u8) -> Option<PayloadField> {
-    let mut found = None;
-    let mut rest = body;
-    while let Some((&next, behind)) = rest.split_first() {
-        let at = body.len() - rest.len();
-        rest = behind;
-        if next & 0x80 != 0 || next >> 3 == 0 {
-            return None;
+/// A field whose tag is one byte.
+struct Field {
+    tag: u8,
+    at: usize,
+    /// Where its value is, which may end behind the bytes that are there.
+    value: Range<usize>,
+}
+
+/// Reads the field at `at`. `None` if it might be read in two ways, or if its tag or length is not whole.
+fn field(body: &[u8], at: usize) -> Option<Field> {
+    let (&tag, mut rest) = body.get(at..)?.split_first()?;
+    if tag & 0x80 != 0 || tag >> 3 == 0 {
+        return None;
+    }
+    let start = at + 1;
+    let value = match tag & 7 {
+        0 => {
+            varint(&mut rest)?;
+            start..body.len() - rest.len()
         }
-        match next & 7 {
-            0 => {
-                varint(&mut rest)?;
+        1 => start..start + 8,
+        2 => {
+            let length = usize::try_from(varint(&mut rest)?).ok()?;
+            let first = body.len() - rest.len();
+            if first - start > 5 {
+                return None;
             }
-            1 => {
-                skip(&mut rest, 8)?;
+            first..first.checked_add(length)?
+        }
+        5 => start..start + 4,
+        _ => return None,
+    };
+    Some(Field { tag, at, value })
+}
+
+impl PayloadField {
+    /// Finds the one field with this tag, for bytes and a number below 16. `None` if there is another one, or anything
+    /// that might be read in two ways: then ttrpc has to see the whole envelope. Without the field, an envelope in which
+    /// it was found decodes to the same in everything else, or fails to for the same reason.
+    pub(super) fn only(body: &[u8], tag: u8) -> Option<Self> {
+        let mut found = None;
+        let mut at = 0;
+        while at < body.len() {
+            let field = field(body, at).filter(|field| field.value.end <= body.len())?;
+            at = field.value.end;
+            if field.tag == tag && found.replace(Self::from(field)).is_some() {
+                return None;
             }
-            2 => {
-                let before = rest.len();
-                let length = varint(&mut rest)?;
-                if before - rest.len() > 5 {
-                    return None;
-                }
-                let start = body.len() - rest.len();
-                let bytes = skip(&mut rest, length)?;
-                if next == tag {
-                    let field = PayloadField { at, payload: start..start + bytes.len() };
-                    if found.replace(field).is_some() {
-                        return None;
-                    }
-                }
+        }
+        found
+    }
+
+    /// Finds the first field with this tag in the front of an envelope, of which it may be the last that has begun to
+    /// arrive.
+    pub(super) fn ahead(front: &[u8], tag: u8) -> Option<Self> {
+        let mut at = 0;
+        loop {
+            let field = field(front, at)?;
+            if field.tag == tag {
+                return Some(Self::from(field));
             }
-            5 => {
-                skip(&mut rest, 4)?;
-            }
-            _ => return None,
+            at = field.value.end;
         }
     }
-    found
+
+    /// Whether the rest of an envelope, from which [`PayloadField::ahead`] has taken a field with this tag, has no other,
+    /// so that it would have been [the only](PayloadField::only) one.
+    pub(super) fn was_only(rest: &[u8], tag: u8) -> bool {
+        let mut at = 0;
+        while at < rest.len() {
+            match field(rest, at) {
+                Some(field) if field.tag != tag && field.value.end <= rest.len() => {
+                    at = field.value.end
+                }
+                _ => return false,
+            }
+        }
+        true
+    }
+}
+
+impl From<Field> for PayloadField {
+    fn from(field: Field) -> Self {
+        Self { at: field.at, payload: field.value }
+    }
 }
 
 enum Value<'a> {

@@ -2,11 +2,16 @@
 //!
 //! ttrpc allocates what a header announces, and keeps what it has read. So a frame is gathered here, in
 //! memory that grows with the bytes that have arrived, and passed on when there is room for it. The bytes of
-//! an unwanted frame are discarded as they arrive.
+//! an unwanted frame are discarded as they arrive. A large payload may be gathered [apart](Apart).
 
+use super::apart::Apart;
+use super::detached::{REQUEST_PAYLOAD, RESPONSE_PAYLOAD};
 use super::envelope::PayloadField;
 use super::frame_header::{self, Header};
 use super::receive_buffer::ReceiveBuffer;
+use super::spare_memory::SpareBuffers;
+use super::stream_state::StreamState;
+use std::sync::Arc;
 use std::time::Instant;
 use ttrpc::proto::MESSAGE_HEADER_LENGTH;
 
@@ -34,17 +39,39 @@ pub(super) enum Sort {
     Response,
 }
 
+impl Sort {
+    /// The tag of the payload's field. `None` if the whole body is the payload.
+    pub(super) fn tag(self) -> Option<u8> {
+        match self {
+            Self::Request => Some(REQUEST_PAYLOAD),
+            Self::Response => Some(RESPONSE_PAYLOAD),
+            Self::Message => None,
+        }
+    }
+}
+
 /// What happens to a whole frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Verdict {
     /// ttrpc gets it.
     Pass,
-    /// ttrpc gets it without this field.
-    Detach(PayloadField),
+    /// ttrpc gets it without this payload, unless that was gathered apart anyway, which is its owner's.
+    Detach(PayloadField, Owner),
     /// ttrpc gets nothing of it.
     Refuse,
     /// ttrpc gets this encoded response, which is not longer, in its place.
     Replace(Vec<u8>),
+}
+
+/// Who gets a payload that ttrpc does not.
+#[derive(Debug)]
+pub(super) enum Owner {
+    /// The call, or the handler of the request.
+    Call,
+    /// The stream.
+    Stream(Arc<StreamState>),
+    /// The stream that begins with the handler of the request.
+    EarlyStream,
 }
 
 /// Where in the byte stream the reader is.
@@ -53,7 +80,7 @@ enum State {
     /// Between two frames.
     Between,
     /// A frame of `frame` bytes, header included, is being gathered, or waits to be passed on.
-    WakeDelay { frame: usize, sort: Sort },
+    Gathering { frame: usize, sort: Sort },
     /// ttrpc reads `left` bytes, all of which have arrived; then `behind` bytes are dropped.
     Reading { left: usize, behind: usize },
     /// ttrpc reads `left` bytes as they arrive.
@@ -66,7 +93,11 @@ enum State {
 #[derive(Debug)]
 pub(super) struct FrameReader {
     pub(super) received: ReceiveBuffer,
+    /// Frames that were passed on without the payloads that were gathered apart. ttrpc reads them first.
+    passed: ReceiveBuffer,
     state: State,
+    /// The payload of the gathered frame, if it is gathered apart.
+    apart: Option<Apart>,
     /// Bytes of the last frame whose header was seen.
     last: usize,
     /// When the gathered frame was granted room, if it needed more than any connection may hold.
@@ -75,7 +106,14 @@ pub(super) struct FrameReader {
 
 impl Default for FrameReader {
     fn default() -> Self {
-        Self { received: ReceiveBuffer::default(), state: State::Between, last: 0, granted: None }
+        Self {
+            received: ReceiveBuffer::default(),
+            passed: ReceiveBuffer::default(),
+            state: State::Between,
+            apart: None,
+            last: 0,
+            granted: None,
+        }
     }
 }
 
@@ -95,6 +133,9 @@ impl FrameReader {
 
     /// Bytes that ttrpc may read now.
     pub(super) fn readable(&self) -> usize {
+        if !self.passed.is_empty() {
+            return self.passed.len();
+        }
         match self.state {
             State::Reading { left, .. } => left,
             State::Through { left } => left.min(self.received.len()),
@@ -104,6 +145,9 @@ impl FrameReader {
 
     /// Takes bytes that ttrpc may read.
     pub(super) fn take(&mut self, count: usize) -> &[u8] {
+        if !self.passed.is_empty() {
+            return self.passed.take(count);
+        }
         match &mut self.state {
             State::Reading { left, behind } => {
                 *left -= count;
@@ -125,15 +169,50 @@ impl FrameReader {
     /// Bytes that the gathered frame lacks.
     pub(super) fn missing(&self) -> usize {
         match self.state {
-            State::WakeDelay { frame, .. } => frame.saturating_sub(self.received.len()),
+            State::Gathering { frame, .. } => frame.saturating_sub(self.arrived()),
             _ => 0,
+        }
+    }
+
+    /// Bytes of the gathered frame, and of those behind it.
+    fn arrived(&self) -> usize {
+        self.received.len() + self.apart.as_ref().map_or(0, Apart::len)
+    }
+
+    /// Bytes that have arrived and that ttrpc has not read.
+    pub(super) fn len(&self) -> usize {
+        self.arrived() + self.passed.len()
+    }
+
+    /// Where the next bytes go, if they are of a payload that is gathered apart.
+    pub(super) fn apart(&mut self) -> Option<&mut Apart> {
+        self.apart.as_mut().filter(|apart| apart.missing() > 0)
+    }
+
+    /// Unused bytes of allocated memory.
+    pub(super) fn slack(&self) -> usize {
+        let apart = self.apart.as_ref().map_or(0, Apart::slack);
+        self.received.slack() + self.passed.slack() + apart
+    }
+
+    /// Frees memory that nothing uses, if no byte is in it.
+    pub(super) fn recycle(&mut self, spare: &SpareBuffers) {
+        self.received.recycle(spare);
+        self.passed.free();
+    }
+
+    /// Frees memory that nothing uses.
+    pub(super) fn compact(&mut self, spare: &SpareBuffers) {
+        self.received.compact(spare);
+        if let Some(apart) = &mut self.apart {
+            apart.compact();
         }
     }
 
     /// The frame that is being gathered, or has to wait, if there is one.
     pub(super) fn gathered(&self) -> Option<Gathered> {
-        let State::WakeDelay { frame, sort } = self.state else { return None };
-        Some(Gathered { frame, sort, is_whole: self.received.len() >= frame })
+        let State::Gathering { frame, sort } = self.state else { return None };
+        Some(Gathered { frame, sort, is_whole: self.arrived() >= frame })
     }
 
     /// Advances to the next header, and asks `plan` about it. Returns whether a frame is being gathered.
@@ -159,7 +238,7 @@ impl FrameReader {
                     let length = frame_header::length(header);
                     let frame = MESSAGE_HEADER_LENGTH + length;
                     self.state = match plan(header)? {
-                        Plan::Gather(sort) => State::WakeDelay { frame, sort },
+                        Plan::Gather(sort) => State::Gathering { frame, sort },
                         Plan::Head => {
                             frame_header::set_length(header, 0);
                             State::Reading { left: MESSAGE_HEADER_LENGTH, behind: length }
@@ -169,38 +248,96 @@ impl FrameReader {
                     };
                     self.last = frame;
                 }
-                State::WakeDelay { .. } => return Ok(true),
+                State::Gathering { .. } => return Ok(true),
                 State::Reading { .. } | State::Through { .. } => return Ok(false),
             }
         }
     }
 
-    /// The header and the body of the gathered frame, which must be whole.
+    /// The header and the body of the gathered frame, which must be whole. The body is without a payload that was
+    /// gathered apart.
     pub(super) fn whole(&mut self) -> Option<(&mut Header, &mut [u8])> {
-        let State::WakeDelay { frame, .. } = self.state else { return None };
-        self.received.bytes().get_mut(..frame)?.split_first_chunk_mut()
+        let State::Gathering { frame, .. } = self.state else { return None };
+        let apart = self.apart.as_ref().map_or(0, Apart::len);
+        self.received.bytes().get_mut(..frame - apart)?.split_first_chunk_mut()
+    }
+
+    /// Gathers the payload of the frame, which is not whole, apart, if it is large.
+    pub(super) fn gather_apart(&mut self) {
+        let State::Gathering { frame, sort } = self.state else { return };
+        if self.apart.is_some() {
+            return;
+        }
+        let bytes = self.received.bytes();
+        let Some(body) = bytes.get(MESSAGE_HEADER_LENGTH..) else { return };
+        let length = frame - MESSAGE_HEADER_LENGTH;
+        if let Some(apart) = Apart::begin(body, length, sort) {
+            self.received.cut(apart.at(), apart.len());
+            self.apart = Some(apart);
+        }
+    }
+
+    /// The size of the gathered frame's payload, if that is apart.
+    pub(super) fn apart_size(&self) -> Option<usize> {
+        self.apart.as_ref().map(Apart::size)
+    }
+
+    /// Whether the payload of the gathered frame is apart.
+    pub(super) fn is_apart(&self) -> bool {
+        self.apart.is_some()
+    }
+
+    /// Puts a payload that was gathered apart back into its frame.
+    pub(super) fn rejoin(&mut self) {
+        if let Some(apart) = self.apart.take() {
+            self.received.insert(apart.at(), apart.parts());
+        }
+    }
+
+    /// Passes the gathered frame, which is whole and whose payload is apart, without the payload, which is returned.
+    /// ttrpc reads `body` in place of the frame's own.
+    pub(super) fn pass_apart(&mut self, body: Option<&[u8]>) -> Vec<u8> {
+        let (State::Gathering { frame, .. }, Some(apart)) = (self.state, self.apart.take()) else {
+            return Vec::new();
+        };
+        let gathered = frame - apart.len();
+        let frame = &mut self.received.bytes()[..gathered];
+        if let Some((header, own)) = frame.split_first_chunk_mut() {
+            let body = body.unwrap_or(own);
+            frame_header::set_length(header, body.len() as u32);
+            self.passed.extend(header);
+            self.passed.extend(body);
+        }
+        self.received.take(gathered);
+        self.state = State::Between;
+        apart.into_payload()
+    }
+
+    /// Drops the gathered frame.
+    pub(super) fn drop_frame(&mut self) {
+        let State::Gathering { frame, .. } = self.state else { return };
+        let apart = self.apart.take().as_ref().map_or(0, Apart::len);
+        self.received.take(frame - apart);
+        self.state = State::Between;
     }
 
     /// Cuts a payload's field out of the gathered frame, which must be whole. Returns the payload.
     pub(super) fn detach(&mut self, field: &PayloadField) -> Vec<u8> {
-        let State::WakeDelay { frame, .. } = &mut self.state else { return Vec::new() };
+        let State::Gathering { frame, .. } = &mut self.state else { return Vec::new() };
         let bytes = self.received.bytes();
-        let body = &bytes[MESSAGE_HEADER_LENGTH..*frame];
-        let payload = body[field.payload.clone()].to_vec();
-        // The few bytes before the field move, not the many that may follow.
+        let payload = bytes[MESSAGE_HEADER_LENGTH..*frame][field.payload.clone()].to_vec();
         let cut = field.payload.end - field.at;
-        bytes.copy_within(..MESSAGE_HEADER_LENGTH + field.at, cut);
+        self.received.cut(MESSAGE_HEADER_LENGTH + field.at, cut);
         *frame -= cut;
-        if let Some(header) = bytes[cut..].first_chunk_mut() {
+        if let Some(header) = self.received.bytes().first_chunk_mut() {
             frame_header::set_length(header, (*frame - MESSAGE_HEADER_LENGTH) as u32);
         }
-        self.received.take(cut);
         payload
     }
 
     /// Lets ttrpc read the first `left` bytes of the gathered frame, and drops the others.
     pub(super) fn pass(&mut self, left: usize) {
-        if let State::WakeDelay { frame, .. } = self.state {
+        if let State::Gathering { frame, .. } = self.state {
             let behind = frame - left;
             self.state = if left == 0 { dropping(behind) } else { State::Reading { left, behind } };
         }
@@ -209,7 +346,15 @@ impl FrameReader {
     /// Whether the bytes that arrived end in the middle of a frame.
     pub(super) fn mid_frame(&mut self) -> bool {
         let mut at = match self.state {
-            State::Between | State::WakeDelay { .. } => 0,
+            State::Between => 0,
+            State::Gathering { frame, .. } if self.is_apart() => {
+                let apart = self.apart.as_ref().map_or(0, Apart::len);
+                if self.apart().is_some() {
+                    return true;
+                }
+                frame - apart
+            }
+            State::Gathering { .. } => 0,
             State::Reading { left, behind } => left + behind,
             State::Through { left } | State::Dropping { left } => left,
         };

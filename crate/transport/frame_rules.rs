@@ -1,13 +1,13 @@
 //! The rules about frames: each frame is inspected in passing, and corrected if ttrpc would misread it or
-//! wrote it wrong. A new rule goes here; rules about an envelope's fields are in [`envelope`].
+//! wrote it wrong. A new rule goes here, or into [`judge`]; rules about an envelope's fields are in
+//! [`envelope`](super::envelope).
 //!
 //! Outgoing frames never grow, shrink or vanish: only single bytes of short replies are changed. Incoming
 //! frames that ttrpc would ignore, or that would cost too much, are withheld.
 
 use super::detached::Detached;
-use super::envelope::{self, Costly, PayloadField};
 use super::frame_header::{Header, Scanner, flags, kind, length, stream_id};
-use super::frame_reader::{Plan, Sort, Verdict};
+use super::frame_reader::{Plan, Sort};
 use super::stream_state::StreamState;
 use super::used_ids::UsedIds;
 use crate::ids::{IdMap, IdSet};
@@ -62,13 +62,15 @@ pub(super) struct FrameRules {
 }
 
 /// What is known of a stream before its handler has begun.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Early {
     /// Bytes of its request's payload, and of what else is kept of the request.
     payload: usize,
     kept: usize,
     messages: usize,
     bytes: usize,
+    /// Those of the messages that ttrpc got as stubs.
+    payloads: Vec<Vec<u8>>,
     /// The size of a message that was too large, or 0.
     oversized: usize,
     ended: bool,
@@ -104,6 +106,7 @@ impl FrameRules {
         state.opened(stream_id);
         if let Some(early) = self.early.remove(&stream_id) {
             state.arrived(early.messages, early.bytes);
+            early.payloads.into_iter().for_each(|payload| state.keep(payload));
             if early.ended {
                 state.half_close();
             }
@@ -202,78 +205,6 @@ impl FrameRules {
         }
     }
 
-    /// Judges a whole frame.
-    pub(super) fn judge(&mut self, header: &mut Header, body: &mut [u8]) -> Verdict {
-        let id = stream_id(header);
-        let ends = flags(header) & FLAG_REMOTE_CLOSED != 0;
-        match (self.role, kind(header)) {
-            (Role::Client, MESSAGE_TYPE_RESPONSE) => {
-                let is_stream = self.answered(id);
-                let is_awaited = self.detached.answered(id);
-                let found = match envelope::response(body) {
-                    Ok(found) => found,
-                    Err(Costly(text)) => {
-                        return Verdict::Replace(encoded_status(Code::ResourceExhausted, text));
-                    }
-                };
-                if found.is_misread(is_stream) {
-                    return envelope::readable_response(body, is_stream)
-                        .map_or(Verdict::Pass, Verdict::Replace);
-                }
-                if !is_stream
-                    && is_awaited
-                    && let Some(field) = PayloadField::of_response(body)
-                {
-                    return Verdict::Detach(field);
-                }
-            }
-            (Role::Client, MESSAGE_TYPE_DATA) => {
-                let Some(state) = self.streams.get(&id) else {
-                    // The stream has been given up meanwhile.
-                    return Verdict::Refuse;
-                };
-                state.arrived(1, body.len());
-                if ends {
-                    self.streams.remove(&id);
-                }
-            }
-            (Role::Server, MESSAGE_TYPE_REQUEST) => match envelope::request(body) {
-                Ok(envelope) => {
-                    let kept = envelope.kept(body.len());
-                    // A normal unary request has no flags, and its handler knows its size.
-                    if flags(header) != 0 || kept > SMALL_REQUEST {
-                        let early = self.early.entry(id).or_default();
-                        early.payload = envelope.payload;
-                        early.kept = kept;
-                    }
-                    if let Some(field) = PayloadField::of_request(body) {
-                        return Verdict::Detach(field);
-                    }
-                }
-                Err(Costly(text)) => {
-                    self.refuse(id, Code::ResourceExhausted, text);
-                    return Verdict::Refuse;
-                }
-            },
-            (Role::Server, MESSAGE_TYPE_DATA) => match self.streams.get(&id) {
-                Some(state) => {
-                    if ends {
-                        state.half_close();
-                    }
-                    state.arrived(1, body.len());
-                }
-                None => {
-                    let early = self.early.entry(id).or_default();
-                    early.messages += 1;
-                    early.bytes += body.len();
-                    early.ended |= ends;
-                }
-            },
-            _ => {}
-        }
-        Verdict::Pass
-    }
-
     /// Client: a response ends a call. Returns whether the call is a stream.
     fn answered(&mut self, id: u32) -> bool {
         let stream = self.streams.remove(&id);
@@ -333,5 +264,6 @@ fn encoded_status(code: Code, text: &str) -> Vec<u8> {
     response_of_status(code, text).encode().unwrap_or_default()
 }
 
+mod judge;
 #[cfg(test)]
 mod tests;

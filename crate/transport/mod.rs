@@ -6,6 +6,7 @@
 //! write into a pipe has no middle.) The engine bounds the buffer: it starts no call and reads no request
 //! while [`Wire::unsent`] is above its limit.
 
+mod apart;
 mod awaited_ids;
 mod backpressure;
 pub mod budget;
@@ -17,10 +18,14 @@ mod frame_header;
 mod frame_reader;
 mod frame_rules;
 mod pipe;
+mod receive;
 mod receive_buffer;
 mod send_buffer;
 mod spare_memory;
+mod stream_message;
 pub mod stream_state;
+#[cfg(test)]
+mod testing;
 mod unary_call;
 mod used_ids;
 mod wire;
@@ -28,6 +33,8 @@ mod worklist;
 
 pub use frame_rules::Role;
 pub use pipe::Pipe;
+pub use receive::Source;
+pub use spare_memory::SparePayloads;
 pub use unary_call::UnaryCall;
 pub use wire::{Queued, Wire, WireInit};
 pub use worklist::Worklist;

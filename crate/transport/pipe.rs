@@ -55,7 +55,7 @@ impl AsyncWrite for Pipe {
         let flow = &mut *flow;
         if flow.closed.is_some() {
             // A failed write would end ttrpc's connection before it has read the peer's last bytes.
-            return Poll::Ready(if flow.rx.received.is_empty() {
+            return Poll::Ready(if flow.rx.len() == 0 {
                 Err(io::ErrorKind::BrokenPipe.into())
             } else {
                 Ok(bytes.len())

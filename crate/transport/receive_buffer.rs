@@ -49,6 +49,35 @@ impl ReceiveBuffer {
         }
     }
 
+    /// Frees empty storage.
+    pub(super) fn free(&mut self) {
+        if self.end == 0 {
+            self.storage = Vec::new();
+        }
+    }
+
+    /// Appends bytes.
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        self.storage.truncate(self.end);
+        self.storage.extend_from_slice(bytes);
+        self.end = self.storage.len();
+    }
+
+    /// Removes `count` bytes at a place near the front: the few bytes before it move, not the many that may follow.
+    pub(super) fn cut(&mut self, at: usize, count: usize) {
+        let start = self.start;
+        self.storage.copy_within(start..start + at, start + count);
+        self.take(count);
+    }
+
+    /// Puts bytes at a place, in new storage.
+    pub(super) fn insert(&mut self, at: usize, parts: [&[u8]; 2]) {
+        let (front, back) = self.bytes().split_at(at);
+        let joined = [front, parts[0], parts[1], back].concat();
+        (self.start, self.end) = (0, joined.len());
+        self.storage = joined;
+    }
+
     /// Moves the bytes into storage of their size.
     pub(super) fn compact(&mut self, spare: &SpareBuffers) {
         let small = self.storage[self.start..self.end].to_vec();

@@ -5,9 +5,12 @@
 //! moment their frame is whole until JavaScript has taken the message.
 
 use super::budget::Tally;
+use super::detached::STUB;
 use crate::limits::MESSAGE_COST;
-use std::sync::Arc;
+use crate::sync::lock;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 /// The state of one stream. Its count is part of its connection's.
@@ -29,6 +32,8 @@ pub struct StreamState {
     /// Served: the size of a message that was too large, or 0. ttrpc tells the peer; the handler must be told
     /// too.
     oversized: AtomicUsize,
+    /// Messages that ttrpc has as stubs, in order.
+    payloads: Mutex<VecDeque<Vec<u8>>>,
     changed: Notify,
 }
 
@@ -56,6 +61,21 @@ impl StreamState {
         if let Some(total) = &self.total {
             total.add(cost);
         }
+    }
+
+    /// ttrpc gets a message as a stub.
+    pub(super) fn keep(&self, payload: Vec<u8>) {
+        lock(&self.payloads).push_back(payload);
+    }
+
+    /// The message that ttrpc has as this, which may be a stub. Call it with each message of the peer, in order.
+    pub fn whole(&self, message: Vec<u8>) -> Vec<u8> {
+        if message.len() != STUB.len() {
+            return message;
+        }
+        // A message that looks like a stub was kept, too. Only the payload of a response is not, and when it comes,
+        // all messages before it have been taken.
+        lock(&self.payloads).pop_front().unwrap_or(message)
     }
 
     /// A message of `size` bytes was handed to JavaScript.

@@ -63,9 +63,9 @@ impl Wire {
     }
 
     /// ttrpc gets a stream's request next. Between this and the first poll of ttrpc's `Client::new_stream`, no other
-    /// call may begin.
-    pub fn stream_call(&self) {
-        self.take_id();
+    /// call may begin. Returns the stream's id.
+    pub fn stream_call(&self) -> u32 {
+        self.take_id()
     }
 
     /// Takes the payload of a request that ttrpc got without it.

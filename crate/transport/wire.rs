@@ -7,7 +7,7 @@ use super::{Pipe, Role, Worklist};
 use crate::protocol::close_reason::CloseReason;
 use crate::protocol::code_corrections;
 use crate::sync::lock;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -72,67 +72,16 @@ impl Wire {
         (wire.clone(), Pipe::new(wire))
     }
 
-    /// Reads from the socket straight into the buffer, until the socket would block or ends, `budget` bytes
-    /// have come, or the limit is reached. `read` fills free space and returns what `read(2)` does.
-    ///
-    /// Returns the number of bytes read. The end of the socket closes the wire, with the reason.
-    pub fn receive(
-        &self,
-        budget: usize,
-        mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
-    ) -> usize {
-        let mut flow = self.lock();
-        let flow = &mut *flow;
-        flow.rules.received();
-        let mut total = 0;
-        let ended = loop {
-            // ttrpc gets a large frame before the next one is begun.
-            if flow.rx.readable() + flow.rules.detached.arrived() > LARGE_FRAME {
-                break None;
-            }
-            let most = flow.rx.missing().max(READ_CHUNK);
-            let chunk = self.allowance(flow).min(budget - total).min(most);
-            if chunk == 0 {
-                break None;
-            }
-            match read(flow.rx.received.space(chunk, &self.worklist.memory.received)) {
-                Ok(0) => break Some(None),
-                Ok(count) => {
-                    flow.rx.received.filled(count);
-                    total += count;
-                    self.advance(flow);
-                    // A short read means as much as WouldBlock, and saves a system call.
-                    if count < chunk {
-                        break None;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break None,
-                Err(error) => break Some(Some(error)),
-            }
-        };
-        flow.rx.received.recycle(&self.worklist.memory.received);
-        self.count_frames(flow);
-        match ended {
-            Some(Some(error)) => flow.close(CloseReason::failed("read", &error)),
-            Some(None) => flow.end_of_stream(),
-            None => {}
-        }
-        flow.wake_reader();
-        self.mark_flow(flow);
-        total
-    }
-
     /// The size of the last frame whose header was received.
     pub fn frame(&self) -> usize {
         self.lock().rx.last_frame()
     }
 
     /// Hands the bytes that ttrpc wrote to the socket, until all are gone or it would block. `write` returns
-    /// what `write(2)` does.
-    pub fn send(&self, write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+    /// what `writev(2)` does.
+    pub fn send(&self, write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<()> {
         let mut flow = self.lock();
-        let sent = flow.tx.send(&self.worklist.memory.sent, write);
+        let sent = flow.tx.send(&self.worklist.memory, write);
         self.count_replies(&flow);
         sent
     }
@@ -284,6 +233,7 @@ impl Wire {
     pub fn snapshot(&self) -> Snapshot {
         let mut flow = self.lock();
         flow.is_marked = false;
+        flow.rules.detached.forget_abandoned();
         self.tidy(&mut flow);
         Snapshot {
             unsent: flow.tx.len(),
@@ -314,13 +264,6 @@ impl Wire {
         }
     }
 }
-
-/// The size of one read. The first takes what a busy peer sends in one turn; more follow while they come
-/// full.
-pub(super) const READ_CHUNK: usize = 64 * 1024;
-
-/// A frame of this size or more is worth a turn of its own.
-const LARGE_FRAME: usize = 128 * 1024;
 
 /// Writers that are woken at once, because each may fill the socket again.
 const WRITERS_AT_ONCE: usize = 16;

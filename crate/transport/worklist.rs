@@ -2,10 +2,10 @@
 
 use super::budget::Budget;
 use super::event_backlog::EventBacklog;
-use super::spare_memory::SpareMemory;
+use super::spare_memory::{SpareMemory, SparePayloads};
 use crate::sync::lock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 /// The work that connections, tasks and budgets leave for the engine, and what else all its connections share.
 #[derive(Debug, Default)]
@@ -26,6 +26,11 @@ pub struct Worklist {
 }
 
 impl Worklist {
+    /// The memory of payloads that have left.
+    pub fn spare_payloads(&self) -> Arc<SparePayloads> {
+        self.memory.payloads.clone()
+    }
+
     /// Moves the ids of the touched connections into `into`.
     pub fn take_touched(&self, into: &mut Vec<u32>) {
         into.append(&mut lock(&self.touched));

@@ -63,7 +63,7 @@ async fn exchange(
         return Ending::GivenUp;
     };
     let service = request.service.clone();
-    open.wire.stream_call();
+    let stream_id = open.wire.stream_call();
     let inner = match client.new_stream(request, kind.client, kind.server).await {
         Ok(inner) => inner,
         Err(error) => {
@@ -74,6 +74,7 @@ async fn exchange(
     let (sender, receiver) = ClientStream::<Raw, Raw>::new(inner).split();
     let stream = OpenStream {
         open,
+        stream_id,
         state,
         sender,
         half_closed: AtomicBool::new(!kind.client),
@@ -92,6 +93,7 @@ async fn exchange(
 /// A stream whose request was written.
 struct OpenStream<'a> {
     open: &'a OpenCall,
+    stream_id: u32,
     state: Arc<StreamState>,
     sender: CSSender<Raw>,
     half_closed: AtomicBool,
@@ -130,7 +132,7 @@ async fn receive(
     loop {
         match current {
             Ok(message) if kind.server => {
-                let payload = message.into_payload();
+                let payload = state.whole(message.into_payload());
                 // After a final message, or a final response, ttrpc reports RemoteClosed. A response ends the
                 // server's messages; its payload is a message only if it is not empty.
                 let following = receiver.recv().now_or_never();
@@ -147,7 +149,10 @@ async fn receive(
                     None => receiver.recv().await,
                 };
             }
-            Ok(message) => return Ending::Outcome(Outcome::Reply(message.into_payload())),
+            Ok(message) => {
+                let payload = state.whole(message.into_payload());
+                return Ending::Outcome(Outcome::Reply(payload));
+            }
             Err(ttrpc::Error::Eof) if kind.server => return Ending::Finished,
             Err(ttrpc::Error::Eof) => {
                 let text = "the peer ended the stream without a response";
@@ -166,9 +171,10 @@ async fn send(stream: &OpenStream<'_>, mut queue: InputReceiver) -> Ending {
     loop {
         let result = match sent.next(&mut queue).await {
             None => return Ending::GivenUp,
-            Some(Input::Message(payload, _)) => {
+            Some(Input::Message(mut payload, _)) => {
                 wire.writable(SEND_LIMIT).await;
                 let size = payload.len();
+                let _leaving = wire.detach_message(stream.stream_id, &mut payload);
                 let result = stream.sender.send(&Raw::new(payload)).await;
                 sent.add(size);
                 result

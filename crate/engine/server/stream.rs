@@ -84,7 +84,7 @@ impl StreamHandler for StreamMethod {
         };
         let answer = tokio::select! {
             biased;
-            answer = outgoing(&self.handlers, open.call, sender, queue) => Some(answer),
+            answer = outgoing(&self.handlers, (open.call, header.stream_id), sender, queue) => Some(answer),
             status = incoming.run(receiver) => Some(Err(status)),
             size = state.oversized() => {
                 let Failure { code, text, .. } = Failure::oversize(size);
@@ -127,7 +127,7 @@ async fn passes(timeout_nano: i64) {
 /// Sends JavaScript's messages until it answers.
 async fn outgoing(
     handlers: &Handlers,
-    call: CallId,
+    (call, stream_id): (CallId, u32),
     sender: SSSender<Raw>,
     mut queue: InputReceiver,
 ) -> Result<Reply, Response> {
@@ -139,9 +139,10 @@ async fn outgoing(
             }
             Some(Input::Finish(reply)) => return Ok(*reply),
             Some(Input::HalfClose) => {}
-            Some(Input::Message(payload, queued)) => {
+            Some(Input::Message(mut payload, queued)) => {
                 handlers.wire.writable(SEND_LIMIT).await;
                 let size = payload.len();
+                let _leaving = handlers.wire.detach_message(stream_id, &mut payload);
                 // This fails when the connection ends, which also ends the handler.
                 let _ = sender.send(&Raw::new(payload)).await;
                 drop(queued);
@@ -177,7 +178,9 @@ impl Incoming<'_> {
                 Ok(Some(message)) => {
                     let mut payload = message.into_payload();
                     let from_request = std::mem::take(&mut first);
-                    if from_request && let Some(whole) = self.payload_of_request.take() {
+                    if !from_request {
+                        payload = self.state.whole(payload);
+                    } else if let Some(whole) = self.payload_of_request.take() {
                         payload = whole;
                     }
                     // Go opens a stream with a request without a payload, and ttrpc reports it as an empty

@@ -1,7 +1,7 @@
 //! Tests of the rules, with frames whose bytes arrive one by one.
 
 use super::super::backpressure::replace;
-use super::super::frame_reader::{FrameReader, Gathered};
+use super::super::frame_reader::{FrameReader, Gathered, Verdict};
 use super::super::spare_memory::SpareBuffers;
 use super::*;
 use ttrpc::proto::Response;
@@ -26,10 +26,10 @@ fn passed(rules: &mut FrameRules, bytes: &[u8]) -> Vec<u8> {
             && let Some(Gathered { frame, is_whole: true, .. }) = frame_reader.gathered()
         {
             let (header, body) = frame_reader.whole().unwrap();
-            let read = match rules.judge(header, body) {
-                Verdict::Pass => frame,
+            let read = match rules.judge(header, body, None) {
+                Verdict::Pass | Verdict::Detach(..) => frame,
                 Verdict::Replace(response) => replace(header, body, &response),
-                _ => 0,
+                Verdict::Refuse => 0,
             };
             frame_reader.pass(read);
         }
