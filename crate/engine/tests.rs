@@ -230,6 +230,25 @@ fn watched_for(engine: &mut Engine, listener: u32, watched: &mut bool) -> Vec<u3
     connections
 }
 
+/// Otherwise, those that are left could soon keep none.
+#[test]
+fn the_unused_memory_of_a_connection_that_ended_does_not_count() {
+    let (mut engine, listener, connect) = listening_with(Services::default());
+    for _ in 0..3 {
+        let mut peer = connect();
+        engine.ready(listener, true, false);
+        let connection = *engine.connections.keys().next().unwrap();
+        // The front of a large message.
+        peer.write_all(&[&[0, 0x20, 0, 0, 0, 0, 0, 1, 3, 0][..], &[7; 100]].concat()).unwrap();
+        engine.ready(connection, true, false);
+        assert!(engine.shared.worklist.slack() > 0);
+        drop(peer);
+        engine.ready(connection, true, false);
+        assert!(engine.connections.is_empty());
+    }
+    assert_eq!(engine.shared.worklist.slack(), 0);
+}
+
 /// On the I/O thread, an engine accepts while JavaScript is busy, and the events of each connection stay when
 /// the connection is gone.
 #[test]

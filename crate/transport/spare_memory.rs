@@ -26,6 +26,11 @@ impl SpareMemory {
         self.slack.store(others + if may { now } else { 0 }, Relaxed);
         may
     }
+
+    #[cfg(test)]
+    pub(super) fn slack(&self) -> usize {
+        self.slack.load(Relaxed)
+    }
 }
 
 /// Buffers that no connection holds.

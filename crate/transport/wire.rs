@@ -265,6 +265,14 @@ impl Wire {
     }
 }
 
+impl Drop for Wire {
+    /// The unused memory of its buffers is gone with them.
+    fn drop(&mut self) {
+        let kept = std::mem::take(&mut self.lock().slack);
+        self.worklist.memory.keeps(kept, 0);
+    }
+}
+
 /// Writers that are woken at once, because each may fill the socket again.
 const WRITERS_AT_ONCE: usize = 16;
 

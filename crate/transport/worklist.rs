@@ -31,6 +31,12 @@ impl Worklist {
         self.memory.payloads.clone()
     }
 
+    /// Unused bytes of allocated memory that connections keep.
+    #[cfg(test)]
+    pub fn slack(&self) -> usize {
+        self.memory.slack()
+    }
+
     /// Moves the ids of the touched connections into `into`.
     pub fn take_touched(&self, into: &mut Vec<u32>) {
         into.append(&mut lock(&self.touched));
