@@ -40,7 +40,8 @@ impl Apart {
         }
         let prefix = front.get(field.at..field.payload.start)?.to_vec();
         let arrived = &front[field.payload.start..field.payload.end.min(front.len())];
-        let mut payload = Vec::with_capacity(size.min(AHEAD));
+        // It must not grow by itself, because that could make it larger than the payload.
+        let mut payload = Vec::with_capacity(size.min(AHEAD).max(arrived.len()));
         payload.extend_from_slice(arrived);
         Some(Self { payload, size, at: field.at, prefix })
     }

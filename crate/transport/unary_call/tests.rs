@@ -241,3 +241,21 @@ fn a_kept_payload_counts_until_it_is_taken() {
     wire.snapshot();
     assert_eq!(wire.frames.held(), 0);
 }
+
+/// The peer answers before it is asked, and the call that gets this id is made meanwhile.
+#[test]
+fn a_response_to_a_call_that_is_made_while_it_arrives_takes_no_byte_of_the_next() {
+    let (wire, mut pipe) = pair(Role::Client);
+    let payload = vec![7; 400_000];
+    let response = |payload| Response { payload, ..Default::default() }.encode().unwrap();
+    let first = bytes(&frame(MESSAGE_TYPE_RESPONSE, 1, response(payload.clone())));
+    let next = frame(MESSAGE_TYPE_RESPONSE, 3, response(vec![9; 200_000]));
+    let (early, late) = first.split_at(300_000);
+    receive(&wire, early);
+    let call = called(&wire, &mut pipe);
+    receive(&wire, &late[..1]);
+    receive(&wire, &[&late[1..], &bytes(&next)].concat());
+    read(&mut pipe).unwrap();
+    assert!(taken(call).is_some_and(|taken| taken == payload));
+    assert!(read(&mut pipe).unwrap() == next);
+}
