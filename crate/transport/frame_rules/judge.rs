@@ -31,7 +31,7 @@ impl FrameRules {
         sort: Sort,
     ) -> bool {
         sort.tag().is_none_or(|tag| PayloadField::was_only(rest, tag))
-            && (sort != Sort::Response || self.is_awaited(stream_id(header)))
+            && (sort != Sort::Response || self.is_awaited(stream_id(header)) && !is_misread(rest))
     }
 
     /// Client: whether a unary call awaits the response with this id.
@@ -139,6 +139,11 @@ impl FrameRules {
 fn has_data(header: &Header) -> bool {
     const CLOSES: u8 = FLAG_REMOTE_CLOSED | FLAG_NO_DATA;
     flags(header) & CLOSES != CLOSES
+}
+
+/// Whether a unary response is encoded again, for which it must have its payload.
+fn is_misread(response: &[u8]) -> bool {
+    envelope::response(response).is_ok_and(|found| found.is_misread(false))
 }
 
 impl Verdict {

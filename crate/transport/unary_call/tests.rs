@@ -1,5 +1,6 @@
 //! Properties of the detour: with and without it, ttrpc and its callers see the same messages, and so do peers.
 
+use super::super::apart::APART;
 use super::super::detached::{REQUEST_PAYLOAD, RESPONSE_PAYLOAD};
 use super::super::testing::{bytes, frame, pair, read, receive, receive_in_pieces, write};
 use super::super::{Pipe, Role, Wire, WireInit, Worklist};
@@ -258,4 +259,21 @@ fn a_response_to_a_call_that_is_made_while_it_arrives_takes_no_byte_of_the_next(
     read(&mut pipe).unwrap();
     assert!(taken(call).is_some_and(|taken| taken == payload));
     assert!(read(&mut pipe).unwrap() == next);
+}
+
+/// ttrpc gets another response in the place of one with two statuses, and the payload with it.
+#[test]
+fn a_large_response_with_two_statuses_keeps_its_payload() {
+    let response = Response { payload: vec![5; 3 * APART], ..Default::default() };
+    let body = [&[0x0a, 2, 0x08, 0, 0x0a, 0][..], &response.encode().unwrap()].concat();
+    for piece in [usize::MAX, 1000] {
+        let (wire, mut pipe) = pair(Role::Client);
+        let call = called(&wire, &mut pipe);
+        let arriving = bytes(&frame(MESSAGE_TYPE_RESPONSE, 1, body.clone()));
+        receive_in_pieces(&wire, &arriving, piece);
+        let mut got = Response::decode(read(&mut pipe).unwrap().payload).unwrap();
+        call.end(&mut got);
+        assert!(got.payload == response.payload, "{piece}");
+        assert_empty(&wire);
+    }
 }
