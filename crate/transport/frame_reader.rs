@@ -174,6 +174,16 @@ impl FrameReader {
         }
     }
 
+    /// Whether the next bytes are of a frame that is not gathered.
+    pub(super) fn is_skipping(&self) -> bool {
+        let left = match self.state {
+            State::Between | State::Gathering { .. } => 0,
+            State::Reading { left, behind } => left + behind,
+            State::Through { left } | State::Dropping { left } => left,
+        };
+        left > self.received.len()
+    }
+
     /// Bytes of the gathered frame, and of those behind it.
     fn arrived(&self) -> usize {
         self.received.len() + self.apart.as_ref().map_or(0, Apart::len)

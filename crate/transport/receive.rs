@@ -59,8 +59,9 @@ impl Wire {
 
     /// Reads once, at most `most` bytes; but of a payload as much as there is room for, if nothing was read before.
     fn read(&self, flow: &mut Flow, most: usize, is_first: bool, source: &mut impl Source) -> Read {
+        let begins_frame = flow.rx.gathered().is_none() && !flow.rx.is_skipping();
         // JavaScript gets a large frame before the next one is begun.
-        if !is_first && flow.rx.last_frame() > LARGE_FRAME && flow.rx.gathered().is_none() {
+        if !is_first && flow.rx.last_frame() > LARGE_FRAME && begins_frame {
             return Read::Last(0);
         }
         let allowance = self.allowance(flow).min(most);
@@ -75,9 +76,10 @@ impl Wire {
             let room = space.capacity() - space.len();
             (source.append(space), room)
         } else {
-            let wanted = match flow.rx.gathered() {
-                None if flow.rx.last_frame() >= APART => READ_HEAD,
-                _ => flow.rx.missing().max(READ_CHUNK),
+            let wanted = if begins_frame && flow.rx.last_frame() >= APART {
+                READ_HEAD
+            } else {
+                flow.rx.missing().max(READ_CHUNK)
             };
             let room = allowance.min(wanted);
             let read = source.read(flow.rx.received.space(room, &self.worklist.memory.received));
@@ -108,4 +110,59 @@ enum Read {
     Last(usize),
     /// The socket has ended, perhaps with an error.
     Ended(Option<io::Error>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Role;
+    use super::super::testing::{bytes, frame, pair, read, receive};
+    use super::*;
+    use crate::limits::READ_BUDGET;
+    use ttrpc::proto::{MESSAGE_LENGTH_MAX, MESSAGE_TYPE_DATA};
+
+    /// A socket that has so many bytes, and counts the reads.
+    struct Counted {
+        left: usize,
+        reads: usize,
+    }
+
+    impl Source for &mut Counted {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.reads += 1;
+            let count = into.len().min(self.left);
+            self.left -= count;
+            if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+        }
+
+        fn append(&mut self, _: &mut Vec<u8>) -> io::Result<usize> {
+            unreachable!("nothing is gathered")
+        }
+    }
+
+    #[test]
+    fn a_large_frame_that_is_dropped_or_too_large_takes_no_more_reads_than_turns_of_full_size() {
+        const UNKNOWN_TYPE: u8 = 9;
+        let size = 3 * MESSAGE_LENGTH_MAX;
+        // A server drops it, a client gives ttrpc the header, and a server's ttrpc refuses it.
+        let frames = [
+            (Role::Server, 1, UNKNOWN_TYPE),
+            (Role::Client, 1, MESSAGE_TYPE_DATA),
+            (Role::Server, 1, MESSAGE_TYPE_DATA),
+        ];
+        for (role, id, kind) in frames {
+            let (wire, mut pipe) = pair(role);
+            let mut header = frame(kind, id, Vec::new());
+            header.header.length = size as u32;
+            receive(&wire, &bytes(&header));
+            let mut socket = Counted { left: size, reads: 0 };
+            let mut turns = 0;
+            while socket.left > 0 {
+                read(&mut pipe);
+                wire.receive(READ_BUDGET, &mut socket);
+                turns += 1;
+            }
+            assert!(socket.reads < 2 * size / READ_CHUNK, "{} {kind}", socket.reads);
+            assert!(turns < 2 * size / READ_BUDGET, "{turns} {kind}");
+        }
+    }
 }
