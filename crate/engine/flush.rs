@@ -48,6 +48,7 @@ fn flush_connection(
     conn: &mut Connection,
     changes: &mut Vec<Change>,
 ) -> (bool, bool) {
+    conn.wire.turn_over();
     if !conn.connecting {
         conn.send();
     }

@@ -197,8 +197,7 @@ impl Detached {
 }
 
 impl Detached {
-    /// The turn is over: ttrpc has written every message that it had. What is left of streams that were given up it will
-    /// never write.
+    /// ttrpc has written every message that it had. What is left of streams that were given up, it will never write.
     pub(super) fn forget_abandoned(&mut self) {
         for id in self.abandoned.drain(..) {
             self.messages.remove(&id);

@@ -48,8 +48,8 @@ pub(super) struct FrameRules {
     streams: IdMap<Arc<StreamState>>,
     /// Client: streams whose requests ttrpc has not written yet, in order.
     opening: VecDeque<Arc<StreamState>>,
-    /// Server: frames of streams whose handlers have not begun, because they came in the same read as the
-    /// request. Cleared with the next read.
+    /// Server: frames of streams whose handlers have not begun, because they came in the same turn as the
+    /// request, and of streams that there are not. Cleared when the turn is over.
     early: IdMap<Early>,
     /// Server: the ids that requests have used.
     used_ids: UsedIds,
@@ -117,8 +117,10 @@ impl FrameRules {
         self.streams.insert(stream_id, state);
     }
 
-    /// The stream needs nothing more from the peer. Messages that still arrive are not counted.
+    /// The stream needs nothing more from the peer. Messages that still arrive are not counted, and nobody takes those
+    /// that ttrpc has.
     pub(super) fn forget(&mut self, state: &StreamState) {
+        state.drop_payloads();
         if let Some(stream_id) = state.stream_id() {
             self.streams.remove(&stream_id);
         }
@@ -128,9 +130,11 @@ impl FrameRules {
         self.role == Role::Server
     }
 
-    /// New bytes arrive: by now, ttrpc has read the previous ones.
-    pub(super) fn received(&mut self) {
+    /// The turn is over: ttrpc has read what passed, and the handlers of its requests have begun. It has written every
+    /// message that it had.
+    pub(super) fn turn_over(&mut self) {
         self.early.clear();
+        self.detached.forget_abandoned();
     }
 
     /// Judges a frame from the peer by its header.

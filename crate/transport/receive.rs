@@ -33,7 +33,6 @@ impl Wire {
     pub fn receive(&self, budget: usize, mut source: impl Source) -> usize {
         let mut flow = self.lock();
         let flow = &mut *flow;
-        flow.rules.received();
         let mut total = 0;
         let ended = loop {
             match self.read(flow, budget - total.min(budget), total == 0, &mut source) {

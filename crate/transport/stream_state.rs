@@ -78,6 +78,11 @@ impl StreamState {
         lock(&self.payloads).pop_front().unwrap_or(message)
     }
 
+    /// Nobody takes the messages any more that ttrpc has as stubs.
+    pub(super) fn drop_payloads(&self) {
+        *lock(&self.payloads) = VecDeque::new();
+    }
+
     /// A message of `size` bytes was handed to JavaScript.
     pub fn handed_over(&self, size: usize) {
         self.held.fetch_add(size + MESSAGE_COST, Relaxed);

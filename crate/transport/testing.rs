@@ -136,7 +136,7 @@ pub(super) fn bytes(message: &GenMessage) -> Vec<u8> {
 }
 
 /// A socket that has these bytes, and no more. It gives at most so many of them at once.
-struct Bytes<'a>(&'a [u8], usize);
+pub(super) struct Bytes<'a>(pub(super) &'a [u8], pub(super) usize);
 
 impl Source for &mut Bytes<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -167,7 +167,7 @@ pub(super) fn receive(wire: &Wire, bytes: &[u8]) {
 pub(super) fn receive_in_pieces(wire: &Wire, bytes: &[u8], piece: usize) {
     wire.worklist.backlog.clear();
     let mut bytes = Bytes(bytes, piece);
-    while wire.receive(usize::MAX, &mut bytes) > 0 {
+    while wire.receive(usize::MAX, &mut bytes) > 0 && !bytes.0.is_empty() {
         wire.snapshot();
     }
     wire.snapshot();

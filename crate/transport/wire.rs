@@ -229,11 +229,15 @@ impl Wire {
         self.mark_flow(&mut self.lock());
     }
 
+    /// The turn is over: every task that it made ready has run.
+    pub fn turn_over(&self) {
+        self.lock().rules.turn_over();
+    }
+
     /// The state after a turn, for the engine. Clears the mark.
     pub fn snapshot(&self) -> Snapshot {
         let mut flow = self.lock();
         flow.is_marked = false;
-        flow.rules.detached.forget_abandoned();
         self.tidy(&mut flow);
         Snapshot {
             unsent: flow.tx.len(),

@@ -84,6 +84,8 @@ impl FrameRules {
             }
         };
         let kept = found.kept(body.len());
+        // ttrpc has refused what came before.
+        self.early.remove(&id);
         // A normal unary request has no flags, and its handler knows its size.
         if flags(header) != 0 || kept > SMALL_REQUEST {
             let early = self.early.entry(id).or_default();

@@ -3,7 +3,9 @@
 use super::super::apart::APART;
 use super::super::detached::{DETACHED, STUB};
 use super::super::stream_state::StreamState;
-use super::super::testing::{bytes, frame, pair, read, receive, receive_in_pieces, sent, write};
+use super::super::testing::{
+    Bytes, bytes, frame, pair, read, receive, receive_in_pieces, sent, write,
+};
 use super::super::{Pipe, Role, Wire, WireInit, Worklist};
 use crate::limits::{MESSAGE_COST, SLACK_LIMIT};
 use crate::protocol::status::MESSAGE_LIMIT;
@@ -218,7 +220,7 @@ fn a_message_of_a_stream_that_was_given_up_is_kept_until_the_turn_is_over() {
             let expected = bytes(&message(id, whole, 0));
             assert!(write(&wire, &mut pipe, &message(id, body, 0)) == expected);
         }
-        wire.snapshot();
+        wire.turn_over();
         assert!(wire.lock().rules.detached.messages.is_empty());
     }
 }
@@ -247,4 +249,55 @@ fn memory_for_a_message_grows_with_what_has_arrived_of_it() {
     assert_eq!(state.whole(read(&mut pipe).unwrap().payload).len(), MESSAGE_LIMIT);
     wire.snapshot();
     assert_eq!(wire.frames.held(), 0);
+}
+
+/// ttrpc refuses it, because nobody has opened the stream.
+#[test]
+fn a_message_before_its_streams_request_is_no_message_of_the_stream() {
+    let (wire, mut pipe) = pair(Role::Server);
+    let stray = bytes(&message(1, vec![1], FLAG_REMOTE_CLOSED));
+    let mut request = frame(MESSAGE_TYPE_REQUEST, 1, Request::new().encode().unwrap());
+    request.header.flags = FLAG_REMOTE_OPEN | FLAG_NO_DATA;
+    let (first, second) = (vec![2], vec![3]);
+    let sent = [first.clone(), second.clone()].map(|body| bytes(&message(1, body, 0))).concat();
+    let ignored = bytes(&frame(MESSAGE_TYPE_REQUEST, 2, Vec::new()));
+    receive(&wire, &[ignored, stray, bytes(&request), sent].concat());
+    let [.., got] = [(); 4].map(|()| read(&mut pipe).unwrap());
+    let state = wire.new_stream();
+    wire.opened_stream(1, &state, false);
+    assert_eq!(state.unread(), 1 + MESSAGE_COST);
+    assert_eq!(state.whole(got.payload), first);
+    assert_eq!(state.whole(read(&mut pipe).unwrap().payload), second);
+}
+
+/// The connection resumes, and its socket is read before ttrpc gets to run.
+#[test]
+fn what_is_kept_of_a_request_that_waited_is_known_when_its_handler_begins() {
+    let (wire, mut pipe) = pair(Role::Server);
+    wire.worklist.backlog.passed(false, usize::MAX / 2);
+    let body = Request { service: "s".repeat(5000), ..Default::default() }.encode().unwrap();
+    let request = bytes(&frame(MESSAGE_TYPE_REQUEST, 1, body));
+    wire.receive(usize::MAX, &mut Bytes(&request, usize::MAX));
+    assert!(read(&mut pipe).is_none() && !wire.may_receive());
+    wire.worklist.backlog.clear();
+    assert!(wire.resume());
+    receive(&wire, &bytes(&message(1, vec![1; 10], 0)));
+    read(&mut pipe).unwrap();
+    assert!(wire.request(1).1 >= 5000);
+}
+
+/// Nobody opened the first stream, or the reader of the second has left.
+#[test]
+fn messages_that_nobody_takes_are_not_kept() {
+    let (wire, mut pipe) = pair(Role::Server);
+    receive_in_pieces(&wire, &bytes(&message(7, vec![1; 20 * APART], 0)), 50_000);
+    assert_eq!(read(&mut pipe).unwrap().payload, STUB);
+    wire.turn_over();
+    let never_opened = wire.new_stream();
+    wire.opened_stream(7, &never_opened, false);
+    assert_eq!((never_opened.whole(STUB.to_vec()), never_opened.unread()), (STUB.to_vec(), 0));
+    let left = served(&wire, &mut pipe, 1);
+    receive_in_pieces(&wire, &bytes(&message(1, vec![1; 20 * APART], 0)), 50_000);
+    wire.forget_stream(&left);
+    assert_eq!(left.whole(STUB.to_vec()), STUB);
 }
