@@ -9,8 +9,7 @@ use ttrpc::proto::MESSAGE_HEADER_LENGTH;
 /// leave in one system call, for which they are copied.
 pub(super) const APART: usize = 32 << 10;
 
-/// Memory is allocated for this many bytes at least, whether they have arrived or not; and for the same again as have
-/// arrived.
+/// Memory is allocated for this many bytes that have not arrived, or for as many as have, if those are more.
 const AHEAD: usize = 256 << 10;
 
 /// See the module's documentation.

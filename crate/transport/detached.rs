@@ -194,9 +194,7 @@ impl Detached {
         self.arrived -= payload.len();
         Some(payload)
     }
-}
 
-impl Detached {
     /// ttrpc has written every message that it had. What is left of streams that were given up, it will never write.
     pub(super) fn forget_abandoned(&mut self) {
         for id in self.abandoned.drain(..) {

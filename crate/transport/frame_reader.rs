@@ -55,7 +55,7 @@ impl Sort {
 pub(super) enum Verdict {
     /// ttrpc gets it.
     Pass,
-    /// ttrpc gets it without this payload, unless that was gathered apart anyway, which is its owner's.
+    /// ttrpc gets it without this payload, which is its owner's. If the payload was gathered apart, only the owner counts.
     Detach(PayloadField, Owner),
     /// ttrpc gets nothing of it.
     Refuse,

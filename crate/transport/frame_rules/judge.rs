@@ -124,6 +124,7 @@ impl FrameRules {
         if !has_data(header) || apart.is_none() && size != STUB.len() {
             return Verdict::Pass;
         }
+        // Of a message that is not apart, nothing is cut: its one byte is the stub.
         Verdict::Detach(PayloadField { at: STUB.len(), payload: 0..size }, owner)
     }
 
