@@ -7,10 +7,12 @@ use super::super::testing::{
     Bytes, bytes, frame, pair, read, receive, receive_in_pieces, sent, write,
 };
 use super::super::{Pipe, Role, Wire, WireInit, Worklist};
+use crate::ids::{IdMap, IdSet};
 use crate::limits::{MESSAGE_COST, SLACK_LIMIT};
 use crate::protocol::status::MESSAGE_LIMIT;
 use crate::random::Random;
 use futures::FutureExt as _;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use ttrpc::proto::{
     Codec as _, FLAG_NO_DATA, FLAG_REMOTE_CLOSED, FLAG_REMOTE_OPEN, GenMessage, MESSAGE_TYPE_DATA,
@@ -300,4 +302,89 @@ fn messages_that_nobody_takes_are_not_kept() {
     receive_in_pieces(&wire, &bytes(&message(1, vec![1; 20 * APART], 0)), 50_000);
     wire.forget_stream(&left);
     assert_eq!(left.whole(STUB.to_vec()), STUB);
+}
+
+/// Messages before a stream's request or behind its end, closing ones with a body, and those of streams that there are
+/// not: none takes the place of another.
+#[test]
+fn each_stream_gets_its_own_messages_whatever_the_peer_sends() {
+    const CLOSES: u8 = FLAG_REMOTE_CLOSED | FLAG_NO_DATA;
+    let mut random = Random(0x1212_3434_5656_7879);
+    let mut taken_in_all = 0;
+    for _ in 0..60 {
+        let (wire, mut pipe) = pair(Role::Server);
+        let mut streams = IdMap::<Arc<StreamState>>::default();
+        let mut expected = IdMap::<VecDeque<Vec<u8>>>::default();
+        let (mut requested, mut ended) = (IdSet::default(), IdSet::default());
+        for _ in 0..30 {
+            let mut arriving = Vec::new();
+            for _ in 0..random.below(8) {
+                let id = 1 + 2 * random.below(6) as u32;
+                if random.below(4) == 0 {
+                    let length = random.length();
+                    let request = Request { payload: random.bytes(length), ..Default::default() };
+                    let mut request = frame(MESSAGE_TYPE_REQUEST, id, request.encode().unwrap());
+                    request.header.flags = FLAG_REMOTE_OPEN;
+                    arriving.extend(bytes(&request));
+                    expected.entry(id).or_default();
+                    continue;
+                }
+                let length = if random.below(2) == 0 { random.below(3) } else { random.length() };
+                let body = random.bytes(length);
+                let flags = if random.below(6) == 0 { random.below(8) as u8 } else { 0 };
+                arriving.extend(bytes(&message(id, body.clone(), flags)));
+                if let Some(expected) = expected.get_mut(&id)
+                    && !ended.contains(&id)
+                {
+                    if flags & CLOSES != CLOSES {
+                        expected.push_back(body);
+                    }
+                    if flags & FLAG_REMOTE_CLOSED != 0 {
+                        ended.insert(id);
+                    }
+                }
+            }
+            receive_in_pieces(&wire, &arriving, random.piece());
+            let mut begin = |id| {
+                let state = wire.new_stream();
+                wire.opened_stream(id, &state, false);
+                streams.insert(id, state);
+            };
+            // A handler begins when ttrpc has read its request, or one frame more.
+            let mut next = None;
+            let mut stubs = Vec::new();
+            while let got = read(&mut pipe)
+                && (got.is_some() || next.is_some())
+            {
+                next.take().into_iter().for_each(&mut begin);
+                let Some(GenMessage { header, payload }) = got else { break };
+                let id = header.stream_id;
+                if header.type_ == MESSAGE_TYPE_DATA {
+                    // ttrpc refuses those that come before the request, and fails the stream at a broken one.
+                    if requested.contains(&id) && header.flags & CLOSES != CLOSES {
+                        stubs.push((id, payload));
+                    }
+                    continue;
+                }
+                requested.insert(id);
+                if random.below(2) == 0 {
+                    begin(id);
+                } else {
+                    next = Some(id);
+                }
+            }
+            for (id, stub) in stubs {
+                let whole = streams[&id].whole(stub);
+                assert!(expected.get_mut(&id).unwrap().pop_front() == Some(whole), "{id}");
+                taken_in_all += 1;
+            }
+            wire.turn_over();
+            wire.snapshot();
+            for state in streams.values() {
+                state.ended();
+            }
+        }
+        assert!(expected.values().all(VecDeque::is_empty));
+    }
+    assert!(taken_in_all > 1000, "{taken_in_all}");
 }
