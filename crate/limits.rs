@@ -92,7 +92,7 @@ pub const UNCOUNTED_LIMIT: usize = 64 << 20;
 // What is done at once, so that nothing else waits for long.
 
 /// Bytes that one connection may take from its socket in one turn. A payload of 256 KiB comes with its envelope; of a
-/// larger one, a turn may take as much as came before.
+/// larger one, a turn may take as much again as has arrived.
 pub const READ_BUDGET: usize = (256 << 10) + 1024;
 
 /// The same where requests are held back at a limit: what is read is what may exceed it.

@@ -130,7 +130,7 @@ export const rows: readonly Row[] = [
   },
   {
     what: "read from one socket in one turn",
-    limit: "256 KiB, or of a payload as much as came before; by a server, half of what waits",
+    limit: "256 KiB, or as much of a payload as has arrived of it; by a server, half of what waits",
     beyond: "the rest in the next turn",
     shown: ["__test__/both-drivers/streams/event-loop.test.ts", ""],
   },
