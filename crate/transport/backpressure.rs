@@ -206,10 +206,8 @@ impl Wire {
     /// Gathers the payload of a large frame apart, if there is room for all of it. Where requests are held back, they pass
     /// one by one, as ttrpc reads them.
     fn gather_apart(&self, flow: &mut Flow, Gathered { frame, sort, .. }: Gathered) {
-        let Flow { rx, rules, block, .. } = flow;
-        let has_room = self.budget.is_none()
-            || rx.granted.is_some()
-            || block.is_none() && frame <= FREE_BYTES[Kind::Frames as usize];
+        let Flow { rx, rules, .. } = flow;
+        let has_room = self.budget.is_none() || rx.granted.is_some();
         let waits =
             sort == Sort::Request && self.budget.as_ref().is_some_and(|budget| budget.waits());
         if frame < APART || !has_room || waits {

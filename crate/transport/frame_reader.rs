@@ -176,17 +176,26 @@ impl FrameReader {
 
     /// Whether the next bytes are of a frame that is not gathered.
     pub(super) fn is_skipping(&self) -> bool {
-        let left = match self.state {
+        self.left() > self.received.len()
+    }
+
+    /// What is left of a frame that is not gathered, or not any more: bytes in the buffer, and bytes to come.
+    fn left(&self) -> usize {
+        match self.state {
             State::Between | State::Gathering { .. } => 0,
             State::Reading { left, behind } => left + behind,
             State::Through { left } | State::Dropping { left } => left,
-        };
-        left > self.received.len()
+        }
     }
 
     /// Bytes of the gathered frame, and of those behind it.
     fn arrived(&self) -> usize {
-        self.received.len() + self.apart.as_ref().map_or(0, Apart::len)
+        self.received.len() + self.apart_len()
+    }
+
+    /// Bytes of the gathered frame that are apart.
+    fn apart_len(&self) -> usize {
+        self.apart.as_ref().map_or(0, Apart::len)
     }
 
     /// Bytes that have arrived and that ttrpc has not read.
@@ -268,8 +277,8 @@ impl FrameReader {
     /// gathered apart.
     pub(super) fn whole(&mut self) -> Option<(&mut Header, &mut [u8])> {
         let State::Gathering { frame, .. } = self.state else { return None };
-        let apart = self.apart.as_ref().map_or(0, Apart::len);
-        self.received.bytes().get_mut(..frame - apart)?.split_first_chunk_mut()
+        let gathered = frame - self.apart_len();
+        self.received.bytes().get_mut(..gathered)?.split_first_chunk_mut()
     }
 
     /// Gathers the payload of the frame, which is not whole, apart, if it is large.
@@ -326,8 +335,8 @@ impl FrameReader {
     /// Drops the gathered frame.
     pub(super) fn drop_frame(&mut self) {
         let State::Gathering { frame, .. } = self.state else { return };
-        let apart = self.apart.take().as_ref().map_or(0, Apart::len);
-        self.received.take(frame - apart);
+        self.received.take(frame - self.apart_len());
+        self.apart = None;
         self.state = State::Between;
     }
 
@@ -356,17 +365,9 @@ impl FrameReader {
     /// Whether the bytes that arrived end in the middle of a frame.
     pub(super) fn mid_frame(&mut self) -> bool {
         let mut at = match self.state {
-            State::Between => 0,
-            State::Gathering { frame, .. } if self.is_apart() => {
-                let apart = self.apart.as_ref().map_or(0, Apart::len);
-                if self.apart().is_some() {
-                    return true;
-                }
-                frame - apart
-            }
-            State::Gathering { .. } => 0,
-            State::Reading { left, behind } => left + behind,
-            State::Through { left } | State::Dropping { left } => left,
+            // The header tells the size of the whole frame, and not all of it is in the buffer.
+            State::Gathering { frame, .. } if self.is_apart() => frame - self.apart_len(),
+            _ => self.left(),
         };
         let bytes = self.received.bytes();
         while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {

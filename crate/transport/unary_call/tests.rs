@@ -195,6 +195,27 @@ fn a_response_without_a_payload_keeps_none_of_a_second_one() {
 }
 
 #[test]
+fn a_large_request_that_is_cut_off_anywhere_is_known_to_be() {
+    let pair_of =
+        |value: &str| ttrpc::proto::KeyValue { value: value.to_owned(), ..Default::default() };
+    let payload = vec![1; super::super::apart::APART];
+    let metadata = vec![pair_of("behind the payload")];
+    let request = Request { service: "a.B".to_owned(), payload, metadata, ..Default::default() };
+    let whole = bytes(&frame(MESSAGE_TYPE_REQUEST, 1, request.encode().unwrap()));
+    let ends = (0..60).chain(whole.len() - 60..=whole.len());
+    for end in ends.chain((60..whole.len() - 60).step_by(1111)) {
+        // Everything comes at once, or the payload is read into memory of its own.
+        for first in [end, end.min(50)] {
+            let (wire, _pipe) = pair(Role::Server);
+            receive(&wire, &whole[..first]);
+            receive(&wire, &whole[first..end]);
+            let is_cut_off = wire.lock().rx.mid_frame();
+            assert_eq!(is_cut_off, 0 < end && end < whole.len(), "{first} {end}");
+        }
+    }
+}
+
+#[test]
 fn a_request_that_ttrpc_answers_itself_keeps_no_payload() {
     let (wire, mut pipe) = pair(Role::Server);
     let request = Request { payload: vec![1; DETACHED], ..Default::default() };
