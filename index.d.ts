@@ -85,8 +85,8 @@ export declare class Port {
   close(connection: number, flush: boolean): void
   /** Sets whether a connection keeps the process alive: 0 while calls are in flight, 1 always, 2 never. */
   hold(connection: number, mode: number): void
-  /** Looks for a connection's answers for some microseconds before the thread sleeps. */
-  busyPoll(connection: number, microseconds: number): void
+  /** Looks for a connection's answers before the thread sleeps: for some microseconds, or while that pays. */
+  busyPoll(connection: number, microseconds?: number | undefined | null): void
   /** Binds and listens. Connections arrive as events. */
   listen(address: BindingAddress, options: BindingListenOptions): BindingOpened
   /**

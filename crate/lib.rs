@@ -15,7 +15,8 @@
 //! - [`protocol`]: status codes, outcomes and close reasons, which need no connection.
 //! - [`socket`]: non-blocking descriptors of every address family.
 //! - [`system`]: system calls that a shim needs and Node does not offer.
-//! - [`ids`], [`limits`], [`sync`]: names of connections and calls; every bound; mutexes.
+//! - [`ids`], [`limits`], [`patience`], [`sync`]: names of connections and calls; every bound; what is tried
+//!   again; mutexes.
 
 pub mod bridge;
 pub mod engine;
@@ -24,6 +25,7 @@ pub mod io_thread;
 #[cfg(not(address_sanitizer))]
 pub mod launcher;
 pub mod limits;
+pub mod patience;
 pub mod protocol;
 #[cfg(test)]
 mod random;

@@ -110,6 +110,15 @@ pub const BATCH_BYTES: usize = 256 << 10;
 /// Bytes of payloads that cross beside them.
 pub const BATCH_PAYLOADS: usize = 4 << 20;
 
+/// How long to look for an answer before the thread sleeps, unless the program says how long.
+pub const LOOK_TIME: Duration = Duration::from_micros(50);
+
+/// Connections that one engine looks at, besides those for which the program says how long.
+pub const LOOK_CONNECTIONS: usize = 8;
+
+/// What is mostly in vain is tried once in so many times. A power of two.
+pub const RARELY: u32 = 64;
+
 // What an item counts besides its bytes, so that empty ones count, too.
 
 /// A message of a stream.

@@ -45,7 +45,6 @@ import {
   requests,
   message,
   address,
-  ms,
   callOptions,
   syncCallOptions,
   connectOptions,
@@ -181,7 +180,10 @@ export const PUBLIC_FUNCTIONS: readonly PublicFunction[] = [
     args: [address(/address/), optionsOf("connectSync")],
     options: {
       at: 1,
-      of: { connectTimeoutMs: ms(/connectTimeoutMs/, 1) } satisfies Options<SyncConnectOptions>,
+      of: {
+        connectTimeoutMs: connectOptions.connectTimeoutMs,
+        busyPollMs: connectOptions.busyPollMs,
+      } satisfies Options<SyncConnectOptions>,
     },
   },
   {

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { cpuUsage } from "node:process";
 import { Worker } from "node:worker_threads";
-import { Code, connect, type Connection, createServer } from "containerd-shim-protos";
+import { Code, connect, type Connection, connectSync, createServer } from "containerd-shim-protos";
 import { expect, test } from "vitest";
 import { bytes, failure, text } from "../helpers/outcome.js";
 import { describeWithPeer, Peer } from "../helpers/peer.js";
@@ -53,6 +53,26 @@ describeWithPeer("a connection that looks for answers before it sleeps", () => {
     }
     expect(callsBefore).toBeLessThan(1000);
     expect(await held).toMatchObject({ code: Code.DeadlineExceeded });
+  });
+
+  test.each([
+    ["other connections", (other: Connection) => other.unary("test.Echo", "Echo", bytes("x"))],
+    ["immediates", () => new Promise((resolve) => setImmediate(resolve))],
+    ["timers", () => new Promise((resolve) => setTimeout(resolve, 1))],
+  ])("gives way to %s", async (_, turn) => {
+    await using peer = await Peer.echo();
+    await using connection = await connect(peer.address, { busyPollMs: 10 });
+    await using other = await connect(peer.address, { busyPollMs: 0 });
+    let turns = 0;
+    const over = new AbortController();
+    const work = (async () => {
+      for (; !over.signal.aborted; turns++) await turn(other);
+    })();
+    for (let i = 0; i < 20; i++) await connection.unary("test.Echo", "Sleep", sleepFor(8));
+    over.abort();
+    await work;
+    // An event loop that waited for the end of each look would have had two turns for each.
+    expect(turns).toBeGreaterThan(60);
   });
 
   test("looks for a held call once, whatever other connections do", async () => {
@@ -138,13 +158,28 @@ describeWithPeer("a connection that looks for answers before it sleeps", () => {
     }
   });
 
-  test("sleeps while a call is held, after one look", async () => {
+  test.each([10, undefined])("sleeps while a call is held, after one look (busyPollMs: %s)", async (ms) => {
     await using peer = await Peer.echo();
-    await using connection = await connect(peer.address, { busyPollMs: 10 });
+    await using connection = await connect(peer.address, { busyPollMs: ms });
     const before = cpuUsage();
     await connection.unary("test.Echo", "Sleep", sleepFor(1500));
     // A thread that looked all the time would take all of it.
     expect(spentUs(before)).toBeLessThan(1_000_000);
+  });
+
+  test.each([0, 0.2, 10, undefined])("blocks for each answer of its own (busyPollMs: %s)", async (ms) => {
+    await using peer = await Peer.echo();
+    using connection = connectSync(peer.address, { busyPollMs: ms });
+    for (let i = 0; i < 300; i++) {
+      expect(text(connection.unary("test.Echo", "Echo", bytes(`${i}`)))).toBe(`${i}`);
+    }
+    const large = new Uint8Array(1 << 20).fill(7);
+    expect(connection.unary("test.Echo", "Echo", large)).toEqual(large);
+    const before = cpuUsage();
+    expect(text(connection.unary("test.Echo", "Sleep", sleepFor(1500)))).toBe("1500");
+    expect(spentUs(before)).toBeLessThan(1_000_000);
+    const late = () => connection.unary("test.Echo", "Sleep", sleepFor(60_000), { timeoutMs: 20 });
+    expect(late).toThrow(expect.objectContaining({ code: Code.DeadlineExceeded }));
   });
 
   test("does not keep the process alive between calls", async () => {

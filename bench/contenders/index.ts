@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { hasDrivers } from "./package.js";
 
 /** The contenders' names. */
-export type Name = "package" | "polling" | "releasing" | "thread" | "plain" | "native" | "go" | "grpc";
+export type Name = "package" | "sleeping" | "releasing" | "thread" | "plain" | "native" | "go" | "grpc";
 
 /** Which side is compared: clients that call the native server, or servers that the native client calls. */
 export type Side = "client" | "server";
@@ -51,7 +51,7 @@ export function contestants({ rust, go }: Peers): ReadonlyMap<Name, Contestant> 
   const noGo = go === undefined ? { missing: "needs Go" } : {};
   const all: Contestant[] = [
     inJavaScript("package", "this package"),
-    inJavaScript("polling", "this package, busyPollMs 0.05"),
+    inJavaScript("sleeping", "this package, busyPollMs 0"),
     inJavaScript("releasing", "this package, releasePayload"),
     { ...inJavaScript("thread", "this package, driver thread"), ...noDrivers },
     inJavaScript("plain", "plain JavaScript"),

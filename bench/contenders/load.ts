@@ -3,7 +3,7 @@ import type { Contender } from "./contender.js";
 /** A process loads only the contender that it measures. */
 const loaders: Record<string, () => Promise<Contender>> = {
   package: async () => (await import("./package.js")).thisPackage(),
-  polling: async () => (await import("./package.js")).thisPackage({ busyPollMs: 0.05 }),
+  sleeping: async () => (await import("./package.js")).thisPackage({ busyPollMs: 0 }),
   releasing: async () => (await import("./package.js")).releasing(),
   thread: async () => (await import("./package.js")).thisPackage({ driver: "thread" }),
   plain: async () => (await import("./plain/contender.js")).plain,

@@ -7,10 +7,6 @@ const LIMITS = {
     "One call at a time",
     "both sides sleep for much of the time: `/proc` shows the client at work for 52 to 62 % of it and the native server for 39 to 47 %. Each call waits for a wake-up on either side, and Node's event loop takes longer than tokio's from one to the next. With `busyPollMs`, this side does not sleep.",
   ],
-  look: [
-    "`busyPollMs`",
-    "the native server still sleeps between two calls. With 256 KiB, which is more than the socket holds, it does so several times a call.",
-  ],
   many: [
     "Many small calls",
     "one thread is busy all the time: with 64 in flight the client's for 96 % of it, and the native server's for 95 %. A batch of calls costs three system calls, and in a profile no function of this side has more than 5 % of the time.",

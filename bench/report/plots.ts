@@ -10,7 +10,7 @@ import type { Comparison } from "./comparison.js";
 /** Colours that colour-blind readers can also distinguish. */
 const COLOURS: Readonly<Record<Name, string>> = {
   package: "#0072b2",
-  polling: "#cc79a7",
+  sleeping: "#cc79a7",
   releasing: "#b07d00",
   thread: "#56b4e9",
   plain: "#e69f00",

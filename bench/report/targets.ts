@@ -123,13 +123,6 @@ export function targets(run: Comparison): Target[] {
     against(released, id, "≥", { native: 0.8 }, "released", "perSecond", "releasing");
   }
   against("unary 64 B, 1 in flight: median latency", unary(1), "≤", { go: 1.1 }, "one", "p50Us");
-  const looking = "unary 64 B, 1 in flight, busyPollMs: median latency";
-  against(looking, unary(1), "≤", { go: 1.1 }, "look", "p50Us", "polling");
-  for (const size of [4, 256]) {
-    const id = caseId("client", "unary", size << 10, 1);
-    const what = `unary ${size} KiB, 1 in flight, busyPollMs: calls/s`;
-    against(what, id, "≥", { native: 0.9 }, "look", "perSecond", "polling");
-  }
   const byThread = "unary 64 B, 16 in flight, driver thread: calls/s";
   against(byThread, unary(16), "≥", { package: 0.85 }, "thread", "perSecond", "thread");
   const cpu = "CPU time of the calling thread a call, 64 B, 64 in flight, driver thread";

@@ -6,7 +6,7 @@ import type { Case } from "./cases.js";
 const ALL: readonly Name[] = ["package", "thread", "plain", "native", "go", "grpc"];
 const MAIN: readonly Name[] = ["package", "plain", "native"];
 
-export const INFLIGHT: readonly number[] = [1, 16, 64, 256, 1024];
+export const INFLIGHT: readonly number[] = [1, 4, 16, 64, 256, 1024];
 /** 64 payloads of 256 KiB are 16 MiB in flight, which is as much as a peer should have to hold. */
 const INFLIGHT_LARGE: readonly number[] = [1, 16, 64];
 /** At 16 in flight. */
@@ -19,8 +19,8 @@ function casesOf(side: Side): Case[] {
   const add = (size: number, inflight: number, connections: number, names: readonly Name[]) => {
     const key = `${size} ${inflight} ${connections}`;
     if (cases.has(key)) return;
-    // A look for answers is for clients with one call in flight.
-    const polling: readonly Name[] = side === "client" && inflight === 1 ? ["polling"] : [];
+    // With more in flight, polling for answers makes no difference.
+    const sleeping: readonly Name[] = side === "client" && inflight <= 4 ? ["sleeping"] : [];
     // Smaller payloads have no memory of their own.
     const releasing: readonly Name[] = side === "client" && size >= 16 << 10 ? ["releasing"] : [];
     const quick =
@@ -32,7 +32,7 @@ function casesOf(side: Side): Case[] {
       size,
       inflight,
       connections,
-      names: [...names, ...polling, ...releasing],
+      names: [...names, ...sleeping, ...releasing],
       quick,
     });
   };

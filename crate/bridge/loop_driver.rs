@@ -186,22 +186,38 @@ impl LoopDriver {
     /// Looks for answers. Returns whether to look again in the next turn of the event loop.
     fn look(self: &Rc<Self>) -> bool {
         let Some(until) = self.looks_until() else { return false };
-        let (ids, fds): (Vec<_>, Vec<_>) = match self.engine.borrow().as_ref() {
+        let (ids, mut fds): (Vec<_>, Vec<_>) = match self.engine.borrow().as_ref() {
             Some(engine) => engine.looked_at().unzip(),
             None => return false,
         };
-        let found = look_for_input(fds.into_iter(), until);
+        // Whatever else the event loop waits for ends its sleep, and so this.
+        fds.push(self.event_loop.descriptor(self.uv));
+        let wakes = self.would_sleep().and_then(|most| Instant::now().checked_add(most));
+        let found = look_for_input(fds.into_iter(), wakes.map_or(until, |wakes| wakes.min(until)));
         // The event loop reads its clock before it calls back, and would sleep too long.
         self.event_loop.update_time(self.uv);
-        if found.is_empty() {
-            let _ = self.with(Engine::end_look);
+        if found.interrupted || found.places.is_empty() && Instant::now() >= until {
+            // What was found is read when the event loop finds it.
+            let _ = self.with(|engine| engine.end_look(found.interrupted));
             return false;
         }
-        for id in found.into_iter().filter_map(|place| ids.get(place)) {
+        for id in found.places.iter().filter_map(|place| ids.get(*place)) {
             let _ = self.with(|engine| engine.ready(*id, true, false));
         }
-        self.buffers.deliver(&self.events);
+        if !self.events.is_empty() {
+            self.buffers.deliver(&self.events);
+        }
         self.looks_until().is_some()
+    }
+
+    /// How long the event loop would sleep if nothing was looked for; `None` means for ever.
+    fn would_sleep(&self) -> Option<Duration> {
+        let idle = self.idle.borrow();
+        let Some(idle) = idle.as_ref() else { return Some(Duration::ZERO) };
+        idle.stop_idling();
+        let sleeps = self.event_loop.would_sleep(self.uv);
+        idle.start_idling(on_idle);
+        sleeps
     }
 
     fn set_timer(&self) {

@@ -9,7 +9,9 @@ use super::uv::Uv;
 use super::values::{
     BindingAddress, BindingListenOptions, BindingOpened, BindingPair, BindingVersions,
 };
-use crate::engine::{Attempt, Awaited, Engine, Excess, Hold, ListenOptions, Method, Services};
+use crate::engine::{
+    Attempt, Awaited, Engine, Excess, Hold, ListenOptions, Looks, Method, Services,
+};
 use crate::records::{RECORD_LIMIT, StreamKind};
 use crate::socket::{Address, Stream, own, pair};
 use napi::bindgen_prelude::{Env, Function, Uint8ArraySlice};
@@ -206,11 +208,12 @@ impl Port {
         self.driver.with(move |engine| engine.hold(connection, hold))
     }
 
-    /// Looks for a connection's answers for some microseconds before the thread sleeps.
+    /// Looks for a connection's answers before the thread sleeps: for some microseconds, or while that pays.
     #[napi(catch_unwind)]
-    pub fn busy_poll(&self, connection: u32, microseconds: u32) -> Result<()> {
-        let time = Duration::from_micros(microseconds.into());
-        self.driver.with(move |engine| engine.busy_poll(connection, time))
+    pub fn busy_poll(&self, connection: u32, microseconds: Option<u32>) -> Result<()> {
+        let time = |us: u32| Looks::For(Duration::from_micros(us.into()));
+        let looks = microseconds.map_or(Looks::WhileTheyPay, time);
+        self.driver.with(move |engine| engine.look(connection, looks))
     }
 
     /// Binds and listens. Connections arrive as events.

@@ -5,7 +5,9 @@
 //! fail to load with an error of the linker.
 
 use std::ffi::{CStr, c_int, c_void};
+use std::os::fd::RawFd;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// A `uv_loop_t`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,20 @@ impl Loop {
     pub(super) fn update_time(self, uv: &Uv) {
         // SAFETY: the loop lives as long as its environment, to whose thread this type is confined.
         unsafe { (uv.update_time)(self.0) };
+    }
+
+    /// The descriptor that can be read once one that the loop watches is ready. Must be called on the loop's own thread.
+    pub(super) fn descriptor(self, uv: &Uv) -> RawFd {
+        // SAFETY: as in `update_time`.
+        unsafe { (uv.backend_fd)(self.0) }
+    }
+
+    /// How long it would sleep now unless a descriptor becomes ready; `None` means for ever. Must be called on the loop's
+    /// own thread.
+    pub(super) fn would_sleep(self, uv: &Uv) -> Option<Duration> {
+        // SAFETY: as in `update_time`.
+        let milliseconds = unsafe { (uv.backend_timeout)(self.0) };
+        u64::try_from(milliseconds).ok().map(Duration::from_millis)
     }
 }
 
@@ -83,6 +99,8 @@ functions! {
     release: unsafe extern "C" fn(Handle) = "uv_unref";
     walk: unsafe extern "C" fn(*mut c_void, WalkCallback, *mut c_void) = "uv_walk";
     update_time: unsafe extern "C" fn(*mut c_void) = "uv_update_time";
+    backend_fd: unsafe extern "C" fn(*const c_void) -> c_int = "uv_backend_fd";
+    backend_timeout: unsafe extern "C" fn(*const c_void) -> c_int = "uv_backend_timeout";
     check_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_check_init";
     check_start: unsafe extern "C" fn(Handle, HandleCallback) -> c_int = "uv_check_start";
     check_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_check_stop";

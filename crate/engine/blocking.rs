@@ -139,6 +139,10 @@ impl Engine {
             let fd = conn.stream.fd();
             let writes = conn.wire.unsent() > 0;
             let timeout = self.next_deadline().map_or(most, |deadline| deadline.min(most));
+            if !writes && self.finds_answer(awaited.connection, timeout) {
+                self.ready(awaited.connection, true, false);
+                continue;
+            }
             match wait(fd, writes, milliseconds(timeout)) {
                 Ok(true) => self.ready(awaited.connection, true, writes),
                 Ok(false) => self.expire(),

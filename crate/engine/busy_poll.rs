@@ -1,114 +1,178 @@
 //! Looking for answers instead of sleeping.
 //!
 //! A thread that sleeps until an answer comes pays for two context switches, which is most of the latency of a small call to
-//! a peer on the same machine. So a connection can ask for a look: for some time after a call left, and as long as bytes
-//! come before that time is up, whoever turns the engine asks its descriptor again and again before it sleeps.
+//! a peer on the same machine, and much of its processor time. So for some time after bytes of a call or a stream left, and
+//! as long as answers come before that time is up, whoever turns the engine asks the descriptor again and again before it
+//! sleeps.
 //!
-//! What is in flight when a look ends in vain is slow, or a stream, and is not looked for again. So a call that the peer
-//! holds for hours costs one look.
+//! What is in flight when a look ends in vain is slow: it is not looked for until more bytes leave. So a call that the peer
+//! holds for hours costs one look. Unless a program says how long to look, a connection looks while that pays: each look in
+//! vain makes it skip twice as many of the next ones, up to a limit. With many calls in flight, a look finds the first answer
+//! at once.
 
 use super::Engine;
 use super::connection::Connection;
-use crate::ids::IdMap;
+use crate::limits::{LOOK_CONNECTIONS, LOOK_TIME};
+use crate::patience::Patience;
+use crate::system::poll::look_for_input;
 use std::os::fd::RawFd;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-/// The connections that asked for a look.
-#[derive(Debug, Default)]
-pub(super) struct BusyPoll {
-    asked: IdMap<Look>,
-    /// Connections whose calls are in the batch that is being carried out.
-    called: Vec<u32>,
-    /// Connections that are looked at.
-    looking: Vec<u32>,
+/// When a connection looks for answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looks {
+    /// For that long, whenever bytes have left.
+    For(Duration),
+    /// For [`LOOK_TIME`], if the last looks were not in vain.
+    WhileTheyPay,
 }
 
+/// The looks of one connection.
 #[derive(Debug)]
-struct Look {
-    /// How long it lasts.
+pub(super) struct Look {
     time: Duration,
-    /// Calls and streams in flight when the last look began or ended.
-    seen: u32,
-    /// How many of them are not looked for any more.
+    /// `None` if the program asked for every look.
+    patience: Option<Patience>,
+    /// How many of the calls and streams in flight are not looked for until more bytes leave.
     slow: u32,
-    /// When the look ends.
+    /// The look has no purpose once no more than that are in flight.
+    enough: u32,
+    /// When it ends.
     until: Option<Instant>,
+    /// It is among those of which bytes have left.
+    has_sent: bool,
 }
 
 impl Look {
-    /// Bytes may have left or come. Begins, prolongs or ends the look.
-    fn update(&mut self, conn: &Connection, has_read: bool) {
-        let in_flight = conn.in_flight.load(Ordering::Relaxed);
-        self.slow = self.slow.min(in_flight);
-        // While the socket takes no more, the peer has no whole request.
-        if in_flight <= self.slow || conn.watched.write || !conn.watched.read {
-            self.until = None;
-            // The look begins when the rest has left.
-            self.seen = if conn.watched.write { 0 } else { in_flight };
+    pub(super) fn new(looks: Looks) -> Self {
+        let (time, patience) = match looks {
+            Looks::For(time) => (time, None),
+            Looks::WhileTheyPay => (LOOK_TIME, Some(Patience::default())),
+        };
+        Self { time, patience, slow: 0, enough: 0, until: None, has_sent: false }
+    }
+
+    /// Bytes have left, and the peer has whole messages. `others` is how many connections are looked at already.
+    fn sent(&mut self, in_flight: u32, others: usize) {
+        let is_worth_it = |it: &mut Patience| others < LOOK_CONNECTIONS && it.may_try();
+        let may_look = in_flight > 0 && self.patience.as_mut().is_none_or(is_worth_it);
+        self.until = may_look.then(|| Instant::now().checked_add(self.time)).flatten();
+        // A message of a slow stream may be answered soon.
+        self.enough = if in_flight > self.slow { self.slow } else { 0 };
+    }
+
+    /// Bytes have come.
+    fn read(&mut self, in_flight: u32) {
+        if self.until.is_none() {
             return;
         }
-        if in_flight != self.seen || has_read && self.until.is_some() {
-            self.seen = in_flight;
-            self.until = Instant::now().checked_add(self.time);
+        if let Some(patience) = &mut self.patience {
+            patience.paid();
         }
+        let others = in_flight > self.slow;
+        self.until = others.then(|| Instant::now().checked_add(self.time)).flatten();
     }
 }
 
+/// The connections that look for answers.
+#[derive(Debug, Default)]
+pub(super) struct BusyPoll {
+    /// Those of which bytes have left since the last look.
+    sent: Vec<u32>,
+    /// Those that are looked at.
+    looking: Vec<u32>,
+}
+
 impl BusyPoll {
-    /// A call is being made.
-    pub(super) fn called(&mut self, connection: u32) {
-        if self.asked.contains_key(&connection) && !self.called.contains(&connection) {
-            self.called.push(connection);
+    /// Bytes of the connection have left.
+    pub(super) fn sent(&mut self, id: u32, conn: &mut Connection) {
+        if let Some(look) = &mut conn.look
+            && !std::mem::replace(&mut look.has_sent, true)
+        {
+            self.sent.push(id);
         }
     }
 
     /// The connection is gone.
     pub(super) fn forget(&mut self, connection: u32) {
-        if self.asked.remove(&connection).is_some() {
-            self.looking.retain(|id| *id != connection);
-        }
-    }
-
-    fn update(&mut self, connection: u32, conn: &Connection, has_read: bool) {
-        let Some(look) = self.asked.get_mut(&connection) else { return };
-        look.update(conn, has_read);
-        let is_looking = look.until.is_some();
-        let place = self.looking.iter().position(|id| *id == connection);
-        match place {
-            None if is_looking => self.looking.push(connection),
-            Some(place) if !is_looking => drop(self.looking.swap_remove(place)),
-            _ => {}
-        }
+        self.looking.retain(|id| *id != connection);
     }
 }
 
+/// Whether anybody can answer while this thread looks.
+fn has_another_processor() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| available_parallelism().is_ok_and(|processors| processors.get() > 1))
+}
+
 impl Engine {
-    /// Looks at a connection for `time` before the thread sleeps.
-    pub fn busy_poll(&mut self, connection: u32, time: Duration) {
-        // With one processor, or if this engine is the peer, nobody can answer while this side looks.
-        let has_another = available_parallelism().is_ok_and(|processors| processors.get() > 1);
-        let is_own = self.ends(connection).is_some_and(|ends| self.serves(&ends));
-        if has_another && !is_own && self.connections.contains_key(&connection) {
-            let look = Look { time, seen: 0, slow: 0, until: None };
-            self.busy_poll.asked.insert(connection, look);
-        }
-    }
-
-    /// The calls of a batch have left.
-    pub(super) fn look_for_answers(&mut self) {
-        while let Some(id) = self.busy_poll.called.pop() {
-            self.look_on(id, false);
-        }
-    }
-
-    /// Bytes of a connection may have left, or with `has_read` come.
-    pub(super) fn look_on(&mut self, id: u32, has_read: bool) {
-        if !self.busy_poll.asked.is_empty()
-            && let Some(conn) = self.connections.get(&id)
+    /// Sets when a client's connection looks for answers.
+    pub fn look(&mut self, connection: u32, looks: Looks) {
+        if has_another_processor()
+            && let Some(conn) = self.connections.get_mut(&connection)
         {
-            self.busy_poll.update(id, conn, has_read);
+            conn.look = Some(Look::new(looks));
+        }
+    }
+
+    /// Looks for a blocking call's answer, for as long as `most`. Returns whether bytes have come. The caller then waits.
+    pub(super) fn finds_answer(&mut self, connection: u32, most: Duration) -> bool {
+        let Some(conn) = self.connections.get_mut(&connection) else { return false };
+        let Some(look) = &mut conn.look else { return false };
+        if !look.patience.as_mut().is_none_or(Patience::may_try) {
+            return false;
+        }
+        let until = Instant::now() + look.time.min(most);
+        let found = look_for_input(std::iter::once(conn.stream.fd()), until);
+        let has_come = !found.places.is_empty();
+        if let Some(patience) = &mut look.patience {
+            match (found.interrupted, has_come) {
+                (true, _) => patience.harmed(),
+                (false, true) => patience.paid(),
+                (false, false) => patience.failed(),
+            }
+        }
+        has_come
+    }
+
+    /// Begins the looks of the connections of which bytes have left.
+    pub(super) fn look_for_answers(&mut self) {
+        while let Some(id) = self.busy_poll.sent.pop() {
+            if let Some(look) = self.connections.get_mut(&id).and_then(|conn| conn.look.as_mut()) {
+                look.has_sent = false;
+                let others = self.busy_poll.looking.len();
+                self.update_look(id, |look, in_flight| look.sent(in_flight, others));
+            }
+        }
+    }
+
+    /// Bytes of a connection have come.
+    pub(super) fn look_on(&mut self, id: u32) {
+        if self.busy_poll.looking.contains(&id) {
+            self.update_look(id, Look::read);
+        }
+    }
+
+    fn update_look(&mut self, id: u32, update: impl FnOnce(&mut Look, u32)) {
+        let Some(conn) = self.connections.get_mut(&id) else { return };
+        let Some(look) = &mut conn.look else { return };
+        let in_flight = conn.in_flight.load(Ordering::Relaxed);
+        look.slow = look.slow.min(in_flight);
+        // While the socket takes no more, the peer has no whole message.
+        if conn.watched.write || !conn.watched.read {
+            look.until = None;
+        } else {
+            update(look, in_flight);
+        }
+        let looking = &mut self.busy_poll.looking;
+        let place = looking.iter().position(|looked| *looked == id);
+        match (place, look.until) {
+            (None, Some(_)) => looking.push(id),
+            (Some(place), None) => drop(looking.swap_remove(place)),
+            _ => {}
         }
     }
 
@@ -124,21 +188,25 @@ impl Engine {
 
     /// The connections to look at, without those whose calls ended by a deadline or were given up.
     fn looking(&self) -> impl Iterator<Item = (u32, &Connection, Instant)> {
-        let BusyPoll { asked, looking, .. } = &self.busy_poll;
-        looking.iter().filter_map(|id| {
-            let (look, conn) = (asked.get(id)?, self.connections.get(id)?);
-            let is_due = conn.in_flight.load(Ordering::Relaxed) > look.slow;
+        self.busy_poll.looking.iter().filter_map(|id| {
+            let conn = self.connections.get(id)?;
+            let look = conn.look.as_ref()?;
+            let is_due = conn.in_flight.load(Ordering::Relaxed) > look.enough;
             is_due.then_some((*id, conn, look.until?))
         })
     }
 
-    /// The look was in vain.
-    pub fn end_look(&mut self) {
-        let BusyPoll { asked, looking, .. } = &mut self.busy_poll;
-        for id in looking.drain(..) {
-            if let Some(look) = asked.get_mut(&id) {
-                look.slow = look.seen;
+    /// The looks were in vain, or `interrupted` by others that needed the processor.
+    pub fn end_look(&mut self, interrupted: bool) {
+        for id in std::mem::take(&mut self.busy_poll.looking) {
+            if let Some(conn) = self.connections.get_mut(&id)
+                && let Some(look) = &mut conn.look
+            {
+                look.slow = conn.in_flight.load(Ordering::Relaxed);
                 look.until = None;
+                if let Some(patience) = &mut look.patience {
+                    if interrupted { patience.harmed() } else { patience.failed() }
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! One connection: its descriptor, its wire and what ttrpc runs on it.
 
+use crate::engine::busy_poll::Look;
 use crate::engine::client::waiting_calls::WaitingCalls;
 use crate::engine::server::connection_server::ConnectionServer;
 use crate::limits::{LAST_WORDS, READ_BUDGET, WAITING_READ_BUDGET};
@@ -32,6 +33,10 @@ pub(super) struct Connection {
     pub(super) blocking: bool,
     /// The reason with which to close once the socket has taken all bytes and no call is in flight.
     pub(super) finishing: Option<CloseReason>,
+    /// When it looks for answers before the thread sleeps, if it does.
+    pub(super) look: Option<Look>,
+    /// Bytes have left since the last turn.
+    pub(super) has_sent: bool,
     /// The last read took as much as it was allowed.
     more_waits: bool,
     /// JavaScript was told that the connection ended.
@@ -89,6 +94,8 @@ impl Connection {
             watched: Interest::default(),
             blocking: false,
             finishing: None,
+            look: None,
+            has_sent: false,
             more_waits: false,
             reported: false,
         }
@@ -163,10 +170,13 @@ impl Connection {
 
     /// Gives the socket the bytes that ttrpc wrote. A failure ends the connection, after the peer's last
     /// bytes were read.
-    pub(super) fn send(&self) {
-        if let Err(error) = self.wire.send(|parts| self.stream.write(parts)) {
-            self.receive(LAST_WORDS);
-            self.wire.fail(CloseReason::failed("write", &error));
+    pub(super) fn send(&mut self) {
+        match self.wire.send(|parts| self.stream.write(parts)) {
+            Ok(bytes) => self.has_sent |= bytes > 0,
+            Err(error) => {
+                self.receive(LAST_WORDS);
+                self.wire.fail(CloseReason::failed("write", &error));
+            }
         }
     }
 

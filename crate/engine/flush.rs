@@ -20,6 +20,9 @@ impl Engine {
             let Some(conn) = self.connections.get_mut(&id) else { continue };
             let (woke, over) = flush_connection(&self.shared, id, conn, &mut self.changes);
             again |= woke;
+            if std::mem::take(&mut conn.has_sent) {
+                self.busy_poll.sent(id, conn);
+            }
             if over {
                 self.remove(id);
             }

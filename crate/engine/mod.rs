@@ -25,6 +25,7 @@ mod turn;
 
 pub use crate::transport::budget::Excess;
 pub use blocking::{Attempt, Awaited};
+pub use busy_poll::Looks;
 pub use changes::{Change, Descriptor};
 pub use connection::{Hold, Interest};
 pub use pending_events::PendingEvents;
@@ -298,7 +299,10 @@ impl Engine {
                 conn.readable();
             }
         });
-        self.look_on(id, read);
+        if read {
+            self.look_on(id);
+        }
+        self.look_for_answers();
     }
 
     /// Fires the timers that are due. Call it when [`Engine::next_deadline`] has passed.

@@ -2,6 +2,7 @@
 //! event loop.
 
 mod lateness;
+mod looks;
 mod payloads;
 mod traffic;
 

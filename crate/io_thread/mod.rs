@@ -373,7 +373,7 @@ impl Turned {
         if Instant::now() < until {
             return true;
         }
-        self.engine.end_look();
+        self.engine.end_look(false);
         false
     }
 

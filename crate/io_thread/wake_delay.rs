@@ -5,6 +5,7 @@
 //! small batches, each of which costs as much as a large one. So the thread looks for more events for a
 //! moment when more can be expected.
 
+use crate::patience::Patience;
 use std::time::{Duration, Instant};
 
 /// The longest pause between two events before JavaScript is woken. Peers take 2 to 4 µs for a call.
@@ -16,16 +17,11 @@ const LONGEST: Duration = Duration::from_micros(200);
 /// This many events are worth a wake-up, and so are half of the calls in flight: the peer has the other half.
 const ENOUGH: usize = 32;
 
-/// After a wait in vain, the next wake-ups are not delayed: at most this many of them.
-const MOST_UNDELAYED: u32 = 64;
-
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct WakeDelay {
     round: Option<Round>,
-    /// How many wake-ups were not to be delayed after the last wait in vain, and how many of them are left.
-    undelayed: u32,
-    undelayed_left: u32,
+    patience: Patience,
 }
 
 #[derive(Debug)]
@@ -56,14 +52,16 @@ impl WakeDelay {
             return true;
         }
         self.round = None;
-        self.undelayed = if more > 0 { 0 } else { (self.undelayed * 2).clamp(1, MOST_UNDELAYED) };
-        self.undelayed_left = self.undelayed;
+        if more > 0 {
+            self.patience.paid()
+        } else {
+            self.patience.failed()
+        }
         false
     }
 
     fn begin(&mut self, now: Instant, count: usize, in_flight: impl FnOnce() -> usize) -> bool {
-        if self.undelayed_left > 0 {
-            self.undelayed_left -= 1;
+        if !self.patience.may_try() {
             return false;
         }
         // One event waits already.
@@ -84,6 +82,7 @@ impl WakeDelay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::RARELY;
 
     const MOMENT: Duration = Duration::from_micros(1);
 
@@ -135,7 +134,7 @@ mod tests {
         let mut look = |came: fn(u32) -> usize| looked(&mut delay, 64, came) > Duration::ZERO;
         let tried = (0..1000).filter(|_| look(|_| 1)).count();
         assert!((15..25).contains(&tried), "{tried}");
-        assert!((0..=MOST_UNDELAYED).any(|_| look(|moments| 1 + moments as usize)));
+        assert!((0..=RARELY).any(|_| look(|moments| 1 + moments as usize)));
         assert!(look(|_| 1));
     }
 }

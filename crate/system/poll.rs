@@ -1,25 +1,38 @@
 //! Looking at descriptors without sleeping.
 
-use std::hint::spin_loop;
 use std::os::fd::RawFd;
-use std::time::Instant;
+use std::thread::yield_now;
+use std::time::{Duration, Instant};
 
-/// Asks again and again, until `until`, whether one of the descriptors can be read or has ended. Returns their places, or
-/// nothing if the time is up.
-pub fn look_for_input(fds: impl Iterator<Item = RawFd>, until: Instant) -> Vec<usize> {
+/// The thread did not run for so long between two questions that another must have had its processor.
+const INTERRUPTION: Duration = Duration::from_micros(40);
+
+/// What a look has found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The places of the descriptors that can be read or have ended. There are none if the look was in vain.
+    pub places: Vec<usize>,
+    /// Others need the processor, so a thread that slept would have lost nothing.
+    pub interrupted: bool,
+}
+
+/// Asks again and again, until `until`, whether one of the descriptors can be read or has ended. Others that need the
+/// processor have it in between, and the look ends early.
+pub fn look_for_input(fds: impl Iterator<Item = RawFd>, until: Instant) -> Found {
     let poll = |fd| libc::pollfd { fd, events: libc::POLLIN | libc::POLLRDHUP, revents: 0 };
     let mut polled: Vec<libc::pollfd> = fds.map(poll).collect();
+    let mut asked: Option<Instant> = None;
     loop {
         // SAFETY: the vector has as many entries as are asked for.
         let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 0) };
-        if ready > 0 {
-            let places = polled.iter().enumerate();
-            return places.filter(|(_, fd)| fd.revents != 0).map(|(place, _)| place).collect();
+        let now = Instant::now();
+        let interrupted = asked.is_some_and(|before| now - before > INTERRUPTION);
+        if ready > 0 || now >= until || interrupted {
+            let ready = polled.iter().enumerate().filter(|(_, fd)| fd.revents != 0);
+            return Found { places: ready.map(|(place, _)| place).collect(), interrupted };
         }
-        if Instant::now() >= until {
-            return Vec::new();
-        }
-        spin_loop();
+        asked = Some(now);
+        yield_now();
     }
 }
 
@@ -40,14 +53,15 @@ mod tests {
         drop(its_peer);
         let fds = [&quiet, &read, &ended].map(|stream| stream.as_raw_fd());
         let until = Instant::now() + Duration::from_secs(60);
-        assert_eq!(look_for_input(fds.into_iter(), until), [1, 2]);
+        assert_eq!(look_for_input(fds.into_iter(), until).places, [1, 2]);
     }
 
     #[test]
     fn a_look_in_vain_ends_when_its_time_is_up() {
         let (quiet, _its_peer) = UnixStream::pair().expect("a pair");
         let until = Instant::now() + Duration::from_millis(1);
-        assert!(look_for_input([quiet.as_raw_fd()].into_iter(), until).is_empty());
-        assert!(Instant::now() >= until);
+        let found = look_for_input([quiet.as_raw_fd()].into_iter(), until);
+        assert!(found.places.is_empty());
+        assert!(found.interrupted || Instant::now() >= until);
     }
 }

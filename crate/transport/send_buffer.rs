@@ -87,12 +87,13 @@ impl SendBuffer {
         (&mut self.scanner, &mut self.bytes)
     }
 
-    /// Gives bytes to `write` until all are gone or it would block. It returns what `writev(2)` does.
+    /// Gives bytes to `write` until all are gone or it would block. It returns what `writev(2)` does. Returns how many have
+    /// left.
     pub(super) fn send(
         &mut self,
         SpareMemory { sent: spare, payloads, .. }: &SpareMemory,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> io::Result<()> {
+    ) -> io::Result<usize> {
         let before = self.len();
         while self.len() > 0 {
             let written = if self.payloads.is_empty() {
@@ -110,7 +111,7 @@ impl SendBuffer {
                         self.stuck = Some(Instant::now());
                     }
                     self.forget_sent();
-                    return Ok(());
+                    return Ok(before - self.len());
                 }
                 Err(error) => {
                     self.clear(spare);
@@ -121,7 +122,7 @@ impl SendBuffer {
         if !self.bytes.is_empty() {
             self.clear(spare);
         }
-        Ok(())
+        Ok(before)
     }
 
     /// Fills `parts` with the bytes that leave next, and returns their number.

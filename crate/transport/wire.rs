@@ -79,7 +79,10 @@ impl Wire {
 
     /// Hands the bytes that ttrpc wrote to the socket, until all are gone or it would block. `write` returns
     /// what `writev(2)` does.
-    pub fn send(&self, write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<()> {
+    pub fn send(
+        &self,
+        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let mut flow = self.lock();
         let sent = flow.tx.send(&self.worklist.memory, write);
         self.count_replies(&flow);

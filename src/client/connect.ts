@@ -1,11 +1,11 @@
 import { checkSignal } from "../abort.js";
 import { type Address, parseAddress } from "../address.js";
+import { checkBusyPoll } from "./busy-poll.js";
 import { Connection } from "./connection.js";
 import { checkConnectTimeout, CONNECT_TIMEOUT_MS, openConnection } from "./connector.js";
 import type { Driver } from "../connection-types.js";
 import { checkDriver } from "../native/driver.js";
 import { checkBoolean, checkOptions } from "../options.js";
-import { shown } from "../value-kinds.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
 
 /** Options of {@link connect}. */
@@ -29,19 +29,17 @@ export interface ConnectOptions {
    */
   readonly driver?: Driver | undefined;
   /**
-   * Milliseconds to poll for answers before the thread sleeps, after calls were sent and after each answer while others
-   * are due: from 0 to 10, fractions allowed. Default 0: the thread sleeps at once, and the kernel wakes it.
+   * Milliseconds to poll for answers before the thread sleeps: from 0 to 10, fractions allowed. Polling begins when bytes of
+   * a call or a stream have left, goes on after each answer while others are due, and gives way to whatever else the event
+   * loop has to do.
    *
-   * With one call in flight to a peer on the same machine, half of the latency is falling asleep and waking up. A value of
-   * 0.05 avoids both, at the cost of keeping a processor busy: that of the JavaScript thread with `driver: "loop"`, which
-   * does nothing else for that long, or of the I/O thread with `"thread"`. The option has no effect if the process has only
-   * one processor. See docs/performance.md.
+   * With few calls in flight to a peer on the same machine, most of the latency is falling asleep and waking up. So
+   * `driver: "loop"` polls for up to 0.05 by default, while that pays: where answers take longer, it soon tries only once
+   * in 64 times. `driver: "thread"` does not poll by default. Any number given here holds for each call: 0 turns polling
+   * off, and 1 keeps a processor busy for up to a millisecond. With one processor, nothing polls. See docs/performance.md.
    */
   readonly busyPollMs?: number | undefined;
 }
-
-/** The longest look: the event loop waits for it. */
-const LONGEST_LOOK_MS = 10;
 
 const OPTIONS = [
   "connectTimeoutMs",
@@ -71,16 +69,12 @@ export async function connect(address: Address, options: ConnectOptions = {}): P
     waitForReady = false,
     reconnect,
     driver: given,
-    busyPollMs = 0,
+    busyPollMs,
   } = options;
   checkConnectTimeout(timeoutMs);
   checkSignal(signal);
   checkBoolean(waitForReady, "waitForReady");
-  if (typeof busyPollMs !== "number" || !(busyPollMs >= 0 && busyPollMs <= LONGEST_LOOK_MS)) {
-    const range = `from 0 to ${LONGEST_LOOK_MS}`;
-    throw new TypeError(`busyPollMs must be a number of milliseconds ${range}, not ${shown(busyPollMs)}`);
-  }
-  const busyPollUs = Math.ceil(busyPollMs * 1000);
+  const busyPollUs = checkBusyPoll(busyPollMs);
   const driver = checkDriver(given);
   let reconnector: Reconnector | undefined;
   if (reconnect !== undefined && reconnect !== false) {

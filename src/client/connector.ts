@@ -2,6 +2,7 @@ import { performance } from "node:perf_hooks";
 import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
+import { setBusyPoll } from "./busy-poll.js";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import type { ParsedAddress } from "../address.js";
 import { Code } from "../code.js";
@@ -33,8 +34,8 @@ export interface OpenOptions {
   readonly waitForReady: boolean;
   /** Nothing of the attempt keeps the process alive; the connection does not either, until its hold is set. */
   readonly isBackground?: boolean | undefined;
-  /** Microseconds for which answers are looked for before the thread sleeps. */
-  readonly busyPollUs: number;
+  /** Microseconds for which answers are looked for before the thread sleeps; undefined for the driver's default. */
+  readonly busyPollUs: number | undefined;
 }
 
 const { EAGAIN, ECONNREFUSED, EEXIST, ENOENT, ETIMEDOUT } = constants.errno;
@@ -79,7 +80,7 @@ async function attempts(address: ParsedAddress, options: OpenOptions): Promise<O
         if (isBackground) bridge.hold(begun.id, Hold.Never);
         const timer = { ms: Math.max(until - performance.now(), 1), holds: !isBackground };
         const connection = await established(bridge, begun.id, address, timer, signal);
-        if (busyPollUs > 0) bridge.busyPoll(connection.id, busyPollUs);
+        setBusyPoll(bridge, connection.id, driver, busyPollUs);
         return connection;
       }
       failure = openError(address, begun);

@@ -126,8 +126,8 @@ export class Bridge {
     this.#native.hold(connection, hold);
   }
 
-  /** Looks for a connection's answers for some microseconds before the thread sleeps. */
-  busyPoll(connection: number, us: number): void {
+  /** Looks for a connection's answers before the thread sleeps: for some microseconds, or while that pays. */
+  busyPoll(connection: number, us: number | undefined): void {
     this.#native.busyPoll(connection, us);
   }
 

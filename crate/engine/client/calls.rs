@@ -45,7 +45,6 @@ impl Engine {
     /// Starts a call, or puts it behind those that wait for the socket.
     fn start_or_queue(&mut self, call: Call, destination: Destination, kind: CallKind) {
         let Call { connection, call, route, timeout_nano, metadata, payload, .. } = call;
-        self.busy_poll.called(connection);
         let Some(conn) = self.connections.get_mut(&connection) else {
             let mut closed = CloseReason::local();
             closed.text = "the connection is closed".to_owned();

@@ -1,0 +1,180 @@
+//! When a connection looks for answers before the thread sleeps.
+
+use super::{connected, frames, route, with_flags};
+use crate::engine::busy_poll::{Look, Looks};
+use crate::engine::{Engine, Hold};
+use crate::limits::{LOOK_CONNECTIONS, RARELY};
+use crate::records::{FLAG_CANCELLABLE, FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM, op, record};
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+const LONG: Looks = Looks::For(Duration::from_secs(60));
+
+/// The fields of a call without a timeout and metadata.
+const FIELDS: [u8; 12] = [0; 12];
+
+fn looking(looks: Looks) -> (Engine, u32, UnixStream) {
+    let (mut engine, connection, peer) = connected();
+    set(&mut engine, connection, looks);
+    engine.submit(&route()).unwrap();
+    (engine, connection, peer)
+}
+
+/// As `Engine::look`, whatever the number of processors.
+fn set(engine: &mut Engine, connection: u32, looks: Looks) {
+    engine.connections.get_mut(&connection).unwrap().look = Some(Look::new(looks));
+}
+
+/// Makes a call, and returns the id that the peer sees.
+fn call(engine: &mut Engine, connection: u32, slot: u32, peer: &mut UnixStream) -> u32 {
+    engine.submit(&record(op::CALL, connection, slot, &FIELDS)).unwrap();
+    frames(peer)[0].0
+}
+
+fn frame(id: u32, kind: u8) -> Vec<u8> {
+    [&[0; 4], &id.to_be_bytes()[..], &[kind, 0]].concat()
+}
+
+fn answer(engine: &mut Engine, connection: u32, id: u32, peer: &mut UnixStream) {
+    peer.write_all(&frame(id, 2)).unwrap();
+    engine.ready(connection, true, false);
+}
+
+fn looks(engine: &Engine) -> bool {
+    engine.looks_until().is_some()
+}
+
+#[test]
+fn a_look_lasts_from_a_call_to_its_answer() {
+    let (mut engine, connection, mut peer) = looking(LONG);
+    assert!(!looks(&engine));
+    for slot in 1..4 {
+        let id = call(&mut engine, connection, slot, &mut peer);
+        assert!(looks(&engine));
+        answer(&mut engine, connection, id, &mut peer);
+        assert!(!looks(&engine));
+    }
+}
+
+#[test]
+fn a_look_goes_on_after_an_answer_while_others_are_due() {
+    let (mut engine, connection, mut peer) = looking(LONG);
+    let ids = [1, 2, 3].map(|slot| call(&mut engine, connection, slot, &mut peer));
+    for id in &ids[..2] {
+        answer(&mut engine, connection, *id, &mut peer);
+        assert!(looks(&engine));
+    }
+    answer(&mut engine, connection, ids[2], &mut peer);
+    assert!(!looks(&engine));
+}
+
+#[test]
+fn a_call_that_was_looked_for_in_vain_is_not_looked_for_again() {
+    let (mut engine, connection, mut peer) = looking(LONG);
+    let slow = call(&mut engine, connection, 1, &mut peer);
+    engine.end_look(false);
+    assert!(!looks(&engine));
+    let quick = call(&mut engine, connection, 2, &mut peer);
+    assert!(looks(&engine), "another call is looked for");
+    answer(&mut engine, connection, quick, &mut peer);
+    assert!(!looks(&engine), "the first call is looked for again");
+    answer(&mut engine, connection, slow, &mut peer);
+    let next = call(&mut engine, connection, 3, &mut peer);
+    assert!(looks(&engine), "what was slow has ended");
+    answer(&mut engine, connection, next, &mut peer);
+}
+
+#[test]
+fn a_call_that_was_given_up_is_not_looked_for() {
+    let (mut engine, connection, _peer) = looking(LONG);
+    let cancellable = with_flags(record(op::CALL, connection, 1, &FIELDS), FLAG_CANCELLABLE);
+    engine.submit(&cancellable).unwrap();
+    assert!(looks(&engine));
+    engine.submit(&with_flags(record(op::CANCEL, connection, 1, &[]), 0)).unwrap();
+    assert!(!looks(&engine));
+}
+
+#[test]
+fn each_message_of_a_stream_is_looked_for_until_something_comes() {
+    let (mut engine, connection, mut peer) = looking(LONG);
+    let open = record(op::OPEN, connection, 1, &FIELDS);
+    engine.submit(&with_flags(open, FLAG_SERVER_STREAM | FLAG_CLIENT_STREAM)).unwrap();
+    let id = frames(&mut peer)[0].0;
+    assert!(looks(&engine));
+    engine.end_look(false);
+    for _ in 0..3 {
+        engine.submit(&record(op::SEND, connection, 1, b"x")).unwrap();
+        assert!(looks(&engine));
+        peer.write_all(&frame(id, 3)).unwrap();
+        engine.ready(connection, true, false);
+        assert!(!looks(&engine), "a stream may be silent for long");
+    }
+}
+
+#[test]
+fn what_the_program_does_not_wait_for_begins_no_look() {
+    let (mut engine, connection, mut peer) = looking(LONG);
+    engine.hold(connection, Hold::Always);
+    peer.write_all(&frame(1, 2)).unwrap();
+    engine.ready(connection, true, false);
+    assert!(!looks(&engine));
+}
+
+#[test]
+fn looks_in_vain_become_rare_and_one_that_finds_an_answer_makes_them_common() {
+    let (mut engine, connection, mut peer) = looking(Looks::WhileTheyPay);
+    let mut made = Vec::new();
+    for slot in 1..=10 * RARELY {
+        let id = call(&mut engine, connection, slot, &mut peer);
+        if looks(&engine) {
+            made.push(slot);
+            engine.end_look(false);
+        }
+        answer(&mut engine, connection, id, &mut peer);
+    }
+    assert!(made.len() < 20, "{made:?}");
+
+    let mut found = 0;
+    for slot in 1..=2 * RARELY {
+        let id = call(&mut engine, connection, 10 * RARELY + slot, &mut peer);
+        found += u32::from(looks(&engine));
+        answer(&mut engine, connection, id, &mut peer);
+    }
+    assert!(found > RARELY, "{found}");
+}
+
+#[test]
+fn a_look_that_others_interrupt_is_not_made_again_for_long() {
+    let (mut engine, connection, mut peer) = looking(Looks::WhileTheyPay);
+    let id = call(&mut engine, connection, 1, &mut peer);
+    engine.end_look(true);
+    answer(&mut engine, connection, id, &mut peer);
+    let made = (2..=RARELY + 1).filter(|slot| {
+        let id = call(&mut engine, connection, *slot, &mut peer);
+        let made = looks(&engine);
+        answer(&mut engine, connection, id, &mut peer);
+        made
+    });
+    assert_eq!(made.collect::<Vec<_>>(), [RARELY + 1]);
+}
+
+#[test]
+fn few_connections_are_looked_at_unless_the_program_asks_for_more() {
+    for (kind, expected) in [(Looks::WhileTheyPay, LOOK_CONNECTIONS), (LONG, 2 * LOOK_CONNECTIONS)]
+    {
+        let mut engine = Engine::new(u32::MAX).unwrap();
+        engine.submit(&route()).unwrap();
+        let peers: Vec<_> = (1..=2 * LOOK_CONNECTIONS as u32)
+            .map(|slot| {
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                let connection = engine.adopt(crate::socket::Stream::adopt(ours.into()).unwrap());
+                set(&mut engine, connection, kind);
+                engine.submit(&record(op::CALL, connection, slot, &FIELDS)).unwrap();
+                theirs
+            })
+            .collect();
+        assert_eq!(engine.looked_at().count(), expected);
+        drop(peers);
+    }
+}
