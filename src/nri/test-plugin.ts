@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { clearTimeout, setTimeout } from "node:timers";
 import type { Duplex } from "node:stream";
 import { type Client, createClient } from "../client/client.js";
@@ -109,6 +110,26 @@ export class ConnectedPlugin {
       if (!more) return reply.update;
       if (reply.more && reply.update.length === 0) continue;
       throw new TtrpcError("the plugin does not take Synchronize in parts", Code.FailedPrecondition);
+    }
+  }
+
+  /** Makes a call. Resolves to whether the plugin has answered; one that has not is disconnected. */
+  async hasAnswered(
+    call: (plugin: ConnectedPlugin, options: { readonly timeoutMs: number }) => Promise<unknown>,
+  ): Promise<boolean> {
+    const { requestTimeoutMs: timeoutMs } = this.#about;
+    const began = performance.now();
+    try {
+      await call(this, { timeoutMs });
+      return true;
+    } catch (error) {
+      // With either code the plugin may have answered: then the runtime fails.
+      const { code, cause } = TtrpcError.from(error);
+      const isLate = code === Code.DeadlineExceeded && performance.now() - began >= timeoutMs;
+      const isLost = code === Code.Unavailable && cause !== undefined;
+      if (!isLate && !isLost) throw error;
+      await this.close();
+      return false;
     }
   }
 

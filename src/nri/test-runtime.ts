@@ -1,4 +1,3 @@
-import { performance } from "node:perf_hooks";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer as createSocketServer, type Server as SocketServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -352,19 +351,7 @@ export class TestRuntime implements AsyncDisposable {
   ): Promise<void> {
     for (const plugin of this.#ordered()) {
       if (!plugin.events.includes(name)) continue;
-      const { requestTimeoutMs: timeoutMs } = this.#options;
-      const began = performance.now();
-      try {
-        await call(plugin, { timeoutMs });
-      } catch (error) {
-        // With either code the plugin may have answered: then the runtime fails.
-        const { code, cause } = TtrpcError.from(error);
-        const isLate = code === Code.DeadlineExceeded && performance.now() - began >= timeoutMs;
-        const isLost = code === Code.Unavailable && cause !== undefined;
-        if (!isLate && !isLost) throw error;
-        this.#plugins.delete(plugin);
-        await plugin.close();
-      }
+      if (!(await plugin.hasAnswered(call))) this.#plugins.delete(plugin);
     }
   }
 }
