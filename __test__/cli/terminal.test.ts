@@ -36,7 +36,9 @@ describe.skipIf(noTerminal)(`shimctl on a terminal${needsTerminal}`, () => {
     await using child = new TerminalShimctl(watch());
     await child.says("running");
     child.type("\x1a");
-    await child.says("\x1b[?25h");
+    // `script` stops with its child, perhaps before it has passed on what the child wrote.
+    const resuming = setInterval(() => process.kill(child.pid, "SIGCONT"), 50);
+    await child.says("\x1b[?25h").finally(() => clearInterval(resuming));
     expect(child.exited).toBe(false);
   });
 

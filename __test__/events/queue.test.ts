@@ -189,7 +189,8 @@ describe("events for which nobody waits any more", () => {
       const calls = upTo(200).map(() => client.forward(requestOf({}), { timeoutMs: 10 }));
       expect((await Promise.allSettled(calls)).every(({ status }) => status === "rejected")).toBe(true);
     }
-    await vi.waitFor(() => expect(events.counts).toMatchObject({ queued: 0, queuedBytes: 0 }));
+    // What the socket still held arrives 50 at a time, and each has a deadline of its own.
+    await vi.waitFor(() => expect(events.counts).toMatchObject({ queued: 0, queuedBytes: 0 }), 10_000);
   });
 
   test("are still delivered if their publisher has gone, and a loop was left after the end", async () => {
