@@ -13,19 +13,17 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { connect, createClient } from "containerd-shim-protos";
 import { DeleteResponseSchema, Task } from "containerd-shim-protos/task/v3";
 import { RuntimeInfoSchema } from "containerd-shim-protos/types";
-import { build } from "esbuild";
 import { beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { ROOT } from "../helpers/program.js";
 import { pathOf, temporaryPath } from "../helpers/temp.js";
+import { bundleFixture, mustPack, pack } from "./packed.js";
 import { ShimHost } from "./shim.js";
 
-const SHIMCTL = join(ROOT, "dist", "cli", "shimctl.js");
 const NAME = "containerd-shim-fixture-v1";
 
 /** A folder whose name has a space, far from the package. */
@@ -37,29 +35,9 @@ const annotated = join(folder, "containerd-shim-annotated-v1");
 /** A file to which a link leads that was where a program is written first. */
 const victim = join(folder, "victim");
 
-function pack(script: string, output: string, env: Record<string, string> = {}) {
-  const args = [SHIMCTL, "pack", script, "--output", output];
-  return spawnSync(process.execPath, args, { encoding: "utf8", env: { ...process.env, ...env } });
-}
-
-function mustPack(...given: Parameters<typeof pack>): void {
-  const { status, stderr } = pack(...given);
-  if (status !== 0 || stderr !== "") throw new Error(`shimctl pack ended with ${status}: ${stderr}`);
-}
-
 beforeAll(async () => {
   mkdirSync(folder);
-  const script = temporaryPath(".cjs");
-  const entry = fileURLToPath(new URL("fixture.mjs", import.meta.url));
-  await build({
-    entryPoints: [entry],
-    outfile: script,
-    bundle: true,
-    platform: "node",
-    format: "cjs",
-    logLevel: "error",
-    absWorkingDir: ROOT,
-  });
+  const script = await bundleFixture();
   const packed = temporaryPath();
   mustPack(script, packed);
   // Installing a shim takes no more than this.

@@ -64,7 +64,7 @@ pub fn node(payload: &Payload, program: &OsString, wire: Option<RawFd>) -> Resul
         "unset": if one_arena { json!([ARENAS]) } else { json!([]) },
     });
     let stub = in_memory(&format!("\"use strict\";\nconst given = {given};\n{CODE}"))
-        .map_err(|error| format!("no memory for Node's first script: {error}"))?;
+        .map_err(|error| format!("Node's first script could not be written: {error}"))?;
     let mut command = Command::new(if payload.node.is_empty() { "node" } else { &payload.node });
     command
         .arg0(process_name(&payload.name))

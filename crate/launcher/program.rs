@@ -12,9 +12,7 @@ use std::io::{self, Write as _};
 pub(super) fn run(args: Vec<OsString>) -> i32 {
     open_streams();
     keep_descriptors();
-    // A server that has gone is an error of write.
-    // SAFETY: no handler is installed, and no other thread runs.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    reset_signals();
     let payload = match Payload::own() {
         Ok(payload) => payload,
         Err(error) => return fail("containerd-shim", &error),
@@ -42,6 +40,20 @@ pub(super) fn run(args: Vec<OsString>) -> i32 {
 fn write(bytes: &[u8]) -> Result<(), String> {
     let mut stdout = io::stdout();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| error.to_string())
+}
+
+/// Signals do here what they do in Node, whatever those who started this process have set: children can be waited for, and
+/// a server that has gone, or a file that may not grow, is an error of write.
+fn reset_signals() {
+    let wanted = [
+        (libc::SIGCHLD, libc::SIG_DFL),
+        (libc::SIGPIPE, libc::SIG_IGN),
+        (libc::SIGXFSZ, libc::SIG_IGN),
+    ];
+    for (signal, disposition) in wanted {
+        // SAFETY: no handler is installed, and no other thread runs.
+        unsafe { libc::signal(signal, disposition) };
+    }
 }
 
 /// Opens /dev/null in place of a standard stream that is closed; otherwise the next file would take its number.

@@ -16,7 +16,8 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ExitStatus, Stdio};
-use std::thread;
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
 
 /// Names the descriptor of the wire to the server.
 const STARTER_VARIABLE: &str = "CONTAINERD_SHIM_STARTER";
@@ -61,6 +62,10 @@ pub fn answer(
     }
     let text = |error: io::Error| error.to_string();
     let (mut ours, theirs) = UnixStream::pair().map_err(text)?;
+    let wire = ours.try_clone().map_err(text)?;
+    // First, so that no server is left behind where there is no thread for it.
+    let (started, end) = watch(wire)
+        .map_err(|error| format!("there is no thread to wait for the server: {error}"))?;
     let server = spawn_server(payload, args, arguments, &theirs)?;
     drop(theirs);
     // It has not been reaped, so the pid is its own.
@@ -68,7 +73,8 @@ pub fn answer(
         .ok()
         .and_then(Pid::from_raw)
         .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    let end = watch(server, ours.try_clone().map_err(text)?);
+    // The thread waits for it.
+    let _ = started.send(server);
     // Of a server that has gone, its end says more than a failed write.
     let _ = ours.write_all(&input);
     let _ = ours.shutdown(Shutdown::Write);
@@ -139,13 +145,18 @@ fn create_core_domain() -> io::Result<()> {
     }
 }
 
-/// Waits for the server's end, after which nobody waits for its answer. What it has sent can still be read.
-fn watch(mut server: Child, wire: UnixStream) -> thread::JoinHandle<io::Result<ExitStatus>> {
-    thread::spawn(move || {
+/// A thread that waits for the end of the server that it is given, after which nobody waits for its answer. What it has sent
+/// can still be read.
+fn watch(wire: UnixStream) -> io::Result<(Sender<Child>, JoinHandle<io::Result<ExitStatus>>)> {
+    let (started, server) = mpsc::channel::<Child>();
+    let end = thread::Builder::new().spawn(move || {
+        // None comes if it could not be started.
+        let mut server = server.recv().map_err(io::Error::other)?;
         let status = server.wait();
         let _ = wire.shutdown(Shutdown::Both);
         status
-    })
+    })?;
+    Ok((started, end))
 }
 
 /// All of stdin: a pipe that containerd closes, /dev/null, or nothing.

@@ -1,0 +1,52 @@
+import { join } from "node:path";
+import { mkdirSync } from "node:fs";
+import { beforeAll, expect, test } from "vitest";
+import { temporaryPath } from "../helpers/temp.js";
+import { bundleFixture, mustPack } from "./packed.js";
+import { ShimHost } from "./shim.js";
+
+const folder = temporaryPath();
+const program = join(folder, "containerd-shim-fixture-v1");
+
+beforeAll(async () => {
+  mkdirSync(folder);
+  mustPack(await bundleFixture(), program);
+}, 120_000);
+
+const NAME = "io.containerd.fixture.v1";
+
+test("whoever ignores the ends of children still learns why there is no server", async () => {
+  const ignoring = ["-c", `trap "" CHLD; exec "$0" "$@"`, program];
+  using host = new ShimHost({ executable: "/bin/sh", program: ignoring, env: { PATH: "/nonexistent" } });
+  const { code, stderr } = await host.start();
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^io\.containerd\.fixture\.v1: node, looked for on PATH=.*, did not start: .*\n$/);
+});
+
+/** A user of whom nothing else runs, who may open the program all the same. */
+const NOBODY = [
+  `--reuid=${1_900_000_000 + process.pid}`,
+  "--inh-caps=+dac_override",
+  "--ambient-caps=+dac_override",
+];
+
+test.skipIf(process.getuid?.() !== 0)(
+  "where there may be no more processes or threads, start says so and leaves no server",
+  async () => {
+    for (const limit of [1, 2]) {
+      const limited = [...NOBODY, "prlimit", `--nproc=${limit}`, program];
+      using host = new ShimHost({ executable: "setpriv", program: limited });
+      const { code, stderr } = await host.start();
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/^io\.containerd\.fixture\.v1: .*: Resource temporarily unavailable .*\n$/);
+      expect(host.processes()).toEqual([]);
+    }
+  },
+);
+
+test("where no file may grow, start says so", async () => {
+  using host = new ShimHost({ executable: "prlimit", program: ["--fsize=100", program] });
+  const { code, stderr } = await host.start();
+  expect(code).toBe(1);
+  expect(stderr).toBe(`${NAME}: Node's first script could not be written: File too large (os error 27)\n`);
+});
