@@ -13,6 +13,8 @@ pub struct Listener {
     /// Must stay before the socket, so that it is dropped first.
     _claim: DescriptorClaim,
     socket: Socket,
+    /// It was handed over, so other processes may have it, too.
+    is_shared: bool,
     /// The address to which it is bound, from the kernel.
     pub name: SockAddr,
 }
@@ -42,7 +44,7 @@ impl Listener {
                 socket.listen(BACKLOG)?;
             }
         }
-        Self::listening(socket)
+        Self::listening(socket, false)
     }
 
     /// Takes over a bound descriptor, which may listen already.
@@ -50,7 +52,7 @@ impl Listener {
         let socket = Socket::from(fd);
         socket.set_nonblocking(true)?;
         socket.listen(BACKLOG)?;
-        Self::listening(socket)
+        Self::listening(socket, true)
     }
 
     /// Whether a descriptor is one end of a connection, as opposed to a listener.
@@ -59,13 +61,17 @@ impl Listener {
         socket.peer_addr().is_ok()
     }
 
-    fn listening(socket: Socket) -> io::Result<Self> {
+    fn listening(socket: Socket, is_shared: bool) -> io::Result<Self> {
         let name = socket.local_addr()?;
-        Ok(Self { _claim: DescriptorClaim::new(socket.as_raw_fd()), socket, name })
+        Ok(Self { _claim: DescriptorClaim::new(socket.as_raw_fd()), socket, is_shared, name })
     }
 
     /// Accepts one connection that waits in the backlog, if there is one.
     pub fn accept(&self) -> io::Result<Option<Stream>> {
+        if self.is_shared {
+            // Starting a process with it as a standard stream makes it block for all who have it.
+            self.socket.set_nonblocking(true)?;
+        }
         loop {
             return match self.socket.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) {
                 Ok((socket, _)) => {

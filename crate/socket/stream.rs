@@ -3,11 +3,12 @@
 use super::descriptor_claim::DescriptorClaim;
 use super::hybrid::Greeting;
 use super::{Address, Credentials, Ends};
-use rustix::buffer::spare_capacity;
 use rustix::io::ioctl_fionread;
 use socket2::{Domain, SockAddr, Socket, Type};
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr;
 use std::time::Duration;
 
 /// A connected or connecting descriptor.
@@ -126,29 +127,28 @@ impl Stream {
         Ok(Progress::Connected)
     }
 
+    /// `recv(2)`, which never waits: a socket that was handed over may be shared with other processes, and starting one
+    /// with it as a standard stream makes it block for all who have it.
+    fn receive(&self, into: &mut [MaybeUninit<u8>], flags: libc::c_int) -> io::Result<usize> {
+        self.socket.recv_with_flags(into, flags | libc::MSG_DONTWAIT)
+    }
+
     /// `recv(2)` of bytes that stay in the socket.
     pub(super) fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
-        let size = into.len();
-        // SAFETY: the descriptor is open, and `into` is valid for `size` bytes.
-        let count = unsafe {
-            libc::recv(
-                self.fd(),
-                into.as_mut_ptr().cast(),
-                size,
-                libc::MSG_PEEK | libc::MSG_DONTWAIT,
-            )
-        };
-        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+        self.receive(as_room(into), libc::MSG_PEEK)
     }
 
-    /// `read(2)`.
+    /// `recv(2)`, without waiting.
     pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        (&self.socket).read(into)
+        self.receive(as_room(into), 0)
     }
 
-    /// `read(2)` into the spare capacity of a vector.
+    /// `recv(2)` into the spare capacity of a vector, without waiting.
     pub fn append(&self, to: &mut Vec<u8>) -> io::Result<usize> {
-        Ok(rustix::io::read(&self.socket, spare_capacity(to))?)
+        let count = self.receive(to.spare_capacity_mut(), 0)?;
+        // SAFETY: the kernel has filled in so many bytes of the spare capacity.
+        unsafe { to.set_len(to.len() + count) };
+        Ok(count)
     }
 
     /// Bytes that can be read now; 0 if the system does not say.
@@ -164,11 +164,12 @@ impl Stream {
         result > 0 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
     }
 
-    /// `send(2)`, without SIGPIPE, or `sendmsg(2)` if there are several parts.
+    /// `send(2)`, without SIGPIPE and without waiting, or `sendmsg(2)` if there are several parts.
     pub fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        const FLAGS: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
         match parts {
-            [part] => self.socket.send_with_flags(part, libc::MSG_NOSIGNAL),
-            parts => self.socket.send_vectored_with_flags(parts, libc::MSG_NOSIGNAL),
+            [part] => self.socket.send_with_flags(part, FLAGS),
+            parts => self.socket.send_vectored_with_flags(parts, FLAGS),
         }
     }
 
@@ -212,6 +213,12 @@ impl Stream {
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+/// Room for what is received.
+fn as_room(into: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    // SAFETY: bytes may be taken for bytes that need not be initialised, and the kernel writes nothing but bytes there.
+    unsafe { &mut *(ptr::from_mut(into) as *mut [MaybeUninit<u8>]) }
 }
 
 #[cfg(test)]
