@@ -49,9 +49,22 @@ impl Listener {
 
     /// Takes over a bound descriptor, which may listen already.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        let invalid = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         let socket = Socket::from(fd);
+        // One of packets listens too, but what it accepts is no stream of bytes.
+        if socket.r#type()? != Type::STREAM {
+            return invalid("not a stream socket");
+        }
+        // The kernel would choose a port, of all addresses.
+        if is_unbound(&socket.local_addr()?) {
+            return invalid("neither bound nor connected");
+        }
         socket.set_nonblocking(true)?;
-        socket.listen(BACKLOG)?;
+        socket.listen(BACKLOG).map_err(|error| match error.raw_os_error() {
+            // What was connected cannot listen.
+            Some(libc::EINVAL) => io::Error::from_raw_os_error(libc::ENOTCONN),
+            _ => error,
+        })?;
         Self::listening(socket, true)
     }
 
@@ -102,5 +115,68 @@ impl Listener {
     /// The bound address, if it is a TCP address.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         self.name.as_socket()
+    }
+}
+
+/// Whether it is what a socket has that was not bound.
+fn is_unbound(name: &SockAddr) -> bool {
+    name.is_unnamed() || name.as_socket().is_some_and(|name| name.port() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::Domain;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    fn socket(domain: Domain, kind: Type) -> Socket {
+        Socket::new(domain, kind, None).expect("there are sockets")
+    }
+
+    fn why_not(socket: Socket) -> io::Error {
+        Listener::adopt(socket.into()).expect_err("it is no listener")
+    }
+
+    #[test]
+    fn a_listener_of_packets_is_refused() {
+        let packets = socket(Domain::UNIX, Type::SEQPACKET);
+        let name = format!("\0packets-{}", std::process::id());
+        packets.bind(&SockAddr::unix(name).expect("it is short")).expect("it is free");
+        packets.listen(1).expect("it is bound");
+        assert_eq!(why_not(packets).to_string(), "not a stream socket");
+    }
+
+    #[test]
+    fn a_socket_that_is_bound_to_nothing_does_not_listen_anywhere() {
+        for domain in [Domain::IPV4, Domain::IPV6, Domain::UNIX] {
+            let error = why_not(socket(domain, Type::STREAM));
+            assert_eq!(error.to_string(), "neither bound nor connected");
+        }
+    }
+
+    #[test]
+    fn one_that_is_bound_listens() {
+        let bound = socket(Domain::IPV4, Type::STREAM);
+        bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("it is free");
+        let listener = Listener::adopt(bound.into()).expect("it is bound");
+        TcpStream::connect(listener.tcp_address().expect("it has one")).expect("it listens");
+    }
+
+    #[test]
+    fn a_connection_that_was_reset_is_not_connected() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("it is free");
+        let peer = Socket::from(
+            TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens"),
+        );
+        let socket = Socket::from(listener.accept().expect("it came").0);
+        peer.set_linger(Some(std::time::Duration::ZERO)).expect("it is open");
+        drop(peer);
+        while socket.peer_addr().is_ok() {
+            std::thread::yield_now();
+        }
+        let fd = OwnedFd::from(socket);
+        assert!(!Listener::is_connected(&fd));
+        let error = Listener::adopt(fd).expect_err("it is no listener");
+        assert_eq!(error.raw_os_error(), Some(libc::ENOTCONN));
     }
 }
