@@ -3,6 +3,7 @@ import {
   existsSync,
   mkdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -11,7 +12,7 @@ import { dirname, join } from "node:path";
 import { unpackAny } from "containerd-shim-protos";
 import { MetricsSchema as MetricsV1Schema } from "containerd-shim-protos/cgroups/v1";
 import { MetricsSchema } from "containerd-shim-protos/cgroups/v2";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { Cgroup } from "../../src/shim/cgroup/cgroup.js";
 import { treesIn } from "../../src/shim/cgroup/trees.js";
 import { temporaryPath } from "../helpers/temp.js";
@@ -65,6 +66,27 @@ describe("a cgroup of version 2", () => {
       hugetlb: [{ pagesize: "2MB", current: 2097152n, max: 2n ** 64n - 1n }],
     });
     expect(metrics?.memory?.psi?.some).toMatchObject({ avg10: 0.5, avg60: 0.25, total: 77n });
+  });
+
+  const unified = /^\S+ (\S+) cgroup2 /m.exec(readFileSync("/proc/mounts", "utf8"))?.[1];
+  const makes = unified !== undefined && process.geteuid?.() === 0;
+
+  test.skipIf(!makes)("counts the rest where the kernel has turned off what a file is for", () => {
+    const root = make();
+    const threads = join(unified ?? "", `shim-test-${process.pid}`);
+    mkdirSync(threads);
+    onTestFinished(() => rmdirSync(threads));
+    // The kernel answers so for the processes of a cgroup of threads, too.
+    writeFileSync(join(threads, "cgroup.type"), "threaded");
+    const file = join(threads, "cgroup.procs");
+    expect(() => readFileSync(file)).toThrow("ENOTSUP");
+    for (const name of ["cpu.pressure", "memory.pressure", "io.pressure"]) {
+      rmSync(join(root, "pods/one", name), { force: true });
+      symlinkSync(file, join(root, "pods/one", name));
+    }
+    const metrics = unpackAny(cgroupOf(root).stats(), MetricsSchema);
+    expect(metrics).toMatchObject({ cpu: { usageUsec: 1000n }, memory: { usage: 4096n } });
+    expect(metrics?.memory?.psi).toBeUndefined();
   });
 
   test("takes a process, and says that it does not exist without making anything", () => {

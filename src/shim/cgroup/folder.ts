@@ -5,6 +5,12 @@ import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 /** What "max" stands for. */
 const NO_LIMIT = 2n ** 64n - 1n;
 
+/**
+ * What says that the kernel has nothing to say. ENODEV: the cgroup was removed while its file was read. ENOTSUP: what the file
+ * is for is turned off, as the pressure is on kernels that have it and were started without it.
+ */
+const NOTHING: ReadonlySet<string | undefined> = new Set(["ENOENT", "ENODEV", "ENOTSUP"]);
+
 /** A folder of a cgroup tree. What is not there reads as zero or nothing: it depends on the kernel. */
 export class CgroupFolder {
   constructor(readonly path: string) {}
@@ -13,8 +19,7 @@ export class CgroupFolder {
     try {
       return readFileSync(join(this.path, name), "utf8");
     } catch (error) {
-      // ENODEV: the cgroup was removed while its file was read.
-      if (!["ENOENT", "ENODEV"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+      if (!NOTHING.has((error as NodeJS.ErrnoException).code)) throw error;
       return undefined;
     }
   }
@@ -25,7 +30,7 @@ export class CgroupFolder {
       const entries = readdirSync(this.path, { withFileTypes: true });
       return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
     } catch (error) {
-      if (!["ENOENT", "ENODEV"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+      if (!NOTHING.has((error as NodeJS.ErrnoException).code)) throw error;
       return [];
     }
   }
