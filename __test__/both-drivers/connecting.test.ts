@@ -279,3 +279,19 @@ test("a connection shows its address and its end, and nothing of its insides", a
   );
   expect(JSON.parse(JSON.stringify(connection))).toEqual({ address, closed: {} });
 });
+
+/** How vsock says that nobody listens at the port of a host; undefined if it cannot. */
+const refusal = await connect("vsock://2:54321", { connectTimeoutMs: 500 }).then(
+  async (connection) => connection.close(),
+  ({ cause }: { cause?: { code?: string } }) => cause?.code,
+);
+
+test.skipIf(!["ECONNRESET", "ENODEV"].includes(refusal ?? ""))(
+  "waitForReady waits for whoever is to listen behind vsock, too",
+  async () => {
+    const begin = performance.now();
+    const attempt = connect("vsock://2:54321", { waitForReady: true, connectTimeoutMs: 400 });
+    expect(await failure(attempt)).toMatchObject({ cause: { code: refusal } });
+    expect(performance.now() - begin).toBeGreaterThan(300);
+  },
+);

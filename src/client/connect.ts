@@ -15,8 +15,8 @@ export interface ConnectOptions {
   /** Aborts the attempt, which then fails with `Canceled`. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * Retries while nobody listens (`ENOENT`, `ECONNREFUSED`), within `connectTimeoutMs`. Meant for a server that is
-   * still starting. Default false.
+   * Retries while nobody listens (`ENOENT`, `ECONNREFUSED`; with vsock `ECONNRESET`, `ENODEV`, `ETIMEDOUT`), within
+   * `connectTimeoutMs`. Meant for a server, or a guest, that is still starting. Default false.
    */
   readonly waitForReady?: boolean | undefined;
   /**

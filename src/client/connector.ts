@@ -38,7 +38,15 @@ export interface OpenOptions {
   readonly busyPollUs: number | undefined;
 }
 
-const { EAGAIN, ECONNREFUSED, EEXIST, ENOENT, ETIMEDOUT } = constants.errno;
+const { EAGAIN, ECONNREFUSED, ECONNRESET, EEXIST, ENODEV, ENOENT, ETIMEDOUT } = constants.errno;
+
+/** The errors of an address at which nobody listens. */
+const NOBODY: ReadonlySet<number> = new Set([ENOENT, ECONNREFUSED]);
+/**
+ * Those of vsock: the other side refuses by a reset, a guest that was not started is no device, and one that has not loaded its
+ * driver does not answer within the kernel's two seconds.
+ */
+const NOBODY_BY_VSOCK: ReadonlySet<number> = new Set([ECONNRESET, ENODEV, ETIMEDOUT]);
 
 /** The default limit of an attempt to connect, in milliseconds. */
 export const CONNECT_TIMEOUT_MS = 10_000;
@@ -89,7 +97,8 @@ async function attempts(address: ParsedAddress, options: OpenOptions): Promise<O
       failure = TtrpcError.from(error);
     }
     const errno = -((failure.cause as { errno?: number } | undefined)?.errno ?? 0);
-    if (waitForReady && (errno === ENOENT || errno === ECONNREFUSED)) retryMs = READY_RETRY_MS;
+    const nobody = address.binding?.kind === "vsock" ? NOBODY_BY_VSOCK : NOBODY;
+    if (waitForReady && nobody.has(errno)) retryMs = READY_RETRY_MS;
     if (retryMs === undefined) throw failure;
     if (performance.now() + retryMs >= until) {
       throw waitForReady ? failure : openError(address, { errno: ETIMEDOUT, text: null });
