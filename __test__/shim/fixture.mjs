@@ -65,6 +65,9 @@ void runShim("io.containerd.fixture.v1", {
       async kill({ signal }) {
         context.log.info(`signal ${signal}`);
         if (signal === 5) await publishNothing(context);
+        // A process that has the shim's own streams.
+        if (signal === 7) spawnSync("true", { stdio: "inherit" });
+        if (signal === 8) for (let i = 0; i < 5000; i++) context.log.info(`line ${i} ${"x".repeat(100)}`);
         if (signal === 6) setTimeout(() => Promise.reject(new Error("a bug")), 10);
         return {};
       },

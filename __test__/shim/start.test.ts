@@ -166,6 +166,15 @@ test("a log that nobody reads does not hold up the shim, and says how much was l
   expect(log.read()).toMatch(/level=warning msg="\d+ lines of the log were dropped".*\n.* msg="signal 1"/);
 });
 
+test("a log that nobody reads does not hold up the shim either once a process has inherited its streams", async () => {
+  using host = new ShimHost();
+  using _log = new LogPipe(host);
+  await using connection = await connect(await host.address());
+  const client = createClient(Task, connection);
+  for (const signal of [7, 8]) await client.kill({ signal }, { timeoutMs: 5000 });
+  expect(await client.connect({}, { timeoutMs: 5000 })).toMatchObject({ version: host.id });
+});
+
 test("a service that cannot be created fails start with its reason, and leaves nothing behind", async () => {
   using host = new ShimHost({ does: "fail" });
   expect(await host.start()).toEqual({

@@ -22,7 +22,7 @@ export type LogFields = Readonly<Record<string, unknown>>;
  * Its methods never throw.
  */
 export class ShimLog {
-  readonly #descriptor: number;
+  #descriptor: number;
   readonly #debug: boolean;
   readonly #always: LogFields;
   readonly #alwaysText: string;
@@ -39,6 +39,15 @@ export class ShimLog {
     this.#debug = debug;
     this.#always = fields;
     this.#alwaysText = pairs(fields);
+  }
+
+  /**
+   * Writes to another descriptor from now on.
+   *
+   * @internal
+   */
+  moveTo(descriptor: number): void {
+    this.#descriptor = descriptor;
   }
 
   /** Writes a line if containerd itself logs at this level. */
@@ -172,18 +181,25 @@ function shown(value: unknown): string {
 
 /**
  * Turns everything written to stdout and stderr, console.log included, into lines of the log. Nothing then waits for room
- * in the pipe behind them, not even Node's last words: passing a descriptor to a process makes that descriptor block.
+ * in the pipe behind them, not even Node's last words: passing a descriptor to a process makes that descriptor block. The log
+ * gets one of its own, which is never passed on: a service may start a process that inherits stdout and stderr.
  */
 export function logStandardStreams(log: ShimLog): void {
   for (const fd of [1, 2]) {
-    const again = openSync(`/proc/self/fd/${fd}`, constants.O_RDWR | constants.O_NONBLOCK);
+    const again = openAgain(fd);
     closeSync(fd);
     // The lowest free number.
-    openSync(`/proc/self/fd/${again}`, constants.O_RDWR | constants.O_NONBLOCK);
+    openAgain(again);
     closeSync(again);
   }
+  log.moveTo(openAgain(2));
   replaceStream("stdout", (line) => log.info(line));
   replaceStream("stderr", (line) => log.warn(line));
+}
+
+/** Another open file of the same pipe, which does not block. */
+function openAgain(fd: number): number {
+  return openSync(`/proc/self/fd/${fd}`, constants.O_RDWR | constants.O_NONBLOCK);
 }
 
 function replaceStream(name: "stdout" | "stderr", write: (line: string) => void): void {
