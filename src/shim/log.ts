@@ -42,12 +42,12 @@ export class ShimLog {
   }
 
   /**
-   * Writes to another descriptor from now on.
+   * Writes through an open file of its own from now on, which does not block whatever becomes of the other.
    *
    * @internal
    */
-  moveTo(descriptor: number): void {
-    this.#descriptor = descriptor;
+  openAgain(): void {
+    this.#descriptor = openAgain(this.#descriptor);
   }
 
   /** Writes a line if containerd itself logs at this level. */
@@ -192,7 +192,7 @@ export function logStandardStreams(log: ShimLog): void {
     openAgain(again);
     closeSync(again);
   }
-  log.moveTo(openAgain(2));
+  log.openAgain();
   replaceStream("stdout", (line) => log.info(line));
   replaceStream("stderr", (line) => log.warn(line));
 }
