@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { openStdio } from "containerd-shim-protos/shim/io";
 import { afterEach, expect, test } from "vitest";
+import { Script } from "../helpers/script.js";
 
 /** The warnings of this process, each once. */
 class Warnings {
@@ -56,3 +57,17 @@ test.each([
     expect(warnings.left).toEqual([]);
   },
 );
+
+test.skipIf(process.getuid?.() !== 0)("pipes that may not be given to a user say to whom", async () => {
+  await using script = new Script(`
+    import { openStdio } from "containerd-shim-protos/shim/io";
+    process.setuid(65534);
+    for (const owner of [{ uid: 0, gid: 7 }, { gid: 7 }]) {
+      await openStdio({ stdin: "", stdout: "/dev/null", stderr: "" }, owner).catch(({ message }) => say(message));
+    }
+  `);
+  expect(await script.rest()).toEqual([
+    "give a pipe to user 0 and group 7: EPERM",
+    "give a pipe to group 7: EPERM",
+  ]);
+});

@@ -14,9 +14,14 @@ export interface Pipe {
 /** Creates a pipe, one of whose ends is given to a user and group. Throws the system's error. */
 export function createPipe({ giveReader = false, uid = UNCHANGED, gid = UNCHANGED } = {}): Pipe {
   const { reader, writer, errno } = loadNative().createPipe(giveReader, uid, gid);
-  checked("pipe", errno);
+  const [user, group] = [idOf("user", uid), idOf("group", gid)];
+  // Of the two calls, giving it away is the likelier to fail.
+  const owner = [user, group].filter(Boolean).join(" and ");
+  checked(owner === "" ? "pipe" : `give a pipe to ${owner}`, errno);
   return { reader, writer };
 }
+
+const idOf = (kind: string, id: number) => (id === UNCHANGED ? "" : `${kind} ${id}`);
 
 /** How many bytes are in the pipe that a path such as /proc/PID/fd/3 names; 0 if it names none. Throws the system's error. */
 export function unreadIn(path: string): number {

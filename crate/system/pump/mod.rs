@@ -20,7 +20,8 @@ mod transfer;
 
 use mover::{Command, Mover, Place};
 use reports::Reports;
-use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
+use rustix::fs::{AtFlags, FileType, StatxFlags, fstat, major, statx};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -182,11 +183,10 @@ impl Pump {
 
     /// Whether reads and writes can block whatever the descriptor's flags say. Asks no disk.
     fn may_block(&self, descriptor: &OwnedFd) -> io::Result<bool> {
-        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        let status = statx(descriptor, "", flags, StatxFlags::TYPE)?;
-        match FileType::from_raw_mode(status.stx_mode.into()) {
+        let (kind, major) = kind_of(descriptor)?;
+        match kind {
             FileType::RegularFile | FileType::BlockDevice | FileType::Directory => Ok(true),
-            FileType::CharacterDevice if status.stx_rdev_major == MEMORY_DEVICES => Ok(false),
+            FileType::CharacterDevice if major == MEMORY_DEVICES => Ok(false),
             _ => {
                 let epoll = self.shared.epoll();
                 let refused = epoll.add(descriptor.as_raw_fd(), 0, u64::from(u32::MAX));
@@ -194,6 +194,20 @@ impl Pump {
                 Ok(refused.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)))
             }
         }
+    }
+}
+
+/// What a descriptor is of, and of a device the major number. Asks no disk, unless a filter of system calls knows nothing of
+/// statx(2), as old ones of containers do.
+fn kind_of(descriptor: &OwnedFd) -> io::Result<(FileType, u32)> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    match statx(descriptor, "", flags, StatxFlags::TYPE) {
+        Ok(status) => Ok((FileType::from_raw_mode(status.stx_mode.into()), status.stx_rdev_major)),
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let status = fstat(descriptor)?;
+            Ok((FileType::from_raw_mode(status.st_mode), major(status.st_rdev)))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

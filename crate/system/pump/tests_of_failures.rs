@@ -147,3 +147,41 @@ fn one_file_too_many_is_refused_until_another_has_ended() {
 fn path(name: &str) -> std::path::PathBuf {
     std::env::temp_dir().join(format!("pump-{}-{name}", std::process::id()))
 }
+
+/// Has this thread, and those that it starts, live under a filter that knows nothing of a system call.
+fn without(call: libc::c_long, errno: i32) {
+    let instruction = |code: u32, jump_if_not, k| libc::sock_filter {
+        code: code.try_into().expect("it is small"),
+        jt: 0,
+        jf: jump_if_not,
+        k,
+    };
+    let mut filter = [
+        // The number of the call comes first.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, call as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program is a local with its length, which the kernel copies.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program), 0);
+    }
+}
+
+#[test]
+fn files_and_devices_are_told_apart_though_a_filter_knows_nothing_of_statx() {
+    let path = std::env::temp_dir().join(format!("filtered-{}", std::process::id()));
+    let file = File::create(&path).expect("the folder is writable");
+    let null = File::open("/dev/null").expect("there is one");
+    let filtered = std::thread::spawn(move || {
+        without(libc::SYS_statx, libc::EPERM);
+        let (pump, _told) = pump();
+        [file, null].map(|one| pump.may_block(&one.into()).expect("it is told"))
+    });
+    assert_eq!(filtered.join().expect("it does not panic"), [true, false]);
+    std::fs::remove_file(path).expect("it is ours");
+}
