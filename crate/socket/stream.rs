@@ -4,12 +4,18 @@ use super::descriptor_claim::DescriptorClaim;
 use super::hybrid::Greeting;
 use super::{Address, Credentials, Ends};
 use rustix::io::ioctl_fionread;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
+
+/// How long nothing comes over TCP until the kernel asks the peer whether it is there, how often it then asks, and how many
+/// questions without an answer end the connection: what Go does. By itself, the kernel asks after two hours, and whatever
+/// waits for a host that was cut off would wait as long.
+const PROBE_EVERY: Duration = Duration::from_secs(15);
+const PROBES: u32 = 9;
 
 /// A connected or connecting descriptor.
 #[derive(Debug)]
@@ -101,9 +107,13 @@ impl Stream {
     /// Turns Nagle's algorithm off, because frames are gathered before they are written, and keepalive on.
     pub(super) fn tune(&self, domain: Domain) {
         if domain == Domain::IPV4 || domain == Domain::IPV6 {
-            // A failure costs nothing but latency.
+            let probes = TcpKeepalive::new()
+                .with_time(PROBE_EVERY)
+                .with_interval(PROBE_EVERY)
+                .with_retries(PROBES);
+            // A failure costs nothing but latency, and time until a peer is missed.
             let _ = self.socket.set_tcp_nodelay(true);
-            let _ = self.socket.set_keepalive(true);
+            let _ = self.socket.set_tcp_keepalive(&probes);
         }
     }
 
@@ -223,8 +233,9 @@ fn as_room(into: &mut [u8]) -> &mut [MaybeUninit<u8>] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Listener;
     use super::*;
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
     /// A socket bound to the address to which it connects, as the kernel may bind it.
     fn connect_to_itself(ip: IpAddr) -> (SocketAddr, io::Result<Progress>) {
@@ -246,6 +257,27 @@ mod tests {
             let error = result.expect_err("nobody listens");
             assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED), "{address}");
             TcpListener::bind(address).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_peer_that_vanished_is_missed_within_minutes_at_either_end_of_tcp() {
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let listener = Listener::bind(&Address::Tcp(address), None).unwrap();
+        let name = listener.tcp_address().unwrap();
+        let (client, _) = Stream::connect(&Address::Tcp(name)).unwrap();
+        let served = loop {
+            if let Some(stream) = listener.accept().unwrap() {
+                break stream;
+            }
+        };
+        let given = Stream::adopt(TcpStream::connect(name).unwrap().into()).unwrap();
+        for Stream { socket, .. } in [client, served, given] {
+            assert!(socket.keepalive().unwrap());
+            let longest = socket.tcp_keepalive_time().unwrap()
+                + socket.tcp_keepalive_interval().unwrap()
+                    * socket.tcp_keepalive_retries().unwrap();
+            assert!(longest < Duration::from_secs(200), "{longest:?}");
         }
     }
 }
