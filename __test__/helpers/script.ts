@@ -23,6 +23,8 @@ export interface ScriptOptions {
   readonly stdio?: readonly Socket[];
   /** How many descriptors it may have open. */
   readonly maxFiles?: number;
+  /** A program that runs it, with its first arguments. */
+  readonly wrapper?: readonly string[];
 }
 
 /** A script that uses the product in a Node process of its own; its working directory is the repository. */
@@ -34,8 +36,8 @@ export class Script implements AsyncDisposable {
   #errors = "";
 
   /** @param source - A module, with `product`, `address`, `say` and `sayIfHeld` in scope. */
-  constructor(source: string, address = "", { stdio = [], maxFiles }: ScriptOptions = {}) {
-    const node = [process.execPath, "--input-type=module", "-e", PRELUDE + source, address];
+  constructor(source: string, address = "", { stdio = [], maxFiles, wrapper = [] }: ScriptOptions = {}) {
+    const node = [...wrapper, process.execPath, "--input-type=module", "-e", PRELUDE + source, address];
     const limit = maxFiles === undefined ? "" : `ulimit -n ${maxFiles} && `;
     const child = spawn("/bin/sh", ["-c", `${limit}exec "$0" "$@"`, ...node], {
       cwd: ROOT,

@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection, from the kernel.
 
 use super::unix_diag;
-use rustix::process::{getegid, geteuid};
+use crate::system::users::{is_own_group, is_own_user};
 use socket2::{SockAddr, Socket};
 use std::cell::OnceCell;
 use std::io;
@@ -20,9 +20,9 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Whether the peer runs as the same effective user and group as this process.
+    /// Whether the peer runs as the same effective user and group as this process, for certain.
     pub fn is_own_user(&self) -> bool {
-        self.uid == geteuid().as_raw() && self.gid == getegid().as_raw()
+        is_own_user(self.uid) && is_own_group(self.gid)
     }
 }
 

@@ -13,6 +13,7 @@
 //! - [`poll`]: looks at descriptors without sleeping.
 //! - [`pump`]: moves bytes between a process's pipes or terminal and containerd's fifos.
 //! - [`stream`]: opens these.
+//! - [`users`]: whether an id is this process's own.
 
 pub mod children;
 pub mod console;
@@ -26,6 +27,7 @@ pub mod pipe;
 pub mod poll;
 pub mod pump;
 pub mod stream;
+pub mod users;
 
 use std::io;
 

@@ -19,7 +19,8 @@ export interface ServerOptions {
   /**
    * Admits only peers with this process's own user and group, as containerd and Go shims do; the connections of others
    * are closed as soon as they are accepted. Only unix sockets have peer credentials, so on any other address nobody is
-   * admitted. Default false.
+   * admitted; nor is anybody if this process has the id that stands for all users that its user namespace does not map.
+   * Default false.
    */
   readonly requireSameUser?: boolean | undefined;
   /** Wrap each request and what its handler returns. The first is the outermost. */

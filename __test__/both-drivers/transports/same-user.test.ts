@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync } from "node:fs";
 import { dirname } from "node:path";
@@ -6,6 +6,7 @@ import { PassThrough } from "node:stream";
 import { Code, connect, createServer, type PeerCredentials } from "containerd-shim-protos";
 import { describe, expect, test } from "vitest";
 import { bytes, failure, text } from "../../helpers/outcome.js";
+import { Script } from "../../helpers/script.js";
 import { abstractAddress, pathOf, temporaryAddress } from "../../helpers/temp.js";
 import { encodeFrame, encodeRequest, FrameType } from "../../helpers/wire.js";
 
@@ -116,5 +117,37 @@ describe.each(OTHERS)("a client of %s", (_, other) => {
     const address = await server.listen(openAddress(), { mode: 0o777 });
     expect(await asAnother(address, other)).toBe("answered");
     expect(peers).toMatchObject([other]);
+  });
+});
+
+const hasNamespaces = spawnSync("unshare", ["--user", "true"]).status === 0;
+
+// In a namespace that maps no other user, the kernel tells 65534 of all of them.
+describe.skipIf(OTHERS.length === 0 || !hasNamespaces)("requireSameUser in a user namespace", () => {
+  const STRANGER = { uid: 12_345, gid: 12_345 };
+
+  /** A server there, which `unshare` runs with these options. */
+  async function serverIn(...options: string[]): Promise<Script> {
+    const address = openAddress();
+    const source = `
+      const server = product.createServer({ requireSameUser: true });
+      server.addRaw("a.B", { C: { kind: "unary", handle: (payload) => payload } });
+      say(await server.listen(address, { mode: 0o777 }));
+    `;
+    const script = new Script(source, address, { wrapper: ["unshare", "--user", ...options] });
+    expect(await script.nextLine()).toBe(address);
+    return script;
+  }
+
+  test("admits nobody as the user that stands for all others", async () => {
+    await using server = await serverIn();
+    expect(await asAnother(server.address, STRANGER)).toBe("closed");
+  });
+
+  test("admits this user, which is mapped, and no other", async () => {
+    await using server = await serverIn("--map-root-user");
+    expect(await asAnother(server.address, STRANGER)).toBe("closed");
+    await using connection = await connect(server.address);
+    expect(text(await connection.unary("a.B", "C", bytes("good")))).toBe("good");
   });
 });
