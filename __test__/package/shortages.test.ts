@@ -105,3 +105,24 @@ it.skipIf(!hasPrlimit)(
     ]);
   },
 );
+
+const hasMounts = spawnSync("unshare", ["--mount", "true"]).status === 0;
+
+it.skipIf(!hasMounts)(
+  "a socket whose mode needs /proc says so where there is none, and leaves no file",
+  async () => {
+    const path = temporaryPath();
+    await using script = new Script(
+      `
+    import fs from "node:fs";
+    const listening = product.createServer().addRaw("a.B", {}).listen(address, { mode: 0o666 });
+    await listening.catch(({ message }) => say(message));
+    say(String(fs.existsSync(address)));
+  `,
+      path,
+      { wrapper: ["unshare", "--mount", "sh", "-c", 'umount --lazy /proc && exec "$0" "$@"'] },
+    );
+    const why = "the mode of a socket cannot be set without /proc";
+    expect(await script.rest()).toEqual([`cannot listen on unix://${path}: ${why}`, "false"]);
+  },
+);

@@ -15,6 +15,7 @@ use super::identity::Identity;
 use super::lock::Lock;
 use super::{Address, Stream};
 use rustix::fs::{Mode, OFlags, chmod, fchmod, open};
+use rustix::io::Errno;
 use socket2::{SockAddr, Socket};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -62,7 +63,15 @@ fn widen(path: &Path, mode: u32) -> io::Result<()> {
     if metadata.mode() & 0o777 == mode {
         return Ok(());
     }
-    Ok(chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), Mode::from_raw_mode(mode))?)
+    let same = format!("/proc/self/fd/{}", file.as_raw_fd());
+    chmod(same, Mode::from_raw_mode(mode)).map_err(|error| match error {
+        // The file is there, for it is open.
+        Errno::NOENT => {
+            let text = "the mode of a socket cannot be set without /proc";
+            io::Error::new(io::ErrorKind::Unsupported, text)
+        }
+        error => error.into(),
+    })
 }
 
 /// Removes a socket file on which nobody listens any more. Returns whether the path is free. A file that is
