@@ -1,3 +1,4 @@
+import { readlinkSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { clearTimeout, setTimeout } from "node:timers";
 import { constants } from "node:os";
@@ -129,6 +130,7 @@ export class Children {
     if ("bun" in process.versions || "deno" in process.versions) {
       throw new Error("a shim needs Node.js: other runtimes do not tell which children are their own");
     }
+    checkProc();
     checked("prctl", loadNative().becomeSubreaper());
     process.on("SIGCHLD", () => this.#look());
     this.#look();
@@ -287,6 +289,21 @@ export class Children {
     };
     this.#nextLook = { at: time, timer: setTimeout(look, Math.ceil(time - performance.now()) + 1).unref() };
   }
+}
+
+/**
+ * Only /proc tells which children there are. Without it, or with that of another namespace, where they have other pids, the end
+ * of an adopted process would never be seen.
+ */
+function checkProc(): void {
+  let own: string;
+  try {
+    own = readlinkSync("/proc/self");
+  } catch (cause) {
+    throw new Error("children are adopted only where /proc is mounted", { cause });
+  }
+  if (own !== String(process.pid))
+    throw new Error(`/proc is of another pid namespace: this process is ${own} there, not ${process.pid}`);
 }
 
 /** A process that was reaped before it was adopted. */
