@@ -1,9 +1,12 @@
-import { join } from "node:path";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, expect, test } from "vitest";
 import { temporaryPath } from "../helpers/temp.js";
 import { bundleFixture, mustPack } from "./packed.js";
-import { ShimHost } from "./shim.js";
+import { FIXTURE, ShimHost } from "./shim.js";
 
 const folder = temporaryPath();
 const program = join(folder, "containerd-shim-fixture-v1");
@@ -49,4 +52,46 @@ test("where no file may grow, start says so", async () => {
   const { code, stderr } = await host.start();
   expect(code).toBe(1);
   expect(stderr).toBe(`${NAME}: Node's first script could not be written: File too large (os error 27)\n`);
+});
+
+test("a working directory that was removed is named as what is missing", async () => {
+  using host = new ShimHost({
+    executable: "/bin/sh",
+    program: ["-c", 'rmdir "$PWD" && exec "$0" "$@"', program],
+  });
+  const { code, stderr } = await host.start();
+  expect(code).toBe(1);
+  expect(stderr).toMatch(
+    /^io\.containerd\.fixture\.v1: the working directory, where the bundle is: No such file/,
+  );
+});
+
+const UNBLOCKED = [
+  "-MFcntl",
+  "-e",
+  "fcntl(STDIN, F_SETFL, fcntl(STDIN, F_GETFL, 0) | O_NONBLOCK); exec @ARGV",
+];
+
+test.skipIf(spawnSync("perl", ["-MFcntl", "-e", "1"]).status !== 0).each([
+  ["of one file", () => [program]],
+  ["that Node runs", () => [process.execPath, FIXTURE]],
+])("a shim %s waits for what comes to a stdin that does not block", async (_, command) => {
+  using host = new ShimHost({ executable: "perl", program: [...UNBLOCKED, ...command()] });
+  for (const [args, input] of [
+    [[...host.flags, "start"], host.params],
+    [["-info"], new Uint8Array()],
+  ] as const) {
+    const child = spawn(host.executable, [...host.program, ...args], {
+      cwd: host.bundle,
+      env: { ...process.env, ...host.env },
+      stdio: ["pipe", "ignore", "pipe"],
+    });
+    let errors = "";
+    child.stderr.on("data", (chunk: Buffer) => (errors += String(chunk)));
+    await sleep(1000);
+    child.stdin.end(input);
+    const [code] = (await once(child, "close")) as [number];
+    // The hook for -info prints something.
+    expect([code, errors]).toEqual([0, args.length === 1 ? "asked\n" : ""]);
+  }
 });

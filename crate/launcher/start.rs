@@ -5,6 +5,7 @@ use super::arguments::Arguments;
 use super::group;
 use super::node::{WIRE, node, not_started};
 use super::payload::Payload;
+use crate::socket::wait;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::env;
 use std::ffi::OsString;
@@ -60,9 +61,9 @@ pub fn answer(
     if env::var_os(SCHED_CORE).is_some_and(|value| !value.is_empty()) {
         create_core_domain().map_err(|error| format!("enable sched core support: {error}"))?;
     }
-    let text = |error: io::Error| error.to_string();
-    let (mut ours, theirs) = UnixStream::pair().map_err(text)?;
-    let wire = ours.try_clone().map_err(text)?;
+    let wired = |error| format!("there are no sockets to the server: {error}");
+    let (mut ours, theirs) = UnixStream::pair().map_err(wired)?;
+    let wire = ours.try_clone().map_err(wired)?;
     // First, so that no server is left behind where there is no thread for it.
     let (started, end) = watch(wire)
         .map_err(|error| format!("there is no thread to wait for the server: {error}"))?;
@@ -98,10 +99,12 @@ fn spawn_server(
 ) -> Result<Child, String> {
     let program = args.first().cloned().unwrap_or_default();
     let mut node = node(payload, &program, Some(wire.as_raw_fd()))?;
-    let text = |error: io::Error| error.to_string();
-    let log = open_log().map_err(text)?;
+    let logged = |error| format!("the log: {error}");
+    let log = open_log().map_err(logged)?;
     let bundle = match &arguments.bundle {
-        bundle if bundle.is_empty() => env::current_dir().map_err(text)?.into(),
+        bundle if bundle.is_empty() => env::current_dir()
+            .map_err(|error| format!("the working directory, where the bundle is: {error}"))?
+            .into(),
         bundle => bundle.clone(),
     };
     let values = [
@@ -121,7 +124,7 @@ fn spawn_server(
         .current_dir("/")
         .env(STARTER_VARIABLE, WIRE.to_string())
         .stdin(Stdio::null())
-        .stdout(log.try_clone().map_err(text)?)
+        .stdout(log.try_clone().map_err(logged)?)
         .stderr(log);
     // SAFETY: setsid may be called between fork and exec, and touches no memory.
     unsafe {
@@ -162,10 +165,17 @@ fn watch(wire: UnixStream) -> io::Result<(Sender<Child>, JoinHandle<io::Result<E
 /// All of stdin: a pipe that containerd closes, /dev/null, or nothing.
 fn read_input() -> Result<Vec<u8>, String> {
     let mut input = Vec::new();
-    io::stdin()
-        .take(INPUT_LIMIT + 1)
-        .read_to_end(&mut input)
-        .map_err(|error| format!("stdin: {error}"))?;
+    let mut stdin = io::stdin().lock().take(INPUT_LIMIT + 1);
+    loop {
+        match stdin.read_to_end(&mut input) {
+            Ok(_) => break,
+            // Whether it blocks was decided by whoever has it, too.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(libc::STDIN_FILENO, false, -1).map_err(|error| format!("stdin: {error}"))?;
+            }
+            Err(error) => return Err(format!("stdin: {error}")),
+        }
+    }
     if input.len() as u64 > INPUT_LIMIT {
         return Err(format!("stdin holds more than {INPUT_LIMIT} bytes"));
     }

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { decode, encode } from "../codec/codec.js";
@@ -8,11 +7,12 @@ import { RuntimeInfoSchema } from "../protos/types.js";
 import type { ShimArguments } from "./arguments.js";
 import { answerOnStdout } from "./delete.js";
 import type { ShimOptions } from "./options.js";
+import { readStdin } from "./read-stdin.js";
 
 /** Describes this runtime on stdout; containerd may have written options to stdin. */
 export async function runInfo(name: string, _args: ShimArguments, options: ShimOptions): Promise<void> {
   const write = answerOnStdout();
-  const input = readFileSync(0);
+  const input = readStdin();
   const given: Any | undefined = input.length === 0 ? undefined : decode(AnySchema, input);
   const { version = "0.0.0" } = options;
   const info: MessageInitShape<typeof RuntimeInfoSchema> = { name, version: { version } };

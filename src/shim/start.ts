@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import type { Socket } from "node:net";
 import type { ShimArguments } from "./arguments.js";
+import { readStdin } from "./read-stdin.js";
 
 /** Names the server's end of the pair of sockets through which it answers `start`. */
 export const STARTER_VARIABLE = "CONTAINERD_SHIM_STARTER";
@@ -10,8 +11,6 @@ const STARTER = 3;
 /** The first byte of the answer; the rest is what goes to stdout, or why nothing does. */
 export const STARTED = 0;
 export const FAILED = 1;
-
-const INPUT_LIMIT = 10 << 20;
 
 /**
  * Starts the server as a daemon, hands it what containerd wrote, and passes its answer on. The server decides on the
@@ -25,7 +24,7 @@ export async function start(name: string, args: ShimArguments): Promise<void> {
   const log = openLog();
   const server = spawnServer(name, args, log);
   closeSync(log);
-  const answer = await answerOf(server, readInput());
+  const answer = await answerOf(server, readStdin());
   // The failure of the write is reported twice.
   process.stdout.on("error", () => undefined);
   process.stdout.write(answer, (error) => {
@@ -85,17 +84,4 @@ function openLog(): number {
     // Without containerd there is none.
   }
   return openSync("/dev/null", "r+");
-}
-
-/** All of stdin, which is a pipe that containerd closes, or /dev/null. */
-function readInput(): Buffer {
-  const chunks: Buffer[] = [];
-  for (let size = 0; ;) {
-    const chunk = Buffer.alloc(64 << 10);
-    const length = readSync(0, chunk);
-    if (length === 0) return Buffer.concat(chunks);
-    size += length;
-    if (size > INPUT_LIMIT) throw new Error(`stdin holds more than ${INPUT_LIMIT} bytes`);
-    chunks.push(chunk.subarray(0, length));
-  }
 }
