@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import {
   appendFileSync,
   existsSync,
@@ -15,6 +16,7 @@ import { MetricsSchema } from "containerd-shim-protos/cgroups/v2";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { Cgroup } from "../../src/shim/cgroup/cgroup.js";
 import { treesIn } from "../../src/shim/cgroup/trees.js";
+import { Script } from "../helpers/script.js";
 import { temporaryPath } from "../helpers/temp.js";
 
 /** Makes files below a new folder, and returns its path. The kernel would have more of them. */
@@ -187,6 +189,22 @@ describe("a cgroup of version 1", () => {
     const cgroup = Cgroup.below(roots, "/shims");
     for (const name of ["memory", "pids"]) rmSync(join(root, name, "shims"), { recursive: true });
     expect(() => cgroup.stats()).toThrow(/ENOENT/);
+  });
+
+  const mounts = spawnSync("unshare", ["--mount", "true"]).status === 0;
+
+  test.skipIf(!mounts)("counts where /proc shows nothing but processes", async () => {
+    const root = tree({ "box/blkio.throttle.io_serviced": "253:0 Read 7\nTotal 7\n" });
+    const source = `
+      import { Cgroup } from "containerd-shim-protos/shim/cgroup";
+      import { MetricsSchema } from "containerd-shim-protos/cgroups/v1";
+      const trees = new Map([["blkio", [{ point: address, top: "/" }]]]);
+      const { blkio } = product.unpackAny(Cgroup.below(trees, "/box").stats(), MetricsSchema);
+      for (const { device, major, value } of blkio.ioServicedRecursive) say([device, major, value].join());
+    `;
+    const remount = 'umount --lazy /proc && mount -t proc -o subset=pid proc /proc && exec "$0" "$@"';
+    await using script = new Script(source, root, { wrapper: ["unshare", "--mount", "sh", "-c", remount] });
+    expect(await script.rest()).toEqual([",253,7"]);
   });
 
   test("counts, though a tree of version 2 is beside it", () => {

@@ -1,7 +1,6 @@
-import { readFileSync } from "node:fs";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { MemoryOomControlSchema, MemoryStatSchema, type MetricsSchema } from "../../protos/cgroups/v1.js";
-import { type CgroupFolder, fieldsOf, toNumber } from "./folder.js";
+import { CgroupFolder, fieldsOf, toNumber } from "./folder.js";
 
 type Metrics = MessageInitShape<typeof MetricsSchema>;
 
@@ -124,10 +123,11 @@ function blkioEntries(folder: CgroupFolder, name: string, devices: ReadonlyMap<s
   });
 }
 
+/** None where /proc shows nothing but processes (`subset=pid`): the numbers of the devices are known all the same. */
 function deviceNames(): Map<string, string> {
-  const lines = readFileSync("/proc/partitions", "utf8").split("\n").slice(2);
+  const lines = new CgroupFolder("/proc").text("partitions")?.split("\n").slice(2);
   return new Map(
-    lines.map((line) => {
+    lines?.map((line) => {
       const [major, minor, , name] = line.trim().split(/\s+/);
       return [`${major}:${minor}`, `/dev/${name}`];
     }),
