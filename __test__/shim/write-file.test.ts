@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { writeWhole } from "../../src/shim/write-file.js";
@@ -25,4 +25,11 @@ test("a file may be written by its owner alone, whatever the umask", () => {
   const file = temporaryPath();
   writeWhole(file, "unix:///s");
   expect(lstatSync(file).mode & 0o777).toBe(0o644);
+});
+
+test("a file that could not be written leaves nothing beside it, and the error names it", () => {
+  const folder = temporaryPath();
+  mkdirSync(join(folder, "address", "full"), { recursive: true });
+  expect(() => writeWhole(join(folder, "address"), "unix:///s")).toThrow(join(folder, "address"));
+  expect(readdirSync(folder)).toEqual(["address"]);
 });

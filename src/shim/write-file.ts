@@ -19,7 +19,8 @@ export function writeFile(path: string, content: string | Uint8Array, options: W
 
 /**
  * Writes a file atomically: nobody reads half of it, even if this process is killed. What is at the place where it is written
- * first goes: a link there would lead elsewhere. Others may not write to it, whatever the umask. Throws as {@link writeFile} does.
+ * first goes: a link there would lead elsewhere. Others may not write to it, whatever the umask. If it fails, it leaves nothing
+ * there. Throws as {@link writeFile} does.
  */
 export function writeWhole(
   path: string,
@@ -28,6 +29,21 @@ export function writeWhole(
 ): void {
   const unfinished = `${path}.tmp`;
   rmSync(unfinished, { force: true });
-  writeFile(unfinished, content, { mode, flag: "wx" });
-  renameSync(unfinished, path);
+  try {
+    writeFile(unfinished, content, { mode, flag: "wx" });
+    renameSync(unfinished, path);
+  } catch (error) {
+    // What is there then is another's.
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") remove(unfinished);
+    throw error;
+  }
+}
+
+/** Removes what a full disk has cut short, if the filesystem lets it. */
+function remove(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // Why it could not be written says more.
+  }
 }
