@@ -95,3 +95,18 @@ test.skipIf(spawnSync("perl", ["-MFcntl", "-e", "1"]).status !== 0).each([
     expect([code, errors]).toEqual([0, args.length === 1 ? "asked\n" : ""]);
   }
 });
+
+test("a shim that Node runs, and has no descriptors left for its server, says so", async () => {
+  const said: string[] = [];
+  // How many Node needs differs from one version to the next. The server is started with the last that there are.
+  for (let limit = 16; limit < 48; limit++) {
+    const limited = [`--nofile=${limit}:${limit}`, process.execPath, FIXTURE];
+    using host = new ShimHost({ executable: "prlimit", program: limited });
+    const { code, stderr } = await host.start();
+    if (code === 0 || /the server ended/.test(stderr)) break;
+    said.push(stderr);
+  }
+  const why = `${NAME}: the server did not start: spawn ${process.execPath} EMFILE\n`;
+  expect(said.filter((text) => text.startsWith(NAME) && !text.includes("open files"))).toContain(why);
+  expect(said.join("")).not.toContain("Cannot read");
+});

@@ -55,21 +55,23 @@ function spawnServer(name: string, { namespace, id, address, bundle, debug }: Sh
 /** What the server answers. Rejects with the reason that it gives, or with how it ended without one. */
 function answerOf(server: ChildProcess, input: Uint8Array): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    const wire = server.stdio[STARTER] as Socket;
     const chunks: Buffer[] = [];
     const settle = (otherwise: string) => {
       const answer = Buffer.concat(chunks);
       if (answer[0] === STARTED) resolve(answer.subarray(1));
       else reject(new Error(answer[0] === FAILED ? answer.toString("utf8", 1) : otherwise));
     };
-    wire.on("data", (chunk: Buffer) => chunks.push(chunk));
-    wire.once("end", () => chunks.length > 0 && settle(""));
-    // Of a server that has gone, its end says more.
-    wire.on("error", () => undefined);
     server.once("error", (error) => settle(`the server did not start: ${error.message}`));
     server.once("close", (code, signal) =>
       settle(`the server ended with ${signal ?? code} before it served`),
     );
+    // Where there are no descriptors left, Node gives a process no streams before it tells so.
+    const wire = (server.stdio as readonly unknown[] | undefined)?.[STARTER] as Socket | undefined;
+    if (wire === undefined) return;
+    wire.on("data", (chunk: Buffer) => chunks.push(chunk));
+    wire.once("end", () => chunks.length > 0 && settle(""));
+    // Of a server that has gone, its end says more.
+    wire.on("error", () => undefined);
     wire.end(input);
   });
 }
