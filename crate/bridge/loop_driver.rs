@@ -30,6 +30,8 @@ pub(super) struct LoopDriver {
     timer: RefCell<Option<UvHandle<LoopDriver>>>,
     /// Hands over the events of all descriptors of one turn of the event loop.
     check: RefCell<Option<UvHandle<LoopDriver>>>,
+    /// Looks for answers before the event loop sleeps.
+    prepare: RefCell<Option<UvHandle<LoopDriver>>>,
     /// Keeps the event loop awake while answers are looked for.
     idle: RefCell<Option<UvHandle<LoopDriver>>>,
     /// When the timer fires. If that is earlier than needed, it is set again.
@@ -62,6 +64,7 @@ impl LoopDriver {
             handles: RefCell::default(),
             timer: RefCell::new(None),
             check: RefCell::new(None),
+            prepare: RefCell::new(None),
             idle: RefCell::new(None),
             timer_at: Cell::new(None),
             timer_holds: Cell::new(false),
@@ -74,6 +77,8 @@ impl LoopDriver {
         *loop_driver.timer.borrow_mut() = Some(timer);
         let check = UvHandle::check(uv, event_loop, &loop_driver)?;
         *loop_driver.check.borrow_mut() = Some(check);
+        let prepare = UvHandle::prepare(uv, event_loop, &loop_driver)?;
+        *loop_driver.prepare.borrow_mut() = Some(prepare);
         let idle = UvHandle::idle(uv, event_loop, &loop_driver)?;
         *loop_driver.idle.borrow_mut() = Some(idle);
         let mut handle = ptr::null_mut();
@@ -170,12 +175,12 @@ impl LoopDriver {
         }
     }
 
-    /// Looks for answers in the next turn of the event loop, if they are due.
+    /// Looks for answers before the event loop sleeps, if they are due.
     fn look_soon(&self) {
-        if self.looks_until().is_some()
-            && let Some(idle) = self.idle.borrow().as_ref()
+        if self.engine.borrow().as_ref().is_some_and(Engine::looks)
+            && let Some(prepare) = self.prepare.borrow().as_ref()
         {
-            idle.start_idling(on_idle);
+            prepare.start_preparing(on_prepare);
         }
     }
 
@@ -183,17 +188,19 @@ impl LoopDriver {
         self.engine.borrow().as_ref()?.looks_until()
     }
 
-    /// Looks for answers. Returns whether to look again in the next turn of the event loop.
+    /// Looks for answers. Returns whether to look again in the next turn of the event loop, which then must not sleep.
     fn look(self: &Rc<Self>) -> bool {
         let Some(until) = self.looks_until() else { return false };
-        let (ids, mut fds): (Vec<_>, Vec<_>) = match self.engine.borrow().as_ref() {
+        let (ids, fds): (Vec<_>, Vec<_>) = match self.engine.borrow().as_ref() {
             Some(engine) => engine.looked_at().unzip(),
             None => return false,
         };
         // Whatever else the event loop waits for ends its sleep, and so this.
-        fds.push(self.event_loop.descriptor(self.uv));
-        let wakes = self.would_sleep().and_then(|most| Instant::now().checked_add(most));
-        let found = look_for_input(fds.into_iter(), wakes.map_or(until, |wakes| wakes.min(until)));
+        let others = self.event_loop.descriptor(self.uv);
+        let sleeps = self.event_loop.would_sleep(self.uv);
+        let wakes = sleeps.and_then(|most| Instant::now().checked_add(most));
+        let most = wakes.map_or(until, |wakes| wakes.min(until));
+        let found = look_for_input(fds.into_iter(), Some(others), most);
         // The event loop reads its clock before it calls back, and would sleep too long.
         self.event_loop.update_time(self.uv);
         if found.interrupted || found.places.is_empty() && Instant::now() >= until {
@@ -201,8 +208,8 @@ impl LoopDriver {
             let _ = self.with(|engine| engine.end_look(found.interrupted));
             return false;
         }
-        for id in found.places.iter().filter_map(|place| ids.get(*place)) {
-            let _ = self.with(|engine| engine.ready(*id, true, false));
+        for place in found.places {
+            let _ = self.with(|engine| engine.ready(ids[place], true, false));
         }
         if !self.events.is_empty() {
             self.buffers.deliver(&self.events);
@@ -210,14 +217,10 @@ impl LoopDriver {
         self.looks_until().is_some()
     }
 
-    /// How long the event loop would sleep if nothing was looked for; `None` means for ever.
-    fn would_sleep(&self) -> Option<Duration> {
-        let idle = self.idle.borrow();
-        let Some(idle) = idle.as_ref() else { return Some(Duration::ZERO) };
-        idle.stop_idling();
-        let sleeps = self.event_loop.would_sleep(self.uv);
-        idle.start_idling(on_idle);
-        sleeps
+    fn keep_awake(&self, awake: bool) {
+        if let Some(idle) = self.idle.borrow().as_ref() {
+            if awake { idle.start_idling(on_idle) } else { idle.stop_idling() }
+        }
     }
 
     fn set_timer(&self) {
@@ -247,7 +250,7 @@ impl LoopDriver {
         for (_, handle) in std::mem::take(&mut *self.handles.borrow_mut()) {
             handle.close(self);
         }
-        for other in [&self.timer, &self.check, &self.idle] {
+        for other in [&self.timer, &self.check, &self.prepare, &self.idle] {
             if let Some(handle) = other.borrow_mut().take() {
                 handle.close(self);
             }
@@ -322,17 +325,21 @@ unsafe extern "C" fn on_check(handle: Handle) {
     });
 }
 
-unsafe extern "C" fn on_idle(handle: Handle) {
+unsafe extern "C" fn on_prepare(handle: Handle) {
     guarded(|| {
         // SAFETY: libuv calls back for a handle of a `UvHandle<LoopDriver>`.
         let Some((loop_driver, _)) = (unsafe { owner::<LoopDriver>(handle) }) else { return };
-        if !loop_driver.look()
-            && let Some(idle) = loop_driver.idle.borrow().as_ref()
-        {
-            idle.stop_idling();
+        loop_driver.keep_awake(false);
+        let again = loop_driver.look();
+        loop_driver.keep_awake(again);
+        if !again && let Some(prepare) = loop_driver.prepare.borrow().as_ref() {
+            prepare.stop_preparing();
         }
     });
 }
+
+/// The event loop is awake, which is all.
+unsafe extern "C" fn on_idle(_: Handle) {}
 
 unsafe extern "C" fn on_timer(handle: Handle) {
     guarded(|| {

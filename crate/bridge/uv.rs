@@ -28,7 +28,7 @@ impl Loop {
     }
 
     /// How long it would sleep now unless a descriptor becomes ready; `None` means for ever. Must be called on the loop's
-    /// own thread.
+    /// own thread, and not by an idle handle: while those are called back, libuv does not count the ones that are left.
     pub(super) fn would_sleep(self, uv: &Uv) -> Option<Duration> {
         // SAFETY: as in `update_time`.
         let milliseconds = unsafe { (uv.backend_timeout)(self.0) };
@@ -55,6 +55,7 @@ pub(super) enum Kind {
     Check = 2,
     Idle = 6,
     Poll = 8,
+    Prepare = 9,
     Process = 10,
     Timer = 13,
 }
@@ -110,6 +111,9 @@ functions! {
     poll_init: unsafe extern "C" fn(*mut c_void, Handle, c_int) -> c_int = "uv_poll_init";
     poll_start: unsafe extern "C" fn(Handle, c_int, PollCallback) -> c_int = "uv_poll_start";
     poll_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_poll_stop";
+    prepare_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_prepare_init";
+    prepare_start: unsafe extern "C" fn(Handle, HandleCallback) -> c_int = "uv_prepare_start";
+    prepare_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_prepare_stop";
     process_pid: unsafe extern "C" fn(Handle) -> c_int = "uv_process_get_pid";
     timer_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_timer_init";
     timer_start: unsafe extern "C" fn(Handle, HandleCallback, u64, u64) -> c_int = "uv_timer_start";

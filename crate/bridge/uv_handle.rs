@@ -1,4 +1,4 @@
-//! libuv handles: one `uv_poll` per watched descriptor, one timer, one `uv_check`, and one `uv_idle`.
+//! libuv handles: one `uv_poll` per watched descriptor, one timer, one `uv_check`, one `uv_prepare`, and one `uv_idle`.
 
 use super::uv::{
     DISCONNECT, Handle, HandleCallback, Kind, Loop, PollCallback, READABLE, Uv, WRITABLE,
@@ -67,6 +67,14 @@ impl<T: CountsHandles> UvHandle<T> {
         let handle = allocate(uv, Kind::Check)?;
         // SAFETY: `handle` has room for a uv_check_t and `on` is this thread's loop.
         let result = unsafe { (uv.check_init)(on.0, handle) };
+        Self::initialised(uv, handle, result, 0, of)
+    }
+
+    /// A prepare handle, which is called just before the event loop sleeps, or would.
+    pub(super) fn prepare(uv: &'static Uv, on: Loop, of: &Rc<T>) -> io::Result<Self> {
+        let handle = allocate(uv, Kind::Prepare)?;
+        // SAFETY: `handle` has room for a uv_prepare_t and `on` is this thread's loop.
+        let result = unsafe { (uv.prepare_init)(on.0, handle) };
         Self::initialised(uv, handle, result, 0, of)
     }
 
@@ -161,7 +169,20 @@ impl<T: CountsHandles> UvHandle<T> {
         unsafe { (self.uv.check_stop)(self.handle) };
     }
 
-    /// Calls back in each turn of the event loop, which does not sleep.
+    /// Calls back in each turn of the event loop, just before it sleeps.
+    pub(super) fn start_preparing(&self, callback: HandleCallback) {
+        // SAFETY: the handle is an initialised uv_prepare_t that is not closing. Starting it can only fail for a missing
+        // callback.
+        unsafe { (self.uv.prepare_start)(self.handle, callback) };
+    }
+
+    /// Stops calling back.
+    pub(super) fn stop_preparing(&self) {
+        // SAFETY: the handle is an initialised uv_prepare_t that is not closing.
+        unsafe { (self.uv.prepare_stop)(self.handle) };
+    }
+
+    /// Keeps the event loop from sleeping. Calls back in each of its turns.
     pub(super) fn start_idling(&self, callback: HandleCallback) {
         // SAFETY: the handle is an initialised uv_idle_t that is not closing. Starting it can only fail for a missing
         // callback.

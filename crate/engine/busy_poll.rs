@@ -126,7 +126,7 @@ impl Engine {
             return false;
         }
         let until = Instant::now() + look.time.min(most);
-        let found = look_for_input(std::iter::once(conn.stream.fd()), until);
+        let found = look_for_input(std::iter::once(conn.stream.fd()), None, until);
         let has_come = !found.places.is_empty();
         if let Some(patience) = &mut look.patience {
             match (found.interrupted, has_come) {
@@ -174,6 +174,11 @@ impl Engine {
             (Some(place), None) => drop(looking.swap_remove(place)),
             _ => {}
         }
+    }
+
+    /// Whether to look before sleeping.
+    pub fn looks(&self) -> bool {
+        self.looking().next().is_some()
     }
 
     /// Until when to look before sleeping; `None` if there is nothing to look for.

@@ -16,11 +16,18 @@ pub struct Found {
     pub interrupted: bool,
 }
 
-/// Asks again and again, until `until`, whether one of the descriptors can be read or has ended. Others that need the
-/// processor have it in between, and the look ends early.
-pub fn look_for_input(fds: impl Iterator<Item = RawFd>, until: Instant) -> Found {
+/// Asks again and again, until `until`, whether one of the descriptors can be read or has ended. The look also ends when
+/// `others`, an epoll descriptor, has anything ready. Other threads that need the processor have it in between, and the look
+/// ends early.
+pub fn look_for_input(
+    fds: impl Iterator<Item = RawFd>,
+    others: Option<RawFd>,
+    until: Instant,
+) -> Found {
     let poll = |fd| libc::pollfd { fd, events: libc::POLLIN | libc::POLLRDHUP, revents: 0 };
     let mut polled: Vec<libc::pollfd> = fds.map(poll).collect();
+    let own = polled.len();
+    polled.extend(others.map(poll));
     let mut asked: Option<Instant> = None;
     loop {
         // SAFETY: the vector has as many entries as are asked for.
@@ -28,7 +35,7 @@ pub fn look_for_input(fds: impl Iterator<Item = RawFd>, until: Instant) -> Found
         let now = Instant::now();
         let interrupted = asked.is_some_and(|before| now - before > INTERRUPTION);
         if ready > 0 || now >= until || interrupted {
-            let ready = polled.iter().enumerate().filter(|(_, fd)| fd.revents != 0);
+            let ready = polled[..own].iter().enumerate().filter(|(_, fd)| fd.revents != 0);
             return Found { places: ready.map(|(place, _)| place).collect(), interrupted };
         }
         asked = Some(now);
@@ -53,14 +60,24 @@ mod tests {
         drop(its_peer);
         let fds = [&quiet, &read, &ended].map(|stream| stream.as_raw_fd());
         let until = Instant::now() + Duration::from_secs(60);
-        assert_eq!(look_for_input(fds.into_iter(), until).places, [1, 2]);
+        assert_eq!(look_for_input(fds.into_iter(), None, until).places, [1, 2]);
+    }
+
+    #[test]
+    fn others_end_a_look_and_are_not_found() {
+        let (quiet, _its_peer) = UnixStream::pair().expect("a pair");
+        let (other, mut write) = UnixStream::pair().expect("a pair");
+        write.write_all(b"x").expect("room");
+        let until = Instant::now() + Duration::from_secs(60);
+        let found = look_for_input([quiet.as_raw_fd()].into_iter(), Some(other.as_raw_fd()), until);
+        assert_eq!(found, Found::default());
     }
 
     #[test]
     fn a_look_in_vain_ends_when_its_time_is_up() {
         let (quiet, _its_peer) = UnixStream::pair().expect("a pair");
         let until = Instant::now() + Duration::from_millis(1);
-        let found = look_for_input([quiet.as_raw_fd()].into_iter(), until);
+        let found = look_for_input([quiet.as_raw_fd()].into_iter(), None, until);
         assert!(found.places.is_empty());
         assert!(found.interrupted || Instant::now() >= until);
     }
