@@ -55,11 +55,23 @@ impl Look {
         Self { time, patience, slow: 0, enough: 0, until: None, has_sent: false }
     }
 
-    /// Bytes have left, and the peer has whole messages. `others` is how many connections are looked at already.
-    fn sent(&mut self, in_flight: u32, others: usize) {
-        let is_worth_it = |it: &mut Patience| others < LOOK_CONNECTIONS && it.may_try();
-        let may_look = in_flight > 0 && self.patience.as_mut().is_none_or(is_worth_it);
-        self.until = may_look.then(|| Instant::now().checked_add(self.time)).flatten();
+    /// Has looks last for long, for a test.
+    #[cfg(test)]
+    pub(super) fn lengthen(&mut self) {
+        self.time = Duration::from_secs(60);
+    }
+
+    /// Bytes have left, and the peer has whole messages. `looking` is how many connections are looked at already.
+    fn sent(&mut self, in_flight: u32, looking: usize) {
+        let now = Instant::now();
+        let fresh = now.checked_add(self.time);
+        self.until = match &mut self.patience {
+            _ if in_flight == 0 => None,
+            None => fresh,
+            // If each message prolonged the look, one for messages that are not answered would not end.
+            Some(_) if self.until.is_some_and(|until| now < until) => self.until,
+            Some(patience) => fresh.filter(|_| looking < LOOK_CONNECTIONS && patience.may_try()),
+        };
         // A message of a slow stream may be answered soon.
         self.enough = if in_flight > self.slow { self.slow } else { 0 };
     }
@@ -102,6 +114,14 @@ impl BusyPoll {
     }
 }
 
+impl Connection {
+    /// Until when to look at it; `None` also if the calls ended by a deadline or were given up.
+    fn looks_until(&self) -> Option<Instant> {
+        let look = self.look.as_ref()?;
+        look.until.filter(|_| self.in_flight.load(Ordering::Relaxed) > look.enough)
+    }
+}
+
 /// Whether anybody can answer while this thread looks.
 fn has_another_processor() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
@@ -140,11 +160,14 @@ impl Engine {
 
     /// Begins the looks of the connections of which bytes have left.
     pub(super) fn look_for_answers(&mut self) {
+        if !self.busy_poll.sent.is_empty() {
+            self.drop_settled();
+        }
         while let Some(id) = self.busy_poll.sent.pop() {
             if let Some(look) = self.connections.get_mut(&id).and_then(|conn| conn.look.as_mut()) {
                 look.has_sent = false;
-                let others = self.busy_poll.looking.len();
-                self.update_look(id, |look, in_flight| look.sent(in_flight, others));
+                let looking = self.busy_poll.looking.len();
+                self.update_look(id, |look, in_flight| look.sent(in_flight, looking));
             }
         }
     }
@@ -154,6 +177,19 @@ impl Engine {
         if self.busy_poll.looking.contains(&id) {
             self.update_look(id, Look::read);
         }
+    }
+
+    /// Drops the looks for calls that ended by a deadline or were given up.
+    fn drop_settled(&mut self) {
+        let Self { busy_poll, connections, .. } = self;
+        busy_poll.looking.retain(|id| {
+            let Some(conn) = connections.get_mut(id) else { return false };
+            let is_due = conn.looks_until().is_some();
+            if !is_due && let Some(look) = &mut conn.look {
+                look.until = None;
+            }
+            is_due
+        });
     }
 
     fn update_look(&mut self, id: u32, update: impl FnOnce(&mut Look, u32)) {
@@ -191,13 +227,11 @@ impl Engine {
         self.looking().map(|(id, conn, _)| (id, conn.stream.fd()))
     }
 
-    /// The connections to look at, without those whose calls ended by a deadline or were given up.
+    /// The connections to look at.
     fn looking(&self) -> impl Iterator<Item = (u32, &Connection, Instant)> {
         self.busy_poll.looking.iter().filter_map(|id| {
             let conn = self.connections.get(id)?;
-            let look = conn.look.as_ref()?;
-            let is_due = conn.in_flight.load(Ordering::Relaxed) > look.enough;
-            is_due.then_some((*id, conn, look.until?))
+            Some((*id, conn, conn.looks_until()?))
         })
     }
 

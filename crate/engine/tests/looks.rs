@@ -5,6 +5,7 @@ use crate::engine::busy_poll::{Look, Looks};
 use crate::engine::{Engine, Hold};
 use crate::limits::{LOOK_CONNECTIONS, RARELY};
 use crate::records::{FLAG_CANCELLABLE, FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM, op, record};
+use crate::socket::Stream;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -42,7 +43,16 @@ fn answer(engine: &mut Engine, connection: u32, id: u32, peer: &mut UnixStream) 
 }
 
 fn looks(engine: &Engine) -> bool {
-    engine.looks_until().is_some()
+    assert_eq!(engine.looks(), engine.looks_until().is_some());
+    engine.looks()
+}
+
+/// Connects another peer.
+fn another(engine: &mut Engine, looks: Looks) -> (u32, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let connection = engine.adopt(Stream::adopt(ours.into()).unwrap());
+    set(engine, connection, looks);
+    (connection, theirs)
 }
 
 #[test]
@@ -167,14 +177,58 @@ fn few_connections_are_looked_at_unless_the_program_asks_for_more() {
         engine.submit(&route()).unwrap();
         let peers: Vec<_> = (1..=2 * LOOK_CONNECTIONS as u32)
             .map(|slot| {
-                let (ours, theirs) = UnixStream::pair().unwrap();
-                let connection = engine.adopt(crate::socket::Stream::adopt(ours.into()).unwrap());
-                set(&mut engine, connection, kind);
+                let (connection, peer) = another(&mut engine, kind);
                 engine.submit(&record(op::CALL, connection, slot, &FIELDS)).unwrap();
-                theirs
+                peer
             })
             .collect();
         assert_eq!(engine.looked_at().count(), expected);
         drop(peers);
+    }
+}
+
+#[test]
+fn the_last_place_is_kept_by_a_connection_that_makes_another_call() {
+    let mut engine = Engine::new(u32::MAX).unwrap();
+    engine.submit(&route()).unwrap();
+    let peers: Vec<_> =
+        (0..LOOK_CONNECTIONS).map(|_| another(&mut engine, Looks::WhileTheyPay)).collect();
+    for slot in 1..=3 * LOOK_CONNECTIONS as u32 {
+        let (connection, _) = peers[slot as usize % peers.len()];
+        // However slow this machine is, the look goes on.
+        engine.connections.get_mut(&connection).unwrap().look.as_mut().unwrap().lengthen();
+        engine.submit(&record(op::CALL, connection, slot, &FIELDS)).unwrap();
+    }
+    assert_eq!(engine.looked_at().count(), LOOK_CONNECTIONS);
+}
+
+#[test]
+fn connections_whose_calls_were_given_up_leave_their_places_to_others() {
+    let mut engine = Engine::new(u32::MAX).unwrap();
+    engine.submit(&route()).unwrap();
+    let mut peers = Vec::new();
+    for slot in 1..=2 * LOOK_CONNECTIONS as u32 {
+        let (connection, peer) = another(&mut engine, Looks::WhileTheyPay);
+        peers.push(peer);
+        let call = record(op::CALL, connection, slot, &FIELDS);
+        engine.submit(&with_flags(call, FLAG_CANCELLABLE)).unwrap();
+        assert!(looks(&engine), "the place of connection {slot}");
+        engine.submit(&with_flags(record(op::CANCEL, connection, slot, &[]), 0)).unwrap();
+        assert!(!looks(&engine));
+    }
+}
+
+#[test]
+fn messages_that_are_not_answered_do_not_prolong_a_look_unless_the_program_says_how_long() {
+    for (kind, prolonged) in [(Looks::WhileTheyPay, false), (LONG, true)] {
+        let (mut engine, connection, _peer) = looking(kind);
+        engine.connections.get_mut(&connection).unwrap().look.as_mut().unwrap().lengthen();
+        let open = record(op::OPEN, connection, 1, &FIELDS);
+        engine.submit(&with_flags(open, FLAG_SERVER_STREAM | FLAG_CLIENT_STREAM)).unwrap();
+        let until = engine.looks_until().unwrap();
+        for _ in 0..3 {
+            engine.submit(&record(op::SEND, connection, 1, b"x")).unwrap();
+        }
+        assert_eq!(engine.looks_until().unwrap() > until, prolonged);
     }
 }
