@@ -7,6 +7,7 @@ use crate::records::{Command, Malformed, commands};
 use crate::socket::wait;
 use crate::socket::{Address, Ends, Progress, Stream};
 use crate::sync::lock;
+use std::cell::Cell;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ const TURN: Duration = Duration::from_millis(20);
 pub struct Awaited {
     connection: u32,
     outcome: Arc<Mutex<Option<Outcome>>>,
+    /// It was looked for in vain.
+    is_slow: Cell<bool>,
 }
 
 /// An attempt to connect that a blocking caller waits for.
@@ -103,7 +106,7 @@ impl Engine {
         self.turn(|engine| {
             result = engine.start_last(batch, Destination::Slot(outcome.clone()));
         });
-        result.map(|connection| Awaited { connection, outcome })
+        result.map(|connection| Awaited { connection, outcome, is_slow: Cell::new(false) })
     }
 
     /// Carries out a batch whose last call's outcome goes to `destination`. Returns the call's connection.
@@ -139,8 +142,12 @@ impl Engine {
             let fd = conn.stream.fd();
             let writes = conn.wire.unsent() > 0;
             let timeout = self.next_deadline().map_or(most, |deadline| deadline.min(most));
-            if !writes && self.finds_answer(awaited.connection, timeout) {
-                self.ready(awaited.connection, true, false);
+            if !writes && !awaited.is_slow.get() {
+                if self.finds_answer(awaited.connection, timeout) {
+                    self.ready(awaited.connection, true, false);
+                } else {
+                    awaited.is_slow.set(true);
+                }
                 continue;
             }
             match wait(fd, writes, milliseconds(timeout)) {

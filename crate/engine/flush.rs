@@ -20,7 +20,8 @@ impl Engine {
             let Some(conn) = self.connections.get_mut(&id) else { continue };
             let (woke, over) = flush_connection(&self.shared, id, conn, &mut self.changes);
             again |= woke;
-            if std::mem::take(&mut conn.has_sent) {
+            // A blocking caller looks for itself.
+            if std::mem::take(&mut conn.has_sent) && !conn.blocking {
                 self.busy_poll.sent(id, conn);
             }
             if over {

@@ -8,7 +8,7 @@ use crate::records::{FLAG_CANCELLABLE, FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM, o
 use crate::socket::Stream;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LONG: Looks = Looks::For(Duration::from_secs(60));
 
@@ -231,4 +231,51 @@ fn messages_that_are_not_answered_do_not_prolong_a_look_unless_the_program_says_
         }
         assert_eq!(engine.looks_until().unwrap() > until, prolonged);
     }
+}
+
+/// A blocking connection, which looks for 10 ms. A peer that never answers comes with it.
+fn blocking() -> (Engine, u32, UnixStream) {
+    let mut engine = Engine::new(u32::MAX).unwrap();
+    engine.submit(&route()).unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let connection = engine.open_blocking(Stream::adopt(ours.into()).unwrap());
+    set(&mut engine, connection, Looks::For(Duration::from_millis(10)));
+    (engine, connection, theirs)
+}
+
+/// How long this thread has had a processor.
+fn spent() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[test]
+fn a_blocking_call_that_is_held_costs_one_look() {
+    let (mut engine, connection, _peer) = blocking();
+    let before = spent();
+    let call = engine.start_blocking(&record(op::CALL, connection, 1, &FIELDS)).unwrap();
+    for _ in 0..10 {
+        assert!(engine.wait_blocking(&call).is_none());
+    }
+    // With a look in each of them it would be 100 ms.
+    let spent = spent() - before;
+    assert!(spent < Duration::from_millis(40), "{spent:?}");
+}
+
+#[test]
+fn a_look_is_part_of_the_wait_of_a_blocking_call() {
+    let (mut engine, connection, _peer) = blocking();
+    let mut times: Vec<_> = (1..10)
+        .map(|slot| {
+            let begun = Instant::now();
+            let call = engine.start_blocking(&record(op::CALL, connection, slot, &FIELDS)).unwrap();
+            assert!(engine.wait_blocking(&call).is_none());
+            begun.elapsed()
+        })
+        .collect();
+    times.sort();
+    // 20 ms, as without a look. A wait after the look of as long again would make it 30.
+    assert!(times[4] < Duration::from_millis(28), "{times:?}");
 }
