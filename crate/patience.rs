@@ -25,7 +25,7 @@ impl Patience {
 
     /// The attempt paid.
     pub fn paid(&mut self) {
-        *self = Self { failures: self.failures.saturating_sub(1), skips: 0 };
+        self.failures = self.failures.saturating_sub(1);
     }
 
     /// The attempt was in vain.

@@ -94,7 +94,7 @@ impl Look {
 pub(super) struct BusyPoll {
     /// Those of which bytes have left since the last look.
     sent: Vec<u32>,
-    /// Those that are looked at.
+    /// Those that are looked at, and some that need not be any more.
     looking: Vec<u32>,
 }
 
@@ -106,11 +106,6 @@ impl BusyPoll {
         {
             self.sent.push(id);
         }
-    }
-
-    /// The connection is gone.
-    pub(super) fn forget(&mut self, connection: u32) {
-        self.looking.retain(|id| *id != connection);
     }
 }
 
@@ -174,12 +169,10 @@ impl Engine {
 
     /// Bytes of a connection have come.
     pub(super) fn look_on(&mut self, id: u32) {
-        if self.busy_poll.looking.contains(&id) {
-            self.update_look(id, Look::read);
-        }
+        self.update_look(id, Look::read);
     }
 
-    /// Drops the looks for calls that ended by a deadline or were given up.
+    /// Drops the looks for calls that ended by a deadline or were given up, and those of connections that are gone.
     fn drop_settled(&mut self) {
         let Self { busy_poll, connections, .. } = self;
         busy_poll.looking.retain(|id| {

@@ -34,7 +34,6 @@ impl Engine {
 
     fn remove(&mut self, id: u32) {
         let Some(conn) = self.connections.remove(&id) else { return };
-        self.busy_poll.forget(id);
         match conn.endpoint {
             Endpoint::Server { listener, .. } => self.connection_ended(listener),
             // Nothing is left to bound: no more messages can arrive on these streams.

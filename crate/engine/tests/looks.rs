@@ -6,7 +6,7 @@ use crate::engine::{Engine, Hold};
 use crate::limits::{LOOK_CONNECTIONS, RARELY};
 use crate::records::{FLAG_CANCELLABLE, FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM, op, record};
 use crate::socket::Stream;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,41 @@ fn a_call_that_was_looked_for_in_vain_is_not_looked_for_again() {
     answer(&mut engine, connection, slow, &mut peer);
     let next = call(&mut engine, connection, 3, &mut peer);
     assert!(looks(&engine), "what was slow has ended");
+    call(&mut engine, connection, 4, &mut peer);
     answer(&mut engine, connection, next, &mut peer);
+    assert!(looks(&engine), "the last call is due");
+}
+
+#[test]
+fn a_call_is_not_looked_for_before_all_of_it_has_left() {
+    let (mut engine, connection, mut peer) = looking(LONG);
+    let payload = vec![7; 2 << 20];
+    engine.submit(&record(op::CALL, connection, 1, &[&FIELDS[..], &payload].concat())).unwrap();
+    assert!(!looks(&engine));
+    let mut taken = 0;
+    let mut buffer = vec![0; 64 << 10];
+    while !looks(&engine) {
+        taken += peer.read(&mut buffer).unwrap();
+        engine.ready(connection, false, true);
+    }
+    assert!(taken > 1 << 20, "{taken}");
+}
+
+#[test]
+fn a_look_that_finds_an_answer_makes_up_for_one_in_vain() {
+    let (mut engine, connection, mut peer) = looking(Looks::WhileTheyPay);
+    for slot in 0..10 {
+        for (slot, may_look, pays) in
+            [(3 * slot, true, false), (3 * slot + 1, false, false), (3 * slot + 2, true, true)]
+        {
+            let id = call(&mut engine, connection, slot + 1, &mut peer);
+            assert_eq!(looks(&engine), may_look, "call {slot}");
+            if may_look && !pays {
+                engine.end_look(false);
+            }
+            answer(&mut engine, connection, id, &mut peer);
+        }
+    }
 }
 
 #[test]
