@@ -38,12 +38,15 @@ async function importedByShimctl() {
 /** Folders of src with what not every client and server runs. */
 const OTHERS = new Set(["cli", "events", "nri", "otel", "protos", "protobuf", "shim", "shims", ".."]);
 
-/** Whether a module is in the file that everything loads. The addon is found two folders above that, as above src/native. */
+/**
+ * Whether a module is in the file that everything loads. The addon is found two folders above that, as above src/native. The
+ * package's main entry is not in it, because that loads the addon, and programs that only use messages do without one.
+ */
 function isCore(file) {
   // The bundler's own helpers.
   if (file.startsWith("\0")) return true;
-  const [folder] = path.relative(path.join(root, "src"), file).split(path.sep);
-  return !OTHERS.has(folder);
+  const name = path.relative(path.join(root, "src"), file);
+  return name !== "index.ts" && !OTHERS.has(name.split(path.sep)[0]);
 }
 
 /** Names a shared file after one of its modules, with its folders: several modules have the same name without them. */

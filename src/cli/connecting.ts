@@ -1,4 +1,5 @@
-import { connect, type Connection } from "../index.js";
+import { connect } from "../client/connect.js";
+import type { Connection } from "../client/connection.js";
 import { notASocket } from "../shims/reason.js";
 import { transportCode } from "./describe-error.js";
 import { UsageError } from "./errors.js";

@@ -1,4 +1,6 @@
-import { Code, codeName, TtrpcError } from "../index.js";
+import { Code, codeName } from "../code.js";
+import { TtrpcError } from "../error.js";
+import { lacksAddon } from "../native/load.js";
 import { Interrupted, OutputError, UsageError } from "./errors.js";
 import { ExitCode } from "./exit-code.js";
 
@@ -66,7 +68,7 @@ export function hint(error: unknown): string | undefined {
 
 /** The exit code of an error. */
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof UsageError) return ExitCode.Usage;
+  if (error instanceof UsageError || lacksAddon(error)) return ExitCode.Usage;
   if (error instanceof OutputError) return ExitCode.Output;
   if (error instanceof Interrupted) return error.exitCode;
   if (transportCode(error) !== undefined) return ExitCode.Connection;

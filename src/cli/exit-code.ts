@@ -3,7 +3,7 @@ export const ExitCode = {
   Ok: 0,
   /** The peer, or a deadline, answered a call with a status. */
   Status: 1,
-  /** The command line, or a file that it names, is wrong. */
+  /** The command line, or a file that it names, is wrong, or the addon cannot be loaded. */
   Usage: 2,
   /** The connection to the peer could not be made, or ended. */
   Connection: 3,

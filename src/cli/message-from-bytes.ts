@@ -1,6 +1,6 @@
 import type { DescMessage, Message } from "@bufbuild/protobuf";
 import { decode } from "../codec/codec.js";
-import { TtrpcError } from "../index.js";
+import { TtrpcError } from "../error.js";
 import { problemOf } from "./output/raw.js";
 
 /** Decodes a message as calls do, which is stricter than protobuf-es. Throws an Error that says what is wrong. */

@@ -1,4 +1,5 @@
-import { TtrpcError } from "../index.js";
+import { TtrpcError } from "../error.js";
+import { lacksAddon } from "../native/load.js";
 import { ExitCode } from "./exit-code.js";
 import { Interrupted, UsageError } from "./errors.js";
 import { exitCodeOf, headline, hint } from "./describe-error.js";
@@ -11,6 +12,11 @@ import { textOf } from "../value-kinds.js";
 export async function report(error: unknown): Promise<number> {
   const code = exitCodeOf(error);
   if (error instanceof Interrupted) return code;
+  if (lacksAddon(error)) {
+    const [first = "", ...rest] = error.message.split("\n");
+    printError([styledError("red", `shimctl: ${first}`), ...rest]);
+    return code;
+  }
   if (code === ExitCode.Software) {
     printFault(error);
     return code;

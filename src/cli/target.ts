@@ -1,4 +1,5 @@
-import { Code, TtrpcError } from "../index.js";
+import { Code } from "../code.js";
+import { TtrpcError } from "../error.js";
 import { NoStateFolder } from "../shims/bundles.js";
 import { type ContainerdPlaces, placesOf } from "../shims/places.js";
 import { AmbiguousId, findShimById, isAddress, onlyTaskAt } from "../shims/target.js";

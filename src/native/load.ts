@@ -1,7 +1,7 @@
 import { dirname, resolve, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type * as Native from "../../index.js";
-import { textOf } from "../error.js";
+import { isError, textOf } from "../value-kinds.js";
 import { VERSION } from "../version.js";
 import { ownFile } from "./running-file.js";
 import { currentPlatform, type Platform, platformNames, PREBUILT } from "./platform.js";
@@ -62,7 +62,15 @@ export function loadAddon(): typeof Native {
     }
   }
   const error = new Error(describeFailure(platform, attempts), { cause: attempts.at(-1)?.error });
-  throw Object.assign(error, { code: "ERR_NATIVE_ADDON" });
+  throw Object.assign(error, { code: ERR_NATIVE_ADDON });
+}
+
+/** The code of the error if no addon can be loaded. */
+const ERR_NATIVE_ADDON = "ERR_NATIVE_ADDON";
+
+/** Whether an error says that no addon can be loaded. */
+export function lacksAddon(error: unknown): error is Error {
+  return isError(error) && (error as NodeJS.ErrnoException).code === ERR_NATIVE_ADDON;
 }
 
 /** The path of the addon that this package would load, without loading it. Throws if there is none. */

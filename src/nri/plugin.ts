@@ -3,6 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
+import { loadNative } from "../native/addon.js";
 import { checkOptions } from "../options.js";
 import { fulfilledWithin, pause } from "../pause.js";
 import {
@@ -69,6 +70,8 @@ export class RunningPlugin implements AsyncDisposable {
 
   /** @internal */
   constructor(launch: Launch, handlers: PluginHandlers, settings: PluginSettings) {
+    // Without the addon, no attempt to connect could succeed.
+    loadNative();
     this.name = launch.name;
     this.index = launch.index;
     this.#launch = launch;

@@ -1,6 +1,7 @@
 import type { CallOptions } from "../client/call-options.js";
 import { connect } from "../client/connect.js";
 import type { Connection } from "../client/connection.js";
+import { loadNative } from "../native/addon.js";
 import { Status } from "../protos/task/v3.js";
 import { type Found, placeOf } from "./bundles.js";
 import { listeningPlaces } from "./listeners.js";
@@ -18,8 +19,9 @@ export interface AskOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Asks one shim for all of its containers, over one connection. Never rejects. */
+/** Asks one shim for all of its containers, over one connection. Rejects only where the addon cannot be loaded. */
 export async function askShim(group: readonly Found[], options: AskOptions): Promise<ShimInfo[]> {
+  loadNative();
   const [{ address, problem } = {}] = group;
   if (address === undefined || problem !== undefined) {
     return group.map((found) => unreachable(found, found.problem ?? "it has no address"));

@@ -1,6 +1,8 @@
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 import { SingleBar } from "cli-progress";
-import { codeName, type Connection, TtrpcError } from "../../index.js";
+import type { Connection } from "../../client/connection.js";
+import { codeName } from "../../code.js";
+import { TtrpcError } from "../../error.js";
 import { withConnection } from "../connecting.js";
 import { ExitCode } from "../exit-code.js";
 import { UsageError } from "../errors.js";

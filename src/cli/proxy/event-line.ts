@@ -1,4 +1,4 @@
-import { codeName } from "../../index.js";
+import { codeName } from "../../code.js";
 import { jsonLine, plainJson } from "../output/json.js";
 import { styled } from "../output/stdout.js";
 import { type Part, Text, text } from "../output/text.js";
