@@ -127,6 +127,14 @@ export interface BindingEnded {
   errno: number
 }
 
+/** Which file a path names. */
+export interface BindingIdentity {
+  /** The device that it is on. */
+  device: bigint
+  /** The number of its inode. */
+  inode: bigint
+}
+
 /** The options of a listener. */
 export interface BindingListenOptions {
   /** The methods that JavaScript handles. */
@@ -271,6 +279,9 @@ export declare function giveUpDescriptor(fd: number): void
 
 /** Whether this process exports the functions of libuv that `driver: "loop"` needs. */
 export declare function hasLibuv(): boolean
+
+/** Which file a path names, without following a link; null if that cannot be told. */
+export declare function identityOf(path: string): BindingIdentity | null
 
 /** Has the children of this process begin with this soft limit of open files, which Node has raised for itself. */
 export declare function limitOpenFilesOfChildren(limit: number): number

@@ -136,6 +136,22 @@ pub fn remove_stale_socket(path: String) -> i32 {
     answer(file::remove_stale(Path::new(&path)).map(i32::from))
 }
 
+/// Which file a path names.
+#[napi(object, use_nullable = true)]
+pub struct BindingIdentity {
+    /// The device that it is on.
+    pub device: BigInt,
+    /// The number of its inode.
+    pub inode: BigInt,
+}
+
+/// Which file a path names, without following a link; null if that cannot be told.
+#[napi(catch_unwind)]
+pub fn identity_of(path: String) -> Option<BindingIdentity> {
+    let Identity { device, inode } = Identity::of(Path::new(&path)).ok()?;
+    Some(BindingIdentity { device: device.into(), inode: inode.into() })
+}
+
 /// Removes the file of a unix socket if it has this device and inode. The socket must still listen.
 #[napi(catch_unwind)]
 pub fn remove_own_socket(path: String, device: BigInt, inode: BigInt) -> i32 {

@@ -1,4 +1,3 @@
-import { lstatSync } from "node:fs";
 import { basename } from "node:path";
 import type { ParsedAddress } from "../address.js";
 import { transportError } from "../error.js";
@@ -32,13 +31,15 @@ export function reclaimStale(address: ParsedAddress): boolean {
  * Remembers the file of a listening socket. Returns a function that removes it once, if the path still names that file.
  * Call it while the socket is open, because until then no other file can get the same inode number. A file that cannot
  * be removed stays for `reclaimStale` to find; it must not stop a server from closing.
+ *
+ * The addon made the file, so it looks for it, too. Node's `fs` may be a test's, or be denied by the permission model.
  */
 export function removerOf(path: string): () => void {
-  let own = lstatSync(path, { throwIfNoEntry: false, bigint: true });
+  let own = loadNative().identityOf(path);
   return () => {
-    if (own === undefined) return;
-    const result = loadNative().removeOwnSocket(path, own.dev, own.ino);
-    own = undefined;
+    if (own === null) return;
+    const result = loadNative().removeOwnSocket(path, own.device, own.inode);
+    own = null;
     if (result >= 0) return;
     const error = transportError(`cannot remove ${path}`, -result);
     process.emitWarning(error.message, { type: "TtrpcWarning" });
