@@ -1,11 +1,19 @@
 import { clearTimeout, setTimeout } from "node:timers";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Code } from "./code.js";
-import { callError, textOf, type TtrpcError } from "./error.js";
+import { callError, textOf, TtrpcError } from "./error.js";
+import { loadNative } from "./native/addon.js";
 import { socketOf } from "./native/socket.js";
 
 /** How long a Duplex may take to pass on what was written to it before the engine closed its end. */
 const DRAIN_MS = 5000;
+
+/** Two connected sockets of the addon's: the engine's, and the one that is to be Node's. */
+interface SocketPair {
+  readonly ours: number;
+  readonly theirs: number;
+}
 
 /** The errors of Duplexes that connections run over. */
 const failures = new WeakMap<Duplex, Error>();
@@ -14,10 +22,10 @@ const failures = new WeakMap<Duplex, Error>();
  * Moves bytes between a Duplex and one end of a socket pair, whose other end belongs to the engine. What either side gave
  * before it ended in order still reaches the other.
  *
- * Resolves when the Duplex has taken all bytes, or takes no more.
+ * Resolves when the Duplex has taken all bytes, or takes no more. Throws, with both ends closed, if it cannot be joined.
  */
-export function join(duplex: Duplex, fd: number): Promise<void> {
-  const socket = socketOf(fd, { readable: true, writable: true });
+export function join(duplex: Duplex, { ours, theirs }: SocketPair): Promise<void> {
+  const socket = socketOfPair(ours, theirs);
   // Only the engine's end decides what keeps the process alive.
   socket.unref();
   const fail = (error?: Error | null) => {
@@ -52,6 +60,16 @@ export function join(duplex: Duplex, fd: number): Promise<void> {
       duplex.end(done);
     });
   });
+}
+
+function socketOfPair(ours: number, theirs: number): Socket {
+  try {
+    return socketOf(theirs, { readable: true, writable: true });
+  } catch (cause) {
+    loadNative().closeDescriptor(ours);
+    const text = `a connection over a Duplex cannot be made: ${textOf(cause)}`;
+    throw new TtrpcError(text, Code.FailedPrecondition, { cause });
+  }
 }
 
 /** Why a connection over a Duplex ended, if the Duplex failed. */

@@ -110,10 +110,10 @@ async function attempts(address: ParsedAddress, options: OpenOptions): Promise<O
 function open(bridge: Bridge, { binding, fd, duplex }: ParsedAddress): BindingOpened {
   if (binding !== undefined) return bridge.connect(binding);
   if (fd !== undefined) return bridge.adopt(fd);
-  const { ours, theirs, errno, text } = bridge.pair();
+  const { errno, text, ...pair } = bridge.pair();
   if (errno !== 0 || duplex === undefined) return { id: 0, bound: null, errno, text };
-  void join(duplex, theirs);
-  return bridge.adopt(ours);
+  void join(duplex, pair);
+  return bridge.adopt(pair.ours);
 }
 
 function established(

@@ -1,7 +1,6 @@
 import { clearTimeout, setTimeout } from "node:timers";
 import { EventEmitter } from "node:events";
 import { constants } from "node:os";
-import type { Duplex } from "node:stream";
 import type { DescService } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "../address.js";
 import { Code } from "../code.js";
@@ -227,10 +226,10 @@ export class Server extends EventEmitter<ServerEvents> {
     const bind = () => {
       if (parsed.binding !== undefined) return this.#bridge.listen(parsed.binding, binding);
       if (parsed.duplex === undefined) return this.#bridge.listenOn(parsed.fd ?? -1, false, binding);
-      const { ours, theirs, errno, text } = this.#bridge.pair();
+      const { errno, text, ...pair } = this.#bridge.pair();
       if (errno !== 0) return { id: 0, bound: null, errno, text };
-      this.#join(parsed.duplex, theirs);
-      return this.#bridge.listenOn(ours, true, binding);
+      this.#join(join(parsed.duplex, pair));
+      return this.#bridge.listenOn(pair.ours, true, binding);
     };
     let opened = bind();
     if (opened.errno === EADDRINUSE && reclaim && reclaimStale(parsed)) opened = bind();
@@ -252,8 +251,7 @@ export class Server extends EventEmitter<ServerEvents> {
     return bound;
   }
 
-  #join(duplex: Duplex, fd: number): void {
-    const joined = join(duplex, fd);
+  #join(joined: Promise<void>): void {
     this.#duplexes.add(joined);
     void joined.then(() => this.#duplexes.delete(joined));
   }

@@ -6,7 +6,7 @@ import { checkBytes, shown } from "../value-kinds.js";
 import type { ChildExit } from "./children.js";
 import { closeDescriptor } from "./descriptors.js";
 import { OutputReader } from "./output-reader.js";
-import { createPipe, type Pipe } from "./pipe.js";
+import { createPipe } from "./pipe.js";
 import { checkProgram, exitOf, type Program, spawnProgram, type StartProcessOptions } from "./spawn.js";
 
 /** Options of {@link runProcess}. */
@@ -62,42 +62,50 @@ export async function runProcess(
 }
 
 async function run(program: Program, input: Uint8Array | undefined, limit: number): Promise<FinishedProcess> {
-  const pipes: Pipe[] = [];
-  let child: ChildProcess;
+  const ours: Ours = { outputs: [], feed: undefined };
   try {
-    const [stdout, stderr] = [pipeInto(pipes), pipeInto(pipes)];
-    const stdin = input && pipeInto(pipes);
-    child = spawnProgram(program, [stdin?.reader ?? "ignore", stdout.writer, stderr.writer]);
-  } catch (error) {
-    for (const { reader, writer } of pipes) for (const end of [reader, writer]) closeDescriptor(end);
-    throw error;
-  }
-  // The program has descriptors of its own.
-  const [stdout, stderr, stdin] = pipes as [Pipe, Pipe, Pipe | undefined];
-  for (const end of [stdout.writer, stderr.writer, stdin?.reader])
-    if (end !== undefined) closeDescriptor(end);
-  const outputs = [stdout, stderr].map(({ reader }) => new OutputReader(reader, limit));
-  const feed = stdin && feedOf(stdin.writer, input as Uint8Array);
-  try {
+    const child = start(program, input, limit, ours);
     const [code, signal] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
     const exit = exitOf(child, code, signal);
-    const [out, err] = outputs.map((output) => output.finish());
+    const [out, err] = ours.outputs.map((output) => output.finish());
     return {
       ...exit,
       stdout: out as Uint8Array,
       stderr: err as Uint8Array,
-      truncated: outputs.some(({ truncated }) => truncated),
+      truncated: ours.outputs.some(({ truncated }) => truncated),
     };
   } finally {
-    feed?.destroy();
-    for (const output of outputs) output.close();
+    ours.feed?.destroy();
+    for (const output of ours.outputs) output.close();
   }
 }
 
-function pipeInto(pipes: Pipe[]): Pipe {
-  const pipe = createPipe();
-  pipes.push(pipe);
-  return pipe;
+/** What this process has of the pipes. */
+interface Ours {
+  readonly outputs: OutputReader[];
+  feed: Socket | undefined;
+}
+
+/** Starts a program whose other ends of the pipes are in `ours`. They come first, because what runs needs somebody to wait for it. */
+function start(program: Program, input: Uint8Array | undefined, limit: number, ours: Ours): ChildProcess {
+  const theirs: number[] = [];
+  try {
+    while (theirs.length < 2) {
+      const { reader, writer } = createPipe();
+      theirs.push(writer);
+      ours.outputs.push(new OutputReader(reader, limit));
+    }
+    if (input !== undefined) {
+      const { reader, writer } = createPipe();
+      theirs.push(reader);
+      ours.feed = feedOf(writer, input);
+    }
+    const [stdout = -1, stderr = -1, stdin = "ignore"] = theirs;
+    return spawnProgram(program, [stdin, stdout, stderr]);
+  } finally {
+    // The program has descriptors of its own.
+    for (const end of theirs) closeDescriptor(end);
+  }
 }
 
 /** Writes the input, and then closes the pipe. A program need not read all of it. */

@@ -2,6 +2,7 @@ import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { constants } from "node:os";
 import type { ParsedAddress } from "../../address.js";
 import { CONNECT_TIMEOUT_MS, openError } from "../../client/connector.js";
+import { TtrpcError } from "../../error.js";
 
 /** Opens a socket to the target. Its failure is the socket's error; `ready` is called when its bytes are the target's. */
 export type Dial = (ready: () => void) => Socket;
@@ -78,8 +79,10 @@ export async function probe(dial: Dial, target: ParsedAddress): Promise<void> {
       resolve();
     });
     socket.once("error", (error: NodeJS.ErrnoException) => {
-      const { errno } = error;
-      reject(errno === undefined ? error : openError(target, { errno: -errno, text: null }));
+      if (error instanceof TtrpcError) return reject(error);
+      // Where the permission model denies it, Node gives no number.
+      const errno = typeof error.errno === "number" ? -error.errno : 0;
+      reject(openError(target, { errno, text: error.message }));
     });
   });
 }
