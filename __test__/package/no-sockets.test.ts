@@ -4,7 +4,6 @@ import { Code } from "containerd-shim-protos";
 import { describe, expect, it } from "vitest";
 import { parseAddress } from "../../src/address.js";
 import { probe } from "../../src/cli/proxy/dial.js";
-import { rejection } from "../helpers/outcome.js";
 import { Script } from "../helpers/script.js";
 import { temporaryAddress, temporaryPath } from "../helpers/temp.js";
 
@@ -62,8 +61,7 @@ describe("where Node makes no sockets", () => {
       socket.destroy(Object.assign(new Error("connect: not allowed"), { errno: denied }));
       return socket;
     };
-    expect((await rejection(probe(dial, target))).message).toBe(
-      `cannot connect to ${target.text}: connect: not allowed`,
-    );
+    const message = `cannot connect to ${target.text}: connect: not allowed`;
+    await expect(probe(dial, target)).rejects.toThrow(message);
   });
 });
