@@ -9,6 +9,7 @@ import {
   type NativePort,
   thrownErrno,
 } from "./addon.js";
+import { atExit } from "./at-exit.js";
 import { callError, checkedDetails, transportError, type TtrpcError } from "../error.js";
 import { Code } from "../code.js";
 import { Inbox } from "./inbox.js";
@@ -370,7 +371,7 @@ export function giveBackMemory(done: () => void): void {
 }
 
 function open(driver: Driver): Bridge {
-  if (openBridges().length === 0) process.once("exit", finishAtExit);
+  atExit(finishAtExit);
   return new Bridge(driver);
 }
 
