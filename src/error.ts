@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { getSystemErrorMap, inspect } from "node:util";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { nextTick } from "./next-tick.js";

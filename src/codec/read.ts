@@ -1,3 +1,5 @@
+import { TextDecoder } from "node:util";
+import { Buffer } from "node:buffer";
 import { BAIL, refuse } from "./compiled-signals.js";
 import { Scope } from "./compiled-scope.js";
 import { BYTES_WEIGHT, UNKNOWN_WEIGHT, weigh } from "./weight.js";

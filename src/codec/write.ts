@@ -1,3 +1,5 @@
+import { TextEncoder } from "node:util";
+import { Buffer } from "node:buffer";
 import { isBytes, isDetached, isOfEveryObject, lengthOf } from "../value-kinds.js";
 import type { DescEnum } from "@bufbuild/protobuf";
 import { ScalarType } from "./scalar-type.js";

@@ -1,3 +1,5 @@
+import type { Buffer } from "node:buffer";
+
 /** Where the value of a field lies: a number, or the bytes between `at` and `end`. */
 export interface Span {
   readonly at: number;

@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import type { DescEnum, DescFile, DescMessage, DescService, Message } from "@bufbuild/protobuf";
 import type {
   GenEnum,

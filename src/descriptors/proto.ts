@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import type { DescFile } from "@bufbuild/protobuf";
 import type { DescriptorProto, FileDescriptorProto } from "@bufbuild/protobuf/wkt";
 import { protobufEs } from "#protobuf";

@@ -1,3 +1,4 @@
+import { TextDecoder } from "node:util";
 import { type ClientHttp2Session, connect as http2 } from "node:http2";
 import { connect as dial, type Socket } from "node:net";
 import type { DescMessage, DescMethodServerStreaming, Message } from "@bufbuild/protobuf";

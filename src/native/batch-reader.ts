@@ -1,3 +1,4 @@
+import { TextDecoder } from "node:util";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import type { Decode } from "../codec/payload.js";
 import { keptCopy, ownCopy, type Slab } from "../codec/slab.js";

@@ -1,3 +1,4 @@
+import { TextEncoder } from "node:util";
 import type { OutgoingMessage } from "../codec/payload.js";
 import { shortAscii } from "../codec/write.js";
 import { lengthOf } from "../value-kinds.js";

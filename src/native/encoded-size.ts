@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { OutgoingMessage, type Payload } from "../codec/payload.js";
 import { Code } from "../code.js";
 import { callError, type TtrpcError } from "../error.js";

@@ -1,5 +1,5 @@
 import { dirname, resolve, sep } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL, URL } from "node:url";
 import type * as Native from "../../index.js";
 import { isError, textOf } from "../value-kinds.js";
 import { VERSION } from "../version.js";

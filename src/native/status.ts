@@ -1,3 +1,5 @@
+import { TextEncoder } from "node:util";
+import { Buffer } from "node:buffer";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { Code } from "../code.js";
 import type { TtrpcError } from "../error.js";

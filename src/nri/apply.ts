@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { clone, create } from "@bufbuild/protobuf";
 import { decode, encode } from "../codec/codec.js";
 import { setEntry } from "../codec/read.js";

@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { Duplex } from "node:stream";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";

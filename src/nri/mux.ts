@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { clearTimeout, setTimeout } from "node:timers";
 import { connect as dial, Socket } from "node:net";
 import { constants } from "node:os";

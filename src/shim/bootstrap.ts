@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { AnySchema } from "../descriptors/well-known.js";
 import { type BootstrapParams, BootstrapParamsSchema, BootstrapResultSchema } from "../protos/bootstrap.js";

@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { StringDecoder } from "node:string_decoder";
 
 /** The longest text of a log line, in UTF-16 units. Less is kept of a line that has not ended. */

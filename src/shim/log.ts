@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { setTimeout } from "node:timers";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { Writable } from "node:stream";

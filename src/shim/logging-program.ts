@@ -1,3 +1,4 @@
+import { URL } from "node:url";
 import { performance } from "node:perf_hooks";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";

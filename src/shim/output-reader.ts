@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { readSync } from "node:fs";
 import type { Socket } from "node:net";
 import { socketOf } from "../native/socket.js";

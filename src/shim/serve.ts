@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { setTimeout } from "node:timers";
 import { closeSync, existsSync, readFileSync, writeSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";

@@ -1,3 +1,4 @@
+import { TextDecoder } from "node:util";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Any } from "@bufbuild/protobuf/wkt";
