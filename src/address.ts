@@ -30,7 +30,7 @@ export interface ParsedAddress {
 }
 
 /** The most bytes in a unix socket's name: the kernel's field has 108, of which the last is a NUL. */
-const UNIX_LIMIT = 107;
+export const UNIX_LIMIT = 107;
 
 /**
  * Parses an address. Throws a TypeError that says what is wrong with it.

@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { createServer as createSocketServer, type Server as SocketServer, type Socket } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { makeSocketFolder } from "../socket-folder.js";
 import { Code } from "../code.js";
 import { validate } from "../codec/validate.js";
 import { TtrpcError } from "../error.js";
@@ -377,7 +377,7 @@ function remove<T>(list: T[], value: T): void {
  * Rejects with a TypeError if an option is wrong.
  */
 export async function createTestRuntime(options: TestRuntimeOptions = {}): Promise<TestRuntime> {
-  const folder = mkdtempSync(join(tmpdir(), "nri-"));
+  const folder = makeSocketFolder("nri-");
   try {
     const runtime = new TestRuntime(options, folder);
     await runtime.listen();

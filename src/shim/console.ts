@@ -1,6 +1,6 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { makeSocketFolder } from "../socket-folder.js";
 import { loadNative } from "../native/addon.js";
 import { shown } from "../value-kinds.js";
 import { closeDescriptor, Descriptors } from "./descriptors.js";
@@ -35,7 +35,7 @@ export class ConsoleSocket {
 
   private constructor(ends: Ends) {
     // Not in the bundle: its path may be longer than a socket's may be.
-    this.#folder = mkdtempSync(join(tmpdir(), "pty"));
+    this.#folder = makeSocketFolder("pty");
     this.path = join(this.#folder, "pty.sock");
     this.#ends = ends;
     try {

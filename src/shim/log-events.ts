@@ -1,6 +1,6 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { makeSocketFolder } from "../socket-folder.js";
 import { listenEvents } from "../events/index.js";
 import type { ShimLog } from "./log.js";
 
@@ -9,7 +9,7 @@ import type { ShimLog } from "./log.js";
  * address, which is in a folder of this user's that is removed at the end.
  */
 export async function logEvents(log: ShimLog): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), "shim-events-"));
+  const folder = makeSocketFolder("shim-events-");
   process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
   const sink = listenEvents(join(folder, "events"), { requireSameUser: true });
   void (async () => {

@@ -15,11 +15,11 @@
 
 /// <reference types="node" preserve="true" />
 
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { clearTimeout, setTimeout } from "node:timers";
 import type { Any } from "@bufbuild/protobuf/wkt";
+import { makeSocketFolder } from "../socket-folder.js";
 import { checkAny } from "../any.js";
 import { type Client, createClient } from "../client/client.js";
 import { connect } from "../client/connect.js";
@@ -253,7 +253,7 @@ export async function createTestShim(
       throw new TypeError(`${name} must be a function, not ${kindOf(hook)}`);
   }
   const config = spec === undefined ? undefined : jsonOf(spec);
-  const folder = mkdtempSync(join(tmpdir(), "test-shim-"));
+  const folder = makeSocketFolder("test-shim-");
   const ended: (() => unknown)[] = [() => remove(folder)];
   try {
     const logFile = join(folder, "log");
