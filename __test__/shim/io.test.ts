@@ -248,13 +248,21 @@ describe("the streams of a process", () => {
     await vi.waitFor(() => expect(readdirSync("/proc/self/fd").length).toBe(before));
   });
 
-  test("name the socket for a terminal that has no room in a socket's address", async () => {
+  test("have the socket for a terminal in /tmp if it has no room where temporary files are", async () => {
     const long = path() + "x".repeat(100);
     mkdirSync(long);
     vi.stubEnv("TMPDIR", long);
-    const refused = listenConsole({ stdin: "", stdout: "", stderr: "" });
-    await expect(refused).rejects.toThrow(`listen for a terminal on ${long}/pty`);
+    using socket = await listenConsole({ stdin: "", stdout: "", stderr: "" });
+    expect(socket.path).toMatch(/^\/tmp\/pty[^/]+\/pty\.sock$/);
     expect(readdirSync(long)).toEqual([]);
+    vi.unstubAllEnvs();
+  });
+
+  test("name the folder in which the socket for a terminal cannot be made", async () => {
+    const missing = path();
+    vi.stubEnv("TMPDIR", missing);
+    const refused = listenConsole({ stdin: "", stdout: "", stderr: "" });
+    await expect(refused).rejects.toThrow(`'${missing}/pty`);
     vi.unstubAllEnvs();
   });
 });
