@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { build } from "esbuild";
 import { expect, it } from "vitest";
+import { addonFile } from "../../src/native/load.js";
 import { currentPlatform, platformNames } from "../../src/native/platform.js";
 import { ROOT } from "../helpers/started.js";
 import { temporaryPath } from "../helpers/temp.js";
@@ -59,6 +60,19 @@ it("is told from another package's, which the same variable may name", async () 
   expect(stdout).toMatch(/^ERR_NATIVE_ADDON/);
   expect(stdout).toContain(`${other}: it is not an addon of ${NAME}\n`);
   expect(stdout).toContain("Other packages whose addons are made with napi-rs read it, too.");
+});
+
+it("is refused, and does not end the process, if an installation or a full disk has cut its file off", async () => {
+  const whole = readFileSync(addonFile());
+  const cut = temporaryPath(".node");
+  writeFileSync(cut, whole.subarray(0, whole.length / 2));
+  const program = `import("${NAME}").catch(({ code, message }) => console.log(code + message))`;
+  const env = { ...process.env, NAPI_RS_NATIVE_LIBRARY_PATH: cut };
+  const { stdout } = await run(process.execPath, ["-e", program], { cwd: ROOT, env });
+  expect(stdout).toMatch(/^ERR_NATIVE_ADDON/);
+  expect(stdout).toMatch(
+    `${cut}: it was cut off after ${Math.floor(whole.length / 2)} of ${whole.length} bytes`,
+  );
 });
 
 it.skipIf(glibc === undefined)("is found where an update has replaced the C library meanwhile", async () => {

@@ -3,6 +3,7 @@ import { fileURLToPath, pathToFileURL, URL } from "node:url";
 import type * as Native from "../../index.js";
 import { isError, textOf } from "../value-kinds.js";
 import { VERSION } from "../version.js";
+import { missingOf } from "./cut-off.js";
 import { ownFile } from "./running-file.js";
 import { currentPlatform, type Platform, platformNames, PREBUILT } from "./platform.js";
 
@@ -153,7 +154,10 @@ function installedBeside(): string | undefined {
 
 /** Loads an addon and checks that it has the same version, because both sides share one record format. */
 function requireAddon(candidate: Candidate): typeof Native {
-  return checkVersion(candidate.require(candidate.name) as typeof Native);
+  const file = candidate.require.resolve(candidate.name);
+  const missing = missingOf(file);
+  if (missing !== undefined) throw new Error(`${file}: ${missing}`);
+  return checkVersion(candidate.require(file) as typeof Native);
 }
 
 function checkVersion(addon: typeof Native): typeof Native {
