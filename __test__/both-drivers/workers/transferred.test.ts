@@ -99,3 +99,19 @@ test("a payload that the main thread received and transferred stays intact in a 
   expect(await once(worker, "message")).toEqual([true]);
   await worker.terminate();
 });
+
+test("the main thread transfers a slice of a large payload, or what its buffer's transfer() returns", async () => {
+  await using server = createServer().addRaw("a.B", {
+    Echo: { kind: "unary", handle: (request) => request },
+  });
+  await using connection = await connect(await server.listen(temporaryAddress()));
+  const payload = await connection.unary("a.B", "Echo", new Uint8Array(SIZE).fill(7));
+  const slice = payload.slice();
+  // ArrayBuffer.prototype.transfer came with Node 22.
+  const { buffer } = payload as { buffer: ArrayBuffer & { transfer?: () => ArrayBuffer } };
+  const moved = [slice.buffer, buffer.transfer?.() ?? payload.slice().buffer];
+  const received = structuredClone(moved, { transfer: moved });
+  expect(moved.map(({ byteLength }) => byteLength)).toEqual([0, 0]);
+  const expected = new Uint8Array(SIZE).fill(7);
+  for (const memory of received) expect(Buffer.compare(new Uint8Array(memory), expected)).toBe(0);
+});
