@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { constants } from "node:os";
 import { readSync } from "node:fs";
 
