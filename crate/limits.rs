@@ -111,7 +111,7 @@ pub const BATCH_BYTES: usize = 256 << 10;
 pub const BATCH_PAYLOADS: usize = 4 << 20;
 
 /// How long to look for an answer before the thread sleeps, unless the program says how long.
-pub const LOOK_TIME: Duration = Duration::from_micros(50);
+pub const LOOK_TIME: Duration = Duration::from_micros(100);
 
 /// Connections that one engine looks at, besides those for which the program says how long.
 pub const LOOK_CONNECTIONS: usize = 8;

@@ -28,7 +28,7 @@ export interface SyncConnectOptions {
   /** Milliseconds until the attempt fails with `Unavailable` and cause code `ETIMEDOUT`. Default 10 000. */
   readonly connectTimeoutMs?: number | undefined;
   /**
-   * Milliseconds to poll for an answer before the thread sleeps: from 0 to 10, fractions allowed. By default up to 0.05,
+   * Milliseconds to poll for an answer before the thread sleeps: from 0 to 10, fractions allowed. By default up to 0.1,
    * while that pays; see {@link ConnectOptions.busyPollMs}. 0 turns polling off.
    */
   readonly busyPollMs?: number | undefined;
