@@ -203,8 +203,7 @@ impl LoopDriver {
         let found = look_for_input(fds.into_iter(), Some(others), most);
         // The event loop reads its clock before it calls back, and would sleep too long.
         self.event_loop.update_time(self.uv);
-        if found.interrupted || found.places.is_empty() && Instant::now() >= until {
-            // What was found is read when the event loop finds it.
+        if found.places.is_empty() && (found.interrupted || Instant::now() >= until) {
             let _ = self.with(|engine| engine.end_look(found.interrupted));
             return false;
         }

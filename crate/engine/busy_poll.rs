@@ -144,9 +144,9 @@ impl Engine {
         let found = look_for_input(std::iter::once(conn.stream.fd()), None, until);
         let has_come = !found.places.is_empty();
         if let Some(patience) = &mut look.patience {
-            match (found.interrupted, has_come) {
-                (true, _) => patience.harmed(),
-                (false, true) => patience.paid(),
+            match (has_come, found.interrupted) {
+                (true, _) => patience.paid(),
+                (false, true) => patience.harmed(),
                 (false, false) => patience.failed(),
             }
         }

@@ -12,7 +12,7 @@ const INTERRUPTION: Duration = Duration::from_micros(40);
 pub struct Found {
     /// The places of the descriptors that can be read or have ended. There are none if the look was in vain.
     pub places: Vec<usize>,
-    /// Others need the processor, so a thread that slept would have lost nothing.
+    /// Another thread had the processor meanwhile. If nothing was found, that was not the peer, but others that need it.
     pub interrupted: bool,
 }
 
