@@ -19,5 +19,7 @@ export default defineConfig({
     // An emulated processor is some twenty times slower.
     testTimeout: 200_000,
     hookTimeout: 200_000,
+    expect: { poll: { timeout: 20_000 } },
+    retry: process.env["CI"] === "true" ? 1 : 0,
   },
 });

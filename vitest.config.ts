@@ -14,6 +14,7 @@ export default defineConfig({
     // A busy machine may keep a process waiting for longer than a test does. What was tried again says so in the output.
     retry: process.env["CI"] === "true" ? 1 : 0,
     hookTimeout: 60_000,
+    expect: { poll: { timeout: 10_000 } },
     projects: [
       {
         extends: true,
