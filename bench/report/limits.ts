@@ -5,7 +5,7 @@ import type { Target } from "./targets.js";
 const LIMITS = {
   one: [
     "One call at a time",
-    "both sides sleep for much of the time: `/proc` shows the client at work for 52 to 62 % of it and the native server for 39 to 47 %. Each call waits for a wake-up on either side, and Node's event loop takes longer than tokio's from one to the next. With `busyPollMs`, this side does not sleep.",
+    "the native server sleeps between two calls, and the kernel needs most of a call to wake it. How long that takes depends on where it places the two processes: on one processor, native Rust makes twice as many calls as on two.",
   ],
   many: [
     "Many small calls",
