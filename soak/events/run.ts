@@ -31,8 +31,11 @@ interface Report {
 /** How much more JavaScript memory may be held at the end than a third of the way through. */
 const HELD_MARGIN = 8 << 20;
 
-/** The same for the whole process, whose allocators settle in steps. */
-const RSS_MARGIN = 40 << 20;
+/**
+ * The same for the whole process, whose allocators settle in steps: with Node 24, that of a forwarder grows by 30 to 45 MiB
+ * until some 250 000 events have passed, and then stays.
+ */
+const RSS_MARGIN = 64 << 20;
 
 /**
  * Sends events from publishers through a forwarder to a sink, each in a separate process. Checks at the forwarder and
