@@ -1,16 +1,14 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { connect, createClient } from "containerd-shim-protos";
 import { Task } from "containerd-shim-protos/task/v3";
-import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { bundleFixture } from "../shim/packed.js";
 import { type Ended, run, type Runtime } from "./consumer.js";
 import { NAME, PLATFORMS, ROOT } from "./release.js";
 
 const SHIM = "containerd-shim-fixture-v1";
-const FIXTURE = fileURLToPath(new URL("../shim/fixture.mjs", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "shim-launcher-"));
 const script = join(folder, "shim.cjs");
 
@@ -30,17 +28,7 @@ cp "$1" ${MUSL_LOADER}
 shift 2
 exec "$@"`;
 
-beforeAll(async () => {
-  await build({
-    entryPoints: [FIXTURE],
-    outfile: script,
-    bundle: true,
-    platform: "node",
-    format: "cjs",
-    logLevel: "error",
-    absWorkingDir: ROOT,
-  });
-});
+beforeAll(() => bundleFixture(script));
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

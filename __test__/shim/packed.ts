@@ -7,9 +7,8 @@ import { FIXTURE } from "./shim.js";
 
 const SHIMCTL = join(ROOT, "dist", "cli", "shimctl.js");
 
-/** The fixture as one script. */
-export async function bundleFixture(): Promise<string> {
-  const script = temporaryPath(".cjs");
+/** Makes one script of the fixture, and returns its path. */
+export async function bundleFixture(script = temporaryPath(".cjs")): Promise<string> {
   await build({
     entryPoints: [FIXTURE],
     outfile: script,
