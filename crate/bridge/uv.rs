@@ -41,6 +41,7 @@ pub(super) type Handle = *mut c_void;
 
 pub(super) type PollCallback = unsafe extern "C" fn(Handle, status: c_int, events: c_int);
 pub(super) type HandleCallback = unsafe extern "C" fn(Handle);
+pub(super) type LoopHandleInit = unsafe extern "C" fn(*mut c_void, Handle) -> c_int;
 pub(super) type WalkCallback = unsafe extern "C" fn(Handle, argument: *mut c_void);
 
 /// Event bits of `uv_poll`.
@@ -102,20 +103,20 @@ functions! {
     update_time: unsafe extern "C" fn(*mut c_void) = "uv_update_time";
     backend_fd: unsafe extern "C" fn(*const c_void) -> c_int = "uv_backend_fd";
     backend_timeout: unsafe extern "C" fn(*const c_void) -> c_int = "uv_backend_timeout";
-    check_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_check_init";
+    check_init: LoopHandleInit = "uv_check_init";
     check_start: unsafe extern "C" fn(Handle, HandleCallback) -> c_int = "uv_check_start";
     check_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_check_stop";
-    idle_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_idle_init";
+    idle_init: LoopHandleInit = "uv_idle_init";
     idle_start: unsafe extern "C" fn(Handle, HandleCallback) -> c_int = "uv_idle_start";
     idle_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_idle_stop";
     poll_init: unsafe extern "C" fn(*mut c_void, Handle, c_int) -> c_int = "uv_poll_init";
     poll_start: unsafe extern "C" fn(Handle, c_int, PollCallback) -> c_int = "uv_poll_start";
     poll_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_poll_stop";
-    prepare_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_prepare_init";
+    prepare_init: LoopHandleInit = "uv_prepare_init";
     prepare_start: unsafe extern "C" fn(Handle, HandleCallback) -> c_int = "uv_prepare_start";
     prepare_stop: unsafe extern "C" fn(Handle) -> c_int = "uv_prepare_stop";
     process_pid: unsafe extern "C" fn(Handle) -> c_int = "uv_process_get_pid";
-    timer_init: unsafe extern "C" fn(*mut c_void, Handle) -> c_int = "uv_timer_init";
+    timer_init: LoopHandleInit = "uv_timer_init";
     timer_start: unsafe extern "C" fn(Handle, HandleCallback, u64, u64) -> c_int = "uv_timer_start";
 }
 

@@ -1,7 +1,8 @@
 //! libuv handles: one `uv_poll` per watched descriptor, one timer, one `uv_check`, one `uv_prepare`, and one `uv_idle`.
 
 use super::uv::{
-    DISCONNECT, Handle, HandleCallback, Kind, Loop, PollCallback, READABLE, Uv, WRITABLE,
+    DISCONNECT, Handle, HandleCallback, Kind, Loop, LoopHandleInit, PollCallback, READABLE, Uv,
+    WRITABLE,
 };
 use crate::engine::Interest;
 use std::cell::Cell;
@@ -56,33 +57,35 @@ impl<T: CountsHandles> UvHandle<T> {
 
     /// A timer.
     pub(super) fn timer(uv: &'static Uv, on: Loop, of: &Rc<T>) -> io::Result<Self> {
-        let handle = allocate(uv, Kind::Timer)?;
-        // SAFETY: `handle` has room for a uv_timer_t and `on` is this thread's loop.
-        let result = unsafe { (uv.timer_init)(on.0, handle) };
-        Self::initialised(uv, handle, result, 0, of)
+        Self::plain(uv, on, of, Kind::Timer, uv.timer_init)
     }
 
     /// A check, which is called after the descriptors of each turn of the event loop.
     pub(super) fn check(uv: &'static Uv, on: Loop, of: &Rc<T>) -> io::Result<Self> {
-        let handle = allocate(uv, Kind::Check)?;
-        // SAFETY: `handle` has room for a uv_check_t and `on` is this thread's loop.
-        let result = unsafe { (uv.check_init)(on.0, handle) };
-        Self::initialised(uv, handle, result, 0, of)
+        Self::plain(uv, on, of, Kind::Check, uv.check_init)
     }
 
     /// A prepare handle, which is called just before the event loop sleeps, or would.
     pub(super) fn prepare(uv: &'static Uv, on: Loop, of: &Rc<T>) -> io::Result<Self> {
-        let handle = allocate(uv, Kind::Prepare)?;
-        // SAFETY: `handle` has room for a uv_prepare_t and `on` is this thread's loop.
-        let result = unsafe { (uv.prepare_init)(on.0, handle) };
-        Self::initialised(uv, handle, result, 0, of)
+        Self::plain(uv, on, of, Kind::Prepare, uv.prepare_init)
     }
 
     /// An idle handle, which keeps the event loop from sleeping while it runs.
     pub(super) fn idle(uv: &'static Uv, on: Loop, of: &Rc<T>) -> io::Result<Self> {
-        let handle = allocate(uv, Kind::Idle)?;
-        // SAFETY: `handle` has room for a uv_idle_t and `on` is this thread's loop.
-        let result = unsafe { (uv.idle_init)(on.0, handle) };
+        Self::plain(uv, on, of, Kind::Idle, uv.idle_init)
+    }
+
+    /// A handle of a kind that belongs to no descriptor, made by the kind's own `init`.
+    fn plain(
+        uv: &'static Uv,
+        on: Loop,
+        of: &Rc<T>,
+        kind: Kind,
+        init: LoopHandleInit,
+    ) -> io::Result<Self> {
+        let handle = allocate(uv, kind)?;
+        // SAFETY: `handle` has room for the kind that `init` makes, and `on` is this thread's loop.
+        let result = unsafe { init(on.0, handle) };
         Self::initialised(uv, handle, result, 0, of)
     }
 
