@@ -2,7 +2,7 @@ import type { Bridge } from "../native/bridge.js";
 import type { Driver } from "../connection-types.js";
 import { shown } from "../value-kinds.js";
 
-/** The longest look: a blocking caller waits for it, and with `driver: "thread"` so do the other connections. */
+/** The longest look, which keeps a processor busy. */
 const LONGEST_LOOK_MS = 10;
 
 /** Checks the option `busyPollMs`. Returns microseconds, or undefined for the driver's default. */
