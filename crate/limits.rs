@@ -116,6 +116,12 @@ pub const LOOK_TIME: Duration = Duration::from_micros(100);
 /// Connections that one engine looks at, besides those for which the program says how long.
 pub const LOOK_CONNECTIONS: usize = 8;
 
+/// With so many calls in flight, the I/O thread and JavaScript's do better side by side.
+pub const DRIVEN_CALLS: usize = 32;
+
+/// The same for a batch of so many bytes.
+pub const DRIVEN_BATCH: usize = 8 << 10;
+
 /// What is mostly in vain is tried once in so many times. A power of two.
 pub const RARELY: u32 = 64;
 

@@ -111,6 +111,34 @@ describe("the thread driver", () => {
     expect(await script.rest()).toEqual(["arrived", "reply"]);
   });
 
+  test("reads what comes for a program that polled for answers and then got busy", async () => {
+    await using server = await RawServer.listen();
+    await using script = new Script(
+      `
+      const connection = await product.connect(address, { driver: "thread", busyPollMs: 10 });
+      const call = () => connection.unary("a.B", "C", new Uint8Array());
+      for (let i = 0; i < 20; i++) await call();
+      const large = call();
+      await call();
+      say("busy");
+      const until = performance.now() + 3000;
+      while (performance.now() < until);
+      say("free");
+      say(String((await large).length));
+    `,
+      server.address,
+    );
+    const peer = await server.accept();
+    const answerNext = async () => peer.reply((await peer.nextRequest()).streamId, EMPTY);
+    for (let i = 0; i < 20; i++) await answerNext();
+    const { streamId } = await peer.nextRequest();
+    await answerNext();
+    expect(await script.nextLine()).toBe("busy");
+    const written = peer.reply(streamId, new Uint8Array(3 << 20)).then(() => "read");
+    expect(await Promise.race([written, script.nextLine()])).toBe("read");
+    expect(await script.rest()).toEqual([String(3 << 20)]);
+  });
+
   test("accepts more than its queue holds, and loses nothing", async () => {
     await using server = createServer({ driver: "thread" }).addRaw("a.B", echo);
     await using connection = await connect(await server.listen(temporaryAddress()), { driver: "thread" });

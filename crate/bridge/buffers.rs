@@ -82,6 +82,11 @@ impl Buffers {
         self.env
     }
 
+    /// Whether the runtime is Node, and no other.
+    pub(super) fn in_node(&self) -> bool {
+        self.in_node
+    }
+
     /// Passes the first `length` bytes of the outbound buffer to `read`.
     pub(super) fn read<T>(&self, length: usize, read: impl FnOnce(&[u8]) -> T) -> T {
         let length = length.min(self.outbound.size);

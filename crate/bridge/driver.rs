@@ -25,21 +25,20 @@ impl Driver {
         let uv = Uv::get().map_err(|symbol| {
             Error::from_reason(format!("this JavaScript runtime does not export libuv's {symbol}"))
         })?;
-        let mut event_loop = ptr::null_mut();
-        // SAFETY: the environment is the current one; the out-pointer is a local.
-        super::buffers::check(unsafe {
-            sys::napi_get_uv_event_loop(buffers.env(), &raw mut event_loop)
-        })?;
+        let event_loop = event_loop_of(&buffers)?;
         let engine = Engine::new(generations).map_err(system)?;
-        let loop_driver =
-            LoopDriver::new(uv, Loop(event_loop.cast()), buffers, engine).map_err(system)?;
-        Ok(Self::Loop(loop_driver))
+        LoopDriver::new(uv, event_loop, buffers, engine).map(Self::Loop).map_err(system)
     }
 
     /// Makes an engine, which a thread of its own turns.
     pub(super) fn by_thread(buffers: Buffers, generations: u32) -> Result<Self> {
         let engine = Engine::new(generations).map_err(system)?;
-        ThreadDriver::new(buffers, engine).map(Self::Thread)
+        // Other runtimes may export functions of libuv that end the process.
+        let event_loop = match Uv::get() {
+            Ok(uv) if buffers.in_node() => Some((uv, event_loop_of(&buffers)?)),
+            _ => None,
+        };
+        ThreadDriver::new(buffers, engine, event_loop).map(Self::Thread)
     }
 
     /// Runs `work` on the engine, after everything submitted before.
@@ -98,8 +97,7 @@ impl Driver {
             Self::Thread(thread_driver) => {
                 let io_thread =
                     thread_driver.thread().ok_or(Unusable::TornDown).map_err(unusable)?;
-                thread_driver.busy();
-                thread_driver.buffers().read(length, |batch| io_thread.submit(batch))
+                thread_driver.submit(&io_thread, length)
             }
         };
         submitted.map_err(malformed)
@@ -162,6 +160,15 @@ impl Driver {
         let Filled { size, .. } = loop_driver.buffers().fill(|buffer| events.fill(buffer));
         Ok(Some((size, events.take_whole())))
     }
+}
+
+fn event_loop_of(buffers: &Buffers) -> Result<Loop> {
+    let mut event_loop = ptr::null_mut();
+    // SAFETY: the environment is the current one; the out-pointer is a local.
+    super::buffers::check(unsafe {
+        sys::napi_get_uv_event_loop(buffers.env(), &raw mut event_loop)
+    })?;
+    Ok(Loop(event_loop.cast()))
 }
 
 fn system(error: io::Error) -> Error {

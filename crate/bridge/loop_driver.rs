@@ -4,14 +4,14 @@
 //! at any time.
 
 use super::buffers::Buffers;
+use super::looker::{Looker, Looks};
 use super::uv::{DISCONNECT, Handle, Loop, READABLE, Uv, WRITABLE};
 use super::uv_handle::{CountsHandles, UvHandle, owner};
 use crate::engine::{Change, Engine, PendingEvents};
 use crate::ids::IdMap;
 use crate::io_thread::Unusable;
-use crate::system::poll::look_for_input;
 use napi::sys;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -31,9 +31,7 @@ pub(super) struct LoopDriver {
     /// Hands over the events of all descriptors of one turn of the event loop.
     check: RefCell<Option<UvHandle<LoopDriver>>>,
     /// Looks for answers before the event loop sleeps.
-    prepare: RefCell<Option<UvHandle<LoopDriver>>>,
-    /// Keeps the event loop awake while answers are looked for.
-    idle: RefCell<Option<UvHandle<LoopDriver>>>,
+    looker: OnceCell<Rc<Looker<LoopDriver>>>,
     /// When the timer fires. If that is earlier than needed, it is set again.
     timer_at: Cell<Option<Instant>>,
     /// Whether the timer keeps the process alive.
@@ -64,8 +62,7 @@ impl LoopDriver {
             handles: RefCell::default(),
             timer: RefCell::new(None),
             check: RefCell::new(None),
-            prepare: RefCell::new(None),
-            idle: RefCell::new(None),
+            looker: OnceCell::new(),
             timer_at: Cell::new(None),
             timer_holds: Cell::new(false),
             unwatchable: Cell::new(None),
@@ -77,16 +74,14 @@ impl LoopDriver {
         *loop_driver.timer.borrow_mut() = Some(timer);
         let check = UvHandle::check(uv, event_loop, &loop_driver)?;
         *loop_driver.check.borrow_mut() = Some(check);
-        let prepare = UvHandle::prepare(uv, event_loop, &loop_driver)?;
-        *loop_driver.prepare.borrow_mut() = Some(prepare);
-        let idle = UvHandle::idle(uv, event_loop, &loop_driver)?;
-        *loop_driver.idle.borrow_mut() = Some(idle);
         let mut handle = ptr::null_mut();
         let data = Rc::into_raw(loop_driver.clone()).cast_mut().cast::<c_void>();
         let env = loop_driver.buffers.env();
         // SAFETY: `env` is the current environment; `torn_down` takes `data` back, once.
         unsafe { sys::napi_add_async_cleanup_hook(env, Some(torn_down), data, &raw mut handle) };
         loop_driver.cleanup.set(handle);
+        let looker = Looker::new(uv, event_loop, env, Rc::downgrade(&loop_driver))?;
+        let _ = loop_driver.looker.set(looker);
         Ok(loop_driver)
     }
 
@@ -178,48 +173,14 @@ impl LoopDriver {
     /// Looks for answers before the event loop sleeps, if they are due.
     fn look_soon(&self) {
         if self.engine.borrow().as_ref().is_some_and(Engine::looks)
-            && let Some(prepare) = self.prepare.borrow().as_ref()
+            && let Some(looker) = self.looker.get()
         {
-            prepare.start_preparing(on_prepare);
+            looker.start();
         }
     }
 
     fn looks_until(&self) -> Option<Instant> {
         self.engine.borrow().as_ref()?.looks_until()
-    }
-
-    /// Looks for answers. Returns whether to look again in the next turn of the event loop, which then must not sleep.
-    fn look(self: &Rc<Self>) -> bool {
-        let Some(until) = self.looks_until() else { return false };
-        let (ids, fds): (Vec<_>, Vec<_>) = match self.engine.borrow().as_ref() {
-            Some(engine) => engine.looked_at().unzip(),
-            None => return false,
-        };
-        // Whatever else the event loop waits for ends its sleep, and so this.
-        let others = self.event_loop.descriptor(self.uv);
-        let sleeps = self.event_loop.would_sleep(self.uv);
-        let wakes = sleeps.and_then(|most| Instant::now().checked_add(most));
-        let most = wakes.map_or(until, |wakes| wakes.min(until));
-        let found = look_for_input(fds.into_iter(), Some(others), most);
-        // The event loop reads its clock before it calls back, and would sleep too long.
-        self.event_loop.update_time(self.uv);
-        if found.places.is_empty() && (found.interrupted || Instant::now() >= until) {
-            let _ = self.with(|engine| engine.end_look(found.interrupted));
-            return false;
-        }
-        for place in found.places {
-            let _ = self.with(|engine| engine.ready(ids[place], true, false));
-        }
-        if !self.events.is_empty() {
-            self.buffers.deliver(&self.events);
-        }
-        self.looks_until().is_some()
-    }
-
-    fn keep_awake(&self, awake: bool) {
-        if let Some(idle) = self.idle.borrow().as_ref() {
-            if awake { idle.start_idling(on_idle) } else { idle.stop_idling() }
-        }
     }
 
     fn set_timer(&self) {
@@ -249,7 +210,7 @@ impl LoopDriver {
         for (_, handle) in std::mem::take(&mut *self.handles.borrow_mut()) {
             handle.close(self);
         }
-        for other in [&self.timer, &self.check, &self.prepare, &self.idle] {
+        for other in [&self.timer, &self.check] {
             if let Some(handle) = other.borrow_mut().take() {
                 handle.close(self);
             }
@@ -272,6 +233,30 @@ impl LoopDriver {
             // The callers have references of their own.
             drop(self.ending.take());
         }
+    }
+}
+
+impl Looks for LoopDriver {
+    fn look(self: &Rc<Self>) -> bool {
+        let (Some(until), Some(looker)) = (self.looks_until(), self.looker.get()) else {
+            return false;
+        };
+        let (ids, fds): (Vec<_>, Vec<_>) = match self.engine.borrow().as_ref() {
+            Some(engine) => engine.looked_at().unzip(),
+            None => return false,
+        };
+        let found = looker.find(fds.into_iter(), until);
+        if found.places.is_empty() && (found.interrupted || Instant::now() >= until) {
+            let _ = self.with(|engine| engine.end_look(found.interrupted));
+            return false;
+        }
+        for place in found.places {
+            let _ = self.with(|engine| engine.ready(ids[place], true, false));
+        }
+        if !self.events.is_empty() {
+            self.buffers.deliver(&self.events);
+        }
+        self.looks_until().is_some()
     }
 }
 
@@ -323,22 +308,6 @@ unsafe extern "C" fn on_check(handle: Handle) {
         loop_driver.buffers.deliver(&loop_driver.events);
     });
 }
-
-unsafe extern "C" fn on_prepare(handle: Handle) {
-    guarded(|| {
-        // SAFETY: libuv calls back for a handle of a `UvHandle<LoopDriver>`.
-        let Some((loop_driver, _)) = (unsafe { owner::<LoopDriver>(handle) }) else { return };
-        loop_driver.keep_awake(false);
-        let again = loop_driver.look();
-        loop_driver.keep_awake(again);
-        if !again && let Some(prepare) = loop_driver.prepare.borrow().as_ref() {
-            prepare.stop_preparing();
-        }
-    });
-}
-
-/// The event loop is awake, which is all.
-unsafe extern "C" fn on_idle(_: Handle) {}
 
 unsafe extern "C" fn on_timer(handle: Handle) {
     guarded(|| {

@@ -26,6 +26,7 @@ mod descriptors;
 mod driver;
 pub mod given;
 mod handed_out;
+mod looker;
 mod loop_driver;
 pub mod mounts;
 mod news;

@@ -2,16 +2,19 @@
 //! Node, so this driver does not need libuv.
 
 use super::buffers::{Buffers, check, resource_name};
+use super::looker::{Looker, Looks};
 use super::news::News;
+use super::uv::{Loop, Uv};
 use crate::engine::Engine;
-use crate::io_thread::IoThread;
-use crate::records::Filled;
+use crate::io_thread::{Drive, IoThread};
+use crate::records::{Filled, Malformed};
 use napi::{Error, Result, sys};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// See the module's documentation.
 pub(super) struct ThreadDriver {
@@ -19,6 +22,8 @@ pub(super) struct ThreadDriver {
     io_thread: RefCell<Option<Rc<IoThread>>>,
     buffers: Buffers,
     news: News,
+    /// Looks for answers before the event loop sleeps, in place of the thread. Missing where libuv is.
+    looker: OnceCell<Rc<Looker<Self>>>,
     /// Whether the process is kept alive.
     holds: Cell<bool>,
     /// JavaScript will fetch events without being told.
@@ -27,12 +32,17 @@ pub(super) struct ThreadDriver {
 
 impl ThreadDriver {
     /// Starts a thread that turns `engine` from now on.
-    pub(super) fn new(buffers: Buffers, engine: Engine) -> Result<Rc<Self>> {
+    pub(super) fn new(
+        buffers: Buffers,
+        engine: Engine,
+        event_loop: Option<(&'static Uv, Loop)>,
+    ) -> Result<Rc<Self>> {
         let env = buffers.env();
         let mut thread_driver = Rc::new(Self {
             io_thread: RefCell::new(None),
             buffers,
             news: News(ptr::null_mut()),
+            looker: OnceCell::new(),
             holds: Cell::new(true),
             comes: Cell::new(false),
         });
@@ -74,6 +84,11 @@ impl ThreadDriver {
         let data = Rc::into_raw(thread_driver.clone()).cast_mut().cast::<c_void>();
         // SAFETY: `env` is the current environment; `torn_down` takes `data` back, once.
         check(unsafe { sys::napi_add_env_cleanup_hook(env, Some(torn_down), data) })?;
+        if let Some((uv, event_loop)) = event_loop {
+            let looker = Looker::new(uv, event_loop, env, Rc::downgrade(&thread_driver));
+            let looker = looker.map_err(|error| Error::from_reason(error.to_string()))?;
+            let _ = thread_driver.looker.set(looker);
+        }
         Ok(thread_driver)
     }
 
@@ -85,6 +100,23 @@ impl ThreadDriver {
     /// The buffers of this port.
     pub(super) fn buffers(&self) -> &Buffers {
         &self.buffers
+    }
+
+    /// Has a batch of commands carried out.
+    pub(super) fn submit(
+        &self,
+        io_thread: &IoThread,
+        length: usize,
+    ) -> std::result::Result<(), Malformed> {
+        self.busy();
+        let looker = self.looker.get();
+        let drives =
+            self.buffers.read(length, |batch| io_thread.submit_here(batch, looker.is_some()))?;
+        self.hold(io_thread.holds());
+        if drives && let Some(looker) = looker {
+            looker.start();
+        }
+        Ok(())
     }
 
     /// Keeps the process alive at least until queued work is done. Call it when work was queued.
@@ -139,6 +171,36 @@ impl ThreadDriver {
         }
         self.hold(io_thread.holds());
         filled
+    }
+}
+
+impl Looks for ThreadDriver {
+    fn look(self: &Rc<Self>) -> bool {
+        let (Some(io_thread), Some(looker)) = (self.thread(), self.looker.get()) else {
+            return false;
+        };
+        let until = match io_thread.drive() {
+            Drive::LookUntil(until) => until,
+            Drive::AskAgain => return true,
+            Drive::Sleep => return false,
+        };
+        let found = looker.find(std::iter::once(io_thread.answers()), until);
+        if found.places.is_empty() {
+            let in_vain = found.interrupted || Instant::now() >= until;
+            return !(in_vain && io_thread.end_drive(found.interrupted));
+        }
+        io_thread.take_answers();
+        let filled = self.buffers.fill(|buffer| io_thread.events().fill(buffer));
+        io_thread.nudge();
+        if filled.more {
+            self.comes.set(true);
+            io_thread.will_acknowledge();
+        }
+        self.hold(io_thread.holds());
+        if filled.size > 0 {
+            self.buffers.call_back(filled);
+        }
+        true
     }
 }
 

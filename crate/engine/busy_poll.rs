@@ -228,6 +228,20 @@ impl Engine {
         })
     }
 
+    /// Ends the looks for which no program asked. Whether they would have paid is not known.
+    pub fn end_own_looks(&mut self) {
+        let Self { busy_poll, connections, .. } = self;
+        busy_poll.looking.retain(|id| {
+            let look = connections.get_mut(id).and_then(|conn| conn.look.as_mut());
+            look.is_some_and(|look| {
+                if look.patience.is_some() {
+                    look.until = None;
+                }
+                look.until.is_some()
+            })
+        });
+    }
+
     /// The looks were in vain, or `interrupted` by others that needed the processor.
     pub fn end_look(&mut self, interrupted: bool) {
         for id in std::mem::take(&mut self.busy_poll.looking) {

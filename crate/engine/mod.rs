@@ -57,7 +57,7 @@ use tokio::task::AbortHandle;
 use ttrpc::r#async::Client;
 use ttrpc::r#async::transport::Socket;
 
-/// State that tasks and the engine share. It is used on the engine's own thread, where the mutexes only
+/// State that tasks and the engine share. It is used by the thread that turns the engine, where the mutexes only
 /// satisfy ttrpc's `Send` bounds and are never contended. Only events may be taken on another thread.
 #[derive(Debug)]
 pub(crate) struct Shared {

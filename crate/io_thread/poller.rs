@@ -1,16 +1,16 @@
-//! What the I/O thread waits for: its engine's descriptors, a timeout, and a wake-up from another thread.
+//! The descriptors of an engine.
 
 use crate::engine::Interest;
 use crate::ids::IdMap;
-use crate::system::epoll::{Epoll, Waker};
+use crate::system::epoll::Epoll;
 use std::io;
 use std::os::fd::RawFd;
-use std::time::Duration;
+use std::sync::Arc;
 
 /// Descriptors of an engine, and what each is watched for.
 #[derive(Debug)]
 pub(super) struct Poller {
-    epoll: Epoll,
+    epoll: Arc<Epoll>,
     watched: IdMap<Interest>,
     /// The number of descriptors that keep the process alive.
     held: usize,
@@ -25,10 +25,14 @@ pub(super) struct Ready {
 }
 
 impl Poller {
-    /// A poller that watches nothing, and the waker that ends its waits.
-    pub(super) fn new() -> io::Result<(Self, Waker)> {
-        let (epoll, waker) = Epoll::new()?;
-        Ok((Self { epoll, watched: IdMap::default(), held: 0 }, waker))
+    /// A poller that watches nothing.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { epoll: Arc::new(Epoll::new()?), watched: IdMap::default(), held: 0 })
+    }
+
+    /// What can be read once one of the descriptors is ready.
+    pub(super) fn epoll(&self) -> Arc<Epoll> {
+        self.epoll.clone()
     }
 
     /// Watches a descriptor for `interest`, in place of its previous interest.
@@ -69,12 +73,9 @@ impl Poller {
         self.held > 0
     }
 
-    /// Waits until a descriptor is ready, the waker is used, or `timeout` passed.
-    pub(super) fn wait(&self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
-        let timeout = timeout.map_or(-1, |timeout| {
-            i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
-        });
-        self.epoll.wait(timeout, |key, events| {
+    /// The descriptors that are ready now.
+    pub(super) fn take_ready(&self, ready: &mut Vec<Ready>) -> io::Result<()> {
+        self.epoll.wait(0, |key, events| {
             let failed = events & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
             ready.push(Ready {
                 id: key as u32,

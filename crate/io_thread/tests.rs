@@ -1,5 +1,7 @@
 //! Tests of the thread without Node: a peer in plain Rust at the other end of a socket.
 
+mod driving;
+
 use super::{IoThread, Unusable};
 use crate::engine::Engine;
 use crate::records::{Malformed, event, op, record};
@@ -35,7 +37,10 @@ fn next_events(io_thread: &IoThread, told: &mpsc::Receiver<()>) -> Vec<u8> {
     io_thread.acknowledge();
     let mut bytes = vec![0; 1 << 20];
     let size = io_thread.events().fill(&mut bytes).size;
-    let mut rest = &bytes[..size];
+    operations(&bytes[..size])
+}
+
+fn operations(mut rest: &[u8]) -> Vec<u8> {
     let mut operations = Vec::new();
     while let Some(length) = rest.first_chunk() {
         operations.push(rest[4]);

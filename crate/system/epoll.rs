@@ -20,13 +20,18 @@ pub struct Epoll(OwnedFd);
 pub struct Waker(OwnedFd);
 
 impl Epoll {
-    /// An epoll instance that watches nothing, and what ends its waits.
-    pub fn new() -> io::Result<(Self, Waker)> {
+    /// An epoll instance that watches nothing.
+    pub fn new() -> io::Result<Self> {
         // SAFETY: a plain call; the descriptor that it returns is new.
-        let epoll = unsafe {
+        unsafe {
             let fd = check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?;
-            Self(OwnedFd::from_raw_fd(fd))
-        };
+            Ok(Self(OwnedFd::from_raw_fd(fd)))
+        }
+    }
+
+    /// An epoll instance that watches nothing, and what ends its waits.
+    pub fn with_waker() -> io::Result<(Self, Waker)> {
+        let epoll = Self::new()?;
         let wake = eventfd()?;
         // Edge-triggered, so nobody has to read the count.
         epoll.add(wake.as_raw_fd(), libc::EPOLLIN | libc::EPOLLET, WAKE)?;
@@ -70,9 +75,8 @@ impl Epoll {
         Ok(())
     }
 
-    /// The descriptor, for a test to break.
-    #[cfg(test)]
-    pub(super) fn descriptor(&self) -> RawFd {
+    /// The descriptor, which can be read once a watched one is ready.
+    pub fn descriptor(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 

@@ -33,10 +33,10 @@ export interface ConnectOptions {
    * a call or a stream have left, goes on after each answer while others are due, and gives way to whatever else the event
    * loop has to do.
    *
-   * With few calls in flight to a peer on the same machine, most of the latency is falling asleep and waking up. So
-   * `driver: "loop"` polls for up to 0.1 by default, while that pays: where answers take longer, it soon tries only once
-   * in 64 times. `driver: "thread"` does not poll by default. Any number given here holds for each call: 0 turns polling
-   * off, and 1 keeps a processor busy for up to a millisecond. With one processor, nothing polls. See docs/performance.md.
+   * With few calls in flight to a peer on the same machine, most of the latency is falling asleep and waking up. So by
+   * default, a connection polls for up to 0.1, while that pays: where answers take longer, it soon tries only once in 64
+   * times. Any number given here holds for each call: 0 turns polling off, and 1 keeps a processor busy for up to a
+   * millisecond. With one processor, nothing polls. See docs/performance.md.
    */
   readonly busyPollMs?: number | undefined;
 }

@@ -88,7 +88,7 @@ async function attempts(address: ParsedAddress, options: OpenOptions): Promise<O
         if (isBackground) bridge.hold(begun.id, Hold.Never);
         const timer = { ms: Math.max(until - performance.now(), 1), holds: !isBackground };
         const connection = await established(bridge, begun.id, address, timer, signal);
-        setBusyPoll(bridge, connection.id, driver, busyPollUs);
+        setBusyPoll(bridge, connection.id, busyPollUs);
         return connection;
       }
       failure = openError(address, begun);

@@ -181,7 +181,7 @@ export function connectSync(address: Address, options: SyncConnectOptions = {}):
   const bridge = bridgeOf("loop");
   const opened = bridge.connectBlocking(parsed.binding ?? { fd: parsed.fd ?? -1 }, connectTimeoutMs);
   if (opened.id === 0) throw openError(parsed, opened);
-  setBusyPoll(bridge, opened.id, "loop", busyPollUs);
+  setBusyPoll(bridge, opened.id, busyPollUs);
   return new SyncConnection(opened.id, parsed.text);
 }
 

@@ -102,7 +102,7 @@ impl Mover {
     }
 
     fn new(reports: Arc<Reports>) -> io::Result<Self> {
-        let (epoll, waker) = Epoll::new()?;
+        let (epoll, waker) = Epoll::with_waker()?;
         let commands = Mutex::new(Commands { given: Vec::new(), closed: None });
         let busy = AtomicBool::new(false);
         Ok(Self {

@@ -1,0 +1,130 @@
+//! JavaScript's thread drives the engine, and the I/O thread takes over.
+
+use super::super::{Drive, IoThread};
+use super::{SOON, connected, next_events, operations, started};
+use crate::engine::Looks;
+use crate::records::{event, op, record};
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// An empty response to the first call.
+const RESPONSE: [u8; 10] = [0, 0, 0, 0, 0, 0, 0, 1, 2, 0];
+
+/// A thread with a connection whose answers are looked for, and the connection's peer.
+fn looking(name: &str) -> (IoThread, mpsc::Receiver<()>, u32, UnixStream) {
+    let (io_thread, told) = started();
+    let (connection, peer) = connected(&io_thread, name);
+    assert_eq!(next_events(&io_thread, &told), [event::CONNECTED]);
+    let looks = Looks::For(Duration::from_secs(60));
+    io_thread.with(move |engine| engine.look(connection, looks)).unwrap();
+    io_thread.submit(&record(op::ROUTE, 0, 0, b"\x01\0\0\0s\x01\0\0\0m")).unwrap();
+    // It is told that nothing keeps the process alive.
+    wait_for_sleep(&io_thread);
+    while told.try_recv().is_ok() {}
+    io_thread.acknowledge();
+    (io_thread, told, connection, peer)
+}
+
+/// Waits until the I/O thread has nothing to do.
+fn wait_for_sleep(io_thread: &IoThread) {
+    let start = Instant::now();
+    while !io_thread.sleeps() || io_thread.common.try_turn().is_none() {
+        assert!(start.elapsed() < SOON);
+        std::thread::yield_now();
+    }
+}
+
+/// Makes a call on this thread, and returns whether that drives the engine.
+fn call(io_thread: &IoThread, connection: u32, slot: u32, nanoseconds: f64) -> bool {
+    let body = [&nanoseconds.to_le_bytes()[..], &[0; 4]].concat();
+    io_thread.submit_here(&record(op::CALL, connection, slot, &body), true).unwrap()
+}
+
+/// What is to be done, once the I/O thread does not turn the engine.
+fn drive(io_thread: &IoThread) -> Drive {
+    loop {
+        match io_thread.drive() {
+            Drive::AskAgain => std::thread::yield_now(),
+            decided => return decided,
+        }
+    }
+}
+
+/// The operations of the events that are there.
+fn taken(io_thread: &IoThread) -> Vec<u8> {
+    let mut bytes = vec![0; 1 << 20];
+    let size = io_thread.events().fill(&mut bytes).size;
+    operations(&bytes[..size])
+}
+
+#[test]
+fn while_the_io_thread_sleeps_a_call_has_left_when_it_was_made() {
+    let (io_thread, _told, connection, mut peer) = looking("here");
+    assert!(call(&io_thread, connection, 1, 0.0));
+    peer.set_nonblocking(true).unwrap();
+    peer.read_exact(&mut [0; 10]).unwrap();
+    assert!(io_thread.holds());
+}
+
+#[test]
+fn who_drives_finds_the_answers_and_is_not_told_of_them() {
+    let (io_thread, told, connection, mut peer) = looking("found");
+    io_thread.common.try_turn().unwrap().check_after = SOON;
+    assert!(call(&io_thread, connection, 1, 0.0));
+    // It was woken, to supervise.
+    wait_for_sleep(&io_thread);
+    assert!(matches!(drive(&io_thread), Drive::LookUntil(_)));
+    peer.write_all(&RESPONSE).unwrap();
+    io_thread.take_answers();
+    assert_eq!(taken(&io_thread), [event::RESPONSE]);
+    assert!(!io_thread.holds());
+    assert_eq!(drive(&io_thread), Drive::Sleep);
+    assert_eq!(told.try_recv(), Err(mpsc::TryRecvError::Empty));
+}
+
+#[test]
+fn if_who_drives_does_something_else_the_io_thread_takes_over() {
+    let (io_thread, told, connection, mut peer) = looking("busy");
+    assert!(call(&io_thread, connection, 1, 0.0));
+    peer.write_all(&RESPONSE).unwrap();
+    assert_eq!(next_events(&io_thread, &told), [event::RESPONSE]);
+    assert_eq!(drive(&io_thread), Drive::Sleep);
+}
+
+#[test]
+fn who_has_looked_in_vain_is_told_of_the_answer() {
+    let (io_thread, told, connection, mut peer) = looking("vain");
+    assert!(call(&io_thread, connection, 1, 0.0));
+    while !io_thread.end_drive(false) {}
+    assert_eq!(drive(&io_thread), Drive::Sleep);
+    peer.write_all(&RESPONSE).unwrap();
+    assert_eq!(next_events(&io_thread, &told), [event::RESPONSE]);
+}
+
+#[test]
+fn work_that_is_queued_meanwhile_is_done_and_the_io_thread_heeds_the_answers() {
+    let (io_thread, told, connection, mut peer) = looking("queued");
+    assert!(call(&io_thread, connection, 1, 0.0));
+    io_thread.with(|_| ()).unwrap();
+    assert_eq!(drive(&io_thread), Drive::Sleep);
+    peer.write_all(&RESPONSE).unwrap();
+    assert_eq!(next_events(&io_thread, &told), [event::RESPONSE]);
+}
+
+#[test]
+fn a_deadline_of_a_call_made_here_passes_in_time() {
+    let (io_thread, told, connection, _peer) = looking("deadline");
+    let nanoseconds = 50e6;
+    call(&io_thread, connection, 1, nanoseconds);
+    assert!(!next_events(&io_thread, &told).is_empty());
+}
+
+#[test]
+fn with_many_calls_in_flight_they_are_queued() {
+    let (io_thread, _told, connection, _peer) = looking("many");
+    let driven: Vec<bool> = (0..40).map(|slot| call(&io_thread, connection, slot, 0.0)).collect();
+    assert!(driven[0]);
+    assert!(driven[32..].iter().all(|driven| !driven), "{driven:?}");
+}
