@@ -92,6 +92,8 @@ impl Stream {
         if socket.r#type()? != Type::STREAM {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a stream socket"));
         }
+        // Of a listener, or of a socket that was never connected, only the first call would fail.
+        socket.peer_addr()?;
         socket.set_nonblocking(true)?;
         let domain = socket.local_addr()?.domain();
         let stream = Self::new(socket);
