@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { bytes, text } from "../helpers/outcome.js";
 import { rawConnect, RawServer } from "../helpers/raw-peer.js";
 import { Script } from "../helpers/script.js";
+import { temporaryPath } from "../helpers/temp.js";
 
 /*
  * Whether a descriptor blocks is a property of the open file, which all who inherited it share. Node makes those block that a
@@ -60,4 +61,47 @@ test("a listener that another process made block serves whoever was accepted bef
     expect(text(await connection.unary("a.B", "Echo", bytes(word), { timeoutMs: 5000 }))).toBe(word);
   }
   script.kill();
+});
+
+/** Starts a program when somebody connects, with the listener as descriptor 3, and again once that has ended. */
+const LIKE_SYSTEMD = `
+import os, select, socket, sys
+path, *program = sys.argv[1:]
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen()
+print("listening", flush=True)
+for _ in range(3):
+    select.select([listener], [], [])
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.dup(listener.fileno()), 3, inheritable=True)
+        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+        os.execvp(program[0], program)
+    os.waitpid(child, 0)
+`;
+
+test("systemd starts a server for whoever connects, and again for whoever connects once that has ended", async () => {
+  const path = temporaryPath(".sock");
+  await using script = new Script(
+    `
+    if (process.env.LISTEN_PID !== String(process.pid)) throw new Error("the socket is for another process");
+    const server = product.createServer();
+    const name = () => {
+      server.close();
+      return Buffer.from(String(process.pid));
+    };
+    await server.addRaw("a.B", { Name: { kind: "unary", handle: name } }).listen({ fd: 3 });
+    `,
+    "",
+    { wrapper: ["python3", "-c", LIKE_SYSTEMD, path] },
+  );
+  expect(await script.nextLine()).toBe("listening");
+  const pids = new Set<string>();
+  for (let i = 0; i < 3; i++) {
+    await using connection = await connect(`unix://${path}`);
+    pids.add(text(await connection.unary("a.B", "Name", bytes(""), { timeoutMs: 10_000 })));
+  }
+  expect(pids.size).toBe(3);
+  expect(await script.rest()).toEqual([]);
 });
