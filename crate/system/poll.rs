@@ -28,15 +28,28 @@ pub fn look_for_input(
     let mut polled: Vec<libc::pollfd> = fds.map(poll).collect();
     let own = polled.len();
     polled.extend(others.map(poll));
+    let ask = || {
+        // SAFETY: the vector has as many entries as are asked for.
+        unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 0) > 0 }
+    };
+    let interrupted = ask_until(until, ask, Instant::now);
+    let ready = polled[..own].iter().enumerate().filter(|(_, fd)| fd.revents != 0);
+    Found { places: ready.map(|(place, _)| place).collect(), interrupted }
+}
+
+/// Asks until something is there, `until` has come, or another thread had the processor, which it returns.
+fn ask_until(
+    until: Instant,
+    mut ask: impl FnMut() -> bool,
+    mut clock: impl FnMut() -> Instant,
+) -> bool {
     let mut asked: Option<Instant> = None;
     loop {
-        // SAFETY: the vector has as many entries as are asked for.
-        let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 0) };
-        let now = Instant::now();
+        let is_there = ask();
+        let now = clock();
         let interrupted = asked.is_some_and(|before| now - before > INTERRUPTION);
-        if ready > 0 || now >= until || interrupted {
-            let ready = polled[..own].iter().enumerate().filter(|(_, fd)| fd.revents != 0);
-            return Found { places: ready.map(|(place, _)| place).collect(), interrupted };
+        if is_there || now >= until || interrupted {
+            return interrupted;
         }
         asked = Some(now);
         yield_now();
@@ -73,6 +86,39 @@ mod tests {
         assert_eq!(found, Found::default());
     }
 
+    /// How often it was asked until a look of a millisecond ended, and whether it was interrupted, if the questions are so
+    /// many microseconds apart and the one with that number finds something.
+    fn asked(apart: &[u64], found: Option<usize>) -> (usize, bool) {
+        let start = Instant::now();
+        let (mut count, mut passed, mut apart) = (0, Duration::ZERO, apart.iter());
+        let ask = || {
+            count += 1;
+            Some(count) == found
+        };
+        let clock = || {
+            passed += Duration::from_micros(*apart.next().unwrap_or(&10));
+            start + passed
+        };
+        let interrupted = ask_until(start + Duration::from_millis(1), ask, clock);
+        (count, interrupted)
+    }
+
+    #[test]
+    fn a_look_ends_when_another_thread_had_the_processor() {
+        assert_eq!(asked(&[10, 40, 41], None), (3, true));
+    }
+
+    #[test]
+    fn a_look_that_finds_something_after_that_tells_both() {
+        assert_eq!(asked(&[10, 500], Some(2)), (2, true));
+        assert_eq!(asked(&[10, 10], Some(2)), (2, false));
+    }
+
+    #[test]
+    fn how_long_the_first_question_takes_does_not_matter() {
+        assert_eq!(asked(&[500], Some(3)), (3, false));
+    }
+
     #[test]
     fn a_look_in_vain_ends_when_its_time_is_up() {
         let (quiet, _its_peer) = UnixStream::pair().expect("a pair");
@@ -80,5 +126,6 @@ mod tests {
         let found = look_for_input([quiet.as_raw_fd()].into_iter(), None, until);
         assert!(found.places.is_empty());
         assert!(found.interrupted || Instant::now() >= until);
+        assert_eq!(asked(&[], None), (100, false));
     }
 }
