@@ -26,8 +26,8 @@ const OTHER_PROTOCOL =
 const SOCKET_HINTS: Readonly<Record<string, string | undefined>> = {
   ENOENT: "`shimctl ls`, which lists the shims of this host with their addresses",
   ECONNREFUSED: "`shimctl ls`: nothing listens on this socket any more",
-  EACCES: "again as root: only its owner may use a shim's socket",
-  EPERM: "again as root: only its owner may use a shim's socket",
+  EACCES: "again as root: only its owner may use the socket",
+  EPERM: "again as root: only its owner may use the socket",
   ETIMEDOUT: "a longer --timeout, or `shimctl ls` to see whether the shim answers at all",
   ECONNRESET: OTHER_PROTOCOL,
   ERR_TTRPC_CLOSED: OTHER_PROTOCOL,
