@@ -37,6 +37,16 @@ export type HookPhase =
   | "poststart"
   | "poststop";
 
+/** All phases. */
+export const HOOK_PHASES: readonly HookPhase[] = [
+  "prestart",
+  "createRuntime",
+  "createContainer",
+  "startContainer",
+  "poststart",
+  "poststop",
+];
+
 /** A program that the runtime runs in a phase of a container's life. */
 export interface HookSpec {
   /** The program's absolute path. */

@@ -31,6 +31,7 @@ import {
 import {
   type AdjustmentSpec,
   type DeviceSpec,
+  HOOK_PHASES,
   type HookPhase,
   type HookSpec,
   type RlimitSpec,
@@ -115,7 +116,7 @@ export class Adjustment {
     return this;
   }
 
-  /** Removes an annotation. */
+  /** Removes an annotation. Runtimes, as of NRI 0.12, may keep one that another plugin has set. */
   removeAnnotation(key: string): this {
     markRemoved(this.message.annotations, removed(key, "the key of annotation"), "");
     return this;
@@ -180,7 +181,7 @@ export class Adjustment {
     return this;
   }
 
-  /** Removes the device at a path in the container. */
+  /** Removes the device at a path that another plugin has added. Runtimes, as of NRI 0.12, keep the container's own. */
   removeDevice(path: string): this {
     const device = create(LinuxDeviceSchema, { path: removed(path, "device.path") });
     putEntry(this.#linux.devices, device, pathOf, [path, device.path]);
@@ -225,7 +226,7 @@ export class Adjustment {
     return this;
   }
 
-  /** Removes a kernel parameter. */
+  /** Removes a kernel parameter. Runtimes, as of NRI 0.12, may keep one that another plugin has set. */
   removeSysctl(key: string): this {
     markRemoved(this.#linux.sysctl, removed(key, "the key of sysctl"), "");
     return this;
@@ -239,7 +240,7 @@ export class Adjustment {
     return this;
   }
 
-  /** Removes a network device that another plugin has added. */
+  /** Removes a network device. Runtimes, as of NRI 0.12, may keep one that another plugin has added. */
   removeNetDevice(hostName: string): this {
     const key = removed(hostName, "the host's name of netDevice");
     markRemoved(this.#linux.netDevices, key, create(LinuxNetDeviceSchema));
@@ -319,15 +320,6 @@ const keyOf = (entry: KeyValue): string => entry.key;
 const destinationOf = (mount: Mount): string => mount.destination;
 const typeOf = (rlimit: POSIXRlimit): string => rlimit.type;
 const pathOf = (device: LinuxDevice): string => device.path;
-
-const HOOK_PHASES: readonly HookPhase[] = [
-  "prestart",
-  "createRuntime",
-  "createContainer",
-  "startContainer",
-  "poststart",
-  "poststop",
-];
 
 /** Makes the message of an adjustment, whatever a handler has returned. Throws a TypeError that names a wrong field. */
 export function adjustmentOf(given: Adjustment | ContainerAdjustment | AdjustmentSpec): ContainerAdjustment {

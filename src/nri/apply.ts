@@ -1,59 +1,87 @@
-import { Buffer } from "node:buffer";
+import { posix } from "node:path";
 import { clone, create } from "@bufbuild/protobuf";
-import { decode, encode } from "../codec/codec.js";
 import { setEntry } from "../codec/read.js";
 import {
   type Container,
   type ContainerAdjustment,
   ContainerAdjustmentSchema,
   ContainerSchema,
-  type Hooks,
   HooksSchema,
+  type KeyValue,
   type LinuxContainer,
   type LinuxContainerAdjustment,
   LinuxContainerSchema,
+  type LinuxDevice,
+  LinuxDeviceCgroupSchema,
+  LinuxMemorySchema,
+  LinuxPidsSchema,
   type LinuxRdt,
   LinuxRdtSchema,
   type LinuxResources,
   LinuxResourcesSchema,
+  type Mount,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
+import { addHooks, hasHooks, isRemoval, nameOf } from "./creation.js";
+import { unmarked } from "./entries.js";
 
-/** The name in NAME=value. */
-export function nameOf(line: string): string {
-  return line.split("=", 1)[0] ?? "";
-}
-
-/** A container with an adjustment, as the plugins after it see it: without changes of RDT. */
-export function adjusted(container: Container, adjust: ContainerAdjustment): Container {
+/**
+ * The container that a runtime makes with what plugins ask for together. Of a change of memory NRI 0.12.5 takes only the
+ * limit, and takes it for that of swap too.
+ */
+export function created(container: Container, adjust: ContainerAdjustment): Container {
   const result = clone(ContainerSchema, container);
-  const values = new Map(result.env.map((line) => [nameOf(line), line]));
-  applyList(
-    values,
-    adjust.env.map(({ key, value }) => [key, `${key}=${value}`]),
-  );
-  result.env = [...values.values()];
-  applyRecord(result.annotations, adjust.annotations);
-  result.mounts = listed(result.mounts, adjust.mounts, (mount) => mount.destination);
-  result.rlimits = listed(result.rlimits, adjust.rlimits, (limit) => limit.type);
-  result.CDIDevices = listed(result.CDIDevices, adjust.CDIDevices, (device) => device.name);
-  const { args } = adjust;
-  if (args.length > 0) result.args = args[0] === "" ? args.slice(1) : args;
-  if (adjust.hooks !== undefined) result.hooks = joinedHooks(result.hooks, adjust.hooks);
-  if (adjust.linux !== undefined) applyLinux((result.linux ??= create(LinuxContainerSchema)), adjust.linux);
+  const given = clone(ContainerAdjustmentSchema, adjust);
+  result.env = withVariables(result.env, given.env);
+  applyRecord(result.annotations, given.annotations);
+  result.mounts = withMounts(result.mounts, given.mounts);
+  result.rlimits.push(...given.rlimits);
+  result.CDIDevices.push(...given.CDIDevices);
+  if (given.args.length > 0) result.args = given.args;
+  if (hasHooks(given.hooks)) addHooks((result.hooks ??= create(HooksSchema)), given.hooks);
+  if (given.linux !== undefined) applyLinux((result.linux ??= create(LinuxContainerSchema)), given.linux);
   return result;
 }
 
 function applyLinux(to: LinuxContainer, adjust: LinuxContainerAdjustment): void {
-  to.devices = listed(to.devices, adjust.devices, (device) => device.path);
-  to.namespaces = listed(to.namespaces, adjust.namespaces, (namespace) => namespace.type);
+  const changed = new Set(adjust.devices.map(({ path }) => unmarked(path)));
+  const added = adjust.devices.filter(({ path }) => !isRemoval(path));
+  to.devices = [...to.devices.filter(({ path }) => !changed.has(path)), ...added];
+  for (const namespace of adjust.namespaces) {
+    const type = unmarked(namespace.type);
+    const at = to.namespaces.findIndex((each) => each.type === type);
+    const put = isRemoval(namespace.type) ? [] : [namespace];
+    to.namespaces.splice(at === -1 ? to.namespaces.length : at, 1, ...put);
+  }
   applyRecord(to.sysctl, adjust.sysctl);
   applyRecord(to.netDevices, adjust.netDevices);
-  if (adjust.resources !== undefined) to.resources = withResources(to.resources, adjust.resources);
+  if (adjust.resources !== undefined) to.resources = createdResources(to.resources, adjust.resources, added);
   to.cgroupsPath = adjust.cgroupsPath || to.cgroupsPath;
   to.oomScoreAdj = adjust.oomScoreAdj ?? to.oomScoreAdj;
   to.ioPriority = adjust.ioPriority ?? to.ioPriority;
   to.seccompPolicy = adjust.seccompPolicy ?? to.seccompPolicy;
   to.scheduler = adjust.scheduler ?? to.scheduler;
+  if (adjust.rdt !== undefined) to.rdt = withRdt(to.rdt, adjust.rdt);
+}
+
+/** The resources of a new container. The device cgroup lets it use the devices that are added. */
+function createdResources(
+  before: LinuxResources | undefined,
+  change: LinuxResources,
+  devices: readonly LinuxDevice[],
+): LinuxResources {
+  const { memory, pids } = change;
+  const result = withResources(before, { ...change, memory: undefined, pids: undefined });
+  if (memory?.limit?.value)
+    result.memory = create(LinuxMemorySchema, { ...result.memory, limit: memory.limit, swap: memory.limit });
+  // No limit is not a value, so it does not take back one that the container has.
+  if (pids !== undefined) result.pids = pids.limit > -1n ? pids : (result.pids ?? create(LinuxPidsSchema));
+  for (const { type, major, minor } of devices) {
+    const numbers = { major: { value: major }, minor: { value: minor } };
+    const rule = { allow: true, type, ...numbers, access: type === "b" ? "rwm" : "rw" };
+    result.devices.push(create(LinuxDeviceCgroupSchema, rule));
+  }
+  result.devices.push(...change.devices);
+  return result;
 }
 
 /** Resources with a change, in which what is absent stays as it was. */
@@ -62,7 +90,11 @@ export function withResources(before: LinuxResources | undefined, change: LinuxR
   const { memory, cpu } = change;
   if (memory !== undefined) result.memory = { ...(result.memory ?? memory), ...setFields(memory) };
   if (cpu !== undefined) result.cpu = { ...(result.cpu ?? cpu), ...setFields(cpu) };
-  result.hugepageLimits = listed(result.hugepageLimits, change.hugepageLimits, (limit) => limit.pageSize);
+  for (const limit of change.hugepageLimits) {
+    const known = result.hugepageLimits.find(({ pageSize }) => pageSize === limit.pageSize);
+    if (known === undefined) result.hugepageLimits.push(limit);
+    else known.limit = limit.limit;
+  }
   applyRecord(result.unified, change.unified);
   result.pids = change.pids ?? result.pids;
   result.blockioClass = change.blockioClass ?? result.blockioClass;
@@ -75,67 +107,49 @@ function setFields<T extends object>(message: T): Partial<T> {
   return Object.fromEntries(entries) as Partial<T>;
 }
 
-function joinedHooks(before: Hooks | undefined, added: Hooks): Hooks {
-  const result = create(HooksSchema, before);
-  result.prestart.push(...added.prestart);
-  result.createRuntime.push(...added.createRuntime);
-  result.createContainer.push(...added.createContainer);
-  result.startContainer.push(...added.startContainer);
-  result.poststart.push(...added.poststart);
-  result.poststop.push(...added.poststop);
-  return result;
+/** Variables that the container has keep their places. A line without `=` is lost when any variable changes. */
+function withVariables(lines: readonly string[], changes: readonly KeyValue[]): string[] {
+  if (changes.length === 0) return [...lines];
+  const variables = new Map(lines.filter((line) => line.includes("=")).map((line) => [nameOf(line), line]));
+  for (const { key, value } of changes) variables.set(key, `${key}=${value}`);
+  return [...variables.values()];
 }
 
-/** Removals come first, wherever they are. */
-function applyList<T>(to: Map<string, T>, changes: readonly (readonly [string, T])[]): void {
-  for (const [key] of changes) if (key.startsWith("-")) to.delete(key.slice(1));
-  for (const [key, value] of changes) if (!key.startsWith("-")) to.set(key, value);
-}
-
-function listed<T>(before: readonly T[], changes: readonly T[], keyOf: (value: T) => string): T[] {
-  const result = new Map(before.map((value) => [keyOf(value), value]));
-  applyList(
-    result,
-    changes.map((value) => [keyOf(value), value]),
-  );
-  return [...result.values()];
-}
-
-function applyRecord<T>(to: Record<string, T>, changes: Readonly<Record<string, T>>): void {
-  for (const key of Object.keys(changes)) if (key.startsWith("-")) delete to[key.slice(1)];
-  for (const [key, value] of Object.entries(changes)) if (!key.startsWith("-")) setEntry(to, key, value);
-}
-
-/** What plugins ask for together. */
-export function combined(adjustments: readonly ContainerAdjustment[]): ContainerAdjustment {
-  // Parts of a message that follow each other are read as one.
-  const parts = adjustments.map((adjust) => encode(ContainerAdjustmentSchema, adjust));
-  const result = decode(ContainerAdjustmentSchema, Buffer.concat(parts));
-  if (result.linux !== undefined) result.linux.rdt = combinedRdt(adjustments);
-  return result;
-}
-
-/** A removal counts for what was set before it, and for the container's own until a field is set. */
-function combinedRdt(adjustments: readonly ContainerAdjustment[]): LinuxRdt | undefined {
-  let result: LinuxRdt | undefined;
-  for (const rdt of adjustments.map(({ linux }) => linux?.rdt)) {
-    if (rdt === undefined) continue;
-    const before = rdt.remove ? create(LinuxRdtSchema, { remove: true }) : result;
-    result = isSet(rdt) ? withFields(before, rdt) : (before ?? rdt);
+/** Mounts are sorted when any changes, so that none hides another below it. */
+function withMounts(mounts: readonly Mount[], changes: readonly Mount[]): Mount[] {
+  if (changes.length === 0) return [...mounts];
+  const result = [...mounts];
+  for (const change of changes) {
+    const destination = unmarked(change.destination);
+    const at = result.findIndex((mount) => mount.destination === destination);
+    if (at !== -1) result.splice(at, 1);
+    if (!isRemoval(change.destination)) result.push(change);
   }
-  return result;
+  return result.toSorted((one, other) => {
+    const deeper = depthOf(one) - depthOf(other);
+    return deeper === 0 ? (one.destination < other.destination ? -1 : 1) : deeper;
+  });
+}
+
+function depthOf({ destination }: Mount): number {
+  return posix
+    .normalize(destination)
+    .replace(/(?<=.)\/$/, "")
+    .split("/").length;
+}
+
+/** The changes are in the order in which plugins made them. */
+function applyRecord<T>(to: Record<string, T>, changes: Readonly<Record<string, T>>): void {
+  for (const [key, value] of Object.entries(changes)) {
+    if (isRemoval(key)) delete to[unmarked(key)];
+    else setEntry(to, key, value);
+  }
 }
 
 /** A container's RDT with what plugins ask for together. */
-export function withRdt(before: LinuxRdt | undefined, asked: LinuxRdt): LinuxRdt | undefined {
+function withRdt(before: LinuxRdt | undefined, asked: LinuxRdt): LinuxRdt | undefined {
   if (asked.remove) return undefined;
-  return isSet(asked) ? withFields(before, asked) : before;
-}
-
-function withFields(before: LinuxRdt | undefined, rdt: LinuxRdt): LinuxRdt {
-  return create(LinuxRdtSchema, { ...before, ...setFields(rdt), remove: false });
-}
-
-function isSet({ closId, schemata, enableMonitoring }: LinuxRdt): boolean {
-  return closId !== undefined || schemata !== undefined || enableMonitoring !== undefined;
+  const { closId, schemata, enableMonitoring } = asked;
+  if ([closId, schemata, enableMonitoring].every((field) => field === undefined)) return before;
+  return Object.assign(create(LinuxRdtSchema), before, setFields({ closId, schemata, enableMonitoring }));
 }

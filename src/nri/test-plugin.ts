@@ -11,6 +11,7 @@ import {
   type Container,
   type ContainerEviction,
   type ContainerUpdate,
+  type FailurePolicy,
   Plugin,
   type PodSandbox,
   Runtime,
@@ -30,6 +31,12 @@ interface About {
   readonly partSize: number;
 }
 
+/** A call of a plugin. */
+export type PluginCall = (
+  plugin: ConnectedPlugin,
+  options: { readonly timeoutMs: number },
+) => Promise<unknown>;
+
 /** A plugin, as a runtime sees it. */
 export class ConnectedPlugin {
   name = "";
@@ -42,6 +49,7 @@ export class ConnectedPlugin {
   readonly #about: About;
   readonly #registered: Promise<void>;
   #connection: Connection | undefined;
+  #policy: FailurePolicy | undefined;
 
   constructor(
     socket: Duplex,
@@ -82,7 +90,7 @@ export class ConnectedPlugin {
     this.client = createClient(Plugin, this.#connection);
     const timer = setTimeout(() => void this.close(), Math.min(registrationTimeoutMs, LONGEST_TIMER_MS));
     await this.#registered.finally(() => clearTimeout(timer));
-    const { events } = await this.client.configure(
+    const { events, failurePolicy } = await this.client.configure(
       {
         config,
         runtimeName: name,
@@ -93,6 +101,7 @@ export class ConnectedPlugin {
       },
       { timeoutMs: requestTimeoutMs },
     );
+    this.#policy = failurePolicy;
     this.events = events === 0 ? EVENT_NAMES : namesOf(events);
   }
 
@@ -113,23 +122,31 @@ export class ConnectedPlugin {
     }
   }
 
-  /** Makes a call. Resolves to whether the plugin has answered; one that has not is disconnected. */
-  async hasAnswered(
-    call: (plugin: ConnectedPlugin, options: { readonly timeoutMs: number }) => Promise<unknown>,
-  ): Promise<boolean> {
+  /**
+   * Makes a call. A plugin that does not answer is disconnected, and fails the call, as its failure policy says. Without one
+   * the runtime continues.
+   */
+  async ask(event: EventName, call: PluginCall): Promise<void> {
     const { requestTimeoutMs: timeoutMs } = this.#about;
     const began = performance.now();
     try {
       await call(this, { timeoutMs });
-      return true;
     } catch (error) {
       // With either code the plugin may have answered: then the runtime fails.
-      const { code, cause } = TtrpcError.from(error);
+      const { code, cause, message } = TtrpcError.from(error);
       const isLate = code === Code.DeadlineExceeded && performance.now() - began >= timeoutMs;
       const isLost = code === Code.Unavailable && cause !== undefined;
       if (!isLate && !isLost) throw error;
-      await this.close();
-      return false;
+      if (isLost || !this.#policy?.keepConnected) await this.close();
+      // Who is asked to judge cannot be passed over.
+      if (event === "validateContainerAdjustment")
+        throw new TtrpcError(`validator plugin ${this.id} failed: ${message}`, Code.Unknown, {
+          cause: error,
+        });
+      if (!this.#policy?.failRequest) return;
+      const request = `${event.charAt(0).toUpperCase()}${event.slice(1)} request`;
+      const text = `plugin ${this.id} failed to handle ${request}: ${message}`;
+      throw new TtrpcError(text, Code.Unknown, { cause: error });
     }
   }
 

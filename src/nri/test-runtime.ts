@@ -19,15 +19,17 @@ import {
   type PodSandbox,
   PodSandboxSchema,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
-import { adjusted, combined, nameOf, withRdt, withResources } from "./apply.js";
-import { checkedUpdates, checkEntries } from "./conflicts.js";
+import { created, withResources } from "./apply.js";
+import { CollectedUpdates } from "./collected-updates.js";
+import { Creation } from "./creation.js";
 import type { EventName } from "./events.js";
 import type { PluginHandlers } from "./handlers.js";
 import { PLUGIN_OPTIONS, type PluginOptions } from "./options.js";
+import { Owners } from "./owners.js";
 import { runPlugin, type RunningPlugin } from "./plugin.js";
 import { type ResourcesSpec, resourcesOf } from "./resources.js";
 import { type TestRuntimeOptions, type TestSettings, testSettingsOf } from "./test-options.js";
-import { ConnectedPlugin } from "./test-plugin.js";
+import { ConnectedPlugin, type PluginCall } from "./test-plugin.js";
 import { checkedString } from "./values.js";
 
 /** A container that a test created, with what the plugins asked for. */
@@ -40,9 +42,9 @@ export interface CreatedContainer {
 
 /**
  * A runtime for tests of plugins, made by {@link createTestRuntime}. It calls plugins as containerd does, over a socket, in
- * the order of their indexes, and keeps pods and containers in memory. It does not look for conflicts between plugins, but
- * fails a container if a plugin sets an entry twice. Its methods reject with a TypeError if an argument is wrong, and with a
- * {@link TtrpcError} if a handler of a plugin throws.
+ * the order of their indexes, and keeps pods and containers in memory. It puts together what plugins ask for as NRI 0.12.5
+ * does, and fails a container that they disagree about. Its methods reject with a TypeError if an argument is wrong, and with
+ * a {@link TtrpcError} if a handler of a plugin throws.
  */
 export class TestRuntime implements AsyncDisposable {
   /** The socket's address, for plugins in other processes. */
@@ -182,32 +184,24 @@ export class TestRuntime implements AsyncDisposable {
     const id = `container-${++this.#made}`;
     const defaults = { id, name: id, podSandboxId: pod.id, args: ["sh"] };
     const pristine = create(ContainerSchema, { ...defaults, ...definedFields(init) });
-    pristine.state = ContainerState.CONTAINER_CREATED;
+    // containerd knows no state until the container is created.
+    pristine.state = ContainerState.CONTAINER_UNKNOWN;
     const adjustments = new Map<string, ContainerAdjustment>();
-    const update: ContainerUpdate[] = [];
-    let container = pristine;
+    const creation = new Creation(pristine);
     await this.#call("createContainer", async (plugin, options) => {
-      const reply = await plugin.client.createContainer({ pod, container }, options);
-      const { adjust, update: updates, evict } = reply;
+      const reply = await plugin.client.createContainer({ pod, container: creation.seen }, options);
+      const { adjust, update, evict } = reply;
       if (adjust !== undefined) {
-        checkEntries(plugin.id, adjust);
+        creation.add(plugin.id, adjust);
         adjustments.set(plugin.id, adjust);
-        container = adjusted(container, adjust);
       }
-      update.push(...checkedUpdates(plugin.id, updates));
+      creation.updates.add(plugin.id, update);
       this.evictions.push(...evict);
     });
-    const adjust = combined([...adjustments.values()]);
-    await this.#validate(pod, pristine, adjust, update);
-    this.#update(update);
-    const { rdt } = adjust.linux ?? {};
-    if (rdt !== undefined) {
-      const linux = (container.linux ??= create(LinuxContainerSchema));
-      linux.rdt = withRdt(linux.rdt, rdt);
-    }
-    // Later plugins do not see a variable of the container's own that was removed, but the runtime keeps it.
-    const names = new Set(container.env.map(nameOf));
-    container.env.unshift(...pristine.env.filter((line) => !names.has(nameOf(line))));
+    await this.#validate(pod, pristine, creation);
+    this.#make(creation.updates);
+    const container = created(pristine, creation.adjust);
+    container.state = ContainerState.CONTAINER_CREATED;
     this.containers.push(container);
     await this.#call("postCreateContainer", ({ client }, options) =>
       client.postCreateContainer({ pod, container }, options),
@@ -215,14 +209,10 @@ export class TestRuntime implements AsyncDisposable {
     return { container, adjustments };
   }
 
-  async #validate(
-    pod: PodSandbox,
-    container: Container,
-    adjust: ContainerAdjustment,
-    update: ContainerUpdate[],
-  ): Promise<void> {
+  async #validate(pod: PodSandbox, container: Container, creation: Creation): Promise<void> {
     const plugins = this.#ordered().map(({ name, index }) => ({ name, index }));
-    const request = { pod, container, adjust, update, plugins };
+    const { adjust, owners, updates } = creation;
+    const request = { pod, container, adjust, update: updates.merged, owners: owners.message, plugins };
     await this.#call("validateContainerAdjustment", async ({ client, id }, options) => {
       const { reject, reason } = await client.validateContainerAdjustment(request, options);
       if (!reject) return;
@@ -250,14 +240,17 @@ export class TestRuntime implements AsyncDisposable {
     const pod = this.#podOf(container);
     const linuxResources = resourcesOf(resources, "resources");
     const linux = (container.linux ??= create(LinuxContainerSchema));
-    const update: ContainerUpdate[] = [];
+    const updates = new CollectedUpdates(new Owners(), {
+      updated: { id: container.id, resources: linuxResources },
+    });
     await this.#call("updateContainer", async ({ client, id }, options) => {
-      const reply = await client.updateContainer({ pod, container, linuxResources }, options);
-      update.push(...checkedUpdates(id, reply.update));
+      const request = { pod, container, linuxResources: updates.requested };
+      const reply = await client.updateContainer(request, options);
+      updates.add(id, reply.update);
       this.evictions.push(...reply.evict);
     });
-    linux.resources = withResources(linux.resources, linuxResources);
-    this.#update(update);
+    if (!updates.hasUpdated(container.id)) linux.resources = withResources(linux.resources, linuxResources);
+    this.#make(updates);
     await this.#call("postUpdateContainer", ({ client }, options) =>
       client.postUpdateContainer({ pod, container }, options),
     );
@@ -266,10 +259,11 @@ export class TestRuntime implements AsyncDisposable {
   /** Stops a container. */
   async stopContainer(container: Container): Promise<void> {
     const pod = this.#podOf(container);
+    const updates = new CollectedUpdates(new Owners());
     await this.#call("stopContainer", async ({ client, id }, options) => {
-      const reply = await client.stopContainer({ pod, container }, options);
-      this.#update(checkedUpdates(id, reply.update));
+      updates.add(id, (await client.stopContainer({ pod, container }, options)).update);
     });
+    this.#make(updates);
     container.state = ContainerState.CONTAINER_STOPPED;
   }
 
@@ -310,11 +304,21 @@ export class TestRuntime implements AsyncDisposable {
     return pod;
   }
 
+  /** Makes updates that plugins replied with. */
+  #make({ asked, merged }: CollectedUpdates): void {
+    this.updates.push(...asked);
+    this.#apply(merged);
+  }
+
   /** Makes updates of containers, and gives those of containers that do not exist. */
   #update(updates: readonly ContainerUpdate[]): ContainerUpdate[] {
+    this.updates.push(...updates);
+    return this.#apply(updates);
+  }
+
+  #apply(updates: readonly ContainerUpdate[]): ContainerUpdate[] {
     const failed: ContainerUpdate[] = [];
     for (const update of updates) {
-      this.updates.push(update);
       const container = this.containers.find(({ id }) => id === update.containerId);
       if (container === undefined) failed.push(update);
       else if (update.linux?.resources !== undefined) {
@@ -344,14 +348,10 @@ export class TestRuntime implements AsyncDisposable {
     }
   }
 
-  /** Calls the plugins that have subscribed, one after the other. One that does not answer is disconnected. */
-  async #call(
-    name: EventName,
-    call: (plugin: ConnectedPlugin, options: { readonly timeoutMs: number }) => Promise<unknown>,
-  ): Promise<void> {
+  /** Calls the plugins that have subscribed, one after the other. */
+  async #call(name: EventName, call: PluginCall): Promise<void> {
     for (const plugin of this.#ordered()) {
-      if (!plugin.events.includes(name)) continue;
-      if (!(await plugin.hasAnswered(call))) this.#plugins.delete(plugin);
+      if (plugin.events.includes(name)) await plugin.ask(name, call);
     }
   }
 }
