@@ -77,7 +77,7 @@ export type Evictions = readonly (EvictionSpec | ContainerEviction)[];
 export interface UpdateResult {
   /** Updates, of this container and of others. */
   readonly update?: Updates | undefined;
-  /** Containers to evict. */
+  /** Containers to evict. Runtimes, as of NRI 0.12.5, ignore them. */
   readonly evict?: Evictions | undefined;
 }
 
@@ -87,7 +87,7 @@ export interface CreateResult {
   readonly adjust?: Adjustment | AdjustmentSpec | ContainerAdjustment | undefined;
   /** Updates of other containers. */
   readonly update?: Updates | undefined;
-  /** Other containers to evict. */
+  /** Other containers to evict. Runtimes, as of NRI 0.12.5, ignore them. */
   readonly evict?: Evictions | undefined;
 }
 

@@ -33,7 +33,7 @@ export interface RdtSpec {
 export interface SeccompSpec {
   /** What happens to system calls that no rule names, such as `SCMP_ACT_ERRNO`. */
   readonly defaultAction: string;
-  /** The errno of that action, from 0 to 4095. */
+  /** The errno of that action, from 0 to 4095. Runtimes, as of NRI 0.12, ignore it. */
   readonly defaultErrno?: number | undefined;
   /** Architectures, such as `SCMP_ARCH_X86_64`. */
   readonly architectures?: readonly string[] | undefined;

@@ -16,7 +16,10 @@ import { checkMessage } from "./messages.js";
 import { checkedInteger, type Integer, type RangedField } from "./ranges.js";
 import { checkedBoolean, checkedKey, checkedObject, checkedString, isOf } from "./values.js";
 
-/** Memory of a container. Limits are in bytes, from 0 on; -1 is no limit. */
+/**
+ * Memory of a container. Limits are in bytes, from 0 on; -1 is no limit. Runtimes, as of NRI 0.12, take only `limit`, which in a
+ * new container is also that of swap.
+ */
 export interface MemorySpec {
   /** The limit. */
   readonly limit?: Integer | undefined;
@@ -60,7 +63,7 @@ export interface ResourcesSpec {
   readonly memory?: MemorySpec | undefined;
   /** Limits of processor time. */
   readonly cpu?: CpuSpec | undefined;
-  /** The most processes and threads, up to 4 194 304; -1 is no limit. */
+  /** The most processes and threads of a new container, up to 4 194 304; -1, for no limit, lifts none that it has. */
   readonly pids?: Integer | undefined;
   /** Bytes of huge pages by their size: `{ "2MB": 64 << 20 }`. */
   readonly hugepages?: Readonly<Record<string, Integer>> | undefined;
