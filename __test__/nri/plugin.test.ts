@@ -145,6 +145,25 @@ describe("a plugin", () => {
     await expect(plugin.updateContainers([])).rejects.toMatchObject({ code: Code.Unavailable });
   });
 
+  it("sends all parts of many updates though the runtime fails one, and then rejects as it does", async () => {
+    const sent: number[] = [];
+    const { plugin, client } = await bareRuntime({}, undefined, ({ update }) => {
+      sent.push(update.length);
+      if (sent.length === 1) throw new Error("NRI update of some containers failed");
+      return {};
+    });
+    await client.configure({});
+    await plugin.ready;
+    const updates = Array.from({ length: 4 }, (_, index) => ({
+      containerId: `${index}`.padEnd(2_000_000, "x"),
+    }));
+    await expect(plugin.updateContainers(updates)).rejects.toMatchObject({
+      code: Code.Unknown,
+      rawMessage: expect.stringContaining("NRI update of some containers failed"),
+    });
+    expect(sent).toEqual([1, 1, 1, 1]);
+  });
+
   it("waits for earlier updates within its own deadline, and is then not made", async () => {
     const asked: string[] = [];
     let answer!: () => void;

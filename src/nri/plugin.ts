@@ -107,7 +107,7 @@ export class RunningPlugin implements AsyncDisposable {
   /**
    * Changes containers that exist, at any time but inside a handler: the runtime does nothing else until a handler has
    * answered, so return the updates from the handler instead. Many updates are sent in parts. Resolves to the updates that
-   * the runtime could not make.
+   * the runtime could not make. containerd does not name these, but rejects with `Unknown` when it has tried all.
    *
    * ```ts
    * await plugin.updateContainers([{ containerId, resources: { cpu: { cpus: "0-3" } } }]);
@@ -121,16 +121,23 @@ export class RunningPlugin implements AsyncDisposable {
     const list = checkedList(updates, "updates") as Updates;
     const messages = list.map((update, index) => updateOf(update, `updates[${index}]`));
     const failed: ContainerUpdate[] = [];
+    let refusal: TtrpcError | undefined;
     for (const update of divided(messages)) {
       const request = create(UpdateContainersRequestSchema, { update });
-      failed.push(...(await this.#update("updateContainers", request, until)));
+      try {
+        failed.push(...(await this.#update("updateContainers", request, until)));
+      } catch (error) {
+        // This runtime has made the other updates of the part, and would make those of the next ones in one request.
+        refusal ??= TtrpcError.from(error);
+        if (TtrpcError.from(error).code !== Code.Unknown) break;
+      }
     }
+    if (refusal !== undefined) throw refusal;
     return failed;
   }
 
   /**
-   * Asks the runtime to evict containers. containerd, as of 2.4, ignores this; it evicts what `createContainer` and
-   * `updateContainer` return. Rejects as {@link updateContainers} does.
+   * Asks the runtime to evict containers, which runtimes, as of NRI 0.12.5, ignore. Rejects as {@link updateContainers} does.
    */
   async evict(evictions: Evictions, options: UpdateOptions = {}): Promise<void> {
     const until = deadlineOf("evict", options);
