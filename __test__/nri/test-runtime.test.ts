@@ -80,6 +80,16 @@ describe("the test runtime", () => {
     expect(container.linux?.resources?.cpu?.cpus).toBe("1");
   });
 
+  it("keeps what an update asks for when a plugin updates the container without resources", async () => {
+    await using runtime = await createTestRuntime();
+    await runtime.start("p", "10", {
+      updateContainer: ({ container }) => ({ update: [{ containerId: container.id }] }),
+    });
+    const { container } = await runtime.createContainer(await runtime.runPod());
+    await runtime.updateContainer(container, { cpu: { cpus: "0" } });
+    expect(container.linux?.resources?.cpu?.cpus).toBe("0");
+  });
+
   it("fails a container when a plugin that validates does not answer", async () => {
     await using runtime = await createTestRuntime({ requestTimeoutMs: 100 });
     await runtime.start("late", "10", { validateContainerAdjustment: hang });

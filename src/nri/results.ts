@@ -34,7 +34,9 @@ export function checkedUpdate(returned: unknown): {
 } {
   if (returned === undefined) return {};
   const { update, evict } = checkedObject(returned, "it", ["update", "evict"]);
-  return { update: checkedUpdates(update), evict: checkedEvictions(evict) };
+  // NRI 0.12.5 takes an update of the container without resources for one that asks for nothing of what the runtime wants.
+  const changes = checkedUpdates(update).filter(({ linux }) => linux?.resources !== undefined);
+  return { update: changes, evict: checkedEvictions(evict) };
 }
 
 /** The updates that a handler returned, alone or among other parts. */
