@@ -32,7 +32,45 @@ describe("a plugin", () => {
 
   it("without handlers of events does not subscribe to all of them, as an empty mask would", async () => {
     const { client } = await bareRuntime({ synchronize: () => undefined });
-    expect((await client.configure({})).events).toBe(1 << (Event.POST_UPDATE_POD_SANDBOX - 1));
+    expect((await client.configure({})).events).toBe(1 << (Event.POST_UPDATE_CONTAINER - 1));
+  });
+
+  // NRI before 0.10 refuses a plugin that subscribes to an event which it does not know.
+  const MASKS: Record<string, number> = {
+    old: 0b000_0000_0001,
+    "pods only": 0b1_1000_0000_0001,
+    all: 0b11_1000_0000_0001,
+  };
+  it.each([
+    ["containerd", "1.7.27", "", "old"],
+    ["containerd", "v2.1.5", "", "old"],
+    ["containerd", "v2.2.0", "", "all"],
+    ["containerd", "v10.0.0", "", "all"],
+    ["containerd", "v2.0.0+unknown", "v0.12.0", "all"],
+    ["containerd", "unknown", "", "all"],
+    ["cri-o", "1.32.11", "", "old"],
+    ["cri-o", "1.33.0", "", "pods only"],
+    ["cri-o", "1.34.0", "", "all"],
+    ["toString", "1.0.0", "", "all"],
+  ])("subscribes with %s %s of NRI %j to the events that it knows: %s", async (name, version, nri, which) => {
+    const { client, plugin, lines } = await bareRuntime({
+      runPodSandbox: () => undefined,
+      updatePodSandbox: () => undefined,
+      postUpdatePodSandbox: () => undefined,
+      validateContainerAdjustment: () => undefined,
+    });
+    const request = { runtimeName: name, runtimeVersion: version, NRIVersion: nri };
+    expect((await client.configure(request)).events).toBe(MASKS[which]);
+    await plugin.ready;
+    const unknown = { all: [], "pods only": ["validateContainerAdjustment"] }[which] ?? [
+      "updatePodSandbox",
+      "postUpdatePodSandbox",
+      "validateContainerAdjustment",
+    ];
+    const text = `${name} ${version} does not know ${unknown.join(", ")} and never calls these handlers`;
+    expect(lines.filter((line) => line.startsWith("warn"))).toEqual(
+      unknown.length === 0 ? [] : [`warn 00-bare: ${text}`],
+    );
   });
 
   it("may subscribe to some of its events, by an option or by configure", async () => {

@@ -16,7 +16,7 @@ import type { HandlerContext } from "../server/context.js";
 import type { ServiceImpl } from "../server/service.js";
 import { shortened } from "../value-kinds.js";
 import { contextOf, type PluginContext, type RuntimeInfo } from "./context.js";
-import { checkedEvents, type EventName, maskOf, nameOf } from "./events.js";
+import { checkedEvents, type EventName, isKnownTo, maskOf, nameOf } from "./events.js";
 import type { ContainerEvent, PluginHandlers, PodEvent, Updates } from "./handlers.js";
 import { insideHandler } from "./inside.js";
 import type { PluginSettings } from "./options.js";
@@ -152,8 +152,14 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
         session.configured(runtime, TtrpcError.from(error));
         throw error;
       }
+      const unknown = events.filter((event) => !isKnownTo(runtime, event));
+      if (unknown.length > 0) {
+        const text = `${runtime.name} ${runtime.version} does not know ${unknown.join(", ")} and never calls these handlers`;
+        settings.log.warn(`${session.plugin}: ${text}`);
+      }
       session.configured(runtime);
-      return { events: maskOf(events), failurePolicy: settings.failurePolicy };
+      const known = events.filter((event) => !unknown.includes(event));
+      return { events: maskOf(known), failurePolicy: settings.failurePolicy };
     },
     async synchronize(request: SynchronizeRequest, call) {
       if (handlers.synchronize === undefined) return { more: request.more };
