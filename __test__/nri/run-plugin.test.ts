@@ -53,6 +53,19 @@ describe("a plugin", () => {
     expect(lines.at(-1)).toMatch(/^error 10-again has ended: cannot connect to unix:.*ENOENT/);
   });
 
+  it("takes the socket that NRI_PLUGIN_SOCKET names, which must be one, unless the variable is empty", async () => {
+    onTestFinished(() => void vi.unstubAllEnvs());
+    for (const value of ["3x", "-1", "1000000"]) {
+      vi.stubEnv("NRI_PLUGIN_SOCKET", value);
+      const text = `NRI_PLUGIN_SOCKET, "${value}", is not the descriptor of a socket`;
+      expect(() => runPlugin("a", "10", {})).toThrow(text);
+    }
+    vi.stubEnv("NRI_PLUGIN_SOCKET", "");
+    const plugin = runPlugin("a", "10", {}, { ownsProcess: false });
+    await plugin.close();
+    expect(await plugin.closed).toEqual({ reason: "local" });
+  });
+
   it("logs lines that are lines, and no more, whatever they tell of", async () => {
     const written: unknown[] = [];
     const spy = vi.spyOn(process.stderr, "write").mockImplementation((text) => written.push(text) > 0);

@@ -27,7 +27,8 @@ export function launchOf(name: unknown, index: unknown, socket: Address | undefi
     name: checkedName(name, "the plugin's name"),
     index: checkedIndex(index, "the plugin's index"),
   };
-  if (socket !== undefined || handed === undefined) return { ...own, socket: socket ?? DEFAULT_SOCKET };
+  // An empty variable is what a manifest may make of an absent one.
+  if (socket !== undefined || !handed) return { ...own, socket: socket ?? DEFAULT_SOCKET };
   return {
     // The file's name, which a runtime does not restrict.
     name: NRI_PLUGIN_NAME || own.name,
