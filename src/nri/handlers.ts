@@ -110,7 +110,7 @@ export interface PluginHandlers {
     | undefined;
   /** All that exists, once for each connection and before any event. May return updates of containers. */
   synchronize?: ((inventory: Inventory, context: PluginContext) => Awaitable<void | Updates>) | undefined;
-  /** The runtime shuts down. */
+  /** The runtime shuts down. Runtimes, as of NRI 0.12.5, do not call it; `closed` of the plugin tells of the end. */
   shutdown?: ((context: PluginContext) => Awaitable<void>) | undefined;
   /** A pod is being created. */
   runPodSandbox?: ((event: PodEvent, context: PluginContext) => Awaitable<void>) | undefined;
