@@ -53,11 +53,19 @@ function base64<Desc extends DescMessage>(schema: Desc, message: MessageShape<De
 
 const OPTIONAL = new Set(["hooks", "linux", "resources", "memory", "cpu", "rdt"]);
 
-/** As JSON with sorted names. A part that says nothing may be there or not, and namespaces are in any order. */
+const isRemoval = ({ destination }: any): boolean => destination.startsWith("-");
+const inOrder = (list: any[]): string[] => list.map((each) => JSON.stringify(each)).toSorted();
+
+/**
+ * As JSON with sorted names. A part that says nothing may be there or not, and namespaces and removals of mounts are in any
+ * order.
+ */
 function plain(value: any, name = ""): any {
   if (Array.isArray(value)) {
     const list = value.map((each) => plain(each));
-    return name === "namespaces" ? list.map((each) => JSON.stringify(each)).toSorted() : list;
+    if (name === "mounts")
+      return [...list.filter((each) => !isRemoval(each)), ...inOrder(list.filter(isRemoval))];
+    return name === "namespaces" ? inOrder(list) : list;
   }
   if (typeof value !== "object" || value === null) return value;
   const entries = Object.entries(value).map(([key, each]): [string, any] => [key, plain(each, key)]);

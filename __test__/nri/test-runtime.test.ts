@@ -90,6 +90,42 @@ describe("the test runtime", () => {
     expect(container.linux?.resources?.cpu?.cpus).toBe("0");
   });
 
+  it("stops and removes what has failed to be created or started, and stops what is removed, once", async () => {
+    await using runtime = await createTestRuntime();
+    const calls: string[] = [];
+    const note = (name: string) => () => void calls.push(name);
+    await runtime.start("noting", "10", {
+      createContainer: note("create"),
+      startContainer: note("start"),
+      stopContainer: note("stop"),
+      removeContainer: note("remove"),
+      stopPodSandbox: note("stop pod"),
+      removePodSandbox: note("remove pod"),
+    });
+    let failing: string | undefined;
+    const failed = (name: string) => () => {
+      if (name === failing) throw new Error(`no ${name}`);
+    };
+    const handlers = {
+      createContainer: failed("create"),
+      startContainer: failed("start"),
+      stopContainer: failed("create"),
+    };
+    await runtime.start("failing", "20", handlers);
+    const pod = await runtime.runPod();
+    failing = "create";
+    // The error of what is undone does not hide the first one.
+    await expect(runtime.createContainer(pod)).rejects.toThrow("no create");
+    expect(calls.splice(0)).toEqual(["create", "stop", "remove"]);
+    failing = "start";
+    const { container } = await runtime.createContainer(pod);
+    await expect(runtime.startContainer(container)).rejects.toThrow("no start");
+    expect(calls.splice(0)).toEqual(["create", "start", "stop"]);
+    await runtime.createContainer(pod);
+    await runtime.removePod(pod);
+    expect(calls).toEqual(["create", "stop pod", "remove", "stop", "remove", "remove pod"]);
+  });
+
   it("fails a container when a plugin that validates does not answer", async () => {
     await using runtime = await createTestRuntime({ requestTimeoutMs: 100 });
     await runtime.start("late", "10", { validateContainerAdjustment: hang });

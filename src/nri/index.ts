@@ -33,6 +33,7 @@ export type {
 } from "./adjustment-spec.js";
 export { Adjustment } from "./adjustment.js";
 export type { PluginContext, RuntimeInfo } from "./context.js";
+export { createTestRuntime } from "./create-test-runtime.js";
 export type { EventName } from "./events.js";
 export type {
   Awaitable,
@@ -68,5 +69,5 @@ export {
   type UpdateSpec,
 } from "./resources.js";
 export type { TestRuntimeOptions } from "./test-options.js";
-export { createTestRuntime, type CreatedContainer, TestRuntime } from "./test-runtime.js";
+export { type CreatedContainer, TestRuntime } from "./test-runtime.js";
 export type { Integer } from "./ranges.js";

@@ -2,7 +2,6 @@ import { rmSync } from "node:fs";
 import { createServer as createSocketServer, type Server as SocketServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { makeSocketFolder } from "../socket-folder.js";
 import { Code } from "../code.js";
 import { validate } from "../codec/validate.js";
 import { TtrpcError } from "../error.js";
@@ -63,6 +62,8 @@ export class TestRuntime implements AsyncDisposable {
   readonly #plugins = new Set<ConnectedPlugin>();
   readonly #started = new Set<RunningPlugin>();
   readonly #joined = new Set<() => void>();
+  /** The ids of pods that are stopped. */
+  readonly #stopped = new Set<string>();
   #made = 0;
 
   /** @internal */
@@ -160,12 +161,14 @@ export class TestRuntime implements AsyncDisposable {
     for (const container of this.containers.filter(({ podSandboxId }) => podSandboxId === pod.id)) {
       if (container.state === ContainerState.CONTAINER_RUNNING) await this.stopContainer(container);
     }
+    if (this.#stopped.has(pod.id)) return;
     await this.#call("stopPodSandbox", ({ client }, options) => client.stopPodSandbox({ pod }, options));
+    this.#stopped.add(pod.id);
   }
 
-  /** Removes a pod and its containers. */
+  /** Removes a pod and its containers, all of which it stops first. */
   async removePod(pod: PodSandbox): Promise<void> {
-    validate(PodSandboxSchema, pod, "pod");
+    await this.stopPod(pod);
     for (const container of this.containers.filter(({ podSandboxId }) => podSandboxId === pod.id)) {
       await this.removeContainer(container);
     }
@@ -188,7 +191,7 @@ export class TestRuntime implements AsyncDisposable {
     pristine.state = ContainerState.CONTAINER_UNKNOWN;
     const adjustments = new Map<string, ContainerAdjustment>();
     const creation = new Creation(pristine);
-    await this.#call("createContainer", async (plugin, options) => {
+    const asked = this.#call("createContainer", async (plugin, options) => {
       const reply = await plugin.client.createContainer({ pod, container: creation.seen }, options);
       const { adjust, update, evict } = reply;
       if (adjust !== undefined) {
@@ -198,7 +201,11 @@ export class TestRuntime implements AsyncDisposable {
       creation.updates.add(plugin.id, update);
       this.evictions.push(...evict);
     });
-    await this.#validate(pod, pristine, creation);
+    await this.#orUndo(
+      asked.then(() => this.#validate(pod, pristine, creation)),
+      () => this.#stop(pod, pristine),
+      () => this.#remove(pod, pristine),
+    );
     this.#make(creation.updates);
     const container = created(pristine, creation.adjust);
     container.state = ContainerState.CONTAINER_CREATED;
@@ -226,9 +233,10 @@ export class TestRuntime implements AsyncDisposable {
   /** Starts a container. */
   async startContainer(container: Container): Promise<void> {
     const pod = this.#podOf(container);
-    await this.#call("startContainer", ({ client }, options) =>
+    const started = this.#call("startContainer", ({ client }, options) =>
       client.startContainer({ pod, container }, options),
     );
+    await this.#orUndo(started, () => this.#stop(pod, container));
     container.state = ContainerState.CONTAINER_RUNNING;
     await this.#call("postStartContainer", ({ client }, options) =>
       client.postStartContainer({ pod, container }, options),
@@ -256,9 +264,21 @@ export class TestRuntime implements AsyncDisposable {
     );
   }
 
-  /** Stops a container. */
+  /** Stops a container, unless it has been stopped. */
   async stopContainer(container: Container): Promise<void> {
     const pod = this.#podOf(container);
+    if (container.state !== ContainerState.CONTAINER_STOPPED) await this.#stop(pod, container);
+  }
+
+  /** Removes a container, which it stops first. */
+  async removeContainer(container: Container): Promise<void> {
+    const pod = this.#podOf(container);
+    await this.stopContainer(container);
+    await this.#remove(pod, container);
+    remove(this.containers, container);
+  }
+
+  async #stop(pod: PodSandbox, container: Container): Promise<void> {
     const updates = new CollectedUpdates(new Owners());
     await this.#call("stopContainer", async ({ client, id }, options) => {
       updates.add(id, (await client.stopContainer({ pod, container }, options)).update);
@@ -267,13 +287,20 @@ export class TestRuntime implements AsyncDisposable {
     container.state = ContainerState.CONTAINER_STOPPED;
   }
 
-  /** Removes a container. */
-  async removeContainer(container: Container): Promise<void> {
-    const pod = this.#podOf(container);
-    await this.#call("removeContainer", ({ client }, options) =>
+  #remove(pod: PodSandbox, container: Container): Promise<void> {
+    return this.#call("removeContainer", ({ client }, options) =>
       client.removeContainer({ pod, container }, options),
     );
-    remove(this.containers, container);
+  }
+
+  /** Tells the plugins that what has failed is undone, as containerd does, whatever they say to it. */
+  async #orUndo(made: Promise<void>, ...undoing: (() => Promise<void>)[]): Promise<void> {
+    try {
+      await made;
+    } catch (error) {
+      for (const undo of undoing) await undo().catch(() => undefined);
+      throw error;
+    }
   }
 
   /** Ends all plugins of this process, disconnects the others, and removes the socket. */
@@ -361,29 +388,4 @@ const QUIET = { info: () => undefined, warn: () => undefined, error: () => undef
 function remove<T>(list: T[], value: T): void {
   const index = list.indexOf(value);
   if (index !== -1) list.splice(index, 1);
-}
-
-/**
- * Makes a runtime that drives plugins through pods and containers, for tests.
- *
- * ```ts
- * await using runtime = await createTestRuntime();
- * await runtime.start("injector", "10", handlers);
- * const pod = await runtime.runPod({ namespace: "production" });
- * const { container } = await runtime.createContainer(pod, { env: ["A=b"] });
- * expect(container.env).toContain("NODE_NAME=worker-1");
- * ```
- *
- * Rejects with a TypeError if an option is wrong.
- */
-export async function createTestRuntime(options: TestRuntimeOptions = {}): Promise<TestRuntime> {
-  const folder = makeSocketFolder("nri-");
-  try {
-    const runtime = new TestRuntime(options, folder);
-    await runtime.listen();
-    return runtime;
-  } catch (error) {
-    rmSync(folder, { recursive: true, force: true });
-    throw error;
-  }
 }
