@@ -45,6 +45,8 @@ describe("a plugin", () => {
     ["a changed message", [broken], "update[0].containerId must be a string"],
   ] as const;
 
+  const LONG = "x".repeat(4 << 20);
+  const HALVES = ["a", "b"].map((id) => ({ containerId: id.padEnd(2 << 20), resources: {} }));
   it.each<[keyof PluginHandlers, string, unknown, string]>([
     ...WRONG_UPDATES.flatMap(([what, value, text]): [keyof PluginHandlers, string, unknown, string][] => [
       ["synchronize", what, value, text],
@@ -62,6 +64,10 @@ describe("a plugin", () => {
     ["createContainer", "an eviction of nothing", { evict: [{}] }, "evict[0].containerId must be a string"],
     ["updateContainer", "a text", "nothing", "it must be an object, not string"],
     ["updateContainer", "an eviction of nothing", { evict: [{}] }, "evict[0].containerId must be a string"],
+    ["createContainer", "too much", { adjust: { env: { A: LONG } } }, "exceed maximum message size"],
+    ["updateContainer", "too much", { update: HALVES }, "exceed maximum message size"],
+    ["stopContainer", "too much", HALVES, "exceed maximum message size"],
+    ["synchronize", "an update that is too large", [{ containerId: LONG }], "exceed maximum message size"],
     ["validateContainerAdjustment", "a number", 1, "the reason must be a string, not number"],
     ["configure", "an event it does not handle", ["stopPodSandbox"], "stopPodSandbox, which this plugin"],
   ])("%s that returns %s fails and is logged as if it had thrown", async (name, _, value, text) => {

@@ -14,7 +14,7 @@ import { checkedList, checkedObject } from "./values.js";
 /** The reply to what createContainer returned. */
 export function checkedCreation(returned: unknown): {
   adjust?: ContainerAdjustment | undefined;
-  update?: ContainerUpdate[];
+  update?: ContainerUpdate[] | undefined;
   evict?: ContainerEviction[];
 } {
   if (returned === undefined) return {};
@@ -29,7 +29,7 @@ export function checkedCreation(returned: unknown): {
 
 /** The reply to what updateContainer returned. */
 export function checkedUpdate(returned: unknown): {
-  update?: ContainerUpdate[];
+  update?: ContainerUpdate[] | undefined;
   evict?: ContainerEviction[];
 } {
   if (returned === undefined) return {};

@@ -1,16 +1,23 @@
 import { performance } from "node:perf_hooks";
 import { clearTimeout, setTimeout } from "node:timers";
-import { create } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import { encode } from "../codec/codec.js";
 import { textOf, TtrpcError } from "../error.js";
+import { checkResponse } from "../native/encoded-size.js";
 import { LONGEST_TIMER_MS } from "../options.js";
 import {
   type ConfigureRequest,
   type Container,
   ContainerSchema,
+  type ContainerUpdate,
+  CreateContainerResponseSchema,
   type Plugin,
   type PodSandbox,
   PodSandboxSchema,
+  StopContainerResponseSchema,
   type SynchronizeRequest,
+  SynchronizeResponseSchema,
+  UpdateContainerResponseSchema,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import type { HandlerContext } from "../server/context.js";
 import type { ServiceImpl } from "../server/service.js";
@@ -65,6 +72,18 @@ const containerEvent = ({ pod, container = create(ContainerSchema) }: PodAndCont
   ...podEvent({ pod }),
   container,
 });
+
+/**
+ * Makes the reply of what a handler returned. One that fits no message would fail later: the runtime would not learn whose it
+ * was, and the plugin's log would not have it.
+ */
+function fitting<Desc extends DescMessage>(desc: Desc, read: (returned: unknown) => MessageInitShape<Desc>) {
+  return (returned: unknown): MessageShape<Desc> => {
+    const reply = create(desc, read(returned));
+    checkResponse(encode(desc, reply));
+    return reply;
+  };
+}
 
 /** Makes the service that a runtime calls from a plugin's handlers. An absent handler answers with the empty reply. */
 export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
@@ -165,16 +184,16 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
       if (handlers.synchronize === undefined) return { more: request.more };
       const inventory = gatherer.add(request);
       if (inventory === undefined) return { more: true };
-      const updates = await handle(
-        "synchronize",
-        call,
-        {},
-        (handler, context) => handler(inventory, context),
-        checkedUpdates,
-      );
-      const [first = [], ...rest] = divided(updates ?? []);
-      if (rest.length > 0) session.updateLater(rest.flat());
-      return { update: first, more: false };
+      let rest: ContainerUpdate[] = [];
+      const read = fitting(SynchronizeResponseSchema, (returned) => {
+        const [first = [], ...others] = divided(checkedUpdates(returned));
+        rest = others.flat();
+        return { update: first };
+      });
+      const use: Use<"synchronize"> = (handler, context) => handler(inventory, context);
+      const reply = (await handle("synchronize", call, {}, use, read)) ?? {};
+      if (rest.length > 0) session.updateLater(rest);
+      return reply;
     },
     async shutdown(_request, call) {
       await handle("shutdown", call, {}, (handler, context) => handler(context));
@@ -193,7 +212,8 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
     async createContainer(request, call) {
       const event = containerEvent(request);
       const use: Use<"createContainer"> = (handler, context) => handler(event, context);
-      return (await handle("createContainer", call, request, use, checkedCreation)) ?? {};
+      const read = fitting(CreateContainerResponseSchema, checkedCreation);
+      return (await handle("createContainer", call, request, use, read)) ?? {};
     },
     postCreateContainer: onContainer("postCreateContainer"),
     startContainer: onContainer("startContainer"),
@@ -201,13 +221,15 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
     async updateContainer(request, call) {
       const event = { ...containerEvent(request), resources: request.linuxResources };
       const use: Use<"updateContainer"> = (handler, context) => handler(event, context);
-      return (await handle("updateContainer", call, request, use, checkedUpdate)) ?? {};
+      const read = fitting(UpdateContainerResponseSchema, checkedUpdate);
+      return (await handle("updateContainer", call, request, use, read)) ?? {};
     },
     postUpdateContainer: onContainer("postUpdateContainer"),
     async stopContainer(request, call) {
       const event = containerEvent(request);
       const use: Use<"stopContainer"> = (handler, context) => handler(event, context);
-      return { update: await handle("stopContainer", call, request, use, checkedUpdates) };
+      const read = fitting(StopContainerResponseSchema, (returned) => ({ update: checkedUpdates(returned) }));
+      return (await handle("stopContainer", call, request, use, read)) ?? {};
     },
     removeContainer: onContainer("removeContainer"),
     async stateChange(request, call) {
