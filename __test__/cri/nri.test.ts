@@ -7,19 +7,17 @@ import {
   LinuxResourcesSchema,
   type PluginHandlers,
   PodSandboxSchema,
-  type RunningPlugin,
-  runPlugin,
 } from "containerd-shim-protos/nri";
-import { afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { buildGo } from "../helpers/go-build.js";
 import { Program } from "../helpers/program.js";
 import { Started } from "../helpers/started.js";
 import { Node } from "./node.js";
+import { SECONDS, start } from "./nri-plugin.js";
 import { NamedPods } from "./nri-pods.js";
 import { useRunning } from "./suite.js";
 
 const SOCKET = "/var/run/nri/nri.sock";
-const SECONDS = { timeout: 30_000, interval: 100 };
 /** More for a longer run, up to 60, which then have 15 MB. */
 const SYNCHRONIZED_PODS = Number(process.env["NRI_PODS"] ?? 20);
 
@@ -27,8 +25,6 @@ interface Call {
   readonly call: string;
   readonly messages: readonly unknown[];
 }
-
-const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
 const node = useRunning(() =>
   Node.start(["[plugins.'io.containerd.nri.v1.nri']", "plugin_request_timeout = '8s'"]),
@@ -43,29 +39,6 @@ beforeAll(async () => {
 afterEach(async () => {
   await node().crictl(["rmp", "--all", "--force"]);
 });
-
-/** Runs a plugin in this process until the test has finished. */
-async function start(name: string, index: string, handlers: PluginHandlers): Promise<RunningPlugin> {
-  let isSynchronized = false;
-  const { synchronize } = handlers;
-  const reconnect = { initialDelayMs: 50, maxDelayMs: 200 };
-  const plugin = runPlugin(
-    name,
-    index,
-    {
-      ...handlers,
-      synchronize: (inventory, context) => {
-        isSynchronized = true;
-        return synchronize?.(inventory, context);
-      },
-    },
-    { log: quiet, ownsProcess: false, reconnect },
-  );
-  onTestFinished(() => plugin.close());
-  await plugin.ready;
-  await vi.waitFor(() => expect(isSynchronized).toBe(true), SECONDS);
-  return plugin;
-}
 
 /** Handlers that record every call as JSON. */
 function recorder(calls: Call[]): PluginHandlers {
@@ -211,7 +184,7 @@ describe("a plugin of containerd", () => {
     });
   });
 
-  test("updates a container at any time, and is told which updates failed", async () => {
+  test("updates a container at any time", async () => {
     const plugin = await start("updater", "10", {});
     const pod = await pods.run("updated");
     const containerId = await pods.start(pod, "c");
