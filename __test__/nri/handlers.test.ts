@@ -132,6 +132,31 @@ describe("a plugin", () => {
     expect(runtime.updates).toHaveLength(1);
   });
 
+  it("warns once of what its runtime ignores, because it is too old, in what the plugin changes", async () => {
+    const handlers: PluginHandlers = {
+      createContainer: () =>
+        new Adjustment({
+          env: { A: "b" },
+          args: ["sh"],
+          sysctl: { a: "1" },
+          namespaces: { ipc: "" },
+          oomScoreAdj: 1,
+          memoryPolicy: { mode: 0 },
+        }),
+    };
+    const warnings = async (runtimeName: string, runtimeVersion: string, NRIVersion = "") => {
+      const { client, lines } = await bareRuntime(handlers);
+      await client.configure({ runtimeName, runtimeVersion, NRIVersion });
+      for (const id of ["a", "b"]) await client.createContainer({ container: { id } });
+      return lines.flatMap((line) => /know (\w+) of adjustments and ignores it$/.exec(line)?.[1] ?? []);
+    };
+    expect(await warnings("containerd", "v2.1.5")).toEqual(["args", "namespaces", "sysctl", "memoryPolicy"]);
+    expect(await warnings("cri-o", "1.34.1")).toEqual(["sysctl", "memoryPolicy"]);
+    expect(await warnings("containerd", "v2.2.3")).toEqual(["memoryPolicy"]);
+    expect(await warnings("containerd", "v2.1.5", "v0.12.0")).toEqual([]);
+    expect(await warnings("other", "1.0.0")).toEqual([]);
+  });
+
   it("rejects the adjustments of others by a reason or an error", async () => {
     await using runtime = await createTestRuntime();
     let answer: () => string | undefined = () => undefined;

@@ -1,6 +1,5 @@
 import { Event } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import { isArray, kindOf, shown } from "../value-kinds.js";
-import type { RuntimeInfo } from "./context.js";
 
 /** The events of pods and containers, under the names of their handlers. */
 export const EVENTS = {
@@ -45,22 +44,6 @@ export const EVENT_NAMES = Object.keys(EVENTS) as EventName[];
  * every version of NRI knows it is the rarest.
  */
 const RAREST = Event.POST_UPDATE_CONTAINER;
-
-/** The first versions that know an event, of runtimes that may be older. Later ones say which version of NRI they have. */
-const SINCE: Partial<Record<EventName, Readonly<Record<string, readonly [major: number, minor: number]>>>> = {
-  updatePodSandbox: { containerd: [2, 2], "cri-o": [1, 33] },
-  postUpdatePodSandbox: { containerd: [2, 2], "cri-o": [1, 33] },
-  validateContainerAdjustment: { containerd: [2, 2], "cri-o": [1, 34] },
-};
-
-/** Whether a runtime knows an event. It refuses a plugin that subscribes to others. */
-export function isKnownTo({ name, version, nriVersion }: RuntimeInfo, event: EventName): boolean {
-  const since = SINCE[event] ?? {};
-  const [major, minor] = Object.hasOwn(since, name) ? (since[name] ?? []) : [];
-  const [, ownMajor, ownMinor] = /^v?(\d+)\.(\d+)/.exec(version) ?? [];
-  if (nriVersion !== "" || major === undefined || minor === undefined || ownMajor === undefined) return true;
-  return Number(ownMajor) > major || (Number(ownMajor) === major && Number(ownMinor) >= minor);
-}
 
 /** The mask of a subscription: event N is bit N - 1. */
 export function maskOf(names: readonly EventName[]): number {

@@ -8,6 +8,7 @@ import { LONGEST_TIMER_MS } from "../options.js";
 import {
   type ConfigureRequest,
   type Container,
+  type ContainerAdjustment,
   ContainerSchema,
   type ContainerUpdate,
   CreateContainerResponseSchema,
@@ -23,13 +24,14 @@ import type { HandlerContext } from "../server/context.js";
 import type { ServiceImpl } from "../server/service.js";
 import { shortened } from "../value-kinds.js";
 import { contextOf, type PluginContext, type RuntimeInfo } from "./context.js";
-import { checkedEvents, type EventName, isKnownTo, maskOf, nameOf } from "./events.js";
+import { checkedEvents, type EventName, maskOf, nameOf } from "./events.js";
 import type { ContainerEvent, PluginHandlers, PodEvent, Updates } from "./handlers.js";
 import { insideHandler } from "./inside.js";
 import type { PluginSettings } from "./options.js";
 import type { RunningPlugin } from "./plugin.js";
 import { checkedCreation, checkedReason, checkedUpdate, checkedUpdates } from "./results.js";
 import { divided, Gatherer } from "./synchronization.js";
+import { fieldsUnknownTo, isKnownTo } from "./versions.js";
 
 /** Go's defaults, for runtimes that do not send theirs. */
 const TIMEOUTS = { registrationTimeoutMs: 5000, requestTimeoutMs: 2000 };
@@ -143,6 +145,16 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
     }
   };
 
+  const warned = new Set<string>();
+  const warnOfUnknown = (adjust: ContainerAdjustment) => {
+    for (const field of fieldsUnknownTo(runtime, adjust)) {
+      if (warned.has(field)) continue;
+      warned.add(field);
+      const text = `${runtime.name} ${runtime.version} does not know ${field} of adjustments and ignores it`;
+      settings.log.warn(`${session.plugin}: ${text}`);
+    }
+  };
+
   const onPod = (name: PodEventName) => async (request: Pod, call: HandlerContext) => {
     await handle(name, call, request, (handler, context) => handler(podEvent(request), context));
     return {};
@@ -213,7 +225,9 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
       const event = containerEvent(request);
       const use: Use<"createContainer"> = (handler, context) => handler(event, context);
       const read = fitting(CreateContainerResponseSchema, checkedCreation);
-      return (await handle("createContainer", call, request, use, read)) ?? {};
+      const reply = await handle("createContainer", call, request, use, read);
+      if (reply?.adjust !== undefined) warnOfUnknown(reply.adjust);
+      return reply ?? {};
     },
     postCreateContainer: onContainer("postCreateContainer"),
     startContainer: onContainer("startContainer"),
