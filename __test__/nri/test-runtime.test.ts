@@ -1,6 +1,6 @@
 import { Adjustment, createTestRuntime, FieldOwnersSchema, Field } from "containerd-shim-protos/nri";
 import { create, toJson } from "@bufbuild/protobuf";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 
 const hang = () => new Promise<never>(() => undefined);
 
@@ -133,6 +133,20 @@ describe("the test runtime", () => {
     await expect(runtime.createContainer(pod)).rejects.toThrow("validator plugin 10-late failed: ");
     expect(runtime.plugins).toEqual([]);
     await expect(runtime.createContainer(pod)).resolves.toBeDefined();
+  });
+
+  it("passes over a plugin that has gone before its turn, whatever its failure policy", async () => {
+    await using runtime = await createTestRuntime();
+    const failurePolicy = { failRequest: true };
+    await runtime.start("first", "10", {
+      async runPodSandbox() {
+        await gone.close();
+        await vi.waitFor(() => expect(runtime.plugins).toEqual(["10-first"]));
+      },
+    });
+    const gone = await runtime.start("gone", "20", { runPodSandbox: () => undefined }, { failurePolicy });
+    await runtime.runPod();
+    expect(runtime.plugins).toEqual(["10-first"]);
   });
 
   it.each([

@@ -378,7 +378,8 @@ export class TestRuntime implements AsyncDisposable {
   /** Calls the plugins that have subscribed, one after the other. */
   async #call(name: EventName, call: PluginCall): Promise<void> {
     for (const plugin of this.#ordered()) {
-      if (plugin.events.includes(name)) await plugin.ask(name, call);
+      // One that has gone meanwhile is passed over, whatever its failure policy.
+      if (this.#plugins.has(plugin) && plugin.events.includes(name)) await plugin.ask(name, call);
     }
   }
 }
