@@ -1,5 +1,12 @@
-import { Adjustment, createTestRuntime, FieldOwnersSchema, Field } from "containerd-shim-protos/nri";
+import {
+  Adjustment,
+  createTestRuntime,
+  FieldOwnersSchema,
+  Field,
+  type PluginHandlers,
+} from "containerd-shim-protos/nri";
 import { create, toJson } from "@bufbuild/protobuf";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it, vi } from "vitest";
 
 const hang = () => new Promise<never>(() => undefined);
@@ -133,6 +140,30 @@ describe("the test runtime", () => {
     await expect(runtime.createContainer(pod)).rejects.toThrow("validator plugin 10-late failed: ");
     expect(runtime.plugins).toEqual([]);
     await expect(runtime.createContainer(pod)).resolves.toBeDefined();
+  });
+
+  it("does one thing at a time, however much it is asked for, and synchronizes plugins between", async () => {
+    await using runtime = await createTestRuntime();
+    let running = 0;
+    const overlaps: string[] = [];
+    const alone = (name: string) => async () => {
+      if (++running > 1) overlaps.push(name);
+      await sleep(5);
+      running--;
+    };
+    const handlers = (): PluginHandlers => ({
+      synchronize: alone("synchronize"),
+      runPodSandbox: alone("runPodSandbox"),
+      createContainer: alone("createContainer"),
+      validateContainerAdjustment: alone("validateContainerAdjustment"),
+      postCreateContainer: alone("postCreateContainer"),
+    });
+    const plugin = await runtime.start("one", "10", handlers());
+    const pods = await Promise.all([runtime.runPod(), runtime.runPod()]);
+    const created = pods.map((pod) => runtime.createContainer(pod));
+    const updated = plugin.updateContainers([{ containerId: "none" }]);
+    await Promise.all([...created, updated, runtime.start("two", "20", handlers())]);
+    expect(overlaps).toEqual([]);
   });
 
   it("passes over a plugin that has gone before its turn, whatever its failure policy", async () => {

@@ -54,7 +54,7 @@ export class ConnectedPlugin {
   constructor(
     socket: Duplex,
     about: About,
-    update: (updates: ContainerUpdate[], evictions: ContainerEviction[]) => ContainerUpdate[],
+    update: (updates: ContainerUpdate[], evictions: ContainerEviction[]) => Promise<ContainerUpdate[]>,
   ) {
     this.#about = about;
     this.#mux = new Mux(socket);
@@ -68,7 +68,7 @@ export class ConnectedPlugin {
           resolve();
           return {};
         },
-        updateContainers: (request) => ({ failed: update(request.update, request.evict) }),
+        updateContainers: async (request) => ({ failed: await update(request.update, request.evict) }),
       });
       void this.closed.then(() => reject(new TtrpcError("the plugin has gone", Code.Unavailable)));
     });

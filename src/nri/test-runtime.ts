@@ -20,6 +20,7 @@ import {
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import { created, withResources } from "./apply.js";
 import { CollectedUpdates } from "./collected-updates.js";
+import { ConnectedPlugins } from "./connected-plugins.js";
 import { Creation } from "./creation.js";
 import type { EventName } from "./events.js";
 import type { PluginHandlers } from "./handlers.js";
@@ -59,9 +60,8 @@ export class TestRuntime implements AsyncDisposable {
   readonly #options: TestSettings;
   readonly #folder: string;
   readonly #listener: SocketServer;
-  readonly #plugins = new Set<ConnectedPlugin>();
+  readonly #plugins = new ConnectedPlugins();
   readonly #started = new Set<RunningPlugin>();
-  readonly #joined = new Set<() => void>();
   /** The ids of pods that are stopped. */
   readonly #stopped = new Set<string>();
   #made = 0;
@@ -86,7 +86,7 @@ export class TestRuntime implements AsyncDisposable {
 
   /** The plugins that are connected and synchronized, in the order in which they are called. */
   get plugins(): readonly string[] {
-    return this.#ordered().map(({ id }) => id);
+    return this.#plugins.inOrder.map(({ id }) => id);
   }
 
   /** Runs a plugin in this process; resolves when it is synchronized. Rejects if it ends before. */
@@ -121,7 +121,7 @@ export class TestRuntime implements AsyncDisposable {
   /** Resolves when the plugin with this index and name, as in `10-logger`, is connected and synchronized. */
   async joined(id: string): Promise<void> {
     checkedString(id, "id");
-    while (!this.plugins.includes(id)) await new Promise<void>((resolve) => this.#joined.add(resolve));
+    await this.#plugins.joined(id);
   }
 
   /** Creates a pod. What is left out has a value of its own. Rejects if a plugin throws. */
@@ -191,22 +191,25 @@ export class TestRuntime implements AsyncDisposable {
     pristine.state = ContainerState.CONTAINER_UNKNOWN;
     const adjustments = new Map<string, ContainerAdjustment>();
     const creation = new Creation(pristine);
-    const asked = this.#call("createContainer", async (plugin, options) => {
-      const reply = await plugin.client.createContainer({ pod, container: creation.seen }, options);
-      const { adjust, update, evict } = reply;
-      if (adjust !== undefined) {
-        creation.add(plugin.id, adjust);
-        adjustments.set(plugin.id, adjust);
-      }
-      creation.updates.add(plugin.id, update);
-      this.evictions.push(...evict);
+    const asked = this.#plugins.alone(async () => {
+      await this.#plugins.call("createContainer", async (plugin, options) => {
+        const reply = await plugin.client.createContainer({ pod, container: creation.seen }, options);
+        const { adjust, update, evict } = reply;
+        if (adjust !== undefined) {
+          creation.add(plugin.id, adjust);
+          adjustments.set(plugin.id, adjust);
+        }
+        creation.updates.add(plugin.id, update);
+        this.evictions.push(...evict);
+      });
+      await this.#validate(pod, pristine, creation);
+      this.#make(creation.updates);
     });
     await this.#orUndo(
-      asked.then(() => this.#validate(pod, pristine, creation)),
+      asked,
       () => this.#stop(pod, pristine),
       () => this.#remove(pod, pristine),
     );
-    this.#make(creation.updates);
     const container = created(pristine, creation.adjust);
     container.state = ContainerState.CONTAINER_CREATED;
     this.containers.push(container);
@@ -217,10 +220,10 @@ export class TestRuntime implements AsyncDisposable {
   }
 
   async #validate(pod: PodSandbox, container: Container, creation: Creation): Promise<void> {
-    const plugins = this.#ordered().map(({ name, index }) => ({ name, index }));
+    const plugins = this.#plugins.inOrder.map(({ name, index }) => ({ name, index }));
     const { adjust, owners, updates } = creation;
     const request = { pod, container, adjust, update: updates.merged, owners: owners.message, plugins };
-    await this.#call("validateContainerAdjustment", async ({ client, id }, options) => {
+    await this.#plugins.call("validateContainerAdjustment", async ({ client, id }, options) => {
       const { reject, reason } = await client.validateContainerAdjustment(request, options);
       if (!reject) return;
       throw new TtrpcError(
@@ -307,17 +310,13 @@ export class TestRuntime implements AsyncDisposable {
   async close(): Promise<void> {
     this.#listener.close();
     await Promise.all([...this.#started].map((plugin) => plugin.close()));
-    await Promise.all([...this.#plugins].map((plugin) => plugin.close()));
+    await this.#plugins.close();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
   /** Closes the runtime, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-
-  #ordered(): ConnectedPlugin[] {
-    return [...this.#plugins].toSorted((one, other) => Number(one.index) - Number(other.index));
   }
 
   #podOf(container: Container): PodSandbox {
@@ -358,29 +357,26 @@ export class TestRuntime implements AsyncDisposable {
 
   /** Resolves when a plugin is synchronized. Disconnects one that is not, and rejects. */
   async #connected(socket: Socket): Promise<void> {
-    const plugin = new ConnectedPlugin(socket, this.#options, (update, evict) => {
-      this.evictions.push(...evict);
-      return this.#update(update);
-    });
+    const plugin = new ConnectedPlugin(socket, this.#options, (update, evict) =>
+      this.#plugins.alone(() => {
+        this.evictions.push(...evict);
+        return this.#update(update);
+      }),
+    );
     try {
       await plugin.configure();
-      this.#update(await plugin.synchronize(this.pods, this.containers));
-      this.#plugins.add(plugin);
-      void plugin.closed.then(() => this.#plugins.delete(plugin));
-      for (const resolve of this.#joined) resolve();
-      this.#joined.clear();
+      await this.#plugins.alone(async () => {
+        this.#update(await plugin.synchronize(this.pods, this.containers));
+        this.#plugins.add(plugin);
+      });
     } catch (error) {
       void plugin.close();
       throw error;
     }
   }
 
-  /** Calls the plugins that have subscribed, one after the other. */
-  async #call(name: EventName, call: PluginCall): Promise<void> {
-    for (const plugin of this.#ordered()) {
-      // One that has gone meanwhile is passed over, whatever its failure policy.
-      if (this.#plugins.has(plugin) && plugin.events.includes(name)) await plugin.ask(name, call);
-    }
+  #call(name: EventName, call: PluginCall): Promise<void> {
+    return this.#plugins.alone(() => this.#plugins.call(name, call));
   }
 }
 
