@@ -11,6 +11,9 @@ import {
 } from "containerd-shim-protos/nri";
 import { createServer as createSocketServer } from "node:net";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { join } from "node:path";
+import { performance } from "node:perf_hooks";
+import { ROOT, Started } from "../helpers/started.js";
 import { temporaryPath } from "../helpers/temp.js";
 import { logged } from "./bare-runtime.js";
 
@@ -64,6 +67,27 @@ describe("a plugin", () => {
     const plugin = runPlugin("a", "10", {}, { ownsProcess: false });
     await plugin.close();
     expect(await plugin.closed).toEqual({ reason: "local" });
+  });
+
+  it("ends its process with 1 when its runtime is lost, though a server keeps that alive, unless another begins", async () => {
+    const nri = JSON.stringify(join(ROOT, "dist/nri/index.js"));
+    const program = (then: string) => `
+      import { createServer } from "node:http";
+      import { runPlugin } from ${nri};
+      createServer().listen(0, "127.0.0.1");
+      const run = () => runPlugin("a", "10", {}, { socket: "unix:///nonexistent/nri.sock", reconnect: false });
+      console.log((await run().closed).reason);
+      ${then}`;
+    const began = performance.now();
+    await using alone = new Started(process.execPath, ["--input-type=module", "-e", program("")]);
+    await using again = new Started(process.execPath, [
+      "--input-type=module",
+      "-e",
+      program("await new Promise((go) => setTimeout(go, 3000)); console.log((await run().closed).reason);"),
+    ]);
+    expect([await alone.ended(), alone.output]).toEqual([1, "error\n"]);
+    expect(performance.now() - began).toBeGreaterThan(4000);
+    expect([await again.ended(), again.output]).toEqual([1, "error\nerror\n"]);
   });
 
   it("logs lines that are lines, and no more, whatever they tell of", async () => {

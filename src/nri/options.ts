@@ -52,8 +52,8 @@ export interface PluginOptions {
   /** Where to log. By default to stderr, a line for each message. */
   readonly log?: PluginLog | undefined;
   /**
-   * Whether the process is the plugin's: SIGINT and SIGTERM then end the plugin and the process at once, and the exit code
-   * is 1 if the connection is lost for good. Default true.
+   * Whether the process is the plugin's: SIGINT and SIGTERM then end the plugin and the process at once, and when the
+   * connection is lost for good the process ends with 1, within 5 seconds whatever else it does. Default true.
    */
   readonly ownsProcess?: boolean | undefined;
   /** Ends the plugin when it aborts. */

@@ -92,8 +92,9 @@ export class RunningPlugin implements AsyncDisposable {
       unlistenToAbort(signal, onAbort);
       const error = why.error ?? new TtrpcError(`the plugin ${this} has ended`, Code.Unavailable);
       this.#rejectReady(error);
-      if (why.reason !== "local") this.#lost(why);
-      if (settings.ownsProcess) releaseProcess(this);
+      const isLost = why.reason !== "local";
+      if (isLost) settings.log.error(`${this} has ended: ${reasonOf(why)}`);
+      if (settings.ownsProcess) releaseProcess(this, isLost);
       return why;
     });
     if (signal?.aborted) end();
@@ -250,12 +251,6 @@ export class RunningPlugin implements AsyncDisposable {
       this.#session = undefined;
       await session.close();
     }
-  }
-
-  #lost(why: PluginClosed): void {
-    this.#settings.log.error(`${this} has ended: ${reasonOf(why)}`);
-    // A code that somebody has set says more.
-    if (this.#settings.ownsProcess) process.exitCode ??= 1;
   }
 }
 
