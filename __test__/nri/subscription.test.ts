@@ -73,6 +73,24 @@ describe("a plugin", () => {
     );
   });
 
+  it("gets a list that comes in hundreds of parts whole and in order", async () => {
+    const seen: string[][] = [];
+    const { client } = await bareRuntime({
+      synchronize: ({ pods, containers }) => void seen.push([...pods, ...containers].map(({ id }) => id)),
+    });
+    await client.configure({});
+    const parts = Array.from({ length: 300 }, (_, index) => `${index}`);
+    for (let round = 0; round < 2; round++) {
+      for (const id of parts) {
+        const more = id !== "299";
+        const reply = await client.synchronize({ pods: [{ id }], containers: [{ id: `c${id}` }], more });
+        expect(reply.more).toBe(more);
+      }
+    }
+    const all = [...parts, ...parts.map((id) => `c${id}`)];
+    expect(seen).toEqual([all, all]);
+  });
+
   it("may subscribe to some of its events, by an option or by configure", async () => {
     const handlers = {
       runPodSandbox: () => undefined,

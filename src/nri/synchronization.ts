@@ -2,11 +2,10 @@ import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { Code } from "../code.js";
 import { encode } from "../codec/codec.js";
 import { TtrpcError } from "../error.js";
+import { MESSAGE_LIMIT } from "../native/records.js";
 import {
-  type Container,
   type ContainerUpdate,
   ContainerUpdateSchema,
-  type PodSandbox,
   type SynchronizeRequest,
   SynchronizeRequestSchema,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
@@ -19,28 +18,32 @@ const GATHER_LIMIT = 512 << 20;
 
 /** Gathers the parts in which a runtime lists its pods and containers. */
 export class Gatherer {
-  #pods: PodSandbox[] = [];
-  #containers: Container[] = [];
+  #parts: SynchronizeRequest[] = [];
+  #measured = 0;
   #bytes = 0;
 
   /** Adds a part. After the last one it returns all of them, and begins anew. */
   add(part: SynchronizeRequest): Inventory | undefined {
-    // One part fits a message, so only more of them need a limit.
-    if (part.more || this.#bytes > 0) this.#bytes += sizeOf(SynchronizeRequestSchema, part);
-    if (this.#bytes > GATHER_LIMIT) {
-      throw new TtrpcError(
-        `the parts of Synchronize have more than ${GATHER_LIMIT} bytes`,
-        Code.ResourceExhausted,
-      );
-    }
-    for (const pod of part.pods) this.#pods.push(pod);
-    for (const container of part.containers) this.#containers.push(container);
+    // Measuring takes time that the runtime counts, so it is left until the parts could have too much.
+    if ((this.#parts.length + 1) * MESSAGE_LIMIT > GATHER_LIMIT) this.#measure(part);
+    this.#parts.push(part);
     if (part.more) return undefined;
-    const whole = { pods: this.#pods, containers: this.#containers };
-    this.#pods = [];
-    this.#containers = [];
-    this.#bytes = 0;
-    return whole;
+    const parts = this.#parts;
+    this.#parts = [];
+    this.#measured = this.#bytes = 0;
+    return {
+      pods: parts.flatMap(({ pods }) => pods),
+      containers: parts.flatMap(({ containers }) => containers),
+    };
+  }
+
+  #measure(part: SynchronizeRequest): void {
+    for (const each of [...this.#parts.slice(this.#measured), part])
+      this.#bytes += sizeOf(SynchronizeRequestSchema, each);
+    this.#measured = this.#parts.length + 1;
+    if (this.#bytes <= GATHER_LIMIT) return;
+    const text = `the parts of Synchronize have more than ${GATHER_LIMIT} bytes`;
+    throw new TtrpcError(text, Code.ResourceExhausted);
   }
 }
 
