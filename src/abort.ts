@@ -31,9 +31,12 @@ const listeners = new WeakMap<AbortSignal, Set<AbortListener>>();
  * Listens to a signal. All listeners to one signal share a single event listener, which is removed with the last of
  * them. So a program may pass one signal to thousands of calls without a leak, and without Node's warning about one. The
  * program's own listeners cannot keep the event from them by `stopImmediatePropagation()`.
+ *
+ * A signal that has aborted says no more, and whoever listens asks it first.
  */
 export function listenToAbort(signal: AbortSignal | undefined, listener: AbortListener): void {
-  if (signal === undefined) return;
+  // Node would call back later, and without an event.
+  if (signal === undefined || signal.aborted) return;
   const present = listeners.get(signal);
   if (present !== undefined) {
     present.add(listener);

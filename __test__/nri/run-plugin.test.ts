@@ -15,7 +15,10 @@ import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { ROOT, Started } from "../helpers/started.js";
 import { temporaryPath } from "../helpers/temp.js";
+import { watchUncaught } from "../helpers/uncaught.js";
 import { logged } from "./bare-runtime.js";
+
+watchUncaught();
 
 describe("a plugin", () => {
   it("connects again when its runtime has come back, and gives up if it does not", async () => {
@@ -118,6 +121,9 @@ describe("a plugin", () => {
     await early.close();
     await expect(early.ready).rejects.toMatchObject({ code: Code.Unavailable });
     expect(await early.closed).toEqual({ reason: "local" });
+    const { signal } = aborter;
+    const never = runPlugin("c", "10", {}, { socket: runtime.socket, ownsProcess: false, signal });
+    expect(await never.closed).toEqual({ reason: "local" });
   });
 
   it("that does not synchronize, or ends before, fails to start in a test", async () => {

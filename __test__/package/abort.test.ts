@@ -24,3 +24,12 @@ test("each listener gets the abort, whichever of them throw, and the process get
     Array.from({ length: 10 }, (_, index) => `Error: listener ${index * 10}`),
   );
 });
+
+test("a signal that has aborted before is not listened to", async () => {
+  const heard: AbortSignal[] = [];
+  listenToAbort(AbortSignal.abort(), { aborted: (signal) => heard.push(signal) });
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+  expect(heard).toEqual([]);
+});
