@@ -9,7 +9,7 @@ import type { ServerConnection } from "./context.js";
 import { type ConnectionMessage, connections } from "../diagnostics.js";
 import { join } from "../duplex.js";
 import { transportError, TtrpcError } from "../error.js";
-import type { BindingListenOptions, BindingMethod } from "../native/addon.js";
+import type { BindingListenOptions, BindingOpened } from "../native/addon.js";
 import {
   checkedCall,
   checkedInterceptors,
@@ -34,6 +34,7 @@ import { shown } from "../value-kinds.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
 import type { BatchReader } from "../native/batch-reader.js";
 import type { ActiveRequest, IncomingRequest, RequestReceiver } from "../native/types.js";
+import { MethodRoutes } from "./method-routes.js";
 import { RefusedRequest } from "./refused-request.js";
 import { type RequestHost, RunningRequest, type Served } from "./running-request.js";
 import { type RawMethods, rawMethods, type ServedMethod, type ServiceImpl, typedMethods } from "./service.js";
@@ -73,7 +74,7 @@ export class Server extends EventEmitter<ServerEvents> {
   readonly #requireSameUser: boolean;
   readonly #holdBack: boolean;
   readonly #interceptors: readonly ServerInterceptor[];
-  readonly #methods: BindingMethod[] = [];
+  readonly #methods: MethodRoutes;
   readonly #services = new Set<string>();
   /** The functions that remove the listeners' socket files. */
   readonly #listeners = new Map<number, () => void>();
@@ -100,6 +101,7 @@ export class Server extends EventEmitter<ServerEvents> {
     const { interceptors, requireSameUser = false, driver, ...limits } = options;
     this.#holdBack = holdBack;
     this.#bridge = bridgeOf(checkDriver(driver));
+    this.#methods = new MethodRoutes(this.#bridge);
     checkBoolean(requireSameUser, "requireSameUser");
     this.#requireSameUser = requireSameUser;
     this.#interceptors = checkedInterceptors(interceptors);
@@ -179,13 +181,8 @@ export class Server extends EventEmitter<ServerEvents> {
     { service, method, kind }: Pick<ServedMethod, "service" | "method" | "kind">,
     receiver: RequestReceiver,
   ): void {
-    this.#methods.push({
-      service,
-      method,
-      route: this.#bridge.serve(receiver),
-      clientStreams: clientStreams(kind),
-      serverStreams: serverStreams(kind),
-    });
+    const streams = { clientStreams: clientStreams(kind), serverStreams: serverStreams(kind) };
+    this.#methods.add({ service, method, ...streams }, receiver);
   }
 
   /**
@@ -217,7 +214,7 @@ export class Server extends EventEmitter<ServerEvents> {
     if (this.#closing !== undefined) throw new TtrpcError("the server is closed", Code.FailedPrecondition);
     this.#listened = true;
     const binding: BindingListenOptions = {
-      methods: this.#methods,
+      methods: this.#methods.routed(),
       mode: mode ?? null,
       requireSameUser: this.#requireSameUser,
       holdBack: this.#holdBack,
@@ -231,9 +228,15 @@ export class Server extends EventEmitter<ServerEvents> {
       this.#join(join(parsed.duplex, pair));
       return this.#bridge.listenOn(pair.ours, true, binding);
     };
-    let opened = bind();
-    if (opened.errno === EADDRINUSE && reclaim && reclaimStale(parsed)) opened = bind();
-    if (opened.id === 0) throw openError(parsed, opened, "cannot listen on");
+    let opened: BindingOpened;
+    try {
+      opened = bind();
+      if (opened.errno === EADDRINUSE && reclaim && reclaimStale(parsed)) opened = bind();
+      if (opened.id === 0) throw openError(parsed, opened, "cannot listen on");
+    } catch (error) {
+      this.#ended();
+      throw error;
+    }
     const path = socketPath(parsed);
     const bound = parsed.binding?.kind === "tcp" ? `tcp://${opened.bound}` : parsed.text;
     this.#listening++;
@@ -245,7 +248,7 @@ export class Server extends EventEmitter<ServerEvents> {
       closed: () => {
         this.#listeners.delete(opened.id);
         this.#listening--;
-        this.#idle?.();
+        this.#ended();
       },
     });
     return bound;
@@ -331,7 +334,12 @@ export class Server extends EventEmitter<ServerEvents> {
     await Promise.race([grace, Promise.all(this.#duplexes)]);
     this.#endGraceAfter = () => {};
     for (const timer of timers) clearTimeout(timer);
-    for (const { route } of this.#methods) bridge.unserve(route);
+  }
+
+  /** A listener or a connection has ended, or could not be opened. */
+  #ended(): void {
+    if (this.#listening === 0 && this.#connections.size === 0) this.#methods.release();
+    this.#idle?.();
   }
 
   #whenIdle(isIdle: () => boolean, resolve: () => void): void {
@@ -348,7 +356,7 @@ export class Server extends EventEmitter<ServerEvents> {
       closed: (why) => {
         connections.end(message, { why });
         this.#connections.delete(id);
-        this.#idle?.();
+        this.#ended();
       },
     });
     if (this.#closing !== undefined) this.#bridge.close(id);
