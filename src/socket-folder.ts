@@ -7,12 +7,25 @@ import { UNIX_LIMIT } from "./address.js";
 /** As long as the longest name that a socket gets in such a folder. */
 const SOCKET = "nri.sock";
 
+/** Where the folder is made instead. */
+const OTHERS = ["/tmp", "/run"];
+
 /**
- * Makes a folder of this user's for sockets, where temporary files are. TMPDIR may be so long that no socket's path would fit, as
- * in the folders of some build systems: then the folder is in /tmp.
+ * Makes a folder of this user's for sockets, where temporary files are, or in /tmp if no socket's path would fit there: TMPDIR is
+ * long in some build systems. A process may outlive that place: a cleaner removes what is old, and systemd the /tmp that a service
+ * has of its own when the service is stopped, whose shims go on. Then it is made in the next one.
  */
 export function makeSocketFolder(prefix: string): string {
-  const parent = resolve(tmpdir());
-  const longest = join(parent, `${prefix}XXXXXX`, SOCKET);
-  return mkdtempSync(join(Buffer.byteLength(longest) > UNIX_LIMIT ? "/tmp" : parent, prefix));
+  let failure: unknown;
+  for (const parent of [tmpdir(), ...OTHERS]) {
+    try {
+      // Without a working directory, a relative path is nowhere.
+      const folder = join(resolve(parent), prefix);
+      if (Buffer.byteLength(join(`${folder}XXXXXX`, SOCKET)) <= UNIX_LIMIT) return mkdtempSync(folder);
+    } catch (error) {
+      failure ??= error;
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") break;
+    }
+  }
+  throw failure;
 }

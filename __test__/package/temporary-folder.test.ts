@@ -6,6 +6,18 @@ import { expect, it } from "vitest";
 import { ROOT } from "../helpers/program.js";
 import { temporaryPath } from "../helpers/temp.js";
 
+/** Prints where it listens for a terminal, after the folders for temporary files and of the process have been removed. */
+const LATE = `
+  import { rmdirSync, rmSync } from "node:fs";
+  import { dirname } from "node:path";
+  import { listenConsole } from "containerd-shim-protos/shim/io";
+  process.chdir(process.env.GONE);
+  rmdirSync(process.env.GONE);
+  const socket = await listenConsole({ stdin: "", stdout: "/dev/null", stderr: "" });
+  console.log(dirname(dirname(socket.path)));
+  rmSync(dirname(socket.path), { recursive: true });
+  socket[Symbol.dispose]();`;
+
 /** Uses everything that makes sockets of its own, and prints whether each is there. */
 const PROGRAM = `
   import { existsSync } from "node:fs";
@@ -38,5 +50,18 @@ it.each([
     expect(JSON.parse(stdout)).toEqual(["web", true, true, true]);
     expect(readdirSync(folder)).toEqual([]);
     if (name !== "") expect(readdirSync(dirname(folder))).toEqual([name]);
+  },
+);
+
+it.each(["/tmp/that/has/gone", "relative"])(
+  "a terminal's socket is made in /tmp if the folder for temporary files, %s, has gone since, and may go itself",
+  async (folder) => {
+    const gone = temporaryPath();
+    mkdirSync(gone);
+    const env = { ...process.env, TMPDIR: folder, GONE: gone };
+    const args = ["--input-type=module", "--eval", LATE];
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, args, { cwd: ROOT, env });
+    expect(stderr).toBe("");
+    expect(stdout).toBe("/tmp\n");
   },
 );

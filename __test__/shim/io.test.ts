@@ -259,10 +259,11 @@ describe("the streams of a process", () => {
   });
 
   test("name the folder in which the socket for a terminal cannot be made", async () => {
-    const missing = path();
-    vi.stubEnv("TMPDIR", missing);
+    const file = path();
+    writeFileSync(file, "");
+    vi.stubEnv("TMPDIR", file);
     const refused = listenConsole({ stdin: "", stdout: "", stderr: "" });
-    await expect(refused).rejects.toThrow(`'${missing}/pty`);
+    await expect(refused).rejects.toThrow(`'${file}/pty`);
     vi.unstubAllEnvs();
   });
 });

@@ -78,7 +78,7 @@ export class ConsoleSocket {
     if (this.#removed) return;
     this.#removed = true;
     this.#open.closeAll();
-    rmSync(this.#folder, { recursive: true });
+    rmSync(this.#folder, { recursive: true, force: true });
     if (this.#ends !== undefined) closeEnds(this.#ends);
   }
 }
