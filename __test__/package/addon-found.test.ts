@@ -1,11 +1,12 @@
 import { execFile } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { build } from "esbuild";
 import { expect, it } from "vitest";
 import { addonFile } from "../../src/native/load.js";
 import { currentPlatform, platformNames } from "../../src/native/platform.js";
+import { VERSION } from "../../src/version.js";
 import { ROOT } from "../helpers/started.js";
 import { temporaryPath } from "../helpers/temp.js";
 
@@ -89,4 +90,32 @@ it.skipIf(glibc === undefined)("is found where an update has replaced the C libr
   const args = ["--input-type=module", "--eval", program];
   const env = { ...process.env, LD_LIBRARY_PATH: folder };
   expect(await run(process.execPath, args, { cwd: ROOT, env })).toEqual({ stdout: "5\n", stderr: "" });
+});
+
+it("of before is what a worker gets in a process in which the package was replaced, and the error says what to do", async () => {
+  const app = temporaryPath("-app");
+  const installed = join(app, "node_modules", NAME);
+  const next = join(app, "next");
+  for (const folder of [installed, next]) {
+    mkdirSync(folder, { recursive: true });
+    for (const name of ["dist", "package.json", `${NAME}.${PLATFORM}.node`])
+      cpSync(join(ROOT, name), join(folder, name), { recursive: true });
+  }
+  const core = join(next, "dist/chunks/core.js");
+  writeFileSync(core, readFileSync(core, "utf8").replaceAll(`"${VERSION}"`, '"9.8.7"'));
+  const program = join(app, "program.mjs");
+  writeFileSync(
+    program,
+    `import { renameSync } from "node:fs";
+    import { Worker } from "node:worker_threads";
+    import { createServer } from "${NAME}";
+    createServer();
+    renameSync("${installed}", "${join(app, "old")}");
+    renameSync("${next}", "${installed}");
+    const work = 'import("${NAME}").then((it) => it.createServer()).catch(({ message }) => console.log(message))';
+    new Worker(work, { eval: true });`,
+  );
+  const { stdout } = await run(process.execPath, [program], { cwd: app });
+  expect(stdout).toContain(`: its version is ${VERSION}, but ${NAME} is 9.8.7`);
+  expect(stdout).toContain("still has the addon of before: start it again.");
 });

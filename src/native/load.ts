@@ -160,13 +160,16 @@ function requireAddon(candidate: Candidate): typeof Native {
   return checkVersion(candidate.require(file) as typeof Native);
 }
 
+/** The error of an addon of another version. */
+class OtherVersion extends Error {}
+
 function checkVersion(addon: typeof Native): typeof Native {
   if (typeof (addon as Partial<typeof Native>).versions !== "function") {
     throw new Error(`it is not an addon of ${NAME}`);
   }
   const { addon: version } = addon.versions();
   if (version !== VERSION) {
-    throw new Error(`its version is ${version}, but ${NAME} is ${VERSION}: both must be the same`);
+    throw new OtherVersion(`its version is ${version}, but ${NAME} is ${VERSION}: both must be the same`);
   }
   return addon;
 }
@@ -213,6 +216,12 @@ function advice(name: string, attempts: readonly Attempt[]): readonly string[] {
       ].join("\n"),
     ];
   }
+  // The system's loader knows addons by their paths: to a worker, too, it gives the one that the process has.
+  const replaced = attempts.some(({ error }) => error instanceof OtherVersion)
+    ? [
+        "If the package was replaced while this process ran, the process still has the addon of before: start it again.",
+      ]
+    : [];
   const prebuilt = PREBUILT.includes(name)
     ? [
         `npm installs ${NAME}-${name} with the package, unless it was told to omit optional dependencies, or has the bug that`,
@@ -224,5 +233,5 @@ function advice(name: string, attempts: readonly Attempt[]): readonly string[] {
     `To build the addon from source, with Rust and a C compiler, run \`npm ci\` in a clone of ${NAME} ${VERSION}, then set`,
     `  ${OVERRIDE}=/path/to/clone/${NAME}.${name}.node`,
   ];
-  return [prebuilt.join("\n"), source.join("\n")];
+  return [...replaced, prebuilt.join("\n"), source.join("\n")];
 }
