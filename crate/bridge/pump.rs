@@ -73,42 +73,42 @@ impl BindingPump {
     /// Takes over one end of a transfer, and makes sure that there is a thread for it. Returns the transfer's number, or the
     /// system's error number below 0: EAGAIN if too many files are written or read at once.
     #[napi(catch_unwind)]
-    pub fn reserve(&self, end: i32) -> i32 {
+    pub fn reserve(&self, end: i32) -> i64 {
         let end = take_back(end);
-        self.with(|pump| pump.reserve(end).map(u32::cast_signed))
+        self.with(|pump| pump.reserve(end).map(u64::cast_signed))
     }
 
     /// Lets bytes flow between the end that was reserved and another, which it takes over, also if it fails. Returns 0, or
     /// the system's error number below 0.
     #[napi(catch_unwind)]
-    pub fn start(&self, transfer: u32, other: i32, other_is_source: bool) -> i32 {
+    pub fn start(&self, transfer: i64, other: i32, other_is_source: bool) -> i32 {
         let other = take_back(other);
         let other = if other_is_source { Other::Source(other) } else { Other::Destination(other) };
-        self.with(|pump| pump.start(transfer, other).map(|()| 0))
+        self.with(|pump| pump.start(transfer.cast_unsigned(), other).map(|()| 0))
     }
 
     /// Ends a transfer as soon as what its source has now been given has been passed on.
     #[napi(catch_unwind)]
-    pub fn finish(&self, transfer: u32) {
+    pub fn finish(&self, transfer: i64) {
         if let Some(pump) = &*self.inner.pump.borrow() {
-            pump.finish(transfer);
+            pump.finish(transfer.cast_unsigned());
         }
     }
 
     /// Reports once the bytes that are in the source now have been passed on, and read if they went to a fifo, or when the
     /// time is up.
     #[napi(catch_unwind)]
-    pub fn flush(&self, transfer: u32, milliseconds: u32) {
+    pub fn flush(&self, transfer: i64, milliseconds: u32) {
         if let Some(pump) = &*self.inner.pump.borrow() {
-            pump.flush(transfer, Duration::from_millis(milliseconds.into()));
+            pump.flush(transfer.cast_unsigned(), Duration::from_millis(milliseconds.into()));
         }
     }
 
     /// Ends a transfer at once, or gives up one that was not started. What has not been passed on is lost.
     #[napi(catch_unwind)]
-    pub fn stop(&self, transfer: u32) {
+    pub fn stop(&self, transfer: i64) {
         if let Some(pump) = &mut *self.inner.pump.borrow_mut() {
-            pump.stop(transfer);
+            pump.stop(transfer.cast_unsigned());
         }
     }
 
@@ -123,7 +123,7 @@ impl BindingPump {
     /// if it has been flushed, -2 and below if bytes were dropped, for the error that is as far below -1; 0 if it has ended
     /// well, or the number of the error that ended it.
     #[napi(catch_unwind)]
-    pub fn take_reports(&self) -> Vec<i32> {
+    pub fn take_reports(&self) -> Vec<i64> {
         let mut pump = self.inner.pump.borrow_mut();
         let reports = pump.as_mut().map(Pump::take_reports).unwrap_or_default();
         let pairs = reports.into_iter().flat_map(|report| {
@@ -132,12 +132,12 @@ impl BindingPump {
                 Happened::Dropped(errno) => -1 - errno,
                 Happened::Ended(errno) => errno,
             };
-            [report.transfer.cast_signed(), happened]
+            [report.transfer.cast_signed(), happened.into()]
         });
         pairs.collect()
     }
 
-    fn with(&self, work: impl FnOnce(&mut Pump) -> io::Result<i32>) -> i32 {
+    fn with<T: From<i32>>(&self, work: impl FnOnce(&mut Pump) -> io::Result<T>) -> T {
         let mut pump = self.inner.pump.borrow_mut();
         answer(pump.as_mut().ok_or(io::ErrorKind::InvalidInput.into()).and_then(work))
     }

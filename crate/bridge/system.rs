@@ -270,12 +270,12 @@ fn handed(env: &Env, made: io::Result<OwnedFd>) -> i32 {
 }
 
 /// The number that JavaScript makes an error of, or a result.
-pub(super) fn answer(result: io::Result<i32>) -> i32 {
+pub(super) fn answer<T: From<i32>>(result: io::Result<T>) -> T {
     result.unwrap_or_else(|error| {
-        -error.raw_os_error().unwrap_or(match error.kind() {
+        T::from(-error.raw_os_error().unwrap_or(match error.kind() {
             io::ErrorKind::WouldBlock => libc::EAGAIN,
             io::ErrorKind::InvalidData => libc::EBADMSG,
             _ => libc::EINVAL,
-        })
+        }))
     })
 }

@@ -41,18 +41,19 @@ const MEMORY_DEVICES: u32 = 1;
 pub struct Pump {
     reports: Arc<Reports>,
     shared: Mover,
-    apart: HashMap<u32, Mover>,
+    apart: HashMap<u64, Mover>,
     files: Arc<AtomicUsize>,
     /// The ends of transfers that have not been started.
-    reserved: HashMap<u32, OwnedFd>,
-    last: u32,
+    reserved: HashMap<u64, OwnedFd>,
+    /// The last number that was given. Programs that live for years give more than 32 bits hold.
+    last: u64,
 }
 
 /// What there is to say of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
     /// The number that [`Pump::reserve`] gave it.
-    pub transfer: u32,
+    pub transfer: u64,
     /// What has happened to it.
     pub news: News,
 }
@@ -90,7 +91,7 @@ impl Pump {
 
     /// Takes over one end of a transfer, and makes sure that there is a thread for it. Returns its number, which no
     /// other has. Fails with `EAGAIN` if there are as many transfers of files as there may be.
-    pub fn reserve(&mut self, end: OwnedFd) -> io::Result<u32> {
+    pub fn reserve(&mut self, end: OwnedFd) -> io::Result<u64> {
         self.last += 1;
         self.thread_for(self.last, &end)?;
         self.reserved.insert(self.last, end);
@@ -98,7 +99,7 @@ impl Pump {
     }
 
     /// Lets bytes flow between the end that was reserved and another, which it takes over, also if it fails.
-    pub fn start(&mut self, number: u32, other: Other) -> io::Result<()> {
+    pub fn start(&mut self, number: u64, other: Other) -> io::Result<()> {
         let end = self.reserved.remove(&number).ok_or(io::ErrorKind::InvalidInput)?;
         let result = self.connect(number, end, other);
         if result.is_err() {
@@ -107,7 +108,7 @@ impl Pump {
         result
     }
 
-    fn connect(&mut self, number: u32, end: OwnedFd, other: Other) -> io::Result<()> {
+    fn connect(&mut self, number: u64, end: OwnedFd, other: Other) -> io::Result<()> {
         let (Other::Source(descriptor) | Other::Destination(descriptor)) = &other;
         if !self.apart.contains_key(&number) {
             self.thread_for(number, descriptor)?;
@@ -125,20 +126,20 @@ impl Pump {
     }
 
     /// Ends a transfer as soon as what its source has now been given has been passed on.
-    pub fn finish(&self, transfer: u32) {
+    pub fn finish(&self, transfer: u64) {
         // A thread that has ended has ended the transfer.
         let _ = self.mover(transfer).order(Command::Finish(transfer));
     }
 
     /// Reports once the bytes that are in the source now have been passed on, and read if they went to a fifo that is open for
     /// reading too, or when the time is up. A transfer that ends meanwhile reports only its end.
-    pub fn flush(&self, transfer: u32, time: Duration) {
+    pub fn flush(&self, transfer: u64, time: Duration) {
         let _ = self.mover(transfer).order(Command::Flush(transfer, time));
     }
 
     /// Ends a transfer at once, or gives up one that was not started. What has not been passed on is lost. If a disk
     /// does not answer, the descriptors are closed when it does, but the end is reported now.
-    pub fn stop(&mut self, transfer: u32) {
+    pub fn stop(&mut self, transfer: u64) {
         if let Some(end) = self.reserved.remove(&transfer) {
             return self.close(transfer, end);
         }
@@ -162,18 +163,18 @@ impl Pump {
     }
 
     /// Closes an end of which there will be no transfer: a file's in its thread, because that may block.
-    fn close(&mut self, number: u32, end: OwnedFd) {
+    fn close(&mut self, number: u64, end: OwnedFd) {
         if let Some(mover) = self.apart.remove(&number) {
             let _ = mover.order(Command::Close(end));
         }
     }
 
-    fn mover(&self, number: u32) -> &Mover {
+    fn mover(&self, number: u64) -> &Mover {
         self.apart.get(&number).unwrap_or(&self.shared)
     }
 
     /// Gives a transfer a thread of its own if a descriptor of its can block.
-    fn thread_for(&mut self, number: u32, descriptor: &OwnedFd) -> io::Result<()> {
+    fn thread_for(&mut self, number: u64, descriptor: &OwnedFd) -> io::Result<()> {
         if self.may_block(descriptor)? {
             let place = Place::take(&self.files, FILES_AT_ONCE)?;
             self.apart.insert(number, Mover::for_one(self.reports.clone(), place)?);
@@ -189,7 +190,7 @@ impl Pump {
             FileType::CharacterDevice if major == MEMORY_DEVICES => Ok(false),
             _ => {
                 let epoll = self.shared.epoll();
-                let refused = epoll.add(descriptor.as_raw_fd(), 0, u64::from(u32::MAX));
+                let refused = epoll.add(descriptor.as_raw_fd(), 0, 0);
                 epoll.remove(descriptor.as_raw_fd());
                 Ok(refused.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)))
             }

@@ -28,11 +28,11 @@ const AWAIT_READER: Duration = Duration::from_secs(10);
 const AWAITED: usize = 128;
 
 pub(super) enum Command {
-    Start(u32, Transfer),
-    Finish(u32),
+    Start(u64, Transfer),
+    Finish(u64),
     /// Reports when nothing is left to read and readers have read everything, or when the time is up.
-    Flush(u32, Duration),
-    Stop(u32),
+    Flush(u64, Duration),
+    Stop(u64),
     /// Closes a descriptor of which there will be no transfer.
     Close(OwnedFd),
     Quit,
@@ -172,18 +172,18 @@ fn run(shared: &Shared, alone: bool) {
             shared.reports.end(number, errno);
         }
     }
-    let left: Vec<u32> = transfers.transfers.keys().copied().collect();
+    let left: Vec<u64> = transfers.transfers.keys().copied().collect();
     left.into_iter().for_each(|transfer| transfers.end(transfer, errno));
 }
 
 /// The transfers of the thread, and which descriptor each waits for.
 struct Transfers<'mover> {
     shared: &'mover Shared,
-    transfers: HashMap<u32, (Transfer, Waiting)>,
+    transfers: HashMap<u64, (Transfer, Waiting)>,
     /// Those that need no event of epoll for their next step.
-    ready: Vec<u32>,
+    ready: Vec<u64>,
     /// Those whose readers are waited for.
-    flushes: HashMap<u32, Flush>,
+    flushes: HashMap<u64, Flush>,
     /// Fifos of ended transfers that wait for a reader, the oldest first.
     unread: VecDeque<(OwnedFd, Flush)>,
     /// Commands that were taken and not carried out. Here, a panic does not lose them.
@@ -225,7 +225,7 @@ impl Transfers<'_> {
         loop {
             let timeout = if self.ready.is_empty() { self.next_look() } else { 0 };
             due.append(&mut self.ready);
-            self.shared.epoll.wait(timeout, |key, _| due.push(key as u32))?;
+            self.shared.epoll.wait(timeout, |key, _| due.push(key))?;
             self.shared.busy.store(true, Ordering::SeqCst);
             self.taken.extend(std::mem::take(&mut lock(&self.shared.commands).given));
             let told = !self.taken.is_empty();
@@ -263,7 +263,7 @@ impl Transfers<'_> {
         }
     }
 
-    fn step(&mut self, number: u32, scratch: &mut [u8]) {
+    fn step(&mut self, number: u64, scratch: &mut [u8]) {
         if self.flushes.get(&number).is_some_and(|flush| flush.ended.is_some()) {
             return;
         }
@@ -287,7 +287,7 @@ impl Transfers<'_> {
         }
         if let Waiting::For(fd, events) = wanted
             && *waiting != wanted
-            && let Err(error) = epoll.add(fd, events, u64::from(number))
+            && let Err(error) = epoll.add(fd, events, number)
         {
             let errno = error.raw_os_error().unwrap_or(libc::EIO);
             return self.end(number, errno);
@@ -298,7 +298,7 @@ impl Transfers<'_> {
         }
     }
 
-    fn flush(&mut self, number: u32, time: Duration) {
+    fn flush(&mut self, number: u64, time: Duration) {
         if self.transfers.contains_key(&number) {
             self.flushes.entry(number).or_insert_with(|| Flush::new(time));
         } else {
@@ -307,7 +307,7 @@ impl Transfers<'_> {
     }
 
     /// Ends a transfer, but first gives a reader that has not read everything some time.
-    fn end_once_read(&mut self, number: u32, errno: i32) {
+    fn end_once_read(&mut self, number: u64, errno: i32) {
         let Some((transfer, waiting)) = self.transfers.get_mut(&number) else { return };
         if !transfer.has_unread() {
             return self.end(number, errno);
@@ -331,7 +331,7 @@ impl Transfers<'_> {
             let now = Instant::now();
             self.unread.retain(|(writer, wait)| now < wait.until && !is_read(writer));
         }
-        let waited_for: Vec<u32> = self.flushes.keys().copied().collect();
+        let waited_for: Vec<u64> = self.flushes.keys().copied().collect();
         for number in waited_for {
             self.step(number, scratch);
             let Some(flush) = self.flushes.get(&number) else { continue };
@@ -351,7 +351,7 @@ impl Transfers<'_> {
         }
     }
 
-    fn end(&mut self, number: u32, errno: i32) {
+    fn end(&mut self, number: u64, errno: i32) {
         self.flushes.remove(&number);
         if let Some((transfer, waiting)) = self.transfers.remove(&number) {
             if let Waiting::For(fd, _) = waiting {

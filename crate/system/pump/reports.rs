@@ -9,7 +9,7 @@ use std::sync::Mutex;
 pub(super) struct Reports(Mutex<State>);
 
 struct State {
-    live: HashSet<u32>,
+    live: HashSet<u64>,
     reports: Vec<Report>,
     /// None once nobody wants to hear.
     tell: Option<Box<dyn Fn() + Send>>,
@@ -22,17 +22,17 @@ impl Reports {
     }
 
     /// Notes a transfer whose end will be reported.
-    pub(super) fn expect(&self, transfer: u32) {
+    pub(super) fn expect(&self, transfer: u64) {
         lock(&self.0).live.insert(transfer);
     }
 
     /// Takes back [`Self::expect`]: the transfer could not be started.
-    pub(super) fn forget(&self, transfer: u32) {
+    pub(super) fn forget(&self, transfer: u64) {
         lock(&self.0).live.remove(&transfer);
     }
 
     /// Reports that readers have taken what there was, unless the transfer has ended.
-    pub(super) fn flushed(&self, transfer: u32) {
+    pub(super) fn flushed(&self, transfer: u64) {
         let mut state = lock(&self.0);
         if state.live.contains(&transfer) {
             state.report(Report { transfer, news: News::Flushed });
@@ -40,7 +40,7 @@ impl Reports {
     }
 
     /// Reports that bytes were dropped, unless the transfer has ended.
-    pub(super) fn dropped(&self, transfer: u32, errno: i32) {
+    pub(super) fn dropped(&self, transfer: u64, errno: i32) {
         let mut state = lock(&self.0);
         if state.live.contains(&transfer) {
             state.report(Report { transfer, news: News::Dropped(errno) });
@@ -48,7 +48,7 @@ impl Reports {
     }
 
     /// Reports the end of a transfer, unless that has been done.
-    pub(super) fn end(&self, transfer: u32, errno: i32) {
+    pub(super) fn end(&self, transfer: u64, errno: i32) {
         let mut state = lock(&self.0);
         if state.live.remove(&transfer) {
             state.report(Report { transfer, news: News::Ended(errno) });

@@ -26,7 +26,7 @@ pub(super) fn end(pump: &mut Pump, told: &Receiver<()>) -> Report {
     pump.take_reports().pop().expect("one has ended")
 }
 
-pub(super) fn ended(transfer: u32, errno: i32) -> Report {
+pub(super) fn ended(transfer: u64, errno: i32) -> Report {
     Report { transfer, news: News::Ended(errno) }
 }
 
@@ -34,7 +34,7 @@ pub(super) fn start(
     pump: &mut Pump,
     source: impl Into<OwnedFd>,
     destination: impl Into<OwnedFd>,
-) -> u32 {
+) -> u64 {
     let number = pump.reserve(destination.into()).expect("there is room");
     pump.start(number, Other::Source(source.into())).expect("both are open");
     number
@@ -178,4 +178,21 @@ fn a_pump_that_is_dropped_closes_what_it_had() {
     drop(pump);
     assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0);
     assert!(writer.write(b"x").is_err());
+}
+
+#[test]
+fn the_numbers_of_transfers_go_on_where_32_bits_end() {
+    let (mut pump, told) = pump();
+    for last in [u64::from(i32::MAX.cast_unsigned()), u64::from(u32::MAX)] {
+        pump.last = last;
+        let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
+        let number = start(&mut pump, source, destination);
+        assert_eq!(number, last + 1);
+        writer.write_all(b"late").expect("it is read");
+        drop(writer);
+        assert_eq!(end(&mut pump, &told), ended(number, 0));
+        let mut read = String::new();
+        reader.read_to_string(&mut read).expect("it is text");
+        assert_eq!(read, "late");
+    }
 }

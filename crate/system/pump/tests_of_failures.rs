@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::mpsc::Receiver;
 
 /// Has the thread of the pump fail by `fail`, and returns how the transfer ended that was under way.
-fn after_failure(fail: impl FnOnce(&Pump)) -> (Pump, Receiver<()>, Report, u32) {
+fn after_failure(fail: impl FnOnce(&Pump)) -> (Pump, Receiver<()>, Report, u64) {
     let (mut pump, told) = pump();
     let ((source, mut writer), (mut reader, destination)) = (pipe(), pipe());
     let number = start(&mut pump, source, destination);
@@ -18,7 +18,7 @@ fn after_failure(fail: impl FnOnce(&Pump)) -> (Pump, Receiver<()>, Report, u32) 
     fail(&pump);
     let report = end(&mut pump, &told);
     // A transfer that needs epoll may end before its thread does.
-    while pump.shared.order(Command::Finish(u32::MAX)).is_ok() {
+    while pump.shared.order(Command::Finish(u64::MAX)).is_ok() {
         std::thread::yield_now();
     }
     assert_eq!(reader.read(&mut [0]).expect("a pipe"), 0, "both ends are closed");
@@ -54,7 +54,7 @@ fn a_thread_whose_epoll_fails_ends_its_transfers_and_those_that_come_later_are_r
         // SAFETY: a plain call; the descriptor of the epoll instance stays owned, and is another's now.
         let replaced = unsafe { libc::dup2(null.as_raw_fd(), pump.shared.epoll().descriptor()) };
         assert!(replaced >= 0);
-        pump.finish(u32::MAX);
+        pump.finish(u64::MAX);
     });
     assert_eq!(report, ended(number, libc::EINVAL));
     refuses(&mut pump, &told, libc::EINVAL);
@@ -128,7 +128,7 @@ fn a_file_gets_every_byte_and_a_thread_that_ends_with_it() {
 fn one_file_too_many_is_refused_until_another_has_ended() {
     let (mut pump, _told) = pump();
     let file = || File::create(path("many")).expect("writable").into();
-    let numbers: Vec<u32> =
+    let numbers: Vec<u64> =
         (0..FILES_AT_ONCE).map(|_| pump.reserve(file()).expect("there is room")).collect();
     let refused = pump.reserve(file()).expect_err("there is none");
     assert_eq!(refused.raw_os_error(), Some(libc::EAGAIN));
