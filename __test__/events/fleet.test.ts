@@ -6,6 +6,7 @@ import { ContainerCreateSchema, ContainerCreate_RuntimeSchema } from "containerd
 import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type * as Databases from "../../examples/events/database.js";
 import { openDatabase } from "../../examples/events/database.js";
+import { spread } from "../../examples/fleet/bridge.js";
 import { run as query } from "../../examples/fleet/query.js";
 import { jsonOf, recordOf, shownOf } from "../../examples/fleet/record.js";
 import { Spool } from "../../examples/fleet/spool.js";
@@ -70,6 +71,15 @@ describe("the table of a fleet", () => {
     add("/tasks/delete", { id: "", pid: 100, exitStatus: 4 });
     await vi.waitFor(() => expect(drawn).toHaveBeenCalled());
     expect(rowIn(drawn.mock.lastCall)).toMatchObject({ pid: 100, exit: 4 });
+  });
+});
+
+describe("the hosts of a fleet", () => {
+  it("do not come back to NATS at once", () => {
+    const delays = Array.from({ length: 1000 }, () => Math.round(spread(2000)));
+    expect(Math.min(...delays)).toBeGreaterThanOrEqual(1500);
+    expect(Math.max(...delays)).toBeLessThanOrEqual(2500);
+    expect(new Set(delays).size).toBeGreaterThan(300);
   });
 });
 

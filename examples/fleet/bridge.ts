@@ -64,7 +64,7 @@ export class Bridge {
         await connection?.close().catch(() => undefined);
       }
       if (this.#spool.published > before) delayMs = 50;
-      if (!this.#stopped) await sleep(delayMs);
+      if (!this.#stopped) await sleep(spread(delayMs));
       delayMs = Math.min(delayMs * 2, LONGEST_DELAY_MS);
     }
   }
@@ -158,6 +158,11 @@ export class Bridge {
     }
     return Number.isFinite(position) ? position : this.#spool.position;
   }
+}
+
+/** A delay, a quarter less or more: when a NATS comes back, all the hosts of a fleet must not do so at once, and again and again. */
+export function spread(delayMs: number): number {
+  return delayMs * (0.75 + Math.random() / 2);
 }
 
 /** An event that NATS never takes would hold up all behind it for good. It stays in the spool, for `query`. */
