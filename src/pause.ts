@@ -2,8 +2,11 @@ import { clearTimeout, setTimeout } from "node:timers";
 import { following, listenToAbort, unlistenToAbort } from "./abort.js";
 import { LONGEST_TIMER_MS } from "./options.js";
 
-/** Resolves after `ms` milliseconds, or as soon as the signal aborts. */
-export function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+/**
+ * Resolves after `ms` milliseconds, or as soon as the signal aborts, to which any number may listen. Without `holds` it does not keep
+ * the process alive.
+ */
+export function pause(ms: number, signal: AbortSignal | undefined, holds = true): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
     const done = () => {
@@ -12,6 +15,7 @@ export function pause(ms: number, signal: AbortSignal | undefined): Promise<void
       resolve();
     };
     const timer = setTimeout(done, Math.min(ms, LONGEST_TIMER_MS));
+    if (!holds) timer.unref();
     const listener = { aborted: done };
     listenToAbort(signal, listener);
   });

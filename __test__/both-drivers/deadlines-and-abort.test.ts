@@ -185,6 +185,26 @@ describe("a signal", () => {
     expect(warnings).toEqual([]);
   });
 
+  test("ends its thousand attempts to connect, which wait for a server, without a warning", async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const attempts = Array.from({ length: 1000 }, () =>
+      failure(connect(temporaryAddress(), { signal, waitForReady: true })),
+    );
+    // Until all of them wait.
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
+    controller.abort();
+    const codes = (await Promise.all(attempts)).map((error) => error.code);
+    expect(new Set(codes)).toEqual(new Set([Code.Canceled]));
+    expect(getEventListeners(signal, "abort")).toEqual([]);
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
+    expect(warnings).toEqual([]);
+  });
+
   test("ends what has it even if the program's own listener keeps the event to itself", async () => {
     await using server = await RawServer.listen();
     await using connection = await connect(server.address);

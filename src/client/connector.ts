@@ -1,7 +1,6 @@
 import { performance } from "node:perf_hooks";
 import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import { constants } from "node:os";
-import { setTimeout as sleep } from "node:timers/promises";
 import { setBusyPoll } from "./busy-poll.js";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import type { ParsedAddress } from "../address.js";
@@ -9,6 +8,7 @@ import { Code } from "../code.js";
 import { duplexFailure, join } from "../duplex.js";
 import { canceledError, transportError, TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS } from "../options.js";
+import { pause } from "../pause.js";
 import type { BindingOpened } from "../native/addon.js";
 import { shown } from "../value-kinds.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
@@ -103,7 +103,7 @@ async function attempts(address: ParsedAddress, options: OpenOptions): Promise<O
     if (performance.now() + retryMs >= until) {
       throw waitForReady ? failure : openError(address, { errno: ETIMEDOUT, text: null });
     }
-    await sleep(retryMs, undefined, { signal, ref: !isBackground }).catch(() => undefined);
+    await pause(retryMs, signal, !isBackground);
   }
 }
 
