@@ -1,13 +1,29 @@
+import { rmSync } from "node:fs";
 import { createConnection } from "node:net";
 import { Code } from "containerd-shim-protos";
 import { TaskExitSchema } from "containerd-shim-protos/events";
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { failure } from "../helpers/outcome.js";
+import { RawServer } from "../helpers/raw-peer.js";
 import { Script } from "../helpers/script.js";
 import { upTo } from "./exits.js";
-import { closeAll, publisherTo } from "./sinks.js";
+import { closeAll, publisherTo, sinkAt } from "./sinks.js";
 
 afterEach(closeAll);
+
+describe("a publisher whose server hangs", () => {
+  test("delivers to the one that listens in its place", async () => {
+    await using hung = await RawServer.listen();
+    const publisher = publisherTo(hung.address, { timeoutMs: 100, retryForMs: 20_000 });
+    const published = publisher.publish("/tasks/exit", TaskExitSchema, { containerId: "web" });
+    await (await hung.accept()).nextRequest();
+    rmSync(hung.address.replace("unix://", ""));
+    const { events } = sinkAt({}, hung.address);
+    const { value } = await events[Symbol.asyncIterator]().next();
+    expect(value).toMatchObject({ topic: "/tasks/exit" });
+    await published;
+  });
+});
 
 describe("a publisher whose server does not even take a connection", () => {
   test("gives an event up on time, and an attempt to connect when it is closed", async () => {

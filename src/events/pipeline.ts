@@ -36,7 +36,7 @@ const BUNDLE = 128;
 
 /**
  * Sends calls in order to one address, and retries those that failed. It connects when there is something to send, and
- * reconnects when the connection is lost.
+ * reconnects when the connection is lost or a call had no answer.
  *
  * Failures keep the order: after one, nothing is sent until every call in flight has its outcome. Then the failed calls
  * are sent again, first to last. A call fails for good if a later one of its lane was delivered, because sending it now
@@ -55,6 +55,8 @@ export class Pipeline implements ForwardCallOwner {
   #connection: Connection | undefined;
   #opening = false;
   #recovering = false;
+  /** A call had no answer in its time. */
+  #unanswered = false;
   #scheduled = false;
   #closed: TtrpcError | undefined;
   /** Ends an attempt to connect. */
@@ -189,7 +191,10 @@ export class Pipeline implements ForwardCallOwner {
       this.#delayMs = FIRST_DELAY_MS;
       call.settled(undefined, call.reply);
     } else if (error === undefined || !this.#options.retries(error)) settle(call, error);
-    else this.#recovering = true;
+    else {
+      this.#recovering = true;
+      if (error.code === Code.DeadlineExceeded) this.#unanswered = true;
+    }
   }
 
   #dropSettled(): void {
@@ -203,6 +208,7 @@ export class Pipeline implements ForwardCallOwner {
 
   /** All that was sent has an outcome. What is to be sent again goes back among what waits, unless it is too late. */
   #recover(): void {
+    if (this.#unanswered) this.#leaveConnection();
     const delivered = new Set<number>();
     for (let index = this.#sent - 1; index >= 0; index--) {
       const call = this.#queue.at(index);
@@ -223,6 +229,16 @@ export class Pipeline implements ForwardCallOwner {
       this.#recovering = false;
       this.#schedule();
     });
+  }
+
+  /**
+   * The peer may be a process that hangs, in whose place another listens by now: what is sent again goes to whoever is there. No
+   * call is in flight.
+   */
+  #leaveConnection(): void {
+    this.#unanswered = false;
+    void this.#connection?.close();
+    this.#connection = undefined;
   }
 
   /** Waits before the next try; a longer time each time, but not longer than the first call has. */

@@ -350,7 +350,8 @@ function timestampAt(now: number): { seconds: bigint; nanos: number } {
 
 /**
  * Makes a publisher of events. It connects when there is something to publish, and reconnects after the server restarts,
- * so the server need not be up yet.
+ * so the server need not be up yet. It also does so when an attempt had no answer within `timeoutMs`: another server may listen
+ * in the place of one that hangs.
  *
  * ```ts
  * const publisher = createPublisher("/run/containerd/containerd.sock.ttrpc", { namespace: "default" });
