@@ -42,7 +42,9 @@ impl IoThread {
             self.begin_drive(&mut turned);
         }
         self.publish_here(&mut turned);
-        self.common.tell_news(&mut turned, &self.events);
+        if self.common.must_tell(&mut turned, &self.events) {
+            (self.common.tell)();
+        }
         result.map(|()| turned.driven)
     }
 

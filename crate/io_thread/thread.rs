@@ -25,7 +25,7 @@ pub(super) struct Common {
     asleep: AtomicBool,
     /// JavaScript was told of events, and has not acknowledged it yet.
     pub(super) told: AtomicBool,
-    tell: Box<dyn Fn() + Send + Sync>,
+    pub(super) tell: Box<dyn Fn() + Send + Sync>,
     /// How many pieces of work were queued, and how many of them are done.
     pub(super) left: AtomicU64,
     pub(super) done: AtomicU64,
@@ -73,14 +73,14 @@ impl Common {
             turned.turn(Engine::resume);
             let holds = self.publish(&turned);
             self.done.store(left, Ordering::SeqCst);
-            let timeout = if self.delays_wake(&mut delay, &turned, events) {
+            let (tells, timeout) = if self.delays_wake(&mut delay, &turned, events) {
                 turned.known_idle &= !holds;
-                Some(Duration::ZERO)
+                (false, Some(Duration::ZERO))
             } else {
-                self.tell_news(&mut turned, events);
-                self.sleep_time(&mut turned, &mut supervision, events)
+                let tells = self.must_tell(&mut turned, events);
+                (tells, self.sleep_time(&mut turned, &mut supervision, events))
             };
-            turned = self.park(turned, timeout);
+            turned = self.park(turned, tells, timeout);
         }
         // Work that was queued before the end is not lost if the sockets take its bytes.
         for work in work.drain(..) {
@@ -142,14 +142,12 @@ impl Common {
         holds
     }
 
-    /// Tells JavaScript if there is something that it does not know.
-    pub(super) fn tell_news(&self, turned: &mut Turned, events: &PendingEvents) {
+    /// Whether there is something that JavaScript does not know. If so, the caller must tell it.
+    pub(super) fn must_tell(&self, turned: &mut Turned, events: &PendingEvents) -> bool {
         let holds = turned.holds();
         let news = !events.is_empty() || !(holds || turned.known_idle);
-        if news && !self.told.swap(true, Ordering::SeqCst) {
-            (self.tell)();
-        }
         turned.known_idle = !holds;
+        news && !self.told.swap(true, Ordering::SeqCst)
     }
 
     /// Whether to look for more events before JavaScript is told of those that wait.
@@ -188,13 +186,18 @@ impl Common {
         timeout
     }
 
-    /// Waits for work, descriptors and deadlines, and handles the last two.
+    /// Waits for work, descriptors and deadlines, and handles the last two. If it `tells` JavaScript, it does so without the
+    /// lock: the thread that this wakes may run in place of this one, and is to find the engine free.
     fn park<'a>(
         &'a self,
         turned: MutexGuard<'a, Turned>,
+        tells: bool,
         timeout: Option<Duration>,
     ) -> MutexGuard<'a, Turned> {
         drop(turned);
+        if tells {
+            (self.tell)();
+        }
         let parked = self.parking.park(timeout);
         self.asleep.store(false, Ordering::SeqCst);
         let mut turned = lock(&self.turned);

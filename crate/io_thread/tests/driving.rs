@@ -2,11 +2,12 @@
 
 use super::super::{Drive, IoThread};
 use super::{SOON, connected, next_events, operations, started};
-use crate::engine::Looks;
+use crate::engine::{Engine, Looks};
 use crate::records::{event, op, record};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Barrier, mpsc};
 use std::time::{Duration, Instant};
 
 /// An empty response to the first call.
@@ -20,9 +21,9 @@ fn looking(name: &str) -> (IoThread, mpsc::Receiver<()>, u32, UnixStream) {
     let looks = Looks::For(Duration::from_secs(60));
     io_thread.with(move |engine| engine.look(connection, looks)).unwrap();
     io_thread.submit(&record(op::ROUTE, 0, 0, b"\x01\0\0\0s\x01\0\0\0m")).unwrap();
-    // It is told that nothing keeps the process alive.
     wait_for_sleep(&io_thread);
-    while told.try_recv().is_ok() {}
+    // That nothing keeps the process alive is told once.
+    told.recv_timeout(SOON).unwrap();
     io_thread.acknowledge();
     (io_thread, told, connection, peer)
 }
@@ -30,7 +31,9 @@ fn looking(name: &str) -> (IoThread, mpsc::Receiver<()>, u32, UnixStream) {
 /// Waits until the I/O thread has nothing to do.
 fn wait_for_sleep(io_thread: &IoThread) {
     let start = Instant::now();
-    while !io_thread.sleeps() || io_thread.common.try_turn().is_none() {
+    let common = &io_thread.common;
+    let has_work = || common.left.load(Ordering::SeqCst) != common.done.load(Ordering::SeqCst);
+    while has_work() || !io_thread.sleeps() || common.try_turn().is_none() {
         assert!(start.elapsed() < SOON);
         std::thread::yield_now();
     }
@@ -82,6 +85,23 @@ fn who_drives_finds_the_answers_and_is_not_told_of_them() {
     assert!(!io_thread.holds());
     assert_eq!(drive(&io_thread), Drive::Sleep);
     assert_eq!(told.try_recv(), Err(mpsc::TryRecvError::Empty));
+}
+
+#[test]
+fn who_is_told_finds_the_engine_free() {
+    let (told, checked) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (told_there, checked_here) = (told.clone(), checked.clone());
+    let tell = move || {
+        told_there.wait();
+        checked_here.wait();
+    };
+    let io_thread = IoThread::start(Engine::new(u32::MAX).unwrap(), tell).unwrap();
+    // To cancel an unknown call makes no event, but then nothing holds any more.
+    io_thread.submit(&record(op::CANCEL, 0, 1, &[])).unwrap();
+    told.wait();
+    let is_free = io_thread.common.try_turn().is_some();
+    checked.wait();
+    assert!(is_free);
 }
 
 #[test]
