@@ -17,7 +17,7 @@ use std::time::Instant;
 /// What JavaScript's thread is to do before it sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drive {
-    /// To look for answers until then.
+    /// To look for answers until then, and to ask again.
     LookUntil(Instant),
     /// To ask again in the next turn of the event loop: the I/O thread turns the engine.
     AskAgain,
@@ -77,7 +77,8 @@ impl IoThread {
         }
         turned.looks += 1;
         match turned.engine.looks_until() {
-            Some(until) => Drive::LookUntil(until),
+            // A longer look would count as none.
+            Some(until) => Drive::LookUntil(until.min(Instant::now() + turned.check_after / 2)),
             None => {
                 self.common.heed(&mut turned);
                 Drive::Sleep
@@ -99,11 +100,15 @@ impl IoThread {
         self.publish_here(&mut turned);
     }
 
-    /// This thread has looked in vain, or was `interrupted` by others that need the processor. Returns whether the I/O thread
-    /// heeds the descriptors again. If not, [`IoThread::drive`] says what to do.
+    /// This thread has looked as long as it was told to, in vain, or was `interrupted` by others that need the processor.
+    /// Returns whether the I/O thread heeds the descriptors again. If not, [`IoThread::drive`] says what to do.
     pub fn end_drive(&self, interrupted: bool) -> bool {
         let Some(mut turned) = self.common.try_turn() else { return false };
         if turned.driven {
+            let until = turned.engine.looks_until();
+            if !interrupted && until.is_some_and(|until| Instant::now() < until) {
+                return false;
+            }
             turned.turn(|engine| engine.end_look(interrupted));
             self.common.heed(&mut turned);
         }

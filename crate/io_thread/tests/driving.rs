@@ -15,10 +15,15 @@ const RESPONSE: [u8; 10] = [0, 0, 0, 0, 0, 0, 0, 1, 2, 0];
 
 /// A thread with a connection whose answers are looked for, and the connection's peer.
 fn looking(name: &str) -> (IoThread, mpsc::Receiver<()>, u32, UnixStream) {
+    looking_for(name, Duration::from_secs(60))
+}
+
+/// The same, with a look of that length.
+fn looking_for(name: &str, time: Duration) -> (IoThread, mpsc::Receiver<()>, u32, UnixStream) {
     let (io_thread, told) = started();
     let (connection, peer) = connected(&io_thread, name);
     assert_eq!(next_events(&io_thread, &told), [event::CONNECTED]);
-    let looks = Looks::For(Duration::from_secs(60));
+    let looks = Looks::For(time);
     io_thread.with(move |engine| engine.look(connection, looks)).unwrap();
     io_thread.submit(&record(op::ROUTE, 0, 0, b"\x01\0\0\0s\x01\0\0\0m")).unwrap();
     wait_for_sleep(&io_thread);
@@ -114,8 +119,20 @@ fn if_who_drives_does_something_else_the_io_thread_takes_over() {
 }
 
 #[test]
+fn a_look_that_lasts_longer_than_a_check_is_made_in_parts() {
+    let (io_thread, _told, connection, _peer) = looking("parts");
+    io_thread.common.try_turn().unwrap().check_after = SOON;
+    assert!(call(&io_thread, connection, 1, 0.0));
+    let Drive::LookUntil(until) = drive(&io_thread) else { panic!("it does not look") };
+    assert!(until < Instant::now() + SOON);
+    wait_for_sleep(&io_thread);
+    assert!(!io_thread.end_drive(false));
+    assert!(matches!(drive(&io_thread), Drive::LookUntil(_)));
+}
+
+#[test]
 fn who_has_looked_in_vain_is_told_of_the_answer() {
-    let (io_thread, told, connection, mut peer) = looking("vain");
+    let (io_thread, told, connection, mut peer) = looking_for("vain", Duration::ZERO);
     assert!(call(&io_thread, connection, 1, 0.0));
     while !io_thread.end_drive(false) {}
     assert_eq!(drive(&io_thread), Drive::Sleep);
