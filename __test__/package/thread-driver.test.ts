@@ -1,7 +1,10 @@
+import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect, connectSync, createServer, type Driver } from "containerd-shim-protos";
 import { describe, expect, test, vi } from "vitest";
+import { addonFile } from "../../src/native/load.js";
+import { BATCH_SIZE } from "../../src/native/records.js";
 import { bytes, failureOf, rejection, text } from "../helpers/outcome.js";
 import { RawServer } from "../helpers/raw-peer.js";
 import { Script } from "../helpers/script.js";
@@ -43,6 +46,26 @@ describe("a driver", () => {
       vi.useRealTimers();
     }
   });
+
+  test.each<Driver>(["loop", "thread"])(
+    "(%s) does not keep the process alive for a malformed batch",
+    (driver) => {
+      const script = `
+      const addon = require(process.argv[1]);
+      const buffer = () => new Uint8Array(${BATCH_SIZE});
+      const port = new addon.Port(buffer(), buffer(), () => {}, 1, ${driver === "thread"}, true);
+      try {
+        port.submit(3, false);
+      } catch ({ message }) {
+        console.log(message);
+      }
+    `;
+      const options = { encoding: "utf8", timeout: 10_000 } as const;
+      const { stdout, status } = spawnSync(process.execPath, ["-e", script, addonFile()], options);
+      const message = "a batch is malformed: a record is shorter than its header\n";
+      expect({ stdout, status }).toEqual({ stdout: message, status: 0 });
+    },
+  );
 
   test("of a server on this thread cannot help a call that blocks the thread", async () => {
     await using server = createServer({ driver: "thread" }).addRaw("a.B", echo);

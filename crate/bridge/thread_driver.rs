@@ -111,9 +111,9 @@ impl ThreadDriver {
         self.busy();
         let looker = self.looker.get();
         let drives =
-            self.buffers.read(length, |batch| io_thread.submit_here(batch, looker.is_some()))?;
+            self.buffers.read(length, |batch| io_thread.submit_here(batch, looker.is_some()));
         self.hold(io_thread.holds());
-        if drives && let Some(looker) = looker {
+        if drives? && let Some(looker) = looker {
             looker.start();
         }
         Ok(())
