@@ -6,6 +6,7 @@ use super::turned::Turned;
 use super::wake_delay::WakeDelay;
 use super::{KEEP_CAPACITY, Queue, Work};
 use crate::engine::{Engine, PendingEvents};
+use crate::limits::THREAD_QUEUE_LIMIT;
 use crate::records::Malformed;
 use crate::sync::lock;
 use std::collections::VecDeque;
@@ -113,8 +114,10 @@ impl Common {
     fn take(&self, work: &mut VecDeque<Work>) -> Option<u64> {
         let mut queue = lock(&self.queue);
         std::mem::swap(&mut queue.work, work);
-        queue.bytes = 0;
-        self.emptied.notify_all();
+        // To notify is a system call, even if nobody waits.
+        if std::mem::take(&mut queue.bytes) > THREAD_QUEUE_LIMIT {
+            self.emptied.notify_all();
+        }
         (!queue.stopped).then(|| self.left.load(Ordering::SeqCst))
     }
 
