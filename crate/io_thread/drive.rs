@@ -27,8 +27,8 @@ pub enum Drive {
 
 impl IoThread {
     /// Carries out a batch of commands: on this thread if the I/O thread sleeps and there is little to do, otherwise as
-    /// [`IoThread::submit`] does. With `may_drive`, this thread drives the engine afterwards if answers are to be looked
-    /// for. Returns whether it does.
+    /// [`IoThread::submit`] does. If answers are then to be looked for, this thread drives the engine, provided that it
+    /// `may_drive`. Returns whether it does.
     pub fn submit_here(&self, batch: &[u8], may_drive: bool) -> Result<bool, Malformed> {
         let is_idle = batch.len() <= DRIVEN_BATCH && lock(&self.common.queue).work.is_empty();
         let turned = if is_idle { self.common.try_turn() } else { None };
@@ -38,8 +38,12 @@ impl IoThread {
         };
         let mut result = lock(&self.common.malformed).take().map_or(Ok(()), Err);
         turned.turn(|engine| result = result.and(engine.submit(batch)));
-        if may_drive && turned.engine.looks() {
-            self.begin_drive(&mut turned);
+        if may_drive {
+            if turned.engine.looks() {
+                self.begin_drive(&mut turned);
+            }
+        } else if turned.looks(Instant::now()) {
+            self.common.rouse();
         }
         self.publish_here(&mut turned);
         if self.common.must_tell(&mut turned, &self.events) {

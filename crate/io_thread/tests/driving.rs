@@ -159,6 +159,16 @@ fn a_deadline_of_a_call_made_here_passes_in_time() {
 }
 
 #[test]
+fn if_who_made_a_call_must_not_drive_the_io_thread_looks_for_the_answer() {
+    let (io_thread, _told, connection, _peer) = looking("elsewhere");
+    let call = record(op::CALL, connection, 1, &[0; 12]);
+    assert_eq!(io_thread.submit_here(&call, false), Ok(false));
+    // It looks for a minute.
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(!io_thread.sleeps());
+}
+
+#[test]
 fn with_many_calls_in_flight_they_are_queued() {
     let (io_thread, _told, connection, _peer) = looking("many");
     let driven: Vec<bool> = (0..40).map(|slot| call(&io_thread, connection, slot, 0.0)).collect();
