@@ -55,7 +55,7 @@ impl IoThread {
     fn begin_drive(&self, turned: &mut Turned) {
         if !std::mem::replace(&mut turned.driven, true) {
             self.common.parking.heed_descriptors(false);
-            turned.looks += 1;
+            turned.looked += 1;
             if !turned.supervised {
                 self.common.rouse();
             }
@@ -79,7 +79,7 @@ impl IoThread {
         if !turned.driven {
             return Drive::Sleep;
         }
-        turned.looks += 1;
+        turned.looked += 1;
         match turned.engine.looks_until() {
             // A longer look would count as none.
             Some(until) => Drive::LookUntil(until.min(Instant::now() + turned.check_after / 2)),

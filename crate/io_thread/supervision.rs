@@ -19,9 +19,9 @@ impl Supervision {
         match self.due {
             None if !turned.driven => return false,
             Some(due) if now < due => return false,
-            Some(_) if turned.looks == self.seen => self.due = None,
+            Some(_) if turned.looked == self.seen => self.due = None,
             _ => {
-                self.seen = turned.looks;
+                self.seen = turned.looked;
                 self.due = now.checked_add(turned.check_after);
             }
         }

@@ -23,7 +23,7 @@ pub(super) struct Turned {
     /// JavaScript's thread looks for answers, and the I/O thread does not heed the descriptors.
     pub(super) driven: bool,
     /// How often it has looked.
-    pub(super) looks: u64,
+    pub(super) looked: u64,
     /// The I/O thread sees to it that JavaScript's goes on looking.
     pub(super) supervised: bool,
     /// How often it does.
@@ -40,7 +40,7 @@ impl Turned {
             known_idle: true,
             wakes_at: None,
             driven: false,
-            looks: 0,
+            looked: 0,
             supervised: false,
             check_after: CHECK_AFTER,
         }
