@@ -38,39 +38,43 @@ impl IoThread {
         };
         let mut result = lock(&self.common.malformed).take().map_or(Ok(()), Err);
         turned.turn(|engine| result = result.and(engine.submit(batch)));
-        if may_drive {
-            if turned.engine.looks() {
-                self.begin_drive(&mut turned);
-            }
-        } else if turned.looks(Instant::now()) {
+        let mut rouses = if may_drive {
+            turned.engine.looks() && self.begin_drive(&mut turned)
+        } else {
+            turned.looks(Instant::now())
+        };
+        rouses |= self.publish_here(&mut turned);
+        let tells = self.common.must_tell(&mut turned, &self.events);
+        let driven = turned.driven;
+        // Whoever is woken would wait for the lock.
+        drop(turned);
+        if rouses {
             self.common.rouse();
         }
-        self.publish_here(&mut turned);
-        if self.common.must_tell(&mut turned, &self.events) {
+        if tells {
             (self.common.tell)();
         }
-        result.map(|()| turned.driven)
+        result.map(|()| driven)
     }
 
-    fn begin_drive(&self, turned: &mut Turned) {
-        if !std::mem::replace(&mut turned.driven, true) {
-            self.common.parking.heed_descriptors(false);
-            turned.looked += 1;
-            if !turned.supervised {
-                self.common.rouse();
-            }
+    /// Begins to drive, unless this thread does already. Returns whether the I/O thread must be woken, to supervise it.
+    fn begin_drive(&self, turned: &mut Turned) -> bool {
+        if std::mem::replace(&mut turned.driven, true) {
+            return false;
         }
+        self.common.parking.heed_descriptors(false);
+        turned.looked += 1;
+        !turned.supervised
     }
 
-    /// Publishes what follows from a turn on this thread, which asks then whether the process must be kept alive.
-    fn publish_here(&self, turned: &mut Turned) {
+    /// Publishes what follows from a turn on this thread, which asks then whether the process must be kept alive. Returns
+    /// whether the I/O thread must be woken, because it would sleep too long.
+    fn publish_here(&self, turned: &mut Turned) -> bool {
         turned.known_idle = !self.common.publish(turned);
         let now = Instant::now();
         let deadline = turned.engine.next_deadline().and_then(|after| now.checked_add(after));
         let is_earlier = deadline.is_some_and(|at| turned.wakes_at.is_none_or(|wakes| at < wakes));
-        if is_earlier || turned.engine.has_room() {
-            self.common.rouse();
-        }
+        is_earlier || turned.engine.has_room()
     }
 
     /// What this thread is to do before it sleeps.
@@ -101,7 +105,11 @@ impl IoThread {
         // The I/O thread meets the same error when it takes over.
         let _ = turned.poll();
         turned.turn(Engine::resume);
-        self.publish_here(&mut turned);
+        let rouses = self.publish_here(&mut turned);
+        drop(turned);
+        if rouses {
+            self.common.rouse();
+        }
     }
 
     /// This thread has looked as long as it was told to, in vain, or was `interrupted` by others that need the processor.
