@@ -4,7 +4,8 @@
 //! if it sleeps, and once for everything that gathered meanwhile. Work is done in the order in which it was
 //! queued. The thread never waits for JavaScript, so JavaScript may wait for it.
 //!
-//! While the thread sleeps and there is little to do, the JavaScript thread does the work in its place; see [`drive`].
+//! While the thread sleeps and there is little to do, the JavaScript thread does the work in its place; see [`drive`]. Then it
+//! has the engine's lock, for which it never waits, and which it gives back before JavaScript runs.
 
 mod drive;
 mod parking;
