@@ -9,7 +9,7 @@ use super::IoThread;
 use super::turned::Turned;
 use crate::engine::Engine;
 use crate::limits::{DRIVEN_BATCH, DRIVEN_CALLS};
-use crate::records::Malformed;
+use crate::records::{Malformed, opened_by};
 use crate::sync::lock;
 use std::os::fd::RawFd;
 use std::time::Instant;
@@ -32,8 +32,8 @@ impl IoThread {
     pub fn submit_here(&self, batch: &[u8], may_drive: bool) -> Result<bool, Malformed> {
         let is_idle = batch.len() <= DRIVEN_BATCH && lock(&self.common.queue).work.is_empty();
         let turned = if is_idle { self.common.try_turn() } else { None };
-        let Some(mut turned) = turned.filter(|turned| turned.engine.in_flight() < DRIVEN_CALLS)
-        else {
+        let is_little = |engine: &Engine| engine.in_flight() + opened_by(batch) < DRIVEN_CALLS;
+        let Some(mut turned) = turned.filter(|turned| is_little(&turned.engine)) else {
             return self.submit(batch).map(|()| false);
         };
         let mut result = lock(&self.common.malformed).take().map_or(Ok(()), Err);

@@ -126,6 +126,12 @@ pub fn commands<'a>(
     })
 }
 
+/// How many calls and streams a batch opens.
+pub fn opened_by(mut batch: &[u8]) -> usize {
+    let records = std::iter::from_fn(|| split_record(&mut batch).ok());
+    records.filter(|record| matches!(record[4], op::CALL | op::OPEN)).count()
+}
+
 fn split_record<'a>(batch: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
     let length = batch.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize);
     if length < RECORD_HEADER {

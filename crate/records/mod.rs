@@ -27,7 +27,7 @@ mod commands;
 mod events;
 
 pub use batch_size::Filled;
-pub use commands::{Call, Command, Malformed, Reply, StreamKind, commands};
+pub use commands::{Call, Command, Malformed, Reply, StreamKind, commands, opened_by};
 pub use events::{Events, request_size};
 
 /// The largest record, in bytes: the largest message with its fields. Each buffer has room for one. Metadata

@@ -175,3 +175,13 @@ fn with_many_calls_in_flight_they_are_queued() {
     assert!(driven[0]);
     assert!(driven[32..].iter().all(|driven| !driven), "{driven:?}");
 }
+
+#[test]
+fn so_they_are_if_one_batch_makes_them() {
+    for (name, count, driven) in [("burst", 32, false), ("few", 31, true)] {
+        let (io_thread, _told, connection, _peer) = looking(name);
+        let calls = (0..count).flat_map(|slot| record(op::CALL, connection, slot, &[0; 12]));
+        let batch: Vec<u8> = calls.collect();
+        assert_eq!(io_thread.submit_here(&batch, true), Ok(driven), "{count} calls");
+    }
+}
