@@ -29,7 +29,7 @@ const LIMITS = {
   ],
   thread: [
     '`driver: "thread"`',
-    "no thread is busy: with 16 in flight JavaScript's works for 34 % of the time, ttrpc's for 54 % and the server's for 50 %. Each batch waits for two wake-ups more, and three threads share the two processors.",
+    "below 32 calls in flight JavaScript's thread does the work, and takes a lock and asks a second epoll for each batch. With more, each batch waits for two wake-ups more, and three threads share the two processors.",
   ],
   idle: ["Idle", "V8 collects garbage once it notices the pause."],
   load: ["Loading", "see [Start and memory](#start-and-memory)."],
