@@ -1,14 +1,13 @@
 //! Looks for answers before the event loop sleeps.
 
+use super::teardown::{OwnsHandles, Teardown};
 use super::uv::{Handle, Loop, Uv};
-use super::uv_handle::{CountsHandles, UvHandle, owner};
+use super::uv_handle::{UvHandle, owner};
 use crate::system::poll::{Found, look_for_input};
 use napi::sys;
-use std::cell::{Cell, RefCell};
-use std::ffi::c_void;
+use std::cell::RefCell;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
@@ -27,10 +26,7 @@ pub(super) struct Looker<T: Looks> {
     prepare: RefCell<Option<UvHandle<Self>>>,
     /// Keeps the event loop awake while answers are looked for.
     idle: RefCell<Option<UvHandle<Self>>>,
-    open_handles: Cell<usize>,
-    cleanup: Cell<sys::napi_async_cleanup_hook_handle>,
-    /// Itself, during the teardown: the driver may be gone, and something must live until the last handle is freed.
-    ending: Cell<Option<Rc<Self>>>,
+    teardown: Teardown<Self>,
 }
 
 impl<T: Looks> Looker<T> {
@@ -47,19 +43,13 @@ impl<T: Looks> Looker<T> {
             driver,
             prepare: RefCell::new(None),
             idle: RefCell::new(None),
-            open_handles: Cell::new(0),
-            cleanup: Cell::new(ptr::null_mut()),
-            ending: Cell::new(None),
+            teardown: Teardown::default(),
         });
         let prepare = UvHandle::prepare(uv, event_loop, &looker)?;
         *looker.prepare.borrow_mut() = Some(prepare);
         let idle = UvHandle::idle(uv, event_loop, &looker)?;
         *looker.idle.borrow_mut() = Some(idle);
-        let mut hook = ptr::null_mut();
-        let data = Rc::into_raw(looker.clone()).cast_mut().cast::<c_void>();
-        // SAFETY: `env` is the current environment; `torn_down` takes `data` back, once.
-        unsafe { sys::napi_add_async_cleanup_hook(env, Some(torn_down::<T>), data, &raw mut hook) };
-        looker.cleanup.set(hook);
+        Teardown::with_environment(&looker, env);
         Ok(looker)
     }
 
@@ -97,35 +87,19 @@ impl<T: Looks> Looker<T> {
             if awake { idle.start_idling(on_idle) } else { idle.stop_idling() }
         }
     }
+}
 
-    fn tear_down(self: &Rc<Self>) {
-        self.ending.set(Some(self.clone()));
+impl<T: Looks> OwnsHandles for Looker<T> {
+    fn teardown(&self) -> &Teardown<Self> {
+        &self.teardown
+    }
+
+    fn close_handles(self: &Rc<Self>) {
         for handle in [&self.prepare, &self.idle] {
             if let Some(handle) = handle.borrow_mut().take() {
                 handle.close(self);
             }
         }
-    }
-}
-
-impl<T: Looks> CountsHandles for Looker<T> {
-    fn handle_closing(&self) {
-        self.open_handles.set(self.open_handles.get() + 1);
-    }
-
-    /// Once all handles are freed, lets Node close the event loop.
-    fn handle_closed(&self) {
-        self.open_handles.set(self.open_handles.get() - 1);
-        if self.open_handles.get() > 0 {
-            return;
-        }
-        let hook = self.cleanup.replace(ptr::null_mut());
-        if !hook.is_null() {
-            // SAFETY: the hook was given by Node and, being replaced by null, is removed once.
-            unsafe { sys::napi_remove_async_cleanup_hook(hook) };
-        }
-        // The caller has a reference of its own.
-        drop(self.ending.take());
     }
 }
 
@@ -144,14 +118,3 @@ unsafe extern "C" fn on_prepare<T: Looks>(handle: Handle) {
 
 /// The event loop is awake, which is all.
 unsafe extern "C" fn on_idle(_: Handle) {}
-
-unsafe extern "C" fn torn_down<T: Looks>(
-    _: sys::napi_async_cleanup_hook_handle,
-    data: *mut c_void,
-) {
-    guarded(|| {
-        // SAFETY: `data` is the reference count that `Looker::new` gave away, and Node calls this once.
-        let looker = unsafe { Rc::from_raw(data.cast::<Looker<T>>()) };
-        looker.tear_down();
-    });
-}

@@ -5,16 +5,15 @@
 
 use super::buffers::Buffers;
 use super::looker::{Looker, Looks};
+use super::teardown::{OwnsHandles, Teardown};
 use super::uv::{DISCONNECT, Handle, Loop, READABLE, Uv, WRITABLE};
-use super::uv_handle::{CountsHandles, UvHandle, owner};
+use super::uv_handle::{UvHandle, owner};
 use crate::engine::{Change, Engine, PendingEvents};
 use crate::ids::IdMap;
 use crate::io_thread::Unusable;
-use napi::sys;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -38,11 +37,7 @@ pub(super) struct LoopDriver {
     timer_holds: Cell<bool>,
     /// The last connection or listener that could not be watched, until it is asked for.
     unwatchable: Cell<Option<(u32, std::io::Error)>>,
-    open_handles: Cell<usize>,
-    cleanup: Cell<sys::napi_async_cleanup_hook_handle>,
-    /// Itself, during the teardown: the port may be gone, and something must live until the last handle is
-    /// freed.
-    ending: Cell<Option<Rc<Self>>>,
+    teardown: Teardown<LoopDriver>,
 }
 
 impl LoopDriver {
@@ -66,20 +61,14 @@ impl LoopDriver {
             timer_at: Cell::new(None),
             timer_holds: Cell::new(false),
             unwatchable: Cell::new(None),
-            open_handles: Cell::new(0),
-            cleanup: Cell::new(ptr::null_mut()),
-            ending: Cell::new(None),
+            teardown: Teardown::default(),
         });
         let timer = UvHandle::timer(uv, event_loop, &loop_driver)?;
         *loop_driver.timer.borrow_mut() = Some(timer);
         let check = UvHandle::check(uv, event_loop, &loop_driver)?;
         *loop_driver.check.borrow_mut() = Some(check);
-        let mut handle = ptr::null_mut();
-        let data = Rc::into_raw(loop_driver.clone()).cast_mut().cast::<c_void>();
         let env = loop_driver.buffers.env();
-        // SAFETY: `env` is the current environment; `torn_down` takes `data` back, once.
-        unsafe { sys::napi_add_async_cleanup_hook(env, Some(torn_down), data, &raw mut handle) };
-        loop_driver.cleanup.set(handle);
+        Teardown::with_environment(&loop_driver, env);
         let looker = Looker::new(uv, event_loop, env, Rc::downgrade(&loop_driver))?;
         let _ = loop_driver.looker.set(looker);
         Ok(loop_driver)
@@ -203,37 +192,6 @@ impl LoopDriver {
             self.timer_at.set(Some(at));
         }
     }
-
-    fn tear_down(self: &Rc<Self>) {
-        self.ending.set(Some(self.clone()));
-        let engine = self.engine.borrow_mut().take();
-        for (_, handle) in std::mem::take(&mut *self.handles.borrow_mut()) {
-            handle.close(self);
-        }
-        for other in [&self.timer, &self.check] {
-            if let Some(handle) = other.borrow_mut().take() {
-                handle.close(self);
-            }
-        }
-        // Dropping the engine closes its descriptors, which nothing watches any more.
-        drop(engine);
-        // SAFETY: the environment is ending, and handles that are being closed deliver nothing.
-        unsafe { self.buffers.let_go() };
-        self.finish_teardown();
-    }
-
-    /// Once all handles are freed, lets Node close the event loop.
-    fn finish_teardown(&self) {
-        if self.engine.borrow().is_none() && self.open_handles.get() == 0 {
-            let hook = self.cleanup.replace(ptr::null_mut());
-            if !hook.is_null() {
-                // SAFETY: the hook was given by Node and, being replaced by null, is removed once.
-                unsafe { sys::napi_remove_async_cleanup_hook(hook) };
-            }
-            // The callers have references of their own.
-            drop(self.ending.take());
-        }
-    }
 }
 
 impl Looks for LoopDriver {
@@ -260,14 +218,25 @@ impl Looks for LoopDriver {
     }
 }
 
-impl CountsHandles for LoopDriver {
-    fn handle_closing(&self) {
-        self.open_handles.set(self.open_handles.get() + 1);
+impl OwnsHandles for LoopDriver {
+    fn teardown(&self) -> &Teardown<Self> {
+        &self.teardown
     }
 
-    fn handle_closed(&self) {
-        self.open_handles.set(self.open_handles.get() - 1);
-        self.finish_teardown();
+    fn close_handles(self: &Rc<Self>) {
+        let engine = self.engine.borrow_mut().take();
+        for (_, handle) in std::mem::take(&mut *self.handles.borrow_mut()) {
+            handle.close(self);
+        }
+        for other in [&self.timer, &self.check] {
+            if let Some(handle) = other.borrow_mut().take() {
+                handle.close(self);
+            }
+        }
+        // Dropping the engine closes its descriptors, which nothing watches any more.
+        drop(engine);
+        // SAFETY: the environment is ending, and handles that are being closed deliver nothing.
+        unsafe { self.buffers.let_go() };
     }
 }
 
@@ -317,13 +286,5 @@ unsafe extern "C" fn on_timer(handle: Handle) {
         if loop_driver.with(Engine::expire).is_ok() {
             loop_driver.buffers.deliver(&loop_driver.events);
         }
-    });
-}
-
-unsafe extern "C" fn torn_down(_: sys::napi_async_cleanup_hook_handle, data: *mut c_void) {
-    guarded(|| {
-        // SAFETY: `data` is the reference count that `LoopDriver::new` gave away, and Node calls this once.
-        let loop_driver = unsafe { Rc::from_raw(data.cast::<LoopDriver>()) };
-        loop_driver.tear_down();
     });
 }

@@ -36,6 +36,7 @@ pub mod port;
 mod processes;
 pub mod pump;
 pub mod system;
+mod teardown;
 mod thread_driver;
 mod uv;
 mod uv_handle;

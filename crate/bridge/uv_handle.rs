@@ -1,5 +1,6 @@
 //! libuv handles: one `uv_poll` per watched descriptor, one timer, one `uv_check`, one `uv_prepare`, and one `uv_idle`.
 
+use super::teardown::OwnsHandles;
 use super::uv::{
     DISCONNECT, Handle, HandleCallback, Kind, Loop, LoopHandleInit, PollCallback, READABLE, Uv,
     WRITABLE,
@@ -12,15 +13,6 @@ use std::marker::PhantomData;
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 
-/// The owner of handles. It counts those that are closing, because it must live until libuv has released
-/// them.
-pub(super) trait CountsHandles: 'static {
-    /// A handle is being closed.
-    fn handle_closing(&self);
-    /// libuv has released a handle.
-    fn handle_closed(&self);
-}
-
 /// The data of a handle, for its callbacks.
 struct Owner<T> {
     of: Weak<T>,
@@ -30,7 +22,7 @@ struct Owner<T> {
 
 /// A handle of libuv. Its memory lives until libuv reports it closed.
 #[derive(Debug)]
-pub(super) struct UvHandle<T: CountsHandles> {
+pub(super) struct UvHandle<T: OwnsHandles> {
     uv: &'static Uv,
     handle: Handle,
     /// The type of the owner that the handle's data points to.
@@ -39,7 +31,7 @@ pub(super) struct UvHandle<T: CountsHandles> {
     events: Cell<c_int>,
 }
 
-impl<T: CountsHandles> UvHandle<T> {
+impl<T: OwnsHandles> UvHandle<T> {
     /// A handle that polls `fd`. It watches nothing yet and does not keep the process alive.
     pub(super) fn poll(
         uv: &'static Uv,
@@ -201,7 +193,7 @@ impl<T: CountsHandles> UvHandle<T> {
     /// Stops watching at once, and frees the handle in a later turn of the event loop. The descriptor may be
     /// closed as soon as this returns.
     pub(super) fn close(self, of: &T) {
-        of.handle_closing();
+        of.teardown().handle_closing();
         // SAFETY: the handle is initialised and, since `self` is consumed, closed once.
         unsafe { (self.uv.close)(self.handle, freed::<T>) };
     }
@@ -212,14 +204,14 @@ impl<T: CountsHandles> UvHandle<T> {
 /// # Safety
 ///
 /// `handle` must be one of a `UvHandle<T>` that libuv is calling back for.
-pub(super) unsafe fn owner<T: CountsHandles>(handle: Handle) -> Option<(Rc<T>, u32)> {
+pub(super) unsafe fn owner<T: OwnsHandles>(handle: Handle) -> Option<(Rc<T>, u32)> {
     let uv = Uv::get().ok()?;
     // SAFETY: `initialised` put a box there, and only `freed`, the last callback, takes it out.
     let owner = unsafe { &*(uv.get_data)(handle).cast::<Owner<T>>() };
     Some((owner.of.upgrade()?, owner.id))
 }
 
-unsafe extern "C" fn freed<T: CountsHandles>(handle: Handle) {
+unsafe extern "C" fn freed<T: OwnsHandles>(handle: Handle) {
     let Ok(uv) = Uv::get() else { return };
     // SAFETY: libuv calls this once, when it no longer uses the handle: the box and the memory that
     // `initialised` and `allocate` made are no longer reachable from elsewhere.
@@ -229,7 +221,7 @@ unsafe extern "C" fn freed<T: CountsHandles>(handle: Handle) {
         owner
     };
     if let Some(of) = owner.of.upgrade() {
-        of.handle_closed();
+        of.teardown().handle_closed();
     }
 }
 
