@@ -2,12 +2,11 @@
 
 use super::teardown::{OwnsHandles, Teardown};
 use super::uv::{Handle, Loop, Uv};
-use super::uv_handle::{UvHandle, owner};
+use super::uv_handle::{UvHandle, guarded, owner};
 use crate::system::poll::{Found, look_for_input};
 use napi::sys;
 use std::cell::RefCell;
 use std::os::fd::RawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
@@ -101,11 +100,6 @@ impl<T: Looks> OwnsHandles for Looker<T> {
             }
         }
     }
-}
-
-/// A panic must not unwind into libuv.
-fn guarded(work: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(work));
 }
 
 unsafe extern "C" fn on_prepare<T: Looks>(handle: Handle) {

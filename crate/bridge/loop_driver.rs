@@ -7,7 +7,7 @@ use super::buffers::Buffers;
 use super::looker::{Looker, Looks};
 use super::teardown::{OwnsHandles, Teardown};
 use super::uv::{DISCONNECT, Handle, Loop, READABLE, Uv, WRITABLE};
-use super::uv_handle::{UvHandle, owner};
+use super::uv_handle::{UvHandle, guarded, owner};
 use crate::engine::{Change, Engine, PendingEvents};
 use crate::ids::IdMap;
 use crate::io_thread::Unusable;
@@ -243,12 +243,6 @@ impl OwnsHandles for LoopDriver {
 /// libuv's timers count whole milliseconds.
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
-}
-
-/// Catches panics, which must not unwind into libuv. The engine's state is consistent between its steps, and
-/// tokio catches panics of ttrpc's tasks. What a panic leaves undone is lost with its call.
-fn guarded(work: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(work));
 }
 
 unsafe extern "C" fn on_ready(handle: Handle, status: c_int, events: c_int) {

@@ -163,10 +163,15 @@ impl ThreadDriver {
                 return Filled::default();
             }
         }
+        self.fetch(&io_thread)
+    }
+
+    /// Moves pending events into the inbound buffer. JavaScript comes for those that are left without being told.
+    fn fetch(&self, io_thread: &IoThread) -> Filled {
         let filled = self.buffers.fill(|buffer| io_thread.events().fill(buffer));
         io_thread.nudge();
-        self.comes.set(filled.more);
         if filled.more {
+            self.comes.set(true);
             io_thread.will_acknowledge();
         }
         self.hold(io_thread.holds());
@@ -190,13 +195,7 @@ impl Looks for ThreadDriver {
             return !(in_vain && io_thread.end_drive(found.interrupted));
         }
         io_thread.take_answers();
-        let filled = self.buffers.fill(|buffer| io_thread.events().fill(buffer));
-        io_thread.nudge();
-        if filled.more {
-            self.comes.set(true);
-            io_thread.will_acknowledge();
-        }
-        self.hold(io_thread.holds());
+        let filled = self.fetch(&io_thread);
         if filled.size > 0 {
             self.buffers.call_back(filled);
         }

@@ -11,6 +11,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 
 /// The data of a handle, for its callbacks.
@@ -209,6 +210,12 @@ pub(super) unsafe fn owner<T: OwnsHandles>(handle: Handle) -> Option<(Rc<T>, u32
     // SAFETY: `initialised` put a box there, and only `freed`, the last callback, takes it out.
     let owner = unsafe { &*(uv.get_data)(handle).cast::<Owner<T>>() };
     Some((owner.of.upgrade()?, owner.id))
+}
+
+/// Catches panics, which must not unwind into libuv. The engine's state is consistent between its steps, and
+/// tokio catches panics of ttrpc's tasks. What a panic leaves undone is lost with its call.
+pub(super) fn guarded(work: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(work));
 }
 
 unsafe extern "C" fn freed<T: OwnsHandles>(handle: Handle) {
