@@ -44,7 +44,7 @@ export const RDT = {
 } as const;
 
 /** Claims the fields of a message that are set, and sets them in others. Gives whether there was any. */
-export function setFields<Message extends object>(
+export function claimFields<Message extends object>(
   owners: Owners,
   id: string,
   plugin: string,

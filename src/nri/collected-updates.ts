@@ -11,7 +11,7 @@ import {
   type LinuxResources,
   LinuxResourcesSchema,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
-import { CLASSES, CPU, MEMORY, setFields } from "./collected-fields.js";
+import { CLASSES, CPU, MEMORY, claimFields } from "./collected-fields.js";
 import type { Owners } from "./owners.js";
 
 /** What the updates that plugins reply with are about. */
@@ -81,8 +81,8 @@ export class CollectedUpdates {
     const isRequested = id === this.#about.updated?.id;
     const before = isRequested ? this.requested : merged.linux?.resources;
     const result = complete(before ?? create(LinuxResourcesSchema));
-    setFields(this.#owners, id, plugin, change.memory, MEMORY, result.memory as object);
-    setFields(this.#owners, id, plugin, change.cpu, CPU, result.cpu as object);
+    claimFields(this.#owners, id, plugin, change.memory, MEMORY, result.memory as object);
+    claimFields(this.#owners, id, plugin, change.cpu, CPU, result.cpu as object);
     for (const limit of change.hugepageLimits) {
       this.#owners.claim(id, Field.HugepageLimits, plugin, limit.pageSize);
       result.hugepageLimits.push(limit);
@@ -91,7 +91,7 @@ export class CollectedUpdates {
       this.#owners.claim(id, Field.CgroupsUnified, plugin, file);
       setEntry(result.unified, file, value);
     }
-    setFields(this.#owners, id, plugin, change, CLASSES, result);
+    claimFields(this.#owners, id, plugin, change, CLASSES, result);
     // NRI looks at the limit of the request instead of the plugin's.
     if (result.pids !== undefined) this.#owners.claim(id, Field.PidsLimit, plugin);
     if (isRequested) this.requested = result;

@@ -19,7 +19,7 @@ import {
   type LinuxResources,
   LinuxResourcesSchema,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
-import { CLASSES, CPU, LINUX, MEMORY, RDT, setFields } from "./collected-fields.js";
+import { CLASSES, CPU, LINUX, MEMORY, RDT, claimFields } from "./collected-fields.js";
 import { CollectedUpdates } from "./collected-updates.js";
 import { HOOK_PHASES } from "./adjustment-spec.js";
 import { unmarked } from "./entries.js";
@@ -151,7 +151,7 @@ export class Creation {
     adjust.devices = devices.adjust;
     seen.devices = devices.seen;
     if (change.resources !== undefined) this.#resources(plugin, change.resources);
-    setFields(this.owners, this.seen.id, plugin, change, LINUX, seen, adjust);
+    claimFields(this.owners, this.seen.id, plugin, change, LINUX, seen, adjust);
     for (const namespace of change.namespaces) {
       const type = unmarked(namespace.type);
       this.#claim(plugin, Field.Namespace, type);
@@ -162,17 +162,17 @@ export class Creation {
     this.#record(plugin, Field.Sysctl, change.sysctl, adjust.sysctl, seen.sysctl, "");
     const none = create(LinuxNetDeviceSchema);
     this.#record(plugin, Field.LinuxNetDevices, change.netDevices, adjust.netDevices, seen.netDevices, none);
-    setFields(this.owners, this.seen.id, plugin, change, { scheduler: Field.LinuxSched }, seen, adjust);
+    claimFields(this.owners, this.seen.id, plugin, change, { scheduler: Field.LinuxSched }, seen, adjust);
     adjust.rdt = this.#rdt(plugin, adjust.rdt ?? create(LinuxRdtSchema), change.rdt);
-    setFields(this.owners, this.seen.id, plugin, change, { memoryPolicy: Field.MemoryPolicy }, adjust);
+    claimFields(this.owners, this.seen.id, plugin, change, { memoryPolicy: Field.MemoryPolicy }, adjust);
   }
 
   #resources(plugin: string, change: LinuxResources): void {
     const both = [this.seen.linux?.resources, this.adjust.linux?.resources] as LinuxResources[];
     const id = this.seen.id;
     const parts = <Name extends "memory" | "cpu">(name: Name) => both.map((to) => to[name] as object);
-    setFields(this.owners, id, plugin, change.memory, MEMORY, ...parts("memory"));
-    setFields(this.owners, id, plugin, change.cpu, CPU, ...parts("cpu"));
+    claimFields(this.owners, id, plugin, change.memory, MEMORY, ...parts("memory"));
+    claimFields(this.owners, id, plugin, change.cpu, CPU, ...parts("cpu"));
     for (const limit of change.hugepageLimits) {
       this.#claim(plugin, Field.HugepageLimits, limit.pageSize);
       for (const to of both) to.hugepageLimits.push(limit);
@@ -182,15 +182,15 @@ export class Creation {
       this.#claim(plugin, Field.CgroupsUnified, file);
       for (const to of both) setEntry(to.unified, file, value);
     }
-    setFields(this.owners, id, plugin, change, CLASSES, ...both);
-    setFields(this.owners, id, plugin, change, { pids: Field.PidsLimit }, ...both);
+    claimFields(this.owners, id, plugin, change, CLASSES, ...both);
+    claimFields(this.owners, id, plugin, change, { pids: Field.PidsLimit }, ...both);
   }
 
   /** A removal counts for what was set before it, and for the container's own until a field is set. */
   #rdt(plugin: string, before: LinuxRdt, change: LinuxRdt | undefined): LinuxRdt {
     if (change?.remove) for (const field of Object.values(RDT)) this.#clear(plugin, field);
     const rdt = change?.remove ? create(LinuxRdtSchema, { remove: true }) : before;
-    if (setFields(this.owners, this.seen.id, plugin, change, RDT, rdt)) rdt.remove = false;
+    if (claimFields(this.owners, this.seen.id, plugin, change, RDT, rdt)) rdt.remove = false;
     return rdt;
   }
 
