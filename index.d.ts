@@ -151,6 +151,8 @@ export interface BindingListenOptions {
   maxQueuedBytes: number
   /** Whether requests beyond these two limits are left unread until there is room, instead of refused. */
   holdBack: boolean
+  /** For how long to look for requests before the thread sleeps, in microseconds. By default, while that pays. */
+  busyPollUs: number | null
 }
 
 /** A method that JavaScript handles. */

@@ -15,7 +15,15 @@ pub struct Patience {
 /// So many failures make attempts as rare as they get.
 const MOST: u32 = RARELY.ilog2();
 
+/// So many are assumed by who doubts that attempts pay.
+const DOUBTS: u32 = MOST / 2;
+
 impl Patience {
+    /// Skips the first attempts, as if some had been made in vain.
+    pub fn doubtful() -> Self {
+        Self { failures: DOUBTS, skips: (1 << DOUBTS) - 1 }
+    }
+
     /// Whether to make the attempt for which there is an occasion now.
     pub fn may_try(&mut self) -> bool {
         let may = self.skips == 0;

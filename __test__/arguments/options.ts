@@ -137,6 +137,7 @@ export const reconnectOptions: Options<ReconnectOptions> = {
   maxWaitingCalls: ms(/reconnect\.maxWaitingCalls/, 0),
 };
 export const serverOptions: Options<ServerOptions> = {
+  busyPollMs: connectOptions.busyPollMs,
   maxConnections: limit(/maxConnections/),
   maxConcurrentCalls: limit(/maxConcurrentCalls/),
   maxQueuedBytes: limit(/maxQueuedBytes/),

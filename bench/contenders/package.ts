@@ -15,7 +15,7 @@ import { eventOf, handlersOf } from "./handlers.js";
 /** This package, where a program releases each large payload that it has read. */
 export const releasing = (): Contender => thisPackage({}, releasePayload);
 
-/** This package with options of its own. A server takes the driver only. */
+/** This package with options of its own. */
 export function thisPackage(
   options: ConnectOptions = {},
   release?: (payload: Uint8Array) => void,
@@ -36,7 +36,7 @@ export function thisPackage(
       };
     },
     async serve(path) {
-      const server = createServer({ driver: options.driver });
+      const server = createServer({ driver: options.driver, busyPollMs: options.busyPollMs });
       server.addRaw(SERVICE, {
         Echo: { kind: "unary", handle: handlers.echo },
         Sink: { kind: "client_streaming", handle: handlers.sink },

@@ -19,8 +19,8 @@ function casesOf(side: Side): Case[] {
   const add = (size: number, inflight: number, connections: number, names: readonly Name[]) => {
     const key = `${size} ${inflight} ${connections}`;
     if (cases.has(key)) return;
-    // With more in flight, polling for answers makes no difference.
-    const sleeping: readonly Name[] = side === "client" && inflight <= 4 ? ["sleeping"] : [];
+    // With more in flight, polling makes no difference.
+    const sleeping: readonly Name[] = inflight <= 4 ? ["sleeping"] : [];
     // Smaller payloads have no memory of their own.
     const releasing: readonly Name[] = side === "client" && size >= 16 << 10 ? ["releasing"] : [];
     const quick =

@@ -211,8 +211,7 @@ impl Port {
     /// Looks for a connection's answers before the thread sleeps: for some microseconds, or while that pays.
     #[napi(catch_unwind)]
     pub fn busy_poll(&self, connection: u32, microseconds: Option<u32>) -> Result<()> {
-        let time = |us: u32| Looks::For(Duration::from_micros(us.into()));
-        let looks = microseconds.map_or(Looks::WhileTheyPay, time);
+        let looks = Looks::asked_for(microseconds);
         self.driver.with(move |engine| engine.look(connection, looks))
     }
 
@@ -309,5 +308,6 @@ fn listen_options(options: BindingListenOptions) -> ListenOptions {
         max_concurrent_calls: options.max_concurrent_calls,
         max_queued_bytes: options.max_queued_bytes,
         excess: if options.hold_back { Excess::HeldBack } else { Excess::Refused },
+        looks: Looks::asked_for(options.busy_poll_us),
     }
 }

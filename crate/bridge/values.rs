@@ -104,6 +104,8 @@ pub struct BindingListenOptions {
     pub max_queued_bytes: u32,
     /// Whether requests beyond these two limits are left unread until there is room, instead of refused.
     pub hold_back: bool,
+    /// For how long to look for requests before the thread sleeps, in microseconds. By default, while that pays.
+    pub busy_poll_us: Option<u32>,
 }
 
 /// The versions that an addon was built from.

@@ -9,6 +9,9 @@
 //! holds for hours costs one look. Unless a program says how long to look, a connection looks while that pays: each look in
 //! vain makes it skip twice as many of the next ones, up to a limit. With many calls in flight, a look finds the first answer
 //! at once.
+//!
+//! A server's connection looks for the next request after it has answered one. Many peers make a call or two and leave, so it
+//! begins as if looks had been in vain.
 
 use super::Engine;
 use super::connection::Connection;
@@ -16,7 +19,7 @@ use crate::limits::{LOOK_CONNECTIONS, LOOK_TIME};
 use crate::patience::Patience;
 use crate::system::poll::look_for_input;
 use std::os::fd::RawFd;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -28,6 +31,21 @@ pub enum Looks {
     For(Duration),
     /// For [`LOOK_TIME`], if the last looks were not in vain.
     WhileTheyPay,
+}
+
+impl Looks {
+    /// What a program asks for by a number of microseconds, if by any. Nobody looks on a machine with one processor, which
+    /// cannot run the peer meanwhile.
+    pub fn asked_for(microseconds: Option<u32>) -> Option<Self> {
+        static HAS_ANOTHER: LazyLock<bool> =
+            LazyLock::new(|| available_parallelism().is_ok_and(|processors| processors.get() > 1));
+        match microseconds {
+            Some(0) => None,
+            _ if !*HAS_ANOTHER => None,
+            Some(us) => Some(Self::For(Duration::from_micros(us.into()))),
+            None => Some(Self::WhileTheyPay),
+        }
+    }
 }
 
 /// The looks of one connection.
@@ -44,15 +62,27 @@ pub(super) struct Look {
     until: Option<Instant>,
     /// It is among those of which bytes have left.
     has_sent: bool,
+    /// It is for requests, which may come whatever is in flight.
+    serves: bool,
 }
 
 impl Look {
-    pub(super) fn new(looks: Looks) -> Self {
+    /// For answers, on a client's connection.
+    pub(super) fn for_answers(looks: Looks) -> Self {
+        Self::new(looks, Patience::default(), false)
+    }
+
+    /// For requests, on a server's connection.
+    pub(super) fn for_requests(looks: Looks) -> Self {
+        Self::new(looks, Patience::doubtful(), true)
+    }
+
+    fn new(looks: Looks, patience: Patience, serves: bool) -> Self {
         let (time, patience) = match looks {
             Looks::For(time) => (time, None),
-            Looks::WhileTheyPay => (LOOK_TIME, Some(Patience::default())),
+            Looks::WhileTheyPay => (LOOK_TIME, Some(patience)),
         };
-        Self { time, patience, slow: 0, enough: 0, until: None, has_sent: false }
+        Self { time, patience, slow: 0, enough: 0, until: None, has_sent: false, serves }
     }
 
     /// Has looks last for long, for a test.
@@ -66,7 +96,7 @@ impl Look {
         let now = Instant::now();
         let fresh = now.checked_add(self.time);
         self.until = match &mut self.patience {
-            _ if in_flight == 0 => None,
+            _ if in_flight == 0 && !self.serves => None,
             None => fresh,
             // If each message prolonged the look, one for messages that are not answered would not end.
             Some(_) if self.until.is_some_and(|until| now < until) => self.until,
@@ -84,7 +114,8 @@ impl Look {
         if let Some(patience) = &mut self.patience {
             patience.paid();
         }
-        let others = in_flight > self.slow;
+        // A server answers first.
+        let others = in_flight > self.slow && !self.serves;
         self.until = others.then(|| Instant::now().checked_add(self.time)).flatten();
     }
 }
@@ -113,23 +144,16 @@ impl Connection {
     /// Until when to look at it; `None` also if the calls ended by a deadline or were given up.
     fn looks_until(&self) -> Option<Instant> {
         let look = self.look.as_ref()?;
-        look.until.filter(|_| self.in_flight.load(Ordering::Relaxed) > look.enough)
+        let is_due = || look.serves || self.in_flight.load(Ordering::Relaxed) > look.enough;
+        look.until.filter(|_| is_due())
     }
 }
 
-/// Whether anybody can answer while this thread looks.
-fn has_another_processor() -> bool {
-    static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(|| available_parallelism().is_ok_and(|processors| processors.get() > 1))
-}
-
 impl Engine {
-    /// Sets when a client's connection looks for answers.
-    pub fn look(&mut self, connection: u32, looks: Looks) {
-        if has_another_processor()
-            && let Some(conn) = self.connections.get_mut(&connection)
-        {
-            conn.look = Some(Look::new(looks));
+    /// Sets when a client's connection looks for answers, if it does.
+    pub fn look(&mut self, connection: u32, looks: Option<Looks>) {
+        if let Some(conn) = self.connections.get_mut(&connection) {
+            conn.look = looks.map(Look::for_answers);
         }
     }
 

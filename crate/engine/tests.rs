@@ -4,6 +4,7 @@
 mod lateness;
 mod looks;
 mod payloads;
+mod request_looks;
 mod traffic;
 
 use super::connection::{Connection, Endpoint};
@@ -192,6 +193,7 @@ fn options(services: Services) -> ListenOptions {
         max_concurrent_calls: 100,
         max_queued_bytes: 1 << 20,
         excess: Excess::Refused,
+        looks: None,
     }
 }
 

@@ -1,6 +1,6 @@
 import { checkSignal } from "../abort.js";
 import { type Address, parseAddress } from "../address.js";
-import { checkBusyPoll } from "./busy-poll.js";
+import { checkBusyPoll } from "../busy-poll.js";
 import { Connection } from "./connection.js";
 import { checkConnectTimeout, CONNECT_TIMEOUT_MS, openConnection } from "./connector.js";
 import type { Driver } from "../connection-types.js";

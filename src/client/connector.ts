@@ -1,7 +1,7 @@
 import { performance } from "node:perf_hooks";
 import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import { constants } from "node:os";
-import { setBusyPoll } from "./busy-poll.js";
+import { setBusyPoll } from "../busy-poll.js";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import type { ParsedAddress } from "../address.js";
 import { Code } from "../code.js";

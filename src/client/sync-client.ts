@@ -11,7 +11,7 @@ import {
   type Payload,
   rawPayload,
 } from "../codec/payload.js";
-import { checkBusyPoll, setBusyPoll } from "./busy-poll.js";
+import { checkBusyPoll, setBusyPoll } from "../busy-poll.js";
 import { type CallSite, closedError, named } from "./call-site.js";
 import { clientCalls, type ConnectionMessage, connections } from "../diagnostics.js";
 import { callError, ofCall, TtrpcError } from "../error.js";

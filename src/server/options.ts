@@ -29,6 +29,17 @@ export interface ServerOptions {
    * What runs the server's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop.
    */
   readonly driver?: Driver | undefined;
+  /**
+   * Milliseconds to poll for another request before the thread sleeps: from 0 to 10, fractions allowed. Polling begins when
+   * a reply or a stream's message has left, ends with the next bytes that come, and gives way to whatever else the event loop
+   * has to do.
+   *
+   * A peer on the same machine that makes one call after the other is then answered up to twice as often. So by default, a
+   * server polls for up to 0.1, separately for each connection, from its eighth reply on and while that pays: where requests
+   * are further apart, it soon polls only once in 64 times. Any number given here holds for each reply: 0 turns polling off.
+   * With one processor, nothing polls. See docs/performance.md.
+   */
+  readonly busyPollMs?: number | undefined;
 }
 
 /** Options of {@link Server.listen}. */
@@ -64,6 +75,7 @@ export const OPTIONS = [
   "requireSameUser",
   "interceptors",
   "driver",
+  "busyPollMs",
 ] as const satisfies readonly (keyof ServerOptions)[];
 /** The names of {@link ListenOptions}. */
 export const LISTEN_OPTIONS = ["mode", "reclaimStale"] as const satisfies readonly (keyof ListenOptions)[];

@@ -3,6 +3,7 @@ import { EventEmitter } from "node:events";
 import { constants } from "node:os";
 import type { DescService } from "@bufbuild/protobuf";
 import { type Address, parseAddress } from "../address.js";
+import { checkBusyPoll } from "../busy-poll.js";
 import { Code } from "../code.js";
 import { openError } from "../client/connector.js";
 import type { ServerConnection } from "./context.js";
@@ -70,9 +71,7 @@ const LEAST_DECODED_BYTES = 4 << 20;
 export class Server extends EventEmitter<ServerEvents> {
   readonly #bridge: Bridge;
   readonly #host: RequestHost;
-  readonly #limits: typeof DEFAULTS;
-  readonly #requireSameUser: boolean;
-  readonly #holdBack: boolean;
+  readonly #rules: Omit<BindingListenOptions, "methods" | "mode">;
   readonly #interceptors: readonly ServerInterceptor[];
   readonly #methods: MethodRoutes;
   readonly #services = new Set<string>();
@@ -98,19 +97,19 @@ export class Server extends EventEmitter<ServerEvents> {
   constructor(options: ServerOptions = {}, holdBack = false) {
     super();
     checkOptions("createServer", options, OPTIONS);
-    const { interceptors, requireSameUser = false, driver, ...limits } = options;
-    this.#holdBack = holdBack;
+    const { interceptors, requireSameUser = false, driver, busyPollMs, ...given } = options;
     this.#bridge = bridgeOf(checkDriver(driver));
     this.#methods = new MethodRoutes(this.#bridge);
     checkBoolean(requireSameUser, "requireSameUser");
-    this.#requireSameUser = requireSameUser;
     this.#interceptors = checkedInterceptors(interceptors);
-    this.#limits = withDefaults(DEFAULTS, limits);
-    checkLimits(this.#limits);
+    const busyPollUs = checkBusyPoll(busyPollMs) ?? null;
+    const limits = withDefaults(DEFAULTS, given);
+    checkLimits(limits);
+    this.#rules = { ...limits, requireSameUser, holdBack, busyPollUs };
     this.#host = {
       bridge: this.#bridge,
       decodedBytes: 0,
-      maxDecodedBytes: Math.max(this.#limits.maxQueuedBytes, LEAST_DECODED_BYTES),
+      maxDecodedBytes: Math.max(limits.maxQueuedBytes, LEAST_DECODED_BYTES),
       finished: () => this.#finished(),
     };
   }
@@ -216,9 +215,7 @@ export class Server extends EventEmitter<ServerEvents> {
     const binding: BindingListenOptions = {
       methods: this.#methods.routed(),
       mode: mode ?? null,
-      requireSameUser: this.#requireSameUser,
-      holdBack: this.#holdBack,
-      ...this.#limits,
+      ...this.#rules,
     };
     const bind = () => {
       if (parsed.binding !== undefined) return this.#bridge.listen(parsed.binding, binding);

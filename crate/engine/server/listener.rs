@@ -3,6 +3,7 @@
 //! Each connection gets a ttrpc server of its own, so its handlers know who the peer is and when it leaves.
 //! ttrpc's own accept loop tells them neither, and spins when descriptors run out.
 
+use crate::engine::busy_poll::{Look, Looks};
 use crate::engine::connection::{Connection, Endpoint, Hold, Interest};
 use crate::engine::server::connection_server::ConnectionServer;
 use crate::engine::server::services::Services;
@@ -32,6 +33,8 @@ pub struct ListenOptions {
     pub max_queued_bytes: u32,
     /// What happens to requests beyond these two limits.
     pub excess: Excess,
+    /// When connections look for requests before the thread sleeps, if they do.
+    pub looks: Option<Looks>,
 }
 
 impl ListenOptions {
@@ -56,6 +59,7 @@ pub(in crate::engine) struct Entry {
     services: Arc<Services>,
     budget: Arc<Budget>,
     max_connections: u32,
+    looks: Option<Looks>,
     connections: u32,
     /// Until when it is not watched, because accepting failed.
     pub(in crate::engine) paused_until: Option<Instant>,
@@ -145,6 +149,7 @@ impl Engine {
             max_concurrent_calls,
             max_queued_bytes,
             excess,
+            looks,
         } = options;
         let id = self.next_id();
         let entry = Entry {
@@ -157,6 +162,7 @@ impl Engine {
                 self.shared.worklist.clone(),
             ),
             max_connections,
+            looks,
             connections: 0,
             paused_until: None,
             backoff: BACKOFF_FIRST,
@@ -242,6 +248,7 @@ impl Engine {
         }
         entry.connections += 1;
         let (services, budget) = (entry.services.clone(), entry.budget.clone());
+        let looks = entry.looks;
         let connection = self.next_id();
         let init = WireInit {
             id: connection,
@@ -255,7 +262,8 @@ impl Engine {
         wire.mark();
         let server = ConnectionServer::NotStarted(pipe, services, self.shared.clone());
         let end = Endpoint::Server { server, listener, budget };
-        let conn = Connection::new(stream, Progress::Connected, wire, end);
+        let mut conn = Connection::new(stream, Progress::Connected, wire, end);
+        conn.look = looks.map(Look::for_requests);
         self.connections.insert(connection, conn);
         Some(connection)
     }

@@ -1,7 +1,7 @@
 //! When a connection looks for answers before the thread sleeps.
 
 use super::{connected, frames, route, with_flags};
-use crate::engine::busy_poll::{Look, Looks};
+use crate::engine::busy_poll::Looks;
 use crate::engine::{Engine, Hold};
 use crate::limits::{LOOK_CONNECTIONS, RARELY};
 use crate::records::{FLAG_CANCELLABLE, FLAG_CLIENT_STREAM, FLAG_SERVER_STREAM, op, record};
@@ -17,14 +17,9 @@ const FIELDS: [u8; 12] = [0; 12];
 
 fn looking(looks: Looks) -> (Engine, u32, UnixStream) {
     let (mut engine, connection, peer) = connected();
-    set(&mut engine, connection, looks);
+    engine.look(connection, Some(looks));
     engine.submit(&route()).unwrap();
     (engine, connection, peer)
-}
-
-/// As `Engine::look`, whatever the number of processors.
-fn set(engine: &mut Engine, connection: u32, looks: Looks) {
-    engine.connections.get_mut(&connection).unwrap().look = Some(Look::new(looks));
 }
 
 /// Makes a call, and returns the id that the peer sees.
@@ -51,7 +46,7 @@ fn looks(engine: &Engine) -> bool {
 fn another(engine: &mut Engine, looks: Looks) -> (u32, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let connection = engine.adopt(Stream::adopt(ours.into()).unwrap());
-    set(engine, connection, looks);
+    engine.look(connection, Some(looks));
     (connection, theirs)
 }
 
@@ -273,7 +268,7 @@ fn blocking() -> (Engine, u32, UnixStream) {
     engine.submit(&route()).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let connection = engine.open_blocking(Stream::adopt(ours.into()).unwrap());
-    set(&mut engine, connection, Looks::For(Duration::from_millis(10)));
+    engine.look(connection, Some(Looks::For(Duration::from_millis(10))));
     (engine, connection, theirs)
 }
 

@@ -23,7 +23,7 @@ fn looking_for(name: &str, time: Duration) -> (IoThread, mpsc::Receiver<()>, u32
     let (io_thread, told) = started();
     let (connection, peer) = connected(&io_thread, name);
     assert_eq!(next_events(&io_thread, &told), [event::CONNECTED]);
-    let looks = Looks::For(time);
+    let looks = Some(Looks::For(time));
     io_thread.with(move |engine| engine.look(connection, looks)).unwrap();
     io_thread.submit(&record(op::ROUTE, 0, 0, b"\x01\0\0\0s\x01\0\0\0m")).unwrap();
     wait_for_sleep(&io_thread);

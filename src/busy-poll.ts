@@ -1,5 +1,5 @@
-import type { Bridge } from "../native/bridge.js";
-import { shown } from "../value-kinds.js";
+import type { Bridge } from "./native/bridge.js";
+import { shown } from "./value-kinds.js";
 
 /** The longest look, which keeps a processor busy. */
 const LONGEST_LOOK_MS = 10;
