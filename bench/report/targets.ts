@@ -93,6 +93,13 @@ export function targets(run: Comparison): Target[] {
       );
     }
   }
+  for (const [inflight, goal] of [
+    [1, 1.25],
+    [4, 1],
+  ] as const) {
+    const id = caseId("server", "unary", 64, inflight);
+    against(`server, 64 B, ${inflight} in flight: calls/s`, id, "≥", { plain: goal }, "one");
+  }
   const served = caseId("server", "unary", 64, 64);
   against("server, 64 B, 64 in flight: calls/s", served, "≥", { plain: 1.1, native: 0.8 }, "many");
   against(
