@@ -1,9 +1,9 @@
 import { Code } from "containerd-shim-protos";
 import { createTestRuntime, type PluginHandlers } from "containerd-shim-protos/nri";
-import { afterEach, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Node } from "./node.js";
 import { start } from "./nri-plugin.js";
-import { NamedPods } from "./nri-pods.js";
+import { useNamedPods } from "./nri-pods.js";
 import { useRunning } from "./suite.js";
 
 /** The events of pods and containers but those that change resources, which need a kubelet. */
@@ -20,16 +20,7 @@ const EVENTS = [
 ] as const;
 
 const node = useRunning(() => Node.start());
-let pods: NamedPods;
-
-beforeAll(async () => {
-  pods = new NamedPods(node());
-  await pods.pull();
-});
-
-afterEach(async () => {
-  await node().crictl(["rmp", "--all", "--force"]);
-});
+const pods = useNamedPods(node);
 
 describe("a plugin of containerd", () => {
   test("gets the calls that the test runtime makes, also when another fails a container or its start", async () => {

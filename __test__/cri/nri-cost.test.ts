@@ -1,10 +1,10 @@
 import { runPlugin, type RunningPlugin } from "containerd-shim-protos/nri";
-import { beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { buildGo } from "../helpers/go-build.js";
 import { Program } from "../helpers/program.js";
 import { Started } from "../helpers/started.js";
 import { Node } from "./node.js";
-import { NamedPods } from "./nri-pods.js";
+import { useNamedPods } from "./nri-pods.js";
 import { useRunning } from "./suite.js";
 
 const SOCKET = "/var/run/nri/nri.sock";
@@ -17,12 +17,7 @@ const quiet = { info: () => undefined, warn: () => undefined, error: () => undef
 const node = useRunning(() =>
   Node.start(["[plugins.'io.containerd.nri.v1.nri']", "plugin_request_timeout = '30s'"]),
 );
-let pods: NamedPods;
-
-beforeAll(async () => {
-  pods = new NamedPods(node());
-  await pods.pull();
-});
+const pods = useNamedPods(node);
 
 /** When each probe began, and what it saw, for the container that is being created. */
 const arrivals: { at: number; env: string[] }[] = [];

@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { afterEach, beforeAll } from "vitest";
 import { BUSYBOX_IMAGE } from "./images/images.js";
 import { Node } from "./node.js";
 
@@ -10,18 +11,18 @@ const NAMESPACES = { network: 2, pid: 1 };
 
 /** Pods with names and annotations of a test's choice, through crictl. */
 export class NamedPods {
-  readonly #node: Node;
+  readonly #node: () => Node;
   readonly #folder = join(Node.root, "nri");
   readonly #files = new Map<string, string>();
   #made = 0;
 
-  constructor(node: Node) {
+  constructor(node: () => Node) {
     this.#node = node;
-    mkdirSync(this.#folder, { recursive: true });
   }
 
   /** Pulls the image of the containers. */
-  async pull(): Promise<void> {
+  async prepare(): Promise<void> {
+    mkdirSync(this.#folder, { recursive: true });
     await this.crictl("pull", BUSYBOX_IMAGE);
   }
 
@@ -72,7 +73,7 @@ export class NamedPods {
 
   /** Runs crictl, which must succeed. */
   async crictl(...args: readonly string[]): Promise<string> {
-    const { code, stdout, stderr } = await this.#node.crictl(args);
+    const { code, stdout, stderr } = await this.#node().crictl(args);
     if (code !== 0) throw new Error(`crictl ${args.join(" ").slice(0, 200)}: ${stderr}`);
     return stdout.trim();
   }
@@ -82,4 +83,14 @@ export class NamedPods {
     writeFileSync(path, JSON.stringify(content));
     return path;
   }
+}
+
+/** Pods of a node for the tests of a file. After each test, all that are left are removed. */
+export function useNamedPods(node: () => Node): NamedPods {
+  const pods = new NamedPods(node);
+  beforeAll(() => pods.prepare());
+  afterEach(async () => {
+    await node().crictl(["rmp", "--all", "--force"]);
+  });
+  return pods;
 }

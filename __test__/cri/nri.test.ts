@@ -8,13 +8,13 @@ import {
   type PluginHandlers,
   PodSandboxSchema,
 } from "containerd-shim-protos/nri";
-import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { buildGo } from "../helpers/go-build.js";
 import { Program } from "../helpers/program.js";
 import { Started } from "../helpers/started.js";
 import { Node } from "./node.js";
 import { SECONDS, start } from "./nri-plugin.js";
-import { NamedPods } from "./nri-pods.js";
+import { useNamedPods } from "./nri-pods.js";
 import { useRunning } from "./suite.js";
 
 const SOCKET = "/var/run/nri/nri.sock";
@@ -29,16 +29,7 @@ interface Call {
 const node = useRunning(() =>
   Node.start(["[plugins.'io.containerd.nri.v1.nri']", "plugin_request_timeout = '8s'"]),
 );
-let pods: NamedPods;
-
-beforeAll(async () => {
-  pods = new NamedPods(node());
-  await pods.pull();
-});
-
-afterEach(async () => {
-  await node().crictl(["rmp", "--all", "--force"]);
-});
+const pods = useNamedPods(node);
 
 /** Handlers that record every call as JSON. */
 function recorder(calls: Call[]): PluginHandlers {
