@@ -1,6 +1,14 @@
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { type Client, connect, createClient, createServer, type Server } from "containerd-shim-protos";
+import {
+  type Client,
+  Code,
+  connect,
+  createClient,
+  createServer,
+  type Server,
+  TtrpcError,
+} from "containerd-shim-protos";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import { Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, test, vi } from "vitest";
@@ -60,6 +68,36 @@ describe("the task service of a shim", () => {
     expect(await shim.older.connect({ id: "any" })).toMatchObject({ shimPid: process.pid, taskPid: 0 });
     await using own = await serve({ connect: () => ({ taskPid: 7 }) });
     expect(await own.client.connect({})).toMatchObject({ shimPid: 0, taskPid: 7 });
+  });
+
+  test("answers Pids, without which containerd deletes a task that it finds again, by State", async () => {
+    const asked: object[] = [];
+    const state = (request: object) => {
+      asked.push(request);
+      return { pid: 4 };
+    };
+    await using shim = await serve({ state });
+    expect(await shim.client.pids({ id: "box" })).toMatchObject({ processes: [{ pid: 4 }] });
+    expect(await shim.older.pids({ id: "box" })).toMatchObject({ processes: [{ pid: 4 }] });
+    expect(asked).toMatchObject([
+      { id: "box", execId: "" },
+      { id: "box", execId: "" },
+    ]);
+    // The process has not been started.
+    await using created = await serve({ state: () => ({}) });
+    expect(await created.client.pids({})).toMatchObject({ processes: [{ pid: process.pid }] });
+    await using own = await serve({ state, pids: () => ({ processes: [] }) });
+    expect(await own.client.pids({})).toMatchObject({ processes: [] });
+  });
+
+  test("answers Pids as State if there is no task, and not at all without State", async () => {
+    const state = () => {
+      throw new TtrpcError("no container", Code.NotFound);
+    };
+    await using shim = await serve({ state });
+    await expect(shim.client.pids({})).rejects.toMatchObject({ code: Code.NotFound });
+    await using bare = await serve({});
+    await expect(bare.client.pids({})).rejects.toMatchObject({ code: Code.Unimplemented });
   });
 
   test.each([

@@ -94,7 +94,7 @@ test("both versions of the task service are served by the same handlers", async 
   await using connection = await connect(await host.address());
   for (const client of [createClient(Task, connection), createClient(TaskV2, connection)] as const) {
     expect(await client.state({ id: "box" })).toMatchObject({ id: "box", bundle: host.bundle });
-    await expect(client.pids({})).rejects.toMatchObject({ code: Code.Unimplemented });
+    await expect(client.pause({})).rejects.toMatchObject({ code: Code.Unimplemented });
   }
 });
 

@@ -77,7 +77,7 @@ describe("createTestShim", () => {
     await using shim = await createTestShim(createService, { spec: { hostname: "h" } });
     const reply = await createClient(TaskV2, shim.connection).create({ id: "test", bundle: shim.bundle });
     expect(reply.pid).toBe(7);
-    await expect(createClient(TaskV2, shim.connection).pids({ id: "x" })).rejects.toMatchObject({
+    await expect(createClient(TaskV2, shim.connection).pause({ id: "x" })).rejects.toMatchObject({
       code: Code.Unimplemented,
     });
   });

@@ -94,7 +94,6 @@ export function createSkeleton({ namespace, publish, shutdown }: ShimContext): S
       const { id, bundle, stdin, stdout, stderr } = request;
       return { id, bundle, stdin, stdout, stderr, pid, status, ...exit };
     },
-    pids: () => ({ processes: [{ pid: get().pid }] }),
     kill({ signal }) {
       const { child } = get();
       if (child === undefined) {

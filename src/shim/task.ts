@@ -1,11 +1,12 @@
 import { listenToAbort, unlistenToAbort } from "../abort.js";
+import { decode, encode } from "../codec/codec.js";
 import { Sandbox } from "../protos/sandbox.js";
 import { Task as TaskV2 } from "../protos/task/v2.js";
-import { Task } from "../protos/task/v3.js";
+import { type PidsRequest, StateRequestSchema, Task } from "../protos/task/v3.js";
 import type { HandlerContext } from "../server/context.js";
 import type { Server } from "../server/server.js";
 import type { ServiceImpl } from "../server/service.js";
-import { type Handlers, handlersOf } from "./handlers.js";
+import { type Handler, type Handlers, handlersOf } from "./handlers.js";
 
 /**
  * Serves both versions of the task service by the handlers of version 3. They differ in nothing but the names of the
@@ -15,6 +16,8 @@ export function addTask(server: Server, service: ServiceImpl<typeof Task>): void
   const handlers = handlersOf(Task, service);
   // By it containerd finds out, when it has been restarted, that the shim lives.
   handlers["connect"] ??= () => ({ shimPid: process.pid });
+  const { state } = handlers;
+  if (typeof state === "function") handlers["pids"] ??= pidsBy(state);
   endWithItsCall(handlers, "wait");
   server.add(Task, handlers as ServiceImpl<typeof Task>);
   const older: Handlers = {};
@@ -23,6 +26,19 @@ export function addTask(server: Server, service: ServiceImpl<typeof Task>): void
     older[localName] = async (request, context) => unnamed(await handlers[localName]?.(request, context));
   }
   server.add(TaskV2, older as ServiceImpl<typeof TaskV2>);
+}
+
+/**
+ * Pids by State: the task's first process, or the shim itself as long as there is none. When containerd has been restarted, it
+ * takes a task without processes for one that was never created, and deletes it; up to 2.2 also one whose Pids fails.
+ */
+function pidsBy(state: Handler): Handler {
+  return async (request, context) => {
+    const { id } = request as PidsRequest;
+    const asked = decode(StateRequestSchema, encode(StateRequestSchema, { id }));
+    const { pid } = (await state(asked, context)) as { pid?: number };
+    return { processes: [{ pid: pid || process.pid }] };
+  };
 }
 
 /** Serves the sandbox service. */
