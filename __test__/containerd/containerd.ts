@@ -130,9 +130,12 @@ export class Containerd {
     while (!hasEnded(this.#daemon)) await sleep(5);
   }
 
-  /** Starts the daemon again after {@link kill}, on the same folder; resolves when it answers. */
-  async restart(): Promise<void> {
-    this.#daemon = spawnDaemon(this.folder, this.ctr.release, this.#log);
+  /**
+   * Starts the daemon again after {@link kill}, or that of another release, on the same folder; resolves when it answers. ctr
+   * stays that of the first.
+   */
+  async restart(release = this.ctr.release): Promise<void> {
+    this.#daemon = spawnDaemon(this.folder, release, this.#log);
     await answers(this.ctr, this.#daemon);
   }
 

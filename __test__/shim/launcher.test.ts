@@ -215,6 +215,7 @@ test("start for a group that has a shim needs no Node", async () => {
   using second = hostOf({ executable, id: "two", sockets: first.sockets, env: WITHOUT_NODE });
   annotate(second, { first: "pod", second: "other" });
   expect(await second.address()).toBe(address);
+  expect(readFileSync(join(second.bundle, "address"), "utf8")).toBe(address);
   expect(first.processes()).toHaveLength(1);
   // Another group, and no group, have shims of their own.
   for (const annotations of [{ first: "another" }, { first: "" }]) {

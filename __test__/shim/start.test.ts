@@ -5,6 +5,7 @@ import {
   constants,
   existsSync,
   linkSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -50,6 +51,8 @@ class LogPipe implements Disposable {
     closeSync(this.#fd);
   }
 }
+
+const addressIn = (bundle: string) => readFileSync(join(bundle, "address"), "utf8");
 
 const gone = (host: ShimHost) => vi.waitFor(() => expect(host.processes()).toEqual([]), 10_000);
 
@@ -232,11 +235,29 @@ test("parameters on stdin that are for another shim are refused", async () => {
   expect(stderr).toContain("stdin is for another in namespace tests, not for box in tests");
 });
 
+test("an older containerd that replaces the one of a shim finds its address in the bundle", async () => {
+  using host = new ShimHost();
+  const address = await host.address();
+  expect(addressIn(host.bundle)).toBe(address);
+  // A container of a sandbox has no start of its own.
+  const bundle = temporaryPath();
+  mkdirSync(bundle);
+  await using connection = await connect(address);
+  const task = createClient(Task, connection);
+  await task.create({ id: "inner", bundle });
+  expect(addressIn(bundle)).toBe(address);
+  writeFileSync(join(bundle, "address"), "unix:///another");
+  await task.create({ id: "inner", bundle });
+  expect(addressIn(bundle)).toBe("unix:///another");
+  expect(await task.create({ id: "lost", bundle: temporaryPath() })).toMatchObject({ pid: 7 });
+});
+
 test("containers of a group share one shim", async () => {
   using first = new ShimHost({ id: "one", does: "group" });
   const address = await first.address();
   using second = new ShimHost({ id: "two", does: "group", sockets: first.sockets });
   expect(await second.address()).toBe(address);
+  expect(addressIn(second.bundle)).toBe(address);
   await vi.waitFor(() => expect(first.processes()).toHaveLength(1), 10_000);
 });
 

@@ -10,7 +10,7 @@ use protobuf::well_known_types::any::Any;
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -36,19 +36,9 @@ pub fn answer(payload: &Payload, arguments: &Arguments, input: &[u8]) -> Option<
         return None;
     }
     let address = format!("unix://{path}");
+    leave_address(bundle, &address).ok()?;
     match form {
-        Form::Address => {
-            // containerd up to 1.7 looks for it here after a restart.
-            let file = bundle.join("address");
-            let new = bundle.join("address.tmp");
-            // What is there goes, as in `src/shim/write-file.ts`: a link would lead elsewhere.
-            let _ = fs::remove_file(&new);
-            let mut options = OpenOptions::new();
-            let opened = options.write(true).create_new(true).mode(0o644).open(&new);
-            opened.and_then(|mut new| new.write_all(address.as_bytes())).ok()?;
-            fs::rename(&new, &file).ok()?;
-            Some(address.into_bytes())
-        }
+        Form::Address => Some(address.into_bytes()),
         Form::Message { .. } => {
             let mut result = BootstrapResult::new();
             result.version = 3;
@@ -57,6 +47,17 @@ pub fn answer(payload: &Payload, arguments: &Arguments, input: &[u8]) -> Option<
             result.write_to_bytes().ok()
         }
     }
+}
+
+/// Leaves the address where containerd up to 1.7 looks for it after a restart, as `src/shim/address-file.ts` does.
+fn leave_address(bundle: &Path, address: &str) -> io::Result<()> {
+    let new = bundle.join("address.tmp");
+    // What is there goes, as in `src/shim/write-file.ts`: a link would lead elsewhere.
+    let _ = fs::remove_file(&new);
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create_new(true).mode(0o644).open(&new);
+    opened.and_then(|mut new| new.write_all(address.as_bytes()))?;
+    fs::rename(&new, bundle.join("address"))
 }
 
 /// Whether somebody listens on a socket. Never waits.

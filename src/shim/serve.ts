@@ -10,6 +10,7 @@ import { Sandbox } from "../protos/sandbox.js";
 import { Task } from "../protos/task/v3.js";
 import { createServer, type Server } from "../server/server.js";
 import { socketAddress } from "./address.js";
+import { leavingAddress, writeAddress } from "./address-file.js";
 import { NOTHING_TO_DO, type ShimArguments } from "./arguments.js";
 import { type Bootstrap, readBootstrap, writeBootstrap } from "./bootstrap.js";
 import { childrenOfProcess } from "./process.js";
@@ -28,7 +29,7 @@ import {
 import { readSpec } from "./spec/index.js";
 import { FAILED, STARTED, STARTER_VARIABLE } from "./start.js";
 import { addSandbox, addTask } from "./task.js";
-import { writeFile, writeWhole } from "./write-file.js";
+import { writeFile } from "./write-file.js";
 
 /** How long a working shim may take to answer a probe, as in containerd's own. */
 const PROBE_MS = 1000;
@@ -170,7 +171,7 @@ async function listen(
     shutdown,
   };
   const { deleteLeavesNothing = options.delete === undefined } = options;
-  const task = await options.createTaskService(context);
+  const task = leavingAddress(await options.createTaskService(context), address);
   const memory = new IdleMemory();
   addTask(server, memory.watching(Task, deleteLeavesNothing ? notingDeletes(task) : task));
   const sandbox = await options.createSandboxService?.(context);
@@ -225,12 +226,10 @@ class Starter {
     this.input = this.#wire === undefined ? new Uint8Array() : readFileSync(this.#wire);
   }
 
-  /** Reports the address in the form that containerd reads, and in the file where versions up to 1.7 look for it. */
+  /** Reports the address in the form that containerd reads, and leaves it in the bundle. */
   started(bootstrap: Bootstrap, address: string, bundle: string): void {
     if (this.#wire === undefined) return;
-    if (bootstrap.params === undefined) {
-      writeWhole(join(bundle, "address"), address);
-    }
+    writeAddress(bundle, address);
     this.#answer(STARTED, writeBootstrap(bootstrap, address));
   }
 
