@@ -19,7 +19,7 @@ export interface Answer {
 /** What containerd prepares before it runs a shim: a bundle as working directory, and addresses. */
 export class ShimHost {
   readonly id: string;
-  readonly bundle = temporaryPath();
+  readonly bundle: string;
   readonly sockets: string;
   readonly env: Record<string, string>;
   /** What is executed; Node if it is left out. */
@@ -29,6 +29,7 @@ export class ShimHost {
 
   constructor({
     id = "box",
+    bundle = temporaryPath(),
     does = "",
     sockets = temporaryPath(),
     env = {},
@@ -36,11 +37,12 @@ export class ShimHost {
     program = executable === process.execPath ? [FIXTURE] : [],
   }: Partial<ShimHost> & { does?: string } = {}) {
     this.id = id;
+    this.bundle = bundle;
     this.sockets = sockets;
     this.executable = executable;
     this.program = program;
     this.env = { FIXTURE: does, TTRPC_ADDRESS: `${sockets}.ttrpc`, ...env };
-    mkdirSync(this.bundle);
+    mkdirSync(bundle, { recursive: true });
   }
 
   /** The flags that containerd passes with every action. */

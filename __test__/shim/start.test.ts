@@ -279,6 +279,19 @@ test("a sandbox without a spec has a shim of its own, which the containers that 
   expect(await container.address()).toBe(address);
 });
 
+test("the shim of a sandbox tells containerd 2.0 to 2.2, in JSON, that it takes the sandbox's containers", async () => {
+  const bundle = join(temporaryPath(), "io.containerd.sandbox.controller.v1.shim", "tests", "pod");
+  using host = new ShimHost({ id: "pod", bundle, does: "sandbox" });
+  const { code, stdout } = await host.run([...host.flags, "start"]);
+  const { address, ...rest } = JSON.parse(stdout.toString()) as { address: string };
+  expect({ code, ...rest }).toEqual({ code: 0, version: 3, protocol: "ttrpc" });
+  expect(addressIn(bundle)).toBe(address);
+  await using connection = await connect(address);
+  expect(await createClient(Sandbox, connection).pingSandbox({})).toMatchObject({});
+  await createClient(Task, connection).shutdown({});
+  await gone(host);
+});
+
 test("containers without a group have one shim each", async () => {
   using first = new ShimHost({ id: "one" });
   using second = new ShimHost({ id: "two", sockets: first.sockets });

@@ -1,8 +1,10 @@
 import { Buffer } from "node:buffer";
+import { basename, dirname } from "node:path";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { AnySchema } from "../descriptors/well-known.js";
 import { type BootstrapParams, BootstrapParamsSchema, BootstrapResultSchema } from "../protos/bootstrap.js";
 import { decode, encode } from "../codec/codec.js";
+import { SANDBOXES } from "../sandboxes.js";
 
 /** What containerd writes to the stdin of `start`. */
 export interface Bootstrap {
@@ -39,10 +41,15 @@ export function readBootstrap(
   return { params: undefined, options };
 }
 
-/** What `start` writes to stdout, in the form that this version of containerd reads. */
-export function writeBootstrap({ params }: Bootstrap, address: string): Uint8Array {
-  if (params === undefined) return Buffer.from(address);
-  return encode(BootstrapResultSchema, { version: 3, address, protocol: "ttrpc" });
+/**
+ * What `start` writes to stdout, in the form that this version of containerd reads. From 2.0 to 2.2 that is the plain address or
+ * JSON, and containerd sends the containers of a sandbox to its shim only if that has named version 3 of the protocol.
+ */
+export function writeBootstrap({ params }: Bootstrap, address: string, bundle: string): Uint8Array {
+  const result = { version: 3, address, protocol: "ttrpc" };
+  if (params !== undefined) return encode(BootstrapResultSchema, result);
+  const isSandbox = basename(dirname(dirname(bundle))) === SANDBOXES;
+  return Buffer.from(isSandbox ? JSON.stringify(result) : address);
 }
 
 function decoded<T>(read: () => T): T | undefined {

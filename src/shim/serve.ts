@@ -230,7 +230,7 @@ class Starter {
   started(bootstrap: Bootstrap, address: string, bundle: string): void {
     if (this.#wire === undefined) return;
     writeAddress(bundle, address);
-    this.#answer(STARTED, writeBootstrap(bootstrap, address));
+    this.#answer(STARTED, writeBootstrap(bootstrap, address, bundle));
   }
 
   failed(why: string): void {

@@ -2,11 +2,10 @@ import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
+import { SANDBOXES } from "../sandboxes.js";
 
 /** The folder of containerd's state in which each task has a bundle, below its namespace. */
 const TASKS = "io.containerd.runtime.v2.task";
-/** The same for sandboxes whose shims containerd's sandbox controller `shim` runs. */
-const SANDBOXES = "io.containerd.sandbox.controller.v1.shim";
 
 /** The error of a folder that is not containerd's state. */
 export class NoStateFolder extends TtrpcError {}
