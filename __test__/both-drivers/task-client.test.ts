@@ -260,6 +260,16 @@ describeWithPeer("a client of a service that the Rust server lacks", () => {
     await expect(task.connect({ id: ID })).resolves.toMatchObject({ shimPid: peer.pid });
   });
 
+  test.each([
+    ["tokio", () => Peer.task("v3")],
+    ["threads", () => Peer.threads()],
+  ])("gets Unimplemented, by which it finds the version that is served, with %s", async (_, start) => {
+    await using peer = await start();
+    await using connection = await connect(peer.address);
+    const call = createClient(TaskV2, connection).connect({ id: ID });
+    await expect(failure(call)).resolves.toMatchObject({ code: Code.Unimplemented });
+  });
+
   test("gets Unimplemented for a method that the service lacks", async () => {
     await using peer = await Peer.task("v3");
     await using connection = await connect(peer.address);

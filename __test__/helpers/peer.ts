@@ -40,6 +40,11 @@ export class Peer implements AsyncDisposable {
     return Peer.#start(["echo"], address);
   }
 
+  /** The generated Events server without tokio, which has no method. */
+  static threads(): Promise<Peer> {
+    return Peer.#start(["threads"]);
+  }
+
   /** The generated Events server, which reports once `count` `TaskExit`s have come; see {@link Peer.eventsReport}. */
   static events(count: number, address?: string): Promise<Peer> {
     return Peer.#start(["events", "--count", String(count)], address);

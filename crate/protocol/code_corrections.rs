@@ -1,8 +1,10 @@
 //! Corrects, in place, the status codes that ttrpc gets wrong in encoded responses.
 
 const CODE_INVALID_ARGUMENT: u8 = 3;
-const CODE_RESOURCE_EXHAUSTED: u8 = 8;
-const CODE_UNIMPLEMENTED: u8 = 12;
+/// What Go answers to an oversized message.
+pub const CODE_RESOURCE_EXHAUSTED: u8 = 8;
+/// What Go answers to a call of a service that it does not have.
+pub const CODE_UNIMPLEMENTED: u8 = 12;
 
 /// Where the code is in an encoded `Response { status: { code: INVALID_ARGUMENT, message } }`, and the code that Go
 /// answers in its place, if the message is one of the two that ttrpc itself writes.

@@ -1,7 +1,7 @@
 //! How calls end, and how ttrpc's errors map to outcomes.
 
 use super::close_reason::{CloseKind, CloseReason};
-use super::code_corrections::code_by_text;
+use super::code_corrections::{CODE_RESOURCE_EXHAUSTED, CODE_UNIMPLEMENTED, code_by_text};
 use super::status::{Code, MESSAGE_LIMIT};
 use ttrpc::proto::{Response, Status};
 
@@ -85,14 +85,29 @@ impl Outcome {
 /// to an oversized request and to an unknown service. Go answers RESOURCE_EXHAUSTED and UNIMPLEMENTED, and a
 /// caller that falls back to another service looks for the latter.
 fn corrected(mut status: Status, service: &str) -> Status {
-    if status.code.value() == Code::InvalidArgument as i32
-        && let Some(code) = code_by_text(status.message.as_bytes())
-        && (code == Code::ResourceExhausted as u8
-            || status.message.strip_suffix(" service does not exist") == Some(service))
-    {
-        status.code = protobuf::EnumOrUnknown::from_i32(i32::from(code));
+    if status.code.value() != Code::InvalidArgument as i32 {
+        return status;
     }
+    let code = if is_unknown(&status.message, service) {
+        CODE_UNIMPLEMENTED
+    } else {
+        match code_by_text(status.message.as_bytes()) {
+            Some(CODE_RESOURCE_EXHAUSTED) => CODE_RESOURCE_EXHAUSTED,
+            _ => return status,
+        }
+    };
+    status.code = protobuf::EnumOrUnknown::from_i32(i32::from(code));
     status
+}
+
+/// Whether a Rust server says that it does not have a service: one with threads says so of the path of the method.
+fn is_unknown(message: &str, service: &str) -> bool {
+    let Some(what) = message.strip_suffix(" does not exist") else { return false };
+    if what.strip_suffix(" service") == Some(service) {
+        return true;
+    }
+    let path = what.strip_prefix('/').and_then(|path| path.strip_prefix(service));
+    path.and_then(|path| path.strip_prefix('/')).is_some_and(|method| !method.contains(['/', ' ']))
 }
 
 /// ttrpc's local failures can only be told apart by their messages.

@@ -20,6 +20,7 @@ mod stream_message;
 mod streams;
 mod task_v2;
 mod task_v3;
+mod threads;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lifecycle::Stop;
@@ -45,6 +46,8 @@ enum Command {
     Call(Call),
     /// Serve `test.Echo`, registered by hand.
     Echo(Listen),
+    /// Serve Events with threads, as shims of the Rust crate without `async` do.
+    Threads(Listen),
     /// Serve the streaming service of ttrpc's integration tests, and `test.Streams`.
     Streams(Listen),
     /// Call the streaming service, one JSON line a call.
@@ -138,6 +141,11 @@ async fn main() -> Result<(), Failure> {
             let stop = Stop::watch(listen.exit_on_stdin_eof)?;
             address::clear(&listen.address)?;
             echo::serve(&listen.address, stop).await
+        }
+        Command::Threads(listen) => {
+            let stop = Stop::watch(listen.exit_on_stdin_eof)?;
+            address::clear(&listen.address)?;
+            threads::serve(&listen.address, stop).await
         }
         Command::Streams(listen) => {
             let stop = Stop::watch(listen.exit_on_stdin_eof)?;
