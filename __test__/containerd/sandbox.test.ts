@@ -1,0 +1,59 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { openTask } from "containerd-shim-protos/shims";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { Containerd } from "./containerd.js";
+import { built, describeWith } from "./releases.js";
+import { type Shim, ShimUser } from "./shims.js";
+
+const SANDBOXED: Shim = {
+  name: "a shim for sandboxes",
+  runtime: fileURLToPath(new URL("sandbox-shim.mjs", import.meta.url)),
+};
+
+// `ctr` of 1.x knows no sandboxes.
+describeWith(built, "the shim of a sandbox", () => {
+  let containerd: Containerd;
+  beforeAll(async () => {
+    containerd = await Containerd.start({ release: built });
+  });
+  afterAll(async () => {
+    await containerd?.stop();
+  });
+
+  test("takes the sandbox's containers, is found again with them, and outlives each of them", async () => {
+    const user = new ShimUser(containerd, SANDBOXED);
+    const spec = join(containerd.folder, "pod.json");
+    writeFileSync(spec, JSON.stringify({ ociVersion: "1.0.0" }));
+    const sandbox = async (...args: string[]) => {
+      const { code, stderr } = await containerd.ctr.command(["sandbox", ...args]);
+      expect(code, stderr).toBe(0);
+    };
+    await sandbox("run", "--runtime", SANDBOXED.runtime, spec, "pod");
+    const names = ["one", "two"];
+    for (const id of names) await user.runDetached(id, ["/bin/sleep", "100000"], ["--sandbox", "pod"]);
+    const state = join(containerd.folder, "state");
+    const shims = names.map(async (id) => {
+      await using task = await openTask(id, { state });
+      return task.shimPid;
+    });
+    const [first = 0, second] = await Promise.all(shims);
+    expect(second).toBe(first);
+
+    const tasks = async () => (await containerd.ctr.tasks()).map(({ id, pid }) => `${id} ${pid}`).toSorted();
+    const before = await tasks();
+    expect(before).toHaveLength(2);
+    await containerd.kill();
+    await containerd.restart();
+    expect(await tasks()).toEqual(before);
+
+    for (const id of names) {
+      await containerd.ctr.deleteTask(id, { force: true });
+      await containerd.ctr.deleteContainer(id);
+    }
+    expect(() => process.kill(first, 0)).not.toThrow();
+    await sandbox("rm", "pod");
+    await vi.waitFor(() => expect(() => process.kill(first, 0)).toThrow("ESRCH"), 10_000);
+  });
+});
