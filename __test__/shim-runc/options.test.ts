@@ -1,10 +1,13 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { Code } from "containerd-shim-protos";
+import { AnySchema } from "@bufbuild/protobuf/wkt";
+import { Code, packAny } from "containerd-shim-protos";
+import { BootstrapParamsSchema } from "containerd-shim-protos/bootstrap";
 import { CheckpointOptionsSchema, OptionsSchema } from "containerd-shim-protos/runc";
 import { describe, expect, test } from "vitest";
+import { startOptionsOf } from "../../examples/shim-runc/runtime-options.js";
 import { FakeRunc } from "./fake-runc.js";
 
 /** A field that the messages here do not have. */
@@ -32,6 +35,21 @@ function optionsWith(runc: FakeRunc, criu: string) {
 }
 
 describe("the options of shim-runc", () => {
+  test("are found among what else containerd may pass to start, which is ignored", () => {
+    const other = { typeUrl: "containerd.io/cri.v1.PodSandboxConfig", value: Uint8Array.of(8, 1) };
+    const own = packAny(OptionsSchema, { shimCgroup: "/shims" });
+    const startedWith = (...values: (MessageInitShape<typeof AnySchema> | undefined)[]) => {
+      const params = create(BootstrapParamsSchema, { extensions: values.map((value) => ({ value })) });
+      return startOptionsOf({ options: params.extensions[0]?.value, params }).shimCgroup;
+    };
+    expect(startedWith(other, undefined, own)).toBe("/shims");
+    expect(startedWith(own, other)).toBe("/shims");
+    expect(startedWith(other)).toBe("");
+    expect(startedWith()).toBe("");
+    expect(startOptionsOf({ options: create(AnySchema, own), params: undefined }).shimCgroup).toBe("/shims");
+    expect(startOptionsOf({ options: create(AnySchema, other), params: undefined }).shimCgroup).toBe("");
+  });
+
   test.each(["containerd.runc.v1.CheckpointOption", "containerd.runc.v1.Options", ""])(
     "of a checkpoint are refused if their type is %j",
     async (typeUrl) => {

@@ -10,6 +10,7 @@ import {
   OptionsSchema,
 } from "containerd-shim-protos/runc";
 import { OptionsSchema as RuntimeOptionsSchema } from "containerd-shim-protos/runtimeoptions";
+import type { StartRequest } from "containerd-shim-protos/shim";
 import { parse } from "smol-toml";
 import { invalidArgument } from "./errors.js";
 
@@ -29,6 +30,18 @@ export function optionsOf(any: Any | undefined): Options {
   if (configPath !== "") return fromToml(readFileSync(configPath, "utf8"), configPath);
   return create(OptionsSchema);
 }
+
+/**
+ * The options that a shim starts with. From 2.3 on containerd may pass other things beside them or in their place, which are
+ * none of this shim's business; options of an unknown type are refused by Create.
+ */
+export function startOptionsOf({ options, params }: Pick<StartRequest, "options" | "params">): Options {
+  const given = params === undefined ? [options] : params.extensions.map(({ value }) => value);
+  return optionsOf(given.find(isKnown));
+}
+
+const isKnown = (any: Any | undefined) =>
+  any !== undefined && (unpackAny(any, OptionsSchema) ?? unpackAny(any, RuntimeOptionsSchema)) !== undefined;
 
 /** The options of a checkpoint. Throws InvalidArgument for those of another type: to ignore them would let the container run. */
 export function checkpointOptionsOf(any: Any | undefined): CheckpointOptions {

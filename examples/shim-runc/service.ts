@@ -17,12 +17,12 @@ import { Status, type Task } from "containerd-shim-protos/task/v3";
 import { Cgroup } from "containerd-shim-protos/shim/cgroup";
 import { Container } from "./container.js";
 import { alreadyExists, notFound, unknown } from "./errors.js";
-import { checkpointOptionsOf, optionsOf } from "./runtime-options.js";
+import { checkpointOptionsOf, startOptionsOf } from "./runtime-options.js";
 
 /** The task service for the containers of one shim. */
 export function createRuncService(context: ShimContext): ServiceImpl<typeof Task> {
   const containers = new Map<string, Container>();
-  const { shimCgroup } = optionsOf(context.options);
+  const { shimCgroup } = startOptionsOf(context);
   if (shimCgroup !== "") Cgroup.at(shimCgroup).add(process.pid);
 
   const get = (id: string): Container => {

@@ -28,7 +28,10 @@ export interface ShimRequest {
 
 /** What `start` gets. */
 export interface StartRequest extends ShimRequest {
-  /** The runtime's options, from containerd's configuration or its client; undefined if there are none. */
+  /**
+   * The runtime's options, from containerd's configuration or its client; undefined if there are none. From containerd 2.3 on
+   * it is the first extension of `params`, so look at its type: others may come to be passed, too.
+   */
   readonly options: Any | undefined;
   /** All parameters that containerd 2.3 and later passes at the start; undefined from older versions. */
   readonly params: BootstrapParams | undefined;
