@@ -1,4 +1,5 @@
 import diagnostics from "node:diagnostics_channel";
+import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { mock } from "node:test";
 import { type CallMessage, Code, connect, createClient, createServer } from "containerd-shim-protos";
@@ -27,10 +28,18 @@ const EVERYTHING = [
 
 const frameworks: readonly (readonly [name: string, fake: () => void])[] = [
   ["vitest", () => vi.useFakeTimers({ toFake: [...EVERYTHING] })],
+  ["Sinon", fakeClockOfNode],
   ["node:test", () => mock.timers.enable({ apis: ["setTimeout", "setInterval", "setImmediate"] })],
 ];
 
+/** Node's own clock, which Sinon's fake timers replace as well. */
+function fakeClockOfNode(): void {
+  vi.useFakeTimers({ toFake: [...EVERYTHING] });
+  Object.defineProperty(performance, "now", { value: () => 0, configurable: true });
+}
+
 function restore(): void {
+  Reflect.deleteProperty(performance, "now");
   vi.useRealTimers();
   mock.timers.reset();
 }

@@ -1,4 +1,4 @@
-import { performance } from "node:perf_hooks";
+import { currentMs } from "../clock.js";
 import { type CallOptions, callFields, type CheckedFields } from "./call-options.js";
 import { callerContext, closedError, named, rejectLater } from "./call-site.js";
 import { type UnaryInit, unaryCall } from "./unary-call.js";
@@ -312,11 +312,11 @@ export class Connection {
 
   /** Waits for the connection of the next attempt. */
   #reconnected({ timeoutNs, signal }: CheckedFields, route: number): Place<Reconnected> {
-    const start = performance.now();
+    const start = currentMs();
     const place = this.#reconnector?.wait(timeoutNs / 1e6, signal);
     const next = place?.connection ?? Promise.reject(closedError(this.address, { reason: "remote" }));
     const connection = next.then(
-      (id) => ({ id, waitedMs: performance.now() - start }),
+      (id) => ({ id, waitedMs: currentMs() - start }),
       (reason: unknown) => {
         // The calls that wait for one attempt share its error.
         const { rawMessage, code, details, cause } = TtrpcError.from(reason);

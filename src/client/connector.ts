@@ -1,7 +1,7 @@
-import { performance } from "node:perf_hooks";
 import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import { constants } from "node:os";
 import { setBusyPoll } from "../busy-poll.js";
+import { currentMs } from "../clock.js";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import type { ParsedAddress } from "../address.js";
 import { Code } from "../code.js";
@@ -76,7 +76,7 @@ export async function openConnection(address: ParsedAddress, options: OpenOption
 async function attempts(address: ParsedAddress, options: OpenOptions): Promise<OpenConnection> {
   const { driver, timeoutMs, signal, waitForReady, isBackground = false, busyPollUs } = options;
   const bridge = bridgeOf(driver);
-  const until = performance.now() + timeoutMs;
+  const until = currentMs() + timeoutMs;
   for (;;) {
     // What was given open is the package's, so it is closed by the attempt.
     if (signal?.aborted && address.binding !== undefined) throw canceledError(signal, attemptTo(address));
@@ -86,7 +86,7 @@ async function attempts(address: ParsedAddress, options: OpenOptions): Promise<O
       const begun = open(bridge, address);
       if (begun.id !== 0) {
         if (isBackground) bridge.hold(begun.id, Hold.Never);
-        const timer = { ms: Math.max(until - performance.now(), 1), holds: !isBackground };
+        const timer = { ms: Math.max(until - currentMs(), 1), holds: !isBackground };
         const connection = await established(bridge, begun.id, address, timer, signal);
         setBusyPoll(bridge, connection.id, busyPollUs);
         return connection;
@@ -100,7 +100,7 @@ async function attempts(address: ParsedAddress, options: OpenOptions): Promise<O
     const nobody = address.binding?.kind === "vsock" ? NOBODY_BY_VSOCK : NOBODY;
     if (waitForReady && nobody.has(errno)) retryMs = READY_RETRY_MS;
     if (retryMs === undefined) throw failure;
-    if (performance.now() + retryMs >= until) {
+    if (currentMs() + retryMs >= until) {
       throw waitForReady ? failure : openError(address, { errno: ETIMEDOUT, text: null });
     }
     await pause(retryMs, signal, !isBackground);

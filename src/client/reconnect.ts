@@ -1,5 +1,5 @@
-import { performance } from "node:perf_hooks";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";
+import { currentMs } from "../clock.js";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";
 import { callError, canceledError, TtrpcError } from "../error.js";
@@ -97,7 +97,7 @@ export class Reconnector {
     last?: TtrpcError,
   ): void {
     if (this.#state.is === "open") {
-      const livedMs = performance.now() - this.#state.since;
+      const livedMs = currentMs() - this.#state.since;
       // A peer that accepts and hangs up is no better than one that is not there.
       const isFailure = livedMs < this.#delayMs();
       this.#failed = isFailure ? this.#failed + 1 : 0;
@@ -134,7 +134,7 @@ export class Reconnector {
         connection.bridge.close(connection.id);
         return;
       }
-      this.#state = { is: "open", since: performance.now() };
+      this.#state = { is: "open", since: currentMs() };
       opened(connection);
       for (const { resolve } of this.#take()) resolve(connection.id);
     } catch (reason) {

@@ -24,7 +24,7 @@ export abstract class ForwardCall implements PendingCall {
    * @param payload - The encoded ForwardRequest.
    * @param metadata - Metadata to send with it.
    * @param lane - Parcels of one lane keep their order.
-   * @param expiresAt - When it is given up, by `performance.now()`.
+   * @param expiresAt - When it is given up, by `currentMs()`.
    */
   constructor(
     readonly payload: Uint8Array,

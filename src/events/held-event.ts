@@ -17,7 +17,7 @@ export interface EventOwner {
 export interface Passing {
   readonly payload: Uint8Array;
   readonly metadata: readonly (readonly [string, string])[];
-  /** When its caller gives up, by `performance.now()`; infinity if never. */
+  /** When its caller gives up, by `currentMs()`; infinity if never. */
   readonly expiresAt: number;
 }
 

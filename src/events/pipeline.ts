@@ -1,5 +1,5 @@
-import { performance } from "node:perf_hooks";
 import { clearTimeout, setTimeout } from "node:timers";
+import { currentMs } from "../clock.js";
 import { nextTick } from "../next-tick.js";
 import { Code } from "../code.js";
 import { type CallSite, named } from "../client/call-site.js";
@@ -140,7 +140,7 @@ export class Pipeline implements ForwardCallOwner {
 
   #sendOn(): void {
     const { maxInFlight } = this.#options;
-    const now = performance.now();
+    const now = currentMs();
     let sent = 0;
     // What fails at once is judged first: nothing is to be sent behind it.
     while (this.#outcomes.length === 0 && this.#flying < maxInFlight && this.#sent < this.#queue.length) {
@@ -243,7 +243,7 @@ export class Pipeline implements ForwardCallOwner {
 
   /** Waits before the next try; a longer time each time, but not longer than the first call has. */
   #pause(): Promise<void> {
-    const now = performance.now();
+    const now = currentMs();
     this.#dropExpired(now);
     const first = this.#queue.at(0);
     const delay = Math.min(this.#delayMs, Math.max((first?.expiresAt ?? now) - now, 1));
@@ -299,10 +299,9 @@ export class Pipeline implements ForwardCallOwner {
     });
     for (;;) {
       const { expiresAt = Number.POSITIVE_INFINITY } = this.#queue.at(0) ?? {};
-      if (await fulfilledWithin(attempt, Math.max(expiresAt - performance.now(), FIRST_DELAY_MS)))
-        return attempt;
+      if (await fulfilledWithin(attempt, Math.max(expiresAt - currentMs(), FIRST_DELAY_MS))) return attempt;
       const text = `the attempt to connect to ${this.#address} has not ended`;
-      this.#dropExpired(performance.now(), new TtrpcError(text, Code.Unavailable));
+      this.#dropExpired(currentMs(), new TtrpcError(text, Code.Unavailable));
     }
   }
 

@@ -1,7 +1,7 @@
-import { performance } from "node:perf_hooks";
 import { EventEmitter } from "node:events";
 import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
 import type { TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { currentMs, timeOrigin } from "../clock.js";
 import { nextTick } from "../next-tick.js";
 import { parseAddress } from "../address.js";
 import { Code } from "../code.js";
@@ -168,7 +168,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     message: MessageInitShape<Desc>,
     options: PublishOptions = {},
   ): Promise<void> {
-    const now = performance.now();
+    const now = currentMs();
     let payload: Uint8Array;
     let namespace: string;
     try {
@@ -327,7 +327,7 @@ function closedError(): TtrpcError {
   return new TtrpcError("the publisher is closed", Code.Unavailable);
 }
 
-let offset = performance.timeOrigin;
+let offset = timeOrigin;
 let second = 0;
 let secondAsBigInt = 0n;
 

@@ -1,4 +1,4 @@
-import { performance } from "node:perf_hooks";
+import { currentMs } from "../clock.js";
 import { nextTick } from "../next-tick.js";
 import type { Address } from "../address.js";
 import { TtrpcError } from "../error.js";
@@ -111,12 +111,12 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
   }
 
   async #close(graceMs: number): Promise<void> {
-    const until = performance.now() + graceMs;
+    const until = currentMs() + graceMs;
     this.#queue.stop();
     await this.#onward?.close(graceMs);
     const handsFree = this.#queue.end();
-    await fulfilledWithin(handsFree, Math.max(until - performance.now(), 0));
-    await this.#server.close({ graceMs: Math.max(until - performance.now(), 0) });
+    await fulfilledWithin(handsFree, Math.max(until - currentMs(), 0));
+    await this.#server.close({ graceMs: Math.max(until - currentMs(), 0) });
   }
 
   /** Reads a request from a batch. */
@@ -138,7 +138,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
       // The receiver validates an event that is passed on.
       if (metadata === undefined) refuseEvent(event);
       else {
-        const expiresAt = timeoutNs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutNs / 1e6;
+        const expiresAt = timeoutNs === 0 ? Number.POSITIVE_INFINITY : currentMs() + timeoutNs / 1e6;
         passing = { payload, metadata, expiresAt };
       }
       const wanted = this.#plan.wants(event);

@@ -1,5 +1,5 @@
-import { performance } from "node:perf_hooks";
 import { create } from "@bufbuild/protobuf";
+import { currentMs } from "../clock.js";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
@@ -159,13 +159,13 @@ export class RunningPlugin implements AsyncDisposable {
     this.#waiting++;
     const previous = this.#turn;
     const call = (async () => {
-      if (!(await fulfilledWithin(previous, until - performance.now()))) {
+      if (!(await fulfilledWithin(previous, until - currentMs()))) {
         const text = `the deadline of ${what} passed before the calls that came first had ended`;
         throw new TtrpcError(text, Code.DeadlineExceeded);
       }
       const session = this.#session;
       if (session === undefined) throw new TtrpcError(`${this} is not connected`, Code.Unavailable);
-      const timeoutMs = until === Number.POSITIVE_INFINITY ? 0 : Math.max(until - performance.now(), 1);
+      const timeoutMs = until === Number.POSITIVE_INFINITY ? 0 : Math.max(until - currentMs(), 1);
       return (await session.client.updateContainers(request, { timeoutMs })).failed;
     })();
     // A call that did not wait any longer does not let the next ones pass those before it.
@@ -204,14 +204,14 @@ export class RunningPlugin implements AsyncDisposable {
     const canReconnect = reconnect !== undefined && typeof this.#launch.socket === "string";
     const { signal } = this.#ending;
     let delayMs = reconnect?.initialDelayMs ?? 0;
-    let lastSeen = performance.now();
+    let lastSeen = currentMs();
     for (;;) {
       if (signal.aborted) return { reason: "local" };
-      const began = performance.now();
+      const began = currentMs();
       const { why, isConfigured } = await this.#connect();
       if (signal.aborted) return { reason: "local" };
       if (why.reason === "configure" || !canReconnect) return why;
-      const now = performance.now();
+      const now = currentMs();
       if (isConfigured) {
         lastSeen = now;
         if (now - began >= STABLE_MS) delayMs = reconnect.initialDelayMs;
@@ -254,14 +254,14 @@ export class RunningPlugin implements AsyncDisposable {
   }
 }
 
-/** When a call that is made now has failed, by `performance.now()`. Throws a TypeError if an option is wrong. */
+/** When a call that is made now has failed, by `currentMs()`. Throws a TypeError if an option is wrong. */
 function deadlineOf(what: string, options: UpdateOptions): number {
   checkOptions(what, options, ["timeoutMs"]);
   const { timeoutMs = 30_000 } = options;
   if (typeof timeoutMs !== "number" || !(timeoutMs >= 0)) {
     throw new TypeError(`timeoutMs must be a number of milliseconds, 0 or more, not ${shown(timeoutMs)}`);
   }
-  return timeoutMs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
+  return timeoutMs === 0 ? Number.POSITIVE_INFINITY : currentMs() + timeoutMs;
 }
 
 function reasonOf({ reason, error }: PluginClosed): string {

@@ -1,6 +1,6 @@
-import { performance } from "node:perf_hooks";
 import { clearTimeout, setTimeout } from "node:timers";
 import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import { currentMs } from "../clock.js";
 import { encode } from "../codec/codec.js";
 import { textOf, TtrpcError } from "../error.js";
 import { checkResponse } from "../native/encoded-size.js";
@@ -109,7 +109,7 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
     const { log } = settings;
     const about = `${session.plugin}: ${name}${subjectOf(subject)}`;
     const timeoutMs = call.timeoutMs ?? runtime.requestTimeoutMs;
-    const began = performance.now();
+    const began = currentMs();
     const near = (how: string) =>
       log.warn(`${about} ${how} the ${timeoutMs} ms after which the runtime disconnects`);
     const warnAt = timeoutMs * WARN_AT;
@@ -139,7 +139,7 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
       }
     } finally {
       clearTimeout(timer);
-      const tookMs = performance.now() - began;
+      const tookMs = currentMs() - began;
       if (failure !== undefined) log.error(failure);
       else if (tookMs >= warnAt) near(`took ${Math.round(tookMs)} ms of`);
     }

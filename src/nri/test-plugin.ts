@@ -1,6 +1,6 @@
-import { performance } from "node:perf_hooks";
 import { clearTimeout, setTimeout } from "node:timers";
 import type { Duplex } from "node:stream";
+import { currentMs } from "../clock.js";
 import { type Client, createClient } from "../client/client.js";
 import { connect } from "../client/connect.js";
 import type { Connection } from "../client/connection.js";
@@ -128,13 +128,13 @@ export class ConnectedPlugin {
    */
   async ask(event: EventName, call: PluginCall): Promise<void> {
     const { requestTimeoutMs: timeoutMs } = this.#about;
-    const began = performance.now();
+    const began = currentMs();
     try {
       await call(this, { timeoutMs });
     } catch (error) {
       // With either code the plugin may have answered: then the runtime fails.
       const { code, cause, message } = TtrpcError.from(error);
-      const isLate = code === Code.DeadlineExceeded && performance.now() - began >= timeoutMs;
+      const isLate = code === Code.DeadlineExceeded && currentMs() - began >= timeoutMs;
       const isLost = code === Code.Unavailable && cause !== undefined;
       if (!isLate && !isLost) throw error;
       if (isLost || !this.#policy?.keepConnected) await this.close();

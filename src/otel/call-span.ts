@@ -1,4 +1,4 @@
-import { performance } from "node:perf_hooks";
+import { currentMs } from "../clock.js";
 import {
   type Attributes,
   type Context,
@@ -21,7 +21,7 @@ export class CallSpan {
   /** Undefined if the tracer made none. */
   readonly #span: Span | undefined;
   readonly #attributes: Attributes;
-  readonly #start = performance.now();
+  readonly #start = currentMs();
   #ended = false;
 
   constructor(
@@ -59,7 +59,7 @@ export class CallSpan {
     if (message !== undefined) {
       this.#onSpan("setStatus", (span) => span.setStatus({ code: SpanStatusCode.ERROR, message }));
     }
-    const seconds = (performance.now() - this.#start) / 1000;
+    const seconds = (currentMs() - this.#start) / 1000;
     const duration = this.#telemetry.duration();
     if (duration !== undefined) {
       const measured = { ...this.#attributes, ...outcome };

@@ -1,4 +1,4 @@
-import { performance } from "node:perf_hooks";
+import { currentMs } from "../clock.js";
 import { Code } from "../code.js";
 import { TtrpcError, withoutFrames } from "../error.js";
 import { ContextValues } from "../context-values.js";
@@ -60,7 +60,7 @@ export class HandlerContext {
     this.connection = connection;
     if (request.timeoutMs > 0) {
       this.timeoutMs = request.timeoutMs;
-      this.#arrivedMs = performance.now();
+      this.#arrivedMs = currentMs();
       // Dates end 8.64e15 ms after 1970; a timeout may end later.
       this.deadline = new Date(Math.min(Date.now() + request.timeoutMs, 8.64e15));
     }
@@ -82,7 +82,7 @@ export class HandlerContext {
    */
   remainingMs(): number | undefined {
     if (this.timeoutMs === undefined) return undefined;
-    return Math.max(this.#arrivedMs + this.timeoutMs - performance.now(), 0);
+    return Math.max(this.#arrivedMs + this.timeoutMs - currentMs(), 0);
   }
 
   /**

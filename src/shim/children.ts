@@ -1,8 +1,8 @@
 import { readlinkSync } from "node:fs";
-import { performance } from "node:perf_hooks";
 import { clearTimeout, setTimeout } from "node:timers";
 import { constants } from "node:os";
 import { isMainThread } from "node:worker_threads";
+import { currentMs } from "../clock.js";
 import { loadNative } from "../native/addon.js";
 import { kindOf } from "../value-kinds.js";
 import { checked, sendSignal, startTime } from "./system.js";
@@ -213,7 +213,7 @@ export class Children {
       if (!this.#refused)
         process.emitWarning(`ended processes cannot be looked at: ${(error as Error).message}`);
       this.#refused = true;
-      this.#lookAgainAt(performance.now() + RETRY_MS);
+      this.#lookAgainAt(currentMs() + RETRY_MS);
     }
   }
 
@@ -224,7 +224,7 @@ export class Children {
     for (const adopted of this.#adopted.values()) this.#lookAt(adopted);
     const others = ended.size === 0 ? ended : ofLoop();
     const [oldest = Infinity] = this.#adoptions;
-    const now = performance.now();
+    const now = currentMs();
     const kept = new Map<number, Seen>();
     for (const pid of ended) {
       if (others.has(pid) || this.#isLeft(pid)) continue;
@@ -287,7 +287,7 @@ export class Children {
       this.#nextLook = undefined;
       this.#look();
     };
-    this.#nextLook = { at: time, timer: setTimeout(look, Math.ceil(time - performance.now()) + 1).unref() };
+    this.#nextLook = { at: time, timer: setTimeout(look, Math.ceil(time - currentMs()) + 1).unref() };
   }
 }
 

@@ -1,9 +1,9 @@
 import { URL } from "node:url";
-import { performance } from "node:perf_hooks";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { clearTimeout, setTimeout } from "node:timers";
 import { setTimeout as sleep } from "node:timers/promises";
+import { currentMs } from "../clock.js";
 import { socketOf } from "../native/socket.js";
 import type { CheckedOptions } from "./stdio-paths.js";
 import { closeDescriptor, Descriptors } from "./descriptors.js";
@@ -106,8 +106,8 @@ export class Logger {
     void this.ended.then(() => over.abort());
     const pause = (ms: number) => sleep(ms, undefined, { ref: false, signal: over.signal });
     try {
-      const latest = performance.now() + READ_MS;
-      while (performance.now() < latest && this.#hasUnread()) await pause(LOOK_MS);
+      const latest = currentMs() + READ_MS;
+      while (currentMs() < latest && this.#hasUnread()) await pause(LOOK_MS);
       await pause(END_MS);
       this.#child.kill("SIGTERM");
       await pause(KILL_MS);

@@ -1,5 +1,5 @@
 import { shown } from "../value-kinds.js";
-import { performance } from "node:perf_hooks";
+import { currentMs } from "../clock.js";
 import { checkSignal, following } from "../abort.js";
 import { type CallOptions } from "../client/call-options.js";
 import type { Client } from "../client/client.js";
@@ -111,11 +111,11 @@ export class OpenTask implements AsyncDisposable {
       () => undefined,
     );
     try {
-      let [before, at] = [await this.usage(limits), performance.now()];
+      let [before, at] = [await this.usage(limits), currentMs()];
       for (;;) {
         await pause(intervalMs, over.signal);
         if (over.signal.aborted) return;
-        const [usage, now] = [await this.usage(limits), performance.now()];
+        const [usage, now] = [await this.usage(limits), currentMs()];
         yield sampleOf(before, usage, (now - at) / 1000);
         [before, at] = [usage, now];
       }

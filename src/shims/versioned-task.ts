@@ -1,5 +1,5 @@
-import { performance } from "node:perf_hooks";
 import type { DescMessage } from "@bufbuild/protobuf";
+import { currentMs } from "../clock.js";
 import type { CallOptions } from "../client/call-options.js";
 import { type Client, createClient } from "../client/client.js";
 import type { Connection } from "../client/connection.js";
@@ -73,6 +73,6 @@ function renamed(reply: unknown, { typeName }: DescMessage): unknown {
 
 /** Options for calls that must all end within `timeoutMs` from now. */
 export function limitsOf(timeoutMs: number, signal: AbortSignal | undefined) {
-  const until = performance.now() + timeoutMs;
-  return () => ({ timeoutMs: Math.max(until - performance.now(), 1), signal });
+  const until = currentMs() + timeoutMs;
+  return () => ({ timeoutMs: Math.max(until - currentMs(), 1), signal });
 }
