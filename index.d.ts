@@ -3,7 +3,10 @@
 
 /** Threads that move bytes between descriptors. See `crate::system::pump`. */
 export declare class BindingPump {
-  /** Starts the thread. `on_reports` is called when there is something for `take_reports` to return. */
+  /**
+   * Starts the thread. `on_reports` is called when there is something for `take_reports` to return. Async hooks see it
+   * as the resource, so it may have a `hasRef`.
+   */
   constructor(onReports: () => void)
   /**
    * Takes over one end of a transfer, and makes sure that there is a thread for it. Returns the transfer's number, or the
@@ -39,7 +42,7 @@ export declare class Port {
   /**
    * Opens a port of this environment. `outbound` and `inbound` are each the whole of an ArrayBuffer that
    * is never detached. `deliver` is called with a value like that of `submit`, and must have read the
-   * events when it returns. Each slot of a request is used `generations` times. With `thread`, a thread of
+   * events when it returns. Async hooks see it as the resource, so it may have a `hasRef`. Each slot of a request is used `generations` times. With `thread`, a thread of
    * its own turns the engine, otherwise the event loop does. `in_node`: the runtime is Node, and no other.
    */
   constructor(outbound: Uint8Array, inbound: Uint8Array, deliver: (arg: number) => void, generations: number, thread: boolean, inNode: boolean)
@@ -49,6 +52,8 @@ export declare class Port {
    * may come: then `submit` must be called again, in a later turn of the event loop.
    */
   submit(length: number, take: boolean): number
+  /** Whether the process is kept alive by what this port does. */
+  holds(): boolean
   /** Waits until every command handed over so far is carried out, for a process that is about to exit. */
   finish(): void
   /** Copies the payload of a command in the next batch that has the flag for it. */

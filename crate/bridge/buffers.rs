@@ -44,7 +44,8 @@ impl Buffers {
                 check(sys::napi_create_reference(env, value, 1, reference))?;
             }
             let name = resource_name(env)?;
-            check(sys::napi_async_init(env, ptr::null_mut(), name, &raw mut async_context))?;
+            let resource = callback.value().value;
+            check(sys::napi_async_init(env, resource, name, &raw mut async_context))?;
         }
         let [outbound_reference, inbound_reference, deliver] = references;
         Ok(Self {
@@ -85,6 +86,14 @@ impl Buffers {
     /// Whether the runtime is Node, and no other.
     pub(super) fn in_node(&self) -> bool {
         self.in_node
+    }
+
+    /// The callback, which is also what async hooks see of the port. Null if there is none any more.
+    pub(super) fn callback(&self) -> sys::napi_value {
+        let mut function = ptr::null_mut();
+        // SAFETY: `env` is the current environment, and the reference lives until the driver is torn down.
+        unsafe { sys::napi_get_reference_value(self.env, self.deliver, &raw mut function) };
+        function
     }
 
     /// Passes the first `length` bytes of the outbound buffer to `read`.
@@ -129,9 +138,9 @@ impl Buffers {
             if sys::napi_open_handle_scope(env, &raw mut scope) != sys::Status::napi_ok {
                 return;
             }
-            let (mut function, mut receiver, mut argument, mut result) =
-                (ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-            sys::napi_get_reference_value(env, self.deliver, &raw mut function);
+            let function = self.callback();
+            let (mut receiver, mut argument, mut result) =
+                (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
             sys::napi_get_global(env, &raw mut receiver);
             sys::napi_create_uint32(env, filled.bits(), &raw mut argument);
             let status = sys::napi_make_callback(

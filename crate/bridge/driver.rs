@@ -68,6 +68,14 @@ impl Driver {
         }
     }
 
+    /// Whether the process is kept alive.
+    pub(super) fn holds(&self) -> bool {
+        match self {
+            Self::Loop(loop_driver) => loop_driver.holds(),
+            Self::Thread(thread_driver) => thread_driver.holds(),
+        }
+    }
+
     /// Copies the payload of a command in the next batch.
     pub(super) fn lend(&self, payload: &[u8]) -> Result<()> {
         match self {

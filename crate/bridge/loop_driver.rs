@@ -99,6 +99,11 @@ impl LoopDriver {
         &self.buffers
     }
 
+    /// Whether the process is kept alive.
+    pub(super) fn holds(&self) -> bool {
+        self.timer_holds.get() || self.handles.borrow().values().any(UvHandle::holds)
+    }
+
     /// The pending events.
     pub(super) fn events(&self) -> &PendingEvents {
         &self.events

@@ -39,7 +39,7 @@ pub struct Port {
 impl Port {
     /// Opens a port of this environment. `outbound` and `inbound` are each the whole of an ArrayBuffer that
     /// is never detached. `deliver` is called with a value like that of `submit`, and must have read the
-    /// events when it returns. Each slot of a request is used `generations` times. With `thread`, a thread of
+    /// events when it returns. Async hooks see it as the resource, so it may have a `hasRef`. Each slot of a request is used `generations` times. With `thread`, a thread of
     /// its own turns the engine, otherwise the event loop does. `in_node`: the runtime is Node, and no other.
     #[napi(constructor, catch_unwind)]
     pub fn new(
@@ -77,6 +77,12 @@ impl Port {
     pub fn submit(&self, length: u32, take: bool) -> Result<u32> {
         self.driver.submit(length as usize)?;
         Ok(if take { self.driver.take().bits() } else { 0 })
+    }
+
+    /// Whether the process is kept alive by what this port does.
+    #[napi(catch_unwind)]
+    pub fn holds(&self) -> bool {
+        self.driver.holds()
     }
 
     /// Waits until every command handed over so far is carried out, for a process that is about to exit.

@@ -31,7 +31,8 @@ struct Inner {
 
 #[napi]
 impl BindingPump {
-    /// Starts the thread. `on_reports` is called when there is something for `take_reports` to return.
+    /// Starts the thread. `on_reports` is called when there is something for `take_reports` to return. Async hooks see it
+    /// as the resource, so it may have a `hasRef`.
     #[napi(constructor, catch_unwind)]
     pub fn new(env: Env, on_reports: Function<'_, (), ()>) -> Result<Self> {
         let env = env.raw();
@@ -42,7 +43,7 @@ impl BindingPump {
             check(sys::napi_create_threadsafe_function(
                 env,
                 on_reports.value().value,
-                ptr::null_mut(),
+                on_reports.value().value,
                 resource_name(env)?,
                 0,
                 1,

@@ -54,7 +54,7 @@ impl ThreadDriver {
             check(sys::napi_create_threadsafe_function(
                 env,
                 ptr::null_mut(),
-                ptr::null_mut(),
+                thread_driver.buffers.callback(),
                 name,
                 0,
                 1,
@@ -117,6 +117,11 @@ impl ThreadDriver {
             looker.start();
         }
         Ok(())
+    }
+
+    /// Whether the process is kept alive.
+    pub(super) fn holds(&self) -> bool {
+        self.holds.get()
     }
 
     /// Keeps the process alive at least until queued work is done. Call it when work was queued.

@@ -30,6 +30,8 @@ pub(super) struct UvHandle<T: OwnsHandles> {
     of: PhantomData<Weak<T>>,
     /// The events for which a `uv_poll_t` polls now.
     events: Cell<c_int>,
+    /// Whether it keeps the process alive while it is active.
+    held: Cell<bool>,
 }
 
 impl<T: OwnsHandles> UvHandle<T> {
@@ -100,7 +102,7 @@ impl<T: OwnsHandles> UvHandle<T> {
             (uv.set_data)(handle, Box::into_raw(owner).cast());
             (uv.release)(handle);
         }
-        Ok(Self { uv, handle, of: PhantomData, events: Cell::new(0) })
+        Ok(Self { uv, handle, of: PhantomData, events: Cell::new(0), held: Cell::new(false) })
     }
 
     /// Watches for `interest`.
@@ -139,8 +141,14 @@ impl<T: OwnsHandles> UvHandle<T> {
         }
     }
 
+    /// Whether a handle that watches a descriptor keeps the process alive.
+    pub(super) fn holds(&self) -> bool {
+        self.held.get() && self.events.get() != 0
+    }
+
     /// Sets whether the handle keeps the process alive.
     pub(super) fn hold(&self, hold: bool) {
+        self.held.set(hold);
         // SAFETY: the handle is initialised and not closing.
         unsafe { if hold { (self.uv.hold)(self.handle) } else { (self.uv.release)(self.handle) } }
     }

@@ -53,11 +53,14 @@ export class Bridge {
       lend: (payload) => this.#native.lend(payload),
       read: (size) => this.#inbox.read(size),
     });
+    const deliver = (filled: number) => this.#outbox.arrived(filled);
+    // Jest and others ask what async hooks show them whether it keeps the process alive.
+    deliver.hasRef = () => (this.#native as NativePort | undefined)?.holds() ?? false;
     try {
       this.#native = new (loadNative().Port)(
         this.#outbox.writer.bytes,
         this.#inbox.bytes,
-        (filled) => this.#outbox.arrived(filled),
+        deliver,
         generationsPerSlot(),
         driver === "thread",
         isNode(),

@@ -27,7 +27,12 @@ interface Addon {
  * Events are read in the async context in which the package was loaded, because what hands them over, such as the next tick
  * of a call, runs in the context of whoever made the call.
  */
-const neutral = new AsyncResource("ttrpc", { requireManualDestroy: true });
+const neutral = new (class extends AsyncResource {
+  /** It keeps no process alive. */
+  hasRef(): boolean {
+    return false;
+  }
+})("ttrpc", { requireManualDestroy: true });
 
 /** Gathers the commands of a tick in one buffer, and decides when they are handed over. */
 export class Outbox {
