@@ -52,6 +52,27 @@ it("is looked for in no folder above a bundle but node_modules: anybody might ha
   expect(stderr).not.toContain(planted);
 });
 
+it("is missing where node_modules comes from another image, and the error says so, and how to install it", async () => {
+  const app = temporaryPath("-app");
+  const modules = join(app, "node_modules");
+  const other = currentPlatform().libc === "musl" ? "gnu" : "musl";
+  const installed = `linux-${process.arch}-${other}`;
+  mkdirSync(join(modules, `${NAME}-${installed}`), { recursive: true });
+  writeFileSync(join(modules, `${NAME}-${installed}`, "package.json"), "{}");
+  const outfile = join(app, "bundle.mjs");
+  const stdin = { contents: `import "${NAME}";`, resolveDir: ROOT };
+  await build({ stdin, outfile, bundle: true, platform: "node", format: "esm", logLevel: "error" });
+  const { stderr } = (await run(process.execPath, [outfile]).catch((error: unknown) => error)) as {
+    stderr: string;
+  };
+  expect(stderr).toContain(`Tried:\n  ${NAME}-${PLATFORM}: not found\n`);
+  expect(stderr).toContain(
+    `\nInstalled is the addon for ${installed}, as where node_modules comes from another`,
+  );
+  const libc = other === "musl" ? "glibc" : "musl";
+  expect(stderr).toContain(`\n  npm install --os=linux --cpu=${process.arch} --libc=${libc}\n`);
+});
+
 it("is told from another package's, which the same variable may name", async () => {
   const other = temporaryPath(".cjs");
   writeFileSync(other, "module.exports = {};");

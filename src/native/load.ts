@@ -152,6 +152,23 @@ function installedBeside(): string | undefined {
   }
 }
 
+/** The platforms whose packages are installed where this one's would be, but not for this one. */
+function installedForOthers(names: readonly string[]): readonly string[] {
+  const from = installedBeside();
+  const lookups = from === undefined ? [require] : [require, createRequire(`${from}${sep}package.json`)];
+  const isInstalled = (name: string) => lookups.some((each) => finds(each, `${NAME}-${name}/package.json`));
+  return PREBUILT.filter((name) => !names.includes(name) && isInstalled(name));
+}
+
+function finds(lookup: NodeJS.Require, name: string): boolean {
+  try {
+    lookup.resolve(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Loads an addon and checks that it has the same version, because both sides share one record format. */
 function requireAddon(candidate: Candidate): typeof Native {
   const file = candidate.require.resolve(candidate.name);
@@ -185,7 +202,7 @@ function describeFailure(platform: Platform, attempts: readonly Attempt[]): stri
   return [
     `${NAME} ${VERSION} could not load its native addon on ${system}.`,
     ["Tried:", ...attempts.map(tried)].join("\n"),
-    ...advice(platformNames(platform)[0], attempts),
+    ...advice(platformNames(platform), attempts),
   ].join("\n\n");
 }
 
@@ -197,7 +214,7 @@ function tried({ candidate: { name, from }, error }: Attempt): string {
   return `  ${name}${from === undefined ? "" : `, from ${from}`}: ${reason}`;
 }
 
-function advice(name: string, attempts: readonly Attempt[]): readonly string[] {
+function advice(names: readonly [string, ...string[]], attempts: readonly Attempt[]): readonly string[] {
   if (attempts.some(({ error }) => DENIALS.has(codeOf(error)))) {
     if ((process as { permission?: unknown }).permission === undefined)
       return ["Node was started with --no-addons, which NODE_OPTIONS may have, too. It must be left out."];
@@ -222,16 +239,33 @@ function advice(name: string, attempts: readonly Attempt[]): readonly string[] {
         "If the package was replaced while this process ran, the process still has the addon of before: start it again.",
       ]
     : [];
-  const prebuilt = PREBUILT.includes(name)
-    ? [
-        `npm installs ${NAME}-${name} with the package, unless it was told to omit optional dependencies, or has the bug that`,
-        "leaves them out when a lock file comes from another platform (https://github.com/npm/cli/issues/4828). To fix it:",
-        "  rm -rf node_modules package-lock.json && npm install",
-      ]
-    : [`There are prebuilt addons for ${PREBUILT.join(", ")}.`];
   const source = [
     `To build the addon from source, with Rust and a C compiler, run \`npm ci\` in a clone of ${NAME} ${VERSION}, then set`,
-    `  ${OVERRIDE}=/path/to/clone/${NAME}.${name}.node`,
+    `  ${OVERRIDE}=/path/to/clone/${NAME}.${names[0]}.node`,
   ];
-  return [...replaced, prebuilt.join("\n"), source.join("\n")];
+  return [...replaced, installation(names, attempts).join("\n"), source.join("\n")];
+}
+
+/** How to install the addon of a platform. */
+function installation(
+  names: readonly [string, ...string[]],
+  attempts: readonly Attempt[],
+): readonly string[] {
+  const [name] = names;
+  if (!PREBUILT.includes(name)) return [`There are prebuilt addons for ${PREBUILT.join(", ")}.`];
+  const isMissing = attempts.every(({ error }) => codeOf(error) === "MODULE_NOT_FOUND");
+  const others = isMissing ? installedForOthers(names) : [];
+  if (others.length > 0) {
+    const [os = "", cpu = "", libc = ""] = name.split("-");
+    return [
+      `Installed is the addon for ${others.join(", ")}, as where node_modules comes from another image or machine.`,
+      "Install the package where the program runs, or for there:",
+      `  npm install --os=${os} --cpu=${cpu} --libc=${libc === "gnu" ? "glibc" : libc}`,
+    ];
+  }
+  return [
+    `npm installs ${NAME}-${name} with the package, unless it was told to omit optional dependencies, or has the bug that`,
+    "leaves them out when a lock file comes from another platform (https://github.com/npm/cli/issues/4828). To fix it:",
+    "  rm -rf node_modules package-lock.json && npm install",
+  ];
 }
