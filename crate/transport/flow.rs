@@ -60,6 +60,7 @@ impl Flow {
             if self.rules.is_server() {
                 self.block = None;
             }
+            self.rules.no_more_answers();
         }
         self.wake_reader();
     }

@@ -13,6 +13,7 @@ use super::used_ids::UsedIds;
 use crate::ids::{IdMap, IdSet};
 use crate::protocol::code_corrections::code_that_go_answers;
 use crate::protocol::status::{Code, response_of_status};
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use ttrpc::proto::{
@@ -57,6 +58,8 @@ pub(super) struct FrameRules {
     own_replies: Vec<u8>,
     /// Server: ids whose handler itself answered with a status that [`code_that_go_answers`] would correct.
     exempt: IdSet,
+    /// Server: what keeps ttrpc from forgetting the streams whose answers it has not written.
+    answering: IdMap<Box<dyn Any + Send>>,
     /// The payloads that ttrpc does not see.
     pub(super) detached: Detached,
 }
@@ -87,6 +90,7 @@ impl FrameRules {
             used_ids: UsedIds::default(),
             own_replies: Vec::new(),
             exempt: IdSet::default(),
+            answering: IdMap::default(),
             detached: Detached::new(),
         }
     }
@@ -94,6 +98,16 @@ impl FrameRules {
     /// Server: the next reply on this stream id carries a handler's own status, which is not corrected.
     pub(super) fn exempt(&mut self, stream_id: u32) {
         self.exempt.insert(stream_id);
+    }
+
+    /// Server: ttrpc knows the stream until its answer is written.
+    pub(super) fn answering(&mut self, stream_id: u32, receiver: Box<dyn Any + Send>) {
+        self.answering.insert(stream_id, receiver);
+    }
+
+    /// Server: ttrpc writes nothing any more.
+    pub(super) fn no_more_answers(&mut self) {
+        self.answering.clear();
     }
 
     /// Client: the next stream request that ttrpc writes, after those announced before, belongs to `state`.
@@ -247,6 +261,10 @@ impl FrameRules {
             (Role::Server, MESSAGE_TYPE_RESPONSE) => {
                 let size = length(header).min(rest.len());
                 self.reply_from_ttrpc(stream_id(header), &mut rest[..size]);
+                self.answering.remove(&stream_id(header));
+            }
+            (Role::Server, MESSAGE_TYPE_DATA) if flags(header) & FLAG_REMOTE_CLOSED != 0 => {
+                self.answering.remove(&stream_id(header));
             }
             _ => {}
         });

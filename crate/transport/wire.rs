@@ -7,6 +7,7 @@ use super::{Pipe, Role, Worklist};
 use crate::protocol::close_reason::CloseReason;
 use crate::protocol::code_corrections;
 use crate::sync::lock;
+use std::any::Any;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -192,6 +193,15 @@ impl Wire {
         header.set_flags(FLAG_REMOTE_CLOSED | FLAG_NO_DATA);
         self.inject(&mut flow, &[&Vec::from(header)[..], &[0]].concat());
         self.mark_flow(&mut flow);
+    }
+
+    /// The stream `stream_id` has its answer, which ttrpc is about to write. ttrpc knows the stream as long as there is its
+    /// `receiver`, and would refuse what still arrives before it writes the answer: the peer would take the refusal for it.
+    pub fn answering(&self, stream_id: u32, receiver: Box<dyn Any + Send>) {
+        let mut flow = self.lock();
+        if flow.closed.is_none() {
+            flow.rules.answering(stream_id, receiver);
+        }
     }
 
     /// A stream is over for this side: messages that still arrive are not counted.

@@ -35,31 +35,44 @@ impl StreamHandler for StreamMethod {
         context: TtrpcContext,
         stream: StreamInner,
     ) -> ttrpc::Result<Option<Response>> {
+        let stream_id = context.mh.stream_id;
+        let (sender, mut receiver) = ServerStream::<Raw, Raw>::new(stream).split();
+        let answer = self.answer(context, sender, &mut receiver).await;
+        self.handlers.wire.answering(stream_id, Box::new(receiver));
+        Ok(answer)
+    }
+}
+
+impl StreamMethod {
+    /// What the stream ends with.
+    async fn answer(
+        &self,
+        context: TtrpcContext,
+        sender: SSSender<Raw>,
+        receiver: &mut SSReceiver<Raw>,
+    ) -> Option<Response> {
         let Handlers { shared, wire, connection, budget, .. } = &*self.handlers;
         let TtrpcContext { mh: header, timeout_nano: timeout, .. } = context;
         if timeout < 0 {
-            return Ok(Some(response_of_status(
-                Code::DeadlineExceeded,
-                "context deadline exceeded",
-            )));
+            return Some(response_of_status(Code::DeadlineExceeded, "context deadline exceeded"));
         }
         let payload_of_request = wire.take_payload(header.stream_id);
         // ttrpc keeps the request for as long as this runs.
         let (payload, kept) = wire.request(header.stream_id);
         if payload > 0 && header.flags & FLAG_NO_DATA != 0 {
             let text = "the request has data, and says that it has none";
-            return Ok(Some(response_of_status(Code::InvalidArgument, text)));
+            return Some(response_of_status(Code::InvalidArgument, text));
         }
         if let Some(refusal) = budget.refusal(kept) {
-            return Ok(Some(response_of_status(Code::ResourceExhausted, refusal)));
+            return Some(response_of_status(Code::ResourceExhausted, refusal));
         }
         let pairs = context.metadata.iter();
         let pairs = pairs.flat_map(|(key, values)| values.iter().map(move |value| (key, value)));
         if request_size(pairs, 0) > RECORD_LIMIT {
-            return Ok(Some(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE)));
+            return Some(response_of_status(Code::ResourceExhausted, METADATA_TOO_LARGE));
         }
         let Some(mut open) = OpenRequest::begin(&self.handlers, kept, timeout) else {
-            return Ok(Some(response_of_status(Code::ResourceExhausted, TOO_MANY)));
+            return Some(response_of_status(Code::ResourceExhausted, TOO_MANY));
         };
         let state = wire.new_stream();
         wire.opened_stream(header.stream_id, &state, header.flags & FLAG_REMOTE_CLOSED != 0);
@@ -74,7 +87,6 @@ impl StreamHandler for StreamMethod {
         );
         drop(context);
 
-        let (sender, receiver) = ServerStream::<Raw, Raw>::new(stream).split();
         let incoming = Incoming {
             handlers: &self.handlers,
             call: open.call,
@@ -97,7 +109,7 @@ impl StreamHandler for StreamMethod {
             }
         };
         wire.forget_stream(&state);
-        Ok(match answer {
+        match answer {
             Some(Ok(Reply { status, payload, .. })) => {
                 open.answered();
                 wire.exempt_own(header.stream_id, &status);
@@ -111,7 +123,7 @@ impl StreamHandler for StreamMethod {
             }
             Some(Err(response)) => Some(response),
             None => None,
-        })
+        }
     }
 }
 
@@ -165,7 +177,7 @@ struct Incoming<'a> {
 
 impl Incoming<'_> {
     /// Passes the messages on. Returns only if they break the protocol.
-    async fn run(mut self, mut receiver: SSReceiver<Raw>) -> Response {
+    async fn run(mut self, receiver: &mut SSReceiver<Raw>) -> Response {
         let Handlers { shared, connection, .. } = self.handlers;
         let has = |flag: u8| self.flags & flag != 0;
         let mut first = !has(FLAG_NO_DATA);
