@@ -14,7 +14,7 @@ function later() {
 }
 
 void runShim("io.containerd.sandboxed.v1", {
-  createTaskService() {
+  createTaskService(context) {
     const tasks = new Map();
     const get = (id) => {
       const task = tasks.get(id);
@@ -52,8 +52,10 @@ void runShim("io.containerd.sandboxed.v1", {
         tasks.delete(id);
         return { pid: child.pid, ...exit };
       },
-      // After each Delete; the end of the sandbox ends the shim.
-      shutdown: () => ({}),
+      shutdown() {
+        if (tasks.size === 0) context.shutdown();
+        return {};
+      },
     };
   },
   createSandboxService(context) {

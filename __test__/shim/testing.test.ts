@@ -82,6 +82,35 @@ describe("createTestShim", () => {
     });
   });
 
+  test("keeps Shutdown of a container from the service while there is a sandbox, as a shim does", async () => {
+    const calls: string[] = [];
+    const note = (name: string) => () => {
+      calls.push(name);
+      return {};
+    };
+    await using shim = await createTestShim(() => ({ shutdown: note("shutdown") }), {
+      createSandboxService: () => ({
+        createSandbox({ sandboxId }) {
+          if (sandboxId === "bad") throw new TtrpcError("no sandbox", Code.Unknown);
+          return {};
+        },
+        shutdownSandbox: note("shutdownSandbox"),
+      }),
+    });
+    const sandbox = createClient(Sandbox, shim.connection);
+    await shim.task.shutdown({});
+    await expect(sandbox.createSandbox({ sandboxId: "bad" })).rejects.toMatchObject({ code: Code.Unknown });
+    await shim.task.shutdown({});
+    expect(calls.splice(0)).toEqual(["shutdown", "shutdown"]);
+    await sandbox.createSandbox({ sandboxId: "pod" });
+    await shim.task.shutdown({});
+    await createClient(TaskV2, shim.connection).shutdown({});
+    expect(calls).toEqual([]);
+    await sandbox.shutdownSandbox({});
+    await shim.task.shutdown({});
+    expect(calls).toEqual(["shutdownSandbox", "shutdown"]);
+  });
+
   test("serves the sandbox service and others, as a shim does", async () => {
     await using shim = await createTestShim(createService, {
       createSandboxService: () => ({ pingSandbox: () => ({}) }),

@@ -28,6 +28,7 @@ import {
 } from "./options.js";
 import { readSpec } from "./spec/index.js";
 import { FAILED, STARTED, STARTER_VARIABLE } from "./start.js";
+import { outlivingContainers } from "./sandboxed.js";
 import { addSandbox, addTask } from "./task.js";
 import { writeFile } from "./write-file.js";
 
@@ -171,10 +172,13 @@ async function listen(
     shutdown,
   };
   const { deleteLeavesNothing = options.delete === undefined } = options;
-  const task = leavingAddress(await options.createTaskService(context), address);
+  const { task: own, sandbox } = outlivingContainers({
+    task: await options.createTaskService(context),
+    sandbox: await options.createSandboxService?.(context),
+  });
+  const task = leavingAddress(own, address);
   const memory = new IdleMemory();
   addTask(server, memory.watching(Task, deleteLeavesNothing ? notingDeletes(task) : task));
-  const sandbox = await options.createSandboxService?.(context);
   if (sandbox !== undefined) addSandbox(server, memory.watching(Sandbox, sandbox));
   await options.addServices?.(server, context);
   try {

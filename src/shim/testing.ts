@@ -37,6 +37,7 @@ import { unmountAll } from "./mount.js";
 import type { MaybePromise, ShimContext, ShimOptions } from "./options.js";
 import { childrenOfProcess } from "./process.js";
 import { publishFor } from "./publish.js";
+import { outlivingContainers } from "./sandboxed.js";
 import { addSandbox, addTask } from "./task.js";
 
 /** Options of {@link createTestShim}. */
@@ -287,8 +288,11 @@ export async function createTestShim(
       },
       shutdown: tellShutdown,
     };
-    addTask(server, await createTaskService(context));
-    const sandbox = await createSandboxService?.(context);
+    const { task, sandbox } = outlivingContainers({
+      task: await createTaskService(context),
+      sandbox: await createSandboxService?.(context),
+    });
+    addTask(server, task);
     if (sandbox !== undefined) addSandbox(server, sandbox);
     await addServices?.(server, context);
     const connection = await connect(await server.listen(context.address, { mode: 0o600 }));
