@@ -39,7 +39,7 @@ void runShim("io.containerd.sandboxed.v1", {
       },
       state({ id }) {
         const { bundle, status, child } = get(id);
-        return { id, bundle, status, pid: child?.pid };
+        return { id, bundle, status, pid: child?.pid ?? process.pid };
       },
       wait: ({ id }) => get(id).promise,
       kill({ id, signal }) {

@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openTask } from "containerd-shim-protos/shims";
@@ -31,7 +31,9 @@ describeWith(built, "the shim of a sandbox", () => {
       expect(code, stderr).toBe(0);
     };
     await sandbox("run", "--runtime", SANDBOXED.runtime, spec, "pod");
-    const run = (id: string) => user.runDetached(id, ["/bin/sleep", "100000"], ["--sandbox", "pod"]);
+    const told = join(containerd.folder, "pid");
+    const flags = ["--sandbox", "pod", "--pid-file", told];
+    const run = (id: string) => user.runDetached(id, ["/bin/sleep", "100000"], flags);
     const shimOf = async (id: string) => {
       await using task = await openTask(id, { state: join(containerd.folder, "state") });
       return task.shimPid;
@@ -44,6 +46,8 @@ describeWith(built, "the shim of a sandbox", () => {
     await run("two");
     const shim = await shimOf("one");
     expect(await shimOf("two")).toBe(shim);
+    // By Connect, which the framework answers.
+    expect(Number(readFileSync(told))).toBe(shim);
 
     const tasks = async () => (await containerd.ctr.tasks()).map(({ id, pid }) => `${id} ${pid}`).toSorted();
     const before = await tasks();

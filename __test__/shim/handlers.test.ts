@@ -70,6 +70,22 @@ describe("the task service of a shim", () => {
     expect(await own.client.connect({})).toMatchObject({ shimPid: 0, taskPid: 7 });
   });
 
+  test("tells in Connect the pid that State does, and answers whatever State does", async () => {
+    const states: Record<string, () => unknown> = {
+      box: () => ({ pid: 4 }),
+      created: () => ({}),
+      hangs: () => new Promise(() => undefined),
+    };
+    const state = ({ id }: { id: string }) => {
+      if (states[id] === undefined) throw new TtrpcError(`no ${id}`, Code.NotFound);
+      return states[id]();
+    };
+    await using shim = await serve({ state });
+    const told = async (id: string) => (await shim.client.connect({ id })).taskPid;
+    expect(await Promise.all(["box", "created", "pod", "hangs"].map(told))).toEqual([4, 0, 0, 0]);
+    expect(await shim.older.connect({ id: "box" })).toMatchObject({ shimPid: process.pid, taskPid: 4 });
+  });
+
   test("answers Pids, without which containerd deletes a task that it finds again, by State", async () => {
     const asked: object[] = [];
     const state = (request: object) => {

@@ -1,12 +1,16 @@
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { decode, encode } from "../codec/codec.js";
+import { fulfilledWithin } from "../pause.js";
 import { Sandbox } from "../protos/sandbox.js";
 import { Task as TaskV2 } from "../protos/task/v2.js";
-import { type PidsRequest, StateRequestSchema, Task } from "../protos/task/v3.js";
+import { StateRequestSchema, Task } from "../protos/task/v3.js";
 import type { HandlerContext } from "../server/context.js";
 import type { Server } from "../server/server.js";
 import type { ServiceImpl } from "../server/service.js";
 import { type Handler, type Handlers, handlersOf } from "./handlers.js";
+
+/** How long Connect waits for State: a shim whose State hangs is alive all the same. */
+const STATE_MS = 1000;
 
 /**
  * Serves both versions of the task service by the handlers of version 3. They differ in nothing but the names of the
@@ -14,10 +18,10 @@ import { type Handler, type Handlers, handlersOf } from "./handlers.js";
  */
 export function addTask(server: Server, service: ServiceImpl<typeof Task>): void {
   const handlers = handlersOf(Task, service);
-  // By it containerd finds out, when it has been restarted, that the shim lives.
-  handlers["connect"] ??= () => ({ shimPid: process.pid });
   const { state } = handlers;
-  if (typeof state === "function") handlers["pids"] ??= pidsBy(state);
+  const pidOf = typeof state === "function" ? pidBy(state) : undefined;
+  handlers["connect"] ??= connectBy(pidOf);
+  if (pidOf !== undefined) handlers["pids"] ??= pidsBy(pidOf);
   endWithItsCall(handlers, "wait");
   server.add(Task, handlers as ServiceImpl<typeof Task>);
   const older: Handlers = {};
@@ -28,16 +32,42 @@ export function addTask(server: Server, service: ServiceImpl<typeof Task>): void
   server.add(TaskV2, older as ServiceImpl<typeof TaskV2>);
 }
 
+/** Tells the first process of the task that a request names; 0 if it has none yet. Rejects as State does. */
+type PidOf = (request: unknown, context: unknown) => Promise<number>;
+
+function pidBy(state: Handler): PidOf {
+  return async (request, context) => {
+    const { id } = request as { readonly id: string };
+    const asked = decode(StateRequestSchema, encode(StateRequestSchema, { id }));
+    const { pid = 0 } = (await state(asked, context)) as { pid?: number };
+    return pid;
+  };
+}
+
 /**
- * Pids by State: the task's first process, or the shim itself as long as there is none. When containerd has been restarted, it
+ * Connect, by which containerd learns the pid of a task that it has created, and, when it has been restarted, that the shim
+ * lives. So it answers in any case, for the id of a sandbox, too.
+ */
+function connectBy(pidOf: PidOf = () => Promise.resolve(0)): Handler {
+  return async (request, context) => {
+    let taskPid = 0;
+    const told = pidOf(request, context).then(
+      (pid) => (taskPid = pid),
+      () => undefined,
+    );
+    await fulfilledWithin(told, STATE_MS);
+    return { shimPid: process.pid, taskPid };
+  };
+}
+
+/**
+ * Pids: the task's first process, or the shim itself as long as there is none. When containerd has been restarted, it
  * takes a task without processes for one that was never created, and deletes it; up to 2.2 also one whose Pids fails.
  */
-function pidsBy(state: Handler): Handler {
+function pidsBy(pidOf: PidOf): Handler {
   return async (request, context) => {
-    const { id } = request as PidsRequest;
-    const asked = decode(StateRequestSchema, encode(StateRequestSchema, { id }));
-    const { pid } = (await state(asked, context)) as { pid?: number };
-    return { processes: [{ pid: pid || process.pid }] };
+    const pid = (await pidOf(request, context)) || process.pid;
+    return { processes: [{ pid }] };
   };
 }
 
