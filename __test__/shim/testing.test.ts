@@ -111,6 +111,16 @@ describe("createTestShim", () => {
     expect(calls).toEqual(["shutdownSandbox", "shutdown"]);
   });
 
+  test("answers Shutdown in a sandbox, on which Delete depends, though the service does not", async () => {
+    const createSandboxService = () => ({ createSandbox: () => ({}) });
+    await using shim = await createTestShim(() => ({}), { createSandboxService });
+    await expect(shim.task.shutdown({})).rejects.toMatchObject({ code: Code.Unimplemented });
+    await createClient(Sandbox, shim.connection).createSandbox({});
+    expect(await shim.task.shutdown({})).toMatchObject({});
+    const wrong = createTestShim(() => ({ shutdown: 5 as never }), { createSandboxService });
+    await expect(wrong).rejects.toThrow("containerd.task.v3.Task/Shutdown must be a function");
+  });
+
   test("serves the sandbox service and others, as a shim does", async () => {
     await using shim = await createTestShim(createService, {
       createSandboxService: () => ({ pingSandbox: () => ({}) }),

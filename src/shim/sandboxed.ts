@@ -1,3 +1,5 @@
+import { Code } from "../code.js";
+import { TtrpcError } from "../error.js";
 import { Sandbox } from "../protos/sandbox.js";
 import { Task } from "../protos/task/v3.js";
 import type { ServiceImpl } from "../server/service.js";
@@ -11,15 +13,17 @@ export interface Services {
 
 /**
  * Keeps Shutdown of the task service from a shim that has a sandbox, which outlives its containers and ends by
- * ShutdownSandbox. containerd calls Shutdown when a container could not be created, and from 2.4 on after each Delete, and to
- * a task service that has no container left this is the end.
+ * ShutdownSandbox. containerd calls Shutdown when a container could not be created, and from 2.4 on after each Delete, which
+ * fails if Shutdown does; and to a task service that has no container left it is the end.
  */
 export function outlivingContainers({ task, sandbox }: Services): Services {
   if (sandbox === undefined) return { task, sandbox };
   const [tasks, sandboxes] = [handlersOf(Task, task), handlersOf(Sandbox, sandbox)];
   const { shutdown } = tasks;
   const { createSandbox, shutdownSandbox } = sandboxes;
-  if (typeof shutdown !== "function" || typeof createSandbox !== "function") return { task, sandbox };
+  // What is no handler is the server's to refuse.
+  if (typeof createSandbox !== "function" || typeof (shutdown ?? createSandbox) !== "function")
+    return { task, sandbox };
   let lives = false;
   sandboxes["createSandbox"] = async (request, context) => {
     const reply = await createSandbox(request, context);
@@ -32,6 +36,10 @@ export function outlivingContainers({ task, sandbox }: Services): Services {
       return shutdownSandbox(request, context);
     };
   }
-  tasks["shutdown"] = (request, context) => (lives ? {} : shutdown(request, context));
+  tasks["shutdown"] = (request, context) => {
+    if (lives) return {};
+    if (typeof shutdown === "function") return shutdown(request, context);
+    throw new TtrpcError("Shutdown method", Code.Unimplemented);
+  };
   return { task: tasks as Services["task"], sandbox: sandboxes as Services["sandbox"] };
 }
