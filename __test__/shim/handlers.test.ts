@@ -17,10 +17,13 @@ import { IdleMemory } from "../../src/shim/idle-memory.js";
 import { addSandbox, addTask } from "../../src/shim/task.js";
 import { temporaryPath } from "../helpers/temp.js";
 
+/** Nothing of these tests is logged. */
+const log = {} as never;
+
 /** Serves a task service as a shim does. */
 async function serve(service: object, memory = new IdleMemory()) {
   const server: Server = createServer();
-  addTask(server as never, memory.watching(Task, notingDeletes(service)) as never);
+  addTask(server as never, memory.watching(Task, notingDeletes(service)) as never, log);
   const connection = await connect(await server.listen(temporaryPath()));
   return {
     client: createClient(Task, connection),
@@ -123,7 +126,7 @@ describe("the task service of a shim", () => {
     const handlers: Record<string, (request: object, context: object) => unknown> = {};
     const server = { add: (_: unknown, service: object) => Object.assign(handlers, service) };
     let end!: (reply: object) => void;
-    add(server as never, { [name]: () => new Promise<object>((resolve) => (end = resolve)) });
+    add(server as never, { [name]: () => new Promise<object>((resolve) => (end = resolve)) }, log);
     const caller = new AbortController();
     const { signal } = caller;
     const givenUp = handlers[name]?.({}, { signal });

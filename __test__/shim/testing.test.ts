@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Code, createClient, type ServiceImpl, TtrpcError } from "containerd-shim-protos";
 import {
   TASK_EXIT_EVENT_TOPIC,
@@ -12,7 +13,7 @@ import { Sandbox } from "containerd-shim-protos/sandbox";
 import { Streaming } from "containerd-shim-protos/streaming";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import type { Task } from "containerd-shim-protos/task/v3";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { PACKAGE } from "../helpers/package.js";
 import { describeMounts, withMounts } from "./mounts.js";
 
@@ -71,6 +72,48 @@ describe("createTestShim", () => {
     expect(existsSync(bundle)).toBe(false);
     await expect(shim.nextEvent()).rejects.toMatchObject(none);
     expect(shim.log).toContainEqual(expect.objectContaining({ message: 'created "h"' }));
+  });
+
+  test("logs what a handler throws by mistake, with the stack, also when nobody waits any more, and no answers", async () => {
+    const service: ServiceImpl<typeof Task> = {
+      state: () => (undefined as unknown as { method(): { pid: number } }).method(),
+      async wait(_, { signal }) {
+        await sleep(60_000, undefined, { signal });
+        return {};
+      },
+      async stats(_, { signal }) {
+        await sleep(60_000, undefined, { signal }).catch(() => undefined);
+        throw new Error("a mistake after the deadline");
+      },
+      pids() {
+        throw new TtrpcError("expected", Code.Unknown);
+      },
+    };
+    const createSandboxService = (): ServiceImpl<typeof Sandbox> => ({
+      sandboxStatus() {
+        throw new RangeError("a mistake about the sandbox");
+      },
+    });
+    await using shim = await createTestShim(() => service, { createSandboxService });
+    await expect(shim.task.state({})).rejects.toMatchObject({ code: Code.Unknown });
+    await expect(shim.task.pids({})).rejects.toMatchObject({ rawMessage: "expected" });
+    await expect(createClient(TaskV2, shim.connection).state({})).rejects.toThrow(/method/);
+    for (const call of [shim.task.wait, shim.task.stats])
+      await expect(call({}, { timeoutMs: 5 })).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+    await expect(createClient(Sandbox, shim.connection).sandboxStatus({})).rejects.toThrow(/sandbox/);
+    const errors = () => shim.log.filter(({ level }) => level === "error");
+    await vi.waitFor(() => expect(errors()).toHaveLength(4), 10_000);
+    expect(
+      errors()
+        .map(({ message }) => message)
+        .toSorted(),
+    ).toEqual([
+      "the handler of SandboxStatus failed",
+      "the handler of State failed",
+      "the handler of State failed",
+      "the handler of Stats failed",
+    ]);
+    for (const { fields } of errors()) expect(fields["error"]).toContain("testing.test.ts:");
   });
 
   test("serves version 2 too, as a shim does", async () => {

@@ -178,8 +178,8 @@ async function listen(
   });
   const task = leavingAddress(own, address);
   const memory = new IdleMemory();
-  addTask(server, memory.watching(Task, deleteLeavesNothing ? notingDeletes(task) : task));
-  if (sandbox !== undefined) addSandbox(server, memory.watching(Sandbox, sandbox));
+  addTask(server, memory.watching(Task, deleteLeavesNothing ? notingDeletes(task) : task), log);
+  if (sandbox !== undefined) addSandbox(server, memory.watching(Sandbox, sandbox), log);
   await options.addServices?.(server, context);
   try {
     await server.listen(address, { mode: 0o600, reclaimStale: true });

@@ -8,6 +8,8 @@ import type { HandlerContext } from "../server/context.js";
 import type { Server } from "../server/server.js";
 import type { ServiceImpl } from "../server/service.js";
 import { type Handler, type Handlers, handlersOf } from "./handlers.js";
+import { logFailures } from "./log-failures.js";
+import type { ShimLog } from "./log.js";
 
 /** How long Connect waits for State: a shim whose State hangs is alive all the same. */
 const STATE_MS = 1000;
@@ -16,8 +18,9 @@ const STATE_MS = 1000;
  * Serves both versions of the task service by the handlers of version 3. They differ in nothing but the names of the
  * service and its messages, so a reply that was made with `create` loses its name for version 2.
  */
-export function addTask(server: Server, service: ServiceImpl<typeof Task>): void {
+export function addTask(server: Server, service: ServiceImpl<typeof Task>, log: ShimLog): void {
   const handlers = handlersOf(Task, service);
+  logFailures(handlers, Task, log);
   const { state } = handlers;
   const pidOf = typeof state === "function" ? pidBy(state) : undefined;
   handlers["connect"] ??= connectBy(pidOf);
@@ -72,8 +75,9 @@ function pidsBy(pidOf: PidOf): Handler {
 }
 
 /** Serves the sandbox service. */
-export function addSandbox(server: Server, service: ServiceImpl<typeof Sandbox>): void {
+export function addSandbox(server: Server, service: ServiceImpl<typeof Sandbox>, log: ShimLog): void {
   const handlers = handlersOf(Sandbox, service);
+  logFailures(handlers, Sandbox, log);
   endWithItsCall(handlers, "waitSandbox");
   server.add(Sandbox, handlers as ServiceImpl<typeof Sandbox>);
 }

@@ -292,8 +292,8 @@ export async function createTestShim(
       task: await createTaskService(context),
       sandbox: await createSandboxService?.(context),
     });
-    addTask(server, task);
-    if (sandbox !== undefined) addSandbox(server, sandbox);
+    addTask(server, task, log);
+    if (sandbox !== undefined) addSandbox(server, sandbox, log);
     await addServices?.(server, context);
     const connection = await connect(await server.listen(context.address, { mode: 0o600 }));
     return new TestShim({ context, connection, server, sink, folder, logFile, logDescriptor, shutdown });
