@@ -35,6 +35,21 @@ describe("a plugin", () => {
     expect(runtime.plugins).toEqual(["10-thrower"]);
   });
 
+  it("logs where a mistake in a handler is, which the text of its error does not say", async () => {
+    await using runtime = await createTestRuntime();
+    const { lines, log } = logged();
+    const runPodSandbox = () => {
+      (undefined as unknown as { method(): void }).method();
+    };
+    await runtime.start("mistaken", "10", { runPodSandbox }, { log });
+    await expect(runtime.runPod({ name: "web" })).rejects.toThrow(/method/);
+    const line = lines.find((each) => each.startsWith("error")) ?? "";
+    expect(line).toMatch(
+      /^error 10-mistaken: runPodSandbox of default\/web \(.*\) failed: Cannot read .*'method'\)/,
+    );
+    expect(line).toMatch(/, at \S*runPodSandbox \(\S*handlers\.test\.ts:\d+:\d+\)/);
+  });
+
   const broken = create(ContainerUpdateSchema, { containerId: "a" });
   broken.containerId = 1 as never;
   const changed = new Adjustment();

@@ -28,6 +28,7 @@ import { checkedEvents, type EventName, maskOf, nameOf } from "./events.js";
 import type { ContainerEvent, PluginHandlers, PodEvent, Updates } from "./handlers.js";
 import { insideHandler } from "./inside.js";
 import type { PluginSettings } from "./options.js";
+import { placeOf } from "./place.js";
 import type { RunningPlugin } from "./plugin.js";
 import { checkedCreation, checkedReason, checkedUpdate, checkedUpdates } from "./results.js";
 import { divided, Gatherer } from "./synchronization.js";
@@ -127,7 +128,7 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
           use(handler.bind(handlers) as NonNullable<PluginHandlers[Name]>, context),
         );
       } catch (error) {
-        failure = `${about} failed: ${textOf(error)}`;
+        failure = `${about} failed: ${textOf(error)}${placeOf(error)}`;
         throw error;
       }
       try {
