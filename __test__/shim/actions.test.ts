@@ -29,6 +29,13 @@ test.each([
   expect(timestampDate(exitedAt!).getTime()).toBeGreaterThanOrEqual(before);
 });
 
+test("delete says where a mistake in the shim is, which the text of its error does not say", async () => {
+  using host = new ShimHost({ does: "mistaken" });
+  const { code, stderr } = await host.run([...host.flags, "delete"]);
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^io\.containerd\.fixture\.v1: Cannot read .*\), at .*fixture\.mjs:\d+:\d+\).*\n$/);
+});
+
 test.each(["address", "bootstrap.json"])(
   "delete removes the socket of a killed shim, whose address is in %s",
   async (file) => {

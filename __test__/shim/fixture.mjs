@@ -90,6 +90,8 @@ void runShim("io.containerd.fixture.v1", {
     });
   },
   delete({ id, bundle }) {
+    const nothing = undefined;
+    if (does.includes("mistaken")) return nothing.exitStatus;
     console.log(`clearing up ${id} in ${bundle}`);
     if (does.includes("unknown")) return { pid: 42, exitStatus: undefined, exitedAt: undefined };
     return does.includes("exit") ? { pid: 42, exitStatus: 3 } : undefined;

@@ -5,6 +5,7 @@ import { encode } from "../codec/codec.js";
 import { textOf, TtrpcError } from "../error.js";
 import { checkResponse } from "../native/encoded-size.js";
 import { LONGEST_TIMER_MS } from "../options.js";
+import { placeOf } from "../place.js";
 import {
   type ConfigureRequest,
   type Container,
@@ -28,7 +29,6 @@ import { checkedEvents, type EventName, maskOf, nameOf } from "./events.js";
 import type { ContainerEvent, PluginHandlers, PodEvent, Updates } from "./handlers.js";
 import { insideHandler } from "./inside.js";
 import type { PluginSettings } from "./options.js";
-import { placeOf } from "./place.js";
 import type { RunningPlugin } from "./plugin.js";
 import { checkedCreation, checkedReason, checkedUpdate, checkedUpdates } from "./results.js";
 import { divided, Gatherer } from "./synchronization.js";

@@ -1,5 +1,6 @@
 import { basename } from "node:path";
 import { parseArguments, type ShimArguments } from "./arguments.js";
+import { placeOf } from "../place.js";
 import { shown, textOf } from "../value-kinds.js";
 import { checkShim, type ShimOptions } from "./options.js";
 
@@ -39,7 +40,7 @@ export async function runShim(name: string, options: ShimOptions): Promise<void>
       await phase(args)
     )(name, args, options);
   } catch (error) {
-    process.stderr.write(`${shown(name)}: ${textOf(error)}\n`, () => process.exit(1));
+    process.stderr.write(`${shown(name)}: ${textOf(error)}${placeOf(error)}\n`, () => process.exit(1));
   }
 }
 

@@ -1,4 +1,4 @@
-import { isError } from "../value-kinds.js";
+import { isError } from "./value-kinds.js";
 
 /** The errors that JavaScript throws by itself, such as for a property of undefined. Their messages name no place. */
 const MISTAKES: ReadonlySet<string> = new Set(["TypeError", "ReferenceError", "RangeError"]);
