@@ -3,8 +3,10 @@
 use super::super::backpressure::replace;
 use super::super::frame_reader::{FrameReader, Gathered, Verdict};
 use super::super::spare_memory::SpareBuffers;
+use super::super::testing::{self, pair, write};
 use super::*;
-use ttrpc::proto::Response;
+use crate::protocol::close_reason::CloseReason;
+use ttrpc::proto::{FLAG_NO_DATA, Response};
 
 fn frame(stream_id: u32, kind: u8, flags: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
@@ -200,4 +202,28 @@ fn a_handlers_own_status_with_the_same_text_goes_out_as_it_is() {
     let mut sent = frame(7, MESSAGE_TYPE_RESPONSE, 0, &body);
     rules.outbound(&mut Scanner::default(), &mut sent);
     assert_eq!(sent[10 + code_at(&body)], 3);
+}
+
+#[test]
+fn ttrpc_knows_a_stream_until_its_answer_is_written_and_no_longer_than_its_connection() {
+    let (wire, mut pipe) = pair(Role::Server);
+    let receivers: [Arc<()>; 4] = Default::default();
+    for (id, receiver) in (1..).step_by(2).zip(&receivers) {
+        wire.answering(id, Box::new(receiver.clone()));
+    }
+    let kept = || receivers.each_ref().map(|receiver| Arc::strong_count(receiver) == 2);
+
+    let message = testing::frame(MESSAGE_TYPE_DATA, 1, b"message".to_vec());
+    write(&wire, &mut pipe, &message);
+    assert_eq!(kept(), [true; 4]);
+    let response = testing::frame(MESSAGE_TYPE_RESPONSE, 1, Vec::new());
+    write(&wire, &mut pipe, &response);
+    let mut end = testing::frame(MESSAGE_TYPE_DATA, 5, Vec::new());
+    end.header.set_flags(FLAG_REMOTE_CLOSED | FLAG_NO_DATA);
+    write(&wire, &mut pipe, &end);
+    assert_eq!(kept(), [false, true, false, true]);
+
+    wire.close(CloseReason::local());
+    wire.answering(9, Box::new(receivers[0].clone()));
+    assert_eq!(kept(), [false; 4]);
 }
