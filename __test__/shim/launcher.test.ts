@@ -225,6 +225,22 @@ test("start for a group that has a shim needs no Node", async () => {
   }
 });
 
+test("the sandbox of a group that has a shim gets the answer that containerd 2.0 to 2.2 expects of one", async () => {
+  const executable = annotated;
+  using first = hostOf({ executable, id: "one", does: "annotated" });
+  annotate(first, { first: "sandboxes" });
+  const address = (await first.run([...first.flags, "start"])).stdout.toString();
+  const bundle = join(temporaryPath(), "io.containerd.sandbox.controller.v1.shim", "tests", "pod");
+  const { sockets } = first;
+  using sandbox = hostOf({ executable, id: "pod", bundle, sockets, does: "annotated" });
+  annotate(sandbox, { first: "sandboxes" });
+  const { stdout } = await sandbox.run([...sandbox.flags, "start"]);
+  expect(JSON.parse(stdout.toString())).toEqual({ version: 3, address, protocol: "ttrpc" });
+  await using connection = await connect(address);
+  await createClient(Task, connection).shutdown({});
+  await gone(first);
+});
+
 test("the plain address of a group's shim is written as a new file, whatever link was in its place", async () => {
   const executable = annotated;
   using first = hostOf({ executable, id: "one", does: "annotated" });

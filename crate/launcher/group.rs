@@ -9,13 +9,17 @@ use protobuf::Message as _;
 use protobuf::well_known_types::any::Any;
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{self, Path};
 
 /// Where containerd up to 2.2 expects shims' sockets, and later ones unless they say otherwise.
 const DEFAULT_FOLDER: &str = "/run/containerd/s";
+
+/// The folder of sandboxes' bundles, as in `src/sandboxes.ts`.
+const SANDBOXES: &str = "io.containerd.sandbox.controller.v1.shim";
 
 /// The answer of `start`, if the container's group has a shim.
 pub fn answer(payload: &Payload, arguments: &Arguments, input: &[u8]) -> Option<Vec<u8>> {
@@ -27,6 +31,10 @@ pub fn answer(payload: &Payload, arguments: &Arguments, input: &[u8]) -> Option<
     let group = group_of(&fs::read(bundle.join("config.json")).ok()?, &payload.groups)?;
     let (id, namespace) = (arguments.id.to_str()?, arguments.namespace.to_str()?);
     let form = Form::of(input, id, namespace)?;
+    // For a sandbox, containerd 2.0 to 2.2 reads JSON, which Node writes.
+    if form == Form::Address && is_sandbox(bundle) {
+        return None;
+    }
     let folder = match &form {
         Form::Message { folder } if !folder.is_empty() => folder,
         _ => DEFAULT_FOLDER,
@@ -47,6 +55,12 @@ pub fn answer(payload: &Payload, arguments: &Arguments, input: &[u8]) -> Option<
             result.write_to_bytes().ok()
         }
     }
+}
+
+/// Whether a bundle is a sandbox's.
+fn is_sandbox(bundle: &Path) -> bool {
+    let Ok(bundle) = path::absolute(bundle) else { return false };
+    bundle.ancestors().nth(2).and_then(Path::file_name) == Some(OsStr::new(SANDBOXES))
 }
 
 /// Leaves the address where containerd up to 1.7 looks for it after a restart, as `src/shim/address-file.ts` does.
@@ -133,6 +147,15 @@ mod tests {
         (any.type_url, any.value) = ("t".to_owned(), vec![1]);
         assert_eq!(Form::of(&any.write_to_bytes().expect("bytes"), "i", "n"), Some(Form::Address));
         assert_eq!(Form::of(&[0xff], "i", "n"), None);
+    }
+
+    #[test]
+    fn a_sandbox_is_known_by_the_folder_above_its_namespace() {
+        assert!(is_sandbox(Path::new("/run/io.containerd.sandbox.controller.v1.shim/ns/pod")));
+        assert!(is_sandbox(Path::new("io.containerd.sandbox.controller.v1.shim/ns/./pod/")));
+        assert!(!is_sandbox(Path::new("/run/io.containerd.runtime.v2.task/ns/pod")));
+        assert!(!is_sandbox(Path::new("/io.containerd.sandbox.controller.v1.shim")));
+        assert!(!is_sandbox(Path::new("/")));
     }
 
     #[test]
