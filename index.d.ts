@@ -42,8 +42,9 @@ export declare class Port {
   /**
    * Opens a port of this environment. `outbound` and `inbound` are each the whole of an ArrayBuffer that
    * is never detached. `deliver` is called with a value like that of `submit`, and must have read the
-   * events when it returns. Async hooks see it as the resource, so it may have a `hasRef`. Each slot of a request is used `generations` times. With `thread`, a thread of
-   * its own turns the engine, otherwise the event loop does. `in_node`: the runtime is Node, and no other.
+   * events when it returns. Async hooks see it as the resource, so it may have a `hasRef`. Each slot of a
+   * request is used `generations` times. With `thread`, a thread of its own turns the engine, otherwise the
+   * event loop does. `in_node`: the runtime is Node, and no other.
    */
   constructor(outbound: Uint8Array, inbound: Uint8Array, deliver: (arg: number) => void, generations: number, thread: boolean, inNode: boolean)
   /**
