@@ -67,7 +67,7 @@ it("is missing where node_modules comes from another image, and the error says s
   };
   expect(stderr).toContain(`Tried:\n  ${NAME}-${PLATFORM}: not found\n`);
   expect(stderr).toContain(
-    `\nInstalled is the addon for ${installed}, as where node_modules comes from another`,
+    `\nWhat is installed is for ${installed}, so node_modules comes from another image or machine.\n`,
   );
   const libc = other === "musl" ? "glibc" : "musl";
   expect(stderr).toContain(`\n  npm install --os=linux --cpu=${process.arch} --libc=${libc}\n`);

@@ -258,8 +258,8 @@ function installation(
   if (others.length > 0) {
     const [os = "", cpu = "", libc = ""] = name.split("-");
     return [
-      `Installed is the addon for ${others.join(", ")}, as where node_modules comes from another image or machine.`,
-      "Install the package where the program runs, or for there:",
+      `What is installed is for ${others.join(", ")}, so node_modules comes from another image or machine.`,
+      "Install the package where the program runs, or for its platform:",
       `  npm install --os=${os} --cpu=${cpu} --libc=${libc === "gnu" ? "glibc" : libc}`,
     ];
   }
