@@ -29,7 +29,7 @@ export function unknownOption(owner: string, name: string, known: readonly strin
 }
 
 /** The known name that was probably meant. */
-function nearest(name: string, known: readonly string[]): string | undefined {
+export function nearest(name: string, known: readonly string[]): string | undefined {
   // A name from outside may have any length.
   if (name.length > 100) return undefined;
   const given = name.toLowerCase();

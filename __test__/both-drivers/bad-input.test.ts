@@ -322,7 +322,7 @@ describe("createServer", () => {
   test("refuses handlers that do not fit the service", () => {
     const server = createServer().addRaw("a.B", {});
     expect(() => server.add(Task, { start2() {} } as object)).toThrow(
-      new TypeError("containerd.task.v3.Task has no method start2"),
+      new TypeError("containerd.task.v3.Task has no method start2; did you mean start?"),
     );
     expect(() => server.add(Task, { state: 5 } as object)).toThrow(
       new TypeError("containerd.task.v3.Task/State must be a function, not number"),

@@ -168,13 +168,25 @@ impl Connection {
         self.wire.receive(budget, &self.stream)
     }
 
+    /// Reads what the peer sent before it left, and how it left. A turn's reading may end before that: at a short read, or
+    /// at a large frame.
+    fn receive_last_words(&self) {
+        let mut left = LAST_WORDS;
+        while left > 0 {
+            match self.receive(left) {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+    }
+
     /// Gives the socket the bytes that ttrpc wrote. A failure ends the connection, after the peer's last
     /// bytes were read.
     pub(super) fn send(&mut self) {
         match self.wire.send(|parts| self.stream.write(parts)) {
             Ok(bytes) => self.has_sent |= bytes > 0,
             Err(error) => {
-                self.receive(LAST_WORDS);
+                self.receive_last_words();
                 self.wire.fail(CloseReason::failed("write", &error));
             }
         }

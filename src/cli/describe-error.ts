@@ -60,7 +60,7 @@ export function hint(error: unknown): string | undefined {
     case Code.ResourceExhausted:
       return "a smaller message: ttrpc carries up to 4 MiB";
     case Code.Unimplemented:
-      return "another version, unless only the method is missing: `shimctl ls` shows whether a shim serves containerd.task.v2.Task or containerd.task.v3.Task";
+      return "another method, or another version of the service: `shimctl ls` shows whether a shim serves containerd.task.v2.Task or containerd.task.v3.Task";
     default:
       return undefined;
   }

@@ -13,6 +13,7 @@ import { Code } from "../code.js";
 import type { HandlerContext } from "./context.js";
 import { textOf, TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
+import { nearest } from "../options.js";
 import { checkBytes, checkDescriptor, isPlain, isRevoked, kindOf, memberOf, shown } from "../value-kinds.js";
 
 /**
@@ -96,9 +97,13 @@ export function typedMethods<Service extends DescService>(
   const handlers: object = implementation;
   // An instance of a class may have other members; in a plain object an unknown name is a typo.
   if (Object.getPrototypeOf(handlers) === Object.prototype) {
-    const known = new Set(service.methods.map((method) => method.localName));
-    const unknown = Object.keys(handlers).find((name) => !known.has(name));
-    if (unknown !== undefined) throw new TypeError(`${service.typeName} has no method ${unknown}`);
+    const known = service.methods.map((method) => method.localName);
+    const unknown = Object.keys(handlers).find((name) => !known.includes(name));
+    if (unknown !== undefined) {
+      const near = nearest(unknown, known);
+      const hint = near === undefined ? `it has ${known.join(", ")}` : `did you mean ${near}?`;
+      throw new TypeError(`${service.typeName} has no method ${unknown}; ${hint}`);
+    }
   }
   const methods: ServedMethod[] = [];
   for (const descriptor of service.methods) {

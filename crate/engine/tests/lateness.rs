@@ -3,11 +3,12 @@
 use super::{connected, frames, listening_with, route, watched_for, with_flags};
 use crate::engine::{Engine, Method, Services};
 use crate::limits::UNREAD_TIME;
+use crate::protocol::close_reason::CloseKind;
 use crate::records::{FLAG_SERVER_STREAM, event, op, record};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
-use ttrpc::proto::{Codec as _, MessageHeader, Request};
+use ttrpc::proto::{Codec as _, MessageHeader, Request, Response};
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -51,6 +52,46 @@ fn a_stream_that_ended_before_its_deadline_ended_well_however_late_it_is_read() 
         engine.expire();
         engine.events().fill(&mut events);
         assert_eq!((events[4], events[12]), (event::END, 1));
+    }
+}
+
+#[test]
+fn all_that_a_peer_answered_before_it_left_is_heard_when_a_write_fails_and_how_it_left() {
+    // One of the sizes is that of a frame which ends a turn's reading.
+    for size in [0, 150 << 10] {
+        let (mut engine, connection, mut peer) = connected();
+        let call = |slot| record(op::CALL, connection, slot, &[0; 12]);
+        engine.submit(&[route(), call(1), call(2), call(3)].concat()).unwrap();
+        let mut events = [0; 1 << 16];
+        engine.events().fill(&mut events);
+        let ids = frames(&mut peer);
+        let mut response = Response::new();
+        response.payload = vec![7; size];
+        for (id, body) in [(ids[0].0, response.encode().unwrap()), (ids[1].0, Vec::new())] {
+            let header = MessageHeader::new_response(id, body.len() as u32);
+            peer.write_all(&[&Vec::<u8>::from(header)[..], &body].concat()).unwrap();
+        }
+        drop(peer);
+        engine.submit(&call(4)).unwrap();
+        let mut ended = Vec::new();
+        while !engine.events().is_empty() {
+            let filled = engine.events().fill(&mut events);
+            let slot = |event: &[u8]| u32::from_le_bytes(event[12..16].try_into().unwrap());
+            ended.extend(records(&events[..filled.size]).map(|event| match event[4] {
+                event::CLOSED => (event::CLOSED, event[20].into()),
+                kind => (kind, slot(event)),
+            }));
+        }
+        ended.sort_unstable();
+        let mut expected = [
+            (event::RESPONSE, 1),
+            (event::RESPONSE, 2),
+            (event::FAILED, 3),
+            (event::FAILED, 4),
+            (event::CLOSED, CloseKind::Remote as u32),
+        ];
+        expected.sort_unstable();
+        assert_eq!(ended, expected, "{size}");
     }
 }
 
