@@ -178,7 +178,10 @@ export function isError(value: unknown): value is Error {
 /** The text of a thrown value, whatever it is. */
 export function textOf(reason: unknown): string {
   try {
-    return String(isError(reason) ? reason.message : reason);
+    if (isError(reason)) return String(reason.message);
+    // Some throw an object that is like an error.
+    const { message } = Object(reason) as { readonly message?: unknown };
+    return typeof message === "string" ? message : String(reason);
   } catch {
     // An object without a prototype, or with a getter or a toString that throws.
   }

@@ -86,6 +86,7 @@ describe("what a handler throws reaches the caller", () => {
     ["a text", "thrown text", "thrown text"],
     ["undefined", undefined, "undefined"],
     ["a plain object", { toString: (): string => "an object" }, "an object"],
+    ["a plain object with a message", { code: Code.NotFound, message: "gone" }, "gone"],
     ["a message with a lone surrogate", new Error("bad \ud800"), "bad \ufffd"],
   ])("as Unknown if it is %s", async (_, thrown, message) => {
     expect(await thrownBy(thrown)).toMatchObject({ code: Code.Unknown, rawMessage: message, details: [] });
