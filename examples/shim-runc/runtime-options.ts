@@ -77,7 +77,7 @@ function fromToml(text: string, where: string): Options {
   try {
     table = parse(text);
   } catch (cause) {
-    throw new Error(`${where} are not TOML: ${(cause as Error).message}`, { cause });
+    throw invalidArgument(`${where} are not TOML: ${(cause as Error).message}`);
   }
   const fields = new Map(OptionsSchema.fields.map((field) => [plain(field.name), field]));
   const init: Record<string, unknown> = {};
@@ -86,7 +86,7 @@ function fromToml(text: string, where: string): Options {
     if (field === undefined) continue;
     const sample = create(OptionsSchema)[field.localName as keyof Options];
     if (typeof value !== typeof sample) {
-      throw new Error(`${key} of ${where} must be a ${typeof sample}, not ${JSON.stringify(value)}`);
+      throw invalidArgument(`${key} of ${where} must be a ${typeof sample}, not ${JSON.stringify(value)}`);
     }
     init[field.localName] = value;
   }
