@@ -20,16 +20,20 @@ export function checkOptions(owner: string, options: unknown, known: readonly st
 
 /** The error of an option that does not exist. */
 export function unknownOption(owner: string, name: string, known: readonly string[], prefix = ""): TypeError {
-  const near = nearest(name, known);
-  const hint =
-    near === undefined
-      ? `it has ${known.map((other) => prefix + other).join(", ")}`
-      : `did you mean ${prefix}${near}?`;
+  const hint = hintFor(name, known, prefix);
   return new TypeError(`${prefix}${shown(name)} is not an option of ${owner}; ${hint}`);
 }
 
+/** What to use in place of an unknown name: the known one that was probably meant, or any of them. */
+export function hintFor(name: string, known: readonly string[], prefix = ""): string {
+  const near = nearest(name, known);
+  return near === undefined
+    ? `it has ${known.map((other) => prefix + other).join(", ")}`
+    : `did you mean ${prefix}${near}?`;
+}
+
 /** The known name that was probably meant. */
-export function nearest(name: string, known: readonly string[]): string | undefined {
+function nearest(name: string, known: readonly string[]): string | undefined {
   // A name from outside may have any length.
   if (name.length > 100) return undefined;
   const given = name.toLowerCase();

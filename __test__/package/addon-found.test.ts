@@ -36,19 +36,25 @@ it("is found by a bundle where only the package that names the addon's can requi
   expect(await run(process.execPath, [outfile])).toEqual({ stdout: "5\n", stderr: "" });
 });
 
-it("is looked for in no folder above a bundle but node_modules: anybody might have put it there", async () => {
-  const shared = temporaryPath("-shared");
-  const app = join(shared, "app", "out");
-  mkdirSync(app, { recursive: true });
-  const planted = join(shared, `${NAME}.${PLATFORM}.node`);
-  writeFileSync(planted, "planted");
-  const outfile = join(app, "bundle.mjs");
+/** What a bundle in this folder, where no addon is installed, prints as its error. */
+async function errorOfBundle(folder: string): Promise<string> {
+  const outfile = join(folder, "bundle.mjs");
   const stdin = { contents: `import "${NAME}";`, resolveDir: ROOT };
   await build({ stdin, outfile, bundle: true, platform: "node", format: "esm", logLevel: "error" });
   const { stderr } = (await run(process.execPath, [outfile]).catch((error: unknown) => error)) as {
     stderr: string;
   };
   expect(stderr).toContain(`Tried:\n  ${NAME}-${PLATFORM}: not found\n`);
+  return stderr;
+}
+
+it("is looked for in no folder above a bundle but node_modules: anybody might have put it there", async () => {
+  const shared = temporaryPath("-shared");
+  const app = join(shared, "app", "out");
+  mkdirSync(app, { recursive: true });
+  const planted = join(shared, `${NAME}.${PLATFORM}.node`);
+  writeFileSync(planted, "planted");
+  const stderr = await errorOfBundle(app);
   expect(stderr).not.toContain(planted);
 });
 
@@ -59,13 +65,7 @@ it("is missing where node_modules comes from another image, and the error says s
   const installed = `linux-${process.arch}-${other}`;
   mkdirSync(join(modules, `${NAME}-${installed}`), { recursive: true });
   writeFileSync(join(modules, `${NAME}-${installed}`, "package.json"), "{}");
-  const outfile = join(app, "bundle.mjs");
-  const stdin = { contents: `import "${NAME}";`, resolveDir: ROOT };
-  await build({ stdin, outfile, bundle: true, platform: "node", format: "esm", logLevel: "error" });
-  const { stderr } = (await run(process.execPath, [outfile]).catch((error: unknown) => error)) as {
-    stderr: string;
-  };
-  expect(stderr).toContain(`Tried:\n  ${NAME}-${PLATFORM}: not found\n`);
+  const stderr = await errorOfBundle(app);
   expect(stderr).toContain(
     `\nWhat is installed is for ${installed}, so node_modules comes from another image or machine.\n`,
   );

@@ -13,7 +13,7 @@ import { Code } from "../code.js";
 import type { HandlerContext } from "./context.js";
 import { textOf, TtrpcError } from "../error.js";
 import type { MethodKind } from "../interceptor.js";
-import { nearest } from "../options.js";
+import { hintFor } from "../options.js";
 import { checkBytes, checkDescriptor, isPlain, isRevoked, kindOf, memberOf, shown } from "../value-kinds.js";
 
 /**
@@ -99,11 +99,8 @@ export function typedMethods<Service extends DescService>(
   if (Object.getPrototypeOf(handlers) === Object.prototype) {
     const known = service.methods.map((method) => method.localName);
     const unknown = Object.keys(handlers).find((name) => !known.includes(name));
-    if (unknown !== undefined) {
-      const near = nearest(unknown, known);
-      const hint = near === undefined ? `it has ${known.join(", ")}` : `did you mean ${near}?`;
-      throw new TypeError(`${service.typeName} has no method ${unknown}; ${hint}`);
-    }
+    if (unknown !== undefined)
+      throw new TypeError(`${service.typeName} has no method ${unknown}; ${hintFor(unknown, known)}`);
   }
   const methods: ServedMethod[] = [];
   for (const descriptor of service.methods) {

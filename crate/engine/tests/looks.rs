@@ -10,7 +10,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-const LONG: Looks = Looks::For(Duration::from_secs(60));
+pub(super) const LONG: Looks = Looks::For(Duration::from_secs(60));
 
 /// The fields of a call without a timeout and metadata.
 const FIELDS: [u8; 12] = [0; 12];

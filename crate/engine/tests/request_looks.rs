@@ -1,5 +1,6 @@
 //! When a server's connection looks for requests before the thread sleeps.
 
+use super::looks::LONG;
 use super::{frames, listening_to, options, watched_for};
 use crate::engine::busy_poll::Looks;
 use crate::engine::{Engine, ListenOptions, Method, Services};
@@ -7,10 +8,7 @@ use crate::limits::RARELY;
 use crate::records::{event, op, record};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 use ttrpc::proto::{Codec as _, MessageHeader, Request};
-
-const LONG: Looks = Looks::For(Duration::from_secs(60));
 
 /// A peer that makes requests of an engine.
 struct Caller {
