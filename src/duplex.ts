@@ -18,6 +18,18 @@ interface SocketPair {
 /** The errors of Duplexes that connections run over. */
 const failures = new WeakMap<Duplex, Error>();
 
+const owned = new WeakSet<Duplex>();
+
+/**
+ * Notes that a Duplex is the package's from now on: two connections over one would take each other's bytes. Throws a
+ * TtrpcError that begins with `what` if it is already.
+ */
+export function own(duplex: Duplex, what: string): void {
+  if (owned.has(duplex))
+    throw new TtrpcError(`${what}: this package uses it already`, Code.FailedPrecondition);
+  owned.add(duplex);
+}
+
 /**
  * Moves bytes between a Duplex and one end of a socket pair, whose other end belongs to the engine. What either side gave
  * before it ended in order still reaches the other.
@@ -25,7 +37,7 @@ const failures = new WeakMap<Duplex, Error>();
  * Resolves when the Duplex has taken all bytes, or takes no more. Throws, with both ends closed, if it cannot be joined.
  */
 export function join(duplex: Duplex, { ours, theirs }: SocketPair): Promise<void> {
-  const socket = socketOfPair(ours, theirs);
+  const socket = socketOfPair(duplex, ours, theirs);
   // Only the engine's end decides what keeps the process alive.
   socket.unref();
   const fail = (error?: Error | null) => {
@@ -42,6 +54,11 @@ export function join(duplex: Duplex, { ours, theirs }: SocketPair): Promise<void
     // Nobody reads what the engine sends from now on.
     socket.unpipe(duplex).resume();
     socket.destroySoon();
+  });
+  // If neither the engine nor the peer has ended, somebody else has, and pipe() would drop all that is still to be written.
+  duplex.once("finish", () => {
+    if (!socket.readableEnded && !socket.destroyed && !duplex.readableEnded)
+      fail(new Error("its writing side ended"));
   });
   // An error here means that the engine closed its end, which the engine knows.
   socket.on("error", () => undefined);
@@ -62,13 +79,19 @@ export function join(duplex: Duplex, { ours, theirs }: SocketPair): Promise<void
   });
 }
 
-function socketOfPair(ours: number, theirs: number): Socket {
+function socketOfPair(duplex: Duplex, ours: number, theirs: number): Socket {
+  const what = "a connection over a Duplex cannot be made";
+  try {
+    own(duplex, what);
+  } catch (error) {
+    for (const fd of [ours, theirs]) loadNative().closeDescriptor(fd);
+    throw error;
+  }
   try {
     return socketOf(theirs, { readable: true, writable: true });
   } catch (cause) {
     loadNative().closeDescriptor(ours);
-    const text = `a connection over a Duplex cannot be made: ${textOf(cause)}`;
-    throw new TtrpcError(text, Code.FailedPrecondition, { cause });
+    throw new TtrpcError(`${what}: ${textOf(cause)}`, Code.FailedPrecondition, { cause });
   }
 }
 

@@ -8,6 +8,7 @@ import { type Address, checkedDuplex, parseAddress } from "../address.js";
 import { CONNECT_TIMEOUT_MS, openError } from "../client/connector.js";
 import { Code } from "../code.js";
 import type { ConnectionClosed } from "../connection-types.js";
+import { own } from "../duplex.js";
 import { canceledError, ERR_TTRPC_CLOSED, transportError, TtrpcError } from "../error.js";
 import { MESSAGE_LIMIT } from "../native/records.js";
 import { checkLimits, checkOptions, LONGEST_TIMER_MS } from "../options.js";
@@ -89,6 +90,7 @@ export class Mux implements AsyncDisposable {
     checkLimits({ stallTimeoutMs });
     this.#stallTimeoutMs = stallTimeoutMs;
     this.#trunk = checkedDuplex(trunk, "the trunk");
+    own(trunk, "a mux over a Duplex cannot be made");
     this.closed = new Promise((resolve) => {
       this.#resolve = resolve;
     });

@@ -1,7 +1,8 @@
 import { once } from "node:events";
-import { Duplex } from "node:stream";
+import { Duplex, PassThrough } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
-import { connect, createServer, type HandlerContext } from "containerd-shim-protos";
+import { Code, connect, createServer, type HandlerContext } from "containerd-shim-protos";
+import { Mux } from "containerd-shim-protos/nri";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { decodeFrame, encodeFrame, encodeRequest, encodeResponse, FrameType } from "../../helpers/wire.js";
 
@@ -38,6 +39,52 @@ function nextTurn(): Promise<void> {
     setImmediate(resolve);
   });
 }
+
+describe("a Duplex that is in use", () => {
+  const users: [string, (duplex: Duplex) => Promise<AsyncDisposable>][] = [
+    ["a connection", (duplex) => connect(duplex)],
+    [
+      "a server",
+      (duplex) =>
+        createServer()
+          .listen(duplex)
+          .then(() => new PassThrough()),
+    ],
+    ["a mux", (duplex) => Mux.connect(duplex)],
+  ];
+  const pairs = users.flatMap((first) => users.map((second) => ({ first, second })));
+
+  test.each(pairs)("by $first.0 is refused to $second.0", async ({ first, second }) => {
+    const duplex = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+    await using _owner = await first[1](duplex);
+    await expect(second[1](duplex)).rejects.toMatchObject({
+      code: Code.FailedPrecondition,
+      message: expect.stringMatching(/over a Duplex cannot be made: this package uses it already$/),
+    });
+    expect(duplex.destroyed).toBe(false);
+    duplex.destroy();
+  });
+});
+
+describe("a Duplex whose writing side somebody else ends", () => {
+  const ended = { code: Code.Unavailable, message: expect.stringMatching(/its writing side ended$/) };
+
+  test("before it has finished ends the connection that is made over it", async () => {
+    const duplex = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+    duplex.end();
+    await using connection = await connect(duplex);
+    await expect(connection.unary("a.B", "C", EMPTY)).rejects.toMatchObject(ended);
+  });
+
+  test("ends the connection and its calls", async () => {
+    const duplex = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+    await using connection = await connect(duplex);
+    const call = connection.unary("a.B", "C", EMPTY);
+    duplex.end();
+    await expect(call).rejects.toMatchObject(ended);
+    expect(await connection.closed).toMatchObject({ reason: "error" });
+  });
+});
 
 describe("a Duplex of a server", () => {
   test("that is destroyed has nothing to pass on, and holds up no close()", async () => {
