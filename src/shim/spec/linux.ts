@@ -2,26 +2,26 @@ import type { IdMapping } from "./types.js";
 
 /** What the specification has for Linux alone. */
 export interface Linux {
-  /** Where its user ids lie on the host. */
+  /** Which user ids of the host the container's are, in a user namespace. */
   readonly uidMappings?: readonly IdMapping[];
-  /** Where its group ids lie on the host. */
+  /** Which group ids of the host the container's are, in a user namespace. */
   readonly gidMappings?: readonly IdMapping[];
   /** Kernel parameters of the container's namespaces. */
   readonly sysctl?: Readonly<Record<string, string>>;
-  /** Limits. */
+  /** What the container may use. */
   readonly resources?: LinuxResources;
   /** The path of the container's cgroup below the root, or for systemd `slice:prefix:name`. */
   readonly cgroupsPath?: string;
   /** Namespaces of the container. */
   readonly namespaces?: readonly LinuxNamespace[];
-  /** Device files, or rules about devices. */
+  /** Device files that are made in the container. */
   readonly devices?: readonly LinuxDevice[];
-  /** Network devices of the host that move into the container, and their names there. */
+  /** Network devices of the host that move into the container, by their names on the host. */
   readonly netDevices?: Readonly<
     Record<
       string,
       {
-        /** A name. */
+        /** The name in the container; by default the one that it has. */
         readonly name?: string;
       }
     >
@@ -40,7 +40,7 @@ export interface Linux {
   readonly intelRdt?: LinuxIntelRdt;
   /** On which NUMA nodes memory is allocated. */
   readonly memoryPolicy?: {
-    /** How nodes are chosen. */
+    /** The mode, such as `MPOL_BIND`. */
     readonly mode: string;
     /** A list such as `0-1`. */
     readonly nodes: string;
@@ -49,12 +49,12 @@ export interface Linux {
   };
   /** The execution domain. */
   readonly personality?: {
-    /** Such as `LINUX32`. */
+    /** `LINUX` or `LINUX32`. */
     readonly domain: string;
     /** Flags, by the kernel's names. */
     readonly flags?: readonly string[];
   };
-  /** Offsets of the clocks of its time namespace, by their names. */
+  /** How far the clocks `monotonic` and `boottime` are ahead in its time namespace. */
   readonly timeOffsets?: Readonly<
     Record<
       string,
@@ -68,74 +68,74 @@ export interface Linux {
   >;
 }
 
-/** A namespace of a container: a new one, or that of `path`. */
+/** A namespace of a container. */
 export interface LinuxNamespace {
-  /** The kind of it, by its name in the specification. */
+  /** The kind of namespace. */
   readonly type: "pid" | "network" | "uts" | "mount" | "ipc" | "user" | "cgroup" | "time" | (string & {});
-  /** A path: of the namespace that is joined, or of the device in the container. */
+  /** The path of the namespace that is joined, such as `/proc/42/ns/net`; a new one is made if it is left out. */
   readonly path?: string;
 }
 
 /** A device file that is made in the container. */
 export interface LinuxDevice {
-  /** A path: of the namespace that is joined, or of the device in the container. */
+  /** Its path in the container. */
   readonly path: string;
   /** `c`, `b`, `u` or `p`, as for mknod. */
   readonly type: string;
-  /** The major number of a device. */
+  /** Its major number; a fifo has none. */
   readonly major?: number;
-  /** The minor number of a device. */
+  /** Its minor number; a fifo has none. */
   readonly minor?: number;
-  /** The permission bits. */
+  /** Its permission bits. */
   readonly fileMode?: number;
-  /** The user id. */
+  /** The id of its owner, in the container. */
   readonly uid?: number;
-  /** The group id. */
+  /** The id of its group, in the container. */
   readonly gid?: number;
 }
 
 /** Limits of a container, also in `UpdateTaskRequest.resources`. Numbers above 2 ** 53 lose their last digits. */
 export interface LinuxResources {
-  /** Device files, or rules about devices. */
+  /** Which devices it may use: rules, of which later ones take precedence. */
   readonly devices?: readonly LinuxDeviceRule[];
-  /** Memory. */
+  /** Limits of memory. */
   readonly memory?: LinuxMemory;
-  /** CPU time. */
+  /** Shares and limits of CPU time. */
   readonly cpu?: LinuxCpu;
-  /** 0 and below are no limit. */
+  /** The limit of processes and threads. */
   readonly pids?: {
-    /** The limit. */
+    /** The most that there may be; 0 and below are no limit. */
     readonly limit?: number;
   };
-  /** Block devices. */
+  /** Weights and limits of block devices. */
   readonly blockIO?: LinuxBlockIo;
-  /** In bytes, by sizes such as `2MB`. */
+  /** Limits of huge pages, by their size. */
   readonly hugepageLimits?: readonly {
-    /** Such as `2MB`. */
+    /** The size of a page, such as `2MB`. */
     readonly pageSize: string;
-    /** The limit. */
+    /** The most bytes in pages of this size. */
     readonly limit: number;
   }[];
   /** Network classes and priorities, with cgroup v1. */
   readonly network?: {
-    /** The class of packets. */
+    /** The class of the packets that it sends. */
     readonly classID?: number;
-    /** Priorities, by interface. */
+    /** The priorities of the packets that it sends, by network device. */
     readonly priorities?: readonly {
-      /** A name. */
+      /** The name of the device. */
       readonly name: string;
-      /** A priority; which way it counts depends on the kernel's interface. */
+      /** The priority of packets on it. */
       readonly priority: number;
     }[];
   };
-  /** RDMA devices, by their names. */
+  /** Limits of RDMA devices, by their names. */
   readonly rdma?: Readonly<
     Record<
       string,
       {
-        /** HCA handles. */
+        /** The most HCA handles. */
         readonly hcaHandles?: number;
-        /** HCA objects. */
+        /** The most HCA objects. */
         readonly hcaObjects?: number;
       }
     >
@@ -144,61 +144,61 @@ export interface LinuxResources {
   readonly unified?: Readonly<Record<string, string>>;
 }
 
-/** Allows or refuses a container devices. */
+/** Allows a container some devices, or refuses them. */
 export interface LinuxDeviceRule {
-  /** Whether it is allowed. */
+  /** Whether the devices are allowed. */
   readonly allow: boolean;
-  /** The kind of it, by its name in the specification. */
+  /** `c` for character devices, `b` for block devices, `a` for both, which is the default. */
   readonly type?: string;
-  /** The major number of a device. */
+  /** The major number of the devices; any if it is left out. */
   readonly major?: number;
-  /** The minor number of a device. */
+  /** The minor number of the devices; any if it is left out. */
   readonly minor?: number;
-  /** Letters of `rwm`. */
+  /** For what: some of the letters `r` (read), `w` (write) and `m` (mknod). */
   readonly access?: string;
 }
 
 /** Limits of memory in bytes; -1 is no limit. */
 export interface LinuxMemory {
-  /** The limit. */
+  /** The most memory. */
   readonly limit?: number;
-  /** What is kept when memory runs short. */
+  /** The soft limit: what the container keeps when memory runs short. */
   readonly reservation?: number;
-  /** Memory and swap together. */
+  /** The most memory and swap together. */
   readonly swap?: number;
-  /** Memory of the kernel, with cgroup v1. */
+  /** The most memory of the kernel, with cgroup v1. */
   readonly kernel?: number;
-  /** Memory of TCP buffers, with cgroup v1. */
+  /** The most memory of TCP buffers, with cgroup v1. */
   readonly kernelTCP?: number;
   /** How readily memory is swapped, from 0 to 100. */
   readonly swappiness?: number;
   /** Whether the OOM killer leaves the container alone, with cgroup v1. */
   readonly disableOOMKiller?: boolean;
-  /** Whether children count, with cgroup v1. */
+  /** Whether what the cgroups below use counts, too, with cgroup v1. */
   readonly useHierarchy?: boolean;
-  /** Whether an update is refused that what is in use already exceeds. */
+  /** Whether an update is refused if the container already uses more than its new limit. */
   readonly checkBeforeUpdate?: boolean;
 }
 
 /** Shares and limits of CPU time; times are in microseconds. */
 export interface LinuxCpu {
-  /** The weight against others. */
+  /** The weight among other cgroups; 1024 is usual. */
   readonly shares?: number;
   /** The time in each period; -1 is no limit. */
   readonly quota?: number;
-  /** Time that may be saved up. */
+  /** How much unused time may be saved up for later periods. */
   readonly burst?: number;
-  /** As `runtime`; for CPU limits, the interval in which they hold. */
+  /** The length of a period. */
   readonly period?: number;
-  /** Time for real-time processes in each of their periods. */
+  /** The time of real-time processes in each of their periods. */
   readonly realtimeRuntime?: number;
-  /** Their period. */
+  /** The length of a period of real-time processes. */
   readonly realtimePeriod?: number;
-  /** Lists such as `0-3,7`. */
+  /** The CPUs to run on: a list such as `0-3,7`. */
   readonly cpus?: string;
-  /** A list of NUMA nodes. */
+  /** The NUMA nodes to allocate memory on: a list such as `0-1`. */
   readonly mems?: string;
-  /** 1 for what runs only when nothing else does. */
+  /** 1 for a container that runs only when nothing else does. */
   readonly idle?: number;
 }
 
@@ -208,64 +208,64 @@ export interface LinuxBlockIo {
   readonly weight?: number;
   /** The weight of its own processes against its children's. */
   readonly leafWeight?: number;
-  /** Weights by device. */
+  /** Weights for single devices. */
   readonly weightDevice?: readonly (LinuxBlockDevice & {
     /** The weight, from 10 to 1000. */
     readonly weight?: number;
     /** The weight of its own processes against its children's. */
     readonly leafWeight?: number;
   })[];
-  /** Bytes read a second. */
+  /** Limits of the bytes read a second. */
   readonly throttleReadBpsDevice?: readonly LinuxThrottledDevice[];
-  /** Bytes written a second. */
+  /** Limits of the bytes written a second. */
   readonly throttleWriteBpsDevice?: readonly LinuxThrottledDevice[];
-  /** Reads a second. */
+  /** Limits of the reads a second. */
   readonly throttleReadIOPSDevice?: readonly LinuxThrottledDevice[];
-  /** Writes a second. */
+  /** Limits of the writes a second. */
   readonly throttleWriteIOPSDevice?: readonly LinuxThrottledDevice[];
 }
 
 /** A block device. */
 export interface LinuxBlockDevice {
-  /** The major number of a device. */
+  /** Its major number. */
   readonly major: number;
-  /** The minor number of a device. */
+  /** Its minor number. */
   readonly minor: number;
 }
 
-/** A block device and how fast it may be used. */
+/** A block device, and how fast it may be used. */
 export interface LinuxThrottledDevice extends LinuxBlockDevice {
-  /** The rate. */
+  /** Bytes or operations a second. */
   readonly rate: number;
 }
 
 /** Which system calls a container may make. */
 export interface LinuxSeccomp {
-  /** Such as `SCMP_ACT_ERRNO`. */
+  /** What happens to calls that no rule names, such as `SCMP_ACT_ERRNO`. */
   readonly defaultAction: string;
-  /** The error number of a refused call. */
+  /** The error number that they then fail with. */
   readonly defaultErrnoRet?: number;
-  /** Such as `SCMP_ARCH_X86_64`. */
+  /** The architectures, such as `SCMP_ARCH_X86_64`. */
   readonly architectures?: readonly string[];
   /** Flags, by the kernel's names. */
   readonly flags?: readonly string[];
-  /** The socket of the listener that decides. */
+  /** The socket of an agent that decides on calls with the action `SCMP_ACT_NOTIFY`. */
   readonly listenerPath?: string;
-  /** Data that the listener gets. */
+  /** Data that the agent gets. */
   readonly listenerMetadata?: string;
-  /** Rules, of which the first that fits holds. */
+  /** The rules. */
   readonly syscalls?: readonly LinuxSyscall[];
 }
 
 /** A rule for system calls. */
 export interface LinuxSyscall {
-  /** System calls, by their names. */
+  /** The names of the system calls. */
   readonly names: readonly string[];
-  /** What is done, such as `SCMP_ACT_ALLOW`. */
+  /** What happens to them, such as `SCMP_ACT_ALLOW`. */
   readonly action: string;
-  /** The error number of a refused call. */
+  /** The error number that they then fail with. */
   readonly errnoRet?: number;
-  /** Arguments, or for a system call, conditions on them. */
+  /** Conditions on their arguments. */
   readonly args?: readonly {
     /** Which argument, from 0. */
     readonly index: number;

@@ -31,22 +31,22 @@ export interface Spec {
 export interface Process {
   /** Whether the process has a terminal. */
   readonly terminal?: boolean;
-  /** In characters. */
+  /** The size of the terminal, in characters. */
   readonly consoleSize?: {
     /** Rows. */
     readonly height: number;
     /** Columns. */
     readonly width: number;
   };
-  /** Who it is. */
+  /** The user and groups that it runs as. */
   readonly user: User;
   /** The program and its arguments. */
   readonly args?: readonly string[];
-  /** Entries `NAME=value`. */
+  /** The environment: entries `NAME=value`. */
   readonly env?: readonly string[];
-  /** An absolute path in the container. */
+  /** The working directory: an absolute path in the container. */
   readonly cwd: string;
-  /** What it may do. */
+  /** Its capabilities. */
   readonly capabilities?: Capabilities;
   /** Its limits. */
   readonly rlimits?: readonly Rlimit[];
@@ -64,7 +64,7 @@ export interface Process {
   readonly ioPriority?: {
     /** The class, such as `IOPRIO_CLASS_BE`. */
     readonly class: string;
-    /** A priority; which way it counts depends on the kernel's interface. */
+    /** The priority within the class, from 0, the highest, to 7. */
     readonly priority: number;
   };
   /** The CPUs that an exec may use, as lists such as `0-3`. */
@@ -106,33 +106,33 @@ export interface Capabilities {
 export interface Rlimit {
   /** Such as `RLIMIT_NOFILE`. */
   readonly type: string;
-  /** What only the privileged exceed. */
+  /** The ceiling for `soft`, which only a privileged process may raise. */
   readonly hard: number;
-  /** What is enforced. */
+  /** The limit that the kernel enforces. */
   readonly soft: number;
 }
 
 /** How the kernel schedules a process. */
 export interface Scheduler {
-  /** Such as `SCHED_OTHER`. */
+  /** The policy, such as `SCHED_OTHER`. */
   readonly policy: string;
-  /** From -20 to 19. */
+  /** From -20, the most processor time, to 19. */
   readonly nice?: number;
-  /** A priority; which way it counts depends on the kernel's interface. */
+  /** The static priority, for `SCHED_FIFO` and `SCHED_RR`: from 1 to 99, the highest. */
   readonly priority?: number;
   /** Flags, by the kernel's names. */
   readonly flags?: readonly string[];
-  /** In nanoseconds, for `SCHED_DEADLINE`, as the next two. */
+  /** For `SCHED_DEADLINE`: the processor time in each period, in nanoseconds. */
   readonly runtime?: number;
-  /** As `runtime`. */
+  /** For `SCHED_DEADLINE`: when that time must have been had, in nanoseconds from the beginning of a period. */
   readonly deadline?: number;
-  /** As `runtime`; for CPU limits, the interval in which they hold. */
+  /** For `SCHED_DEADLINE`: the length of a period, in nanoseconds. */
   readonly period?: number;
 }
 
 /** The root filesystem. */
 export interface Root {
-  /** Absolute, or relative to the bundle. */
+  /** Its path: absolute, or relative to the bundle. */
   readonly path: string;
   /** Whether it cannot be written to. */
   readonly readonly?: boolean;
@@ -140,17 +140,17 @@ export interface Root {
 
 /** A mount in the container. containerd's own mounts, in `CreateTaskRequest.rootfs`, are messages instead. */
 export interface Mount {
-  /** An absolute path in the container. */
+  /** Where it is mounted: an absolute path in the container. */
   readonly destination: string;
-  /** The kind of it, by its name in the specification. */
+  /** The type of the filesystem, such as `proc` or `bind`. */
   readonly type?: string;
-  /** What is mounted. */
+  /** The device, or the file or folder of the host, that is mounted. */
   readonly source?: string;
   /** Options, as for fstab. */
   readonly options?: readonly string[];
-  /** Where its user ids lie on the host. */
+  /** How user ids of its files are mapped. */
   readonly uidMappings?: readonly IdMapping[];
-  /** Where its group ids lie on the host. */
+  /** How group ids of its files are mapped. */
   readonly gidMappings?: readonly IdMapping[];
 }
 
@@ -170,7 +170,7 @@ export interface Hooks {
   readonly prestart?: readonly Hook[];
   /** Run before the container's root is entered, in the runtime's namespaces. */
   readonly createRuntime?: readonly Hook[];
-  /** The same, in the container's namespaces. */
+  /** Run before the container's root is entered, in the container's namespaces. */
   readonly createContainer?: readonly Hook[];
   /** Run in the container, before its first process. */
   readonly startContainer?: readonly Hook[];
@@ -182,12 +182,12 @@ export interface Hooks {
 
 /** A program that the runtime runs. */
 export interface Hook {
-  /** An absolute path. */
+  /** The program's absolute path. */
   readonly path: string;
-  /** Arguments, or for a system call, conditions on them. */
+  /** Its arguments; the first is its name. */
   readonly args?: readonly string[];
-  /** Entries `NAME=value`. */
+  /** Its environment: entries `NAME=value`. */
   readonly env?: readonly string[];
-  /** In seconds. */
+  /** Seconds after which the runtime ends it. */
   readonly timeout?: number;
 }
