@@ -2,6 +2,7 @@ import type { DescMessage, Message, MessageInitShape, MessageShape, Registry } f
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { decode, encode } from "./codec/codec.js";
 import { addFrames, nameRefusal } from "./error.js";
+import { checkedString } from "./options.js";
 import { checkBytes, checkDescriptor, isDescriptor, isPlain, kindOf } from "./value-kinds.js";
 
 /**
@@ -60,7 +61,6 @@ export function unpackAny(any: Any, types: DescMessage | Registry): Message | un
 export function checkAny(any: Any, name = "any"): void {
   if (!isPlain(any)) throw new TypeError(`${name} must be a google.protobuf.Any, not ${kindOf(any)}`);
   const { typeUrl, value } = any as Partial<Any>;
-  if (typeof typeUrl !== "string")
-    throw new TypeError(`${name}.typeUrl must be a string, not ${kindOf(typeUrl)}`);
+  checkedString(typeUrl, `${name}.typeUrl`);
   checkBytes(value, `${name}.value`);
 }

@@ -1,5 +1,5 @@
 import { inspect, type InspectOptions } from "node:util";
-import { checkOptions } from "./options.js";
+import { checkedString, checkOptions } from "./options.js";
 import { isInstance, isRevoked, kindBut, kindOf } from "./value-kinds.js";
 
 /**
@@ -33,9 +33,7 @@ export interface ContextKeyOptions {
 export function createContextKey<T>(defaultValue: T, options: ContextKeyOptions = {}): ContextKey<T> {
   checkOptions("createContextKey", options, ["description"]);
   const { description } = options;
-  if (description !== undefined && typeof description !== "string") {
-    throw new TypeError(`description must be a string, not ${kindOf(description)}`);
-  }
+  if (description !== undefined) checkedString(description, "description");
   return { id: Symbol(description), defaultValue };
 }
 

@@ -64,9 +64,16 @@ function distanceBetween(from: string, to: string): number {
   return row[to.length] ?? 0;
 }
 
-/** Checks an option that is yes or no. Throws a TypeError that names it. */
-export function checkBoolean(value: unknown, name: string): void {
+/** Checks a string. Throws a TypeError that names it. */
+export function checkedString(value: unknown, name: string): string {
+  if (typeof value !== "string") throw new TypeError(`${name} must be a string, not ${kindOf(value)}`);
+  return value;
+}
+
+/** Checks a flag. Throws a TypeError that names it. */
+export function checkedBoolean(value: unknown, name: string): boolean {
   if (typeof value !== "boolean") throw new TypeError(`${name} must be a boolean, not ${shown(value)}`);
+  return value;
 }
 
 /** Checks the options of a `close` method. Throws a TypeError that names what is wrong. */

@@ -61,6 +61,10 @@ const VALUES: readonly (readonly [string, () => unknown])[] = [
 const NODES_OWN =
   /Cannot (read|destructure|convert|set|perform|mix|access)|is not a function|is not iterable|is not a constructor|has been revoked|Invalid value used|Method .* called on incompatible|undefined \(reading/;
 
+/** Texts that say of a value that it is not what it is. What is wrong is a part of it, which they have to name. */
+const CONTRADICTIONS =
+  /must be an array\b.*, not an array$|must be an object\b.*, not object$|must be (?:an?|the) (?:non-empty )?(?:string|path|name)\b.*, not string$|must be a boolean, not (?:string|number)$/;
+
 function rightOf({ right }: Argument): unknown {
   return typeof right === "function" ? (right as (world: World) => unknown)(world) : right;
 }
@@ -70,6 +74,7 @@ async function expectRefused(run: () => unknown, named: RegExp, what: string): P
   expect(error, what).toBeInstanceOf(TypeError);
   expect((error as TypeError).message, what).not.toMatch(NODES_OWN);
   expect((error as TypeError).message, what).toMatch(named);
+  expect((error as TypeError).message, what).not.toMatch(CONTRADICTIONS);
   // What it must be says too little without what it is.
   expect((error as TypeError).message, what).not.toMatch(/ must be (?!.*(?:not|but|is) )/s);
 }

@@ -9,8 +9,8 @@ test.each([
 ])("start may resolve to %j", (placement) => expect(checkPlacement(placement)).toBe(placement));
 
 test.each([
-  [{ group: "" }, "group must be a non-empty string, not an empty one"],
-  [{ group: 5 }, "group must be a non-empty string, not number"],
+  [{ group: "" }, 'group must be a non-empty string, not ""'],
+  [{ group: 5 }, "group must be a non-empty string, not 5"],
   [{ address: "/run/s" }, "address must be one such as unix:///run/shim.sock, not /run/s"],
   [{}, "start must resolve to { group }, { address } or undefined, not object"],
   ["pod", "start must resolve to { group }, { address } or undefined, not string"],

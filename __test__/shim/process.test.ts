@@ -21,6 +21,18 @@ describe("a process that a shim starts", () => {
     expect(await started.exited).toMatchObject({ status: 137 });
   });
 
+  test.each([
+    ["", [], {}, 'program must be the name or path of a program, not ""'],
+    ["true", ["a", 1], {}, "args[1] must be a string, not number"],
+    ["true", [], { env: { PATH: "/bin", LEVEL: 1 } }, 'env["LEVEL"] must be a string, not number'],
+    ["true", [], { stdio: ["ignore", "pipe"] }, 'stdio[1] must be a descriptor or "ignore", not pipe'],
+    ["true", [], { endsWithShim: "no" }, "endsWithShim must be a boolean, not no"],
+  ])("is refused with the part that is wrong: %j %j %j", async (program, args, options, reason) => {
+    await expect(startProcess(program, args as never, options as never)).rejects.toThrow(
+      new TypeError(reason),
+    );
+  });
+
   test("gets no descriptor that has the lowest bits of a number that is none", async () => {
     await expect(startProcess("true", [], { stdio: [2 ** 32] })).rejects.toThrow(TypeError);
   });

@@ -5,7 +5,7 @@ import { Connection } from "./connection.js";
 import { checkConnectTimeout, CONNECT_TIMEOUT_MS, openConnection } from "./connector.js";
 import type { Driver } from "../connection-types.js";
 import { checkDriver } from "../native/driver.js";
-import { checkBoolean, checkOptions } from "../options.js";
+import { checkedBoolean, checkOptions } from "../options.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
 
 /** Options of {@link connect}. */
@@ -73,7 +73,7 @@ export async function connect(address: Address, options: ConnectOptions = {}): P
   } = options;
   checkConnectTimeout(timeoutMs);
   checkSignal(signal);
-  checkBoolean(waitForReady, "waitForReady");
+  checkedBoolean(waitForReady, "waitForReady");
   const busyPollUs = checkBusyPoll(busyPollMs);
   const driver = checkDriver(given);
   let reconnector: Reconnector | undefined;

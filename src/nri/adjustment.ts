@@ -43,14 +43,13 @@ import { markRemoved, putEntry, unmarked } from "./entries.js";
 import { checkMessage } from "./messages.js";
 import { checkedInteger, checkedLimits, checkedNumber } from "./ranges.js";
 import { addResources, type ResourcesSpec } from "./resources.js";
+import { checkedBoolean, checkedString } from "../options.js";
 import { isInstance, shown } from "../value-kinds.js";
 import {
-  checkedBoolean,
   checkedKey,
   checkedList,
   checkedMessage,
   checkedObject,
-  checkedString,
   checkedStrings,
   isOf,
   removed,

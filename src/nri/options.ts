@@ -4,12 +4,12 @@ import { type Address, parseAddress } from "../address.js";
 import type { Driver } from "../connection-types.js";
 import { escaped } from "../escaped.js";
 import { checkDriver } from "../native/driver.js";
-import { checkLimits, checkOptions, withDefaults } from "../options.js";
+import { checkedBoolean, checkLimits, checkOptions, withDefaults } from "../options.js";
 import { type FailurePolicy, FailurePolicySchema } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import { isArray, isPlain, isRevoked, kindOf, shown } from "../value-kinds.js";
 import { checkedEvents, EVENT_NAMES, type EventName } from "./events.js";
 import type { PluginHandlers } from "./handlers.js";
-import { checkedBoolean, checkedMessage } from "./values.js";
+import { checkedMessage } from "./values.js";
 
 /** Where a plugin logs. `console` is one. */
 export interface PluginLog {

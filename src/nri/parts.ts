@@ -10,14 +10,8 @@ import {
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import type { DeviceSpec, HookSpec } from "./adjustment-spec.js";
 import { checkedInteger, checkedNumber, type Integer, type RangedField } from "./ranges.js";
-import {
-  checkedBoolean,
-  checkedKey,
-  checkedList,
-  checkedObject,
-  checkedString,
-  checkedStrings,
-} from "./values.js";
+import { checkedKey, checkedList, checkedObject, checkedStrings } from "./values.js";
+import { checkedBoolean, checkedString } from "../options.js";
 
 /** Control of cache and memory bandwidth. */
 export interface RdtSpec {

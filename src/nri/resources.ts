@@ -14,7 +14,8 @@ import { setEntry } from "../codec/read.js";
 import { putEntry } from "./entries.js";
 import { checkMessage } from "./messages.js";
 import { checkedInteger, type Integer, type RangedField } from "./ranges.js";
-import { checkedBoolean, checkedKey, checkedObject, checkedString, isOf } from "./values.js";
+import { checkedBoolean, checkedString } from "../options.js";
+import { checkedKey, checkedObject, isOf } from "./values.js";
 
 /**
  * Memory of a container. Limits are in bytes, from 0 on; -1 is no limit. Runtimes, as of NRI 0.12, take only `limit`, which in a

@@ -1,5 +1,4 @@
-import { checkLimits, checkOptions, withDefaults } from "../options.js";
-import { checkedString } from "./values.js";
+import { checkedString, checkLimits, checkOptions, withDefaults } from "../options.js";
 
 /** Options of {@link createTestRuntime}. */
 export interface TestRuntimeOptions {

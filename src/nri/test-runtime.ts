@@ -5,7 +5,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code } from "../code.js";
 import { validate } from "../codec/validate.js";
 import { TtrpcError } from "../error.js";
-import { checkOptions, definedFields } from "../options.js";
+import { checkedString, checkOptions, definedFields } from "../options.js";
 import {
   type Container,
   type ContainerAdjustment,
@@ -30,7 +30,6 @@ import { runPlugin, type RunningPlugin } from "./plugin.js";
 import { type ResourcesSpec, resourcesOf } from "./resources.js";
 import { type TestRuntimeOptions, type TestSettings, testSettingsOf } from "./test-options.js";
 import { ConnectedPlugin, type PluginCall } from "./test-plugin.js";
-import { checkedString } from "./values.js";
 
 /** A container that a test created, with what the plugins asked for. */
 export interface CreatedContainer {

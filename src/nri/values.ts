@@ -6,19 +6,8 @@ import {
   type MessageShape,
 } from "@bufbuild/protobuf";
 import { checkMessage } from "./messages.js";
+import { checkedString } from "../options.js";
 import { isArray, isPlain, isRevoked, kindOf, shown } from "../value-kinds.js";
-
-/** Checks a string. Throws a TypeError that names it. */
-export function checkedString(value: unknown, name: string): string {
-  if (typeof value !== "string") throw new TypeError(`${name} must be a string, not ${kindOf(value)}`);
-  return value;
-}
-
-/** Checks a flag. Throws a TypeError that names it. */
-export function checkedBoolean(value: unknown, name: string): boolean {
-  if (typeof value !== "boolean") throw new TypeError(`${name} must be a boolean, not ${kindOf(value)}`);
-  return value;
-}
 
 /** Checks an object whose names are known. Throws a TypeError that names what is wrong. */
 export function checkedObject(

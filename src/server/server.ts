@@ -25,7 +25,7 @@ import { inThisContext } from "./async-context.js";
 import { checkDriver } from "../native/driver.js";
 import {
   LONGEST_TIMER_MS,
-  checkBoolean,
+  checkedBoolean,
   checkLimits,
   checkOptions,
   closeOptions,
@@ -100,7 +100,7 @@ export class Server extends EventEmitter<ServerEvents> {
     const { interceptors, requireSameUser = false, driver, busyPollMs, ...given } = options;
     this.#bridge = bridgeOf(checkDriver(driver));
     this.#methods = new MethodRoutes(this.#bridge);
-    checkBoolean(requireSameUser, "requireSameUser");
+    checkedBoolean(requireSameUser, "requireSameUser");
     this.#interceptors = checkedInterceptors(interceptors);
     const busyPollUs = checkBusyPoll(busyPollMs) ?? null;
     const limits = withDefaults(DEFAULTS, given);
@@ -209,7 +209,7 @@ export class Server extends EventEmitter<ServerEvents> {
       const instead = "requireSameUser of the server decides who may connect";
       throw new TypeError(`mode is for a socket's file, and ${parsed.text} has none: ${instead}`);
     }
-    checkBoolean(reclaim, "reclaimStale");
+    checkedBoolean(reclaim, "reclaimStale");
     if (this.#closing !== undefined) throw new TtrpcError("the server is closed", Code.FailedPrecondition);
     this.#listened = true;
     const binding: BindingListenOptions = {

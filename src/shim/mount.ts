@@ -20,7 +20,7 @@ import { constants } from "node:os";
 import { isAbsolute } from "node:path";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { loadNative } from "../native/addon.js";
-import { checkOptions, LONGEST_TIMER_MS } from "../options.js";
+import { checkedBoolean, checkOptions, LONGEST_TIMER_MS } from "../options.js";
 import type { MountSchema } from "../protos/types.js";
 import { isArray, isPlain, kindOf, shown } from "../value-kinds.js";
 import { checkedText } from "./checked-text.js";
@@ -97,7 +97,7 @@ export async function unmountAll(folder: string, options?: UnmountOptions): Prom
       `busyTimeoutMs must be a number of milliseconds ${range}, not ${shown(busyTimeoutMs)}`,
     );
   }
-  if (typeof detach !== "boolean") throw new TypeError(`detach must be a boolean, not ${kindOf(detach)}`);
+  checkedBoolean(detach, "detach");
   const { errno, text } = await loadNative().unmountAll(path, Math.ceil(busyTimeoutMs), detach);
   if (errno !== 0) throw systemError("umount", errno, `unmount of ${JSON.stringify(path)}: ${text}`);
 }
@@ -141,7 +141,7 @@ function checkedMount(mount: unknown, name: string) {
 
 function checkedPath(path: unknown, name: string): string {
   const text = checkedText(path, name);
-  if (text === "") throw new TypeError(`${name} must be a path, and is empty`);
+  if (text === "") throw new TypeError(`${name} must be a path, not ""`);
   return text;
 }
 

@@ -3,7 +3,7 @@ import type { Any } from "@bufbuild/protobuf/wkt";
 import type { BootstrapParams } from "../protos/bootstrap.js";
 import type { Publisher } from "../events/index.js";
 import type { Sandbox } from "../protos/sandbox.js";
-import { checkOptions } from "../options.js";
+import { checkedBoolean, checkedString, checkOptions } from "../options.js";
 import { isPlain, kindOf, shown } from "../value-kinds.js";
 import type { Server } from "../server/server.js";
 import type { ServiceImpl } from "../server/service.js";
@@ -148,12 +148,8 @@ export function checkShim(name: unknown, options: ShimOptions): void {
       throw new TypeError("groupAnnotations must be an array of non-empty strings");
     if (options.start !== undefined) throw new TypeError("start and groupAnnotations exclude each other");
   }
-  if (deleteLeavesNothing !== undefined && typeof deleteLeavesNothing !== "boolean") {
-    throw new TypeError(`deleteLeavesNothing must be a boolean, not ${kindOf(deleteLeavesNothing)}`);
-  }
-  if (version !== undefined && typeof version !== "string") {
-    throw new TypeError(`version must be a string, not ${kindOf(version)}`);
-  }
+  if (deleteLeavesNothing !== undefined) checkedBoolean(deleteLeavesNothing, "deleteLeavesNothing");
+  if (version !== undefined) checkedString(version, "version");
 }
 
 /** Checks what `start` has resolved to. Throws a TypeError that names what is wrong. */
@@ -169,9 +165,7 @@ export function checkPlacement(placement: unknown): ShimPlacement | undefined {
     );
   // With an empty one, all containers of a namespace would share a shim.
   if (address === undefined && !isText(group))
-    throw new TypeError(
-      `group must be a non-empty string, not ${group === "" ? "an empty one" : kindOf(group)}`,
-    );
+    throw new TypeError(`group must be a non-empty string, not ${shown(group)}`);
   return placement as ShimPlacement;
 }
 

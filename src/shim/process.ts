@@ -15,7 +15,7 @@
 /// <reference types="node" preserve="true" />
 
 import { once } from "node:events";
-import { isArray, isFileDescriptor, kindOf } from "../value-kinds.js";
+import { isArray, isFileDescriptor, kindOf, shown } from "../value-kinds.js";
 import { type AdoptedChild, type ChildExit, Children } from "./children.js";
 import { type FinishedProcess, runProcess, type RunProcessOptions } from "./run-process.js";
 import { sendSignal } from "./system.js";
@@ -46,8 +46,12 @@ export async function startProcess(
 ): Promise<AdoptedChild> {
   const checked = checkProgram("startProcess", program, args, options, ["stdio"]);
   const { stdio = [] } = options;
-  if (!isArray(stdio) || !Array.from(stdio).every((each) => each === "ignore" || isFileDescriptor(each)))
+  if (!isArray(stdio))
     throw new TypeError(`stdio must be an array of descriptors and "ignore", not ${kindOf(stdio)}`);
+  for (const [index, each] of Array.from<unknown>(stdio).entries()) {
+    if (each !== "ignore" && !isFileDescriptor(each))
+      throw new TypeError(`stdio[${index}] must be a descriptor or "ignore", not ${shown(each)}`);
+  }
   const child = spawnProgram(checked, stdio);
   const exited = new Promise<ChildExit>((resolve) => {
     child.once("exit", (code, signal) => resolve(exitOf(child, code, signal)));

@@ -3,8 +3,8 @@ import { statSync } from "node:fs";
 import { constants } from "node:os";
 import { checkSignal, listenToAbort, unlistenToAbort } from "../abort.js";
 import { loadNative } from "../native/addon.js";
-import { checkOptions } from "../options.js";
-import { isArray, isPlain, kindOf } from "../value-kinds.js";
+import { checkedBoolean, checkedString, checkOptions } from "../options.js";
+import { isArray, isPlain, kindOf, shown } from "../value-kinds.js";
 import type { ChildExit } from "./children.js";
 import { checked } from "./system.js";
 
@@ -48,18 +48,18 @@ export function checkProgram(
   known: readonly string[],
 ): Program {
   if (typeof program !== "string" || program === "") {
-    throw new TypeError(`program must be the name or path of a program, not ${kindOf(program)}`);
+    throw new TypeError(`program must be the name or path of a program, not ${shown(program)}`);
   }
   checkOptions(owner, options, ["cwd", "env", "endsWithShim", "signal", ...known]);
   const { cwd, env, endsWithShim = false, signal } = options;
-  if (!isArray(args) || !Array.from(args).every((each) => typeof each === "string"))
-    throw new TypeError(`args must be an array of strings, not ${kindOf(args)}`);
+  if (!isArray(args)) throw new TypeError(`args must be an array of strings, not ${kindOf(args)}`);
+  for (const [index, each] of Array.from(args).entries()) checkedString(each, `args[${index}]`);
   if (cwd !== undefined && typeof cwd !== "string")
     throw new TypeError(`cwd must be a path, not ${kindOf(cwd)}`);
-  if (env !== undefined && !(isPlain(env) && Object.values(env).every((each) => typeof each === "string")))
+  if (env !== undefined && !isPlain(env))
     throw new TypeError(`env must be an object of strings, not ${kindOf(env)}`);
-  if (typeof endsWithShim !== "boolean")
-    throw new TypeError(`endsWithShim must be a boolean, not ${kindOf(endsWithShim)}`);
+  for (const [name, value] of Object.entries(env ?? {})) checkedString(value, `env[${JSON.stringify(name)}]`);
+  checkedBoolean(endsWithShim, "endsWithShim");
   checkSignal(signal);
   signal?.throwIfAborted();
   const whole = { ...(env ?? process.env) };

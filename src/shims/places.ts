@@ -1,5 +1,5 @@
 import path from "node:path";
-import { checkOptions } from "../options.js";
+import { checkedString, checkOptions } from "../options.js";
 import { pathOf } from "./bundles.js";
 import { kindOf, shown } from "../value-kinds.js";
 
@@ -40,9 +40,7 @@ export function checkShimOptions(owner: string, options: object, names: readonly
   checkOptions(owner, options, [...PLACES, ...names]);
   for (const name of ["namespace", "sockets", "id"] as const) {
     const value = (options as Record<string, unknown>)[name];
-    if (value !== undefined && typeof value !== "string") {
-      throw new TypeError(`${name} must be a string, not ${kindOf(value)}`);
-    }
+    if (value !== undefined) checkedString(value, name);
   }
   for (const name of ["timeoutMs", "intervalMs"] as const) {
     const value = (options as Record<string, unknown>)[name];

@@ -4,6 +4,7 @@ import type { Any } from "@bufbuild/protobuf/wkt";
 import { packAny } from "../../any.js";
 import { MetricsSchema as MetricsV1Schema } from "../../protos/cgroups/v1.js";
 import { MetricsSchema as MetricsV2Schema } from "../../protos/cgroups/v2.js";
+import { checkedString } from "../../options.js";
 import { kindOf, shown } from "../../value-kinds.js";
 import { writeFile } from "../write-file.js";
 import { CgroupFolder } from "./folder.js";
@@ -57,7 +58,7 @@ export class Cgroup {
 
   /** The cgroup of this path below the root of each tree, such as `/kubepods/pod1`, which need not exist. */
   static at(path: string): Cgroup {
-    if (typeof path !== "string") throw new TypeError(`path must be a string, not ${kindOf(path)}`);
+    checkedString(path, "path");
     return Cgroup.below(mounted(), path);
   }
 
