@@ -1,7 +1,8 @@
 /**
  * Bundles the library, src without src/cli, into a file for each entry and a few that entries share: Node takes longer to
  * find and link a hundred modules than to compile them. No module is in two files, so all entries share one copy of each.
- * @bufbuild/protobuf stays outside, so that programs and this package share it too.
+ * @bufbuild/protobuf stays outside, so that programs and this package share it too. Of the types, which the compiler wrote
+ * before, those stay that an entry reaches.
  */
 
 import { readdir, readFile, rm } from "node:fs/promises";
@@ -57,15 +58,33 @@ function nameOf({ name, moduleIds }) {
   return `chunks/${module.replaceAll("/", "-")}.js`;
 }
 
+/** The declarations that a file consists of: its own, and those that it imports. */
+async function reachedTypes(file, reached = new Set()) {
+  if (reached.has(file)) return reached;
+  reached.add(file);
+  // Comments have examples, which import files of the user's.
+  const text = (await readFile(file, "utf8")).replaceAll(/^ *\/?\*.*$/gm, "");
+  for (const [, specifier] of text.matchAll(/(?:from |import\()"(\.{1,2}\/[^"]+)\.js"/g)) {
+    await reachedTypes(path.join(path.dirname(file), `${specifier}.d.ts`), reached);
+  }
+  return reached;
+}
+
 await runMain(async () => {
-  const { exports } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
+  const { exports, imports } = JSON.parse(await readFile(path.join(root, "package.json"), "utf8"));
   const entries = Object.values(exports)
     .map((entry) => /^\.\/dist\/(.*)\.js$/.exec(entry.default ?? "")?.[1])
     .filter((name) => name !== undefined);
   const dist = path.join(root, "dist");
-  // Those of an earlier build, which may be of modules that are in other files now. The compiler wrote the types.
-  const old = (await readdir(dist, { recursive: true })).filter((name) => /\.js(?:\.map)?$/.test(name));
-  await Promise.all(old.map((name) => rm(path.join(dist, name))));
+  const types = new Set();
+  for (const { types: file } of [...Object.values(exports), ...Object.values(imports)]) {
+    if (file !== undefined) await reachedTypes(path.join(root, file), types);
+  }
+  // Files of an earlier build, which may be of modules that are in other files now, and types that no entry reaches.
+  const old = (await readdir(dist, { recursive: true }))
+    .map((name) => path.join(dist, name))
+    .filter((file) => /\.js(?:\.map)?$/.test(file) || (file.endsWith(".d.ts") && !types.has(file)));
+  await Promise.all(old.map((file) => rm(file)));
   const bundle = await rolldown({
     cwd: root,
     input: Object.fromEntries(

@@ -1,10 +1,11 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, test } from "vitest";
 import { ROOT } from "../helpers/program.js";
 
-const { exports } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
+const { exports, imports } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
   exports: Record<string, string | { types: string }>;
+  imports: Record<string, { types: string }>;
 };
 
 /** The entries, each with the file of its declarations. */
@@ -36,4 +37,15 @@ describe("the declarations of an entry", () => {
     const uses = texts.some((text) => /\bAbortSignal\b|"node:|\bNodeJS\.|\b(?:asyncD|d|D)ispos/.test(text));
     expect(texts.some((text) => text.includes('<reference types="node"'))).toBe(uses);
   });
+});
+
+test("the package has no declarations that none of its entries reaches", () => {
+  const dist = join(ROOT, "dist");
+  const all = readdirSync(dist, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".d.ts"))
+    .map((name) => join(dist, name));
+  const inside = Object.values(imports).map(({ types }) => join(ROOT, types));
+  const found = new Map<string, string>();
+  for (const file of [...ENTRIES.map(([, entry]) => entry), ...inside]) reached(file, found);
+  expect(all.filter((file) => !found.has(file))).toEqual([]);
 });
