@@ -41,7 +41,8 @@ type MethodImpl<Method> =
             ) => AsyncIterable<MessageInitShape<Output>>
           : never;
 
-type MaybePromise<T> = Promise<T> | T;
+/** A value, or a promise of it. */
+export type MaybePromise<T> = T | Promise<T>;
 
 /** A handler of bytes. Its `kind` decides what it takes and returns: bytes, or an AsyncIterable of bytes. */
 export type RawMethod =

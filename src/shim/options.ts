@@ -6,7 +6,7 @@ import type { Sandbox } from "../protos/sandbox.js";
 import { checkedBoolean, checkedString, checkOptions } from "../options.js";
 import { isPlain, kindOf, shown } from "../value-kinds.js";
 import type { Server } from "../server/server.js";
-import type { ServiceImpl } from "../server/service.js";
+import type { MaybePromise, ServiceImpl } from "../server/service.js";
 import type { DeleteResponseSchema, Task } from "../protos/task/v3.js";
 import type { RuntimeInfoSchema } from "../protos/types.js";
 import type { Children } from "./children.js";
@@ -179,6 +179,3 @@ export type ShimPlacement =
       /** The address of a running shim that takes the container. */
       readonly address: string;
     };
-
-/** A value, or a promise of it. */
-export type MaybePromise<T> = T | Promise<T>;

@@ -30,11 +30,11 @@ import { type ContainerdEvent, createPublisher, type EventSink, listenEvents } f
 import { checkOptions, LONGEST_TIMER_MS } from "../options.js";
 import { Task } from "../protos/task/v3.js";
 import { createServer, type Server } from "../server/server.js";
-import type { ServiceImpl } from "../server/service.js";
+import type { MaybePromise, ServiceImpl } from "../server/service.js";
 import { isPlain, isRevoked, kindOf, shown, textOf } from "../value-kinds.js";
 import { ShimLog } from "./log.js";
 import { unmountAll } from "./mount.js";
-import type { MaybePromise, ShimContext, ShimOptions } from "./options.js";
+import type { ShimContext, ShimOptions } from "./options.js";
 import { childrenOfProcess } from "./process.js";
 import { publishFor } from "./publish.js";
 import { outlivingContainers } from "./sandboxed.js";
