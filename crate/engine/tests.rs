@@ -4,12 +4,13 @@
 mod lateness;
 mod looks;
 mod payloads;
+mod peer;
 mod request_looks;
 mod traffic;
 
 use super::connection::{Connection, Endpoint};
 use super::server::connection_server::ConnectionServer;
-use super::{Change, Engine, Excess, ListenOptions, Method, Services};
+use super::{Change, Engine, Excess, ListenOptions, Services};
 use crate::records::{
     FLAG_SERVER_STREAM, FLAG_WHOLE, RECORD_HEADER, StreamKind, event, op, record,
 };
@@ -347,9 +348,7 @@ fn no_listener_holds_streams_back() {
     let address = Address::Tcp(([127, 0, 0, 1], 0).into());
     for (kind, refused) in [(None, false), (Some(StreamKind { client: true, server: false }), true)]
     {
-        let method = Method { name: "m".into(), route: 0, kind };
-        let services = Services::from([("s".into(), vec![method])]);
-        let options = ListenOptions { excess: Excess::HeldBack, ..options(services) };
+        let options = ListenOptions { excess: Excess::HeldBack, ..options(peer::one_method(kind)) };
         assert_eq!(engine.listen(&address, None, options).is_err(), refused);
     }
 }

@@ -4,17 +4,17 @@ import { Code, connect, type RawMethods } from "containerd-shim-protos";
 import { expect, test } from "vitest";
 import { bytes, deferred } from "../../helpers/outcome.js";
 import {
+  CHAT,
   data,
   expectServed,
   HALF_CLOSE,
+  HOLD,
   OPEN_BY_GO,
   OPEN_BY_RUST,
   request,
   serverOfRaw,
+  SUM,
 } from "./raw-pairs.js";
-
-const SUM = { service: "test.Raw", method: "Sum" };
-const CHAT = { service: "test.Raw", method: "Chat" };
 
 /** More messages than ttrpc queues for a stream. */
 const MESSAGES = 150;
@@ -47,7 +47,7 @@ test.each([
     const gate = deferred();
     await using pair = await serverOfRaw(methods(gate.promise), { maxConcurrentCalls: 1 });
     const { client } = pair;
-    await client.send(request(1, { service: "test.Raw", method: "Hold", payload: bytes("held") }));
+    await client.send(request(1, { ...HOLD, payload: bytes("held") }));
     await client.send(Buffer.concat([request(3, method, flags), ...messages(3)]));
     const { streamId, status } = await client.nextResponse();
     expect({ streamId, code: status.code }).toEqual({ streamId: 3, code: Code.ResourceExhausted });
@@ -71,7 +71,7 @@ test("a stream whose deadline has passed is DEADLINE_EXCEEDED, even if its messa
 test("a client learns that the server is at its limit, although its messages followed at once", async () => {
   const gate = deferred();
   await using pair = await serverOfRaw(methods(gate.promise), { maxConcurrentCalls: 1 });
-  await pair.client.send(request(1, { service: "test.Raw", method: "Hold" }));
+  await pair.client.send(request(1, HOLD));
   await using connection = await connect(pair.address);
   const requests = Array.from({ length: MESSAGES }, (_, index) => bytes(`message ${index}`));
   await expect(connection.clientStreaming("test.Raw", "Sum", requests)).rejects.toMatchObject({

@@ -15,6 +15,7 @@ import {
   OPEN_BY_RUST,
   request,
   serverOfRaw,
+  SUM,
 } from "./raw-pairs.js";
 
 const MIB = 1 << 20;
@@ -90,7 +91,7 @@ describe("a handler that does not read a stream's messages", () => {
         },
       },
     });
-    await pair.client.send(request(1, { service: "test.Raw", method: "Sum" }, OPEN_BY_RUST));
+    await pair.client.send(request(1, SUM, OPEN_BY_RUST));
     return { pair, release, signal: await entered.promise };
   }
 

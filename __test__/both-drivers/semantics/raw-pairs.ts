@@ -15,6 +15,12 @@ import {
 export const EMPTY = new Uint8Array();
 export const ECHO = { service: "test.Echo", method: "Echo" };
 
+/** Methods that tests add to the service `test.Raw`. */
+export const HOLD = { service: "test.Raw", method: "Hold" };
+export const LIST = { service: "test.Raw", method: "List" };
+export const SUM = { service: "test.Raw", method: "Sum" };
+export const CHAT = { service: "test.Raw", method: "Chat" };
+
 /** The flags of the wire. */
 export const Flag = { RemoteClosed: 1, RemoteOpen: 2, NoData: 4 } as const;
 

@@ -10,6 +10,7 @@ import {
   expectGoodClientServed,
   expectServed,
   request,
+  HOLD,
   serverOfRaw,
   turn,
 } from "./raw-pairs.js";
@@ -27,7 +28,7 @@ async function held() {
       },
     },
   });
-  await pair.client.send(request(1, { service: "test.Raw", method: "Hold", payload: bytes("held") }));
+  await pair.client.send(request(1, { ...HOLD, payload: bytes("held") }));
   await entered.promise;
   return { pair, release };
 }
@@ -200,7 +201,7 @@ describe("a client that is slow or stops", () => {
       },
     });
     const { client } = pair;
-    await client.send(request(1, { service: "test.Raw", method: "Hold" }));
+    await client.send(request(1, HOLD));
     const signal = await entered.promise;
     client.end();
     expect(await aborted(signal)).toMatchObject({ code: Code.Canceled });
@@ -214,7 +215,7 @@ describe("timeouts at our server", () => {
     await using pair = await serverOfRaw({
       Hold: { kind: "unary", handle: (_, { signal }) => aborted(signal).then(() => EMPTY) },
     });
-    const { status } = await pair.client.call(1, { service: "test.Raw", method: "Hold", timeoutNano: 1n });
+    const { status } = await pair.client.call(1, { ...HOLD, timeoutNano: 1n });
     expect(status.code).toBe(Code.DeadlineExceeded);
     await expectServed(pair);
   });

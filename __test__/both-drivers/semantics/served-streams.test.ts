@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { aborted, bytes, deferred, text } from "../../helpers/outcome.js";
 import { decodeResponse, FRAME_LIMIT, FrameType } from "../../helpers/wire.js";
 import {
+  CHAT,
   data,
   ECHO,
   EMPTY,
@@ -10,15 +11,13 @@ import {
   expectServed,
   Flag,
   HALF_CLOSE,
+  LIST,
   OPEN_BY_GO,
   OPEN_BY_RUST,
   request,
   serverOfRaw,
+  SUM,
 } from "./raw-pairs.js";
-
-const CHAT = { service: "test.Raw", method: "Chat" };
-const SUM = { service: "test.Raw", method: "Sum" };
-const LIST = { service: "test.Raw", method: "List" };
 
 /** What each stream's handler saw, in order. */
 function streams() {

@@ -1,14 +1,18 @@
 //! An engine that is turned too late, because its thread was busy or stopped.
 
+use super::peer::{frame, one_method, records, request};
 use super::{connected, frames, listening_with, route, watched_for, with_flags};
-use crate::engine::{Engine, Method, Services};
+use crate::engine::Engine;
 use crate::limits::UNREAD_TIME;
 use crate::protocol::close_reason::CloseKind;
 use crate::records::{FLAG_SERVER_STREAM, event, op, record};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
-use ttrpc::proto::{Codec as _, MessageHeader, Request, Response};
+use ttrpc::proto::{
+    Codec as _, FLAG_NO_DATA, FLAG_REMOTE_CLOSED, MESSAGE_TYPE_DATA, MESSAGE_TYPE_RESPONSE,
+    Response,
+};
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -28,7 +32,7 @@ fn a_reply_that_came_before_the_deadline_counts_however_late_it_is_read() {
         let mut events = [0; 1024];
         engine.events().fill(&mut events);
         let (id, _) = frames(&mut peer)[0];
-        peer.write_all(&[&[0; 4], &id.to_be_bytes()[..], &[2, 0]].concat()).unwrap();
+        peer.write_all(&frame(MESSAGE_TYPE_RESPONSE, 0, id, &[])).unwrap();
         std::thread::sleep(TIMEOUT);
         first(&mut engine);
         engine.expire();
@@ -46,7 +50,8 @@ fn a_stream_that_ended_before_its_deadline_ended_well_however_late_it_is_read() 
         let mut events = [0; 1024];
         engine.events().fill(&mut events);
         let (id, _) = frames(&mut peer)[0];
-        peer.write_all(&[&[0; 4], &id.to_be_bytes()[..], &[3, 5]].concat()).unwrap();
+        let last = FLAG_REMOTE_CLOSED | FLAG_NO_DATA;
+        peer.write_all(&frame(MESSAGE_TYPE_DATA, last, id, &[])).unwrap();
         std::thread::sleep(TIMEOUT);
         first(&mut engine);
         engine.expire();
@@ -68,8 +73,7 @@ fn all_that_a_peer_answered_before_it_left_is_heard_when_a_write_fails_and_how_i
         let mut response = Response::new();
         response.payload = vec![7; size];
         for (id, body) in [(ids[0].0, response.encode().unwrap()), (ids[1].0, Vec::new())] {
-            let header = MessageHeader::new_response(id, body.len() as u32);
-            peer.write_all(&[&Vec::<u8>::from(header)[..], &body].concat()).unwrap();
+            peer.write_all(&frame(MESSAGE_TYPE_RESPONSE, 0, id, &body)).unwrap();
         }
         drop(peer);
         engine.submit(&call(4)).unwrap();
@@ -114,20 +118,14 @@ fn a_call_without_a_reply_ends_at_its_deadline() {
 /// An engine with a peer that has not read its replies, for whose room another waits; the first one's connection and socket,
 /// and the other's.
 fn contended() -> (Engine, u32, UnixStream, UnixStream) {
-    let method = Method { name: "m".to_owned(), route: 0, kind: None };
-    let (mut engine, listener, connect) =
-        listening_with(Services::from([("s".to_owned(), vec![method])]));
-    let mut request = Request::new();
-    (request.service, request.method) = ("s".to_owned(), "m".to_owned());
-    let body = request.encode().unwrap();
+    let (mut engine, listener, connect) = listening_with(one_method(None));
     let mut watched = false;
     let mut call = |engine: &mut Engine, ids: &[u32]| {
         let mut peer = connect();
         engine.ready(listener, true, false);
         let connections = watched_for(engine, listener, &mut watched);
         for id in ids {
-            let header = MessageHeader::new_request(*id, body.len() as u32);
-            peer.write_all(&[&Vec::<u8>::from(header)[..], &body].concat()).unwrap();
+            peer.write_all(&request(*id)).unwrap();
         }
         let connection = connections.into_iter().max().unwrap();
         engine.ready(connection, true, false);
@@ -145,15 +143,6 @@ fn contended() -> (Engine, u32, UnixStream, UnixStream) {
     let (_, second) = call(&mut engine, &[1]);
     assert!(engine.next_deadline().is_some(), "nobody waits");
     (engine, connection, first, second)
-}
-
-fn records(mut events: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let size = u32::from_le_bytes(*events.first_chunk()?) as usize;
-        let (record, rest) = events.split_at(size);
-        events = rest;
-        Some(record)
-    })
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! When a connection looks for answers before the thread sleeps.
 
+use super::peer::frame;
 use super::{connected, frames, route, with_flags};
 use crate::engine::busy_poll::Looks;
 use crate::engine::{Engine, Hold};
@@ -9,6 +10,7 @@ use crate::socket::Stream;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
+use ttrpc::proto::{MESSAGE_TYPE_DATA, MESSAGE_TYPE_RESPONSE};
 
 pub(super) const LONG: Looks = Looks::For(Duration::from_secs(60));
 
@@ -28,12 +30,8 @@ fn call(engine: &mut Engine, connection: u32, slot: u32, peer: &mut UnixStream) 
     frames(peer)[0].0
 }
 
-fn frame(id: u32, kind: u8) -> Vec<u8> {
-    [&[0; 4], &id.to_be_bytes()[..], &[kind, 0]].concat()
-}
-
 fn answer(engine: &mut Engine, connection: u32, id: u32, peer: &mut UnixStream) {
-    peer.write_all(&frame(id, 2)).unwrap();
+    peer.write_all(&frame(MESSAGE_TYPE_RESPONSE, 0, id, &[])).unwrap();
     engine.ready(connection, true, false);
 }
 
@@ -145,7 +143,7 @@ fn each_message_of_a_stream_is_looked_for_until_something_comes() {
     for _ in 0..3 {
         engine.submit(&record(op::SEND, connection, 1, b"x")).unwrap();
         assert!(looks(&engine));
-        peer.write_all(&frame(id, 3)).unwrap();
+        peer.write_all(&frame(MESSAGE_TYPE_DATA, 0, id, &[])).unwrap();
         engine.ready(connection, true, false);
         assert!(!looks(&engine), "a stream may be silent for long");
     }
@@ -155,7 +153,7 @@ fn each_message_of_a_stream_is_looked_for_until_something_comes() {
 fn what_the_program_does_not_wait_for_begins_no_look() {
     let (mut engine, connection, mut peer) = looking(LONG);
     engine.hold(connection, Hold::Always);
-    peer.write_all(&frame(1, 2)).unwrap();
+    peer.write_all(&frame(MESSAGE_TYPE_RESPONSE, 0, 1, &[])).unwrap();
     engine.ready(connection, true, false);
     assert!(!looks(&engine));
 }

@@ -1,6 +1,7 @@
 //! Large payloads of unary calls go around ttrpc. Each must reach the call or the request that it belongs to, and no
 //! other, whatever becomes of the calls.
 
+use super::peer::{frame, records};
 use super::{connected, frames, listening_with, route, with_flags};
 use crate::engine::{Engine, Method, Services};
 use crate::records::{
@@ -9,7 +10,9 @@ use crate::records::{
 use crate::socket::wait;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
-use ttrpc::proto::{Codec as _, MessageHeader, Request, Response};
+use ttrpc::proto::{
+    Codec as _, MESSAGE_TYPE_DATA, MESSAGE_TYPE_REQUEST, MESSAGE_TYPE_RESPONSE, Request, Response,
+};
 
 /// The bytes of a payload that belongs to the call `call`.
 fn payload(call: u32, length: usize) -> Vec<u8> {
@@ -23,14 +26,13 @@ fn command(operation: u8, connection: u32, call: u32, length: usize) -> Vec<u8> 
     record(operation, connection, call, &body)
 }
 
-fn frame(kind: u8, id: u32, body: &[u8]) -> Vec<u8> {
-    let mut header = MessageHeader::new_request(id, body.len() as u32);
-    header.type_ = kind;
-    [&Vec::<u8>::from(header)[..], body].concat()
-}
-
 fn response(id: u32, payload: Vec<u8>) -> Vec<u8> {
-    frame(2, id, &Response { payload, ..Default::default() }.encode().unwrap())
+    frame(
+        MESSAGE_TYPE_RESPONSE,
+        0,
+        id,
+        &Response { payload, ..Default::default() }.encode().unwrap(),
+    )
 }
 
 /// The events that wait, as (operation, slot, payload, generation).
@@ -39,10 +41,7 @@ fn events(engine: &Engine) -> Vec<(u8, u32, Vec<u8>, [u8; 4])> {
     let mut all = Vec::new();
     loop {
         let filled = engine.events().fill(&mut buffer);
-        let mut rest = &buffer[..filled.size];
-        while let Some(length) = rest.first_chunk() {
-            let (record, behind) = rest.split_at(u32::from_le_bytes(*length) as usize);
-            rest = behind;
+        for record in records(&buffer[..filled.size]) {
             let slot = u32::from_le_bytes(record[12..16].try_into().unwrap());
             let payload = if record[5] & FLAG_WHOLE != 0 {
                 engine.events().take_whole().unwrap()
@@ -181,7 +180,7 @@ fn each_request_and_each_reply_has_its_own_payload_and_refused_ones_leave_none_b
         let (service, method) = (service.to_owned(), method.to_owned());
         let payload = payload(id, length);
         let request = Request { service, method, payload, ..Default::default() };
-        frame(1, id, &request.encode().unwrap())
+        frame(MESSAGE_TYPE_REQUEST, 0, id, &request.encode().unwrap())
     };
     let mut id = 1;
     for length in [20, 4096, 5000, 9000, 20_000] {
@@ -192,7 +191,7 @@ fn each_request_and_each_reply_has_its_own_payload_and_refused_ones_leave_none_b
             request("unknown", "m", ids[1], length),
             // The same id once more, and a message on it: ttrpc or the rules answer these themselves.
             request("s", "m", ids[0], length),
-            frame(3, ids[0], b"no stream"),
+            frame(MESSAGE_TYPE_DATA, 0, ids[0], b"no stream"),
             request("s", "unknown", ids[2], length),
             request("s", "stream", ids[3], length),
             request("s", "m", ids[4], length),

@@ -1,14 +1,14 @@
 //! When a server's connection looks for requests before the thread sleeps.
 
 use super::looks::LONG;
+use super::peer::{one_method, records, request};
 use super::{frames, listening_to, options, watched_for};
 use crate::engine::busy_poll::Looks;
-use crate::engine::{Engine, ListenOptions, Method, Services};
+use crate::engine::{Engine, ListenOptions};
 use crate::limits::RARELY;
 use crate::records::{event, op, record};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
-use ttrpc::proto::{Codec as _, MessageHeader, Request};
 
 /// A peer that makes requests of an engine.
 struct Caller {
@@ -20,10 +20,8 @@ struct Caller {
 
 impl Caller {
     fn of_a_server(looks: Option<Looks>) -> Self {
-        let method = Method { name: "m".to_owned(), route: 0, kind: None };
-        let services = Services::from([("s".to_owned(), vec![method])]);
         let (mut engine, listener, connect) =
-            listening_to(ListenOptions { looks, ..options(services) });
+            listening_to(ListenOptions { looks, ..options(one_method(None)) });
         let socket = connect();
         engine.ready(listener, true, false);
         let connection = watched_for(&mut engine, listener, &mut false)[0];
@@ -32,18 +30,14 @@ impl Caller {
 
     /// Makes a request. Returns the fields of its event that name it.
     fn request(&mut self) -> [u8; 8] {
-        let mut request = Request::new();
-        (request.service, request.method) = ("s".to_owned(), "m".to_owned());
-        let body = request.encode().unwrap();
-        let header = MessageHeader::new_request(self.id, body.len() as u32);
+        self.socket.write_all(&request(self.id)).unwrap();
         self.id += 2;
-        self.socket.write_all(&[&Vec::<u8>::from(header)[..], &body].concat()).unwrap();
         self.engine.ready(self.connection, true, false);
         let mut events = [0; 1024];
         let filled = self.engine.events().fill(&mut events).size;
-        let last = filled - u32::from_le_bytes(events[..4].try_into().unwrap()) as usize;
-        assert_eq!(events[last + 4], event::REQUEST);
-        events[last + 12..last + 20].try_into().unwrap()
+        let last = records(&events[..filled]).last().unwrap();
+        assert_eq!(last[4], event::REQUEST);
+        last[12..20].try_into().unwrap()
     }
 
     fn answer(&mut self, request: [u8; 8]) {

@@ -1,6 +1,7 @@
 //! Random traffic: peers that stall, catch up and leave, and handlers that take their time. Once all who are left move again,
 //! every call has one answer and every stream one end; and when they are gone, nothing counts any more.
 
+use super::peer::{frame, records};
 use super::{listening_to, options};
 use crate::engine::{Change, Engine, Excess, Interest, ListenOptions, Method, Services};
 use crate::random::Random;
@@ -10,14 +11,10 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
-use ttrpc::proto::{Codec as _, MessageHeader, Request};
-
-const REQUEST: u8 = 1;
-const RESPONSE: u8 = 2;
-const DATA: u8 = 3;
-const REMOTE_CLOSED: u8 = 1;
-const REMOTE_OPEN: u8 = 2;
-const NO_DATA: u8 = 4;
+use ttrpc::proto::{
+    Codec as _, FLAG_NO_DATA, FLAG_REMOTE_CLOSED, FLAG_REMOTE_OPEN, MESSAGE_TYPE_DATA,
+    MESSAGE_TYPE_REQUEST, MESSAGE_TYPE_RESPONSE, MessageHeader, Request,
+};
 
 /// Rounds in which there is new traffic.
 const ROUNDS: usize = 200;
@@ -33,12 +30,6 @@ impl Random {
         let limit = [1, 2_000, 2_000, 2_000, 20_000, 20_000, 300_000, 1 << 20][self.below(8)];
         self.below(limit)
     }
-}
-
-fn frame(id: u32, kind: u8, flags: u8, body: &[u8]) -> Vec<u8> {
-    let mut header = MessageHeader::new_request(id, body.len() as u32);
-    (header.type_, header.flags) = (kind, flags);
-    [&Vec::<u8>::from(header)[..], body].concat()
 }
 
 fn request(method: &str, size: usize) -> Vec<u8> {
@@ -83,9 +74,11 @@ impl Peer {
         match (random.below(if streams { 10 } else { 5 }), open) {
             (0..5, _) => self.begin(0, &request("unary", random.size()), Open::Call),
             (5, _) => {
-                self.begin(REMOTE_OPEN | NO_DATA, &request("both", 0), Open::Stream);
+                self.begin(FLAG_REMOTE_OPEN | FLAG_NO_DATA, &request("both", 0), Open::Stream);
             }
-            (6..9, Some(id)) => self.unsent.extend(frame(id, DATA, 0, &vec![2; random.size()])),
+            (6..9, Some(id)) => {
+                self.unsent.extend(frame(MESSAGE_TYPE_DATA, 0, id, &vec![2; random.size()]))
+            }
             (9, Some(id)) => self.half_close(id),
             _ => {}
         }
@@ -94,12 +87,12 @@ impl Peer {
     fn begin(&mut self, flags: u8, body: &[u8], open: Open) {
         let id = self.next_id;
         self.next_id += 2;
-        self.unsent.extend(frame(id, REQUEST, flags, body));
+        self.unsent.extend(frame(MESSAGE_TYPE_REQUEST, flags, id, body));
         self.open.insert(id, open);
     }
 
     fn half_close(&mut self, id: u32) {
-        self.unsent.extend(frame(id, DATA, REMOTE_CLOSED | NO_DATA, &[]));
+        self.unsent.extend(frame(MESSAGE_TYPE_DATA, FLAG_REMOTE_CLOSED | FLAG_NO_DATA, id, &[]));
         self.open.insert(id, Open::HalfClosed);
     }
 
@@ -156,11 +149,11 @@ impl Peer {
                 return;
             }
             let id = header.stream_id;
-            if header.type_ == RESPONSE {
+            if header.type_ == MESSAGE_TYPE_RESPONSE {
                 let first = self.open.remove(&id).is_some();
                 assert!(first || self.ended.contains(&id), "a second response to {id}");
                 self.ended.insert(id);
-            } else if header.flags & REMOTE_CLOSED != 0 {
+            } else if header.flags & FLAG_REMOTE_CLOSED != 0 {
                 assert!(self.open.remove(&id).is_some(), "a second end of {id}");
                 self.ended.insert(id);
             }
@@ -203,10 +196,7 @@ impl Handlers {
     /// Takes one batch of events. Returns whether there was one.
     fn take(&mut self, engine: &Engine, buffer: &mut [u8]) -> bool {
         let filled = engine.events().fill(buffer);
-        let mut rest = &buffer[..filled.size];
-        while let Some(length) = rest.first_chunk() {
-            let (record, behind) = rest.split_at(u32::from_le_bytes(*length) as usize);
-            rest = behind;
+        for record in records(&buffer[..filled.size]) {
             let word = |at: usize| u32::from_le_bytes(record[at..at + 4].try_into().unwrap());
             let name = [word(12), word(16)];
             let whole = record[5] & FLAG_WHOLE != 0;
