@@ -12,10 +12,10 @@ pub struct Patience {
     skips: u32,
 }
 
-/// So many failures make attempts as rare as they get.
+/// The number of failures that makes attempts as rare as they get.
 const MOST: u32 = RARELY.ilog2();
 
-/// So many are assumed by who doubts that attempts pay.
+/// The number of failures to begin with where it is doubtful that attempts pay.
 const DOUBTS: u32 = MOST / 2;
 
 impl Patience {

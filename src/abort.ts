@@ -32,7 +32,7 @@ const listeners = new WeakMap<AbortSignal, Set<AbortListener>>();
  * them. So a program may pass one signal to thousands of calls without a leak, and without Node's warning about one. The
  * program's own listeners cannot keep the event from them by `stopImmediatePropagation()`.
  *
- * A signal that has aborted says no more, and whoever listens asks it first.
+ * A signal that has aborted emits nothing any more, so callers check that first.
  */
 export function listenToAbort(signal: AbortSignal | undefined, listener: AbortListener): void {
   // Node would call back later, and without an event.

@@ -65,8 +65,9 @@ export class Opened {
   }
 
   /**
-   * Adds what `next` returned. When the call ends without it, it fails, so that whoever waits for it goes on. Nobody may:
-   * then its failure must not count as unhandled. Only then, because with two readers V8 cannot tell who awaits a promise.
+   * Adds what `next` returned. If the call ends without it, it fails, so that whoever awaits it goes on. Its failure
+   * then counts as handled, because nobody may await it. No earlier: with two readers, V8 could not tell who awaits the
+   * promise.
    */
   hear(outcome: unknown): void {
     if (!types.isPromise(outcome)) return;

@@ -11,9 +11,9 @@ const SOCKET = "nri.sock";
 const OTHERS = ["/tmp", "/run"];
 
 /**
- * Makes a folder of this user's for sockets, where temporary files are, or in /tmp if no socket's path would fit there: TMPDIR is
- * long in some build systems. A process may outlive that place: a cleaner removes what is old, and systemd the /tmp that a service
- * has of its own when the service is stopped, whose shims go on. Then it is made in the next one.
+ * Makes a folder of this user's for sockets, where temporary files are, or in /tmp if no socket's path would fit there:
+ * TMPDIR is long in some build systems. A process may outlive that place: a cleaner removes old files, and systemd
+ * removes the private /tmp of a service that stops, while its shims go on. Then the folder is made in the next place.
  */
 export function makeSocketFolder(prefix: string): string {
   let failure: unknown;

@@ -147,7 +147,7 @@ function isObjectPrototype(object: object): boolean {
 
 const OF_EVERY_OBJECT = ["hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString"];
 
-/** The member of an object, or of a class of its, with a name; undefined if it is only one that every object has. */
+/** The member of an object with a name, its own or its class's; undefined if it is only one that every object has. */
 export function memberOf(object: object, name: string): unknown {
   return isOfEveryObject(object, name) ? undefined : (object as Record<string, unknown>)[name];
 }
@@ -170,7 +170,7 @@ export function checkDescriptor(value: unknown, kind: "message" | "service", nam
   throw new TypeError(`${name} must be a ${kind} descriptor of protobuf-es, not ${kindOf(value)}`);
 }
 
-/** Whether it is an Error, of whatever realm: Node's own are of another one than a test that Jest runs. */
+/** Whether it is an Error, of whatever realm: in a test that Jest runs, Node's own errors are of another realm. */
 export function isError(value: unknown): value is Error {
   return types.isNativeError(value) || value instanceof Error;
 }
@@ -193,8 +193,8 @@ export function textOf(reason: unknown): string {
 }
 
 /**
- * Whether a value can be the number of a file's descriptor, an int of the kernel's. Of a larger number, the addon and Node would
- * take the lowest 32 bits: another descriptor.
+ * Whether a value can be the number of a descriptor, which is an int to the kernel. The addon and Node would take the
+ * lowest 32 bits of a larger number, which may be another descriptor.
  */
 export function isFileDescriptor(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 31;

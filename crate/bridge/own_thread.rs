@@ -12,9 +12,9 @@ const STACK: usize = 256 << 10;
 
 type Deferred<T> = JsDeferred<T, Box<dyn FnOnce(Env) -> Result<T> + Send>>;
 
-/// Runs work, whose name is for people, and promises what `shown` makes of its result. If there can be no thread, which the
-/// process or its control group may have too many of, the result is what `failed` makes of the system's error. If the
-/// environment ends first, the work continues and its result is dropped.
+/// Runs work, whose name is for people, and promises what `shown` makes of its result. If the system allows no further
+/// thread, the result is what `failed` makes of its error. If the environment ends first, the work continues and its
+/// result is dropped.
 pub(super) fn on_own_thread<'env, R, T>(
     env: &'env Env,
     name: &str,

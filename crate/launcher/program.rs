@@ -60,7 +60,7 @@ fn reset_signals() {
 fn open_streams() {
     const LAST: libc::c_int = 2;
     loop {
-        // SAFETY: the path is a C string; a descriptor above the streams is closed by who opened it.
+        // SAFETY: the path is a C string; a descriptor above the streams is closed where it was opened.
         unsafe {
             let fd = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
             if fd > LAST {

@@ -76,7 +76,7 @@ pub fn answer(
         .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     // The thread waits for it.
     let _ = started.send(server);
-    // Of a server that has gone, its end says more than a failed write.
+    // If the server has gone, how it ended says more than a failed write.
     let _ = ours.write_all(&input);
     let _ = ours.shutdown(Shutdown::Write);
     let mut answer = Vec::new();

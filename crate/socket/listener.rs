@@ -51,7 +51,7 @@ impl Listener {
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         let invalid = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         let socket = Socket::from(fd);
-        // One of packets listens too, but what it accepts is no stream of bytes.
+        // A socket of packets can listen, too, but what it accepts is no stream of bytes.
         if socket.r#type()? != Type::STREAM {
             return invalid("not a stream socket");
         }
@@ -118,7 +118,7 @@ impl Listener {
     }
 }
 
-/// Whether it is what a socket has that was not bound.
+/// Whether it is the address of a socket that was not bound.
 fn is_unbound(name: &SockAddr) -> bool {
     name.is_unnamed() || name.as_socket().is_some_and(|name| name.port() == 0)
 }

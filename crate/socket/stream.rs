@@ -92,7 +92,7 @@ impl Stream {
         if socket.r#type()? != Type::STREAM {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a stream socket"));
         }
-        // Of a listener, or of a socket that was never connected, only the first call would fail.
+        // Otherwise, a listener or a socket that was never connected would fail only at its first call.
         socket.peer_addr()?;
         socket.set_nonblocking(true)?;
         let domain = socket.local_addr()?.domain();

@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-/// The thread did not run for so long between two questions that another must have had its processor.
+/// If this much time passes between two questions, another thread must have had this one's processor.
 const INTERRUPTION: Duration = Duration::from_micros(40);
 
 /// What a look has found.

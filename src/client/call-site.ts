@@ -26,8 +26,8 @@ export function named(
 }
 
 /**
- * The async context of the caller, for code of its that runs when a call ends: whoever ends it, such as the owner of a
- * signal, has another one. It is an AsyncResource, because AsyncLocalStorage.snapshot() takes 25 µs on Node 20.
+ * The async context of the caller, for its code that runs when a call ends: whoever ends the call, such as the owner of
+ * a signal, has another context. It is an AsyncResource, because AsyncLocalStorage.snapshot() takes 25 µs on Node 20.
  */
 export function callerContext(): AsyncResource {
   return new AsyncResource("ttrpc.Call");

@@ -34,7 +34,7 @@ export interface OpenOptions {
   readonly waitForReady: boolean;
   /** Nothing of the attempt keeps the process alive; the connection does not either, until its hold is set. */
   readonly isBackground?: boolean | undefined;
-  /** Microseconds for which answers are looked for before the thread sleeps; undefined for the driver's default. */
+  /** Microseconds to poll for answers before the thread sleeps; undefined to poll while that pays. */
   readonly busyPollUs: number | undefined;
 }
 

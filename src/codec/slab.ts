@@ -44,7 +44,7 @@ export function keptCopy(bytes: Uint8Array, at: number, end: number): Uint8Array
   return shared.copy(bytes, at, end, SLAB_SIZE);
 }
 
-/** How to copy what is kept as long as `owners` others. */
+/** How to copy what is kept while `owners` others keep what they got. */
 export function copyFor(owners: number): typeof keptCopy {
   return owners < SLAB_OWNERS ? keptCopy : ownCopy;
 }

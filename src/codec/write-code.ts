@@ -1,6 +1,6 @@
 import { ScalarType } from "./scalar-type.js";
 
-/** The JavaScript type as which a map's key is written. */
+/** The JavaScript type that a map's key has when it is written. */
 export function jsTypeOf(type: ScalarType): "string" | "number" | "bigint" {
   switch (type) {
     case ScalarType.STRING:

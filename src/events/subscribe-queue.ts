@@ -50,8 +50,8 @@ export class SubscriptionQueue implements EventSource<QueuedEvent> {
   }
 
   /**
-   * When the last event that came had happened, or the subscription began: nothing that happened before is missing. It is
-   * never later than now: once the clock was set back, what happens until it is there again would not count as missing.
+   * When the last event that came had happened, or the subscription began: nothing that happened before is missing. It
+   * is never later than now: if the clock is set back, what happens until it has caught up must count as missing, too.
    */
   get reached(): number {
     return (this.#reached = Math.min(this.#reached, Date.now()));
@@ -180,8 +180,8 @@ export class SubscriptionQueue implements EventSource<QueuedEvent> {
 }
 
 /**
- * When an event happened: it may have come long after, to a process that was busy or stopped. What says that it is yet to
- * happen, or does not say when it did, has happened by `now`.
+ * When an event happened: it may have come long after, to a process that was busy or stopped. An event without a time,
+ * or with one in the future, counts as of `now`.
  */
 function happenedAt({ timestamp: { seconds, nanos } }: ContainerdEvent, now: number): number {
   const ms = Number(seconds) * 1000 + Math.floor(nanos / 1e6);

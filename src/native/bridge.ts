@@ -130,7 +130,7 @@ export class Bridge {
     this.#native.hold(connection, hold);
   }
 
-  /** Looks for a connection's answers before the thread sleeps: for some microseconds, or while that pays. */
+  /** Has a connection polled for answers before the thread sleeps: for some microseconds, or while that pays. */
   busyPoll(connection: number, us: number | undefined): void {
     this.#native.busyPoll(connection, us);
   }

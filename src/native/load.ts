@@ -21,8 +21,8 @@ const { createRequire } = process.getBuiltinModule("node:module");
 const require = createRequire(HERE);
 
 /**
- * This code in the package or in a clone, which may have an addon beside its folders. Two folders above a bundle anybody may
- * be able to write, as in /tmp.
+ * This code in the package or in a clone, which may have an addon beside its folders. A bundle may be anywhere, and
+ * anybody may be able to write two folders above it, as in /tmp.
  */
 const OWN_FILE = /\/(?:src\/native\/(?:load|running-file)\.ts|dist\/chunks\/core\.js)$/;
 

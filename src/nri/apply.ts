@@ -25,8 +25,8 @@ import { addHooks, hasHooks, isRemoval, nameOf } from "./creation.js";
 import { unmarked } from "./entries.js";
 
 /**
- * The container that a runtime makes with what plugins ask for together. Of a change of memory NRI 0.12.5 takes only the
- * limit, and takes it for that of swap too.
+ * The container that a runtime makes with what plugins ask for together. Of the limits of memory, NRI 0.12.5 applies
+ * only `limit`, and uses it as the limit of swap, too.
  */
 export function created(container: Container, adjust: ContainerAdjustment): Container {
   const result = clone(ContainerSchema, container);

@@ -73,7 +73,7 @@ export class Mux implements AsyncDisposable {
   readonly #header = Buffer.alloc(HEADER_SIZE);
   #headerSize = 0;
   #target: MuxConnection | undefined;
-  /** What is missing of the payload that is being read. */
+  /** How many bytes of the payload that is being read are still missing. */
   #left = 0;
   #stall: NodeJS.Timeout | undefined;
   #why: ConnectionClosed | undefined;

@@ -34,7 +34,7 @@ export function checkedUpdate(returned: unknown): {
 } {
   if (returned === undefined) return {};
   const { update, evict } = checkedObject(returned, "it", ["update", "evict"]);
-  // NRI 0.12.5 takes an update of the container without resources for one that asks for nothing of what the runtime wants.
+  // NRI 0.12.5 lets an update of the container that has no resources replace what the runtime wants by nothing.
   const changes = checkedUpdates(update).filter(({ linux }) => linux?.resources !== undefined);
   return { update: changes, evict: checkedEvictions(evict) };
 }

@@ -30,7 +30,7 @@ export function leavingAddress(service: ServiceImpl<typeof Task>, address: strin
       // containerd names a folder. Other paths would be those of this process, which is in no bundle.
       if (isAbsolute(bundle) && !existsSync(join(bundle, FILE))) writeAddress(bundle, address);
     } catch {
-      // This containerd can do without.
+      // containerd can do without the file.
     }
     return create(request, context);
   };

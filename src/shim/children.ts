@@ -43,7 +43,7 @@ const UNKNOWN = 255;
 const KEEP_MS = 5000;
 const NOTED_LIMIT = 4096;
 
-/** How soon is looked again for ended processes if the system refused to tell. */
+/** How soon to ask again for ended processes if the system refused to tell. */
 const RETRY_MS = 100;
 
 /** When an ended process was first seen: the last adoption that had begun, and the time by two clocks. */

@@ -31,6 +31,6 @@ export function logFailures(handlers: Handlers, { methods }: DescService, log: S
 const isAnswer = (error: unknown) =>
   isInstance(error, TtrpcError) || TtrpcError.from(error).code !== Code.Unknown;
 
-/** Whether it is what Node throws where it was given the signal of a call that nobody waits for any more. */
+/** Whether it is the error with which Node's own functions end when a call is given up whose signal they were given. */
 const isGivenUp = (error: unknown, { signal }: HandlerContext) =>
   signal.aborted && isError(error) && error.name === "AbortError";

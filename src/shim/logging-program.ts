@@ -19,7 +19,7 @@ const READY_MS = 30_000;
 const READ_MS = 10_000;
 const END_MS = 500;
 const KILL_MS = 12_000;
-/** How often is looked whether it has read everything. */
+/** How often to check whether it has read everything. */
 const LOOK_MS = 20;
 
 /** The descriptors from which it reads. */

@@ -29,7 +29,7 @@ import { errorName } from "./system.js";
 /** As long as containerd tries. */
 const BUSY_TIMEOUT_MS = 2500;
 
-/** An error shows so much of the options of a mount, in UTF-16 units: those of an overlay may fill a page. */
+/** How much an error shows of a mount's options, in UTF-16 units: those of an overlay may fill a page. */
 const LONGEST_SHOWN = 300;
 
 /** What {@link unmountAll} does about mounts that are in use. */

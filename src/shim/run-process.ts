@@ -80,7 +80,7 @@ async function run(program: Program, input: Uint8Array | undefined, limit: numbe
   }
 }
 
-/** What this process has of the pipes. */
+/** This process's ends of the pipes. */
 interface Ours {
   readonly outputs: OutputReader[];
   feed: Socket | undefined;

@@ -40,8 +40,8 @@ const EVENTS_MS = 4000;
 const SHUTDOWN_MS = 5000;
 const STDERR = 2;
 /**
- * What a program in Go ignores, such as containerd's own shim, and what would end this one, or have Node open a port for
- * debuggers.
+ * Signals that a program in Go ignores, such as containerd's own shim. They would end this one, or have Node open a
+ * port for debuggers.
  */
 const IGNORED = ["SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGIO", "SIGPWR", "SIGXCPU"] as const;
 
@@ -95,7 +95,7 @@ function prepareDaemon(log: ShimLog, starter: Starter): void {
  */
 function endWith(error: unknown, origin: string, log: ShimLog, starter: Starter): void {
   log.error("an error that nobody caught ends the shim", { origin, error });
-  // Of one that serves already, it says nothing.
+  // This says nothing if the shim serves already.
   starter.failed(textOf(error));
   process.exit(1);
 }

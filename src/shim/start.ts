@@ -66,12 +66,12 @@ function answerOf(server: ChildProcess, input: Uint8Array): Promise<Buffer> {
     server.once("close", (code, signal) =>
       settle(`the server ended with ${signal ?? code} before it served`),
     );
-    // Where there are no descriptors left, Node gives a process no streams before it tells so.
+    // If no descriptors are left, Node gives the process no streams, and reports the error later.
     const wire = (server.stdio as readonly unknown[] | undefined)?.[STARTER] as Socket | undefined;
     if (wire === undefined) return;
     wire.on("data", (chunk: Buffer) => chunks.push(chunk));
     wire.once("end", () => chunks.length > 0 && settle(""));
-    // Of a server that has gone, its end says more.
+    // If the server has gone, how it ended says more.
     wire.on("error", () => undefined);
     wire.end(input);
   });

@@ -24,15 +24,15 @@ struct Attributes {
 
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 
-/// Of which a descriptor itself is the path.
+/// The path of what a descriptor itself is for.
 const ITSELF: &str = "";
 
 /// How much of what is mounted is copied.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Depth {
-    /// What is mounted below goes along.
+    /// With what is mounted below.
     All,
-    /// It does not.
+    /// Without that.
     Top,
 }
 
@@ -160,7 +160,7 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        // SAFETY: it has not been waited for, so that the pid is its. `__WALL` is for a child that tells nobody.
+        // SAFETY: it has not been waited for, so the pid is still its own. `__WALL` is for a child that tells nobody.
         unsafe {
             libc::kill(self.pid, libc::SIGKILL);
             while libc::waitpid(self.pid, ptr::null_mut(), libc::__WALL) < 0

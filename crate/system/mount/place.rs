@@ -102,7 +102,7 @@ impl Place {
     }
 }
 
-/// That the last name of a path is no link to follow.
+/// Does not follow a link that is the last name of a path.
 pub(super) const NO_LINK: UnmountFlags = UnmountFlags::NOFOLLOW;
 
 /// The path of what a descriptor is for, which leads there whatever has been renamed.
@@ -120,7 +120,7 @@ pub(super) fn named(folder: &OwnedFd, name: &OsStr) -> PathBuf {
 fn link_of(file: &OwnedFd) -> rustix::io::Result<Option<Vec<u8>>> {
     match readlinkat(file, "", Vec::new()) {
         Ok(path) => Ok(Some(path.into_bytes())),
-        // Of a descriptor that is no link.
+        // The descriptor is not for a link.
         Err(Errno::NOENT | Errno::INVAL) => Ok(None),
         Err(errno) => Err(errno),
     }

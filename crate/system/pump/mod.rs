@@ -34,7 +34,7 @@ use transfer::Transfer;
 /// stopped counts until its disk has answered.
 pub const FILES_AT_ONCE: usize = 512;
 
-/// Of the devices of this kind, such as /dev/null, none ever blocks.
+/// The major number of devices that never block, such as /dev/null.
 const MEMORY_DEVICES: u32 = 1;
 
 /// The threads and their transfers. All end when it is dropped.
@@ -173,7 +173,7 @@ impl Pump {
         self.apart.get(&number).unwrap_or(&self.shared)
     }
 
-    /// Gives a transfer a thread of its own if a descriptor of its can block.
+    /// Gives a transfer a thread of its own if one of its descriptors can block.
     fn thread_for(&mut self, number: u64, descriptor: &OwnedFd) -> io::Result<()> {
         if self.may_block(descriptor)? {
             let place = Place::take(&self.files, FILES_AT_ONCE)?;
@@ -198,8 +198,8 @@ impl Pump {
     }
 }
 
-/// What a descriptor is of, and of a device the major number. Asks no disk, unless a filter of system calls knows nothing of
-/// statx(2), as old ones of containers do.
+/// The type of the file that a descriptor is for, and a device's major number. Asks no disk, unless a filter of system
+/// calls knows nothing of statx(2), as old filters of containers do.
 fn kind_of(descriptor: &OwnedFd) -> io::Result<(FileType, u32)> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     match statx(descriptor, "", flags, StatxFlags::TYPE) {
@@ -214,7 +214,7 @@ fn kind_of(descriptor: &OwnedFd) -> io::Result<(FileType, u32)> {
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        // Threads whose disk does not answer live on, and what they would call does not.
+        // Threads whose disk does not answer live on, but what they would call does not.
         self.reports.silence();
         for (number, end) in std::mem::take(&mut self.reserved) {
             self.close(number, end);

@@ -89,10 +89,7 @@ export async function print(lines: Part | readonly Part[]): Promise<void> {
   }
 }
 
-/**
- * Writes lines to stdout. Resolves when they have left the process, or have not because it was stopped: to which of
- * these.
- */
+/** Writes lines to stdout. Resolves to true once they have left the process, or to false if it is stopped before. */
 export function handedOver(lines: readonly Part[]): Promise<boolean> {
   if (stop?.aborted) return Promise.resolve(false);
   return new Promise((resolve) => {

@@ -22,7 +22,7 @@ export function metricsV1(controllers: ReadonlyMap<string, CgroupFolder>): Metri
   };
 }
 
-/** No limit is 0 here, other than with version 2. */
+/** Unlike with version 2, 0 stands for no limit here. */
 function pidsLimit(folder: CgroupFolder): bigint {
   return folder.text("pids.max")?.trim() === "max" ? 0n : folder.number("pids.max");
 }

@@ -136,7 +136,7 @@ function announcements(folder: string, announced: () => void): () => void {
   };
 }
 
-/** What some work gives. If it throws, `release` is called first. */
+/** Returns what `work` does. If it throws, `release` is called first. */
 function orElse<T>(work: () => T, release: () => void): T {
   try {
     return work();

@@ -80,7 +80,7 @@ function withMarks(text: string, mark: string): string {
   }
 }
 
-/** Behind the string of valid JSON that begins at a quote. */
+/** Where the string ends that begins at a quote, in valid JSON. */
 function endOfString(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
     let before = end - 1;
