@@ -150,7 +150,7 @@ describe("shimctl events", () => {
     );
     const topic = await shimctl(["events", temporaryAddress(), "--topic", "tasks"]);
     expect(topic).toMatchObject({ code: 2 });
-    expect(topic.stderr).toContain('"tasks" starts with no "/"');
+    expect(topic.stderr).toContain('"tasks" must be the beginning of topics');
   });
 
   it("takes events of its own user at an abstract name, which has no permissions", async () => {

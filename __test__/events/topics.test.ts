@@ -1,7 +1,9 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { listenEvents, subscribeEvents } from "containerd-shim-protos/events";
 import { expect, test } from "vitest";
-import { topicFault } from "../../src/events/event.js";
+import { topicFault, topicPrefixFault } from "../../src/events/event.js";
+import { temporaryAddress } from "../helpers/temp.js";
 
 /** A topic that containerd accepts, as long as an event may be. */
 const longTopic = (first: string) => `/${first}${`/${"a".repeat(75)}`.repeat(50_000)}`;
@@ -23,3 +25,21 @@ test("long topics that had no fault are not kept", () => {
   gc();
   expect(process.memoryUsage().heapUsed - before).toBeLessThan(10 << 20);
 });
+
+test("topics may be selected by what a topic can begin with, and by nothing else", () => {
+  for (let code = 0x20; code < 0x100; code++) {
+    const prefix = `/tasks${String.fromCharCode(code)}`;
+    const begins = topicFault(`${prefix}exit`) === undefined;
+    expect(topicPrefixFault(prefix) === undefined, prefix).toBe(begins);
+  }
+});
+
+test.each(["", "tasks", "/tasks/*", "/tasks/|/images/"])(
+  "a prefix that no topic has is refused alike wherever events come from: %j",
+  (prefix) => {
+    const options = { topics: ["/tasks/", prefix] };
+    const reason = `topics[1]: ${topicPrefixFault(prefix)}`;
+    expect(() => listenEvents(temporaryAddress(), options)).toThrow(new TypeError(reason));
+    expect(() => subscribeEvents("/no/such.sock", options)).toThrow(new TypeError(reason));
+  },
+);

@@ -144,6 +144,16 @@ export const topicFault = remembering((topic) => {
   return undefined;
 });
 
+/**
+ * What is wrong with the beginning of topics, if anything is. A pattern such as `/tasks/*` would match none: nothing but the
+ * characters of topics is in a topic that containerd takes.
+ */
+export function topicPrefixFault(prefix: string): string | undefined {
+  if (/^\/[A-Za-z0-9._/-]*$/.test(prefix)) return undefined;
+  const quoted = JSON.stringify(shortened(prefix));
+  return `${quoted} must be the beginning of topics: "/", then letters, digits, "/", "-", "_" and "."`;
+}
+
 function identifierFault(what: string, text: string): string | undefined {
   if (text === "") return `${what} must not be empty`;
   if (text.length > IDENTIFIER_LIMIT)

@@ -3,7 +3,7 @@ import { checkLimits, checkOptions } from "../options.js";
 import { checkDriver } from "../native/driver.js";
 import type { ListenOptions } from "../server/options.js";
 import { checkedTexts, checkOneOf } from "./check.js";
-import { type ContainerdEvent, namespaceFault, type TypeOf, typesOf } from "./event.js";
+import { type ContainerdEvent, namespaceFault, topicPrefixFault, type TypeOf, typesOf } from "./event.js";
 import type { Driver } from "../connection-types.js";
 
 /** Options of {@link listenEvents} and {@link forwardEvents}. */
@@ -128,9 +128,7 @@ export function sinkPlan(
   checkOneOf("acknowledge", acknowledge, ACKNOWLEDGE);
   checkOneOf("whenFull", whenFull, WHEN_FULL);
   checkLimits({ maxQueuedEvents, maxQueuedBytes });
-  const topics = checkedTexts("topics", givenTopics, (topic) =>
-    topic.startsWith("/") ? undefined : `${JSON.stringify(topic)} starts with no "/", as no topic does`,
-  );
+  const topics = checkedTexts("topics", givenTopics, topicPrefixFault);
   const namespaces = checkedTexts("namespaces", givenNamespaces, namespaceFault);
   const wants = ({ topic, namespace }: ContainerdEvent) =>
     (topics === undefined || topics.some((prefix) => topic.startsWith(prefix))) &&

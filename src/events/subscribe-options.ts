@@ -5,7 +5,7 @@ import type { TtrpcError } from "../error.js";
 import { checkLimits, checkOptions } from "../options.js";
 import { kindOf } from "../value-kinds.js";
 import { checkedTexts, checkOneOf } from "./check.js";
-import { namespaceFault, type TypeOf, typesOf } from "./event.js";
+import { namespaceFault, topicPrefixFault, type TypeOf, typesOf } from "./event.js";
 
 /** A place between two events where others may be missing. */
 export interface EventGap {
@@ -146,7 +146,7 @@ function filtersOf(options: SubscribeOptions): readonly string[] {
       (name) => `namespace==${quoted(name)}`,
     ),
     checkedTexts("topics", options.topics, topicPrefixFault)?.map(
-      // A regular expression, in which only this character of a valid topic has a meaning.
+      // A regular expression, in which only this character of a topic has a meaning. None would end the filter's value.
       (prefix) => `topic~=${quoted(`^${prefix.replaceAll(".", "[.]")}`)}`,
     ),
   ];
@@ -164,12 +164,6 @@ function filtersOf(options: SubscribeOptions): readonly string[] {
 }
 
 const quoted = (text: string) => `"${text}"`;
-
-/** A quote in it would end the filter's value, so only the characters of topics may pass. */
-function topicPrefixFault(prefix: string): string | undefined {
-  if (/^\/[A-Za-z0-9._/-]*$/.test(prefix)) return undefined;
-  return `${JSON.stringify(prefix)} must be "/" and the characters of topics: letters, digits, "/", "-", "_" and "."`;
-}
 
 function filterFault(filter: string): string | undefined {
   return filter.trim() === "" ? "a filter must not be empty" : undefined;
