@@ -102,6 +102,9 @@ describe("each argument of each public function", () => {
   }
 });
 
+/** The names of all options that there are. */
+const OPTION_NAMES = new Set(PUBLIC_FUNCTIONS.flatMap(({ options }) => Object.keys(options?.of ?? {})));
+
 describe("each option of each public function", () => {
   const withOptions = PUBLIC_FUNCTIONS.filter(({ options }) => options !== undefined);
   for (const { name, call, args, options } of withOptions) {
@@ -118,6 +121,19 @@ describe("each option of each public function", () => {
           if (argument.takes(value)) await expectTaken(run, where);
           else await expectRefused(run, argument.named, where);
         }
+      }
+    });
+
+    test(`is refused if only other functions have it: ${name}`, async () => {
+      const { at, of } = options as NonNullable<PublicFunction["options"]>;
+      for (const other of OPTION_NAMES) {
+        if (Object.hasOwn(of, other)) continue;
+        const right = args.map(rightOf);
+        const base = right[at];
+        right[at] = { ...(typeof base === "object" ? base : {}), [other]: undefined };
+        const error = await errorOf(() => call(world, right));
+        expect(error, other).toBeInstanceOf(TypeError);
+        expect((error as TypeError).message).toContain(`${other} is not an option of `);
       }
     });
 

@@ -1,6 +1,6 @@
 import { checkSignal } from "../abort.js";
 import { canceledError } from "../error.js";
-import { checkShimOptions, type ContainerdPlaces, placesOf } from "./places.js";
+import { checkShimOptions, type ContainerdPlaces, PLACES, placesOf } from "./places.js";
 import { Roster } from "./roster.js";
 import type { ShimInfo } from "./shim-info.js";
 
@@ -35,7 +35,7 @@ export interface ListShimsOptions extends ContainerdPlaces {
  * if it is not there, `PermissionDenied` if only another user may read it.
  */
 export async function listShims(options: ListShimsOptions = {}): Promise<ShimInfo[]> {
-  checkShimOptions("listShims", options, ["namespace", "sockets", "timeoutMs", "signal"]);
+  checkShimOptions("listShims", options, [...PLACES, "namespace", "sockets", "timeoutMs", "signal"]);
   const { namespace, sockets = SOCKETS, timeoutMs = ANSWER_TIMEOUT_MS, signal } = options;
   checkSignal(signal);
   const roster = new Roster({ ...placesOf(options), sockets, namespace, timeoutMs, signal });

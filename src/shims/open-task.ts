@@ -11,7 +11,7 @@ import { Status, type Task } from "../protos/task/v3.js";
 import type { FoundTask } from "./bundles.js";
 import { ANSWER_TIMEOUT_MS } from "./list.js";
 import { pause } from "../pause.js";
-import { checkShimOptions, type ContainerdPlaces, placesOf } from "./places.js";
+import { checkShimOptions, type ContainerdPlaces, PLACES, placesOf } from "./places.js";
 import { findTaskById, isAddress, tasksAt, type TargetOptions } from "./target.js";
 import { sampleOf, type Usage, usageOf, type UsageSample } from "./usage.js";
 import { findTask, limitsOf, type TaskVersion, type VersionedTask } from "./versioned-task.js";
@@ -170,7 +170,7 @@ export class OpenTask implements AsyncDisposable {
  * @param target - The address of a shim, or a container's id or the beginning of one.
  */
 export async function openTask(target: string, options: OpenTaskOptions = {}): Promise<OpenTask> {
-  checkShimOptions("openTask", options, ["namespace", "id", "timeoutMs", "signal"]);
+  checkShimOptions("openTask", options, [...PLACES, "namespace", "id", "timeoutMs", "signal"]);
   if (typeof target !== "string" || target === "") {
     throw new TypeError(`target must be an address or the id of a container, not ${shown(target)}`);
   }

@@ -17,7 +17,7 @@ export interface ContainerdPlaces {
 const DEFAULT_STATE = "/run/containerd";
 
 /** The names of {@link ContainerdPlaces}. */
-const PLACES = ["state", "containerd"] as const satisfies readonly (keyof ContainerdPlaces)[];
+export const PLACES = ["state", "containerd"] as const satisfies readonly (keyof ContainerdPlaces)[];
 
 /** Fills in the defaults. A relative path is one of the working directory. Throws a TypeError if a place is no path. */
 export function placesOf(given: ContainerdPlaces): Required<ContainerdPlaces> {
@@ -35,9 +35,9 @@ export function placesOf(given: ContainerdPlaces): Required<ContainerdPlaces> {
   return { state, containerd: socket ?? path.join(state, "containerd.sock") };
 }
 
-/** Checks options that include places. Throws a TypeError that names what is wrong. */
+/** Checks options, except places. Throws a TypeError that names what is wrong. */
 export function checkShimOptions(owner: string, options: object, names: readonly string[]): void {
-  checkOptions(owner, options, [...PLACES, ...names]);
+  checkOptions(owner, options, names);
   for (const name of ["namespace", "sockets", "id"] as const) {
     const value = (options as Record<string, unknown>)[name];
     if (value !== undefined) checkedString(value, name);

@@ -4,7 +4,7 @@ import { askShim } from "./ask.js";
 import { findTasks, type FoundTask } from "./bundles.js";
 import { ANSWER_TIMEOUT_MS } from "./list.js";
 import { pause } from "../pause.js";
-import { checkShimOptions, type ContainerdPlaces, placesOf } from "./places.js";
+import { checkShimOptions, type ContainerdPlaces, PLACES, placesOf } from "./places.js";
 import type { ShimInfo } from "./shim-info.js";
 
 /** Options of {@link watchShims}. */
@@ -47,7 +47,7 @@ interface Known {
  * Throws a TypeError if an option is wrong, and a TtrpcError if the state folder cannot be read.
  */
 export async function* watchShims(options: WatchShimsOptions = {}): AsyncGenerator<ShimChange, void> {
-  checkShimOptions("watchShims", options, ["namespace", "intervalMs", "timeoutMs", "signal"]);
+  checkShimOptions("watchShims", options, [...PLACES, "namespace", "intervalMs", "timeoutMs", "signal"]);
   const { namespace, intervalMs = 1000, timeoutMs = ANSWER_TIMEOUT_MS, signal } = options;
   checkSignal(signal);
   const { state, containerd } = placesOf(options);
