@@ -90,12 +90,7 @@ export function typedMethods<Service extends DescService>(
   implementation: ServiceImpl<Service>,
 ): ServedMethod[] {
   checkDescriptor(service, "service", "service");
-  if (typeof implementation !== "object" || !isHandlers(implementation)) {
-    throw new TypeError(
-      `the implementation of ${service.typeName} must be an object of handlers, not ${kindOf(implementation)}`,
-    );
-  }
-  const handlers: object = implementation;
+  const handlers: object = checkedHandlers(service.typeName, implementation);
   // An instance of a class may have other members; in a plain object an unknown name is a typo.
   if (Object.getPrototypeOf(handlers) === Object.prototype) {
     const known = service.methods.map((method) => method.localName);
@@ -124,9 +119,14 @@ export function typedMethods<Service extends DescService>(
   return methods;
 }
 
-/** Whether it can have handlers. An instance of any class can. */
-function isHandlers(implementation: object | null): boolean {
-  return implementation !== null && !isRevoked(implementation) && !Array.isArray(implementation);
+/** Checks that it can have handlers, as an instance of any class can. Throws a TypeError that names the service. */
+export function checkedHandlers<T>(service: string, implementation: T): T & object {
+  if (typeof implementation === "object" && implementation !== null && !isRevoked(implementation)) {
+    if (!Array.isArray(implementation)) return implementation;
+  }
+  throw new TypeError(
+    `the implementation of ${service} must be an object of handlers, not ${kindOf(implementation)}`,
+  );
 }
 
 const KINDS: readonly MethodKind[] = ["unary", "server_streaming", "client_streaming", "bidi_streaming"];

@@ -1,6 +1,6 @@
 import type { DescService } from "@bufbuild/protobuf";
-import type { ServiceImpl } from "../server/service.js";
-import { isRevoked, kindOf, memberOf } from "../value-kinds.js";
+import { checkedHandlers, type ServiceImpl } from "../server/service.js";
+import { memberOf } from "../value-kinds.js";
 
 /** A method of a service, whatever its messages are. */
 export type Handler = (request: unknown, context: unknown) => unknown;
@@ -17,10 +17,7 @@ export function handlersOf<Service extends DescService>(
   { typeName, methods }: Service,
   service: ServiceImpl<Service>,
 ): Handlers {
-  if (typeof service !== "object" || isRevoked(service) || Array.isArray(service) || service === null)
-    throw new TypeError(
-      `the implementation of ${typeName} must be an object of handlers, not ${kindOf(service)}`,
-    );
+  checkedHandlers(typeName, service);
   const isPlain = Object.getPrototypeOf(service) === Object.prototype;
   const handlers: Handlers = isPlain ? { ...(service as object) } : {};
   for (const { localName } of methods) {
