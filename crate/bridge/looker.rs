@@ -11,13 +11,13 @@ use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 /// A driver that looks for answers.
-pub(super) trait Looks: 'static {
+pub(super) trait LooksForAnswers: 'static {
     /// Looks. Returns whether to look again in the next turn of the event loop, which then must not sleep.
     fn look(self: &Rc<Self>) -> bool;
 }
 
 /// See the module's documentation.
-pub(super) struct Looker<T: Looks> {
+pub(super) struct Looker<T: LooksForAnswers> {
     uv: &'static Uv,
     event_loop: Loop,
     driver: Weak<T>,
@@ -28,7 +28,7 @@ pub(super) struct Looker<T: Looks> {
     teardown: Teardown<Self>,
 }
 
-impl<T: Looks> Looker<T> {
+impl<T: LooksForAnswers> Looker<T> {
     /// Looks on behalf of `driver`, whose environment is the current one.
     pub(super) fn new(
         uv: &'static Uv,
@@ -88,7 +88,7 @@ impl<T: Looks> Looker<T> {
     }
 }
 
-impl<T: Looks> OwnsHandles for Looker<T> {
+impl<T: LooksForAnswers> OwnsHandles for Looker<T> {
     fn teardown(&self) -> &Teardown<Self> {
         &self.teardown
     }
@@ -102,7 +102,7 @@ impl<T: Looks> OwnsHandles for Looker<T> {
     }
 }
 
-unsafe extern "C" fn on_prepare<T: Looks>(handle: Handle) {
+unsafe extern "C" fn on_prepare<T: LooksForAnswers>(handle: Handle) {
     guarded(|| {
         // SAFETY: libuv calls back for a handle of a `UvHandle<Looker<T>>`.
         let Some((looker, _)) = (unsafe { owner::<Looker<T>>(handle) }) else { return };

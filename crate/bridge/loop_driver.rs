@@ -4,7 +4,7 @@
 //! at any time.
 
 use super::buffers::Buffers;
-use super::looker::{Looker, Looks};
+use super::looker::{Looker, LooksForAnswers};
 use super::teardown::{OwnsHandles, Teardown};
 use super::uv::{DISCONNECT, Handle, Loop, READABLE, Uv, WRITABLE};
 use super::uv_handle::{UvHandle, guarded, owner};
@@ -199,7 +199,7 @@ impl LoopDriver {
     }
 }
 
-impl Looks for LoopDriver {
+impl LooksForAnswers for LoopDriver {
     fn look(self: &Rc<Self>) -> bool {
         let (Some(until), Some(looker)) = (self.looks_until(), self.looker.get()) else {
             return false;

@@ -2,7 +2,7 @@
 //! Node, so this driver does not need libuv.
 
 use super::buffers::{Buffers, check, resource_name};
-use super::looker::{Looker, Looks};
+use super::looker::{Looker, LooksForAnswers};
 use super::news::News;
 use super::uv::{Loop, Uv};
 use crate::engine::Engine;
@@ -22,7 +22,7 @@ pub(super) struct ThreadDriver {
     io_thread: RefCell<Option<Rc<IoThread>>>,
     buffers: Buffers,
     news: News,
-    /// Looks for answers before the event loop sleeps, in place of the thread. Missing where libuv is.
+    /// Looks for answers before the event loop sleeps, in place of the thread. Empty without libuv.
     looker: OnceCell<Rc<Looker<Self>>>,
     /// Whether the process is kept alive.
     holds: Cell<bool>,
@@ -184,7 +184,7 @@ impl ThreadDriver {
     }
 }
 
-impl Looks for ThreadDriver {
+impl LooksForAnswers for ThreadDriver {
     fn look(self: &Rc<Self>) -> bool {
         let (Some(io_thread), Some(looker)) = (self.thread(), self.looker.get()) else {
             return false;
