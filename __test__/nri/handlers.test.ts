@@ -156,6 +156,10 @@ describe("a plugin", () => {
           sysctl: { a: "1" },
           namespaces: { ipc: "" },
           oomScoreAdj: 1,
+          rlimits: { RLIMIT_NOFILE: { soft: 1, hard: 1 } },
+          cdiDevices: ["example.com/a=b"],
+          resources: { pids: 5, cpu: { shares: 5 } },
+          seccomp: { defaultAction: "SCMP_ACT_ALLOW" },
           memoryPolicy: { mode: 0 },
         }),
     };
@@ -163,11 +167,24 @@ describe("a plugin", () => {
       const { client, lines } = await bareRuntime(handlers);
       await client.configure({ runtimeName, runtimeVersion, NRIVersion });
       for (const id of ["a", "b"]) await client.createContainer({ container: { id } });
-      return lines.flatMap((line) => /know (\w+) of adjustments and ignores it$/.exec(line)?.[1] ?? []);
+      return lines.flatMap((line) => /know (\S+) of adjustments and ignores it$/.exec(line)?.[1] ?? []);
     };
-    expect(await warnings("containerd", "v2.1.5")).toEqual(["args", "namespaces", "sysctl", "memoryPolicy"]);
-    expect(await warnings("cri-o", "1.34.1")).toEqual(["sysctl", "memoryPolicy"]);
-    expect(await warnings("containerd", "v2.2.3")).toEqual(["memoryPolicy"]);
+    const upTo: Record<string, string[]> = {
+      "0.11": ["memoryPolicy"],
+      "0.10": ["sysctl", "memoryPolicy"],
+      "0.9": ["args", "seccomp", "namespaces", "sysctl", "memoryPolicy"],
+    };
+    const young = ["cdiDevices", "oomScoreAdj", "resources.pids"];
+    const old = (more: string[]) => [...more, ...(upTo["0.9"] as string[])];
+    expect(await warnings("containerd", "1.7.2")).toEqual(old(["rlimits", ...young]));
+    expect(await warnings("cri-o", "1.28.4")).toEqual(old(["rlimits", ...young]));
+    expect(await warnings("containerd", "1.7.24~ds1")).toEqual(old(young));
+    expect(await warnings("cri-o", "1.31.13")).toEqual(old(young));
+    expect(await warnings("containerd", "v1.7.26")).toEqual(upTo["0.9"]);
+    expect(await warnings("containerd", "v2.1.5")).toEqual(upTo["0.9"]);
+    expect(await warnings("cri-o", "1.34.1")).toEqual(upTo["0.10"]);
+    expect(await warnings("containerd", "v2.2.0-rc.0")).toEqual(upTo["0.10"]);
+    expect(await warnings("containerd", "v2.2.3")).toEqual(upTo["0.11"]);
     expect(await warnings("containerd", "v2.1.5", "v0.12.0")).toEqual([]);
     expect(await warnings("other", "1.0.0")).toEqual([]);
   });

@@ -1,16 +1,15 @@
-import type {
-  ContainerAdjustment,
-  LinuxContainerAdjustment,
-} from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
+import type { ContainerAdjustment } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import type { RuntimeInfo } from "./context.js";
 import type { EventName } from "./events.js";
 
-/** First versions of runtimes. Later ones say which version of NRI they have, 0.12 or later. */
-type Since = Readonly<Record<string, readonly [major: number, minor: number]>>;
+/** First versions of runtimes: their major, minor and patch. */
+type Since = Readonly<Record<string, readonly number[]>>;
 
-/** The runtimes with NRI 0.10 and 0.11; those before have 0.9 at most. */
+/** The first runtimes with a version of NRI. Since 0.12 they say which one they have. */
+const NRI_4: Since = { containerd: [1, 7, 7], "cri-o": [1, 29] };
+const NRI_8: Since = { containerd: [1, 7, 26], "cri-o": [1, 32] };
 const NRI_10: Since = { containerd: [2, 2], "cri-o": [1, 34] };
-const NRI_11: Since = { containerd: [2, 2], "cri-o": [1, 35] };
+const NRI_11: Since = { containerd: [2, 2, 1], "cri-o": [1, 35] };
 const NRI_12: Since = { containerd: [2, 3], "cri-o": [1, 36] };
 
 const EVENTS: Partial<Record<EventName, Since>> = {
@@ -18,16 +17,26 @@ const EVENTS: Partial<Record<EventName, Since>> = {
   postUpdatePodSandbox: { ...NRI_10, "cri-o": [1, 33] },
   validateContainerAdjustment: NRI_10,
 };
-const FIELDS: Partial<Record<keyof LinuxContainerAdjustment, Since>> = {
-  ioPriority: NRI_10,
-  seccompPolicy: NRI_10,
-  namespaces: NRI_10,
-  sysctl: NRI_11,
-  netDevices: NRI_11,
-  scheduler: NRI_11,
-  rdt: NRI_11,
-  memoryPolicy: NRI_12,
-};
+/** Where an adjustment has what not every runtime knows. */
+const FIELDS: readonly [
+  name: string,
+  since: Since,
+  of: (adjust: ContainerAdjustment) => object | undefined,
+][] = [
+  ["rlimits", NRI_4, ({ rlimits }) => rlimits],
+  ["cdiDevices", NRI_8, ({ CDIDevices }) => CDIDevices],
+  ["oomScoreAdj", NRI_8, ({ linux }) => linux?.oomScoreAdj],
+  ["resources.pids", NRI_8, ({ linux }) => linux?.resources?.pids],
+  ["args", NRI_10, ({ args }) => args],
+  ["ioPriority", NRI_10, ({ linux }) => linux?.ioPriority],
+  ["seccomp", NRI_10, ({ linux }) => linux?.seccompPolicy],
+  ["namespaces", NRI_10, ({ linux }) => linux?.namespaces],
+  ["sysctl", NRI_11, ({ linux }) => linux?.sysctl],
+  ["netDevices", NRI_11, ({ linux }) => linux?.netDevices],
+  ["scheduler", NRI_11, ({ linux }) => linux?.scheduler],
+  ["rdt", NRI_11, ({ linux }) => linux?.rdt],
+  ["memoryPolicy", NRI_12, ({ linux }) => linux?.memoryPolicy],
+];
 
 /** Whether a runtime knows an event. It refuses a plugin that subscribes to others. */
 export function isKnownTo(runtime: RuntimeInfo, event: EventName): boolean {
@@ -36,18 +45,19 @@ export function isKnownTo(runtime: RuntimeInfo, event: EventName): boolean {
 
 /** The fields of an adjustment that a runtime does not know, and ignores without a word. */
 export function fieldsUnknownTo(runtime: RuntimeInfo, adjust: ContainerAdjustment): string[] {
-  const fields = adjust.args.length > 0 && !isSince(runtime, NRI_10) ? ["args"] : [];
-  for (const [name, since] of Object.entries(FIELDS)) {
-    const value = adjust.linux?.[name as keyof LinuxContainerAdjustment] ?? {};
-    if (Object.keys(value).length > 0 && !isSince(runtime, since)) fields.push(name);
-  }
-  return fields;
+  return FIELDS.filter(
+    ([, since, of]) => Object.keys(of(adjust) ?? {}).length > 0 && !isSince(runtime, since),
+  ).map(([name]) => name);
 }
 
 /** Whether a runtime is not known to be older. */
 function isSince({ name, version, nriVersion }: RuntimeInfo, since: Since = {}): boolean {
-  const [major, minor] = Object.hasOwn(since, name) ? (since[name] ?? []) : [];
-  const [, ownMajor, ownMinor] = /^v?(\d+)\.(\d+)/.exec(version) ?? [];
-  if (nriVersion !== "" || major === undefined || minor === undefined || ownMajor === undefined) return true;
-  return Number(ownMajor) > major || (Number(ownMajor) === major && Number(ownMinor) >= minor);
+  const first = Object.hasOwn(since, name) ? since[name] : undefined;
+  const own = /^v?(\d+)\.(\d+)(?:\.(\d+))?/.exec(version)?.slice(1);
+  if (nriVersion !== "" || first === undefined || own === undefined) return true;
+  for (const [index, part] of first.entries()) {
+    const difference = Number(own[index] ?? 0) - part;
+    if (difference !== 0) return difference > 0;
+  }
+  return true;
 }
