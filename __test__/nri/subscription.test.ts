@@ -30,6 +30,19 @@ describe("a plugin", () => {
     }
   });
 
+  it("knows how long its runtime waits, also if that does not say it", async () => {
+    const timeouts = async (requestTimeout: bigint, timeoutMs: number) => {
+      const { client, plugin } = await bareRuntime({});
+      await client.configure({ requestTimeout }, { timeoutMs });
+      await plugin.ready;
+      return plugin.runtime?.requestTimeoutMs;
+    };
+    expect(await timeouts(7000n, 60_000)).toBe(7000);
+    // NRI before 0.8 does not say it.
+    expect(await timeouts(0n, 60_000)).toBe(60_000);
+    expect(await timeouts(0n, 0)).toBe(2000);
+  });
+
   it("without handlers of events does not subscribe to all of them, as an empty mask would", async () => {
     const { client } = await bareRuntime({ synchronize: () => undefined });
     expect((await client.configure({})).events).toBe(1 << (Event.POST_UPDATE_CONTAINER - 1));

@@ -168,7 +168,7 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
 
   return {
     async configure(request, call) {
-      runtime = runtimeOf(request);
+      runtime = runtimeOf(request, call);
       let events = settings.events;
       try {
         const { config } = request;
@@ -285,13 +285,15 @@ function isContainerEvent(name: EventName): name is ContainerEventName {
   return (CONTAINER_EVENTS as readonly EventName[]).includes(name);
 }
 
-function runtimeOf(request: ConfigureRequest): RuntimeInfo {
+function runtimeOf(request: ConfigureRequest, { timeoutMs = 0 }: HandlerContext): RuntimeInfo {
   const { runtimeName: name, runtimeVersion: version, NRIVersion: nriVersion } = request;
+  // NRI before 0.8 does not say how long it waits, but waits for this answer as long as for any other.
+  const waitsMs = Number(request.requestTimeout) || Math.ceil(timeoutMs);
   return {
     name,
     version,
     nriVersion,
     registrationTimeoutMs: Number(request.registrationTimeout) || TIMEOUTS.registrationTimeoutMs,
-    requestTimeoutMs: Number(request.requestTimeout) || TIMEOUTS.requestTimeoutMs,
+    requestTimeoutMs: waitsMs || TIMEOUTS.requestTimeoutMs,
   };
 }
