@@ -82,3 +82,26 @@ export function checkedEvents(
   }
   return names as readonly EventName[];
 }
+
+const POD_EVENTS = ["runPodSandbox", "postUpdatePodSandbox", "stopPodSandbox", "removePodSandbox"] as const;
+const CONTAINER_EVENTS = [
+  "postCreateContainer",
+  "startContainer",
+  "postStartContainer",
+  "postUpdateContainer",
+  "removeContainer",
+] as const;
+/** The events of pods that are answered with nothing, and for which NRI before 0.12 has only StateChange. */
+export type PodEventName = (typeof POD_EVENTS)[number];
+/** The same of containers. */
+export type ContainerEventName = (typeof CONTAINER_EVENTS)[number];
+
+/** Whether it is an event of a pod that is answered with nothing. */
+export function isPodEvent(name: EventName): name is PodEventName {
+  return (POD_EVENTS as readonly EventName[]).includes(name);
+}
+
+/** Whether it is an event of a container that is answered with nothing. */
+export function isContainerEvent(name: EventName): name is ContainerEventName {
+  return (CONTAINER_EVENTS as readonly EventName[]).includes(name);
+}

@@ -25,7 +25,15 @@ import type { HandlerContext } from "../server/context.js";
 import type { ServiceImpl } from "../server/service.js";
 import { shortened } from "../value-kinds.js";
 import { contextOf, type PluginContext, type RuntimeInfo } from "./context.js";
-import { checkedEvents, type EventName, maskOf, nameOf } from "./events.js";
+import {
+  checkedEvents,
+  type ContainerEventName,
+  isContainerEvent,
+  isPodEvent,
+  maskOf,
+  nameOf,
+  type PodEventName,
+} from "./events.js";
 import type { ContainerEvent, PluginHandlers, PodEvent, Updates } from "./handlers.js";
 import { insideHandler } from "./inside.js";
 import type { PluginSettings } from "./options.js";
@@ -264,25 +272,6 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
       }
     },
   };
-}
-
-const POD_EVENTS = ["runPodSandbox", "postUpdatePodSandbox", "stopPodSandbox", "removePodSandbox"] as const;
-const CONTAINER_EVENTS = [
-  "postCreateContainer",
-  "startContainer",
-  "postStartContainer",
-  "postUpdateContainer",
-  "removeContainer",
-] as const;
-type PodEventName = (typeof POD_EVENTS)[number];
-type ContainerEventName = (typeof CONTAINER_EVENTS)[number];
-
-function isPodEvent(name: EventName): name is PodEventName {
-  return (POD_EVENTS as readonly EventName[]).includes(name);
-}
-
-function isContainerEvent(name: EventName): name is ContainerEventName {
-  return (CONTAINER_EVENTS as readonly EventName[]).includes(name);
 }
 
 function runtimeOf(request: ConfigureRequest, { timeoutMs = 0 }: HandlerContext): RuntimeInfo {

@@ -18,7 +18,14 @@ import {
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import { createServer, type Server } from "../server/server.js";
 import { NRI_VERSION } from "./constants.js";
-import { EVENT_NAMES, type EventName, namesOf } from "./events.js";
+import {
+  type ContainerEventName,
+  EVENT_NAMES,
+  type EventName,
+  EVENTS,
+  namesOf,
+  type PodEventName,
+} from "./events.js";
 import { Mux, PLUGIN_CONNECTION, RUNTIME_CONNECTION } from "./mux.js";
 
 /** What a connected plugin is told about its runtime. */
@@ -50,6 +57,8 @@ export class ConnectedPlugin {
   readonly #registered: Promise<void>;
   #connection: Connection | undefined;
   #policy: FailurePolicy | undefined;
+  /** Whether it was made before NRI 0.12, which has only StateChange for most events. */
+  #isOld = false;
 
   constructor(
     socket: Duplex,
@@ -120,6 +129,24 @@ export class ConnectedPlugin {
       if (reply.more && reply.update.length === 0) continue;
       throw new TtrpcError("the plugin does not take Synchronize in parts", Code.FailedPrecondition);
     }
+  }
+
+  /** Tells of an event. A plugin that does not know its method gets StateChange from then on, as from NRI. */
+  async tell(
+    name: PodEventName | ContainerEventName,
+    about: { readonly pod: PodSandbox; readonly container?: Container },
+    options: { readonly timeoutMs: number },
+  ): Promise<void> {
+    if (!this.#isOld) {
+      try {
+        await this.client[name](about, options);
+        return;
+      } catch (error) {
+        if (TtrpcError.from(error).code !== Code.Unimplemented) throw error;
+        this.#isOld = true;
+      }
+    }
+    await this.client.stateChange({ event: EVENTS[name], ...about }, options);
   }
 
   /**

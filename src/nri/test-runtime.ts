@@ -22,7 +22,7 @@ import { created, withResources } from "./apply.js";
 import { CollectedUpdates } from "./collected-updates.js";
 import { ConnectedPlugins } from "./connected-plugins.js";
 import { Creation } from "./creation.js";
-import type { EventName } from "./events.js";
+import type { ContainerEventName, EventName, PodEventName } from "./events.js";
 import type { PluginHandlers } from "./handlers.js";
 import { PLUGIN_OPTIONS, type PluginOptions } from "./options.js";
 import { Owners } from "./owners.js";
@@ -134,7 +134,7 @@ export class TestRuntime implements AsyncDisposable {
       namespace: "default",
       ...definedFields(init),
     });
-    await this.#call("runPodSandbox", ({ client }, options) => client.runPodSandbox({ pod }, options));
+    await this.#tell("runPodSandbox", { pod });
     this.pods.push(pod);
     return pod;
   }
@@ -149,9 +149,7 @@ export class TestRuntime implements AsyncDisposable {
     const linuxResources = resourcesOf(resources, "resources");
     const request = { pod, linuxResources, overheadLinuxResources: resourcesOf(overhead, "overhead") };
     await this.#call("updatePodSandbox", ({ client }, options) => client.updatePodSandbox(request, options));
-    await this.#call("postUpdatePodSandbox", ({ client }, options) =>
-      client.postUpdatePodSandbox({ pod }, options),
-    );
+    await this.#tell("postUpdatePodSandbox", { pod });
   }
 
   /** Stops a pod and its containers. */
@@ -161,7 +159,7 @@ export class TestRuntime implements AsyncDisposable {
       if (container.state === ContainerState.CONTAINER_RUNNING) await this.stopContainer(container);
     }
     if (this.#stopped.has(pod.id)) return;
-    await this.#call("stopPodSandbox", ({ client }, options) => client.stopPodSandbox({ pod }, options));
+    await this.#tell("stopPodSandbox", { pod });
     this.#stopped.add(pod.id);
   }
 
@@ -171,7 +169,7 @@ export class TestRuntime implements AsyncDisposable {
     for (const container of this.containers.filter(({ podSandboxId }) => podSandboxId === pod.id)) {
       await this.removeContainer(container);
     }
-    await this.#call("removePodSandbox", ({ client }, options) => client.removePodSandbox({ pod }, options));
+    await this.#tell("removePodSandbox", { pod });
     remove(this.pods, pod);
   }
 
@@ -212,9 +210,7 @@ export class TestRuntime implements AsyncDisposable {
     const container = created(pristine, creation.adjust);
     container.state = ContainerState.CONTAINER_CREATED;
     this.containers.push(container);
-    await this.#call("postCreateContainer", ({ client }, options) =>
-      client.postCreateContainer({ pod, container }, options),
-    );
+    await this.#tell("postCreateContainer", { pod, container });
     return { container, adjustments };
   }
 
@@ -235,14 +231,10 @@ export class TestRuntime implements AsyncDisposable {
   /** Starts a container. */
   async startContainer(container: Container): Promise<void> {
     const pod = this.#podOf(container);
-    const started = this.#call("startContainer", ({ client }, options) =>
-      client.startContainer({ pod, container }, options),
-    );
+    const started = this.#tell("startContainer", { pod, container });
     await this.#orUndo(started, () => this.#stop(pod, container));
     container.state = ContainerState.CONTAINER_RUNNING;
-    await this.#call("postStartContainer", ({ client }, options) =>
-      client.postStartContainer({ pod, container }, options),
-    );
+    await this.#tell("postStartContainer", { pod, container });
   }
 
   /** Changes a container's resources, and others' as the plugins ask for. */
@@ -261,9 +253,7 @@ export class TestRuntime implements AsyncDisposable {
     });
     if (!updates.hasUpdated(container.id)) linux.resources = withResources(linux.resources, linuxResources);
     this.#make(updates);
-    await this.#call("postUpdateContainer", ({ client }, options) =>
-      client.postUpdateContainer({ pod, container }, options),
-    );
+    await this.#tell("postUpdateContainer", { pod, container });
   }
 
   /** Stops a container, unless it has been stopped. */
@@ -290,9 +280,7 @@ export class TestRuntime implements AsyncDisposable {
   }
 
   #remove(pod: PodSandbox, container: Container): Promise<void> {
-    return this.#call("removeContainer", ({ client }, options) =>
-      client.removeContainer({ pod, container }, options),
-    );
+    return this.#tell("removeContainer", { pod, container });
   }
 
   /** Tells the plugins that what has failed is undone, as containerd does, whatever they say to it. */
@@ -376,6 +364,13 @@ export class TestRuntime implements AsyncDisposable {
 
   #call(name: EventName, call: PluginCall): Promise<void> {
     return this.#plugins.alone(() => this.#plugins.call(name, call));
+  }
+
+  #tell(
+    name: PodEventName | ContainerEventName,
+    about: { readonly pod: PodSandbox; readonly container?: Container },
+  ): Promise<void> {
+    return this.#call(name, (plugin, options) => plugin.tell(name, about, options));
   }
 }
 
