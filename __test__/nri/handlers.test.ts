@@ -50,6 +50,17 @@ describe("a plugin", () => {
     expect(line).toMatch(/, at \S*runPodSandbox \(\S*handlers\.test\.ts:\d+:\d+\)/);
   });
 
+  it("that fails to synchronize tells the runtime why, and ends the connection", async () => {
+    const synchronize = () => Promise.reject(new Error("not yet"));
+    const { client, plugin } = await bareRuntime({ synchronize });
+    await client.configure({});
+    await expect(client.synchronize({})).rejects.toMatchObject({ rawMessage: "not yet" });
+    expect(await plugin.closed).toMatchObject({
+      reason: "error",
+      error: { message: "synchronize failed: not yet" },
+    });
+  });
+
   const broken = create(ContainerUpdateSchema, { containerId: "a" });
   broken.containerId = 1 as never;
   const changed = new Adjustment();

@@ -1,5 +1,6 @@
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Adjustment, createTestRuntime, type PluginHandlers, runPlugin } from "containerd-shim-protos/nri";
 import { expect, it, onTestFinished } from "vitest";
 import { describeWithGo } from "../helpers/go-peer.js";
@@ -94,6 +95,31 @@ describeWithGo("with the Go code of NRI 0.6, which containerd 1.7.24 and CRI-O 1
     runtime.signal("SIGTERM");
     expect(await runtime.ended()).toBe(0);
   });
+
+  it.each<[string, string, () => Promise<void>, string]>([
+    ["fails to synchronize", "30s", () => Promise.reject(new Error("not yet")), "failed: not yet"],
+    ["synchronizes too late", "1s", () => sleep(1500), "did not end within"],
+  ])(
+    "a plugin that %s connects again, instead of never being called",
+    BUSY,
+    async (_, timeout, first, text) => {
+      const folder = temporaryFolder();
+      await using runtime = await startRuntime(folder, timeout);
+      let times = 0;
+      const { calls, lines } = start(folder, {
+        synchronize: async () => {
+          if (++times === 1) await first();
+        },
+      });
+      await runtime.printed("not synchronized: ");
+      await runtime.printed("done\n");
+      expect(times).toBe(2);
+      expect(calls).toHaveLength(EVENTS.length);
+      expect(lines.find((line) => line.startsWith("warn 10-node is not connected"))).toContain(
+        `is not connected: synchronize ${text}`,
+      );
+    },
+  );
 
   it("a plugin that the runtime launches is called without being synchronized", BUSY, async () => {
     const folder = temporaryFolder();

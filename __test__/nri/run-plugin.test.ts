@@ -133,7 +133,7 @@ describe("a plugin", () => {
     };
     await expect(runtime.start("a", "10", { synchronize })).rejects.toMatchObject({
       code: Code.ResourceExhausted,
-      rawMessage: "no room",
+      message: "synchronize failed: no room",
     });
     const aborter = new AbortController();
     const ended = runtime.start(

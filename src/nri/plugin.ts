@@ -27,7 +27,7 @@ import { shown } from "../value-kinds.js";
 export interface PluginClosed {
   /**
    * `"local"`: this side closed it. `"remote"`: the runtime closed the connection. `"error"`: the socket failed, nobody
-   * listened, or the plugin could not register. `"configure"`: its handler `configure` threw.
+   * listened, or the plugin could not be registered or synchronized. `"configure"`: its handler `configure` threw.
    */
   readonly reason: "local" | "remote" | "error" | "configure";
   /** What failed; undefined if either side closed the connection normally. */

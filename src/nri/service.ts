@@ -1,6 +1,8 @@
 import { clearTimeout, setTimeout } from "node:timers";
 import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { currentMs } from "../clock.js";
+import { Code } from "../code.js";
 import { encode } from "../codec/codec.js";
 import { textOf, TtrpcError } from "../error.js";
 import { checkResponse } from "../native/encoded-size.js";
@@ -54,6 +56,8 @@ export interface Session {
   readonly settings: PluginSettings;
   /** The runtime has configured the plugin, or the plugin has refused. */
   configured(runtime: RuntimeInfo, error?: TtrpcError): void;
+  /** The runtime has not synchronized the plugin, which it must not stay connected to. */
+  unsynchronized(error: TtrpcError): void;
   /** Sends updates that did not fit a reply. */
   updateLater(updates: Updates): void;
 }
@@ -203,18 +207,36 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
     },
     async synchronize(request: SynchronizeRequest, call) {
       if (handlers.synchronize === undefined) return { more: request.more };
-      const inventory = gatherer.add(request);
-      if (inventory === undefined) return { more: true };
-      let rest: ContainerUpdate[] = [];
-      const read = fitting(SynchronizeResponseSchema, (returned) => {
-        const [first = [], ...others] = divided(checkedUpdates(returned));
-        rest = others.flat();
-        return { update: first };
-      });
-      const use: Use<"synchronize"> = (handler, context) => handler(inventory, context);
-      const reply = (await handle("synchronize", call, {}, use, read)) ?? {};
-      if (rest.length > 0) session.updateLater(rest);
-      return reply;
+      const late = {
+        aborted({ reason }: AbortSignal) {
+          if (TtrpcError.from(reason).code !== Code.DeadlineExceeded) return;
+          const text = `synchronize did not end within ${call.timeoutMs} ms`;
+          session.unsynchronized(new TtrpcError(text, Code.DeadlineExceeded));
+        },
+      };
+      listenToAbort(call.signal, late);
+      try {
+        const inventory = gatherer.add(request);
+        if (inventory === undefined) return { more: true };
+        let rest: ContainerUpdate[] = [];
+        const read = fitting(SynchronizeResponseSchema, (returned) => {
+          const [first = [], ...others] = divided(checkedUpdates(returned));
+          rest = others.flat();
+          return { update: first };
+        });
+        const use: Use<"synchronize"> = (handler, context) => handler(inventory, context);
+        const reply = (await handle("synchronize", call, {}, use, read)) ?? {};
+        if (rest.length > 0) session.updateLater(rest);
+        return reply;
+      } catch (error) {
+        const { code } = TtrpcError.from(error);
+        session.unsynchronized(
+          new TtrpcError(`synchronize failed: ${textOf(error)}`, code, { cause: error }),
+        );
+        throw error;
+      } finally {
+        unlistenToAbort(call.signal, late);
+      }
     },
     async shutdown(_request, call) {
       await handle("shutdown", call, {}, (handler, context) => handler(context));

@@ -19,7 +19,7 @@ import type { PluginSettings } from "./options.js";
 import type { PluginClosed, RunningPlugin } from "./plugin.js";
 import { pluginService } from "./service.js";
 
-/** Milliseconds for the reply of a plugin that refuses to be configured. */
+/** Milliseconds for the reply of a plugin that could not be configured or synchronized. */
 const REFUSAL_GRACE_MS = 500;
 
 /** One connection of a plugin to its runtime, from registration to end. */
@@ -42,6 +42,8 @@ export class PluginSession {
   /** The connection that the server serves. */
   #served: Duplex | undefined;
   #connection: Connection | undefined;
+  /** Why the plugin is not synchronized. */
+  #unsynchronized: TtrpcError | undefined;
   #ending: Promise<void> | undefined;
 
   constructor(
@@ -64,7 +66,7 @@ export class PluginSession {
     const { socket, name, index } = this.#launch;
     const mux = await Mux.connect(socket, { connectTimeoutMs: timeoutMs, signal: this.#signal });
     this.#mux = mux;
-    const closed = mux.closed.then(closedOf);
+    const closed = mux.closed.then((why) => this.#closedOf(why));
     this.closed = closed;
     const configured = this.#serve(mux, closed);
     // Whatever ends the registration first is reported; the other must not go unhandled.
@@ -100,6 +102,11 @@ export class PluginSession {
           this.refused = error !== undefined;
           if (error === undefined) resolve();
           else reject(error);
+        },
+        unsynchronized: (error) => {
+          // NRI before 0.8 would stay connected, and never call the plugin.
+          this.#unsynchronized ??= error;
+          void this.close();
         },
         updateLater: (updates) => void this.#updateLater(updates),
       });
@@ -148,7 +155,7 @@ export class PluginSession {
 
   async #close(): Promise<void> {
     // The runtime logs why.
-    if (this.refused) {
+    if (this.refused || this.#unsynchronized !== undefined) {
       await this.#server?.close({ graceMs: REFUSAL_GRACE_MS });
       // The engine's last bytes are on their way to the socket until then.
       if (this.#served?.closed === false) await once(this.#served, "close");
@@ -158,10 +165,12 @@ export class PluginSession {
     await this.#connection?.close();
     await this.#server?.close({ graceMs: 0 });
   }
-}
 
-function closedOf({ reason, error }: ConnectionClosed): PluginClosed {
-  return { reason: reason === "protocol" ? "error" : reason, error };
+  #closedOf({ reason, error }: ConnectionClosed): PluginClosed {
+    // Whichever side closed it.
+    if (this.#unsynchronized !== undefined) return { reason: "error", error: this.#unsynchronized };
+    return { reason: reason === "protocol" ? "error" : reason, error };
+  }
 }
 
 async function withTimeout(promise: Promise<void>, timeoutMs: number): Promise<void> {

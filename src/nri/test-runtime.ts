@@ -110,7 +110,7 @@ export class TestRuntime implements AsyncDisposable {
       listener.once("error", reject).listen(socket);
       void plugin.closed.then(({ error }) => {
         listener.close();
-        reject(failure ?? error ?? new TtrpcError(`the plugin ${plugin} has ended`, Code.Unavailable));
+        reject(error ?? failure ?? new TtrpcError(`the plugin ${plugin} has ended`, Code.Unavailable));
       });
     });
     await Promise.all([plugin.ready, synchronized]);
