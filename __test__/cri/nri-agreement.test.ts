@@ -23,7 +23,7 @@ const node = useRunning(() => Node.start());
 const pods = useNamedPods(node);
 
 describe("a plugin of containerd", () => {
-  test("gets the calls that the test runtime makes, also when another fails a container or its start", async () => {
+  test("gets the calls that the test runtime makes, also when another fails a pod, a container or its start", async () => {
     const calls: Record<"containerd" | "test", string[]> = { containerd: [], test: [] };
     const noting = (by: "containerd" | "test"): PluginHandlers => {
       const note =
@@ -34,6 +34,9 @@ describe("a plugin of containerd", () => {
       return Object.fromEntries(EVENTS.map((name) => [name, note(name)]));
     };
     const failing = (): PluginHandlers => ({
+      runPodSandbox({ pod }) {
+        if (pod.name === "failing") throw new Error("not this pod");
+      },
       createContainer({ container }) {
         if (container.name === "first") throw new Error("not the first");
       },
@@ -43,6 +46,7 @@ describe("a plugin of containerd", () => {
     });
     await start("noting", "10", noting("containerd"));
     await start("failing", "20", failing());
+    await expect(pods.run("failing")).rejects.toThrow("not this pod");
     const pod = await pods.run("undone");
     await expect(pods.start(pod, "first")).rejects.toThrow("not the first");
     await expect(pods.start(pod, "second")).rejects.toThrow("not the second");
@@ -52,6 +56,7 @@ describe("a plugin of containerd", () => {
     await using runtime = await createTestRuntime();
     await runtime.start("noting", "10", noting("test"));
     await runtime.start("failing", "20", failing());
+    await expect(runtime.runPod({ name: "failing" })).rejects.toThrow("not this pod");
     const other = await runtime.runPod();
     await expect(runtime.createContainer(other, { name: "first" })).rejects.toThrow("not the first");
     const { container: second } = await runtime.createContainer(other, { name: "second" });

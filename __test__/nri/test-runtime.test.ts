@@ -97,11 +97,12 @@ describe("the test runtime", () => {
     expect(container.linux?.resources?.cpu?.cpus).toBe("0");
   });
 
-  it("stops and removes what has failed to be created or started, and stops what is removed, once", async () => {
+  it("stops and removes what has failed to be run, created or started, and stops what is removed, once", async () => {
     await using runtime = await createTestRuntime();
     const calls: string[] = [];
     const note = (name: string) => () => void calls.push(name);
     await runtime.start("noting", "10", {
+      runPodSandbox: note("run pod"),
       createContainer: note("create"),
       startContainer: note("start"),
       stopContainer: note("stop"),
@@ -114,13 +115,19 @@ describe("the test runtime", () => {
       if (name === failing) throw new Error(`no ${name}`);
     };
     const handlers = {
+      runPodSandbox: failed("pod"),
       createContainer: failed("create"),
       startContainer: failed("start"),
       stopContainer: failed("create"),
     };
     await runtime.start("failing", "20", handlers);
-    const pod = await runtime.runPod();
+    failing = "pod";
+    await expect(runtime.runPod()).rejects.toThrow("no pod");
+    expect(calls.splice(0)).toEqual(["run pod", "stop pod", "remove pod"]);
+    expect(runtime.pods).toEqual([]);
     failing = "create";
+    const pod = await runtime.runPod();
+    expect(calls.splice(0)).toEqual(["run pod"]);
     // The error of what is undone does not hide the first one.
     await expect(runtime.createContainer(pod)).rejects.toThrow("no create");
     expect(calls.splice(0)).toEqual(["create", "stop", "remove"]);

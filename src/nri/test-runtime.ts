@@ -134,7 +134,11 @@ export class TestRuntime implements AsyncDisposable {
       namespace: "default",
       ...definedFields(init),
     });
-    await this.#tell("runPodSandbox", { pod });
+    await this.#orUndo(
+      this.#tell("runPodSandbox", { pod }),
+      () => this.#tell("stopPodSandbox", { pod }),
+      () => this.#tell("removePodSandbox", { pod }),
+    );
     this.pods.push(pod);
     return pod;
   }
