@@ -13,6 +13,7 @@ import {
 import { describe, expect, it, vi } from "vitest";
 import { bareRuntime, logged } from "./bare-runtime.js";
 
+const hang = () => new Promise<undefined>(() => undefined);
 type ContainerAdjustmentInit = MessageInitShape<typeof ContainerAdjustmentSchema>;
 
 describe("a plugin", () => {
@@ -256,6 +257,14 @@ describe("a plugin", () => {
     // The runtime continues without it.
     await runtime.createContainer(pod);
     expect(runtime.plugins).toEqual([]);
+  });
+
+  it("logs whole milliseconds, though a runtime in Go asks for fractions of them", async () => {
+    const { client, lines } = await bareRuntime({ runPodSandbox: hang });
+    await client.configure({});
+    const call = client.runPodSandbox({ pod: { id: "p" } }, { timeoutMs: 199.9567 });
+    await expect(call).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+    expect(lines.find((line) => line.startsWith("warn"))).toContain("160 ms of the 200 ms after which");
   });
 
   it("logs nothing of a handler that is far from a very long timeout", async () => {

@@ -121,7 +121,7 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
     if (handler === undefined) return undefined;
     const { log } = settings;
     const about = `${session.plugin}: ${name}${subjectOf(subject)}`;
-    const timeoutMs = call.timeoutMs ?? runtime.requestTimeoutMs;
+    const timeoutMs = Math.ceil(call.timeoutMs ?? runtime.requestTimeoutMs);
     const began = currentMs();
     const near = (how: string) =>
       log.warn(`${about} ${how} the ${timeoutMs} ms after which the runtime disconnects`);
@@ -210,7 +210,7 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
       const late = {
         aborted({ reason }: AbortSignal) {
           if (TtrpcError.from(reason).code !== Code.DeadlineExceeded) return;
-          const text = `synchronize did not end within ${call.timeoutMs} ms`;
+          const text = `synchronize did not end within ${Math.ceil(call.timeoutMs ?? 0)} ms`;
           session.unsynchronized(new TtrpcError(text, Code.DeadlineExceeded));
         },
       };
