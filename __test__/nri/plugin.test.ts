@@ -145,6 +145,26 @@ describe("a plugin", () => {
     await expect(plugin.updateContainers([])).rejects.toMatchObject({ code: Code.Unavailable });
   });
 
+  it("warns once that updates can block a runtime with an old NRI", async () => {
+    const warnings = async (runtimeName: string, runtimeVersion: string, NRIVersion: string) => {
+      const { plugin, client, lines } = await bareRuntime({});
+      await client.configure({ runtimeName, runtimeVersion, NRIVersion });
+      await plugin.ready;
+      await plugin.updateContainers([]);
+      await plugin.evict([]);
+      return lines.filter((line) => line.startsWith("warn"));
+    };
+    const text =
+      "can hang when a plugin updates containers while it does anything else: return updates from handlers";
+    expect(await warnings("containerd", "v2.2.9", "")).toEqual([`warn 00-bare: containerd v2.2.9 ${text}`]);
+    expect(await warnings("containerd", "2.3.7", "v0.12.0")).toEqual([
+      `warn 00-bare: containerd 2.3.7 ${text}`,
+    ]);
+    expect(await warnings("cri-o", "1.35.0", "")).toEqual([`warn 00-bare: cri-o 1.35.0 ${text}`]);
+    expect(await warnings("containerd", "2.4.2", "v0.12.3")).toEqual([]);
+    expect(await warnings("docker", "29.0.0", "")).toEqual([]);
+  });
+
   it("sends all parts of many updates though the runtime fails one, and then rejects as it does", async () => {
     const sent: number[] = [];
     const { plugin, client } = await bareRuntime({}, undefined, ({ update }) => {

@@ -107,7 +107,7 @@ export class RunningPlugin implements AsyncDisposable {
 
   /**
    * Changes containers that exist, at any time but inside a handler: the runtime does nothing else until a handler has
-   * answered, so return the updates from the handler instead. Many updates are sent in parts. Resolves to the updates that
+   * answered, so return the updates from the handler instead. containerd before 2.4 can hang for good; the log warns. Many updates are sent in parts. Resolves to the updates that
    * the runtime could not make. containerd does not name these, but rejects with `Unknown` when it has tried all.
    *
    * ```ts
@@ -166,7 +166,7 @@ export class RunningPlugin implements AsyncDisposable {
       const session = this.#session;
       if (session === undefined) throw new TtrpcError(`${this} is not connected`, Code.Unavailable);
       const timeoutMs = until === Number.POSITIVE_INFINITY ? 0 : Math.max(until - currentMs(), 1);
-      return (await session.client.updateContainers(request, { timeoutMs })).failed;
+      return session.update(request, timeoutMs);
     })();
     // A call that did not wait any longer does not let the next ones pass those before it.
     this.#turn = Promise.allSettled([previous, call]).then(() => undefined);

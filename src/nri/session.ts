@@ -8,7 +8,12 @@ import { Code } from "../code.js";
 import type { ConnectionClosed } from "../connection-types.js";
 import { TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS } from "../options.js";
-import { Plugin, Runtime } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
+import {
+  type ContainerUpdate,
+  Plugin,
+  Runtime,
+  type UpdateContainersRequest,
+} from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import { createServer, type Server } from "../server/server.js";
 import { NRI_VERSION } from "./constants.js";
 import type { RuntimeInfo } from "./context.js";
@@ -18,6 +23,7 @@ import { Mux, PLUGIN_CONNECTION, RUNTIME_CONNECTION } from "./mux.js";
 import type { PluginSettings } from "./options.js";
 import type { PluginClosed, RunningPlugin } from "./plugin.js";
 import { pluginService } from "./service.js";
+import { canBlock } from "./versions.js";
 
 /** Milliseconds for the reply of a plugin that could not be configured or synchronized. */
 const REFUSAL_GRACE_MS = 500;
@@ -26,8 +32,6 @@ const REFUSAL_GRACE_MS = 500;
 export class PluginSession {
   /** Resolves when the connection has ended; set once it is open. */
   closed: Promise<PluginClosed> = Promise.resolve({ reason: "local" });
-  /** Calls the runtime. */
-  client!: Client<typeof Runtime>;
   /** Set when the runtime has configured the plugin. */
   runtime: RuntimeInfo | undefined;
   /** Whether the plugin's own handler refused to be configured. */
@@ -37,6 +41,8 @@ export class PluginSession {
   readonly #handlers: PluginHandlers;
   readonly #settings: PluginSettings;
   readonly #signal: AbortSignal;
+  #client!: Client<typeof Runtime>;
+  #hasUpdated = false;
   #mux: Mux | undefined;
   #server: Server | undefined;
   /** The connection that the server serves. */
@@ -77,10 +83,10 @@ export class PluginSession {
       this.#served = mux.open(PLUGIN_CONNECTION);
       await this.#server?.listen(this.#served);
       this.#connection = await connect(mux.open(RUNTIME_CONNECTION), { driver });
-      this.client = createClient(Runtime, this.#connection);
+      this.#client = createClient(Runtime, this.#connection);
       const request = { pluginName: name, pluginIdx: index, NRIVersion: NRI_VERSION };
       await Promise.all([
-        this.client.registerPlugin(request, { timeoutMs }),
+        this.#client.registerPlugin(request, { timeoutMs }),
         withTimeout(configured, timeoutMs),
       ]);
     } catch (error) {
@@ -88,6 +94,17 @@ export class PluginSession {
     } finally {
       this.#signal.removeEventListener("abort", abort);
     }
+  }
+
+  /** Asks the runtime to update or to evict containers; resolves to the updates that it could not make. */
+  async update(request: UpdateContainersRequest, timeoutMs: number): Promise<ContainerUpdate[]> {
+    if (!this.#hasUpdated && this.runtime !== undefined && canBlock(this.runtime)) {
+      const { name, version } = this.runtime;
+      const text = `${name} ${version} can hang when a plugin updates containers while it does anything else: return updates from handlers`;
+      this.#settings.log.warn(`${this.#plugin}: ${text}`);
+    }
+    this.#hasUpdated = true;
+    return (await this.#client.updateContainers(request, { timeoutMs })).failed;
   }
 
   /** Prepares the server; resolves when the runtime has configured the plugin. */

@@ -50,6 +50,14 @@ export function fieldsUnknownTo(runtime: RuntimeInfo, adjust: ContainerAdjustmen
   ).map(([name]) => name);
 }
 
+/**
+ * Whether a runtime can block for good when a plugin updates containers by itself. Before NRI 0.12.1 it takes two locks for
+ * that in the other order than for all else.
+ */
+export function canBlock({ name, nriVersion }: RuntimeInfo): boolean {
+  return ["containerd", "cri-o"].includes(name) && /^(v0\.12\.0)?$/.test(nriVersion);
+}
+
 /** Whether a runtime is not known to be older. */
 function isSince({ name, version, nriVersion }: RuntimeInfo, since: Since = {}): boolean {
   const first = Object.hasOwn(since, name) ? since[name] : undefined;
