@@ -1,16 +1,24 @@
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { isMessage, toJson } from "@bufbuild/protobuf";
 import {
   type Client,
   Code,
   connect,
   createClient,
   createServer,
+  type HandlerContext,
   type Server,
   TtrpcError,
 } from "containerd-shim-protos";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
-import { Task } from "containerd-shim-protos/task/v3";
+import {
+  type ExecProcessRequest,
+  ExecProcessRequestSchema,
+  type StateRequest,
+  Status,
+  Task,
+} from "containerd-shim-protos/task/v3";
 import { describe, expect, test, vi } from "vitest";
 import { notingDeletes } from "../../src/shim/deleted.js";
 import { IdleMemory } from "../../src/shim/idle-memory.js";
@@ -55,6 +63,30 @@ describe("the task service of a shim", () => {
     expect([await shim.client.state({}), await shim.older.state({})]).toMatchObject([{ pid: 1 }, { pid: 2 }]);
     expect(await shim.client.delete({})).toMatchObject({ exitStatus: 5 });
   });
+
+  test.each([
+    [3, "client"],
+    [2, "older"],
+  ] as const)(
+    "gets messages of version 3 from a caller of version %i, and may pass them on and answer with another's",
+    async (_, version) => {
+      const seen: unknown[] = [];
+      await using guest = await serve({
+        exec: () => ({}),
+        state: ({ id }: StateRequest) => ({ id, status: Status.PAUSED }),
+      });
+      await using shim = await serve({
+        exec(request: ExecProcessRequest, parent: HandlerContext) {
+          seen.push(toJson(ExecProcessRequestSchema, request), isMessage(request, ExecProcessRequestSchema));
+          return guest.client.exec(request, { parent });
+        },
+        state: (request: StateRequest, parent: HandlerContext) => guest.client.state(request, { parent }),
+      });
+      await shim[version].exec({ id: "box", execId: "sh" });
+      expect(seen).toEqual([{ id: "box", execId: "sh" }, true]);
+      expect(await shim[version].state({ id: "box" })).toMatchObject({ id: "box", status: Status.PAUSED });
+    },
+  );
 
   test("still has its names checked", async () => {
     await expect(serve({ crate: () => ({}) })).rejects.toThrow("containerd.task.v3.Task has no method crate");

@@ -2,11 +2,11 @@ import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { decode, encode } from "../codec/codec.js";
 import { fulfilledWithin } from "../pause.js";
 import { Sandbox } from "../protos/sandbox.js";
-import { Task as TaskV2 } from "../protos/task/v2.js";
 import { StateRequestSchema, Task } from "../protos/task/v3.js";
 import type { HandlerContext } from "../server/context.js";
 import type { Server } from "../server/server.js";
 import type { ServiceImpl } from "../server/service.js";
+import { TaskV2 } from "../protos/task/v2-as-v3.js";
 import { type Handler, type Handlers, handlersOf } from "./handlers.js";
 import { logFailures } from "./log-failures.js";
 import type { ShimLog } from "./log.js";
@@ -14,10 +14,7 @@ import type { ShimLog } from "./log.js";
 /** How long Connect waits for State: a shim whose State hangs is alive all the same. */
 const STATE_MS = 1000;
 
-/**
- * Serves both versions of the task service by the handlers of version 3. They differ in nothing but the names of the
- * service and its messages, so a reply that was made with `create` loses its name for version 2.
- */
+/** Serves both versions of the task service by the same handlers. */
 export function addTask(server: Server, service: ServiceImpl<typeof Task>, log: ShimLog): void {
   const handlers = handlersOf(Task, service);
   logFailures(handlers, Task, log);
@@ -26,13 +23,7 @@ export function addTask(server: Server, service: ServiceImpl<typeof Task>, log: 
   handlers["connect"] ??= connectBy(pidOf);
   if (pidOf !== undefined) handlers["pids"] ??= pidsBy(pidOf);
   endWithItsCall(handlers, "wait");
-  server.add(Task, handlers as ServiceImpl<typeof Task>);
-  const older: Handlers = {};
-  for (const { localName } of TaskV2.methods) {
-    if (handlers[localName] === undefined) continue;
-    older[localName] = async (request, context) => unnamed(await handlers[localName]?.(request, context));
-  }
-  server.add(TaskV2, older as ServiceImpl<typeof TaskV2>);
+  for (const version of [Task, TaskV2]) server.add(version, handlers as ServiceImpl<typeof Task>);
 }
 
 /** Tells the first process of the task that a request names; 0 if it has none yet. Rejects as State does. */
@@ -102,10 +93,4 @@ function endWithItsCall(handlers: Handlers, name: "wait" | "waitSandbox"): void 
       unlistenToAbort(signal, listener);
     }
   };
-}
-
-function unnamed(reply: unknown): unknown {
-  if (typeof reply !== "object" || reply === null || !("$typeName" in reply)) return reply;
-  const { $typeName: _name, ...fields } = reply;
-  return fields;
 }
