@@ -45,6 +45,7 @@ const testShimOptions: Options<TestShimOptions> = {
     /createSandboxService/,
     (value) => left(value) || isCallable(value),
   ),
+  createInterceptors: argument(undefined, /createInterceptors/, (value) => left(value) || isCallable(value)),
   addServices: argument(undefined, /addServices/, (value) => left(value) || isCallable(value)),
 };
 

@@ -80,6 +80,20 @@ void runShim("io.containerd.fixture.v1", {
   createSandboxService() {
     return does.includes("sandbox") ? { pingSandbox: () => ({}) } : undefined;
   },
+  createInterceptors({ id, log }) {
+    if (!does.includes("intercepted")) return undefined;
+    return [
+      (next) => async (call) => {
+        const { service, method, request } = call;
+        log.info("intercepted", { call: `${service}/${method}`, of: id });
+        if (request.execId === "refused") {
+          const { Code, TtrpcError } = await import("containerd-shim-protos");
+          throw new TtrpcError("not this one", Code.PermissionDenied);
+        }
+        return next(call);
+      },
+    ];
+  },
   async addServices(server, { id }) {
     if (!does.includes("streams")) return;
     const { Streaming } = await import("containerd-shim-protos/streaming");

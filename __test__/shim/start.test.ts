@@ -121,6 +121,15 @@ test("services of the shim's own are served on the same socket", async () => {
   expect.assertions(1);
 });
 
+test("interceptors of the shim's own see the requests of every version, and may refuse them", async () => {
+  using host = new ShimHost({ does: "intercepted" });
+  await using connection = await connect(await host.address());
+  for (const client of [createClient(Task, connection), createClient(TaskV2, connection)] as const) {
+    expect(await client.state({ id: "box" })).toMatchObject({ id: "box" });
+    await expect(client.state({ execId: "refused" })).rejects.toMatchObject({ code: Code.PermissionDenied });
+  }
+});
+
 test("the options that containerd passes to the runtime reach the service", async () => {
   using host = new ShimHost();
   await using connection = await connect(await host.address());

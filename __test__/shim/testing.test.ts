@@ -1,6 +1,12 @@
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Code, createClient, type ServiceImpl, TtrpcError } from "containerd-shim-protos";
+import {
+  Code,
+  createClient,
+  type ServerInterceptor,
+  type ServiceImpl,
+  TtrpcError,
+} from "containerd-shim-protos";
 import {
   TASK_EXIT_EVENT_TOPIC,
   TASK_START_EVENT_TOPIC,
@@ -178,6 +184,29 @@ describe("createTestShim", () => {
     for await (const { typeUrl } of createClient(Streaming, shim.connection).stream([]))
       expect(typeUrl).toBe("test");
     expect.assertions(1);
+  });
+
+  test("has its requests intercepted, as a shim does", async () => {
+    const calls: string[] = [];
+    const interceptorOf =
+      ({ id }: ShimContext): ServerInterceptor =>
+      (next) =>
+      (call) => {
+        calls.push(`${call.service}/${call.method} in ${id}`);
+        return next(call);
+      };
+    await using shim = await createTestShim(createService, {
+      createSandboxService: () => ({ pingSandbox: () => ({}) }),
+      createInterceptors: (context) => Promise.resolve([interceptorOf(context)]),
+    });
+    await createClient(TaskV2, shim.connection).connect({});
+    await createClient(Sandbox, shim.connection).pingSandbox({});
+    expect(calls).toEqual([
+      "containerd.task.v2.Task/Connect in test",
+      "containerd.runtime.sandbox.v1.Sandbox/PingSandbox in test",
+    ]);
+    const wrong = createTestShim(createService, { createInterceptors: () => 5 as never });
+    await expect(wrong).rejects.toThrow("interceptors must be");
   });
 
   test("rejects with what the service throws, and leaves nothing behind", async () => {

@@ -5,6 +5,7 @@ import type { Publisher } from "../events/index.js";
 import type { Sandbox } from "../protos/sandbox.js";
 import { checkedBoolean, checkedString, checkOptions } from "../options.js";
 import { isPlain, kindOf, shown } from "../value-kinds.js";
+import type { ServerInterceptor } from "../interceptor.js";
 import type { Server } from "../server/server.js";
 import type { MaybePromise, ServiceImpl } from "../server/service.js";
 import type { DeleteResponseSchema, Task } from "../protos/task/v3.js";
@@ -75,6 +76,17 @@ export interface ShimOptions {
     | ((context: ShimContext) => MaybePromise<ServiceImpl<typeof Sandbox> | undefined>)
     | undefined;
   /**
+   * Creates interceptors of all requests to this shim, the first of which is the outermost: for traces, for authentication, or
+   * to have a call fail on purpose.
+   *
+   * ```ts
+   * createInterceptors: async () => [(await import("containerd-shim-protos/otel")).otelServerInterceptor()],
+   * ```
+   */
+  createInterceptors?:
+    | ((context: ShimContext) => MaybePromise<readonly ServerInterceptor[] | undefined>)
+    | undefined;
+  /**
    * Adds services of the shim's own, which are served on the same socket beside containerd's.
    *
    * ```ts
@@ -120,6 +132,7 @@ export interface ShimOptions {
 const HOOKS = [
   "createTaskService",
   "createSandboxService",
+  "createInterceptors",
   "addServices",
   "start",
   "delete",

@@ -151,10 +151,10 @@ async function listen(
 ): Promise<boolean> {
   const path = address.replace(/^unix:\/\//, "");
   makeFolder(dirname(path), 0o700);
-  const server = createServer({ requireSameUser: true });
   const { namespace } = request;
   const events = eventsAddress(request) ?? (await (await import("./log-events.js")).logEvents(log));
   const publisher = createPublisher(events, { namespace });
+  let server: Server | undefined;
   let ending = false;
   const shutdown = () => {
     if (ending) return;
@@ -171,6 +171,7 @@ async function listen(
     children: childrenOfProcess(),
     shutdown,
   };
+  server = createServer({ requireSameUser: true, interceptors: await options.createInterceptors?.(context) });
   const { deleteLeavesNothing = options.delete === undefined } = options;
   const { task: own, sandbox } = outlivingContainers({
     task: await options.createTaskService(context),
@@ -204,10 +205,10 @@ function eventsAddress({ params, containerdAddress }: StartRequest): string | un
   return containerdAddress === "" ? undefined : `${containerdAddress}.ttrpc`;
 }
 
-async function shutDown(server: Server, publisher: Publisher): Promise<void> {
+async function shutDown(server: Server | undefined, publisher: Publisher): Promise<void> {
   // A handler that never ends, or a containerd that never answers, must not keep a shim alive.
   setTimeout(() => process.exit(1), SHUTDOWN_MS);
-  await server.close({ graceMs: GRACE_MS });
+  await server?.close({ graceMs: GRACE_MS });
   await publisher.close({ graceMs: EVENTS_MS });
 }
 

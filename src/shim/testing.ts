@@ -52,6 +52,8 @@ export interface TestShimOptions {
   readonly options?: Any | undefined;
   /** Creates the sandbox service, as that of `runShim`. */
   createSandboxService?: ShimOptions["createSandboxService"];
+  /** Creates interceptors, as that of `runShim`. */
+  createInterceptors?: ShimOptions["createInterceptors"];
   /** Adds other services, as that of `runShim`. Call them over {@link TestShim.connection}. */
   addServices?: ShimOptions["addServices"];
 }
@@ -78,6 +80,7 @@ const OPTIONS = [
   "spec",
   "options",
   "createSandboxService",
+  "createInterceptors",
   "addServices",
 ] as const satisfies readonly (keyof TestShimOptions)[];
 
@@ -248,8 +251,8 @@ export async function createTestShim(
       throw new TypeError(`${name} must be a non-empty string, not ${shown(value)}`);
   }
   if (given !== undefined) checkAny(given, "options");
-  const { createSandboxService, addServices } = options;
-  for (const [name, hook] of Object.entries({ createSandboxService, addServices })) {
+  const { createSandboxService, createInterceptors, addServices } = options;
+  for (const [name, hook] of Object.entries({ createSandboxService, createInterceptors, addServices })) {
     if (hook !== undefined && (typeof hook !== "function" || isRevoked(hook)))
       throw new TypeError(`${name} must be a function, not ${kindOf(hook)}`);
   }
@@ -267,8 +270,6 @@ export async function createTestShim(
     ended.unshift(() => sink.close());
     const publisher = createPublisher(join(folder, "events"), { namespace });
     ended.unshift(() => publisher.close({ graceMs: 0 }));
-    const server = createServer({ requireSameUser: true });
-    ended.unshift(() => server.close({ graceMs: 0 }));
     let tellShutdown!: () => void;
     const shutdown = new Promise<void>((resolve) => (tellShutdown = resolve));
     const context: ShimContext = {
@@ -288,6 +289,9 @@ export async function createTestShim(
       },
       shutdown: tellShutdown,
     };
+    const interceptors = await createInterceptors?.(context);
+    const server = createServer({ requireSameUser: true, interceptors });
+    ended.unshift(() => server.close({ graceMs: 0 }));
     const { task, sandbox } = outlivingContainers({
       task: await createTaskService(context),
       sandbox: await createSandboxService?.(context),
