@@ -52,6 +52,22 @@ describe("where Node makes no sockets", () => {
     expect(existsSync(marker)).toBe(false);
   });
 
+  it("a container's streams are no streams of Node's, with the reason, and nothing stays open", async () => {
+    await using script = new Script(
+      `${PRELUDE}
+      import { openStdio } from "containerd-shim-protos/shim/io";
+      const streams = async () => (await openStdio({ stdin: "/dev/null", stdout: "/dev/null", stderr: "" })).streams();
+      await failed(streams);
+      say(await failed(streams));
+    `,
+      "",
+    );
+    const reason = "Node makes no socket of a descriptor: not allowed";
+    expect((await script.rest()).map((line) => JSON.parse(line) as unknown)).toEqual([
+      ["ERR_ACCESS_DENIED", reason, 0],
+    ]);
+  });
+
   it("shimctl proxy says why it does not connect", async () => {
     const target = parseAddress(temporaryAddress());
     const denied = new Error("not allowed");

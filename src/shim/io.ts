@@ -22,4 +22,5 @@
 
 export { Console, ConsoleSocket, listenConsole } from "./console.js";
 export { openStdio, Stdio } from "./stdio.js";
+export type { StdioStreams } from "./own-streams.js";
 export type { StdioOptions, StdioPaths } from "./stdio-paths.js";

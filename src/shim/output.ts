@@ -49,15 +49,16 @@ export class Output {
     if (this.#state === "started") await this.#transfer.flush(milliseconds);
   }
 
-  /** Passes on what has been written, for 10 s at most, and closes. */
-  close(): void {
+  /** Passes on what has been written, and what is to come until `written` resolves, for 10 s at most, and closes. */
+  close(written?: Promise<unknown>): void {
     if (this.#state !== "started") {
       if (this.#state === "open") this.#transfer.stop();
       this.#state = "closed";
       return;
     }
     const transfer = this.#transfer;
-    transfer.finish();
+    if (written === undefined) transfer.finish();
+    else void written.then(() => transfer.finish());
     const timer = setTimeout(() => transfer.stop(), DRAIN_MS);
     void transfer.ended.then(() => clearTimeout(timer));
   }

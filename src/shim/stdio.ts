@@ -2,11 +2,14 @@ import { Descriptors } from "./descriptors.js";
 import { Input } from "./input.js";
 import { isLogger, Logger } from "./logging-program.js";
 import { Output } from "./output.js";
+import { OwnStreams, type StdioStreams } from "./own-streams.js";
 import { createPipe } from "./pipe.js";
+import { currentMs } from "../clock.js";
 import {
   type CheckedOptions,
   checkedOptions,
   checkedPaths,
+  DRAIN_MS,
   FLUSH_MS,
   type StdioOptions,
   type StdioPaths,
@@ -30,6 +33,8 @@ export class Stdio {
   readonly #outputs: readonly Output[];
   readonly #logger: Logger | undefined;
   readonly #input: Input | undefined;
+  #streams: OwnStreams | undefined;
+  #isOver = false;
   #started!: () => void;
 
   private constructor(ends: Ends, options: CheckedOptions) {
@@ -60,12 +65,40 @@ export class Stdio {
 
   /** Call this once a process has been started with {@link descriptors}: from then on, bytes are delivered. */
   handedOver(): void {
+    this.#isOver = true;
     this.#theirs.closeAll();
     try {
       for (const start of this.#starts.splice(0)) start();
     } finally {
       this.#started();
     }
+  }
+
+  /**
+   * The process's ends as Node's streams, in place of {@link descriptors} and {@link handedOver}: for a container that is no
+   * process of this host, whose bytes come from the agent of a virtual machine or from a worker. {@link flush} and
+   * {@link close} also wait for what has been written to them; `close` ends them.
+   *
+   * ```ts
+   * const { stdin, stdout } = stdio.streams();
+   * stdin?.pipe(guest);
+   * guest.pipe(stdout);
+   * ```
+   *
+   * A stream that cannot be passed on, because a logging program has gone, has an "error"; without a listener, nothing else
+   * happens. Throws an Error if the streams have been handed over or closed, or, with all of them closed, if
+   * Node may not make sockets.
+   */
+  streams(): StdioStreams {
+    if (this.#isOver) throw new Error("the streams have been handed over, or closed");
+    try {
+      this.#streams = new OwnStreams(this.descriptors, (end) => this.#theirs.release(end));
+    } catch (error) {
+      this.abandon();
+      throw error;
+    }
+    this.handedOver();
+    return this.#streams;
   }
 
   /** Whether the output goes to a logging program, which may run until {@link close} asks it to end. */
@@ -84,7 +117,9 @@ export class Stdio {
    * stops reading when it learns of the exit.
    */
   async flush(): Promise<void> {
-    await Promise.all(this.#outputs.map((output) => output.flush(FLUSH_MS)));
+    const until = currentMs() + FLUSH_MS;
+    await this.#streams?.flush(FLUSH_MS);
+    await Promise.all(this.#outputs.map((output) => output.flush(Math.max(until - currentMs(), 0))));
   }
 
   /**
@@ -93,17 +128,20 @@ export class Stdio {
    * has read everything.
    */
   close(): void {
+    this.#isOver = true;
     this.#theirs.closeAll();
     this.#starts.length = 0;
     this.#ours.closeAll();
     this.#input?.close();
-    for (const output of this.#outputs) output.close();
-    this.#logger?.close();
+    const written = this.#streams?.end(DRAIN_MS);
+    for (const output of this.#outputs) output.close(written);
+    this.#logger?.close(written);
     this.#started();
   }
 
   /** Closes all streams of a process that could not be started. Nothing is delivered. */
   abandon(): void {
+    this.#streams?.destroy();
     this.#logger?.kill();
     this.close();
   }
