@@ -1,6 +1,7 @@
 /** A shim to run as containerd runs one. Its hooks do what the environment says. */
 import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { cachedDataVersionTag, setFlagsFromString } from "node:v8";
 import { runShim } from "containerd-shim-protos/shim";
 
@@ -41,6 +42,15 @@ void runShim("io.containerd.fixture.v1", {
       setTimeout(() => Promise.reject(new Error("a bug in the service")), 1);
       await new Promise((resolve) => setTimeout(resolve, 60_000));
     }
+    if (does.includes("stops")) {
+      context.onShutdown(async () => {
+        writeFileSync(join(context.bundle, "stopping"), "");
+        while (!existsSync(join(context.bundle, "stopped")))
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        await publishNothing(context);
+      });
+    }
+    if (does.includes("hangs")) context.onShutdown(() => new Promise(() => undefined));
     if (does.includes("die")) process.kill(process.pid, "SIGKILL");
     if (does.includes("slow")) await new Promise((resolve) => setTimeout(resolve, 1000));
     return {

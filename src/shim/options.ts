@@ -62,6 +62,19 @@ export interface ShimContext extends StartRequest {
    * of `Shutdown` calls it once no container is left, and may still reply afterwards.
    */
   shutdown(): void;
+  /**
+   * Has something done before the process ends in order, by {@link shutdown}, SIGTERM or SIGINT: a virtual machine stopped, a
+   * filesystem unmounted. Everything that was registered runs at once, and has 5 seconds, in which requests are still served;
+   * what it throws is logged. Nothing of it runs if the process is killed or crashes: then there is only
+   * {@link ShimOptions.delete}.
+   *
+   * ```ts
+   * context.onShutdown(() => machine.powerOff());
+   * ```
+   *
+   * Throws a TypeError if `action` is no function.
+   */
+  onShutdown(action: () => MaybePromise<void>): void;
 }
 
 /** The parts of a shim. Only `createTaskService` is required. */

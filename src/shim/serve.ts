@@ -18,6 +18,7 @@ import { logStandardStreams, ShimLog } from "./log.js";
 import { publishFor } from "./publish.js";
 import { notingDeletes } from "./deleted.js";
 import { IdleMemory } from "./idle-memory.js";
+import { LAST_ACTIONS_MS, LastActions } from "./last-actions.js";
 import { outliveOwnFile } from "./own-file.js";
 import {
   checkPlacement,
@@ -34,10 +35,10 @@ import { writeFile } from "./write-file.js";
 
 /** How long a working shim may take to answer a probe, as in containerd's own. */
 const PROBE_MS = 1000;
-/** How long handlers, and then events, have at shutdown; and how long all of it may take, in which lost events are logged. */
+/** How long handlers, and then events, have in the end; and how long all of it may take, in which lost events are logged. */
 const GRACE_MS = 500;
 const EVENTS_MS = 4000;
-const SHUTDOWN_MS = 5000;
+const SHUTDOWN_MS = GRACE_MS + LAST_ACTIONS_MS + EVENTS_MS + 500;
 const STDERR = 2;
 /**
  * Signals that a program in Go ignores, such as containerd's own shim. They would end this one, or have Node open a
@@ -155,12 +156,13 @@ async function listen(
   const events = eventsAddress(request) ?? (await (await import("./log-events.js")).logEvents(log));
   const publisher = createPublisher(events, { namespace });
   let server: Server | undefined;
+  const lastActions = new LastActions(log);
   let ending = false;
   const shutdown = () => {
     if (ending) return;
     ending = true;
     log.debug("shutting down");
-    void shutDown(server, publisher).finally(() => process.exit(0));
+    void shutDown(server, lastActions, publisher).finally(() => process.exit(0));
   };
   const context: ShimContext = {
     ...request,
@@ -170,6 +172,7 @@ async function listen(
     log,
     children: childrenOfProcess(),
     shutdown,
+    onShutdown: lastActions.add,
   };
   server = createServer({ requireSameUser: true, interceptors: await options.createInterceptors?.(context) });
   const { deleteLeavesNothing = options.delete === undefined } = options;
@@ -205,9 +208,15 @@ function eventsAddress({ params, containerdAddress }: StartRequest): string | un
   return containerdAddress === "" ? undefined : `${containerdAddress}.ttrpc`;
 }
 
-async function shutDown(server: Server | undefined, publisher: Publisher): Promise<void> {
+async function shutDown(
+  server: Server | undefined,
+  lastActions: LastActions,
+  publisher: Publisher,
+): Promise<void> {
   // A handler that never ends, or a containerd that never answers, must not keep a shim alive.
   setTimeout(() => process.exit(1), SHUTDOWN_MS);
+  // The end of the connection is what makes containerd run `delete`, which must find them done.
+  await lastActions.run();
   await server?.close({ graceMs: GRACE_MS });
   await publisher.close({ graceMs: EVENTS_MS });
 }

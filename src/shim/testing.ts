@@ -32,6 +32,7 @@ import { Task } from "../protos/task/v3.js";
 import { createServer, type Server } from "../server/server.js";
 import type { MaybePromise, ServiceImpl } from "../server/service.js";
 import { isPlain, isRevoked, kindOf, shown, textOf } from "../value-kinds.js";
+import { LastActions } from "./last-actions.js";
 import { ShimLog } from "./log.js";
 import { unmountAll } from "./mount.js";
 import type { ShimContext, ShimOptions } from "./options.js";
@@ -184,14 +185,16 @@ export class TestShim implements AsyncDisposable {
       .map((line) => logLine(line));
   }
 
-  /** Delivers the events that wait, and ends the server and everything else. A second call returns the same promise. */
+  /**
+   * Does what the service has registered by `context.onShutdown`, delivers the events that wait, and ends the server and everything else. A second call returns the same promise. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   async #close(): Promise<void> {
-    const { context, connection, server, sink, folder, logDescriptor } = this.#parts;
+    const { context, connection, server, sink, folder, logDescriptor, lastActions } = this.#parts;
+    await lastActions.run();
     await context.publisher.close();
     await connection.close();
     await server.close({ graceMs: 0 });
@@ -217,6 +220,7 @@ interface Parts {
   readonly logFile: string;
   readonly logDescriptor: number;
   readonly shutdown: Promise<void>;
+  readonly lastActions: LastActions;
 }
 
 /**
@@ -270,6 +274,8 @@ export async function createTestShim(
     ended.unshift(() => sink.close());
     const publisher = createPublisher(join(folder, "events"), { namespace });
     ended.unshift(() => publisher.close({ graceMs: 0 }));
+    const lastActions = new LastActions(log);
+    ended.unshift(() => lastActions.run());
     let tellShutdown!: () => void;
     const shutdown = new Promise<void>((resolve) => (tellShutdown = resolve));
     const context: ShimContext = {
@@ -288,6 +294,7 @@ export async function createTestShim(
         return childrenOfProcess();
       },
       shutdown: tellShutdown,
+      onShutdown: lastActions.add,
     };
     const interceptors = await createInterceptors?.(context);
     const server = createServer({ requireSameUser: true, interceptors });
@@ -300,7 +307,17 @@ export async function createTestShim(
     if (sandbox !== undefined) addSandbox(server, sandbox, log);
     await addServices?.(server, context);
     const connection = await connect(await server.listen(context.address, { mode: 0o600 }));
-    return new TestShim({ context, connection, server, sink, folder, logFile, logDescriptor, shutdown });
+    return new TestShim({
+      context,
+      connection,
+      server,
+      sink,
+      folder,
+      logFile,
+      logDescriptor,
+      shutdown,
+      lastActions,
+    });
   } catch (error) {
     for (const end of ended) await end();
     throw error;
