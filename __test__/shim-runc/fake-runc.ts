@@ -60,10 +60,10 @@ esac
   }
 
   /** Adds an exec. */
-  exec(execId: string) {
+  exec(execId: string, streams: object = {}) {
     const typeUrl = "types.containerd.io/opencontainers/runtime-spec/1/Process";
     const value = Buffer.from(JSON.stringify({ args: ["true"], cwd: "/" }));
-    return this.task.exec({ id: this.id, execId, spec: { typeUrl, value } });
+    return this.task.exec({ ...streams, id: this.id, execId, spec: { typeUrl, value } });
   }
 
   /** What it was called with, each call as its words. */

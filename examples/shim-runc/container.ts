@@ -13,8 +13,7 @@ import {
   TaskStartSchema,
 } from "containerd-shim-protos/events";
 import type { CheckpointOptions, Options } from "containerd-shim-protos/runc";
-import type { ChildExit, ShimContext } from "containerd-shim-protos/shim";
-import { Cgroup, type OomWatch } from "containerd-shim-protos/shim/cgroup";
+import type { AdoptedChild, ChildExit, ShimContext } from "containerd-shim-protos/shim";
 import { type Process, processOf, specJson } from "containerd-shim-protos/shim/spec";
 import {
   type CreateTaskRequest,
@@ -25,6 +24,7 @@ import {
 import { attempt, failureOf } from "./attempt.js";
 import { ownsItsPids, pidFile, writeExit, writeOptions, writeProcess } from "./bundle.js";
 import { checkpoint, restore } from "./checkpoint.js";
+import { ContainerCgroup } from "./container-cgroup.js";
 import { alreadyExists, deleted, failedPrecondition, notFound, wrongState } from "./errors.js";
 import { checkExecId } from "./exec-id.js";
 import { mountAll, unmountAll } from "./mounts.js";
@@ -42,14 +42,13 @@ export class Container {
   readonly id: string;
   readonly bundle: string;
   readonly init: ContainerProcess;
+  readonly cgroup: ContainerCgroup;
   readonly execs = new Map<string, Exec>();
   readonly #context: ShimContext;
   readonly #runc: Runc;
   readonly #request: CreateTaskRequest;
   readonly #options: Options;
   readonly #ownsItsPids: boolean;
-  #cgroup: Cgroup | undefined;
-  #oomWatch: OomWatch | undefined;
   #paused = false;
   /** What calls are answered with that have waited for their turn while this was deleted, or could not be created. */
   #gone: ((what: string) => Error) | undefined;
@@ -68,6 +67,10 @@ export class Container {
     this.#options = optionsOf(request.options);
     this.#ownsItsPids = ownsItsPids(request.bundle);
     this.#runc = new Runc(request.id, context.namespace, request.bundle, this.#options);
+    this.cgroup = new ContainerCgroup(
+      () => context.publish(TASK_OOM_EVENT_TOPIC, TaskOOMSchema, { containerId: this.id }),
+      (what, error) => this.#report(what, error),
+    );
     this.init = this.#process(request.id, request, pidFile(request.bundle));
   }
 
@@ -135,18 +138,30 @@ export class Container {
   }
 
   async #launchInit(runc: Runc): Promise<void> {
-    const { exited } = await this.init.launch(this.#context.children, (launch) =>
-      this.#request.checkpoint === ""
-        ? runc.create(launch)
-        : restore(runc, this.#request, this.#options, launch),
-    );
+    const { exited } = await this.#makeInit(runc);
     this.#launched = exited.then((exit) => this.#initHasEnded(exit));
     this.#launched.catch((error: unknown) => this.#report("publish its exit", error));
-    this.#cgroup = Cgroup.of(this.init.pid);
-    await this.#try("watch for OOM kills", async () => {
-      this.#oomWatch = this.#cgroup?.watchOom(() => this.#publishOom());
-    });
-    await this.#try("enable the controllers of its cgroup", async () => this.#cgroup?.enableControllers());
+    await this.cgroup.find(this.init.pid);
+  }
+
+  /**
+   * Has runc make the first process. If that fails after runc has succeeded or was killed, what runc has left of the container
+   * is deleted: its id would be taken, and in a group nobody else clears up. What runc has refused may be another's.
+   */
+  async #makeInit(runc: Runc): Promise<AdoptedChild> {
+    let isOurs = false;
+    try {
+      return await this.init.launch(this.#context.children, async (launch) => {
+        await (this.#request.checkpoint === ""
+          ? runc.create(launch)
+          : restore(runc, this.#request, this.#options, launch));
+        isOurs = true;
+      });
+    } catch (error) {
+      if (isOurs || runc.wasKilled)
+        await this.#try("delete what is left of it", () => this.#runc.delete(true));
+      throw error;
+    }
   }
 
   /** The first process, or the one of an exec. */
@@ -262,7 +277,7 @@ export class Container {
       this.#gone = deleted;
     });
     await Promise.race([this.#launched, sleep(EXIT_MS, undefined, { ref: false })]);
-    this.#oomWatch?.close();
+    this.cgroup.close();
     this.init.release();
     await Promise.all(
       Array.from(this.execs.values(), async ({ process }) => {
@@ -315,17 +330,6 @@ export class Container {
     return this.#runc.during(signal).pids();
   }
 
-  /** What it uses, for the answer of Stats. */
-  stats(): Any {
-    try {
-      if (this.#cgroup !== undefined) return this.#cgroup.stats();
-    } catch (error) {
-      // Somebody else has removed it.
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    }
-    throw notFound("cgroup does not exist");
-  }
-
   /** The first process has ended. Its exit is the last that is published, whatever fails on the way. */
   async #initHasEnded(exit: ChildExit): Promise<void> {
     this.#initEnded = true;
@@ -345,7 +349,7 @@ export class Container {
   }
 
   async #processHasEnded(process: ContainerProcess, exit: ChildExit): Promise<void> {
-    await this.#try("look for OOM kills", async () => this.#oomWatch?.look());
+    await this.#try("look for OOM kills", async () => this.cgroup.look());
     process.ended(exit);
     // A client may stop reading once it hears of the exit.
     await process.flush();
@@ -357,10 +361,6 @@ export class Container {
       ...process.exit,
     });
     process.release();
-  }
-
-  #publishOom(): void {
-    this.#context.publish(TASK_OOM_EVENT_TOPIC, TaskOOMSchema, { containerId: this.id });
   }
 
   #requireInit(): void {

@@ -16,7 +16,7 @@ import {
 } from "containerd-shim-protos/shim/io";
 import { Status } from "containerd-shim-protos/task/v3";
 import { readPid } from "./bundle.js";
-import { failedPrecondition, notFound } from "./errors.js";
+import { failedPrecondition, notFound, unknown } from "./errors.js";
 import type { Launch } from "./runc.js";
 
 /** The streams of a process, as containerd's requests name them. */
@@ -66,22 +66,39 @@ export class ContainerProcess {
     return result;
   }
 
-  /** Has runc make the process, and adopts it. */
+  /** Has runc make the process, and adopts it. If that fails, no stream stays open. */
   async launch(children: Children, run: (launch: Launch) => Promise<void>): Promise<AdoptedChild> {
-    const child = await children.adopt(async () => {
-      // That of a process before, in the same bundle.
-      rmSync(this.#pidFile, { force: true });
-      try {
-        await (this.io.terminal ? this.#withTerminal(run) : this.#withStreams(run));
-      } catch (error) {
-        this.#endUnheardOf();
-        throw error;
-      }
-      return readPid(this.#pidFile);
-    });
-    this.#child = child;
-    this.pid = child.pid;
-    return child;
+    try {
+      const child = await children.adopt(() => this.#make(run));
+      this.#child = child;
+      this.pid = child.pid;
+      return child;
+    } catch (error) {
+      this.#closeStreams();
+      throw error;
+    }
+  }
+
+  /** Has runc make the process. Resolves to its pid. */
+  async #make(run: (launch: Launch) => Promise<void>): Promise<number> {
+    // That of a process before, in the same bundle.
+    rmSync(this.#pidFile, { force: true });
+    try {
+      await (this.io.terminal ? this.#withTerminal(run) : this.#withStreams(run));
+      const pid = readPid(this.#pidFile);
+      if (pid === 0) throw unknown(`failed to retrieve OCI runtime container pid: ${this.#pidFile} has none`);
+      return pid;
+    } catch (error) {
+      // Perhaps there was no descriptor left to read the pid with.
+      this.#closeStreams();
+      this.#endUnheardOf();
+      throw error;
+    }
+  }
+
+  #closeStreams(): void {
+    this.#stdio?.abandon();
+    this.#console?.close();
   }
 
   /** Sends a signal. Returns false if the process has ended. */
@@ -114,11 +131,11 @@ export class ContainerProcess {
    * keeps its pid from becoming another's.
    */
   #endUnheardOf(): void {
-    const pid = readPid(this.#pidFile);
     try {
+      const pid = readPid(this.#pidFile);
       if (pid > 0) process.kill(pid, "SIGKILL");
     } catch {
-      // It has ended.
+      // It has ended, or cannot be known. What failed before says more.
     }
   }
 

@@ -42,6 +42,7 @@ export class Runc {
   readonly #namespace: string;
   /** Aborts when nobody waits for the command any more. */
   readonly #signal: AbortSignal | undefined;
+  #wasKilled = false;
 
   constructor(id: string, namespace: string, bundle: string, options: Options, signal?: AbortSignal) {
     this.#id = id;
@@ -62,6 +63,11 @@ export class Runc {
 
   create(launch: Launch): Promise<void> {
     return this.#launch("create", ["--bundle", this.#bundle, ...this.#creation()], launch);
+  }
+
+  /** Whether a command was killed because nobody waited for it any more. */
+  get wasKilled(): boolean {
+    return this.#wasKilled;
   }
 
   /** `flags` say what is restored, and `env` has the PATH on which criu is. */
@@ -180,7 +186,10 @@ export class Runc {
     const given = this.#signal;
     let timer: NodeJS.Timeout | undefined;
     const giveUp = () => {
-      timer = setTimeout(() => late.abort(given?.reason), GRACE_MS);
+      timer = setTimeout(() => {
+        this.#wasKilled = true;
+        late.abort(given?.reason);
+      }, GRACE_MS);
     };
     given?.addEventListener("abort", giveUp);
     try {

@@ -153,7 +153,7 @@ export function createRuncService(context: ShimContext): ServiceImpl<typeof Task
     },
 
     stats({ id }) {
-      return { stats: get(id).stats() };
+      return { stats: get(id).cgroup.stats() };
     },
 
     connect({ id }) {
