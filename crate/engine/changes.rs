@@ -3,7 +3,7 @@
 use super::Engine;
 use super::connection::Interest;
 use crate::protocol::close_reason::CloseReason;
-use crate::socket::Stream;
+use crate::socket::{Stream, file};
 use std::io;
 use std::os::fd::RawFd;
 
@@ -47,20 +47,27 @@ impl Descriptor {
 
 impl Engine {
     /// Passes the changes since the last call to `carry_out`. A connection or listener whose descriptor
-    /// cannot be watched ends; the last one is returned, with the reason.
+    /// cannot be watched ends, and the file that such a listener has made goes with it; the last one is returned, with the
+    /// reason.
     pub fn apply_changes(
         &mut self,
         mut carry_out: impl FnMut(Change) -> io::Result<()>,
     ) -> Option<(u32, io::Error)> {
         let mut failed = None;
+        let mut files = Vec::new();
         while !self.changes.is_empty() {
             for change in std::mem::take(&mut self.changes) {
                 let (Change::Watch { id, .. } | Change::Forget { id, .. }) = change;
                 if let Err(error) = carry_out(change) {
+                    files.extend(self.file_of_listener(id));
                     self.cannot_watch(id, &error);
                     failed = Some((id, error));
                 }
             }
+        }
+        for file in files {
+            // By now nobody listens on it. What cannot be removed stays for whoever listens there next.
+            let _ = file::remove_stale(&file);
         }
         failed
     }

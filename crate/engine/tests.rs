@@ -352,3 +352,23 @@ fn no_listener_holds_streams_back() {
         assert_eq!(engine.listen(&address, None, options).is_err(), refused);
     }
 }
+
+#[test]
+fn a_listener_that_cannot_be_watched_takes_with_it_the_file_that_it_made_and_no_other() {
+    let refuse = |change| match change {
+        Change::Watch { .. } => Err(std::io::Error::from_raw_os_error(libc::ENOSPC)),
+        Change::Forget { .. } => Ok(()),
+    };
+    let path = std::env::temp_dir().join(format!("unwatchable-{}", std::process::id()));
+    let mut engine = Engine::new(u32::MAX).unwrap();
+    let address = Address::Unix(path.as_os_str().as_encoded_bytes().to_vec());
+    let made = engine.listen(&address, None, options(Services::new())).unwrap();
+    let (failed, error) = engine.apply_changes(refuse).unwrap();
+    assert_eq!((failed, error.raw_os_error()), (made, Some(libc::ENOSPC)));
+    assert!(!path.exists());
+
+    let given = UnixListener::bind(&path).unwrap().into();
+    engine.listen_on(given, false, options(Services::new())).unwrap();
+    engine.apply_changes(refuse).unwrap();
+    std::fs::remove_file(path).unwrap();
+}

@@ -6,6 +6,7 @@ use socket2::{SockAddr, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 /// A listening descriptor.
 #[derive(Debug)]
@@ -100,6 +101,12 @@ impl Listener {
                 },
             };
         }
+    }
+
+    /// The file that it has made, if it is a unix socket's.
+    pub fn own_file(&self) -> Option<PathBuf> {
+        let path = self.name.as_pathname().filter(|_| !self.is_shared)?;
+        Some(path.to_owned())
     }
 
     /// The descriptor, for somebody else to listen on.

@@ -15,6 +15,7 @@ use crate::transport::budget::{Budget, Excess, ListenerLimits};
 use crate::transport::{Role, Wire, WireInit};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -175,6 +176,11 @@ impl Engine {
     /// The TCP address to which a listener is bound.
     pub fn tcp_address(&self, listener: u32) -> Option<std::net::SocketAddr> {
         self.listeners.get(&listener)?.listener.as_ref()?.tcp_address()
+    }
+
+    /// The file of a unix socket that a listener has made.
+    pub(in crate::engine) fn file_of_listener(&self, id: u32) -> Option<PathBuf> {
+        self.listeners.get(&id)?.listener.as_ref()?.own_file()
     }
 
     /// Whether this engine serves the other end of a connection. If the thread that turns it waits, it cannot answer.
