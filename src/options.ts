@@ -76,15 +76,31 @@ export function checkedBoolean(value: unknown, name: string): boolean {
   return value;
 }
 
+/**
+ * Checks a number of milliseconds, which must be within a range. Throws a TypeError that names it.
+ *
+ * @param least - The least value, or `above 0`.
+ */
+export function checkedMs(
+  value: unknown,
+  name: string,
+  least: number | "above 0",
+  most = Number.POSITIVE_INFINITY,
+): number {
+  if (typeof value === "number" && (least === "above 0" ? value > 0 : value >= least) && value <= most)
+    return value;
+  const above = least === "above 0" ? " above 0" : `, ${least} or more`;
+  const range = most === Number.POSITIVE_INFINITY ? above : ` from ${least} to ${most}`;
+  throw new TypeError(`${name} must be a number of milliseconds${range}, not ${shown(value)}`);
+}
+
 /** Checks the options of a `close` method. Throws a TypeError that names what is wrong. */
 export function closeOptions(options: { readonly graceMs?: number | undefined }): {
   readonly graceMs?: number | undefined;
 } {
   checkOptions("close", options, ["graceMs"]);
   const { graceMs } = options;
-  if (graceMs !== undefined && (typeof graceMs !== "number" || !(graceMs >= 0))) {
-    throw new TypeError(`graceMs must be a number of milliseconds, 0 or more, not ${shown(graceMs)}`);
-  }
+  if (graceMs !== undefined) checkedMs(graceMs, "graceMs", 0);
   return { graceMs };
 }
 

@@ -102,6 +102,10 @@ describe("each argument of each public function", () => {
   }
 });
 
+/** What errors say of a number of milliseconds, whichever function it is for. */
+const MILLISECONDS =
+  /^(?:reconnect\.)?\w+Ms must be (?:a number of milliseconds(?: above 0|, \d+ or more| from \d+ to \d+)|an integer from 1 to \d+), not /;
+
 /** The names of all options that there are. */
 const OPTION_NAMES = new Set(PUBLIC_FUNCTIONS.flatMap(({ options }) => Object.keys(options?.of ?? {})));
 
@@ -119,7 +123,7 @@ describe("each option of each public function", () => {
           const where = `${option} is ${what}`;
           const run = () => call(world, right);
           if (argument.takes(value)) await expectTaken(run, where);
-          else await expectRefused(run, argument.named, where);
+          else await expectRefused(run, option.endsWith("Ms") ? MILLISECONDS : argument.named, where);
         }
       }
     });

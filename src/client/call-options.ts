@@ -1,10 +1,10 @@
 import { checkSignal } from "../abort.js";
 import { addMetadata, type Metadata, type MetadataInit, metadataPairs } from "../metadata.js";
 import type { CallFields } from "../native/types.js";
-import { checkOptions, unknownOption } from "../options.js";
+import { checkedMs, checkOptions, unknownOption } from "../options.js";
 import { checkContextValues, type ContextValues } from "../context-values.js";
 import { HandlerContext } from "../server/context.js";
-import { isInstance, isRevoked, kindBut, shown } from "../value-kinds.js";
+import { isInstance, isRevoked, kindBut } from "../value-kinds.js";
 
 /** Options of a blocking call. */
 export interface SyncCallOptions {
@@ -135,9 +135,6 @@ export function checkTimeout(timeoutMs: number | undefined): void {
 
 function timeoutNanoseconds(timeoutMs: number | undefined): number {
   if (timeoutMs === undefined || timeoutMs === 0) return 0;
-  if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
-    throw new TypeError(`timeoutMs must be a number of milliseconds, 0 or more, not ${shown(timeoutMs)}`);
-  }
   // In the protocol 0 means "none", so the shortest timeout is 1.
-  return Math.min(Math.max(Math.round(timeoutMs * 1e6), 1), LONGEST_NS);
+  return Math.min(Math.max(Math.round(checkedMs(timeoutMs, "timeoutMs", 0) * 1e6), 1), LONGEST_NS);
 }

@@ -2,10 +2,10 @@ import { checkSignal } from "../abort.js";
 import { type Address, parseAddress } from "../address.js";
 import { checkBusyPoll } from "../busy-poll.js";
 import { Connection } from "./connection.js";
-import { checkConnectTimeout, CONNECT_TIMEOUT_MS, openConnection } from "./connector.js";
+import { CONNECT_TIMEOUT_MS, openConnection } from "./connector.js";
 import type { Driver } from "../connection-types.js";
 import { checkDriver } from "../native/driver.js";
-import { checkedBoolean, checkOptions } from "../options.js";
+import { checkedBoolean, checkedMs, checkOptions } from "../options.js";
 import { type ReconnectOptions, reconnectOptions, Reconnector } from "./reconnect.js";
 
 /** Options of {@link connect}. */
@@ -71,7 +71,7 @@ export async function connect(address: Address, options: ConnectOptions = {}): P
     driver: given,
     busyPollMs,
   } = options;
-  checkConnectTimeout(timeoutMs);
+  checkedMs(timeoutMs, "connectTimeoutMs", "above 0");
   checkSignal(signal);
   checkedBoolean(waitForReady, "waitForReady");
   const busyPollUs = checkBusyPoll(busyPollMs);

@@ -10,7 +10,6 @@ import { canceledError, transportError, TtrpcError } from "../error.js";
 import { LONGEST_TIMER_MS } from "../options.js";
 import { pause } from "../pause.js";
 import type { BindingOpened } from "../native/addon.js";
-import { shown } from "../value-kinds.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
 import type { ConnectionClosed, Driver } from "../connection-types.js";
 
@@ -204,11 +203,4 @@ export function openError(
 
 function attemptTo({ text }: ParsedAddress): string {
   return `the attempt to connect to ${text}`;
-}
-
-/** Checks a timeout for connecting. Throws a TypeError if it is wrong. */
-export function checkConnectTimeout(timeoutMs: number): void {
-  if (typeof timeoutMs !== "number" || !(timeoutMs > 0)) {
-    throw new TypeError(`connectTimeoutMs must be a number of milliseconds above 0, not ${shown(timeoutMs)}`);
-  }
 }

@@ -3,7 +3,7 @@ import { currentMs } from "../clock.js";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";
 import { callError, canceledError, TtrpcError } from "../error.js";
-import { LONGEST_TIMER_MS, checkOptions, withDefaults } from "../options.js";
+import { checkedMs, checkOptions, LONGEST_TIMER_MS, withDefaults } from "../options.js";
 import { isPlain, kindOf, shown } from "../value-kinds.js";
 import type { OpenConnection } from "./connector.js";
 
@@ -32,13 +32,12 @@ export function reconnectOptions(options: ReconnectOptions | true): typeof DEFAU
   if (!isPlain(given)) throw new TypeError(`reconnect must be a boolean or an object, not ${kindOf(given)}`);
   checkOptions("connect", given, Object.keys(DEFAULTS), "reconnect.");
   const checked = withDefaults(DEFAULTS, given);
-  for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
-    const least = name === "initialDelayMs" || name === "maxDelayMs" ? 1 : 0;
-    if (typeof checked[name] !== "number" || !(checked[name] >= least)) {
-      throw new TypeError(
-        `reconnect.${name} must be a number, ${least} or more, not ${shown(checked[name])}`,
-      );
-    }
+  for (const name of ["initialDelayMs", "maxDelayMs"] as const) {
+    checkedMs(checked[name], `reconnect.${name}`, 1);
+  }
+  for (const name of ["maxAttempts", "maxWaitingCalls"] as const) {
+    if (typeof checked[name] !== "number" || !(checked[name] >= 0))
+      throw new TypeError(`reconnect.${name} must be a number, 0 or more, not ${shown(checked[name])}`);
   }
   return checked;
 }

@@ -15,9 +15,9 @@ import { checkBusyPoll, setBusyPoll } from "../busy-poll.js";
 import { type CallSite, closedError, named } from "./call-site.js";
 import { clientCalls, type ConnectionMessage, connections } from "../diagnostics.js";
 import { callError, ofCall, TtrpcError } from "../error.js";
-import { checkConnectTimeout, CONNECT_TIMEOUT_MS, openError } from "./connector.js";
+import { CONNECT_TIMEOUT_MS, openError } from "./connector.js";
 import { requireLoop } from "../native/driver.js";
-import { checkOptions } from "../options.js";
+import { checkedMs, checkOptions } from "../options.js";
 import { type Bridge, bridgeOf } from "../native/bridge.js";
 import type { CallFields, PendingCall } from "../native/types.js";
 import type { ConnectionClosed } from "../connection-types.js";
@@ -173,7 +173,7 @@ export function connectSync(address: Address, options: SyncConnectOptions = {}):
   checkOptions("connectSync", options, OPTIONS);
   const parsed = parseAddress(address);
   const { connectTimeoutMs = CONNECT_TIMEOUT_MS, busyPollMs } = options;
-  checkConnectTimeout(connectTimeoutMs);
+  checkedMs(connectTimeoutMs, "connectTimeoutMs", "above 0");
   const busyPollUs = checkBusyPoll(busyPollMs);
   if (parsed.duplex !== undefined)
     throw new TypeError("a Duplex needs the event loop, which a blocking call stops");

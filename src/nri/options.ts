@@ -4,7 +4,7 @@ import { type Address, parseAddress } from "../address.js";
 import type { Driver } from "../connection-types.js";
 import { escaped } from "../escaped.js";
 import { checkDriver } from "../native/driver.js";
-import { checkedBoolean, checkLimits, checkOptions, withDefaults } from "../options.js";
+import { checkedBoolean, checkedMs, checkLimits, checkOptions, withDefaults } from "../options.js";
 import { type FailurePolicy, FailurePolicySchema } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import { isArray, isPlain, isRevoked, kindOf, shown } from "../value-kinds.js";
 import { checkedEvents, EVENT_NAMES, type EventName } from "./events.js";
@@ -142,12 +142,7 @@ function reconnectOf(given: boolean | PluginReconnectOptions): Required<PluginRe
   const options = given === true ? {} : given;
   checkOptions("runPlugin", options, Object.keys(RECONNECT), "reconnect.");
   const checked = withDefaults(RECONNECT, options);
-  for (const [name, value] of Object.entries(checked)) {
-    if (typeof value !== "number" || !(value >= 1))
-      throw new TypeError(
-        `reconnect.${name} must be a number of milliseconds, 1 or more, not ${shown(value)}`,
-      );
-  }
+  for (const [name, value] of Object.entries(checked)) checkedMs(value, `reconnect.${name}`, 1);
   return checked;
 }
 

@@ -4,7 +4,7 @@ import { listenToAbort, unlistenToAbort } from "../abort.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { loadNative } from "../native/addon.js";
-import { checkOptions } from "../options.js";
+import { checkedMs, checkOptions } from "../options.js";
 import { fulfilledWithin, pause } from "../pause.js";
 import {
   type ContainerUpdate,
@@ -21,7 +21,6 @@ import { evictionOf, updateOf } from "./resources.js";
 import { PluginSession } from "./session.js";
 import { divided } from "./synchronization.js";
 import { checkedList } from "./values.js";
-import { shown } from "../value-kinds.js";
 
 /** Why a plugin ended. */
 export interface PluginClosed {
@@ -258,9 +257,7 @@ export class RunningPlugin implements AsyncDisposable {
 function deadlineOf(what: string, options: UpdateOptions): number {
   checkOptions(what, options, ["timeoutMs"]);
   const { timeoutMs = 30_000 } = options;
-  if (typeof timeoutMs !== "number" || !(timeoutMs >= 0)) {
-    throw new TypeError(`timeoutMs must be a number of milliseconds, 0 or more, not ${shown(timeoutMs)}`);
-  }
+  checkedMs(timeoutMs, "timeoutMs", 0);
   return timeoutMs === 0 ? Number.POSITIVE_INFINITY : currentMs() + timeoutMs;
 }
 

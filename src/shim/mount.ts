@@ -20,9 +20,9 @@ import { constants } from "node:os";
 import { isAbsolute } from "node:path";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { loadNative } from "../native/addon.js";
-import { checkedBoolean, checkOptions, LONGEST_TIMER_MS } from "../options.js";
+import { checkedBoolean, checkedMs, checkOptions, LONGEST_TIMER_MS } from "../options.js";
 import type { MountSchema } from "../protos/types.js";
-import { isArray, isPlain, kindOf, shown } from "../value-kinds.js";
+import { isArray, isPlain, kindOf } from "../value-kinds.js";
 import { checkedText } from "./checked-text.js";
 import { errorName } from "./system.js";
 
@@ -91,12 +91,7 @@ export async function unmountAll(folder: string, options?: UnmountOptions): Prom
   const path = absolute(checkedPath(folder, "folder"));
   checkOptions("unmountAll", options, ["busyTimeoutMs", "detach"]);
   const { busyTimeoutMs = BUSY_TIMEOUT_MS, detach = false } = options ?? {};
-  if (typeof busyTimeoutMs !== "number" || !(busyTimeoutMs >= 0) || busyTimeoutMs > LONGEST_TIMER_MS) {
-    const range = `from 0 to ${LONGEST_TIMER_MS}`;
-    throw new TypeError(
-      `busyTimeoutMs must be a number of milliseconds ${range}, not ${shown(busyTimeoutMs)}`,
-    );
-  }
+  checkedMs(busyTimeoutMs, "busyTimeoutMs", 0, LONGEST_TIMER_MS);
   checkedBoolean(detach, "detach");
   const { errno, text } = await loadNative().unmountAll(path, Math.ceil(busyTimeoutMs), detach);
   if (errno !== 0) throw systemError("umount", errno, `unmount of ${JSON.stringify(path)}: ${text}`);

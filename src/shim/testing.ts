@@ -27,7 +27,7 @@ import type { Connection } from "../client/connection.js";
 import { Code } from "../code.js";
 import { TtrpcError } from "../error.js";
 import { type ContainerdEvent, createPublisher, type EventSink, listenEvents } from "../events/index.js";
-import { checkOptions, LONGEST_TIMER_MS } from "../options.js";
+import { checkedMs, checkOptions, LONGEST_TIMER_MS } from "../options.js";
 import { Task } from "../protos/task/v3.js";
 import { createServer, type Server } from "../server/server.js";
 import type { MaybePromise, ServiceImpl } from "../server/service.js";
@@ -155,9 +155,7 @@ export class TestShim implements AsyncDisposable {
   async nextEvent(options: { readonly timeoutMs?: number | undefined } = {}): Promise<ContainerdEvent> {
     checkOptions("nextEvent", options, ["timeoutMs"]);
     const { timeoutMs = EVENT_TIMEOUT_MS } = options;
-    if (typeof timeoutMs !== "number" || !(timeoutMs > 0 && timeoutMs <= LONGEST_TIMER_MS)) {
-      throw new TypeError(`timeoutMs must be a number of milliseconds above 0, not ${shown(timeoutMs)}`);
-    }
+    checkedMs(timeoutMs, "timeoutMs", "above 0");
     const event = this.#unread.shift();
     if (event !== undefined) return event;
     const none = "the shim was closed, and there is no other event";
@@ -168,10 +166,13 @@ export class TestShim implements AsyncDisposable {
         if (arrived !== undefined) resolve(arrived);
         else reject(new TtrpcError(none, Code.Canceled));
       };
-      const timer = setTimeout(() => {
-        this.#waiting.delete(waiter);
-        reject(new TtrpcError(`no event arrived within ${timeoutMs} ms`, Code.DeadlineExceeded));
-      }, timeoutMs);
+      const timer = setTimeout(
+        () => {
+          this.#waiting.delete(waiter);
+          reject(new TtrpcError(`no event arrived within ${timeoutMs} ms`, Code.DeadlineExceeded));
+        },
+        Math.min(timeoutMs, LONGEST_TIMER_MS),
+      );
       this.#waiting.add(waiter);
     });
   }

@@ -1,7 +1,7 @@
 import path from "node:path";
-import { checkedString, checkOptions } from "../options.js";
+import { checkedMs, checkedString, checkOptions } from "../options.js";
 import { pathOf } from "./bundles.js";
-import { kindOf, shown } from "../value-kinds.js";
+import { kindOf } from "../value-kinds.js";
 
 /** Where a containerd and its shims are. */
 export interface ContainerdPlaces {
@@ -44,8 +44,6 @@ export function checkShimOptions(owner: string, options: object, names: readonly
   }
   for (const name of ["timeoutMs", "intervalMs"] as const) {
     const value = (options as Record<string, unknown>)[name];
-    if (value !== undefined && (typeof value !== "number" || !(value > 0))) {
-      throw new TypeError(`${name} must be a number of milliseconds above 0, not ${shown(value)}`);
-    }
+    if (value !== undefined) checkedMs(value, name, "above 0");
   }
 }
