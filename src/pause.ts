@@ -3,8 +3,8 @@ import { following, listenToAbort, unlistenToAbort } from "./abort.js";
 import { LONGEST_TIMER_MS } from "./options.js";
 
 /**
- * Resolves after `ms` milliseconds, or as soon as the signal aborts, to which any number may listen. Without `holds` it does not keep
- * the process alive.
+ * Resolves after `ms` milliseconds, or as soon as the signal aborts, to which any number may listen. Without `holds` it
+ * does not keep the process alive.
  */
 export function pause(ms: number, signal: AbortSignal | undefined, holds = true): Promise<void> {
   return new Promise((resolve) => {

@@ -7,8 +7,9 @@ const HEADER = 64;
 const MAGIC = "7f454c460201";
 
 /**
- * What is missing of an ELF file, for an error's text; undefined if it is whole, or another kind of file. An installation that was
- * interrupted, or a full disk, cuts files off. The loader maps what is not there, and the process ends by SIGBUS without a word.
+ * What an ELF file lacks, for an error's text; undefined if it is whole, or another kind of file. An installation that
+ * was interrupted, or a full disk, cuts files off. The loader maps what is not there, and the process ends by SIGBUS
+ * without a word.
  */
 export function missingOf(file: string): string | undefined {
   try {

@@ -48,11 +48,11 @@ export interface UnmountOptions {
  * folder: `..`, links, and what is renamed meanwhile never lead out of it. If one fails, those that this call
  * has made are taken back.
  *
- * Options are those of fstab: flags (`ro`, `nosuid`, `noatime` …), `bind` and `rbind`, `remount`, propagation (`private`, `shared`,
- * `slave`, `unbindable`, and with `r` before them with all below), `loop` with `direct-io`, `uidmap` and `gidmap`
- * (`container:host:size`, with commas between ranges), and others, which go to the filesystem. If an overlay's layers do not
- * fit the kernel's page of options, they are named from the folder that all are in. A type `fuse.NAME` or
- * `fuse3.NAME` is mounted by the program `mount.fuse` or `mount.fuse3`, and only at the folder itself.
+ * Options are those of fstab: flags (`ro`, `nosuid`, `noatime` …), `bind` and `rbind`, `remount`, propagation
+ * (`private`, `shared`, `slave`, `unbindable`, and with `r` before them with all below), `loop` with `direct-io`,
+ * `uidmap` and `gidmap` (`container:host:size`, with commas between ranges), and others, which go to the filesystem. If
+ * an overlay's layers do not fit the kernel's page of options, they are named from the folder that all are in. A type
+ * `fuse.NAME` or `fuse3.NAME` is mounted by the program `mount.fuse` or `mount.fuse3`, and only at the folder itself.
  *
  * Rejects with a TypeError that names what is wrong about an argument, and otherwise with an Error that describes the
  * mount, with the system's `code`, such as `ENOENT`.

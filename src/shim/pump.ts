@@ -128,7 +128,7 @@ onReports.hasRef = () => held > 0;
 function onReports(): void {
   const reports = pump?.takeReports() ?? [];
   for (let index = 0; index < reports.length; index += 2) {
-    const [number = 0, happened = 0] = reports.slice(index);
+    const [number = 0, happened = 0] = reports.slice(index, index + 2);
     const listener = transfers.get(number);
     if (listener === undefined) continue;
     if (happened < FLUSHED) {

@@ -86,7 +86,10 @@ interface Ours {
   feed: Socket | undefined;
 }
 
-/** Starts a program whose other ends of the pipes are in `ours`. They come first, because what runs needs somebody to wait for it. */
+/**
+ * Starts a program whose other ends of the pipes are in `ours`. They are made first, because what runs needs somebody
+ * to wait for it.
+ */
 function start(program: Program, input: Uint8Array | undefined, limit: number, ours: Ours): ChildProcess {
   const theirs: number[] = [];
   try {

@@ -215,13 +215,15 @@ function warn(error: Error): void {
  * });
  * ```
  *
- * A reader of a fifo may leave and come back, and even come for the first time within 10 s of the end of output: until then
- * a fifo without a reader keeps its unread bytes and has a writer, so that nobody waits for one. While it does not read, the process waits once its pipe, 64 KiB between and the fifo
- * are full. If a file takes no bytes, because its disk is full, they are dropped, and a warning says so. If its disk does not
- * answer, its stream waits, and no other.
+ * A reader of a fifo may leave and come back, and even come for the first time within 10 s of the end of output: until
+ * then a fifo without a reader keeps its unread bytes and has a writer, so that nobody waits for one. While it does not
+ * read, the process waits once its pipe, the fifo and 64 KiB between them are full. If a file takes no bytes, because
+ * its disk is full, they are dropped, and a warning says so. If its disk does not answer, its stream waits, and no
+ * other.
  *
  * Rejects with a TypeError that names a path or option that is wrong, the system's error if a path cannot be opened or,
- * as EAGAIN, if 512 streams to or from files are open already, and an Error if its scheme is unknown or its logging program does not start within 30 s.
+ * as EAGAIN, if 512 streams to or from files are open already, and an Error if the scheme of a path is unknown or a
+ * logging program does not start within 30 s.
  */
 export async function openStdio(paths: StdioPaths, options?: StdioOptions): Promise<Stdio> {
   return Stdio.open(paths, options);

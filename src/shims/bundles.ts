@@ -32,7 +32,10 @@ export interface FoundTask extends Found {
   readonly bundle: string;
 }
 
-/** The tasks in containerd's state folder, of all namespaces or of one, by namespace and id. Throws a TtrpcError if the folder is not one. */
+/**
+ * The tasks in containerd's state folder, of all namespaces or of one, by namespace and id. Throws a TtrpcError if the
+ * folder is not one.
+ */
 export function findTasks(state: string, namespace?: string): FoundTask[] {
   return namespaces(state)
     .filter((name) => namespace === undefined || name === namespace)

@@ -10,7 +10,10 @@ export interface ContainerdPlaces {
    * `/run/containerd` without it; k3s has `/run/k3s/containerd`.
    */
   readonly state?: string | undefined;
-  /** containerd's gRPC socket, which tells its own shims from those of another containerd. Default: `containerd.sock` in `state`. */
+  /**
+   * containerd's gRPC socket, which tells its own shims from those of another containerd. Default: `containerd.sock` in
+   * `state`.
+   */
   readonly containerd?: string | undefined;
 }
 

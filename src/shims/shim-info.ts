@@ -15,16 +15,20 @@ export interface ShimInfo {
   /** The version of the Task service. */
   readonly version: TaskVersion | null;
   /**
-   * The container's state in lower case, such as `running` or `stopped`. Otherwise `sandbox` for the shim of a sandbox that
-   * has no container yet, `orphan` for any other shim without a task, `unreachable` for one that does not answer, `error` for one that does not answer for its container, and `asking` for
-   * one that may still answer, which only `shimctl ls --watch` shows.
+   * The container's state in lower case, such as `running` or `stopped`. Otherwise `sandbox` for the shim of a sandbox
+   * that has no container yet, `orphan` for any other shim without a task, `unreachable` for one that does not answer,
+   * `error` for one that does not answer for its container, and `asking` for one that may still answer, which only
+   * `shimctl ls --watch` shows.
    */
   readonly state: string;
   /** For how many seconds the shim's process has been running. */
   readonly uptimeSeconds: number | null;
   /** The gRPC socket of the containerd that started the shim, from its command line. */
   readonly containerd: string | null;
-  /** Whether the state folder that is listed has the container or sandbox; false for an orphan and for a shim of another containerd. */
+  /**
+   * Whether the state folder that is listed has the container or sandbox; false for an orphan and for a shim of another
+   * containerd.
+   */
   readonly own: boolean;
   /** Why the shim is `unreachable`, or why its state is an `error`. */
   readonly error: string | null;
