@@ -101,65 +101,74 @@ export function createClient<Service extends DescService>(
   checkConnection(connection, Connection, "Connection", "connect() resolves to");
   return methodsOf(service, connection.bridge, (method, route) => {
     const start = starter(method, route, connection);
-    const streams = serverStreams(method.methodKind);
-    if (interceptors.length === 0) {
-      if (streams) return start;
-      return (request, given) => {
-        try {
-          return start(request, given);
-        } catch (error) {
-          // A wrong argument rejects, like any other failure of the call.
-          return Promise.reject(error);
-        }
-      };
-    }
-    const innermost = async (call: ClientCall) => {
-      const { request, timeoutMs, metadata, signal } = checkedCall(call);
-      const fields = { timeoutMs, metadata, signal };
-      const owner = openedOf(call);
-      if (owner === undefined) return start(request, fields);
-      return (owner.root as InterceptedCall).make(() => start(request, fields, owner));
-    };
-    const chain = intercept(interceptors, innermost, method.methodKind);
-    const made = (request: unknown, given: CallOptions = {}) => {
-      // Copied now, because an interceptor may delay the call.
-      const { timeoutMs, metadata: pairs, signal, contextValues = new ContextValues() } = callOptions(given);
-      checkTimeout(timeoutMs);
-      checkSignal(signal);
-      const metadata: Metadata = {};
-      if (pairs !== undefined) {
-        for (const [key, value] of metadataPairs(pairs)) addMetadata(metadata, key, value);
+    if (interceptors.length > 0) return intercepted(method, route, connection, interceptors, start);
+    if (serverStreams(method.methodKind)) return start;
+    return (request, given) => {
+      try {
+        return start(request, given);
+      } catch (error) {
+        // A wrong argument rejects, like any other failure of the call.
+        return Promise.reject(error);
       }
-      return {
-        address: connection.address,
-        service: service.typeName,
-        method: method.name,
-        kind: method.methodKind,
-        request,
-        metadata,
-        timeoutMs,
-        signal,
-        contextValues,
-        descriptor: method,
-      } as ClientCall;
-    };
-    if (streams) {
-      return (request, given) => {
-        try {
-          return new InterceptedCall(connection, route, chain, made(request, given)).messages();
-        } catch (error) {
-          // The caller gets the error with the first message.
-          return failedStream(error).replies;
-        }
-      };
-    }
-    return async (request, given) => {
-      const call = made(request, given);
-      // Nothing but its interceptors ends such a call, and it opens no stream.
-      if (call.kind === "unary" && call.signal === undefined && !call.timeoutMs) return chain(call);
-      return new InterceptedCall(connection, route, chain, call).outcome;
     };
   }) as Client<Service>;
+}
+
+/** Makes the function that calls a method through interceptors. */
+function intercepted(
+  method: DescMethod,
+  route: number,
+  connection: Connection,
+  interceptors: readonly ClientInterceptor[],
+  start: Start,
+): (request: unknown, given?: CallOptions) => unknown {
+  const innermost = async (call: ClientCall) => {
+    const { request, timeoutMs, metadata, signal } = checkedCall(call);
+    const fields = { timeoutMs, metadata, signal };
+    const owner = openedOf(call);
+    if (owner === undefined) return start(request, fields);
+    return (owner.root as InterceptedCall).make(() => start(request, fields, owner));
+  };
+  const chain = intercept(interceptors, innermost, method.methodKind);
+  const names = connection.bridge.nameOf(route);
+  const made = (request: unknown, given: CallOptions = {}) => {
+    // Copied now, because an interceptor may delay the call.
+    const { timeoutMs, metadata: pairs, signal, contextValues = new ContextValues() } = callOptions(given);
+    checkTimeout(timeoutMs);
+    checkSignal(signal);
+    const metadata: Metadata = {};
+    if (pairs !== undefined) {
+      for (const [key, value] of metadataPairs(pairs)) addMetadata(metadata, key, value);
+    }
+    return {
+      address: connection.address,
+      service: names.service,
+      method: names.method,
+      kind: method.methodKind,
+      request,
+      metadata,
+      timeoutMs,
+      signal,
+      contextValues,
+      descriptor: method,
+    } as ClientCall;
+  };
+  if (serverStreams(method.methodKind)) {
+    return (request, given) => {
+      try {
+        return new InterceptedCall(connection, route, chain, made(request, given)).messages();
+      } catch (error) {
+        // The caller gets the error with the first message.
+        return failedStream(error).replies;
+      }
+    };
+  }
+  return async (request, given) => {
+    const call = made(request, given);
+    // Nothing but its interceptors ends such a call, and it opens no stream.
+    if (call.kind === "unary" && call.signal === undefined && !call.timeoutMs) return chain(call);
+    return new InterceptedCall(connection, route, chain, call).outcome;
+  };
 }
 
 /** Calls a method. A stream that gives no iterable is added to `opened`. */
