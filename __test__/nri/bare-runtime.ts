@@ -4,6 +4,7 @@ import {
   Plugin,
   PLUGIN_CONNECTION,
   type PluginHandlers,
+  type PluginOptions,
   runPlugin,
   Runtime,
   RUNTIME_CONNECTION,
@@ -26,6 +27,7 @@ export async function bareRuntime(
   updateContainers: ServiceImpl<typeof Runtime>["updateContainers"] = ({ update }) => ({
     failed: update.slice(0, 1),
   }),
+  more: PluginOptions = {},
 ) {
   const path = temporaryPath(".sock");
   const client = new Promise<ReturnType<typeof createClient<typeof Plugin>>>((resolve) => {
@@ -48,7 +50,14 @@ export async function bareRuntime(
     }).listen(path);
   });
   const { lines, log } = logged();
-  const options = { socket: path, ownsProcess: false, reconnect: false, log, events: events as never };
+  const options = {
+    socket: path,
+    ownsProcess: false,
+    reconnect: false,
+    log,
+    events: events as never,
+    ...more,
+  };
   const plugin = runPlugin("bare", "00", handlers, options);
   onTestFinished(() => plugin.close());
   return { plugin, lines, client: await client };

@@ -86,6 +86,23 @@ describe("a plugin", () => {
     );
   });
 
+  it.each([
+    ["containerd", "v2.2.9", "", true],
+    ["containerd", "2.4.2", "v0.12.3", true],
+    ["docker", "29.0.0", "v0.11.0", true],
+    ["cri-o", "1.40.0", "v0.12.4", false],
+    ["containerd", "3.0.0", "unknown", false],
+    ["docker", "29.0.0", "", false],
+  ])("warns that %s %s of NRI %j ignores its failure policy: %s", async (name, version, nri, ignores) => {
+    const options = { failurePolicy: { failRequest: true } };
+    const { client, plugin, lines } = await bareRuntime({}, undefined, undefined, options);
+    const request = { runtimeName: name, runtimeVersion: version, NRIVersion: nri };
+    expect((await client.configure(request)).failurePolicy).toMatchObject({ failRequest: true });
+    await plugin.ready;
+    const text = `warn 00-bare: ${name} ${version} does not know the failure policy and ignores it`;
+    expect(lines.filter((line) => line.startsWith("warn"))).toEqual(ignores ? [text] : []);
+  });
+
   it("gets a list that comes in hundreds of parts whole and in order", async () => {
     const seen: string[][] = [];
     const { client } = await bareRuntime({

@@ -45,7 +45,7 @@ export interface PluginOptions {
    * not, because the runtime launches it anew.
    */
   readonly reconnect?: boolean | PluginReconnectOptions | undefined;
-  /** What the runtime does when the plugin does not answer; runtimes older than NRI 0.12.5 ignore it. */
+  /** What the runtime does when the plugin does not answer. Runtimes with NRI before 0.12.4 ignore it, and the log says so. */
   readonly failurePolicy?: MessageInitShape<typeof FailurePolicySchema> | undefined;
   /** Milliseconds for connecting, and for registration. Default 5 000. */
   readonly registrationTimeoutMs?: number | undefined;

@@ -42,7 +42,7 @@ import type { PluginSettings } from "./options.js";
 import type { RunningPlugin } from "./plugin.js";
 import { checkedCreation, checkedReason, checkedUpdate, checkedUpdates } from "./results.js";
 import { divided, Gatherer } from "./synchronization.js";
-import { fieldsUnknownTo, isKnownTo } from "./versions.js";
+import { fieldsUnknownTo, ignoresPolicy, isKnownTo } from "./versions.js";
 
 /** Go's defaults, for runtimes that do not send theirs. */
 const TIMEOUTS = { registrationTimeoutMs: 5000, requestTimeoutMs: 2000 };
@@ -201,6 +201,11 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
         const text = `${runtime.name} ${runtime.version} does not know ${unknown.join(", ")} and never calls these handlers`;
         settings.log.warn(`${session.plugin}: ${text}`);
       }
+      const { failRequest, keepConnected } = settings.failurePolicy ?? {};
+      if ((failRequest || keepConnected) && ignoresPolicy(runtime))
+        settings.log.warn(
+          `${session.plugin}: ${runtime.name} ${runtime.version} does not know the failure policy and ignores it`,
+        );
       session.configured(runtime);
       const known = events.filter((event) => !unknown.includes(event));
       return { events: maskOf(known), failurePolicy: settings.failurePolicy };

@@ -5,6 +5,8 @@ import type { EventName } from "./events.js";
 /** First versions of runtimes: their major, minor and patch. */
 type Since = Readonly<Record<string, readonly number[]>>;
 
+/** Those whose versions are known. */
+const RUNTIMES = new Set(["containerd", "cri-o"]);
 /** The first runtimes with a version of NRI. Since 0.12 they say which one they have. */
 const NRI_4: Since = { containerd: [1, 7, 7], "cri-o": [1, 29] };
 const NRI_8: Since = { containerd: [1, 7, 26], "cri-o": [1, 32] };
@@ -55,17 +57,27 @@ export function fieldsUnknownTo(runtime: RuntimeInfo, adjust: ContainerAdjustmen
  * that in the other order than for all else.
  */
 export function canBlock({ name, nriVersion }: RuntimeInfo): boolean {
-  return ["containerd", "cri-o"].includes(name) && /^(v0\.12\.0)?$/.test(nriVersion);
+  return RUNTIMES.has(name) && (nriVersion === "" || isBefore(nriVersion, [0, 12, 1]));
+}
+
+/** Whether a runtime is known to ignore a plugin's failure policy, without a word. */
+export function ignoresPolicy({ name, nriVersion }: RuntimeInfo): boolean {
+  return nriVersion === "" ? RUNTIMES.has(name) : isBefore(nriVersion, [0, 12, 4]);
 }
 
 /** Whether a runtime is not known to be older. */
 function isSince({ name, version, nriVersion }: RuntimeInfo, since: Since = {}): boolean {
   const first = Object.hasOwn(since, name) ? since[name] : undefined;
+  return nriVersion !== "" || first === undefined || !isBefore(version, first);
+}
+
+/** Whether a version is known to be before another one. */
+function isBefore(version: string, other: readonly number[]): boolean {
   const own = /^v?(\d+)\.(\d+)(?:\.(\d+))?/.exec(version)?.slice(1);
-  if (nriVersion !== "" || first === undefined || own === undefined) return true;
-  for (const [index, part] of first.entries()) {
+  if (own === undefined) return false;
+  for (const [index, part] of other.entries()) {
     const difference = Number(own[index] ?? 0) - part;
-    if (difference !== 0) return difference > 0;
+    if (difference !== 0) return difference < 0;
   }
-  return true;
+  return false;
 }
