@@ -182,7 +182,7 @@ describe("a plugin", () => {
       return lines.flatMap((line) => /know (\S+) of adjustments and ignores it$/.exec(line)?.[1] ?? []);
     };
     const upTo: Record<string, string[]> = {
-      "0.11": ["memoryPolicy"],
+      "0.11": ["sysctl", "memoryPolicy"],
       "0.10": ["sysctl", "memoryPolicy"],
       "0.9": ["args", "seccomp", "namespaces", "sysctl", "memoryPolicy"],
     };
@@ -199,6 +199,24 @@ describe("a plugin", () => {
     expect(await warnings("containerd", "v2.2.3")).toEqual(upTo["0.11"]);
     expect(await warnings("containerd", "v2.1.5", "v0.12.0")).toEqual([]);
     expect(await warnings("other", "1.0.0")).toEqual([]);
+  });
+
+  it("does not send a sysctl to a runtime that would crash", async () => {
+    const adjustment = new Adjustment({ sysctl: { a: "1" }, env: { A: "b" }, netDevices: { eth1: "eth0" } });
+    const sent = async (runtimeName: string, runtimeVersion: string, NRIVersion = "") => {
+      const { client } = await bareRuntime({ createContainer: () => adjustment });
+      await client.configure({ runtimeName, runtimeVersion, NRIVersion });
+      const { adjust } = await client.createContainer({ container: { id: "a" } });
+      expect(adjust).toMatchObject({ env: [{ key: "A", value: "b" }] });
+      expect(adjust?.linux?.netDevices).toMatchObject({ eth1: { name: "eth0" } });
+      return adjust?.linux?.sysctl;
+    };
+    for (const version of ["v2.2.1", "v2.2.9"]) expect(await sent("containerd", version)).toEqual({});
+    expect(await sent("cri-o", "1.35.0")).toEqual({});
+    // Each has it from the same adjustment.
+    expect(await sent("containerd", "2.4.2", "v0.12.3")).toEqual({ a: "1" });
+    expect(await sent("containerd", "v2.1.5")).toEqual({ a: "1" });
+    expect(await sent("other", "1.0")).toEqual({ a: "1" });
   });
 
   it("rejects the adjustments of others by a reason or an error", async () => {

@@ -42,7 +42,7 @@ import type { PluginSettings } from "./options.js";
 import type { RunningPlugin } from "./plugin.js";
 import { checkedCreation, checkedReason, checkedUpdate, checkedUpdates } from "./results.js";
 import { divided, Gatherer } from "./synchronization.js";
-import { fieldsUnknownTo, ignoresPolicy, isKnownTo } from "./versions.js";
+import { fieldsUnknownTo, harmless, ignoresPolicy, isKnownTo } from "./versions.js";
 
 /** Go's defaults, for runtimes that do not send theirs. */
 const TIMEOUTS = { registrationTimeoutMs: 5000, requestTimeoutMs: 2000 };
@@ -262,8 +262,9 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
       const use: Use<"createContainer"> = (handler, context) => handler(event, context);
       const read = fitting(CreateContainerResponseSchema, checkedCreation);
       const reply = await handle("createContainer", call, request, use, read);
-      if (reply?.adjust !== undefined) warnOfUnknown(reply.adjust);
-      return reply ?? {};
+      if (reply?.adjust === undefined) return reply ?? {};
+      warnOfUnknown(reply.adjust);
+      return { ...reply, adjust: harmless(runtime, reply.adjust) };
     },
     postCreateContainer: onContainer("postCreateContainer"),
     startContainer: onContainer("startContainer"),

@@ -1,4 +1,8 @@
-import type { ContainerAdjustment } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
+import { clone } from "@bufbuild/protobuf";
+import {
+  type ContainerAdjustment,
+  ContainerAdjustmentSchema,
+} from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import type { RuntimeInfo } from "./context.js";
 import type { EventName } from "./events.js";
 
@@ -33,7 +37,7 @@ const FIELDS: readonly [
   ["ioPriority", NRI_10, ({ linux }) => linux?.ioPriority],
   ["seccomp", NRI_10, ({ linux }) => linux?.seccompPolicy],
   ["namespaces", NRI_10, ({ linux }) => linux?.namespaces],
-  ["sysctl", NRI_11, ({ linux }) => linux?.sysctl],
+  ["sysctl", NRI_12, ({ linux }) => linux?.sysctl],
   ["netDevices", NRI_11, ({ linux }) => linux?.netDevices],
   ["scheduler", NRI_11, ({ linux }) => linux?.scheduler],
   ["rdt", NRI_11, ({ linux }) => linux?.rdt],
@@ -45,11 +49,23 @@ export function isKnownTo(runtime: RuntimeInfo, event: EventName): boolean {
   return isSince(runtime, EVENTS[event]);
 }
 
-/** The fields of an adjustment that a runtime does not know, and ignores without a word. */
+/** The fields of an adjustment that a runtime does not know, and ignores without a word, or that it does not get. */
 export function fieldsUnknownTo(runtime: RuntimeInfo, adjust: ContainerAdjustment): string[] {
   return FIELDS.filter(
     ([, since, of]) => Object.keys(of(adjust) ?? {}).length > 0 && !isSince(runtime, since),
   ).map(([name]) => name);
+}
+
+/**
+ * An adjustment without what crashes a runtime: NRI 0.11 adds sysctls to a map that is not there. The plugin's own, which it
+ * may return again, stays as it is.
+ */
+export function harmless(runtime: RuntimeInfo, adjust: ContainerAdjustment): ContainerAdjustment {
+  const hasSysctl = Object.keys(adjust.linux?.sysctl ?? {}).length > 0;
+  if (!hasSysctl || !isSince(runtime, NRI_11) || isSince(runtime, NRI_12)) return adjust;
+  const copy = clone(ContainerAdjustmentSchema, adjust);
+  if (copy.linux !== undefined) copy.linux.sysctl = {};
+  return copy;
 }
 
 /**
