@@ -11,6 +11,7 @@ import {
   type Server,
   TtrpcError,
 } from "containerd-shim-protos";
+import { Sandbox } from "containerd-shim-protos/sandbox";
 import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import {
   type ExecProcessRequest,
@@ -149,6 +150,22 @@ describe("the task service of a shim", () => {
     await expect(shim.client.pids({})).rejects.toMatchObject({ code: Code.NotFound });
     await using bare = await serve({});
     await expect(bare.client.pids({})).rejects.toMatchObject({ code: Code.Unimplemented });
+  });
+
+  test("answers Platform, without which CRI creates no container in a sandbox, with that of the host", async () => {
+    const server: Server = createServer();
+    addSandbox(server as never, {}, log);
+    await using connection = await connect(await server.listen(temporaryPath()));
+    const { platform } = await createClient(Sandbox, connection).platform({ sandboxId: "pod" });
+    // As Go names them.
+    const architecture = { x64: "amd64", arm64: "arm64" }[process.arch as "x64" | "arm64"];
+    expect(platform).toMatchObject({ os: "linux", architecture });
+    await server.close({ graceMs: 0 });
+    const guest = { platform: { os: "linux", architecture: "riscv64" } };
+    const handlers: Record<string, () => object> = {};
+    const other = { add: (_: unknown, service: object) => Object.assign(handlers, service) };
+    addSandbox(other as never, { platform: () => guest }, log);
+    expect(await handlers["platform"]?.()).toEqual(guest);
   });
 
   test.each([

@@ -69,9 +69,18 @@ function pidsBy(pidOf: PidOf): Handler {
 export function addSandbox(server: Server, service: ServiceImpl<typeof Sandbox>, log: ShimLog): void {
   const handlers = handlersOf(Sandbox, service);
   logFailures(handlers, Sandbox, log);
+  handlers["platform"] ??= platformOfHost;
   endWithItsCall(handlers, "waitSandbox");
   server.add(Sandbox, handlers as ServiceImpl<typeof Sandbox>);
 }
+
+/** Platform, without which containerd's CRI creates no container in a sandbox. */
+function platformOfHost(): object {
+  return { platform: { os: "linux", architecture: GO_NAMES[process.arch] ?? process.arch } };
+}
+
+/** What Go calls the architectures for which Node has other names. */
+const GO_NAMES: Partial<Record<string, string>> = { x64: "amd64", ia32: "386" };
 
 /**
  * Ends a Wait when nobody waits for its answer any more, whatever the handler waits for. Clients ask again and again, with
