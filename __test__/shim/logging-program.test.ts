@@ -1,8 +1,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { openStdio } from "containerd-shim-protos/shim/io";
 import { describe, expect, test } from "vitest";
+import { Script } from "../helpers/script.js";
 import { temporaryPath } from "../helpers/temp.js";
 
 /** Runs a script with a logging program, and waits from the script's end until the program has ended. */
@@ -58,3 +59,39 @@ test("many logging programs that end at the same time are no leak to Node", asyn
   expect(warnings).toEqual([]);
   expect(process.listenerCount("exit")).toBe(before);
 });
+
+test.skipIf(process.getuid?.() !== 0)(
+  "a logging program that may not be signalled costs neither descriptors nor the others their signal",
+  async () => {
+    const program = (...lines: string[]) => {
+      const file = temporaryPath();
+      writeFileSync(file, ["#!/bin/sh", ...lines, ""].join("\n"), { mode: 0o755 });
+      return `binary://${file}`;
+    };
+    const others = "exec setpriv --reuid=65534 --clear-groups sh -c 'exec 5>&-; exec cat <&3 >/dev/null'";
+    const ended = temporaryPath();
+    const own = program(`trap ': >${ended}; exit' TERM`, "exec 5>&-", "while true; do sleep 0.05; done");
+    await using script = new Script(
+      `
+      import { readdirSync } from "node:fs";
+      import { openStdio } from "containerd-shim-protos/shim/io";
+      const open = (stdout) => openStdio({ stdin: "", stdout, stderr: "" });
+      const count = () => readdirSync("/proc/self/fd").length;
+      for (const out of ["/dev/null", "${own}", "${own}"]) {
+        (await open(out)).abandon();
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      const before = count();
+      (await open("${program(others)}")).abandon();
+      while (count() > before) await new Promise((resolve) => setTimeout(resolve, 10));
+      say("closed");
+      for (const stdout of ["${program(others)}", "${own}"]) (await open(stdout)).close();
+      process.exit();
+    `,
+      "",
+      { wrapper: ["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"] },
+    );
+    expect(await script.rest()).toEqual(["closed"]);
+    await expect.poll(() => existsSync(ended)).toBe(true);
+  },
+);

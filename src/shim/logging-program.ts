@@ -51,6 +51,8 @@ export class Logger {
   ) {
     this.#child = child;
     this.ended = new Promise((resolve) => child.once("exit", () => resolve()));
+    // Also emitted if a signal is not permitted, since the program may have become another user's. It ends with its streams then.
+    child.on("error", () => undefined);
   }
 
   /** Starts the program of a `binary://` URI. Rejects if it cannot be started, or ends or takes 30 s before it is ready. */
