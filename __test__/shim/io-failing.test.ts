@@ -71,3 +71,25 @@ test.skipIf(process.getuid?.() !== 0)("pipes that may not be given to a user say
     "give a pipe to group 7: EPERM",
   ]);
 });
+
+test("a pipe for which there is no descriptor is not said to be refused to a user", async () => {
+  await using script = new Script(
+    `
+      import { closeSync, openSync } from "node:fs";
+      import { openStdio } from "containerd-shim-protos/shim/io";
+      const open = () => openStdio({ stdin: "", stdout: "/dev/null", stderr: "" }, { uid: process.getuid(), gid: process.getgid() });
+      (await open()).abandon();
+      const taken = [];
+      try {
+        for (;;) taken.push(openSync("/dev/null"));
+      } catch {
+        // One is left for /dev/null, and none for a pipe.
+        closeSync(taken.pop());
+      }
+      await open().catch(({ message }) => say(message));
+    `,
+    "",
+    { maxFiles: 100 },
+  );
+  expect(await script.rest()).toEqual(["pipe: EMFILE"]);
+});

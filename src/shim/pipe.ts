@@ -1,9 +1,12 @@
 import { closeSync, constants, openSync, statSync } from "node:fs";
+import { constants as system } from "node:os";
 import { loadNative } from "../native/addon.js";
 import { checked } from "./system.js";
 
 /** The kernel's way to say "leave it as it is" of a user or group. */
 export const UNCHANGED = 2 ** 32 - 1;
+
+const SHORTAGES: ReadonlySet<number> = new Set([system.errno.EMFILE, system.errno.ENFILE]);
 
 /** The two ends of a pipe, which the caller owns. */
 export interface Pipe {
@@ -15,8 +18,8 @@ export interface Pipe {
 export function createPipe({ giveReader = false, uid = UNCHANGED, gid = UNCHANGED } = {}): Pipe {
   const { reader, writer, errno } = loadNative().createPipe(giveReader, uid, gid);
   const [user, group] = [idOf("user", uid), idOf("group", gid)];
-  // Of the two calls, giving it away is the likelier to fail.
-  const owner = [user, group].filter(Boolean).join(" and ");
+  // Of the two calls, giving it away is the likelier to fail, unless there are no descriptors.
+  const owner = SHORTAGES.has(-errno) ? "" : [user, group].filter(Boolean).join(" and ");
   checked(owner === "" ? "pipe" : `give a pipe to ${owner}`, errno);
   return { reader, writer };
 }
