@@ -3,6 +3,7 @@ import { TtrpcError } from "../error.js";
 import { NoStateFolder } from "../shims/bundles.js";
 import { type ContainerdPlaces, placesOf } from "../shims/places.js";
 import { AmbiguousId, findShimById, isAddress, onlyTaskAt } from "../shims/target.js";
+import { AS_ROOT } from "./describe-error.js";
 import { UsageError } from "./errors.js";
 
 /** The options of all commands. */
@@ -73,7 +74,7 @@ export function lookUpError(error: unknown): unknown {
   if (!(error instanceof TtrpcError)) return error;
   const { code, message } = error;
   if (code === Code.PermissionDenied) {
-    return new UsageError(message, "again as root: only root may read containerd's state");
+    return new UsageError(message, `${AS_ROOT}: only root may read containerd's state`);
   }
   if (error instanceof NoStateFolder) return new UsageError(message, STATE_ADVICE);
   if (error instanceof AmbiguousId)
