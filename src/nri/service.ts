@@ -1,22 +1,16 @@
-import { clearTimeout, setTimeout } from "node:timers";
 import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { listenToAbort, unlistenToAbort } from "../abort.js";
-import { currentMs } from "../clock.js";
 import { Code } from "../code.js";
 import { encode } from "../codec/codec.js";
 import { textOf, TtrpcError } from "../error.js";
 import { checkResponse } from "../native/encoded-size.js";
-import { LONGEST_TIMER_MS } from "../options.js";
-import { placeOf } from "../place.js";
 import {
   type ConfigureRequest,
-  type Container,
   type ContainerAdjustment,
   ContainerSchema,
   type ContainerUpdate,
   CreateContainerResponseSchema,
   type Plugin,
-  type PodSandbox,
   PodSandboxSchema,
   StopContainerResponseSchema,
   type SynchronizeRequest,
@@ -25,8 +19,7 @@ import {
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import type { HandlerContext } from "../server/context.js";
 import type { ServiceImpl } from "../server/service.js";
-import { shortened } from "../value-kinds.js";
-import { contextOf, type PluginContext, type RuntimeInfo } from "./context.js";
+import type { PluginContext, RuntimeInfo } from "./context.js";
 import {
   checkedEvents,
   type ContainerEventName,
@@ -37,23 +30,13 @@ import {
   type PodEventName,
 } from "./events.js";
 import type { ContainerEvent, PluginHandlers, PodEvent, Updates } from "./handlers.js";
-import { insideHandler } from "./inside.js";
-import type { PluginSettings } from "./options.js";
-import type { RunningPlugin } from "./plugin.js";
+import { HandlerCalls, type Handling, type Subject, TIMEOUTS } from "./handler-calls.js";
 import { checkedCreation, checkedReason, checkedUpdate, checkedUpdates } from "./results.js";
 import { divided, Gatherer } from "./synchronization.js";
 import { fieldsUnknownTo, harmless, ignoresPolicy, isKnownTo } from "./versions.js";
 
-/** Go's defaults, for runtimes that do not send theirs. */
-const TIMEOUTS = { registrationTimeoutMs: 5000, requestTimeoutMs: 2000 };
-/** A warning is logged when a handler has taken this share of the runtime's timeout. */
-const WARN_AT = 0.8;
-
 /** What the service asks of the connection that it serves. */
-export interface Session {
-  readonly plugin: RunningPlugin;
-  readonly handlers: PluginHandlers;
-  readonly settings: PluginSettings;
+export interface Session extends Handling {
   /** The runtime has configured the plugin, or the plugin has refused. */
   configured(runtime: RuntimeInfo, error?: TtrpcError): void;
   /** The runtime has not synchronized the plugin, which it must not stay connected to. */
@@ -62,28 +45,13 @@ export interface Session {
   updateLater(updates: Updates): void;
 }
 
-interface Pod {
-  readonly pod?: PodSandbox | undefined;
-}
-interface PodAndContainer extends Pod {
-  readonly container?: Container | undefined;
-}
-
 type Use<Name extends keyof PluginHandlers> = (
   handler: NonNullable<PluginHandlers[Name]>,
   context: PluginContext,
 ) => ReturnType<NonNullable<PluginHandlers[Name]>>;
 
-/** ` of default/web/nginx (ID)`: what an event is about, for a log. Empty if it is about neither pod nor container. */
-function subjectOf({ pod, container }: PodAndContainer): string {
-  const { name, id } = container ?? pod ?? {};
-  if (name === undefined && id === undefined) return "";
-  const names = [pod?.namespace, pod?.name, container?.name].map((part) => shortened(part ?? ""));
-  return ` of ${names.filter(Boolean).join("/")} (${shortened(String(id))})`;
-}
-
-const podEvent = ({ pod = create(PodSandboxSchema) }: Pod): PodEvent => ({ pod });
-const containerEvent = ({ pod, container = create(ContainerSchema) }: PodAndContainer): ContainerEvent => ({
+const podEvent = ({ pod = create(PodSandboxSchema) }: Pick<Subject, "pod">): PodEvent => ({ pod });
+const containerEvent = ({ pod, container = create(ContainerSchema) }: Subject): ContainerEvent => ({
   ...podEvent({ pod }),
   container,
 });
@@ -104,62 +72,11 @@ function fitting<Desc extends DescMessage>(desc: Desc, read: (returned: unknown)
 export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
   const { handlers, settings } = session;
   const gatherer = new Gatherer();
-  let runtime: RuntimeInfo = { name: "", version: "", nriVersion: "", ...TIMEOUTS };
-
-  /**
-   * Runs a handler and checks what it returned. Both failures are logged, and answer the call. The service sends `read`'s
-   * result only, so no value of a handler goes unchecked.
-   */
-  const handle = async <Name extends keyof PluginHandlers, T, Reply = void>(
-    name: Name,
-    call: HandlerContext,
-    subject: PodAndContainer,
-    use: (handler: NonNullable<PluginHandlers[Name]>, context: PluginContext) => T,
-    read?: (returned: Awaited<T>) => Reply,
-  ): Promise<Reply | undefined> => {
-    const handler = handlers[name];
-    if (handler === undefined) return undefined;
-    const { log } = settings;
-    const about = `${session.plugin}: ${name}${subjectOf(subject)}`;
-    const timeoutMs = Math.ceil(call.timeoutMs ?? runtime.requestTimeoutMs);
-    const began = currentMs();
-    const near = (how: string) =>
-      log.warn(`${about} ${how} the ${timeoutMs} ms after which the runtime disconnects`);
-    const warnAt = timeoutMs * WARN_AT;
-    // A longer timer would fire at once.
-    const timer =
-      warnAt > LONGEST_TIMER_MS
-        ? undefined
-        : setTimeout(() => near(`still runs, ${Math.round(warnAt)} ms of`), warnAt);
-    let failure: string | undefined;
-    try {
-      const context = contextOf(session.plugin, runtime, log, call);
-      let returned: Awaited<T>;
-      try {
-        returned = await insideHandler(name, () =>
-          use(handler.bind(handlers) as NonNullable<PluginHandlers[Name]>, context),
-        );
-      } catch (error) {
-        failure = `${about} failed: ${textOf(error)}${placeOf(error)}`;
-        throw error;
-      }
-      try {
-        return read?.(returned);
-      } catch (cause) {
-        failure = `${about} returned a wrong value: ${textOf(cause)}`;
-        // The runtime gets the whole text: nobody else says whose value it was.
-        throw new TypeError(failure, { cause });
-      }
-    } finally {
-      clearTimeout(timer);
-      const tookMs = currentMs() - began;
-      if (failure !== undefined) log.error(failure);
-      else if (tookMs >= warnAt) near(`took ${Math.round(tookMs)} ms of`);
-    }
-  };
+  const calls = new HandlerCalls(session);
 
   const warned = new Set<string>();
   const warnOfUnknown = (adjust: ContainerAdjustment) => {
+    const { runtime } = calls;
     for (const field of fieldsUnknownTo(runtime, adjust)) {
       if (warned.has(field)) continue;
       warned.add(field);
@@ -168,23 +85,23 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
     }
   };
 
-  const onPod = (name: PodEventName) => async (request: Pod, call: HandlerContext) => {
-    await handle(name, call, request, (handler, context) => handler(podEvent(request), context));
+  const onPod = (name: PodEventName) => async (request: Subject, call: HandlerContext) => {
+    await calls.run(name, call, request, (handler, context) => handler(podEvent(request), context));
     return {};
   };
-  const onContainer =
-    (name: ContainerEventName) => async (request: PodAndContainer, call: HandlerContext) => {
-      await handle(name, call, request, (handler, context) => handler(containerEvent(request), context));
-      return {};
-    };
+  const onContainer = (name: ContainerEventName) => async (request: Subject, call: HandlerContext) => {
+    await calls.run(name, call, request, (handler, context) => handler(containerEvent(request), context));
+    return {};
+  };
 
   return {
     async configure(request, call) {
-      runtime = runtimeOf(request, call);
+      const runtime = runtimeOf(request, call);
+      calls.runtime = runtime;
       let events = settings.events;
       try {
         const { config } = request;
-        const chosen = await handle(
+        const chosen = await calls.run(
           "configure",
           call,
           {},
@@ -230,7 +147,7 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
           return { update: first };
         });
         const use: Use<"synchronize"> = (handler, context) => handler(inventory, context);
-        const reply = (await handle("synchronize", call, {}, use, read)) ?? {};
+        const reply = (await calls.run("synchronize", call, {}, use, read)) ?? {};
         if (rest.length > 0) session.updateLater(rest);
         return reply;
       } catch (error) {
@@ -244,14 +161,14 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
       }
     },
     async shutdown(_request, call) {
-      await handle("shutdown", call, {}, (handler, context) => handler(context));
+      await calls.run("shutdown", call, {}, (handler, context) => handler(context));
       return {};
     },
     runPodSandbox: onPod("runPodSandbox"),
     async updatePodSandbox(request, call) {
       const { overheadLinuxResources: overhead, linuxResources: resources } = request;
       const event = { ...podEvent(request), overhead, resources };
-      await handle("updatePodSandbox", call, request, (handler, context) => handler(event, context));
+      await calls.run("updatePodSandbox", call, request, (handler, context) => handler(event, context));
       return {};
     },
     postUpdatePodSandbox: onPod("postUpdatePodSandbox"),
@@ -261,10 +178,10 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
       const event = containerEvent(request);
       const use: Use<"createContainer"> = (handler, context) => handler(event, context);
       const read = fitting(CreateContainerResponseSchema, checkedCreation);
-      const reply = await handle("createContainer", call, request, use, read);
+      const reply = await calls.run("createContainer", call, request, use, read);
       if (reply?.adjust === undefined) return reply ?? {};
       warnOfUnknown(reply.adjust);
-      return { ...reply, adjust: harmless(runtime, reply.adjust) };
+      return { ...reply, adjust: harmless(calls.runtime, reply.adjust) };
     },
     postCreateContainer: onContainer("postCreateContainer"),
     startContainer: onContainer("startContainer"),
@@ -273,14 +190,14 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
       const event = { ...containerEvent(request), resources: request.linuxResources };
       const use: Use<"updateContainer"> = (handler, context) => handler(event, context);
       const read = fitting(UpdateContainerResponseSchema, checkedUpdate);
-      return (await handle("updateContainer", call, request, use, read)) ?? {};
+      return (await calls.run("updateContainer", call, request, use, read)) ?? {};
     },
     postUpdateContainer: onContainer("postUpdateContainer"),
     async stopContainer(request, call) {
       const event = containerEvent(request);
       const use: Use<"stopContainer"> = (handler, context) => handler(event, context);
       const read = fitting(StopContainerResponseSchema, (returned) => ({ update: checkedUpdates(returned) }));
-      return (await handle("stopContainer", call, request, use, read)) ?? {};
+      return (await calls.run("stopContainer", call, request, use, read)) ?? {};
     },
     removeContainer: onContainer("removeContainer"),
     async stateChange(request, call) {
@@ -294,7 +211,7 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
       const event = { ...containerEvent(request), adjust, update, owners, plugins };
       try {
         const use: Use<"validateContainerAdjustment"> = (handler, context) => handler(event, context);
-        return (await handle("validateContainerAdjustment", call, request, use, checkedReason)) ?? {};
+        return (await calls.run("validateContainerAdjustment", call, request, use, checkedReason)) ?? {};
       } catch (error) {
         return { reject: true, reason: textOf(error) };
       }
