@@ -12,7 +12,7 @@ const LONGEST_NAME = 4096;
  */
 export class Routes {
   readonly #numbers = new Map<string, Map<string, number>>();
-  #count = 0;
+  readonly #names: { readonly service: string; readonly method: string }[] = [];
 
   find(service: string, method: string): number | undefined {
     return this.#numbers.get(service)?.get(method);
@@ -25,24 +25,21 @@ export class Routes {
   next(service: string, method: string): number {
     checkName("service", service);
     checkName("method", method);
-    if (this.#count > LIMIT)
+    if (this.#names.length > LIMIT)
       throw new TtrpcError(`more than ${LIMIT} methods were called`, Code.ResourceExhausted);
-    return this.#count;
+    return this.#names.length;
   }
 
   /** Gives a method its route, of which Rust has been told. */
   add(service: string, method: string, route: number): void {
     const methods = this.#numbers.get(service) ?? new Map<string, number>();
     this.#numbers.set(service, methods.set(method, route));
-    this.#count = route + 1;
+    this.#names[route] = { service, method };
   }
 
   /** The service and method of a route. */
-  nameOf(route: number): { service: string; method: string } {
-    for (const [service, methods] of this.#numbers) {
-      for (const [method, number] of methods) if (number === route) return { service, method };
-    }
-    return { service: "", method: "" };
+  nameOf(route: number): { readonly service: string; readonly method: string } {
+    return this.#names[route] ?? { service: "", method: "" };
   }
 }
 
