@@ -29,8 +29,11 @@ const FINAL: ReadonlySet<Code> = new Set([
   Code.FailedPrecondition,
 ]);
 
-/** System errors that no restart of containerd mends. */
+/** System errors of a socket that this process may not open. */
 const NOT_ALLOWED: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
+
+/** containerd makes its socket first and then gives it to its group, so as many in a row, more than a second, are final. */
+const MOST_REFUSALS = 8;
 
 /**
  * A subscription to containerd's events: iterate over it, or over {@link EventSubscription.batches}. Made by
@@ -109,6 +112,7 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
     /** Whether the consumer knows that there is no subscription. */
     let known = false;
     let since = Date.now();
+    let refusals = 0;
     while (!signal.aborted) {
       const before = this.#queue.counts.received;
       let error: TtrpcError;
@@ -129,7 +133,8 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
       }
       this.#connected = false;
       if (signal.aborted || this.#queue.failure !== undefined) break;
-      if (this.#isFinal(error)) {
+      refusals = NOT_ALLOWED.has((error.cause as NodeJS.ErrnoException | undefined)?.code) ? refusals + 1 : 0;
+      if (refusals === MOST_REFUSALS || this.#isFinal(error)) {
         this.#queue.end(error);
         return;
       }
@@ -161,8 +166,8 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
     return this.#queue.push({ event, isHeavy: unpackUnlessHeavy(event, size, this.#plan.typeOf) }, size);
   }
 
-  #isFinal({ code, cause }: TtrpcError): boolean {
-    if (FINAL.has(code) || NOT_ALLOWED.has((cause as NodeJS.ErrnoException | undefined)?.code)) return true;
+  #isFinal({ code }: TtrpcError): boolean {
+    if (FINAL.has(code)) return true;
     // containerd answers so if it cannot parse a filter, and never after it has sent an event.
     return code === Code.Unknown && this.#queue.counts.received === 0;
   }
@@ -183,7 +188,7 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
  * Each event comes at most once. containerd keeps no history: what happens while there is no subscription is lost. A
  * subscription that ends, or cannot be made because containerd is away, is made again, after 10 milliseconds at first and
  * a second at most; `onGap` tells where events may be missing. A failure that waiting cannot fix ends the loops with a
- * {@link TtrpcError}: a filter that containerd refuses, a socket that this process may not open.
+ * {@link TtrpcError}: a filter that containerd refuses, a socket that this process may not open, after a second.
  *
  * It needs the packages `@connectrpc/connect` and `@connectrpc/connect-node`, loads them when it is called, and ends with
  * `FailedPrecondition` if they are missing.
