@@ -201,22 +201,32 @@ describe("a plugin", () => {
     expect(await warnings("other", "1.0.0")).toEqual([]);
   });
 
-  it("does not send a sysctl to a runtime that would crash", async () => {
-    const adjustment = new Adjustment({ sysctl: { a: "1" }, env: { A: "b" }, netDevices: { eth1: "eth0" } });
+  it("does not send a runtime what would crash it, a sysctl or the errno of a seccomp rule", async () => {
+    const rule = { names: ["mkdir"], action: "SCMP_ACT_ERRNO", errnoRet: 38 };
+    const adjustment = new Adjustment({
+      env: { A: "b" },
+      netDevices: { eth1: "eth0" },
+      sysctl: { a: "1" },
+      seccomp: { defaultAction: "SCMP_ACT_ALLOW", syscalls: [rule] },
+    });
     const sent = async (runtimeName: string, runtimeVersion: string, NRIVersion = "") => {
       const { client } = await bareRuntime({ createContainer: () => adjustment });
       await client.configure({ runtimeName, runtimeVersion, NRIVersion });
       const { adjust } = await client.createContainer({ container: { id: "a" } });
       expect(adjust).toMatchObject({ env: [{ key: "A", value: "b" }] });
       expect(adjust?.linux?.netDevices).toMatchObject({ eth1: { name: "eth0" } });
-      return adjust?.linux?.sysctl;
+      const [sentRule] = adjust?.linux?.seccompPolicy?.syscalls ?? [];
+      expect(sentRule).toMatchObject({ names: ["mkdir"], action: "SCMP_ACT_ERRNO" });
+      return [adjust?.linux?.sysctl["a"], sentRule?.errnoRet?.value];
     };
-    for (const version of ["v2.2.1", "v2.2.9"]) expect(await sent("containerd", version)).toEqual({});
-    expect(await sent("cri-o", "1.35.0")).toEqual({});
+    for (const version of ["v2.2.0", "v2.2.9"])
+      expect(await sent("containerd", version)).toEqual([undefined, undefined]);
+    for (const version of ["1.34.0", "1.35.0"])
+      expect(await sent("cri-o", version)).toEqual([undefined, undefined]);
     // Each has it from the same adjustment.
-    expect(await sent("containerd", "2.4.2", "v0.12.3")).toEqual({ a: "1" });
-    expect(await sent("containerd", "v2.1.5")).toEqual({ a: "1" });
-    expect(await sent("other", "1.0")).toEqual({ a: "1" });
+    expect(await sent("containerd", "2.4.2", "v0.12.3")).toEqual(["1", 38]);
+    expect(await sent("containerd", "v2.1.5")).toEqual(["1", 38]);
+    expect(await sent("other", "1.0")).toEqual(["1", 38]);
   });
 
   it("rejects the adjustments of others by a reason or an error", async () => {

@@ -2,6 +2,7 @@ import { clone } from "@bufbuild/protobuf";
 import {
   type ContainerAdjustment,
   ContainerAdjustmentSchema,
+  type LinuxSyscall,
 } from "../protos/generated/nri/pkg/api/v1alpha1/nri_pb.js";
 import type { RuntimeInfo } from "./context.js";
 import type { EventName } from "./events.js";
@@ -37,6 +38,7 @@ const FIELDS: readonly [
   ["ioPriority", NRI_10, ({ linux }) => linux?.ioPriority],
   ["seccomp", NRI_10, ({ linux }) => linux?.seccompPolicy],
   ["namespaces", NRI_10, ({ linux }) => linux?.namespaces],
+  ["seccomp.syscalls.errnoRet", NRI_12, errnos],
   ["sysctl", NRI_12, ({ linux }) => linux?.sysctl],
   ["netDevices", NRI_11, ({ linux }) => linux?.netDevices],
   ["scheduler", NRI_11, ({ linux }) => linux?.scheduler],
@@ -57,15 +59,21 @@ export function fieldsUnknownTo(runtime: RuntimeInfo, adjust: ContainerAdjustmen
 }
 
 /**
- * An adjustment without what crashes a runtime: NRI 0.11 adds sysctls to a map that is not there. The plugin's own, which it
- * may return again, stays as it is.
+ * An adjustment without what crashes a runtime: NRI 0.11 adds sysctls to a map that is not there, and 0.10 and 0.11 set the
+ * errno of a seccomp rule through a nil pointer. The plugin's own, which it may return again, stays as it is.
  */
 export function harmless(runtime: RuntimeInfo, adjust: ContainerAdjustment): ContainerAdjustment {
-  const hasSysctl = Object.keys(adjust.linux?.sysctl ?? {}).length > 0;
-  if (!hasSysctl || !isSince(runtime, NRI_11) || isSince(runtime, NRI_12)) return adjust;
+  const isHarmful = [adjust.linux?.sysctl, errnos(adjust)].some((each) => Object.keys(each ?? {}).length > 0);
+  if (!isHarmful || !isSince(runtime, NRI_10) || isSince(runtime, NRI_12)) return adjust;
   const copy = clone(ContainerAdjustmentSchema, adjust);
   if (copy.linux !== undefined) copy.linux.sysctl = {};
+  for (const rule of errnos(copy)) rule.errnoRet = undefined;
   return copy;
+}
+
+/** The rules of a seccomp policy that have an errno. */
+function errnos({ linux }: ContainerAdjustment): LinuxSyscall[] {
+  return linux?.seccompPolicy?.syscalls.filter(({ errnoRet }) => errnoRet !== undefined) ?? [];
 }
 
 /**
