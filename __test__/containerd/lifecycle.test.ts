@@ -51,6 +51,14 @@ describeWithEach("a shim", (release) => {
       expect(await user.run("large", ["/bin/sh", "-c", "exit 137"])).toMatchObject({ code: 137 });
     });
 
+    test("has nothing left behind of a container whose program cannot be started", async () => {
+      const { code, stderr } = await user.run("absent", ["/no/such/program"]);
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/no such file|ENOENT/);
+      expect(await containerd.ctr.tasks()).toEqual([]);
+      expect(await containerd.ctr.containers()).not.toContain("absent");
+    });
+
     test("passes stdin on, to its end", async () => {
       const output = await user.runWithInput(
         "echo",

@@ -23,7 +23,7 @@ interface Process {
   readonly exited: Promise<Exit>;
   readonly tellExit: (exit: Exit) => void;
   child?: AdoptedChild;
-  /** That of the shim, until the process has been started. */
+  /** 0 until the process has been started: only then do clients delete a container whose program cannot be started. */
   pid: number;
   status: Status;
   exit?: Exit;
@@ -51,10 +51,9 @@ export function createSkeleton({ namespace, publish, shutdown }: ShimContext): S
       const stdio = await openStdio(request, { id, namespace });
       let tellExit!: (exit: Exit) => void;
       const exited = new Promise<Exit>((resolve) => (tellExit = resolve));
-      const { pid } = process;
-      process_ = { request, stdio, exited, tellExit, pid, status: Status.CREATED };
-      publish(TASK_CREATE_EVENT_TOPIC, TaskCreateSchema, { containerId: id, bundle, pid });
-      return { pid };
+      process_ = { request, stdio, exited, tellExit, pid: 0, status: Status.CREATED };
+      publish(TASK_CREATE_EVENT_TOPIC, TaskCreateSchema, { containerId: id, bundle });
+      return {};
     },
     async start({ id }) {
       const task = get();
@@ -107,7 +106,6 @@ export function createSkeleton({ namespace, publish, shutdown }: ShimContext): S
       return {};
     },
     wait: async () => get().exited,
-    connect: () => ({ shimPid: process.pid, taskPid: process_?.pid ?? 0 }),
     delete({ id }) {
       const { child, stdio, pid, exit, status } = get();
       if (status === Status.RUNNING) throw new TtrpcError("the process is running", Code.FailedPrecondition);
