@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, readlinkSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Code } from "containerd-shim-protos";
 import { Status } from "containerd-shim-protos/task/v3";
@@ -86,3 +86,23 @@ describe("what shim-runc has half made", () => {
     await expect(task.stats({ id })).rejects.toMatchObject({ code: Code.NotFound });
   });
 });
+
+test.skipIf(process.getuid?.() !== 0)(
+  "a Delete that fails says why runc failed, though the root filesystem is busy because of that",
+  async () => {
+    await using runc = await FakeRunc.start(
+      "[ $C != create ] || cd $F/bundle/rootfs",
+      "[ $C != delete ] || [ ! -f $F/stuck ] || { echo it is stuck >&2; exit 1; }",
+    );
+    const { id, task } = runc;
+    const stuck = join(runc.folder, "stuck");
+    writeFileSync(stuck, "");
+    await runc.create({ rootfs: [{ type: "tmpfs", source: "tmpfs" }] });
+    await expect(task.delete({ id })).rejects.toMatchObject({
+      rawMessage: "OCI runtime delete failed: it is stuck",
+    });
+    rmSync(stuck);
+    await task.delete({ id });
+    expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(runc.bundle);
+  },
+);

@@ -271,9 +271,10 @@ export class Container {
       // A process that was not started is killed by this, and its streams end with it.
       const error = await failureOf(runc.delete(false));
       await this.init.closeIo();
-      await this.#unmount();
+      const busy = await failureOf(this.#unmount());
       // After a checkpoint runc has deleted it already.
       if (error !== undefined && !String(error).includes("does not exist")) throw error;
+      if (busy !== undefined) throw busy;
       this.#gone = deleted;
     });
     await Promise.race([this.#launched, sleep(EXIT_MS, undefined, { ref: false })]);
