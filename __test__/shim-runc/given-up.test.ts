@@ -81,6 +81,8 @@ describe.concurrent("a call of shim-runc that its caller has given up", () => {
     await givenUp(runc, "create", (other) => other.create(runc.request()));
     const there = () => runc.task.state({ id: runc.id }).catch(({ code }) => code);
     await vi.waitFor(async () => expect(await there()).toBe(Code.NotFound), PATIENT);
+    // runc may have left a folder and a cgroup, whose names would be taken.
+    expect(runc.calls("delete")).toEqual([expect.arrayContaining(["--force"])]);
     await runc.create();
   });
 
