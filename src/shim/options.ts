@@ -64,8 +64,8 @@ export interface ShimContext extends StartRequest {
   shutdown(): void;
   /**
    * Has something done before the process ends in order, by {@link shutdown}, SIGTERM or SIGINT: a virtual machine stopped, a
-   * filesystem unmounted. Everything that was registered runs at once, and has 5 seconds, in which requests are still served;
-   * what it throws is logged. Nothing of it runs if the process is killed or crashes: then there is only
+   * filesystem unmounted. Everything that was registered runs at once, and has 5 seconds, in which containerd's connections are
+   * still served; what it throws is logged. Nothing of it runs if the process is killed or crashes: then there is only
    * {@link ShimOptions.delete}.
    *
    * ```ts

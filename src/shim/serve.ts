@@ -215,7 +215,9 @@ async function shutDown(
 ): Promise<void> {
   // A handler that never ends, or a containerd that never answers, must not keep a shim alive.
   setTimeout(() => process.exit(1), SHUTDOWN_MS);
-  // The end of the connection is what makes containerd run `delete`, which must find them done.
+  // Who starts a shim for this container or group now gets another.
+  server?.removeFiles();
+  // The end of its connections makes containerd run `delete`, which must find them done.
   await lastActions.run();
   await server?.close({ graceMs: GRACE_MS });
   await publisher.close({ graceMs: EVENTS_MS });
