@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   Code,
@@ -21,6 +22,7 @@ import { Task as TaskV2 } from "containerd-shim-protos/task/v2";
 import type { Task } from "containerd-shim-protos/task/v3";
 import { describe, expect, test, vi } from "vitest";
 import { PACKAGE } from "../helpers/package.js";
+import { temporaryPath } from "../helpers/temp.js";
 import { describeMounts, withMounts } from "./mounts.js";
 
 /** A service that reports a start and an exit, and logs. */
@@ -207,6 +209,20 @@ describe("createTestShim", () => {
     ]);
     const wrong = createTestShim(createService, { createInterceptors: () => 5 as never });
     await expect(wrong).rejects.toThrow("interceptors must be");
+  });
+
+  test("logs nothing once it is closed, when the descriptor of its log may be another's", async () => {
+    const shim = await createTestShim(createService);
+    const { log } = shim.context;
+    log.info("in time");
+    await shim.close();
+    const folder = temporaryPath();
+    mkdirSync(folder);
+    const files = Array.from({ length: 40 }, (_, index) => openSync(join(folder, `${index}`), "w"));
+    log.info("late");
+    expect(files.map((fd) => fstatSync(fd).size).filter((size) => size > 0)).toEqual([]);
+    for (const fd of files) closeSync(fd);
+    expect(shim.log.map(({ message }) => message)).toEqual(["in time"]);
   });
 
   test("rejects with what the service throws, and leaves nothing behind", async () => {

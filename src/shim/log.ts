@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import { setTimeout } from "node:timers";
+import { clearTimeout, setTimeout } from "node:timers";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { Writable } from "node:stream";
 import { inspect } from "node:util";
@@ -32,6 +32,7 @@ export class ShimLog {
   /** The rest of the last line, which the pipe has not taken yet. */
   #rest: Uint8Array | undefined;
   #retry: NodeJS.Timeout | undefined;
+  #ended = false;
   readonly #atExit = () => void this.#catchUp();
 
   /** @internal */
@@ -49,6 +50,17 @@ export class ShimLog {
    */
   openAgain(): void {
     this.#descriptor = openAgain(this.#descriptor);
+  }
+
+  /**
+   * Writes nothing from now on, because the descriptor is about to be closed and its number may then be another's.
+   *
+   * @internal
+   */
+  end(): void {
+    this.#ended = true;
+    clearTimeout(this.#retry);
+    process.off("exit", this.#atExit);
   }
 
   /** Writes a line if containerd itself logs at this level. */
@@ -72,6 +84,7 @@ export class ShimLog {
   }
 
   #write(level: string, message: string, fields: LogFields = {}): void {
+    if (this.#ended) return;
     if (this.#catchUp() && this.#put(level, message, fields)) return;
     this.#dropped++;
     this.#tryAgain(FIRST_RETRY_MS);

@@ -202,6 +202,7 @@ export class TestShim implements AsyncDisposable {
     await sink.close();
     await this.#collected;
     this.#logged = this.log;
+    context.log.end();
     closeSync(logDescriptor);
     await remove(folder);
   }
@@ -267,8 +268,11 @@ export async function createTestShim(
   try {
     const logFile = join(folder, "log");
     const logDescriptor = openSync(logFile, "a");
-    ended.unshift(() => closeSync(logDescriptor));
     const log = new ShimLog(logDescriptor, true, { namespace, id });
+    ended.unshift(() => {
+      log.end();
+      closeSync(logDescriptor);
+    });
     mkdirSync(join(folder, "rootfs"), { mode: 0o711 });
     if (config !== undefined) writeFileSync(join(folder, "config.json"), config);
     const sink = listenEvents(join(folder, "events"), { requireSameUser: true });
