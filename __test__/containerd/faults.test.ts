@@ -179,6 +179,27 @@ describeWithEach("shim-runc when something is wrong", (release) => {
     rmSync(bundle, { recursive: true });
   });
 
+  test("makes an exec without threads of Node's, which aborts where it may have none", async () => {
+    await user.runDetached("thrifty", FOREVER);
+    const task = await taskOf("thrifty");
+    const { shimPid } = await task.connect({ id: "thrifty" });
+    // The addon's own end soon, or move the bytes of streams.
+    const threads = () => {
+      const tasks = `/proc/${shimPid}/task`;
+      const names = readdirSync(tasks).map((id) => readFileSync(join(tasks, id, "comm"), "utf8").trim());
+      return names.filter((name) => name !== "stdio").length;
+    };
+    const before = threads();
+    const exec = { id: "thrifty", execId: "one" };
+    await task.exec({ ...exec, spec: await processOf("thrifty", ["/bin/true"]) });
+    await task.start(exec);
+    await task.wait(exec);
+    await task.delete(exec);
+    await vi.waitFor(() => expect(threads()).toBe(before), 10_000);
+    await task.kill({ id: "thrifty", signal: SIGKILL });
+    await user.delete("thrifty");
+  });
+
   test("gives an exec named init a pid file of its own", async () => {
     const task = await taskOf("host");
     const before = await task.state({ id: "host" });

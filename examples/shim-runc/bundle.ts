@@ -1,4 +1,4 @@
-import { promises, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Options, OptionsSchema } from "containerd-shim-protos/runc";
@@ -73,10 +73,12 @@ function writeWhole(path: string, content: string | Uint8Array): void {
 }
 
 /** Writes what an exec is to run, for runc. */
-export async function writeProcess(path: string, json: string): Promise<void> {
-  await promises.writeFile(path, json, { mode: 0o600 }).catch((error: unknown) => {
+export function writeProcess(path: string, json: string): void {
+  try {
+    writeFileSync(path, json, { mode: 0o600 });
+  } catch (error) {
     throw naming(path, error);
-  });
+  }
 }
 
 /** Node's errors of files name them, but not if a file takes no bytes, as on a full disk. */

@@ -1,4 +1,4 @@
-import { promises } from "node:fs";
+import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { basename, delimiter, dirname, join } from "node:path";
 import type { CheckpointOptions, Options } from "containerd-shim-protos/runc";
 import type { CreateTaskRequest } from "containerd-shim-protos/task/v3";
@@ -21,7 +21,7 @@ export async function checkpoint(
     throw unimplemented("a checkpoint needs criu, which is not installed");
   const parent = parentPathOf(options);
   const work = options.workPath || join(bundle, "work", "criu-work");
-  await promises.mkdir(work, { recursive: true });
+  mkdirSync(work, { recursive: true });
   try {
     const flags = [
       "--image-path",
@@ -40,14 +40,14 @@ export async function checkpoint(
   } catch (error) {
     const log = join(bundle, "criu-dump.log");
     await attempt(
-      () => promises.copyFile(join(work, "dump.log"), log),
+      () => copyFileSync(join(work, "dump.log"), log),
       (cause) => console.warn(cause),
     );
     // The other lines name files that are about to be removed.
     const [reason] = (error as Error).message.split("\n");
     throw unknown(`${reason} path= ${log}`, error);
   } finally {
-    if (options.workPath === "") await promises.rm(work, { recursive: true, force: true });
+    if (options.workPath === "") rmSync(work, { recursive: true, force: true });
   }
 }
 

@@ -1,4 +1,4 @@
-import { promises } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Any } from "@bufbuild/protobuf/wkt";
@@ -228,7 +228,7 @@ export class Container {
     const file = join(this.bundle, `${process.id}.process.json`);
     const log = join(this.bundle, `${process.id}.log.json`);
     try {
-      await writeProcess(file, specJson(spec));
+      writeProcess(file, specJson(spec));
       return await process.launch(this.#context.children, (launch) => runc.exec(launch, file, log));
     } finally {
       await this.#remove(file, log);
@@ -380,9 +380,8 @@ export class Container {
 
   /** Removes files that nobody needs any more. They go with the bundle at the latest. */
   async #remove(...files: string[]): Promise<void> {
-    await this.#try("remove files", () =>
-      Promise.all(files.map((file) => promises.rm(file, { force: true }))),
-    );
+    // Node's promises need threads, and Node aborts where it may have none.
+    await this.#try("remove files", async () => files.forEach((file) => rmSync(file, { force: true })));
   }
 
   #report(what: string, error: unknown): void {
