@@ -35,10 +35,14 @@ export function parseJson(text: string): Json {
   }) as Json;
 }
 
-/** A number, or its text if JavaScript would write it differently. */
+/**
+ * A number, or its text if JavaScript would write it differently, or writes a large integer in the same way only because it
+ * rounds.
+ */
 function numberOf(text: string): number | LosslessNumber {
   const number = Number(text);
-  return String(number) === text ? number : new LosslessNumber(text);
+  const isExact = String(number) === text && (!Number.isInteger(number) || Number.isSafeInteger(number));
+  return isExact ? number : new LosslessNumber(text);
 }
 
 /** How deep brackets are nested, except those in strings. */
