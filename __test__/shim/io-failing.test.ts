@@ -1,6 +1,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { openStdio } from "containerd-shim-protos/shim/io";
+import { rmSync } from "node:fs";
+import { dirname } from "node:path";
+import { listenConsole, openStdio } from "containerd-shim-protos/shim/io";
+import { mountAll, unmountAll } from "containerd-shim-protos/shim/mount";
 import { afterEach, expect, test } from "vitest";
 import { Script } from "../helpers/script.js";
 
@@ -93,3 +96,20 @@ test("a pipe for which there is no descriptor is not said to be refused to a use
   );
   expect(await script.rest()).toEqual(["pipe: EMFILE"]);
 });
+
+test.skipIf(process.getuid?.() !== 0)(
+  "the socket of a terminal that cannot be removed is no error",
+  async () => {
+    warnings = new Warnings();
+    const socket = await listenConsole({ stdin: "", stdout: "/dev/null", stderr: "" });
+    const folder = dirname(socket.path);
+    await mountAll([{ type: "tmpfs", source: "tmpfs" }], folder);
+    try {
+      socket[Symbol.dispose]();
+      expect(await warnings.next(/^the socket of a terminal could not be removed: EBUSY/)).toContain(folder);
+    } finally {
+      await unmountAll(folder);
+      rmSync(folder, { recursive: true });
+    }
+  },
+);

@@ -78,8 +78,13 @@ export class ConsoleSocket {
     if (this.#removed) return;
     this.#removed = true;
     this.#open.closeAll();
-    rmSync(this.#folder, { recursive: true, force: true });
     if (this.#ends !== undefined) closeEnds(this.#ends);
+    try {
+      rmSync(this.#folder, { recursive: true, force: true });
+    } catch (error) {
+      // The container that has the terminal runs all the same.
+      process.emitWarning(`the socket of a terminal could not be removed: ${(error as Error).message}`);
+    }
   }
 }
 
