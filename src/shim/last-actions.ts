@@ -1,3 +1,4 @@
+import { currentMs } from "../clock.js";
 import { fulfilledWithin } from "../pause.js";
 import { kindOf } from "../value-kinds.js";
 import type { ShimLog } from "./log.js";
@@ -23,14 +24,21 @@ export class LastActions {
 
   /** Does all of them, once. Resolves when they have ended, or when the time is up; it never rejects. */
   async run(): Promise<void> {
-    const all = this.#actions.splice(0).map(async (action) => {
-      try {
-        await action();
-      } catch (error) {
-        this.#log.error("what was to be done at shutdown failed", { error });
-      }
-    });
-    if (!(await fulfilledWithin(Promise.all(all), LAST_ACTIONS_MS)))
+    const until = currentMs() + LAST_ACTIONS_MS;
+    // Requests are still served meanwhile, and their handlers may add more.
+    while (this.#actions.length > 0) {
+      const all = this.#actions.splice(0).map((action) => this.#do(action));
+      if ((await fulfilledWithin(Promise.all(all), until - currentMs())) && currentMs() < until) continue;
       this.#log.error("what was to be done at shutdown has not ended in time");
+      return;
+    }
+  }
+
+  async #do(action: () => MaybePromise<void>): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      this.#log.error("what was to be done at shutdown failed", { error });
+    }
   }
 }

@@ -63,10 +63,11 @@ export interface ShimContext extends StartRequest {
    */
   shutdown(): void;
   /**
-   * Has something done before the process ends in order, by {@link shutdown}, SIGTERM or SIGINT: a virtual machine stopped, a
-   * filesystem unmounted. Everything that was registered runs at once, and has 5 seconds, in which containerd's connections are
-   * still served; what it throws is logged. Nothing of it runs if the process is killed or crashes: then there is only
-   * {@link ShimOptions.delete}.
+   * Has something done before the process ends in order, by {@link shutdown}, SIGTERM or SIGINT: a virtual machine
+   * stopped, a filesystem unmounted. All actions run at the same time, and have 5 seconds, in which the connections that
+   * there are stay served; what they throw is logged. None runs if the process is killed or crashes, when there is only
+   * {@link ShimOptions.delete}, nor in a process that does not come to serve, because it failed or because another of its
+   * group was faster.
    *
    * ```ts
    * context.onShutdown(() => machine.powerOff());
@@ -89,8 +90,8 @@ export interface ShimOptions {
     | ((context: ShimContext) => MaybePromise<ServiceImpl<typeof Sandbox> | undefined>)
     | undefined;
   /**
-   * Creates interceptors of all requests to this shim, the first of which is the outermost: for traces, for authentication, or
-   * to have a call fail on purpose.
+   * Creates interceptors of all requests to this shim, the first of which is the outermost: for traces, for
+   * authentication, or to have a call fail on purpose.
    *
    * ```ts
    * createInterceptors: async () => [(await import("containerd-shim-protos/otel")).otelServerInterceptor()],
