@@ -59,10 +59,18 @@ describe("the streams of a container that is no process", () => {
     const stdout = fifo();
     const stdio = await openStdio({ stdin: "", stdout, stderr: "" });
     const streams = stdio.streams();
-    const source = Readable.from(Array.from({ length: 100 }, () => Buffer.alloc(1 << 16, "y")));
-    const written = pipeline(source, streams.stdout!);
+    let given = 0;
+    function* chunks() {
+      while (given < 100 << 16) {
+        given += 1 << 16;
+        yield Buffer.alloc(1 << 16, "y");
+      }
+    }
+    const written = pipeline(Readable.from(chunks()), streams.stdout!);
+    await vi.waitFor(() => expect(streams.stdout!.writableNeedDrain).toBe(true), 10_000);
     let read = 0;
     for await (const chunk of (await open(stdout, "r")).createReadStream({ highWaterMark: 1 << 16 })) {
+      expect(given - read).toBeLessThan(4 << 20);
       read += (chunk as Buffer).length;
       if (read < 100 << 16) continue;
       await written;

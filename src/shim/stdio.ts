@@ -75,9 +75,9 @@ export class Stdio {
   }
 
   /**
-   * The process's ends as Node's streams, in place of {@link descriptors} and {@link handedOver}: for a container that is no
-   * process of this host, whose bytes come from the agent of a virtual machine or from a worker. {@link flush} and
-   * {@link close} also wait for what has been written to them; `close` ends them.
+   * The process's ends as Node's streams, in place of {@link descriptors} and {@link handedOver}: for a container that is
+   * no process of this host, whose bytes come from the agent of a virtual machine or from a worker. {@link flush} and
+   * {@link close} also take care of what has been written to them; `close` ends them.
    *
    * ```ts
    * const { stdin, stdout } = stdio.streams();
@@ -85,20 +85,20 @@ export class Stdio {
    * guest.pipe(stdout);
    * ```
    *
-   * A stream that cannot be passed on, because a logging program has gone, has an "error"; without a listener, nothing else
-   * happens. Throws an Error if the streams have been handed over or closed, or, with all of them closed, if
-   * Node may not make sockets.
+   * A stream that cannot be passed on, because a logging program has gone, emits an "error", for which it needs no
+   * listener. Throws an Error if the streams have been handed over or closed; and, with all of them closed, if Node may
+   * not make sockets, or the system's error if nothing can be passed on.
    */
   streams(): StdioStreams {
     if (this.#isOver) throw new Error("the streams have been handed over, or closed");
     try {
       this.#streams = new OwnStreams(this.descriptors, (end) => this.#theirs.release(end));
+      this.handedOver();
+      return this.#streams;
     } catch (error) {
       this.abandon();
       throw error;
     }
-    this.handedOver();
-    return this.#streams;
   }
 
   /** Whether the output goes to a logging program, which may run until {@link close} asks it to end. */
