@@ -179,7 +179,9 @@ describe("a plugin", () => {
       const { client, lines } = await bareRuntime(handlers);
       await client.configure({ runtimeName, runtimeVersion, NRIVersion });
       for (const id of ["a", "b"]) await client.createContainer({ container: { id } });
-      return lines.flatMap((line) => /know (\S+) of adjustments and ignores it$/.exec(line)?.[1] ?? []);
+      return lines.flatMap(
+        (line) => /support (\S+) of adjustments, so it has no effect$/.exec(line)?.[1] ?? [],
+      );
     };
     const upTo: Record<string, string[]> = {
       "0.11": ["sysctl", "memoryPolicy"],

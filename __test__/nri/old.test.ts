@@ -87,7 +87,8 @@ describeWithGo("with the Go code of NRI 0.6, which containerd 1.7.24 and CRI-O 1
     expect(lines.filter((line) => line.startsWith("warn"))).toEqual([
       "warn 10-node: containerd 1.7.24 does not know updatePodSandbox, validateContainerAdjustment and never calls these handlers",
       ...["oomScoreAdj", "args"].map(
-        (name) => `warn 10-node: containerd 1.7.24 does not know ${name} of adjustments and ignores it`,
+        (name) =>
+          `warn 10-node: containerd 1.7.24 does not support ${name} of adjustments, so it has no effect`,
       ),
     ]);
     expect(await plugin.updateContainers([{ containerId: "c2" }])).toEqual([]);

@@ -33,7 +33,7 @@ import type { ContainerEvent, PluginHandlers, PodEvent, Updates } from "./handle
 import { HandlerCalls, type Handling, type Subject, TIMEOUTS } from "./handler-calls.js";
 import { checkedCreation, checkedReason, checkedUpdate, checkedUpdates } from "./results.js";
 import { divided, Gatherer } from "./synchronization.js";
-import { fieldsUnknownTo, harmless, ignoresPolicy, isKnownTo } from "./versions.js";
+import { fieldsLostOn, harmless, ignoresPolicy, isKnownTo } from "./versions.js";
 
 /** What the service asks of the connection that it serves. */
 export interface Session extends Handling {
@@ -75,12 +75,12 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
   const calls = new HandlerCalls(session);
 
   const warned = new Set<string>();
-  const warnOfUnknown = (adjust: ContainerAdjustment) => {
+  const warnOfLost = (adjust: ContainerAdjustment) => {
     const { runtime } = calls;
-    for (const field of fieldsUnknownTo(runtime, adjust)) {
+    for (const field of fieldsLostOn(runtime, adjust)) {
       if (warned.has(field)) continue;
       warned.add(field);
-      const text = `${runtime.name} ${runtime.version} does not know ${field} of adjustments and ignores it`;
+      const text = `${runtime.name} ${runtime.version} does not support ${field} of adjustments, so it has no effect`;
       settings.log.warn(`${session.plugin}: ${text}`);
     }
   };
@@ -180,7 +180,7 @@ export function pluginService(session: Session): ServiceImpl<typeof Plugin> {
       const read = fitting(CreateContainerResponseSchema, checkedCreation);
       const reply = await calls.run("createContainer", call, request, use, read);
       if (reply?.adjust === undefined) return reply ?? {};
-      warnOfUnknown(reply.adjust);
+      warnOfLost(reply.adjust);
       return { ...reply, adjust: harmless(calls.runtime, reply.adjust) };
     },
     postCreateContainer: onContainer("postCreateContainer"),

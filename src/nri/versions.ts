@@ -51,8 +51,8 @@ export function isKnownTo(runtime: RuntimeInfo, event: EventName): boolean {
   return isSince(runtime, EVENTS[event]);
 }
 
-/** The fields of an adjustment that a runtime does not know, and ignores without a word, or that it does not get. */
-export function fieldsUnknownTo(runtime: RuntimeInfo, adjust: ContainerAdjustment): string[] {
+/** The fields of an adjustment that have no effect: a runtime ignores them without a word, or does not get them. */
+export function fieldsLostOn(runtime: RuntimeInfo, adjust: ContainerAdjustment): string[] {
   return FIELDS.filter(
     ([, since, of]) => Object.keys(of(adjust) ?? {}).length > 0 && !isSince(runtime, since),
   ).map(([name]) => name);
