@@ -188,7 +188,8 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
  * Each event comes at most once. containerd keeps no history: what happens while there is no subscription is lost. A
  * subscription that ends, or cannot be made because containerd is away, is made again, after 10 milliseconds at first and
  * a second at most; `onGap` tells where events may be missing. A failure that waiting cannot fix ends the loops with a
- * {@link TtrpcError}: a filter that containerd refuses, a socket that this process may not open, after a second.
+ * {@link TtrpcError}: a filter that containerd refuses, a socket that this process may not open for
+ * more than a second.
  *
  * It needs the packages `@connectrpc/connect` and `@connectrpc/connect-node`, loads them when it is called, and ends with
  * `FailedPrecondition` if they are missing.

@@ -45,7 +45,9 @@ export interface PluginOptions {
    * not, because the runtime launches it anew.
    */
   readonly reconnect?: boolean | PluginReconnectOptions | undefined;
-  /** What the runtime does when the plugin does not answer. Runtimes with NRI before 0.12.4 ignore it, and the log says so. */
+  /**
+   * What the runtime does when the plugin does not answer. Runtimes with NRI before 0.12.4 ignore it, and the log says so.
+   */
   readonly failurePolicy?: MessageInitShape<typeof FailurePolicySchema> | undefined;
   /** Milliseconds for connecting, and for registration. Default 5 000. */
   readonly registrationTimeoutMs?: number | undefined;

@@ -106,8 +106,9 @@ export class RunningPlugin implements AsyncDisposable {
 
   /**
    * Changes containers that exist, at any time but inside a handler: the runtime does nothing else until a handler has
-   * answered, so return the updates from the handler instead. containerd before 2.4 can hang for good; the log warns. Many updates are sent in parts. Resolves to the updates that
-   * the runtime could not make. containerd does not name these, but rejects with `Unknown` when it has tried all.
+   * answered, so return the updates from the handler instead. containerd before 2.4, and CRI-O, can hang for good; the
+   * log warns of it. Many updates are sent in parts. Resolves to the updates that the runtime could not make. containerd
+   * does not name these, but rejects with `Unknown` when it has tried all.
    *
    * ```ts
    * await plugin.updateContainers([{ containerId, resources: { cpu: { cpus: "0-3" } } }]);

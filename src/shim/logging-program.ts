@@ -51,7 +51,7 @@ export class Logger {
   ) {
     this.#child = child;
     this.ended = new Promise((resolve) => child.once("exit", () => resolve()));
-    // Also emitted if a signal is not permitted, since the program may have become another user's. It ends with its streams then.
+    // A program that has become another user's may not be signalled, which emits this, too. It ends with its streams then.
     child.on("error", () => undefined);
   }
 

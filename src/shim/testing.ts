@@ -187,7 +187,9 @@ export class TestShim implements AsyncDisposable {
   }
 
   /**
-   * Does what the service has registered by `context.onShutdown`, delivers the events that wait, and ends the server and everything else. A second call returns the same promise. */
+   * Does what the service has registered by `context.onShutdown`, delivers the events that wait, and ends the server and
+   * everything else. A second call returns the same promise.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
