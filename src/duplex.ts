@@ -1,4 +1,4 @@
-import { clearTimeout, setTimeout } from "node:timers";
+import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Code } from "./code.js";
@@ -56,10 +56,14 @@ export function join(duplex: Duplex, { ours, theirs }: SocketPair): Promise<void
     socket.destroySoon();
   });
   // If neither the engine nor the peer has ended, somebody else has, and pipe() would drop all that is still to be written.
-  duplex.once("finish", () => {
-    if (!socket.readableEnded && !socket.destroyed && !duplex.readableEnded)
-      fail(new Error("its writing side ended"));
-  });
+  // Some end both sides at once, so what has come is passed on first: the peer's end may be behind it.
+  const judge = () => {
+    if (socket.readableEnded || socket.destroyed || duplex.readableEnded) return;
+    if (duplex.readableLength > 0) socket.once("drain", judgeSoon);
+    else fail(new Error("its writing side ended"));
+  };
+  const judgeSoon = () => setImmediate(judge);
+  duplex.once("finish", judgeSoon);
   // An error here means that the engine closed its end, which the engine knows.
   socket.on("error", () => undefined);
   duplex.pipe(socket).pipe(duplex);

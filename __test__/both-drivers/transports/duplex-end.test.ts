@@ -138,7 +138,10 @@ describe("a Duplex of a server", () => {
 });
 
 describe("a Duplex of a client", () => {
-  test("delivers a reply that comes right before its end, of any size", async () => {
+  test.each([
+    ["alone", () => undefined],
+    ["and that of its writing side, as if the peer had closed both", (peer: Duplex) => peer.end()],
+  ])("delivers a reply that comes right before its end %s, of any size", async (_what, close) => {
     for (let size = 90_000; size < 240_000; size += 10_000) {
       const body = encodeResponse({ payload: new Uint8Array(size) });
       const reply = encodeFrame({ streamId: 1, type: FrameType.Response, body });
@@ -148,11 +151,13 @@ describe("a Duplex of a client", () => {
         write(_chunk, _encoding, done) {
           for (let at = 0; at < reply.length; at += 4096) this.push(reply.subarray(at, at + 4096));
           this.push(null);
+          close(this);
           done();
         },
       });
       await using connection = await connect(peer);
       expect((await connection.unary("a.B", "C", EMPTY)).length).toBe(size);
+      expect(await connection.closed).toMatchObject({ reason: "remote" });
     }
   });
 
