@@ -96,6 +96,8 @@ describe.concurrent("a call of shim-runc that its caller has given up", () => {
     await expect(task.resume({ id }, { timeoutMs: 1 })).rejects.toMatchObject({
       code: Code.DeadlineExceeded,
     });
+    // By then the request has come, and its time has begun.
+    await task.connect({ id });
     writeFileSync(join(runc.folder, "go"), "");
     await paused;
     await task.kill({ id, signal: 9 });
