@@ -33,7 +33,7 @@ export const rows: readonly Row[] = [
     attacks: ["handled", "handledBetween", "metadata", "misplaced", "expired", "gone"],
   },
   {
-    what: "what the objects of typed requests take, until their handlers have ended",
+    what: "memory of the objects of typed requests, until their handlers have ended",
     limit: "64 MiB a message; `maxQueuedBytes`, but at least 4 MiB, for a server",
     beyond: "`ResourceExhausted`",
     bytes: QUEUED,
@@ -41,16 +41,17 @@ export const rows: readonly Row[] = [
     attacks: ["parts", "unknownParts", "handledParts"],
   },
   {
-    what: "what the objects of an event in a sink take",
+    what: "memory of the objects of an event in a sink",
     limit: "4 KiB, and four times its bytes",
-    beyond: "its message is decoded when the event is taken; an envelope is `ResourceExhausted`",
+    beyond:
+      "the event's message is decoded only when the event is taken; for an envelope, `ResourceExhausted`",
     bytes: 8 * MIB,
     attacks: ["eventsParts"],
   },
   {
     what: "events in a sink",
     limit: "`maxQueuedEvents`, `maxQueuedBytes`",
-    beyond: "no connection of the sink is read, or as `whenFull` says",
+    beyond: "what `whenFull` says; by default, no connection of the sink is read",
     bytes: 4 * MIB,
     attacks: ["heldBack"],
   },
@@ -58,7 +59,7 @@ export const rows: readonly Row[] = [
     what: "frames that are not whole, or have to wait",
     limit: "32 KiB a connection; beyond, ¼ of `maxQueuedBytes` for a listener",
     beyond:
-      "the next large frame waits for room for all of it; one that has room and does not come within 5 s is closed",
+      "the next large frame waits for room for all of it; a peer whose frame has room and does not come within 5 s is closed",
     bytes: QUEUED / 4,
     attacks: ["headers", "halves", "rests"],
   },
@@ -100,7 +101,7 @@ export const rows: readonly Row[] = [
     attacks: ["expiredUnseen"],
   },
   {
-    what: "connections accepted of which JavaScript has not been told, on one thread",
+    what: "accepted connections of which JavaScript has not been told, on one thread",
     limit: "1 024",
     beyond: "no more are accepted until it has taken these; they wait in the kernel's backlog",
     bytes: 0,
@@ -129,9 +130,9 @@ export const rows: readonly Row[] = [
     shown: ["__test__/both-drivers/streams/backpressure.test.ts", "makes our handler's generator wait"],
   },
   {
-    what: "read from one socket in one turn",
-    limit: "256 KiB, or as much of a payload as has arrived of it; by a server, half of what waits",
-    beyond: "the rest in the next turn",
+    what: "bytes read from one socket in one turn",
+    limit: "256 KiB, or as much of a payload as has arrived; by a server, half of what waits",
+    beyond: "the rest follows in the next turn",
     shown: ["__test__/both-drivers/streams/event-loop.test.ts", ""],
   },
   {
@@ -141,13 +142,13 @@ export const rows: readonly Row[] = [
     shown: ["__test__/both-drivers/large-payloads.test.ts", "does not pile up in memory"],
   },
   {
-    what: "payloads that live and V8 does not count",
+    what: "live payloads that V8 does not count",
     limit: "64 MiB",
-    beyond: "it counts the others, and collects as usual",
+    beyond: "V8 counts the others, and collects as usual",
     shown: ["crate/bridge/given.rs", "what_is_kept_from_the_count_is_covered_at_any_time"],
   },
   {
-    what: "what payloads below 4 KiB that are kept hold besides their bytes",
+    what: "memory that kept payloads below 4 KiB hold besides their own bytes",
     limit: "16 MiB each for requests, for events, and for messages of streams",
     beyond: "the next ones get memory of their own",
     shown: ["__test__/both-drivers/kept-payloads.test.ts", "do not keep those in between"],
@@ -155,7 +156,7 @@ export const rows: readonly Row[] = [
   {
     what: "connections accepted in one turn",
     limit: "64",
-    beyond: "the rest in the next turn",
+    beyond: "the rest follows in the next turn",
     shown: ["__test__/both-drivers/limits.test.ts", "closes a connection above maxConnections"],
   },
   {
