@@ -92,7 +92,7 @@ describeWithPeer("a connection that looks for answers before it sleeps", () => {
     over.abort();
     await Promise.all(work);
     // An event loop that looked nevertheless would have had a few before the look, and none in the next 8 ms.
-    expect(during.toSorted((a, b) => a - b)[10]).toBeGreaterThan(100);
+    expect(during.toSorted((a, b) => a - b)[10]).toBeGreaterThan(30);
   });
 
   test("looks for a held call once, whatever other connections do", async () => {

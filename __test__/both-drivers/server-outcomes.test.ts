@@ -1,10 +1,10 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import {
   type CallMessage,
   Code,
   connect,
   createClient,
   createServer,
+  type HandlerContext,
   type ServerInterceptor,
   type ServiceImpl,
   TtrpcError,
@@ -61,6 +61,15 @@ async function* watched(
   }
 }
 
+/** A deadline that a request reaches its handler before, on a slow machine too. */
+const SOON = { timeoutMs: 200 };
+
+/** An empty response, once the deadline has passed. */
+async function afterDeadline({ signal }: HandlerContext) {
+  await aborted(signal);
+  return {};
+}
+
 type Call = (client: ReturnType<typeof createClient<typeof Streaming>>) => Promise<unknown>;
 
 /** Handlers whose response the caller does not get, in each kind of call. */
@@ -81,14 +90,17 @@ const LOST: readonly (readonly [what: string, handlers: object, call: Call, code
   ],
   [
     "a response after the deadline",
-    { echo: async () => sleep(40, {}) },
-    (client) => client.echo({}, { timeoutMs: 10 }),
+    { echo: (_request: unknown, context: HandlerContext) => afterDeadline(context) },
+    (client) => client.echo({}, SOON),
     Code.DeadlineExceeded,
   ],
   [
     "an error after the deadline",
-    { echo: () => sleep(40).then(() => Promise.reject(new Error("late"))) },
-    (client) => client.echo({}, { timeoutMs: 10 }),
+    {
+      echo: (_request: unknown, context: HandlerContext) =>
+        afterDeadline(context).then(() => Promise.reject(new Error("late"))),
+    },
+    (client) => client.echo({}, SOON),
     Code.DeadlineExceeded,
   ],
   [
@@ -99,11 +111,11 @@ const LOST: readonly (readonly [what: string, handlers: object, call: Call, code
   ],
   [
     "a response to a stream after the deadline",
-    { sumStream: async () => sleep(40, {}) },
+    { sumStream: (_requests: unknown, context: HandlerContext) => afterDeadline(context) },
     (client) =>
       client.sumStream(
         times(1, () => ({})),
-        { timeoutMs: 10 },
+        SOON,
       ),
     Code.DeadlineExceeded,
   ],
@@ -122,13 +134,12 @@ const LOST: readonly (readonly [what: string, handlers: object, call: Call, code
   [
     "messages after the deadline",
     {
-      async *divideStream() {
+      async *divideStream(_request: unknown, context: HandlerContext) {
         yield {};
-        await sleep(40);
-        yield {};
+        yield afterDeadline(context);
       },
     },
-    (client) => collect(client.divideStream({}, { timeoutMs: 10 })),
+    (client) => collect(client.divideStream({}, SOON)),
     Code.DeadlineExceeded,
   ],
 ];
