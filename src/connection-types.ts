@@ -6,7 +6,8 @@ import type { TtrpcError } from "./error.js";
  * - `"loop"`: the event loop of the JavaScript thread that uses it. A call involves no other thread, which gives the
  *   shortest latency. It needs Node's own event loop, libuv, which Bun and Deno do not have.
  * - `"thread"`: a separate thread, one for each JavaScript thread that asks for it. It reads, writes and runs timers
- *   while JavaScript is busy, and takes socket work off the JavaScript thread, but each call pays for waking it.
+ *   while JavaScript is busy, and takes socket work off the JavaScript thread, but each call pays for waking the other
+ *   thread.
  */
 export type Driver = "loop" | "thread";
 

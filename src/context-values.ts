@@ -15,7 +15,7 @@ export interface ContextKey<T> {
 
 /** Options of {@link createContextKey}. */
 export interface ContextKeyOptions {
-  /** Names the key where its values are shown. */
+  /** A name for the key, shown when a program prints its values. */
   readonly description?: string | undefined;
 }
 
@@ -38,8 +38,8 @@ export function createContextKey<T>(defaultValue: T, options: ContextKeyOptions 
 }
 
 /**
- * Values of one call, by typed keys: set by interceptors, read by handlers and other interceptors. They are never sent.
- * Its methods throw a TypeError if the key is not one of {@link createContextKey}.
+ * The values of one call, by typed keys. Interceptors set them; handlers and other interceptors read them. They are never
+ * sent. The methods throw a TypeError if the key was not made by {@link createContextKey}.
  */
 export class ContextValues {
   readonly #values = new Map<symbol, unknown>();

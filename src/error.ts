@@ -119,9 +119,9 @@ export class TtrpcError extends Error {
   }
 
   /**
-   * Turns anything that was thrown into a TtrpcError. A TtrpcError is returned as it is; one of another copy of this
-   * package keeps its code, message and details. Any other Error gives its message, under `Unknown`, and becomes the cause.
-   * Any other value becomes the message.
+   * Turns anything that was thrown into a TtrpcError. A TtrpcError is returned as it is; one from another copy of this
+   * package keeps its code, message and details. From any other Error, the new error takes the message, with code
+   * `Unknown` and the Error as its cause. Any other value becomes the message.
    */
   static from(reason: unknown): TtrpcError {
     if (isInstance(reason, TtrpcError)) return reason;
@@ -129,9 +129,9 @@ export class TtrpcError extends Error {
   }
 
   /**
-   * The message without the name of the call: what the peer sent. `message` begins with the call that failed, as in
-   * `my.Service/Watch: no such topic`. A handler that throws the error on sends this, so each peer in a chain gets the
-   * text of the first.
+   * The message without the name of the call, which is the text that the peer sent. `message`, in contrast, begins with
+   * the call that failed, as in `my.Service/Watch: no such topic`. A handler that rethrows the error sends the raw
+   * message, so every caller in a chain gets the original text.
    */
   get rawMessage(): string {
     const { message, service, method, code } = this;
@@ -141,8 +141,8 @@ export class TtrpcError extends Error {
   }
 
   /**
-   * The error as JSON, for logs: `name`, `code` and its name, `message`, `service`, `method`, `address` and `details`,
-   * whose bytes are in base64. The cause is left out.
+   * The error as JSON, for logs: `name`, `code` and the code's name, `message`, `service`, `method`, `address` and
+   * `details`, with bytes in base64. The cause is left out.
    */
   toJSON(): Record<string, unknown> {
     const { name, code, message, service, method, address, details } = this;

@@ -25,7 +25,7 @@ export function serverStreams(kind: MethodKind): boolean {
   return kind === "server_streaming" || kind === "bidi_streaming";
 }
 
-/** What calls of every kind have in a client's interceptors. */
+/** The fields that calls of every kind have in a client's interceptors. */
 export interface ClientCallBase {
   /** The address of the connection that the call is made on. */
   readonly address: string;
@@ -37,10 +37,10 @@ export interface ClientCallBase {
   readonly metadata: Metadata;
   /**
    * The timeout in milliseconds, counted from when the call is sent; undefined for none. The caller's timeout also ends a
-   * call that an interceptor holds for longer.
+   * call that an interceptor holds back for longer.
    */
   readonly timeoutMs?: number | undefined;
-  /** Aborts the call. The caller's signal also ends a call that an interceptor holds. */
+  /** Aborts the call. The caller's signal also ends a call that an interceptor holds back. */
   readonly signal?: AbortSignal | undefined;
   /** The values of the call's option `contextValues`, or an empty set. */
   readonly contextValues: ContextValues;
@@ -93,7 +93,7 @@ export type ClientCall =
   | ClientClientStreamingCall
   | ClientBidiStreamingCall;
 
-/** What requests of every kind have in a server's interceptors. */
+/** The fields that requests of every kind have in a server's interceptors. */
 export interface ServerCallBase {
   /** The full name of the service. */
   readonly service: string;
@@ -153,9 +153,9 @@ export type ReplyOf<Kind extends MethodKind, Reply> = Kind extends "server_strea
 export type ClientNext = <Call extends ClientCall>(call: Call) => Promise<ReplyOf<Call["kind"], Message>>;
 
 /**
- * Runs the handler, and resolves to its response, or to an AsyncIterable of responses if the server streams. They are what
- * the handler returned: messages, the fields of messages, or bytes. Rejects with the caller's error if the response cannot
- * be sent, or if nobody waits for it any more.
+ * Runs the handler, and resolves to its response, or to an AsyncIterable of responses if the server streams. These are
+ * what the handler returned: messages, the fields of messages, or bytes. Rejects with the error that the caller gets, if
+ * the response cannot be sent or if nobody waits for it any more.
  */
 export type ServerNext = <Call extends ServerCall>(call: Call) => Promise<ReplyOf<Call["kind"], object>>;
 
@@ -182,7 +182,7 @@ export type ClientInterceptor = (next: ClientNext) => (call: ClientCall) => Prom
 
 /**
  * Wraps each request of a server, as {@link ClientInterceptor} does on the client. `next` runs the handler. An
- * AsyncLocalStorage that is entered around `next` holds for the handler as long as it runs, streams included.
+ * AsyncLocalStorage store that is set around `next` stays set for the handler as long as it runs, streams included.
  *
  * ```ts
  * const authenticate: ServerInterceptor = (next) => async (call) => {

@@ -5,18 +5,18 @@ import { isBytes, kindOf } from "./value-kinds.js";
 /**
  * Frees the memory of a payload at once, when the program has finished with it.
  *
- * V8 frees it too, but only after some 32 MiB of payloads have arrived, so each is written to memory that no cache holds.
- * A program that reads a stream of large messages reads more of them a second if it releases each; docs/performance.md has
- * figures. Payloads of 8 KiB or more have memory of their own. For smaller payloads, and for arrays that did not come from a
- * peer, nothing happens.
+ * V8 would free it, too, but only after some 32 MiB of payloads have arrived, so each payload is written to memory that
+ * is in no processor cache. A program that reads a stream of large messages reads more messages a second if it releases
+ * each one; docs/performance.md has figures. Payloads of 8 KiB or more have memory of their own. For smaller payloads,
+ * and for arrays that did not come from a peer, nothing happens.
  *
  * A bytes field of a large message is a view of the message's payload, so releasing one releases all bytes fields of that
  * message. They have length 0 afterwards.
  *
- * Release only what nobody reads any more: an array that `fs.write` or a socket's `write` has not finished with, or that an
- * interceptor may send again, is still in use.
+ * Release only payloads that nothing reads any more: one that `fs.write` or a socket's `write` has not finished with, or
+ * that an interceptor may send again, is still in use.
  *
- * @param payload - What a raw call or request gave, or a bytes field of a message.
+ * @param payload - The bytes that a raw call or request gave, or a bytes field of a message.
  *
  * @throws {TypeError} If it is not a Uint8Array.
  *

@@ -21,7 +21,7 @@ export interface SyncCallOptions {
 export interface CallOptions extends SyncCallOptions {
   /**
    * Aborts the call: it fails with `Canceled`, and `cause` is the signal's reason. ttrpc has no way to cancel a call at
-   * the peer, so its handler keeps running. Only the handler of a stream whose requests have not ended notices: its
+   * the peer, so the peer's handler keeps running. Only a handler that is still reading a stream of requests notices: its
    * requests fail as incomplete.
    */
   readonly signal?: AbortSignal | undefined;
@@ -29,9 +29,9 @@ export interface CallOptions extends SyncCallOptions {
   readonly contextValues?: ContextValues | undefined;
   /**
    * The context of a handler that makes this call for its own caller. The call gets the time that is left of the caller's
-   * timeout, is aborted with the context's signal, and sends all of its metadata, credentials included. Other options take
-   * precedence: a `signal` replaces the parent's, a key of `metadata` replaces the parent's values of that key, and of
-   * two timeouts the shorter counts.
+   * timeout, aborts with the context's signal, and sends all of the context's metadata, credentials included. The call's
+   * other options take precedence: a `signal` replaces the parent's, and a key of `metadata` replaces the parent's values
+   * of that key. If there are two timeouts, the shorter one counts.
    */
   readonly parent?: HandlerContext | undefined;
 }

@@ -65,14 +65,14 @@ type Messages<Message> = AsyncIterable<Message> | Iterable<Message>;
 
 /** Options of {@link createClient}. */
 export interface ClientOptions {
-  /** Wrap each call and its response. The first is the outermost. */
+  /** Interceptors that wrap each call and its response. The first is the outermost. */
   readonly interceptors?: readonly ClientInterceptor[] | undefined;
 }
 
 const OPTIONS = ["interceptors"] as const satisfies readonly (keyof ClientOptions)[];
 
 /**
- * Makes a client of a service on a connection. Any number of clients may share one.
+ * Makes a client of a service on a connection. Any number of clients may share a connection.
  *
  * ```ts
  * const task = createClient(Task, connection);
@@ -81,8 +81,8 @@ const OPTIONS = ["interceptors"] as const satisfies readonly (keyof ClientOption
  * ```
  *
  * If the server streams, the method returns an AsyncIterable: the call starts at once, and leaving its `for await` ends
- * it. If the client streams, the method takes an AsyncIterable or an Iterable, such as an array, whose end is the
- * half-close.
+ * it. If the client streams, the method takes an AsyncIterable or an Iterable, such as an array; its end half-closes the
+ * call.
  *
  * A method rejects, or its iterable throws, with a TypeError that names the wrong field of a request or the wrong
  * option, and otherwise with a {@link TtrpcError}.

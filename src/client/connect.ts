@@ -24,19 +24,17 @@ export interface ConnectOptions {
    * have carried them out. Calls made before the connection is back wait for the next attempt. Default false.
    */
   readonly reconnect?: ReconnectOptions | boolean | undefined;
-  /**
-   * What runs the connection's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop.
-   */
+  /** What runs the connection's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop. */
   readonly driver?: Driver | undefined;
   /**
-   * Milliseconds to poll for answers before the thread sleeps: from 0 to 10, fractions allowed. Polling begins when bytes of
-   * a call or a stream have left, goes on after each answer while others are due, and gives way to whatever else the event
-   * loop has to do.
+   * Milliseconds to poll for answers before the thread sleeps: from 0 to 10, fractions allowed. Polling begins once bytes
+   * of a call or a stream have been sent, continues after each answer while more are due, and gives way to whatever else
+   * the event loop has to do.
    *
    * With few calls in flight to a peer on the same machine, most of the latency is falling asleep and waking up. So by
-   * default, a connection polls for up to 0.1, while that pays: where answers take longer, it soon tries only once in 64
-   * times. Any number given here holds for each call: 0 turns polling off, and 1 keeps a processor busy for up to a
-   * millisecond. With one processor, nothing polls. See docs/performance.md.
+   * default, a connection polls for up to 0.1 ms as long as that pays: where answers take longer, it soon polls only one
+   * time in 64. A number given here applies to every call: 0 turns polling off, and 1 keeps a processor busy for up to a
+   * millisecond. On a single processor, nothing polls. See docs/performance.md.
    */
   readonly busyPollMs?: number | undefined;
 }

@@ -119,8 +119,8 @@ export class Connection {
    * for await (const bytes of connection.serverStreaming("my.Service", "List", payload)) console.log(bytes);
    * ```
    *
-   * Messages that arrived but were not read are limited to 4 MiB. Beyond that nothing more is read from the connection,
-   * so its other calls wait too. Give a stream that may stay unread for long a connection of its own.
+   * Messages that have arrived but have not been read are limited to 4 MiB. Beyond that, nothing more is read from the
+   * connection, so its other calls wait, too. Give a stream that may stay unread for long a connection of its own.
    *
    * The iterable throws a TypeError if an argument is wrong, otherwise a {@link TtrpcError}.
    */

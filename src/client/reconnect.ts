@@ -13,9 +13,9 @@ export interface ReconnectOptions {
   readonly initialDelayMs?: number | undefined;
   /** The longest time between two attempts, in milliseconds; the delay doubles up to it. Default 5 000. */
   readonly maxDelayMs?: number | undefined;
-  /** Attempts that may fail in a row before the connection is closed for good. No limit by default. */
+  /** How many attempts may fail in a row before the connection is closed for good. No limit by default. */
   readonly maxAttempts?: number | undefined;
-  /** Calls that may wait for the next attempt; one more fails with `ResourceExhausted`. Default 1 000. */
+  /** Calls that may wait for the next attempt; any further call fails with `ResourceExhausted`. Default 1 000. */
   readonly maxWaitingCalls?: number | undefined;
 }
 

@@ -29,14 +29,14 @@ export interface SyncConnectOptions {
   readonly connectTimeoutMs?: number | undefined;
   /**
    * Milliseconds to poll for an answer before the thread sleeps: from 0 to 10, fractions allowed. By default up to 0.1,
-   * while that pays; see {@link ConnectOptions.busyPollMs}. 0 turns polling off.
+   * as long as that pays; see {@link ConnectOptions.busyPollMs}. 0 turns polling off.
    */
   readonly busyPollMs?: number | undefined;
 }
 
 /**
  * A connection whose calls block the thread until the reply arrives, as the Rust crate's default client does. It never
- * keeps the process alive, and notices only during a call that the peer is gone. Made by {@link connectSync}.
+ * keeps the process alive, and it notices that the peer is gone only during a call. Made by {@link connectSync}.
  */
 export class SyncConnection {
   /** The address that it connected to. */
@@ -68,8 +68,8 @@ export class SyncConnection {
 
   /**
    * Makes a unary call with the bytes of a message and returns the bytes of the reply. Without `timeoutMs` it waits
-   * forever. Nothing else on this thread runs meanwhile, so a server on the same thread could not answer; a call to one
-   * fails with `FailedPrecondition`. Request and reply may have up to 4 MiB each, including their envelopes.
+   * forever. Nothing else on this thread runs meanwhile, so a server on the same thread could not answer; a call to such
+   * a server fails with `FailedPrecondition`. Request and reply may have up to 4 MiB each, including their envelopes.
    *
    * Throws a TypeError if an argument is wrong, otherwise a {@link TtrpcError}.
    */

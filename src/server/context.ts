@@ -77,7 +77,7 @@ export class HandlerContext {
   }
 
   /**
-   * The milliseconds until the deadline: 0 once it has passed, undefined if there is none. Counted by the monotonic
+   * The milliseconds until the deadline: 0 once it has passed, undefined if there is none. Measured by the monotonic
    * clock, so setting the system's clock does not change it.
    */
   remainingMs(): number | undefined {
@@ -86,10 +86,10 @@ export class HandlerContext {
   }
 
   /**
-   * Aborts when nobody waits for the answer any more: with `DeadlineExceeded` at the deadline, with `Canceled` when the
-   * peer has disconnected or canceled its stream, or an interceptor has answered without the handler, with `Unavailable`
-   * when the server shuts down, and with the error that the caller gets when a message of a stream cannot be sent. The
-   * reason is a {@link TtrpcError}.
+   * Aborts when nobody waits for the answer any more. The reason is a {@link TtrpcError}: `DeadlineExceeded` at the
+   * deadline; `Canceled` if the peer has disconnected or canceled its stream, or if an interceptor has answered without
+   * the handler; `Unavailable` if the server shuts down; and if a message of a stream cannot be sent, the error that the
+   * caller gets.
    */
   get signal(): AbortSignal {
     // Most handlers never read it, and an AbortController costs more than the rest of the context.

@@ -3,41 +3,40 @@ import type { Driver } from "../connection-types.js";
 
 /** Options of {@link createServer}. */
 export interface ServerOptions {
-  /** Connections open at once on one address; one more is closed as soon as it is accepted. Default 10 000. */
+  /** Connections open at once on one address; any further one is closed as soon as it is accepted. Default 10 000. */
   readonly maxConnections?: number | undefined;
-  /** Requests being handled at once on one address; one more is answered with `ResourceExhausted`. Default 10 000. */
+  /**
+   * Requests being handled at once on one address; any further one is answered with `ResourceExhausted`. Default 10 000.
+   */
   readonly maxConcurrentCalls?: number | undefined;
   /**
-   * Bytes of the unary requests being handled at once on one address; a request beyond it is answered with
-   * `ResourceExhausted`. Default 64 MiB. A request counts, with its metadata, until its handler has ended, even if
-   * nobody waits for the answer any more. Fractions of this limit bound what else the peers of an address can make the
-   * server hold: a quarter for incomplete frames, a quarter for stream messages that were not read, and half for
-   * replies that the peers have not read. Each connection may always have 64 KiB of these in total, whatever the others
-   * use.
+   * Bytes of the unary requests being handled at once on one address; a request beyond this limit is answered with
+   * `ResourceExhausted`. Default 64 MiB. A request counts, with its metadata, until its handler has ended, even if nobody
+   * waits for the answer any more. Fractions of this limit bound what else the peers of an address can make the server
+   * hold: a quarter for incomplete frames, a quarter for stream messages that no handler has read, and half for replies
+   * that the peers have not read. Each connection may always use 64 KiB for these in total, whatever the others use.
    */
   readonly maxQueuedBytes?: number | undefined;
   /**
    * Admits only peers with this process's own user and group, as containerd and Go shims do; the connections of others
    * are closed as soon as they are accepted. Only unix sockets have peer credentials, so on any other address nobody is
-   * admitted; nor is anybody if this process has the id that stands for all users that its user namespace does not map.
-   * Default false.
+   * admitted. Nor is anybody if this process itself has the overflow id, which stands for all users that its user
+   * namespace does not map. Default false.
    */
   readonly requireSameUser?: boolean | undefined;
-  /** Wrap each request and what its handler returns. The first is the outermost. */
+  /** Interceptors that wrap each request and what its handler returns. The first is the outermost. */
   readonly interceptors?: readonly ServerInterceptor[] | undefined;
-  /**
-   * What runs the server's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop.
-   */
+  /** What runs the server's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop. */
   readonly driver?: Driver | undefined;
   /**
-   * Milliseconds to poll for another request before the thread sleeps: from 0 to 10, fractions allowed. Polling begins when
-   * a reply or a stream's message has left, ends with the next bytes that come, and gives way to whatever else the event loop
-   * has to do.
+   * Milliseconds to poll for another request before the thread sleeps: from 0 to 10, fractions allowed. Polling begins
+   * once a reply or a stream's message has been sent, ends when the next bytes arrive, and gives way to whatever else the
+   * event loop has to do.
    *
-   * A peer on the same machine that makes one call after the other is then answered up to twice as often. So by default, a
-   * server polls for up to 0.1, separately for each connection, from its eighth reply on and while that pays: where requests
-   * are further apart, it soon polls only once in 64 times. Any number given here holds for each reply: 0 turns polling off.
-   * With one processor, nothing polls. See docs/performance.md.
+   * A peer on the same machine that makes one call after the other is then answered up to twice as often. So by default,
+   * a server polls for up to 0.1 ms, separately for each connection, from the connection's eighth reply on and as long as
+   * that pays: where requests are further apart, it soon polls only one time in 64. A number given here applies to every
+   * reply; 0 turns polling off. On a single processor, nothing polls. See docs/performance.md.
    */
   readonly busyPollMs?: number | undefined;
 }
@@ -45,9 +44,9 @@ export interface ServerOptions {
 /** Options of {@link Server.listen}. */
 export interface ListenOptions {
   /**
-   * Permission bits of a unix socket's file, from 0 to 0o777, set before anyone can connect. The umask decides by
-   * default. An abstract name has no file, so that any process may connect: `mode` is refused there, and `requireSameUser`
-   * decides.
+   * Permission bits of a unix socket's file, from 0 to 0o777, set before anyone can connect. By default, the umask
+   * decides. An abstract name has no file, so any process may connect to it: `mode` is refused there, and only
+   * `requireSameUser` restricts who is admitted.
    */
   readonly mode?: number | undefined;
   /**

@@ -44,7 +44,9 @@ type MethodImpl<Method> =
 /** A value, or a promise of it. */
 export type MaybePromise<T> = T | Promise<T>;
 
-/** A handler of bytes. Its `kind` decides what it takes and returns: bytes, or an AsyncIterable of bytes. */
+/**
+ * A method with a handler of bytes. The `kind` decides what that takes and returns: bytes, or an AsyncIterable of bytes.
+ */
 export type RawMethod =
   | {
       readonly kind: "unary";

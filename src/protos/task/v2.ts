@@ -1,7 +1,7 @@
 /**
- * containerd's Task service, version 2, which containerd 1.x calls, and containerd 2.x if a shim says that it is of
- * version 2. containerd's own shim serves it in 1.x. Its methods and messages are those of version 3; only the package
- * in their names differs.
+ * containerd's Task service, version 2, which containerd 1.x calls, and which containerd 2.x calls if a shim says that it
+ * serves version 2. containerd's own shim serves it in 1.x. Its methods and messages are those of version 3; only the
+ * package in their names differs.
  *
  * ```ts
  * import { connect, createClient } from "containerd-shim-protos";

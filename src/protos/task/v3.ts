@@ -1,6 +1,6 @@
 /**
- * containerd's Task service, version 3, by which containerd 2.x has a shim create, start, watch and end the processes of a
- * container. containerd's own shim serves it in 2.x.
+ * containerd's Task service, version 3, through which containerd 2.x has a shim create, start, watch and end the
+ * processes of a container. containerd's own shim serves it in 2.x.
  *
  * ```ts
  * import { connect, createClient } from "containerd-shim-protos";
