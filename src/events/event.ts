@@ -23,8 +23,8 @@ export interface ContainerdEvent {
   /** The full name of its message, such as `containerd.events.TaskExit`. */
   readonly type: string;
   /**
-   * The decoded message; narrow it with `isMessage(event.message, TaskExitSchema)`. Undefined if the type is unknown,
-   * the bytes do not decode, or their objects would take too much memory: `unpackAny(event.any, schema)` says which.
+   * The decoded message; narrow it with `isMessage(event.message, TaskExitSchema)`. Undefined if the type is unknown, the
+   * bytes do not decode, or the decoded objects would take too much memory; `unpackAny(event.any, schema)` shows which.
    */
   readonly message: Message | undefined;
   /** The message as it was sent. */

@@ -62,9 +62,9 @@ class ToContainerd implements Onward {
 }
 
 /**
- * Forwards events between shims and containerd: it serves containerd's ttrpc service of events on `address`, forwards each
- * request to `containerd` byte for byte, including metadata and deadline, and gives the program the events that containerd
- * accepted, in the order in which they arrived.
+ * Forwards events between shims and containerd: it serves containerd's ttrpc Events service on `address`, forwards each
+ * request to `containerd` byte for byte, including metadata and deadline, and gives the program the events that
+ * containerd accepted, in the order in which they arrived.
  *
  * ```ts
  * const events = forwardEvents("unix:///run/my-events.sock", "/run/containerd/containerd.sock.ttrpc");
@@ -76,8 +76,8 @@ class ToContainerd implements Onward {
  * containerd, is answered with `InvalidArgument` and not forwarded. `topics` and `namespaces` select what the program gets;
  * containerd gets everything.
  *
- * By default an event is acknowledged when containerd has accepted it and it has a place in the queue, because a shim that
- * waited for a slow program would send it to containerd again after five seconds.
+ * By default, an event is acknowledged once containerd has accepted it and it has a place in the queue. If a shim had to
+ * wait for a slow program, it would send the event to containerd again after five seconds.
  *
  * Throws a TypeError that names what is wrong, and a {@link TtrpcError} of code `Unavailable` if the address cannot be
  * bound.

@@ -1,6 +1,6 @@
 /**
- * containerd's events: a server that receives them, a publisher, a forwarder between shims and containerd, a
- * subscription to containerd, the service of events, every event message, and the topics that shims publish under.
+ * containerd's events: a server that receives them, a publisher, a forwarder between shims and containerd, a subscription
+ * to containerd, the Events service, every event message, and the topics that shims publish under.
  *
  * ```ts
  * import { isMessage } from "@bufbuild/protobuf";

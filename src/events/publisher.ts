@@ -28,18 +28,18 @@ import type { Driver } from "../connection-types.js";
 export interface PublisherOptions {
   /** The containerd namespace of the events. */
   readonly namespace: string;
-  /** Milliseconds that one attempt may take, which the server is told as the timeout. Default 5 000, as in Go's shims. */
+  /** Milliseconds that one attempt may take; the server gets this as the timeout. Default 5 000, as in Go's shims. */
   readonly timeoutMs?: number | undefined;
-  /** Milliseconds after `publish` until an event that was not delivered is given up. Default 60 000. */
+  /** Milliseconds after `publish` until an undelivered event is given up. Default 60 000. */
   readonly retryForMs?: number | undefined;
-  /** Events that may wait for delivery; one more is refused with `ResourceExhausted`. Default 10 000. */
+  /** Events that may wait for delivery; any further one is refused with `ResourceExhausted`. Default 10 000. */
   readonly maxQueuedEvents?: number | undefined;
   /** Bytes of the events that may wait, with their envelopes. Default 16 MiB. */
   readonly maxQueuedBytes?: number | undefined;
   /**
    * Events that may be in flight at once. Default 1, because containerd handles each request in a goroutine of its own,
-   * where one event may overtake another. More are faster, and keep their order if the server is one of `listenEvents` or
-   * `forwardEvents`.
+   * so one event may overtake another. A higher number is faster, and keeps the order if the server was made by
+   * `listenEvents` or `forwardEvents`.
    */
   readonly maxInFlight?: number | undefined;
   /** What runs the connection's runtime; see {@link Driver}. Default `"loop"`, or `"thread"` without Node's event loop. */
@@ -65,8 +65,8 @@ export interface Undelivered {
 /** Events of a {@link Publisher}. */
 export interface PublisherEvents {
   /**
-   * An event was given up. Without a listener, a process warning reports it. An error that a listener throws is an
-   * uncaught exception of the process; the other events are reported all the same.
+   * An event was given up. Without a listener, a process warning reports it. An error that a listener throws becomes an
+   * uncaught exception of the process; the other events are still reported.
    */
   undelivered: [undelivered: Undelivered];
 }
@@ -104,7 +104,7 @@ const PASSING: ReadonlySet<Code> = new Set([
 ]);
 
 /**
- * Publishes events to containerd, or to anything that serves its ttrpc service of events. Made by
+ * Publishes events to containerd, or to anything else that serves containerd's ttrpc Events service. Made by
  * {@link createPublisher}.
  */
 export class Publisher extends EventEmitter<PublisherEvents> {
@@ -154,13 +154,14 @@ export class Publisher extends EventEmitter<PublisherEvents> {
    * await publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: "web", pid: 4242, exitStatus: 1 });
    * ```
    *
-   * You need not await it: `undelivered` also reports an event that could not be delivered, and an unhandled rejection
-   * does no harm.
+   * You need not await the promise: `undelivered` also reports an event that could not be delivered, and an unhandled
+   * rejection does no harm.
    *
-   * Rejects with a TypeError that names what is wrong; nothing that containerd would refuse, or that would harm it, is sent.
-   * Rejects with a {@link TtrpcError} if the event was not delivered: `ResourceExhausted` if too many wait, or it is too
-   * large; `DeadlineExceeded` if it was tried for `retryForMs`; `Unavailable` if the publisher was closed; `Aborted` if,
-   * with `maxInFlight` above 1, it failed and a later one was delivered; otherwise what the server answered.
+   * Rejects with a TypeError that names what is wrong; nothing that containerd would refuse, or that would harm it, is
+   * sent. Rejects with a {@link TtrpcError} if the event was not delivered: `ResourceExhausted` if too many events wait,
+   * or if it is too large; `DeadlineExceeded` if it could not be delivered within `retryForMs`; `Unavailable` if the
+   * publisher was closed; `Aborted` if, with `maxInFlight` above 1, it failed and a later event was delivered; otherwise
+   * the code that the server answered with.
    */
   publish<Desc extends DescMessage>(
     topic: string,
@@ -223,17 +224,17 @@ export class Publisher extends EventEmitter<PublisherEvents> {
    * void publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: "web" });
    * ```
    *
-   * The room is the caller's until the event loop's next turn: publish before you wait for anything else. Any number may
-   * wait; each place goes to one of them, in the order in which they asked. Rejects with `Unavailable` once the publisher
-   * is closed.
+   * The room is reserved for the caller until the event loop's next turn: publish before you wait for anything else. Any
+   * number of callers may wait; each free place goes to one of them, in the order in which they asked. Rejects with
+   * `Unavailable` once the publisher is closed.
    */
   ready(): Promise<void> {
     return this.#closing === undefined ? this.#places.wait() : Promise.reject(closedError());
   }
 
   /**
-   * Resolves when no event waits: each that was published has been delivered or given up. Never rejects; `undelivered` has
-   * reported those that were given up.
+   * Resolves when no event is waiting any more: each published event has been delivered or given up. Never rejects;
+   * `undelivered` has then reported the events that were given up.
    *
    * ```ts
    * void publisher.publish(TASK_EXIT_EVENT_TOPIC, TaskExitSchema, { containerId: "web" });
@@ -350,8 +351,8 @@ function timestampAt(now: number): { seconds: bigint; nanos: number } {
 
 /**
  * Makes a publisher of events. It connects when there is something to publish, and reconnects after the server restarts,
- * so the server need not be up yet. It also does so when an attempt had no answer within `timeoutMs`: another server may listen
- * in the place of one that hangs.
+ * so the server need not be up yet. It also reconnects when an attempt got no answer within `timeoutMs`, because another
+ * server may by then listen in place of one that hangs.
  *
  * ```ts
  * const publisher = createPublisher("/run/containerd/containerd.sock.ttrpc", { namespace: "default" });
@@ -360,7 +361,8 @@ function timestampAt(now: number): { seconds: bigint; nanos: number } {
  * await publisher.close();
  * ```
  *
- * Events are delivered in the order of `publish`, each at least once: one whose acknowledgement was lost is sent again.
+ * Events are delivered in the order of `publish`, each at least once: an event whose acknowledgement was lost is sent
+ * again.
  *
  * Throws a TypeError that names what is wrong.
  *

@@ -13,8 +13,8 @@ export interface EventSinkOptions extends ListenOptions {
   /** Only events of these namespaces are delivered. Default all. */
   readonly namespaces?: readonly string[] | undefined;
   /**
-   * Types of messages besides containerd's own. If it throws, events of its types come without `message`, and a process
-   * warning (`TtrpcWarning`) reports the first failure.
+   * Message types to decode besides containerd's own. If the registry throws, events of its types come without `message`,
+   * and a process warning (`TtrpcWarning`) reports the first failure.
    */
   readonly registry?: Registry | undefined;
   /**
@@ -23,8 +23,8 @@ export interface EventSinkOptions extends ListenOptions {
    * - `"taken"`: at the end of the turn of the event loop in which the consumer got it. By then, the consumer has done
    *   everything with it that needs no waiting, such as a synchronous write.
    * - `"done"`: when the consumer asks for the next event, and so has finished with this one. If the consumer leaves the
-   *   loop by `break` or an error, the event in hand is not acknowledged, and is the first of the next loop.
-   * - `"arrived"`: at once, when it has a place in the queue.
+   *   loop by `break` or an error, the event in hand is not acknowledged, and comes first in the next loop.
+   * - `"arrived"`: as soon as it has a place in the queue.
    *
    * Default `"taken"`; for `forwardEvents`, `"arrived"`.
    */
@@ -34,9 +34,9 @@ export interface EventSinkOptions extends ListenOptions {
   /** Bytes of the events that may wait, as they were sent. Default 16 MiB. */
   readonly maxQueuedBytes?: number | undefined;
   /**
-   * What happens when an event arrives and the queue is full:
+   * What happens when an event arrives while the queue is full:
    *
-   * - `"wait"`: its publisher waits. Nothing is acknowledged, and no more is read from it.
+   * - `"wait"`: its publisher waits. The event is not acknowledged, and nothing more is read from the publisher.
    * - `"dropOldest"`: the event that has waited longest is dropped, acknowledged and counted.
    * - `"fail"`: its publisher gets `ResourceExhausted`.
    *

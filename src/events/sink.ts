@@ -25,11 +25,11 @@ const UNSEEN_BYTES = 64 << 20;
 const DEFAULT_GRACE_MS = 5000;
 
 /**
- * A server of containerd's ttrpc service of events, and the events that came: iterate over it, or over
- * {@link EventSink.batches}. Made by {@link listenEvents}. Several loops share the events, each of which goes to one.
+ * A server of containerd's ttrpc Events service. To get the events, iterate over it, or over {@link EventSink.batches}.
+ * If there are several loops, each event goes to one of them. Made by {@link listenEvents}.
  */
 export class EventSink implements AsyncIterable<ContainerdEvent> {
-  /** The address that is bound; for `tcp://ip:0` it has the port. */
+  /** The bound address; for `tcp://ip:0` it has the chosen port. */
   readonly address: string;
   readonly #plan: SinkPlan;
   readonly #server: Server;
@@ -74,7 +74,8 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
   }
 
   /**
-   * The events in arrays: all that wait, at least one, and at most `maxEvents` (default 1 000).
+   * The events in arrays. Each array has all the events that are waiting: at least one, and at most `maxEvents` (default
+   * 1 000).
    *
    * ```ts
    * for await (const batch of events.batches()) insertAll(batch);
@@ -88,12 +89,12 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
   }
 
   /**
-   * Stops listening, and refuses with `Unavailable` the events that were not acknowledged, which their publishers still
-   * have. Acknowledged events can still be taken; then loops end.
+   * Stops listening, and refuses the unacknowledged events with `Unavailable`; their publishers still have them.
+   * Acknowledged events can still be taken; then loops end.
    *
-   * With `acknowledge: "done"` it waits up to `graceMs` milliseconds (default 5 000) for the consumer to finish with the
-   * events in hand, so call it in a loop without awaiting it. A second call returns the same promise.
-   * Rejects with a TypeError if an option is wrong.
+   * With `acknowledge: "done"`, it waits up to `graceMs` milliseconds (default 5 000) for the consumer to finish with the
+   * events in hand. So inside a loop over the events, do not await it. A second call returns the same promise. Rejects
+   * with a TypeError if an option is wrong.
    */
   close(options: { graceMs?: number | undefined } = {}): Promise<void> {
     try {
@@ -175,7 +176,7 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
 }
 
 /**
- * Serves containerd's ttrpc service of events in containerd's place: give its address to shims as their `TTRPC_ADDRESS`.
+ * Serves containerd's ttrpc Events service in containerd's place: give its address to shims as their `TTRPC_ADDRESS`.
  *
  * ```ts
  * const events = listenEvents("unix:///run/my-events.sock", { topics: ["/tasks/"], reclaimStale: true });
@@ -184,9 +185,9 @@ export class EventSink implements AsyncIterable<ContainerdEvent> {
  * }
  * ```
  *
- * The server listens when this returns. Events of one connection arrive in the order in which they were sent. Events that
- * containerd would refuse are refused with `InvalidArgument`: without an envelope or a namespace, with a malformed topic,
- * without a timestamp or with one outside the years 1 to 9999.
+ * The server is listening when this returns. Events of one connection arrive in the order in which they were sent. Events
+ * that containerd would refuse are refused with `InvalidArgument`: those without an envelope, a namespace or a timestamp,
+ * with a malformed topic, or with a timestamp outside the years 1 to 9999.
  *
  * Throws a TypeError that names what is wrong, and a {@link TtrpcError} of code `Unavailable` if the address cannot be
  * bound.

@@ -10,8 +10,8 @@ import { namespaceFault, topicPrefixFault, type TypeOf, typesOf } from "./event.
 /** A place between two events where others may be missing. */
 export interface EventGap {
   /**
-   * When the first missing event may have happened: the time of the event that was dropped, or of the last event before
-   * the subscription was lost. If there was none, the time at which `subscribeEvents` was called.
+   * The earliest time at which a missing event may have happened: the time of the event that was dropped, or of the last
+   * event before the subscription was lost. If there was no such event, the time at which `subscribeEvents` was called.
    */
   readonly since: Date;
   /** How many events arrived, but were dropped because the queue was full. */
@@ -32,7 +32,7 @@ export interface SubscribeOptions {
    * the filtering.
    */
   readonly filters?: readonly string[] | undefined;
-  /** Types of messages besides containerd's own, as for `listenEvents`. */
+  /** Message types to decode besides containerd's own, as for `listenEvents`. */
   readonly registry?: Registry | undefined;
   /** Ends the subscription when it aborts, as {@link EventSubscription.close} does. */
   readonly signal?: AbortSignal | undefined;
@@ -47,10 +47,10 @@ export interface SubscribeOptions {
   /** Bytes of the events that may wait. Default 16 MiB. */
   readonly maxQueuedBytes?: number | undefined;
   /**
-   * What happens when an event arrives and the queue is full:
+   * What happens when an event arrives while the queue is full:
    *
    * - `"dropOldest"`: the event that has waited longest is dropped and counted, and leaves a gap.
-   * - `"fail"`: the subscription ends; loops get the events that wait, then `ResourceExhausted`.
+   * - `"fail"`: the subscription ends; loops get the events that are waiting, and then throw `ResourceExhausted`.
    * - `"wait"`: nothing is read from containerd, which then keeps events in its own memory, without a limit.
    *
    * Default `"dropOldest"`.
@@ -68,7 +68,7 @@ export interface SubscriptionCounts {
   readonly dropped: number;
   /** Events that were left out, because they did not decode. */
   readonly invalid: number;
-  /** How often the subscription was lost, or could not be made at first. */
+  /** How many times the subscription was lost, or could not be made at first. */
   readonly lost: number;
   /** Events that wait for the consumer. */
   readonly queued: number;

@@ -36,8 +36,8 @@ const NOT_ALLOWED: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
 const MOST_REFUSALS = 8;
 
 /**
- * A subscription to containerd's events: iterate over it, or over {@link EventSubscription.batches}. Made by
- * {@link subscribeEvents}. Several loops share the events, each of which goes to one.
+ * A subscription to containerd's events. To get the events, iterate over it, or over {@link EventSubscription.batches}.
+ * If there are several loops, each event goes to one of them. Made by {@link subscribeEvents}.
  */
 export class EventSubscription implements AsyncIterable<ContainerdEvent> {
   readonly #plan: SubscriptionPlan;
@@ -57,7 +57,7 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
     this.#stopped = this.#run().finally(() => unlistenToAbort(signal, listener));
   }
 
-  /** Whether there is a connection to containerd now. It subscribes right after it has been connected. */
+  /** Whether it is connected to containerd now. It subscribes right after it has connected. */
   get connected(): boolean {
     return this.#connected;
   }
@@ -73,7 +73,8 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
   }
 
   /**
-   * The events in arrays: all that wait, at least one, and at most `maxEvents` (default 1 000); none spans a gap.
+   * The events in arrays. Each array has all the events that are waiting: at least one, and at most `maxEvents` (default
+   * 1 000). No array spans a gap.
    *
    * ```ts
    * for await (const batch of events.batches()) insertAll(batch);
@@ -90,7 +91,7 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
     return takenEvents(events, this.#plan.typeOf, this.#plan.maxQueuedBytes);
   }
 
-  /** Ends the subscription. Events that wait can still be taken; then loops end. Resolves when the connection is closed. */
+  /** Ends the subscription. Waiting events can still be taken; then loops end. Resolves when the connection is closed. */
   close(): Promise<void> {
     this.#end();
     return this.#stopped;
@@ -174,7 +175,7 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
 }
 
 /**
- * Subscribes to the events of a containerd, over gRPC: those of its shims, and those that it makes itself, of
+ * Subscribes to the events of a containerd, over gRPC: those of its shims, and those that it publishes itself about
  * containers, images, content, snapshots and namespaces.
  *
  * ```ts
@@ -185,14 +186,14 @@ export class EventSubscription implements AsyncIterable<ContainerdEvent> {
  * for await (const { topic, message } of events) console.log(topic, message);
  * ```
  *
- * Each event comes at most once. containerd keeps no history: what happens while there is no subscription is lost. A
- * subscription that ends, or cannot be made because containerd is away, is made again, after 10 milliseconds at first and
- * a second at most; `onGap` tells where events may be missing. A failure that waiting cannot fix ends the loops with a
- * {@link TtrpcError}: a filter that containerd refuses, a socket that this process may not open for
- * more than a second.
+ * Each event is delivered at most once. containerd keeps no history: events that it publishes while there is no
+ * subscription are lost. If the subscription ends, or cannot be made because containerd is away, it is tried again, after
+ * 10 milliseconds at first and a second at most; `onGap` tells where events may be missing. A failure that waiting cannot
+ * fix ends the loops with a {@link TtrpcError}: for example, if containerd refuses a filter, or if for more than a second
+ * this process is not allowed to open the socket.
  *
- * It needs the packages `@connectrpc/connect` and `@connectrpc/connect-node`, loads them when it is called, and ends with
- * `FailedPrecondition` if they are missing.
+ * It needs the packages `@connectrpc/connect` and `@connectrpc/connect-node`. It loads them when it is called, and the
+ * subscription ends with `FailedPrecondition` if they are missing.
  *
  * Throws a TypeError that names what is wrong.
  *
