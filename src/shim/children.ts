@@ -14,16 +14,16 @@ export interface ChildExit {
   /** Its process id, which another process may have by now. */
   readonly pid: number;
   /**
-   * The status as a shell reports it: the exit code, or 128 plus the signal number. 255 if it is unknown, because something
-   * else in this process, or a parent that the process still had, waited for it. 0 for a process that Node started and a
-   * real-time signal ended, because Node does not report such signals.
+   * The status as a shell reports it: the exit code, or 128 plus the signal number. 255 if the status is unknown, because
+   * something else in this process, or a parent that the process still had, waited for it. 0 if Node started the process
+   * and a real-time signal ended it, because Node does not report such signals.
    */
   readonly status: number;
   /** When this process noticed that it had ended. */
   readonly exitedAt: Date;
 }
 
-/** A process that the shim waits for, although it did not start it. */
+/** A process that the shim waits for, such as one that an OCI runtime has left to it. */
 export interface AdoptedChild {
   /** Its process id. Once the process has ended, another may have it, so send signals with {@link kill}. */
   readonly pid: number;
@@ -95,8 +95,8 @@ class Adopted implements AdoptedChild {
  * The processes that the shim inherits. It is a _child subreaper_: when an OCI runtime starts a process and exits, that
  * process becomes the shim's child. The shim reaps all of them when they end, and reports the end of adopted ones.
  *
- * Children of Node are left to Node: `spawn` and its relatives work as usual, on this thread and in workers. Announce a
- * child that a native addon forks on the main thread and waits for itself with {@link leave}.
+ * Node's own children are left to Node: `spawn` and its relatives work as usual, on this thread and in workers. If a
+ * native addon forks a child on the main thread and itself waits for it, announce the child with {@link leave}.
  */
 export class Children {
   // What an ended child of the process is, and who may reap it:
@@ -137,8 +137,9 @@ export class Children {
   }
 
   /**
-   * Adopts the process whose pid `start` resolves to, even if it has ended by then. `start` must have created it, or it
-   * must still be running. Orphans that end meanwhile are kept until `start` has settled, for at most 5 seconds.
+   * Adopts the process whose pid `start` resolves to, even if the process has ended by then. Either `start` must have
+   * created the process, or it must still be running. Orphans that end meanwhile are kept until `start` has settled, for
+   * at most 5 seconds.
    *
    * ```ts
    * const { pid, exited } = await children.adopt(async () => {
@@ -147,9 +148,9 @@ export class Children {
    * });
    * ```
    *
-   * Rejects with whatever `start` rejects with; with a TypeError if `start` is not a function, or resolves to anything
-   * but a pid or to the pid of a child of Node's, whose end Node reports; and with an Error of code `ESRCH` if there is
-   * no such process.
+   * Rejects with whatever `start` rejects with; with a TypeError if `start` is not a function, or resolves to something
+   * that is not a pid, or to the pid of a child that Node started, whose end Node itself reports; and with an Error of
+   * code `ESRCH` if there is no such process.
    */
   async adopt(start: () => Promise<number>): Promise<AdoptedChild> {
     if (typeof start !== "function") throw new TypeError(`start must be a function, not ${kindOf(start)}`);
@@ -164,8 +165,8 @@ export class Children {
   }
 
   /**
-   * Leaves alone a child that a native addon forked on this thread and waits for itself. Call it before control returns
-   * to the event loop. Node's own children, and those of other threads, need no call.
+   * Tells the shim not to reap a child that a native addon forked on this thread and itself waits for. Call it before
+   * control returns to the event loop. Node's own children, and those of other threads, need no call.
    *
    * ```ts
    * const terminal = pty.spawn("sh", [], {});

@@ -60,8 +60,8 @@ export class ConsoleSocket {
   }
 
   /**
-   * The terminal that the runtime sent, connected to containerd's streams. To be called once the runtime has succeeded.
-   * Throws an Error if it sent none, or if a terminal has been received already.
+   * Returns the terminal that the runtime sent, connected to containerd's streams. Call it once the runtime has
+   * succeeded. Throws an Error if the runtime sent no terminal, or if one has been received already.
    */
   receive(): Console {
     if (this.#removed) throw new Error("the console socket has been removed");
@@ -88,11 +88,11 @@ export class ConsoleSocket {
   }
 }
 
-/** The outer end of the terminal of a container's process, whose bytes a thread of the addon copies. */
+/** The shim's end (the pty master) of the terminal of a container's process. A thread of the addon copies its bytes. */
 export class Console {
   /**
-   * Resolves when no process has the terminal open any more and all output has been delivered; with a logging program, when
-   * that has ended.
+   * Resolves when no process has the terminal open any more and all output has been delivered; with a logging program,
+   * when that program has ended.
    */
   readonly drained: Promise<void>;
   readonly #ends: Ends;
@@ -137,8 +137,8 @@ export class Console {
   }
 
   /**
-   * Lets stdin end once its last writer has closed it. The terminal is hung up then, as by containerd's own shim, so
-   * that its process gets SIGHUP.
+   * Lets stdin end once its last writer has closed it. Then, as with containerd's own shim, the terminal is hung up, so
+   * its process gets SIGHUP.
    */
   closeStdin(): void {
     this.#ends.input?.endAfterWriters();
@@ -154,8 +154,8 @@ export class Console {
   }
 
   /**
-   * Closes the terminal, even if a process still has it open. Output is still delivered, for 10 s at most, and a logging
-   * program is asked to end once it has read that.
+   * Closes the terminal, even if a process still has it open. Remaining output is still delivered, for 10 s at most, and
+   * a logging program is asked to end once it has read that output.
    */
   close(): void {
     closeEnds(this.#ends);
@@ -211,7 +211,8 @@ function closeEnds({ input, output, logger }: Ends): void {
 
 /**
  * Creates a socket for the terminal of a process that is about to be created, and opens the streams that containerd
- * names, so that nothing is started whose streams cannot be opened. `paths.stderr` is not used: a terminal has one output.
+ * names, so that no process is started whose streams cannot be opened. `paths.stderr` is not used: a terminal has one
+ * output.
  *
  * ```ts
  * using socket = await listenConsole(request);

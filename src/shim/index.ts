@@ -12,8 +12,8 @@
  *
  * `runShim` handles all of the runtime-v2 protocol but the work itself: the command line, the daemon, the socket, the
  * events and the log. This entry loads almost nothing, because containerd starts the program several times for each
- * container. The streams of a service's processes are in `containerd-shim-protos/shim/io`, and mounts in
- * `containerd-shim-protos/shim/mount`.
+ * container. What a service needs for the streams of its processes is in `containerd-shim-protos/shim/io`, and for mounts
+ * in `containerd-shim-protos/shim/mount`.
  *
  * @module
  */

@@ -18,9 +18,9 @@ export type LogFields = Readonly<Record<string, unknown>>;
  * ```
  *
  * If the pipe to containerd has no room for a line, the line is dropped, so that a shim keeps running while containerd is
- * away. A later line says how many were dropped. Lines are never mixed or cut short: if the pipe takes a part of a line,
- * the rest follows before anything else. A message or field longer than 64 Ki characters is cut, and the line says so.
- * Its methods never throw.
+ * away. A later line says how many were dropped. Lines are never mixed or cut short: if the pipe takes only part of a
+ * line, the rest follows before anything else. A message or field longer than 64 Ki characters is cut, and the line says
+ * so. Its methods never throw.
  */
 export class ShimLog {
   #descriptor: number;

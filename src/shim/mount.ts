@@ -1,6 +1,6 @@
 /**
- * Mounts for root filesystems, by the kernel's own calls: what containerd's snapshotters have prepared, as
- * a task's Create passes it on.
+ * Mounts root filesystems by system calls: those that containerd's snapshotters have prepared, and that a task's Create
+ * request lists.
  *
  * ```ts
  * import { mountAll, unmountAll } from "containerd-shim-protos/shim/mount";
@@ -11,7 +11,7 @@
  * ```
  *
  * A mount's options mean what they mean to containerd. Nothing here blocks JavaScript: each call has a thread of its own,
- * which waits as long as a filesystem does not answer.
+ * which waits for as long as a filesystem does not answer.
  *
  * @module
  */
@@ -32,32 +32,33 @@ const BUSY_TIMEOUT_MS = 2500;
 /** How much an error shows of a mount's options, in UTF-16 units: those of an overlay may fill a page. */
 const LONGEST_SHOWN = 300;
 
-/** What {@link unmountAll} does about mounts that are in use. */
+/** Options of {@link unmountAll}: what it does about mounts that are in use. */
 export interface UnmountOptions {
-  /** Milliseconds for which busy mounts are tried again, every 50 ms. Default 2 500. */
+  /** For how many milliseconds busy mounts are tried again, every 50 ms. Default 2 500. */
   readonly busyTimeoutMs?: number | undefined;
   /**
-   * Whether mounts that are still busy then are detached (`MNT_DETACH`). They disappear when the last process that uses
-   * them has ended. Default false, as in containerd.
+   * Whether mounts that are still busy after that are detached (`MNT_DETACH`). They disappear when the last process that
+   * uses them has ended. Default false, as in containerd.
    */
   readonly detach?: boolean | undefined;
 }
 
 /**
- * Makes mounts in their order, one on the other, inside a folder that exists. Each one's `target` is found inside that
- * folder: `..`, links, and what is renamed meanwhile never lead out of it. If one fails, those that this call
- * has made are taken back.
+ * Makes the given mounts in order, one on top of the other, inside an existing folder. The `target` of each mount is
+ * looked up inside that folder: `..`, links and concurrent renames never lead out of it. If a mount fails, those that
+ * this call has already made are undone.
  *
- * Options are those of fstab: flags (`ro`, `nosuid`, `noatime` …), `bind` and `rbind`, `remount`, propagation
- * (`private`, `shared`, `slave`, `unbindable`, and with `r` before them with all below), `loop` with `direct-io`,
- * `uidmap` and `gidmap` (`container:host:size`, with commas between ranges), and others, which go to the filesystem. If
- * an overlay's layers do not fit the kernel's page of options, they are named from the folder that all are in. A type
- * `fuse.NAME` or `fuse3.NAME` is mounted by the program `mount.fuse` or `mount.fuse3`, and only at the folder itself.
+ * Options are those of fstab: flags (`ro`, `nosuid`, `noatime` …), `bind` and `rbind`, `remount`, propagation (`private`,
+ * `shared`, `slave`, `unbindable`, or with an `r` in front for all mounts below, too), `loop` with `direct-io`, `uidmap`
+ * and `gidmap` (`container:host:size`, with commas between ranges), and others, which go to the filesystem. If the paths
+ * of an overlay's layers do not fit the one page that the kernel takes, they are made relative to the folder that all
+ * layers are in. A type `fuse.NAME` or `fuse3.NAME` is mounted by the program `mount.fuse` or `mount.fuse3`, and only at
+ * the folder itself.
  *
  * Rejects with a TypeError that names what is wrong about an argument, and otherwise with an Error that describes the
  * mount, with the system's `code`, such as `ENOENT`.
  *
- * @param mounts - containerd's `types.Mount` messages; what is left out of one is empty.
+ * @param mounts - containerd's `types.Mount` messages; fields that are left out are empty.
  * @param rootfs - The path of the folder.
  */
 export async function mountAll(
@@ -81,11 +82,11 @@ export async function mountAll(
 }
 
 /**
- * Unmounts everything that is mounted at a folder and below it, the deepest first, also if the folder's path leads
- * through links. A folder that does not exist has nothing mounted.
+ * Unmounts everything that is mounted at a folder and below it, deepest first, even if the folder's path leads through
+ * links. A folder that does not exist counts as having nothing mounted.
  *
  * Rejects with a TypeError that names what is wrong about an argument, and otherwise with an Error that names the mount
- * that stays, with the system's `code`, such as `EBUSY`.
+ * that is left, with the system's `code`, such as `EBUSY`.
  */
 export async function unmountAll(folder: string, options?: UnmountOptions): Promise<void> {
   const path = absolute(checkedPath(folder, "folder"));
@@ -98,8 +99,9 @@ export async function unmountAll(folder: string, options?: UnmountOptions): Prom
 }
 
 /**
- * Whether {@link mountAll} can map the ids of files in a folder, such as that of a snapshotter: both of a bind and of an
- * overlay's layers. It takes Linux 5.19, a filesystem that can, and privileges. Tried out where nobody sees it.
+ * Tests whether {@link mountAll} can map the ids of files in a folder, such as a snapshotter's: both in a bind mount and
+ * in the layers of an overlay. This takes Linux 5.19, a filesystem that supports it, and privileges. The test makes its
+ * mounts where no other process sees them.
  *
  * ```ts
  * if (!(await supportsIdMapping("/var/lib/containerd"))) console.warn("no user namespaces here");

@@ -13,7 +13,7 @@ import type { RuntimeInfoSchema } from "../protos/types.js";
 import type { Children } from "./children.js";
 import type { ShimLog } from "./log.js";
 
-/** What all hooks of a shim get. */
+/** What every hook of a shim gets. */
 export interface ShimRequest {
   /** The id of the container or sandbox. */
   readonly id: string;
@@ -30,8 +30,8 @@ export interface ShimRequest {
 /** What `start` gets. */
 export interface StartRequest extends ShimRequest {
   /**
-   * The runtime's options, from containerd's configuration or its client; undefined if there are none. From containerd 2.3 on
-   * it is the first extension of `params`, so look at its type: others may come to be passed, too.
+   * The runtime's options, from containerd's configuration or its client; undefined if there are none. From containerd
+   * 2.3 on, this is the first extension of `params`, so check its type: later versions may pass other extensions, too.
    */
   readonly options: Any | undefined;
   /** All parameters that containerd 2.3 and later passes at the start; undefined from older versions. */
@@ -42,11 +42,11 @@ export interface StartRequest extends ShimRequest {
 export interface ShimContext extends StartRequest {
   /** The address that this shim listens on. */
   readonly address: string;
-  /** Delivers events to containerd in order, and reports the outcome of each. */
+  /** Delivers events to containerd in order, and reports the outcome of each event. */
   readonly publisher: Publisher;
   /**
-   * Publishes an event without waiting, for a handler whose reply must not depend on containerd's. An event that cannot
-   * be delivered is reported in the log.
+   * Publishes an event without waiting, for a handler whose reply must not depend on containerd's acknowledgement. An
+   * event that cannot be delivered is reported in the log.
    *
    * ```ts
    * context.publish(TASK_START_EVENT_TOPIC, TaskStartSchema, { containerId: id, pid });
@@ -63,11 +63,11 @@ export interface ShimContext extends StartRequest {
    */
   shutdown(): void;
   /**
-   * Has something done before the process ends in order, by {@link shutdown}, SIGTERM or SIGINT: a virtual machine
-   * stopped, a filesystem unmounted. All actions run at the same time, and have 5 seconds, in which the connections that
-   * there are stay served; what they throw is logged. None runs if the process is killed or crashes, when there is only
-   * {@link ShimOptions.delete}, nor in a process that does not come to serve, because it failed or because another of its
-   * group was faster.
+   * Registers an action to run before the process ends in an orderly way, by {@link shutdown}, SIGTERM or SIGINT: to stop
+   * a virtual machine, say, or to unmount a filesystem. All actions run at the same time and have 5 seconds, during which
+   * existing connections are still served; what the actions throw is logged. No action runs if the process is killed or
+   * crashes; then only {@link ShimOptions.delete} cleans up. Nor does any run in a process that never gets to serve,
+   * because it failed or because another process of its group was faster.
    *
    * ```ts
    * context.onShutdown(() => machine.powerOff());
@@ -90,8 +90,8 @@ export interface ShimOptions {
     | ((context: ShimContext) => MaybePromise<ServiceImpl<typeof Sandbox> | undefined>)
     | undefined;
   /**
-   * Creates interceptors of all requests to this shim, the first of which is the outermost: for traces, for
-   * authentication, or to have a call fail on purpose.
+   * Creates interceptors of all requests to this shim: for traces, for authentication, or to make a call fail on purpose.
+   * The first is the outermost.
    *
    * ```ts
    * createInterceptors: async () => [(await import("containerd-shim-protos/otel")).otelServerInterceptor()],
@@ -101,7 +101,7 @@ export interface ShimOptions {
     | ((context: ShimContext) => MaybePromise<readonly ServerInterceptor[] | undefined>)
     | undefined;
   /**
-   * Adds services of the shim's own, which are served on the same socket beside containerd's.
+   * Adds the shim's own services, which are served on the same socket as containerd's.
    *
    * ```ts
    * addServices: async (server, context) => {
@@ -116,23 +116,23 @@ export interface ShimOptions {
    */
   start?: ((request: StartRequest) => MaybePromise<ShimPlacement | undefined>) | undefined;
   /**
-   * In place of `start`: the annotations of a container's spec that name its group. The first one that a container has
-   * counts; without any, or with an empty one, the container has a shim of its own. If the group already has a shim, a packed
-   * shim answers `start` without starting Node.
+   * An alternative to `start`: the keys of annotations that name a container's group in its spec. The first annotation
+   * that a container has counts; if it has none, or the first is empty, the container gets a shim of its own. If the
+   * group already has a shim, a packed shim answers `start` without starting Node.
    */
   readonly groupAnnotations?: readonly string[] | undefined;
   /**
    * Cleans up after a container: its processes and mounts. containerd calls it in a separate process, both after a shim
-   * has died and after every normal end, but see `deleteLeavesNothing`. Resolves to how the container ended. The default for
-   * each field that is left out is status 137 (killed), and now.
+   * has died and after every normal end, but see `deleteLeavesNothing`. Resolves to how the container ended. Fields that
+   * are left out default to status 137 (killed) and the current time.
    */
   delete?:
     | ((request: ShimRequest) => MaybePromise<MessageInitShape<typeof DeleteResponseSchema> | undefined>)
     | undefined;
   /**
-   * Whether the task service's Delete, when it succeeds, leaves nothing of the container for `delete` to clean up. The shim
-   * then notes in the bundle how the container ended, and a packed shim answers `delete` with that, without starting Node.
-   * Default true if there is no `delete`.
+   * Whether the task service's Delete, when it succeeds, leaves nothing of the container for `delete` to clean up. If so,
+   * the shim notes in the bundle how the container ended, and a packed shim answers `delete` with that note, without
+   * starting Node. Default true if there is no `delete`.
    */
   readonly deleteLeavesNothing?: boolean | undefined;
   /** How the runtime describes itself to containerd 2. `name` and `version` are filled in. */

@@ -3,7 +3,7 @@ import type { Readable, Writable } from "node:stream";
 import { socketOf } from "../native/socket.js";
 import { fulfilledWithin } from "../pause.js";
 
-/** The process's ends of its streams, as Node's streams. Made by {@link Stdio.streams}. */
+/** The process's ends of its streams, as Node streams. Made by {@link Stdio.streams}. */
 export interface StdioStreams {
   /** What containerd's client writes; undefined if there is no input. */
   readonly stdin: Readable | undefined;

@@ -1,6 +1,6 @@
 /**
- * The processes of a shim: those that it starts, and those that an OCI runtime leaves to it. Each is signalled only while
- * it is there, never by a number that another process may have.
+ * The processes of a shim: those that it starts, and those that an OCI runtime leaves to it. A process is signalled only
+ * while it exists, so a signal never reaches another process that has got its pid.
  *
  * ```ts
  * import { startProcess } from "containerd-shim-protos/shim/process";
@@ -26,16 +26,16 @@ const REAPER = Symbol.for("containerd-shim-protos.children");
 const shared = process as NodeJS.Process & { [REAPER]?: Children };
 
 /**
- * The children of this process, which becomes a child subreaper: the same that a shim's hooks have as `context.children`.
- * All copies of this package in the process share them. Throws an Error on any but the main thread, to which the kernel gives
- * orphans.
+ * Returns the children of this process, and makes the process a child subreaper. They are the same object that a shim's
+ * hooks have as `context.children`, and all copies of this package in the process share it. Throws an Error on any thread
+ * but the main one, because that is where the kernel sends orphans.
  */
 export function childrenOfProcess(): Children {
   return (shared[REAPER] ??= new Children());
 }
 
 /**
- * Starts a program and waits for its end. Resolves once it runs.
+ * Starts a program, and watches for its end. Resolves as soon as the program is running.
  *
  * Rejects with a TypeError that names what is wrong, or with the system's error, such as ENOENT, if it cannot be started.
  */

@@ -14,8 +14,8 @@ export interface RunProcessOptions extends Omit<StartProcessOptions, "stdio"> {
   /** The bytes that the program reads from stdin. By default stdin is /dev/null. */
   readonly input?: Uint8Array | undefined;
   /**
-   * How many bytes of stdout, and as many of stderr, are kept. What the program prints beyond that is read and dropped, so
-   * that it never waits. Default 1 MiB.
+   * How many bytes each of stdout and stderr are kept. What the program prints beyond that is read and dropped, so that
+   * the program never waits. Default 1 MiB.
    */
   readonly maxOutputBytes?: number | undefined;
 }
@@ -33,12 +33,12 @@ export interface FinishedProcess extends ChildExit {
 /**
  * Runs a program to its end, such as an OCI runtime, and resolves with its exit and its output.
  *
- * Unlike `execFile` of `node:child_process`, it gives the program pipes, not sockets: a script may open /dev/stderr. And it
- * does not wait for processes that the program leaves behind with its stdout or stderr. They get SIGPIPE if they write there
- * later.
+ * Unlike `execFile` of `node:child_process`, it gives the program pipes, not sockets, so a script can open /dev/stderr.
+ * And it does not wait for processes that the program leaves behind with its stdout or stderr; they get SIGPIPE if they
+ * write there later.
  *
- * Rejects with a TypeError that names what is wrong, or with the system's error, such as ENOENT, if it cannot be started. How it
- * ends is no error: see `status`.
+ * Rejects with a TypeError that names what is wrong, or with the system's error, such as ENOENT, if it cannot be started.
+ * A program that fails does not make it reject: check `status`.
  *
  * ```ts
  * import { runProcess } from "containerd-shim-protos/shim/process";

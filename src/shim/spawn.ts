@@ -21,11 +21,14 @@ export interface StartProcessOptions {
   readonly endsWithShim?: boolean | undefined;
   /**
    * Kills the process by SIGKILL when it aborts; processes that the program itself has started live on. If it has aborted
-   * already, nothing is started, and the promise rejects with its reason. Pass a handler's `context.signal` to end what
-   * nobody waits for.
+   * already, nothing is started, and the promise rejects with its reason. Pass a handler's `context.signal` to end a
+   * program when nobody waits for it any more.
    */
   readonly signal?: AbortSignal | undefined;
-  /** Descriptors of this process that become its 0, 1, 2 and so on. Whichever of the first three is left out is /dev/null. */
+  /**
+   * Descriptors of this process that become the program's 0, 1, 2 and so on. Any of the first three that is left out is
+   * /dev/null.
+   */
   readonly stdio?: readonly (number | "ignore")[] | undefined;
 }
 

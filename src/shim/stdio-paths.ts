@@ -12,7 +12,7 @@ export const DRAIN_MS = 10_000;
  */
 export const FLUSH_MS = 250;
 
-/** What a task's requests say of a process's streams; an empty string stands for none. */
+/** The streams of a process, as a task's requests name them; an empty string means that there is none. */
 export interface StdioPaths {
   /** The path of a fifo. */
   readonly stdin: string;
@@ -21,7 +21,7 @@ export interface StdioPaths {
    * or `binary:///path?key=value` for a logging program, which takes both output streams.
    */
   readonly stdout: string;
-  /** As `stdout`. With a logging program it is not read. */
+  /** As `stdout`. Ignored if `stdout` is a logging program. */
   readonly stderr: string;
 }
 

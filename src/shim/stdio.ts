@@ -16,15 +16,15 @@ import {
 } from "./stdio-paths.js";
 
 /**
- * The streams of a process without a terminal: pipes, whose bytes a thread of the addon copies. Made by
- * {@link openStdio}.
+ * The streams of a process without a terminal: pipes, between which and containerd's streams a thread of the addon copies
+ * bytes. Made by {@link openStdio}.
  */
 export class Stdio {
   /** The process's ends of the pipes, for the option `stdio` of `spawn`. */
   readonly descriptors: readonly ["ignore" | number, "ignore" | number, "ignore" | number];
   /**
-   * Resolves when every process that had the output streams has closed them and everything written has been delivered; with
-   * a logging program, when that has ended. Resolves at once if there is no output.
+   * Resolves when every process that had the output streams has closed them and everything written has been delivered;
+   * with a logging program, when that program has ended. Resolves at once if there is no output.
    */
   readonly drained: Promise<void>;
   readonly #theirs = new Descriptors();
@@ -75,9 +75,9 @@ export class Stdio {
   }
 
   /**
-   * The process's ends as Node's streams, in place of {@link descriptors} and {@link handedOver}: for a container that is
-   * no process of this host, whose bytes come from the agent of a virtual machine or from a worker. {@link flush} and
-   * {@link close} also take care of what has been written to them; `close` ends them.
+   * Returns the process's ends as Node streams. Use it in place of {@link descriptors} and {@link handedOver} for a
+   * container that is not a process of this host, whose bytes come from the agent of a virtual machine or from a worker.
+   * {@link flush} and {@link close} also deliver what has been written to these streams; `close` ends them.
    *
    * ```ts
    * const { stdin, stdout } = stdio.streams();
@@ -85,9 +85,9 @@ export class Stdio {
    * guest.pipe(stdout);
    * ```
    *
-   * A stream that cannot be passed on, because a logging program has gone, emits an "error", for which it needs no
-   * listener. Throws an Error if the streams have been handed over or closed; and, with all of them closed, if Node may
-   * not make sockets, or the system's error if nothing can be passed on.
+   * A stream whose bytes cannot be passed on, because a logging program has gone, emits "error"; it needs no listener for
+   * that. Throws an Error if the streams have been handed over or closed. Closes all streams and throws an Error if Node
+   * may not make sockets, or the system's error if nothing can be passed on.
    */
   streams(): StdioStreams {
     if (this.#isOver) throw new Error("the streams have been handed over, or closed");
@@ -106,7 +106,7 @@ export class Stdio {
     return this.#logger !== undefined;
   }
 
-  /** Lets stdin end as soon as its last writer has closed it: what CloseIO asks for. */
+  /** Lets stdin end as soon as its last writer has closed it, which is what CloseIO asks for. */
   closeStdin(): void {
     this.#input?.endAfterWriters();
   }
@@ -124,8 +124,8 @@ export class Stdio {
 
   /**
    * Closes all streams. Call it when the process has ended. Output that has been written is still delivered, for 10 s at
-   * most; what other processes write later is lost. A logging program is asked to end, by SIGTERM, half a second after it
-   * has read everything.
+   * most; what other processes write later is lost. A logging program gets SIGTERM half a second after it has read
+   * everything.
    */
   close(): void {
     this.#isOver = true;
@@ -202,8 +202,8 @@ function warn(error: Error): void {
 }
 
 /**
- * Opens the streams that containerd names, for a process without a terminal, and makes pipes for the process. Never waits
- * for a reader or writer of a fifo, only for a logging program to be ready and for a file's disk to answer.
+ * Opens the streams that containerd names, for a process without a terminal, and makes pipes for the process. It never
+ * waits for a reader or writer of a fifo, only for a logging program to be ready or for a file's disk to answer.
  *
  * ```ts
  * const stdio = await openStdio(request, { id: request.id, namespace: context.namespace });
@@ -215,14 +215,14 @@ function warn(error: Error): void {
  * });
  * ```
  *
- * A reader of a fifo may leave and come back, and even come for the first time within 10 s of the end of output: until
- * then a fifo without a reader keeps its unread bytes and has a writer, so that nobody waits for one. While it does not
- * read, the process waits once its pipe, the fifo and 64 KiB between them are full. If a file takes no bytes, because
- * its disk is full, they are dropped, and a warning says so. If its disk does not answer, its stream waits, and no
- * other.
+ * A reader of a fifo may leave and come back, and may even come for the first time up to 10 s after the end of output:
+ * until then, a fifo without a reader keeps its unread bytes and has a writer, so that opening it does not block. While
+ * nobody reads, the process waits once its pipe, the fifo and 64 KiB between them are full. If a file takes no bytes,
+ * because its disk is full, they are dropped, and a warning says so. If the disk does not answer, only that file's stream
+ * waits.
  *
- * Rejects with a TypeError that names a path or option that is wrong, the system's error if a path cannot be opened or,
- * as EAGAIN, if 512 streams to or from files are open already, and an Error if the scheme of a path is unknown or a
+ * Rejects with a TypeError that names a wrong path or option; with the system's error if a path cannot be opened, or with
+ * EAGAIN if 512 streams to or from files are open already; and with an Error if the scheme of a path is unknown or a
  * logging program does not start within 30 s.
  */
 export async function openStdio(paths: StdioPaths, options?: StdioOptions): Promise<Stdio> {

@@ -1,6 +1,6 @@
 /**
- * A harness for tests of a shim: its task service without containerd, with a client, its events in order, and its log.
- * It works with any test runner.
+ * A harness for tests of a shim. It runs the task service without containerd, and gives the test a client, the events in
+ * order, and the log. It works with any test runner.
  *
  * ```ts
  * import { createTestShim } from "containerd-shim-protos/shim/testing";
@@ -51,11 +51,11 @@ export interface TestShimOptions {
   readonly spec?: object | undefined;
   /** The runtime's options in the context. */
   readonly options?: Any | undefined;
-  /** Creates the sandbox service, as that of `runShim`. */
+  /** Creates the sandbox service, as the option of `runShim` does. */
   createSandboxService?: ShimOptions["createSandboxService"];
-  /** Creates interceptors, as that of `runShim`. */
+  /** Creates interceptors, as the option of `runShim` does. */
   createInterceptors?: ShimOptions["createInterceptors"];
-  /** Adds other services, as that of `runShim`. Call them over {@link TestShim.connection}. */
+  /** Adds other services, as the option of `runShim` does. Call them over {@link TestShim.connection}. */
   addServices?: ShimOptions["addServices"];
 }
 
@@ -93,8 +93,8 @@ export class TestShim implements AsyncDisposable {
   /** The id in the context. */
   readonly id: string;
   /**
-   * The bundle: a folder of its own, with an empty `rootfs`. It is removed at the end, after what the service has left mounted
-   * there has been unmounted.
+   * The bundle: a folder of its own, with an empty `rootfs`. At the end, whatever the service has left mounted there is
+   * unmounted, and the folder is removed.
    */
   readonly bundle: string;
   /** What the service was created with. */
@@ -149,8 +149,8 @@ export class TestShim implements AsyncDisposable {
   }
 
   /**
-   * The next event that was not read before, in order. Waits for it for up to `timeoutMs` milliseconds (default 5 000), and
-   * then rejects with a {@link TtrpcError} of code `DeadlineExceeded`, or of code `Canceled` if the shim is closed.
+   * The next event that has not been read yet, in order. Waits for it for up to `timeoutMs` milliseconds (default 5 000),
+   * and then rejects with a {@link TtrpcError} of code `DeadlineExceeded`, or of code `Canceled` if the shim is closed.
    */
   async nextEvent(options: { readonly timeoutMs?: number | undefined } = {}): Promise<ContainerdEvent> {
     checkOptions("nextEvent", options, ["timeoutMs"]);
@@ -187,8 +187,8 @@ export class TestShim implements AsyncDisposable {
   }
 
   /**
-   * Does what the service has registered by `context.onShutdown`, delivers the events that wait, and ends the server and
-   * everything else. A second call returns the same promise.
+   * Runs the actions that the service has registered by `context.onShutdown`, delivers waiting events, and ends the
+   * server and everything else. A second call returns the same promise.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -228,8 +228,8 @@ interface Parts {
 }
 
 /**
- * Serves a task service in this process, over a socket, as `runShim` does, but without containerd: events come to the
- * test, and so does the log.
+ * Serves a task service in this process, over a socket, as `runShim` does, but without containerd: the events and the log
+ * come to the test.
  *
  * ```ts
  * test("Create publishes an event", async () => {
@@ -240,8 +240,8 @@ interface Parts {
  * });
  * ```
  *
- * `context.children` makes the process a child subreaper, and works on the main thread only: with vitest, in the pool
- * `forks`. `context.shutdown()` ends nothing, but resolves `shutdown`.
+ * `context.children` makes the process a child subreaper, and works on the main thread only: with vitest, use the pool
+ * `forks`. `context.shutdown()` ends nothing; it only resolves `shutdown`.
  *
  * Rejects with a TypeError if an argument is wrong, and with whatever `createTaskService` throws.
  */

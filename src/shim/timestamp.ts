@@ -4,9 +4,9 @@ import { longFrom } from "../codec/longs.js";
 import { kindOf } from "../value-kinds.js";
 
 /**
- * A time as messages have it, such as when a process exited: seconds since 1970, and nanoseconds. It gives what
- * protobuf-es's function of the same name gives. That one loads all well-known types, which costs each shim a tenth of its
- * memory.
+ * Makes the Timestamp of a message, such as when a process exited: seconds since 1970, and nanoseconds. It returns the
+ * same as protobuf-es's function of this name, but that one loads all well-known types, which costs each shim a tenth of
+ * its memory.
  *
  * ```ts
  * const exit = { exitStatus: 0, exitedAt: timestampFromDate(new Date()) };

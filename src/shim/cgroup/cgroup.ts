@@ -73,8 +73,8 @@ export class Cgroup {
   }
 
   /**
-   * What the cgroup has used and may use: `io.containerd.cgroups.v1.Metrics` or `v2.Metrics`, for the answer of Stats.
-   * What the kernel does not say is 0 or left out. Throws ENOENT if the cgroup exists nowhere.
+   * What the cgroup has used, and its limits: `io.containerd.cgroups.v1.Metrics` or `v2.Metrics`, for the reply to Stats.
+   * What the kernel does not report is 0 or left out. Throws ENOENT if the cgroup exists nowhere.
    */
   stats(): Any {
     const folders = this.#folders();
@@ -85,8 +85,8 @@ export class Cgroup {
   }
 
   /**
-   * Moves a process into the cgroup, as the option `ShimCgroup` asks: with version 1, in all trees where it exists. Throws
-   * the system's error, such as ENOENT if it exists nowhere, and a TypeError if `pid` is not a pid.
+   * Moves a process into the cgroup, as containerd's option `ShimCgroup` asks: with version 1, in all trees where the
+   * cgroup exists. Throws the system's error, such as ENOENT if it exists nowhere, and a TypeError if `pid` is not a pid.
    */
   add(pid: number): void {
     checkPid(pid);
@@ -99,9 +99,10 @@ export class Cgroup {
   }
 
   /**
-   * Calls `onKill` within milliseconds after the kernel's OOM killer has ended a process of the cgroup, or of one below it.
-   * Kills that are counted together are reported once. With version 1 it is also called when the cgroup runs out of memory and
-   * its OOM killer is disabled: its processes wait then. Throws the system's error if the cgroup cannot be watched.
+   * Calls `onKill` within milliseconds after the kernel's OOM killer has ended a process of the cgroup, or of one below
+   * it. Kills that the kernel counts together are reported once. With version 1, `onKill` is also called when the cgroup
+   * runs out of memory while its OOM killer is disabled, so that its processes wait. Throws the system's error if the
+   * cgroup cannot be watched.
    */
   watchOom(onKill: () => void): OomWatch {
     if (typeof onKill !== "function") throw new TypeError(`onKill must be a function, not ${kindOf(onKill)}`);
@@ -112,8 +113,8 @@ export class Cgroup {
   }
 
   /**
-   * Makes all controllers of the root available down to this cgroup, with version 2. As in containerd's own shim, this
-   * is what makes its files appear. Throws the system's error.
+   * With version 2, makes all controllers of the root available down to this cgroup, as containerd's own shim does. Only
+   * then do the files of these controllers appear in the cgroup. Throws the system's error.
    */
   enableControllers(): void {
     const root = this.#root;

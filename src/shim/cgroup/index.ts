@@ -1,5 +1,6 @@
 /**
- * Cgroups of containers, version 1 and 2: what a container uses, its OOM kills, and moving a process into a cgroup.
+ * Cgroups of containers, versions 1 and 2: read what a container uses, hear of its OOM kills, and move processes into a
+ * cgroup.
  *
  * ```ts
  * import { Cgroup } from "containerd-shim-protos/shim/cgroup";

@@ -16,8 +16,8 @@ const LOOK_MS = 10;
 
 /**
  * Reports the OOM kills of a cgroup. The kernel announces them, by an eventfd with cgroup v1 and by inotify with v2, and
- * counts them in a file; the count makes sure that each is reported once, and that those of other cgroups are not: with v1,
- * cgroups below one that runs out of memory are told as well. Made by `watchOom` of a cgroup.
+ * counts them in a file. The count makes sure that each kill is reported once, and that kills of other cgroups are not
+ * reported: with v1, cgroups below one that runs out of memory are notified as well. Made by `watchOom` of a cgroup.
  */
 export class OomWatch {
   readonly #counts: () => ReadonlyMap<string, bigint>;
@@ -52,7 +52,7 @@ export class OomWatch {
     return oom;
   }
 
-  /** Calls back now if there was a kill that has not been reported: before the exit of a process is. */
+  /** Calls back at once if there was a kill that has not been reported. Call it before you report the exit of a process. */
   look(): void {
     const before = this.#kills;
     this.#kills = this.#counts();
