@@ -31,16 +31,16 @@ export function parseJson(text: string): unknown {
 
 /**
  * The JSON of a spec, a process or resources, for an OCI runtime. Integers beyond 2^53 that `readSpec`, `processOf` or
- * `resourcesOf` has read, such as the rlimits of "unlimited", are written as they were, where `JSON.stringify` would write
- * numbers that the runtime refuses. That holds for the objects that were read, not for copies of them, and for properties
- * that have not been changed.
+ * `resourcesOf` has read, such as an "unlimited" rlimit, are written as they were; `JSON.stringify` would write numbers
+ * that the runtime refuses. This works for the objects that were read, nested ones included, but not for copies of them,
+ * and only for properties that have not been changed.
  *
  * ```ts
  * const process = processOf(request.spec);
  * await writeFile(file, specJson({ ...process, terminal: request.terminal }));
  * ```
  *
- * Throws a TypeError for what is no object, and whatever `JSON.stringify` throws.
+ * Throws a TypeError if the value is not an object, and whatever `JSON.stringify` throws.
  */
 export function specJson(value: object): string {
   if (!isPlain(value)) throw new TypeError(`value must be an object, not ${kindOf(value)}`);

@@ -1,14 +1,14 @@
 import type { IdMapping } from "./types.js";
 
-/** What the specification has for Linux alone. */
+/** The part of the specification that is for Linux only. */
 export interface Linux {
-  /** Which user ids of the host the container's are, in a user namespace. */
+  /** How the container's user ids map to the host's, in a user namespace. */
   readonly uidMappings?: readonly IdMapping[];
-  /** Which group ids of the host the container's are, in a user namespace. */
+  /** How the container's group ids map to the host's, in a user namespace. */
   readonly gidMappings?: readonly IdMapping[];
   /** Kernel parameters of the container's namespaces. */
   readonly sysctl?: Readonly<Record<string, string>>;
-  /** What the container may use. */
+  /** The limits of what the container may use. */
   readonly resources?: LinuxResources;
   /** The path of the container's cgroup below the root, or for systemd `slice:prefix:name`. */
   readonly cgroupsPath?: string;
@@ -21,7 +21,7 @@ export interface Linux {
     Record<
       string,
       {
-        /** The name in the container; by default the one that it has. */
+        /** The device's name in the container; by default, the one that it has on the host. */
         readonly name?: string;
       }
     >
@@ -38,7 +38,7 @@ export interface Linux {
   readonly mountLabel?: string;
   /** Caches and memory bandwidth. */
   readonly intelRdt?: LinuxIntelRdt;
-  /** On which NUMA nodes memory is allocated. */
+  /** The NUMA nodes on which memory is allocated. */
   readonly memoryPolicy?: {
     /** The mode, such as `MPOL_BIND`. */
     readonly mode: string;
@@ -54,7 +54,7 @@ export interface Linux {
     /** Flags, by the kernel's names. */
     readonly flags?: readonly string[];
   };
-  /** How far the clocks `monotonic` and `boottime` are ahead in its time namespace. */
+  /** How far the clocks `monotonic` and `boottime` are ahead in the container's time namespace. */
   readonly timeOffsets?: Readonly<
     Record<
       string,
@@ -72,7 +72,7 @@ export interface Linux {
 export interface LinuxNamespace {
   /** The kind of namespace. */
   readonly type: "pid" | "network" | "uts" | "mount" | "ipc" | "user" | "cgroup" | "time" | (string & {});
-  /** The path of the namespace that is joined, such as `/proc/42/ns/net`; a new one is made if it is left out. */
+  /** The path of the namespace to join, such as `/proc/42/ns/net`; if it is left out, a new namespace is made. */
   readonly path?: string;
 }
 
@@ -96,7 +96,7 @@ export interface LinuxDevice {
 
 /** Limits of a container, also in `UpdateTaskRequest.resources`. Numbers above 2 ** 53 lose their last digits. */
 export interface LinuxResources {
-  /** Which devices it may use: rules, of which later ones take precedence. */
+  /** Rules for which devices it may use; later rules take precedence. */
   readonly devices?: readonly LinuxDeviceRule[];
   /** Limits of memory. */
   readonly memory?: LinuxMemory;
@@ -104,7 +104,7 @@ export interface LinuxResources {
   readonly cpu?: LinuxCpu;
   /** The limit of processes and threads. */
   readonly pids?: {
-    /** The most that there may be; 0 and below are no limit. */
+    /** The most that there may be; 0 or less means no limit. */
     readonly limit?: number;
   };
   /** Weights and limits of block devices. */
@@ -144,21 +144,21 @@ export interface LinuxResources {
   readonly unified?: Readonly<Record<string, string>>;
 }
 
-/** Allows a container some devices, or refuses them. */
+/** A rule that allows or denies a container some devices. */
 export interface LinuxDeviceRule {
   /** Whether the devices are allowed. */
   readonly allow: boolean;
-  /** `c` for character devices, `b` for block devices, `a` for both, which is the default. */
+  /** `c` for character devices, `b` for block devices, or `a`, the default, for both. */
   readonly type?: string;
   /** The major number of the devices; any if it is left out. */
   readonly major?: number;
   /** The minor number of the devices; any if it is left out. */
   readonly minor?: number;
-  /** For what: some of the letters `r` (read), `w` (write) and `m` (mknod). */
+  /** The kinds of access: any of the letters `r` (read), `w` (write) and `m` (mknod). */
   readonly access?: string;
 }
 
-/** Limits of memory in bytes; -1 is no limit. */
+/** Limits of memory in bytes; -1 means no limit. */
 export interface LinuxMemory {
   /** The most memory. */
   readonly limit?: number;
@@ -174,7 +174,7 @@ export interface LinuxMemory {
   readonly swappiness?: number;
   /** Whether the OOM killer leaves the container alone, with cgroup v1. */
   readonly disableOOMKiller?: boolean;
-  /** Whether what the cgroups below use counts, too, with cgroup v1. */
+  /** Whether the memory that the cgroups below use counts, too, with cgroup v1. */
   readonly useHierarchy?: boolean;
   /** Whether an update is refused if the container already uses more than its new limit. */
   readonly checkBeforeUpdate?: boolean;
@@ -184,7 +184,7 @@ export interface LinuxMemory {
 export interface LinuxCpu {
   /** The weight among other cgroups; 1024 is usual. */
   readonly shares?: number;
-  /** The time in each period; -1 is no limit. */
+  /** The time in each period; -1 means no limit. */
   readonly quota?: number;
   /** How much unused time may be saved up for later periods. */
   readonly burst?: number;
@@ -206,13 +206,13 @@ export interface LinuxCpu {
 export interface LinuxBlockIo {
   /** The weight, from 10 to 1000. */
   readonly weight?: number;
-  /** The weight of its own processes against its children's. */
+  /** The weight of the cgroup's own processes against those of its child cgroups. */
   readonly leafWeight?: number;
   /** Weights for single devices. */
   readonly weightDevice?: readonly (LinuxBlockDevice & {
     /** The weight, from 10 to 1000. */
     readonly weight?: number;
-    /** The weight of its own processes against its children's. */
+    /** The weight of the cgroup's own processes against those of its child cgroups. */
     readonly leafWeight?: number;
   })[];
   /** Limits of the bytes read a second. */
@@ -269,7 +269,7 @@ export interface LinuxSyscall {
   readonly args?: readonly {
     /** Which argument, from 0. */
     readonly index: number;
-    /** What it is compared with. */
+    /** The value that it is compared with. */
     readonly value: number;
     /** A second value, for `SCMP_CMP_MASKED_EQ`. */
     readonly valueTwo?: number;
@@ -288,6 +288,6 @@ export interface LinuxIntelRdt {
   readonly l3CacheSchema?: string;
   /** The line about memory bandwidth. */
   readonly memBwSchema?: string;
-  /** Whether what is used is monitored. */
+  /** Whether usage is monitored. */
   readonly enableMonitoring?: boolean;
 }

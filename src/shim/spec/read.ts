@@ -14,8 +14,9 @@ import type { Process, Spec } from "./types.js";
  * const { process, annotations = {} } = readSpec(request.bundle);
  * ```
  *
- * Throws the system's error if there is none, and an Error that names the file if it holds no JSON object. What the object
- * holds is not checked: the runtime does that. Pass it on with {@link specJson}, which keeps its large numbers.
+ * Throws the system's error if there is no such file, and an Error that names the file if it does not hold a JSON object.
+ * What the object holds is not checked: the runtime does that. Pass it on with {@link specJson}, which keeps large
+ * numbers exact.
  */
 export function readSpec(bundle: string): Spec {
   if (typeof bundle !== "string") throw new TypeError(`bundle must be a path, not ${kindOf(bundle)}`);
@@ -30,7 +31,7 @@ export function readSpec(bundle: string): Spec {
  * const { args = [], cwd, env = [] } = processOf(request.spec);
  * ```
  *
- * Throws an Error if there is none, or if it is not a JSON object. What the object holds is not checked.
+ * Throws an Error if `spec` is undefined, or does not hold a JSON object. What the object holds is not checked.
  */
 export function processOf(spec: Any | undefined): Process {
   return parsed(textOf(spec, "spec"), "the spec of an exec") as unknown as Process;

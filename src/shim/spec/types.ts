@@ -1,15 +1,15 @@
 import type { Linux } from "./linux.js";
 
 /**
- * The `config.json` of a bundle: what a container is, as the OCI runtime specification 1.3 describes it, without the parts
- * that are not for Linux. Fields that are not listed are in the object all the same.
+ * The `config.json` of a bundle: a container as the OCI runtime specification 1.3 describes it, without the parts for
+ * other systems than Linux. The object also has the fields of the file that are not listed here.
  *
  * @see https://github.com/opencontainers/runtime-spec/blob/v1.3.0/config.md
  */
 export interface Spec {
   /** The version of the specification, such as `1.2.0`. */
   readonly ociVersion: string;
-  /** The first process. A container that never runs one has none. */
+  /** The first process; left out for a container that never runs one. */
   readonly process?: Process;
   /** The root filesystem. */
   readonly root?: Root;
@@ -17,13 +17,13 @@ export interface Spec {
   readonly hostname?: string;
   /** The NIS domain of the container. */
   readonly domainname?: string;
-  /** Mounted in this order, below the root. */
+  /** The mounts below the root, made in this order. */
   readonly mounts?: readonly Mount[];
-  /** Programs that the runtime runs. */
+  /** Programs that the runtime runs at certain points of the container's life. */
   readonly hooks?: Hooks;
   /** Metadata, such as the pod's id. */
   readonly annotations?: Readonly<Record<string, string>>;
-  /** What is for Linux alone. */
+  /** The part that is for Linux only. */
   readonly linux?: Linux;
 }
 
@@ -50,7 +50,7 @@ export interface Process {
   readonly capabilities?: Capabilities;
   /** Its limits. */
   readonly rlimits?: readonly Rlimit[];
-  /** Whether it can gain no privileges, such as by setuid programs. */
+  /** Whether it is kept from gaining privileges, such as by setuid programs. */
   readonly noNewPrivileges?: boolean;
   /** Its AppArmor profile. */
   readonly apparmorProfile?: string;
@@ -64,10 +64,10 @@ export interface Process {
   readonly ioPriority?: {
     /** The class, such as `IOPRIO_CLASS_BE`. */
     readonly class: string;
-    /** The priority within the class, from 0, the highest, to 7. */
+    /** The priority within the class, from 0 (the highest) to 7. */
     readonly priority: number;
   };
-  /** The CPUs that an exec may use, as lists such as `0-3`. */
+  /** The CPUs that an exec's process may use, as lists such as `0-3`. */
   readonly execCPUAffinity?: {
     /** Before its program starts. */
     readonly initial?: string;
@@ -76,7 +76,7 @@ export interface Process {
   };
 }
 
-/** Who a process is, in the container. */
+/** The user and groups of a process, in the container. */
 export interface User {
   /** The user id. */
   readonly uid: number;
@@ -90,21 +90,21 @@ export interface User {
 
 /** Sets of capabilities, by names such as `CAP_NET_ADMIN`. */
 export interface Capabilities {
-  /** The most that it can ever have. */
+  /** The most that it can ever gain by running programs. */
   readonly bounding?: readonly string[];
-  /** What it has. */
+  /** The capabilities that are in effect. */
   readonly effective?: readonly string[];
-  /** What programs with capabilities of their own may keep. */
+  /** The capabilities that programs keep if their files have them as inheritable. */
   readonly inheritable?: readonly string[];
-  /** What it may have. */
+  /** The capabilities that it may put into effect. */
   readonly permitted?: readonly string[];
-  /** What other programs keep. */
+  /** The capabilities that programs keep if their files have none. */
   readonly ambient?: readonly string[];
 }
 
-/** A limit of a process. No limit is 2 ** 64 - 1, which as a JavaScript number is 2 ** 64. */
+/** A limit of a process. 2 ** 64 - 1 means no limit; as a JavaScript number, it becomes 2 ** 64. */
 export interface Rlimit {
-  /** Such as `RLIMIT_NOFILE`. */
+  /** What is limited, such as `RLIMIT_NOFILE`. */
   readonly type: string;
   /** The ceiling for `soft`, which only a privileged process may raise. */
   readonly hard: number;
@@ -116,15 +116,15 @@ export interface Rlimit {
 export interface Scheduler {
   /** The policy, such as `SCHED_OTHER`. */
   readonly policy: string;
-  /** From -20, the most processor time, to 19. */
+  /** The niceness, from -20 (the most processor time) to 19. */
   readonly nice?: number;
-  /** The static priority, for `SCHED_FIFO` and `SCHED_RR`: from 1 to 99, the highest. */
+  /** The static priority, for `SCHED_FIFO` and `SCHED_RR`: from 1 to 99 (the highest). */
   readonly priority?: number;
   /** Flags, by the kernel's names. */
   readonly flags?: readonly string[];
   /** For `SCHED_DEADLINE`: the processor time in each period, in nanoseconds. */
   readonly runtime?: number;
-  /** For `SCHED_DEADLINE`: when that time must have been had, in nanoseconds from the beginning of a period. */
+  /** For `SCHED_DEADLINE`: by when it must have got that time, in nanoseconds from the beginning of a period. */
   readonly deadline?: number;
   /** For `SCHED_DEADLINE`: the length of a period, in nanoseconds. */
   readonly period?: number;
@@ -154,7 +154,7 @@ export interface Mount {
   readonly gidMappings?: readonly IdMapping[];
 }
 
-/** A range of ids of the container and where it lies on the host. */
+/** A range of ids in the container, and the range on the host that it maps to. */
 export interface IdMapping {
   /** The first id in the container. */
   readonly containerID: number;
