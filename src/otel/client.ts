@@ -23,17 +23,17 @@ function removeFields(metadata: Metadata, fields: readonly string[]): void {
 }
 
 /**
- * Makes an interceptor that starts a client span for each call, as a child of the active span, and sends the trace in
- * the metadata (`traceparent`, `tracestate`, `baggage`, depending on the propagator). Other values of these keys, from the
- * options `metadata` and `parent`, are not sent.
+ * Makes an interceptor that starts a client span for each call, as a child of the active span, and sends the trace in the
+ * metadata (`traceparent`, `tracestate`, `baggage`, depending on the propagator). Values that the options `metadata` and
+ * `parent` have for these keys are not sent.
  *
  * ```ts
  * const task = createClient(Task, connection, { interceptors: [otelClientInterceptor()] });
  * ```
  *
  * A streaming call's span ends with its stream: at its last message, with its error, or when its reader leaves, which
- * counts as `CANCELLED` but not as an error. Put this interceptor first in the list, so that it also measures the
- * others.
+ * counts as `CANCELLED` but not as an error. Put this interceptor first in the list, so that it also measures the other
+ * interceptors.
  *
  * Throws a TypeError that names a wrong option.
  */

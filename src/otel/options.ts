@@ -10,7 +10,7 @@ import { isRevoked, kindOf } from "../value-kinds.js";
 /**
  * Options of the interceptors. The default of each is OpenTelemetry's global API, read at each call.
  *
- * No call fails because one of these throws: it continues without that part of its telemetry, and a process warning
+ * No call fails because one of these throws: the call continues without that part of its telemetry, and a process warning
  * (`TtrpcWarning`) reports the first failure of each method.
  */
 export interface OtelOptions {

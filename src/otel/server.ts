@@ -30,8 +30,8 @@ const SERVER_ERRORS: ReadonlySet<number> = new Set([
 
 /**
  * Makes an interceptor that starts a server span for each request, as a child of the caller's span in the metadata, and
- * runs the handler with it active: calls made by the handler, or by a generator that it returns, become children of the
- * span.
+ * runs the handler with that span active: calls made by the handler, or by a generator that it returns, become its
+ * children.
  *
  * ```ts
  * const server = createServer({ interceptors: [otelServerInterceptor()] });

@@ -1,6 +1,6 @@
 /**
- * The shims of this host, for programs that watch or debug them: a list of them, a client for each, whatever version of
- * the Task service it serves, and what a container uses, whatever its version of cgroups.
+ * The shims of this host, for programs that watch or debug them: a list of the shims, a client for each of them,
+ * whichever version of the Task service it serves, and what each container uses, with either version of cgroups.
  *
  * ```ts
  * import { listShims, openTask } from "containerd-shim-protos/shims";

@@ -22,9 +22,9 @@ export interface ListShimsOptions extends ContainerdPlaces {
 }
 
 /**
- * Lists the shims of this host with their containers: those of all tasks in containerd's state folder by namespace and
+ * Lists the shims of this host with their containers: those of all tasks in containerd's state folder, by namespace and
  * id, then those of sandboxes without a container, then shims that the state folder does not name, such as those of
- * another containerd. All are asked at the same time, up to 128.
+ * another containerd. They are asked at the same time, up to 128 at once.
  *
  * ```ts
  * for (const { namespace, id, state, pid } of await listShims({ namespace: "k8s.io" })) {

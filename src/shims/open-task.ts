@@ -18,9 +18,12 @@ import { findTask, limitsOf, type TaskVersion, type VersionedTask } from "./vers
 
 /** Options of {@link openTask}. */
 export interface OpenTaskOptions extends ContainerdPlaces {
-  /** Only a container of this namespace. Needed where several namespaces have the id. */
+  /** Looks only in this namespace. Needed if several namespaces have a container of this id. */
   readonly namespace?: string | undefined;
-  /** The container, if the target is an address. Default: the one whose shim has the address, unless several share it. */
+  /**
+   * The container's id, if the target is an address. Default: the container whose shim has the address, unless several
+   * share it.
+   */
   readonly id?: string | undefined;
   /** How long the shim may take to answer, in milliseconds. Default 2 000. */
   readonly timeoutMs?: number | undefined;
@@ -40,9 +43,9 @@ export interface SamplesOptions {
 
 /** A connection to the shim of a container, made by {@link openTask}. */
 export class OpenTask implements AsyncDisposable {
-  /** The container; empty if the target was an address that names none. */
+  /** The container's id; empty if the target was an address and it is not known which container was meant. */
   readonly id: string;
-  /** The container's namespace, if the container was found in containerd's state folder. */
+  /** The container's namespace, if the container was found in containerd's state folder; otherwise that of the options. */
   readonly namespace: string | undefined;
   /** The address of the shim. */
   readonly address: string;
@@ -52,7 +55,7 @@ export class OpenTask implements AsyncDisposable {
   readonly client: Client<typeof Task>;
   /** The connection, for clients of other services. */
   readonly connection: Connection;
-  /** The process of the shim; 0 if the shim does not say. */
+  /** The shim's process id; 0 if the shim does not say. */
   readonly shimPid: number;
 
   /** @internal */
@@ -164,8 +167,8 @@ export class OpenTask implements AsyncDisposable {
  * ```
  *
  * Rejects with a TypeError if an argument is wrong, and with a {@link TtrpcError}: `NotFound` if there is no such
- * container, `FailedPrecondition` if the id is ambiguous or the shim speaks no ttrpc, `Unavailable` if there is no
- * connection.
+ * container, `FailedPrecondition` if the id is ambiguous or the shim does not speak ttrpc, `Unavailable` if it cannot be
+ * reached.
  *
  * @param target - The address of a shim, or a container's id or the beginning of one.
  */

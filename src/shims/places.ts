@@ -6,8 +6,8 @@ import { kindOf } from "../value-kinds.js";
 /** Where a containerd and its shims are. */
 export interface ContainerdPlaces {
   /**
-   * containerd's state folder, the `state` of its configuration. Default: the folder of `containerd`, and
-   * `/run/containerd` without it; k3s has `/run/k3s/containerd`.
+   * containerd's state folder, which is `state` in its configuration. Default: the folder that the socket `containerd` is
+   * in, if that option is given, otherwise `/run/containerd`. For k3s it is `/run/k3s/containerd`.
    */
   readonly state?: string | undefined;
   /**

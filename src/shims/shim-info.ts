@@ -1,6 +1,6 @@
 import type { TaskVersion } from "./versioned-task.js";
 
-/** What is known of a shim, of its container, and of the containerd that started it. What is not known is null. */
+/** What is known of a shim, of its container, and of the containerd that started it. Fields that are not known are null. */
 export interface ShimInfo {
   /** The container's id, or the sandbox's; null for a shim that names none. */
   readonly id: string | null;
@@ -17,8 +17,8 @@ export interface ShimInfo {
   /**
    * The container's state in lower case, such as `running` or `stopped`. Otherwise `sandbox` for the shim of a sandbox
    * that has no container yet, `orphan` for any other shim without a task, `unreachable` for one that does not answer,
-   * `error` for one that does not answer for its container, and `asking` for one that may still answer, which only
-   * `shimctl ls --watch` shows.
+   * `error` for one that answers but does not give its container's state, and `asking` for one that may still answer,
+   * which only `shimctl ls --watch` shows.
    */
   readonly state: string;
   /** For how many seconds the shim's process has been running. */
@@ -26,8 +26,8 @@ export interface ShimInfo {
   /** The gRPC socket of the containerd that started the shim, from its command line. */
   readonly containerd: string | null;
   /**
-   * Whether the state folder that is listed has the container or sandbox; false for an orphan and for a shim of another
-   * containerd.
+   * Whether the container or sandbox is in the state folder that was listed; false for an orphan and for a shim of
+   * another containerd.
    */
   readonly own: boolean;
   /** Why the shim is `unreachable`, or why its state is an `error`. */

@@ -8,11 +8,11 @@ import {
 } from "../protos/cgroups/v1.js";
 import { type Metrics as MetricsV2, MetricsSchema as MetricsV2Schema } from "../protos/cgroups/v2.js";
 
-/** What a container has used so far, in either version of cgroups. */
+/** What a container has used so far, with either version of cgroups. */
 export interface Usage {
   /** The version of the cgroups. */
   readonly cgroup: 1 | 2;
-  /** The time on CPUs, of all of them together. */
+  /** CPU time, summed over all CPUs. */
   readonly cpuSeconds: number;
   /** The memory in use. */
   readonly memoryBytes: number;
@@ -26,15 +26,15 @@ export interface Usage {
   readonly processes: number;
 }
 
-/** What a container has used, and the rates since the reading before. */
+/** What a container has used, and the rates since the previous reading. */
 export interface UsageSample extends Usage {
   /** When it was read. */
   readonly time: Date;
-  /** In percent of one CPU. */
+  /** CPU usage, in percent of one CPU. */
   readonly cpuPercent: number;
-  /** Bytes read from block devices in a second. */
+  /** Bytes read from block devices per second. */
   readonly readPerSecond: number;
-  /** Bytes written to block devices in a second. */
+  /** Bytes written to block devices per second. */
   readonly writtenPerSecond: number;
 }
 

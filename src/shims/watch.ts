@@ -19,11 +19,11 @@ export interface WatchShimsOptions extends ContainerdPlaces {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A container's shim that came or went. */
+/** A container's shim that has come or gone. */
 export interface ShimChange {
-  /** Whether it came or went. */
+  /** `"added"` when the shim has come, `"removed"` when it has gone. */
   readonly type: "added" | "removed";
-  /** What was known of it when it came. */
+  /** What was known of the shim when it came. */
   readonly shim: ShimInfo;
 }
 
