@@ -20,11 +20,11 @@ export interface DeviceSpec {
   readonly major: Integer;
   /** Its minor number, from 0 to 1 048 575. */
   readonly minor: Integer;
-  /** Its permission bits, such as 0o660. */
+  /** Its permission bits, such as `0o660`. */
   readonly fileMode?: number | undefined;
-  /** Its owner. */
+  /** The id of its owner. */
   readonly uid?: number | undefined;
-  /** Its group. */
+  /** The id of its group. */
   readonly gid?: number | undefined;
 }
 
@@ -53,9 +53,9 @@ export interface HookSpec {
   readonly path: string;
   /** Its arguments; the first is its name. */
   readonly args?: readonly string[] | undefined;
-  /** Its environment, `NAME=value`. */
+  /** Its environment: entries `NAME=value`. */
   readonly env?: readonly string[] | undefined;
-  /** Seconds after which it is ended, from 1 on. */
+  /** Seconds after which the runtime ends it: 1 or more. */
   readonly timeout?: number | undefined;
 }
 
@@ -64,7 +64,7 @@ export type HooksSpec = Readonly<Partial<Record<HookPhase, readonly HookSpec[] |
 
 /** A limit of processes. */
 export interface RlimitSpec {
-  /** The limit that holds, which a process may raise up to the hard one. It must not exceed that. */
+  /** The limit that is in force, and must not exceed `hard`. A process may raise it up to `hard`. */
   readonly soft: Integer;
   /** The most that the soft limit may be. */
   readonly hard: Integer;
@@ -74,15 +74,15 @@ export interface RlimitSpec {
 export interface IoPrioritySpec {
   /** The class. */
   readonly class: IOPrioClass;
-  /** The priority within the class, from 0, the highest, to 7. */
+  /** The priority within the class, from 0 (the highest) to 7. */
   readonly priority: number;
 }
 
-/** How memory is spread over nodes. */
+/** How memory is spread over NUMA nodes. */
 export interface MemoryPolicySpec {
   /** The mode. */
   readonly mode: MpolMode;
-  /** A list such as `0-1`. */
+  /** The nodes: a list such as `0-1`. */
   readonly nodes?: string | undefined;
   /** Flags of the mode. */
   readonly flags?: readonly MpolFlag[] | undefined;
@@ -102,7 +102,7 @@ export interface AdjustmentSpec {
   readonly args?: readonly string[] | undefined;
   /** OCI hooks to add, by phase. */
   readonly hooks?: HooksSpec | undefined;
-  /** Limits, by type: `{ RLIMIT_NOFILE: { soft: 1024, hard: 4096 } }`. */
+  /** Limits of processes, by type: `{ RLIMIT_NOFILE: { soft: 1024, hard: 4096 } }`. */
   readonly rlimits?: Readonly<Record<string, RlimitSpec>> | undefined;
   /** Devices to add, by their CDI names. */
   readonly cdiDevices?: readonly string[] | undefined;
@@ -112,11 +112,11 @@ export interface AdjustmentSpec {
   readonly devices?: readonly DeviceSpec[] | undefined;
   /** Resources. */
   readonly resources?: ResourcesSpec | undefined;
-  /** Paths of namespaces, by type; an empty path is a new one. */
+  /** Paths of namespaces to join, by type; an empty path stands for a new namespace. */
   readonly namespaces?: Readonly<Record<string, string | null>> | undefined;
   /** Kernel parameters. */
   readonly sysctl?: Readonly<Record<string, string | null>> | undefined;
-  /** Names in the container of network devices, by their names on the host. */
+  /** Network devices to move into the container: their names there, by their names on the host. */
   readonly netDevices?: Readonly<Record<string, string | null>> | undefined;
   /** The seccomp policy. */
   readonly seccomp?: SeccompSpec | undefined;
@@ -128,7 +128,7 @@ export interface AdjustmentSpec {
   readonly ioPriority?: IoPrioritySpec | undefined;
   /** The scheduler's attributes; `nice` from -20 to 19, `priority` from 0 to 99. */
   readonly scheduler?: MessageInitShape<typeof LinuxSchedulerSchema> | undefined;
-  /** How memory is spread over nodes. */
+  /** How memory is spread over NUMA nodes. */
   readonly memoryPolicy?: MemoryPolicySpec | undefined;
   /** Control of cache and memory bandwidth. */
   readonly rdt?: RdtSpec | null | undefined;

@@ -56,8 +56,8 @@ import {
 } from "./values.js";
 
 /**
- * What a plugin changes of a container that is being created. Every method returns the adjustment, and throws a TypeError
- * that names a wrong argument.
+ * The changes that a plugin makes to a container that is being created. Every method returns the adjustment, and throws a
+ * TypeError that names a wrong argument.
  *
  * ```ts
  * createContainer: ({ container }) =>
@@ -68,16 +68,16 @@ import {
  *     .resources({ cpu: { cpus: "2-3" } }),
  * ```
  *
- * A runtime fails the container if two plugins set the same entry. A plugin that removes an entry first may then set it:
- * `removeEnv("A").env("A", "b")` replaces what another plugin has set. Of two values for an entry the last one counts, and
- * a removal takes back what was set before it.
+ * A runtime does not create the container if two plugins set the same entry. But a plugin that first removes an entry may
+ * then set it: `removeEnv("A").env("A", "b")` replaces what another plugin has set. Within one adjustment, the last value
+ * of an entry counts, and a removal undoes what was set before it.
  */
 export class Adjustment {
   /** The message that is sent. */
   readonly message: ContainerAdjustment = create(ContainerAdjustmentSchema);
 
   /**
-   * Starts with what a plain object describes, or with nothing.
+   * Starts with the changes that a plain object describes, or with none.
    *
    * ```ts
    * new Adjustment({ env: { NODE_NAME: "worker-1", OTHER: null }, resources: { memory: { limit: 1 << 30 } } });
@@ -99,8 +99,8 @@ export class Adjustment {
   }
 
   /**
-   * Removes an environment variable that another plugin has set. Runtimes, as of NRI 0.12, keep one that the container
-   * itself has; set it to an empty string instead.
+   * Removes an environment variable that another plugin has set. Runtimes, as of NRI 0.12, keep a variable that the
+   * container itself has; set that to an empty string instead.
    */
   removeEnv(name: string): this {
     const entry = create(KeyValueSchema, { key: `-${checkedVariable(name)}` });
@@ -139,7 +139,7 @@ export class Adjustment {
     return this;
   }
 
-  /** Replaces the command. With `replace`, also one that another plugin has set. */
+  /** Replaces the container's command, and with `replace` also a command that another plugin has set. */
   args(args: readonly string[], replace = false): this {
     const checked = checkedStrings(args, "args");
     this.message.args = checkedBoolean(replace, "replace") ? ["", ...checked] : checked;
@@ -180,14 +180,17 @@ export class Adjustment {
     return this;
   }
 
-  /** Removes the device at a path that another plugin has added. Runtimes, as of NRI 0.12, keep the container's own. */
+  /**
+   * Removes a device that another plugin has added, by its path. Runtimes, as of NRI 0.12, keep the container's own
+   * devices.
+   */
   removeDevice(path: string): this {
     const device = create(LinuxDeviceSchema, { path: removed(path, "device.path") });
     putEntry(this.#linux.devices, device, pathOf, [path, device.path]);
     return this;
   }
 
-  /** Sets resources; what was set before stays. */
+  /** Sets resources, and keeps those that were set before. */
   resources(spec: ResourcesSpec): this {
     const linux = this.#linux;
     linux.resources = addResources(linux.resources ?? create(LinuxResourcesSchema), spec, "resources");
@@ -195,8 +198,8 @@ export class Adjustment {
   }
 
   /**
-   * Joins the namespace at a path, or makes a new one where there is none. The type is `network`, `ipc` and the like.
-   * Only one plugin may change a namespace, even if it removes it first.
+   * Joins the namespace at a path, or without a path makes a new one. The type is `network`, `ipc` and the like. Only one
+   * plugin may change the namespace of a type, even if it removes the namespace first.
    */
   namespace(type: string, path = ""): this {
     const namespace = {
@@ -206,7 +209,7 @@ export class Adjustment {
     return this.#namespace(create(LinuxNamespaceSchema, namespace));
   }
 
-  /** Shares the runtime's namespace of a type. */
+  /** Removes a namespace, so that the container shares the runtime's namespace of that type. */
   removeNamespace(type: string): this {
     return this.#namespace(create(LinuxNamespaceSchema, { type: removed(type, "the type of namespace") }));
   }
@@ -265,7 +268,7 @@ export class Adjustment {
     return this;
   }
 
-  /** Sets the class and the priority, from 0 to 7, of I/O. */
+  /** Sets the class of I/O, and the priority within it, from 0 (the highest) to 7. */
   ioPriority(ioClass: IOPrioClass, priority: number): this {
     const checked = {
       class: checkedNumber(ioClass, "ioPriority.class", "LinuxIOPriority.class"),
@@ -281,7 +284,7 @@ export class Adjustment {
     return this;
   }
 
-  /** Sets how memory is spread over nodes, a list such as `0-1`. */
+  /** Sets how memory is spread over NUMA nodes; `nodes` is a list such as `0-1`. */
   memoryPolicy(mode: MpolMode, nodes = "", flags: readonly MpolFlag[] = []): this {
     const policy = {
       mode: checkedNumber(mode, "memoryPolicy.mode", "LinuxMemoryPolicy.mode"),

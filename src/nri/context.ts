@@ -8,15 +8,15 @@ export interface RuntimeInfo {
   readonly name: string;
   /** Its version. */
   readonly version: string;
-  /** Its version of NRI; empty if it does not say. */
+  /** The version of NRI that it has; empty if it does not say. */
   readonly nriVersion: string;
   /** Milliseconds that it waits for a plugin to register. */
   readonly registrationTimeoutMs: number;
-  /** Milliseconds that it waits for an answer; it then disconnects the plugin. */
+  /** Milliseconds that it waits for an answer before it disconnects the plugin. */
   readonly requestTimeoutMs: number;
 }
 
-/** What a handler knows besides the event. */
+/** What a handler gets besides the event. */
 export interface PluginContext {
   /** The plugin. */
   readonly plugin: RunningPlugin;
@@ -24,7 +24,7 @@ export interface PluginContext {
   readonly runtime: RuntimeInfo;
   /** Milliseconds that the runtime waits for a plugin to register. */
   readonly registrationTimeoutMs: number;
-  /** Milliseconds that the runtime waits for an answer; it then disconnects the plugin. */
+  /** Milliseconds that the runtime waits for an answer before it disconnects the plugin. */
   readonly requestTimeoutMs: number;
   /** When the runtime stops waiting for this answer; undefined if it did not say. */
   readonly deadline: Date | undefined;

@@ -18,7 +18,7 @@ import type { EvictionSpec, UpdateSpec } from "./resources.js";
 export interface PluginConfiguration {
   /** The text of the plugin's configuration file; empty if there is none, or if the runtime did not launch the plugin. */
   readonly config: string;
-  /** The events that the plugin has handlers for, of which `configure` may return some. */
+  /** The events that the plugin has handlers for; `configure` may return a subset of them. */
   readonly events: readonly EventName[];
 }
 
@@ -40,7 +40,7 @@ export interface PodEvent {
 export interface PodResourcesEvent extends PodEvent {
   /** The resources that the pod needs besides those of its containers. */
   readonly overhead?: LinuxResources | undefined;
-  /** The sum of its containers. */
+  /** The sum of its containers' resources. */
   readonly resources?: LinuxResources | undefined;
 }
 
@@ -52,13 +52,13 @@ export interface ContainerEvent extends PodEvent {
 
 /** New resources of a container. */
 export interface ContainerResourcesEvent extends ContainerEvent {
-  /** The new resources that are asked for. */
+  /** The new resources, as requested. */
   readonly resources?: LinuxResources | undefined;
 }
 
-/** What all plugins together want to change of a new container. */
+/** The changes that all plugins together want to make to a new container. */
 export interface ValidationEvent extends ContainerEvent {
-  /** The adjustment. */
+  /** The adjustment of the new container. */
   readonly adjust?: ContainerAdjustment | undefined;
   /** Updates of other containers. */
   readonly update: readonly ContainerUpdate[];
@@ -95,22 +95,25 @@ export interface CreateResult {
 export type Awaitable<T> = T | PromiseLike<T>;
 
 /**
- * What a plugin does at each event. A plugin subscribes to the events that have a handler here; any other is answered with
- * an empty reply. The runtime waits for each answer before it continues. A handler that throws, or returns a wrong value,
- * fails what the runtime was doing: a pod, or a container, then does not start. containerd only logs the error of a
- * `post…`, `stop…` or `remove…` handler, and continues.
+ * What a plugin does at each event. A plugin subscribes to the events that have a handler here; any other event is
+ * answered with an empty reply. The runtime waits for each answer before it continues. If a handler throws, or returns a
+ * wrong value, what the runtime was doing fails: a pod or container then does not start. If it is a `post…`, `stop…` or
+ * `remove…` handler, containerd only logs the error, and continues.
  */
 export interface PluginHandlers {
   /**
-   * The runtime has accepted the plugin. May return the events to subscribe to, some of those that have handlers. If it
-   * throws, the plugin ends.
+   * The runtime has accepted the plugin. May return the events to subscribe to, a subset of those that have handlers. If
+   * it throws, the plugin ends.
    */
   configure?:
     | ((configuration: PluginConfiguration, context: PluginContext) => Awaitable<void | readonly EventName[]>)
     | undefined;
-  /** All that exists, once for each connection and before any event. May return updates of containers. */
+  /**
+   * Gets all pods and containers that exist, once for each connection, before any event. May return updates of
+   * containers.
+   */
   synchronize?: ((inventory: Inventory, context: PluginContext) => Awaitable<void | Updates>) | undefined;
-  /** The runtime shuts down. Runtimes, as of NRI 0.12.5, do not call it; `closed` of the plugin tells of the end. */
+  /** The runtime shuts down. Runtimes, as of NRI 0.12.5, do not call it; the plugin's `closed` tells when it has ended. */
   shutdown?: ((context: PluginContext) => Awaitable<void>) | undefined;
   /** A pod is being created. */
   runPodSandbox?: ((event: PodEvent, context: PluginContext) => Awaitable<void>) | undefined;
@@ -138,11 +141,11 @@ export interface PluginHandlers {
     | undefined;
   /** A container's resources have changed. */
   postUpdateContainer?: ((event: ContainerEvent, context: PluginContext) => Awaitable<void>) | undefined;
-  /** A container is being stopped. May return updates of others. */
+  /** A container is being stopped. May return updates of other containers. */
   stopContainer?: ((event: ContainerEvent, context: PluginContext) => Awaitable<void | Updates>) | undefined;
   /** A container has been removed. */
   removeContainer?: ((event: ContainerEvent, context: PluginContext) => Awaitable<void>) | undefined;
-  /** Judges what all plugins together want to change. A reason that is returned, or an error, rejects the container. */
+  /** Checks what all plugins together want to change. To reject the container, return a reason or throw an error. */
   validateContainerAdjustment?:
     | ((event: ValidationEvent, context: PluginContext) => Awaitable<void | string>)
     | undefined;

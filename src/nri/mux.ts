@@ -23,7 +23,7 @@ export const RUNTIME_CONNECTION = 2;
 /** Options of {@link Mux}. */
 export interface MuxOptions {
   /**
-   * Milliseconds for which one connection that is not read may hold back all of them; then the mux ends with
+   * For how many milliseconds one connection that is not read may hold back all others; then the mux ends with
    * `ResourceExhausted`. Default 30 000.
    */
   readonly stallTimeoutMs?: number | undefined;
@@ -54,13 +54,13 @@ const DEFAULTS = { stallTimeoutMs: 30_000 };
  * const { reason, error } = await mux.closed;
  * ```
  *
- * Frames hold at most 4 MiB and 10 bytes; a longer one ends the mux with the reason `"protocol"`. Frames of connections
+ * Frames hold at most 4 MiB plus 10 bytes; a longer one ends the mux with the reason `"protocol"`. Frames of connections
  * that are not open are dropped. A connection that is not read holds back the socket, and so all connections, for up to
  * `stallTimeoutMs`.
  *
- * The mux of Go does not hold back: it closes when 256 frames of one connection wait, and its reader fails for a frame
- * that is longer than the buffer that it reads into. Therefore each ttrpc message leaves in at most two frames: its
- * first 4096 bytes, and the rest.
+ * Go's mux does not hold anything back: it closes when 256 frames of one connection are waiting, and its reader fails on
+ * a frame that is longer than the buffer that it reads into. Therefore each ttrpc message is sent in at most two frames:
+ * its first 4096 bytes, and the rest.
  */
 export class Mux implements AsyncDisposable {
   /** Resolves once, when the mux has ended; never rejects. */
@@ -80,8 +80,8 @@ export class Mux implements AsyncDisposable {
   #resolve!: (why: ConnectionClosed) => void;
 
   /**
-   * Takes over a socket. Open the connections in the same tick: frames of others are dropped. Throws a TypeError if an
-   * argument is wrong.
+   * Takes over a socket. Open the connections in the same tick, because frames of connections that are not open are
+   * dropped. Throws a TypeError if an argument is wrong.
    */
   constructor(trunk: Duplex, options: MuxOptions = {}) {
     if (!isInstance(trunk, Duplex)) throw new TypeError(`the trunk must be a Duplex, not ${shown(trunk)}`);
@@ -119,8 +119,9 @@ export class Mux implements AsyncDisposable {
   }
 
   /**
-   * Opens a connection, for `connect` or `server.listen`. Nothing is sent: the peer opens the same number. What is
-   * written to it must be ttrpc. Throws a TypeError if the number is not one from 1 to 2³²-1, or is open already.
+   * Opens a connection, for `connect` or `server.listen`. Nothing is sent: the peer opens the connection of the same
+   * number. What is written to it must be ttrpc. Throws a TypeError if `id` is not an integer from 1 to 2³²-1, or is open
+   * already.
    */
   open(id: number): Duplex {
     if (!Number.isInteger(id) || id < 1 || id > 0xffffffff)
@@ -139,7 +140,7 @@ export class Mux implements AsyncDisposable {
     return connection;
   }
 
-  /** Ends all connections, once what was written has left, or after a second. Resolves when the socket is closed. */
+  /** Ends all connections, once what was written has been sent, or after a second. Resolves when the socket is closed. */
   async close(): Promise<void> {
     const trunk = this.#trunk;
     this.#end({ reason: "local" }, false);

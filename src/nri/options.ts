@@ -21,13 +21,13 @@ export interface PluginLog {
   error(message: string): void;
 }
 
-/** How a plugin that lost its runtime connects again. */
+/** How a plugin that has lost its runtime connects again. */
 export interface PluginReconnectOptions {
-  /** Milliseconds before the first attempt; the delay doubles with each that fails. Default 100. */
+  /** Milliseconds before the first attempt; the delay doubles with each failed attempt. Default 100. */
   readonly initialDelayMs?: number | undefined;
   /** The longest delay, in milliseconds. Default 5 000. */
   readonly maxDelayMs?: number | undefined;
-  /** Milliseconds without a runtime after which the plugin ends. Default 60 000; `Infinity` never. */
+  /** Milliseconds without a runtime after which the plugin ends. Default 60 000; with `Infinity` it never does. */
   readonly giveUpMs?: number | undefined;
 }
 
@@ -35,18 +35,19 @@ export interface PluginReconnectOptions {
 export interface PluginOptions {
   /**
    * The runtime's socket. Default `unix:///var/run/nri/nri.sock`, or the descriptor in `NRI_PLUGIN_SOCKET` if the runtime
-   * launched the plugin. A descriptor or a Duplex is connected once.
+   * launched the plugin. A descriptor or a Duplex can be connected only once.
    */
   readonly socket?: Address | undefined;
-  /** The events to subscribe to, of those that have handlers. All of them by default. */
+  /** The events to subscribe to, a subset of those that have handlers. Default all of those. */
   readonly events?: readonly EventName[] | undefined;
   /**
    * Whether and how to connect again. Default true for a socket with an address. A plugin that the runtime launched does
-   * not, because the runtime launches it anew.
+   * not connect again, because the runtime launches it anew.
    */
   readonly reconnect?: boolean | PluginReconnectOptions | undefined;
   /**
-   * What the runtime does when the plugin does not answer. Runtimes with NRI before 0.12.4 ignore it, and the log says so.
+   * What the runtime does when the plugin does not answer. Runtimes with NRI before 0.12.4 ignore this, and the log says
+   * so.
    */
   readonly failurePolicy?: MessageInitShape<typeof FailurePolicySchema> | undefined;
   /** Milliseconds for connecting, and for registration. Default 5 000. */
@@ -54,8 +55,9 @@ export interface PluginOptions {
   /** Where to log. By default to stderr, a line for each message. */
   readonly log?: PluginLog | undefined;
   /**
-   * Whether the process is the plugin's: SIGINT and SIGTERM then end the plugin and the process at once, and when the
-   * connection is lost for good the process ends with 1, within 5 seconds whatever else it does. Default true.
+   * Whether the process is there only for the plugin. If so, SIGINT and SIGTERM end the plugin and the process at once,
+   * and when the connection is lost for good, the process exits with code 1, within 5 seconds whatever else it is doing.
+   * Default true.
    */
   readonly ownsProcess?: boolean | undefined;
   /** Ends the plugin when it aborts. */

@@ -19,7 +19,7 @@ export interface RdtSpec {
   readonly closId?: string | undefined;
   /** Lines of the kernel's schemata file. */
   readonly schemata?: readonly string[] | undefined;
-  /** Whether use is monitored. */
+  /** Whether usage is monitored. */
   readonly enableMonitoring?: boolean | undefined;
 }
 
@@ -57,9 +57,9 @@ export interface SeccompRuleSpec {
 export interface SeccompConditionSpec {
   /** Which argument, from 0 to 5. */
   readonly index: number;
-  /** What it is compared with. */
+  /** The value that it is compared with. */
   readonly value: Integer;
-  /** The second value, of operators that take two. */
+  /** The second value, for operators that take two. */
   readonly valueTwo?: Integer | undefined;
   /** The comparison, such as `SCMP_CMP_EQ`. */
   readonly op: string;

@@ -35,7 +35,7 @@ export interface PluginClosed {
 
 /** How {@link RunningPlugin.updateContainers} and {@link RunningPlugin.evict} call the runtime. */
 export interface UpdateOptions {
-  /** Milliseconds until the call fails with `DeadlineExceeded`, its wait for earlier ones included. Default 30 000. */
+  /** Milliseconds until the call fails with `DeadlineExceeded`, including its wait for earlier calls. Default 30 000. */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -48,11 +48,11 @@ const STABLE_MS = 10_000;
 export class RunningPlugin implements AsyncDisposable {
   /** The plugin's name. */
   readonly name: string;
-  /** Its two digits. Runtimes call plugins in the order of their indexes. */
+  /** The plugin's index: two digits. Runtimes call plugins in the order of their indexes. */
   readonly index: string;
   /**
-   * Resolves when the plugin is registered and configured for the first time; rejects with a {@link TtrpcError} if it ends
-   * before.
+   * Resolves when the plugin is registered and configured for the first time; rejects with a {@link TtrpcError} if it
+   * ends before that.
    */
   readonly ready: Promise<void>;
   /** Resolves once, when the plugin has ended for good; never rejects. */
@@ -105,17 +105,18 @@ export class RunningPlugin implements AsyncDisposable {
   }
 
   /**
-   * Changes containers that exist, at any time but inside a handler: the runtime does nothing else until a handler has
-   * answered, so return the updates from the handler instead. containerd before 2.4, and CRI-O, can hang for good; the
-   * log warns of it. Many updates are sent in parts. Resolves to the updates that the runtime could not make. containerd
-   * does not name these, but rejects with `Unknown` when it has tried all.
+   * Changes containers that exist. Call it at any time but inside a handler: the runtime does nothing else until a
+   * handler has answered, so return the updates from the handler instead. At this call, containerd before 2.4 and CRI-O
+   * can hang for good; the log warns of it. Many updates are sent in parts. Resolves to the updates that the runtime
+   * could not make. containerd does not say which these are: the call rejects with `Unknown` once containerd has tried
+   * all updates.
    *
    * ```ts
    * await plugin.updateContainers([{ containerId, resources: { cpu: { cpus: "0-3" } } }]);
    * ```
    *
-   * Rejects with a TypeError if an argument is wrong, and with a {@link TtrpcError}: `FailedPrecondition` inside a handler,
-   * `Unavailable` without a runtime, `ResourceExhausted` if 1 000 calls wait already.
+   * Rejects with a TypeError if an argument is wrong, and with a {@link TtrpcError}: `FailedPrecondition` inside a
+   * handler, `Unavailable` without a runtime, `ResourceExhausted` if 1 000 calls are waiting already.
    */
   async updateContainers(updates: Updates, options: UpdateOptions = {}): Promise<ContainerUpdate[]> {
     const until = deadlineOf("updateContainers", options);
@@ -268,8 +269,8 @@ function reasonOf({ reason, error }: PluginClosed): string {
 
 /**
  * Runs an NRI plugin: connects to the runtime, registers, subscribes to the events that have handlers, and connects again
- * when the runtime restarts. Works as an external plugin, and as one that the runtime launches from its plugin folder:
- * then name, index and socket are the runtime's.
+ * when the runtime restarts. Works as an external plugin, and as one that the runtime launches from its plugin folder;
+ * then the runtime gives it its name, index and socket.
  *
  * ```ts
  * runPlugin("logger", "10", {

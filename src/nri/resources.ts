@@ -18,8 +18,8 @@ import { checkedBoolean, checkedString } from "../options.js";
 import { checkedKey, checkedObject, isOf } from "./values.js";
 
 /**
- * Memory of a container. Limits are in bytes, from 0 on; -1 is no limit. Runtimes, as of NRI 0.12, take only `limit`, which in a
- * new container is also that of swap.
+ * Memory of a container. Limits are in bytes, 0 or more; -1 means no limit. Runtimes, as of NRI 0.12, take only `limit`,
+ * and in a new container also set `swap` to the same value.
  */
 export interface MemorySpec {
   /** The limit. */
@@ -34,7 +34,7 @@ export interface MemorySpec {
   readonly kernelTcp?: Integer | undefined;
   /** How readily the kernel swaps, from 0 to 100. */
   readonly swappiness?: Integer | undefined;
-  /** Whether processes wait, rather than end, when memory runs out. */
+  /** Whether processes wait, rather than being killed, when memory runs out. */
   readonly disableOomKiller?: boolean | undefined;
   /** Whether the limits hold for the cgroups below. */
   readonly useHierarchy?: boolean | undefined;
@@ -42,19 +42,19 @@ export interface MemorySpec {
 
 /** Processor time of a container. Times are in microseconds. */
 export interface CpuSpec {
-  /** The weight among others, from 2 to 262 144; 1024 is usual, and 0 the kernel's default. */
+  /** The weight among other cgroups, from 2 to 262 144; 1024 is usual, and 0 means the kernel's default. */
   readonly shares?: Integer | undefined;
-  /** The time in each period, from 1 000 on; -1 is no limit, and 0 the kernel's default. */
+  /** The time in each period, 1 000 or more; -1 means no limit, and 0 the kernel's default. */
   readonly quota?: Integer | undefined;
-  /** The period, from 1 000 to 1 000 000; 0 is the kernel's default. */
+  /** The length of a period, from 1 000 to 1 000 000; 0 means the kernel's default. */
   readonly period?: Integer | undefined;
-  /** The real-time share of each period; -1 is no limit. */
+  /** The time of real-time processes in each real-time period; -1 means no limit. */
   readonly realtimeRuntime?: Integer | undefined;
-  /** The real-time period. */
+  /** The length of a real-time period. */
   readonly realtimePeriod?: Integer | undefined;
   /** The CPUs to run on, as in `0-3,8`. */
   readonly cpus?: string | undefined;
-  /** The memory nodes to allocate on, as in `0-1`. */
+  /** The NUMA nodes to allocate memory on, as in `0-1`. */
   readonly mems?: string | undefined;
 }
 
@@ -64,7 +64,10 @@ export interface ResourcesSpec {
   readonly memory?: MemorySpec | undefined;
   /** Limits of processor time. */
   readonly cpu?: CpuSpec | undefined;
-  /** The most processes and threads of a new container, up to 4 194 304; -1, for no limit, lifts none that it has. */
+  /**
+   * The most processes and threads of a new container, up to 4 194 304. -1 means no limit, but does not lift an existing
+   * one.
+   */
   readonly pids?: Integer | undefined;
   /** Bytes of huge pages by their size: `{ "2MB": 64 << 20 }`. */
   readonly hugepages?: Readonly<Record<string, Integer>> | undefined;
@@ -76,7 +79,7 @@ export interface ResourcesSpec {
   readonly unified?: Readonly<Record<string, string>> | undefined;
 }
 
-/** A change of a container that exists. */
+/** A change to a container that exists. */
 export interface UpdateSpec {
   /** The container's id. */
   readonly containerId: string;
@@ -114,7 +117,7 @@ const CPU_LISTS = ["cpus", "mems"] as const;
 const NAMES = ["memory", "cpu", "pids", "hugepages", "blockioClass", "rdtClass", "unified"];
 
 /**
- * Makes the message of resources from plain values, and adds the wrappers of values that may be absent.
+ * Makes a `LinuxResources` message from plain values, and adds its wrappers around the values that may be absent.
  *
  * ```ts
  * resources({ cpu: { cpus: "0-3" }, memory: { limit: 1 << 30 } });

@@ -10,9 +10,9 @@ export interface TestRuntimeOptions {
   readonly config?: string | undefined;
   /** Milliseconds that it waits for a plugin's registration. Default 5 000. */
   readonly registrationTimeoutMs?: number | undefined;
-  /** Milliseconds that it waits for a plugin's answer; it then disconnects the plugin and continues. Default 2 000. */
+  /** Milliseconds that it waits for a plugin's answer before it disconnects the plugin and continues. Default 2 000. */
   readonly requestTimeoutMs?: number | undefined;
-  /** How many pods and containers one part of Synchronize has. Default 1 000. */
+  /** How many pods and containers one part of a Synchronize call has. Default 1 000. */
   readonly partSize?: number | undefined;
 }
 

@@ -40,10 +40,10 @@ export interface CreatedContainer {
 }
 
 /**
- * A runtime for tests of plugins, made by {@link createTestRuntime}. It calls plugins as containerd does, over a socket, in
- * the order of their indexes, and keeps pods and containers in memory. It puts together what plugins ask for as NRI 0.12.5
- * does, and fails a container that they disagree about. Its methods reject with a TypeError if an argument is wrong, and with
- * a {@link TtrpcError} if a handler of a plugin throws.
+ * A runtime for tests of plugins, made by {@link createTestRuntime}. It calls plugins as containerd does, over a socket,
+ * in the order of their indexes, and keeps pods and containers in memory. It merges what the plugins ask for as NRI
+ * 0.12.5 does, and does not create a container that they disagree about. Its methods reject with a TypeError if an
+ * argument is wrong, and with a {@link TtrpcError} if a handler of a plugin throws.
  */
 export class TestRuntime implements AsyncDisposable {
   /** The socket's address, for plugins in other processes. */
@@ -88,7 +88,7 @@ export class TestRuntime implements AsyncDisposable {
     return this.#plugins.inOrder.map(({ id }) => id);
   }
 
-  /** Runs a plugin in this process; resolves when it is synchronized. Rejects if it ends before. */
+  /** Runs a plugin in this process; resolves when it is synchronized. Rejects if it ends before that. */
   async start(
     name: string,
     index: string,
@@ -123,7 +123,7 @@ export class TestRuntime implements AsyncDisposable {
     await this.#plugins.joined(id);
   }
 
-  /** Creates a pod. What is left out has a value of its own. Rejects if a plugin throws. */
+  /** Creates a pod. Its id, name, uid and namespace have defaults. Rejects if a plugin throws. */
   async runPod(init: MessageInitShape<typeof PodSandboxSchema> = {}): Promise<PodSandbox> {
     validate(PodSandboxSchema, init, "init");
     const id = `pod-${++this.#made}`;
@@ -167,7 +167,7 @@ export class TestRuntime implements AsyncDisposable {
     this.#stopped.add(pod.id);
   }
 
-  /** Removes a pod and its containers, all of which it stops first. */
+  /** Removes a pod and its containers, after stopping them all. */
   async removePod(pod: PodSandbox): Promise<void> {
     await this.stopPod(pod);
     for (const container of this.containers.filter(({ podSandboxId }) => podSandboxId === pod.id)) {
@@ -241,7 +241,7 @@ export class TestRuntime implements AsyncDisposable {
     await this.#tell("postStartContainer", { pod, container });
   }
 
-  /** Changes a container's resources, and others' as the plugins ask for. */
+  /** Changes a container's resources, and those of other containers as the plugins ask. */
   async updateContainer(container: Container, resources: ResourcesSpec | LinuxResources): Promise<void> {
     const pod = this.#podOf(container);
     const linuxResources = resourcesOf(resources, "resources");
@@ -266,7 +266,7 @@ export class TestRuntime implements AsyncDisposable {
     if (container.state !== ContainerState.CONTAINER_STOPPED) await this.#stop(pod, container);
   }
 
-  /** Removes a container, which it stops first. */
+  /** Removes a container, after stopping it. */
   async removeContainer(container: Container): Promise<void> {
     const pod = this.#podOf(container);
     await this.stopContainer(container);
@@ -297,7 +297,7 @@ export class TestRuntime implements AsyncDisposable {
     }
   }
 
-  /** Ends all plugins of this process, disconnects the others, and removes the socket. */
+  /** Ends all plugins of this process, disconnects the other plugins, and removes the socket. */
   async close(): Promise<void> {
     this.#listener.close();
     await Promise.all([...this.#started].map((plugin) => plugin.close()));
