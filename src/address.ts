@@ -14,10 +14,10 @@ import { isFileDescriptor, isInstance, isRevoked, shown } from "./value-kinds.js
  * - `vsock://2:1024`: a context id and a port
  * - `hvsock:///run/vm.sock:1024`: a guest's port behind its hypervisor's unix socket (Cloud Hypervisor, Firecracker);
  *   for connecting only
- * - `{ fd: 3 }`: an inherited descriptor, which the package owns from then on: a connected socket, or for a server also
- *   a listening one
- * - a Node `Duplex` for any other transport, which the package owns from then on; a server serves the one peer at its
- *   other end
+ * - `{ fd: 3 }`: an inherited descriptor, which the package owns from then on: a connected socket or, for a server, also
+ *   a listening socket
+ * - a Node `Duplex`, for any other transport, which the package owns from then on; a server serves the one peer at the
+ *   Duplex's other end
  */
 export type Address = string | { readonly fd: number } | Duplex;
 

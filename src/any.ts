@@ -30,8 +30,9 @@ export function packAny<Desc extends DescMessage>(schema: Desc, message: Message
  * Unpacks an Any if it holds a message of this type; otherwise returns undefined. As in containerd, only the last
  * segment of `typeUrl` counts, so the prefix that Rust and C++ write makes no difference.
  *
- * Throws a TypeError that names a wrong argument, and a {@link TtrpcError} if the type matches but the bytes do not decode:
- * with code `Internal`, or `ResourceExhausted` if the message would take more than 64 MiB besides its strings and bytes.
+ * Throws a TypeError that names a wrong argument, and a {@link TtrpcError} if the type matches but the bytes do not
+ * decode: with code `Internal`, or with `ResourceExhausted` if the message's objects would take more than 64 MiB, not
+ * counting its strings and bytes.
  */
 export function unpackAny<Desc extends DescMessage>(any: Any, schema: Desc): MessageShape<Desc> | undefined;
 /**

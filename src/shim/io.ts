@@ -1,6 +1,6 @@
 /**
  * The streams of a container's processes, as containerd passes them to a shim: fifos, files and logging programs, for
- * processes with and without a terminal. Threads of the addon copy the bytes, so that a busy event loop stops no stream.
+ * processes with and without a terminal. Threads of the addon copy the bytes, so a busy event loop holds up no stream.
  *
  * ```ts
  * import { openStdio } from "containerd-shim-protos/shim/io";
