@@ -73,7 +73,7 @@ export interface ShimContext extends StartRequest {
    * context.onShutdown(() => machine.powerOff());
    * ```
    *
-   * Throws a TypeError if `action` is no function.
+   * Throws a TypeError if `action` is not a function.
    */
   onShutdown(action: () => MaybePromise<void>): void;
 }
