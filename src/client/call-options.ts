@@ -21,8 +21,8 @@ export interface SyncCallOptions {
 export interface CallOptions extends SyncCallOptions {
   /**
    * Aborts the call: it fails with `Canceled`, and `cause` is the signal's reason. ttrpc has no way to cancel a call at
-   * the peer, so the peer's handler keeps running. Only a handler that is still reading a stream of requests notices: its
-   * requests fail as incomplete.
+   * the peer, so the peer's handler keeps running. Only the handler of a call whose stream of requests has not ended
+   * notices: those requests fail as incomplete.
    */
   readonly signal?: AbortSignal | undefined;
   /** Values for the interceptors of the client, by keys of `createContextKey`. They are never sent. */
