@@ -27,6 +27,7 @@ import {
   type PodEventName,
 } from "./events.js";
 import { Mux, PLUGIN_CONNECTION, RUNTIME_CONNECTION } from "./mux.js";
+import type { Subject } from "./handler-calls.js";
 
 /** What a connected plugin is told about its runtime. */
 interface About {
@@ -134,7 +135,7 @@ export class ConnectedPlugin {
   /** Tells of an event. A plugin that does not know its method gets StateChange from then on, as from NRI. */
   async tell(
     name: PodEventName | ContainerEventName,
-    about: { readonly pod: PodSandbox; readonly container?: Container },
+    about: Subject,
     options: { readonly timeoutMs: number },
   ): Promise<void> {
     if (!this.#isOld) {

@@ -30,6 +30,7 @@ import { runPlugin, type RunningPlugin } from "./plugin.js";
 import { type ResourcesSpec, resourcesOf } from "./resources.js";
 import { type TestRuntimeOptions, type TestSettings, testSettingsOf } from "./test-options.js";
 import { ConnectedPlugin, type PluginCall } from "./test-plugin.js";
+import type { Subject } from "./handler-calls.js";
 
 /** A container that a test created, with what the plugins asked for. */
 export interface CreatedContainer {
@@ -370,10 +371,7 @@ export class TestRuntime implements AsyncDisposable {
     return this.#plugins.alone(() => this.#plugins.call(name, call));
   }
 
-  #tell(
-    name: PodEventName | ContainerEventName,
-    about: { readonly pod: PodSandbox; readonly container?: Container },
-  ): Promise<void> {
+  #tell(name: PodEventName | ContainerEventName, about: Subject): Promise<void> {
     return this.#call(name, (plugin, options) => plugin.tell(name, about, options));
   }
 }
