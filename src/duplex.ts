@@ -56,7 +56,7 @@ export function join(duplex: Duplex, { ours, theirs }: SocketPair): Promise<void
     socket.destroySoon();
   });
   // If neither the engine nor the peer has ended, somebody else has, and pipe() would drop all that is still to be written.
-  // Some end both sides at once, so what has come is passed on first: the peer's end may be behind it.
+  // A peer may end both sides at once, so what it has sent is passed on first: its end comes behind that.
   const judge = () => {
     if (socket.readableEnded || socket.destroyed || duplex.readableEnded) return;
     if (duplex.readableLength > 0) socket.once("drain", judgeSoon);

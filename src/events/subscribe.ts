@@ -32,7 +32,10 @@ const FINAL: ReadonlySet<Code> = new Set([
 /** System errors of a socket that this process may not open. */
 const NOT_ALLOWED: ReadonlySet<unknown> = new Set(["EACCES", "EPERM"]);
 
-/** containerd makes its socket first and then gives it to its group, so as many in a row, more than a second, are final. */
+/**
+ * How many refusals in a row are final: they take more than a second. containerd makes its socket first, and gives it to
+ * its group a moment later.
+ */
 const MOST_REFUSALS = 8;
 
 /**
